@@ -1,0 +1,23 @@
+//! The one place that names atomics, threads, arc-swap and crossbeam-queue.
+//!
+//! Built with `--cfg roomcast_loom`, every name here stands for its loom twin, so that the models in `loom-tests/` drive
+//! the very types that are shipped. loom honours `fence(SeqCst)` but treats SeqCst loads and stores as AcqRel; the core
+//! therefore uses Acquire and Release, and a fence on both sides of each store-load race.
+
+#[cfg(roomcast_loom)]
+#[path = "model.rs"]
+mod backend;
+#[cfg(not(roomcast_loom))]
+#[path = "native.rs"]
+mod backend;
+
+mod lazy;
+mod parker;
+
+pub(crate) use self::backend::{
+    Arc, AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, JoinHandle, Queue, Snapshot, UnsafeCell, cores, fence,
+    lend_slice, spawn_named, spin_loop, thread_local,
+};
+pub(crate) use self::lazy::Lazy;
+pub(crate) use self::parker::{Signal, block_on};
+pub(crate) use ::std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};

@@ -1,0 +1,100 @@
+//! The modelled side: loom's twins under the same names.
+//!
+//! arc-swap and crossbeam-queue cannot be followed by loom. Their twins here are a mutex around the same interface, so a
+//! model checks *our* protocol around them, not theirs.
+
+use std::collections::VecDeque;
+use std::mem::MaybeUninit;
+
+pub(crate) use loom::hint::spin_loop;
+pub(crate) use loom::sync::Arc;
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, fence};
+pub(crate) use loom::thread::park;
+pub(crate) use loom::thread_local;
+
+/// loom's cell, which reports two unsynchronised accesses.
+#[derive(Debug)]
+pub(crate) struct UnsafeCell<T>(loom::cell::UnsafeCell<T>);
+
+impl<T> UnsafeCell<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(loom::cell::UnsafeCell::new(value))
+    }
+
+    pub(crate) fn with<R>(&self, read: impl FnOnce(*const T) -> R) -> R {
+        self.0.with(read)
+    }
+
+    pub(crate) fn with_mut<R>(&self, write: impl FnOnce(*mut T) -> R) -> R {
+        self.0.with_mut(write)
+    }
+}
+
+/// The longest prefix of `cells` that can be lent as one slice: loom's cells are not transparent, so one value at a time.
+pub(crate) fn lend_slice<T>(cells: &[UnsafeCell<MaybeUninit<T>>]) -> (*const T, usize) {
+    (cells[0].with(|value| value.cast()), 1)
+}
+
+/// The twin of arc-swap.
+#[derive(Debug)]
+pub(crate) struct Snapshot<T>(loom::sync::Mutex<std::sync::Arc<T>>);
+
+impl<T> Snapshot<T> {
+    pub(crate) fn new(value: std::sync::Arc<T>) -> Self {
+        Self(loom::sync::Mutex::new(value))
+    }
+
+    pub(crate) fn read<R>(&self, look: impl FnOnce(&T) -> R) -> R {
+        let value = self.0.lock().unwrap().clone();
+        look(&value)
+    }
+
+    pub(crate) fn update(&self, mut next: impl FnMut(&T) -> Option<T>) -> bool {
+        let mut value = self.0.lock().unwrap();
+        let Some(new) = next(&value) else { return false };
+        *value = std::sync::Arc::new(new);
+        true
+    }
+}
+
+/// The twin of crossbeam's queue.
+#[derive(Debug)]
+pub(crate) struct Queue<T>(loom::sync::Mutex<VecDeque<T>>);
+
+impl<T> Queue<T> {
+    pub(crate) fn new() -> Self {
+        Self(loom::sync::Mutex::new(VecDeque::new()))
+    }
+
+    pub(crate) fn push(&self, value: T) {
+        self.0.lock().unwrap().push_back(value);
+    }
+
+    pub(crate) fn pop(&self) -> Option<T> {
+        self.0.lock().unwrap().pop_front()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.lock().unwrap().is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+}
+
+pub(crate) type Thread = loom::thread::Thread;
+pub(crate) type JoinHandle = loom::thread::JoinHandle<()>;
+
+pub(crate) fn current_thread() -> Thread {
+    loom::thread::current()
+}
+
+pub(crate) fn spawn_named(_: String, run: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle> {
+    Ok(loom::thread::spawn(run))
+}
+
+/// Two, so that a model stays small.
+pub(crate) fn cores() -> usize {
+    2
+}

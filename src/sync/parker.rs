@@ -1,0 +1,60 @@
+//! Waiting for a future on a plain thread.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Wake, Waker};
+
+use super::backend::{AtomicBool, Thread, current_thread, park};
+use super::{AcqRel, Release};
+
+/// Runs `future` to its end on this thread, which sleeps between polls.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    let signal = Signal::for_this_thread();
+    let waker = Waker::from(signal.clone());
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+        signal.wait();
+    }
+}
+
+/// Wakes the thread that made it; remembers a wake that came before the wait.
+pub(crate) struct Signal {
+    thread: Thread,
+    woken: AtomicBool,
+}
+
+impl Signal {
+    /// A signal for the thread that calls.
+    pub(crate) fn for_this_thread() -> std::sync::Arc<Self> {
+        std::sync::Arc::new(Self { thread: current_thread(), woken: AtomicBool::new(false) })
+    }
+
+    /// Takes a wake that has come.
+    pub(crate) fn take(&self) -> bool {
+        // AcqRel: sees what the waker did before. Pairs with the Release store in `wake_by_ref`.
+        self.woken.swap(false, AcqRel)
+    }
+
+    /// Sleeps until woken.
+    pub(crate) fn wait(&self) {
+        while !self.take() {
+            park();
+        }
+    }
+}
+
+impl Wake for Signal {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &std::sync::Arc<Self>) {
+        // Release: what was done before the wake is seen by the woken thread. Pairs with the swap in `take`.
+        self.woken.store(true, Release);
+        self.thread.unpark();
+    }
+}
