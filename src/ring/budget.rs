@@ -1,0 +1,62 @@
+//! A bound on the bytes a ring retains.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::Bell;
+use super::directory::Directory;
+use super::geometry::Geometry;
+
+/// The bytes a ring may retain, and how to weigh a message.
+///
+/// One segment holds at most a quarter of the budget, since no message may weigh more than a quarter divided by the slots
+/// of a segment; full segments are evicted early until they hold three quarters. So what can be read never exceeds the
+/// budget; what slow readers pin comes on top and is shown in the statistics.
+pub(crate) struct Budget<T> {
+    bytes_max: u64,
+    weigh: Arc<dyn Fn(&T) -> usize + Send + Sync>,
+}
+
+impl<T> Budget<T> {
+    pub(crate) fn new(bytes_max: u64, weigh: Arc<dyn Fn(&T) -> usize + Send + Sync>) -> Self {
+        Self { bytes_max, weigh }
+    }
+
+    /// The bytes of `message`, or `None` if it is too large for a ring of this shape.
+    pub(crate) fn weigh(&self, message: &T, shape: Geometry) -> Option<u64> {
+        let bytes = (self.weigh)(message) as u64;
+        (bytes <= self.bytes_max / 4 / shape.slots()).then_some(bytes)
+    }
+
+    /// Evicts the oldest segments while the full ones, up to `newest_full`, hold more than three quarters.
+    pub(crate) fn enforce(
+        &self,
+        directory: &Directory<T>,
+        shape: Geometry,
+        newest_full: u64,
+        bell: &impl Bell,
+    ) -> bool {
+        let allowed = self.bytes_max / 4 * 3;
+        let mut held = 0;
+        let mut disturbed = false;
+        for generation in (shape.oldest(newest_full + 1)..=newest_full).rev() {
+            let word = directory.word(generation);
+            if word.generation() != generation || word.is_gone() {
+                break;
+            }
+            held += directory.segment(word.index()).bytes();
+            let first_kept = shape.first(generation + 1);
+            if held > allowed && bell.may_evict(first_kept) && directory.replace(generation, word, word.into_gone()) {
+                directory.retire(word.index(), bell);
+                disturbed = true;
+            }
+        }
+        disturbed
+    }
+}
+
+impl<T> fmt::Debug for Budget<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Budget").field("bytes_max", &self.bytes_max).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,217 @@
+//! Publishing into a shared ring: claim, write, commit; and the end of a ring.
+
+use super::Bell;
+use super::budget::Budget;
+use super::directory::Directory;
+use super::geometry::Geometry;
+use super::words::ClaimWord;
+use crate::sync::{AcqRel, Acquire, AtomicBool, AtomicU64, Lazy, Release, SeqCst, fence, spin_loop};
+
+/// The segment index of a claim word that nobody has claimed from yet.
+pub(super) const INDEX_NONE: u16 = u16::MAX;
+
+/// Why a ring did not take a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Closed,
+    Full,
+    TooLarge,
+}
+
+/// The messages of one room, from the oldest retained to the newest.
+#[derive(Debug)]
+pub(crate) struct Ring<T> {
+    /// Shared rooms: a [`ClaimWord`]. Exclusive rooms: see [`super::exclusive`].
+    pub(super) claim: AtomicU64,
+    /// Set after the claim word is closed. Readers poll this and never the claim word, whose cache line belongs to the
+    /// publishers.
+    pub(super) closed_hint: AtomicBool,
+    pub(super) exclusive: bool,
+    /// Exclusive rooms: whether the writer was made.
+    pub(super) has_writer: AtomicBool,
+    pub(super) timed: bool,
+    pub(super) shape: Geometry,
+    pub(super) budget: Option<std::sync::Arc<Budget<T>>>,
+    pub(super) directory: Lazy<Directory<T>>,
+}
+
+impl<T> Ring<T> {
+    /// An empty ring; nothing is allocated before the first message.
+    pub(crate) fn new(shape: Geometry, timed: bool, budget: Option<std::sync::Arc<Budget<T>>>) -> Self {
+        Self {
+            claim: AtomicU64::new(ClaimWord::new(0, INDEX_NONE, shape.slots()).0),
+            closed_hint: AtomicBool::new(false),
+            exclusive: false,
+            has_writer: AtomicBool::new(false),
+            timed,
+            shape,
+            budget,
+            directory: Lazy::new(),
+        }
+    }
+
+    pub(crate) fn shape(&self) -> Geometry {
+        self.shape
+    }
+
+    /// Whether one [`super::Writer`] publishes here, and nobody else.
+    #[inline(always)]
+    pub(crate) fn is_exclusive(&self) -> bool {
+        self.exclusive
+    }
+
+    /// Publishes and returns the sequence, or gives the message back. Lock-free; never waits for a reader.
+    ///
+    /// `now` is the publish time, used where the ring keeps times.
+    #[inline]
+    pub(crate) fn publish(&self, message: T, now: u64, bell: &impl Bell) -> Result<u64, (Refusal, T)> {
+        debug_assert!(!self.exclusive, "an exclusive ring is published into by its writer");
+        let mut bytes = 0;
+        if let Some(budget) = &self.budget {
+            match budget.weigh(&message, self.shape) {
+                Some(weight) => bytes = weight,
+                None => return Err((Refusal::TooLarge, message)),
+            }
+        }
+        loop {
+            // Acquire: as for the fetch_add. Looking first keeps the count from running away in a full segment: it
+            // overshoots by at most one per thread.
+            let seen = ClaimWord(self.claim.load(Acquire));
+            if seen.count() < self.shape.slots() {
+                // AcqRel: the claim. Acquire pairs with the installer's exchange in `advance`, whose segment we are
+                // about to write; Release keeps that chain whole for the next one. model: claim_claim
+                let word = ClaimWord(self.claim.fetch_add(1, AcqRel));
+                if word.count() < self.shape.slots() {
+                    let directory = self.directory();
+                    let segment = directory.segment(word.index());
+                    let slot = word.count() as usize;
+                    let sequence = self.shape.after(segment.generation(), word.count());
+                    if self.timed {
+                        segment.decide_times(slot, now);
+                    }
+                    if bytes > 0 {
+                        segment.add_bytes(bytes);
+                    }
+                    // SAFETY: the word gave this slot of this segment to us alone; the segment cannot be reclaimed
+                    // before all its slots, ours included, are committed.
+                    unsafe { segment.commit(slot, message) };
+                    // SeqCst: our commit before our look at who is parked. Pairs with the fence of a parker, between
+                    // its arming and its second look at the slot. model: publish_park
+                    fence(SeqCst);
+                    bell.committed(sequence);
+                    return Ok(sequence);
+                }
+            }
+            if let Err(refusal) = self.rotate(bell) {
+                return Err((refusal, message));
+            }
+        }
+    }
+
+    /// The directory, which exists once anything was claimed.
+    #[inline(always)]
+    pub(super) fn directory(&self) -> &Directory<T> {
+        self.directory.force(|| Directory::new(self.shape, self.exclusive, self.timed))
+    }
+
+    /// The sequence the next message will get: the number of messages claimed so far.
+    pub(crate) fn tail(&self) -> u64 {
+        if self.exclusive {
+            return self.exclusive_tail();
+        }
+        loop {
+            // Acquire: the segment named is in the table. Pairs with the exchange in `advance`.
+            let word = ClaimWord(self.claim.load(Acquire));
+            if word.is_closed() {
+                let newest = self.directory.peek().map_or(0, Directory::newest);
+                return self.shape.after(word.generation_until(newest), word.frozen_count());
+            }
+            if let Some(generation) = self.generation_of(word) {
+                return self.shape.after(generation, word.count().min(self.shape.slots()));
+            }
+            spin_loop();
+        }
+    }
+
+    /// The full generation of an open claim word; `None` if the word is out of date.
+    pub(super) fn generation_of(&self, word: ClaimWord) -> Option<u64> {
+        if word.index() == INDEX_NONE {
+            return Some(0);
+        }
+        let generation = self.directory().segment(word.index()).generation();
+        word.is_of(generation).then_some(generation)
+    }
+
+    /// The oldest sequence a new reader can begin with.
+    pub(crate) fn oldest(&self) -> u64 {
+        let tail = self.tail();
+        let Some(directory) = self.directory.peek() else { return tail };
+        let newest = self.shape.generation(tail.saturating_sub(1));
+        (self.shape.oldest(newest)..=newest)
+            .find(|&generation| {
+                let word = directory.word(generation);
+                word.generation() == generation && !word.is_gone()
+            })
+            .map_or(tail, |generation| self.shape.first(generation).min(tail))
+    }
+
+    /// Closes the ring for publishing; false if it was closed. What was claimed before will still be committed and read.
+    pub(crate) fn close(&self, bell: &impl Bell) -> bool {
+        let closed = if self.exclusive { self.close_exclusive() } else { self.close_shared() };
+        // Release: who sees the hint sees the closed word. Pairs with the load in `is_drained`.
+        self.closed_hint.store(true, Release);
+        // SeqCst: the closing before our look at who is parked. Pairs with the fence of a parker. model: close_park
+        fence(SeqCst);
+        bell.disturbed();
+        closed
+    }
+
+    fn close_shared(&self) -> bool {
+        // An exchange, not a `fetch_or`: the count must be frozen in the same step, or a late claim would move the tail.
+        // AcqRel: orders the close after every claim it counts. model: close_claim
+        self.claim
+            .try_update(AcqRel, Acquire, |word| {
+                let word = ClaimWord(word);
+                (!word.is_closed()).then(|| word.close(self.shape.slots()).0)
+            })
+            .is_ok()
+    }
+
+    /// Whether a reader that stands at `next` and found nothing there has read all there will ever be.
+    ///
+    /// `surely` looks at the claim word itself, as somebody must who is about to sleep: the hint may come late.
+    pub(super) fn is_drained(&self, next: u64, surely: bool) -> bool {
+        // Acquire: pairs with the Release store in `close`.
+        if !self.closed_hint.load(Acquire) {
+            if !surely || !self.is_closed() {
+                return false;
+            }
+            // Release: as in `close`; the closer may be asleep between its two steps.
+            self.closed_hint.store(true, Release);
+        }
+        if self.exclusive {
+            return self.exclusive_tail() == next;
+        }
+        // Acquire: pairs with the exchange in `close_shared`.
+        let word = ClaimWord(self.claim.load(Acquire));
+        // `next` is at most the tail, so the tail's generation is not older than the one before `next`'s.
+        let generation = word.generation_from(self.shape.generation(next) - 1);
+        self.shape.after(generation, word.frozen_count()) == next
+    }
+
+    /// Whether the ring is closed for publishing.
+    pub(crate) fn is_closed(&self) -> bool {
+        // Acquire: pairs with the closing exchange. The mark is bit 63 in both kinds of word.
+        ClaimWord(self.claim.load(Acquire)).is_closed()
+    }
+
+    /// Drops messages of evicted segments, a bounded number; whether there may be more to do.
+    pub(crate) fn sweep(&self, segments: usize, bell: &impl Bell) -> bool {
+        self.directory.peek().is_some_and(|directory| directory.sweep(segments, bell))
+    }
+
+    /// (segments in all, evicted and waiting, pinned by a reader or a late publisher)
+    pub(crate) fn census(&self) -> (usize, usize, usize) {
+        self.directory.peek().map_or((0, 0, 0), Directory::census)
+    }
+}

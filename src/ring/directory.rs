@@ -1,0 +1,143 @@
+//! What a ring allocates with its first message: the directory, the table of segments and the limbo.
+
+use std::cell::Cell;
+
+use super::Bell;
+use super::geometry::Geometry;
+use super::limbo::{EVICTED_MAX, Limbo};
+use super::segment::Segment;
+use super::table::Table;
+use super::words::DirectoryWord;
+use crate::sync::{AcqRel, Acquire, AtomicU64, Lazy, thread_local};
+
+thread_local! {
+    /// Whether this thread is dropping messages: a `Drop` that publishes must not start to drop in turn, without end.
+    static DROPPING: Cell<bool> = const { Cell::new(false) };
+}
+
+#[derive(Debug)]
+pub(crate) struct Directory<T> {
+    shape: Geometry,
+    exclusive: bool,
+    timed: bool,
+    /// Generation `g` stands at `g % segments`. Written by installers only.
+    words: Box<[AtomicU64]>,
+    table: Table<T>,
+    limbo: Lazy<Limbo>,
+}
+
+impl<T> Directory<T> {
+    pub(crate) fn new(shape: Geometry, exclusive: bool, timed: bool) -> Self {
+        Self {
+            shape,
+            exclusive,
+            timed,
+            words: (0..shape.segments()).map(|_| AtomicU64::new(0)).collect(),
+            table: Table::new(),
+            limbo: Lazy::new(),
+        }
+    }
+
+    /// The word where `generation` stands, or will stand, or stood.
+    #[inline(always)]
+    pub(crate) fn word(&self, generation: u64) -> DirectoryWord {
+        // Acquire: the segment it names is begun. Pairs with the exchange in `replace`. model: rotate_lease
+        DirectoryWord(self.words[self.shape.position(generation)].load(Acquire))
+    }
+
+    /// Replaces `old` where `generation` stands; false if somebody was faster.
+    pub(crate) fn replace(&self, generation: u64, old: DirectoryWord, new: DirectoryWord) -> bool {
+        // AcqRel: publishes `begin` and everything the installer saw. Pairs with the load in `word`. Never an
+        // unconditional swap: a publisher that slept here would put an old generation over a newer one.
+        // model: lapped_install
+        self.words[self.shape.position(generation)].compare_exchange(old.0, new.0, AcqRel, Acquire).is_ok()
+    }
+
+    /// The newest generation installed; 0 before the first.
+    pub(crate) fn newest(&self) -> u64 {
+        // Acquire: as in `word`.
+        self.words.iter().map(|word| DirectoryWord(word.load(Acquire)).generation()).max().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    pub(crate) fn segment(&self, index: u16) -> &Segment<T> {
+        self.table.segment(index)
+    }
+
+    /// A segment that nobody uses: a free one, a reclaimed one, or a new one. `None` when the table is full.
+    pub(crate) fn take(&self, bell: &impl Bell) -> Option<u16> {
+        if let Some(limbo) = self.limbo.peek() {
+            if let Some(index) = limbo.pop_free() {
+                return Some(index);
+            }
+            if (!std::mem::needs_drop::<T>() || limbo.evicted_len() > EVICTED_MAX)
+                && let Some(index) = self.reclaim(limbo, bell)
+            {
+                return Some(index);
+            }
+        }
+        self.table.append(Box::new(Segment::new(self.shape.slots() as usize, self.timed))).ok()
+    }
+
+    /// Gives back a segment that [`Directory::take`] returned and nobody has seen.
+    pub(crate) fn give_back(&self, index: u16) {
+        self.limbo.force(Limbo::new).push_free(index);
+    }
+
+    /// Lets a segment that was taken out of the directory go to limbo.
+    pub(crate) fn retire(&self, index: u16, bell: &impl Bell) {
+        self.segment(index).evict();
+        self.limbo.force(Limbo::new).push_evicted(index);
+        if std::mem::needs_drop::<T>() {
+            bell.retired();
+        }
+    }
+
+    /// Drops the messages of at most `segments` evicted segments; whether there may be more to do.
+    pub(crate) fn sweep(&self, segments: usize, bell: &impl Bell) -> bool {
+        let Some(limbo) = self.limbo.peek() else { return false };
+        for _ in 0..segments {
+            match self.reclaim(limbo, bell) {
+                Some(index) => limbo.push_free(index),
+                None => return false,
+            }
+        }
+        limbo.evicted_len() > 0
+    }
+
+    /// Takes one unused segment out of limbo and empties it.
+    fn reclaim(&self, limbo: &Limbo, bell: &impl Bell) -> Option<u16> {
+        if std::mem::needs_drop::<T>() && DROPPING.with(|dropping| dropping.replace(true)) {
+            return None;
+        }
+        let index = limbo.pop_unused(|index| {
+            let segment = self.segment(index);
+            segment.is_unleased() && (self.exclusive || segment.is_full())
+        });
+        let panicked = index.is_some_and(|index| {
+            let segment = self.segment(index);
+            // An exclusive segment is retired when its publisher has moved on, hence full as well.
+            // SAFETY: evicted before it entered limbo, just seen unleased and then full, in this order, and popped by
+            // us alone. All its slots are committed, so all hold values.
+            unsafe { segment.clear(self.shape.slots() as usize) }
+        });
+        DROPPING.with(|dropping| dropping.set(false));
+        if panicked {
+            bell.drop_panicked();
+        }
+        index
+    }
+
+    /// (segments in all, evicted and waiting, pinned by a reader or a late publisher)
+    pub(crate) fn census(&self) -> (usize, usize, usize) {
+        let waiting = self.limbo.peek().map_or((0, 0), |limbo| (limbo.evicted_len(), limbo.pinned_len()));
+        (self.table.len() as usize, waiting.0, waiting.1)
+    }
+}
+
+impl<T> Drop for Directory<T> {
+    fn drop(&mut self) {
+        let (shape, exclusive) = (self.shape, self.exclusive);
+        self.table.drain(|mut segment| segment.drop_held(shape.first(segment.generation()), exclusive));
+    }
+}

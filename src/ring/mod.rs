@@ -1,0 +1,41 @@
+//! The ring of a room: write-once segments, claimed with one `fetch_add`.
+//!
+//! A ring is a small directory of words, each naming a [`segment`] of K slots. A slot is written once per generation of
+//! its segment and never overwritten in place: when the ring is full the oldest *segment* is replaced whole. A slow
+//! reader thus pins the segment it stands in, never the publisher. The whole argument is in `docs/design.md`.
+
+mod budget;
+mod claim;
+mod cursor;
+mod directory;
+mod exclusive;
+mod geometry;
+mod limbo;
+mod rotate;
+mod segment;
+mod table;
+mod words;
+
+pub(crate) use self::budget::Budget;
+pub(crate) use self::claim::{Refusal, Ring};
+pub(crate) use self::cursor::{Cursor, Nothing, Rest, Run};
+pub(crate) use self::exclusive::Writer;
+pub(crate) use self::geometry::Geometry;
+
+/// What a ring asks of the room around it. Called between the ring's own steps, never between a claim and its commit.
+pub(crate) trait Bell {
+    /// `sequence` is committed, and a `fence(SeqCst)` passed since: whoever parked for it is to be woken.
+    fn committed(&self, sequence: u64);
+
+    /// A segment was evicted or the ring was closed, and a fence passed since: everybody parked is to look again.
+    fn disturbed(&self);
+
+    /// Whether everything below `sequence` may be evicted; a fence passed since the claim word was read.
+    fn may_evict(&self, sequence: u64) -> bool;
+
+    /// An evicted segment waits for its messages to be dropped.
+    fn retired(&self);
+
+    /// The `Drop` of a message panicked.
+    fn drop_panicked(&self);
+}

@@ -1,0 +1,102 @@
+//! Installing the next segment when the newest is full.
+
+use super::Bell;
+use super::claim::{Refusal, Ring};
+use super::directory::Directory;
+use super::words::{ClaimWord, DirectoryWord};
+use crate::sync::{AcqRel, Acquire, SeqCst, fence};
+
+impl<T> Ring<T> {
+    /// Makes room for the next claim, or says why there is none. `Ok` only says: look at the claim word again.
+    ///
+    /// Any number of publishers may be here at once, some of them laps behind:
+    /// 1. The directory still holds the generation to be evicted: one exchange wins and evicts; the others find case 2.
+    /// 2. The directory already holds the next generation: adopt it, and move the claim word on for its installer,
+    ///    who may be asleep.
+    /// 3. The directory holds something newer: the claim word has moved on long ago; look again.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn rotate(&self, bell: &impl Bell) -> Result<(), Refusal> {
+        // Acquire: pairs with the exchange in `advance` and with the closer's.
+        let word = ClaimWord(self.claim.load(Acquire));
+        if word.is_closed() {
+            return Err(Refusal::Closed);
+        }
+        if word.count() < self.shape.slots() {
+            return Ok(());
+        }
+        let Some(full) = self.generation_of(word) else { return Ok(()) };
+        let directory = self.directory();
+        let next = full + 1;
+        let old = directory.word(next);
+        if old.generation() > next {
+            return Ok(());
+        }
+        if old.generation() == next {
+            self.advance(full, old);
+            return Ok(());
+        }
+        let evicts = old.generation() > 0 && !old.is_gone();
+        if evicts {
+            // SeqCst: our look at the claim word before our look at the gate. Pairs with the fence of a subscriber that
+            // has set the gate and then reads the tail. model: gate_join
+            fence(SeqCst);
+            if !bell.may_evict(self.shape.first(old.generation() + 1)) {
+                return Err(Refusal::Full);
+            }
+        }
+        let time_floor = if self.timed { self.time_floor(directory, full) } else { Some(0) };
+        let Some(time_floor) = time_floor else { return Ok(()) };
+        let Some(index) = directory.take(bell) else { return Err(Refusal::Full) };
+        directory.segment(index).begin(next, self.shape.first(next), time_floor);
+        let new = DirectoryWord::new(next, index);
+        if !directory.replace(next, old, new) {
+            directory.give_back(index);
+            return Ok(());
+        }
+        if evicts {
+            directory.retire(old.index(), bell);
+        }
+        self.advance(full, new);
+        let budgeted = self.budget.as_ref().is_some_and(|budget| budget.enforce(directory, self.shape, full, bell));
+        if evicts || budgeted {
+            // SeqCst: our exchange of the directory word before our look at who is parked: a reader parked at a hole of
+            // the evicted segment would wait for a commit that it can no longer see. Pairs with the fence of a parker.
+            // model: evicted_hole_park
+            fence(SeqCst);
+            bell.disturbed();
+        }
+        Ok(())
+    }
+
+    /// Moves the claim word from the full generation `full` to the installed next one, unless somebody has.
+    fn advance(&self, full: u64, installed: DirectoryWord) {
+        let next = ClaimWord::new(installed.generation(), installed.index(), 0);
+        // AcqRel: publishes the segment to the claimants. Pairs with the fetch_add in `publish`. It fails for good once
+        // the generation has moved on or the ring is closed; the overshoot of others only makes it try again.
+        let _ = self.claim.try_update(AcqRel, Acquire, |word| {
+            let word = ClaimWord(word);
+            (word.is_of(full) && !word.is_closed() && word.count() >= self.shape.slots()).then_some(next.0)
+        });
+    }
+
+    /// The publish time of the last message of `full`, decided now if its publisher has not come to it.
+    ///
+    /// `None` if the generation is no longer in the directory, which makes this rotation out of date.
+    fn time_floor(&self, directory: &Directory<T>, full: u64) -> Option<u64> {
+        if full == 0 {
+            return Some(0);
+        }
+        let word = directory.word(full);
+        if word.generation() != full || word.is_gone() {
+            return None;
+        }
+        let segment = directory.segment(word.index());
+        // The lease keeps the segment from being reclaimed, and its times from being decided for another generation.
+        segment.lease(full).then(|| {
+            let floor = segment.decide_times(self.shape.slots() as usize - 1, 0);
+            segment.end_lease();
+            floor
+        })
+    }
+}
