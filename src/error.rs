@@ -1,0 +1,225 @@
+//! One small error type per operation.
+
+use std::error::Error;
+use std::fmt;
+
+/// Why a room, or one subscription of it, has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// [`Room::close`](crate::Room::close) was called.
+    Closed,
+    /// [`Broker::remove`](crate::Broker::remove) took the room out.
+    Removed,
+    /// The `Drop` of one of its messages panicked while the room was making space.
+    Crashed,
+    /// The broker was closed or dropped.
+    BrokerClosed,
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "the room is closed",
+            Self::Removed => "the room was removed",
+            Self::Crashed => "the room has crashed",
+            Self::BrokerClosed => "the broker is closed",
+        })
+    }
+}
+
+/// A message was not published; it comes back with the reason.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PublishError<T> {
+    /// The room is closed, removed, or its broker is gone. Open it again by name.
+    Closed(T),
+    /// The room has crashed. Opening it by name gives a fresh one.
+    Crashed(T),
+    /// A *block* subscriber has not read far enough, or too many segments are pinned. Try again, or use
+    /// [`Room::publish_wait`](crate::Room::publish_wait).
+    Full(T),
+    /// The message is larger than the room's byte budget allows for one message.
+    TooLarge(T),
+    /// Waiting here would stop the very shard that is to make space: handlers must not wait for their own broker.
+    OnShard(T),
+}
+
+impl<T> PublishError<T> {
+    /// The message that was not published.
+    pub fn into_inner(self) -> T {
+        match self {
+            Self::Closed(message)
+            | Self::Crashed(message)
+            | Self::Full(message)
+            | Self::TooLarge(message)
+            | Self::OnShard(message) => message,
+        }
+    }
+
+    fn text(&self) -> &'static str {
+        match self {
+            Self::Closed(_) => "the room is closed; open it again by name",
+            Self::Crashed(_) => "the room has crashed; open it again by name",
+            Self::Full(_) => "the room is full: a blocking subscriber has not read far enough",
+            Self::TooLarge(_) => "the message is larger than the room's byte budget allows",
+            Self::OnShard(_) => "a handler must not wait for its own broker",
+        }
+    }
+}
+
+impl<T> fmt::Debug for PublishError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Self::Closed(_) => "Closed",
+            Self::Crashed(_) => "Crashed",
+            Self::Full(_) => "Full",
+            Self::TooLarge(_) => "TooLarge",
+            Self::OnShard(_) => "OnShard",
+        };
+        f.debug_tuple(name).finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Display for PublishError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl<T> Error for PublishError<T> {}
+
+/// Nothing was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecvError {
+    /// That many messages were evicted before this subscriber read them. Not a failure: the next call goes on with the
+    /// oldest message retained.
+    Lagged(u64),
+    /// The subscriber fell behind under [`Policy::Disconnect`](crate::Policy::Disconnect), by that many messages, and gets
+    /// nothing any more.
+    Disconnected(u64),
+    /// The room has ended and everything in it was read.
+    Closed(CloseReason),
+    /// Waiting here would stop the very shard that is to bring the message: handlers must not wait for their own broker.
+    OnShard,
+}
+
+impl fmt::Display for RecvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lagged(missed) => write!(f, "{missed} messages were missed; reading goes on"),
+            Self::Disconnected(missed) => write!(f, "disconnected after falling {missed} messages behind"),
+            Self::Closed(reason) => reason.fmt(f),
+            Self::OnShard => f.write_str("a handler must not wait for its own broker"),
+        }
+    }
+}
+
+impl Error for RecvError {}
+
+/// Nothing was received without waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TryRecvError {
+    /// Nothing there yet; or an earlier message is still being written, even if a later one's `publish` has returned.
+    Empty,
+    /// See [`RecvError::Lagged`].
+    Lagged(u64),
+    /// See [`RecvError::Disconnected`].
+    Disconnected(u64),
+    /// See [`RecvError::Closed`].
+    Closed(CloseReason),
+}
+
+impl TryRecvError {
+    pub(crate) fn into_recv_error(self) -> Option<RecvError> {
+        match self {
+            Self::Empty => None,
+            Self::Lagged(missed) => Some(RecvError::Lagged(missed)),
+            Self::Disconnected(missed) => Some(RecvError::Disconnected(missed)),
+            Self::Closed(reason) => Some(RecvError::Closed(reason)),
+        }
+    }
+}
+
+impl fmt::Display for TryRecvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.into_recv_error() {
+            Some(error) => error.fmt(f),
+            None => f.write_str("nothing to receive yet"),
+        }
+    }
+}
+
+impl Error for TryRecvError {}
+
+/// A subscription was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SubscribeError {
+    /// The room has ended. Open it again by name.
+    Closed(CloseReason),
+}
+
+impl fmt::Display for SubscribeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Closed(reason) = self;
+        write!(f, "{reason}; open it again by name")
+    }
+}
+
+impl Error for SubscribeError {}
+
+/// A room was not opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RoomError {
+    /// The broker is closed.
+    Closed,
+    /// There is a room of that name already, so it cannot be created as an exclusive one.
+    Taken,
+    /// A room needs a name.
+    NameEmpty,
+    /// The name is longer than [`NAME_BYTES_MAX`](crate::NAME_BYTES_MAX).
+    NameTooLong,
+    /// The broker holds as many rooms as [`Builder::rooms_max`](crate::Builder::rooms_max) allows. Remove some.
+    TooManyRooms,
+}
+
+impl fmt::Display for RoomError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("the broker is closed"),
+            Self::Taken => f.write_str("there is a room of that name already; choose another or remove it"),
+            Self::NameEmpty => f.write_str("a room needs a name"),
+            Self::NameTooLong => {
+                write!(f, "a room's name may have {} bytes at most", crate::NAME_BYTES_MAX)
+            }
+            Self::TooManyRooms => f.write_str("the broker holds as many rooms as it may; remove some"),
+        }
+    }
+}
+
+impl Error for RoomError {}
+
+/// A message was not published by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PublishByNameError<T> {
+    /// There is no room to publish into.
+    Room(RoomError, T),
+    /// The room refused it.
+    Publish(PublishError<T>),
+}
+
+impl<T> fmt::Display for PublishByNameError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Room(error, _) => error.fmt(f),
+            Self::Publish(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<T: fmt::Debug> Error for PublishByNameError<T> {}

@@ -1,0 +1,160 @@
+//! Messages as they are lent to readers, and places in a room.
+
+use std::fmt;
+use std::num::ParseIntError;
+use std::ops::Deref;
+use std::str::FromStr;
+
+/// Identity of one life of a room: a fresh one for each room ever created.
+///
+/// A sequence means something together with its epoch only. Prints as a short text that parses back.
+///
+/// ```
+/// use roomcast::{Broker, Epoch};
+///
+/// let broker = Broker::<u64>::new();
+/// let epoch = broker.room("lobby")?.epoch();
+/// assert_eq!(epoch.to_string().parse::<Epoch>()?, epoch);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Epoch(pub(crate) u64);
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}", self.0)
+    }
+}
+
+impl FromStr for Epoch {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        u64::from_str_radix(text, 16).map(Self)
+    }
+}
+
+/// A place in a room: the next sequence to read, in one epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Position {
+    /// The life of the room that `sequence` belongs to.
+    pub epoch: Epoch,
+    /// The first message not received yet. Sequences count from 0.
+    pub sequence: u64,
+}
+
+/// Where a subscription begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Start {
+    /// With what is published from now on.
+    #[default]
+    Latest,
+    /// With the oldest message retained.
+    Oldest,
+    /// Where an earlier subscription stopped; [`Subscription::resumption`](crate::Subscription::resumption) says whether
+    /// anything was missed.
+    Resume(Position),
+}
+
+/// How a subscription began, compared with what was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Resumption {
+    /// Nothing was to be resumed.
+    Fresh,
+    /// It goes on exactly where it was asked to.
+    Resumed,
+    /// That many messages are gone; it begins with the oldest retained.
+    Gap(u64),
+    /// The position is of another epoch, or lies in the future; it begins with what is published from now on.
+    Unknown,
+}
+
+/// A message lent by reference, with its place in the room.
+///
+/// It may be kept across an `.await`. While it lives, the segment it lies in is kept; publishers are not held up.
+pub struct Ref<'a, T> {
+    pub(crate) sequence: u64,
+    pub(crate) time: Option<u64>,
+    pub(crate) message: &'a T,
+}
+
+impl<T> Ref<'_, T> {
+    /// Its place in the room: the first message has 0, each further one 1 more.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// When it was published, on the clock given to [`Builder::clock`](crate::Builder::clock); never less than that of an
+    /// earlier sequence. `None` without a clock.
+    pub fn time(&self) -> Option<u64> {
+        self.time
+    }
+}
+
+impl<T> Clone for Ref<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Ref<'_, T> {}
+
+impl<T> Deref for Ref<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.message
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Ref<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ref").field("sequence", &self.sequence).field("message", self.message).finish()
+    }
+}
+
+/// A run of consecutive messages lent by reference, as one slice.
+pub struct Batch<'a, T> {
+    pub(crate) first: u64,
+    pub(crate) messages: &'a [T],
+    /// The publish times by message, or nothing where the room has no clock.
+    pub(crate) times: &'a [crate::sync::AtomicU64],
+}
+
+impl<'a, T> Batch<'a, T> {
+    /// The sequence of the first message.
+    pub fn first_sequence(&self) -> u64 {
+        self.first
+    }
+
+    /// The messages with their sequence and publish time.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (u64, Option<u64>, &'a T)> + use<'a, T> {
+        let (first, times) = (self.first, self.times);
+        self.messages.iter().enumerate().map(move |(index, message)| {
+            // Relaxed: decided before the message was committed, which the lender has seen.
+            let time = times.get(index).map(|time| time.load(crate::sync::Relaxed));
+            (first + index as u64, time, message)
+        })
+    }
+
+    /// The messages as [`Ref`]s.
+    pub fn refs(&self) -> impl ExactSizeIterator<Item = Ref<'a, T>> + use<'a, T> {
+        self.iter().map(|(sequence, time, message)| Ref { sequence, time, message })
+    }
+}
+
+impl<T> Deref for Batch<'_, T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        self.messages
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Batch<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch").field("first", &self.first).field("messages", &self.messages).finish()
+    }
+}

@@ -1,0 +1,270 @@
+//! The inside of a room: its ring, its bell, and who is to be told.
+
+use std::fmt;
+use std::ops::Deref;
+
+use super::port::{Action, Port, Record};
+use crate::config::Clock;
+use crate::error::CloseReason;
+use crate::message::{Epoch, Position, Resumption, Start};
+use crate::ring::{Bell, Ring};
+use crate::sync::{AcqRel, Acquire, Arc, AtomicBool, AtomicU8, AtomicU32, AtomicU64, Relaxed, Release, Snapshot};
+use crate::wake::{Doorbell, Stack, Waiter, wake_some};
+
+/// Readers that a publisher wakes itself; a shard wakes the rest. Waking a sleeping thread costs its waker some ten
+/// microseconds.
+const WAKES_MAX: usize = 16;
+
+/// What the rooms of one broker share.
+pub(crate) struct Shared<T: Send + Sync + 'static> {
+    pub(crate) ports: Box<[Arc<Port<T>>]>,
+    pub(crate) clock: Option<Box<Clock>>,
+    /// Where a new handler goes: shards take turns.
+    pub(crate) next_port: AtomicU32,
+    /// What a room without members lists; one allocation for all idle rooms.
+    pub(crate) nobody: std::sync::Arc<Vec<Arc<Record<T>>>>,
+    pub(crate) no_gate: std::sync::Arc<Vec<Arc<Gate>>>,
+}
+
+impl<T: Send + Sync + 'static> fmt::Debug for Shared<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("ports", &self.ports).finish_non_exhaustive()
+    }
+}
+
+/// How far a *block* subscriber has read.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    pub(super) next: AtomicU64,
+}
+
+/// A room, shared by its handles, its subscribers and its broker.
+pub(crate) struct RoomCore<T: Send + Sync + 'static> {
+    pub(crate) ring: Ring<T>,
+    pub(super) bell: Doorbell,
+    /// The shards that have members here: replaced whole when a shard's first member joins or its last one leaves.
+    pub(super) served: Snapshot<Vec<Arc<Record<T>>>>,
+    /// The *block* subscribers.
+    pub(super) gates: Snapshot<Vec<Arc<Gate>>>,
+    /// Publishers that wait for space.
+    pub(super) full: Stack<Waiter>,
+    pub(super) subscribers: AtomicU32,
+    pub(super) home: u32,
+    /// 0 while running, then a [`CloseReason`], written once and before the ring is closed.
+    end: AtomicU8,
+    /// Whether a `Sweep` for this room lies in a queue.
+    sweeping: AtomicBool,
+    pub(crate) name: Box<str>,
+    pub(crate) epoch: Epoch,
+    pub(crate) shared: Arc<Shared<T>>,
+}
+
+impl<T: Send + Sync + 'static> RoomCore<T> {
+    pub(crate) fn new(name: &str, epoch: Epoch, home: u32, ring: Ring<T>, shared: Arc<Shared<T>>) -> Arc<Self> {
+        Arc::new(Self {
+            ring,
+            bell: Doorbell::new(),
+            served: Snapshot::new(shared.nobody.clone()),
+            gates: Snapshot::new(shared.no_gate.clone()),
+            full: Stack::new(),
+            subscribers: AtomicU32::new(0),
+            home,
+            end: AtomicU8::new(0),
+            sweeping: AtomicBool::new(false),
+            name: name.into(),
+            epoch,
+            shared,
+        })
+    }
+
+    /// The broker's identity, for telling whether a thread serves it.
+    pub(crate) fn broker(&self) -> usize {
+        Arc::as_ptr(&self.shared) as usize
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        self.shared.clock.as_ref().map_or(0, |clock| clock())
+    }
+
+    /// Why the room has ended; `None` while it runs.
+    pub(crate) fn ended(&self) -> Option<CloseReason> {
+        // Acquire: pairs with the exchange in `end`.
+        match self.end.load(Acquire) {
+            0 => None,
+            1 => Some(CloseReason::Closed),
+            2 => Some(CloseReason::Removed),
+            3 => Some(CloseReason::Crashed),
+            _ => Some(CloseReason::BrokerClosed),
+        }
+    }
+
+    /// Why the room has ended, for somebody who has found its ring closed.
+    pub(crate) fn reason(&self) -> CloseReason {
+        self.ended().unwrap_or(CloseReason::Closed)
+    }
+
+    /// Wakes everybody who is parked: shards by handing them the room, the first few readers here, the rest on a shard.
+    #[cold]
+    #[inline(never)]
+    fn ring_bell(&self) {
+        let mut waiters = self.bell.disarm();
+        self.served.read(|records| records.iter().for_each(Record::call));
+        wake_some(&mut waiters, WAKES_MAX);
+        if !waiters.is_empty() {
+            self.home_port().post(Action::Wake(waiters));
+        }
+    }
+
+    pub(super) fn home_port(&self) -> &Arc<Port<T>> {
+        &self.shared.ports[self.home as usize]
+    }
+
+    /// The number of its home shard.
+    pub(crate) fn home_shard(&self) -> usize {
+        self.home as usize
+    }
+
+    /// Asks for the bell to ring when `sequence` is committed. The caller then makes a `fence(SeqCst)` and looks again.
+    pub(crate) fn arm_for(&self, sequence: u64) {
+        self.bell.arm(sequence);
+        self.ring.arm();
+    }
+
+    /// Wakes publishers that wait for space.
+    pub(super) fn wake_publishers(&self) {
+        wake_some(&mut self.full.take_all(), usize::MAX);
+    }
+
+    /// A reader that may have parked is gone.
+    pub(super) fn abandon(&self, waiter: &Waiter) {
+        // Relaxed: a figure that decides when to sweep.
+        if self.bell.abandon(waiter, self.subscribers.load(Relaxed)) {
+            self.ring_bell();
+        }
+    }
+
+    /// Where a subscription that asks for `start` begins.
+    pub(crate) fn begin(&self, start: Start) -> (u64, Resumption) {
+        let tail = self.ring.tail();
+        match start {
+            Start::Latest => (tail, Resumption::Fresh),
+            Start::Oldest => (self.ring.oldest(), Resumption::Fresh),
+            Start::Resume(Position { epoch, sequence }) if epoch == self.epoch && sequence <= tail => {
+                let oldest = self.ring.oldest();
+                match sequence < oldest {
+                    true => (oldest, Resumption::Gap(oldest - sequence)),
+                    false => (sequence, Resumption::Resumed),
+                }
+            }
+            Start::Resume(_) => (tail, Resumption::Unknown),
+        }
+    }
+}
+
+/// A room in an `Arc`, in the roles that need one.
+#[derive(Debug)]
+pub(crate) struct Inside<T: Send + Sync + 'static>(pub(crate) Arc<RoomCore<T>>);
+
+impl<T: Send + Sync + 'static> Inside<T> {
+    /// Ends the room. Whoever is first decides the reason.
+    pub(crate) fn end(&self, reason: CloseReason) -> bool {
+        let code = match reason {
+            CloseReason::Closed => 1,
+            CloseReason::Removed => 2,
+            CloseReason::Crashed => 3,
+            CloseReason::BrokerClosed => 4,
+        };
+        // Release: pairs with the load in `ended`.
+        let first = self.0.end.compare_exchange(0, code, Release, Relaxed).is_ok();
+        self.0.ring.close(self);
+        self.0.wake_publishers();
+        first
+    }
+
+    /// Drops messages that were evicted, a few segments at a time; the shard calls again while it returns true.
+    pub(crate) fn sweep(&self) -> bool {
+        // AcqRel: what is retired after this asks for a new sweep.
+        self.0.sweeping.swap(false, AcqRel);
+        self.0.ring.sweep(2, self)
+    }
+}
+
+impl<T: Send + Sync + 'static> Clone for Inside<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T: Send + Sync + 'static> Deref for Inside<T> {
+    type Target = Ring<T>;
+
+    #[inline(always)]
+    fn deref(&self) -> &Ring<T> {
+        &self.0.ring
+    }
+}
+
+impl<T: Send + Sync + 'static> Bell for Inside<T> {
+    #[inline(always)]
+    fn committed(&self, sequence: u64) {
+        if self.0.bell.is_armed_for(sequence) {
+            self.0.ring_bell();
+        }
+    }
+
+    fn disturbed(&self) {
+        if self.0.bell.is_armed() {
+            self.0.ring_bell();
+        }
+    }
+
+    fn may_evict(&self, sequence: u64) -> bool {
+        // Acquire: the reads up to there are done. Pairs with the Release store of the reader.
+        self.0.gates.read(|gates| gates.iter().all(|gate| gate.next.load(Acquire) >= sequence))
+    }
+
+    fn retired(&self) {
+        // Relaxed look, then AcqRel: one Sweep at a time lies in the queue.
+        if !self.0.sweeping.load(Relaxed) && !self.0.sweeping.swap(true, AcqRel) {
+            self.0.home_port().post_lazily(Action::Sweep(self.0.clone()));
+        }
+    }
+
+    fn drop_panicked(&self) {
+        tracing::error!(room = &*self.0.name, "the Drop of a message panicked; the room is crashed");
+        self.end(CloseReason::Crashed);
+    }
+}
+
+impl<T: Send + Sync + 'static> fmt::Debug for RoomCore<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Room").field("name", &self.name).field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}
+
+/// Tells rooms apart while they live; the address of their inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct RoomId(usize);
+
+impl<T: Send + Sync + 'static> Inside<T> {
+    /// Lists a shard that has its first member here.
+    pub(crate) fn list(&self, record: &Arc<Record<T>>) {
+        self.0.served.update(|records| Some(records.iter().chain([record]).cloned().collect()));
+    }
+
+    /// Takes a shard off the list whose last member has left.
+    pub(crate) fn unlist(&self, record: &Arc<Record<T>>) {
+        self.0
+            .served
+            .update(|records| Some(records.iter().filter(|other| !Arc::ptr_eq(other, record)).cloned().collect()));
+    }
+
+    pub(crate) fn count_subscribers(&self, change: i32) {
+        // Relaxed: a figure.
+        self.0.subscribers.fetch_add(change as u32, Relaxed);
+    }
+
+    pub(crate) fn id(&self) -> RoomId {
+        RoomId(Arc::as_ptr(&self.0) as usize)
+    }
+}

@@ -1,0 +1,233 @@
+//! Subscribers that a shard serves: the handler, its joining and its leaving.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::Room;
+use super::ack::{Ack, Outcome, Promise};
+use super::core::Inside;
+use super::port::{Action, Port};
+use crate::error::{CloseReason, SubscribeError};
+use crate::message::{Batch, Ref, Start};
+use crate::sync::{AcqRel, Acquire, Arc, AtomicBool, AtomicU64, Relaxed, Release};
+
+/// What a shard runs for the messages of a room. Any `FnMut(Ref<'_, T>) + Send` is one.
+///
+/// A handler that panics is removed and reported in the log and in
+/// [`ShardStats::panics`](crate::ShardStats::panics). It must not wait for its own broker.
+pub trait Handler<T>: Send + 'static {
+    /// One message.
+    fn message(&mut self, message: Ref<'_, T>);
+
+    /// A run of messages; calls [`Handler::message`] for each unless you do better.
+    fn messages(&mut self, batch: Batch<'_, T>) {
+        for message in batch.refs() {
+            self.message(message);
+        }
+    }
+
+    /// That many messages were missed, because the shard fell a whole ring behind.
+    fn lagged(&mut self, missed: u64) {
+        let _ = missed;
+    }
+
+    /// The room has ended and everything in it was handled; nothing follows.
+    fn closed(&mut self, reason: CloseReason) {
+        let _ = reason;
+    }
+}
+
+impl<T, F: FnMut(Ref<'_, T>) + Send + 'static> Handler<T> for F {
+    #[inline]
+    fn message(&mut self, message: Ref<'_, T>) {
+        self(message);
+    }
+}
+
+/// A handler on its way to a shard.
+pub(crate) struct Join<T: Send + Sync + 'static> {
+    pub(crate) inside: Inside<T>,
+    pub(crate) start: Start,
+    pub(crate) handler: Box<dyn Handler<T>>,
+    pub(crate) seat: Arc<Seat>,
+    pub(crate) promise: Promise,
+}
+
+/// A handler that is to go.
+pub(crate) struct Leave<T: Send + Sync + 'static> {
+    pub(crate) inside: Inside<T>,
+    pub(crate) member: usize,
+    pub(crate) seat: Arc<Seat>,
+    pub(crate) promise: Option<Promise>,
+}
+
+/// Where a handler sits in its shard, known to its owner and to the shard.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    /// The shard's key, written before the acknowledgement.
+    member: AtomicU64,
+    /// Cleared when the handler is removed, for whatever reason.
+    taken: AtomicBool,
+}
+
+impl Seat {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { member: AtomicU64::new(0), taken: AtomicBool::new(true) })
+    }
+
+    pub(crate) fn assign(&self, member: usize) {
+        // Release: pairs with `member`.
+        self.member.store(member as u64, Release);
+    }
+
+    fn member(&self) -> usize {
+        // Acquire: pairs with `assign`.
+        self.member.load(Acquire) as usize
+    }
+
+    pub(crate) fn vacate(&self) {
+        // AcqRel: what the handler did is seen by whoever finds the seat empty. Pairs with `is_taken`.
+        self.taken.swap(false, AcqRel);
+    }
+
+    fn is_taken(&self) -> bool {
+        // Acquire: pairs with `vacate`.
+        self.taken.load(Acquire)
+    }
+}
+
+/// The future of [`Room::subscribe_with`].
+#[must_use = "futures do nothing unless polled"]
+pub struct SubscribeWith<T: Send + Sync + 'static> {
+    inside: Inside<T>,
+    state: State<T>,
+}
+
+enum State<T: Send + Sync + 'static> {
+    New(Start, Box<dyn Handler<T>>),
+    Waiting { ack: Arc<Ack>, seat: Arc<Seat>, port: Arc<Port<T>> },
+    Done,
+}
+
+impl<T: Send + Sync + 'static> SubscribeWith<T> {
+    pub(super) fn new(inside: Inside<T>, start: Start, handler: Box<dyn Handler<T>>) -> Self {
+        Self { inside, state: State::New(start, handler) }
+    }
+
+    fn send(&mut self, start: Start, handler: Box<dyn Handler<T>>) {
+        let shared = &self.inside.0.shared;
+        // Relaxed: any spread will do.
+        let turn = shared.next_port.fetch_add(1, Relaxed) as usize;
+        let port = shared.ports[turn % shared.ports.len()].clone();
+        let (ack, promise) = Ack::pair();
+        let seat = Seat::new();
+        let join = Join { inside: self.inside.clone(), start, handler, seat: seat.clone(), promise };
+        port.post(Action::Join(Box::new(join)));
+        self.state = State::Waiting { ack, seat, port };
+    }
+}
+
+impl<T: Send + Sync + 'static> Future for SubscribeWith<T> {
+    type Output = Result<Served<T>, SubscribeError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if let State::New(..) = self.state {
+            if let Some(reason) = self.inside.0.ended() {
+                return Poll::Ready(Err(SubscribeError::Closed(reason)));
+            }
+            if let State::New(start, handler) = std::mem::replace(&mut self.state, State::Done) {
+                self.send(start, handler);
+            }
+        }
+        let State::Waiting { ack, .. } = &self.state else { panic!("polled after it was ready") };
+        let outcome = std::task::ready!(ack.poll(context));
+        let State::Waiting { seat, port, .. } = std::mem::replace(&mut self.state, State::Done) else {
+            unreachable!("it was waiting a moment ago")
+        };
+        Poll::Ready(match outcome {
+            Outcome::Done => Ok(Served { inside: self.inside.clone(), seat, port, left: false }),
+            Outcome::Failed => Err(SubscribeError::Closed(self.inside.0.ended().unwrap_or(CloseReason::BrokerClosed))),
+        })
+    }
+}
+
+impl<T: Send + Sync + 'static> Unpin for SubscribeWith<T> {}
+
+impl<T: Send + Sync + 'static> Drop for SubscribeWith<T> {
+    fn drop(&mut self) {
+        if let State::Waiting { ack, seat, port } = &self.state
+            && ack.cancel()
+        {
+            leave(&self.inside, seat, port, None);
+        }
+    }
+}
+
+impl<T: Send + Sync + 'static> fmt::Debug for SubscribeWith<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SubscribeWith").field("room", &self.inside.0.name).finish_non_exhaustive()
+    }
+}
+
+/// A handler that a shard serves. Dropping it removes the handler soon; [`Served::unsubscribe`] says when.
+#[must_use = "dropping it removes the handler"]
+pub struct Served<T: Send + Sync + 'static> {
+    inside: Inside<T>,
+    seat: Arc<Seat>,
+    port: Arc<Port<T>>,
+    left: bool,
+}
+
+impl<T: Send + Sync + 'static> Served<T> {
+    /// The room.
+    pub fn room(&self) -> Room<T> {
+        Room::new(self.inside.clone())
+    }
+
+    /// Whether the handler is still served: it has not panicked and the room has not ended.
+    pub fn is_running(&self) -> bool {
+        self.seat.is_taken()
+    }
+
+    /// Removes the handler. When the future is ready, it has been dropped and is not called any more. Not to be waited
+    /// for in a handler of the same broker.
+    ///
+    /// # Cancel safety
+    /// The handler is removed even if the future is dropped.
+    pub async fn unsubscribe(mut self) {
+        let (ack, promise) = Ack::pair();
+        self.left = true;
+        leave(&self.inside, &self.seat, &self.port, Some(promise));
+        std::future::poll_fn(|context| ack.poll(context)).await;
+    }
+}
+
+impl<T: Send + Sync + 'static> Drop for Served<T> {
+    fn drop(&mut self) {
+        if !self.left {
+            leave(&self.inside, &self.seat, &self.port, None);
+        }
+    }
+}
+
+fn leave<T: Send + Sync + 'static>(
+    inside: &Inside<T>,
+    seat: &Arc<Seat>,
+    port: &Arc<Port<T>>,
+    promise: Option<Promise>,
+) {
+    if seat.is_taken() || promise.is_some() {
+        port.post(Action::Leave(Leave { inside: inside.clone(), member: seat.member(), seat: seat.clone(), promise }));
+    }
+}
+
+impl<T: Send + Sync + 'static> fmt::Debug for Served<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Served")
+            .field("room", &self.inside.0.name)
+            .field("running", &self.is_running())
+            .finish_non_exhaustive()
+    }
+}

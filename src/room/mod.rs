@@ -1,0 +1,337 @@
+//! The safe face of one room.
+
+mod ack;
+mod core;
+mod join;
+mod pattern;
+mod port;
+mod publisher;
+mod set;
+mod subscription;
+mod table;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+pub(crate) use self::core::{Inside, RoomCore, RoomId, Shared};
+pub use self::join::{Handler, Served, SubscribeWith};
+pub(crate) use self::join::{Join, Leave, Seat};
+pub(crate) use self::pattern::PatternShared;
+pub use self::pattern::PatternSubscription;
+pub(crate) use self::port::{Action, Port, Record, is_serving, panic_text, serving};
+pub use self::publisher::Publisher;
+pub use self::set::{RoomKey, RoomSet};
+pub use self::subscription::{Accounting, Recv, RecvBatch, RecvRef, Subscribe, Subscription, Unsubscribe};
+pub(crate) use self::table::{Added, Table};
+
+use crate::config::Policy;
+use crate::error::{CloseReason, PublishError};
+use crate::message::{Epoch, Start};
+use crate::ring::Refusal;
+use crate::sync::{Relaxed, SeqCst, block_on, fence};
+use crate::wake::Waiter;
+
+/// A handle on one room. Cheap to clone; any number of threads may publish and subscribe through their own or one shared.
+///
+/// A room lives until it is closed, removed, or its broker is dropped; handles that outlive it return errors.
+pub struct Room<T: Send + Sync + 'static> {
+    pub(crate) inside: Inside<T>,
+}
+
+impl<T: Send + Sync + 'static> Room<T> {
+    pub(crate) fn new(inside: Inside<T>) -> Self {
+        Self { inside }
+    }
+
+    fn core(&self) -> &RoomCore<T> {
+        &self.inside.0
+    }
+
+    /// The name it was opened by.
+    pub fn name(&self) -> &str {
+        &self.core().name
+    }
+
+    /// The identity of this life of the room.
+    pub fn epoch(&self) -> Epoch {
+        self.core().epoch
+    }
+
+    /// Publishes a message to everybody subscribed and returns its sequence.
+    ///
+    /// `Ok` means that the message is in the ring, not that anyone has read it: a subscriber that falls a whole ring
+    /// behind misses it and is told so.
+    ///
+    /// # Guarantees
+    /// Never waits, for no subscriber and no other publisher, and takes no lock. Lock-free: of all publishers that are
+    /// running, one always gets through. Costs the same with no subscriber and with 100,000; sleeping ones are woken, the
+    /// first 16 here, the rest by a shard. Everybody receives the messages of a room in the order of their sequences.
+    /// Between the claim of a sequence and its commit, a few instructions, later messages wait for this one to be seen.
+    ///
+    /// # Errors
+    /// The message comes back when the room has ended, when a [`Policy::Block`](crate::Policy::Block) subscriber would be
+    /// overrun, or when the message is too large for the room's byte budget.
+    ///
+    /// # Examples
+    /// ```
+    /// use roomcast::{Broker, PublishError};
+    ///
+    /// let broker = Broker::<&str>::new();
+    /// let room = broker.room("lobby")?;
+    /// assert_eq!(room.publish("first")?, 0);
+    /// assert_eq!(room.publish("second")?, 1);
+    /// room.close();
+    /// assert_eq!(room.publish("third"), Err(PublishError::Closed("third")));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn publish(&self, message: T) -> Result<u64, PublishError<T>> {
+        if self.inside.is_exclusive() {
+            return Err(PublishError::Closed(message));
+        }
+        self.inside.publish(message, self.core().now(), &self.inside).map_err(|refused| self.refused(refused))
+    }
+
+    #[cold]
+    fn refused(&self, (refusal, message): (Refusal, T)) -> PublishError<T> {
+        match refusal {
+            Refusal::Full => PublishError::Full(message),
+            Refusal::TooLarge => PublishError::TooLarge(message),
+            Refusal::Closed if self.core().ended() == Some(CloseReason::Crashed) => PublishError::Crashed(message),
+            Refusal::Closed => PublishError::Closed(message),
+        }
+    }
+
+    /// Publishes, waiting while a [`Policy::Block`](crate::Policy::Block) subscriber keeps the room full.
+    ///
+    /// # Errors
+    /// As [`Room::publish`], without `Full`; [`PublishError::OnShard`] in a handler of the same broker, which must not
+    /// wait for itself.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, nothing was published; the message is dropped with it.
+    pub fn publish_wait(&self, message: T) -> PublishWait<'_, T> {
+        PublishWait { room: self, message: Some(message), waiter: None }
+    }
+
+    /// [`Room::publish_wait`] for a plain thread, which sleeps while the room is full.
+    ///
+    /// # Errors
+    /// As [`Room::publish_wait`].
+    pub fn publish_blocking(&self, message: T) -> Result<u64, PublishError<T>> {
+        block_on(self.publish_wait(message))
+    }
+
+    /// Subscribes to what is published from now on; [`Room::subscribe_from`] with [`Start::Latest`].
+    pub fn subscribe(&self) -> Subscribe<T> {
+        self.subscribe_from(Start::Latest)
+    }
+
+    /// Subscribes from `start`. The future is ready at its first poll, without a thread hop.
+    ///
+    /// # Guarantees
+    /// Every publish that begins after the future is ready is delivered or counted as lag. Costs the same however many
+    /// others are subscribed, and no publisher notices it. A future dropped before it is polled leaves nothing behind.
+    ///
+    /// # Errors
+    /// The future fails when the room has ended.
+    ///
+    /// # Examples
+    /// ```
+    /// use roomcast::{Broker, Start};
+    ///
+    /// let broker = Broker::<u32>::new();
+    /// let room = broker.room("numbers")?;
+    /// room.publish(1)?;
+    /// let mut all = room.subscribe_from(Start::Oldest).now()?;
+    /// let mut new = room.subscribe().now()?;
+    /// room.publish(2)?;
+    /// assert_eq!((all.try_recv(), all.try_recv()), (Ok(1), Ok(2)));
+    /// assert_eq!(new.try_recv(), Ok(2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn subscribe_from(&self, start: Start) -> Subscribe<T> {
+        Subscribe::new(self.clone(), start)
+    }
+
+    /// Has a shard run `handler` for every message published from now on, by reference and in batches.
+    ///
+    /// The cheapest way to serve many: one wake-up per shard and burst, whatever the number of handlers. A handler that
+    /// panics is removed and reported; others are not affected. A handler must not wait for its own broker.
+    ///
+    /// # Errors
+    /// The future fails when the room has ended.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, it leaves no member behind.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::mpsc;
+    ///
+    /// use roomcast::{Broker, Ref};
+    ///
+    /// let broker = Broker::<u32>::new();
+    /// let room = broker.room("numbers")?;
+    /// let (seen, all) = mpsc::channel();
+    /// let served = futures::executor::block_on(room.subscribe_with(move |message: Ref<'_, u32>| {
+    ///     let _ = seen.send((message.sequence(), *message));
+    /// }))?;
+    /// room.publish(7)?;
+    /// assert_eq!(all.recv()?, (0, 7));
+    /// futures::executor::block_on(served.unsubscribe());
+    /// room.publish(8)?;
+    /// assert!(all.recv().is_err(), "after the acknowledgement nothing arrives, and the handler is gone");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn subscribe_with(&self, handler: impl Handler<T>) -> SubscribeWith<T> {
+        self.subscribe_with_from(Start::Latest, handler)
+    }
+
+    /// [`Room::subscribe_with`] from another start.
+    ///
+    /// # Errors
+    /// As [`Room::subscribe_with`].
+    pub fn subscribe_with_from(&self, start: Start, handler: impl Handler<T>) -> SubscribeWith<T> {
+        SubscribeWith::new(self.inside.clone(), start, Box::new(handler))
+    }
+
+    /// The sequence the next message will get, which is the number of messages published so far. May be out of date the
+    /// moment it is returned.
+    pub fn tail(&self) -> u64 {
+        self.inside.tail()
+    }
+
+    /// The oldest sequence retained; the tail when there is none.
+    pub fn oldest(&self) -> u64 {
+        self.inside.oldest()
+    }
+
+    /// Whether the room takes messages. May be out of date the moment it is returned.
+    pub fn is_running(&self) -> bool {
+        self.core().ended().is_none()
+    }
+
+    /// Why the room has ended; `None` while it runs.
+    pub fn ended(&self) -> Option<CloseReason> {
+        self.core().ended()
+    }
+
+    /// Closes the room: nothing can be published any more, subscribers read what is there and then get
+    /// [`RecvError::Closed`](crate::RecvError::Closed). False if it had ended before. The name stays taken until the room
+    /// is removed or opened again.
+    pub fn close(&self) -> bool {
+        self.inside.end(CloseReason::Closed)
+    }
+
+    /// Figures about the room, read without stopping anybody; each is true of some moment.
+    pub fn stats(&self) -> RoomStats {
+        let (segments, evicted, pinned) = self.inside.census();
+        let core = self.core();
+        RoomStats {
+            published: self.tail(),
+            oldest: self.oldest(),
+            // Relaxed: a figure.
+            subscribers: core.subscribers.load(Relaxed),
+            shards: core.served.read(Vec::len),
+            blocking: core.gates.read(Vec::len),
+            segments,
+            segments_evicted: evicted,
+            segments_pinned: pinned,
+        }
+    }
+}
+
+impl<T: Send + Sync + 'static> Clone for Room<T> {
+    fn clone(&self) -> Self {
+        Self { inside: self.inside.clone() }
+    }
+}
+
+impl<T: Send + Sync + 'static> PartialEq for Room<T> {
+    /// Whether both are handles on the same life of the same room.
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.core(), other.core())
+    }
+}
+
+impl<T: Send + Sync + 'static> Eq for Room<T> {}
+
+impl<T: Send + Sync + 'static> fmt::Debug for Room<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Room").field("name", &self.name()).field("epoch", &self.epoch()).finish_non_exhaustive()
+    }
+}
+
+/// Figures about one room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RoomStats {
+    /// Messages published so far.
+    pub published: u64,
+    /// The oldest sequence retained.
+    pub oldest: u64,
+    /// Subscriptions alive, handlers included.
+    pub subscribers: u32,
+    /// Shards that serve handlers here.
+    pub shards: usize,
+    /// Subscriptions with [`Policy::Block`](crate::Policy::Block).
+    pub blocking: usize,
+    /// Segments allocated in all.
+    pub segments: usize,
+    /// Evicted segments that wait to be reused.
+    pub segments_evicted: usize,
+    /// Evicted segments that were in use when last looked at, by a slow reader or a publisher that was interrupted.
+    pub segments_pinned: usize,
+}
+
+/// The future of [`Room::publish_wait`].
+#[must_use = "futures do nothing unless polled"]
+pub struct PublishWait<'a, T: Send + Sync + 'static> {
+    room: &'a Room<T>,
+    message: Option<T>,
+    waiter: Option<crate::sync::Arc<Waiter>>,
+}
+
+impl<T: Send + Sync + 'static> Unpin for PublishWait<'_, T> {}
+
+impl<T: Send + Sync + 'static> Future for PublishWait<'_, T> {
+    type Output = Result<u64, PublishError<T>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(message) = self.message.take() else { panic!("polled after it was ready") };
+        let refused = match self.room.publish(message) {
+            Err(PublishError::Full(message)) => message,
+            done => return Poll::Ready(done),
+        };
+        let core = self.room.core();
+        if is_serving(core.broker()) {
+            return Poll::Ready(Err(PublishError::OnShard(refused)));
+        }
+        let waiter = self.waiter.get_or_insert_with(Waiter::new).clone();
+        waiter.register(context.waker());
+        core.full.push(&waiter);
+        // SeqCst: our waiting before our second look at the gate. Pairs with the fence of a *block* subscriber, between
+        // its progress and its look at who waits.
+        fence(SeqCst);
+        match self.room.publish(refused) {
+            // Full without anybody who blocks: every segment is pinned, and nobody would tell us of a change.
+            Err(PublishError::Full(message)) if core.gates.read(Vec::is_empty) => {
+                Poll::Ready(Err(PublishError::Full(message)))
+            }
+            Err(PublishError::Full(message)) => {
+                self.message = Some(message);
+                Poll::Pending
+            }
+            done => Poll::Ready(done),
+        }
+    }
+}
+
+impl<T: Send + Sync + 'static> fmt::Debug for PublishWait<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PublishWait").field("room", &self.room.name()).finish_non_exhaustive()
+    }
+}

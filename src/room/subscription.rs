@@ -1,0 +1,577 @@
+//! A pulling subscription: a cursor that its owner polls, on any executor or thread.
+
+use std::fmt;
+use std::future::{Future, Ready, ready};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+
+use super::core::{Gate, Inside, RoomId};
+use super::port::is_serving;
+use super::{Policy, Room};
+use crate::error::{RecvError, SubscribeError, TryRecvError};
+use crate::message::{Batch, Position, Ref, Resumption, Start};
+use crate::ring::{Cursor, Nothing, Rest};
+use crate::sync::{Arc, AtomicU64, Relaxed, Release, SeqCst, block_on, fence, spin_loop};
+use crate::wake::Waiter;
+
+/// The future of [`Room::subscribe`]: ready at its first poll. [`Subscribe::now`] does without a future.
+#[must_use = "futures do nothing unless polled"]
+pub struct Subscribe<T: Send + Sync + 'static> {
+    room: Room<T>,
+    start: Start,
+    policy: Policy,
+}
+
+impl<T: Send + Sync + 'static> Subscribe<T> {
+    pub(super) fn new(room: Room<T>, start: Start) -> Self {
+        Self { room, start, policy: Policy::default() }
+    }
+
+    /// What is to happen when the subscriber falls a whole ring behind.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Subscribes at once.
+    ///
+    /// # Errors
+    /// When the room has ended.
+    pub fn now(self) -> Result<Subscription<T>, SubscribeError> {
+        Subscription::begin(self.room.inside.clone(), self.start, self.policy)
+    }
+}
+
+impl<T: Send + Sync + 'static> Future for Subscribe<T> {
+    type Output = Result<Subscription<T>, SubscribeError>;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(Subscription::begin(self.room.inside.clone(), self.start, self.policy))
+    }
+}
+
+impl<T: Send + Sync + 'static> fmt::Debug for Subscribe<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscribe").field("room", &self.room.name()).field("start", &self.start).finish_non_exhaustive()
+    }
+}
+
+/// The acknowledgement of [`Subscription::unsubscribe`].
+pub type Unsubscribe = Ready<()>;
+
+/// What has become of the messages of a subscription: `received + lagged + conflated == end - start`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accounting {
+    /// The cursor when the subscription was acknowledged.
+    pub start: u64,
+    /// The cursor now; the final tail of a closed room that was read to its end.
+    pub end: u64,
+    /// Messages handed out.
+    pub received: u64,
+    /// Messages evicted before they were read.
+    pub lagged: u64,
+    /// Messages passed over under [`Policy::Latest`].
+    pub conflated: u64,
+}
+
+/// One subscriber's place in a room.
+///
+/// It is a cursor, not a queue: however many there are, a message is stored once, and a subscriber costs a publisher
+/// nothing. Dropping it ends it. Reading never blocks a publisher, nor another subscriber.
+///
+/// # Examples
+/// ```
+/// use roomcast::{Broker, TryRecvError};
+///
+/// let broker = Broker::<u64>::builder().capacity(4).build();
+/// let room = broker.room("ticks")?;
+/// let mut late = room.subscribe().now()?;
+/// for tick in 0..20 {
+///     room.publish(tick)?;
+/// }
+/// let Err(TryRecvError::Lagged(missed)) = late.try_recv() else { panic!("a ring of 4 holds no 20") };
+/// assert_eq!(late.try_recv(), Ok(missed), "reading goes on with the oldest retained");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Subscription<T: Send + Sync + 'static> {
+    cursor: Cursor<T, Inside<T>>,
+    waiter: Option<Arc<Waiter>>,
+    policy: Policy,
+    gate: Option<Arc<Gate>>,
+    /// Under [`Policy::Disconnect`]: how far it had fallen behind.
+    disconnected: Option<u64>,
+    resumption: Resumption,
+    start: u64,
+    lagged: u64,
+    conflated: u64,
+}
+
+impl<T: Send + Sync + 'static> Subscription<T> {
+    pub(super) fn begin(inside: Inside<T>, start: Start, policy: Policy) -> Result<Self, SubscribeError> {
+        if let Some(reason) = inside.0.ended() {
+            return Err(SubscribeError::Closed(reason));
+        }
+        let gate = (policy == Policy::Block).then(|| Gate::join(&inside));
+        let (mut next, resumption) = inside.0.begin(start);
+        if let Some(gate) = &gate {
+            // A rotation that looked at the gates before ours was there may be evicting the oldest segment: begin after.
+            let oldest_safe = inside.oldest() + inside.shape().slots();
+            next = next.max(oldest_safe.min(inside.tail()));
+            // Release: pairs with the Acquire in `may_evict`.
+            gate.next.store(next, Release);
+        }
+        // Relaxed: a figure.
+        inside.0.subscribers.fetch_add(1, Relaxed);
+        Ok(Self {
+            cursor: Cursor::new(inside, next),
+            waiter: None,
+            policy,
+            gate,
+            disconnected: None,
+            resumption,
+            start: next,
+            lagged: 0,
+            conflated: 0,
+        })
+    }
+
+    /// A subscription to a room that nobody can see yet.
+    pub(super) fn attach(inside: Inside<T>, policy: Policy) -> Option<Self> {
+        Self::begin(inside, Start::Oldest, policy).ok()
+    }
+
+    fn inside(&self) -> &Inside<T> {
+        self.cursor.ring()
+    }
+
+    pub(super) fn room_id(&self) -> RoomId {
+        self.inside().id()
+    }
+
+    /// The room.
+    pub fn room(&self) -> Room<T> {
+        Room::new(self.inside().clone())
+    }
+
+    /// How it began, compared with the start that was asked for.
+    pub fn resumption(&self) -> Resumption {
+        self.resumption
+    }
+
+    /// Where it stands: give it to [`Start::Resume`] to go on later.
+    pub fn position(&self) -> Position {
+        Position { epoch: self.inside().0.epoch, sequence: self.cursor.next() }
+    }
+
+    /// How many messages it is behind the newest.
+    pub fn lag(&self) -> u64 {
+        self.inside().tail().saturating_sub(self.cursor.next())
+    }
+
+    /// What has become of its messages so far.
+    pub fn accounting(&self) -> Accounting {
+        let end = self.cursor.next();
+        let passed = self.lagged + self.conflated;
+        Accounting {
+            start: self.start,
+            end,
+            received: end - self.start - passed,
+            lagged: self.lagged,
+            conflated: self.conflated,
+        }
+    }
+
+    /// How many consecutive messages can be taken, or why none.
+    #[inline]
+    fn look(&mut self, max: usize) -> Result<usize, TryRecvError> {
+        if self.policy != Policy::Lag {
+            return self.look_by_policy(max);
+        }
+        self.cursor.look(max).map_err(|nothing| self.nothing(nothing))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn nothing(&mut self, nothing: Nothing) -> TryRecvError {
+        match nothing {
+            Nothing::Empty => TryRecvError::Empty,
+            Nothing::Closed => TryRecvError::Closed(self.inside().0.reason()),
+            Nothing::Lagged(missed) if self.policy == Policy::Disconnect => {
+                self.lagged += missed;
+                self.disconnected = Some(missed);
+                self.cursor.end_lease();
+                TryRecvError::Disconnected(missed)
+            }
+            Nothing::Lagged(missed) => {
+                self.lagged += missed;
+                TryRecvError::Lagged(missed)
+            }
+        }
+    }
+
+    fn look_by_policy(&mut self, max: usize) -> Result<usize, TryRecvError> {
+        if let Some(missed) = self.disconnected {
+            return Err(TryRecvError::Disconnected(missed));
+        }
+        if self.policy != Policy::Latest {
+            return self.cursor.look(max).map_err(|nothing| self.nothing(nothing));
+        }
+        // The newest segment first, then the newest message of its committed run.
+        let newest = self.inside().tail().saturating_sub(1);
+        let shape = self.inside().shape();
+        self.conflated += self.cursor.skip_to(shape.first(shape.generation(newest)));
+        loop {
+            match self.cursor.look(usize::MAX) {
+                Ok(run) => {
+                    self.conflated += self.cursor.skip_to(self.cursor.next() + run as u64 - 1);
+                    return Ok(1);
+                }
+                // What was evicted would have been passed over anyway.
+                Err(Nothing::Lagged(missed)) => self.conflated += missed,
+                Err(nothing) => return Err(self.nothing(nothing)),
+            }
+        }
+    }
+
+    /// Tells the publishers how far a *block* subscriber has come, once per segment.
+    #[inline]
+    fn pass_gate(&self) {
+        if let Some(gate) = &self.gate {
+            gate.pass(self.inside(), self.cursor.next());
+        }
+    }
+
+    /// Receives up to `max` consecutive messages by reference, as one slice. Slices end at segment borders, so a short one
+    /// does not mean that there is no more.
+    ///
+    /// # Errors
+    /// [`TryRecvError::Empty`] when there is nothing yet; the others as [`Subscription::recv_ref`].
+    ///
+    /// # Examples
+    /// ```
+    /// use roomcast::Broker;
+    ///
+    /// let broker = Broker::<u64>::new();
+    /// let room = broker.room("numbers")?;
+    /// let mut numbers = room.subscribe().now()?;
+    /// for number in 0..10 {
+    ///     room.publish(number)?;
+    /// }
+    /// let run = numbers.try_recv_batch(4)?;
+    /// assert_eq!((run.first_sequence(), &*run), (0, &[0, 1, 2, 3][..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn try_recv_batch(&mut self, max: usize) -> Result<Batch<'_, T>, TryRecvError> {
+        let run = self.look(max)?;
+        // What was lent before has been read by now: `&mut self` ended that loan.
+        self.pass_gate();
+        let run = self.cursor.take(run);
+        Ok(Batch { first: run.first, messages: run.messages, times: run.times })
+    }
+
+    /// Receives the next message by reference, if there is one.
+    ///
+    /// # Errors
+    /// [`TryRecvError::Empty`] when there is nothing yet; the others as [`Subscription::recv_ref`].
+    #[inline]
+    pub fn try_recv_ref(&mut self) -> Result<Ref<'_, T>, TryRecvError> {
+        let batch = self.try_recv_batch(1)?;
+        let time = batch.times.first().map(|time| time.load(Relaxed));
+        Ok(Ref { sequence: batch.first, time, message: &batch.messages[0] })
+    }
+
+    /// Receives a clone of the next message, if there is one.
+    ///
+    /// # Errors
+    /// As [`Subscription::try_recv_ref`].
+    ///
+    /// # Panics
+    /// When `T::clone` panics; the message then counts as received.
+    #[inline]
+    pub fn try_recv(&mut self) -> Result<T, TryRecvError>
+    where
+        T: Clone,
+    {
+        self.try_recv_ref().map(|message| T::clone(&message))
+    }
+
+    /// Whether the next `try_recv*` would return something other than `Empty`; if not, `context` is woken when that may
+    /// have changed. Only the last context is remembered.
+    pub fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.disconnected.is_some() {
+            return Poll::Ready(());
+        }
+        self.pass_gate();
+        if self.policy == Policy::Latest {
+            // What may be conflated is no reason to be woken; what comes after it is.
+            let newest = self.inside().tail().saturating_sub(1);
+            let shape = self.inside().shape();
+            self.conflated += self.cursor.skip_to(shape.first(shape.generation(newest)));
+        }
+        let inside = self.cursor.ring().clone();
+        let waiter = self.waiter.get_or_insert_with(Waiter::new);
+        if self.cursor.peek() {
+            return Poll::Ready(());
+        }
+        inside.0.bell.park(waiter, context.waker(), self.cursor.next());
+        inside.arm();
+        // SeqCst: our arming before our second look. Pairs with the fences of publisher, installer and closer.
+        // model: publish_park, evicted_hole_park, close_park
+        fence(SeqCst);
+        match self.cursor.rest() {
+            Rest::Asleep => Poll::Pending,
+            Rest::Ready => Poll::Ready(()),
+            Rest::Imminent => {
+                spin_loop();
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Receives the next message by reference, waiting for it.
+    ///
+    /// # Errors
+    /// [`RecvError::Lagged`] says how many messages were missed; the next call goes on. [`RecvError::Closed`] comes when
+    /// everything in an ended room was read, [`RecvError::Disconnected`] under [`Policy::Disconnect`].
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, no message is lost.
+    ///
+    /// # Examples
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use roomcast::{Broker, RecvError, CloseReason};
+    ///
+    /// struct NotClone(u8);
+    ///
+    /// let broker = Broker::<NotClone>::new();
+    /// let room = broker.room("lobby")?;
+    /// let mut subscription = room.subscribe().await?;
+    /// room.publish(NotClone(7))?;
+    /// room.close();
+    /// assert_eq!(subscription.recv_ref().await?.0, 7, "what is in the ring is still read");
+    /// assert_eq!(subscription.recv_ref().await.map(|_| ()), Err(RecvError::Closed(CloseReason::Closed)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn recv_ref(&mut self) -> RecvRef<'_, T> {
+        RecvRef(self.recv_batch(1))
+    }
+
+    /// Receives up to `max` consecutive messages by reference, waiting for the first.
+    ///
+    /// # Errors
+    /// As [`Subscription::recv_ref`].
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, no message is lost.
+    pub fn recv_batch(&mut self, max: usize) -> RecvBatch<'_, T> {
+        RecvBatch { subscription: Some(self), max }
+    }
+
+    /// Receives a clone of the next message, waiting for it.
+    ///
+    /// # Errors
+    /// As [`Subscription::recv_ref`].
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, no message is lost.
+    ///
+    /// # Panics
+    /// When `T::clone` panics; the message then counts as received.
+    pub fn recv(&mut self) -> Recv<'_, T> {
+        Recv(self)
+    }
+
+    /// [`Subscription::recv`] for a plain thread, which sleeps until there is something.
+    ///
+    /// # Errors
+    /// As [`Subscription::recv_ref`]; [`RecvError::OnShard`] in a handler of the same broker, which must not wait for
+    /// itself.
+    pub fn recv_blocking(&mut self) -> Result<T, RecvError>
+    where
+        T: Clone,
+    {
+        self.recv_ref_blocking().map(|message| T::clone(&message))
+    }
+
+    /// [`Subscription::recv_ref`] for a plain thread, which sleeps until there is something.
+    ///
+    /// # Errors
+    /// As [`Subscription::recv_blocking`].
+    pub fn recv_ref_blocking(&mut self) -> Result<Ref<'_, T>, RecvError> {
+        if self.look(1) == Err(TryRecvError::Empty) && is_serving(self.inside().0.broker()) {
+            return Err(RecvError::OnShard);
+        }
+        block_on(self.recv_ref())
+    }
+
+    /// Ends the subscription. When the future is ready, nothing arrives any more and nothing of it is left in the room.
+    pub fn unsubscribe(self) -> Unsubscribe {
+        drop(self);
+        ready(())
+    }
+}
+
+impl<T: Send + Sync + 'static> Drop for Subscription<T> {
+    fn drop(&mut self) {
+        let core = &self.cursor.ring().0;
+        // Relaxed: a figure.
+        core.subscribers.fetch_sub(1, Relaxed);
+        if let Some(waiter) = &self.waiter {
+            core.abandon(waiter);
+        }
+        if let Some(gate) = &self.gate {
+            Gate::leave(gate, self.cursor.ring());
+        }
+    }
+}
+
+impl Gate {
+    /// Puts a gate before everything, to be moved to its subscriber's start.
+    fn join<T: Send + Sync + 'static>(inside: &Inside<T>) -> Arc<Self> {
+        let gate = Arc::new(Self { next: AtomicU64::new(0) });
+        inside.0.gates.update(|gates| Some(gates.iter().chain([&gate]).cloned().collect()));
+        // SeqCst: the gate before our look at the tail. Pairs with the fence in `rotate`: a rotation that evicts what we
+        // are to read began after our look, and sees the gate. model: gate_join
+        fence(SeqCst);
+        gate
+    }
+
+    /// Says how far its subscriber has read.
+    #[inline]
+    fn pass<T: Send + Sync + 'static>(&self, inside: &Inside<T>, next: u64) {
+        let shape = inside.shape();
+        // Relaxed: only the subscriber writes it.
+        if shape.generation(self.next.load(Relaxed)) != shape.generation(next) {
+            self.pass_slow(inside, next);
+        }
+    }
+
+    fn pass_slow<T: Send + Sync + 'static>(&self, inside: &Inside<T>, next: u64) {
+        // Release: our reads come before the eviction. Pairs with the Acquire in `may_evict`.
+        self.next.store(next, Release);
+        // SeqCst: our progress before our look at who waits. Pairs with the fence in `PublishWait::poll`.
+        fence(SeqCst);
+        if !inside.0.full.is_empty() {
+            inside.0.wake_publishers();
+        }
+    }
+
+    fn leave<T: Send + Sync + 'static>(gate: &Arc<Self>, inside: &Inside<T>) {
+        inside.0.gates.update(|gates| Some(gates.iter().filter(|other| !Arc::ptr_eq(other, gate)).cloned().collect()));
+        // SeqCst: as in `pass`.
+        fence(SeqCst);
+        inside.0.wake_publishers();
+    }
+}
+
+impl<T: Send + Sync + 'static> fmt::Debug for Subscription<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("room", &self.inside().0.name)
+            .field("next", &self.cursor.next())
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The future of [`Subscription::recv_batch`].
+#[must_use = "futures do nothing unless polled"]
+pub struct RecvBatch<'a, T: Send + Sync + 'static> {
+    subscription: Option<&'a mut Subscription<T>>,
+    max: usize,
+}
+
+impl<'a, T: Send + Sync + 'static> RecvBatch<'a, T> {
+    fn poll_batch(&mut self, context: &mut Context<'_>) -> Poll<Result<Batch<'a, T>, RecvError>> {
+        let Some(subscription) = self.subscription.take() else { panic!("polled after it was ready") };
+        loop {
+            match subscription.look(self.max) {
+                Ok(run) => {
+                    subscription.pass_gate();
+                    let run = subscription.cursor.take(run);
+                    return Poll::Ready(Ok(Batch { first: run.first, messages: run.messages, times: run.times }));
+                }
+                Err(error) => {
+                    if let Some(error) = error.into_recv_error() {
+                        return Poll::Ready(Err(error));
+                    }
+                }
+            }
+            if subscription.poll_readable(context).is_pending() {
+                self.subscription = Some(subscription);
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl<'a, T: Send + Sync + 'static> Future for RecvBatch<'a, T> {
+    type Output = Result<Batch<'a, T>, RecvError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.poll_batch(context)
+    }
+}
+
+/// The future of [`Subscription::recv_ref`].
+#[must_use = "futures do nothing unless polled"]
+pub struct RecvRef<'a, T: Send + Sync + 'static>(RecvBatch<'a, T>);
+
+impl<'a, T: Send + Sync + 'static> Future for RecvRef<'a, T> {
+    type Output = Result<Ref<'a, T>, RecvError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.poll_batch(context).map_ok(|batch| {
+            let time = batch.times.first().map(|time| time.load(Relaxed));
+            Ref { sequence: batch.first, time, message: &batch.messages[0] }
+        })
+    }
+}
+
+/// The future of [`Subscription::recv`].
+#[must_use = "futures do nothing unless polled"]
+pub struct Recv<'a, T: Send + Sync + 'static>(&'a mut Subscription<T>);
+
+impl<T: Send + Sync + Clone + 'static> Future for Recv<'_, T> {
+    type Output = Result<T, RecvError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0.recv_ref()).poll(context).map_ok(|message| T::clone(&message))
+    }
+}
+
+/// As a stream, a subscription yields clones, and lag as an error between them; it ends when the room has.
+impl<T: Send + Sync + Clone + 'static> Stream for Subscription<T> {
+    type Item = Result<T, RecvError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Pin::new(&mut self.recv()).poll(context).map(|received| match received {
+            Err(RecvError::Closed(_) | RecvError::Disconnected(_)) => None,
+            received => Some(received),
+        })
+    }
+}
+
+impl<T: Send + Sync + 'static> fmt::Debug for RecvBatch<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecvBatch").field("max", &self.max).finish_non_exhaustive()
+    }
+}
+
+impl<T: Send + Sync + 'static> fmt::Debug for RecvRef<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecvRef").finish_non_exhaustive()
+    }
+}
+
+impl<T: Send + Sync + 'static> fmt::Debug for Recv<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recv").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,177 @@
+//! The rooms of a broker by name: a hash trie of small leaves, each replaced whole.
+//!
+//! Looking a room up takes no lock and copies nothing. Adding one copies its leaf, at most [`LEAF_MAX`] rooms, so creating
+//! a million is linear. A leaf that overflows becomes a branch, and a branch stays one. After P. Bagwell, "Ideal Hash
+//! Trees" (2001).
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use super::core::Inside;
+use crate::sync::{AtomicU64, Relaxed, Snapshot};
+
+/// Rooms in a leaf before it is split.
+const LEAF_MAX: usize = 8;
+
+const ROOT_BITS: u32 = 10;
+const BRANCH_BITS: u32 = 6;
+
+enum Node<T: Send + Sync + 'static> {
+    Leaf(Vec<Inside<T>>),
+    Branch(Box<[Snapshot<Self>]>),
+}
+
+/// All rooms of one broker.
+pub(crate) struct Table<T: Send + Sync + 'static> {
+    root: Box<[Snapshot<Node<T>>]>,
+    hasher: RandomState,
+    /// Rooms in it, and for a moment rooms about to be added.
+    len: AtomicU64,
+    rooms_max: u64,
+}
+
+/// What became of an attempt to add a room.
+pub(crate) enum Added {
+    /// It is in the table.
+    New,
+    /// Another one of that name was there already.
+    Found,
+    /// The table is full.
+    Full,
+}
+
+impl<T: Send + Sync + 'static> Table<T> {
+    pub(crate) fn new(rooms_max: usize) -> Self {
+        let empty = Arc::new(Node::Leaf(Vec::new()));
+        Self {
+            root: (0..1 << ROOT_BITS).map(|_| Snapshot::new(empty.clone())).collect(),
+            hasher: RandomState::new(),
+            len: AtomicU64::new(0),
+            rooms_max: rooms_max as u64,
+        }
+    }
+
+    pub(crate) fn hash(&self, name: &str) -> u64 {
+        self.hasher.hash_one(name)
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        // Relaxed: a figure.
+        self.len.load(Relaxed)
+    }
+
+    /// The room of that name.
+    pub(crate) fn find(&self, hash: u64, name: &str) -> Option<Inside<T>> {
+        find_in(&self.root[root_index(hash)], hash, ROOT_BITS, name)
+    }
+
+    /// Adds a room unless there is one of its name.
+    pub(crate) fn add(&self, hash: u64, room: &Inside<T>) -> Added {
+        // Relaxed: a bound on a number; the room itself is published by its leaf.
+        if self.len.fetch_add(1, Relaxed) >= self.rooms_max {
+            self.len.fetch_sub(1, Relaxed);
+            return Added::Full;
+        }
+        let found = self.add_in(&self.root[root_index(hash)], hash, ROOT_BITS, room);
+        match found {
+            None => Added::New,
+            Some(_) => {
+                // Relaxed: as above.
+                self.len.fetch_sub(1, Relaxed);
+                Added::Found
+            }
+        }
+    }
+
+    fn add_in(&self, slot: &Snapshot<Node<T>>, hash: u64, used: u32, room: &Inside<T>) -> Option<Inside<T>> {
+        let mut found = None;
+        let added = slot.update(|node| {
+            let Node::Leaf(rooms) = node else { return None };
+            found = rooms.iter().find(|other| other.0.name == room.0.name).cloned();
+            if found.is_some() {
+                return None;
+            }
+            let rooms = rooms.iter().chain([room]).cloned().collect();
+            Some(self.leaf_or_branch(rooms, used))
+        });
+        if added || found.is_some() {
+            return found;
+        }
+        slot.read(|node| match node {
+            Node::Branch(slots) => self.add_in(&slots[branch_index(hash, used)], hash, used + BRANCH_BITS, room),
+            Node::Leaf(_) => unreachable!("a branch stays one"),
+        })
+    }
+
+    fn leaf_or_branch(&self, rooms: Vec<Inside<T>>, used: u32) -> Node<T> {
+        if rooms.len() <= LEAF_MAX || used + BRANCH_BITS > u64::BITS {
+            return Node::Leaf(rooms);
+        }
+        let mut leaves: Vec<Vec<Inside<T>>> = (0..1 << BRANCH_BITS).map(|_| Vec::new()).collect();
+        for room in rooms {
+            let hash = self.hash(&room.0.name);
+            leaves[branch_index(hash, used)].push(room);
+        }
+        let slots = leaves.into_iter().map(|rooms| Snapshot::new(Arc::new(Node::Leaf(rooms))));
+        Node::Branch(slots.collect())
+    }
+
+    /// Takes out this very room; another of its name stays. False if it was not there.
+    pub(crate) fn remove(&self, hash: u64, room: &Inside<T>) -> bool {
+        let removed = remove_in(&self.root[root_index(hash)], hash, ROOT_BITS, room);
+        if removed {
+            // Relaxed: as in `add`.
+            self.len.fetch_sub(1, Relaxed);
+        }
+        removed
+    }
+
+    /// Visits every room that is there throughout, and perhaps some that come or go meanwhile.
+    pub(crate) fn for_each(&self, visit: &mut impl FnMut(&Inside<T>)) {
+        for slot in &self.root {
+            visit_in(slot, visit);
+        }
+    }
+}
+
+fn find_in<T: Send + Sync + 'static>(slot: &Snapshot<Node<T>>, hash: u64, used: u32, name: &str) -> Option<Inside<T>> {
+    slot.read(|node| match node {
+        Node::Leaf(rooms) => rooms.iter().find(|room| &*room.0.name == name).cloned(),
+        Node::Branch(slots) => find_in(&slots[branch_index(hash, used)], hash, used + BRANCH_BITS, name),
+    })
+}
+
+fn remove_in<T: Send + Sync + 'static>(slot: &Snapshot<Node<T>>, hash: u64, used: u32, room: &Inside<T>) -> bool {
+    let removed = slot.update(|node| {
+        let Node::Leaf(rooms) = node else { return None };
+        let rest: Vec<_> = rooms.iter().filter(|other| other.id() != room.id()).cloned().collect();
+        (rest.len() < rooms.len()).then_some(Node::Leaf(rest))
+    });
+    removed
+        || slot.read(|node| match node {
+            Node::Leaf(_) => false,
+            Node::Branch(slots) => remove_in(&slots[branch_index(hash, used)], hash, used + BRANCH_BITS, room),
+        })
+}
+
+fn visit_in<T: Send + Sync + 'static>(slot: &Snapshot<Node<T>>, visit: &mut impl FnMut(&Inside<T>)) {
+    slot.read(|node| match node {
+        Node::Leaf(rooms) => rooms.iter().for_each(&mut *visit),
+        Node::Branch(slots) => slots.iter().for_each(|slot| visit_in(slot, visit)),
+    });
+}
+
+fn root_index(hash: u64) -> usize {
+    (hash & ((1 << ROOT_BITS) - 1)) as usize
+}
+
+fn branch_index(hash: u64, used: u32) -> usize {
+    (hash >> used & ((1 << BRANCH_BITS) - 1)) as usize
+}
+
+impl<T: Send + Sync + 'static> fmt::Debug for Table<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
