@@ -1,0 +1,426 @@
+//! The broker: all rooms, by name, and the shards that serve them.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use crate::config::{Builder, NAME_BYTES_MAX, Policy, RoomOptions};
+use crate::error::{CloseReason, PublishByNameError, PublishError, RoomError};
+use crate::message::Epoch;
+use crate::ring::{Budget, Geometry, Ring, Writer};
+use crate::room::{
+    Added, Inside, PatternShared, PatternSubscription, Port, Publisher, Room, RoomCore, Shared, Table, is_serving,
+};
+use crate::shard::{Shard, run_on_thread};
+use crate::sync::{
+    self, Acquire, AtomicBool, AtomicU32, AtomicU64, JoinHandle, Relaxed, Release, SeqCst, Snapshot, fence,
+};
+
+/// Rooms by name, each a broadcast ring, and a fixed number of shards.
+///
+/// Cheap to clone. When the last clone is dropped, the rooms end, handlers finish what is there, and the threads stop.
+///
+/// # Examples
+/// ```
+/// # futures::executor::block_on(async {
+/// use roomcast::Broker;
+///
+/// let broker = Broker::<String>::new();
+/// let lobby = broker.room("lobby")?;
+/// let mut ann = lobby.subscribe().await?;
+/// let mut ben = lobby.subscribe().await?;
+/// lobby.publish("hello".to_string())?;
+/// assert_eq!(ann.recv().await?, "hello");
+/// assert_eq!(ben.recv().await?, "hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+pub struct Broker<T: Send + Sync + 'static> {
+    inner: Arc<Inner<T>>,
+}
+
+struct Inner<T: Send + Sync + 'static> {
+    shared: sync::Arc<Shared<T>>,
+    table: Table<T>,
+    patterns: Snapshot<Vec<Arc<PatternShared<T>>>>,
+    room: RoomOptions,
+    weigh: Option<Arc<crate::config::Weigh<T>>>,
+    closed: AtomicBool,
+    /// Epochs are drawn from a random start in steps that visit every number once, so that none comes twice.
+    epochs: AtomicU64,
+    threads: Vec<JoinHandle>,
+}
+
+impl<T: Send + Sync + 'static> Broker<T> {
+    /// A broker with the defaults of [`Builder`].
+    ///
+    /// # Panics
+    /// When the system refuses to start a thread.
+    #[expect(clippy::new_without_default, reason = "starting threads is more than a default should do")]
+    pub fn new() -> Self {
+        Self::builder().build()
+    }
+
+    /// Shapes a broker.
+    pub fn builder() -> Builder<T> {
+        Builder::new()
+    }
+
+    pub(crate) fn start(builder: Builder<T>) -> Self {
+        #[cfg(feature = "tokio")]
+        let runtimes = builder.tokio;
+        #[cfg(feature = "tokio")]
+        let default_shards = runtimes.len();
+        #[cfg(not(feature = "tokio"))]
+        let default_shards = 0;
+        let count = match (builder.shards, default_shards) {
+            (Some(shards), _) => shards.max(1),
+            (None, 0) => sync::cores(),
+            (None, runtimes) => runtimes,
+        };
+        let shared = sync::Arc::new(Shared {
+            ports: (0..count).map(|_| Port::new()).collect(),
+            clock: builder.clock,
+            next_port: AtomicU32::new(0),
+            nobody: Arc::default(),
+            no_gate: Arc::default(),
+        });
+        let mut threads = Vec::new();
+        for (number, port) in shared.ports.iter().enumerate() {
+            let shard = Shard::new(port.clone(), sync::Arc::as_ptr(&shared) as usize);
+            #[cfg(feature = "tokio")]
+            if !runtimes.is_empty() {
+                runtimes[number % runtimes.len()].spawn(shard);
+                continue;
+            }
+            let spawned = sync::spawn_named(format!("roomcast-shard-{number}"), move || run_on_thread(shard));
+            match spawned {
+                Ok(thread) => threads.push(thread),
+                Err(error) => panic!("cannot start the thread of shard {number}: {error}"),
+            }
+        }
+        Self {
+            inner: Arc::new(Inner {
+                shared,
+                table: Table::new(builder.rooms_max),
+                patterns: Snapshot::new(Arc::default()),
+                room: builder.room,
+                weigh: builder.weigh,
+                closed: AtomicBool::new(false),
+                epochs: AtomicU64::new(RandomState::new().hash_one("epoch")),
+                threads,
+            }),
+        }
+    }
+
+    /// The room of that name, created if there is none or if the one there has crashed or was closed.
+    ///
+    /// # Errors
+    /// When the name is empty or too long, when there are too many rooms, or when the broker is closed.
+    ///
+    /// # Examples
+    /// ```
+    /// use roomcast::{Broker, RoomError};
+    ///
+    /// let broker = Broker::<u8>::builder().rooms_max(1).build();
+    /// let lobby = broker.room("lobby")?;
+    /// assert_eq!(broker.room("lobby")?, lobby);
+    /// assert_eq!(broker.room("another").err(), Some(RoomError::TooManyRooms));
+    /// assert!(broker.get("another").is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn room(&self, name: &str) -> Result<Room<T>, RoomError> {
+        self.room_with(name, RoomOptions::default())
+    }
+
+    /// [`Broker::room`] with options, which count only if this call creates the room.
+    ///
+    /// # Errors
+    /// As [`Broker::room`].
+    pub fn room_with(&self, name: &str, options: RoomOptions) -> Result<Room<T>, RoomError> {
+        let hash = self.inner.check(name)?;
+        loop {
+            if let Some(found) = self.inner.table.find(hash, name) {
+                if found.0.ended().is_none() {
+                    return Ok(Room::new(found));
+                }
+                self.inner.table.remove(hash, &found);
+            }
+            if let Some(inside) = self.inner.create(hash, name, options, false)? {
+                return Ok(Room::new(inside));
+            }
+        }
+    }
+
+    /// Creates an exclusive room: its one [`Publisher`] needs neither claim nor fence, and publishes batches at the cost
+    /// of one atomic operation.
+    ///
+    /// # Errors
+    /// As [`Broker::room`]; [`RoomError::Taken`] when there is a room of that name.
+    pub fn exclusive(&self, name: &str) -> Result<Publisher<T>, RoomError> {
+        let hash = self.inner.check(name)?;
+        if let Some(found) = self.inner.table.find(hash, name) {
+            if found.0.ended().is_none() {
+                return Err(RoomError::Taken);
+            }
+            self.inner.table.remove(hash, &found);
+        }
+        let inside = self.inner.create(hash, name, RoomOptions::default(), true)?.ok_or(RoomError::Taken)?;
+        Ok(Publisher::new(Writer::new(inside)))
+    }
+
+    /// The room of that name, if there is one.
+    pub fn get(&self, name: &str) -> Option<Room<T>> {
+        self.inner.table.find(self.inner.table.hash(name), name).map(Room::new)
+    }
+
+    /// Ends the room of that name and takes it out; false if there is none. Subscribers read what is there and then get
+    /// [`CloseReason::Removed`]. The name is free for a new room, with a new epoch.
+    pub fn remove(&self, name: &str) -> bool {
+        let hash = self.inner.table.hash(name);
+        let Some(found) = self.inner.table.find(hash, name) else { return false };
+        found.end(CloseReason::Removed);
+        self.inner.table.remove(hash, &found)
+    }
+
+    /// All rooms, in no order. Rooms that come or go during the call may be in it or not.
+    pub fn rooms(&self) -> Vec<Room<T>> {
+        let mut rooms = Vec::with_capacity(self.inner.table.len() as usize);
+        self.inner.table.for_each(&mut |inside| rooms.push(Room::new(inside.clone())));
+        rooms
+    }
+
+    /// Publishes into the room of that name, creating it if there is none. If the room ends at this very moment, the
+    /// message goes to its successor.
+    ///
+    /// # Errors
+    /// As [`Broker::room`] and [`Room::publish`]; the message comes back.
+    pub fn publish(&self, name: &str, mut message: T) -> Result<u64, PublishByNameError<T>> {
+        loop {
+            let room = match self.room(name) {
+                Ok(room) => room,
+                Err(error) => return Err(PublishByNameError::Room(error, message)),
+            };
+            match room.publish(message) {
+                Ok(sequence) => return Ok(sequence),
+                Err(PublishError::Closed(back) | PublishError::Crashed(back)) if !room.is_running() => message = back,
+                Err(refused) => return Err(PublishByNameError::Publish(refused)),
+            }
+        }
+    }
+
+    /// Subscribes to every room whose name matches `pattern`, in which `*` stands for any text. Rooms that exist are
+    /// read from now on; rooms created later from their first message, which is never missed.
+    ///
+    /// # Examples
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use roomcast::Broker;
+    ///
+    /// let broker = Broker::<u8>::new();
+    /// let mut chats = broker.subscribe_pattern("chat.*");
+    /// broker.publish("chat.1", 7)?;
+    /// broker.publish("news", 8)?;
+    /// let key = chats.ready().await;
+    /// let chat = chats.get_mut(key).unwrap();
+    /// assert_eq!((chat.room().name(), chat.try_recv()?), ("chat.1", 7));
+    /// assert_eq!(chats.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn subscribe_pattern(&self, pattern: &str) -> PatternSubscription<T> {
+        self.subscribe_pattern_with(pattern, Policy::Lag)
+    }
+
+    /// [`Broker::subscribe_pattern`] with a policy, such as [`Policy::Block`] for a subscriber that must not miss a
+    /// message even when it is slow.
+    pub fn subscribe_pattern_with(&self, pattern: &str, policy: Policy) -> PatternSubscription<T> {
+        let subscription = PatternSubscription::new(pattern, policy);
+        let shared = subscription.shared();
+        self.inner.patterns.update(|patterns| {
+            let alive = patterns.iter().filter(|other| !other.is_dropped());
+            Some(alive.chain([shared]).cloned().collect())
+        });
+        // SeqCst: the pattern is listed before we look at the rooms. Pairs with the fence in `create`, where a room is
+        // in the table before the patterns are looked at again: one of the two sees the other.
+        fence(SeqCst);
+        self.inner.table.for_each(&mut |inside| {
+            if let Some(found) = shared.attach_existing(inside) {
+                shared.hand_over(found);
+            }
+        });
+        subscription
+    }
+
+    /// Ends every room and refuses new ones. Subscribers and handlers read what is there and then get
+    /// [`CloseReason::BrokerClosed`].
+    pub fn close(&self) {
+        self.inner.close();
+    }
+
+    /// Whether the broker was closed.
+    pub fn is_closed(&self) -> bool {
+        self.inner.is_closed()
+    }
+
+    /// Figures about the broker and its shards, read without stopping anybody.
+    pub fn stats(&self) -> BrokerStats {
+        let mut homes = vec![0; self.inner.shared.ports.len()];
+        self.inner.table.for_each(&mut |inside| homes[inside.0.home_shard()] += 1);
+        let shards = self.inner.shared.ports.iter().zip(homes).map(|(port, rooms)| {
+            let figures = &port.figures;
+            // Relaxed: figures.
+            ShardStats {
+                rooms,
+                rooms_served: figures.rooms.load(Relaxed),
+                handlers: figures.members.load(Relaxed),
+                actions: figures.actions.load(Relaxed),
+                wakes: figures.wakes.load(Relaxed),
+                handler_runs: figures.runs.load(Relaxed),
+                panics: figures.panics.load(Relaxed),
+            }
+        });
+        BrokerStats { rooms: self.inner.table.len(), shards: shards.collect() }
+    }
+}
+
+impl<T: Send + Sync + 'static> Inner<T> {
+    fn check(&self, name: &str) -> Result<u64, RoomError> {
+        match name.len() {
+            _ if self.is_closed() => Err(RoomError::Closed),
+            0 => Err(RoomError::NameEmpty),
+            1..=NAME_BYTES_MAX => Ok(self.table.hash(name)),
+            _ => Err(RoomError::NameTooLong),
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        // Acquire: pairs with the store in `close`.
+        self.closed.load(Acquire)
+    }
+
+    /// Puts a new room into the table; `None` if somebody else did.
+    fn create(
+        &self,
+        hash: u64,
+        name: &str,
+        options: RoomOptions,
+        exclusive: bool,
+    ) -> Result<Option<Inside<T>>, RoomError> {
+        let capacity = options.capacity.or(self.room.capacity).unwrap_or(crate::config::CAPACITY_DEFAULT);
+        let shape = Geometry::for_capacity(capacity as u64);
+        let budget = match (options.bytes_max.or(self.room.bytes_max), &self.weigh) {
+            (Some(bytes_max), Some(weigh)) => Some(Arc::new(Budget::new(bytes_max, weigh.clone()))),
+            _ => None,
+        };
+        let timed = self.shared.clock.is_some();
+        let ring = match exclusive {
+            true => Ring::new_exclusive(shape, timed, budget),
+            false => Ring::new(shape, timed, budget),
+        };
+        let home = (hash >> 32) as u32 % self.shared.ports.len() as u32;
+        // Relaxed: any number not given out before; odd steps visit all.
+        let epoch = Epoch(self.epochs.fetch_add(0x9e37_79b9_7f4a_7c15, Relaxed));
+        let inside = Inside(RoomCore::new(name, epoch, home, ring, self.shared.clone()));
+        // Before the room is visible, so that no pattern misses its first message.
+        let attach = |patterns: &Vec<Arc<PatternShared<T>>>| {
+            let attached = patterns.iter().filter_map(|pattern| Some((pattern.clone(), pattern.attach(&inside)?)));
+            attached.collect::<Vec<_>>()
+        };
+        let attached = self.patterns.read(attach);
+        match self.table.add(hash, &inside) {
+            Added::Full => return Err(RoomError::TooManyRooms),
+            Added::Found => return Ok(None),
+            Added::New => {}
+        }
+        let known: Vec<_> = attached.iter().map(|(pattern, _)| pattern.clone()).collect();
+        for (pattern, subscription) in attached {
+            pattern.hand_over(subscription);
+        }
+        // SeqCst: the room is in the table before we look again. Pairs with the fences in `subscribe_pattern_with` and in
+        // `close`.
+        fence(SeqCst);
+        for (pattern, subscription) in self.patterns.read(attach) {
+            if !known.iter().any(|other| Arc::ptr_eq(other, &pattern)) {
+                pattern.hand_over(subscription);
+            }
+        }
+        if self.is_closed() {
+            inside.end(CloseReason::BrokerClosed);
+            self.table.remove(hash, &inside);
+            return Err(RoomError::Closed);
+        }
+        tracing::debug!(room = name, %epoch, "room opened");
+        Ok(Some(inside))
+    }
+
+    fn close(&self) {
+        // Release: pairs with the load in `is_closed`.
+        self.closed.store(true, Release);
+        // SeqCst: the mark before our look at the rooms. Pairs with the fence in `create`.
+        fence(SeqCst);
+        let mut rooms = Vec::new();
+        self.table.for_each(&mut |inside| rooms.push(inside.clone()));
+        for inside in rooms {
+            inside.end(CloseReason::BrokerClosed);
+            self.table.remove(self.table.hash(&inside.0.name), &inside);
+        }
+    }
+}
+
+impl<T: Send + Sync + 'static> Drop for Inner<T> {
+    fn drop(&mut self) {
+        self.close();
+        for port in &self.shared.ports {
+            port.stop();
+        }
+        // The last handle may be dropped by a handler: a shard that waited for itself would wait for ever.
+        if !is_serving(sync::Arc::as_ptr(&self.shared) as usize) {
+            for thread in self.threads.drain(..) {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl<T: Send + Sync + 'static> Clone for Broker<T> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone() }
+    }
+}
+
+impl<T: Send + Sync + 'static> fmt::Debug for Broker<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broker").field("rooms", &self.inner.table.len()).finish_non_exhaustive()
+    }
+}
+
+/// Figures about a broker; each is true of some moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BrokerStats {
+    /// Rooms there are.
+    pub rooms: u64,
+    /// One entry per shard.
+    pub shards: Vec<ShardStats>,
+}
+
+/// Figures about one shard since the broker was started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShardStats {
+    /// Rooms that have their home here.
+    pub rooms: u32,
+    /// Rooms in which it serves handlers now.
+    pub rooms_served: u32,
+    /// Handlers it serves now.
+    pub handlers: u32,
+    /// Joins, leaves and other actions served.
+    pub actions: u64,
+    /// Times it was woken from sleep.
+    pub wakes: u64,
+    /// Turns in which it ran the handlers of a room.
+    pub handler_runs: u64,
+    /// Handlers that panicked and were removed.
+    pub panics: u64,
+}

@@ -1,0 +1,25 @@
+//! Rooms for Rust.
+mod broker;
+mod config;
+mod error;
+mod message;
+mod ring;
+mod room;
+mod shard;
+mod sync;
+mod wake;
+
+pub use self::broker::{Broker, BrokerStats, ShardStats};
+pub use self::config::{Builder, CAPACITY_DEFAULT, NAME_BYTES_MAX, Policy, ROOMS_MAX_DEFAULT, RoomOptions};
+pub use self::error::{
+    CloseReason, PublishByNameError, PublishError, RecvError, RoomError, SubscribeError, TryRecvError,
+};
+pub use self::message::{Batch, Epoch, Position, Ref, Resumption, Start};
+pub use self::room::{
+    Accounting, Handler, PatternSubscription, PublishWait, Publisher, Recv, RecvBatch, RecvRef, Room, RoomKey, RoomSet,
+    RoomStats, Served, Subscribe, SubscribeWith, Subscription, Unsubscribe,
+};
+
+#[cfg(all(test, roomcast_loom))]
+#[path = "../loom-tests/main.rs"]
+mod loom_tests;
