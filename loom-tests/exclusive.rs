@@ -1,0 +1,85 @@
+//! Exclusive rooms: one word for the tail, the close and the call.
+
+use std::collections::VecDeque;
+
+use loom::future::block_on;
+use loom::sync::Arc;
+use loom::thread;
+
+use super::support::{Reader, Silent, model};
+use crate::message::Epoch;
+use crate::ring::{Geometry, Refusal, Ring, Writer};
+use crate::room::{Inside, Port, Publisher, RoomCore, Shared};
+
+fn publisher(slots: u64) -> Publisher<u64> {
+    let shared = Arc::new(Shared {
+        ports: [Port::new()].into(),
+        clock: None,
+        next_port: crate::sync::AtomicU32::new(0),
+        nobody: Default::default(),
+        no_gate: Default::default(),
+    });
+    let ring = Ring::new_exclusive(Geometry::new(slots, 2), false, None);
+    Publisher::new(Writer::new(Inside(RoomCore::new("model", Epoch(1), 0, ring, shared))))
+}
+
+#[test]
+fn exclusive_park() {
+    model(2, || {
+        let mut publisher = publisher(2);
+        let mut subscription = publisher.room().subscribe().now().unwrap();
+        let publishing = thread::spawn(move || {
+            publisher.publish(7).unwrap();
+            publisher
+        });
+        assert_eq!(block_on(subscription.recv()), Ok(7));
+        drop(publishing.join().unwrap());
+    });
+}
+
+#[test]
+fn exclusive_close() {
+    model(3, || {
+        let ring = Arc::new(Ring::<u64>::new_exclusive(Geometry::new(2, 2), false, None));
+        let mut writer = Writer::new(ring.clone());
+        let publishing = thread::spawn(move || {
+            let mut batch = VecDeque::from([10, 11]);
+            let published = writer.publish(&mut batch, 0, &Silent);
+            (published, batch)
+        });
+        ring.close(&Silent);
+        let (published, left) = publishing.join().unwrap();
+        match published {
+            Ok(range) => assert_eq!((range, left.len()), ((0, 2), 0)),
+            Err(refusal) => assert_eq!((refusal, left), (Refusal::Closed, VecDeque::from([10, 11]))),
+        }
+        let mut reader = Reader::new(&ring, 0);
+        while let Ok(Some(_)) = reader.read() {}
+        assert_eq!(reader.read(), Err(()));
+        assert_eq!(reader.received, ring.tail());
+    });
+}
+
+#[test]
+fn exclusive_rotate_lease() {
+    model(3, || {
+        let ring = Arc::new(Ring::<u64>::new_exclusive(Geometry::new(1, 2), false, None));
+        let mut writer = Writer::new(ring.clone());
+        let publishing = thread::spawn(move || {
+            for value in 0..4 {
+                writer.publish(&mut VecDeque::from([value]), 0, &Silent).unwrap();
+            }
+        });
+        let mut reader = Reader::new(&ring, 0);
+        for _ in 0..2 {
+            if let Ok(Some((sequence, value))) = reader.read() {
+                assert_eq!(sequence, value);
+            }
+        }
+        publishing.join().unwrap();
+        while let Ok(Some((sequence, value))) = reader.read() {
+            assert_eq!(sequence, value);
+        }
+        assert_eq!(reader.cursor.next(), 4);
+    });
+}

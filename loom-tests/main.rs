@@ -1,0 +1,11 @@
+//! loom models of the races in the core, each driving the shipped types.
+//!
+//! `make loom` runs them. A model is named for the race it visits; the comments in `src/` and the table in
+//! `docs/design.md` point here by these names. Rings have 1 or 2 slots in 2 segments, so that a few messages lap them.
+
+mod close;
+mod exclusive;
+mod park;
+mod publish;
+mod rotate;
+mod support;

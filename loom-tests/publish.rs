@@ -1,0 +1,76 @@
+//! Publishing: a reader beside a publisher, publishers beside each other, joining beside publishing.
+
+use loom::thread;
+
+use super::support::{Reader, model, publish, ring};
+
+#[test]
+fn publish_read() {
+    model(3, || {
+        let ring = ring::<u64>(2);
+        let publisher = {
+            let ring = ring.clone();
+            thread::spawn(move || {
+                assert_eq!(publish(&ring, 10), Ok(0));
+                assert_eq!(publish(&ring, 11), Ok(1));
+            })
+        };
+        let mut reader = Reader::new(&ring, 0);
+        for expected in [(0, 10), (1, 11)] {
+            loop {
+                match reader.read() {
+                    Ok(Some(message)) => break assert_eq!(message, expected),
+                    Ok(None) => thread::yield_now(),
+                    Err(()) => panic!("nobody closed the ring"),
+                }
+            }
+        }
+        publisher.join().unwrap();
+    });
+}
+
+#[test]
+fn claim_claim() {
+    model(3, || {
+        let ring = ring::<u64>(2);
+        let publishers: Vec<_> = [10, 20]
+            .map(|value| {
+                let ring = ring.clone();
+                thread::spawn(move || publish(&ring, value).unwrap())
+            })
+            .into_iter()
+            .collect();
+        let mut sequences: Vec<_> = publishers.into_iter().map(|publisher| publisher.join().unwrap()).collect();
+        let mut reader = Reader::new(&ring, 0);
+        let mut values = [reader.read().unwrap().unwrap(), reader.read().unwrap().unwrap()];
+        assert_eq!(reader.read(), Ok(None));
+        sequences.sort_unstable();
+        assert_eq!(sequences, [0, 1], "each claim is handed out once");
+        values.sort_unstable_by_key(|(_, value)| *value);
+        assert_eq!(values.map(|(_, value)| value), [10, 20], "nothing is lost and nothing comes twice");
+    });
+}
+
+#[test]
+fn join_publish() {
+    model(3, || {
+        let ring = ring::<u64>(2);
+        publish(&ring, 10).unwrap();
+        let publisher = {
+            let ring = ring.clone();
+            thread::spawn(move || publish(&ring, 11).unwrap())
+        };
+        // Joins at the tail while another thread publishes: what is published after the join is read.
+        let start = ring.tail();
+        assert!((1..=2).contains(&start));
+        let mut reader = Reader::new(&ring, start);
+        publisher.join().unwrap();
+        publish(&ring, 12).unwrap();
+        let mut values = Vec::new();
+        while let Ok(Some((_, value))) = reader.read() {
+            values.push(value);
+        }
+        assert_eq!(values.last(), Some(&12));
+        assert_eq!(values.len() as u64, 3 - start - reader.lagged);
+    });
+}

@@ -1,0 +1,102 @@
+//! Small rings, a bell that only counts, and the accounting rule.
+
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use crate::ring::{Bell, Cursor, Geometry, Nothing, Refusal, Ring};
+
+/// A bell that nobody waits at.
+#[derive(Default)]
+pub(crate) struct Silent;
+
+impl Bell for Silent {
+    fn committed(&self, _: u64) {}
+    fn disturbed(&self) {}
+    fn may_evict(&self, _: u64) -> bool {
+        true
+    }
+    fn retired(&self) {}
+    fn drop_panicked(&self) {
+        unreachable!("no message of the models panics");
+    }
+}
+
+pub(crate) type TestRing<T> = Arc<Ring<T>>;
+
+/// A ring of 2 segments with `slots` slots each.
+pub(crate) fn ring<T>(slots: u64) -> TestRing<T> {
+    Arc::new(Ring::new(Geometry::new(slots, 2), false, None))
+}
+
+pub(crate) fn publish<T>(ring: &Ring<T>, message: T) -> Result<u64, Refusal> {
+    ring.publish(message, 0, &Silent).map_err(|(refusal, _)| refusal)
+}
+
+/// Runs a model with at most `preemptions` switches away from a thread that could go on, and as many more as the
+/// environment's `ROOMCAST_LOOM_MORE` says (`make loom-full`).
+pub(crate) fn model(preemptions: usize, run: impl Fn() + Sync + Send + 'static) {
+    let more = std::env::var("ROOMCAST_LOOM_MORE").map_or(0, |more| more.parse().expect("a number of preemptions"));
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions + more);
+    builder.max_branches = 20_000;
+    builder.check(run);
+}
+
+/// A reader that keeps the accounting rule.
+pub(crate) struct Reader<T> {
+    pub(crate) cursor: Cursor<T, TestRing<T>>,
+    start: u64,
+    pub(crate) received: u64,
+    pub(crate) lagged: u64,
+    last: Option<u64>,
+}
+
+impl<T: Copy + Into<u64>> Reader<T> {
+    pub(crate) fn new(ring: &TestRing<T>, start: u64) -> Self {
+        Self { cursor: Cursor::new(ring.clone(), start), start, received: 0, lagged: 0, last: None }
+    }
+
+    /// Reads one message; `None` when there is none now, `Err` when there will be none. Values equal their sequences
+    /// where `ordered` models publish from one thread; in all models they come in sequence order, each once.
+    pub(crate) fn read(&mut self) -> Result<Option<(u64, T)>, ()> {
+        match self.cursor.look(1) {
+            Ok(run) => {
+                let run = self.cursor.take(run);
+                let (sequence, message) = (run.first, run.messages[0]);
+                self.received += 1;
+                assert!(self.last.is_none_or(|last| last < sequence), "a sequence came twice or out of order");
+                self.last = Some(sequence);
+                self.account();
+                Ok(Some((sequence, message)))
+            }
+            Err(Nothing::Lagged(missed)) => {
+                assert!(missed > 0);
+                self.lagged += missed;
+                self.account();
+                self.read()
+            }
+            Err(Nothing::Empty) => Ok(None),
+            Err(Nothing::Closed) => Err(()),
+        }
+    }
+
+    fn account(&self) {
+        assert_eq!(self.received + self.lagged, self.cursor.next() - self.start, "the accounting rule");
+    }
+}
+
+/// Counts how many of its kind are alive.
+pub(crate) struct Counted(pub(crate) Arc<AtomicUsize>);
+
+impl Counted {
+    pub(crate) fn new(alive: &Arc<AtomicUsize>) -> Self {
+        alive.fetch_add(1, Relaxed);
+        Self(alive.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
