@@ -10,7 +10,14 @@ pub(crate) use loom::hint::spin_loop;
 pub(crate) use loom::sync::Arc;
 pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, fence};
 pub(crate) use loom::thread::park;
-pub(crate) use loom::thread_local;
+
+/// `std`'s macro over loom's, which knows no `const` initialiser.
+macro_rules! model_thread_local {
+    ($(#[$attribute:meta])* static $name:ident: $type:ty = const $value:block;) => {
+        loom::thread_local! { $(#[$attribute])* static $name: $type = $value; }
+    };
+}
+pub(crate) use model_thread_local as thread_local;
 
 /// loom's cell, which reports two unsynchronised accesses.
 #[derive(Debug)]
