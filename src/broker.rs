@@ -4,7 +4,8 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-use crate::config::{Builder, NAME_BYTES_MAX, Policy, RoomOptions};
+use crate::builder::Builder;
+use crate::config::{NAME_BYTES_MAX, Policy, RoomOptions};
 use crate::error::{CloseReason, PublishByNameError, PublishError, RoomError};
 use crate::message::Epoch;
 use crate::ring::{Budget, Geometry, Ring, Writer};

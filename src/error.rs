@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::fmt;
 
+use crate::config::NAME_BYTES_MAX;
+
 /// Why a room, or one subscription of it, has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -194,7 +196,7 @@ impl fmt::Display for RoomError {
             Self::Taken => f.write_str("there is a room of that name already; choose another or remove it"),
             Self::NameEmpty => f.write_str("a room needs a name"),
             Self::NameTooLong => {
-                write!(f, "a room's name may have {} bytes at most", crate::NAME_BYTES_MAX)
+                write!(f, "a room's name may have {NAME_BYTES_MAX} bytes at most")
             }
             Self::TooManyRooms => f.write_str("the broker holds as many rooms as it may; remove some"),
         }

@@ -1,5 +1,6 @@
 //! Rooms for Rust.
 mod broker;
+mod builder;
 mod config;
 mod error;
 mod message;
@@ -10,7 +11,8 @@ mod sync;
 mod wake;
 
 pub use self::broker::{Broker, BrokerStats, ShardStats};
-pub use self::config::{Builder, CAPACITY_DEFAULT, NAME_BYTES_MAX, Policy, ROOMS_MAX_DEFAULT, RoomOptions};
+pub use self::builder::Builder;
+pub use self::config::{CAPACITY_DEFAULT, NAME_BYTES_MAX, Policy, ROOMS_MAX_DEFAULT, RoomOptions};
 pub use self::error::{
     CloseReason, PublishByNameError, PublishError, RecvError, RoomError, SubscribeError, TryRecvError,
 };

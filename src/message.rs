@@ -139,6 +139,14 @@ impl<'a, T> Batch<'a, T> {
         })
     }
 
+    /// The first message; a batch that was received has one.
+    #[inline]
+    pub(crate) fn into_first(self) -> Ref<'a, T> {
+        // Relaxed: as in `iter`.
+        let time = self.times.first().map(|time| time.load(crate::sync::Relaxed));
+        Ref { sequence: self.first, time, message: &self.messages[0] }
+    }
+
     /// The messages as [`Ref`]s.
     pub fn refs(&self) -> impl ExactSizeIterator<Item = Ref<'a, T>> + use<'a, T> {
         self.iter().map(|(sequence, time, message)| Ref { sequence, time, message })

@@ -273,6 +273,7 @@ impl<T> Segment<T> {
             state.store(EMPTY, Relaxed);
         }
         for time in &self.times {
+            // Relaxed: as above.
             time.store(0, Relaxed);
         }
         panicked

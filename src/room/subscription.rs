@@ -278,9 +278,7 @@ impl<T: Send + Sync + 'static> Subscription<T> {
     /// [`TryRecvError::Empty`] when there is nothing yet; the others as [`Subscription::recv_ref`].
     #[inline]
     pub fn try_recv_ref(&mut self) -> Result<Ref<'_, T>, TryRecvError> {
-        let batch = self.try_recv_batch(1)?;
-        let time = batch.times.first().map(|time| time.load(Relaxed));
-        Ok(Ref { sequence: batch.first, time, message: &batch.messages[0] })
+        self.try_recv_batch(1).map(Batch::into_first)
     }
 
     /// Receives a clone of the next message, if there is one.
@@ -527,10 +525,7 @@ impl<'a, T: Send + Sync + 'static> Future for RecvRef<'a, T> {
     type Output = Result<Ref<'a, T>, RecvError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.poll_batch(context).map_ok(|batch| {
-            let time = batch.times.first().map(|time| time.load(Relaxed));
-            Ref { sequence: batch.first, time, message: &batch.messages[0] }
-        })
+        self.0.poll_batch(context).map_ok(Batch::into_first)
     }
 }
 
