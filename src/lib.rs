@@ -4,8 +4,12 @@ mod builder;
 mod config;
 mod error;
 mod message;
+#[cfg(feature = "server")]
+pub mod protocol;
 mod ring;
 mod room;
+#[cfg(feature = "server")]
+pub mod server;
 mod shard;
 mod sync;
 mod wake;

@@ -1,0 +1,1 @@
+//! The configuration of the server, from file, environment and flags.

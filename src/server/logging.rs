@@ -1,0 +1,1 @@
+//! Logs to the console and to a rolling file.

@@ -1,0 +1,4 @@
+//! The server: listener, transports, sessions, delivery.
+pub mod config;
+pub mod logging;
+mod session;

@@ -1,0 +1,1 @@
+//! A session: command in, actions out, time passed in; no I/O.
