@@ -1,1 +1,44 @@
-//! Commands, replies and pushes of the Centrifugo client protocol, with their encodings; no I/O.
+//! The Centrifugo client protocol, version 2: commands, replies, pushes and their codes; no I/O, no clock.
+//!
+//! The types here know nothing of how they are written: payloads are [`bytes::Bytes`] of compact JSON, and an
+//! [`Encoding`] turns them into bytes and back. What the protocol calls a *channel* is a *room* in our code; the word
+//! "channel" appears on the wire only.
+//!
+//! ```
+//! use roomcast::protocol::{Encoding, Limits, Request};
+//!
+//! let frame = br#"{"id":1,"subscribe":{"channel":"chat:1"}}"#;
+//! let mut commands = Encoding::Json.commands(frame, &Limits::default())?;
+//! let command = commands.next().expect("one command")?;
+//! assert_eq!(command.id, 1);
+//! assert!(matches!(command.request, Request::Subscribe(subscribe) if subscribe.room == "chat:1"));
+//! assert!(commands.next().is_none());
+//! # Ok::<(), roomcast::protocol::DecodeError>(())
+//! ```
+
+mod code;
+mod command;
+mod encoding;
+mod history;
+mod json;
+mod limits;
+mod publication;
+mod push;
+mod recovery;
+mod reply;
+mod room_name;
+
+pub use code::{CloseCode, ErrorCode, UnsubscribeCode};
+pub use command::{
+    Command, ConnectRequest, HistoryRequest, PublishRequest, Request, RpcRequest, SubscribeRequest,
+};
+pub use encoding::{Commands, DecodeError, Encoding, PublicationEncoder};
+pub use history::HistoryQuery;
+pub use limits::Limits;
+pub use publication::{ClientInfo, Placed, Publication, StreamPosition, Tags};
+pub use push::Push;
+pub use recovery::recovered;
+pub use reply::{
+    ConnectResult, HistoryResult, PresenceStats, RefreshResult, Reply, ReplyBody, SubscribeResult,
+};
+pub use room_name::{RoomName, RoomNameError};

@@ -1,0 +1,420 @@
+//! From a frame to commands.
+
+use super::compact::compact;
+use crate::protocol::{
+    Command, ConnectRequest, DecodeError, HistoryRequest, Limits, PublishRequest, Request,
+    RpcRequest, StreamPosition, SubscribeRequest,
+};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::StreamDeserializer;
+use serde_json::de::StrRead;
+use serde_json::value::RawValue;
+use std::fmt;
+use std::marker::PhantomData;
+
+/// The commands of one frame.
+pub(in crate::protocol) struct Commands<'a> {
+    stream: StreamDeserializer<'a, StrRead<'a>, Object<RawCommand<'a>>>,
+    /// How many more commands the frame may hold; `None` after its end or an error.
+    left: Option<usize>,
+    limits: Limits,
+}
+
+impl<'a> Commands<'a> {
+    pub(in crate::protocol) fn new(frame: &'a [u8], limits: &Limits) -> Result<Self, DecodeError> {
+        if frame.len() > limits.frame_bytes_max {
+            return Err(DecodeError::TooLarge {
+                bytes_max: limits.frame_bytes_max,
+            });
+        }
+        let text = str::from_utf8(frame).map_err(|error| DecodeError::Malformed {
+            at: error.valid_up_to(),
+        })?;
+        if text.trim_ascii().is_empty() {
+            return Err(DecodeError::Empty);
+        }
+        Ok(Self {
+            stream: serde_json::Deserializer::from_str(text).into_iter(),
+            left: Some(limits.commands_per_frame_max),
+            limits: *limits,
+        })
+    }
+}
+
+impl Iterator for Commands<'_> {
+    type Item = Result<Command, DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let left = self.left.take()?;
+        let item = match self.stream.next()? {
+            Ok(_) if left == 0 => Err(DecodeError::TooManyCommands {
+                commands_max: self.limits.commands_per_frame_max,
+            }),
+            Ok(Object(raw)) => Ok(raw.into_command(&self.limits)),
+            Err(_) => Err(DecodeError::Malformed {
+                at: self.stream.byte_offset(),
+            }),
+        };
+        if item.is_ok() {
+            self.left = Some(left - 1);
+        }
+        Some(item)
+    }
+}
+
+impl fmt::Debug for Commands<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Commands")
+            .field("left", &self.left)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A value that must be written as an object: what serde derives would read an array as well, field by field.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+/// A field that may be missing or `null`, which mean the same but for payloads.
+type Maybe<T> = Option<T>;
+
+/// A payload; unlike the other fields it tells `null` from nothing.
+#[derive(Default)]
+struct Payload<'a>(Option<&'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Payload<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <&RawValue>::deserialize(deserializer).map(|raw| Self(Some(raw)))
+    }
+}
+
+impl Payload<'_> {
+    fn compact(&self) -> Option<Bytes> {
+        self.0.map(|raw| compact(raw.get()))
+    }
+
+    /// The same where `null` stands for nothing.
+    fn compact_non_null(&self) -> Option<Bytes> {
+        self.0
+            .filter(|raw| raw.get() != "null")
+            .map(|raw| compact(raw.get()))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
+struct RawCommand<'a> {
+    #[serde(default)]
+    id: Maybe<u32>,
+    #[serde(default)]
+    connect: Maybe<Object<RawConnect<'a>>>,
+    #[serde(default)]
+    subscribe: Maybe<Object<RawSubscribe<'a>>>,
+    #[serde(default)]
+    unsubscribe: Maybe<Object<RawRoom>>,
+    #[serde(default)]
+    publish: Maybe<Object<RawPublish<'a>>>,
+    #[serde(default)]
+    presence: Maybe<Object<RawRoom>>,
+    #[serde(default)]
+    presence_stats: Maybe<Object<RawRoom>>,
+    #[serde(default)]
+    history: Maybe<Object<RawHistory>>,
+    #[serde(default)]
+    ping: Maybe<Object<Ignored>>,
+    #[serde(default)]
+    send: Maybe<Object<RawSend<'a>>>,
+    #[serde(default)]
+    rpc: Maybe<Object<RawRpc<'a>>>,
+    #[serde(default)]
+    refresh: Maybe<Object<RawToken>>,
+    #[serde(default)]
+    sub_refresh: Maybe<Object<RawRoom>>,
+}
+
+/// An object whose fields do not matter.
+#[derive(Deserialize)]
+struct Ignored {}
+
+#[derive(Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
+struct RawConnect<'a> {
+    #[serde(default)]
+    token: Maybe<String>,
+    #[serde(default)]
+    data: Payload<'a>,
+    #[serde(default)]
+    name: Maybe<String>,
+    #[serde(default)]
+    version: Maybe<String>,
+    #[serde(default)]
+    subs: Maybe<RawSubs>,
+}
+
+#[derive(Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
+struct RawSubscribe<'a> {
+    #[serde(default)]
+    channel: Maybe<String>,
+    #[serde(default)]
+    token: Maybe<String>,
+    #[serde(default)]
+    recover: Maybe<bool>,
+    #[serde(default)]
+    epoch: Maybe<String>,
+    #[serde(default)]
+    offset: Maybe<u64>,
+    #[serde(default)]
+    data: Payload<'a>,
+    #[serde(default)]
+    positioned: Maybe<bool>,
+    #[serde(default)]
+    recoverable: Maybe<bool>,
+    #[serde(default)]
+    join_leave: Maybe<bool>,
+    #[serde(default)]
+    delta: Maybe<String>,
+    #[serde(default)]
+    flag: Maybe<u64>,
+    #[serde(default, rename = "type")]
+    kind: Maybe<i32>,
+}
+
+#[derive(Deserialize)]
+struct RawRoom {
+    #[serde(default)]
+    channel: Maybe<String>,
+    #[serde(default)]
+    token: Maybe<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
+struct RawPublish<'a> {
+    #[serde(default)]
+    channel: Maybe<String>,
+    #[serde(default)]
+    data: Payload<'a>,
+}
+
+#[derive(Deserialize)]
+struct RawHistory {
+    #[serde(default)]
+    channel: Maybe<String>,
+    #[serde(default)]
+    limit: Maybe<i32>,
+    #[serde(default)]
+    since: Maybe<Object<RawPosition>>,
+    #[serde(default)]
+    reverse: Maybe<bool>,
+}
+
+#[derive(Deserialize)]
+struct RawPosition {
+    #[serde(default)]
+    offset: Maybe<u64>,
+    #[serde(default)]
+    epoch: Maybe<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
+struct RawSend<'a> {
+    #[serde(default)]
+    data: Payload<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
+struct RawRpc<'a> {
+    #[serde(default)]
+    method: Maybe<String>,
+    #[serde(default)]
+    data: Payload<'a>,
+}
+
+#[derive(Deserialize)]
+struct RawToken {
+    #[serde(default)]
+    token: Maybe<String>,
+}
+
+/// Positions by room, in the order they came. How many are kept is decided with the limits at hand; the frame bounds
+/// how many there can be.
+struct RawSubs(Vec<(String, StreamPosition)>);
+
+impl<'de> Deserialize<'de> for RawSubs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct SubsVisitor;
+        impl<'de> Visitor<'de> for SubsVisitor {
+            type Value = RawSubs;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of subscriptions by channel")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawSubs, A::Error> {
+                let mut subs = Vec::new();
+                while let Some(room) = map.next_key::<String>()? {
+                    match map.next_value::<Maybe<Object<RawPosition>>>()? {
+                        Some(Object(position)) => subs.push((room, position.into())),
+                        None => drop(room),
+                    }
+                }
+                Ok(RawSubs(subs))
+            }
+        }
+        deserializer.deserialize_map(SubsVisitor)
+    }
+}
+
+impl From<RawPosition> for StreamPosition {
+    fn from(raw: RawPosition) -> Self {
+        Self {
+            offset: raw.offset.unwrap_or_default(),
+            epoch: raw.epoch.unwrap_or_default(),
+        }
+    }
+}
+
+impl RawCommand<'_> {
+    fn into_command(self, limits: &Limits) -> Command {
+        let id = self.id.unwrap_or_default();
+        if id == 0 {
+            let request = match self.send {
+                Some(Object(send)) => send.into_request(),
+                None => Request::Pong,
+            };
+            return Command { id, request };
+        }
+        Command {
+            id,
+            request: self.into_request(limits),
+        }
+    }
+
+    /// The first method that is there, in the order of the protocol's field numbers.
+    fn into_request(self, limits: &Limits) -> Request {
+        if let Some(Object(raw)) = self.connect {
+            raw.into_request(limits)
+        } else if let Some(Object(raw)) = self.subscribe {
+            raw.into_request()
+        } else if let Some(Object(raw)) = self.unsubscribe {
+            Request::Unsubscribe {
+                room: raw.channel.unwrap_or_default(),
+            }
+        } else if let Some(Object(raw)) = self.publish {
+            Request::Publish(PublishRequest {
+                room: raw.channel.unwrap_or_default(),
+                data: raw.data.compact(),
+            })
+        } else if let Some(Object(raw)) = self.presence {
+            Request::Presence {
+                room: raw.channel.unwrap_or_default(),
+            }
+        } else if let Some(Object(raw)) = self.presence_stats {
+            Request::PresenceStats {
+                room: raw.channel.unwrap_or_default(),
+            }
+        } else if let Some(Object(raw)) = self.history {
+            raw.into_request()
+        } else if self.ping.is_some() {
+            Request::Ping
+        } else if let Some(Object(raw)) = self.send {
+            raw.into_request()
+        } else if let Some(Object(raw)) = self.rpc {
+            Request::Rpc(RpcRequest {
+                method: raw.method.unwrap_or_default(),
+                data: raw.data.compact(),
+            })
+        } else if let Some(Object(raw)) = self.refresh {
+            Request::Refresh {
+                token: raw.token.unwrap_or_default(),
+            }
+        } else if let Some(Object(raw)) = self.sub_refresh {
+            Request::SubRefresh {
+                room: raw.channel.unwrap_or_default(),
+                token: raw.token.unwrap_or_default(),
+            }
+        } else {
+            Request::Unknown
+        }
+    }
+}
+
+impl RawConnect<'_> {
+    fn into_request(self, limits: &Limits) -> Request {
+        let mut subs = self.subs.map(|RawSubs(subs)| subs).unwrap_or_default();
+        subs.truncate(limits.rooms_per_client_max);
+        subs.shrink_to_fit();
+        Request::Connect(ConnectRequest {
+            token: self.token.unwrap_or_default(),
+            data: self.data.compact_non_null(),
+            name: self.name.unwrap_or_default(),
+            version: self.version.unwrap_or_default(),
+            subs,
+        })
+    }
+}
+
+impl RawSubscribe<'_> {
+    fn into_request(self) -> Request {
+        Request::Subscribe(SubscribeRequest {
+            room: self.channel.unwrap_or_default(),
+            token: self.token.unwrap_or_default(),
+            recover: self.recover.unwrap_or_default(),
+            position: StreamPosition {
+                offset: self.offset.unwrap_or_default(),
+                epoch: self.epoch.unwrap_or_default(),
+            },
+            data: self.data.compact_non_null(),
+            positioned: self.positioned.unwrap_or_default(),
+            recoverable: self.recoverable.unwrap_or_default(),
+            join_leave: self.join_leave.unwrap_or_default(),
+            delta: self.delta.unwrap_or_default(),
+            flag: self.flag.unwrap_or_default(),
+            kind: self.kind.unwrap_or_default(),
+        })
+    }
+}
+
+impl RawHistory {
+    fn into_request(self) -> Request {
+        Request::History(HistoryRequest {
+            room: self.channel.unwrap_or_default(),
+            limit: self.limit.unwrap_or_default(),
+            since: self.since.map(|Object(position)| position.into()),
+            reverse: self.reverse.unwrap_or_default(),
+        })
+    }
+}
+
+impl RawSend<'_> {
+    fn into_request(self) -> Request {
+        Request::Send {
+            data: self
+                .data
+                .compact()
+                .unwrap_or_else(|| Bytes::from_static(b"null")),
+        }
+    }
+}

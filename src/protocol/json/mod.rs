@@ -1,0 +1,12 @@
+//! The protocol as JSON: snake_case names, payloads embedded raw, zero values left out, messages joined by newlines.
+
+mod compact;
+mod decode;
+mod encode;
+mod write;
+
+pub(super) use decode::Commands;
+pub(super) use encode::{PublicationEncoder, client_info, encode_push, encode_reply};
+
+#[cfg(test)]
+mod tests;
