@@ -1,0 +1,141 @@
+//! When to ping, and how long to wait for what.
+
+/// The one clock of a session: first it waits for the connect command, then for pings to be due and answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heartbeat {
+    /// Waits for the connect command.
+    Opening { stale_at_ms: u64 },
+    /// Waits for the next ping to be due.
+    Quiet { ping_at_ms: u64 },
+    /// Waits for the answer to a ping.
+    Pinged { pong_by_ms: u64, ping_at_ms: u64 },
+    /// Sends no pings.
+    Still,
+}
+
+/// What time has brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beat {
+    Nothing,
+    Ping,
+    NoPong,
+    Stale,
+}
+
+impl Heartbeat {
+    /// The clock of a client that has just connected. Its first ping comes within one interval, at a phase that its
+    /// id decides: clients that come back all at once after a restart are then not pinged all at once for ever.
+    pub(super) fn connected(client: &str, ping_interval_ms: u64, now_ms: u64) -> Self {
+        if ping_interval_ms == 0 {
+            return Self::Still;
+        }
+        let phase_ms = hash(client) % ping_interval_ms;
+        Self::Quiet {
+            ping_at_ms: now_ms + ping_interval_ms - phase_ms,
+        }
+    }
+
+    /// Advances to `now_ms`.
+    pub(super) fn tick(
+        &mut self,
+        now_ms: u64,
+        ping_interval_ms: u64,
+        pong_timeout_ms: u64,
+    ) -> Beat {
+        match *self {
+            Self::Opening { stale_at_ms } if stale_at_ms <= now_ms => Beat::Stale,
+            Self::Pinged { pong_by_ms, .. } if pong_by_ms <= now_ms => Beat::NoPong,
+            Self::Quiet { ping_at_ms } if ping_at_ms <= now_ms => {
+                // Keeps its phase however late this call comes, but never owes two pings.
+                let late_ms = now_ms - ping_at_ms;
+                let ping_at_ms = now_ms + ping_interval_ms - late_ms % ping_interval_ms;
+                *self = Self::Pinged {
+                    pong_by_ms: now_ms + pong_timeout_ms,
+                    ping_at_ms,
+                };
+                Beat::Ping
+            }
+            _ => Beat::Nothing,
+        }
+    }
+
+    /// Takes a pong; `false` if none was awaited.
+    pub(super) fn pong(&mut self) -> bool {
+        let Self::Pinged { ping_at_ms, .. } = *self else {
+            return false;
+        };
+        *self = Self::Quiet { ping_at_ms };
+        true
+    }
+
+    /// Gives the client until `pong_by_ms` to answer.
+    pub(super) fn extend(&mut self, extended_ms: u64) {
+        if let Self::Pinged { pong_by_ms, .. } = self {
+            *pong_by_ms = extended_ms;
+        }
+    }
+
+    /// When `tick` has something to say next.
+    pub(super) fn deadline_ms(self) -> Option<u64> {
+        match self {
+            Self::Opening { stale_at_ms } => Some(stale_at_ms),
+            Self::Quiet { ping_at_ms } => Some(ping_at_ms),
+            Self::Pinged { pong_by_ms, .. } => Some(pong_by_ms),
+            Self::Still => None,
+        }
+    }
+}
+
+/// FNV-1a: even enough to spread phases, and the same on every machine.
+fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_pings_are_spread_over_the_interval() {
+        let mut tenths = [0; 10];
+        for client in 0..1_000 {
+            let beat = Heartbeat::connected(&format!("client-{client}"), 25_000, 1_000_000);
+            let due = beat.deadline_ms().unwrap() - 1_000_000;
+            assert!((1..=25_000).contains(&due));
+            tenths[((due - 1) / 2_500) as usize] += 1;
+        }
+        assert!(tenths.iter().all(|&count| count > 50), "{tenths:?}");
+    }
+
+    #[test]
+    fn a_ping_is_answered_or_the_client_is_gone() {
+        let mut beat = Heartbeat::Quiet { ping_at_ms: 100 };
+        assert_eq!(beat.tick(99, 1_000, 80), Beat::Nothing);
+        assert!(!beat.pong());
+        assert_eq!(beat.tick(100, 1_000, 80), Beat::Ping);
+        assert_eq!(beat.tick(179, 1_000, 80), Beat::Nothing);
+        assert!(beat.pong());
+        assert!(!beat.pong());
+        assert_eq!(beat.deadline_ms(), Some(1_100));
+        assert_eq!(beat.tick(1_100, 1_000, 80), Beat::Ping);
+        assert_eq!(beat.tick(1_180, 1_000, 80), Beat::NoPong);
+    }
+
+    #[test]
+    fn a_late_tick_keeps_the_phase_and_owes_one_ping() {
+        let mut beat = Heartbeat::Quiet { ping_at_ms: 100 };
+        assert_eq!(beat.tick(3_450, 1_000, 80), Beat::Ping);
+        assert!(beat.pong());
+        assert_eq!(beat.deadline_ms(), Some(4_100));
+    }
+
+    #[test]
+    fn no_interval_no_pings() {
+        let mut beat = Heartbeat::connected("c", 0, 5);
+        assert_eq!(beat.deadline_ms(), None);
+        assert_eq!(beat.tick(u64::MAX, 0, 8_000), Beat::Nothing);
+        assert!(!beat.pong());
+    }
+}
