@@ -1,1 +1,4 @@
+//! The protocol's JSON as clients write and read it.
 
+mod decoding;
+mod encoding;

@@ -137,7 +137,7 @@ mod tests {
         fn numbers_and_texts_read_back(value: u64, string: String) {
             let mut out = Vec::new();
             number(value, &mut out);
-            prop_assert_eq!(&out, value.to_string().as_bytes());
+            prop_assert_eq!(str::from_utf8(&out).unwrap(), value.to_string());
             out.clear();
             text(&string, &mut out);
             prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), string);

@@ -1,0 +1,213 @@
+//! Commands: what each one checks, and which action it asks for.
+
+use bytes::Bytes;
+
+use super::access::Access;
+use super::heartbeat::Heartbeat;
+use super::{Action, Flight, FlightKind, Phase, Session, Ticket};
+use crate::protocol::{
+    ClientInfo, ConnectRequest, ConnectResult, ErrorCode, HistoryQuery, HistoryRequest,
+    Publication, PublishRequest, ReplyBody, Request, RoomName, SubscribeRequest,
+};
+
+impl Session {
+    pub(super) fn connect(
+        &mut self,
+        id: u32,
+        request: &ConnectRequest,
+        now_ms: u64,
+        out: &mut Vec<Action>,
+    ) {
+        if !self.settings.allow_anonymous {
+            return self.reply(id, ReplyBody::Error(ErrorCode::Unauthorized), out);
+        }
+        let conn_info = match &request.data {
+            Some(data) if self.settings.trust_display_names => {
+                display_name(data, self.settings.limits.display_name_chars_max)
+            }
+            _ => None,
+        };
+        self.phase = Phase::Open(ClientInfo::new(
+            String::new(),
+            self.ids.client.clone(),
+            conn_info,
+            None,
+        ));
+        let ping_interval_ms = self.settings.ping_interval_ms;
+        self.heartbeat = Heartbeat::connected(&self.ids.client, ping_interval_ms, now_ms);
+        let mut result = ConnectResult::default();
+        result.client.clone_from(&self.ids.client);
+        result.version = env!("CARGO_PKG_VERSION").to_owned();
+        result.ping_s = u32::try_from(ping_interval_ms.div_ceil(1_000)).unwrap_or(u32::MAX);
+        result.pong = ping_interval_ms > 0;
+        result.session.clone_from(&self.ids.session);
+        result.node.clone_from(&self.settings.node);
+        self.reply(id, ReplyBody::Connect(Box::new(result)), out);
+    }
+
+    pub(super) fn begin(
+        &mut self,
+        id: u32,
+        request: Request,
+        out: &mut Vec<Action>,
+    ) -> Result<(), ErrorCode> {
+        match request {
+            Request::Subscribe(request) => self.begin_subscribe(id, request, out)?,
+            Request::Unsubscribe { room } => self.begin_unsubscribe(id, &room, out)?,
+            Request::Publish(request) => self.begin_publish(id, request, out)?,
+            Request::History(request) => self.begin_history(id, &request, out)?,
+            Request::Presence { room } => {
+                let room = self.room(&room)?;
+                self.access(&room)?.presence()?;
+                let ticket = self.take_off(id, FlightKind::Presence);
+                out.push(Action::Presence { ticket, room });
+            }
+            Request::PresenceStats { room } => {
+                let room = self.room(&room)?;
+                self.access(&room)?.presence()?;
+                let ticket = self.take_off(id, FlightKind::PresenceStats);
+                out.push(Action::PresenceStats { ticket, room });
+            }
+            Request::Ping => self.reply(id, ReplyBody::Ping, out),
+            Request::Send { .. } => {}
+            Request::Rpc(_) | Request::Refresh { .. } | Request::SubRefresh { .. } => {
+                return Err(ErrorCode::NotAvailable);
+            }
+            Request::Unknown => return Err(ErrorCode::MethodNotFound),
+            // `receive` queues neither.
+            Request::Connect(_) | Request::Pong => return Err(ErrorCode::BadRequest),
+        }
+        Ok(())
+    }
+
+    fn begin_subscribe(
+        &mut self,
+        id: u32,
+        request: SubscribeRequest,
+        out: &mut Vec<Action>,
+    ) -> Result<(), ErrorCode> {
+        let room = self.room(&request.room)?;
+        if self.rooms.contains(&room) {
+            return Err(ErrorCode::AlreadySubscribed);
+        }
+        if self.rooms.len() >= self.settings.limits.rooms_per_client_max {
+            return Err(ErrorCode::LimitExceeded);
+        }
+        let grant = self.access(&room)?.subscribe(&request)?;
+        let recover = (grant.recoverable && request.recover).then_some(request.position);
+        let reject_unrecovered = request.flag & SubscribeRequest::REJECT_UNRECOVERED != 0;
+        let kind = FlightKind::Subscribe {
+            room: room.clone(),
+            recover: recover.clone(),
+            grant,
+            reject_unrecovered,
+        };
+        let ticket = self.take_off(id, kind);
+        out.push(Action::Subscribe {
+            ticket,
+            room,
+            recover,
+        });
+        Ok(())
+    }
+
+    fn begin_unsubscribe(
+        &mut self,
+        id: u32,
+        room: &str,
+        out: &mut Vec<Action>,
+    ) -> Result<(), ErrorCode> {
+        let room = self.room(room)?;
+        let reply = ReplyBody::Unsubscribe;
+        if self.rooms.remove(&room) {
+            let ticket = self.take_off(id, FlightKind::Unsubscribe { reply });
+            out.push(Action::Unsubscribe { ticket, room });
+        } else {
+            // As Centrifugo: who is outside already has what it wants.
+            self.reply(id, reply, out);
+        }
+        Ok(())
+    }
+
+    fn begin_publish(
+        &mut self,
+        id: u32,
+        request: PublishRequest,
+        out: &mut Vec<Action>,
+    ) -> Result<(), ErrorCode> {
+        let room = self.room(&request.room)?;
+        let data = request.data.ok_or(ErrorCode::BadRequest)?;
+        self.access(&room)?.publish()?;
+        let publication = Publication::new(data, self.info().cloned());
+        let ticket = self.take_off(id, FlightKind::Publish);
+        out.push(Action::Publish {
+            ticket,
+            room,
+            publication,
+        });
+        Ok(())
+    }
+
+    fn begin_history(
+        &mut self,
+        id: u32,
+        request: &HistoryRequest,
+        out: &mut Vec<Action>,
+    ) -> Result<(), ErrorCode> {
+        let room = self.room(&request.room)?;
+        self.access(&room)?.history()?;
+        let query = HistoryQuery::new(request, self.settings.limits.publications_max);
+        let ticket = self.take_off(
+            id,
+            FlightKind::History {
+                since: query.since.clone(),
+            },
+        );
+        out.push(Action::History {
+            ticket,
+            room,
+            query,
+        });
+        Ok(())
+    }
+
+    fn room(&self, name: &str) -> Result<RoomName, ErrorCode> {
+        RoomName::parse(name, self.settings.limits.room_name_bytes_max)
+            .map_err(|_| ErrorCode::BadRequest)
+    }
+
+    fn access<'a>(&'a self, room: &'a RoomName) -> Result<Access<'a>, ErrorCode> {
+        Ok(Access {
+            rules: (self.settings.rules)(room.as_str())?,
+            room: room.as_str(),
+            user: self.info().map_or("", ClientInfo::user),
+            is_subscribed: self.rooms.contains(room),
+        })
+    }
+
+    /// Lets the command `id` wait for the world.
+    pub(super) fn take_off(&mut self, id: u32, kind: FlightKind) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.flight = Some(Flight { ticket, id, kind });
+        ticket
+    }
+}
+
+/// What `data` says the client wants to be called, as its `conn_info`: no control characters, no space around it, at
+/// most `chars_max` characters; `None` if nothing is left.
+fn display_name(data: &Bytes, chars_max: usize) -> Option<Bytes> {
+    #[derive(serde::Deserialize)]
+    struct ConnectData {
+        name: String,
+    }
+    let ConnectData { name } = serde_json::from_slice(data).ok()?;
+    let name: String = name
+        .trim()
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(chars_max)
+        .collect();
+    let name = name.trim();
+    (!name.is_empty()).then(|| serde_json::json!({ "name": name }).to_string().into())
+}

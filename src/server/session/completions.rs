@@ -1,0 +1,178 @@
+//! Completions: what the world's answer to an action makes of the waiting command.
+
+use super::access::Grant;
+use super::{Action, Flight, FlightKind, Session, Subscribed, Ticket};
+use crate::protocol::{
+    ClientInfo, ErrorCode, HistoryResult, PresenceStats, ReplyBody, StreamPosition,
+    SubscribeResult, recovered,
+};
+
+impl Session {
+    /// Completes [`Action::Subscribe`].
+    ///
+    /// On `Ok` either [`Action::Activate`] follows, or [`Action::Unsubscribe`], when the client would rather not be in
+    /// a room it cannot recover in.
+    pub(crate) fn subscribed(
+        &mut self,
+        ticket: Ticket,
+        result: Result<Subscribed, ErrorCode>,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(flight) = self.land(ticket) else {
+            return;
+        };
+        let FlightKind::Subscribe {
+            room,
+            recover,
+            grant,
+            reject_unrecovered,
+        } = flight.kind
+        else {
+            return self.misused(flight, out);
+        };
+        match result {
+            Err(error) => self.reply(flight.id, ReplyBody::Error(error), out),
+            Ok(subscribed) => {
+                let result = self.subscribe_result(subscribed, recover.as_ref(), grant);
+                if reject_unrecovered && result.was_recovering && !result.recovered {
+                    let reply = ReplyBody::Error(ErrorCode::UnrecoverablePosition);
+                    let ticket = self.take_off(flight.id, FlightKind::Unsubscribe { reply });
+                    out.push(Action::Unsubscribe { ticket, room });
+                } else {
+                    self.rooms.insert(room.clone());
+                    self.reply(flight.id, ReplyBody::Subscribe(Box::new(result)), out);
+                    out.push(Action::Activate {
+                        room,
+                        membership: grant.membership,
+                    });
+                }
+            }
+        }
+        self.advance(out);
+    }
+
+    /// Completes [`Action::Unsubscribe`]: nothing of the room will be written any more.
+    pub(crate) fn unsubscribed(&mut self, ticket: Ticket, out: &mut Vec<Action>) {
+        let Some(flight) = self.land(ticket) else {
+            return;
+        };
+        let FlightKind::Unsubscribe { reply } = flight.kind else {
+            return self.misused(flight, out);
+        };
+        self.reply(flight.id, reply, out);
+        self.advance(out);
+    }
+
+    /// Completes [`Action::Publish`].
+    pub(crate) fn published(
+        &mut self,
+        ticket: Ticket,
+        result: Result<(), ErrorCode>,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(flight) = self.land(ticket) else {
+            return;
+        };
+        let FlightKind::Publish = flight.kind else {
+            return self.misused(flight, out);
+        };
+        self.finish(flight.id, result.map(|()| ReplyBody::Publish), out);
+    }
+
+    /// Completes [`Action::History`]. Whether the epoch the client named is the room's is judged here.
+    pub(crate) fn history(
+        &mut self,
+        ticket: Ticket,
+        result: Result<HistoryResult, ErrorCode>,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(flight) = self.land(ticket) else {
+            return;
+        };
+        let FlightKind::History { since } = flight.kind else {
+            return self.misused(flight, out);
+        };
+        let result = result.and_then(|history| {
+            let is_foreign = since.is_some_and(|since| {
+                !since.epoch.is_empty() && since.epoch != history.position.epoch
+            });
+            if is_foreign {
+                Err(ErrorCode::UnrecoverablePosition)
+            } else {
+                Ok(ReplyBody::History(history))
+            }
+        });
+        self.finish(flight.id, result, out);
+    }
+
+    /// Completes [`Action::Presence`].
+    pub(crate) fn presence(
+        &mut self,
+        ticket: Ticket,
+        result: Result<Vec<ClientInfo>, ErrorCode>,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(flight) = self.land(ticket) else {
+            return;
+        };
+        let FlightKind::Presence = flight.kind else {
+            return self.misused(flight, out);
+        };
+        self.finish(flight.id, result.map(ReplyBody::Presence), out);
+    }
+
+    /// Completes [`Action::PresenceStats`].
+    pub(crate) fn presence_stats(
+        &mut self,
+        ticket: Ticket,
+        result: Result<PresenceStats, ErrorCode>,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(flight) = self.land(ticket) else {
+            return;
+        };
+        let FlightKind::PresenceStats = flight.kind else {
+            return self.misused(flight, out);
+        };
+        self.finish(flight.id, result.map(ReplyBody::PresenceStats), out);
+    }
+
+    /// What entering a room is answered with, by the recovery rule.
+    fn subscribe_result(
+        &self,
+        subscribed: Subscribed,
+        recover: Option<&StreamPosition>,
+        grant: Grant,
+    ) -> SubscribeResult {
+        let Subscribed { top, found } = subscribed;
+        let mut result = SubscribeResult::default();
+        result.recoverable = grant.recoverable;
+        result.positioned = grant.positioned;
+        if let Some(asked) = recover {
+            result.was_recovering = true;
+            let offsets = found.iter().map(|placed| placed.offset);
+            result.recovered =
+                recovered(asked, &top, offsets, self.settings.limits.publications_max);
+            if result.recovered {
+                result.publications = found;
+            }
+        }
+        result.position = grant.positioned.then_some(top);
+        result
+    }
+
+    fn land(&mut self, ticket: Ticket) -> Option<Flight> {
+        self.flight.take_if(|flight| flight.ticket == ticket)
+    }
+
+    /// A ticket came back to the wrong method: our own mistake, which the client hears as an internal error.
+    fn misused(&mut self, flight: Flight, out: &mut Vec<Action>) {
+        debug_assert!(false, "{flight:?} was completed as another kind of action");
+        self.finish(flight.id, Err(ErrorCode::Internal), out);
+    }
+
+    fn finish(&mut self, id: u32, result: Result<ReplyBody, ErrorCode>, out: &mut Vec<Action>) {
+        self.reply(id, result.unwrap_or_else(ReplyBody::Error), out);
+        self.advance(out);
+    }
+}
