@@ -13,13 +13,13 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 pub(crate) use self::action::{Action, Membership, Subscribed, Ticket};
-pub(crate) use self::settings::{RoomRules, RulesLookup, Settings};
+pub(crate) use self::settings::{RoomRules, Settings};
 
 use self::access::Grant;
 use self::heartbeat::{Beat, Heartbeat};
 use crate::protocol::{
-    ClientInfo, CloseCode, Command, DecodeError, Encoding, ErrorCode, Push, Reply, ReplyBody,
-    Request, RoomName, StreamPosition, UnsubscribeCode,
+    ClientInfo, CloseCode, Command, DecodeError, Encoding, Push, Reply, ReplyBody, Request,
+    RoomName, StreamPosition, UnsubscribeCode,
 };
 
 /// One client's side of the protocol.
