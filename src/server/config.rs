@@ -1,1 +1,281 @@
-//! The configuration of the server, from file, environment and flags.
+//! What the server can be told: the settings, their defaults and why they are what they are.
+//!
+//! The names are those of Centrifugo 6 wherever an option means the same. Values come from, weakest first: the
+//! defaults here, a file (TOML, YAML or JSON), the environment, the flags; [`load`] joins them.
+
+mod error;
+mod load;
+mod options;
+mod parse;
+mod render;
+mod room;
+mod setting;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use self::error::ConfigError;
+pub use self::load::{Flags, Loaded, load, load_from};
+pub use self::room::{RoomOptions, SlowConsumer};
+
+/// Everything the server can be told.
+///
+/// ```
+/// use roomcast::server::config::Config;
+///
+/// let config = Config::default();
+/// assert_eq!(config.http_server.socket_addr().to_string(), "127.0.0.1:8000");
+/// assert!(!config.channel.options_for("chat").unwrap().presence);
+///
+/// let dev = Config::dev();
+/// assert!(dev.channel.options_for("chat").unwrap().allow_publish_for_anonymous);
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Config {
+    /// Whether this is development mode: anonymous clients may do everything that the file does not forbid.
+    pub dev: bool,
+    /// Where logs, and later stored messages, are kept. Created when it does not exist.
+    pub data_dir: PathBuf,
+    /// How many shards deliver messages; `None` is one per core.
+    pub shards: Option<NonZeroUsize>,
+    /// `[log]`
+    pub log: Log,
+    /// `[http_server]`
+    pub http_server: HttpServer,
+    /// `[websocket]`
+    pub websocket: WebSocket,
+    /// `[client]`
+    pub client: Client,
+    /// `[channel]`
+    pub channel: Channel,
+    /// `[http_api]`
+    pub http_api: HttpApi,
+    /// `[admin]`
+    pub admin: Admin,
+    /// `[shutdown]`
+    pub shutdown: Shutdown,
+}
+
+/// `[log]`: what is logged, and where to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Log {
+    /// A level (`info`) or directives of levels by module (`info,roomcast::server=debug`).
+    pub level: String,
+    /// How a line looks on the console and in the file.
+    pub format: LogFormat,
+    /// Whether lines also go to a file a day under `dir`.
+    pub file: bool,
+    /// Where the files go; `None` is `logs` in the data directory.
+    pub dir: Option<PathBuf>,
+    /// How many daily files are kept; the oldest goes first. Default 14: two weeks to look back, bounded on the disk.
+    pub files_max: usize,
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line, for collectors.
+    Json,
+}
+
+/// `[http_server]`: the one listener that serves pages, clients and, unless moved, the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HttpServer {
+    /// The address to listen on. Default `127.0.0.1`: nothing is reachable from outside until somebody says so.
+    pub address: IpAddr,
+    /// The port to listen on; 0 takes a free one. Default 8000.
+    pub port: u16,
+}
+
+/// `[websocket]`: limits of the WebSocket transport.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WebSocket {
+    /// The largest message a client may send, in bytes; a larger one closes with 1009. Default 64 KiB.
+    pub message_size_limit: usize,
+}
+
+/// `[client]`: what a connection may do, and how long it may be silent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Client {
+    /// Origins of web pages that may connect, `*` standing for any run of characters. Empty: only pages this server
+    /// served itself. A request without an `Origin` header does not come from a page and passes.
+    pub allowed_origins: Vec<String>,
+    /// Whether clients may connect without a token; they then have the empty user id.
+    pub allow_anonymous_connect_without_token: bool,
+    /// How often the server pings. Default 25 s: under the 30 to 60 s after which proxies cut idle connections.
+    pub ping_interval: Duration,
+    /// How long a client may take to answer a ping; shorter than `ping_interval`. Default 8 s.
+    pub pong_timeout: Duration,
+    /// How long a connection may wait before its `connect` command. Default 10 s.
+    pub stale_close_delay: Duration,
+    /// How many rooms one connection may be in. Default 128.
+    pub channel_limit: usize,
+    /// How many connections the server takes in all; 0 is as many as descriptors allow.
+    pub connection_limit: usize,
+    /// The most publications one history reply holds. Default 300.
+    pub history_max_publication_limit: usize,
+    /// The most publications a reconnecting client is given; one that missed more is told that it did. Default 300.
+    pub recovery_max_publication_limit: usize,
+}
+
+/// `[channel]`: rooms by namespace.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Channel {
+    /// The longest room name, in bytes. Default 255.
+    pub max_length: usize,
+    /// How long a room's epoch outlives its history, unless its namespace says otherwise. Default 30 days.
+    pub history_meta_ttl: Duration,
+    /// `[channel.without_namespace]`: rooms whose name has no `:`.
+    pub without_namespace: RoomOptions,
+    /// `[[channel.namespaces]]` by name: rooms named `name:rest`.
+    pub namespaces: BTreeMap<String, RoomOptions>,
+}
+
+/// `[http_api]`: the server API.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HttpApi {
+    /// The key a caller must show; without one the API answers 401 to everybody.
+    pub key: Option<String>,
+}
+
+/// `[admin]`: the operator's listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Admin {
+    /// Moves `/api`, `/admin`, `/metrics` and `/debug` off the public listener; `None` leaves them there.
+    pub listen: Option<SocketAddr>,
+}
+
+/// `[shutdown]`: how the server ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Shutdown {
+    /// How long draining may take before what is left is cut. Default 30 s.
+    pub timeout: Duration,
+}
+
+impl Config {
+    /// The defaults of development mode: like [`Config::default`], with anonymous clients allowed to do everything and
+    /// history, recovery, presence and join/leave in every room.
+    #[must_use]
+    pub fn dev() -> Self {
+        let mut config = Self { dev: true, ..Self::default() };
+        config.client.allow_anonymous_connect_without_token = true;
+        config.channel.without_namespace = RoomOptions::dev();
+        config
+    }
+
+    /// The options a room starts from in this mode, before anything is said about its namespace.
+    #[must_use]
+    pub(crate) fn room_defaults(&self) -> RoomOptions {
+        if self.dev { RoomOptions::dev() } else { RoomOptions::default() }
+    }
+
+    /// Where the log files go.
+    #[must_use]
+    pub fn log_dir(&self) -> PathBuf {
+        self.log.dir.clone().unwrap_or_else(|| self.data_dir.join("logs"))
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            dev: false,
+            data_dir: PathBuf::from("data"),
+            shards: None,
+            log: Log { level: "info".to_owned(), format: LogFormat::Text, file: true, dir: None, files_max: 14 },
+            http_server: HttpServer { address: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 8000 },
+            websocket: WebSocket { message_size_limit: 64 * 1024 },
+            client: Client {
+                allowed_origins: Vec::new(),
+                allow_anonymous_connect_without_token: false,
+                ping_interval: Duration::from_secs(25),
+                pong_timeout: Duration::from_secs(8),
+                stale_close_delay: Duration::from_secs(10),
+                channel_limit: 128,
+                connection_limit: 0,
+                history_max_publication_limit: 300,
+                recovery_max_publication_limit: 300,
+            },
+            channel: Channel {
+                max_length: 255,
+                history_meta_ttl: Duration::from_secs(30 * 24 * 60 * 60),
+                without_namespace: RoomOptions::default(),
+                namespaces: BTreeMap::new(),
+            },
+            http_api: HttpApi { key: None },
+            admin: Admin { listen: None },
+            shutdown: Shutdown { timeout: Duration::from_secs(30) },
+        }
+    }
+}
+
+impl HttpServer {
+    /// Where to listen.
+    #[must_use]
+    pub const fn socket_addr(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
+    }
+}
+
+impl Channel {
+    /// The options of a room by its name, or `None` when the name is of a namespace nobody declared (error 102 on the
+    /// wire). Whether the name itself is acceptable is [`RoomOptions::allows_name`]'s to say.
+    #[must_use]
+    pub fn options_for(&self, room: &str) -> Option<&RoomOptions> {
+        match room.split_once(NAMESPACE_BOUNDARY) {
+            Some((namespace, _)) => self.namespaces.get(namespace),
+            None => Some(&self.without_namespace),
+        }
+    }
+}
+
+impl std::fmt::Debug for HttpApi {
+    /// Says whether there is a key, never which.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpApi").field("key", &self.key.as_ref().map(|_| "…")).finish()
+    }
+}
+
+/// What divides a namespace from the rest of a room's name.
+pub const NAMESPACE_BOUNDARY: char = ':';
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rooms_find_the_options_of_their_namespace() {
+        let mut config = Config::default();
+        let chat = RoomOptions { presence: true, ..RoomOptions::default() };
+        config.channel.namespaces.insert("chat".to_owned(), chat);
+
+        assert!(config.channel.options_for("chat:1").unwrap().presence);
+        assert!(config.channel.options_for("chat:1:2").unwrap().presence, "the first colon divides");
+        assert!(!config.channel.options_for("chat").unwrap().presence, "a namespace's name alone is a plain room");
+        assert!(config.channel.options_for("news:1").is_none());
+        assert!(config.channel.options_for(":1").is_none());
+    }
+
+    #[test]
+    fn the_api_key_never_shows_in_debug_output() {
+        let api = HttpApi { key: Some("hunter2".to_owned()) };
+        assert!(!format!("{api:?}").contains("hunter2"));
+    }
+}

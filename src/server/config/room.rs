@@ -1,0 +1,156 @@
+//! What a namespace lets its rooms keep and its clients do.
+
+use std::time::Duration;
+
+use regex::Regex;
+
+use super::NAMESPACE_BOUNDARY;
+
+/// The options of a room, by its namespace. Everything is off by default, as in Centrifugo.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RoomOptions {
+    /// How many messages the history holds at least. 0 is no history; costs memory per room once it is published into.
+    pub history_size: usize,
+    /// How long a message stays in the history. Needed with `history_size`.
+    pub history_ttl: Duration,
+    /// How long the room's epoch outlives its history; `None` is `[channel] history_meta_ttl`.
+    pub history_meta_ttl: Option<Duration>,
+    /// Whether the server knows who is in the room.
+    pub presence: bool,
+    /// Whether coming and going is announced to clients that asked for it. Every join is a message to every such
+    /// member: not for rooms of thousands.
+    pub join_leave: bool,
+    /// Whether coming and going is announced to everybody in the room.
+    pub force_push_join_leave: bool,
+    /// Whether every subscription recovers what it missed while away.
+    pub force_recovery: bool,
+    /// Whether a subscription recovers what it missed when the client asks for it.
+    pub allow_recovery: bool,
+    /// Whether every subscription is told its position.
+    pub force_positioning: bool,
+    /// Whether a subscription is told its position when the client asks for it.
+    pub allow_positioning: bool,
+    /// Whether any client with a user id may subscribe.
+    pub allow_subscribe_for_client: bool,
+    /// Whether any client without a user id may subscribe.
+    pub allow_subscribe_for_anonymous: bool,
+    /// Whether any client with a user id may publish, in the room or not.
+    pub allow_publish_for_client: bool,
+    /// Whether clients in the room may publish into it.
+    pub allow_publish_for_subscriber: bool,
+    /// Whether what holds for clients and subscribers about publishing also holds without a user id.
+    pub allow_publish_for_anonymous: bool,
+    /// Whether any client with a user id may read the history.
+    pub allow_history_for_client: bool,
+    /// Whether clients in the room may read its history.
+    pub allow_history_for_subscriber: bool,
+    /// Whether what holds for clients and subscribers about history also holds without a user id.
+    pub allow_history_for_anonymous: bool,
+    /// Whether any client with a user id may ask who is in the room.
+    pub allow_presence_for_client: bool,
+    /// Whether clients in the room may ask who else is.
+    pub allow_presence_for_subscriber: bool,
+    /// Whether what holds for clients and subscribers about presence also holds without a user id.
+    pub allow_presence_for_anonymous: bool,
+    /// What a room's name, without its namespace, must match; `None` takes any.
+    pub channel_regex: Option<Regex>,
+    /// What happens to a member whose socket stays full until the ring has moved past it.
+    pub slow_consumer: SlowConsumer,
+}
+
+/// What happens to a member that cannot keep up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SlowConsumer {
+    /// It is closed with 3008; its SDK reconnects and recovers what it missed.
+    #[default]
+    Disconnect,
+}
+
+impl RoomOptions {
+    /// The defaults of development mode: everybody may do everything, and a day of up to 1,000 messages is kept.
+    #[must_use]
+    pub fn dev() -> Self {
+        Self {
+            history_size: 1_000,
+            history_ttl: Duration::from_secs(24 * 60 * 60),
+            presence: true,
+            join_leave: true,
+            force_push_join_leave: true,
+            force_recovery: true,
+            allow_recovery: true,
+            force_positioning: true,
+            allow_positioning: true,
+            allow_subscribe_for_client: true,
+            allow_subscribe_for_anonymous: true,
+            allow_publish_for_client: true,
+            allow_publish_for_subscriber: true,
+            allow_publish_for_anonymous: true,
+            allow_history_for_client: true,
+            allow_history_for_subscriber: true,
+            allow_history_for_anonymous: true,
+            allow_presence_for_client: true,
+            allow_presence_for_subscriber: true,
+            allow_presence_for_anonymous: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether a room may bear this name (error 107 on the wire when not). `room` is the full name, with its namespace.
+    #[must_use]
+    pub fn allows_name(&self, room: &str) -> bool {
+        let rest = room.split_once(NAMESPACE_BOUNDARY).map_or(room, |(_, rest)| rest);
+        self.channel_regex.as_ref().is_none_or(|regex| regex.is_match(rest))
+    }
+}
+
+impl Default for RoomOptions {
+    fn default() -> Self {
+        Self {
+            history_size: 0,
+            history_ttl: Duration::ZERO,
+            history_meta_ttl: None,
+            presence: false,
+            join_leave: false,
+            force_push_join_leave: false,
+            force_recovery: false,
+            allow_recovery: false,
+            force_positioning: false,
+            allow_positioning: false,
+            allow_subscribe_for_client: false,
+            allow_subscribe_for_anonymous: false,
+            allow_publish_for_client: false,
+            allow_publish_for_subscriber: false,
+            allow_publish_for_anonymous: false,
+            allow_history_for_client: false,
+            allow_history_for_subscriber: false,
+            allow_history_for_anonymous: false,
+            allow_presence_for_client: false,
+            allow_presence_for_subscriber: false,
+            allow_presence_for_anonymous: false,
+            channel_regex: None,
+            slow_consumer: SlowConsumer::Disconnect,
+        }
+    }
+}
+
+impl PartialEq for RoomOptions {
+    /// Two sets of options are equal when a file that says one says the other: expressions are compared by their text.
+    fn eq(&self, other: &Self) -> bool {
+        super::render::room(self) == super::render::room(other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_regex_sees_the_name_without_its_namespace() {
+        let options = RoomOptions { channel_regex: Some(Regex::new("^[0-9]+$").unwrap()), ..RoomOptions::default() };
+        assert!(options.allows_name("chat:42"));
+        assert!(options.allows_name("42"));
+        assert!(!options.allows_name("chat:lobby"));
+    }
+}
