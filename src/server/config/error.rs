@@ -1,0 +1,135 @@
+//! Why a configuration is refused, in words that say what to change.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// A configuration that cannot be used. Each message names the place and what belongs there.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file could not be read.
+    Read {
+        /// The file asked for.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is larger than a configuration can be.
+    TooLarge {
+        /// The file asked for.
+        path: PathBuf,
+        /// The most bytes that are read.
+        bytes_max: u64,
+    },
+    /// The file's name does not say what it is written in.
+    UnknownFormat {
+        /// The file asked for.
+        path: PathBuf,
+    },
+    /// The text is not TOML, YAML or JSON.
+    Syntax {
+        /// File and line, or the variable.
+        place: String,
+        /// What the parser found.
+        message: String,
+    },
+    /// There is no such option.
+    UnknownKey {
+        /// File and line, or the variable.
+        place: String,
+        /// The key as written, with its section.
+        key: String,
+        /// The option that is probably meant.
+        nearest: Option<String>,
+    },
+    /// The option exists in Centrifugo or is planned here, and this version does not serve it.
+    NotSupportedYet {
+        /// File and line, or the variable.
+        place: String,
+        /// The key as written, with its section.
+        key: String,
+    },
+    /// The value is of the wrong kind or out of bounds.
+    Value {
+        /// File and line, or the variable.
+        place: String,
+        /// The key as written, with its section.
+        key: String,
+        /// What was expected and what was found.
+        message: String,
+    },
+    /// Two options contradict each other.
+    Conflict(String),
+    /// Development mode would be reachable from other machines.
+    DevExposed {
+        /// The option that holds the address.
+        key: &'static str,
+        /// The address that is not loopback.
+        address: std::net::SocketAddr,
+    },
+    /// The system gave no random bytes for the API key.
+    NoRandomness(String),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read { path, source } => {
+                write!(
+                    f,
+                    "cannot read {}: {source}; give the path of an existing file to --config",
+                    path.display()
+                )
+            }
+            Self::TooLarge { path, bytes_max } => {
+                write!(
+                    f,
+                    "{} is larger than {bytes_max} bytes; is it a configuration file?",
+                    path.display()
+                )
+            }
+            Self::UnknownFormat { path } => {
+                write!(f, "{} should end in .toml, .yaml, .yml or .json", path.display())
+            }
+            Self::Syntax { place, message } => write!(f, "{place}: {message}"),
+            Self::UnknownKey {
+                place,
+                key,
+                nearest: Some(nearest),
+            } => {
+                write!(f, "{place}: there is no option `{key}`; did you mean `{nearest}`?")
+            }
+            Self::UnknownKey {
+                place,
+                key,
+                nearest: None,
+            } => {
+                write!(
+                    f,
+                    "{place}: there is no option `{key}`; `roomcast config default` lists them all"
+                )
+            }
+            Self::NotSupportedYet { place, key } => {
+                write!(f, "{place}: `{key}` is not supported yet; remove it")
+            }
+            Self::Value { place, key, message } => write!(f, "{place}: `{key}`: {message}"),
+            Self::Conflict(message) => f.write_str(message),
+            Self::DevExposed { key, address } => write!(
+                f,
+                "--dev lets anybody do everything, and `{key}` {address} may be reached from other machines; \
+                 use 127.0.0.1, or add --dev-anywhere if that is what you want"
+            ),
+            Self::NoRandomness(message) => write!(f, "no random bytes for the API key: {message}; set `http_api.key`"),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Read { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

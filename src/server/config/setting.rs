@@ -1,0 +1,263 @@
+//! How a value of each kind is read from a tree and written back.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use regex::Regex;
+
+use super::tree::Value;
+use super::{LogFormat, SlowConsumer};
+
+/// A kind of value an option can have.
+pub(super) trait Kind: Sized {
+    /// What a person should write, to end the sentence "expected …".
+    const EXPECTED: &'static str;
+
+    /// The value, or nothing when it is of another kind.
+    fn read(value: &Value) -> Option<Self>;
+
+    /// The value in TOML, or nothing when there is none.
+    fn write(&self) -> Option<String>;
+}
+
+/// Reads a value or says what was expected and what was found.
+pub(super) fn read<K: Kind>(value: &Value) -> Result<K, String> {
+    K::read(value).ok_or_else(|| format!("expected {}, found {}", K::EXPECTED, value.describe()))
+}
+
+impl Value {
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) | Self::Plain(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+fn quote(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
+impl Kind for bool {
+    const EXPECTED: &'static str = "true or false";
+
+    fn read(value: &Value) -> Option<Self> {
+        match value {
+            Value::Bool(truth) => Some(*truth),
+            Value::Plain(text) => text.parse().ok(),
+            _ => None,
+        }
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+}
+
+impl Kind for usize {
+    const EXPECTED: &'static str = "a whole number such as 128";
+
+    fn read(value: &Value) -> Option<Self> {
+        match value {
+            Value::Integer(number) => (*number).try_into().ok(),
+            Value::Plain(text) => text.parse().ok(),
+            _ => None,
+        }
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+}
+
+impl Kind for u16 {
+    const EXPECTED: &'static str = "a port from 0 to 65535";
+
+    fn read(value: &Value) -> Option<Self> {
+        usize::read(value)?.try_into().ok()
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+}
+
+impl Kind for Option<NonZeroUsize> {
+    const EXPECTED: &'static str = "a whole number from 1 up";
+
+    fn read(value: &Value) -> Option<Self> {
+        Some(Some(NonZeroUsize::new(usize::read(value)?)?))
+    }
+
+    fn write(&self) -> Option<String> {
+        self.map(|number| number.to_string())
+    }
+}
+
+impl Kind for Duration {
+    const EXPECTED: &'static str = "a duration in quotes such as \"25s\", \"500ms\" or \"24h\"";
+
+    fn read(value: &Value) -> Option<Self> {
+        humantime::parse_duration(value.text()?).ok()
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(quote(&humantime::format_duration(*self).to_string()))
+    }
+}
+
+impl Kind for Option<Duration> {
+    const EXPECTED: &'static str = Duration::EXPECTED;
+
+    fn read(value: &Value) -> Option<Self> {
+        Duration::read(value).map(Some)
+    }
+
+    fn write(&self) -> Option<String> {
+        self.as_ref().and_then(Duration::write)
+    }
+}
+
+impl Kind for String {
+    const EXPECTED: &'static str = "text in quotes";
+
+    fn read(value: &Value) -> Option<Self> {
+        value.text().map(str::to_owned)
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(quote(self))
+    }
+}
+
+impl Kind for Option<String> {
+    const EXPECTED: &'static str = "text in quotes that is not empty";
+
+    fn read(value: &Value) -> Option<Self> {
+        value
+            .text()
+            .filter(|text| !text.is_empty())
+            .map(|text| Some(text.to_owned()))
+    }
+
+    fn write(&self) -> Option<String> {
+        self.as_deref().map(quote)
+    }
+}
+
+impl Kind for Vec<String> {
+    const EXPECTED: &'static str = "a list of texts (in the environment: separated by spaces)";
+
+    fn read(value: &Value) -> Option<Self> {
+        match value {
+            Value::List(items) => items.iter().map(|item| String::read(&item.value)).collect(),
+            Value::Plain(text) => Some(text.split_whitespace().map(str::to_owned).collect()),
+            _ => None,
+        }
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(format!(
+            "[{}]",
+            self.iter().map(|text| quote(text)).collect::<Vec<_>>().join(", ")
+        ))
+    }
+}
+
+impl Kind for PathBuf {
+    const EXPECTED: &'static str = "a path in quotes";
+
+    fn read(value: &Value) -> Option<Self> {
+        value.text().filter(|text| !text.is_empty()).map(Self::from)
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(quote(&self.to_string_lossy()))
+    }
+}
+
+impl Kind for Option<PathBuf> {
+    const EXPECTED: &'static str = PathBuf::EXPECTED;
+
+    fn read(value: &Value) -> Option<Self> {
+        PathBuf::read(value).map(Some)
+    }
+
+    fn write(&self) -> Option<String> {
+        self.as_ref().and_then(PathBuf::write)
+    }
+}
+
+impl Kind for IpAddr {
+    const EXPECTED: &'static str = "an IP address in quotes such as \"127.0.0.1\", or \"0.0.0.0\" for all of them";
+
+    fn read(value: &Value) -> Option<Self> {
+        value.text()?.parse().ok()
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(quote(&self.to_string()))
+    }
+}
+
+impl Kind for Option<SocketAddr> {
+    const EXPECTED: &'static str = "an address with a port in quotes such as \"127.0.0.1:9000\"";
+
+    fn read(value: &Value) -> Option<Self> {
+        value.text()?.parse().ok().map(Some)
+    }
+
+    fn write(&self) -> Option<String> {
+        self.map(|address| quote(&address.to_string()))
+    }
+}
+
+impl Kind for Option<Regex> {
+    const EXPECTED: &'static str = "a regular expression in quotes such as \"^[a-z0-9]+$\"";
+
+    fn read(value: &Value) -> Option<Self> {
+        Regex::new(value.text()?).ok().map(Some)
+    }
+
+    fn write(&self) -> Option<String> {
+        self.as_ref().map(|regex| quote(regex.as_str()))
+    }
+}
+
+impl Kind for LogFormat {
+    const EXPECTED: &'static str = "\"text\" or \"json\"";
+
+    fn read(value: &Value) -> Option<Self> {
+        match value.text()? {
+            "text" => Some(Self::Text),
+            "json" => Some(Self::Json),
+            _ => None,
+        }
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(quote(match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }))
+    }
+}
+
+impl Kind for SlowConsumer {
+    const EXPECTED: &'static str = "\"disconnect\" (\"skip\" and \"latest\" are not supported yet)";
+
+    fn read(value: &Value) -> Option<Self> {
+        match value.text()? {
+            "disconnect" => Some(Self::Disconnect),
+            _ => None,
+        }
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(quote(match self {
+            Self::Disconnect => "disconnect",
+        }))
+    }
+}
