@@ -446,8 +446,8 @@ fn variable(section: &str, key: &str) -> String {
 }
 
 const PREFIX: &str = "ROOMCAST_";
-/// Variables of ours that are no options: the file to read, and the binary that test suites start.
-const OTHER_VARIABLES: &[&str] = &["ROOMCAST_CONFIG", "ROOMCAST_BIN"];
+/// Variables of ours that are no options: the file to read, whom to ask, and the binary that test suites start.
+const OTHER_VARIABLES: &[&str] = &["ROOMCAST_CONFIG", "ROOMCAST_HEALTH_URL", "ROOMCAST_BIN"];
 /// Far more than a thousand namespaces need.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Between 0, nothing in common, and 1, equal: transposed or missing letters stay well above this.

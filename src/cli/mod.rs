@@ -1,0 +1,74 @@
+//! The command line: what can be asked for, and how a refusal looks.
+//!
+//! Exit codes: 0 done, 1 the thing asked for failed, 2 it was asked for in a way that cannot work.
+
+mod config;
+mod health;
+mod serve;
+
+use std::fmt::Display;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+/// Rooms on a website: history, presence and recovery over WebSocket, in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "roomcast", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(serve::Arguments),
+    /// Check or print a configuration
+    Config(config::Arguments),
+    /// Ask a running server whether it is well
+    Health(health::Arguments),
+}
+
+/// Runs what the arguments ask for.
+pub(crate) fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Some(Command::Serve(arguments)) => serve::run(arguments),
+        Some(Command::Config(arguments)) => config::run(&arguments),
+        Some(Command::Health(arguments)) => health::run(&arguments),
+        None => no_command(),
+    }
+}
+
+fn no_command() -> ExitCode {
+    let names: Vec<_> = Arguments::command()
+        .get_subcommands()
+        .map(|command| command.get_name().to_owned())
+        .collect();
+    refuse(format_args!(
+        "say what to do: {}; to try it: roomcast serve --dev, for help: roomcast --help",
+        names.join(", ")
+    ))
+}
+
+/// Says in one line why a request cannot work.
+fn refuse(reason: impl Display) -> ExitCode {
+    complain(reason);
+    ExitCode::from(2)
+}
+
+/// Says in one line what failed.
+fn fail(reason: impl Display) -> ExitCode {
+    complain(reason);
+    ExitCode::FAILURE
+}
+
+fn complain(line: impl Display) {
+    // Nobody is left to tell when the standard error is closed.
+    let _ = writeln!(std::io::stderr(), "roomcast: {line}");
+}
+
+/// Prints to the standard output; a reader that went away, as `head` does, is no failure.
+fn print(text: impl Display) {
+    let _ = write!(std::io::stdout(), "{text}");
+}

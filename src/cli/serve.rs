@@ -1,0 +1,102 @@
+//! `roomcast serve`: the server.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use roomcast::server::config::{Config, Flags, Loaded, LogFormat, load};
+use roomcast::server::logging;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Development mode: anybody may do everything the configuration does not forbid
+    #[arg(long)]
+    dev: bool,
+    /// Let development mode listen where other machines can reach it
+    #[arg(long, requires = "dev")]
+    dev_anywhere: bool,
+    /// Where to listen [default: 127.0.0.1:8000]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// A .toml, .yaml, .yml or .json file
+    #[arg(long, value_name = "FILE", env = "ROOMCAST_CONFIG")]
+    config: Option<PathBuf>,
+    /// Where logs are kept [default: data]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// trace, debug, info, warn, error or off; or by module: info,roomcast=debug [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// How a line of the log looks [default: text]
+    #[arg(long)]
+    log_format: Option<Format>,
+    /// Threads that deliver messages [default: one per core]
+    #[arg(long, value_name = "N")]
+    shards: Option<NonZeroUsize>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+pub(super) fn run(arguments: Arguments) -> ExitCode {
+    let loaded = match load(&arguments.into_flags()) {
+        Ok(loaded) => loaded,
+        Err(error) => return super::refuse(error),
+    };
+    if !loaded.config.dev {
+        return super::refuse(
+            "clients cannot prove who they are yet, tokens are not supported; run `roomcast serve --dev` to try it",
+        );
+    }
+    let guard = match logging::start(&loaded.config) {
+        Ok(guard) => guard,
+        Err(error) => return super::fail(error),
+    };
+    announce(&loaded);
+    let outcome = start(loaded.config);
+    drop(guard);
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => super::fail(reason),
+    }
+}
+
+/// What only the person at the console should see goes there and not to the log.
+fn announce(loaded: &Loaded) {
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), data_dir = %loaded.config.data_dir.display(), "starting");
+    if let Some(key) = &loaded.generated_api_key {
+        super::complain(format_args!(
+            "development mode; the key of the server API for this run is {key}"
+        ));
+    }
+}
+
+fn start(config: Config) -> Result<(), String> {
+    Err(format!("cannot serve {} yet", config.http_server.socket_addr()))
+}
+
+impl Arguments {
+    fn into_flags(self) -> Flags {
+        Flags {
+            dev: self.dev,
+            dev_anywhere: self.dev_anywhere,
+            config: self.config,
+            listen: self.listen,
+            data_dir: self.data_dir,
+            log_level: self.log_level,
+            log_format: self.log_format.map(|format| match format {
+                Format::Text => LogFormat::Text,
+                Format::Json => LogFormat::Json,
+            }),
+            shards: self.shards,
+        }
+    }
+}

@@ -1,0 +1,422 @@
+//! What files, variables and flags come to, and what is refused.
+
+use std::time::Duration;
+
+use roomcast::server::config::{Config, ConfigError, Flags, load_from};
+
+use super::TempFile;
+
+const TOML: &str = r#"
+data_dir = "there"
+
+[client]
+allowed_origins = ["https://example.com"]
+ping_interval = "10s"
+pong_timeout = "500ms"
+channel_limit = 7
+
+[channel.without_namespace]
+presence = true
+
+[[channel.namespaces]]
+name = "chat"
+history_size = 50
+history_ttl = "1h30m"
+force_recovery = true
+channel_regex = "^[0-9]+$"
+
+[[channel.namespaces]]
+name = "news"
+allow_subscribe_for_client = true
+"#;
+
+const YAML: &str = r"
+data_dir: there
+client:
+  allowed_origins: [https://example.com]
+  ping_interval: 10s
+  pong_timeout: 500ms
+  channel_limit: 7
+channel:
+  without_namespace:
+    presence: true
+  namespaces:
+    - name: chat
+      history_size: 50
+      history_ttl: 1h30m
+      force_recovery: true
+      channel_regex: '^[0-9]+$'
+    - name: news
+      allow_subscribe_for_client: true
+";
+
+const JSON: &str = r#"{
+  "data_dir": "there",
+  "client": {
+    "allowed_origins": ["https://example.com"],
+    "ping_interval": "10s",
+    "pong_timeout": "500ms",
+    "channel_limit": 7
+  },
+  "channel": {
+    "without_namespace": {"presence": true},
+    "namespaces": [
+      {"name": "chat", "history_size": 50, "history_ttl": "1h30m", "force_recovery": true, "channel_regex": "^[0-9]+$"},
+      {"name": "news", "allow_subscribe_for_client": true}
+    ]
+  }
+}"#;
+
+#[test]
+fn each_format_says_the_same() {
+    let [toml, yaml, json] =
+        [("c.toml", TOML), ("c.yaml", YAML), ("c.json", JSON)].map(|(name, text)| read(name, text).unwrap());
+    assert_eq!(toml, yaml);
+    assert_eq!(toml, json);
+    assert_eq!(toml.client.ping_interval, Duration::from_secs(10));
+    assert_eq!(toml.client.pong_timeout, Duration::from_millis(500));
+    assert_eq!(toml.client.allowed_origins, ["https://example.com"]);
+    assert_eq!(toml.client.channel_limit, 7);
+    let chat = toml.channel.options_for("chat:1").unwrap();
+    assert_eq!((chat.history_size, chat.history_ttl), (50, Duration::from_secs(5400)));
+    assert!(chat.allows_name("chat:1") && !chat.allows_name("chat:one"));
+    assert!(toml.channel.options_for("news:1").unwrap().allow_subscribe_for_client);
+    assert!(toml.channel.options_for("plain").unwrap().presence);
+}
+
+#[test]
+fn an_empty_file_leaves_the_defaults() {
+    for name in ["c.toml", "c.yaml", "c.json"] {
+        assert_eq!(read(name, "").unwrap(), Config::default(), "{name}");
+    }
+    assert_eq!(read("c.yml", "---\n# nothing yet\n").unwrap(), Config::default());
+}
+
+#[test]
+fn what_is_printed_reads_as_the_same_configuration() {
+    for config in [read("c.toml", TOML).unwrap(), Config::default()] {
+        assert_eq!(read("printed.toml", &config.to_toml()).unwrap(), config);
+    }
+    let dev = load_dev(&Config::dev().to_toml());
+    assert_eq!(dev.channel, Config::dev().channel);
+}
+
+#[test]
+fn the_environment_overrides_the_file_and_flags_override_both() {
+    let file = TempFile::new(
+        "c.toml",
+        "[http_server]\nport = 1\n[log]\nlevel = \"warn\"\nformat = \"json\"\n",
+    );
+    let environment = variables(&[("ROOMCAST_HTTP_SERVER_PORT", "2"), ("ROOMCAST_LOG_LEVEL", "debug")]);
+    let mut flags = Flags {
+        config: Some(file.path().into()),
+        ..Flags::default()
+    };
+
+    let config = load_from(&flags, environment.clone()).unwrap().config;
+    assert_eq!((config.http_server.port, config.log.level.as_str()), (2, "debug"));
+
+    flags.listen = Some("127.0.0.1:3".parse().unwrap());
+    flags.log_level = Some("error".to_owned());
+    let config = load_from(&flags, environment).unwrap().config;
+    assert_eq!((config.http_server.port, config.log.level.as_str()), (3, "error"));
+    assert_eq!(
+        config.log.format,
+        roomcast::server::config::LogFormat::Json,
+        "what nobody overrides stays the file's"
+    );
+}
+
+#[test]
+fn every_kind_of_value_can_come_from_the_environment() {
+    let environment = variables(&[
+        ("ROOMCAST_CLIENT_ALLOWED_ORIGINS", "https://a.example https://b.example"),
+        ("ROOMCAST_CHANNEL_WITHOUT_NAMESPACE_PRESENCE", "true"),
+        (
+            "ROOMCAST_CHANNEL_NAMESPACES",
+            r#"[{"name": "chat", "join_leave": true}]"#,
+        ),
+        ("ROOMCAST_DATA_DIR", "elsewhere"),
+        ("ROOMCAST_SHARDS", "3"),
+    ]);
+    let loaded = load_from(&Flags::default(), environment).unwrap();
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+    assert_eq!(
+        loaded.config.client.allowed_origins,
+        ["https://a.example", "https://b.example"]
+    );
+    assert!(loaded.config.channel.without_namespace.presence);
+    assert!(loaded.config.channel.options_for("chat:1").unwrap().join_leave);
+    assert_eq!(loaded.config.data_dir.to_str(), Some("elsewhere"));
+    assert_eq!(loaded.config.shards.map(std::num::NonZeroUsize::get), Some(3));
+}
+
+#[test]
+fn variables_of_container_platforms_do_no_harm() {
+    let environment = variables(&[
+        ("ROOMCAST_PORT", "tcp://10.0.0.1:8000"),
+        ("ROOMCAST_NODE_SERVICE_HOST", "10.0.0.2"),
+    ]);
+    let loaded = load_from(&Flags::default(), environment).unwrap();
+    assert_eq!(loaded.config, Config::default());
+    assert_eq!(loaded.warnings.len(), 2);
+}
+
+#[test]
+fn unknown_keys_are_refused_with_line_and_suggestion() {
+    let cases = [
+        (
+            "c.toml",
+            "[client]\n# so\nchanel_limit = 1\n",
+            "c.toml:3",
+            "client.channel_limit",
+        ),
+        (
+            "c.yaml",
+            "client:\n  # so\n  chanel_limit: 1\n",
+            "c.yaml:3",
+            "client.channel_limit",
+        ),
+        (
+            "c.json",
+            "{\"client\": {\n\n\"chanel_limit\": 1}}",
+            "c.json:3",
+            "client.channel_limit",
+        ),
+        ("c.toml", "[clients]\n", "c.toml:1", "client"),
+        (
+            "c.toml",
+            "[channel]\n[[channel.namespace]]\nname = \"a\"\n",
+            "c.toml:2",
+            "channel.namespaces",
+        ),
+        (
+            "c.toml",
+            "[[channel.namespaces]]\nname = \"a\"\nhistory_sise = 1\n",
+            "c.toml:3",
+            "channel.namespaces.history_size",
+        ),
+    ];
+    for (name, text, place, nearest) in cases {
+        match read(name, text).unwrap_err() {
+            ConfigError::UnknownKey {
+                place: found,
+                nearest: Some(suggestion),
+                ..
+            } => {
+                assert!(found.ends_with(place), "{found} instead of {place}");
+                assert_eq!(suggestion, nearest);
+            }
+            other => panic!("{name} {text:?}: {other}"),
+        }
+    }
+}
+
+#[test]
+fn a_key_like_no_other_gets_no_suggestion() {
+    assert!(matches!(
+        read("c.toml", "xyzzy = 1"),
+        Err(ConfigError::UnknownKey { nearest: None, .. })
+    ));
+}
+
+#[test]
+fn what_is_not_served_yet_is_refused_and_not_ignored() {
+    let texts = [
+        "[client.token]\nhmac_secret_key = \"x\"\n",
+        "[engine]\ntype = \"redis\"\n",
+        "[channel.without_namespace]\nstorage = \"stored\"\n",
+    ];
+    for text in texts {
+        assert!(
+            matches!(read("c.toml", text), Err(ConfigError::NotSupportedYet { .. })),
+            "{text}"
+        );
+    }
+    let environment = variables(&[("ROOMCAST_CLIENT_TOKEN_HMAC_SECRET_KEY", "x")]);
+    let refused = load_from(&Flags::default(), environment).unwrap_err();
+    assert!(matches!(refused, ConfigError::NotSupportedYet { .. }), "{refused}");
+}
+
+#[test]
+fn wrong_values_are_refused_with_what_was_expected() {
+    let cases = [
+        ("[client]\nping_interval = 25\n", "c.toml:2", "expected a duration"),
+        (
+            "[client]\nchannel_limit = \"many\"\n",
+            "c.toml:2",
+            "expected a whole number",
+        ),
+        ("[client]\nchannel_limit = -1\n", "c.toml:2", "expected a whole number"),
+        ("[client]\nchannel_limit = 0\n", "c.toml:2", "expected 1 to"),
+        (
+            "[client]\nallowed_origins = [\"example.com\"]\n",
+            "c.toml:2",
+            "https://example.com",
+        ),
+        ("client = 1\n", "c.toml:1", "expected a section"),
+        ("[log]\nlevel = \"inof\"\n", "c.toml:2", "expected trace, debug"),
+        ("[http_server]\nport = 65536\n", "c.toml:2", "expected a port"),
+        (
+            "[http_server]\naddress = \"localhost\"\n",
+            "c.toml:2",
+            "expected an IP address",
+        ),
+        (
+            "[channel.without_namespace]\nchannel_regex = \"(\"\n",
+            "c.toml:2",
+            "expected a regular expression",
+        ),
+        (
+            "[channel.without_namespace]\nslow_consumer = \"skip\"\n",
+            "c.toml:2",
+            "not supported yet",
+        ),
+        (
+            "[[channel.namespaces]]\npresence = true\n",
+            "c.toml:1",
+            "needs a `name`",
+        ),
+        (
+            "[[channel.namespaces]]\nname = \"a:b\"\n",
+            "c.toml:2",
+            "letters, digits",
+        ),
+        (
+            "[[channel.namespaces]]\nname = \"a\"\n[[channel.namespaces]]\nname = \"a\"\n",
+            "c.toml:4",
+            "twice",
+        ),
+    ];
+    for (text, place, expected) in cases {
+        match read("c.toml", text).unwrap_err() {
+            ConfigError::Value {
+                place: found, message, ..
+            } => {
+                assert!(found.ends_with(place), "{text:?}: {found} instead of {place}");
+                assert!(message.contains(expected), "{text:?}: {message}");
+            }
+            other => panic!("{text:?}: {other}"),
+        }
+    }
+}
+
+#[test]
+fn broken_notation_is_refused_in_one_line() {
+    let cases = [
+        ("c.toml", "[client\n"),
+        ("c.toml", "a = 1\na = 2\n"),
+        ("c.yaml", "client: [\n"),
+        ("c.json", "{\n\"a\": }"),
+        ("c.json", "{// no\n}"),
+    ];
+    for (name, text) in cases {
+        let refused = read(name, text).unwrap_err();
+        assert!(
+            matches!(refused, ConfigError::Syntax { .. }),
+            "{name} {text:?}: {refused}"
+        );
+        assert_eq!(refused.to_string().lines().count(), 1, "{refused}");
+    }
+    assert!(matches!(read("c.ini", ""), Err(ConfigError::UnknownFormat { .. })));
+    assert!(matches!(
+        read("c.toml", &"#".repeat(2 << 20)),
+        Err(ConfigError::TooLarge { .. })
+    ));
+}
+
+#[test]
+fn options_that_contradict_each_other_are_refused() {
+    let texts = [
+        "[client]\nping_interval = \"5s\"\npong_timeout = \"5s\"\n",
+        "[channel.without_namespace]\nhistory_size = 10\n",
+        "[channel.without_namespace]\nforce_recovery = true\n",
+        "[channel]\nhistory_meta_ttl = \"1h\"\n[channel.without_namespace]\nhistory_size = 1\nhistory_ttl = \"2h\"\n",
+    ];
+    for text in texts {
+        assert!(matches!(read("c.toml", text), Err(ConfigError::Conflict(_))), "{text}");
+    }
+}
+
+#[test]
+fn development_mode_fills_only_what_the_file_leaves_unset() {
+    let config = load_dev(
+        "[channel.without_namespace]\npresence = false\n[[channel.namespaces]]\nname = \"quiet\"\nhistory_size = 0\n",
+    );
+    let plain = config.channel.options_for("room").unwrap();
+    assert!(!plain.presence && plain.join_leave && plain.allow_publish_for_anonymous);
+    assert_eq!(
+        (plain.history_size, plain.history_ttl),
+        (1_000, Duration::from_secs(86_400))
+    );
+    let quiet = config.channel.options_for("quiet:1").unwrap();
+    assert!(quiet.history_size == 0 && quiet.presence);
+    assert!(config.client.allow_anonymous_connect_without_token);
+}
+
+#[test]
+fn development_mode_makes_up_a_key_only_when_there_is_none() {
+    let flags = Flags {
+        dev: true,
+        ..Flags::default()
+    };
+    let [first, second] = [(), ()].map(|()| load_from(&flags, []).unwrap());
+    assert!(first.generated_api_key.as_ref().is_some_and(|key| key.len() == 32));
+    assert_eq!(first.config.http_api.key, first.generated_api_key);
+    assert_ne!(first.generated_api_key, second.generated_api_key);
+
+    let given = load_from(&flags, variables(&[("ROOMCAST_HTTP_API_KEY", "mine")])).unwrap();
+    assert_eq!(
+        (given.config.http_api.key.as_deref(), given.generated_api_key),
+        (Some("mine"), None)
+    );
+    assert_eq!(
+        load_from(&Flags::default(), []).unwrap().config.http_api.key,
+        None,
+        "without --dev nothing is made up"
+    );
+}
+
+#[test]
+fn development_mode_refuses_addresses_others_can_reach() {
+    for variable in [
+        "ROOMCAST_HTTP_SERVER_ADDRESS=0.0.0.0",
+        "ROOMCAST_ADMIN_LISTEN=[::]:9000",
+    ] {
+        let environment = variables(&[variable.split_once('=').unwrap()]);
+        let mut flags = Flags {
+            dev: true,
+            ..Flags::default()
+        };
+        let refused = load_from(&flags, environment.clone());
+        assert!(matches!(refused, Err(ConfigError::DevExposed { .. })), "{variable}");
+        flags.dev_anywhere = true;
+        assert!(load_from(&flags, environment).is_ok(), "{variable}");
+    }
+}
+
+fn read(name: &str, text: &str) -> Result<Config, ConfigError> {
+    let file = TempFile::new(name, text);
+    let flags = Flags {
+        config: Some(file.path().into()),
+        ..Flags::default()
+    };
+    load_from(&flags, []).map(|loaded| loaded.config)
+}
+
+fn load_dev(text: &str) -> Config {
+    let file = TempFile::new("dev.toml", text);
+    let flags = Flags {
+        config: Some(file.path().into()),
+        dev: true,
+        ..Flags::default()
+    };
+    load_from(&flags, []).unwrap().config
+}
+
+fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}

@@ -1,0 +1,197 @@
+//! The command line as a person meets it: exit codes and messages of the binary, and what configurations come to.
+
+mod config;
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+#[test]
+fn without_arguments_it_says_what_to_do() {
+    let said = roomcast(&[]).refused();
+    assert!(said.contains("roomcast serve --dev"), "{said}");
+}
+
+#[test]
+fn the_version_is_the_packages() {
+    let output = roomcast(&["--version"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(
+        text(&output.stdout).trim(),
+        concat!("roomcast ", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[test]
+fn serve_without_dev_says_why_it_cannot() {
+    let said = roomcast(&["serve"]).refused();
+    assert!(
+        said.contains("tokens are not supported") && said.contains("serve --dev"),
+        "{said}"
+    );
+}
+
+#[test]
+fn dev_mode_stays_on_this_machine_unless_told() {
+    let said = roomcast(&["serve", "--dev", "--listen", "0.0.0.0:0"]).refused();
+    assert!(said.contains("--dev-anywhere"), "{said}");
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let said = roomcast(&["serve", "--dev", "--config", "nowhere/chat.toml"]).refused();
+    assert!(
+        said.contains("nowhere/chat.toml") && said.contains("--config"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_written_is_named() {
+    let output = roomcast(&[
+        "serve",
+        "--dev",
+        "--listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        "/dev/null/data",
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.contains("/dev/null/data") && said.contains("--data-dir"), "{said}");
+}
+
+#[test]
+fn health_follows_the_servers_answer() {
+    for (status, code) in [("200 OK", 0), ("503 Service Unavailable", 1)] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/health", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 64];
+            let count = stream.read(&mut request).unwrap();
+            write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").unwrap();
+            text(&request[..count])
+        });
+        assert_eq!(
+            roomcast(&["health", "--url", &url]).status.code(),
+            Some(code),
+            "{status}"
+        );
+        assert!(server.join().unwrap().starts_with("GET /health HTTP/1.1\r\n"));
+    }
+}
+
+#[test]
+fn health_of_nobody_is_a_failure_and_of_nonsense_a_refusal() {
+    // A port that was free a moment ago: nobody listens on it.
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let output = roomcast(&["health", "--url", &format!("http://{free}/health")]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).contains("is the server running"),
+        "{}",
+        text(&output.stderr)
+    );
+
+    let said = roomcast(&["health", "--url", "ftp://127.0.0.1/"]).refused();
+    assert!(said.contains("http://"), "{said}");
+}
+
+#[test]
+fn the_default_configuration_passes_its_own_check() {
+    let printed = roomcast(&["config", "default"]);
+    let file = TempFile::new("default.toml", &text(&printed.stdout));
+    let output = roomcast(&["config", "check", file.path()]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+
+    let shown = roomcast(&["config", "show", file.path()]);
+    assert_eq!(
+        text(&shown.stdout),
+        text(&printed.stdout),
+        "showing what was read prints it again"
+    );
+}
+
+#[test]
+fn check_points_at_the_line_and_the_option_meant() {
+    let file = TempFile::new("typo.toml", "[client]\n\nping_intervall = \"25s\"\n");
+    let said = roomcast(&["config", "check", file.path()]).refused();
+    assert!(
+        said.contains("typo.toml:3") && said.contains("did you mean `client.ping_interval`"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_variable_that_means_nothing_is_a_warning() {
+    let mut command = command(&["config", "check"]);
+    let output = command.env("ROOMCAST_CLIENT_PING_INTERVALL", "25s").output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(
+        text(&output.stderr).contains("ROOMCAST_CLIENT_PING_INTERVAL?"),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+/// The binary with these arguments, none of our variables, and nobody at the keyboard.
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_roomcast"));
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .current_dir(env!("CARGO_TARGET_TMPDIR"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ROOMCAST_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn roomcast(arguments: &[&str]) -> Output {
+    command(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+trait Refused {
+    /// The one line that a request which cannot work is answered with.
+    fn refused(&self) -> String;
+}
+
+impl Refused for Output {
+    fn refused(&self) -> String {
+        let said = text(&self.stderr);
+        assert_eq!(self.status.code(), Some(2), "{said}");
+        assert_eq!(said.trim_end().lines().count(), 1, "a refusal is one line: {said}");
+        assert!(said.starts_with("roomcast: "), "{said}");
+        said
+    }
+}
+
+/// A file that goes away with the test.
+struct TempFile(PathBuf);
+
+impl TempFile {
+    fn new(name: &str, text: &str) -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let unique = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{unique}-{name}"));
+        std::fs::write(&path, text).unwrap();
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
