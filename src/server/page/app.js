@@ -63,7 +63,10 @@ function enter(name, firstRoom) {
     onDraft: (room, text) => chat.setDraft(room, text),
     onSend: (text) => {
       const isTaken = chat.send(chat.active, text);
-      if (isTaken) timeline.follow();
+      if (isTaken) {
+        render.now();
+        timeline.follow();
+      }
       return isTaken ? "" : `${PENDING_MAX} messages are waiting to be sent already.`;
     },
   });

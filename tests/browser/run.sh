@@ -1,0 +1,41 @@
+#!/bin/sh
+# Runs the browser tests: headless Chromium against the server binary.
+#
+# ROOMCAST_BIN  the binary to test; built from this tree when unset
+# CHROMIUM      the browser; found on the PATH when unset
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+target=${CARGO_TARGET_DIR:-$root/target}
+tools=$target/tools/browser
+
+# As long as the lock file is the one that was installed, there is nothing to install.
+if ! cmp -s "$here/package-lock.json" "$tools/installed-lock.json"; then
+    mkdir -p "$tools"
+    cp "$here/package.json" "$here/package-lock.json" "$here/.npmrc" "$tools/"
+    (cd "$tools" && npm ci --loglevel=error)
+    cp "$here/package-lock.json" "$tools/installed-lock.json"
+fi
+
+if [ -z "${ROOMCAST_BIN:-}" ]; then
+    (cd "$root" && cargo build --features server --bin roomcast)
+    ROOMCAST_BIN=$target/debug/roomcast
+fi
+
+if [ -z "${CHROMIUM:-}" ]; then
+    for name in chromium chromium-browser google-chrome; do
+        CHROMIUM=$(command -v "$name" || true)
+        [ -z "$CHROMIUM" ] || break
+    done
+fi
+if [ -z "$CHROMIUM" ]; then
+    echo "no browser found: install chromium (make setup) or set CHROMIUM to its path" >&2
+    exit 1
+fi
+
+export ROOMCAST_BIN CHROMIUM
+export ROOMCAST_BROWSER_TOOLS="$tools" ROOMCAST_BROWSER_OUT="$target/browser"
+mkdir -p "$ROOMCAST_BROWSER_OUT"
+# Whatever happens, it ends: each test has a limit of its own, this is the limit of all.
+exec timeout --kill-after=10 600 node --test --test-concurrency=1 "$@" "$here"
