@@ -98,11 +98,11 @@ test("a room that is not looked at counts what is unread", LIMIT, () =>
     const ada = await enter("Ada", ["front", "back"]);
     const grace = await enter("Grace", ["back"]);
     for (const text of ["one", "two", "three"]) await grace.write(text);
-    await ada.page.locator('[data-testid="room-row"][data-room="back"][data-unread="3"]').waitFor();
+    await ada.hasUnread("back", 3);
     assert.equal(await ada.row("back").getByTestId("unread").textContent(), "3");
     assert.match(await ada.page.title(), /^\(3\) /);
     await ada.open("back");
-    await ada.page.locator('[data-testid="room-row"][data-room="back"][data-unread="0"]').waitFor();
+    await ada.hasUnread("back", 0);
     assert.equal(await ada.part("unread-divider").count(), 1, "the reader sees where the new messages begin");
     assert.doesNotMatch(await ada.page.title(), /\(/);
   }));

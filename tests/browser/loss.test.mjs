@@ -80,7 +80,7 @@ for (const { mode, isSilent } of CUTS) {
       await ada.connectionIs("connected");
       await grace.people(2);
       await ada.hasSentAll();
-      await ada.page.locator(`[data-testid="room-row"][data-room="${rooms[1]}"][data-unread="${MISSED_PER_ROOM}"]`).waitFor();
+      await ada.hasUnread(rooms[1], MISSED_PER_ROOM);
 
       const north = await ada.messagesOnce(MISSED_PER_ROOM + 2);
       assertInOrder(north, ["before the cut", ...written[rooms[0]], "written while cut off"]);
@@ -159,7 +159,8 @@ function publishAll(visitor, room, texts) {
     ([channel, lines]) =>
       new Promise((resolve, reject) => {
         const socket = new WebSocket(`ws://${location.host}/connection/websocket`);
-        const commands = lines.map((text, index) => JSON.stringify({ id: index + 2, publish: { channel, data: { text } } }));
+        const command = (text, index) => JSON.stringify({ id: index + 2, publish: { channel, data: { text } } });
+        const commands = lines.map(command);
         let answered = 0;
         // A frame holds a bounded number of commands: the next ones follow when these are answered.
         const BATCH = 10;

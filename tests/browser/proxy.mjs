@@ -1,5 +1,5 @@
-// A TCP proxy that a test owns: it stands between one page and the server and breaks the connection in the ways networks
-// break. Every cut also holds for connections made while it lasts.
+// A TCP proxy that a test owns: it stands between one page and the server and breaks the connection in the ways
+// networks break. Every cut also holds for connections made while it lasts.
 //
 // - `pass`: bytes go through
 // - `reset`: both sides are reset, new connections are reset at once

@@ -149,6 +149,11 @@ export class Visitor {
     await this.page.locator(lamp).waitFor({ timeout: 30_000 });
   }
 
+  /** Waits until the list of rooms says that `room` has `count` unread messages. */
+  async hasUnread(room, count) {
+    await this.page.locator(`[data-testid="room-row"][data-room="${room}"][data-unread="${count}"]`).waitFor();
+  }
+
   async screenshot(name) {
     await this.page.screenshot({ path: join(process.env.ROOMCAST_BROWSER_OUT, `${name}.png`) });
   }

@@ -48,7 +48,11 @@ function enter(name, firstRoom) {
   const chat = new Chat(url.href, name);
   const drawers = new Drawers();
   const people = new PeopleView();
-  const pane = new RoomPane({ onRetry: (room) => chat.retryJoin(room.name), onLeave: leave, onSuggestion: joinAndOpen });
+  const pane = new RoomPane({
+    onRetry: (room) => chat.retryJoin(room.name),
+    onLeave: leave,
+    onSuggestion: joinAndOpen,
+  });
   const rooms = new RoomList({ onOpen: open, onJoin: joinAndOpen });
   const status = new Status({ onReconnect: () => chat.start(), announce });
   const timeline = new Timeline({

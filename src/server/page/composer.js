@@ -15,7 +15,7 @@ export class Composer {
   #counter = part("counter");
   #room = null;
 
-  /** `onSend(text)` returns why it was refused, or an empty string; `onDraft(room, text)` keeps what is not sent yet. */
+  /** `onSend(text)` returns why it was refused, or an empty string; `onDraft(room, text)` keeps what is unsent. */
   constructor({ onSend, onDraft, draftOf }) {
     this.onDraft = onDraft;
     this.draftOf = draftOf;

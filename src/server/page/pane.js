@@ -46,7 +46,8 @@ function blockedWords({ name, status, problem }) {
     return [`You are no longer in #${name}`, `You were taken out of this room.${reason}`];
   }
   if (problem.code === LIMIT_EXCEEDED) {
-    return [`#${name} is full`, "There is no place left in this room at the moment. Places come free as people leave; what you have drafted is kept."];
+    const text = "There is no place left at the moment. Places come free as people leave; your draft is kept.";
+    return [`#${name} is full`, text];
   }
   return [`#${name} is not open to you`, `The server does not let you in: ${problem.message}.`];
 }

@@ -83,8 +83,8 @@ export class Room {
 
   markUnread(message) {
     if (message.own) return;
+    if (this.unread === 0) this.unreadFrom = message;
     this.unread += 1;
-    this.unreadFrom ??= message;
   }
 
   markRead() {

@@ -4,10 +4,14 @@ import { arrange, element, icon, part } from "./dom.js";
 import { avatar, nameOf } from "./people.js";
 import { clockTime, counted, dayKey, dayName, fullTime, linkified } from "./text.js";
 
-/** Messages of one author this close together read as one. */
+/** Messages that one author writes within this time read as one. */
 const GROUP_MS = 5 * 60_000;
 /** Nearer to the end than this counts as reading the newest message. */
 const FOLLOW_PIXELS = 48;
+/** Space above the line that says where the new messages begin. */
+const UNREAD_TOP_PIXELS = 64;
+/** The key of that line among the rows. */
+const UNREAD = "unread";
 /** Longer texts are folded. */
 const FOLDED_CHARACTERS = 1_200;
 const FOLDED_LINES = 16;
@@ -45,12 +49,14 @@ export class Timeline {
 
   /** Shows `room` as it is now. */
   update(room) {
-    if (room !== this.#room) this.#switch(room);
+    const isNew = room !== this.#room;
+    if (isNew) this.#switch(room);
     if (!room) return;
     const anchor = room.isFollowed ? null : this.#anchor();
     this.#earlier.hidden = !room.hasEarlier || room.items.length === 0;
     arrange(this.#list, this.#layOut(room));
-    if (!anchor) this.#toEnd();
+    if (isNew && room.unread > 0) this.#toUnread();
+    else if (!anchor) this.#toEnd();
     else this.#scroller.scrollTop += (this.#rows.get(anchor.key)?.row.offsetTop ?? anchor.top) - anchor.top;
     this.#markSeen();
     this.#updateJump();
@@ -69,6 +75,11 @@ export class Timeline {
     return this.#room?.isFollowed ?? true;
   }
 
+  get #isAtEnd() {
+    const { scrollHeight, scrollTop, clientHeight } = this.#scroller;
+    return scrollHeight - scrollTop - clientHeight < FOLLOW_PIXELS;
+  }
+
   #switch(room) {
     this.#room = room;
     this.#rows.clear();
@@ -82,26 +93,30 @@ export class Timeline {
     const shared = room.sharedNames();
     const rows = new Map();
     const elements = [];
-    let before = null;
+    let day = "";
+    let lead = null;
     for (const item of [...room.items, ...room.pending]) {
-      if (item.kind !== "notice" && (!before || dayKey(before.timeMs) !== dayKey(item.timeMs))) {
-        elements.push(this.#row(rows, `day ${dayKey(item.timeMs)}`, dayName(item.timeMs), () => separator(item.timeMs)));
-        before = null;
+      const isNotice = item.kind === "notice";
+      if (!isNotice && dayKey(item.timeMs) !== day) {
+        day = dayKey(item.timeMs);
+        elements.push(this.#row(rows, `day ${day}`, dayName(item.timeMs), () => separator(item.timeMs)));
+        lead = null;
       }
       if (item === room.unreadFrom) {
-        elements.push(this.#row(rows, "unread", "", unreadDivider));
-        before = null;
+        elements.push(this.#row(rows, UNREAD, "", unreadDivider));
+        lead = null;
       }
-      elements.push(this.#itemRow(rows, item, before, shared));
-      before = item.kind === "notice" ? null : item;
+      const isLead = !lead || !sameAuthor(lead, item) || item.timeMs - lead.timeMs > GROUP_MS;
+      elements.push(this.#itemRow(rows, item, isLead, shared));
+      if (isNotice) lead = null;
+      else if (isLead) lead = item;
     }
     this.#rows = rows;
     return elements;
   }
 
-  #itemRow(rows, item, before, shared) {
+  #itemRow(rows, item, isLead, shared) {
     if (item.kind === "notice") return this.#row(rows, item, "", () => notice(item));
-    const isLead = !before || !sameAuthor(before, item) || item.timeMs - before.timeMs > GROUP_MS;
     if (item.kind === "pending") {
       const look = `${isLead} ${item.status} ${item.problem}`;
       return this.#row(rows, item, look, () => this.#pending(item, isLead));
@@ -137,8 +152,8 @@ export class Timeline {
 
   #body(item) {
     const body = element("div", { class: "text", dir: "auto", "data-testid": "text" }, linkified(item.text));
-    const isLong = item.text.length > FOLDED_CHARACTERS || item.text.split("\n", FOLDED_LINES + 1).length > FOLDED_LINES;
-    if (!isLong) return [body];
+    const lineCount = item.text.split("\n", FOLDED_LINES + 1).length;
+    if (item.text.length <= FOLDED_CHARACTERS && lineCount <= FOLDED_LINES) return [body];
     const button = element("button", { class: "unfold", type: "button", "data-testid": "unfold" });
     const show = (isOpen) => {
       body.classList.toggle("folded", !isOpen);
@@ -175,7 +190,8 @@ export class Timeline {
       retry.addEventListener("click", () => this.onRetry(this.#room, item));
       const discard = element("button", { type: "button", class: "link" }, "Discard");
       discard.addEventListener("click", () => this.onDiscard(this.#room, item));
-      row.append(element("div", { class: "outcome failed", role: "alert" }, `Not sent: ${item.problem}. `, retry, discard));
+      const words = `Not sent: ${item.problem}. `;
+      row.append(element("div", { class: "outcome failed", role: "alert" }, words, retry, discard));
     } else {
       const words = item.status === "sending" ? "Sending…" : "Waiting for the connection";
       row.append(element("div", { class: "outcome" }, icon("clock"), words));
@@ -185,8 +201,7 @@ export class Timeline {
 
   #onScroll() {
     if (!this.#room) return;
-    const { scrollHeight, scrollTop, clientHeight } = this.#scroller;
-    this.#room.isFollowed = scrollHeight - scrollTop - clientHeight < FOLLOW_PIXELS;
+    this.#room.isFollowed = this.#isAtEnd;
     this.#markSeen();
     this.#updateJump();
   }
@@ -200,6 +215,13 @@ export class Timeline {
     const { isFollowed, unread } = this.#room;
     this.#jump.hidden = isFollowed;
     part("jump-label").textContent = unread > 0 ? counted(unread, "new message") : "Newest";
+  }
+
+  /** Shows where one stopped reading; when all that is new fits below, that is the end. */
+  #toUnread() {
+    const divider = this.#rows.get(UNREAD)?.row;
+    this.#scroller.scrollTop = divider ? divider.offsetTop - UNREAD_TOP_PIXELS : this.#scroller.scrollHeight;
+    this.#room.isFollowed = this.#isAtEnd;
   }
 
   #toEnd() {
@@ -217,6 +239,7 @@ export class Timeline {
 }
 
 function sameAuthor(a, b) {
+  if (b.kind === "notice") return false;
   if (a.kind === "pending" || b.kind === "pending") return (a.own ?? true) && (b.own ?? true);
   return a.author.client === b.author.client && a.author.name === b.author.name;
 }
