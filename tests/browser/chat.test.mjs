@@ -78,6 +78,49 @@ test("who joins sees what was written before", LIMIT, () =>
     await grace.screenshot("history");
   }));
 
+test("older messages come on demand, and the page stays where one reads", LIMIT, () =>
+  stage(async ({ enter }) => {
+    const ada = await enter("Ada", ["annals"]);
+    const written = Array.from({ length: 130 }, (_, index) => `Year ${index + 1}`);
+    for (const text of written) await ada.write(text);
+    await ada.hasSentAll();
+    const grace = await enter("Grace", ["annals"]);
+    const recent = await grace.messagesOnce(100);
+    assert.equal(recent[0].text, "Year 31", "joining loads the newest hundred");
+    await grace.part("timeline").evaluate((timeline) => timeline.scrollTo(0, 0));
+    const top = () => grace.part("message").filter({ hasText: /Year 31$/ }).boundingBox();
+    const { y: before } = await top();
+    await grace.part("earlier").click();
+    const all = await grace.messagesOnce(written.length);
+    assert.deepEqual(all.map(({ text }) => text), written);
+    const { y: now } = await top();
+    assert.ok(Math.abs(now - before) < 80, `what one reads does not jump away: from ${before} to ${now}`);
+    await grace.part("earlier").waitFor({ state: "hidden" });
+    await ada.write("The present");
+    await grace.part("jump-label").filter({ hasText: "1 new message" }).waitFor();
+    await grace.part("jump").click();
+    await grace.hasUnread("annals", 0);
+  }));
+
+test("a new name holds for what is written from then on", LIMIT, () =>
+  stage(async ({ enter }) => {
+    const ada = await enter("Ada", ["masks"]);
+    const grace = await enter("Grace", ["masks"]);
+    await ada.write("as Ada");
+    await grace.sees("as Ada");
+    await ada.part("self").click();
+    await ada.part("rename").fill("Countess");
+    await ada.part("rename").press("Enter");
+    await ada.connectionIs("connected");
+    await eventually(async () => (await grace.people(2)).includes("Countess"), { what: "the new name in the list" });
+    await ada.write("as Countess");
+    const names = [];
+    for (const text of ["as Ada", "as Countess"]) {
+      names.push(await (await grace.sees(text)).locator(".name").textContent());
+    }
+    assert.deepEqual(names, ["Ada", "Countess"]);
+  }));
+
 test("everybody sees who is here, and who left", LIMIT, () =>
   stage(async ({ enter }) => {
     const ada = await enter("Ada", ["porch"]);

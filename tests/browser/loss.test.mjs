@@ -78,6 +78,8 @@ for (const { mode, isSilent } of CUTS) {
 
       proxy.restore();
       await ada.connectionIs("connected");
+      const missed = rooms.length * MISSED_PER_ROOM;
+      await ada.page.locator(`[data-testid="banner"][data-caught-up="${missed}"]`).waitFor({ state: "attached" });
       await grace.people(2);
       await ada.hasSentAll();
       await ada.hasUnread(rooms[1], MISSED_PER_ROOM);

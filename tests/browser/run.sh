@@ -38,4 +38,4 @@ export ROOMCAST_BIN CHROMIUM
 export ROOMCAST_BROWSER_TOOLS="$tools" ROOMCAST_BROWSER_OUT="$target/browser"
 mkdir -p "$ROOMCAST_BROWSER_OUT"
 # Whatever happens, it ends: each test has a limit of its own, this is the limit of all.
-exec timeout --kill-after=10 600 node --test --test-concurrency=1 "$@" "$here"
+exec timeout --kill-after=10 600 node --test --test-concurrency=1 "$@" "$here"/*.test.mjs

@@ -152,6 +152,8 @@ export class Chat extends EventTarget {
   async loadEarlier(room) {
     const { oldest } = room;
     if (!oldest) return;
+    // Whoever asks for these reads up there, and what they ask for is not to be trimmed.
+    room.isFollowed = false;
     const since = { offset: oldest.offset, epoch: room.epoch };
     const { publications } = await this.#client.history(room.name, { limit: PAGE_MESSAGES, since, reverse: true });
     const added = this.#addAll(room, publications);

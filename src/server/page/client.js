@@ -257,13 +257,14 @@ export class Client extends EventTarget {
     if (entry.position) Object.assign(params, { recover: true, ...entry.position });
     // The reply is handled inside the frame that carries it: the pushes behind it belong to the new position.
     this.#request("subscribe", params, {
-      resolve: (result) => this.#onSubscribed(room, entry, result),
-      reject: (error) => this.#onRefused(room, entry, error),
+      resolve: (result) => this.#onSubscribed(room, result),
+      reject: (error) => this.#onRefused(room, error),
     });
   }
 
-  #onSubscribed(room, entry, result) {
-    if (this.#rooms.get(room) !== entry) {
+  #onSubscribed(room, result) {
+    const entry = this.#rooms.get(room);
+    if (!entry) {
       // Left while the answer was on its way.
       this.#request("unsubscribe", { channel: room }).catch(() => {});
       return;
@@ -277,8 +278,10 @@ export class Client extends EventTarget {
     this.#emit("subscribed", { room, recovery, publications, before, position: { ...entry.position } });
   }
 
-  #onRefused(room, entry, error) {
-    if (this.#rooms.get(room) !== entry || error.isUnanswered) return;
+  #onRefused(room, error) {
+    const entry = this.#rooms.get(room);
+    // Left, and perhaps joined again on the answer to an earlier request: then this one was one too many.
+    if (!entry || entry.active || error.isUnanswered) return;
     if (error.temporary) {
       entry.timer = setTimeout(() => {
         if (this.isConnected) this.#sendSubscribe(room);

@@ -81,6 +81,11 @@ export class Room {
     return this.items.find((item) => item.kind === "message" && item.life === this.#life);
   }
 
+  /** Whether it makes sense to ask for older messages: there may be some, and there is space for them. */
+  get canLoadEarlier() {
+    return this.hasEarlier && this.oldest !== undefined && this.items.length < MESSAGES_WHILE_READING_MAX;
+  }
+
   markUnread(message) {
     if (message.own) return;
     if (this.unread === 0) this.unreadFrom = message;
@@ -121,10 +126,6 @@ export class Room {
     };
     for (const present of this.people.values()) note(present);
     return shared;
-  }
-
-  trim() {
-    this.#trim();
   }
 
   /** Where a message with `offset` belongs, -1 when there is one. Searched from the end: that is where most go. */

@@ -47,6 +47,7 @@ export class Status {
   caughtUp(count) {
     if (this.#detail.state !== "connected") return;
     this.#caughtUp += count;
+    this.#banner.dataset.caughtUp = String(this.#caughtUp);
     this.#goodNews(`Back online. Caught up on ${counted(this.#caughtUp, "message")}.`);
   }
 

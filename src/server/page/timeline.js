@@ -53,7 +53,7 @@ export class Timeline {
     if (isNew) this.#switch(room);
     if (!room) return;
     const anchor = room.isFollowed ? null : this.#anchor();
-    this.#earlier.hidden = !room.hasEarlier || room.items.length === 0;
+    this.#earlier.hidden = !room.canLoadEarlier;
     arrange(this.#list, this.#layOut(room));
     if (isNew && room.unread > 0) this.#toUnread();
     else if (!anchor) this.#toEnd();
@@ -232,6 +232,8 @@ export class Timeline {
   #anchor() {
     const { scrollTop } = this.#scroller;
     for (const [key, { row }] of this.#rows) {
+      // A day's line moves up when earlier messages of that day arrive.
+      if (typeof key === "string") continue;
       if (row.isConnected && row.offsetTop + row.offsetHeight > scrollTop) return { key, top: row.offsetTop };
     }
     return null;
