@@ -2,3 +2,4 @@
 pub mod config;
 pub mod logging;
 mod session;
+mod ws;
