@@ -1,7 +1,5 @@
 //! Frames to a client: headers written into a growing buffer, next to payloads that are written in place.
 
-use bytes::BytesMut;
-
 use super::close::CLOSE_REASON_BYTES_MAX;
 
 /// The kinds of frame the server sends.
@@ -29,19 +27,19 @@ pub(crate) struct FrameWriter {
 
 impl FrameWriter {
     /// Leaves room for a header at the end of `buffer`.
-    pub(crate) fn begin(buffer: &mut BytesMut) -> Self {
+    pub(crate) fn begin(buffer: &mut Vec<u8>) -> Self {
         let start = buffer.len();
         buffer.resize(start + HEADER_BYTES_USUAL, 0);
         Self { start }
     }
 
     /// Bytes of payload so far.
-    pub(crate) fn payload_bytes(&self, buffer: &BytesMut) -> usize {
+    pub(crate) fn payload_bytes(&self, buffer: &[u8]) -> usize {
         buffer.len() - self.start - HEADER_BYTES_USUAL
     }
 
     /// Writes the header; a frame without payload is taken back.
-    pub(crate) fn end(self, buffer: &mut BytesMut, opcode: Opcode) {
+    pub(crate) fn end(self, buffer: &mut Vec<u8>, opcode: Opcode) {
         let Self { start } = self;
         let body = start + HEADER_BYTES_USUAL;
         let length = buffer.len() - body;
@@ -69,7 +67,7 @@ impl FrameWriter {
 }
 
 /// Appends a whole frame. An empty payload makes an empty frame.
-pub(crate) fn write_frame(buffer: &mut BytesMut, opcode: Opcode, payload: &[u8]) {
+pub(crate) fn write_frame(buffer: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     if payload.is_empty() {
         buffer.extend_from_slice(&[FIN | opcode as u8, 0]);
         return;
@@ -80,7 +78,7 @@ pub(crate) fn write_frame(buffer: &mut BytesMut, opcode: Opcode, payload: &[u8])
 }
 
 /// Appends a close frame; a reason longer than [`CLOSE_REASON_BYTES_MAX`] is cut at a character.
-pub(crate) fn write_close(buffer: &mut BytesMut, code: u16, reason: &str) {
+pub(crate) fn write_close(buffer: &mut Vec<u8>, code: u16, reason: &str) {
     let reason = &reason[..reason.floor_char_boundary(CLOSE_REASON_BYTES_MAX)];
     let frame = FrameWriter::begin(buffer);
     buffer.extend_from_slice(&code.to_be_bytes());
@@ -92,8 +90,8 @@ pub(crate) fn write_close(buffer: &mut BytesMut, code: u16, reason: &str) {
 mod tests {
     use super::*;
 
-    fn frame_of(length: usize) -> BytesMut {
-        let mut buffer = BytesMut::from(&b"before"[..]);
+    fn frame_of(length: usize) -> Vec<u8> {
+        let mut buffer = b"before".to_vec();
         write_frame(&mut buffer, Opcode::Text, &vec![b'x'; length]);
         buffer
     }
@@ -119,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_frame_nothing_was_written_to_leaves_no_trace() {
-        let mut buffer = BytesMut::from(&b"a"[..]);
+        let mut buffer = b"a".to_vec();
         let frame = FrameWriter::begin(&mut buffer);
         assert_eq!(frame.payload_bytes(&buffer), 0);
         frame.end(&mut buffer, Opcode::Text);
@@ -128,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_long_close_reason_is_cut_at_a_character() {
-        let mut buffer = BytesMut::new();
+        let mut buffer = Vec::new();
         write_close(&mut buffer, 3001, &"ü".repeat(100));
         assert_eq!(buffer[..2], [0x88, 2 + 122]);
         assert_eq!(buffer[2..4], 3001u16.to_be_bytes());

@@ -1,0 +1,171 @@
+//! What the server counts, in the words of Prometheus.
+//!
+//! Every shard has counters of its own, told apart by a label: counting never makes two shards write to one cache line, and
+//! the picture shows whether all cores work.
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ShardLabel {
+    shard: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CloseLabel {
+    code: u16,
+}
+
+/// The metrics of one server.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    closes: Family<CloseLabel, Counter>,
+    /// Rooms that exist.
+    pub(crate) rooms: Gauge,
+    /// Connections refused because there were too many.
+    pub(crate) refused: Counter,
+    shards: Vec<ShardMetrics>,
+}
+
+/// What one shard counts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ShardMetrics {
+    /// Open WebSocket connections.
+    pub(crate) connections: Gauge,
+    /// Memberships: one for each room of each connection.
+    pub(crate) members: Gauge,
+    pub(crate) connected: Counter,
+    /// Messages published by this shard's clients.
+    pub(crate) messages_in: Counter,
+    /// Messages delivered, once for each member.
+    pub(crate) messages_out: Counter,
+    pub(crate) bytes_in: Counter,
+    pub(crate) bytes_out: Counter,
+    /// Times the shard looked after its ready rooms.
+    pub(crate) turns: Counter,
+    /// Runs encoded; messages delivered by runs is how well writes coalesce.
+    pub(crate) runs: Counter,
+    /// Members closed because they fell behind the ring.
+    pub(crate) slow_consumers: Counter,
+    /// Connections closed for what they sent.
+    pub(crate) bad_input: Counter,
+}
+
+impl Metrics {
+    pub(crate) fn new(shards: usize) -> Self {
+        let mut registry = Registry::with_prefix("roomcast");
+        registry.register(
+            "build",
+            "The version that runs",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        let closes = Family::default();
+        registry.register(
+            "closes",
+            "Connections closed by the server, by close code",
+            closes.clone(),
+        );
+        let rooms = Gauge::default();
+        registry.register("rooms", "Rooms that exist", rooms.clone());
+        let refused = Counter::default();
+        registry.register(
+            "connections_refused",
+            "Connections refused because there were too many",
+            refused.clone(),
+        );
+        let shards = ShardMetrics::register(&mut registry, shards);
+        Self {
+            registry,
+            closes,
+            rooms,
+            refused,
+            shards,
+        }
+    }
+
+    /// The counters of one shard.
+    pub(crate) fn shard(&self, index: usize) -> ShardMetrics {
+        self.shards[index].clone()
+    }
+
+    /// Counts a connection that the server closed.
+    pub(crate) fn closed(&self, code: u16) {
+        self.closes.get_or_create(&CloseLabel { code }).inc();
+    }
+
+    /// Everything, in the text format of OpenMetrics.
+    pub(crate) fn render(&self) -> String {
+        let mut out = String::new();
+        match text::encode(&mut out, &self.registry) {
+            Ok(()) => out,
+            // Writing into a string does not fail; an empty page is a scrape error there, not a panic here.
+            Err(std::fmt::Error) => String::new(),
+        }
+    }
+}
+
+impl ShardMetrics {
+    fn register(registry: &mut Registry, shards: usize) -> Vec<Self> {
+        let mut gauge = |name, help| {
+            let family = Family::<ShardLabel, Gauge>::default();
+            registry.register(name, help, family.clone());
+            family
+        };
+        let connections = gauge("connections", "Open connections");
+        let members = gauge("members", "Memberships of connections in rooms");
+        let mut counter = |name, help| {
+            let family = Family::<ShardLabel, Counter>::default();
+            registry.register(name, help, family.clone());
+            family
+        };
+        let connected = counter("connected", "Connections opened");
+        let messages_in = counter("messages_in", "Messages published by clients");
+        let messages_out = counter("messages_out", "Messages delivered, once for each member");
+        let bytes_in = counter("bytes_in", "Bytes read from clients");
+        let bytes_out = counter("bytes_out", "Bytes written to clients");
+        let turns = counter("shard_turns", "Times the shard looked after its ready rooms");
+        let runs = counter("shard_runs", "Runs of messages, each encoded once for all");
+        let slow_consumers = counter("slow_consumers", "Members closed for falling behind");
+        let bad_input = counter("bad_input", "Connections closed for what they sent");
+        (0..shards)
+            .map(|shard| {
+                let label = ShardLabel { shard };
+                Self {
+                    connections: connections.get_or_create_owned(&label),
+                    members: members.get_or_create_owned(&label),
+                    connected: connected.get_or_create_owned(&label),
+                    messages_in: messages_in.get_or_create_owned(&label),
+                    messages_out: messages_out.get_or_create_owned(&label),
+                    bytes_in: bytes_in.get_or_create_owned(&label),
+                    bytes_out: bytes_out.get_or_create_owned(&label),
+                    turns: turns.get_or_create_owned(&label),
+                    runs: runs.get_or_create_owned(&label),
+                    slow_consumers: slow_consumers.get_or_create_owned(&label),
+                    bad_input: bad_input.get_or_create_owned(&label),
+                }
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_shards_count_shows_by_shard_and_closes_by_code() {
+        let metrics = Metrics::new(2);
+        metrics.shard(1).messages_out.inc_by(7);
+        metrics.closed(3001);
+        let text = metrics.render();
+        assert!(text.contains("roomcast_messages_out_total{shard=\"0\"} 0\n"), "{text}");
+        assert!(text.contains("roomcast_messages_out_total{shard=\"1\"} 7\n"), "{text}");
+        assert!(text.contains("roomcast_closes_total{code=\"3001\"} 1\n"), "{text}");
+        assert!(text.contains(env!("CARGO_PKG_VERSION")), "{text}");
+    }
+}

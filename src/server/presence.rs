@@ -1,0 +1,121 @@
+//! Who is in which room, over all shards.
+//!
+//! Touched when members come and go and when somebody asks, never by publishing or delivering. The map is striped by room, so
+//! that shards whose members move in different rooms do not meet.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::protocol::{ClientInfo, PresenceStats};
+
+/// Stripes of the map; far more than shards, so that two shards seldom want the same one.
+const STRIPES: usize = 64;
+
+/// The live members of every room, by room and client id.
+#[derive(Debug)]
+pub(crate) struct Presence {
+    hasher: RandomState,
+    stripes: Box<[Mutex<Stripe>]>,
+}
+
+type Stripe = HashMap<Box<str>, HashMap<Box<str>, ClientInfo>>;
+
+impl Presence {
+    pub(crate) fn new() -> Self {
+        Self {
+            hasher: RandomState::new(),
+            stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
+        }
+    }
+
+    /// Adds a member; true unless the client was there already.
+    pub(crate) fn enter(&self, room: &str, member: ClientInfo) -> bool {
+        let mut stripe = self.stripe(room);
+        let client = member.client().into();
+        match stripe.get_mut(room) {
+            Some(members) => members.insert(client, member).is_none(),
+            None => {
+                stripe.insert(room.into(), HashMap::from([(client, member)]));
+                true
+            }
+        }
+    }
+
+    /// Removes a member and gives back what was known of it; an empty room takes no memory.
+    pub(crate) fn leave(&self, room: &str, client: &str) -> Option<ClientInfo> {
+        let mut stripe = self.stripe(room);
+        let members = stripe.get_mut(room)?;
+        let member = members.remove(client);
+        if members.is_empty() {
+            stripe.remove(room);
+        }
+        member
+    }
+
+    /// The members of a room, in no particular order.
+    pub(crate) fn members(&self, room: &str) -> Vec<ClientInfo> {
+        let stripe = self.stripe(room);
+        stripe
+            .get(room)
+            .map_or_else(Vec::new, |members| members.values().cloned().collect())
+    }
+
+    /// How many clients, and how many different users, are in a room.
+    pub(crate) fn stats(&self, room: &str) -> PresenceStats {
+        let stripe = self.stripe(room);
+        stripe
+            .get(room)
+            .map_or_else(PresenceStats::default, |members| {
+                let users: HashSet<&str> = members.values().map(ClientInfo::user).collect();
+                PresenceStats {
+                    clients: count(members.len()),
+                    users: count(users.len()),
+                }
+            })
+    }
+
+    fn stripe(&self, room: &str) -> MutexGuard<'_, Stripe> {
+        let index = self.hasher.hash_one(room) as usize % STRIPES;
+        // Each change is a single map operation, so a panic elsewhere leaves nothing half done.
+        self.stripes[index]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn count(members: usize) -> u32 {
+    u32::try_from(members).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(client: &str, user: &str) -> ClientInfo {
+        ClientInfo::new(user.into(), client.into(), None, None)
+    }
+
+    #[test]
+    fn a_client_is_there_from_entering_to_leaving_and_once() {
+        let presence = Presence::new();
+        assert!(presence.enter("hall", member("a", "")));
+        assert!(!presence.enter("hall", member("a", "")));
+        assert_eq!(presence.members("hall"), [member("a", "")]);
+        assert_eq!(presence.members("yard"), []);
+        assert_eq!(presence.leave("hall", "a"), Some(member("a", "")));
+        assert_eq!(presence.leave("hall", "a"), None);
+        assert!(presence.stripe("hall").is_empty(), "an empty room is kept");
+    }
+
+    #[test]
+    fn users_are_counted_once_however_many_clients_they_have() {
+        let presence = Presence::new();
+        for (client, user) in [("a", "42"), ("b", "42"), ("c", "7")] {
+            presence.enter("hall", member(client, user));
+        }
+        let stats = presence.stats("hall");
+        assert_eq!((stats.clients, stats.users), (3, 2));
+        assert_eq!(presence.stats("yard"), PresenceStats::default());
+    }
+}

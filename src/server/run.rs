@@ -1,0 +1,126 @@
+//! A run: consecutive messages of a room, encoded once as frames for everybody who takes them.
+
+use bytes::Bytes;
+
+use super::ws::{FrameWriter, Opcode};
+use crate::protocol::Encoding;
+
+/// Bytes of payload after which a frame takes no further message. Under 64 KiB, so that usual frames have a short header and
+/// clients that parse a frame at a time start early.
+const FRAME_BYTES_FULL: usize = 32 * 1024;
+
+/// Bytes after which a run is sent before more is encoded: what a member whose socket is full may share with the others.
+pub(crate) const RUN_BYTES_FULL: usize = 256 * 1024;
+
+/// Capacity kept for the next run.
+const BYTES_KEPT: usize = RUN_BYTES_FULL;
+
+/// Frames being built, then sent, in one contiguous buffer.
+///
+/// The buffer belongs to one thread until a socket takes only part of it; then it becomes shared and a new one is begun.
+#[derive(Debug, Default)]
+pub(crate) struct Run {
+    bytes: Vec<u8>,
+    frame: Option<FrameWriter>,
+    messages: u64,
+    shared: Option<Bytes>,
+}
+
+impl Run {
+    /// Appends a message; `encode` writes it.
+    pub(crate) fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(frame) = self
+            .frame
+            .take_if(|frame| frame.payload_bytes(&self.bytes) >= FRAME_BYTES_FULL)
+        {
+            frame.end(&mut self.bytes, Opcode::Text);
+        }
+        match self.frame {
+            Some(_) => Encoding::Json.separate(&mut self.bytes),
+            None => self.frame = Some(FrameWriter::begin(&mut self.bytes)),
+        }
+        encode(&mut self.bytes);
+        self.messages += 1;
+    }
+
+    /// Ends the last frame: from here on the run can be sent.
+    pub(crate) fn finish(&mut self) {
+        if let Some(frame) = self.frame.take() {
+            frame.end(&mut self.bytes, Opcode::Text);
+        }
+    }
+
+    /// Whether it should be sent before more is added.
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes.len() >= RUN_BYTES_FULL
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages == 0
+    }
+
+    pub(crate) fn messages(&self) -> u64 {
+        self.messages
+    }
+
+    /// The frames of a finished run.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        debug_assert!(self.frame.is_none(), "the last frame has no header yet");
+        self.shared.as_deref().unwrap_or(&self.bytes)
+    }
+
+    /// The frames from byte `from` on, for somebody who sends them later. All who ask share one buffer.
+    pub(crate) fn share(&mut self, from: usize) -> Bytes {
+        let bytes = &mut self.bytes;
+        self.shared
+            .get_or_insert_with(|| Bytes::from(std::mem::take(bytes)))
+            .slice(from..)
+    }
+
+    /// Begins anew, in the same buffer unless somebody still sends it.
+    pub(crate) fn clear(&mut self) {
+        self.shared = None;
+        self.frame = None;
+        self.messages = 0;
+        self.bytes.clear();
+        if self.bytes.capacity() > 2 * BYTES_KEPT {
+            self.bytes.shrink_to(BYTES_KEPT);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run_of(payloads: &[&str]) -> Run {
+        let mut run = Run::default();
+        for payload in payloads {
+            run.push(|out| out.extend_from_slice(payload.as_bytes()));
+        }
+        run.finish();
+        run
+    }
+
+    #[test]
+    fn messages_share_a_frame_until_it_is_full() {
+        assert_eq!(run_of(&["1", "2"]).as_bytes(), b"\x81\x031\n2");
+        let large = "x".repeat(FRAME_BYTES_FULL);
+        let run = run_of(&[&large, "2"]);
+        assert_eq!(run.as_bytes()[..2], [0x81, 126]);
+        assert_eq!(run.as_bytes()[4 + large.len()..], *b"\x81\x012");
+        assert_eq!(run.messages(), 2);
+    }
+
+    #[test]
+    fn a_shared_rest_outlives_the_run() {
+        let mut run = run_of(&["abc"]);
+        let rest = run.share(3);
+        assert_eq!(run.as_bytes(), b"\x81\x03abc");
+        run.clear();
+        run.push(|out| out.push(b'z'));
+        run.finish();
+        assert_eq!(rest, "bc");
+        assert_eq!(run.as_bytes(), b"\x81\x01z");
+    }
+}
