@@ -1,0 +1,395 @@
+//! One WebSocket connection: its socket, what waits to be written, its end.
+//!
+//! A connection is a task on its shard, woken when its socket can be read or, while something waits, written. The shard's delivery
+//! writes to it directly. Everything happens on one thread, in turns that never wait, so nothing here needs a lock.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::conversation::Conversation;
+use super::outgoing::{Outgoing, REPLY_BYTES_HIGH, write_some};
+use super::run::Run;
+use super::shard::{Shard, SocketGuard};
+use super::ws::write_close;
+use crate::protocol::CloseCode;
+
+/// Reads of one connection before others on its shard have their turn.
+const READS_PER_TURN: usize = 4;
+
+/// How long a closed connection may take to accept the close frame and to answer it. A client that does not read is cut after it.
+const CLOSE_LINGER_MS: u64 = 2_000;
+
+/// One client's connection.
+pub(crate) struct Connection {
+    pub(super) key: ConnectionKey,
+    stream: RefCell<TcpStream>,
+    waker: RefCell<Waker>,
+    phase: Cell<Phase>,
+    /// The socket is full; whatever waits in `outgoing` goes first when it is not.
+    blocked: Cell<bool>,
+    /// Writing failed; the connection's task ends it.
+    broken: Cell<bool>,
+    outgoing: RefCell<Outgoing>,
+    /// Memberships that are behind their group.
+    behind: Cell<u32>,
+    /// When its timer runs; see [`super::wheel`].
+    pub(super) due_ms: Cell<u64>,
+    pub(super) conversation: RefCell<Conversation>,
+    _socket: SocketGuard,
+}
+
+/// Which connection of a shard; the number tells it from earlier ones in the same place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ConnectionKey {
+    pub(super) slot: usize,
+    pub(super) number: u64,
+}
+
+/// Open → Closing (the close frame is on its way) → Gone; Open → Gone when the peer vanished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// Nothing more is said; what waits is written, then the peer's end is awaited.
+    Closing {
+        /// Our side of the socket is shut.
+        shut: bool,
+    },
+    Gone,
+}
+
+/// Whether a run was written to a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// The member has the run; what its socket did not take will follow.
+    Taken,
+    /// The socket is full and nothing of the run was written.
+    Full,
+}
+
+impl Connection {
+    /// Starts a connection on `shard`. `first` is what was read behind the handshake.
+    pub(crate) fn start(
+        shard: &Rc<Shard>,
+        stream: TcpStream,
+        first: Bytes,
+        socket: SocketGuard,
+    ) {
+        let connection = shard.admit(|key| Self {
+            key,
+            stream: RefCell::new(stream),
+            waker: RefCell::new(Waker::noop().clone()),
+            phase: Cell::new(Phase::Open),
+            blocked: Cell::new(false),
+            broken: Cell::new(false),
+            outgoing: RefCell::default(),
+            behind: Cell::new(0),
+            due_ms: Cell::new(0),
+            conversation: RefCell::new(Conversation::new(shard)),
+            _socket: socket,
+        });
+        shard.metrics.connections.inc();
+        shard.metrics.connected.inc();
+        let due_ms = connection.conversation.borrow().due_ms();
+        shard.schedule(&connection, due_ms);
+        tokio::task::spawn_local(Task {
+            shard: Rc::clone(shard),
+            connection,
+            first,
+        });
+    }
+
+    /// Writes a run, unless the socket is full.
+    pub(crate) fn write_run(&self, run: &mut Run) -> Written {
+        if self.blocked.get() || self.phase.get() != Phase::Open {
+            return Written::Full;
+        }
+        let bytes = run.as_bytes();
+        match write_some(&self.stream.borrow(), bytes) {
+            Ok(n) if n == bytes.len() => Written::Taken,
+            Ok(0) => {
+                self.block();
+                Written::Full
+            }
+            Ok(n) => {
+                self.outgoing.borrow_mut().keep_run(run.share(n));
+                self.block();
+                Written::Taken
+            }
+            Err(error) => {
+                self.fail(&error);
+                Written::Full
+            }
+        }
+    }
+
+    /// Writes bytes for this client alone, behind whatever waits; what the socket does not take waits too.
+    pub(crate) fn write_own(&self, bytes: &[u8]) {
+        let mut rest = bytes;
+        if !self.blocked.get() && !rest.is_empty() {
+            match write_some(&self.stream.borrow(), rest) {
+                Ok(n) => rest = &rest[n..],
+                Err(error) => return self.fail(&error),
+            }
+        }
+        if !rest.is_empty() {
+            self.outgoing.borrow_mut().keep_replies(rest);
+            self.block();
+        }
+    }
+
+    /// Whether so many replies wait that the client's commands must, too.
+    pub(crate) fn is_saturated(&self) -> bool {
+        self.outgoing.borrow().reply_bytes() >= REPLY_BYTES_HIGH
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.phase.get() == Phase::Open
+    }
+
+    /// One more membership is behind; the task will see to it.
+    pub(crate) fn fell_behind(&self) {
+        self.behind.set(self.behind.get() + 1);
+        self.wake();
+    }
+
+    /// One membership fewer is behind.
+    pub(crate) fn caught_up(&self) {
+        self.behind.set(self.behind.get() - 1);
+    }
+
+    /// Leaves every room and says goodbye with `code`, behind whatever waits to be written.
+    pub(crate) fn close(self: &Rc<Self>, shard: &Shard, code: u16, reason: &str) {
+        if !self.is_open() {
+            return;
+        }
+        self.phase.set(Phase::Closing { shut: false });
+        self.conversation.borrow_mut().depart(shard, self);
+        let mut frame = Vec::new();
+        write_close(&mut frame, code, reason);
+        self.write_own(&frame);
+        shard.hub.metrics.closed(code);
+        shard.schedule(self, shard.now_ms() + CLOSE_LINGER_MS);
+        self.wake();
+    }
+
+    /// The same for a code of the protocol.
+    pub(crate) fn close_with(self: &Rc<Self>, shard: &Shard, code: CloseCode) {
+        tracing::debug!(
+            client = %self.conversation.borrow().client(), shard = shard.index,
+            code = code.code(), reason = code.reason(), "closing"
+        );
+        self.close(shard, code.code(), code.reason());
+    }
+
+    /// Runs the connection's timer.
+    pub(crate) fn on_timer(self: &Rc<Self>, shard: &Shard) {
+        match self.phase.get() {
+            Phase::Gone => {}
+            Phase::Closing { .. } => {
+                self.phase.set(Phase::Gone);
+                self.wake();
+            }
+            Phase::Open => {
+                let turn = || Conversation::tick(self, shard);
+                if catch_unwind(AssertUnwindSafe(turn)).is_err() {
+                    self.survive(shard);
+                }
+                if self.is_open() {
+                    let due_ms = self.conversation.borrow().due_ms();
+                    shard.schedule(self, due_ms);
+                }
+            }
+        }
+    }
+
+    /// After a panic in its own work: the client is told, nobody else notices.
+    pub(crate) fn survive(self: &Rc<Self>, shard: &Shard) {
+        tracing::error!(shard = shard.index, "a connection's handling panicked");
+        let close = || self.close_with(shard, CloseCode::ServerError);
+        if catch_unwind(AssertUnwindSafe(close)).is_err() {
+            self.phase.set(Phase::Gone);
+            self.wake();
+        }
+    }
+
+    fn poll(self: &Rc<Self>, shard: &Rc<Shard>, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.waker.borrow().will_wake(cx.waker()) {
+            *self.waker.borrow_mut() = cx.waker().clone();
+        }
+        if self.is_open() {
+            if self.poll_flush(cx).is_ready() && self.behind.get() > 0 {
+                Conversation::catch_up(self, shard);
+            }
+            self.poll_input(shard, cx);
+        }
+        if self.broken.get() {
+            self.phase.set(Phase::Gone);
+        }
+        if let Phase::Closing { .. } = self.phase.get() {
+            ready!(self.poll_closing(shard, cx));
+            self.phase.set(Phase::Gone);
+        }
+        match self.phase.get() {
+            Phase::Gone => Poll::Ready(()),
+            _ => Poll::Pending,
+        }
+    }
+
+    /// Ready once nothing waits to be written.
+    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.blocked.get() && !self.broken.get() {
+            let stream = self.stream.borrow();
+            let flushed = match ready!(stream.poll_write_ready(cx)) {
+                Ok(()) => self.outgoing.borrow_mut().flush(&stream),
+                Err(error) => Err(error),
+            };
+            match flushed {
+                Ok(emptied) => self.blocked.set(!emptied),
+                Err(error) => self.fail(&error),
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Handles what was held back and what can be read, as long as the client takes its replies.
+    fn poll_input(self: &Rc<Self>, shard: &Rc<Shard>, cx: &mut Context<'_>) {
+        if !self.is_saturated() {
+            Conversation::resume(self, shard);
+        }
+        for _ in 0..READS_PER_TURN {
+            // A saturated connection is woken when its socket takes more.
+            if !self.is_open() || self.broken.get() || self.is_saturated() {
+                return;
+            }
+            let mut buffer = shard.take_read_buffer();
+            let read = self.poll_read(&mut buffer, cx);
+            match read {
+                Poll::Ready(Ok(n)) if n > 0 => {
+                    shard.metrics.bytes_in.inc_by(n as u64);
+                    Conversation::receive(self, shard, &mut buffer[..n]);
+                }
+                Poll::Ready(_) => self.vanish(),
+                Poll::Pending => {}
+            }
+            shard.return_read_buffer(buffer);
+            if read.is_pending() {
+                return;
+            }
+        }
+        self.wake();
+    }
+
+    fn poll_read(&self, buffer: &mut [u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(buffer);
+        let mut stream = self.stream.borrow_mut();
+        ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer))?;
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    /// Sends what waits, shuts our side, and waits for the peer's end: closing earlier could destroy the close frame.
+    fn poll_closing(&self, shard: &Rc<Shard>, cx: &mut Context<'_>) -> Poll<()> {
+        let flushed = self.poll_flush(cx).is_ready();
+        if flushed && self.phase.get() == (Phase::Closing { shut: false }) {
+            self.phase.set(Phase::Closing { shut: true });
+            let mut stream = self.stream.borrow_mut();
+            if let Poll::Ready(Err(_)) = Pin::new(&mut *stream).poll_shutdown(cx) {
+                return Poll::Ready(());
+            }
+        }
+        for _ in 0..READS_PER_TURN {
+            let mut buffer = shard.take_read_buffer();
+            let read = self.poll_read(&mut buffer, cx);
+            shard.return_read_buffer(buffer);
+            match ready!(read) {
+                Ok(n) if n > 0 => {}
+                _ => return Poll::Ready(()),
+            }
+        }
+        self.wake();
+        Poll::Pending
+    }
+
+    /// The peer is gone without a word.
+    fn vanish(&self) {
+        self.phase.set(Phase::Gone);
+    }
+
+    fn block(&self) {
+        self.blocked.set(true);
+        self.wake();
+    }
+
+    fn fail(&self, error: &io::Error) {
+        tracing::debug!(%error, "writing failed");
+        self.broken.set(true);
+        self.wake();
+    }
+
+    /// Wakes the connection's task.
+    pub(crate) fn wake(&self) {
+        self.waker.borrow().wake_by_ref();
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("key", &self.key)
+            .field("phase", &self.phase.get())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Runs a connection to its end and cleans up behind it, however it ends.
+struct Task {
+    shard: Rc<Shard>,
+    connection: Rc<Connection>,
+    first: Bytes,
+}
+
+impl Future for Task {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let first = std::mem::take(&mut self.first);
+        let Self {
+            shard, connection, ..
+        } = &*self;
+        let turn = || {
+            if !first.is_empty() {
+                Conversation::receive(connection, shard, &mut first.to_vec());
+            }
+            connection.poll(shard, cx)
+        };
+        catch_unwind(AssertUnwindSafe(turn)).unwrap_or_else(|_| {
+            connection.survive(shard);
+            connection.wake();
+            Poll::Pending
+        })
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        let Self {
+            shard, connection, ..
+        } = self;
+        connection.phase.set(Phase::Gone);
+        let depart = || connection.conversation.borrow_mut().depart(shard, connection);
+        if catch_unwind(AssertUnwindSafe(depart)).is_err() {
+            tracing::error!(shard = shard.index, "cleaning up a connection panicked");
+        }
+        shard.dismiss(connection);
+        shard.metrics.connections.dec();
+    }
+}

@@ -1,0 +1,311 @@
+//! A shard: one thread that owns its connections and delivers to them.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::LocalSet;
+
+use super::connection::{Connection, ConnectionKey};
+use super::feed::Feed;
+use super::http;
+use super::hub::Hub;
+use super::message::{Event, Message};
+use super::metrics::ShardMetrics;
+use super::run::Run;
+use super::wheel::{Due, TICK_MS, Wheel};
+use crate::RoomKey;
+use crate::protocol::{CloseCode, Publication};
+
+/// The one buffer into which all connections of a shard are read, one after the other.
+const READ_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Ready rooms served before connections have their turn again.
+const ROOMS_PER_TURN: usize = 64;
+
+/// Messages a shard's clients may publish before the shard delivers, in the midst of reading: a burst from many clients must not
+/// run the room's ring around before anybody has been given any of it.
+const PUBLISHES_PER_TURN: usize = 256;
+
+/// Connections accepted that wait for their shard.
+pub(crate) const INBOX_CONNECTIONS: usize = 1_024;
+
+/// What the connections and the delivery of one shard share.
+pub(crate) struct Shard {
+    pub(crate) index: usize,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) metrics: ShardMetrics,
+    pub(crate) publications: RefCell<Feed<Publication>>,
+    pub(crate) events: RefCell<Feed<Event>>,
+    pub(crate) run: RefCell<Run>,
+    /// Where replies are built; belongs to the turn that runs.
+    pub(crate) replies: RefCell<Vec<u8>>,
+    /// Turns true when the server drains.
+    pub(crate) draining: watch::Receiver<bool>,
+    started: Instant,
+    connections: RefCell<Slab<Rc<Connection>>>,
+    next_number: Cell<u64>,
+    read_buffer: Cell<Vec<u8>>,
+    wheel: RefCell<Wheel<ConnectionKey>>,
+    delivery: RefCell<Waker>,
+    undelivered: Cell<usize>,
+    sockets: Cell<usize>,
+    socket_closed: Notify,
+}
+
+impl Shard {
+    /// Runs a shard on this thread until the server drains and its connections are gone, or the time for that is up.
+    pub(crate) fn run(
+        runtime: &Runtime,
+        hub: Arc<Hub>,
+        index: usize,
+        mut inbox: mpsc::Receiver<std::net::TcpStream>,
+        mut draining: watch::Receiver<bool>,
+    ) {
+        let tasks = LocalSet::new();
+        tasks.block_on(runtime, async move {
+            let shard = Rc::new(Self::new(hub, index, draining.clone()));
+            tokio::task::spawn_local(Self::deliver_forever(Rc::clone(&shard)));
+            tokio::task::spawn_local(Self::tick_forever(Rc::clone(&shard)));
+            loop {
+                tokio::select! {
+                    biased;
+                    _ = draining.wait_for(|draining| *draining) => break,
+                    accepted = inbox.recv() => match accepted {
+                        Some(stream) => shard.accept(stream),
+                        None => break,
+                    },
+                }
+            }
+            drop(inbox);
+            shard.drain().await;
+        });
+    }
+
+    fn new(hub: Arc<Hub>, index: usize, draining: watch::Receiver<bool>) -> Self {
+        let metrics = hub.metrics.shard(index);
+        Self {
+            index,
+            publications: RefCell::new(Feed::new(metrics.clone())),
+            events: RefCell::new(Feed::new(metrics.clone())),
+            metrics,
+            hub,
+            run: RefCell::default(),
+            replies: RefCell::default(),
+            draining,
+            started: Instant::now(),
+            connections: RefCell::default(),
+            next_number: Cell::new(0),
+            read_buffer: Cell::default(),
+            wheel: RefCell::new(Wheel::new(0)),
+            delivery: RefCell::new(Waker::noop().clone()),
+            undelivered: Cell::new(0),
+            sockets: Cell::new(0),
+            socket_closed: Notify::new(),
+        }
+    }
+
+    /// Milliseconds since the shard started; timers and sessions count in them.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// Gives a new connection its place.
+    pub(crate) fn admit(
+        &self,
+        connection: impl FnOnce(ConnectionKey) -> Connection,
+    ) -> Rc<Connection> {
+        let number = self.next_number.get();
+        self.next_number.set(number + 1);
+        let mut connections = self.connections.borrow_mut();
+        let place = connections.vacant_entry();
+        let slot = place.key();
+        let connection = Rc::new(connection(ConnectionKey { slot, number }));
+        place.insert(Rc::clone(&connection));
+        connection
+    }
+
+    /// Takes the place back.
+    pub(crate) fn dismiss(&self, connection: &Connection) {
+        let mut connections = self.connections.borrow_mut();
+        let slot = connection.key.slot;
+        if connections.get(slot).is_some_and(|c| c.key == connection.key) {
+            connections.remove(slot);
+        }
+    }
+
+    /// Runs the connection's timer at `at_ms`, once; an earlier time replaces a later one.
+    pub(crate) fn schedule(&self, connection: &Connection, at_ms: u64) {
+        connection.due_ms.set(at_ms);
+        self.wheel.borrow_mut().schedule(at_ms, connection.key);
+    }
+
+    /// The read buffer, for one read.
+    pub(crate) fn take_read_buffer(&self) -> Vec<u8> {
+        let mut buffer = self.read_buffer.take();
+        if buffer.is_empty() {
+            buffer.resize(READ_BUFFER_BYTES, 0);
+        }
+        buffer
+    }
+
+    pub(crate) fn return_read_buffer(&self, buffer: Vec<u8>) {
+        self.read_buffer.set(buffer);
+    }
+
+    /// Counts a published message; true when it is time to deliver before more is published.
+    pub(crate) fn has_published(&self) -> bool {
+        self.metrics.messages_in.inc();
+        self.undelivered.set(self.undelivered.get() + 1);
+        self.undelivered.get() >= PUBLISHES_PER_TURN
+    }
+
+    /// Wakes the delivery: a feed has a new member.
+    pub(crate) fn wake_delivery(&self) {
+        self.delivery.borrow().wake_by_ref();
+    }
+
+    /// Delivers now, in the midst of another turn.
+    pub(crate) fn deliver_now(&self) {
+        let waker = self.delivery.borrow().clone();
+        if self.deliver(&mut Context::from_waker(&waker)) {
+            waker.wake();
+        }
+    }
+
+    /// Serves the rooms that are ready, within a budget; true when some are left.
+    fn deliver(&self, cx: &mut Context<'_>) -> bool {
+        self.undelivered.set(0);
+        self.metrics.turns.inc();
+        let publications = self.deliver_feed(&self.publications, cx);
+        let events = self.deliver_feed(&self.events, cx);
+        publications || events
+    }
+
+    fn deliver_feed<M: Message>(&self, feed: &RefCell<Feed<M>>, cx: &mut Context<'_>) -> bool {
+        for _ in 0..ROOMS_PER_TURN {
+            let Poll::Ready(key) = feed.borrow_mut().poll_ready(cx) else {
+                return false;
+            };
+            let visit = || feed.borrow_mut().deliver(key, &mut self.run.borrow_mut());
+            if catch_unwind(AssertUnwindSafe(visit)).is_err() {
+                self.give_up(feed, key);
+            }
+        }
+        true
+    }
+
+    /// Delivering a room panicked: its members are told to come again, the shard goes on.
+    fn give_up<M: Message>(&self, feed: &RefCell<Feed<M>>, key: RoomKey) {
+        tracing::error!(shard = self.index, "delivering a room panicked");
+        let members = feed.borrow().connections(key);
+        for connection in members {
+            connection.close_with(self, CloseCode::ServerError);
+        }
+    }
+
+    async fn deliver_forever(shard: Rc<Self>) {
+        std::future::poll_fn(|cx| {
+            if !shard.delivery.borrow().will_wake(cx.waker()) {
+                *shard.delivery.borrow_mut() = cx.waker().clone();
+            }
+            if shard.deliver(cx) {
+                cx.waker().wake_by_ref();
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    async fn tick_forever(shard: Rc<Self>) {
+        let mut due = Vec::new();
+        loop {
+            tokio::time::sleep(Duration::from_millis(TICK_MS)).await;
+            shard
+                .wheel
+                .borrow_mut()
+                .advance(shard.now_ms(), &mut due);
+            for Due { at_ms, what: key } in due.drain(..) {
+                let connection = shard.connections.borrow().get(key.slot).cloned();
+                if let Some(connection) = connection
+                    && connection.key == key
+                    && connection.due_ms.get() == at_ms
+                {
+                    connection.on_timer(&shard);
+                }
+            }
+            due.shrink_to(DUE_KEPT);
+        }
+    }
+
+    fn accept(self: &Rc<Self>, stream: std::net::TcpStream) {
+        match TcpStream::from_std(stream) {
+            Ok(stream) => {
+                let socket = SocketGuard::new(self);
+                tokio::task::spawn_local(http::serve(Rc::clone(self), stream, socket));
+            }
+            Err(error) => tracing::warn!(%error, shard = self.index, "lost a connection"),
+        }
+    }
+
+    /// Closes every connection and waits until they are gone, or the configured time is up.
+    async fn drain(&self) {
+        let connections: Vec<_> = {
+            let connections = self.connections.borrow();
+            connections.iter().map(|(_, c)| Rc::clone(c)).collect()
+        };
+        for connection in connections {
+            connection.close_with(self, CloseCode::Shutdown);
+        }
+        let gone = async {
+            while self.sockets.get() > 0 {
+                self.socket_closed.notified().await;
+            }
+        };
+        let timeout = self.hub.config.shutdown.timeout;
+        if tokio::time::timeout(timeout, gone).await.is_err() {
+            let left = self.sockets.get();
+            tracing::warn!(shard = self.index, left, "connections are cut");
+        }
+    }
+}
+
+/// Room for due entries that is kept between ticks.
+const DUE_KEPT: usize = 256;
+
+impl fmt::Debug for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shard")
+            .field("index", &self.index)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Counts a socket as long as it is open.
+#[derive(Debug)]
+pub(crate) struct SocketGuard(Rc<Shard>);
+
+impl SocketGuard {
+    pub(crate) fn new(shard: &Rc<Shard>) -> Self {
+        shard.sockets.set(shard.sockets.get() + 1);
+        shard.hub.metrics.sockets.inc();
+        Self(Rc::clone(shard))
+    }
+}
+
+impl Drop for SocketGuard {
+    fn drop(&mut self) {
+        let Self(shard) = self;
+        shard.sockets.set(shard.sockets.get() - 1);
+        shard.hub.metrics.sockets.dec();
+        shard.socket_closed.notify_waiters();
+    }
+}
