@@ -39,6 +39,8 @@ pub(crate) struct Connection {
     blocked: Cell<bool>,
     /// Writing failed; the connection's task ends it.
     broken: Cell<bool>,
+    /// To be closed with this code by the connection's task.
+    doom: Cell<Option<CloseCode>>,
     outgoing: RefCell<Outgoing>,
     /// Memberships that are behind their group.
     behind: Cell<u32>,
@@ -91,6 +93,7 @@ impl Connection {
             phase: Cell::new(Phase::Open),
             blocked: Cell::new(false),
             broken: Cell::new(false),
+            doom: Cell::new(None),
             outgoing: RefCell::default(),
             behind: Cell::new(0),
             due_ms: Cell::new(0),
@@ -191,6 +194,12 @@ impl Connection {
         self.close(shard, code.code(), code.reason());
     }
 
+    /// Lets the connection's task close it: for whoever may be in the midst of its work.
+    pub(crate) fn close_soon(&self, code: CloseCode) {
+        self.doom.set(Some(code));
+        self.wake();
+    }
+
     /// Runs the connection's timer.
     pub(crate) fn on_timer(self: &Rc<Self>, shard: &Shard) {
         match self.phase.get() {
@@ -216,7 +225,7 @@ impl Connection {
     pub(crate) fn survive(self: &Rc<Self>, shard: &Shard) {
         tracing::error!(shard = shard.index, "a connection's handling panicked");
         let close = || self.close_with(shard, CloseCode::ServerError);
-        if catch_unwind(AssertUnwindSafe(close)).is_err() {
+        if !self.is_open() || catch_unwind(AssertUnwindSafe(close)).is_err() {
             self.phase.set(Phase::Gone);
             self.wake();
         }
@@ -225,6 +234,9 @@ impl Connection {
     fn poll(self: &Rc<Self>, shard: &Rc<Shard>, cx: &mut Context<'_>) -> Poll<()> {
         if !self.waker.borrow().will_wake(cx.waker()) {
             *self.waker.borrow_mut() = cx.waker().clone();
+        }
+        if let Some(code) = self.doom.take() {
+            self.close_with(shard, code);
         }
         if self.is_open() {
             if self.poll_flush(cx).is_ready() && self.behind.get() > 0 {

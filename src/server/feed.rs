@@ -61,9 +61,9 @@ enum Place {
     Behind(u64),
 }
 
-/// A place among the members of a room; valid until it is given to [`Feed::leave`].
+/// A member's place in a feed; valid until it is given to [`Feed::leave`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Membership {
+pub(crate) struct Seat {
     group: usize,
     member: usize,
 }
@@ -102,7 +102,7 @@ impl<M: Message> Feed<M> {
         name: &RoomName,
         start: Subscription<M>,
         connection: &Rc<Connection>,
-    ) -> Membership {
+    ) -> Seat {
         let at = start.position();
         let group = match self.by_name.get(name) {
             Some(&group) if self.groups[group].room.epoch() == at.epoch => group,
@@ -119,11 +119,11 @@ impl<M: Message> Feed<M> {
         };
         let connection = Rc::clone(connection);
         let member = members.insert(Member { connection, place });
-        Membership { group, member }
+        Seat { group, member }
     }
 
-    /// Ends a membership: nothing of the room goes to it any more.
-    pub(crate) fn leave(&mut self, Membership { group, member }: Membership) {
+    /// Gives a seat back: nothing of the room goes to it any more.
+    pub(crate) fn leave(&mut self, Seat { group, member }: Seat) {
         let Some(at) = self.groups.get_mut(group) else {
             return;
         };
@@ -196,7 +196,7 @@ impl<M: Message> Feed<M> {
     }
 
     /// Lets a member that is behind go on from the ring, as far as its socket and the budget allow.
-    pub(crate) fn catch_up(&mut self, at: Membership, run: &mut Run) -> CaughtUp {
+    pub(crate) fn catch_up(&mut self, at: Seat, run: &mut Run) -> CaughtUp {
         let Some(group) = self.groups.get_mut(at.group) else {
             return CaughtUp::Ended;
         };
@@ -212,8 +212,8 @@ impl<M: Message> Feed<M> {
         })
     }
 
-    /// The room a membership is in.
-    pub(crate) fn room(&self, at: Membership) -> Option<&Room<M>> {
+    /// The room of a seat.
+    pub(crate) fn room(&self, at: Seat) -> Option<&Room<M>> {
         self.groups.get(at.group).map(|group| &group.room)
     }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::ws::{FrameWriter, Opcode};
+use super::ws::{FrameWriter, Opcode, write_frame};
 use crate::protocol::Encoding;
 
 /// Bytes of payload after which a frame takes no further message. Under 64 KiB, so that usual frames have a short header and
@@ -43,6 +43,12 @@ impl Run {
         self.messages += 1;
     }
 
+    /// Appends a control frame, behind the messages.
+    pub(crate) fn push_control(&mut self, opcode: Opcode, payload: &[u8]) {
+        self.finish();
+        write_frame(&mut self.bytes, opcode, payload);
+    }
+
     /// Ends the last frame: from here on the run can be sent.
     pub(crate) fn finish(&mut self) {
         if let Some(frame) = self.frame.take() {
@@ -56,7 +62,12 @@ impl Run {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.messages == 0
+        self.bytes.is_empty() && self.shared.is_none()
+    }
+
+    /// Bytes so far.
+    pub(crate) fn len(&self) -> usize {
+        self.shared.as_ref().map_or(self.bytes.len(), Bytes::len)
     }
 
     pub(crate) fn messages(&self) -> u64 {

@@ -1,6 +1,7 @@
 //! A shard: one thread that owns its connections and delivers to them.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -21,6 +22,7 @@ use super::hub::Hub;
 use super::message::{Event, Message};
 use super::metrics::ShardMetrics;
 use super::run::Run;
+use super::session::Action;
 use super::wheel::{Due, TICK_MS, Wheel};
 use crate::RoomKey;
 use crate::protocol::{CloseCode, Publication};
@@ -46,8 +48,9 @@ pub(crate) struct Shard {
     pub(crate) publications: RefCell<Feed<Publication>>,
     pub(crate) events: RefCell<Feed<Event>>,
     pub(crate) run: RefCell<Run>,
-    /// Where replies are built; belongs to the turn that runs.
-    pub(crate) replies: RefCell<Vec<u8>>,
+    /// Where replies are built, for one turn of one connection.
+    replies: Cell<Run>,
+    actions: Cell<VecDeque<Action>>,
     /// Turns true when the server drains.
     pub(crate) draining: watch::Receiver<bool>,
     started: Instant,
@@ -99,7 +102,8 @@ impl Shard {
             metrics,
             hub,
             run: RefCell::default(),
-            replies: RefCell::default(),
+            replies: Cell::default(),
+            actions: Cell::default(),
             draining,
             started: Instant::now(),
             connections: RefCell::default(),
@@ -161,6 +165,19 @@ impl Shard {
         self.read_buffer.set(buffer);
     }
 
+    /// What a turn builds its replies in, and where its actions wait; both empty.
+    pub(crate) fn lend(&self) -> (Run, VecDeque<Action>) {
+        (self.replies.take(), self.actions.take())
+    }
+
+    /// Takes back what was lent, for the next turn.
+    pub(crate) fn take_back(&self, mut replies: Run, actions: VecDeque<Action>) {
+        debug_assert!(actions.is_empty(), "an action would be done for another client");
+        replies.clear();
+        self.replies.set(replies);
+        self.actions.set(actions);
+    }
+
     /// Counts a published message; true when it is time to deliver before more is published.
     pub(crate) fn has_published(&self) -> bool {
         self.metrics.messages_in.inc();
@@ -208,7 +225,7 @@ impl Shard {
         tracing::error!(shard = self.index, "delivering a room panicked");
         let members = feed.borrow().connections(key);
         for connection in members {
-            connection.close_with(self, CloseCode::ServerError);
+            connection.close_soon(CloseCode::ServerError);
         }
     }
 

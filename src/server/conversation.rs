@@ -1,0 +1,544 @@
+//! What a client and its session say to each other, and the doing of what the session wants done.
+//!
+//! The session decides, this carries out: it finds rooms, publishes, reads history, keeps presence, and writes replies in their
+//! order. It works in turns that never wait; what a turn says is written at its end, in as few frames as it fits into.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::fmt;
+use std::rc::Rc;
+
+use super::connection::Connection;
+use super::feed::{CaughtUp, Seat};
+use super::history::{self, Visible};
+use super::hub::{self, Hub};
+use super::message::Event;
+use super::outgoing::REPLY_BYTES_HIGH;
+use super::run::Run;
+use super::session::{Action, Ids, Membership, Session, Subscribed};
+use super::shard::Shard;
+use super::ws::{self, Decoder, FrameError, Opcode};
+use crate::protocol::{
+    ClientInfo, CloseCode, DecodeError, Encoding, ErrorCode, HistoryQuery, HistoryResult, Publication,
+    RoomName, StreamPosition, UnsubscribeCode,
+};
+use crate::{PublishError, Subscription};
+
+/// One client's side: its session and the rooms it is in.
+pub(crate) struct Conversation {
+    session: Session,
+    decoder: Decoder,
+    /// Where the client stands in the room whose subscribe reply is being written.
+    entering: Option<(RoomName, Subscription<Publication>)>,
+    rooms: Vec<Stay>,
+    /// Who the client is to others; the session forgets it when it ends, and leaving is announced after that.
+    info: Option<ClientInfo>,
+    /// Actions and input that wait until the client has taken its replies.
+    waiting: VecDeque<Action>,
+    held: Vec<u8>,
+    departed: bool,
+}
+
+/// A room the client is in.
+#[derive(Debug)]
+struct Stay {
+    room: RoomName,
+    publications: Seat,
+    events: Option<Seat>,
+    membership: Membership,
+}
+
+/// Why a connection ends.
+#[derive(Debug)]
+struct Goodbye {
+    code: u16,
+    reason: Cow<'static, str>,
+    cause: Cause,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// The client closed, or has been told by its session.
+    Ordinary,
+    /// What it sent cannot be understood.
+    BadInput,
+}
+
+impl Conversation {
+    /// A conversation that has not begun.
+    pub(crate) fn new(shard: &Shard) -> Self {
+        let ids = Ids {
+            client: uuid::Uuid::new_v4().to_string(),
+            session: uuid::Uuid::new_v4().to_string(),
+        };
+        tracing::info!(client = %ids.client, shard = shard.index, "connected");
+        let settings = shard.hub.settings.clone();
+        Self {
+            session: Session::new(settings, ids, shard.now_ms()),
+            decoder: Decoder::default(),
+            entering: None,
+            rooms: Vec::new(),
+            info: None,
+            waiting: VecDeque::new(),
+            held: Vec::new(),
+            departed: false,
+        }
+    }
+
+    /// The client's id.
+    pub(crate) fn client(&self) -> &str {
+        self.session.client()
+    }
+
+    /// When [`Conversation::tick`] is due.
+    pub(crate) fn due_ms(&self) -> u64 {
+        self.session.deadline_ms().unwrap_or(u64::MAX)
+    }
+
+    /// Takes what the client sent; `input` is changed in place.
+    pub(crate) fn receive(connection: &Rc<Connection>, shard: &Shard, input: &mut [u8]) {
+        Self::turn(connection, shard, |this, turn| this.read(turn, input));
+    }
+
+    /// Goes on with what waited for the client to take its replies.
+    pub(crate) fn resume(connection: &Rc<Connection>, shard: &Shard) {
+        let held = {
+            let mut this = connection.conversation.borrow_mut();
+            if this.waiting.is_empty() && this.held.is_empty() {
+                return;
+            }
+            std::mem::take(&mut this.held)
+        };
+        Self::turn(connection, shard, |this, turn| {
+            turn.actions.append(&mut this.waiting);
+            this.waiting = VecDeque::new();
+            this.perform(turn)?;
+            let mut held = held;
+            this.read(turn, &mut held)
+        });
+    }
+
+    /// Lets time pass.
+    pub(crate) fn tick(connection: &Rc<Connection>, shard: &Shard) {
+        Self::turn(connection, shard, |this, turn| {
+            this.session.tick(shard.now_ms(), &mut turn.out);
+            this.perform(turn)
+        });
+    }
+
+    /// Lets the rooms whose messages the client did not take go on from their rings.
+    pub(crate) fn catch_up(connection: &Rc<Connection>, shard: &Shard) {
+        Self::turn(connection, shard, |this, turn| this.go_on(turn));
+    }
+
+    /// Leaves every room, and says so there. Does it once, however often it is called.
+    pub(crate) fn depart(&mut self, shard: &Shard, connection: &Connection) {
+        if std::mem::replace(&mut self.departed, true) {
+            return;
+        }
+        for stay in std::mem::take(&mut self.rooms) {
+            self.leave(shard, stay);
+        }
+        self.session.close(CloseCode::Closed, &mut Vec::new());
+        self.entering = None;
+        self.waiting = VecDeque::new();
+        self.held = Vec::new();
+        tracing::info!(client = self.client(), shard = shard.index, ?connection, "disconnected");
+    }
+
+    /// One turn: what `work` leads to is written at its end.
+    fn turn<'a>(
+        connection: &'a Rc<Connection>,
+        shard: &'a Shard,
+        work: impl FnOnce(&mut Self, &mut Turn<'a>) -> Result<(), Goodbye>,
+    ) {
+        let (replies, actions) = shard.lend();
+        let mut turn = Turn {
+            connection,
+            shard,
+            replies,
+            actions,
+            out: Vec::new(),
+        };
+        let done = {
+            let mut this = connection.conversation.borrow_mut();
+            let done = work(&mut this, &mut turn);
+            if done.is_ok() {
+                this.waiting.append(&mut turn.actions);
+            }
+            done
+        };
+        turn.flush();
+        turn.actions.clear();
+        shard.take_back(turn.replies, turn.actions);
+        if let Err(goodbye) = done {
+            let conversation = connection.conversation.borrow();
+            let (client, Goodbye { code, reason, .. }) = (conversation.client(), &goodbye);
+            if goodbye.cause == Cause::BadInput {
+                shard.metrics.bad_input.inc();
+                tracing::warn!(client, shard = shard.index, code, %reason, "bad input");
+            } else {
+                tracing::debug!(client, shard = shard.index, code, %reason, "closing");
+            }
+            drop(conversation);
+            connection.close(shard, goodbye.code, &goodbye.reason);
+        }
+    }
+
+    /// Decodes and handles frames, until there are no more or the client must first take its replies.
+    fn read(&mut self, turn: &mut Turn<'_>, input: &mut [u8]) -> Result<(), Goodbye> {
+        let limit_bytes = turn.shard.hub.config.websocket.message_size_limit;
+        let mut used = 0;
+        while used < input.len() {
+            if !self.wants_input(turn) {
+                self.held.extend_from_slice(&input[used..]);
+                return Ok(());
+            }
+            let (read, event) = self.decoder.decode(&mut input[used..], limit_bytes)?;
+            used += read;
+            let Some(event) = event else { continue };
+            match event {
+                ws::Event::Text(text) => {
+                    let now_ms = turn.shard.now_ms();
+                    let frame = text.as_bytes();
+                    self.session
+                        .receive_frame(Encoding::Json, frame, now_ms, &mut turn.out);
+                    self.perform(turn)?;
+                }
+                ws::Event::Binary(_) => {
+                    self.session
+                        .reject(DecodeError::WrongFrameKind, &mut turn.out);
+                    self.perform(turn)?;
+                }
+                ws::Event::Ping(payload) => turn.replies.push_control(Opcode::Pong, &payload),
+                ws::Event::Pong => {}
+                ws::Event::Close(code) => return Err(Goodbye::answer(code)),
+            }
+        }
+        Ok(())
+    }
+
+    fn wants_input(&self, turn: &Turn<'_>) -> bool {
+        turn.actions.is_empty() && self.session.wants_frames()
+    }
+
+    /// Does what the session wants done, in order, until nothing is left or the client must first take its replies.
+    fn perform(&mut self, turn: &mut Turn<'_>) -> Result<(), Goodbye> {
+        loop {
+            turn.actions.extend(turn.out.drain(..));
+            if turn.is_saturated() {
+                return Ok(());
+            }
+            let Some(action) = turn.actions.pop_front() else {
+                return Ok(());
+            };
+            self.act(turn, action)?;
+        }
+    }
+
+    fn act(&mut self, turn: &mut Turn<'_>, action: Action) -> Result<(), Goodbye> {
+        let hub = &*turn.shard.hub;
+        match action {
+            Action::Reply(reply) => turn
+                .replies
+                .push(|out| Encoding::Json.encode_reply(&reply, out)),
+            Action::Push(push) => turn
+                .replies
+                .push(|out| Encoding::Json.encode_push(&push, out)),
+            Action::Ping => turn.replies.push(|out| Encoding::Json.encode_ping(out)),
+            Action::Close(code) => return Err(Goodbye::by_session(code)),
+            Action::Subscribe {
+                ticket,
+                room,
+                recover,
+            } => {
+                let entered = self.enter(hub, room, recover.as_ref());
+                self.session.subscribed(ticket, entered, &mut turn.out);
+            }
+            Action::Activate { room, membership } => self.activate(turn, room, membership)?,
+            Action::Unsubscribe { ticket, room } => {
+                self.entering = None;
+                if let Some(at) = self.rooms.iter().position(|stay| stay.room == room) {
+                    let stay = self.rooms.swap_remove(at);
+                    self.leave(turn.shard, stay);
+                }
+                self.session.unsubscribed(ticket, &mut turn.out);
+            }
+            Action::Publish {
+                ticket,
+                room,
+                publication,
+            } => {
+                tracing::trace!(client = self.client(), %room, "publish");
+                let published = publish(hub, &room, publication);
+                let is_due = published.is_ok() && turn.shard.has_published();
+                self.session.published(ticket, published, &mut turn.out);
+                if is_due {
+                    // Replies before what others publish, as they were said first.
+                    turn.flush();
+                    turn.shard.deliver_now();
+                }
+            }
+            Action::History {
+                ticket,
+                room,
+                query,
+            } => {
+                let read = read_history(hub, &room, &query);
+                self.session.history(ticket, read, &mut turn.out);
+            }
+            Action::Presence { ticket, room } => {
+                let members = hub.presence.members(room.as_str());
+                self.session.presence(ticket, Ok(members), &mut turn.out);
+            }
+            Action::PresenceStats { ticket, room } => {
+                let stats = hub.presence.stats(room.as_str());
+                self.session
+                    .presence_stats(ticket, Ok(stats), &mut turn.out);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a position in the room, silently; [`Conversation::activate`] makes the client a member from there.
+    fn enter(
+        &mut self,
+        hub: &Hub,
+        name: RoomName,
+        recover: Option<&StreamPosition>,
+    ) -> Result<Subscribed, ErrorCode> {
+        let visible = visible(hub, &name)?;
+        let publications_max = hub.config.client.recovery_max_publication_limit;
+        let room = hub.open(&name)?;
+        let (subscription, subscribed) =
+            history::enter(&room, recover, visible, publications_max)?;
+        self.entering = Some((name, subscription));
+        Ok(subscribed)
+    }
+
+    fn activate(
+        &mut self,
+        turn: &mut Turn<'_>,
+        room: RoomName,
+        membership: Membership,
+    ) -> Result<(), Goodbye> {
+        let Turn {
+            connection, shard, ..
+        } = *turn;
+        let entered = self.entering.take();
+        let (Some((_, start)), Some(info)) = (
+            entered.filter(|(entered, _)| *entered == room),
+            self.session.info().cloned(),
+        ) else {
+            debug_assert!(false, "a room is activated that was not entered");
+            return Err(Goodbye::by_session(CloseCode::ServerError));
+        };
+        tracing::debug!(client = self.client(), %room, shard = shard.index, "join");
+        let publications = shard
+            .publications
+            .borrow_mut()
+            .join(&room, start, connection);
+        let events = self.listen(turn, &room, membership);
+        self.info = Some(info.clone());
+        let is_new = membership.presence && shard.hub.enter(&room, info.clone());
+        self.rooms.push(Stay {
+            room: room.clone(),
+            publications,
+            events,
+            membership,
+        });
+        shard.metrics.members.inc();
+        shard.wake_delivery();
+        if membership.announced && (is_new || !membership.presence) {
+            shard.hub.announce(&room, Event::Join(info));
+        }
+        Ok(())
+    }
+
+    /// Joins the room's comings and goings, for a client that hears of them.
+    fn listen(&self, turn: &Turn<'_>, room: &RoomName, membership: Membership) -> Option<Seat> {
+        if !membership.hears_join_leave {
+            return None;
+        }
+        let events = turn.shard.hub.open_events(room).ok()?;
+        let start = events.subscribe().now().ok()?;
+        let mut feed = turn.shard.events.borrow_mut();
+        Some(feed.join(room, start, turn.connection))
+    }
+
+    fn leave(&self, shard: &Shard, stay: Stay) {
+        let Stay {
+            room,
+            publications,
+            events,
+            membership,
+        } = stay;
+        tracing::debug!(client = self.client(), %room, shard = shard.index, "leave");
+        shard.publications.borrow_mut().leave(publications);
+        if let Some(events) = events {
+            shard.events.borrow_mut().leave(events);
+        }
+        shard.metrics.members.dec();
+        let present = membership.presence
+            && shard
+                .hub
+                .presence
+                .leave(room.as_str(), self.client())
+                .is_some();
+        if membership.announced
+            && (present || !membership.presence)
+            && let Some(info) = self.info.clone()
+        {
+            shard.hub.announce(&room, Event::Leave(info));
+        }
+    }
+
+    fn go_on(&mut self, turn: &mut Turn<'_>) -> Result<(), Goodbye> {
+        let Turn {
+            connection, shard, ..
+        } = *turn;
+        let mut ended = Vec::new();
+        let mut run = shard.run.borrow_mut();
+        for stay in &self.rooms {
+            let mut took = vec![
+                shard
+                    .publications
+                    .borrow_mut()
+                    .catch_up(stay.publications, &mut run),
+            ];
+            if let Some(events) = stay.events {
+                took.push(shard.events.borrow_mut().catch_up(events, &mut run));
+            }
+            for took in took {
+                match took {
+                    CaughtUp::Rejoined => {}
+                    CaughtUp::Full => return Ok(()),
+                    CaughtUp::Unfinished => connection.wake(),
+                    CaughtUp::Ended => ended.push(stay.room.clone()),
+                    CaughtUp::Missed(missed) => {
+                        let room = &stay.room;
+                        tracing::warn!(client = self.client(), %room, missed, "slow consumer");
+                        shard.metrics.slow_consumers.inc();
+                        return Err(Goodbye::by_session(CloseCode::Slow));
+                    }
+                }
+            }
+        }
+        drop(run);
+        for room in ended {
+            if let Some(at) = self.rooms.iter().position(|stay| stay.room == room) {
+                let stay = self.rooms.swap_remove(at);
+                self.leave(shard, stay);
+                let code = UnsubscribeCode::InsufficientState;
+                self.session.expelled(room.as_str(), code, &mut turn.out);
+            }
+        }
+        self.perform(turn)
+    }
+}
+
+/// What one turn of one connection works with.
+struct Turn<'a> {
+    connection: &'a Rc<Connection>,
+    shard: &'a Shard,
+    replies: Run,
+    /// What is to be done next.
+    actions: VecDeque<Action>,
+    /// What the session has just added.
+    out: Vec<Action>,
+}
+
+impl Turn<'_> {
+    /// Writes what has been said so far.
+    fn flush(&mut self) {
+        self.replies.finish();
+        if !self.replies.is_empty() {
+            let bytes = self.replies.as_bytes();
+            self.shard.metrics.bytes_out.inc_by(bytes.len() as u64);
+            self.connection.write_own(bytes);
+            self.replies.clear();
+        }
+    }
+
+    /// Whether the client must take its replies before more is done for it.
+    fn is_saturated(&mut self) -> bool {
+        if self.replies.len() >= REPLY_BYTES_HIGH {
+            self.flush();
+        }
+        self.connection.is_saturated()
+    }
+}
+
+fn publish(hub: &Hub, name: &RoomName, mut publication: Publication) -> Result<(), ErrorCode> {
+    for _ in 0..PUBLISH_TRIES {
+        match hub.open(name)?.publish(publication) {
+            Ok(_) => return Ok(()),
+            // Removed between the look-up and the publish: the next look-up opens a fresh one.
+            Err(PublishError::Closed(back) | PublishError::Crashed(back)) => publication = back,
+            Err(PublishError::Full(_)) => return Err(ErrorCode::TooManyRequests),
+            Err(PublishError::TooLarge(_)) => return Err(ErrorCode::LimitExceeded),
+        }
+    }
+    Err(ErrorCode::Internal)
+}
+
+/// Times a publish looks its room up: being removed twice in that moment is not bad luck but a server that is closing.
+const PUBLISH_TRIES: usize = 2;
+
+fn read_history(
+    hub: &Hub,
+    name: &RoomName,
+    query: &HistoryQuery,
+) -> Result<HistoryResult, ErrorCode> {
+    let visible = visible(hub, name)?;
+    history::history(&hub.open(name)?, query, visible)
+}
+
+fn visible(hub: &Hub, name: &RoomName) -> Result<Visible, ErrorCode> {
+    let options = hub.options(name.as_str()).ok_or(ErrorCode::UnknownRoom)?;
+    Ok(Visible::new(options, hub::unix_ms()))
+}
+
+impl Goodbye {
+    fn by_session(code: CloseCode) -> Self {
+        let cause = match code {
+            CloseCode::BadRequest | CloseCode::TooManyRequests => Cause::BadInput,
+            _ => Cause::Ordinary,
+        };
+        Self {
+            code: code.code(),
+            reason: code.reason().into(),
+            cause,
+        }
+    }
+
+    /// The answer to a close frame: the same code.
+    fn answer(code: Option<u16>) -> Self {
+        Self {
+            code: code.unwrap_or(NORMAL_CLOSURE),
+            reason: "".into(),
+            cause: Cause::Ordinary,
+        }
+    }
+}
+
+const NORMAL_CLOSURE: u16 = 1000;
+
+impl From<FrameError> for Goodbye {
+    fn from(error: FrameError) -> Self {
+        Self {
+            code: error.close_code(),
+            reason: error.to_string().into(),
+            cause: Cause::BadInput,
+        }
+    }
+}
+
+impl fmt::Debug for Conversation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conversation")
+            .field("client", &self.client())
+            .field("rooms", &self.rooms.len())
+            .finish_non_exhaustive()
+    }
+}

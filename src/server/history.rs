@@ -1,0 +1,156 @@
+//! Reading a room's past from its ring, always a bounded part of it.
+
+use std::ops::Range;
+
+use super::config::RoomOptions;
+use super::session::Subscribed;
+use crate::protocol::{
+    ErrorCode, HistoryQuery, HistoryResult, Placed, Publication, StreamPosition,
+};
+use crate::{Position, Room, Start, Subscription, TryRecvError};
+
+/// What of a room's ring is its history: the ring may keep more, for members that are behind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Visible {
+    messages: usize,
+    /// Messages published before this time have expired.
+    since_ms: u64,
+}
+
+impl Visible {
+    /// The history that `options` promise, at `now_ms` since 1970.
+    pub(crate) fn new(options: &RoomOptions, now_ms: u64) -> Self {
+        Self {
+            messages: options.history_size,
+            since_ms: now_ms.saturating_sub(options.history_ttl.as_millis() as u64),
+        }
+    }
+
+    /// The first sequence of the history in a room that stands at `tail`.
+    fn oldest(self, room: &Room<Publication>, tail: u64) -> u64 {
+        let oldest = room
+            .oldest()
+            .max(tail.saturating_sub(self.messages as u64))
+            .min(tail);
+        // Times never decrease within a room, so what has expired is a front part: halve until its end is found.
+        let (mut expired, mut kept) = (oldest, tail);
+        while expired < kept {
+            let middle = expired + (kept - expired) / 2;
+            match time_ms(room, middle) {
+                Some(time_ms) if time_ms < self.since_ms => expired = middle + 1,
+                _ => kept = middle,
+            }
+        }
+        kept
+    }
+}
+
+/// Enters a room: a subscription that goes on exactly after what the reply will hold.
+///
+/// # Errors
+/// [`ErrorCode::Internal`] when the room has just ended.
+pub(crate) fn enter(
+    room: &Room<Publication>,
+    recover: Option<&StreamPosition>,
+    visible: Visible,
+    publications_max: usize,
+) -> Result<(Subscription<Publication>, Subscribed), ErrorCode> {
+    if let Some(asked) = recover
+        && let Some(missed) = missed(room, asked, visible, publications_max)
+        && let Some((subscription, found)) = read(room, missed)
+    {
+        let top = position(room, subscription.position().sequence);
+        return Ok((subscription, Subscribed { top, found }));
+    }
+    let subscription = room.subscribe().now().map_err(|_| ErrorCode::Internal)?;
+    let top = position(room, subscription.position().sequence);
+    let found = Vec::new();
+    Ok((subscription, Subscribed { top, found }))
+}
+
+/// Answers a history command.
+///
+/// # Errors
+/// [`ErrorCode::UnrecoverablePosition`] when the command names another life of the room.
+pub(crate) fn history(
+    room: &Room<Publication>,
+    query: &HistoryQuery,
+    visible: Visible,
+) -> Result<HistoryResult, ErrorCode> {
+    let epoch = room.epoch().to_string();
+    if let Some(since) = &query.since
+        && !since.epoch.is_empty()
+        && since.epoch != epoch
+    {
+        return Err(ErrorCode::UnrecoverablePosition);
+    }
+    let top = room.tail();
+    let window = query.window(visible.oldest(room, top) + 1, top);
+    let mut found = match window.is_empty() {
+        true => Vec::new(),
+        false => read(room, window.start - 1..window.end - 1)
+            .map(|(_, found)| found)
+            .unwrap_or_default(),
+    };
+    if query.reverse {
+        found.reverse();
+    }
+    Ok(HistoryResult::new(found, position(room, top)))
+}
+
+/// The sequences a client that saw `asked` has missed, if they are all still there and not too many.
+fn missed(
+    room: &Room<Publication>,
+    asked: &StreamPosition,
+    visible: Visible,
+    publications_max: usize,
+) -> Option<Range<u64>> {
+    let tail = room.tail();
+    let known = asked.epoch.is_empty() || asked.epoch == room.epoch().to_string();
+    let missed = tail.checked_sub(asked.offset)?;
+    // An offset counts from 1, so it is also the sequence that comes next.
+    let all_there = missed == 0 || visible.oldest(room, tail) <= asked.offset;
+    (known && all_there && missed <= publications_max as u64).then_some(asked.offset..tail)
+}
+
+/// Reads these sequences; the subscription then stands behind the last one found. `None` when the first is gone.
+fn read(
+    room: &Room<Publication>,
+    range: Range<u64>,
+) -> Option<(Subscription<Publication>, Vec<Placed>)> {
+    let mut ring = from(room, range.start)?;
+    let mut found = Vec::new();
+    while ring.position().sequence < range.end {
+        let left = (range.end - ring.position().sequence) as usize;
+        match ring.try_recv_batch(left) {
+            Ok(batch) => found.extend(batch.iter().map(|(sequence, time_ms, publication)| {
+                Placed {
+                    offset: sequence + 1,
+                    time_ms: time_ms.unwrap_or(0),
+                    publication: publication.clone(),
+                }
+            })),
+            // The last ones are being written this moment: they will come as pushes.
+            Err(TryRecvError::Empty) => break,
+            Err(_) => return None,
+        }
+    }
+    Some((ring, found))
+}
+
+/// A subscription that stands exactly at `sequence`.
+fn from(room: &Room<Publication>, sequence: u64) -> Option<Subscription<Publication>> {
+    let epoch = room.epoch();
+    let start = Start::Resume(Position { epoch, sequence });
+    let ring = room.subscribe_from(start).now().ok()?;
+    (ring.position().sequence == sequence).then_some(ring)
+}
+
+fn time_ms(room: &Room<Publication>, sequence: u64) -> Option<u64> {
+    from(room, sequence)?.try_recv_ref().ok()?.time()
+}
+
+fn position(room: &Room<Publication>, offset: u64) -> StreamPosition {
+    let epoch = room.epoch().to_string();
+    StreamPosition { offset, epoch }
+}

@@ -1,0 +1,194 @@
+//! What all shards of a server share: the rooms, who is in them, the settings, the metrics.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::runtime::Handle;
+
+use super::config::{Config, RoomOptions};
+use super::message::{Event, Message};
+use super::metrics::Metrics;
+use super::presence::Presence;
+use super::session::{RoomRules, Settings};
+use crate::protocol::{ClientInfo, ErrorCode, Limits, Publication, RoomName};
+use crate::{Broker, Room, RoomError};
+
+/// Messages a room keeps at least, whatever its history: its ring is also what members that fall behind go on from. At a few
+/// thousand messages a second this is a good part of a second for a socket to drain.
+const ROOM_MESSAGES_MIN: usize = 1_024;
+
+/// Comings and goings a room keeps for members that are behind; who misses some asks for presence.
+const ROOM_EVENTS: usize = 256;
+
+/// Rooms that may exist at once. A room costs little until it is published into, but names come from the network and must not
+/// fill the memory.
+pub(crate) const ROOMS_MAX: usize = 1_000_000;
+
+/// The state that shards share. None of it is touched by delivering.
+pub(crate) struct Hub {
+    pub(crate) config: Config,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) metrics: Metrics,
+    pub(crate) presence: Presence,
+    publications: Broker<Publication>,
+    /// Rooms of the same names for comings and goings, which take no offsets.
+    events: Broker<Event>,
+}
+
+impl Hub {
+    /// A hub whose rooms live on the runtimes of the shards.
+    pub(crate) fn new(config: Config, shards: Vec<Handle>) -> Self {
+        let metrics = Metrics::new(shards.len());
+        let settings = Arc::new(settings(&config));
+        Self {
+            config,
+            settings,
+            metrics,
+            presence: Presence::new(),
+            publications: broker(shards.clone(), ROOM_MESSAGES_MIN),
+            events: broker(shards, ROOM_EVENTS),
+        }
+    }
+
+    /// The options of a room; rooms of unknown namespaces have none.
+    pub(crate) fn options(&self, room: &str) -> Option<&RoomOptions> {
+        self.config.channel.options_for(room)
+    }
+
+    /// Opens a room, creating it if need be.
+    ///
+    /// # Errors
+    /// [`ErrorCode::LimitExceeded`] when there are too many rooms already, or the room is being removed.
+    pub(crate) fn open(&self, name: &RoomName) -> Result<Room<Publication>, ErrorCode> {
+        let name = name.as_str();
+        if let Some(room) = self.publications.get(name) {
+            return Ok(room);
+        }
+        // Two shards may pass here at once; the bound is against floods, a few more do no harm.
+        if self.metrics.rooms.get() >= ROOMS_MAX as i64 {
+            return Err(ErrorCode::LimitExceeded);
+        }
+        let history = self.options(name).map_or(0, |options| options.history_size);
+        let options = crate::RoomOptions::new().capacity(history.max(ROOM_MESSAGES_MIN));
+        let room = self
+            .publications
+            .room_with(name, options)
+            .map_err(refused)?;
+        self.metrics.rooms.inc();
+        Ok(room)
+    }
+
+    /// A room that exists already.
+    pub(crate) fn find(&self, name: &RoomName) -> Option<Room<Publication>> {
+        self.publications.get(name.as_str())
+    }
+
+    /// The comings and goings of a room.
+    ///
+    /// # Errors
+    /// As [`Hub::open`].
+    pub(crate) fn open_events(&self, name: &RoomName) -> Result<Room<Event>, ErrorCode> {
+        self.events.room(name.as_str()).map_err(refused)
+    }
+
+    /// Tells a room's listeners of a coming or going.
+    pub(crate) fn announce(&self, name: &RoomName, event: Event) {
+        if let Ok(room) = self.open_events(name)
+            && room.publish(event).is_err()
+        {
+            tracing::warn!(room = %name, "could not announce a member");
+        }
+    }
+
+    /// Adds a member to a room's presence; true unless it was there.
+    pub(crate) fn enter(&self, room: &RoomName, member: ClientInfo) -> bool {
+        self.presence.enter(room.as_str(), member)
+    }
+
+    /// Closes every room.
+    pub(crate) fn close(&self) {
+        self.publications.close();
+        self.events.close();
+    }
+}
+
+/// Milliseconds since 1970, the time on the wire.
+pub(crate) fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
+}
+
+fn broker<M: Message>(shards: Vec<Handle>, messages: usize) -> Broker<M> {
+    Broker::builder()
+        .capacity(messages)
+        .clock(unix_ms)
+        .shards(shards.len())
+        .on_tokio(shards)
+        .build()
+}
+
+fn refused(error: RoomError) -> ErrorCode {
+    match error {
+        RoomError::NameEmpty | RoomError::NameTooLong => ErrorCode::BadRequest,
+        RoomError::TooManyRooms => ErrorCode::LimitExceeded,
+        RoomError::Closed => ErrorCode::Internal,
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    let channel = config.channel.clone();
+    let lookup = move |room: &str| {
+        let options = channel.options_for(room).ok_or(ErrorCode::UnknownRoom)?;
+        if options.allows_name(room) {
+            Ok(rules(options))
+        } else {
+            Err(ErrorCode::BadRequest)
+        }
+    };
+    let mut limits = Limits::default();
+    limits.frame_bytes_max = config.websocket.message_size_limit;
+    limits.room_name_bytes_max = config.channel.max_length;
+    limits.rooms_per_client_max = config.client.channel_limit;
+    limits.publications_max = config.client.history_max_publication_limit;
+    let mut settings = Settings::new(uuid::Uuid::new_v4().to_string(), Box::new(lookup));
+    settings.ping_interval_ms = config.client.ping_interval.as_millis() as u64;
+    settings.pong_timeout_ms = config.client.pong_timeout.as_millis() as u64;
+    settings.stale_timeout_ms = config.client.stale_close_delay.as_millis() as u64;
+    settings.allow_anonymous = config.client.allow_anonymous_connect_without_token;
+    settings.trust_display_names = config.dev;
+    settings.limits = limits;
+    settings
+}
+
+fn rules(options: &RoomOptions) -> RoomRules {
+    RoomRules {
+        history_size: options.history_size,
+        presence: options.presence,
+        join_leave: options.join_leave,
+        force_push_join_leave: options.force_push_join_leave,
+        force_recovery: options.force_recovery,
+        allow_recovery: options.allow_recovery,
+        force_positioning: options.force_positioning,
+        allow_positioning: options.allow_positioning,
+        // Needs user ids, which come with tokens.
+        allow_user_limited_channels: false,
+        allow_subscribe_for_client: options.allow_subscribe_for_client,
+        allow_subscribe_for_anonymous: options.allow_subscribe_for_anonymous,
+        allow_publish_for_client: options.allow_publish_for_client,
+        allow_publish_for_subscriber: options.allow_publish_for_subscriber,
+        allow_publish_for_anonymous: options.allow_publish_for_anonymous,
+        allow_history_for_client: options.allow_history_for_client,
+        allow_history_for_subscriber: options.allow_history_for_subscriber,
+        allow_history_for_anonymous: options.allow_history_for_anonymous,
+        allow_presence_for_client: options.allow_presence_for_client,
+        allow_presence_for_subscriber: options.allow_presence_for_subscriber,
+        allow_presence_for_anonymous: options.allow_presence_for_anonymous,
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").finish_non_exhaustive()
+    }
+}
