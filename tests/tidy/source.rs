@@ -1,0 +1,177 @@
+//! The files of the repository, and Rust without its comments and texts.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A file under the repository's root.
+pub(crate) struct File {
+    /// Relative to the root, with `/`.
+    pub(crate) path: String,
+    /// As it stands there.
+    pub(crate) text: String,
+    /// For Rust: the text with comments and the contents of literals blanked, line for line.
+    pub(crate) code: String,
+}
+
+impl File {
+    /// `code` up to the first module of unit tests.
+    pub(crate) fn shipped_code(&self) -> &str {
+        self.code.split("#[cfg(test)]").next().unwrap_or_default()
+    }
+
+    /// The lines of `code`, counted from 1, that hold `word` as a whole word or path.
+    pub(crate) fn lines_with<'a>(&'a self, code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
+        code.lines()
+            .enumerate()
+            .filter(move |(_, line)| has_word(line, word))
+            .map(|(index, _)| index + 1)
+    }
+}
+
+/// Where the repository lies.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The file's text, or nothing when there is no such file.
+pub(crate) fn read(path: &str) -> Option<String> {
+    fs::read_to_string(root().join(path)).ok()
+}
+
+/// The Rust files under a folder.
+pub(crate) fn rust(folder: &str) -> Vec<File> {
+    files(folder, &["rs"])
+}
+
+/// The files under a folder, or the one file, that end so, in order; a folder that does not exist holds none.
+pub(crate) fn files(folder: &str, extensions: &[&str]) -> Vec<File> {
+    let mut paths = Vec::new();
+    walk(&root().join(folder), &mut paths);
+    paths.sort();
+    let ends_so = |path: &PathBuf| {
+        let extension = path
+            .extension()
+            .and_then(|extension| extension.to_str())
+            .unwrap_or_default();
+        extensions.is_empty() || extensions.contains(&extension)
+    };
+    paths
+        .into_iter()
+        .filter(ends_so)
+        .filter_map(|path| load(&path))
+        .collect()
+}
+
+fn load(path: &Path) -> Option<File> {
+    let text = fs::read_to_string(path).ok()?;
+    let relative = path
+        .strip_prefix(root())
+        .unwrap_or(path)
+        .to_string_lossy()
+        .replace('\\', "/");
+    let code = if relative.ends_with(".rs") {
+        blank(&text)
+    } else {
+        String::new()
+    };
+    Some(File {
+        path: relative,
+        text,
+        code,
+    })
+}
+
+fn walk(path: &Path, paths: &mut Vec<PathBuf>) {
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    if path.is_file() {
+        paths.push(path.to_owned());
+    } else if !SKIPPED.contains(&name.as_str()) {
+        let entries = fs::read_dir(path).into_iter().flatten().flatten();
+        entries.for_each(|entry| walk(&entry.path(), paths));
+    }
+}
+
+/// Whether `word` stands in `line` without letters, digits or underscores around it.
+pub(crate) fn has_word(line: &str, word: &str) -> bool {
+    let is_part = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    line.match_indices(word).any(|(at, _)| {
+        let before = at.checked_sub(1).map(|at| line.as_bytes()[at]);
+        !is_part(before) && !is_part(line.as_bytes().get(at + word.len()).copied())
+    })
+}
+
+/// Replaces comments and what stands in literals by blanks, keeping every line where it is.
+fn blank(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut code = bytes.to_vec();
+    let mut at = 0;
+    while at < bytes.len() {
+        let end = literal_end(bytes, at).unwrap_or(at);
+        for byte in &mut code[at..end] {
+            if *byte != b'\n' {
+                *byte = b' ';
+            }
+        }
+        at = end.max(at + 1);
+    }
+    String::from_utf8_lossy(&code).into_owned()
+}
+
+/// Where the comment or literal that begins at `at` ends; nothing when none begins there.
+fn literal_end(bytes: &[u8], at: usize) -> Option<usize> {
+    let rest = &bytes[at..];
+    let find = |from: usize, wanted: &[u8]| {
+        let found = rest[from.min(rest.len())..]
+            .windows(wanted.len())
+            .position(|window| window == wanted);
+        at + found.map_or(rest.len(), |found| from + found + wanted.len())
+    };
+    if rest.starts_with(b"//") {
+        return Some(at + rest.iter().position(|&byte| byte == b'\n').unwrap_or(rest.len()));
+    }
+    if rest.starts_with(b"/*") {
+        return Some(find(2, b"*/"));
+    }
+    let starts_word = at == 0 || !(bytes[at - 1].is_ascii_alphanumeric() || bytes[at - 1] == b'_');
+    if rest[0] == b'r' && starts_word || rest.starts_with(b"br") && starts_word {
+        let from = 1 + usize::from(rest[0] == b'b');
+        let hashes = rest[from..].iter().take_while(|&&byte| byte == b'#').count();
+        if rest.get(from + hashes) == Some(&b'"') {
+            let closing = [b"\"".as_slice(), &vec![b'#'; hashes]].concat();
+            return Some(find(from + hashes + 1, &closing));
+        }
+    }
+    if rest[0] == b'"' {
+        return Some(at + quoted(rest, b'"'));
+    }
+    // A quote begins a character only when another follows the character; else it is a lifetime.
+    let is_char = rest[0] == b'\'' && (rest.get(1) == Some(&b'\\') || rest.get(2) == Some(&b'\''));
+    is_char.then(|| at + quoted(rest, b'\''))
+}
+
+fn quoted(rest: &[u8], quote: u8) -> usize {
+    let mut at = 1;
+    while at < rest.len() && rest[at] != quote {
+        at += 1 + usize::from(rest[at] == b'\\');
+    }
+    (at + 1).min(rest.len())
+}
+
+/// Folders that hold nothing of ours.
+const SKIPPED: &[&str] = &["target", ".git", "node_modules", "shared", "data", "logs"];
+
+#[test]
+fn blanking_keeps_code_and_lines() {
+    let text =
+        "let a = \"unsafe\"; // unsafe\n/* unsafe\n */ let b = r#\"unsafe \" x\"#; let c: &'static str; '\"'; d();";
+    let code = blank(text);
+    assert_eq!(code.lines().count(), text.lines().count());
+    assert!(!code.contains("unsafe"), "{code}");
+    assert!(
+        code.contains("let b") && code.contains("&'static str") && code.contains("d();"),
+        "{code}"
+    );
+}
