@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use roomcast::server::config::{Config, Flags, Loaded, LogFormat, load};
+use roomcast::server::config::{Flags, Loaded, LogFormat, load};
 use roomcast::server::logging;
 
 #[derive(Debug, Args)]
@@ -58,11 +58,11 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
         Err(error) => return super::fail(error),
     };
     announce(&loaded);
-    let outcome = start(loaded.config);
+    let outcome = roomcast::server::run(loaded.config);
     drop(guard);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(reason) => super::fail(reason),
+        Err(error) => super::fail(error),
     }
 }
 
@@ -77,10 +77,6 @@ fn announce(loaded: &Loaded) {
             "development mode; the key of the server API for this run is {key}"
         ));
     }
-}
-
-fn start(config: Config) -> Result<(), String> {
-    Err(format!("cannot serve {} yet", config.http_server.socket_addr()))
 }
 
 impl Arguments {

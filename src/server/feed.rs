@@ -212,11 +212,6 @@ impl<M: Message> Feed<M> {
         })
     }
 
-    /// The room of a seat.
-    pub(crate) fn room(&self, at: Seat) -> Option<&Room<M>> {
-        self.groups.get(at.group).map(|group| &group.room)
-    }
-
     fn open(&mut self, name: &RoomName, start: Subscription<M>) -> usize {
         let room = start.room().clone();
         let cursor = start.position().sequence;

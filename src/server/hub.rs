@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use super::config::{Config, RoomOptions};
 use super::message::{Event, Message};
 use super::metrics::Metrics;
+use super::origin::Origins;
 use super::presence::Presence;
 use super::session::{RoomRules, Settings};
 use crate::protocol::{ClientInfo, ErrorCode, Limits, Publication, RoomName};
@@ -29,6 +30,7 @@ pub(crate) const ROOMS_MAX: usize = 1_000_000;
 pub(crate) struct Hub {
     pub(crate) config: Config,
     pub(crate) settings: Arc<Settings>,
+    pub(crate) origins: Origins,
     pub(crate) metrics: Metrics,
     pub(crate) presence: Presence,
     publications: Broker<Publication>,
@@ -41,9 +43,11 @@ impl Hub {
     pub(crate) fn new(config: Config, shards: Vec<Handle>) -> Self {
         let metrics = Metrics::new(shards.len());
         let settings = Arc::new(settings(&config));
+        let origins = Origins::new(&config.client.allowed_origins, config.dev);
         Self {
             config,
             settings,
+            origins,
             metrics,
             presence: Presence::new(),
             publications: broker(shards.clone(), ROOM_MESSAGES_MIN),
@@ -77,11 +81,6 @@ impl Hub {
             .map_err(refused)?;
         self.metrics.rooms.inc();
         Ok(room)
-    }
-
-    /// A room that exists already.
-    pub(crate) fn find(&self, name: &RoomName) -> Option<Room<Publication>> {
-        self.publications.get(name.as_str())
     }
 
     /// The comings and goings of a room.

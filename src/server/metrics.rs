@@ -27,6 +27,8 @@ pub(crate) struct Metrics {
     closes: Family<CloseLabel, Counter>,
     /// Rooms that exist.
     pub(crate) rooms: Gauge,
+    /// Open sockets, those that still speak HTTP included.
+    pub(crate) sockets: Gauge,
     /// Connections refused because there were too many.
     pub(crate) refused: Counter,
     shards: Vec<ShardMetrics>,
@@ -67,11 +69,17 @@ impl Metrics {
         let closes = Family::default();
         registry.register(
             "closes",
-            "Connections closed by the server, by close code",
+            "Connections closed, by the code of our close frame",
             closes.clone(),
         );
         let rooms = Gauge::default();
         registry.register("rooms", "Rooms that exist", rooms.clone());
+        let sockets = Gauge::default();
+        registry.register(
+            "sockets",
+            "Open sockets, those that still speak HTTP included",
+            sockets.clone(),
+        );
         let refused = Counter::default();
         registry.register(
             "connections_refused",
@@ -83,6 +91,7 @@ impl Metrics {
             registry,
             closes,
             rooms,
+            sockets,
             refused,
             shards,
         }

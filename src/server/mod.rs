@@ -1,5 +1,247 @@
 //! The server: listener, transports, sessions, delivery.
+//!
+//! One thread accepts and deals connections to the shards. A shard is one thread that owns its connections: it reads their
+//! commands, carries them out, and delivers what rooms have gathered to its members. Shards meet in the rooms, which are
+//! lock-free, and in presence, when members come and go.
+
 pub mod config;
+mod connection;
+mod conversation;
+mod descriptors;
+mod feed;
+mod history;
+mod http;
+mod hub;
+mod listener;
 pub mod logging;
+mod message;
+mod metrics;
+mod origin;
+mod outgoing;
+mod page;
+mod presence;
+mod run;
 mod session;
+mod shard;
+mod shutdown;
+mod wheel;
 mod ws;
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread;
+
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+
+use self::config::Config;
+use self::hub::Hub;
+use self::shard::Shard;
+pub use self::shutdown::Shutdown;
+
+/// Serves until SIGINT or SIGTERM, then drains and returns; a second signal ends the process at once.
+///
+/// # Errors
+/// As [`Server::bind`] and [`Server::run`].
+pub fn run(config: Config) -> Result<(), ServeError> {
+    let mut server = Server::bind(config)?;
+    server.obeys_signals = true;
+    server.run()
+}
+
+/// A server that listens and has not begun to serve.
+///
+/// ```
+/// use roomcast::server::{Server, config::Config};
+///
+/// let mut config = Config::dev();
+/// config.http_server.port = 0;
+/// let server = Server::bind(config)?;
+/// assert_ne!(server.local_addr().port(), 0);
+/// let shutdown = server.shutdown();
+/// let serving = std::thread::spawn(|| server.run());
+/// shutdown.begin();
+/// serving.join().expect("no panic")?;
+/// # Ok::<(), roomcast::server::ServeError>(())
+/// ```
+#[derive(Debug)]
+pub struct Server {
+    config: Config,
+    listener: TcpListener,
+    local_addr: SocketAddr,
+    shutdown: Shutdown,
+    obeys_signals: bool,
+}
+
+impl Server {
+    /// Takes the configured address; connections wait there until [`Server::run`].
+    ///
+    /// # Errors
+    /// [`ServeError::Bind`] when the address is in use or not one of this machine.
+    pub fn bind(config: Config) -> Result<Self, ServeError> {
+        let address = config.http_server.socket_addr();
+        let bound = listener::bind(address)
+            .and_then(|listener| listener.local_addr().map(|local| (listener, local)));
+        let (listener, local_addr) =
+            bound.map_err(|source| ServeError::Bind { address, source })?;
+        Ok(Self {
+            config,
+            listener,
+            local_addr,
+            shutdown: Shutdown::new(),
+            obeys_signals: false,
+        })
+    }
+
+    /// Where it listens; with the port it was given where the configuration said 0.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// A handle that ends it.
+    pub fn shutdown(&self) -> Shutdown {
+        self.shutdown.clone()
+    }
+
+    /// Serves until it is shut down and drained; blocks meanwhile.
+    ///
+    /// # Errors
+    /// [`ServeError::Start`] when the system refuses threads or descriptors.
+    pub fn run(self) -> Result<(), ServeError> {
+        let connections_max = self.connections_max();
+        let shards = self.shard_count();
+        let runtimes: Vec<Runtime> = (0..shards)
+            .map(|_| runtime())
+            .collect::<Result<_, _>>()
+            .map_err(ServeError::Start)?;
+        let handles = runtimes.iter().map(|r| r.handle().clone()).collect();
+        let hub = Arc::new(Hub::new(self.config, handles));
+
+        let mut threads = Vec::with_capacity(shards);
+        let mut inboxes = Vec::with_capacity(shards);
+        for (index, runtime) in runtimes.into_iter().enumerate() {
+            let (inbox, accepted) = mpsc::channel(shard::INBOX_CONNECTIONS);
+            let (hub, draining) = (Arc::clone(&hub), self.shutdown.watch());
+            inboxes.push(inbox);
+            let thread = thread::Builder::new()
+                .name(format!("roomcast-shard-{index}"))
+                .spawn(move || Shard::run(&runtime, hub, index, accepted, draining))
+                .map_err(ServeError::Start)?;
+            threads.push(thread);
+        }
+
+        let shutdown = self.shutdown;
+        let served = runtime()
+            .and_then(|runtime| {
+                runtime.block_on(async {
+                    if self.obeys_signals {
+                        tokio::spawn(shutdown::on_signals(shutdown.clone()));
+                    }
+                    let listener = tokio::net::TcpListener::from_std(self.listener)?;
+                    let address = self.local_addr;
+                    tracing::info!(%address, shards, "listening on http://{address}");
+                    let mut draining = shutdown.watch();
+                    let accepting =
+                        listener::accept_forever(&listener, &hub, connections_max, &inboxes);
+                    tokio::select! {
+                        () = accepting => {}
+                        _ = draining.wait_for(|draining| *draining) => {}
+                    }
+                    drop(listener);
+                    shutdown.begin();
+                    // Signals are still heard while the shards drain.
+                    tokio::task::spawn_blocking(move || {
+                        threads.into_iter().all(|thread| thread.join().is_ok())
+                    })
+                    .await
+                    .map_err(io::Error::other)
+                    .and_then(|all_well| match all_well {
+                        true => Ok(()),
+                        false => Err(io::Error::other("a shard panicked")),
+                    })
+                })
+            })
+            .map_err(ServeError::Start);
+        hub.close();
+        tracing::info!("drained");
+        served
+    }
+
+    fn shard_count(&self) -> usize {
+        let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        self.config.shards.unwrap_or_else(cores).get()
+    }
+
+    /// How many connections are taken: as many as configured, or as descriptors allow.
+    fn connections_max(&self) -> u64 {
+        let allowed = descriptors::raise_limit().unwrap_or(u64::MAX);
+        let connections_max = match self.config.client.connection_limit as u64 {
+            0 => allowed,
+            limit => limit.min(allowed),
+        };
+        tracing::info!(connections_max, "descriptors allow this many connections");
+        connections_max
+    }
+}
+
+fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+}
+
+/// Why a server does not serve.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The address could not be taken.
+    Bind {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system refused threads or descriptors, or a thread of the server died.
+    Start(io::Error),
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind { address, source } => match source.kind() {
+                io::ErrorKind::AddrInUse => write!(
+                    f,
+                    "{address} is in use: stop the program that listens there or choose another \
+                     address with --listen"
+                ),
+                io::ErrorKind::AddrNotAvailable => write!(
+                    f,
+                    "{address} is not an address of this machine: choose one with --listen"
+                ),
+                io::ErrorKind::PermissionDenied => write!(
+                    f,
+                    "listening on {address} is not permitted: choose a port from 1024 up with \
+                     --listen"
+                ),
+                _ => write!(f, "cannot listen on {address}: {source}"),
+            },
+            Self::Start(source) => write!(
+                f,
+                "the server cannot go on: {source}; see whether the system is short of threads \
+                 or descriptors"
+            ),
+        }
+    }
+}
+
+impl Error for ServeError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Bind { source, .. } | Self::Start(source) => Some(source),
+        }
+    }
+}

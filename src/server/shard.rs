@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use slab::Slab;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
@@ -51,6 +52,7 @@ pub(crate) struct Shard {
     /// Where replies are built, for one turn of one connection.
     replies: Cell<Run>,
     actions: Cell<VecDeque<Action>>,
+    pub(crate) router: Router,
     /// Turns true when the server drains.
     pub(crate) draining: watch::Receiver<bool>,
     started: Instant,
@@ -100,6 +102,7 @@ impl Shard {
             publications: RefCell::new(Feed::new(metrics.clone())),
             events: RefCell::new(Feed::new(metrics.clone())),
             metrics,
+            router: http::router(Arc::clone(&hub)),
             hub,
             run: RefCell::default(),
             replies: Cell::default(),

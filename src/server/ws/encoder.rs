@@ -8,7 +8,6 @@ use super::close::CLOSE_REASON_BYTES_MAX;
 pub(crate) enum Opcode {
     Text = 0x1,
     Close = 0x8,
-    Ping = 0x9,
     Pong = 0xa,
 }
 

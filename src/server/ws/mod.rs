@@ -9,7 +9,6 @@ mod encoder;
 mod handshake;
 mod mask;
 
-pub(crate) use close::CLOSE_REASON_BYTES_MAX;
 pub(crate) use decoder::{Decoder, Event, FrameError};
 pub(crate) use encoder::{FrameWriter, Opcode, write_close, write_frame};
-pub(crate) use handshake::{Handshake, HandshakeError, accept_key};
+pub(crate) use handshake::Handshake;
