@@ -52,11 +52,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 }
 
 fn read(file: &File) -> Result<Loaded, ConfigError> {
-    let flags = Flags {
-        config: file.file.clone(),
-        dev: file.dev,
-        ..Flags::default()
-    };
+    let flags = Flags { config: file.file.clone(), dev: file.dev, ..Flags::default() };
     let loaded = load(&flags)?;
     for warning in &loaded.warnings {
         super::complain(format_args!("warning: {warning}"));

@@ -34,26 +34,15 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 }
 
 fn ask(url: &str) -> Result<(), Unwell> {
-    let rest = url
-        .strip_prefix("http://")
-        .ok_or(Unwell::Url("it should begin with http://"))?;
+    let rest = url.strip_prefix("http://").ok_or(Unwell::Url("it should begin with http://"))?;
     let (authority, path) = rest.split_once('/').unwrap_or((rest, "health"));
     if url.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err(Unwell::Url("it holds blanks or control characters"));
     }
-    let has_port = authority
-        .rsplit_once(':')
-        .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    let host = if has_port {
-        authority.to_owned()
-    } else {
-        format!("{authority}:80")
-    };
-    let status = status_line(
-        &host,
-        &format!("GET /{path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n"),
-    )
-    .map_err(|error| Unwell::Unreachable(host, error))?;
+    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let host = if has_port { authority.to_owned() } else { format!("{authority}:80") };
+    let status = status_line(&host, &format!("GET /{path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n"))
+        .map_err(|error| Unwell::Unreachable(host, error))?;
     match status.split(' ').nth(1) {
         Some("200") => Ok(()),
         _ => Err(Unwell::Answer(status)),
@@ -84,21 +73,14 @@ fn exchange(mut stream: TcpStream, request: &str) -> io::Result<String> {
             count => head.extend_from_slice(&piece[..count]),
         }
     }
-    Ok(String::from_utf8_lossy(&head)
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .to_owned())
+    Ok(String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned())
 }
 
 impl fmt::Display for Unwell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Url(reason) => {
-                write!(
-                    f,
-                    "the --url cannot be asked: {reason}; an example is http://127.0.0.1:8000/health"
-                )
+                write!(f, "the --url cannot be asked: {reason}; an example is http://127.0.0.1:8000/health")
             }
             Self::Unreachable(host, error) => write!(f, "no answer from {host}: {error}; is the server running there?"),
             Self::Answer(status) => write!(f, "the server answered {status:?} instead of 200"),

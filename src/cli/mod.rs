@@ -41,10 +41,7 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn no_command() -> ExitCode {
-    let names: Vec<_> = Arguments::command()
-        .get_subcommands()
-        .map(|command| command.get_name().to_owned())
-        .collect();
+    let names: Vec<_> = Arguments::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
     refuse(format_args!(
         "say what to do: {}; to try it: roomcast serve --dev, for help: roomcast --help",
         names.join(", ")

@@ -73,9 +73,7 @@ fn announce(loaded: &Loaded) {
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), data_dir = %loaded.config.data_dir.display(), "starting");
     if let Some(key) = &loaded.generated_api_key {
-        super::complain(format_args!(
-            "development mode; the key of the server API for this run is {key}"
-        ));
+        super::complain(format_args!("development mode; the key of the server API for this run is {key}"));
     }
 }
 

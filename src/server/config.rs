@@ -174,10 +174,7 @@ impl Config {
     /// history, recovery, presence and join/leave in every room.
     #[must_use]
     pub fn dev() -> Self {
-        let mut config = Self {
-            dev: true,
-            ..Self::default()
-        };
+        let mut config = Self { dev: true, ..Self::default() };
         config.client.allow_anonymous_connect_without_token = true;
         config.channel.without_namespace = RoomOptions::dev();
         config
@@ -186,11 +183,7 @@ impl Config {
     /// The options a room starts from in this mode, before anything is said about its namespace.
     #[must_use]
     pub(crate) fn room_defaults(&self) -> RoomOptions {
-        if self.dev {
-            RoomOptions::dev()
-        } else {
-            RoomOptions::default()
-        }
+        if self.dev { RoomOptions::dev() } else { RoomOptions::default() }
     }
 
     /// Where the log files go.
@@ -206,20 +199,9 @@ impl Default for Config {
             dev: false,
             data_dir: PathBuf::from("data"),
             shards: None,
-            log: Log {
-                level: "info".to_owned(),
-                format: LogFormat::Text,
-                file: true,
-                dir: None,
-                files_max: 14,
-            },
-            http_server: HttpServer {
-                address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-                port: 8000,
-            },
-            websocket: WebSocket {
-                message_size_limit: 64 * 1024,
-            },
+            log: Log { level: "info".to_owned(), format: LogFormat::Text, file: true, dir: None, files_max: 14 },
+            http_server: HttpServer { address: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 8000 },
+            websocket: WebSocket { message_size_limit: 64 * 1024 },
             client: Client {
                 allowed_origins: Vec::new(),
                 allow_anonymous_connect_without_token: false,
@@ -239,9 +221,7 @@ impl Default for Config {
             },
             http_api: HttpApi { key: None },
             admin: Admin { listen: None },
-            shutdown: Shutdown {
-                timeout: Duration::from_secs(30),
-            },
+            shutdown: Shutdown { timeout: Duration::from_secs(30) },
         }
     }
 }
@@ -269,9 +249,7 @@ impl Channel {
 impl std::fmt::Debug for HttpApi {
     /// Says whether there is a key, never which.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HttpApi")
-            .field("key", &self.key.as_ref().map(|_| "…"))
-            .finish()
+        f.debug_struct("HttpApi").field("key", &self.key.as_ref().map(|_| "…")).finish()
     }
 }
 
@@ -285,30 +263,19 @@ mod tests {
     #[test]
     fn rooms_find_the_options_of_their_namespace() {
         let mut config = Config::default();
-        let chat = RoomOptions {
-            presence: true,
-            ..RoomOptions::default()
-        };
+        let chat = RoomOptions { presence: true, ..RoomOptions::default() };
         config.channel.namespaces.insert("chat".to_owned(), chat);
 
         assert!(config.channel.options_for("chat:1").unwrap().presence);
-        assert!(
-            config.channel.options_for("chat:1:2").unwrap().presence,
-            "the first colon divides"
-        );
-        assert!(
-            !config.channel.options_for("chat").unwrap().presence,
-            "a namespace's name alone is a plain room"
-        );
+        assert!(config.channel.options_for("chat:1:2").unwrap().presence, "the first colon divides");
+        assert!(!config.channel.options_for("chat").unwrap().presence, "a namespace's name alone is a plain room");
         assert!(config.channel.options_for("news:1").is_none());
         assert!(config.channel.options_for(":1").is_none());
     }
 
     #[test]
     fn the_api_key_never_shows_in_debug_output() {
-        let api = HttpApi {
-            key: Some("hunter2".to_owned()),
-        };
+        let api = HttpApi { key: Some("hunter2".to_owned()) };
         assert!(!format!("{api:?}").contains("hunter2"));
     }
 }

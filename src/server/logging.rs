@@ -57,11 +57,7 @@ pub fn start(config: &Config) -> Result<LogGuard, LogError> {
         workers.push(worker);
         layers.push(layer(config.log.format, false, file));
     }
-    tracing_subscriber::registry()
-        .with(layers)
-        .with(level)
-        .try_init()
-        .map_err(|_| LogError::AlreadySet)?;
+    tracing_subscriber::registry().with(layers).with(level).try_init().map_err(|_| LogError::AlreadySet)?;
     Ok(LogGuard { _workers: workers })
 }
 
@@ -76,16 +72,11 @@ pub(crate) fn check_level(directives: &str) -> Result<(), String> {
             return Err(format!("{expected}; found `{directive}`"));
         }
     }
-    EnvFilter::builder()
-        .parse(directives)
-        .map(|_| ())
-        .map_err(|_| format!("{expected}; found `{directives}`"))
+    EnvFilter::builder().parse(directives).map(|_| ()).map_err(|_| format!("{expected}; found `{directives}`"))
 }
 
 fn layer(format: LogFormat, ansi: bool, writer: NonBlocking) -> Box<dyn Layer<Registry> + Send + Sync> {
-    let layer = tracing_subscriber::fmt::layer()
-        .with_writer(BoxMakeWriter::new(writer))
-        .with_ansi(ansi);
+    let layer = tracing_subscriber::fmt::layer().with_writer(BoxMakeWriter::new(writer)).with_ansi(ansi);
     match format {
         LogFormat::Text => layer.boxed(),
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
@@ -93,10 +84,7 @@ fn layer(format: LogFormat, ansi: bool, writer: NonBlocking) -> Box<dyn Layer<Re
 }
 
 fn daily_file(dir: &Path, files_max: usize) -> Result<RollingFileAppender, LogError> {
-    let refused = |message: String| LogError::Directory {
-        dir: dir.to_owned(),
-        message,
-    };
+    let refused = |message: String| LogError::Directory { dir: dir.to_owned(), message };
     std::fs::create_dir_all(dir).map_err(|error| refused(error.to_string()))?;
     RollingFileAppender::builder()
         .rotation(Rotation::DAILY)

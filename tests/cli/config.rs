@@ -103,15 +103,9 @@ fn what_is_printed_reads_as_the_same_configuration() {
 
 #[test]
 fn the_environment_overrides_the_file_and_flags_override_both() {
-    let file = TempFile::new(
-        "c.toml",
-        "[http_server]\nport = 1\n[log]\nlevel = \"warn\"\nformat = \"json\"\n",
-    );
+    let file = TempFile::new("c.toml", "[http_server]\nport = 1\n[log]\nlevel = \"warn\"\nformat = \"json\"\n");
     let environment = variables(&[("ROOMCAST_HTTP_SERVER_PORT", "2"), ("ROOMCAST_LOG_LEVEL", "debug")]);
-    let mut flags = Flags {
-        config: Some(file.path().into()),
-        ..Flags::default()
-    };
+    let mut flags = Flags { config: Some(file.path().into()), ..Flags::default() };
 
     let config = load_from(&flags, environment.clone()).unwrap().config;
     assert_eq!((config.http_server.port, config.log.level.as_str()), (2, "debug"));
@@ -120,11 +114,7 @@ fn the_environment_overrides_the_file_and_flags_override_both() {
     flags.log_level = Some("error".to_owned());
     let config = load_from(&flags, environment).unwrap().config;
     assert_eq!((config.http_server.port, config.log.level.as_str()), (3, "error"));
-    assert_eq!(
-        config.log.format,
-        roomcast::server::config::LogFormat::Json,
-        "what nobody overrides stays the file's"
-    );
+    assert_eq!(config.log.format, roomcast::server::config::LogFormat::Json, "what nobody overrides stays the file's");
 }
 
 #[test]
@@ -132,19 +122,13 @@ fn every_kind_of_value_can_come_from_the_environment() {
     let environment = variables(&[
         ("ROOMCAST_CLIENT_ALLOWED_ORIGINS", "https://a.example https://b.example"),
         ("ROOMCAST_CHANNEL_WITHOUT_NAMESPACE_PRESENCE", "true"),
-        (
-            "ROOMCAST_CHANNEL_NAMESPACES",
-            r#"[{"name": "chat", "join_leave": true}]"#,
-        ),
+        ("ROOMCAST_CHANNEL_NAMESPACES", r#"[{"name": "chat", "join_leave": true}]"#),
         ("ROOMCAST_DATA_DIR", "elsewhere"),
         ("ROOMCAST_SHARDS", "3"),
     ]);
     let loaded = load_from(&Flags::default(), environment).unwrap();
     assert_eq!(loaded.warnings, Vec::<String>::new());
-    assert_eq!(
-        loaded.config.client.allowed_origins,
-        ["https://a.example", "https://b.example"]
-    );
+    assert_eq!(loaded.config.client.allowed_origins, ["https://a.example", "https://b.example"]);
     assert!(loaded.config.channel.without_namespace.presence);
     assert!(loaded.config.channel.options_for("chat:1").unwrap().join_leave);
     assert_eq!(loaded.config.data_dir.to_str(), Some("elsewhere"));
@@ -153,10 +137,8 @@ fn every_kind_of_value_can_come_from_the_environment() {
 
 #[test]
 fn variables_of_container_platforms_do_no_harm() {
-    let environment = variables(&[
-        ("ROOMCAST_PORT", "tcp://10.0.0.1:8000"),
-        ("ROOMCAST_NODE_SERVICE_HOST", "10.0.0.2"),
-    ]);
+    let environment =
+        variables(&[("ROOMCAST_PORT", "tcp://10.0.0.1:8000"), ("ROOMCAST_NODE_SERVICE_HOST", "10.0.0.2")]);
     let loaded = load_from(&Flags::default(), environment).unwrap();
     assert_eq!(loaded.config, Config::default());
     assert_eq!(loaded.warnings.len(), 2);
@@ -165,31 +147,11 @@ fn variables_of_container_platforms_do_no_harm() {
 #[test]
 fn unknown_keys_are_refused_with_line_and_suggestion() {
     let cases = [
-        (
-            "c.toml",
-            "[client]\n# so\nchanel_limit = 1\n",
-            "c.toml:3",
-            "client.channel_limit",
-        ),
-        (
-            "c.yaml",
-            "client:\n  # so\n  chanel_limit: 1\n",
-            "c.yaml:3",
-            "client.channel_limit",
-        ),
-        (
-            "c.json",
-            "{\"client\": {\n\n\"chanel_limit\": 1}}",
-            "c.json:3",
-            "client.channel_limit",
-        ),
+        ("c.toml", "[client]\n# so\nchanel_limit = 1\n", "c.toml:3", "client.channel_limit"),
+        ("c.yaml", "client:\n  # so\n  chanel_limit: 1\n", "c.yaml:3", "client.channel_limit"),
+        ("c.json", "{\"client\": {\n\n\"chanel_limit\": 1}}", "c.json:3", "client.channel_limit"),
         ("c.toml", "[clients]\n", "c.toml:1", "client"),
-        (
-            "c.toml",
-            "[channel]\n[[channel.namespace]]\nname = \"a\"\n",
-            "c.toml:2",
-            "channel.namespaces",
-        ),
+        ("c.toml", "[channel]\n[[channel.namespace]]\nname = \"a\"\n", "c.toml:2", "channel.namespaces"),
         (
             "c.toml",
             "[[channel.namespaces]]\nname = \"a\"\nhistory_sise = 1\n",
@@ -199,11 +161,7 @@ fn unknown_keys_are_refused_with_line_and_suggestion() {
     ];
     for (name, text, place, nearest) in cases {
         match read(name, text).unwrap_err() {
-            ConfigError::UnknownKey {
-                place: found,
-                nearest: Some(suggestion),
-                ..
-            } => {
+            ConfigError::UnknownKey { place: found, nearest: Some(suggestion), .. } => {
                 assert!(found.ends_with(place), "{found} instead of {place}");
                 assert_eq!(suggestion, nearest);
             }
@@ -214,10 +172,7 @@ fn unknown_keys_are_refused_with_line_and_suggestion() {
 
 #[test]
 fn a_key_like_no_other_gets_no_suggestion() {
-    assert!(matches!(
-        read("c.toml", "xyzzy = 1"),
-        Err(ConfigError::UnknownKey { nearest: None, .. })
-    ));
+    assert!(matches!(read("c.toml", "xyzzy = 1"), Err(ConfigError::UnknownKey { nearest: None, .. })));
 }
 
 #[test]
@@ -228,10 +183,7 @@ fn what_is_not_served_yet_is_refused_and_not_ignored() {
         "[channel.without_namespace]\nstorage = \"stored\"\n",
     ];
     for text in texts {
-        assert!(
-            matches!(read("c.toml", text), Err(ConfigError::NotSupportedYet { .. })),
-            "{text}"
-        );
+        assert!(matches!(read("c.toml", text), Err(ConfigError::NotSupportedYet { .. })), "{text}");
     }
     let environment = variables(&[("ROOMCAST_CLIENT_TOKEN_HMAC_SECRET_KEY", "x")]);
     let refused = load_from(&Flags::default(), environment).unwrap_err();
@@ -242,57 +194,23 @@ fn what_is_not_served_yet_is_refused_and_not_ignored() {
 fn wrong_values_are_refused_with_what_was_expected() {
     let cases = [
         ("[client]\nping_interval = 25\n", "c.toml:2", "expected a duration"),
-        (
-            "[client]\nchannel_limit = \"many\"\n",
-            "c.toml:2",
-            "expected a whole number",
-        ),
+        ("[client]\nchannel_limit = \"many\"\n", "c.toml:2", "expected a whole number"),
         ("[client]\nchannel_limit = -1\n", "c.toml:2", "expected a whole number"),
         ("[client]\nchannel_limit = 0\n", "c.toml:2", "expected 1 to"),
-        (
-            "[client]\nallowed_origins = [\"example.com\"]\n",
-            "c.toml:2",
-            "https://example.com",
-        ),
+        ("[client]\nallowed_origins = [\"example.com\"]\n", "c.toml:2", "https://example.com"),
         ("client = 1\n", "c.toml:1", "expected a section"),
         ("[log]\nlevel = \"inof\"\n", "c.toml:2", "expected trace, debug"),
         ("[http_server]\nport = 65536\n", "c.toml:2", "expected a port"),
-        (
-            "[http_server]\naddress = \"localhost\"\n",
-            "c.toml:2",
-            "expected an IP address",
-        ),
-        (
-            "[channel.without_namespace]\nchannel_regex = \"(\"\n",
-            "c.toml:2",
-            "expected a regular expression",
-        ),
-        (
-            "[channel.without_namespace]\nslow_consumer = \"skip\"\n",
-            "c.toml:2",
-            "not supported yet",
-        ),
-        (
-            "[[channel.namespaces]]\npresence = true\n",
-            "c.toml:1",
-            "needs a `name`",
-        ),
-        (
-            "[[channel.namespaces]]\nname = \"a:b\"\n",
-            "c.toml:2",
-            "letters, digits",
-        ),
-        (
-            "[[channel.namespaces]]\nname = \"a\"\n[[channel.namespaces]]\nname = \"a\"\n",
-            "c.toml:4",
-            "twice",
-        ),
+        ("[http_server]\naddress = \"localhost\"\n", "c.toml:2", "expected an IP address"),
+        ("[channel.without_namespace]\nchannel_regex = \"(\"\n", "c.toml:2", "expected a regular expression"),
+        ("[channel.without_namespace]\nslow_consumer = \"skip\"\n", "c.toml:2", "not supported yet"),
+        ("[[channel.namespaces]]\npresence = true\n", "c.toml:1", "needs a `name`"),
+        ("[[channel.namespaces]]\nname = \"a:b\"\n", "c.toml:2", "letters, digits"),
+        ("[[channel.namespaces]]\nname = \"a\"\n[[channel.namespaces]]\nname = \"a\"\n", "c.toml:4", "twice"),
     ];
     for (text, place, expected) in cases {
         match read("c.toml", text).unwrap_err() {
-            ConfigError::Value {
-                place: found, message, ..
-            } => {
+            ConfigError::Value { place: found, message, .. } => {
                 assert!(found.ends_with(place), "{text:?}: {found} instead of {place}");
                 assert!(message.contains(expected), "{text:?}: {message}");
             }
@@ -312,17 +230,11 @@ fn broken_notation_is_refused_in_one_line() {
     ];
     for (name, text) in cases {
         let refused = read(name, text).unwrap_err();
-        assert!(
-            matches!(refused, ConfigError::Syntax { .. }),
-            "{name} {text:?}: {refused}"
-        );
+        assert!(matches!(refused, ConfigError::Syntax { .. }), "{name} {text:?}: {refused}");
         assert_eq!(refused.to_string().lines().count(), 1, "{refused}");
     }
     assert!(matches!(read("c.ini", ""), Err(ConfigError::UnknownFormat { .. })));
-    assert!(matches!(
-        read("c.toml", &"#".repeat(2 << 20)),
-        Err(ConfigError::TooLarge { .. })
-    ));
+    assert!(matches!(read("c.toml", &"#".repeat(2 << 20)), Err(ConfigError::TooLarge { .. })));
 }
 
 #[test]
@@ -345,10 +257,7 @@ fn development_mode_fills_only_what_the_file_leaves_unset() {
     );
     let plain = config.channel.options_for("room").unwrap();
     assert!(!plain.presence && plain.join_leave && plain.allow_publish_for_anonymous);
-    assert_eq!(
-        (plain.history_size, plain.history_ttl),
-        (1_000, Duration::from_secs(86_400))
-    );
+    assert_eq!((plain.history_size, plain.history_ttl), (1_000, Duration::from_secs(86_400)));
     let quiet = config.channel.options_for("quiet:1").unwrap();
     assert!(quiet.history_size == 0 && quiet.presence);
     assert!(config.client.allow_anonymous_connect_without_token);
@@ -356,38 +265,22 @@ fn development_mode_fills_only_what_the_file_leaves_unset() {
 
 #[test]
 fn development_mode_makes_up_a_key_only_when_there_is_none() {
-    let flags = Flags {
-        dev: true,
-        ..Flags::default()
-    };
+    let flags = Flags { dev: true, ..Flags::default() };
     let [first, second] = [(), ()].map(|()| load_from(&flags, []).unwrap());
     assert!(first.generated_api_key.as_ref().is_some_and(|key| key.len() == 32));
     assert_eq!(first.config.http_api.key, first.generated_api_key);
     assert_ne!(first.generated_api_key, second.generated_api_key);
 
     let given = load_from(&flags, variables(&[("ROOMCAST_HTTP_API_KEY", "mine")])).unwrap();
-    assert_eq!(
-        (given.config.http_api.key.as_deref(), given.generated_api_key),
-        (Some("mine"), None)
-    );
-    assert_eq!(
-        load_from(&Flags::default(), []).unwrap().config.http_api.key,
-        None,
-        "without --dev nothing is made up"
-    );
+    assert_eq!((given.config.http_api.key.as_deref(), given.generated_api_key), (Some("mine"), None));
+    assert_eq!(load_from(&Flags::default(), []).unwrap().config.http_api.key, None, "without --dev nothing is made up");
 }
 
 #[test]
 fn development_mode_refuses_addresses_others_can_reach() {
-    for variable in [
-        "ROOMCAST_HTTP_SERVER_ADDRESS=0.0.0.0",
-        "ROOMCAST_ADMIN_LISTEN=[::]:9000",
-    ] {
+    for variable in ["ROOMCAST_HTTP_SERVER_ADDRESS=0.0.0.0", "ROOMCAST_ADMIN_LISTEN=[::]:9000"] {
         let environment = variables(&[variable.split_once('=').unwrap()]);
-        let mut flags = Flags {
-            dev: true,
-            ..Flags::default()
-        };
+        let mut flags = Flags { dev: true, ..Flags::default() };
         let refused = load_from(&flags, environment.clone());
         assert!(matches!(refused, Err(ConfigError::DevExposed { .. })), "{variable}");
         flags.dev_anywhere = true;
@@ -397,26 +290,16 @@ fn development_mode_refuses_addresses_others_can_reach() {
 
 fn read(name: &str, text: &str) -> Result<Config, ConfigError> {
     let file = TempFile::new(name, text);
-    let flags = Flags {
-        config: Some(file.path().into()),
-        ..Flags::default()
-    };
+    let flags = Flags { config: Some(file.path().into()), ..Flags::default() };
     load_from(&flags, []).map(|loaded| loaded.config)
 }
 
 fn load_dev(text: &str) -> Config {
     let file = TempFile::new("dev.toml", text);
-    let flags = Flags {
-        config: Some(file.path().into()),
-        dev: true,
-        ..Flags::default()
-    };
+    let flags = Flags { config: Some(file.path().into()), dev: true, ..Flags::default() };
     load_from(&flags, []).unwrap().config
 }
 
 fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect()
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }

@@ -18,19 +18,13 @@ fn without_arguments_it_says_what_to_do() {
 fn the_version_is_the_packages() {
     let output = roomcast(&["--version"]);
     assert_eq!(output.status.code(), Some(0));
-    assert_eq!(
-        text(&output.stdout).trim(),
-        concat!("roomcast ", env!("CARGO_PKG_VERSION"))
-    );
+    assert_eq!(text(&output.stdout).trim(), concat!("roomcast ", env!("CARGO_PKG_VERSION")));
 }
 
 #[test]
 fn serve_without_dev_says_why_it_cannot() {
     let said = roomcast(&["serve"]).refused();
-    assert!(
-        said.contains("tokens are not supported") && said.contains("serve --dev"),
-        "{said}"
-    );
+    assert!(said.contains("tokens are not supported") && said.contains("serve --dev"), "{said}");
 }
 
 #[test]
@@ -42,22 +36,12 @@ fn dev_mode_stays_on_this_machine_unless_told() {
 #[test]
 fn a_missing_file_is_named() {
     let said = roomcast(&["serve", "--dev", "--config", "nowhere/chat.toml"]).refused();
-    assert!(
-        said.contains("nowhere/chat.toml") && said.contains("--config"),
-        "{said}"
-    );
+    assert!(said.contains("nowhere/chat.toml") && said.contains("--config"), "{said}");
 }
 
 #[test]
 fn a_data_directory_that_cannot_be_written_is_named() {
-    let output = roomcast(&[
-        "serve",
-        "--dev",
-        "--listen",
-        "127.0.0.1:0",
-        "--data-dir",
-        "/dev/null/data",
-    ]);
+    let output = roomcast(&["serve", "--dev", "--listen", "127.0.0.1:0", "--data-dir", "/dev/null/data"]);
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stderr);
     assert!(said.contains("/dev/null/data") && said.contains("--data-dir"), "{said}");
@@ -75,11 +59,7 @@ fn health_follows_the_servers_answer() {
             write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").unwrap();
             text(&request[..count])
         });
-        assert_eq!(
-            roomcast(&["health", "--url", &url]).status.code(),
-            Some(code),
-            "{status}"
-        );
+        assert_eq!(roomcast(&["health", "--url", &url]).status.code(), Some(code), "{status}");
         assert!(server.join().unwrap().starts_with("GET /health HTTP/1.1\r\n"));
     }
 }
@@ -90,11 +70,7 @@ fn health_of_nobody_is_a_failure_and_of_nonsense_a_refusal() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let output = roomcast(&["health", "--url", &format!("http://{free}/health")]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(
-        text(&output.stderr).contains("is the server running"),
-        "{}",
-        text(&output.stderr)
-    );
+    assert!(text(&output.stderr).contains("is the server running"), "{}", text(&output.stderr));
 
     let said = roomcast(&["health", "--url", "ftp://127.0.0.1/"]).refused();
     assert!(said.contains("http://"), "{said}");
@@ -108,21 +84,14 @@ fn the_default_configuration_passes_its_own_check() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
 
     let shown = roomcast(&["config", "show", file.path()]);
-    assert_eq!(
-        text(&shown.stdout),
-        text(&printed.stdout),
-        "showing what was read prints it again"
-    );
+    assert_eq!(text(&shown.stdout), text(&printed.stdout), "showing what was read prints it again");
 }
 
 #[test]
 fn check_points_at_the_line_and_the_option_meant() {
     let file = TempFile::new("typo.toml", "[client]\n\nping_intervall = \"25s\"\n");
     let said = roomcast(&["config", "check", file.path()]).refused();
-    assert!(
-        said.contains("typo.toml:3") && said.contains("did you mean `client.ping_interval`"),
-        "{said}"
-    );
+    assert!(said.contains("typo.toml:3") && said.contains("did you mean `client.ping_interval`"), "{said}");
 }
 
 #[test]
@@ -130,20 +99,13 @@ fn a_variable_that_means_nothing_is_a_warning() {
     let mut command = command(&["config", "check"]);
     let output = command.env("ROOMCAST_CLIENT_PING_INTERVALL", "25s").output().unwrap();
     assert_eq!(output.status.code(), Some(0));
-    assert!(
-        text(&output.stderr).contains("ROOMCAST_CLIENT_PING_INTERVAL?"),
-        "{}",
-        text(&output.stderr)
-    );
+    assert!(text(&output.stderr).contains("ROOMCAST_CLIENT_PING_INTERVAL?"), "{}", text(&output.stderr));
 }
 
 /// The binary with these arguments, none of our variables, and nobody at the keyboard.
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_roomcast"));
-    command
-        .args(arguments)
-        .stdin(Stdio::null())
-        .current_dir(env!("CARGO_TARGET_TMPDIR"));
+    command.args(arguments).stdin(Stdio::null()).current_dir(env!("CARGO_TARGET_TMPDIR"));
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ROOMCAST_")) {
         command.env_remove(name);
     }

@@ -27,9 +27,8 @@ fn the_core_imports_downwards_only() {
     for _ in 0..=imports.len() {
         for (module, found) in &imports {
             let above = found.iter().filter(|(from, _)| from != module);
-            let height = above
-                .filter_map(|(from, _)| layer_of(from).or_else(|| heights.get(from.as_str()).copied()))
-                .max();
+            let height =
+                above.filter_map(|(from, _)| layer_of(from).or_else(|| heights.get(from.as_str()).copied())).max();
             heights.insert(module, layer_of(module).or(height).unwrap_or(0));
         }
     }
@@ -40,13 +39,9 @@ fn the_core_imports_downwards_only() {
                 findings.push(format!(
                     "{path} imports crate::{from}; the core knows nothing above it, pass in what it needs"
                 ));
-            } else if heights
-                .get(from.as_str())
-                .is_some_and(|height| *height > heights[module.as_str()])
-            {
-                findings.push(format!(
-                    "{path} imports crate::{from}, which lies above {module}; move what both need down"
-                ));
+            } else if heights.get(from.as_str()).is_some_and(|height| *height > heights[module.as_str()]) {
+                findings
+                    .push(format!("{path} imports crate::{from}, which lies above {module}; move what both need down"));
             }
         }
     }
@@ -57,14 +52,8 @@ fn the_core_imports_downwards_only() {
 fn the_protocol_knows_nothing_but_itself() {
     let mut findings = Vec::new();
     for file in rust("src/protocol").iter().chain(&rust("src/protocol.rs")) {
-        for name in imported(file.shipped_code())
-            .into_iter()
-            .filter(|name| name != "protocol")
-        {
-            findings.push(format!(
-                "{} imports crate::{name}; the protocol is bytes and messages only",
-                file.path
-            ));
+        for name in imported(file.shipped_code()).into_iter().filter(|name| name != "protocol") {
+            findings.push(format!("{} imports crate::{name}; the protocol is bytes and messages only", file.path));
         }
         findings.extend(named(file, IO, "the protocol does no I/O, pass bytes and times in"));
     }
@@ -91,30 +80,15 @@ fn a_session_is_a_state_machine_without_io() {
 
 #[test]
 fn the_core_takes_its_primitives_from_sync() {
-    let fenced = [
-        "std::sync::atomic",
-        "core::sync::atomic",
-        "std::thread",
-        "arc_swap",
-        "crossbeam_queue",
-        "loom",
-    ];
+    let fenced = ["std::sync::atomic", "core::sync::atomic", "std::thread", "arc_swap", "crossbeam_queue", "loom"];
     let mut findings = Vec::new();
     for file in core().iter().filter(|file| module(&file.path) != "sync") {
-        findings.extend(named(
-            file,
-            &fenced,
-            "take it from crate::sync, so that the models see it",
-        ));
+        findings.extend(named(file, &fenced, "take it from crate::sync, so that the models see it"));
         // `use std::sync::{atomic::…}` and `use std::{sync::atomic, thread}` say the same in other words.
         for (index, line) in file.shipped_code().lines().enumerate() {
             let grouped = line.contains("std::sync::{") && has_word(line, "atomic");
             if grouped || line.contains("std::{") && (has_word(line, "thread") || has_word(line, "atomic")) {
-                findings.push(format!(
-                    "{}:{}: take atomics and threads from crate::sync",
-                    file.path,
-                    index + 1
-                ));
+                findings.push(format!("{}:{}: take atomics and threads from crate::sync", file.path, index + 1));
             }
         }
     }
@@ -125,33 +99,17 @@ fn the_core_takes_its_primitives_from_sync() {
 fn the_core_never_asks_the_world() {
     let mut findings = Vec::new();
     for file in core().iter().filter(|file| module(&file.path) != "sync") {
-        findings.extend(named(
-            file,
-            IO,
-            "the core knows no clock, network, file or environment, pass it in",
-        ));
+        findings.extend(named(file, IO, "the core knows no clock, network, file or environment, pass it in"));
     }
     nothing(findings);
 }
 
 #[test]
 fn publishing_and_looking_up_take_no_lock() {
-    let folders = [
-        "src/ring",
-        "src/wake",
-        "src/room",
-        "src/broker.rs",
-        "src/broker",
-        "src/table.rs",
-        "src/table",
-    ];
+    let folders = ["src/ring", "src/wake", "src/room", "src/broker.rs", "src/broker", "src/table.rs", "src/table"];
     let mut findings = Vec::new();
     for file in folders.iter().flat_map(|folder| rust(folder)) {
-        findings.extend(named(
-            &file,
-            &["Mutex", "RwLock"],
-            "no lock on the way of a publish or a look-up",
-        ));
+        findings.extend(named(&file, &["Mutex", "RwLock"], "no lock on the way of a publish or a look-up"));
     }
     nothing(findings);
 }
@@ -159,17 +117,10 @@ fn publishing_and_looking_up_take_no_lock() {
 #[test]
 fn unsafe_stays_in_ring_wake_and_sync() {
     let allowed = ["ring", "wake", "sync"];
-    let files = rust("src")
-        .into_iter()
-        .filter(|file| !allowed.contains(&module(&file.path).as_str()));
+    let files = rust("src").into_iter().filter(|file| !allowed.contains(&module(&file.path).as_str()));
     let outside = files.chain(["tests", "examples", "benches"].iter().flat_map(|folder| rust(folder)));
     let message = "unsafe is for src/ring, src/wake and src/sync; offer a safe face there";
-    nothing(
-        outside
-            .flat_map(|file| named(&file, &["unsafe"], message))
-            .filter(|it| !is_allocator(it))
-            .collect(),
-    );
+    nothing(outside.flat_map(|file| named(&file, &["unsafe"], message)).filter(|it| !is_allocator(it)).collect());
 }
 
 /// A test that counts what lives on the heap must implement an unsafe trait to do so.
@@ -194,17 +145,9 @@ const IO: &[&str] = &[
 ];
 
 fn named(file: &File, words: &[&str], what_to_do: &str) -> Vec<String> {
-    let code = if file.path.starts_with("src") {
-        file.shipped_code()
-    } else {
-        &file.code
-    };
-    let lines = words
-        .iter()
-        .flat_map(|word| file.lines_with(code, word).map(move |line| (line, word)));
-    lines
-        .map(|(line, word)| format!("{}:{line}: names {word}; {what_to_do}", file.path))
-        .collect()
+    let code = if file.path.starts_with("src") { file.shipped_code() } else { &file.code };
+    let lines = words.iter().flat_map(|word| file.lines_with(code, word).map(move |line| (line, word)));
+    lines.map(|(line, word)| format!("{}:{line}: names {word}; {what_to_do}", file.path)).collect()
 }
 
 /// The library without what stands on the core.
@@ -253,20 +196,14 @@ fn group_heads(group: &str) -> Vec<String> {
 }
 
 fn ident(text: &str) -> String {
-    text.chars()
-        .take_while(|character| character.is_alphanumeric() || *character == '_')
-        .collect()
+    text.chars().take_while(|character| character.is_alphanumeric() || *character == '_').collect()
 }
 
 /// The names `lib.rs` exports, with the module each comes from.
 fn exports() -> BTreeMap<String, String> {
     let mut exports = BTreeMap::new();
     for file in rust("src/lib.rs") {
-        for statement in file
-            .code
-            .split(';')
-            .filter_map(|statement| statement.split("pub use ").nth(1))
-        {
+        for statement in file.code.split(';').filter_map(|statement| statement.split("pub use ").nth(1)) {
             let path = statement.trim_start_matches("self::").trim_start_matches("crate::");
             let (module, names) = path.split_once("::").unwrap_or((path, ""));
             for name in names.split(|character: char| !(character.is_alphanumeric() || character == '_')) {
@@ -282,12 +219,6 @@ const SCAFFOLD: &str = "stub";
 
 #[test]
 fn imports_are_found_in_paths_and_groups() {
-    assert_eq!(
-        imported("use crate::ring::Cursor; fn f() { crate::sync::fence() }"),
-        ["ring", "sync"]
-    );
-    assert_eq!(
-        imported("use crate::{room::{Room, Publisher}, wake, shard::{self}};"),
-        ["room", "wake", "shard"]
-    );
+    assert_eq!(imported("use crate::ring::Cursor; fn f() { crate::sync::fence() }"), ["ring", "sync"]);
+    assert_eq!(imported("use crate::{room::{Room, Publisher}, wake, shard::{self}};"), ["room", "wake", "shard"]);
 }

@@ -3,6 +3,8 @@
 //! The table's rows name operations as `` `ring/segment::lease` ``: the file under `src/` without its ending (`mod.rs`
 //! is its folder), and the function.
 
+use std::collections::BTreeMap;
+
 use super::nothing;
 use super::source::{File, has_word, read, rust};
 
@@ -33,19 +35,19 @@ fn every_ordering_says_why() {
 #[test]
 fn every_ordering_has_its_row_in_the_design() {
     let design = read("docs/design.md").unwrap_or_default();
-    let mut findings = Vec::new();
+    let mut missing: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for file in files() {
-        for (index, ordering, function) in uses(&file) {
+        for (_, ordering, function) in uses(&file) {
             let row = format!("`{}::{function}`", place(&file.path));
             if !design.contains(&row) {
-                findings.push(format!(
-                    "{}:{}: docs/design.md has no row {row} in its table of orderings; add one for {ordering}",
-                    file.path,
-                    index + 1
-                ));
+                missing.entry(row).or_default().push(ordering);
             }
         }
     }
+    let advice = |(row, orderings): (String, Vec<&str>)| {
+        format!("docs/design.md has no row {row} in its table of orderings; add one for {}", orderings.join(", "))
+    };
+    let findings = missing.into_iter().map(advice).collect();
     nothing(findings);
 }
 
@@ -57,10 +59,7 @@ fn uses(file: &File) -> Vec<(usize, &'static str, String)> {
         let words = line.trim_start();
         importing |= words.starts_with("use ") || words.starts_with("pub use ") || words.starts_with("pub(crate) use ");
         if let Some((_, after)) = line.split_once("fn ").filter(|_| has_word(line, "fn")) {
-            function = after
-                .chars()
-                .take_while(|character| character.is_alphanumeric() || *character == '_')
-                .collect();
+            function = after.chars().take_while(|character| character.is_alphanumeric() || *character == '_').collect();
         }
         if !importing {
             let used = ORDERINGS.iter().filter(|ordering| has_word(line, ordering));
@@ -72,10 +71,7 @@ fn uses(file: &File) -> Vec<(usize, &'static str, String)> {
 }
 
 fn files() -> Vec<File> {
-    FOLDERS
-        .iter()
-        .flat_map(|folder| rust(folder).into_iter().chain(rust(&format!("{folder}.rs"))))
-        .collect()
+    FOLDERS.iter().flat_map(|folder| rust(folder).into_iter().chain(rust(&format!("{folder}.rs")))).collect()
 }
 
 fn place(path: &str) -> &str {

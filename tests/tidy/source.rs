@@ -21,10 +21,7 @@ impl File {
 
     /// The lines of `code`, counted from 1, that hold `word` as a whole word or path.
     pub(crate) fn lines_with<'a>(&'a self, code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
-        code.lines()
-            .enumerate()
-            .filter(move |(_, line)| has_word(line, word))
-            .map(|(index, _)| index + 1)
+        code.lines().enumerate().filter(move |(_, line)| has_word(line, word)).map(|(index, _)| index + 1)
     }
 }
 
@@ -49,43 +46,21 @@ pub(crate) fn files(folder: &str, extensions: &[&str]) -> Vec<File> {
     walk(&root().join(folder), &mut paths);
     paths.sort();
     let ends_so = |path: &PathBuf| {
-        let extension = path
-            .extension()
-            .and_then(|extension| extension.to_str())
-            .unwrap_or_default();
+        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
         extensions.is_empty() || extensions.contains(&extension)
     };
-    paths
-        .into_iter()
-        .filter(ends_so)
-        .filter_map(|path| load(&path))
-        .collect()
+    paths.into_iter().filter(ends_so).filter_map(|path| load(&path)).collect()
 }
 
 fn load(path: &Path) -> Option<File> {
     let text = fs::read_to_string(path).ok()?;
-    let relative = path
-        .strip_prefix(root())
-        .unwrap_or(path)
-        .to_string_lossy()
-        .replace('\\', "/");
-    let code = if relative.ends_with(".rs") {
-        blank(&text)
-    } else {
-        String::new()
-    };
-    Some(File {
-        path: relative,
-        text,
-        code,
-    })
+    let relative = path.strip_prefix(root()).unwrap_or(path).to_string_lossy().replace('\\', "/");
+    let code = if relative.ends_with(".rs") { blank(&text) } else { String::new() };
+    Some(File { path: relative, text, code })
 }
 
 fn walk(path: &Path, paths: &mut Vec<PathBuf>) {
-    let name = path
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default();
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     if path.is_file() {
         paths.push(path.to_owned());
     } else if !SKIPPED.contains(&name.as_str()) {
@@ -124,9 +99,7 @@ fn blank(text: &str) -> String {
 fn literal_end(bytes: &[u8], at: usize) -> Option<usize> {
     let rest = &bytes[at..];
     let find = |from: usize, wanted: &[u8]| {
-        let found = rest[from.min(rest.len())..]
-            .windows(wanted.len())
-            .position(|window| window == wanted);
+        let found = rest[from.min(rest.len())..].windows(wanted.len()).position(|window| window == wanted);
         at + found.map_or(rest.len(), |found| from + found + wanted.len())
     };
     if rest.starts_with(b"//") {
@@ -136,7 +109,7 @@ fn literal_end(bytes: &[u8], at: usize) -> Option<usize> {
         return Some(find(2, b"*/"));
     }
     let starts_word = at == 0 || !(bytes[at - 1].is_ascii_alphanumeric() || bytes[at - 1] == b'_');
-    if rest[0] == b'r' && starts_word || rest.starts_with(b"br") && starts_word {
+    if starts_word && (rest[0] == b'r' || rest.starts_with(b"br")) {
         let from = 1 + usize::from(rest[0] == b'b');
         let hashes = rest[from..].iter().take_while(|&&byte| byte == b'#').count();
         if rest.get(from + hashes) == Some(&b'"') {
@@ -170,8 +143,5 @@ fn blanking_keeps_code_and_lines() {
     let code = blank(text);
     assert_eq!(code.lines().count(), text.lines().count());
     assert!(!code.contains("unsafe"), "{code}");
-    assert!(
-        code.contains("let b") && code.contains("&'static str") && code.contains("d();"),
-        "{code}"
-    );
+    assert!(code.contains("let b") && code.contains("&'static str") && code.contains("d();"), "{code}");
 }

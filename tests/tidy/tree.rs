@@ -12,19 +12,15 @@ const LONG: &[(&str, &str)] = &[];
 
 /// Everything of ours that is Rust.
 fn all_rust() -> Vec<File> {
-    ["src", "tests", "loom-tests", "benches", "examples", "fuzz"]
-        .iter()
-        .flat_map(|folder| rust(folder))
-        .collect()
+    ["src", "tests", "loom-tests", "benches", "examples", "fuzz"].iter().flat_map(|folder| rust(folder)).collect()
 }
 
 #[test]
 fn a_file_holds_one_idea() {
     let extensions = ["rs", "js", "mjs", "css", "html", "py", "sh"];
     let mut findings = Vec::new();
-    for file in ["src", "tests", "loom-tests", "benches", "examples"]
-        .iter()
-        .flat_map(|folder| files(folder, &extensions))
+    for file in
+        ["src", "tests", "loom-tests", "benches", "examples"].iter().flat_map(|folder| files(folder, &extensions))
     {
         let lines = file.text.lines().count();
         if lines > LINES_MAX && !LONG.iter().any(|(path, _)| *path == file.path) {
@@ -34,9 +30,7 @@ fn a_file_holds_one_idea() {
             ));
         }
     }
-    let gone = LONG
-        .iter()
-        .filter(|(path, _)| read(path).is_none_or(|text| text.lines().count() <= LINES_MAX));
+    let gone = LONG.iter().filter(|(path, _)| read(path).is_none_or(|text| text.lines().count() <= LINES_MAX));
     findings.extend(gone.map(|(path, _)| format!("{path} is not long any more; take it out of LONG")));
     nothing(findings);
 }
@@ -48,11 +42,7 @@ fn nothing_unfinished_is_left() {
         for (index, line) in file.code.lines().enumerate() {
             for word in ["todo!", "unimplemented!", "dbg!", "#[ignore", "#[allow("] {
                 if line.contains(word) {
-                    findings.push(format!(
-                        "{}:{}: `{word}` is for a moment, not for a commit",
-                        file.path,
-                        index + 1
-                    ));
+                    findings.push(format!("{}:{}: `{word}` is for a moment, not for a commit", file.path, index + 1));
                 }
             }
         }
@@ -78,20 +68,14 @@ fn links_lead_to_files() {
     let mut findings = Vec::new();
     for file in files("", &["md"]) {
         for (at, _) in file.text.match_indices("](") {
-            let target: String = file.text[at + 2..]
-                .chars()
-                .take_while(|character| !")\n ".contains(*character))
-                .collect();
+            let target: String =
+                file.text[at + 2..].chars().take_while(|character| !")\n ".contains(*character)).collect();
             let path = target.split('#').next().unwrap_or_default();
-            let outside = ["http://", "https://", "mailto:"]
-                .iter()
-                .any(|scheme| target.starts_with(scheme));
+            let outside = ["http://", "https://", "mailto:"].iter().any(|scheme| target.starts_with(scheme));
             let folder = root().join(&file.path);
-            if !outside && !path.is_empty() && !folder.parent().unwrap_or(root()).join(path).exists() {
-                findings.push(format!(
-                    "{}: the link to {target} leads nowhere; name a file of the repository",
-                    file.path
-                ));
+            if !outside && !path.is_empty() && !folder.parent().unwrap_or(&folder).join(path).exists() {
+                findings
+                    .push(format!("{}: the link to {target} leads nowhere; name a file of the repository", file.path));
             }
         }
     }
@@ -102,27 +86,11 @@ fn links_lead_to_files() {
 fn the_version_stands_in_one_place() {
     let version = env!("CARGO_PKG_VERSION");
     let mut findings = Vec::new();
-    let places = [
-        "src",
-        "dist",
-        "Dockerfile",
-        "Makefile",
-        ".ci",
-        "tests/browser",
-        "tests/sdk",
-    ];
-    for file in places
-        .iter()
-        .flat_map(|place| files(place, &[]))
-        .filter(|file| !file.path.ends_with("-lock.json"))
-    {
+    let places = ["src", "dist", "Dockerfile", "Makefile", ".ci", "tests/browser", "tests/sdk"];
+    for file in places.iter().flat_map(|place| files(place, &[])).filter(|file| !file.path.ends_with("-lock.json")) {
         for (index, line) in file.text.lines().enumerate() {
             if has_word(line, version) && line.to_lowercase().contains("roomcast") {
-                findings.push(format!(
-                    "{}:{}: says {version}; take it from Cargo.toml",
-                    file.path,
-                    index + 1
-                ));
+                findings.push(format!("{}:{}: says {version}; take it from Cargo.toml", file.path, index + 1));
             }
         }
     }
@@ -133,10 +101,7 @@ fn the_version_stands_in_one_place() {
 fn the_changelog_knows_the_version() {
     let heading = format!("## {}", env!("CARGO_PKG_VERSION"));
     let changelog = read("CHANGELOG.md").unwrap_or_default();
-    assert!(
-        changelog.lines().any(|line| line.starts_with(&heading)),
-        "CHANGELOG.md needs a section `{heading}`"
-    );
+    assert!(changelog.lines().any(|line| line.starts_with(&heading)), "CHANGELOG.md needs a section `{heading}`");
 }
 
 #[test]
@@ -147,15 +112,8 @@ fn the_page_calls_nobody_else() {
     for file in files("src/server/page", &[]) {
         for (index, line) in file.text.lines().enumerate() {
             let line_left = line.replace(vocabulary, "");
-            if ["http://", "https://", "=\"//", "url(//"]
-                .iter()
-                .any(|mark| line_left.contains(mark))
-            {
-                findings.push(format!(
-                    "{}:{}: names an outside address; ship it with the page",
-                    file.path,
-                    index + 1
-                ));
+            if ["http://", "https://", "=\"//", "url(//"].iter().any(|mark| line_left.contains(mark)) {
+                findings.push(format!("{}:{}: names an outside address; ship it with the page", file.path, index + 1));
             }
         }
     }
@@ -164,41 +122,20 @@ fn the_page_calls_nobody_else() {
 
 #[test]
 fn lock_files_name_no_host() {
-    for file in files("", &["json"])
-        .into_iter()
-        .filter(|file| file.path.ends_with("package-lock.json"))
-    {
+    for file in files("", &["json"]).into_iter().filter(|file| file.path.ends_with("package-lock.json")) {
         let advice = "npm install --omit-lockfile-registry-resolved";
-        assert!(
-            !file.text.contains("\"resolved\": \"http"),
-            "{} names hosts; write it with {advice}",
-            file.path
-        );
+        assert!(!file.text.contains("\"resolved\": \"http"), "{} names hosts; write it with {advice}", file.path);
     }
 }
 
 #[test]
 fn the_embedded_broker_stays_lean() {
-    let manifest: toml::Table = read("Cargo.toml")
-        .unwrap_or_default()
-        .parse()
-        .expect("Cargo.toml is TOML");
+    let manifest: toml::Table = read("Cargo.toml").unwrap_or_default().parse().expect("Cargo.toml is TOML");
     let direct = manifest["dependencies"].as_table().expect("a table of dependencies");
     let optional = |value: &toml::Value| value.get("optional").and_then(toml::Value::as_bool) == Some(true);
-    let always: Vec<_> = direct
-        .iter()
-        .filter(|(_, value)| !optional(value))
-        .map(|(name, _)| name.as_str())
-        .collect();
-    assert!(
-        always.len() <= 10,
-        "without features at most 10 crates, not {}: make some optional",
-        always.join(", ")
-    );
-    let default = manifest["features"]
-        .get("default")
-        .and_then(toml::Value::as_array)
-        .map(Vec::len);
+    let always: Vec<_> = direct.iter().filter(|(_, value)| !optional(value)).map(|(name, _)| name.as_str()).collect();
+    assert!(always.len() <= 10, "without features at most 10 crates, not {}: make some optional", always.join(", "));
+    let default = manifest["features"].get("default").and_then(toml::Value::as_array).map(Vec::len);
     assert_eq!(default, Some(0), "the default features are none");
 }
 
@@ -207,22 +144,10 @@ fn the_declared_rust_version_is_the_tested_one() {
     let declared: Vec<u32> = numbers(env!("CARGO_PKG_RUST_VERSION"));
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output = Command::new(rustc).arg("--version").output().expect("rustc runs");
-    let used = numbers(
-        String::from_utf8_lossy(&output.stdout)
-            .split(' ')
-            .nth(1)
-            .unwrap_or_default(),
-    );
-    assert!(
-        used[..2] >= declared[..2],
-        "rust-version in Cargo.toml is newer than the toolchain; lower it"
-    );
+    let used = numbers(String::from_utf8_lossy(&output.stdout).split(' ').nth(1).unwrap_or_default());
+    assert!(used[..2] >= declared[..2], "rust-version in Cargo.toml is newer than the toolchain; lower it");
     if std::env::var_os("CI").is_some() {
-        assert_eq!(
-            used[..2],
-            declared[..2],
-            "CI must run the declared rust-version; change one of them"
-        );
+        assert_eq!(used[..2], declared[..2], "CI must run the declared rust-version; change one of them");
     }
 }
 

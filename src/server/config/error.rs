@@ -76,39 +76,20 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Read { path, source } => {
-                write!(
-                    f,
-                    "cannot read {}: {source}; give the path of an existing file to --config",
-                    path.display()
-                )
+                write!(f, "cannot read {}: {source}; give the path of an existing file to --config", path.display())
             }
             Self::TooLarge { path, bytes_max } => {
-                write!(
-                    f,
-                    "{} is larger than {bytes_max} bytes; is it a configuration file?",
-                    path.display()
-                )
+                write!(f, "{} is larger than {bytes_max} bytes; is it a configuration file?", path.display())
             }
             Self::UnknownFormat { path } => {
                 write!(f, "{} should end in .toml, .yaml, .yml or .json", path.display())
             }
             Self::Syntax { place, message } => write!(f, "{place}: {message}"),
-            Self::UnknownKey {
-                place,
-                key,
-                nearest: Some(nearest),
-            } => {
+            Self::UnknownKey { place, key, nearest: Some(nearest) } => {
                 write!(f, "{place}: there is no option `{key}`; did you mean `{nearest}`?")
             }
-            Self::UnknownKey {
-                place,
-                key,
-                nearest: None,
-            } => {
-                write!(
-                    f,
-                    "{place}: there is no option `{key}`; `roomcast config default` lists them all"
-                )
+            Self::UnknownKey { place, key, nearest: None } => {
+                write!(f, "{place}: there is no option `{key}`; `roomcast config default` lists them all")
             }
             Self::NotSupportedYet { place, key } => {
                 write!(f, "{place}: `{key}` is not supported yet; remove it")

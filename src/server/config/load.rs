@@ -82,46 +82,27 @@ pub fn load_from(
     if let Some(path) = &flags.config {
         apply_file(&mut config, path)?;
     }
-    let mut variables: Vec<_> = environment
-        .into_iter()
-        .filter(|(name, _)| name.starts_with(PREFIX))
-        .collect();
+    let mut variables: Vec<_> = environment.into_iter().filter(|(name, _)| name.starts_with(PREFIX)).collect();
     variables.sort();
     for (name, value) in variables {
         apply_variable(&mut config, &name, value, &mut warnings)?;
     }
     apply_flags(&mut config, flags)?;
     check_together(&config)?;
-    let generated_api_key = if config.dev && config.http_api.key.is_none() {
-        Some(random_key()?)
-    } else {
-        None
-    };
+    let generated_api_key = if config.dev && config.http_api.key.is_none() { Some(random_key()?) } else { None };
     if generated_api_key.is_some() {
         config.http_api.key.clone_from(&generated_api_key);
     }
-    Ok(Loaded {
-        config,
-        generated_api_key,
-        warnings,
-    })
+    Ok(Loaded { config, generated_api_key, warnings })
 }
 
 fn apply_file(config: &mut Config, path: &Path) -> Result<(), ConfigError> {
     let format = Format::of(path).ok_or_else(|| ConfigError::UnknownFormat { path: path.to_owned() })?;
-    let unreadable = |source| ConfigError::Read {
-        path: path.to_owned(),
-        source,
-    };
+    let unreadable = |source| ConfigError::Read { path: path.to_owned(), source };
     let mut text = String::new();
-    File::open(path)
-        .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text))
-        .map_err(unreadable)?;
+    File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)).map_err(unreadable)?;
     if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(ConfigError::TooLarge {
-            path: path.to_owned(),
-            bytes_max: FILE_BYTES_MAX,
-        });
+        return Err(ConfigError::TooLarge { path: path.to_owned(), bytes_max: FILE_BYTES_MAX });
     }
     let root = format.parse(&path.display().to_string(), &text)?;
     apply_root(config, &root)
@@ -130,10 +111,7 @@ fn apply_file(config: &mut Config, path: &Path) -> Result<(), ConfigError> {
 fn apply_root(config: &mut Config, root: &Node) -> Result<(), ConfigError> {
     let top = &SECTIONS[0];
     for (key, node) in members(root, "the file")? {
-        if let Some(section) = SECTIONS
-            .iter()
-            .find(|section| !section.name.is_empty() && section.name == key)
-        {
+        if let Some(section) = SECTIONS.iter().find(|section| !section.name.is_empty() && section.name == key) {
             apply_section(config, section, node)?;
         } else if !apply_setting(config, top.settings, "", key, node)? {
             let sections = SECTIONS.iter().map(|section| section.name);
@@ -152,11 +130,8 @@ fn apply_section(config: &mut Config, section: &Section, node: &Node) -> Result<
             ("channel", "namespaces") => apply_namespaces(config, node)?,
             _ => {
                 if !apply_setting(config, section.settings, section.name, key, node)? {
-                    let extra: &[&str] = if section.name == "channel" {
-                        &["without_namespace", "namespaces"]
-                    } else {
-                        &[]
-                    };
+                    let extra: &[&str] =
+                        if section.name == "channel" { &["without_namespace", "namespaces"] } else { &[] };
                     let known = names(section.settings).chain(extra.iter().copied());
                     return Err(unknown(node, section.name, key, section.later, known));
                 }
@@ -169,18 +144,10 @@ fn apply_section(config: &mut Config, section: &Section, node: &Node) -> Result<
 fn apply_namespaces(config: &mut Config, node: &Node) -> Result<(), ConfigError> {
     const KEY: &str = "channel.namespaces";
     let Value::List(items) = &node.value else {
-        return Err(wrong(
-            node,
-            KEY,
-            format!("expected a list of namespaces, found {}", node.value.describe()),
-        ));
+        return Err(wrong(node, KEY, format!("expected a list of namespaces, found {}", node.value.describe())));
     };
     if items.len() > NAMESPACES_MAX {
-        return Err(wrong(
-            node,
-            KEY,
-            format!("expected at most {NAMESPACES_MAX} namespaces, found {}", items.len()),
-        ));
+        return Err(wrong(node, KEY, format!("expected at most {NAMESPACES_MAX} namespaces, found {}", items.len())));
     }
     config.channel.namespaces.clear();
     for item in items {
@@ -190,20 +157,12 @@ fn apply_namespaces(config: &mut Config, node: &Node) -> Result<(), ConfigError>
         };
         let Some(text) = String::read(&name.value).filter(|text| is_namespace_name(text)) else {
             let rule = format!("expected 1 to {NAMESPACE_BYTES_MAX} letters, digits, -, _ or . in quotes");
-            return Err(wrong(
-                name,
-                "channel.namespaces.name",
-                format!("{rule}, found {}", name.value.describe()),
-            ));
+            return Err(wrong(name, "channel.namespaces.name", format!("{rule}, found {}", name.value.describe())));
         };
         let mut options = config.room_defaults();
         apply_room(&mut options, KEY, item)?;
         if config.channel.namespaces.insert(text.clone(), options).is_some() {
-            return Err(wrong(
-                name,
-                "channel.namespaces.name",
-                format!("{text:?} is declared twice; keep one"),
-            ));
+            return Err(wrong(name, "channel.namespaces.name", format!("{text:?} is declared twice; keep one")));
         }
     }
     Ok(())
@@ -244,20 +203,13 @@ fn apply_variable(
     value: String,
     warnings: &mut Vec<String>,
 ) -> Result<(), ConfigError> {
-    let node = Node {
-        place: format!("environment variable {name}"),
-        value: Value::Plain(value),
-    };
+    let node = Node { place: format!("environment variable {name}"), value: Value::Plain(value) };
     if name == variable("channel", "namespaces") {
         let Value::Plain(text) = &node.value else { return Ok(()) };
         return apply_namespaces(config, &Format::Json.parse(&node.place, text)?);
     }
     for section in SECTIONS {
-        if let Some(setting) = section
-            .settings
-            .iter()
-            .find(|setting| variable(section.name, setting.key) == name)
-        {
+        if let Some(setting) = section.settings.iter().find(|setting| variable(section.name, setting.key) == name) {
             return apply_setting(config, section.settings, section.name, setting.key, &node).map(|_| ());
         }
     }
@@ -267,25 +219,14 @@ fn apply_variable(
     }
     // Sections that are not served at all are left to the warning below: their names are short, and a platform's
     // variable for a service such as `roomcast-node` would begin like them.
-    let later = SECTIONS
-        .iter()
-        .skip(1)
-        .flat_map(|section| section.later.iter().map(|key| (section.name, *key)));
+    let later = SECTIONS.iter().skip(1).flat_map(|section| section.later.iter().map(|key| (section.name, *key)));
     let mut later = later.chain(ROOM_LATER.iter().map(|key| (room, *key)));
-    let is_of = |known: &str| {
-        name.strip_prefix(known)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
-    };
+    let is_of = |known: &str| name.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'));
     if let Some((section, key)) = later.find(|(section, key)| is_of(&variable(section, key))) {
-        return Err(ConfigError::NotSupportedYet {
-            place: node.place,
-            key: path(section, key),
-        });
+        return Err(ConfigError::NotSupportedYet { place: node.place, key: path(section, key) });
     }
     if !OTHER_VARIABLES.contains(&name) {
-        let all = SECTIONS
-            .iter()
-            .flat_map(|section| names(section.settings).map(|key| variable(section.name, key)));
+        let all = SECTIONS.iter().flat_map(|section| names(section.settings).map(|key| variable(section.name, key)));
         let all: Vec<String> = all.chain(names(ROOM).map(|key| variable(room, key))).collect();
         let hint = nearest(name, all.iter().map(String::as_str))
             .map_or_else(String::new, |it| format!("; did you mean {it}?"));
@@ -302,31 +243,20 @@ fn apply_flags(config: &mut Config, flags: &Flags) -> Result<(), ConfigError> {
         config.data_dir.clone_from(data_dir);
     }
     if let Some(level) = &flags.log_level {
-        let node = Node {
-            place: "--log-level".to_owned(),
-            value: Value::Plain(level.clone()),
-        };
-        let log = SECTIONS
-            .iter()
-            .find(|section| section.name == "log")
-            .map_or(&[][..], |section| section.settings);
+        let node = Node { place: "--log-level".to_owned(), value: Value::Plain(level.clone()) };
+        let log = SECTIONS.iter().find(|section| section.name == "log").map_or(&[][..], |section| section.settings);
         apply_setting(config, log, "log", "level", &node)?;
     }
     if let Some(format) = flags.log_format {
         config.log.format = format;
     }
     if let Some(shards) = flags.shards {
-        let node = Node {
-            place: "--shards".to_owned(),
-            value: Value::Plain(shards.to_string()),
-        };
+        let node = Node { place: "--shards".to_owned(), value: Value::Plain(shards.to_string()) };
         apply_setting(config, SECTIONS[0].settings, "", "shards", &node)?;
     }
     if config.dev && !flags.dev_anywhere {
-        let listeners = [
-            ("http_server", Some(config.http_server.socket_addr())),
-            ("admin.listen", config.admin.listen),
-        ];
+        let listeners =
+            [("http_server", Some(config.http_server.socket_addr())), ("admin.listen", config.admin.listen)];
         for (key, address) in listeners {
             if let Some(address) = address.filter(|address| !address.ip().is_loopback()) {
                 return Err(ConfigError::DevExposed { key, address });
@@ -341,24 +271,13 @@ fn check_together(config: &Config) -> Result<(), ConfigError> {
     let conflict = |message: String| Err(ConfigError::Conflict(message));
     if config.client.pong_timeout >= config.client.ping_interval {
         let [pong, ping] = [config.client.pong_timeout, config.client.ping_interval].map(humantime::format_duration);
-        return conflict(format!(
-            "`client.pong_timeout` {pong} must be shorter than `client.ping_interval` {ping}"
-        ));
+        return conflict(format!("`client.pong_timeout` {pong} must be shorter than `client.ping_interval` {ping}"));
     }
-    let unnamed = std::iter::once((
-        "channel.without_namespace".to_owned(),
-        &config.channel.without_namespace,
-    ));
-    let named = config
-        .channel
-        .namespaces
-        .iter()
-        .map(|(name, options)| (format!("namespace `{name}`"), options));
+    let unnamed = std::iter::once(("channel.without_namespace".to_owned(), &config.channel.without_namespace));
+    let named = config.channel.namespaces.iter().map(|(name, options)| (format!("namespace `{name}`"), options));
     for (place, options) in unnamed.chain(named) {
         if options.history_size > 0 && options.history_ttl.is_zero() {
-            return conflict(format!(
-                "{place}: `history_size` needs `history_ttl`, for example \"24h\""
-            ));
+            return conflict(format!("{place}: `history_size` needs `history_ttl`, for example \"24h\""));
         }
         if options.history_ttl > options.history_meta_ttl.unwrap_or(config.channel.history_meta_ttl) {
             return conflict(format!("{place}: `history_meta_ttl` must be at least `history_ttl`"));
@@ -381,20 +300,12 @@ fn random_key() -> Result<String, ConfigError> {
 fn members<'a>(node: &'a Node, section: &str) -> Result<&'a [(String, Node)], ConfigError> {
     match &node.value {
         Value::Table(members) => Ok(members),
-        other => Err(wrong(
-            node,
-            section,
-            format!("expected a section with options, found {}", other.describe()),
-        )),
+        other => Err(wrong(node, section, format!("expected a section with options, found {}", other.describe()))),
     }
 }
 
 fn wrong(node: &Node, key: &str, message: String) -> ConfigError {
-    ConfigError::Value {
-        place: node.place.clone(),
-        key: key.to_owned(),
-        message,
-    }
+    ConfigError::Value { place: node.place.clone(), key: key.to_owned(), message }
 }
 
 fn unknown<'a>(
@@ -408,20 +319,13 @@ fn unknown<'a>(
     if later.contains(&key) {
         return ConfigError::NotSupportedYet { place, key: written };
     }
-    ConfigError::UnknownKey {
-        place,
-        key: written,
-        nearest: nearest(key, known).map(|known| path(section, known)),
-    }
+    ConfigError::UnknownKey { place, key: written, nearest: nearest(key, known).map(|known| path(section, known)) }
 }
 
 /// The name most like `key`, when it is like enough to be a typing error.
 fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let scored = known.map(|known| (strsim::jaro_winkler(key, known), known));
-    scored
-        .filter(|(score, _)| *score >= ALIKE)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, known)| known)
+    scored.filter(|(score, _)| *score >= ALIKE).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
 }
 
 fn is_namespace_name(name: &str) -> bool {
@@ -434,11 +338,7 @@ fn names<T>(settings: &'static [Setting<T>]) -> impl Iterator<Item = &'static st
 }
 
 fn path(section: &str, key: &str) -> String {
-    if section.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{section}.{key}")
-    }
+    if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") }
 }
 
 fn variable(section: &str, key: &str) -> String {

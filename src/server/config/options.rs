@@ -51,12 +51,7 @@ pub(super) const SECTIONS: &[Section] = &[
         name: "",
         settings: &[
             setting!("data_dir", data_dir, "where logs, and later stored messages, are kept"),
-            setting!(
-                "shards",
-                shards,
-                "threads that deliver; unset: one per core",
-                shards_in_bounds
-            ),
+            setting!("shards", shards, "threads that deliver; unset: one per core", shards_in_bounds),
         ],
         later: LATER_SECTIONS,
     },
@@ -72,22 +67,14 @@ pub(super) const SECTIONS: &[Section] = &[
             setting!("format", log.format, "text or json"),
             setting!("file", log.file, "whether lines also go to a file a day"),
             setting!("dir", log.dir, "where the files go; unset: logs in the data directory"),
-            setting!("files_max", log.files_max, "daily files kept", |v: &usize| within(
-                v,
-                &1,
-                &LOG_FILES_MAX
-            )),
+            setting!("files_max", log.files_max, "daily files kept", |v: &usize| within(v, &1, &LOG_FILES_MAX)),
         ],
         later: &[],
     },
     Section {
         name: "http_server",
         settings: &[
-            setting!(
-                "address",
-                http_server.address,
-                "the address to listen on; 0.0.0.0 for all"
-            ),
+            setting!("address", http_server.address, "the address to listen on; 0.0.0.0 for all"),
             setting!("port", http_server.port, "the port to listen on; 0 takes a free one"),
         ],
         later: &["tls", "internal_address", "internal_port", "internal_tls", "http3"],
@@ -123,30 +110,25 @@ pub(super) const SECTIONS: &[Section] = &[
                 client.allow_anonymous_connect_without_token,
                 "let clients connect without a token"
             ),
-            setting!(
-                "ping_interval",
-                client.ping_interval,
-                "how often the server pings",
-                |v: &Duration| between(*v, HEARTBEAT_MIN, DELAY_MAX)
-            ),
-            setting!(
-                "pong_timeout",
-                client.pong_timeout,
-                "how long a client may take to answer",
-                |v: &Duration| between(*v, HEARTBEAT_MIN, DELAY_MAX)
-            ),
+            setting!("ping_interval", client.ping_interval, "how often the server pings", |v: &Duration| between(
+                *v,
+                HEARTBEAT_MIN,
+                DELAY_MAX
+            )),
+            setting!("pong_timeout", client.pong_timeout, "how long a client may take to answer", |v: &Duration| {
+                between(*v, HEARTBEAT_MIN, DELAY_MAX)
+            }),
             setting!(
                 "stale_close_delay",
                 client.stale_close_delay,
                 "how long a connection may wait before it says connect",
                 |v: &Duration| between(*v, HEARTBEAT_MIN, DELAY_MAX)
             ),
-            setting!(
-                "channel_limit",
-                client.channel_limit,
-                "rooms one connection may be in",
-                |v: &usize| within(v, &1, &CHANNEL_LIMIT_MAX)
-            ),
+            setting!("channel_limit", client.channel_limit, "rooms one connection may be in", |v: &usize| within(
+                v,
+                &1,
+                &CHANNEL_LIMIT_MAX
+            )),
             setting!(
                 "connection_limit",
                 client.connection_limit,
@@ -191,11 +173,7 @@ pub(super) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "http_api",
-        settings: &[setting!(
-            "key",
-            http_api.key,
-            "what callers of /api must show; unset: nobody may call"
-        )],
+        settings: &[setting!("key", http_api.key, "what callers of /api must show; unset: nobody may call")],
         later: &["disabled", "handler_prefix", "error_mode", "external", "insecure"],
     },
     Section {
@@ -218,23 +196,21 @@ pub(super) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "shutdown",
-        settings: &[setting!(
-            "timeout",
-            shutdown.timeout,
-            "how long draining may take",
-            |v: &Duration| between(*v, Duration::ZERO, DELAY_MAX)
-        )],
+        settings: &[setting!("timeout", shutdown.timeout, "how long draining may take", |v: &Duration| between(
+            *v,
+            Duration::ZERO,
+            DELAY_MAX
+        ))],
         later: &[],
     },
     Section {
         name: "channel",
         settings: &[
-            setting!(
-                "max_length",
-                channel.max_length,
-                "the longest room name, in bytes",
-                |v: &usize| within(v, &1, &ROOM_NAME_BYTES_MAX)
-            ),
+            setting!("max_length", channel.max_length, "the longest room name, in bytes", |v: &usize| within(
+                v,
+                &1,
+                &ROOM_NAME_BYTES_MAX
+            )),
             setting!(
                 "history_meta_ttl",
                 channel.history_meta_ttl,
@@ -242,107 +218,38 @@ pub(super) const SECTIONS: &[Section] = &[
                 |v: &Duration| between(*v, Duration::ZERO, TTL_MAX)
             ),
         ],
-        later: &[
-            "proxy",
-            "private_prefix",
-            "namespace_boundary",
-            "user_boundary",
-            "user_separator",
-            "patterns",
-        ],
+        later: &["proxy", "private_prefix", "namespace_boundary", "user_boundary", "user_separator", "patterns"],
     },
 ];
 
 /// The options of `[channel.without_namespace]` and of each of `[[channel.namespaces]]`.
 pub(super) const ROOM: &[Setting<RoomOptions>] = &[
-    setting!(
-        "history_size",
-        history_size,
-        "messages kept at least; 0: no history",
-        |v: &usize| within(v, &0, &HISTORY_SIZE_MAX)
-    ),
-    setting!(
-        "history_ttl",
-        history_ttl,
-        "how long a message stays in the history",
-        |v: &Duration| between(*v, Duration::ZERO, TTL_MAX)
-    ),
-    setting!(
-        "history_meta_ttl",
-        history_meta_ttl,
-        "how long the epoch outlives the history; unset: as [channel] says"
-    ),
+    setting!("history_size", history_size, "messages kept at least; 0: no history", |v: &usize| within(
+        v,
+        &0,
+        &HISTORY_SIZE_MAX
+    )),
+    setting!("history_ttl", history_ttl, "how long a message stays in the history", |v: &Duration| between(
+        *v,
+        Duration::ZERO,
+        TTL_MAX
+    )),
+    setting!("history_meta_ttl", history_meta_ttl, "how long the epoch outlives the history; unset: as [channel] says"),
     setting!("presence", presence, "know who is in the room"),
-    setting!(
-        "join_leave",
-        join_leave,
-        "announce coming and going to clients that ask for it"
-    ),
-    setting!(
-        "force_push_join_leave",
-        force_push_join_leave,
-        "announce coming and going to everybody"
-    ),
-    setting!(
-        "force_recovery",
-        force_recovery,
-        "every subscription recovers what it missed"
-    ),
-    setting!(
-        "allow_recovery",
-        allow_recovery,
-        "a subscription recovers when the client asks"
-    ),
-    setting!(
-        "force_positioning",
-        force_positioning,
-        "every subscription is told its position"
-    ),
-    setting!(
-        "allow_positioning",
-        allow_positioning,
-        "a subscription is told its position when the client asks"
-    ),
-    setting!(
-        "allow_subscribe_for_client",
-        allow_subscribe_for_client,
-        "clients with a user id may subscribe"
-    ),
-    setting!(
-        "allow_subscribe_for_anonymous",
-        allow_subscribe_for_anonymous,
-        "clients without a user id may subscribe"
-    ),
-    setting!(
-        "allow_publish_for_client",
-        allow_publish_for_client,
-        "clients with a user id may publish"
-    ),
-    setting!(
-        "allow_publish_for_subscriber",
-        allow_publish_for_subscriber,
-        "clients in the room may publish"
-    ),
-    setting!(
-        "allow_publish_for_anonymous",
-        allow_publish_for_anonymous,
-        "both also without a user id"
-    ),
-    setting!(
-        "allow_history_for_client",
-        allow_history_for_client,
-        "clients with a user id may read the history"
-    ),
-    setting!(
-        "allow_history_for_subscriber",
-        allow_history_for_subscriber,
-        "clients in the room may read the history"
-    ),
-    setting!(
-        "allow_history_for_anonymous",
-        allow_history_for_anonymous,
-        "both also without a user id"
-    ),
+    setting!("join_leave", join_leave, "announce coming and going to clients that ask for it"),
+    setting!("force_push_join_leave", force_push_join_leave, "announce coming and going to everybody"),
+    setting!("force_recovery", force_recovery, "every subscription recovers what it missed"),
+    setting!("allow_recovery", allow_recovery, "a subscription recovers when the client asks"),
+    setting!("force_positioning", force_positioning, "every subscription is told its position"),
+    setting!("allow_positioning", allow_positioning, "a subscription is told its position when the client asks"),
+    setting!("allow_subscribe_for_client", allow_subscribe_for_client, "clients with a user id may subscribe"),
+    setting!("allow_subscribe_for_anonymous", allow_subscribe_for_anonymous, "clients without a user id may subscribe"),
+    setting!("allow_publish_for_client", allow_publish_for_client, "clients with a user id may publish"),
+    setting!("allow_publish_for_subscriber", allow_publish_for_subscriber, "clients in the room may publish"),
+    setting!("allow_publish_for_anonymous", allow_publish_for_anonymous, "both also without a user id"),
+    setting!("allow_history_for_client", allow_history_for_client, "clients with a user id may read the history"),
+    setting!("allow_history_for_subscriber", allow_history_for_subscriber, "clients in the room may read the history"),
+    setting!("allow_history_for_anonymous", allow_history_for_anonymous, "both also without a user id"),
     setting!(
         "allow_presence_for_client",
         allow_presence_for_client,
@@ -353,21 +260,9 @@ pub(super) const ROOM: &[Setting<RoomOptions>] = &[
         allow_presence_for_subscriber,
         "clients in the room may ask who is in it"
     ),
-    setting!(
-        "allow_presence_for_anonymous",
-        allow_presence_for_anonymous,
-        "both also without a user id"
-    ),
-    setting!(
-        "channel_regex",
-        channel_regex,
-        "what names must match, without their namespace"
-    ),
-    setting!(
-        "slow_consumer",
-        slow_consumer,
-        "what happens to a member that cannot keep up"
-    ),
+    setting!("allow_presence_for_anonymous", allow_presence_for_anonymous, "both also without a user id"),
+    setting!("channel_regex", channel_regex, "what names must match, without their namespace"),
+    setting!("slow_consumer", slow_consumer, "what happens to a member that cannot keep up"),
 ];
 
 /// Options of rooms that are known and not served yet.
@@ -447,11 +342,7 @@ const TTL_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 const ORIGINS_MAX: usize = 256;
 
 fn within<N: PartialOrd + Display>(value: &N, least: &N, most: &N) -> Result<(), String> {
-    if least <= value && value <= most {
-        Ok(())
-    } else {
-        Err(format!("expected {least} to {most}, found {value}"))
-    }
+    if least <= value && value <= most { Ok(()) } else { Err(format!("expected {least} to {most}, found {value}")) }
 }
 
 fn between(value: Duration, least: Duration, most: Duration) -> Result<(), String> {
@@ -474,9 +365,9 @@ fn origins(origins: &Vec<String>) -> Result<(), String> {
     within(&origins.len(), &0, &ORIGINS_MAX)?;
     let wrong = |origin: &&String| *origin != "*" && (!origin.contains("://") || origin.ends_with('/'));
     match origins.iter().find(wrong) {
-        Some(origin) => Err(format!(
-            "{origin:?} should look like \"https://example.com\", without a path, or be \"*\""
-        )),
+        Some(origin) => {
+            Err(format!("{origin:?} should look like \"https://example.com\", without a path, or be \"*\""))
+        }
         None => Ok(()),
     }
 }

@@ -58,10 +58,7 @@ impl Source<'_> {
     fn toml_table(&self, table: &DeTable<'_>) -> Value {
         let members = table.iter().map(|(key, value)| {
             let line = self.line_at(key.span().start);
-            (
-                key.get_ref().to_string(),
-                self.node(line, self.toml_value(value.get_ref())),
-            )
+            (key.get_ref().to_string(), self.node(line, self.toml_value(value.get_ref())))
         });
         let mut members: Vec<_> = members.collect();
         members.sort_by_key(|(_, node)| self.line_of(node));
@@ -92,15 +89,10 @@ impl Source<'_> {
         if self.text.lines().all(|line| empty(line.trim())) {
             return Ok(self.node(1, Value::Table(Vec::new())));
         }
-        let options = LoaderOptions::default()
-            .error_on_duplicate_keys(true)
-            .toplevel_mapping();
+        let options = LoaderOptions::default().error_on_duplicate_keys(true).toplevel_mapping();
         match marked_yaml::parse_yaml_with_options(0, self.text, options) {
             Ok(root) => self.yaml_node(&root),
-            Err(error) => Err(ConfigError::Syntax {
-                place: self.name.to_owned(),
-                message: error.to_string(),
-            }),
+            Err(error) => Err(ConfigError::Syntax { place: self.name.to_owned(), message: error.to_string() }),
         }
     }
 
@@ -109,12 +101,9 @@ impl Source<'_> {
         let value = match yaml {
             Yaml::Scalar(scalar) if scalar.may_coerce() => Value::Plain(scalar.as_str().to_owned()),
             Yaml::Scalar(scalar) => Value::Text(scalar.as_str().to_owned()),
-            Yaml::Sequence(items) => Value::List(
-                items
-                    .iter()
-                    .map(|item| self.yaml_node(item))
-                    .collect::<Result<_, _>>()?,
-            ),
+            Yaml::Sequence(items) => {
+                Value::List(items.iter().map(|item| self.yaml_node(item)).collect::<Result<_, _>>()?)
+            }
             Yaml::Mapping(members) => {
                 let mut table = Vec::with_capacity(members.len());
                 for (key, member) in members.iter() {
@@ -165,38 +154,28 @@ impl Source<'_> {
                 }
                 Value::Table(table)
             }
-            ast::Value::Array(items) => Value::List(
-                items
-                    .elements
-                    .iter()
-                    .map(|item| self.json_node(item))
-                    .collect::<Result<_, _>>()?,
-            ),
+            ast::Value::Array(items) => {
+                Value::List(items.elements.iter().map(|item| self.json_node(item)).collect::<Result<_, _>>()?)
+            }
             ast::Value::StringLit(text) => Value::Text(text.value.to_string()),
             ast::Value::BooleanLit(truth) => Value::Bool(truth.value),
-            ast::Value::NumberLit(number) => number.value.parse().map_or(
-                Value::Other("a number with a fraction or too large to use"),
-                Value::Integer,
-            ),
+            ast::Value::NumberLit(number) => number
+                .value
+                .parse()
+                .map_or(Value::Other("a number with a fraction or too large to use"), Value::Integer),
             ast::Value::NullKeyword(_) => Value::Other("null"),
         };
         Ok(self.node(self.line_at(json.range().start), value))
     }
 
     fn node(&self, line: usize, value: Value) -> Node {
-        Node {
-            place: self.place(line),
-            value,
-        }
+        Node { place: self.place(line), value }
     }
 
     fn syntax(&self, line: usize, message: &str) -> ConfigError {
         // Parsers break their messages over lines; a refusal is one line.
         let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
-        ConfigError::Syntax {
-            place: self.place(line),
-            message,
-        }
+        ConfigError::Syntax { place: self.place(line), message }
     }
 
     fn place(&self, line: usize) -> String {
@@ -208,12 +187,6 @@ impl Source<'_> {
     }
 
     fn line_at(&self, byte: usize) -> usize {
-        1 + self
-            .text
-            .as_bytes()
-            .iter()
-            .take(byte)
-            .filter(|&&byte| byte == b'\n')
-            .count()
+        1 + self.text.as_bytes().iter().take(byte).filter(|&&byte| byte == b'\n').count()
     }
 }

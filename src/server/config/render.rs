@@ -13,14 +13,7 @@ impl Config {
     pub fn to_toml(&self) -> String {
         let mut out = String::new();
         for section in SECTIONS {
-            heading(
-                &mut out,
-                if section.name.is_empty() {
-                    None
-                } else {
-                    Some(format!("[{}]", section.name))
-                },
-            );
+            heading(&mut out, if section.name.is_empty() { None } else { Some(format!("[{}]", section.name)) });
             settings(&mut out, section.settings, self);
         }
         heading(&mut out, Some("[channel.without_namespace]".to_owned()));

@@ -148,10 +148,7 @@ mod tests {
 
     #[test]
     fn a_regex_sees_the_name_without_its_namespace() {
-        let options = RoomOptions {
-            channel_regex: Some(Regex::new("^[0-9]+$").unwrap()),
-            ..RoomOptions::default()
-        };
+        let options = RoomOptions { channel_regex: Some(Regex::new("^[0-9]+$").unwrap()), ..RoomOptions::default() };
         assert!(options.allows_name("chat:42"));
         assert!(options.allows_name("42"));
         assert!(!options.allows_name("chat:lobby"));

@@ -136,10 +136,7 @@ impl Kind for Option<String> {
     const EXPECTED: &'static str = "text in quotes that is not empty";
 
     fn read(value: &Value) -> Option<Self> {
-        value
-            .text()
-            .filter(|text| !text.is_empty())
-            .map(|text| Some(text.to_owned()))
+        value.text().filter(|text| !text.is_empty()).map(|text| Some(text.to_owned()))
     }
 
     fn write(&self) -> Option<String> {
@@ -159,10 +156,8 @@ impl Kind for Vec<String> {
     }
 
     fn write(&self) -> Option<String> {
-        Some(format!(
-            "[{}]",
-            self.iter().map(|text| quote(text)).collect::<Vec<_>>().join(", ")
-        ))
+        let list: Self = self.iter().map(|text| quote(text)).collect();
+        Some(format!("[{}]", list.join(", ")))
     }
 }
 
