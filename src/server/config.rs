@@ -55,8 +55,6 @@ pub struct Config {
     pub channel: Channel,
     /// `[http_api]`
     pub http_api: HttpApi,
-    /// `[admin]`
-    pub admin: Admin,
     /// `[shutdown]`
     pub shutdown: Shutdown,
 }
@@ -88,7 +86,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// `[http_server]`: the one listener that serves pages, clients and, unless moved, the operator.
+/// `[http_server]`: the one listener that serves pages, clients and the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HttpServer {
@@ -137,8 +135,6 @@ pub struct Client {
 pub struct Channel {
     /// The longest room name, in bytes. Default 255.
     pub max_length: usize,
-    /// How long a room's epoch outlives its history, unless its namespace says otherwise. Default 30 days.
-    pub history_meta_ttl: Duration,
     /// `[channel.without_namespace]`: rooms whose name has no `:`.
     pub without_namespace: RoomOptions,
     /// `[[channel.namespaces]]` by name: rooms named `name:rest`.
@@ -151,14 +147,6 @@ pub struct Channel {
 pub struct HttpApi {
     /// The key a caller must show; without one the API answers 401 to everybody.
     pub key: Option<String>,
-}
-
-/// `[admin]`: the operator's listener.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Admin {
-    /// Moves `/api`, `/admin`, `/metrics` and `/debug` off the public listener; `None` leaves them there.
-    pub listen: Option<SocketAddr>,
 }
 
 /// `[shutdown]`: how the server ends.
@@ -215,12 +203,10 @@ impl Default for Config {
             },
             channel: Channel {
                 max_length: 255,
-                history_meta_ttl: Duration::from_secs(30 * 24 * 60 * 60),
                 without_namespace: RoomOptions::default(),
                 namespaces: BTreeMap::new(),
             },
             http_api: HttpApi { key: None },
-            admin: Admin { listen: None },
             shutdown: Shutdown { timeout: Duration::from_secs(30) },
         }
     }

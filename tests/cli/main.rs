@@ -2,7 +2,7 @@
 
 mod config;
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -45,6 +45,46 @@ fn a_data_directory_that_cannot_be_written_is_named() {
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stderr);
     assert!(said.contains("/dev/null/data") && said.contains("--data-dir"), "{said}");
+}
+
+#[test]
+fn a_port_in_use_is_named_with_what_to_do() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let data = TempDir::new();
+    let output = roomcast(&["serve", "--dev", "--listen", &address, "--data-dir", data.path()]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    let last = said.lines().last().unwrap_or_default();
+    assert!(last.starts_with("roomcast: ") && last.contains(&address) && last.contains("--listen"), "{said}");
+}
+
+#[test]
+fn a_server_is_well_logs_to_both_places_and_ends_when_told() {
+    let data = TempDir::new();
+    let arguments = ["serve", "--dev", "--listen", "127.0.0.1:0", "--data-dir", data.path(), "--log-format", "json"];
+    let mut server = command(&arguments).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(server.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let mut said = String::new();
+    let url = lines.by_ref().inspect(|line| said.push_str(line)).find_map(|line| {
+        let (_, address) = line.split_once("listening on http://")?;
+        Some(format!("http://{}/health", address.split(['"', ' ', '/']).next()?))
+    });
+    let url = url.unwrap_or_else(|| panic!("it never said where it listens: {said}"));
+    let well = roomcast(&["health", "--url", &url]);
+
+    let told = Command::new("kill").args(["-TERM", &server.id().to_string()]).status().unwrap();
+    assert!(told.success());
+    said.extend(lines);
+    assert_eq!(server.wait().unwrap().code(), Some(0), "{said}");
+    assert_eq!(well.status.code(), Some(0), "{}", text(&well.stderr));
+    assert!(said.contains("the key of the server API for this run is"), "{said}");
+
+    let logs: Vec<_> = std::fs::read_dir(format!("{}/logs", data.path())).unwrap().flatten().collect();
+    assert_eq!(logs.len(), 1, "one file a day");
+    let logged = std::fs::read_to_string(logs[0].path()).unwrap();
+    assert!(logged.contains("listening on") && logged.starts_with('{'), "{logged}");
+    assert!(!logged.contains("the key of the server API"), "secrets are for the console only");
 }
 
 #[test]
@@ -140,9 +180,7 @@ struct TempFile(PathBuf);
 
 impl TempFile {
     fn new(name: &str, text: &str) -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let unique = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{unique}-{name}"));
+        let path = unique(name);
         std::fs::write(&path, text).unwrap();
         Self(path)
     }
@@ -156,4 +194,29 @@ impl Drop for TempFile {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
     }
+}
+
+/// A directory that is not there yet, and goes away with the test.
+struct TempDir(PathBuf);
+
+impl TempDir {
+    fn new() -> Self {
+        Self(unique("data"))
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn unique(name: &str) -> PathBuf {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let number = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{number}-{name}"))
 }

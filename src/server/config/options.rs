@@ -178,12 +178,9 @@ pub(super) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "admin",
-        settings: &[setting!(
-            "listen",
-            admin.listen,
-            "moves /api, /admin, /metrics and /debug off the public listener"
-        )],
+        settings: &[],
         later: &[
+            "listen",
             "enabled",
             "handler_prefix",
             "password",
@@ -205,20 +202,20 @@ pub(super) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "channel",
-        settings: &[
-            setting!("max_length", channel.max_length, "the longest room name, in bytes", |v: &usize| within(
-                v,
-                &1,
-                &ROOM_NAME_BYTES_MAX
-            )),
-            setting!(
-                "history_meta_ttl",
-                channel.history_meta_ttl,
-                "how long a room's epoch outlives its history",
-                |v: &Duration| between(*v, Duration::ZERO, TTL_MAX)
-            ),
+        settings: &[setting!("max_length", channel.max_length, "the longest room name, in bytes", |v: &usize| within(
+            v,
+            &1,
+            &ROOM_NAME_BYTES_MAX
+        ))],
+        later: &[
+            "history_meta_ttl",
+            "proxy",
+            "private_prefix",
+            "namespace_boundary",
+            "user_boundary",
+            "user_separator",
+            "patterns",
         ],
-        later: &["proxy", "private_prefix", "namespace_boundary", "user_boundary", "user_separator", "patterns"],
     },
 ];
 
@@ -234,7 +231,6 @@ pub(super) const ROOM: &[Setting<RoomOptions>] = &[
         Duration::ZERO,
         TTL_MAX
     )),
-    setting!("history_meta_ttl", history_meta_ttl, "how long the epoch outlives the history; unset: as [channel] says"),
     setting!("presence", presence, "know who is in the room"),
     setting!("join_leave", join_leave, "announce coming and going to clients that ask for it"),
     setting!("force_push_join_leave", force_push_join_leave, "announce coming and going to everybody"),
@@ -272,6 +268,7 @@ pub(super) const ROOM_LATER: &[&str] = &[
     "delivery_delay",
     "delta_publish",
     "force_recovery_mode",
+    "history_meta_ttl",
     "publish_proxy_enabled",
     "publish_proxy_name",
     "storage",

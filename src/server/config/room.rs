@@ -14,8 +14,6 @@ pub struct RoomOptions {
     pub history_size: usize,
     /// How long a message stays in the history. Needed with `history_size`.
     pub history_ttl: Duration,
-    /// How long the room's epoch outlives its history; `None` is `[channel] history_meta_ttl`.
-    pub history_meta_ttl: Option<Duration>,
     /// Whether the server knows who is in the room.
     pub presence: bool,
     /// Whether coming and going is announced to clients that asked for it. Every join is a message to every such
@@ -110,7 +108,6 @@ impl Default for RoomOptions {
         Self {
             history_size: 0,
             history_ttl: Duration::ZERO,
-            history_meta_ttl: None,
             presence: false,
             join_leave: false,
             force_push_join_leave: false,

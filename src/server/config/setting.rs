@@ -1,6 +1,6 @@
 //! How a value of each kind is read from a tree and written back.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -108,18 +108,6 @@ impl Kind for Duration {
     }
 }
 
-impl Kind for Option<Duration> {
-    const EXPECTED: &'static str = Duration::EXPECTED;
-
-    fn read(value: &Value) -> Option<Self> {
-        Duration::read(value).map(Some)
-    }
-
-    fn write(&self) -> Option<String> {
-        self.as_ref().and_then(Duration::write)
-    }
-}
-
 impl Kind for String {
     const EXPECTED: &'static str = "text in quotes";
 
@@ -194,18 +182,6 @@ impl Kind for IpAddr {
 
     fn write(&self) -> Option<String> {
         Some(quote(&self.to_string()))
-    }
-}
-
-impl Kind for Option<SocketAddr> {
-    const EXPECTED: &'static str = "an address with a port in quotes such as \"127.0.0.1:9000\"";
-
-    fn read(value: &Value) -> Option<Self> {
-        value.text()?.parse().ok().map(Some)
-    }
-
-    fn write(&self) -> Option<String> {
-        self.map(|address| quote(&address.to_string()))
     }
 }
 
