@@ -29,6 +29,8 @@ const READS_PER_TURN: usize = 4;
 /// How long a closed connection may take to accept the close frame and to answer it. A client that does not read is cut after it.
 const CLOSE_LINGER_MS: u64 = 2_000;
 
+const SLOW: u16 = CloseCode::Slow.code();
+
 /// One client's connection.
 pub(crate) struct Connection {
     pub(super) key: ConnectionKey,
@@ -155,6 +157,11 @@ impl Connection {
         self.outgoing.borrow().reply_bytes() >= REPLY_BYTES_HIGH
     }
 
+    /// Whether the socket takes nothing at the moment.
+    pub(crate) fn is_full(&self) -> bool {
+        self.blocked.get()
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         self.phase.get() == Phase::Open
     }
@@ -176,21 +183,29 @@ impl Connection {
             return;
         }
         self.phase.set(Phase::Closing { shut: false });
-        self.conversation.borrow_mut().depart(shard, self);
+        self.conversation.borrow_mut().depart(shard);
         let mut frame = Vec::new();
         write_close(&mut frame, code, reason);
         self.write_own(&frame);
         shard.hub.metrics.closed(code);
+        if code == SLOW {
+            shard.metrics.slow_consumers.inc();
+        }
         shard.schedule(self, shard.now_ms() + CLOSE_LINGER_MS);
         self.wake();
     }
 
     /// The same for a code of the protocol.
     pub(crate) fn close_with(self: &Rc<Self>, shard: &Shard, code: CloseCode) {
-        tracing::debug!(
-            client = %self.conversation.borrow().client(), shard = shard.index,
-            code = code.code(), reason = code.reason(), "closing"
-        );
+        if self.is_open() {
+            let conversation = self.conversation.borrow();
+            let (client, shard) = (conversation.client(), shard.index);
+            let (code, reason) = (code.code(), code.reason());
+            match code {
+                SLOW => tracing::warn!(client, shard, code, reason, "slow consumer"),
+                _ => tracing::debug!(client, shard, code, reason, "closing"),
+            }
+        }
         self.close(shard, code.code(), code.reason());
     }
 
@@ -397,7 +412,7 @@ impl Drop for Task {
             shard, connection, ..
         } = self;
         connection.phase.set(Phase::Gone);
-        let depart = || connection.conversation.borrow_mut().depart(shard, connection);
+        let depart = || connection.conversation.borrow_mut().depart(shard);
         if catch_unwind(AssertUnwindSafe(depart)).is_err() {
             tracing::error!(shard = shard.index, "cleaning up a connection panicked");
         }

@@ -71,7 +71,7 @@ impl Conversation {
             client: uuid::Uuid::new_v4().to_string(),
             session: uuid::Uuid::new_v4().to_string(),
         };
-        tracing::info!(client = %ids.client, shard = shard.index, "connected");
+        tracing::info!(client = ids.client, shard = shard.index, "connected");
         let settings = shard.hub.settings.clone();
         Self {
             session: Session::new(settings, ids, shard.now_ms()),
@@ -132,7 +132,7 @@ impl Conversation {
     }
 
     /// Leaves every room, and says so there. Does it once, however often it is called.
-    pub(crate) fn depart(&mut self, shard: &Shard, connection: &Connection) {
+    pub(crate) fn depart(&mut self, shard: &Shard) {
         if std::mem::replace(&mut self.departed, true) {
             return;
         }
@@ -143,7 +143,7 @@ impl Conversation {
         self.entering = None;
         self.waiting = VecDeque::new();
         self.held = Vec::new();
-        tracing::info!(client = self.client(), shard = shard.index, ?connection, "disconnected");
+        tracing::info!(client = self.client(), shard = shard.index, "disconnected");
     }
 
     /// One turn: what `work` leads to is written at its end.
@@ -400,17 +400,14 @@ impl Conversation {
         let mut ended = Vec::new();
         let mut run = shard.run.borrow_mut();
         for stay in &self.rooms {
-            let mut took = vec![
-                shard
-                    .publications
-                    .borrow_mut()
-                    .catch_up(stay.publications, &mut run),
+            let mut publications = shard.publications.borrow_mut();
+            let mut events = shard.events.borrow_mut();
+            let progress = [
+                publications.catch_up(stay.publications, &mut run),
+                stay.events.map_or(CaughtUp::Rejoined, |seat| events.catch_up(seat, &mut run)),
             ];
-            if let Some(events) = stay.events {
-                took.push(shard.events.borrow_mut().catch_up(events, &mut run));
-            }
-            for took in took {
-                match took {
+            for progress in progress {
+                match progress {
                     CaughtUp::Rejoined => {}
                     CaughtUp::Full => return Ok(()),
                     CaughtUp::Unfinished => connection.wake(),
@@ -418,7 +415,6 @@ impl Conversation {
                     CaughtUp::Missed(missed) => {
                         let room = &stay.room;
                         tracing::warn!(client = self.client(), %room, missed, "slow consumer");
-                        shard.metrics.slow_consumers.inc();
                         return Err(Goodbye::by_session(CloseCode::Slow));
                     }
                 }

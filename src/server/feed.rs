@@ -16,7 +16,7 @@ use super::connection::{Connection, Written};
 use super::message::Message;
 use super::metrics::ShardMetrics;
 use super::run::Run;
-use crate::protocol::RoomName;
+use crate::protocol::{CloseCode, RoomName};
 use crate::{Position, Resumption, Room, RoomKey, RoomSet, Start, Subscription, TryRecvError};
 
 /// Messages of one room delivered before the next ready room has its turn.
@@ -239,9 +239,18 @@ impl<M: Message> Group<M> {
         run.finish();
         let first = self.cursor;
         let mut takers = 0;
+        let mut oldest = None;
         for (_, member) in &mut self.members {
-            let Place::With(from) = member.place else {
-                continue;
+            let from = match member.place {
+                Place::With(from) => from,
+                Place::Behind(at) => {
+                    // A socket that stays full never asks for what the ring has lost: it is told from here.
+                    let oldest = *oldest.get_or_insert_with(|| self.room.oldest());
+                    if M::LOSS_MATTERS && at < oldest && member.connection.is_full() {
+                        member.connection.close_soon(CloseCode::Slow);
+                    }
+                    continue;
+                }
             };
             if from >= next {
                 continue;

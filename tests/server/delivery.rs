@@ -1,0 +1,139 @@
+//! Delivering to clients that read, and to those that do not.
+
+use rustix::net::sockopt::set_socket_recv_buffer_size;
+
+use crate::harness::{Client, Heard, Running, eventually, number, publish};
+
+/// A client of little patience for input: its socket is full soon.
+fn slow_client(server: &Running) -> Client {
+    let mut client = server.client();
+    set_socket_recv_buffer_size(&client.stream, 128 * 1024).expect("a socket option");
+    client.send("{\"id\":1,\"connect\":{}}\n{\"id\":2,\"subscribe\":{\"channel\":\"hall\"}}");
+    client.reply(1);
+    client.reply(2);
+    client
+}
+
+#[test]
+fn a_slow_consumer_is_closed_while_others_receive_everything() {
+    let server = Running::with(|config| config.channel.without_namespace.history_size = 16);
+    let mut slow = slow_client(&server);
+    let mut ann = server.member("Ann", "hall");
+    let mut bob = server.member("Bob", "hall");
+    let data = format!("\"{}\"", "x".repeat(30_000));
+    let mut published = 0;
+    let mut id = 3;
+    // Until the ring has moved past the slow one; the healthy ones set the pace.
+    while server.metric("roomcast_slow_consumers_total") == 0 {
+        for _ in 0..64 {
+            ann.publish(id, "hall", &data);
+            id += 1;
+            published += 1;
+        }
+        for client in [&mut ann, &mut bob] {
+            for offset in published - 63..=published {
+                assert_eq!(number(&client.publication()["offset"]), offset);
+            }
+        }
+        assert!(published < 20_000, "the slow one is never closed");
+    }
+    // What it reads now is in order, up to the close.
+    let mut offset = 0;
+    loop {
+        match slow.hear() {
+            Heard::Object(object) if object["push"].get("pub").is_some() => {
+                offset += 1;
+                assert_eq!(number(&object["push"]["pub"]["offset"]), offset);
+            }
+            Heard::Object(_) => {}
+            Heard::Close(code, _) => {
+                assert_eq!(code, 3008);
+                break;
+            }
+            other => panic!("expected a close frame, heard {other:?}"),
+        }
+    }
+    assert!(offset < published, "it was not slow at all");
+    bob.send(r#"{"id":3,"presence_stats":{"channel":"hall"}}"#);
+    assert_eq!(bob.reply(3)["presence_stats"]["num_clients"], 2);
+}
+
+#[test]
+fn a_client_that_pauses_goes_on_from_the_ring_where_it_stopped() {
+    let server = Running::with(|config| config.channel.without_namespace.history_size = 4_096);
+    let mut slow = slow_client(&server);
+    let mut ann = server.connected("Ann");
+    let data = format!("\"{}\"", "x".repeat(8_000));
+    // Far more than sockets hold, far less than the ring.
+    let messages = 2_000;
+    for id in 0..messages {
+        ann.publish(2 + id, "hall", &data);
+    }
+    assert!(
+        server.metric("roomcast_messages_out_total") < u64::from(messages),
+        "the socket took everything"
+    );
+    for offset in 1..=u64::from(messages) {
+        assert_eq!(number(&slow.publication()["offset"]), offset);
+    }
+    // And it goes along with the others again.
+    ann.publish(9_000, "hall", "1");
+    assert_eq!(number(&slow.publication()["data"]), 1);
+    eventually("all delivered", || {
+        server.metric("roomcast_messages_out_total") == u64::from(messages) + 1
+    });
+}
+
+#[test]
+fn a_client_in_many_rooms_gets_each_rooms_messages_in_order() {
+    let server = Running::start();
+    let mut bob = server.connected("Bob");
+    let rooms: Vec<String> = (0..20).map(|n| format!("room-{n}")).collect();
+    for (n, room) in rooms.iter().enumerate() {
+        bob.subscribe(2 + n as u32, room);
+    }
+    let mut ann = server.connected("Ann");
+    let mut id = 2;
+    for _ in 0..50 {
+        let frame: Vec<String> = rooms
+            .iter()
+            .map(|room| {
+                id += 1;
+                publish(id, room, "1")
+            })
+            .collect();
+        ann.send(&frame.join("\n"));
+    }
+    let mut next = std::collections::HashMap::new();
+    let mut left = 50 * rooms.len();
+    while left > 0 {
+        let push = bob.push();
+        if let Some(publication) = push.get("pub") {
+            let expected = next.entry(push["channel"].to_string()).or_insert(1);
+            assert_eq!(number(&publication["offset"]), *expected);
+            *expected += 1;
+            left -= 1;
+        }
+    }
+    assert_eq!(next.len(), rooms.len());
+}
+
+#[test]
+fn a_client_that_asks_for_much_and_reads_late_gets_every_reply() {
+    let server = Running::start();
+    let mut ann = server.connected("Ann");
+    let data = format!("\"{}\"", "x".repeat(1_000));
+    for id in 2..302 {
+        ann.publish(id, "hall", &data);
+    }
+    let ask = |id: u32| format!(r#"{{"id":{id},"history":{{"channel":"hall","limit":-1}}}}"#);
+    let commands: Vec<String> = (1_000..1_100).map(ask).collect();
+    ann.send(&commands.join("\n"));
+    ann.send(r#"{"id":2000,"presence_stats":{"channel":"hall"}}"#);
+    for id in 1_000..1_100 {
+        let reply = ann.reply(id);
+        let publications = reply["history"]["publications"].as_array().map(Vec::len);
+        assert_eq!(publications, Some(300));
+    }
+    assert!(ann.reply(2_000).get("presence_stats").is_some());
+}

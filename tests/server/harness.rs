@@ -1,0 +1,377 @@
+//! A server in this process and raw clients of it, with only what the tests need.
+
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use roomcast::server::config::Config;
+use roomcast::server::{ServeError, Server, Shutdown};
+use serde_json::Value;
+
+/// How long anything may take before a test gives up.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running server; dropping it drains it.
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    shutdown: Shutdown,
+    thread: Option<JoinHandle<Result<(), ServeError>>>,
+}
+
+impl Running {
+    pub(crate) fn start() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::dev();
+        config.http_server.port = 0;
+        config.shards = std::num::NonZeroUsize::new(2);
+        change(&mut config);
+        let server = Server::bind(config).expect("a free port");
+        Self {
+            address: server.local_addr(),
+            shutdown: server.shutdown(),
+            thread: Some(std::thread::spawn(|| server.run())),
+        }
+    }
+
+    /// Begins to drain without waiting for the end.
+    pub(crate) fn begin_shutdown(&self) {
+        self.shutdown.begin();
+    }
+
+    pub(crate) fn stop(mut self) -> Result<(), ServeError> {
+        self.join()
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::open(self.address)
+    }
+
+    /// A client that has connected under a name.
+    pub(crate) fn connected(&self, name: &str) -> Client {
+        let mut client = self.client();
+        client.send(&format!(
+            r#"{{"id":1,"connect":{{"data":{{"name":"{name}"}}}}}}"#
+        ));
+        let reply = client.reply(1);
+        client.id = text(&reply["connect"]["client"]).to_owned();
+        client
+    }
+
+    /// A client that is in a room.
+    pub(crate) fn member(&self, name: &str, room: &str) -> Client {
+        let mut client = self.connected(name);
+        client.subscribe(2, room);
+        client
+    }
+
+    /// The answer to a plain HTTP request: its head and its body.
+    pub(crate) fn get(&self, path: &str, headers: &str) -> (String, String) {
+        let mut stream = dial(self.address);
+        let request = format!("GET {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n{headers}\r\n");
+        stream.write_all(request.as_bytes()).expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        (head.to_owned(), body.to_owned())
+    }
+
+    /// The sum of a metric over all shards.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let (_, body) = self.get("/metrics", "");
+        let lines = body.lines().filter(|line| line.starts_with(name));
+        lines
+            .map(|line| line.rsplit(' ').next().expect("a value"))
+            .map(|value| value.parse::<u64>().expect("a number"))
+            .sum()
+    }
+
+    fn join(&mut self) -> Result<(), ServeError> {
+        self.shutdown.begin();
+        match self.thread.take() {
+            Some(thread) => thread.join().expect("the server does not panic"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let ended = self.join();
+        if !std::thread::panicking() {
+            ended.expect("a clean end");
+        }
+    }
+}
+
+/// What a client hears.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Heard {
+    /// One JSON object.
+    Object(Value),
+    /// A pong frame with its payload.
+    Pong(Vec<u8>),
+    /// A close frame: code and reason.
+    Close(u16, String),
+    /// The end of the stream.
+    End,
+}
+
+/// A WebSocket client that says exactly what it is told to.
+pub(crate) struct Client {
+    pub(crate) id: String,
+    pub(crate) stream: TcpStream,
+    input: Vec<u8>,
+    heard: VecDeque<Heard>,
+    /// Pushes that came while a reply was awaited.
+    pub(crate) pushes: VecDeque<Value>,
+}
+
+impl Client {
+    pub(crate) fn open(address: SocketAddr) -> Self {
+        Self::over(dial(address))
+    }
+
+    /// The handshake over a stream of the caller's making.
+    pub(crate) fn over(mut stream: TcpStream) -> Self {
+        stream
+            .write_all(
+                b"GET /connection/websocket HTTP/1.1\r\nHost: t\r\nConnection: Upgrade\r\n\
+                  Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                  Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            )
+            .expect("a handshake");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).expect("an answer");
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).expect("text");
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        assert!(
+            head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
+            "wrong key: {head}"
+        );
+        Self {
+            id: String::new(),
+            stream,
+            input: Vec::new(),
+            heard: VecDeque::new(),
+            pushes: VecDeque::new(),
+        }
+    }
+
+    /// Sends one text frame.
+    pub(crate) fn send(&mut self, text: &str) {
+        self.send_raw(&frame(0x81, text.as_bytes()));
+    }
+
+    /// Sends bytes as they are; a server that has closed already is no error here.
+    pub(crate) fn send_raw(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes);
+    }
+
+    pub(crate) fn subscribe(&mut self, id: u32, room: &str) -> Value {
+        self.send(&format!(
+            r#"{{"id":{id},"subscribe":{{"channel":"{room}"}}}}"#
+        ));
+        self.reply(id)["subscribe"].clone()
+    }
+
+    /// Publishes and waits for the reply.
+    pub(crate) fn publish(&mut self, id: u32, room: &str, data: &str) {
+        self.send(&publish(id, room, data));
+        let reply = self.reply(id);
+        assert!(reply.get("publish").is_some(), "{reply}");
+    }
+
+    /// The next thing the server says; pings are answered and not told.
+    pub(crate) fn hear(&mut self) -> Heard {
+        loop {
+            if let Some(heard) = self.heard.pop_front() {
+                match &heard {
+                    Heard::Object(Value::Object(fields)) if fields.is_empty() => self.send("{}"),
+                    _ => return heard,
+                }
+            } else if !self.parse() && !self.fill() {
+                return Heard::End;
+            }
+        }
+    }
+
+    pub(crate) fn object(&mut self) -> Value {
+        match self.hear() {
+            Heard::Object(value) => value,
+            other => panic!("expected an object, heard {other:?}"),
+        }
+    }
+
+    /// The reply to a command; pushes before it are kept.
+    pub(crate) fn reply(&mut self, id: u32) -> Value {
+        loop {
+            let value = self.object();
+            match value.get("push") {
+                Some(push) => self.pushes.push_back(push.clone()),
+                None => {
+                    assert_eq!(value["id"], id, "{value}");
+                    return value;
+                }
+            }
+        }
+    }
+
+    /// The next push.
+    pub(crate) fn push(&mut self) -> Value {
+        if let Some(push) = self.pushes.pop_front() {
+            return push;
+        }
+        let mut value = self.object();
+        match value.get_mut("push") {
+            Some(push) => push.take(),
+            None => panic!("expected a push, heard {value}"),
+        }
+    }
+
+    /// The next publication, with who comes and goes passed over.
+    pub(crate) fn publication(&mut self) -> Value {
+        loop {
+            let mut push = self.push();
+            if let Some(publication) = push.get_mut("pub") {
+                return publication.take();
+            }
+        }
+    }
+
+    /// Everything until the close frame, which it returns.
+    pub(crate) fn closed(&mut self) -> (u16, String) {
+        loop {
+            match self.hear() {
+                Heard::Close(code, reason) => return (code, reason),
+                Heard::End => panic!("the stream ended without a close frame"),
+                _ => {}
+            }
+        }
+    }
+
+    /// The same for a client that does not answer pings.
+    pub(crate) fn closed_in_silence(&mut self) -> (u16, String) {
+        loop {
+            match self.heard.pop_front() {
+                Some(Heard::Close(code, reason)) => return (code, reason),
+                Some(_) => {}
+                None => assert!(self.parse() || self.fill(), "no close frame"),
+            }
+        }
+    }
+
+    /// Takes one frame out of the input.
+    fn parse(&mut self) -> bool {
+        let [first, second, rest @ ..] = &self.input[..] else {
+            return false;
+        };
+        let (skip, length) = match (second, rest) {
+            (126, [a, b, ..]) => (4, usize::from(u16::from_be_bytes([*a, *b]))),
+            (127, [a, b, c, d, e, f, g, h, ..]) => (
+                10,
+                u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]) as usize,
+            ),
+            (126 | 127, _) => return false,
+            (length, _) => (2, usize::from(*length)),
+        };
+        if self.input.len() < skip + length {
+            return false;
+        }
+        let payload: Vec<u8> = self.input[skip..skip + length].to_vec();
+        match first {
+            0x81 => {
+                let text = std::str::from_utf8(&payload).expect("UTF-8");
+                let objects = text.split('\n').map(serde_json::from_str);
+                self.heard
+                    .extend(objects.map(|object| Heard::Object(object.expect("JSON"))));
+            }
+            0x8a => self.heard.push_back(Heard::Pong(payload)),
+            0x88 => {
+                let (code, reason) = payload.split_at(2);
+                let reason = String::from_utf8(reason.to_vec()).expect("UTF-8");
+                let code = u16::from_be_bytes([code[0], code[1]]);
+                self.heard.push_back(Heard::Close(code, reason));
+            }
+            other => panic!("an unexpected frame {other:#x}"),
+        }
+        self.input.drain(..skip + length);
+        true
+    }
+
+    /// Reads more; false at the end of the stream.
+    fn fill(&mut self) -> bool {
+        let mut buffer = [0; 64 * 1024];
+        match self.stream.read(&mut buffer) {
+            Ok(0) => false,
+            Ok(n) => {
+                self.input.extend_from_slice(&buffer[..n]);
+                true
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
+            Err(error) => panic!("waited in vain: {error}"),
+        }
+    }
+}
+
+/// A masked frame as a client sends it.
+pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![first];
+    match payload.len() {
+        n @ 0..=125 => bytes.push(0x80 | n as u8),
+        n @ 126..=0xffff => {
+            bytes.push(0x80 | 126);
+            bytes.extend_from_slice(&(n as u16).to_be_bytes());
+        }
+        n => {
+            bytes.push(0x80 | 127);
+            bytes.extend_from_slice(&(n as u64).to_be_bytes());
+        }
+    }
+    let key = [7, 99, 200, 1];
+    bytes.extend_from_slice(&key);
+    bytes.extend(payload.iter().zip(key.iter().cycle()).map(|(b, k)| b ^ k));
+    bytes
+}
+
+pub(crate) fn publish(id: u32, room: &str, data: &str) -> String {
+    format!(r#"{{"id":{id},"publish":{{"channel":"{room}","data":{data}}}}}"#)
+}
+
+pub(crate) fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("not text: {value}"))
+}
+
+pub(crate) fn number(value: &Value) -> u64 {
+    // The encoding leaves zeros out.
+    value.as_u64().unwrap_or(0)
+}
+
+/// Tries until it holds; for what the server does in its own time.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < PATIENCE, "waited in vain for: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn dial(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("a connection");
+    stream.set_nodelay(true).expect("a socket option");
+    stream
+        .set_read_timeout(Some(PATIENCE))
+        .expect("a socket option");
+    stream
+        .set_write_timeout(Some(PATIENCE))
+        .expect("a socket option");
+    stream
+}

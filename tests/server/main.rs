@@ -1,0 +1,14 @@
+//! The server from outside: raw WebSocket clients against a server in this process.
+
+mod bad_input;
+mod chat;
+mod delivery;
+mod harness;
+mod heap;
+mod http;
+mod lifecycle;
+mod recovery;
+
+/// Counts live bytes, for [`heap`].
+#[global_allocator]
+static ALLOCATOR: cap::Cap<std::alloc::System> = cap::Cap::new(std::alloc::System, usize::MAX);

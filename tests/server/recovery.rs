@@ -1,0 +1,101 @@
+//! Coming back after a lost connection.
+
+use std::sync::mpsc::channel;
+
+use serde_json::Value;
+
+use crate::harness::{Client, Running, number, publish};
+
+const MESSAGES: u32 = 10_000;
+/// Publishes under way at a time.
+const WINDOW: u32 = 64;
+
+#[test]
+fn a_client_that_reconnects_under_full_load_misses_nothing_and_sees_nothing_twice() {
+    let server = Running::with(|config| {
+        config.channel.without_namespace.history_size = MESSAGES as usize;
+        config.client.recovery_max_publication_limit = MESSAGES as usize;
+        config.client.history_max_publication_limit = MESSAGES as usize;
+    });
+    let mut bob = server.connected("Bob");
+    let start = bob.subscribe(2, "hall");
+    let epoch = start["epoch"].clone();
+    let mut seen = number(&start["offset"]);
+
+    let address = server.address;
+    let (done, finished) = channel();
+    let flood = std::thread::spawn(move || {
+        let mut ann = Client::open(address);
+        ann.send(r#"{"id":1,"connect":{}}"#);
+        ann.reply(1);
+        for first in (2..MESSAGES + 2).step_by(WINDOW as usize) {
+            let ids = first..(first + WINDOW).min(MESSAGES + 2);
+            for id in ids.clone() {
+                ann.send(&publish(id, "hall", &id.to_string()));
+            }
+            for id in ids {
+                ann.reply(id);
+            }
+        }
+        done.send(()).expect("somebody listens");
+    });
+
+    let mut reconnects = 0;
+    while seen < u64::from(MESSAGES) {
+        for _ in 0..50 {
+            if seen < u64::from(MESSAGES) {
+                take(&bob.publication(), &mut seen);
+            }
+        }
+        // Lost without a word, in the middle of whatever comes.
+        bob = server.connected("Bob");
+        reconnects += 1;
+        bob.send(&format!(
+            r#"{{"id":2,"subscribe":{{"channel":"hall","recover":true,"offset":{seen},"epoch":{epoch}}}}}"#
+        ));
+        let reply = bob.reply(2)["subscribe"].clone();
+        assert!(bob.pushes.is_empty(), "a push before the reply");
+        assert_eq!(reply["was_recovering"], true, "{reply}");
+        assert_eq!(reply["recovered"], true, "after {seen}");
+        let replayed = reply["publications"].as_array().cloned();
+        for publication in replayed.unwrap_or_default() {
+            take(&publication, &mut seen);
+        }
+        assert_eq!(number(&reply["offset"]), seen);
+    }
+    assert_eq!(seen, u64::from(MESSAGES));
+    assert!(reconnects > 5, "only {reconnects} reconnects");
+    finished.recv().expect("the flood ends well");
+    flood.join().expect("the flood ends well");
+}
+
+fn take(publication: &Value, seen: &mut u64) {
+    assert_eq!(number(&publication["offset"]), *seen + 1, "after {seen}");
+    // Ids began at 2, offsets at 1: the payload names the place.
+    assert_eq!(number(&publication["data"]), *seen + 2);
+    *seen += 1;
+}
+
+#[test]
+fn a_client_that_missed_too_much_is_told_and_starts_from_now() {
+    let server = Running::with(|config| config.client.recovery_max_publication_limit = 10);
+    let mut ann = server.connected("Ann");
+    for n in 0..11 {
+        ann.publish(2 + n, "hall", "1");
+    }
+    let ask = |offset: u64, epoch: &str| {
+        let mut bob = server.connected("Bob");
+        bob.send(&format!(
+            r#"{{"id":2,"subscribe":{{"channel":"hall","recover":true,"offset":{offset},"epoch":"{epoch}"}}}}"#
+        ));
+        let reply = bob.reply(2)["subscribe"].clone();
+        assert_eq!(number(&reply["offset"]), 11);
+        let replayed = reply["publications"].as_array().map_or(0, Vec::len);
+        (reply["recovered"] == true, replayed)
+    };
+    assert_eq!(ask(0, ""), (false, 0));
+    assert_eq!(ask(1, ""), (true, 10));
+    assert_eq!(ask(11, ""), (true, 0));
+    assert_eq!(ask(12, ""), (false, 0));
+    assert_eq!(ask(5, "another"), (false, 0));
+}
