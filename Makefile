@@ -101,6 +101,7 @@ benches:
 
 deny: ## licences, sources, versions and advisories of what we depend on
 	@if [[ ! -x $(DENY) ]]; then echo "not run: cargo-deny is not installed; type: make setup"; exit 0; fi; \
+	$(CARGO) fetch --locked -q; \
 	$(DENY) --offline --locked check --hide-inclusion-graph licenses bans sources; \
 	if $(DENY) --locked fetch db >/dev/null 2>&1; then $(DENY) --locked check advisories; \
 	else echo "advisories not run: the advisory database cannot be reached from here"; fi

@@ -12,7 +12,7 @@ impl Config {
     #[must_use]
     pub fn to_toml(&self) -> String {
         let mut out = String::new();
-        for section in SECTIONS {
+        for section in SECTIONS.iter().filter(|section| !section.settings.is_empty()) {
             heading(&mut out, if section.name.is_empty() { None } else { Some(format!("[{}]", section.name)) });
             settings(&mut out, section.settings, self);
         }
