@@ -15,8 +15,6 @@ DIST := $(TARGET)/dist
 VERSION = $(shell $(CARGO) pkgid --offline | sed 's/.*[@#]//')
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 ARCHIVE = roomcast-$(VERSION)-$(HOST)
-# Models are explored in full up to this many preemptions.
-LOOM_PREEMPTIONS := 2
 
 .PHONY: help setup fmt fmt-check lint build run test loom docs bench deny ci dist image clean
 .PHONY: missing tools doctests examples benches
@@ -78,8 +76,8 @@ test: tools ## all tests: Rust, then real clients of Node and Python, then the p
 	done
 
 loom: ## check the concurrency models
-	RUSTFLAGS="--cfg roomcast_loom -C debug-assertions" LOOM_MAX_PREEMPTIONS=$(LOOM_PREEMPTIONS) \
-		$(CARGO) test --locked --release --target-dir $(TARGET)/loom --test loom
+	RUSTFLAGS="--cfg roomcast_loom -C debug-assertions" \
+		$(CARGO) test --locked --release --target-dir $(TARGET)/loom --lib loom_tests::
 
 docs: ## the documentation of the library, warnings refused
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --all-features --no-deps

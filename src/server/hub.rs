@@ -131,7 +131,7 @@ fn refused(error: RoomError) -> ErrorCode {
     match error {
         RoomError::NameEmpty | RoomError::NameTooLong => ErrorCode::BadRequest,
         RoomError::TooManyRooms => ErrorCode::LimitExceeded,
-        RoomError::Closed => ErrorCode::Internal,
+        RoomError::Closed | RoomError::Taken => ErrorCode::Internal,
     }
 }
 

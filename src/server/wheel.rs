@@ -82,9 +82,9 @@ mod tests {
         wheel.schedule(10_251, 2);
         wheel.schedule(3, 3);
         assert_eq!(fired(&mut wheel, 10_000), [1, 3]);
-        assert_eq!(fired(&mut wheel, 10_499), []);
+        assert_eq!(fired(&mut wheel, 10_499), [0; 0]);
         assert_eq!(fired(&mut wheel, 10_500), [2]);
-        assert_eq!(fired(&mut wheel, 60_000), []);
+        assert_eq!(fired(&mut wheel, 60_000), [0; 0]);
     }
 
     #[test]
@@ -94,7 +94,7 @@ mod tests {
         wheel.schedule(at_ms, 9);
         let mut now_ms = 0;
         while now_ms < at_ms {
-            assert_eq!(fired(&mut wheel, now_ms), [], "early at {now_ms}");
+            assert_eq!(fired(&mut wheel, now_ms), [0; 0], "early at {now_ms}");
             now_ms += TICK_MS;
         }
         assert_eq!(fired(&mut wheel, now_ms), [9]);
