@@ -82,12 +82,7 @@ pub(crate) enum Written {
 
 impl Connection {
     /// Starts a connection on `shard`. `first` is what was read behind the handshake.
-    pub(crate) fn start(
-        shard: &Rc<Shard>,
-        stream: TcpStream,
-        first: Bytes,
-        socket: SocketGuard,
-    ) {
+    pub(crate) fn start(shard: &Rc<Shard>, stream: TcpStream, first: Bytes, socket: SocketGuard) {
         let connection = shard.admit(|key| Self {
             key,
             stream: RefCell::new(stream),
@@ -106,11 +101,7 @@ impl Connection {
         shard.metrics.connected.inc();
         let due_ms = connection.conversation.borrow().due_ms();
         shard.schedule(&connection, due_ms);
-        tokio::task::spawn_local(Task {
-            shard: Rc::clone(shard),
-            connection,
-            first,
-        });
+        tokio::task::spawn_local(Task { shard: Rc::clone(shard), connection, first });
     }
 
     /// Writes a run, unless the socket is full.
@@ -370,10 +361,7 @@ impl Connection {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection")
-            .field("key", &self.key)
-            .field("phase", &self.phase.get())
-            .finish_non_exhaustive()
+        f.debug_struct("Connection").field("key", &self.key).field("phase", &self.phase.get()).finish_non_exhaustive()
     }
 }
 
@@ -389,9 +377,7 @@ impl Future for Task {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let first = std::mem::take(&mut self.first);
-        let Self {
-            shard, connection, ..
-        } = &*self;
+        let Self { shard, connection, .. } = &*self;
         let turn = || {
             if !first.is_empty() {
                 Conversation::receive(connection, shard, &mut first.to_vec());
@@ -408,9 +394,7 @@ impl Future for Task {
 
 impl Drop for Task {
     fn drop(&mut self) {
-        let Self {
-            shard, connection, ..
-        } = self;
+        let Self { shard, connection, .. } = self;
         connection.phase.set(Phase::Gone);
         let depart = || connection.conversation.borrow_mut().depart(shard);
         if catch_unwind(AssertUnwindSafe(depart)).is_err() {

@@ -19,8 +19,8 @@ use super::session::{Action, Ids, Membership, Session, Subscribed};
 use super::shard::Shard;
 use super::ws::{self, Decoder, FrameError, Opcode};
 use crate::protocol::{
-    ClientInfo, CloseCode, DecodeError, Encoding, ErrorCode, HistoryQuery, HistoryResult, Publication,
-    RoomName, StreamPosition, UnsubscribeCode,
+    ClientInfo, CloseCode, DecodeError, Encoding, ErrorCode, HistoryQuery, HistoryResult, Publication, RoomName,
+    StreamPosition, UnsubscribeCode,
 };
 use crate::{PublishError, Subscription};
 
@@ -67,10 +67,7 @@ enum Cause {
 impl Conversation {
     /// A conversation that has not begun.
     pub(crate) fn new(shard: &Shard) -> Self {
-        let ids = Ids {
-            client: uuid::Uuid::new_v4().to_string(),
-            session: uuid::Uuid::new_v4().to_string(),
-        };
+        let ids = Ids { client: uuid::Uuid::new_v4().to_string(), session: uuid::Uuid::new_v4().to_string() };
         tracing::info!(client = ids.client, shard = shard.index, "connected");
         let settings = shard.hub.settings.clone();
         Self {
@@ -153,13 +150,7 @@ impl Conversation {
         work: impl FnOnce(&mut Self, &mut Turn<'a>) -> Result<(), Goodbye>,
     ) {
         let (replies, actions) = shard.lend();
-        let mut turn = Turn {
-            connection,
-            shard,
-            replies,
-            actions,
-            out: Vec::new(),
-        };
+        let mut turn = Turn { connection, shard, replies, actions, out: Vec::new() };
         let done = {
             let mut this = connection.conversation.borrow_mut();
             let done = work(&mut this, &mut turn);
@@ -201,13 +192,11 @@ impl Conversation {
                 ws::Event::Text(text) => {
                     let now_ms = turn.shard.now_ms();
                     let frame = text.as_bytes();
-                    self.session
-                        .receive_frame(Encoding::Json, frame, now_ms, &mut turn.out);
+                    self.session.receive_frame(Encoding::Json, frame, now_ms, &mut turn.out);
                     self.perform(turn)?;
                 }
                 ws::Event::Binary(_) => {
-                    self.session
-                        .reject(DecodeError::WrongFrameKind, &mut turn.out);
+                    self.session.reject(DecodeError::WrongFrameKind, &mut turn.out);
                     self.perform(turn)?;
                 }
                 ws::Event::Ping(payload) => turn.replies.push_control(Opcode::Pong, &payload),
@@ -239,19 +228,11 @@ impl Conversation {
     fn act(&mut self, turn: &mut Turn<'_>, action: Action) -> Result<(), Goodbye> {
         let hub = &*turn.shard.hub;
         match action {
-            Action::Reply(reply) => turn
-                .replies
-                .push(|out| Encoding::Json.encode_reply(&reply, out)),
-            Action::Push(push) => turn
-                .replies
-                .push(|out| Encoding::Json.encode_push(&push, out)),
+            Action::Reply(reply) => turn.replies.push(|out| Encoding::Json.encode_reply(&reply, out)),
+            Action::Push(push) => turn.replies.push(|out| Encoding::Json.encode_push(&push, out)),
             Action::Ping => turn.replies.push(|out| Encoding::Json.encode_ping(out)),
             Action::Close(code) => return Err(Goodbye::by_session(code)),
-            Action::Subscribe {
-                ticket,
-                room,
-                recover,
-            } => {
+            Action::Subscribe { ticket, room, recover } => {
                 let entered = self.enter(hub, room, recover.as_ref());
                 self.session.subscribed(ticket, entered, &mut turn.out);
             }
@@ -264,11 +245,7 @@ impl Conversation {
                 }
                 self.session.unsubscribed(ticket, &mut turn.out);
             }
-            Action::Publish {
-                ticket,
-                room,
-                publication,
-            } => {
+            Action::Publish { ticket, room, publication } => {
                 tracing::trace!(client = self.client(), %room, "publish");
                 let published = publish(hub, &room, publication);
                 let is_due = published.is_ok() && turn.shard.has_published();
@@ -279,11 +256,7 @@ impl Conversation {
                     turn.shard.deliver_now();
                 }
             }
-            Action::History {
-                ticket,
-                room,
-                query,
-            } => {
+            Action::History { ticket, room, query } => {
                 let read = read_history(hub, &room, &query);
                 self.session.history(ticket, read, &mut turn.out);
             }
@@ -293,60 +266,37 @@ impl Conversation {
             }
             Action::PresenceStats { ticket, room } => {
                 let stats = hub.presence.stats(room.as_str());
-                self.session
-                    .presence_stats(ticket, Ok(stats), &mut turn.out);
+                self.session.presence_stats(ticket, Ok(stats), &mut turn.out);
             }
         }
         Ok(())
     }
 
     /// Takes a position in the room, silently; [`Conversation::activate`] makes the client a member from there.
-    fn enter(
-        &mut self,
-        hub: &Hub,
-        name: RoomName,
-        recover: Option<&StreamPosition>,
-    ) -> Result<Subscribed, ErrorCode> {
+    fn enter(&mut self, hub: &Hub, name: RoomName, recover: Option<&StreamPosition>) -> Result<Subscribed, ErrorCode> {
         let visible = visible(hub, &name)?;
         let publications_max = hub.config.client.recovery_max_publication_limit;
         let room = hub.open(&name)?;
-        let (subscription, subscribed) =
-            history::enter(&room, recover, visible, publications_max)?;
+        let (subscription, subscribed) = history::enter(&room, recover, visible, publications_max)?;
         self.entering = Some((name, subscription));
         Ok(subscribed)
     }
 
-    fn activate(
-        &mut self,
-        turn: &mut Turn<'_>,
-        room: RoomName,
-        membership: Membership,
-    ) -> Result<(), Goodbye> {
-        let Turn {
-            connection, shard, ..
-        } = *turn;
+    fn activate(&mut self, turn: &mut Turn<'_>, room: RoomName, membership: Membership) -> Result<(), Goodbye> {
+        let Turn { connection, shard, .. } = *turn;
         let entered = self.entering.take();
-        let (Some((_, start)), Some(info)) = (
-            entered.filter(|(entered, _)| *entered == room),
-            self.session.info().cloned(),
-        ) else {
+        let (Some((_, start)), Some(info)) =
+            (entered.filter(|(entered, _)| *entered == room), self.session.info().cloned())
+        else {
             debug_assert!(false, "a room is activated that was not entered");
             return Err(Goodbye::by_session(CloseCode::ServerError));
         };
         tracing::debug!(client = self.client(), %room, shard = shard.index, "join");
-        let publications = shard
-            .publications
-            .borrow_mut()
-            .join(&room, start, connection);
+        let publications = shard.publications.borrow_mut().join(&room, start, connection);
         let events = self.listen(turn, &room, membership);
         self.info = Some(info.clone());
         let is_new = membership.presence && shard.hub.enter(&room, info.clone());
-        self.rooms.push(Stay {
-            room: room.clone(),
-            publications,
-            events,
-            membership,
-        });
+        self.rooms.push(Stay { room: room.clone(), publications, events, membership });
         shard.metrics.members.inc();
         shard.wake_delivery();
         if membership.announced && (is_new || !membership.presence) {
@@ -367,24 +317,14 @@ impl Conversation {
     }
 
     fn leave(&self, shard: &Shard, stay: Stay) {
-        let Stay {
-            room,
-            publications,
-            events,
-            membership,
-        } = stay;
+        let Stay { room, publications, events, membership } = stay;
         tracing::debug!(client = self.client(), %room, shard = shard.index, "leave");
         shard.publications.borrow_mut().leave(publications);
         if let Some(events) = events {
             shard.events.borrow_mut().leave(events);
         }
         shard.metrics.members.dec();
-        let present = membership.presence
-            && shard
-                .hub
-                .presence
-                .leave(room.as_str(), self.client())
-                .is_some();
+        let present = membership.presence && shard.hub.presence.leave(room.as_str(), self.client()).is_some();
         if membership.announced
             && (present || !membership.presence)
             && let Some(info) = self.info.clone()
@@ -394,9 +334,7 @@ impl Conversation {
     }
 
     fn go_on(&mut self, turn: &mut Turn<'_>) -> Result<(), Goodbye> {
-        let Turn {
-            connection, shard, ..
-        } = *turn;
+        let Turn { connection, shard, .. } = *turn;
         let mut ended = Vec::new();
         let mut run = shard.run.borrow_mut();
         for stay in &self.rooms {
@@ -482,11 +420,7 @@ fn publish(hub: &Hub, name: &RoomName, mut publication: Publication) -> Result<(
 /// Times a publish looks its room up: being removed twice in that moment is not bad luck but a server that is closing.
 const PUBLISH_TRIES: usize = 2;
 
-fn read_history(
-    hub: &Hub,
-    name: &RoomName,
-    query: &HistoryQuery,
-) -> Result<HistoryResult, ErrorCode> {
+fn read_history(hub: &Hub, name: &RoomName, query: &HistoryQuery) -> Result<HistoryResult, ErrorCode> {
     let visible = visible(hub, name)?;
     history::history(&hub.open(name)?, query, visible)
 }
@@ -502,20 +436,12 @@ impl Goodbye {
             CloseCode::BadRequest | CloseCode::TooManyRequests => Cause::BadInput,
             _ => Cause::Ordinary,
         };
-        Self {
-            code: code.code(),
-            reason: code.reason().into(),
-            cause,
-        }
+        Self { code: code.code(), reason: code.reason().into(), cause }
     }
 
     /// The answer to a close frame: the same code.
     fn answer(code: Option<u16>) -> Self {
-        Self {
-            code: code.unwrap_or(NORMAL_CLOSURE),
-            reason: "".into(),
-            cause: Cause::Ordinary,
-        }
+        Self { code: code.unwrap_or(NORMAL_CLOSURE), reason: "".into(), cause: Cause::Ordinary }
     }
 }
 
@@ -523,11 +449,7 @@ const NORMAL_CLOSURE: u16 = 1000;
 
 impl From<FrameError> for Goodbye {
     fn from(error: FrameError) -> Self {
-        Self {
-            code: error.close_code(),
-            reason: error.to_string().into(),
-            cause: Cause::BadInput,
-        }
+        Self { code: error.close_code(), reason: error.to_string().into(), cause: Cause::BadInput }
     }
 }
 

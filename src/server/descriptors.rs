@@ -10,10 +10,7 @@ const DESCRIPTORS_RESERVED: u64 = 64;
 /// `None` where there is no limit. A system that refuses leaves the soft limit as it was.
 pub(crate) fn raise_limit() -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let wanted = Rlimit {
-        current: maximum,
-        maximum,
-    };
+    let wanted = Rlimit { current: maximum, maximum };
     let soft = match setrlimit(Resource::Nofile, wanted) {
         Ok(()) => maximum,
         Err(error) => {

@@ -85,32 +85,19 @@ pub(crate) enum CaughtUp {
 
 impl<M: Message> Feed<M> {
     pub(crate) fn new(metrics: ShardMetrics) -> Self {
-        Self {
-            set: RoomSet::new(),
-            groups: Slab::new(),
-            by_name: HashMap::new(),
-            by_key: HashMap::new(),
-            metrics,
-        }
+        Self { set: RoomSet::new(), groups: Slab::new(), by_name: HashMap::new(), by_key: HashMap::new(), metrics }
     }
 
     /// Makes `connection` a member of `name`; its first message is the next one of `start`.
     ///
     /// What was published before that position is the caller's to have sent, so that there is neither gap nor overlap.
-    pub(crate) fn join(
-        &mut self,
-        name: &RoomName,
-        start: Subscription<M>,
-        connection: &Rc<Connection>,
-    ) -> Seat {
+    pub(crate) fn join(&mut self, name: &RoomName, start: Subscription<M>, connection: &Rc<Connection>) -> Seat {
         let at = start.position();
         let group = match self.by_name.get(name) {
             Some(&group) if self.groups[group].room.epoch() == at.epoch => group,
             _ => self.open(name, start),
         };
-        let Group {
-            members, cursor, ..
-        } = &mut self.groups[group];
+        let Group { members, cursor, .. } = &mut self.groups[group];
         let place = if at.sequence < *cursor {
             connection.fell_behind();
             Place::Behind(at.sequence)
@@ -317,10 +304,7 @@ impl<M: Message> Group<M> {
                 connection.caught_up();
                 return CaughtUp::Rejoined;
             }
-            let position = Position {
-                epoch: self.room.epoch(),
-                sequence,
-            };
+            let position = Position { epoch: self.room.epoch(), sequence };
             let Ok(mut ring) = self.room.subscribe_from(Start::Resume(position)).now() else {
                 return CaughtUp::Ended;
             };
@@ -368,8 +352,6 @@ impl<M: Message> Group<M> {
 
 impl<M: Message> fmt::Debug for Feed<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Feed")
-            .field("rooms", &self.by_name.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Feed").field("rooms", &self.by_name.len()).finish_non_exhaustive()
     }
 }

@@ -4,9 +4,7 @@ use std::ops::Range;
 
 use super::config::RoomOptions;
 use super::session::Subscribed;
-use crate::protocol::{
-    ErrorCode, HistoryQuery, HistoryResult, Placed, Publication, StreamPosition,
-};
+use crate::protocol::{ErrorCode, HistoryQuery, HistoryResult, Placed, Publication, StreamPosition};
 use crate::{Position, Room, Start, Subscription, TryRecvError};
 
 /// What of a room's ring is its history: the ring may keep more, for members that are behind.
@@ -20,18 +18,12 @@ pub(crate) struct Visible {
 impl Visible {
     /// The history that `options` promise, at `now_ms` since 1970.
     pub(crate) fn new(options: &RoomOptions, now_ms: u64) -> Self {
-        Self {
-            messages: options.history_size,
-            since_ms: now_ms.saturating_sub(options.history_ttl.as_millis() as u64),
-        }
+        Self { messages: options.history_size, since_ms: now_ms.saturating_sub(options.history_ttl.as_millis() as u64) }
     }
 
     /// The first sequence of the history in a room that stands at `tail`.
     fn oldest(self, room: &Room<Publication>, tail: u64) -> u64 {
-        let oldest = room
-            .oldest()
-            .max(tail.saturating_sub(self.messages as u64))
-            .min(tail);
+        let oldest = room.oldest().max(tail.saturating_sub(self.messages as u64)).min(tail);
         // Times never decrease within a room, so what has expired is a front part: halve until its end is found.
         let (mut expired, mut kept) = (oldest, tail);
         while expired < kept {
@@ -88,9 +80,7 @@ pub(crate) fn history(
     let window = query.window(visible.oldest(room, top) + 1, top);
     let mut found = match window.is_empty() {
         true => Vec::new(),
-        false => read(room, window.start - 1..window.end - 1)
-            .map(|(_, found)| found)
-            .unwrap_or_default(),
+        false => read(room, window.start - 1..window.end - 1).map(|(_, found)| found).unwrap_or_default(),
     };
     if query.reverse {
         found.reverse();
@@ -114,21 +104,16 @@ fn missed(
 }
 
 /// Reads these sequences; the subscription then stands behind the last one found. `None` when the first is gone.
-fn read(
-    room: &Room<Publication>,
-    range: Range<u64>,
-) -> Option<(Subscription<Publication>, Vec<Placed>)> {
+fn read(room: &Room<Publication>, range: Range<u64>) -> Option<(Subscription<Publication>, Vec<Placed>)> {
     let mut ring = from(room, range.start)?;
     let mut found = Vec::new();
     while ring.position().sequence < range.end {
         let left = (range.end - ring.position().sequence) as usize;
         match ring.try_recv_batch(left) {
-            Ok(batch) => found.extend(batch.iter().map(|(sequence, time_ms, publication)| {
-                Placed {
-                    offset: sequence + 1,
-                    time_ms: time_ms.unwrap_or(0),
-                    publication: publication.clone(),
-                }
+            Ok(batch) => found.extend(batch.iter().map(|(sequence, time_ms, publication)| Placed {
+                offset: sequence + 1,
+                time_ms: time_ms.unwrap_or(0),
+                publication: publication.clone(),
             })),
             // The last ones are being written this moment: they will come as pushes.
             Err(TryRecvError::Empty) => break,

@@ -74,10 +74,7 @@ pub(crate) fn router(hub: Arc<Hub>) -> Router {
         .with_state(hub)
 }
 
-fn answer(
-    shard: Rc<Shard>,
-    request: Request<Incoming>,
-) -> impl Future<Output = Result<Response<Body>, Infallible>> {
+fn answer(shard: Rc<Shard>, request: Request<Incoming>) -> impl Future<Output = Result<Response<Body>, Infallible>> {
     async move {
         let mut response = if request.uri().path() == WEBSOCKET_PATH {
             upgrade(&shard, request)
@@ -86,18 +83,9 @@ fn answer(
             router.call(request.map(Body::new)).await?
         };
         let headers = response.headers_mut();
-        headers.insert(
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        );
-        headers.insert(
-            header::CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static(page::CONTENT_SECURITY_POLICY),
-        );
-        headers.insert(
-            header::REFERRER_POLICY,
-            HeaderValue::from_static("no-referrer"),
-        );
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(page::CONTENT_SECURITY_POLICY));
+        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         Ok(response)
     }
 }
@@ -171,9 +159,6 @@ async fn not_found() -> Response<Body> {
 fn refuse(status: StatusCode, advice: &'static str) -> Response<Body> {
     let mut response = Response::new(Body::from(advice));
     *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }

@@ -75,10 +75,7 @@ impl Hub {
         }
         let history = self.options(name).map_or(0, |options| options.history_size);
         let options = crate::RoomOptions::new().capacity(history.max(ROOM_MESSAGES_MIN));
-        let room = self
-            .publications
-            .room_with(name, options)
-            .map_err(refused)?;
+        let room = self.publications.room_with(name, options).map_err(refused)?;
         self.metrics.rooms.inc();
         Ok(room)
     }
@@ -119,12 +116,7 @@ pub(crate) fn unix_ms() -> u64 {
 }
 
 fn broker<M: Message>(shards: Vec<Handle>, messages: usize) -> Broker<M> {
-    Broker::builder()
-        .capacity(messages)
-        .clock(unix_ms)
-        .shards(shards.len())
-        .on_tokio(shards)
-        .build()
+    Broker::builder().capacity(messages).clock(unix_ms).shards(shards.len()).on_tokio(shards).build()
 }
 
 fn refused(error: RoomError) -> ErrorCode {
@@ -139,11 +131,7 @@ fn settings(config: &Config) -> Settings {
     let channel = config.channel.clone();
     let lookup = move |room: &str| {
         let options = channel.options_for(room).ok_or(ErrorCode::UnknownRoom)?;
-        if options.allows_name(room) {
-            Ok(rules(options))
-        } else {
-            Err(ErrorCode::BadRequest)
-        }
+        if options.allows_name(room) { Ok(rules(options)) } else { Err(ErrorCode::BadRequest) }
     };
     let mut limits = Limits::default();
     limits.frame_bytes_max = config.websocket.message_size_limit;

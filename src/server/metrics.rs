@@ -61,40 +61,17 @@ pub(crate) struct ShardMetrics {
 impl Metrics {
     pub(crate) fn new(shards: usize) -> Self {
         let mut registry = Registry::with_prefix("roomcast");
-        registry.register(
-            "build",
-            "The version that runs",
-            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
-        );
+        registry.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         let closes = Family::default();
-        registry.register(
-            "closes",
-            "Connections closed, by the code of our close frame",
-            closes.clone(),
-        );
+        registry.register("closes", "Connections closed, by the code of our close frame", closes.clone());
         let rooms = Gauge::default();
         registry.register("rooms", "Rooms that exist", rooms.clone());
         let sockets = Gauge::default();
-        registry.register(
-            "sockets",
-            "Open sockets, those that still speak HTTP included",
-            sockets.clone(),
-        );
+        registry.register("sockets", "Open sockets, those that still speak HTTP included", sockets.clone());
         let refused = Counter::default();
-        registry.register(
-            "connections_refused",
-            "Connections refused because there were too many",
-            refused.clone(),
-        );
+        registry.register("connections_refused", "Connections refused because there were too many", refused.clone());
         let shards = ShardMetrics::register(&mut registry, shards);
-        Self {
-            registry,
-            closes,
-            rooms,
-            sockets,
-            refused,
-            shards,
-        }
+        Self { registry, closes, rooms, sockets, refused, shards }
     }
 
     /// The counters of one shard.

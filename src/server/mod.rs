@@ -84,17 +84,9 @@ impl Server {
     /// [`ServeError::Bind`] when the address is in use or not one of this machine.
     pub fn bind(config: Config) -> Result<Self, ServeError> {
         let address = config.http_server.socket_addr();
-        let bound = listener::bind(address)
-            .and_then(|listener| listener.local_addr().map(|local| (listener, local)));
-        let (listener, local_addr) =
-            bound.map_err(|source| ServeError::Bind { address, source })?;
-        Ok(Self {
-            config,
-            listener,
-            local_addr,
-            shutdown: Shutdown::new(),
-            obeys_signals: false,
-        })
+        let bound = listener::bind(address).and_then(|listener| listener.local_addr().map(|local| (listener, local)));
+        let (listener, local_addr) = bound.map_err(|source| ServeError::Bind { address, source })?;
+        Ok(Self { config, listener, local_addr, shutdown: Shutdown::new(), obeys_signals: false })
     }
 
     /// Where it listens; with the port it was given where the configuration said 0.
@@ -114,10 +106,8 @@ impl Server {
     pub fn run(self) -> Result<(), ServeError> {
         let connections_max = self.connections_max();
         let shards = self.shard_count();
-        let runtimes: Vec<Runtime> = (0..shards)
-            .map(|_| runtime())
-            .collect::<Result<_, _>>()
-            .map_err(ServeError::Start)?;
+        let runtimes: Vec<Runtime> =
+            (0..shards).map(|_| runtime()).collect::<Result<_, _>>().map_err(ServeError::Start)?;
         let handles = runtimes.iter().map(|r| r.handle().clone()).collect();
         let hub = Arc::new(Hub::new(self.config, handles));
 
@@ -145,8 +135,7 @@ impl Server {
                     let address = self.local_addr;
                     tracing::info!(%address, shards, "listening on http://{address}");
                     let mut draining = shutdown.watch();
-                    let accepting =
-                        listener::accept_forever(&listener, &hub, connections_max, &inboxes);
+                    let accepting = listener::accept_forever(&listener, &hub, connections_max, &inboxes);
                     tokio::select! {
                         () = accepting => {}
                         _ = draining.wait_for(|draining| *draining) => {}
@@ -154,15 +143,13 @@ impl Server {
                     drop(listener);
                     shutdown.begin();
                     // Signals are still heard while the shards drain.
-                    tokio::task::spawn_blocking(move || {
-                        threads.into_iter().all(|thread| thread.join().is_ok())
-                    })
-                    .await
-                    .map_err(io::Error::other)
-                    .and_then(|all_well| match all_well {
-                        true => Ok(()),
-                        false => Err(io::Error::other("a shard panicked")),
-                    })
+                    tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok()))
+                        .await
+                        .map_err(io::Error::other)
+                        .and_then(|all_well| match all_well {
+                            true => Ok(()),
+                            false => Err(io::Error::other("a shard panicked")),
+                        })
                 })
             })
             .map_err(ServeError::Start);
@@ -189,9 +176,7 @@ impl Server {
 }
 
 fn runtime() -> io::Result<Runtime> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 /// Why a server does not serve.
@@ -218,10 +203,9 @@ impl fmt::Display for ServeError {
                     "{address} is in use: stop the program that listens there or choose another \
                      address with --listen"
                 ),
-                io::ErrorKind::AddrNotAvailable => write!(
-                    f,
-                    "{address} is not an address of this machine: choose one with --listen"
-                ),
+                io::ErrorKind::AddrNotAvailable => {
+                    write!(f, "{address} is not an address of this machine: choose one with --listen")
+                }
                 io::ErrorKind::PermissionDenied => write!(
                     f,
                     "listening on {address} is not permitted: choose a port from 1024 up with \

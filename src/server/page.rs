@@ -59,12 +59,7 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
         "theme.js" => JS,
         "timeline.js" => JS,
     ];
-    let asset = |(name, content_type, bytes)| Asset {
-        name,
-        content_type,
-        bytes,
-        etag: etag(bytes),
-    };
+    let asset = |(name, content_type, bytes)| Asset { name, content_type, bytes, etag: etag(bytes) };
     files.into_iter().map(asset).collect()
 });
 
@@ -84,10 +79,7 @@ fn respond(name: &str, request: &HeaderMap) -> Response<Body> {
         *response.status_mut() = StatusCode::NOT_FOUND;
         return response;
     };
-    let known = request
-        .get_all(header::IF_NONE_MATCH)
-        .iter()
-        .any(|etag| etag == asset.etag);
+    let known = request.get_all(header::IF_NONE_MATCH).iter().any(|etag| etag == asset.etag);
     let mut response = Response::new(match known {
         true => Body::empty(),
         false => Body::from(Bytes::from_static(asset.bytes)),
@@ -96,10 +88,7 @@ fn respond(name: &str, request: &HeaderMap) -> Response<Body> {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     }
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static(asset.content_type),
-    );
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(asset.content_type));
     headers.insert(header::ETAG, asset.etag.clone());
     // Asks each time, so that a new version shows at once; the answer is mostly a short 304.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -126,10 +115,7 @@ mod tests {
         for entry in std::fs::read_dir(folder).expect("the page's folder") {
             let name = entry.expect("an entry").file_name();
             let name = name.to_str().expect("a plain name");
-            assert!(
-                ASSETS.iter().any(|asset| asset.name == name),
-                "add {name} to the list in src/server/page.rs"
-            );
+            assert!(ASSETS.iter().any(|asset| asset.name == name), "add {name} to the list in src/server/page.rs");
         }
     }
 

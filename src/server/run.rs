@@ -29,10 +29,7 @@ pub(crate) struct Run {
 impl Run {
     /// Appends a message; `encode` writes it.
     pub(crate) fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
-        if let Some(frame) = self
-            .frame
-            .take_if(|frame| frame.payload_bytes(&self.bytes) >= FRAME_BYTES_FULL)
-        {
+        if let Some(frame) = self.frame.take_if(|frame| frame.payload_bytes(&self.bytes) >= FRAME_BYTES_FULL) {
             frame.end(&mut self.bytes, Opcode::Text);
         }
         match self.frame {
@@ -83,9 +80,7 @@ impl Run {
     /// The frames from byte `from` on, for somebody who sends them later. All who ask share one buffer.
     pub(crate) fn share(&mut self, from: usize) -> Bytes {
         let bytes = &mut self.bytes;
-        self.shared
-            .get_or_insert_with(|| Bytes::from(std::mem::take(bytes)))
-            .slice(from..)
+        self.shared.get_or_insert_with(|| Bytes::from(std::mem::take(bytes))).slice(from..)
     }
 
     /// Begins anew, in the same buffer unless somebody still sends it.

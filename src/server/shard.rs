@@ -126,10 +126,7 @@ impl Shard {
     }
 
     /// Gives a new connection its place.
-    pub(crate) fn admit(
-        &self,
-        connection: impl FnOnce(ConnectionKey) -> Connection,
-    ) -> Rc<Connection> {
+    pub(crate) fn admit(&self, connection: impl FnOnce(ConnectionKey) -> Connection) -> Rc<Connection> {
         let number = self.next_number.get();
         self.next_number.set(number + 1);
         let mut connections = self.connections.borrow_mut();
@@ -249,10 +246,7 @@ impl Shard {
         let mut due = Vec::new();
         loop {
             tokio::time::sleep(Duration::from_millis(TICK_MS)).await;
-            shard
-                .wheel
-                .borrow_mut()
-                .advance(shard.now_ms(), &mut due);
+            shard.wheel.borrow_mut().advance(shard.now_ms(), &mut due);
             for Due { at_ms, what: key } in due.drain(..) {
                 let connection = shard.connections.borrow().get(key.slot).cloned();
                 if let Some(connection) = connection
@@ -303,9 +297,7 @@ const DUE_KEPT: usize = 256;
 
 impl fmt::Debug for Shard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shard")
-            .field("index", &self.index)
-            .finish_non_exhaustive()
+        f.debug_struct("Shard").field("index", &self.index).finish_non_exhaustive()
     }
 }
 

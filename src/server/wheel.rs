@@ -22,10 +22,7 @@ pub(crate) struct Wheel<T> {
 
 impl<T: Copy> Wheel<T> {
     pub(crate) fn new(now_ms: u64) -> Self {
-        Self {
-            slots: (0..SLOTS).map(|_| Vec::new()).collect(),
-            tick: now_ms / TICK_MS,
-        }
+        Self { slots: (0..SLOTS).map(|_| Vec::new()).collect(), tick: now_ms / TICK_MS }
     }
 
     /// Puts `what` in for `at_ms`; a time gone by is due at the next tick.
@@ -82,9 +79,9 @@ mod tests {
         wheel.schedule(10_251, 2);
         wheel.schedule(3, 3);
         assert_eq!(fired(&mut wheel, 10_000), [1, 3]);
-        assert_eq!(fired(&mut wheel, 10_499), [0; 0]);
+        assert!(fired(&mut wheel, 10_499).is_empty());
         assert_eq!(fired(&mut wheel, 10_500), [2]);
-        assert_eq!(fired(&mut wheel, 60_000), [0; 0]);
+        assert!(fired(&mut wheel, 60_000).is_empty());
     }
 
     #[test]
@@ -94,7 +91,7 @@ mod tests {
         wheel.schedule(at_ms, 9);
         let mut now_ms = 0;
         while now_ms < at_ms {
-            assert_eq!(fired(&mut wheel, now_ms), [0; 0], "early at {now_ms}");
+            assert!(fired(&mut wheel, now_ms).is_empty(), "early at {now_ms}");
             now_ms += TICK_MS;
         }
         assert_eq!(fired(&mut wheel, now_ms), [9]);

@@ -1,6 +1,6 @@
 //! What clients must not send: each case has its answer, and nobody else notices.
 
-use crate::harness::{Client, Running, frame, number};
+use crate::harness::{Running, frame, number};
 
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
@@ -22,18 +22,8 @@ pub(crate) fn cases() -> Vec<(&'static str, bool, Vec<u8>, u16)> {
         ("nothing", true, frame(0x81, b""), 3501),
         ("deep nesting", true, frame(0x81, deep.as_bytes()), 3501),
         ("too many commands", true, frame(0x81, many.as_bytes()), 3501),
-        (
-            "a command before connect",
-            false,
-            frame(0x81, br#"{"id":1,"subscribe":{"channel":"hall"}}"#),
-            3501,
-        ),
-        (
-            "connecting twice",
-            true,
-            frame(0x81, br#"{"id":2,"connect":{}}"#),
-            3501,
-        ),
+        ("a command before connect", false, frame(0x81, br#"{"id":1,"subscribe":{"channel":"hall"}}"#), 3501),
+        ("connecting twice", true, frame(0x81, br#"{"id":2,"connect":{}}"#), 3501),
         ("a pong that nobody asked for", true, frame(0x81, b"{}"), 3501),
         ("text that is not UTF-8", true, frame(0x81, b"\"\xff\""), 1007),
         ("a frame without a mask", true, b"\x81\x02{}".to_vec(), 1002),
@@ -91,8 +81,8 @@ fn silence_is_closed_as_stale() {
 #[test]
 fn pings_are_answered_between_fragments_and_missing_pongs_are_noticed() {
     let server = Running::with(|config| {
-        config.client.ping_interval = std::time::Duration::from_millis(600);
-        config.client.pong_timeout = std::time::Duration::from_millis(300);
+        config.client.ping_interval = std::time::Duration::from_millis(1_500);
+        config.client.pong_timeout = std::time::Duration::from_millis(1_000);
     });
     let mut client = server.client();
     let (head, tail) = br#"{"id":1,"connect":{}}"#.split_at(7);
@@ -101,11 +91,16 @@ fn pings_are_answered_between_fragments_and_missing_pongs_are_noticed() {
     client.send_raw(&frame(0x80, tail));
     assert_eq!(client.hear(), crate::harness::Heard::Pong(b"there?".to_vec()));
     client.reply(1);
-    // A well-behaved client answers and stays; this one hears a ping and says nothing.
-    let mut silent = Client::open(server.address);
-    silent.send(r#"{"id":1,"connect":{}}"#);
-    silent.reply(1);
-    assert_eq!(silent.closed_in_silence(), (3012, "no pong".to_owned()));
-    client.send(r#"{"id":2,"ping":{}}"#);
-    client.reply(2);
+    let mut silent = server.connected("Eve");
+    let silent = std::thread::spawn(move || silent.closed_in_silence());
+    // Meanwhile a client that answers its pings stays.
+    let mut id = 2;
+    while !silent.is_finished() {
+        client.send(&format!(r#"{{"id":{id},"ping":{{}}}}"#));
+        client.reply(id);
+        id += 1;
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let closed = silent.join().expect("a close frame");
+    assert_eq!(closed, (3012, "no pong".to_owned()));
 }

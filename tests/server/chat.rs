@@ -80,8 +80,7 @@ fn joins_and_leaves_are_told_once_and_presence_equals_the_sockets() {
     assert_eq!(joined["join"]["info"]["conn_info"]["name"], "Bob");
 
     let (bob_id, socket) = (bob.id.clone(), &bob.stream);
-    rustix::net::sockopt::set_socket_linger(socket, Some(std::time::Duration::ZERO))
-        .expect("a socket option");
+    rustix::net::sockopt::set_socket_linger(socket, Some(std::time::Duration::ZERO)).expect("a socket option");
     // Now closing resets the connection: no close frame, no orderly end.
     drop(bob);
     let left = ann.push();
@@ -121,15 +120,8 @@ fn no_push_of_a_room_follows_its_unsubscribe_reply() {
         let position = bob.subscribe(id, "hall");
         assert!(bob.pushes.is_empty(), "a push before the subscribe reply");
         let first = bob.publication();
-        assert_eq!(
-            number(&first["offset"]),
-            number(&position["offset"]) + 1,
-            "pushes go on from the reply's position"
-        );
-        bob.send(&format!(
-            r#"{{"id":{},"unsubscribe":{{"channel":"hall"}}}}"#,
-            id + 1
-        ));
+        assert_eq!(number(&first["offset"]), number(&position["offset"]) + 1, "pushes go on from the reply's position");
+        bob.send(&format!(r#"{{"id":{},"unsubscribe":{{"channel":"hall"}}}}"#, id + 1));
         assert!(bob.reply(id + 1).get("unsubscribe").is_some());
     }
     // Whatever was sent behind the last unsubscribe reply would come before this one.

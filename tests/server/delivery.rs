@@ -2,7 +2,7 @@
 
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 
-use crate::harness::{Client, Heard, Running, eventually, number, publish};
+use crate::harness::{Client, Heard, Running, number, publish};
 
 /// A client of little patience for input: its socket is full soon.
 fn slow_client(server: &Running) -> Client {
@@ -69,19 +69,13 @@ fn a_client_that_pauses_goes_on_from_the_ring_where_it_stopped() {
     for id in 0..messages {
         ann.publish(2 + id, "hall", &data);
     }
-    assert!(
-        server.metric("roomcast_messages_out_total") < u64::from(messages),
-        "the socket took everything"
-    );
+    assert!(server.metric("roomcast_messages_out_total") < u64::from(messages), "the socket took everything");
     for offset in 1..=u64::from(messages) {
         assert_eq!(number(&slow.publication()["offset"]), offset);
     }
     // And it goes along with the others again.
     ann.publish(9_000, "hall", "1");
     assert_eq!(number(&slow.publication()["data"]), 1);
-    eventually("all delivered", || {
-        server.metric("roomcast_messages_out_total") == u64::from(messages) + 1
-    });
 }
 
 #[test]

@@ -54,9 +54,7 @@ impl Running {
     /// A client that has connected under a name.
     pub(crate) fn connected(&self, name: &str) -> Client {
         let mut client = self.client();
-        client.send(&format!(
-            r#"{{"id":1,"connect":{{"data":{{"name":"{name}"}}}}}}"#
-        ));
+        client.send(&format!(r#"{{"id":1,"connect":{{"data":{{"name":"{name}"}}}}}}"#));
         let reply = client.reply(1);
         client.id = text(&reply["connect"]["client"]).to_owned();
         client
@@ -153,17 +151,8 @@ impl Client {
         }
         let head = String::from_utf8(head).expect("text");
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-        assert!(
-            head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
-            "wrong key: {head}"
-        );
-        Self {
-            id: String::new(),
-            stream,
-            input: Vec::new(),
-            heard: VecDeque::new(),
-            pushes: VecDeque::new(),
-        }
+        assert!(head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "wrong key: {head}");
+        Self { id: String::new(), stream, input: Vec::new(), heard: VecDeque::new(), pushes: VecDeque::new() }
     }
 
     /// Sends one text frame.
@@ -177,9 +166,7 @@ impl Client {
     }
 
     pub(crate) fn subscribe(&mut self, id: u32, room: &str) -> Value {
-        self.send(&format!(
-            r#"{{"id":{id},"subscribe":{{"channel":"{room}"}}}}"#
-        ));
+        self.send(&format!(r#"{{"id":{id},"subscribe":{{"channel":"{room}"}}}}"#));
         self.reply(id)["subscribe"].clone()
     }
 
@@ -276,10 +263,7 @@ impl Client {
         };
         let (skip, length) = match (second, rest) {
             (126, [a, b, ..]) => (4, usize::from(u16::from_be_bytes([*a, *b]))),
-            (127, [a, b, c, d, e, f, g, h, ..]) => (
-                10,
-                u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]) as usize,
-            ),
+            (127, [a, b, c, d, e, f, g, h, ..]) => (10, u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]) as usize),
             (126 | 127, _) => return false,
             (length, _) => (2, usize::from(*length)),
         };
@@ -291,8 +275,7 @@ impl Client {
             0x81 => {
                 let text = std::str::from_utf8(&payload).expect("UTF-8");
                 let objects = text.split('\n').map(serde_json::from_str);
-                self.heard
-                    .extend(objects.map(|object| Heard::Object(object.expect("JSON"))));
+                self.heard.extend(objects.map(|object| Heard::Object(object.expect("JSON"))));
             }
             0x8a => self.heard.push_back(Heard::Pong(payload)),
             0x88 => {
@@ -367,11 +350,7 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 fn dial(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("a connection");
     stream.set_nodelay(true).expect("a socket option");
-    stream
-        .set_read_timeout(Some(PATIENCE))
-        .expect("a socket option");
-    stream
-        .set_write_timeout(Some(PATIENCE))
-        .expect("a socket option");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
+    stream.set_write_timeout(Some(PATIENCE)).expect("a socket option");
     stream
 }

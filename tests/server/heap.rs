@@ -22,11 +22,7 @@ fn a_thousand_bad_clients_leave_the_heap_as_it_was() {
         return measure();
     }
     let this = env::current_exe().expect("the path of the tests");
-    let run = Command::new(this)
-        .args(["--exact", NAME])
-        .env(ALONE, "1")
-        .output()
-        .expect("a second process");
+    let run = Command::new(this).args(["--exact", NAME]).env(ALONE, "1").output().expect("a second process");
     let said = String::from_utf8_lossy(&run.stdout);
     assert!(run.status.success(), "{said}");
     assert!(said.contains("1 passed"), "it ran nothing: {said}");
@@ -53,8 +49,5 @@ fn measure() {
     let before = run(10 * cases.len());
     let after = run(REPETITIONS);
     let growth = after.saturating_sub(before);
-    assert!(
-        growth < GROWTH_BYTES_MAX,
-        "{growth} bytes more after {REPETITIONS} bad clients"
-    );
+    assert!(growth < GROWTH_BYTES_MAX, "{growth} bytes more after {REPETITIONS} bad clients");
 }

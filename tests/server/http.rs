@@ -30,9 +30,8 @@ fn pages_of_other_origins_may_not_connect() {
     let server = Running::start();
     let open = |headers: &str| {
         let mut client = std::net::TcpStream::connect(server.address).expect("a connection");
-        let request = format!(
-            "GET /connection/websocket HTTP/1.1\r\nHost: t\r\nConnection: Upgrade\r\n{UPGRADE}{headers}\r\n"
-        );
+        let request =
+            format!("GET /connection/websocket HTTP/1.1\r\nHost: t\r\nConnection: Upgrade\r\n{UPGRADE}{headers}\r\n");
         std::io::Write::write_all(&mut client, request.as_bytes()).expect("a request");
         let mut status = [0; 12];
         std::io::Read::read_exact(&mut client, &mut status).expect("a status");

@@ -44,9 +44,7 @@ fn beyond_the_connection_limit_newcomers_are_refused_and_others_stay() {
     let mut ann = server.connected("Ann");
     let bob = server.connected("Bob");
     let refused = TcpStream::connect(server.address).expect("the system accepts");
-    refused
-        .set_read_timeout(Some(crate::harness::PATIENCE))
-        .expect("a socket option");
+    refused.set_read_timeout(Some(crate::harness::PATIENCE)).expect("a socket option");
     let read = (&refused).read(&mut [0; 16]);
     assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
     ann.publish(2, "hall", "1");
@@ -55,8 +53,6 @@ fn beyond_the_connection_limit_newcomers_are_refused_and_others_stay() {
         let newcomer = TcpStream::connect(server.address).expect("the system accepts");
         let asked = (&newcomer).write_all(b"GET /health HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n");
         let mut answer = String::new();
-        asked.is_ok()
-            && (&newcomer).read_to_string(&mut answer).is_ok()
-            && answer.starts_with("HTTP/1.1 200 ")
+        asked.is_ok() && (&newcomer).read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200 ")
     });
 }

@@ -34,16 +34,11 @@ mod tests {
 
     #[test]
     fn codes_that_may_travel_are_read_and_others_refused() {
-        for code in [
-            1000u16, 1001, 1003, 1007, 1009, 1011, 1014, 3000, 3501, 4999,
-        ] {
+        for code in [1000u16, 1001, 1003, 1007, 1009, 1011, 1014, 3000, 3501, 4999] {
             assert_eq!(parse(&code.to_be_bytes()), Ok(Some(code)));
         }
         for code in [0u16, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535] {
-            assert!(
-                matches!(parse(&code.to_be_bytes()), Err(FrameError::Protocol(_))),
-                "{code} was accepted"
-            );
+            assert!(matches!(parse(&code.to_be_bytes()), Err(FrameError::Protocol(_))), "{code} was accepted");
         }
     }
 

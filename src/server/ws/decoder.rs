@@ -163,11 +163,7 @@ impl Decoder {
     }
 
     /// Gathers a header; nothing of it is trusted before it is whole.
-    fn read_header(
-        &mut self,
-        input: &[u8],
-        limit_bytes: usize,
-    ) -> Result<(usize, Option<Frame>), FrameError> {
+    fn read_header(&mut self, input: &[u8], limit_bytes: usize) -> Result<(usize, Option<Frame>), FrameError> {
         let mut read = 0;
         loop {
             let have = usize::from(self.header_len);
@@ -221,20 +217,14 @@ impl Decoder {
                 if self.message.is_some() {
                     return Err(FrameError::Protocol("a message within a message"));
                 }
-                self.message = Some(if opcode == 0x1 {
-                    Kind::Text
-                } else {
-                    Kind::Binary
-                });
+                self.message = Some(if opcode == 0x1 { Kind::Text } else { Kind::Binary });
                 Role::Data { fin }
             }
             0x8 => Role::Control(Control::Close),
             0x9 => Role::Control(Control::Ping),
             _ => Role::Control(Control::Pong),
         };
-        if matches!(role, Role::Data { .. })
-            && length > (limit_bytes.saturating_sub(self.gathered.len())) as u64
-        {
+        if matches!(role, Role::Data { .. }) && length > (limit_bytes.saturating_sub(self.gathered.len())) as u64 {
             return Err(FrameError::TooLarge);
         }
         let mut mask = [0; 4];
@@ -262,12 +252,8 @@ impl Decoder {
 
 fn text(payload: Cow<'_, [u8]>) -> Result<Cow<'_, str>, FrameError> {
     match payload {
-        Cow::Borrowed(bytes) => std::str::from_utf8(bytes)
-            .map(Cow::Borrowed)
-            .map_err(|_| FrameError::NotUtf8),
-        Cow::Owned(bytes) => String::from_utf8(bytes)
-            .map(Cow::Owned)
-            .map_err(|_| FrameError::NotUtf8),
+        Cow::Borrowed(bytes) => std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(|_| FrameError::NotUtf8),
+        Cow::Owned(bytes) => String::from_utf8(bytes).map(Cow::Owned).map_err(|_| FrameError::NotUtf8),
     }
 }
 

@@ -97,18 +97,9 @@ fn control_frames_may_come_between_the_fragments_of_a_message() {
 #[test]
 fn a_character_may_be_cut_by_fragments_but_must_be_whole_in_the_end() {
     let (head, tail) = "ü".as_bytes().split_at(1);
-    assert_eq!(
-        decode(&[frame(0x01, head), frame(0x80, tail)].concat()),
-        [Seen::Text("ü".into())]
-    );
-    assert_eq!(
-        decode(&[frame(0x01, head), frame(0x80, b"x")].concat()),
-        [Seen::Failed(FrameError::NotUtf8)]
-    );
-    assert_eq!(
-        decode(&frame(0x81, head)),
-        [Seen::Failed(FrameError::NotUtf8)]
-    );
+    assert_eq!(decode(&[frame(0x01, head), frame(0x80, tail)].concat()), [Seen::Text("ü".into())]);
+    assert_eq!(decode(&[frame(0x01, head), frame(0x80, b"x")].concat()), [Seen::Failed(FrameError::NotUtf8)]);
+    assert_eq!(decode(&frame(0x81, head)), [Seen::Failed(FrameError::NotUtf8)]);
 }
 
 #[test]
@@ -120,20 +111,11 @@ fn each_broken_rule_is_named() {
     assert_refused(&frame(0x09, b""), "a fragmented control frame");
     assert_refused(&frame(0x89, &[0; 126]), "a control frame over 125 bytes");
     assert_refused(&frame(0x80, b"x"), "a continuation of nothing");
-    assert_refused(
-        &[frame(0x01, b"a"), frame(0x81, b"b")].concat(),
-        "a message within a message",
-    );
+    assert_refused(&[frame(0x01, b"a"), frame(0x81, b"b")].concat(), "a message within a message");
     assert_refused(&frame(0x88, b"\x03"), "a close frame of one byte");
-    assert_refused(
-        &frame(0x88, b"\x03\xee"),
-        "a close code that must not be sent",
-    );
+    assert_refused(&frame(0x88, b"\x03\xee"), "a close code that must not be sent");
     assert_refused(&[0x81, 0xfe, 0, 5, 0, 0, 0, 0], "a length written too long");
-    assert_refused(
-        &[0x81, 0xff, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0],
-        "a length written too long",
-    );
+    assert_refused(&[0x81, 0xff, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0], "a length written too long");
 }
 
 #[test]
@@ -141,10 +123,7 @@ fn a_message_over_the_limit_is_refused_by_its_header_alone() {
     assert_eq!(decode(&frame(0x81, &[b'x'; LIMIT])).len(), 1);
     let too_large = [Seen::Failed(FrameError::TooLarge)];
     assert_eq!(decode(&frame(0x81, &[b'x'; LIMIT + 1])[..8]), too_large);
-    assert_eq!(
-        decode(&[0x82, 0xff, 0x7f, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]),
-        too_large
-    );
+    assert_eq!(decode(&[0x82, 0xff, 0x7f, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]), too_large);
     // Also over its fragments, none of which is too large alone.
     let fragments = [frame(0x01, &[b'x'; LIMIT]), frame(0x80, b"y")].concat();
     assert_eq!(decode(&fragments), too_large);

@@ -57,9 +57,7 @@ impl Handshake {
         if method != Method::GET {
             return Err(HandshakeError::NotGet);
         }
-        if !lists(headers, &header::CONNECTION, "upgrade")
-            || !lists(headers, &header::UPGRADE, "websocket")
-        {
+        if !lists(headers, &header::CONNECTION, "upgrade") || !lists(headers, &header::UPGRADE, "websocket") {
             return Err(HandshakeError::NotAnUpgrade);
         }
         let version = headers.get(header::SEC_WEBSOCKET_VERSION);
@@ -71,9 +69,7 @@ impl Handshake {
             return Err(HandshakeError::Key);
         };
         match STANDARD.decode(key.as_bytes()) {
-            Ok(bytes) if bytes.len() == KEY_BYTES => Ok(Self {
-                accept: accept_key(key.as_bytes()),
-            }),
+            Ok(bytes) if bytes.len() == KEY_BYTES => Ok(Self { accept: accept_key(key.as_bytes()) }),
             _ => Err(HandshakeError::Key),
         }
     }
@@ -142,11 +138,7 @@ mod tests {
             (("sec-websocket-key", Some("c2hvcnQ=")), Key),
             (("sec-websocket-key", Some("not base64 at all!!!")), Key),
         ] {
-            assert_eq!(
-                Handshake::parse(&Method::GET, &request(&[change])),
-                Err(expected),
-                "{change:?}"
-            );
+            assert_eq!(Handshake::parse(&Method::GET, &request(&[change])), Err(expected), "{change:?}");
         }
     }
 }

@@ -21,11 +21,7 @@ impl Mask {
             eight.copy_from_slice(chunk);
             chunk.copy_from_slice(&(u64::from_ne_bytes(eight) ^ wide).to_ne_bytes());
         }
-        for (byte, key) in chunks
-            .into_remainder()
-            .iter_mut()
-            .zip(self.key.iter().cycle())
-        {
+        for (byte, key) in chunks.into_remainder().iter_mut().zip(self.key.iter().cycle()) {
             *byte ^= key;
         }
         // The next piece begins where this one ended.
@@ -41,11 +37,7 @@ mod tests {
     fn a_payload_in_pieces_unmasks_like_the_whole() {
         let key = [0x37, 0xfa, 0x21, 0x3d];
         let plain: Vec<u8> = (0..100u8).collect();
-        let masked: Vec<u8> = plain
-            .iter()
-            .enumerate()
-            .map(|(i, b)| b ^ key[i % 4])
-            .collect();
+        let masked: Vec<u8> = plain.iter().enumerate().map(|(i, b)| b ^ key[i % 4]).collect();
         for cut in 0..=plain.len() {
             let mut bytes = masked.clone();
             let mut mask = Mask::new(key);
