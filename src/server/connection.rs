@@ -101,6 +101,10 @@ impl Connection {
         shard.metrics.connected.inc();
         let due_ms = connection.conversation.borrow().due_ms();
         shard.schedule(&connection, due_ms);
+        if *shard.draining.borrow() {
+            // Its handshake was under way when the others were closed.
+            connection.close_soon(CloseCode::Shutdown);
+        }
         tokio::task::spawn_local(Task { shard: Rc::clone(shard), connection, first });
     }
 
