@@ -100,12 +100,7 @@ pub enum UnsubscribeCode {
 
 impl UnsubscribeCode {
     /// Every code, in ascending order.
-    pub const ALL: [Self; 4] = [
-        Self::Server,
-        Self::InsufficientState,
-        Self::Expired,
-        Self::StateInvalidated,
-    ];
+    pub const ALL: [Self; 4] = [Self::Server, Self::InsufficientState, Self::Expired, Self::StateInvalidated];
 
     /// The number on the wire.
     pub const fn code(self) -> u32 {
@@ -253,21 +248,14 @@ mod tests {
     fn codes_ascend_and_only_internal_and_too_many_requests_are_temporary() {
         let codes: Vec<_> = ErrorCode::ALL.map(ErrorCode::code).into();
         assert_eq!(codes, (100..=112).collect::<Vec<_>>());
-        let temporary: Vec<_> = ErrorCode::ALL
-            .into_iter()
-            .filter(|error| error.is_temporary())
-            .map(ErrorCode::code)
-            .collect();
+        let temporary: Vec<_> =
+            ErrorCode::ALL.into_iter().filter(|error| error.is_temporary()).map(ErrorCode::code).collect();
         assert_eq!(temporary, [100, 111]);
     }
 
     #[test]
     fn sdks_resubscribe_from_2500_up() {
-        let again: Vec<_> = UnsubscribeCode::ALL
-            .into_iter()
-            .filter(|c| c.resubscribes())
-            .map(|c| c.code())
-            .collect();
+        let again: Vec<_> = UnsubscribeCode::ALL.into_iter().filter(|c| c.resubscribes()).map(|c| c.code()).collect();
         assert_eq!(again, [2500, 2501, 2502]);
     }
 
@@ -275,10 +263,7 @@ mod tests {
     fn codes_from_3500_are_terminal_and_every_reason_fits_a_close_frame() {
         for close in CloseCode::ALL {
             assert_eq!(close.reconnects(), close.code() < 3500, "{close:?}");
-            assert!(
-                !close.reason().is_empty() && close.reason().len() <= 123,
-                "{close:?}"
-            );
+            assert!(!close.reason().is_empty() && close.reason().len() <= 123, "{close:?}");
         }
         assert!(CloseCode::ALL.is_sorted_by_key(|close| close.code()));
         assert_eq!(CloseCode::BadRequest.code(), 3501);

@@ -21,11 +21,7 @@ impl Encoding {
     /// [`DecodeError`] when the frame as a whole is no frame of commands. A frame can also turn bad in the middle:
     /// then the iterator yields the commands before, the error, and nothing after it. Either way the connection is
     /// beyond repair and should be closed with [`super::CloseCode::BadRequest`].
-    pub fn commands<'a>(
-        self,
-        frame: &'a [u8],
-        limits: &Limits,
-    ) -> Result<Commands<'a>, DecodeError> {
+    pub fn commands<'a>(self, frame: &'a [u8], limits: &Limits) -> Result<Commands<'a>, DecodeError> {
         match self {
             Self::Json => Ok(Commands(json::Commands::new(frame, limits)?)),
         }

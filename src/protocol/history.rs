@@ -18,13 +18,8 @@ pub struct HistoryQuery {
 impl HistoryQuery {
     /// What `request` asks for, but at most `publications_max` publications.
     pub fn new(request: &HistoryRequest, publications_max: usize) -> Self {
-        let limit = usize::try_from(request.limit)
-            .map_or(publications_max, |limit| limit.min(publications_max));
-        Self {
-            limit,
-            since: request.since.clone(),
-            reverse: request.reverse,
-        }
+        let limit = usize::try_from(request.limit).map_or(publications_max, |limit| limit.min(publications_max));
+        Self { limit, since: request.since.clone(), reverse: request.reverse }
     }
 
     /// The offsets to read of a room that keeps `oldest` to `top`, both counted from 1; an empty room has
@@ -43,17 +38,11 @@ impl HistoryQuery {
     pub fn window(&self, oldest: u64, top: u64) -> Range<u64> {
         let (limit, end) = (self.limit as u64, top.saturating_add(1));
         if self.reverse {
-            let end = self
-                .since
-                .as_ref()
-                .map_or(end, |since| since.offset.min(end));
+            let end = self.since.as_ref().map_or(end, |since| since.offset.min(end));
             let start = end.saturating_sub(limit).max(oldest);
             start.min(end)..end
         } else {
-            let after = self
-                .since
-                .as_ref()
-                .map_or(oldest, |since| since.offset.saturating_add(1));
+            let after = self.since.as_ref().map_or(oldest, |since| since.offset.saturating_add(1));
             let start = after.max(oldest).min(end);
             start..start.saturating_add(limit).min(end)
         }
@@ -65,19 +54,8 @@ mod tests {
     use super::*;
 
     fn query(limit: i32, since: Option<u64>, reverse: bool) -> HistoryQuery {
-        let since = since.map(|offset| StreamPosition {
-            offset,
-            epoch: "x".to_owned(),
-        });
-        HistoryQuery::new(
-            &HistoryRequest {
-                room: "r".to_owned(),
-                limit,
-                since,
-                reverse,
-            },
-            300,
-        )
+        let since = since.map(|offset| StreamPosition { offset, epoch: "x".to_owned() });
+        HistoryQuery::new(&HistoryRequest { room: "r".to_owned(), limit, since, reverse }, 300)
     }
 
     #[test]
@@ -94,35 +72,16 @@ mod tests {
         for oldest in 1..=4_u64 {
             for top in oldest - 1..=6 {
                 for limit in 0..=7 {
-                    for since in [
-                        None,
-                        Some(0),
-                        Some(2),
-                        Some(4),
-                        Some(6),
-                        Some(7),
-                        Some(u64::MAX),
-                    ] {
+                    for since in [None, Some(0), Some(2), Some(4), Some(6), Some(7), Some(u64::MAX)] {
                         let kept = || oldest..=top;
-                        let newer: Vec<u64> = kept()
-                            .filter(|o| since.is_none_or(|s| *o > s))
-                            .take(limit as usize)
-                            .collect();
-                        let mut older: Vec<u64> = kept()
-                            .rev()
-                            .filter(|o| since.is_none_or(|s| *o < s))
-                            .take(limit as usize)
-                            .collect();
+                        let newer: Vec<u64> =
+                            kept().filter(|o| since.is_none_or(|s| *o > s)).take(limit as usize).collect();
+                        let mut older: Vec<u64> =
+                            kept().rev().filter(|o| since.is_none_or(|s| *o < s)).take(limit as usize).collect();
                         older.reverse();
                         let case = format!("{oldest}..={top}, limit {limit}, since {since:?}");
-                        assert!(
-                            query(limit, since, false).window(oldest, top).eq(newer),
-                            "{case}"
-                        );
-                        assert!(
-                            query(limit, since, true).window(oldest, top).eq(older),
-                            "{case} reverse"
-                        );
+                        assert!(query(limit, since, false).window(oldest, top).eq(newer), "{case}");
+                        assert!(query(limit, since, true).window(oldest, top).eq(older), "{case} reverse");
                     }
                 }
             }

@@ -29,16 +29,12 @@ mod reply;
 mod room_name;
 
 pub use code::{CloseCode, ErrorCode, UnsubscribeCode};
-pub use command::{
-    Command, ConnectRequest, HistoryRequest, PublishRequest, Request, RpcRequest, SubscribeRequest,
-};
+pub use command::{Command, ConnectRequest, HistoryRequest, PublishRequest, Request, RpcRequest, SubscribeRequest};
 pub use encoding::{Commands, DecodeError, Encoding, PublicationEncoder};
 pub use history::HistoryQuery;
 pub use limits::Limits;
 pub use publication::{ClientInfo, Placed, Publication, StreamPosition, Tags};
 pub use push::Push;
 pub use recovery::recovered;
-pub use reply::{
-    ConnectResult, HistoryResult, PresenceStats, RefreshResult, Reply, ReplyBody, SubscribeResult,
-};
+pub use reply::{ConnectResult, HistoryResult, PresenceStats, RefreshResult, Reply, ReplyBody, SubscribeResult};
 pub use room_name::{RoomName, RoomNameError};

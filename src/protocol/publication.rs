@@ -25,15 +25,8 @@ pub struct Publication {
 impl Publication {
     /// A publication of `data`, which must be compact JSON, by the client `info` (or by the server).
     pub fn new(data: Bytes, info: Option<ClientInfo>) -> Self {
-        debug_assert!(
-            !data.contains(&b'\n'),
-            "a raw newline would end the frame in the middle of the payload"
-        );
-        Self {
-            data,
-            info,
-            tags: None,
-        }
+        debug_assert!(!data.contains(&b'\n'), "a raw newline would end the frame in the middle of the payload");
+        Self { data, info, tags: None }
     }
 }
 
@@ -76,20 +69,9 @@ impl ClientInfo {
     ///
     /// `conn_info` says something about the connection, `chan_info` about its place in one room; both are compact
     /// JSON.
-    pub fn new(
-        user: String,
-        client: String,
-        conn_info: Option<Bytes>,
-        chan_info: Option<Bytes>,
-    ) -> Self {
+    pub fn new(user: String, client: String, conn_info: Option<Bytes>, chan_info: Option<Bytes>) -> Self {
         let json = json::client_info(&user, &client, conn_info.as_ref(), chan_info.as_ref());
-        Self(Arc::new(Info {
-            user,
-            client,
-            conn_info,
-            chan_info,
-            json,
-        }))
+        Self(Arc::new(Info { user, client, conn_info, chan_info, json }))
     }
 
     /// The user's id; empty for an anonymous user.

@@ -43,10 +43,7 @@ mod tests {
     use super::*;
 
     fn at(offset: u64, epoch: &str) -> StreamPosition {
-        StreamPosition {
-            offset,
-            epoch: epoch.to_owned(),
-        }
+        StreamPosition { offset, epoch: epoch.to_owned() }
     }
 
     /// Every asked offset, top and subset of retained offsets of a small room, against the rule in the words of the
@@ -59,24 +56,16 @@ mod tests {
                 for top in 0..=5_u64 {
                     for kept in 0..1_u32 << 5 {
                         for limit in 0..=6 {
-                            let found: Vec<u64> = (1..=5)
-                                .filter(|offset| kept & (1 << (offset - 1)) != 0 && *offset > asked)
-                                .collect();
+                            let found: Vec<u64> =
+                                (1..=5).filter(|offset| kept & (1 << (offset - 1)) != 0 && *offset > asked).collect();
                             let whole: Vec<u64> = (asked + 1..=top).collect();
                             let expected = same_life
                                 && found.len() <= limit
                                 && match (found.first(), found.last()) {
                                     (None, _) | (_, None) => asked == top,
-                                    (Some(first), Some(last)) => {
-                                        *first == asked + 1 && *last == top && found == whole
-                                    }
+                                    (Some(first), Some(last)) => *first == asked + 1 && *last == top && found == whole,
                                 };
-                            let said = recovered(
-                                &at(asked, asked_epoch),
-                                &at(top, "x"),
-                                found.iter().copied(),
-                                limit,
-                            );
+                            let said = recovered(&at(asked, asked_epoch), &at(top, "x"), found.iter().copied(), limit);
                             assert_eq!(
                                 said, expected,
                                 "asked {asked} of {asked_epoch:?}, top {top}, {found:?}, {limit}"
@@ -92,18 +81,8 @@ mod tests {
 
     #[test]
     fn a_hole_a_repeat_or_a_wrong_order_is_never_recovered() {
-        for found in [
-            vec![6, 8],
-            vec![6, 6, 7, 8],
-            vec![8, 7, 6],
-            vec![5, 6, 7, 8],
-            vec![6, 7, 8, 9],
-            vec![],
-        ] {
-            assert!(
-                !recovered(&at(5, "x"), &at(8, "x"), found.iter().copied(), 300),
-                "{found:?}"
-            );
+        for found in [vec![6, 8], vec![6, 6, 7, 8], vec![8, 7, 6], vec![5, 6, 7, 8], vec![6, 7, 8, 9], vec![]] {
+            assert!(!recovered(&at(5, "x"), &at(8, "x"), found.iter().copied(), 300), "{found:?}");
         }
         assert!(recovered(&at(5, "x"), &at(8, "x"), [6, 7, 8], 3));
         assert!(!recovered(&at(5, "x"), &at(8, "x"), [6, 7, 8], 2));
@@ -112,12 +91,7 @@ mod tests {
     #[test]
     fn the_largest_offsets_do_not_overflow() {
         assert!(recovered(&at(u64::MAX, "x"), &at(u64::MAX, "x"), [], 300));
-        assert!(recovered(
-            &at(u64::MAX - 1, "x"),
-            &at(u64::MAX, "x"),
-            [u64::MAX],
-            300
-        ));
+        assert!(recovered(&at(u64::MAX - 1, "x"), &at(u64::MAX, "x"), [u64::MAX], 300));
         assert!(!recovered(&at(u64::MAX, "x"), &at(0, "x"), [], 300));
         assert!(!recovered(&at(0, "x"), &at(u64::MAX, "x"), [], 300));
     }

@@ -106,10 +106,7 @@ pub struct HistoryResult {
 impl HistoryResult {
     /// A read that found `publications` while the room stood at `position`.
     pub fn new(publications: Vec<Placed>, position: StreamPosition) -> Self {
-        Self {
-            publications,
-            position,
-        }
+        Self { publications, position }
     }
 }
 

@@ -81,10 +81,7 @@ impl fmt::Display for RoomNameError {
                 f.write_str("the room's name holds a control character; use printable characters")
             }
             Self::TooLong { bytes_max } => {
-                write!(
-                    f,
-                    "the room's name is too long; use at most {bytes_max} bytes"
-                )
+                write!(f, "the room's name is too long; use at most {bytes_max} bytes")
             }
         }
     }
@@ -99,10 +96,7 @@ mod tests {
     #[test]
     fn a_name_may_fill_the_limit_but_not_pass_it() {
         assert!(RoomName::parse(&"x".repeat(255), 255).is_ok());
-        assert_eq!(
-            RoomName::parse(&"x".repeat(256), 255),
-            Err(RoomNameError::TooLong { bytes_max: 255 })
-        );
+        assert_eq!(RoomName::parse(&"x".repeat(256), 255), Err(RoomNameError::TooLong { bytes_max: 255 }));
         // The limit counts bytes, not characters.
         assert!(RoomName::parse(&"é".repeat(128), 255).is_err());
     }
@@ -111,11 +105,7 @@ mod tests {
     fn empty_names_and_control_characters_are_refused() {
         assert_eq!(RoomName::parse("", 255), Err(RoomNameError::Empty));
         for name in ["a\nb", "\u{0}", "a\u{7f}", "\u{85}"] {
-            assert_eq!(
-                RoomName::parse(name, 255),
-                Err(RoomNameError::ControlCharacter),
-                "{name:?}"
-            );
+            assert_eq!(RoomName::parse(name, 255), Err(RoomNameError::ControlCharacter), "{name:?}");
         }
         assert!(RoomName::parse("ns:имя #42,43", 255).is_ok());
     }

@@ -18,8 +18,8 @@ pub(crate) use self::settings::{RoomRules, Settings};
 use self::access::Grant;
 use self::heartbeat::{Beat, Heartbeat};
 use crate::protocol::{
-    ClientInfo, CloseCode, Command, DecodeError, Encoding, Push, Reply, ReplyBody, Request,
-    RoomName, StreamPosition, UnsubscribeCode,
+    ClientInfo, CloseCode, Command, DecodeError, Encoding, Push, Reply, ReplyBody, Request, RoomName, StreamPosition,
+    UnsubscribeCode,
 };
 
 /// One client's side of the protocol.
@@ -115,13 +115,7 @@ impl Session {
     }
 
     /// Takes a frame: all its commands, or those up to the first error, which closes the session.
-    pub(crate) fn receive_frame(
-        &mut self,
-        encoding: Encoding,
-        frame: &[u8],
-        now_ms: u64,
-        out: &mut Vec<Action>,
-    ) {
+    pub(crate) fn receive_frame(&mut self, encoding: Encoding, frame: &[u8], now_ms: u64, out: &mut Vec<Action>) {
         match encoding.commands(frame, &self.settings.limits) {
             Ok(commands) => {
                 for command in commands {
@@ -139,28 +133,19 @@ impl Session {
     pub(crate) fn receive(&mut self, command: Command, now_ms: u64, out: &mut Vec<Action>) {
         match (&self.phase, command.request) {
             (Phase::Closed, _) => {}
-            (Phase::Opening, Request::Connect(request)) => {
-                self.connect(command.id, &request, now_ms, out)
-            }
-            (Phase::Opening, _) | (Phase::Open(_), Request::Connect(_)) => {
-                self.close(CloseCode::BadRequest, out)
-            }
+            (Phase::Opening, Request::Connect(request)) => self.connect(command.id, &request, now_ms, out),
+            (Phase::Opening, _) | (Phase::Open(_), Request::Connect(_)) => self.close(CloseCode::BadRequest, out),
             // A pong waits for nothing, or a slow command would make a living client look dead.
             (Phase::Open(_), Request::Pong) => {
                 if !self.heartbeat.pong() {
                     self.close(CloseCode::BadRequest, out);
                 }
             }
-            (Phase::Open(_), _)
-                if self.queue.len() >= self.settings.limits.commands_per_frame_max =>
-            {
+            (Phase::Open(_), _) if self.queue.len() >= self.settings.limits.commands_per_frame_max => {
                 self.close(CloseCode::TooManyRequests, out);
             }
             (Phase::Open(_), request) => {
-                self.queue.push_back(Command {
-                    id: command.id,
-                    request,
-                });
+                self.queue.push_back(Command { id: command.id, request });
                 self.advance(out);
             }
         }
@@ -194,15 +179,8 @@ impl Session {
 
     /// Lets time pass; to be called at [`Session::deadline_ms`] or somewhat later.
     pub(crate) fn tick(&mut self, now_ms: u64, out: &mut Vec<Action>) {
-        let Settings {
-            ping_interval_ms,
-            pong_timeout_ms,
-            ..
-        } = *self.settings;
-        match self
-            .heartbeat
-            .tick(now_ms, ping_interval_ms, pong_timeout_ms)
-        {
+        let Settings { ping_interval_ms, pong_timeout_ms, .. } = *self.settings;
+        match self.heartbeat.tick(now_ms, ping_interval_ms, pong_timeout_ms) {
             Beat::Nothing => {}
             Beat::Ping => out.push(Action::Ping),
             // While we do not read, its silence is our doing.

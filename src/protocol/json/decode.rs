@@ -2,8 +2,8 @@
 
 use super::compact::compact;
 use crate::protocol::{
-    Command, ConnectRequest, DecodeError, HistoryRequest, Limits, PublishRequest, Request,
-    RpcRequest, StreamPosition, SubscribeRequest,
+    Command, ConnectRequest, DecodeError, HistoryRequest, Limits, PublishRequest, Request, RpcRequest, StreamPosition,
+    SubscribeRequest,
 };
 use bytes::Bytes;
 use serde::Deserialize;
@@ -26,13 +26,9 @@ pub(in crate::protocol) struct Commands<'a> {
 impl<'a> Commands<'a> {
     pub(in crate::protocol) fn new(frame: &'a [u8], limits: &Limits) -> Result<Self, DecodeError> {
         if frame.len() > limits.frame_bytes_max {
-            return Err(DecodeError::TooLarge {
-                bytes_max: limits.frame_bytes_max,
-            });
+            return Err(DecodeError::TooLarge { bytes_max: limits.frame_bytes_max });
         }
-        let text = str::from_utf8(frame).map_err(|error| DecodeError::Malformed {
-            at: error.valid_up_to(),
-        })?;
+        let text = str::from_utf8(frame).map_err(|error| DecodeError::Malformed { at: error.valid_up_to() })?;
         if text.trim_ascii().is_empty() {
             return Err(DecodeError::Empty);
         }
@@ -50,13 +46,11 @@ impl Iterator for Commands<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         let left = self.left.take()?;
         let item = match self.stream.next()? {
-            Ok(_) if left == 0 => Err(DecodeError::TooManyCommands {
-                commands_max: self.limits.commands_per_frame_max,
-            }),
+            Ok(_) if left == 0 => {
+                Err(DecodeError::TooManyCommands { commands_max: self.limits.commands_per_frame_max })
+            }
             Ok(Object(raw)) => Ok(raw.into_command(&self.limits)),
-            Err(_) => Err(DecodeError::Malformed {
-                at: self.stream.byte_offset(),
-            }),
+            Err(_) => Err(DecodeError::Malformed { at: self.stream.byte_offset() }),
         };
         if item.is_ok() {
             self.left = Some(left - 1);
@@ -67,9 +61,7 @@ impl Iterator for Commands<'_> {
 
 impl fmt::Debug for Commands<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Commands")
-            .field("left", &self.left)
-            .finish_non_exhaustive()
+        f.debug_struct("Commands").field("left", &self.left).finish_non_exhaustive()
     }
 }
 
@@ -114,9 +106,7 @@ impl Payload<'_> {
 
     /// The same where `null` stands for nothing.
     fn compact_non_null(&self) -> Option<Bytes> {
-        self.0
-            .filter(|raw| raw.get() != "null")
-            .map(|raw| compact(raw.get()))
+        self.0.filter(|raw| raw.get() != "null").map(|raw| compact(raw.get()))
     }
 }
 
@@ -289,10 +279,7 @@ impl<'de> Deserialize<'de> for RawSubs {
 
 impl From<RawPosition> for StreamPosition {
     fn from(raw: RawPosition) -> Self {
-        Self {
-            offset: raw.offset.unwrap_or_default(),
-            epoch: raw.epoch.unwrap_or_default(),
-        }
+        Self { offset: raw.offset.unwrap_or_default(), epoch: raw.epoch.unwrap_or_default() }
     }
 }
 
@@ -306,10 +293,7 @@ impl RawCommand<'_> {
             };
             return Command { id, request };
         }
-        Command {
-            id,
-            request: self.into_request(limits),
-        }
+        Command { id, request: self.into_request(limits) }
     }
 
     /// The first method that is there, in the order of the protocol's field numbers.
@@ -319,22 +303,13 @@ impl RawCommand<'_> {
         } else if let Some(Object(raw)) = self.subscribe {
             raw.into_request()
         } else if let Some(Object(raw)) = self.unsubscribe {
-            Request::Unsubscribe {
-                room: raw.channel.unwrap_or_default(),
-            }
+            Request::Unsubscribe { room: raw.channel.unwrap_or_default() }
         } else if let Some(Object(raw)) = self.publish {
-            Request::Publish(PublishRequest {
-                room: raw.channel.unwrap_or_default(),
-                data: raw.data.compact(),
-            })
+            Request::Publish(PublishRequest { room: raw.channel.unwrap_or_default(), data: raw.data.compact() })
         } else if let Some(Object(raw)) = self.presence {
-            Request::Presence {
-                room: raw.channel.unwrap_or_default(),
-            }
+            Request::Presence { room: raw.channel.unwrap_or_default() }
         } else if let Some(Object(raw)) = self.presence_stats {
-            Request::PresenceStats {
-                room: raw.channel.unwrap_or_default(),
-            }
+            Request::PresenceStats { room: raw.channel.unwrap_or_default() }
         } else if let Some(Object(raw)) = self.history {
             raw.into_request()
         } else if self.ping.is_some() {
@@ -342,19 +317,11 @@ impl RawCommand<'_> {
         } else if let Some(Object(raw)) = self.send {
             raw.into_request()
         } else if let Some(Object(raw)) = self.rpc {
-            Request::Rpc(RpcRequest {
-                method: raw.method.unwrap_or_default(),
-                data: raw.data.compact(),
-            })
+            Request::Rpc(RpcRequest { method: raw.method.unwrap_or_default(), data: raw.data.compact() })
         } else if let Some(Object(raw)) = self.refresh {
-            Request::Refresh {
-                token: raw.token.unwrap_or_default(),
-            }
+            Request::Refresh { token: raw.token.unwrap_or_default() }
         } else if let Some(Object(raw)) = self.sub_refresh {
-            Request::SubRefresh {
-                room: raw.channel.unwrap_or_default(),
-                token: raw.token.unwrap_or_default(),
-            }
+            Request::SubRefresh { room: raw.channel.unwrap_or_default(), token: raw.token.unwrap_or_default() }
         } else {
             Request::Unknown
         }
@@ -382,10 +349,7 @@ impl RawSubscribe<'_> {
             room: self.channel.unwrap_or_default(),
             token: self.token.unwrap_or_default(),
             recover: self.recover.unwrap_or_default(),
-            position: StreamPosition {
-                offset: self.offset.unwrap_or_default(),
-                epoch: self.epoch.unwrap_or_default(),
-            },
+            position: StreamPosition { offset: self.offset.unwrap_or_default(), epoch: self.epoch.unwrap_or_default() },
             data: self.data.compact_non_null(),
             positioned: self.positioned.unwrap_or_default(),
             recoverable: self.recoverable.unwrap_or_default(),
@@ -410,11 +374,6 @@ impl RawHistory {
 
 impl RawSend<'_> {
     fn into_request(self) -> Request {
-        Request::Send {
-            data: self
-                .data
-                .compact()
-                .unwrap_or_else(|| Bytes::from_static(b"null")),
-        }
+        Request::Send { data: self.data.compact().unwrap_or_else(|| Bytes::from_static(b"null")) }
     }
 }

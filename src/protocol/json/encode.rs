@@ -1,9 +1,7 @@
 //! From replies and pushes to bytes.
 
 use super::write::{self, Object};
-use crate::protocol::{
-    ClientInfo, Placed, Publication, Push, Reply, ReplyBody, StreamPosition, Tags,
-};
+use crate::protocol::{ClientInfo, Placed, Publication, Push, Reply, ReplyBody, StreamPosition, Tags};
 use bytes::Bytes;
 
 /// Appends `reply` as one object.
@@ -70,9 +68,7 @@ fn encode_body(reply: &mut Object<'_>, body: &ReplyBody) {
             object.text("version", &refresh.version);
             expiry(object, refresh.ttl_s);
         }),
-        ReplyBody::SubRefresh { ttl_s } => {
-            reply.object("sub_refresh", |object| expiry(object, *ttl_s))
-        }
+        ReplyBody::SubRefresh { ttl_s } => reply.object("sub_refresh", |object| expiry(object, *ttl_s)),
     }
 }
 
@@ -97,13 +93,7 @@ fn encode_event(push: &mut Object<'_>, event: &Push) {
             push.text("channel", room.as_str());
             push.object("leave", |object| object.raw("info", Some(info.json())));
         }
-        Push::Subscribe {
-            room,
-            recoverable,
-            positioned,
-            position: at,
-            data,
-        } => {
+        Push::Subscribe { room, recoverable, positioned, position: at, data } => {
             push.text("channel", room.as_str());
             push.object("subscribe", |object| {
                 object.flag("recoverable", *recoverable);
@@ -146,13 +136,7 @@ impl PublicationEncoder {
         Self { head: head.into() }
     }
 
-    pub(in crate::protocol) fn encode(
-        &self,
-        publication: &Publication,
-        offset: u64,
-        time_ms: u64,
-        out: &mut Vec<u8>,
-    ) {
+    pub(in crate::protocol) fn encode(&self, publication: &Publication, offset: u64, time_ms: u64, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.head);
         let mut object = Object::open(out);
         publication_fields(&mut object, publication, offset, time_ms);
@@ -196,12 +180,7 @@ fn placed(object: &mut Object<'_>, placed: &Placed) {
     publication_fields(object, &placed.publication, placed.offset, placed.time_ms);
 }
 
-fn publication_fields(
-    object: &mut Object<'_>,
-    publication: &Publication,
-    offset: u64,
-    time_ms: u64,
-) {
+fn publication_fields(object: &mut Object<'_>, publication: &Publication, offset: u64, time_ms: u64) {
     object.raw("data", Some(&publication.data));
     object.raw("info", publication.info.as_ref().map(ClientInfo::json));
     object.number("offset", offset);

@@ -13,10 +13,7 @@ pub(super) struct Object<'a> {
 impl<'a> Object<'a> {
     pub(super) fn open(out: &'a mut Vec<u8>) -> Self {
         out.push(b'{');
-        Self {
-            out,
-            started: false,
-        }
+        Self { out, started: false }
     }
 
     pub(super) fn close(self) {
@@ -115,12 +112,7 @@ pub(super) fn text(value: &str, out: &mut Vec<u8>) {
         copied = at + 1;
         out.extend_from_slice(&[b'\\', short]);
         if short == b'u' {
-            out.extend_from_slice(&[
-                b'0',
-                b'0',
-                HEX[usize::from(byte >> 4)],
-                HEX[usize::from(byte & 15)],
-            ]);
+            out.extend_from_slice(&[b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
         }
     }
     out.extend_from_slice(&bytes[copied..]);

@@ -43,29 +43,21 @@ impl Access<'_> {
         } else if let Some(users) = self.limited_users() {
             self.is_known() && users.split(USERS_SEPARATOR).any(|user| user == self.user)
         } else {
-            rules.allow_subscribe_for_client
-                && (self.is_known() || rules.allow_subscribe_for_anonymous)
+            rules.allow_subscribe_for_client && (self.is_known() || rules.allow_subscribe_for_anonymous)
         };
         if !may_enter {
             return Err(ErrorCode::PermissionDenied);
         }
         let keeps_history = rules.history_size > 0;
-        let recoverable =
-            keeps_history && (rules.force_recovery || rules.allow_recovery && request.recoverable);
-        let positioned = recoverable
-            || keeps_history
-                && (rules.force_positioning || rules.allow_positioning && request.positioned);
+        let recoverable = keeps_history && (rules.force_recovery || rules.allow_recovery && request.recoverable);
+        let positioned =
+            recoverable || keeps_history && (rules.force_positioning || rules.allow_positioning && request.positioned);
         let membership = Membership {
             presence: rules.presence,
             announced: rules.join_leave,
-            hears_join_leave: rules.join_leave
-                && (rules.force_push_join_leave || request.join_leave),
+            hears_join_leave: rules.join_leave && (rules.force_push_join_leave || request.join_leave),
         };
-        Ok(Grant {
-            recoverable,
-            positioned,
-            membership,
-        })
+        Ok(Grant { recoverable, positioned, membership })
     }
 
     pub(super) fn publish(self) -> Result<(), ErrorCode> {
@@ -101,18 +93,9 @@ impl Access<'_> {
         )
     }
 
-    fn permit(
-        self,
-        for_client: bool,
-        for_subscriber: bool,
-        for_anonymous: bool,
-    ) -> Result<(), ErrorCode> {
+    fn permit(self, for_client: bool, for_subscriber: bool, for_anonymous: bool) -> Result<(), ErrorCode> {
         let here = for_client || for_subscriber && self.is_subscribed;
-        if here && (self.is_known() || for_anonymous) {
-            Ok(())
-        } else {
-            Err(ErrorCode::PermissionDenied)
-        }
+        if here && (self.is_known() || for_anonymous) { Ok(()) } else { Err(ErrorCode::PermissionDenied) }
     }
 
     /// The users the room is limited to, behind its name.
@@ -130,27 +113,14 @@ impl Access<'_> {
 mod tests {
     use super::*;
 
-    fn access(
-        rules: RoomRules,
-        room: &'static str,
-        user: &'static str,
-        is_subscribed: bool,
-    ) -> Access<'static> {
-        Access {
-            rules,
-            room,
-            user,
-            is_subscribed,
-        }
+    fn access(rules: RoomRules, room: &'static str, user: &'static str, is_subscribed: bool) -> Access<'static> {
+        Access { rules, room, user, is_subscribed }
     }
 
     #[test]
     fn nothing_is_allowed_by_default() {
         let access = access(RoomRules::default(), "r", "42", true);
-        assert_eq!(
-            access.subscribe(&SubscribeRequest::default()),
-            Err(ErrorCode::PermissionDenied)
-        );
+        assert_eq!(access.subscribe(&SubscribeRequest::default()), Err(ErrorCode::PermissionDenied));
         assert_eq!(access.publish(), Err(ErrorCode::PermissionDenied));
         assert_eq!(access.history(), Err(ErrorCode::NotAvailable));
         assert_eq!(access.presence(), Err(ErrorCode::NotAvailable));
@@ -161,8 +131,7 @@ mod tests {
     fn a_permission_needs_the_place_and_the_user() {
         for bits in 0..32_u8 {
             let bit = |n: u8| bits & (1 << n) != 0;
-            let (client, subscriber, anonymous, known, inside) =
-                (bit(0), bit(1), bit(2), bit(3), bit(4));
+            let (client, subscriber, anonymous, known, inside) = (bit(0), bit(1), bit(2), bit(3), bit(4));
             let rules = RoomRules {
                 history_size: 1,
                 presence: true,
@@ -192,12 +161,9 @@ mod tests {
     #[test]
     fn an_anonymous_client_enters_only_where_both_permissions_stand() {
         let request = SubscribeRequest::default();
-        for (client, anonymous, user, enters) in [
-            (true, true, "", true),
-            (true, false, "", false),
-            (false, true, "", false),
-            (true, false, "42", true),
-        ] {
+        for (client, anonymous, user, enters) in
+            [(true, true, "", true), (true, false, "", false), (false, true, "", false), (true, false, "42", true)]
+        {
             let rules = RoomRules {
                 allow_subscribe_for_client: client,
                 allow_subscribe_for_anonymous: anonymous,
@@ -214,45 +180,20 @@ mod tests {
     #[test]
     fn private_rooms_need_a_token_and_limited_rooms_their_users() {
         let request = SubscribeRequest::default();
-        let open = RoomRules {
-            allow_subscribe_for_client: true,
-            allow_subscribe_for_anonymous: true,
-            ..RoomRules::default()
-        };
-        assert_eq!(
-            access(open, "$r", "42", false).subscribe(&request),
-            Err(ErrorCode::PermissionDenied)
-        );
-        assert!(
-            access(open, "r#42", "7", false).subscribe(&request).is_ok(),
-            "the option is off"
-        );
-        let limited = RoomRules {
-            allow_user_limited_channels: true,
-            ..open
-        };
+        let open =
+            RoomRules { allow_subscribe_for_client: true, allow_subscribe_for_anonymous: true, ..RoomRules::default() };
+        assert_eq!(access(open, "$r", "42", false).subscribe(&request), Err(ErrorCode::PermissionDenied));
+        assert!(access(open, "r#42", "7", false).subscribe(&request).is_ok(), "the option is off");
+        let limited = RoomRules { allow_user_limited_channels: true, ..open };
         for (user, enters) in [("42", true), ("43", true), ("4", false), ("", false)] {
-            assert_eq!(
-                access(limited, "dialog#42,43", user, false)
-                    .subscribe(&request)
-                    .is_ok(),
-                enters,
-                "{user:?}"
-            );
+            assert_eq!(access(limited, "dialog#42,43", user, false).subscribe(&request).is_ok(), enters, "{user:?}");
         }
-        assert!(
-            access(limited, "r#", "", false)
-                .subscribe(&request)
-                .is_err()
-        );
+        assert!(access(limited, "r#", "", false).subscribe(&request).is_err());
     }
 
     #[test]
     fn recovery_positions_and_joins_are_granted_when_forced_or_allowed_and_asked_for() {
-        let open = RoomRules {
-            allow_subscribe_for_client: true,
-            ..RoomRules::default()
-        };
+        let open = RoomRules { allow_subscribe_for_client: true, ..RoomRules::default() };
         let mut asks = SubscribeRequest::default();
         asks.recoverable = true;
         asks.positioned = true;
@@ -260,32 +201,16 @@ mod tests {
         let silent = SubscribeRequest::default();
         let grant = |rules, request: &SubscribeRequest| {
             let grant = access(rules, "r", "42", false).subscribe(request).unwrap();
-            (
-                grant.recoverable,
-                grant.positioned,
-                grant.membership.hears_join_leave,
-            )
+            (grant.recoverable, grant.positioned, grant.membership.hears_join_leave)
         };
         assert_eq!(grant(open, &asks), (false, false, false));
-        let allowed = RoomRules {
-            history_size: 1,
-            allow_recovery: true,
-            allow_positioning: true,
-            join_leave: true,
-            ..open
-        };
+        let allowed =
+            RoomRules { history_size: 1, allow_recovery: true, allow_positioning: true, join_leave: true, ..open };
         assert_eq!(grant(allowed, &asks), (true, true, true));
         assert_eq!(grant(allowed, &silent), (false, false, false));
-        let forced = RoomRules {
-            force_recovery: true,
-            force_push_join_leave: true,
-            ..allowed
-        };
+        let forced = RoomRules { force_recovery: true, force_push_join_leave: true, ..allowed };
         assert_eq!(grant(forced, &silent), (true, true, true));
-        let no_history = RoomRules {
-            history_size: 0,
-            ..forced
-        };
+        let no_history = RoomRules { history_size: 0, ..forced };
         assert_eq!(grant(no_history, &asks), (false, false, true));
     }
 }

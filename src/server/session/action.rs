@@ -1,8 +1,6 @@
 //! What a session wants done.
 
-use crate::protocol::{
-    CloseCode, HistoryQuery, Placed, Publication, Push, Reply, RoomName, StreamPosition,
-};
+use crate::protocol::{CloseCode, HistoryQuery, Placed, Publication, Push, Reply, RoomName, StreamPosition};
 
 /// Something the owner of a session does for it, in the order the session names it.
 ///

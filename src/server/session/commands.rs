@@ -6,18 +6,12 @@ use super::access::Access;
 use super::heartbeat::Heartbeat;
 use super::{Action, Flight, FlightKind, Phase, Session, Ticket};
 use crate::protocol::{
-    ClientInfo, ConnectRequest, ConnectResult, ErrorCode, HistoryQuery, HistoryRequest,
-    Publication, PublishRequest, ReplyBody, Request, RoomName, SubscribeRequest,
+    ClientInfo, ConnectRequest, ConnectResult, ErrorCode, HistoryQuery, HistoryRequest, Publication, PublishRequest,
+    ReplyBody, Request, RoomName, SubscribeRequest,
 };
 
 impl Session {
-    pub(super) fn connect(
-        &mut self,
-        id: u32,
-        request: &ConnectRequest,
-        now_ms: u64,
-        out: &mut Vec<Action>,
-    ) {
+    pub(super) fn connect(&mut self, id: u32, request: &ConnectRequest, now_ms: u64, out: &mut Vec<Action>) {
         if !self.settings.allow_anonymous {
             return self.reply(id, ReplyBody::Error(ErrorCode::Unauthorized), out);
         }
@@ -27,12 +21,7 @@ impl Session {
             }
             _ => None,
         };
-        self.phase = Phase::Open(ClientInfo::new(
-            String::new(),
-            self.ids.client.clone(),
-            conn_info,
-            None,
-        ));
+        self.phase = Phase::Open(ClientInfo::new(String::new(), self.ids.client.clone(), conn_info, None));
         let ping_interval_ms = self.settings.ping_interval_ms;
         self.heartbeat = Heartbeat::connected(&self.ids.client, ping_interval_ms, now_ms);
         let mut result = ConnectResult::default();
@@ -45,12 +34,7 @@ impl Session {
         self.reply(id, ReplyBody::Connect(Box::new(result)), out);
     }
 
-    pub(super) fn begin(
-        &mut self,
-        id: u32,
-        request: Request,
-        out: &mut Vec<Action>,
-    ) -> Result<(), ErrorCode> {
+    pub(super) fn begin(&mut self, id: u32, request: Request, out: &mut Vec<Action>) -> Result<(), ErrorCode> {
         match request {
             Request::Subscribe(request) => self.begin_subscribe(id, request, out)?,
             Request::Unsubscribe { room } => self.begin_unsubscribe(id, &room, out)?,
@@ -80,12 +64,7 @@ impl Session {
         Ok(())
     }
 
-    fn begin_subscribe(
-        &mut self,
-        id: u32,
-        request: SubscribeRequest,
-        out: &mut Vec<Action>,
-    ) -> Result<(), ErrorCode> {
+    fn begin_subscribe(&mut self, id: u32, request: SubscribeRequest, out: &mut Vec<Action>) -> Result<(), ErrorCode> {
         let room = self.room(&request.room)?;
         if self.rooms.contains(&room) {
             return Err(ErrorCode::AlreadySubscribed);
@@ -96,27 +75,13 @@ impl Session {
         let grant = self.access(&room)?.subscribe(&request)?;
         let recover = (grant.recoverable && request.recover).then_some(request.position);
         let reject_unrecovered = request.flag & SubscribeRequest::REJECT_UNRECOVERED != 0;
-        let kind = FlightKind::Subscribe {
-            room: room.clone(),
-            recover: recover.clone(),
-            grant,
-            reject_unrecovered,
-        };
+        let kind = FlightKind::Subscribe { room: room.clone(), recover: recover.clone(), grant, reject_unrecovered };
         let ticket = self.take_off(id, kind);
-        out.push(Action::Subscribe {
-            ticket,
-            room,
-            recover,
-        });
+        out.push(Action::Subscribe { ticket, room, recover });
         Ok(())
     }
 
-    fn begin_unsubscribe(
-        &mut self,
-        id: u32,
-        room: &str,
-        out: &mut Vec<Action>,
-    ) -> Result<(), ErrorCode> {
+    fn begin_unsubscribe(&mut self, id: u32, room: &str, out: &mut Vec<Action>) -> Result<(), ErrorCode> {
         let room = self.room(room)?;
         let reply = ReplyBody::Unsubscribe;
         if self.rooms.remove(&room) {
@@ -129,51 +94,27 @@ impl Session {
         Ok(())
     }
 
-    fn begin_publish(
-        &mut self,
-        id: u32,
-        request: PublishRequest,
-        out: &mut Vec<Action>,
-    ) -> Result<(), ErrorCode> {
+    fn begin_publish(&mut self, id: u32, request: PublishRequest, out: &mut Vec<Action>) -> Result<(), ErrorCode> {
         let room = self.room(&request.room)?;
         let data = request.data.ok_or(ErrorCode::BadRequest)?;
         self.access(&room)?.publish()?;
         let publication = Publication::new(data, self.info().cloned());
         let ticket = self.take_off(id, FlightKind::Publish);
-        out.push(Action::Publish {
-            ticket,
-            room,
-            publication,
-        });
+        out.push(Action::Publish { ticket, room, publication });
         Ok(())
     }
 
-    fn begin_history(
-        &mut self,
-        id: u32,
-        request: &HistoryRequest,
-        out: &mut Vec<Action>,
-    ) -> Result<(), ErrorCode> {
+    fn begin_history(&mut self, id: u32, request: &HistoryRequest, out: &mut Vec<Action>) -> Result<(), ErrorCode> {
         let room = self.room(&request.room)?;
         self.access(&room)?.history()?;
         let query = HistoryQuery::new(request, self.settings.limits.publications_max);
-        let ticket = self.take_off(
-            id,
-            FlightKind::History {
-                since: query.since.clone(),
-            },
-        );
-        out.push(Action::History {
-            ticket,
-            room,
-            query,
-        });
+        let ticket = self.take_off(id, FlightKind::History { since: query.since.clone() });
+        out.push(Action::History { ticket, room, query });
         Ok(())
     }
 
     fn room(&self, name: &str) -> Result<RoomName, ErrorCode> {
-        RoomName::parse(name, self.settings.limits.room_name_bytes_max)
-            .map_err(|_| ErrorCode::BadRequest)
+        RoomName::parse(name, self.settings.limits.room_name_bytes_max).map_err(|_| ErrorCode::BadRequest)
     }
 
     fn access<'a>(&'a self, room: &'a RoomName) -> Result<Access<'a>, ErrorCode> {
@@ -202,12 +143,7 @@ fn display_name(data: &Bytes, chars_max: usize) -> Option<Bytes> {
         name: String,
     }
     let ConnectData { name } = serde_json::from_slice(data).ok()?;
-    let name: String = name
-        .trim()
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(chars_max)
-        .collect();
+    let name: String = name.trim().chars().filter(|c| !c.is_control()).take(chars_max).collect();
     let name = name.trim();
     (!name.is_empty()).then(|| serde_json::json!({ "name": name }).to_string().into())
 }

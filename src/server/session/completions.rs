@@ -3,8 +3,7 @@
 use super::access::Grant;
 use super::{Action, Flight, FlightKind, Session, Subscribed, Ticket};
 use crate::protocol::{
-    ClientInfo, ErrorCode, HistoryResult, PresenceStats, ReplyBody, StreamPosition,
-    SubscribeResult, recovered,
+    ClientInfo, ErrorCode, HistoryResult, PresenceStats, ReplyBody, StreamPosition, SubscribeResult, recovered,
 };
 
 impl Session {
@@ -12,22 +11,11 @@ impl Session {
     ///
     /// On `Ok` either [`Action::Activate`] follows, or [`Action::Unsubscribe`], when the client would rather not be in
     /// a room it cannot recover in.
-    pub(crate) fn subscribed(
-        &mut self,
-        ticket: Ticket,
-        result: Result<Subscribed, ErrorCode>,
-        out: &mut Vec<Action>,
-    ) {
+    pub(crate) fn subscribed(&mut self, ticket: Ticket, result: Result<Subscribed, ErrorCode>, out: &mut Vec<Action>) {
         let Some(flight) = self.land(ticket) else {
             return;
         };
-        let FlightKind::Subscribe {
-            room,
-            recover,
-            grant,
-            reject_unrecovered,
-        } = flight.kind
-        else {
+        let FlightKind::Subscribe { room, recover, grant, reject_unrecovered } = flight.kind else {
             return self.misused(flight, out);
         };
         match result {
@@ -41,10 +29,7 @@ impl Session {
                 } else {
                     self.rooms.insert(room.clone());
                     self.reply(flight.id, ReplyBody::Subscribe(Box::new(result)), out);
-                    out.push(Action::Activate {
-                        room,
-                        membership: grant.membership,
-                    });
+                    out.push(Action::Activate { room, membership: grant.membership });
                 }
             }
         }
@@ -64,12 +49,7 @@ impl Session {
     }
 
     /// Completes [`Action::Publish`].
-    pub(crate) fn published(
-        &mut self,
-        ticket: Ticket,
-        result: Result<(), ErrorCode>,
-        out: &mut Vec<Action>,
-    ) {
+    pub(crate) fn published(&mut self, ticket: Ticket, result: Result<(), ErrorCode>, out: &mut Vec<Action>) {
         let Some(flight) = self.land(ticket) else {
             return;
         };
@@ -80,12 +60,7 @@ impl Session {
     }
 
     /// Completes [`Action::History`]. Whether the epoch the client named is the room's is judged here.
-    pub(crate) fn history(
-        &mut self,
-        ticket: Ticket,
-        result: Result<HistoryResult, ErrorCode>,
-        out: &mut Vec<Action>,
-    ) {
+    pub(crate) fn history(&mut self, ticket: Ticket, result: Result<HistoryResult, ErrorCode>, out: &mut Vec<Action>) {
         let Some(flight) = self.land(ticket) else {
             return;
         };
@@ -93,14 +68,9 @@ impl Session {
             return self.misused(flight, out);
         };
         let result = result.and_then(|history| {
-            let is_foreign = since.is_some_and(|since| {
-                !since.epoch.is_empty() && since.epoch != history.position.epoch
-            });
-            if is_foreign {
-                Err(ErrorCode::UnrecoverablePosition)
-            } else {
-                Ok(ReplyBody::History(history))
-            }
+            let is_foreign =
+                since.is_some_and(|since| !since.epoch.is_empty() && since.epoch != history.position.epoch);
+            if is_foreign { Err(ErrorCode::UnrecoverablePosition) } else { Ok(ReplyBody::History(history)) }
         });
         self.finish(flight.id, result, out);
     }
@@ -151,8 +121,7 @@ impl Session {
         if let Some(asked) = recover {
             result.was_recovering = true;
             let offsets = found.iter().map(|placed| placed.offset);
-            result.recovered =
-                recovered(asked, &top, offsets, self.settings.limits.publications_max);
+            result.recovered = recovered(asked, &top, offsets, self.settings.limits.publications_max);
             if result.recovered {
                 result.publications = found;
             }

@@ -30,18 +30,11 @@ impl Heartbeat {
             return Self::Still;
         }
         let phase_ms = hash(client) % ping_interval_ms;
-        Self::Quiet {
-            ping_at_ms: now_ms + ping_interval_ms - phase_ms,
-        }
+        Self::Quiet { ping_at_ms: now_ms + ping_interval_ms - phase_ms }
     }
 
     /// Advances to `now_ms`.
-    pub(super) fn tick(
-        &mut self,
-        now_ms: u64,
-        ping_interval_ms: u64,
-        pong_timeout_ms: u64,
-    ) -> Beat {
+    pub(super) fn tick(&mut self, now_ms: u64, ping_interval_ms: u64, pong_timeout_ms: u64) -> Beat {
         match *self {
             Self::Opening { stale_at_ms } if stale_at_ms <= now_ms => Beat::Stale,
             Self::Pinged { pong_by_ms, .. } if pong_by_ms <= now_ms => Beat::NoPong,
@@ -49,10 +42,7 @@ impl Heartbeat {
                 // Keeps its phase however late this call comes, but never owes two pings.
                 let late_ms = now_ms - ping_at_ms;
                 let ping_at_ms = now_ms + ping_interval_ms - late_ms % ping_interval_ms;
-                *self = Self::Pinged {
-                    pong_by_ms: now_ms + pong_timeout_ms,
-                    ping_at_ms,
-                };
+                *self = Self::Pinged { pong_by_ms: now_ms + pong_timeout_ms, ping_at_ms };
                 Beat::Ping
             }
             _ => Beat::Nothing,
@@ -88,9 +78,7 @@ impl Heartbeat {
 
 /// FNV-1a: even enough to spread phases, and the same on every machine.
 fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]

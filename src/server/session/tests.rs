@@ -22,16 +22,9 @@ struct Harness {
 impl Harness {
     /// A session nobody has spoken to.
     fn opening(settings: Settings) -> Self {
-        let ids = Ids {
-            client: "c1".to_owned(),
-            session: "secret".to_owned(),
-        };
+        let ids = Ids { client: "c1".to_owned(), session: "secret".to_owned() };
         let session = Session::new(Arc::new(settings), ids, START_MS);
-        Self {
-            session,
-            now_ms: START_MS,
-            actions: Vec::new(),
-        }
+        Self { session, now_ms: START_MS, actions: Vec::new() }
     }
 
     /// A connected session in development mode.
@@ -47,12 +40,7 @@ impl Harness {
     }
 
     fn send(&mut self, frame: &str) {
-        self.session.receive_frame(
-            Encoding::Json,
-            frame.as_bytes(),
-            self.now_ms,
-            &mut self.actions,
-        );
+        self.session.receive_frame(Encoding::Json, frame.as_bytes(), self.now_ms, &mut self.actions);
     }
 
     fn wait(&mut self, ms: u64) {
@@ -88,16 +76,10 @@ impl Harness {
     /// Enters `room`, which stands at offset 0, and forgets the actions.
     #[track_caller]
     fn join(&mut self, room: &str) {
-        self.send(&format!(
-            r#"{{"id":100,"subscribe":{{"channel":"{room}"}}}}"#
-        ));
+        self.send(&format!(r#"{{"id":100,"subscribe":{{"channel":"{room}"}}}}"#));
         let ticket = self.ticket();
-        self.session
-            .subscribed(ticket, Ok(entered(0, &[])), &mut self.actions);
-        assert!(
-            matches!(self.actions().last(), Some(Action::Activate { .. })),
-            "{room}"
-        );
+        self.session.subscribed(ticket, Ok(entered(0, &[])), &mut self.actions);
+        assert!(matches!(self.actions().last(), Some(Action::Activate { .. })), "{room}");
     }
 
     #[track_caller]
@@ -139,16 +121,8 @@ fn describe(action: &Action) -> String {
 }
 
 fn error_of(id: u32, error: ErrorCode) -> String {
-    let temporary = if error.is_temporary() {
-        r#","temporary":true"#
-    } else {
-        ""
-    };
-    format!(
-        r#"{{"id":{id},"error":{{"code":{},"message":"{}"{temporary}}}}}"#,
-        error.code(),
-        error.message()
-    )
+    let temporary = if error.is_temporary() { r#","temporary":true"# } else { "" };
+    format!(r#"{{"id":{id},"error":{{"code":{},"message":"{}"{temporary}}}}}"#, error.code(), error.message())
 }
 
 /// The rules of a room in development mode.
@@ -182,16 +156,8 @@ fn open_rules() -> RoomRules {
 fn dev_settings() -> Settings {
     let rules = |room: &str| match room.split_once(':').map(|(namespace, _)| namespace) {
         Some("none") => Err(ErrorCode::UnknownRoom),
-        Some("shut") => Ok(RoomRules {
-            history_size: 1,
-            presence: true,
-            ..RoomRules::default()
-        }),
-        Some("bare") => Ok(RoomRules {
-            history_size: 0,
-            presence: false,
-            ..open_rules()
-        }),
+        Some("shut") => Ok(RoomRules { history_size: 1, presence: true, ..RoomRules::default() }),
+        Some("bare") => Ok(RoomRules { history_size: 0, presence: false, ..open_rules() }),
         _ => Ok(open_rules()),
     };
     let mut settings = Settings::new("n1".to_owned(), Box::new(rules));
@@ -202,23 +168,13 @@ fn dev_settings() -> Settings {
 
 /// A room entered at `top` of the life "e", where `found` was read.
 fn entered(top: u64, found: &[u64]) -> Subscribed {
-    Subscribed {
-        top: at(top),
-        found: found.iter().map(|&offset| placed(offset)).collect(),
-    }
+    Subscribed { top: at(top), found: found.iter().map(|&offset| placed(offset)).collect() }
 }
 
 fn at(offset: u64) -> StreamPosition {
-    StreamPosition {
-        offset,
-        epoch: "e".to_owned(),
-    }
+    StreamPosition { offset, epoch: "e".to_owned() }
 }
 
 fn placed(offset: u64) -> Placed {
-    Placed {
-        offset,
-        time_ms: 0,
-        publication: Publication::new(offset.to_string().into(), None),
-    }
+    Placed { offset, time_ms: 0, publication: Publication::new(offset.to_string().into(), None) }
 }

@@ -1,17 +1,15 @@
 //! Commands as SDKs send them, and what nobody should send.
 
 use crate::protocol::{
-    Command, ConnectRequest, DecodeError, Encoding, HistoryRequest, Limits, PublishRequest,
-    Request, RpcRequest, StreamPosition, SubscribeRequest,
+    Command, ConnectRequest, DecodeError, Encoding, HistoryRequest, Limits, PublishRequest, Request, RpcRequest,
+    StreamPosition, SubscribeRequest,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::json;
 
 fn decode(frame: &[u8]) -> Result<Vec<Command>, DecodeError> {
-    Encoding::Json
-        .commands(frame, &Limits::default())?
-        .collect()
+    Encoding::Json.commands(frame, &Limits::default())?.collect()
 }
 
 /// The one command of `frame`.
@@ -28,10 +26,7 @@ fn assert_request(frame: &str, id: u32, request: Request) {
 }
 
 fn at(offset: u64, epoch: &str) -> StreamPosition {
-    StreamPosition {
-        offset,
-        epoch: epoch.to_owned(),
-    }
+    StreamPosition { offset, epoch: epoch.to_owned() }
 }
 
 fn room(name: &str) -> String {
@@ -71,96 +66,42 @@ fn every_command_of_the_protocol_is_understood() {
     assert_request(
         r#"{"id":3,"publish":{"channel":"chat:1","data":{"t":"hi"}}}"#,
         3,
-        Request::Publish(PublishRequest {
-            room: room("chat:1"),
-            data: Some(Bytes::from(r#"{"t":"hi"}"#)),
-        }),
+        Request::Publish(PublishRequest { room: room("chat:1"), data: Some(Bytes::from(r#"{"t":"hi"}"#)) }),
     );
     assert_request(
         r#"{"id":4,"history":{"channel":"chat:1","limit":-1,"since":{"offset":7,"epoch":"qFhv"},"reverse":true}}"#,
         4,
-        Request::History(HistoryRequest {
-            room: room("chat:1"),
-            limit: -1,
-            since: Some(at(7, "qFhv")),
-            reverse: true,
-        }),
+        Request::History(HistoryRequest { room: room("chat:1"), limit: -1, since: Some(at(7, "qFhv")), reverse: true }),
     );
-    assert_request(
-        r#"{"id":5,"presence":{"channel":"a"}}"#,
-        5,
-        Request::Presence { room: room("a") },
-    );
-    assert_request(
-        r#"{"id":6,"presence_stats":{"channel":"a"}}"#,
-        6,
-        Request::PresenceStats { room: room("a") },
-    );
-    assert_request(
-        r#"{"id":7,"unsubscribe":{"channel":"a"}}"#,
-        7,
-        Request::Unsubscribe { room: room("a") },
-    );
+    assert_request(r#"{"id":5,"presence":{"channel":"a"}}"#, 5, Request::Presence { room: room("a") });
+    assert_request(r#"{"id":6,"presence_stats":{"channel":"a"}}"#, 6, Request::PresenceStats { room: room("a") });
+    assert_request(r#"{"id":7,"unsubscribe":{"channel":"a"}}"#, 7, Request::Unsubscribe { room: room("a") });
     assert_request(
         r#"{"id":8,"rpc":{"method":"m","data":{}}}"#,
         8,
-        Request::Rpc(RpcRequest {
-            method: "m".to_owned(),
-            data: Some(Bytes::from("{}")),
-        }),
+        Request::Rpc(RpcRequest { method: "m".to_owned(), data: Some(Bytes::from("{}")) }),
     );
-    assert_request(
-        r#"{"send":{"data":[1]}}"#,
-        0,
-        Request::Send {
-            data: Bytes::from("[1]"),
-        },
-    );
-    assert_request(
-        r#"{"id":9,"send":{"data":1}}"#,
-        9,
-        Request::Send {
-            data: Bytes::from("1"),
-        },
-    );
-    assert_request(
-        r#"{"id":9,"refresh":{"token":"JWT"}}"#,
-        9,
-        Request::Refresh {
-            token: "JWT".to_owned(),
-        },
-    );
+    assert_request(r#"{"send":{"data":[1]}}"#, 0, Request::Send { data: Bytes::from("[1]") });
+    assert_request(r#"{"id":9,"send":{"data":1}}"#, 9, Request::Send { data: Bytes::from("1") });
+    assert_request(r#"{"id":9,"refresh":{"token":"JWT"}}"#, 9, Request::Refresh { token: "JWT".to_owned() });
     assert_request(
         r#"{"id":10,"sub_refresh":{"channel":"c","token":"JWT"}}"#,
         10,
-        Request::SubRefresh {
-            room: room("c"),
-            token: "JWT".to_owned(),
-        },
+        Request::SubRefresh { room: room("c"), token: "JWT".to_owned() },
     );
     assert_request(r#"{"id":11,"ping":{}}"#, 11, Request::Ping);
 }
 
 #[test]
 fn whatever_has_neither_id_nor_send_is_a_pong() {
-    for frame in [
-        "{}",
-        r#"{"id":0}"#,
-        r#"{"id":null}"#,
-        r#"{"publish":{"channel":"a","data":1}}"#,
-        r#"{"x":1}"#,
-    ] {
+    for frame in ["{}", r#"{"id":0}"#, r#"{"id":null}"#, r#"{"publish":{"channel":"a","data":1}}"#, r#"{"x":1}"#] {
         assert_request(frame, 0, Request::Pong);
     }
 }
 
 #[test]
 fn unknown_methods_are_told_apart_from_bad_json() {
-    for frame in [
-        r#"{"id":1}"#,
-        r#"{"id":1,"map_subscribe":{"channel":"a"}}"#,
-        r#"{"id":1,"publish":null}"#,
-    ] {
+    for frame in [r#"{"id":1}"#, r#"{"id":1,"map_subscribe":{"channel":"a"}}"#, r#"{"id":1,"publish":null}"#] {
         assert_request(frame, 1, Request::Unknown);
     }
 }
@@ -175,44 +116,26 @@ fn null_fields_count_as_missing_but_a_null_payload_is_one() {
     assert_request(
         r#"{"id":1,"publish":{"channel":"a","data":null}}"#,
         1,
-        Request::Publish(PublishRequest {
-            room: room("a"),
-            data: Some(Bytes::from("null")),
-        }),
+        Request::Publish(PublishRequest { room: room("a"), data: Some(Bytes::from("null")) }),
     );
     assert_request(
         r#"{"id":1,"publish":{"channel":"a"}}"#,
         1,
-        Request::Publish(PublishRequest {
-            room: room("a"),
-            data: None,
-        }),
+        Request::Publish(PublishRequest { room: room("a"), data: None }),
     );
 }
 
 #[test]
 fn a_frame_may_hold_many_commands() {
-    let commands = decode(
-        b"{\"id\":1,\"connect\":{}}\n{\"id\":2,\"subscribe\":{\"channel\":\"a\"}}\r\n\n{}\n",
-    )
-    .unwrap();
-    assert_eq!(
-        commands
-            .iter()
-            .map(|command| command.id)
-            .collect::<Vec<_>>(),
-        [1, 2, 0]
-    );
+    let commands =
+        decode(b"{\"id\":1,\"connect\":{}}\n{\"id\":2,\"subscribe\":{\"channel\":\"a\"}}\r\n\n{}\n").unwrap();
+    assert_eq!(commands.iter().map(|command| command.id).collect::<Vec<_>>(), [1, 2, 0]);
 }
 
 #[test]
 fn payloads_lose_their_raw_newlines_but_not_their_content() {
-    let command = one(
-        "{\"id\":1,\n \"publish\": {\"channel\": \"a\",\n \"data\": {\n \"t\" :\t\"a\\n b\" }}}",
-    );
-    let Request::Publish(publish) = command.request else {
-        panic!("{command:?}")
-    };
+    let command = one("{\"id\":1,\n \"publish\": {\"channel\": \"a\",\n \"data\": {\n \"t\" :\t\"a\\n b\" }}}");
+    let Request::Publish(publish) = command.request else { panic!("{command:?}") };
     assert_eq!(publish.data.unwrap(), r#"{"t":"a\n b"}"#);
 }
 
@@ -239,10 +162,7 @@ fn bytes_that_are_not_the_protocol_are_an_error() {
         b"\xff",
     ] {
         let error = decode(frame).unwrap_err();
-        assert!(
-            matches!(error, DecodeError::Malformed { .. }),
-            "{frame:?}: {error:?}"
-        );
+        assert!(matches!(error, DecodeError::Malformed { .. }), "{frame:?}: {error:?}");
     }
     for frame in [&b""[..], b" \r\n"] {
         assert_eq!(decode(frame), Err(DecodeError::Empty));
@@ -253,51 +173,24 @@ fn bytes_that_are_not_the_protocol_are_an_error() {
 fn commands_before_an_error_are_read_and_none_after_it() {
     let frame = b"{\"id\":1,\"ping\":{}}\n{\"id\":\n{\"id\":2,\"ping\":{}}";
     let mut commands = Encoding::Json.commands(frame, &Limits::default()).unwrap();
-    assert_eq!(
-        commands.next(),
-        Some(Ok(Command {
-            id: 1,
-            request: Request::Ping
-        }))
-    );
-    assert!(matches!(
-        commands.next(),
-        Some(Err(DecodeError::Malformed { .. }))
-    ));
+    assert_eq!(commands.next(), Some(Ok(Command { id: 1, request: Request::Ping })));
+    assert!(matches!(commands.next(), Some(Err(DecodeError::Malformed { .. }))));
     assert_eq!(commands.next(), None);
 }
 
 #[test]
 fn frames_are_bounded_in_bytes_and_in_commands() {
-    let limits = Limits {
-        frame_bytes_max: 8,
-        commands_per_frame_max: 2,
-        ..Limits::default()
-    };
-    let decode = |frame: &[u8]| {
-        Encoding::Json
-            .commands(frame, &limits)?
-            .collect::<Result<Vec<_>, _>>()
-    };
+    let limits = Limits { frame_bytes_max: 8, commands_per_frame_max: 2, ..Limits::default() };
+    let decode = |frame: &[u8]| Encoding::Json.commands(frame, &limits)?.collect::<Result<Vec<_>, _>>();
     assert_eq!(decode(b"{}\n{}").map(|commands| commands.len()), Ok(2));
-    assert_eq!(
-        decode(b"{}\n{}\n{}"),
-        Err(DecodeError::TooManyCommands { commands_max: 2 })
-    );
-    assert_eq!(
-        decode(b"{}       "),
-        Err(DecodeError::TooLarge { bytes_max: 8 })
-    );
+    assert_eq!(decode(b"{}\n{}\n{}"), Err(DecodeError::TooManyCommands { commands_max: 2 }));
+    assert_eq!(decode(b"{}       "), Err(DecodeError::TooLarge { bytes_max: 8 }));
 }
 
 #[test]
 fn connect_keeps_at_most_as_many_positions_as_a_client_has_rooms() {
-    let subs: serde_json::Map<_, _> = (0..1_000)
-        .map(|n| (n.to_string(), json!({"offset": 1})))
-        .collect();
-    let Request::Connect(connect) =
-        one(&json!({"id": 1, "connect": {"subs": subs}}).to_string()).request
-    else {
+    let subs: serde_json::Map<_, _> = (0..1_000).map(|n| (n.to_string(), json!({"offset": 1}))).collect();
+    let Request::Connect(connect) = one(&json!({"id": 1, "connect": {"subs": subs}}).to_string()).request else {
         panic!("not a connect");
     };
     assert_eq!(connect.subs.len(), 128);
@@ -306,12 +199,8 @@ fn connect_keeps_at_most_as_many_positions_as_a_client_has_rooms() {
 #[test]
 fn a_deep_payload_does_not_exhaust_the_stack() {
     let deep = "[".repeat(30_000) + &"]".repeat(30_000);
-    let command = one(&format!(
-        r#"{{"id":1,"publish":{{"channel":"a","data":{deep}}}}}"#
-    ));
-    assert!(
-        matches!(command.request, Request::Publish(publish) if publish.data.as_deref() == Some(deep.as_bytes()))
-    );
+    let command = one(&format!(r#"{{"id":1,"publish":{{"channel":"a","data":{deep}}}}}"#));
+    assert!(matches!(command.request, Request::Publish(publish) if publish.data.as_deref() == Some(deep.as_bytes())));
     let unknown = format!(r#"{{"id":1,"unknown":{deep}}}"#);
     assert_request(&unknown, 1, Request::Unknown);
 }

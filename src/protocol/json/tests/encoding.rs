@@ -1,9 +1,8 @@
 //! Replies and pushes as SDKs expect them.
 
 use crate::protocol::{
-    ClientInfo, CloseCode, ConnectResult, Encoding, ErrorCode, HistoryResult, Placed,
-    PresenceStats, Publication, Push, RefreshResult, Reply, ReplyBody, RoomName, StreamPosition,
-    SubscribeResult, UnsubscribeCode,
+    ClientInfo, CloseCode, ConnectResult, Encoding, ErrorCode, HistoryResult, Placed, PresenceStats, Publication, Push,
+    RefreshResult, Reply, ReplyBody, RoomName, StreamPosition, SubscribeResult, UnsubscribeCode,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -26,27 +25,15 @@ fn assert_push(push: &Push, expected: &str) {
 }
 
 fn at(offset: u64, epoch: &str) -> StreamPosition {
-    StreamPosition {
-        offset,
-        epoch: epoch.to_owned(),
-    }
+    StreamPosition { offset, epoch: epoch.to_owned() }
 }
 
 fn placed(offset: u64, data: &'static str) -> Placed {
-    Placed {
-        offset,
-        time_ms: 0,
-        publication: Publication::new(Bytes::from(data), None),
-    }
+    Placed { offset, time_ms: 0, publication: Publication::new(Bytes::from(data), None) }
 }
 
 fn info() -> ClientInfo {
-    ClientInfo::new(
-        "42".to_owned(),
-        "c1".to_owned(),
-        Some(Bytes::from(r#"{"name":"Ada"}"#)),
-        None,
-    )
+    ClientInfo::new("42".to_owned(), "c1".to_owned(), Some(Bytes::from(r#"{"name":"Ada"}"#)), None)
 }
 
 fn room(name: &str) -> RoomName {
@@ -68,11 +55,7 @@ fn connect_says_who_where_and_how_often_to_ping() {
         ReplyBody::Connect(Box::new(result.clone())),
         r#"{"id":7,"connect":{"client":"c1","version":"0.1.0","ping":25,"pong":true,"session":"s","node":"n"}}"#,
     );
-    let expiring = ConnectResult {
-        ttl_s: Some(600),
-        data: Some(Bytes::from("{}")),
-        ..result
-    };
+    let expiring = ConnectResult { ttl_s: Some(600), data: Some(Bytes::from("{}")), ..result };
     assert_reply(
         ReplyBody::Connect(Box::new(expiring)),
         r#"{"id":7,"connect":{"client":"c1","version":"0.1.0","expires":true,"ttl":600,"data":{},"ping":25,"pong":true,"session":"s","node":"n"}}"#,
@@ -94,10 +77,7 @@ fn subscribe_carries_the_position_and_what_was_missed() {
         ReplyBody::Subscribe(Box::new(result)),
         r#"{"id":7,"subscribe":{"recoverable":true,"positioned":true,"epoch":"qFhv","offset":43,"publications":[{"data":{},"offset":42},{"data":1,"offset":43}],"was_recovering":true,"recovered":true}}"#,
     );
-    assert_reply(
-        ReplyBody::Subscribe(Box::default()),
-        r#"{"id":7,"subscribe":{}}"#,
-    );
+    assert_reply(ReplyBody::Subscribe(Box::default()), r#"{"id":7,"subscribe":{}}"#);
 }
 
 #[test]
@@ -109,57 +89,28 @@ fn the_other_replies_are_as_the_protocol_says() {
         ReplyBody::Presence(vec![info()]),
         r#"{"id":7,"presence":{"presence":{"c1":{"user":"42","client":"c1","conn_info":{"name":"Ada"}}}}}"#,
     );
+    assert_reply(ReplyBody::Presence(Vec::new()), r#"{"id":7,"presence":{"presence":{}}}"#);
     assert_reply(
-        ReplyBody::Presence(Vec::new()),
-        r#"{"id":7,"presence":{"presence":{}}}"#,
-    );
-    assert_reply(
-        ReplyBody::PresenceStats(PresenceStats {
-            clients: 3,
-            users: 2,
-        }),
+        ReplyBody::PresenceStats(PresenceStats { clients: 3, users: 2 }),
         r#"{"id":7,"presence_stats":{"num_clients":3,"num_users":2}}"#,
     );
     assert_reply(
         ReplyBody::History(HistoryResult::new(Vec::new(), at(43, "qFhv"))),
         r#"{"id":7,"history":{"publications":[],"epoch":"qFhv","offset":43}}"#,
     );
-    assert_reply(
-        ReplyBody::Rpc {
-            data: Some(Bytes::from("{}")),
-        },
-        r#"{"id":7,"rpc":{"data":{}}}"#,
-    );
-    let refresh = RefreshResult {
-        client: "c1".to_owned(),
-        ttl_s: Some(600),
-        ..RefreshResult::default()
-    };
-    assert_reply(
-        ReplyBody::Refresh(refresh),
-        r#"{"id":7,"refresh":{"client":"c1","expires":true,"ttl":600}}"#,
-    );
-    assert_reply(
-        ReplyBody::SubRefresh { ttl_s: Some(60) },
-        r#"{"id":7,"sub_refresh":{"expires":true,"ttl":60}}"#,
-    );
+    assert_reply(ReplyBody::Rpc { data: Some(Bytes::from("{}")) }, r#"{"id":7,"rpc":{"data":{}}}"#);
+    let refresh = RefreshResult { client: "c1".to_owned(), ttl_s: Some(600), ..RefreshResult::default() };
+    assert_reply(ReplyBody::Refresh(refresh), r#"{"id":7,"refresh":{"client":"c1","expires":true,"ttl":600}}"#);
+    assert_reply(ReplyBody::SubRefresh { ttl_s: Some(60) }, r#"{"id":7,"sub_refresh":{"expires":true,"ttl":60}}"#);
 }
 
 #[test]
 fn errors_carry_code_message_and_whether_to_retry() {
     for error in ErrorCode::ALL {
-        let temporary = if error.is_temporary() {
-            r#","temporary":true"#
-        } else {
-            ""
-        };
+        let temporary = if error.is_temporary() { r#","temporary":true"# } else { "" };
         assert_reply(
             ReplyBody::Error(error),
-            &format!(
-                r#"{{"id":7,"error":{{"code":{},"message":"{}"{temporary}}}}}"#,
-                error.code(),
-                error.message()
-            ),
+            &format!(r#"{{"id":7,"error":{{"code":{},"message":"{}"{temporary}}}}}"#, error.code(), error.message()),
         );
     }
     assert_reply(
@@ -176,27 +127,17 @@ fn every_push_is_as_the_protocol_says() {
     assert_push(
         &Push::Publication {
             room: room.clone(),
-            publication: Placed {
-                offset: 44,
-                time_ms: 1_716_198_604_052,
-                publication: full,
-            },
+            publication: Placed { offset: 44, time_ms: 1_716_198_604_052, publication: full },
         },
         r#"{"push":{"channel":"chat:\"1\"","pub":{"data":{"t":"hi"},"info":{"user":"42","client":"c1","conn_info":{"name":"Ada"}},"offset":44,"tags":{"k":"v"},"time":1716198604052}}}"#,
     );
     assert_push(
-        &Push::Join {
-            room: room.clone(),
-            info: info(),
-        },
+        &Push::Join { room: room.clone(), info: info() },
         r#"{"push":{"channel":"chat:\"1\"","join":{"info":{"user":"42","client":"c1","conn_info":{"name":"Ada"}}}}}"#,
     );
     let anonymous = ClientInfo::new(String::new(), "c2".to_owned(), None, Some(Bytes::from("1")));
     assert_push(
-        &Push::Leave {
-            room: room.clone(),
-            info: anonymous,
-        },
+        &Push::Leave { room: room.clone(), info: anonymous },
         r#"{"push":{"channel":"chat:\"1\"","leave":{"info":{"client":"c2","chan_info":1}}}}"#,
     );
     assert_push(
@@ -210,34 +151,19 @@ fn every_push_is_as_the_protocol_says() {
         r#"{"push":{"channel":"chat:\"1\"","subscribe":{"recoverable":true,"positioned":true,"epoch":"e","offset":1}}}"#,
     );
     assert_push(
-        &Push::Unsubscribe {
-            room,
-            code: UnsubscribeCode::InsufficientState,
-        },
+        &Push::Unsubscribe { room, code: UnsubscribeCode::InsufficientState },
         r#"{"push":{"channel":"chat:\"1\"","unsubscribe":{"code":2500,"reason":"insufficient state"}}}"#,
     );
+    assert_push(&Push::Message { data: Bytes::from("[1]") }, r#"{"push":{"message":{"data":[1]}}}"#);
     assert_push(
-        &Push::Message {
-            data: Bytes::from("[1]"),
-        },
-        r#"{"push":{"message":{"data":[1]}}}"#,
-    );
-    assert_push(
-        &Push::Disconnect {
-            code: CloseCode::Shutdown,
-        },
+        &Push::Disconnect { code: CloseCode::Shutdown },
         r#"{"push":{"disconnect":{"code":3001,"reason":"shutdown","reconnect":true}}}"#,
     );
     assert_push(
-        &Push::Disconnect {
-            code: CloseCode::BadRequest,
-        },
+        &Push::Disconnect { code: CloseCode::BadRequest },
         r#"{"push":{"disconnect":{"code":3501,"reason":"bad request"}}}"#,
     );
-    assert_push(
-        &Push::Refresh { ttl_s: Some(60) },
-        r#"{"push":{"refresh":{"expires":true,"ttl":60}}}"#,
-    );
+    assert_push(&Push::Refresh { ttl_s: Some(60) }, r#"{"push":{"refresh":{"expires":true,"ttl":60}}}"#);
 }
 
 #[test]

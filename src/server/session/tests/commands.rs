@@ -9,34 +9,19 @@ fn a_publication_carries_its_payload_and_its_author() {
     harness.send("{\"id\":1,\"connect\":{\"data\":{\"name\":\"Ada\"}}}\n{\"id\":2,\"publish\":{\"channel\":\"a\",\"data\":{\"t\": 1}}}");
     let ticket = harness.ticket();
     let actions = harness.actions();
-    let Some(Action::Publish {
-        room, publication, ..
-    }) = actions.last()
-    else {
-        panic!("{actions:?}")
-    };
+    let Some(Action::Publish { room, publication, .. }) = actions.last() else { panic!("{actions:?}") };
     assert_eq!(room.as_str(), "a");
     assert_eq!(publication.data, r#"{"t":1}"#);
     assert_eq!(publication.info.as_ref(), harness.session.info());
-    assert!(
-        publication
-            .info
-            .as_ref()
-            .is_some_and(|info| info.conn_info().is_some())
-    );
-    harness
-        .session
-        .published(ticket, Ok(()), &mut harness.actions);
+    assert!(publication.info.as_ref().is_some_and(|info| info.conn_info().is_some()));
+    harness.session.published(ticket, Ok(()), &mut harness.actions);
     harness.assert_heard(&[r#"{"id":2,"publish":{}}"#]);
 }
 
 #[test]
 fn a_publication_needs_a_payload_and_null_is_one() {
     let mut harness = Harness::connected();
-    harness.assert_error(
-        r#"{"id":2,"publish":{"channel":"a"}}"#,
-        ErrorCode::BadRequest,
-    );
+    harness.assert_error(r#"{"id":2,"publish":{"channel":"a"}}"#, ErrorCode::BadRequest);
     harness.send(r#"{"id":2,"publish":{"channel":"a","data":null}}"#);
     harness.assert_heard(&["publish a"]);
 }
@@ -46,30 +31,16 @@ fn every_error_of_the_world_reaches_the_client() {
     for error in ErrorCode::ALL {
         let mut harness = Harness::connected();
         harness.send(r#"{"id":2,"publish":{"channel":"a","data":1}}"#);
-        harness
-            .session
-            .published(harness.ticket(), Err(error), &mut harness.actions);
+        harness.session.published(harness.ticket(), Err(error), &mut harness.actions);
         harness.send(r#"{"id":3,"history":{"channel":"a"}}"#);
-        harness
-            .session
-            .history(harness.ticket(), Err(error), &mut harness.actions);
+        harness.session.history(harness.ticket(), Err(error), &mut harness.actions);
         harness.send(r#"{"id":4,"presence":{"channel":"a"}}"#);
-        harness
-            .session
-            .presence(harness.ticket(), Err(error), &mut harness.actions);
+        harness.session.presence(harness.ticket(), Err(error), &mut harness.actions);
         harness.send(r#"{"id":5,"presence_stats":{"channel":"a"}}"#);
-        harness
-            .session
-            .presence_stats(harness.ticket(), Err(error), &mut harness.actions);
+        harness.session.presence_stats(harness.ticket(), Err(error), &mut harness.actions);
         harness.send(r#"{"id":6,"subscribe":{"channel":"a"}}"#);
-        harness
-            .session
-            .subscribed(harness.ticket(), Err(error), &mut harness.actions);
-        let replies: Vec<_> = harness
-            .heard()
-            .into_iter()
-            .filter(|heard| heard.starts_with('{'))
-            .collect();
+        harness.session.subscribed(harness.ticket(), Err(error), &mut harness.actions);
+        let replies: Vec<_> = harness.heard().into_iter().filter(|heard| heard.starts_with('{')).collect();
         assert_eq!(replies, [2, 3, 4, 5, 6].map(|id| error_of(id, error)));
         // The failed subscribe left nothing behind.
         harness.join("a");
@@ -80,37 +51,22 @@ fn every_error_of_the_world_reaches_the_client() {
 fn history_is_read_with_its_limits_and_judged_by_its_epoch() {
     for (limit, asked) in [("-1", 300), ("0", 0), ("10", 10), ("100000", 300)] {
         let mut harness = Harness::connected();
-        harness.send(&format!(
-            r#"{{"id":2,"history":{{"channel":"a","limit":{limit}}}}}"#
-        ));
+        harness.send(&format!(r#"{{"id":2,"history":{{"channel":"a","limit":{limit}}}}}"#));
         let actions = harness.actions();
-        let Some(Action::History { query, .. }) = actions.last() else {
-            panic!("{actions:?}")
-        };
-        assert_eq!(
-            (query.limit, query.reverse, &query.since),
-            (asked, false, &None)
-        );
+        let Some(Action::History { query, .. }) = actions.last() else { panic!("{actions:?}") };
+        assert_eq!((query.limit, query.reverse, &query.since), (asked, false, &None));
     }
     let mut ask = |since: &str| {
         let mut harness = Harness::connected();
-        harness.send(&format!(
-            r#"{{"id":2,"history":{{"channel":"a","limit":1,"since":{since},"reverse":true}}}}"#
-        ));
+        harness.send(&format!(r#"{{"id":2,"history":{{"channel":"a","limit":1,"since":{since},"reverse":true}}}}"#));
         let result = HistoryResult::new(vec![placed(1)], at(2));
-        harness
-            .session
-            .history(harness.ticket(), Ok(result), &mut harness.actions);
+        harness.session.history(harness.ticket(), Ok(result), &mut harness.actions);
         harness.heard().pop().unwrap()
     };
-    let found =
-        r#"{"id":2,"history":{"publications":[{"data":1,"offset":1}],"epoch":"e","offset":2}}"#;
+    let found = r#"{"id":2,"history":{"publications":[{"data":1,"offset":1}],"epoch":"e","offset":2}}"#;
     assert_eq!(ask(r#"{"offset":2,"epoch":"e"}"#), found);
     assert_eq!(ask(r#"{"offset":2}"#), found);
-    assert_eq!(
-        ask(r#"{"offset":2,"epoch":"x"}"#),
-        error_of(2, ErrorCode::UnrecoverablePosition)
-    );
+    assert_eq!(ask(r#"{"offset":2,"epoch":"x"}"#), error_of(2, ErrorCode::UnrecoverablePosition));
 }
 
 #[test]
@@ -118,17 +74,10 @@ fn presence_answers_with_who_is_there() {
     let mut harness = Harness::connected();
     harness.send(r#"{"id":2,"presence":{"channel":"a"}}"#);
     let info = ClientInfo::new("42".to_owned(), "c9".to_owned(), None, None);
-    harness
-        .session
-        .presence(harness.ticket(), Ok(vec![info]), &mut harness.actions);
+    harness.session.presence(harness.ticket(), Ok(vec![info]), &mut harness.actions);
     harness.send(r#"{"id":3,"presence_stats":{"channel":"a"}}"#);
-    let stats = PresenceStats {
-        clients: 3,
-        users: 2,
-    };
-    harness
-        .session
-        .presence_stats(harness.ticket(), Ok(stats), &mut harness.actions);
+    let stats = PresenceStats { clients: 3, users: 2 };
+    harness.session.presence_stats(harness.ticket(), Ok(stats), &mut harness.actions);
     harness.assert_heard(&[
         "presence a",
         r#"{"id":2,"presence":{"presence":{"c9":{"user":"42","client":"c9"}}}}"#,
@@ -140,22 +89,10 @@ fn presence_answers_with_who_is_there() {
 #[test]
 fn what_is_not_there_yet_is_not_available_and_what_never_was_is_not_found() {
     let mut harness = Harness::connected();
-    harness.assert_error(
-        r#"{"id":2,"rpc":{"method":"m","data":{}}}"#,
-        ErrorCode::NotAvailable,
-    );
-    harness.assert_error(
-        r#"{"id":2,"refresh":{"token":"t"}}"#,
-        ErrorCode::NotAvailable,
-    );
-    harness.assert_error(
-        r#"{"id":2,"sub_refresh":{"channel":"a","token":"t"}}"#,
-        ErrorCode::NotAvailable,
-    );
-    harness.assert_error(
-        r#"{"id":2,"subscribe":{"channel":"a","type":1}}"#,
-        ErrorCode::NotAvailable,
-    );
+    harness.assert_error(r#"{"id":2,"rpc":{"method":"m","data":{}}}"#, ErrorCode::NotAvailable);
+    harness.assert_error(r#"{"id":2,"refresh":{"token":"t"}}"#, ErrorCode::NotAvailable);
+    harness.assert_error(r#"{"id":2,"sub_refresh":{"channel":"a","token":"t"}}"#, ErrorCode::NotAvailable);
+    harness.assert_error(r#"{"id":2,"subscribe":{"channel":"a","type":1}}"#, ErrorCode::NotAvailable);
     harness.assert_error(r#"{"id":2,"shout":{}}"#, ErrorCode::MethodNotFound);
     harness.assert_error(r#"{"id":2}"#, ErrorCode::MethodNotFound);
     assert!(!harness.session.is_closed());

@@ -12,10 +12,7 @@ fn the_connect_reply_says_who_where_and_how_often_to_ping() {
         r#"{{"id":1,"connect":{{"client":"c1","version":"{version}","ping":25,"pong":true,"session":"secret","node":"n1"}}}}"#
     )]);
     let info = harness.session.info().expect("connected");
-    assert_eq!(
-        (info.user(), info.client(), info.conn_info()),
-        ("", "c1", None)
-    );
+    assert_eq!((info.user(), info.client(), info.conn_info()), ("", "c1", None));
 }
 
 #[test]
@@ -24,10 +21,7 @@ fn connect_completes_before_the_rest_of_its_frame() {
     harness.send("{\"id\":1,\"connect\":{}}\n{\"id\":2,\"subscribe\":{\"channel\":\"a\"}}\n{\"id\":3,\"ping\":{}}");
     let heard = harness.heard();
     assert_eq!(heard.len(), 2, "{heard:?}");
-    assert!(
-        heard[0].contains("connect") && heard[1] == "subscribe a",
-        "{heard:?}"
-    );
+    assert!(heard[0].contains("connect") && heard[1] == "subscribe a", "{heard:?}");
 }
 
 #[test]
@@ -61,9 +55,7 @@ fn bytes_that_are_not_the_protocol_close() {
         harness.assert_closed(CloseCode::BadRequest);
     }
     let mut harness = Harness::connected();
-    harness
-        .session
-        .reject(DecodeError::WrongFrameKind, &mut harness.actions);
+    harness.session.reject(DecodeError::WrongFrameKind, &mut harness.actions);
     harness.assert_closed(CloseCode::BadRequest);
 }
 
@@ -159,9 +151,7 @@ fn silence_while_the_server_does_not_read_is_forgiven() {
     harness.wait(25_000);
     harness.wait(8_000);
     assert!(!harness.session.is_closed());
-    harness
-        .session
-        .published(ticket, Ok(()), &mut harness.actions);
+    harness.session.published(ticket, Ok(()), &mut harness.actions);
     assert!(harness.session.wants_frames());
     harness.wait(7_999);
     assert!(!harness.session.is_closed());
@@ -176,10 +166,7 @@ fn a_server_without_pings_says_so_and_sends_none() {
     let mut harness = Harness::opening(settings);
     harness.send(r#"{"id":1,"connect":{}}"#);
     let heard = harness.heard();
-    assert!(
-        !heard[0].contains("ping") && !heard[0].contains("pong"),
-        "{heard:?}"
-    );
+    assert!(!heard[0].contains("ping") && !heard[0].contains("pong"), "{heard:?}");
     assert_eq!(harness.session.deadline_ms(), None);
     harness.wait(1_000_000);
     harness.assert_heard(&[]);
@@ -194,12 +181,8 @@ fn a_close_is_the_last_word() {
         let ticket = harness.ticket();
         harness.session.close(code, &mut harness.actions);
         harness.assert_closed(code);
-        harness
-            .session
-            .close(CloseCode::Closed, &mut harness.actions);
-        harness
-            .session
-            .published(ticket, Ok(()), &mut harness.actions);
+        harness.session.close(CloseCode::Closed, &mut harness.actions);
+        harness.session.published(ticket, Ok(()), &mut harness.actions);
         harness.send(r#"{"id":3,"ping":{}}"#);
         harness.wait(1_000_000);
         harness.assert_heard(&[]);
@@ -214,14 +197,8 @@ fn a_development_client_names_itself() {
     let cut = format!(r#"{{"name":"{}"}}"#, "é".repeat(64));
     for (data, conn_info) in [
         (r#"{"name":"Ada"}"#.to_owned(), Some(r#"{"name":"Ada"}"#)),
-        (
-            r#"{"name":" A\u0000d\na ","x":1}"#.to_owned(),
-            Some(r#"{"name":"Ada"}"#),
-        ),
-        (
-            r#"{"name":"\"<b>"}"#.to_owned(),
-            Some(r#"{"name":"\"<b>"}"#),
-        ),
+        (r#"{"name":" A\u0000d\na ","x":1}"#.to_owned(), Some(r#"{"name":"Ada"}"#)),
+        (r#"{"name":"\"<b>"}"#.to_owned(), Some(r#"{"name":"\"<b>"}"#)),
         (format!(r#"{{"name":"{long}"}}"#), Some(cut.as_str())),
         (r#"{"name":"  "}"#.to_owned(), None),
         (r#"{"name":7}"#.to_owned(), None),
@@ -243,8 +220,5 @@ fn outside_development_a_name_in_the_connect_data_proves_nothing() {
     settings.trust_display_names = false;
     let mut harness = Harness::opening(settings);
     harness.send(r#"{"id":1,"connect":{"data":{"name":"Ada"}}}"#);
-    assert_eq!(
-        harness.session.info().and_then(|info| info.conn_info()),
-        None
-    );
+    assert_eq!(harness.session.info().and_then(|info| info.conn_info()), None);
 }

@@ -10,19 +10,11 @@ fn commands_behind_a_slow_one_wait_for_it() {
     harness.send("{\"id\":2,\"publish\":{\"channel\":\"a\",\"data\":1}}\n{\"id\":3,\"ping\":{}}\n{\"id\":4,\"publish\":{\"channel\":\"b\",\"data\":2}}\n{\"id\":5,\"ping\":{}}");
     let first = harness.ticket();
     harness.assert_heard(&["publish a"]);
-    harness
-        .session
-        .published(first, Ok(()), &mut harness.actions);
+    harness.session.published(first, Ok(()), &mut harness.actions);
     let second = harness.ticket();
     assert_ne!(first, second);
-    harness.assert_heard(&[
-        r#"{"id":2,"publish":{}}"#,
-        r#"{"id":3,"ping":{}}"#,
-        "publish b",
-    ]);
-    harness
-        .session
-        .published(second, Err(ErrorCode::Internal), &mut harness.actions);
+    harness.assert_heard(&[r#"{"id":2,"publish":{}}"#, r#"{"id":3,"ping":{}}"#, "publish b"]);
+    harness.session.published(second, Err(ErrorCode::Internal), &mut harness.actions);
     harness.assert_heard(&[&error_of(4, ErrorCode::Internal), r#"{"id":5,"ping":{}}"#]);
 }
 
@@ -34,11 +26,7 @@ fn the_room_is_left_before_the_unsubscribe_is_answered() {
     let ticket = harness.ticket();
     harness.assert_heard(&["unsubscribe a"]);
     // The room ends meanwhile: the client, on its way out, hears nothing of it.
-    harness.session.expelled(
-        "a",
-        crate::protocol::UnsubscribeCode::Server,
-        &mut harness.actions,
-    );
+    harness.session.expelled("a", crate::protocol::UnsubscribeCode::Server, &mut harness.actions);
     harness.assert_heard(&[]);
     harness.session.unsubscribed(ticket, &mut harness.actions);
     harness.assert_heard(&[r#"{"id":2,"unsubscribe":{}}"#, "subscribe a"]);
@@ -49,15 +37,9 @@ fn a_completion_counts_once() {
     let mut harness = Harness::connected();
     harness.send(r#"{"id":2,"publish":{"channel":"a","data":1}}"#);
     let ticket = harness.ticket();
-    harness
-        .session
-        .published(ticket, Ok(()), &mut harness.actions);
-    harness
-        .session
-        .published(ticket, Ok(()), &mut harness.actions);
-    harness
-        .session
-        .published(Ticket(99), Ok(()), &mut harness.actions);
+    harness.session.published(ticket, Ok(()), &mut harness.actions);
+    harness.session.published(ticket, Ok(()), &mut harness.actions);
+    harness.session.published(Ticket(99), Ok(()), &mut harness.actions);
     harness.assert_heard(&["publish a", r#"{"id":2,"publish":{}}"#]);
 }
 
@@ -67,15 +49,10 @@ fn the_transport_stops_reading_while_commands_wait() {
     assert!(harness.session.wants_frames());
     harness.send(r#"{"id":2,"publish":{"channel":"a","data":1}}"#);
     let ticket = harness.ticket();
-    assert!(
-        harness.session.wants_frames(),
-        "one under way, none waiting"
-    );
+    assert!(harness.session.wants_frames(), "one under way, none waiting");
     harness.send(r#"{"id":3,"ping":{}}"#);
     assert!(!harness.session.wants_frames());
-    harness
-        .session
-        .published(ticket, Ok(()), &mut harness.actions);
+    harness.session.published(ticket, Ok(()), &mut harness.actions);
     assert!(harness.session.wants_frames());
 }
 

@@ -7,13 +7,9 @@ use crate::server::session::Membership;
 /// Enters room "a" of a fresh session with these fields beside its name; the world answers `subscribed`.
 fn enter(fields: &str, subscribed: Subscribed) -> (Harness, Vec<String>) {
     let mut harness = Harness::connected();
-    harness.send(&format!(
-        r#"{{"id":2,"subscribe":{{"channel":"a"{fields}}}}}"#
-    ));
+    harness.send(&format!(r#"{{"id":2,"subscribe":{{"channel":"a"{fields}}}}}"#));
     let ticket = harness.ticket();
-    harness
-        .session
-        .subscribed(ticket, Ok(subscribed), &mut harness.actions);
+    harness.session.subscribed(ticket, Ok(subscribed), &mut harness.actions);
     let heard = harness.heard();
     (harness, heard)
 }
@@ -33,10 +29,7 @@ fn a_fresh_subscription_learns_its_position_and_goes_live_after_the_reply() {
 
 #[test]
 fn a_recovering_client_is_given_exactly_what_it_missed() {
-    let (_, heard) = enter(
-        r#","recover":true,"offset":41,"epoch":"e""#,
-        entered(43, &[42, 43]),
-    );
+    let (_, heard) = enter(r#","recover":true,"offset":41,"epoch":"e""#, entered(43, &[42, 43]));
     assert_eq!(
         heard[1],
         r#"{"id":2,"subscribe":{"recoverable":true,"positioned":true,"epoch":"e","offset":43,"publications":[{"data":42,"offset":42},{"data":43,"offset":43}],"was_recovering":true,"recovered":true}}"#
@@ -45,19 +38,14 @@ fn a_recovering_client_is_given_exactly_what_it_missed() {
 
 #[test]
 fn a_client_that_missed_nothing_has_recovered() {
-    let (_, heard) = enter(
-        r#","recover":true,"offset":43,"epoch":"e""#,
-        entered(43, &[]),
-    );
-    assert!(
-        heard[1].ends_with(r#""offset":43,"was_recovering":true,"recovered":true}}"#),
-        "{heard:?}"
-    );
+    let (_, heard) = enter(r#","recover":true,"offset":43,"epoch":"e""#, entered(43, &[]));
+    assert!(heard[1].ends_with(r#""offset":43,"was_recovering":true,"recovered":true}}"#), "{heard:?}");
 }
 
 #[test]
 fn what_cannot_be_recovered_whole_is_not_recovered_at_all() {
-    let not_recovered = r#"{"id":2,"subscribe":{"recoverable":true,"positioned":true,"epoch":"e","offset":43,"was_recovering":true}}"#;
+    let not_recovered =
+        r#"{"id":2,"subscribe":{"recoverable":true,"positioned":true,"epoch":"e","offset":43,"was_recovering":true}}"#;
     for (asked, found) in [
         (r#""offset":41,"epoch":"x""#, &[42, 43][..]),
         (r#""offset":40,"epoch":"e""#, &[42, 43]),
@@ -69,15 +57,8 @@ fn what_cannot_be_recovered_whole_is_not_recovered_at_all() {
         assert_eq!(heard[1], not_recovered, "{asked} {found:?}");
     }
     let long: Vec<u64> = (1..=301).collect();
-    let (_, heard) = enter(
-        r#","recover":true,"offset":0,"epoch":"e""#,
-        entered(301, &long),
-    );
-    assert!(
-        heard[1].ends_with(r#""offset":301,"was_recovering":true}}"#),
-        "{}",
-        heard[1]
-    );
+    let (_, heard) = enter(r#","recover":true,"offset":0,"epoch":"e""#, entered(301, &long));
+    assert!(heard[1].ends_with(r#""offset":301,"was_recovering":true}}"#), "{}", heard[1]);
 }
 
 #[test]
@@ -87,64 +68,38 @@ fn the_position_asked_for_is_handed_on_only_to_recover() {
         (r#""recover":true,"offset":41,"epoch":"e""#, Some(at(41))),
         (r#""recover":false,"offset":41,"epoch":"e""#, None),
     ] {
-        harness.send(&format!(
-            r#"{{"id":2,"subscribe":{{"channel":"a",{fields}}}}}"#
-        ));
+        harness.send(&format!(r#"{{"id":2,"subscribe":{{"channel":"a",{fields}}}}}"#));
         let ticket = harness.ticket();
         let actions = harness.actions();
-        let Some(Action::Subscribe { recover, .. }) = actions.last() else {
-            panic!("{actions:?}")
-        };
+        let Some(Action::Subscribe { recover, .. }) = actions.last() else { panic!("{actions:?}") };
         assert_eq!(*recover, expected);
-        harness
-            .session
-            .subscribed(ticket, Err(ErrorCode::Internal), &mut harness.actions);
+        harness.session.subscribed(ticket, Err(ErrorCode::Internal), &mut harness.actions);
     }
 }
 
 #[test]
 fn a_client_may_rather_stay_out_than_lose_something() {
-    let (mut harness, heard) = enter(
-        r#","flag":3,"recover":true,"offset":1,"epoch":"x""#,
-        entered(43, &[]),
-    );
+    let (mut harness, heard) = enter(r#","flag":3,"recover":true,"offset":1,"epoch":"x""#, entered(43, &[]));
     // It has entered already, so it leaves before it is told; nobody heard of it.
     assert_eq!(heard, ["subscribe a", "unsubscribe a"]);
     harness.send(r#"{"id":3,"ping":{}}"#);
     harness.assert_heard(&[]);
     let ticket = Ticket(1);
     harness.session.unsubscribed(ticket, &mut harness.actions);
-    harness.assert_heard(&[
-        &error_of(2, ErrorCode::UnrecoverablePosition),
-        r#"{"id":3,"ping":{}}"#,
-    ]);
+    harness.assert_heard(&[&error_of(2, ErrorCode::UnrecoverablePosition), r#"{"id":3,"ping":{}}"#]);
     harness.join("a");
 
-    let (_, heard) = enter(
-        r#","flag":2,"recover":true,"offset":43,"epoch":"e""#,
-        entered(43, &[]),
-    );
+    let (_, heard) = enter(r#","flag":2,"recover":true,"offset":43,"epoch":"e""#, entered(43, &[]));
     assert_eq!(heard[2], "activate a");
 }
 
 #[test]
 fn a_room_without_history_gives_no_position_and_no_recovery() {
     let mut harness = Harness::connected();
-    harness.send(
-        r#"{"id":2,"subscribe":{"channel":"bare:a","recover":true,"recoverable":true,"offset":1}}"#,
-    );
-    assert!(matches!(
-        harness.actions.last(),
-        Some(Action::Subscribe { recover: None, .. })
-    ));
-    harness
-        .session
-        .subscribed(harness.ticket(), Ok(entered(5, &[])), &mut harness.actions);
-    harness.assert_heard(&[
-        "subscribe bare:a",
-        r#"{"id":2,"subscribe":{}}"#,
-        "activate bare:a",
-    ]);
+    harness.send(r#"{"id":2,"subscribe":{"channel":"bare:a","recover":true,"recoverable":true,"offset":1}}"#);
+    assert!(matches!(harness.actions.last(), Some(Action::Subscribe { recover: None, .. })));
+    harness.session.subscribed(harness.ticket(), Ok(entered(5, &[])), &mut harness.actions);
+    harness.assert_heard(&["subscribe bare:a", r#"{"id":2,"subscribe":{}}"#, "activate bare:a"]);
 }
 
 #[test]
@@ -152,19 +107,10 @@ fn membership_follows_the_rules_of_the_room() {
     for (room, presence) in [("a", true), ("bare:a", false)] {
         let mut harness = Harness::connected();
         harness.send(&format!(r#"{{"id":2,"subscribe":{{"channel":"{room}"}}}}"#));
-        harness
-            .session
-            .subscribed(harness.ticket(), Ok(entered(0, &[])), &mut harness.actions);
+        harness.session.subscribed(harness.ticket(), Ok(entered(0, &[])), &mut harness.actions);
         let room = RoomName::parse(room, 255).unwrap();
-        let membership = Membership {
-            presence,
-            announced: true,
-            hears_join_leave: true,
-        };
-        assert_eq!(
-            harness.actions().last(),
-            Some(&Action::Activate { room, membership })
-        );
+        let membership = Membership { presence, announced: true, hears_join_leave: true };
+        assert_eq!(harness.actions().last(), Some(&Action::Activate { room, membership }));
     }
 }
 
@@ -172,14 +118,9 @@ fn membership_follows_the_rules_of_the_room() {
 fn nobody_enters_a_room_twice_but_after_leaving_again() {
     let mut harness = Harness::connected();
     harness.join("a");
-    harness.assert_error(
-        r#"{"id":2,"subscribe":{"channel":"a"}}"#,
-        ErrorCode::AlreadySubscribed,
-    );
+    harness.assert_error(r#"{"id":2,"subscribe":{"channel":"a"}}"#, ErrorCode::AlreadySubscribed);
     harness.send(r#"{"id":2,"unsubscribe":{"channel":"a"}}"#);
-    harness
-        .session
-        .unsubscribed(harness.ticket(), &mut harness.actions);
+    harness.session.unsubscribed(harness.ticket(), &mut harness.actions);
     harness.assert_heard(&["unsubscribe a", r#"{"id":2,"unsubscribe":{}}"#]);
     harness.join("a");
 }
@@ -197,18 +138,10 @@ fn a_client_may_be_in_128_rooms_and_not_one_more() {
     for room in 0..128 {
         harness.join(&format!("room-{room}"));
     }
-    harness.assert_error(
-        r#"{"id":2,"subscribe":{"channel":"one-more"}}"#,
-        ErrorCode::LimitExceeded,
-    );
-    harness.assert_error(
-        r#"{"id":2,"subscribe":{"channel":"room-7"}}"#,
-        ErrorCode::AlreadySubscribed,
-    );
+    harness.assert_error(r#"{"id":2,"subscribe":{"channel":"one-more"}}"#, ErrorCode::LimitExceeded);
+    harness.assert_error(r#"{"id":2,"subscribe":{"channel":"room-7"}}"#, ErrorCode::AlreadySubscribed);
     harness.send(r#"{"id":2,"unsubscribe":{"channel":"room-7"}}"#);
-    harness
-        .session
-        .unsubscribed(harness.ticket(), &mut harness.actions);
+    harness.session.unsubscribed(harness.ticket(), &mut harness.actions);
     harness.actions();
     harness.join("one-more");
 }
