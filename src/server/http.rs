@@ -1,7 +1,6 @@
 //! HTTP: the page, health, metrics, and the door to WebSocket connections.
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -74,20 +73,18 @@ pub(crate) fn router(hub: Arc<Hub>) -> Router {
         .with_state(hub)
 }
 
-fn answer(shard: Rc<Shard>, request: Request<Incoming>) -> impl Future<Output = Result<Response<Body>, Infallible>> {
-    async move {
-        let mut response = if request.uri().path() == WEBSOCKET_PATH {
-            upgrade(&shard, request)
-        } else {
-            let router = TowerToHyperService::new(shard.router.clone());
-            router.call(request.map(Body::new)).await?
-        };
-        let headers = response.headers_mut();
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(page::CONTENT_SECURITY_POLICY));
-        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-        Ok(response)
-    }
+async fn answer(shard: Rc<Shard>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    let mut response = if request.uri().path() == WEBSOCKET_PATH {
+        upgrade(&shard, request)
+    } else {
+        let router = TowerToHyperService::new(shard.router.clone());
+        router.call(request.map(Body::new)).await?
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(page::CONTENT_SECURITY_POLICY));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    Ok(response)
 }
 
 /// Answers a WebSocket handshake; the connection starts when the answer has been written.

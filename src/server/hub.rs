@@ -133,11 +133,13 @@ fn settings(config: &Config) -> Settings {
         let options = channel.options_for(room).ok_or(ErrorCode::UnknownRoom)?;
         if options.allows_name(room) { Ok(rules(options)) } else { Err(ErrorCode::BadRequest) }
     };
-    let mut limits = Limits::default();
-    limits.frame_bytes_max = config.websocket.message_size_limit;
-    limits.room_name_bytes_max = config.channel.max_length;
-    limits.rooms_per_client_max = config.client.channel_limit;
-    limits.publications_max = config.client.history_max_publication_limit;
+    let limits = Limits {
+        frame_bytes_max: config.websocket.message_size_limit,
+        room_name_bytes_max: config.channel.max_length,
+        rooms_per_client_max: config.client.channel_limit,
+        publications_max: config.client.history_max_publication_limit,
+        ..Limits::default()
+    };
     let mut settings = Settings::new(uuid::Uuid::new_v4().to_string(), Box::new(lookup));
     settings.ping_interval_ms = config.client.ping_interval.as_millis() as u64;
     settings.pong_timeout_ms = config.client.pong_timeout.as_millis() as u64;

@@ -354,10 +354,12 @@ fn shards_in_bounds(shards: &Option<std::num::NonZeroUsize>) -> Result<(), Strin
     shards.map_or(Ok(()), |shards| within(&shards.get(), &1, &SHARDS_MAX))
 }
 
+#[expect(clippy::ptr_arg, reason = "the option's type is read off this parameter")]
 fn level(directives: &String) -> Result<(), String> {
     crate::server::logging::check_level(directives)
 }
 
+#[expect(clippy::ptr_arg, reason = "the option's type is read off this parameter")]
 fn origins(origins: &Vec<String>) -> Result<(), String> {
     within(&origins.len(), &0, &ORIGINS_MAX)?;
     let wrong = |origin: &&String| *origin != "*" && (!origin.contains("://") || origin.ends_with('/'));

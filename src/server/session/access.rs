@@ -194,10 +194,8 @@ mod tests {
     #[test]
     fn recovery_positions_and_joins_are_granted_when_forced_or_allowed_and_asked_for() {
         let open = RoomRules { allow_subscribe_for_client: true, ..RoomRules::default() };
-        let mut asks = SubscribeRequest::default();
-        asks.recoverable = true;
-        asks.positioned = true;
-        asks.join_leave = true;
+        let asks =
+            SubscribeRequest { recoverable: true, positioned: true, join_leave: true, ..SubscribeRequest::default() };
         let silent = SubscribeRequest::default();
         let grant = |rules, request: &SubscribeRequest| {
             let grant = access(rules, "r", "42", false).subscribe(request).unwrap();

@@ -115,9 +115,11 @@ impl Session {
         grant: Grant,
     ) -> SubscribeResult {
         let Subscribed { top, found } = subscribed;
-        let mut result = SubscribeResult::default();
-        result.recoverable = grant.recoverable;
-        result.positioned = grant.positioned;
+        let mut result = SubscribeResult {
+            recoverable: grant.recoverable,
+            positioned: grant.positioned,
+            ..SubscribeResult::default()
+        };
         if let Some(asked) = recover {
             result.was_recovering = true;
             let offsets = found.iter().map(|placed| placed.offset);

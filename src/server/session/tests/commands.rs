@@ -56,7 +56,7 @@ fn history_is_read_with_its_limits_and_judged_by_its_epoch() {
         let Some(Action::History { query, .. }) = actions.last() else { panic!("{actions:?}") };
         assert_eq!((query.limit, query.reverse, &query.since), (asked, false, &None));
     }
-    let mut ask = |since: &str| {
+    let ask = |since: &str| {
         let mut harness = Harness::connected();
         harness.send(&format!(r#"{{"id":2,"history":{{"channel":"a","limit":1,"since":{since},"reverse":true}}}}"#));
         let result = HistoryResult::new(vec![placed(1)], at(2));
