@@ -43,6 +43,8 @@ pub enum PublishError<T> {
     Full(T),
     /// The message is larger than the room's byte budget allows for one message.
     TooLarge(T),
+    /// The room is exclusive: only its [`Publisher`](crate::Publisher) publishes.
+    Exclusive(T),
     /// Waiting here would stop the very shard that is to make space: handlers must not wait for their own broker.
     OnShard(T),
 }
@@ -55,6 +57,7 @@ impl<T> PublishError<T> {
             | Self::Crashed(message)
             | Self::Full(message)
             | Self::TooLarge(message)
+            | Self::Exclusive(message)
             | Self::OnShard(message) => message,
         }
     }
@@ -65,6 +68,7 @@ impl<T> PublishError<T> {
             Self::Crashed(_) => "the room has crashed; open it again by name",
             Self::Full(_) => "the room is full: a blocking subscriber has not read far enough",
             Self::TooLarge(_) => "the message is larger than the room's byte budget allows",
+            Self::Exclusive(_) => "the room is exclusive; publish with its publisher",
             Self::OnShard(_) => "a handler must not wait for its own broker",
         }
     }
@@ -77,6 +81,7 @@ impl<T> fmt::Debug for PublishError<T> {
             Self::Crashed(_) => "Crashed",
             Self::Full(_) => "Full",
             Self::TooLarge(_) => "TooLarge",
+            Self::Exclusive(_) => "Exclusive",
             Self::OnShard(_) => "OnShard",
         };
         f.debug_tuple(name).finish_non_exhaustive()

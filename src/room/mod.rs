@@ -89,7 +89,7 @@ impl<T: Send + Sync + 'static> Room<T> {
     #[inline]
     pub fn publish(&self, message: T) -> Result<u64, PublishError<T>> {
         if self.inside.is_exclusive() {
-            return Err(PublishError::Closed(message));
+            return Err(PublishError::Exclusive(message));
         }
         self.inside.publish(message, self.core().now(), &self.inside).map_err(|refused| self.refused(refused))
     }

@@ -7,7 +7,7 @@ use super::join::{Join, Leave};
 use crate::sync::{
     AcqRel, Acquire, Arc, AtomicBool, AtomicU32, AtomicU64, Queue, Relaxed, Release, SeqCst, fence, thread_local,
 };
-use crate::wake::{Chain, Link, Linked, Stack, Waiter, WakerCell};
+use crate::wake::{Chain, Link, Linked, Stack, Waiter, WakerCell, wake_some};
 
 /// What only a shard does. The queue holds at most one `Sweep` per room, one `Join` per pending future and one `Leave` per
 /// member, so it is bounded by what its users hold.
@@ -160,8 +160,13 @@ impl<T: Send + Sync + 'static> Port<T> {
         drop(self.inbox.take_all());
     }
 
+    /// Promises are broken by dropping them, which their waiters notice; readers to be woken are woken.
     fn drop_actions(&self) {
-        while self.actions.pop().is_some() {}
+        while let Some(action) = self.actions.pop() {
+            if let Action::Wake(mut waiters) = action {
+                wake_some(&mut waiters, usize::MAX);
+            }
+        }
     }
 }
 

@@ -410,7 +410,7 @@ fn publish(hub: &Hub, name: &RoomName, mut publication: Publication) -> Result<(
             // Removed between the look-up and the publish: the next look-up opens a fresh one.
             Err(PublishError::Closed(back) | PublishError::Crashed(back)) => publication = back,
             Err(PublishError::Full(_)) => return Err(ErrorCode::TooManyRequests),
-            Err(PublishError::OnShard(_)) => return Err(ErrorCode::Internal),
+            Err(PublishError::Exclusive(_) | PublishError::OnShard(_)) => return Err(ErrorCode::Internal),
             Err(PublishError::TooLarge(_)) => return Err(ErrorCode::LimitExceeded),
         }
     }
