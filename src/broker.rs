@@ -10,7 +10,8 @@ use crate::error::{CloseReason, PublishByNameError, PublishError, RoomError};
 use crate::message::Epoch;
 use crate::ring::{Budget, Geometry, Ring, Writer};
 use crate::room::{
-    Added, Inside, PatternShared, PatternSubscription, Port, Publisher, Room, RoomCore, Shared, Table, is_serving,
+    Added, Inside, PatternShared, PatternSubscription, Port, Publisher, Room, RoomCore, RoomSet, Shared, Table,
+    is_serving,
 };
 use crate::shard::{Shard, run_on_thread};
 use crate::sync::{
@@ -208,6 +209,40 @@ impl<T: Send + Sync + 'static> Broker<T> {
                 Err(refused) => return Err(PublishByNameError::Publish(refused)),
             }
         }
+    }
+
+    /// Subscribes to each of these rooms from now on, creating those that are missing: one handle, to which rooms can be
+    /// added and from which they can be taken while it is read.
+    ///
+    /// # Errors
+    /// As [`Broker::room`], for the first name that fails; no subscription is left behind then.
+    ///
+    /// # Examples
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use roomcast::Broker;
+    ///
+    /// let broker = Broker::<u8>::new();
+    /// let mut both = broker.subscribe_many(["kitchen", "garden"])?;
+    /// broker.publish("garden", 7)?;
+    /// let key = both.ready().await;
+    /// let garden = both.get_mut(key).unwrap();
+    /// assert_eq!((garden.room().name(), garden.try_recv()?), ("garden", 7));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn subscribe_many<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<RoomSet<T>, RoomError> {
+        let mut set = RoomSet::new();
+        for name in names {
+            // A room that ends between the two steps is opened afresh.
+            let subscription = loop {
+                if let Ok(subscription) = self.room(name)?.subscribe().now() {
+                    break subscription;
+                }
+            };
+            set.join(subscription);
+        }
+        Ok(set)
     }
 
     /// Subscribes to every room whose name matches `pattern`, in which `*` stands for any text. Rooms that exist are
