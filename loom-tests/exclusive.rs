@@ -6,21 +6,13 @@ use loom::future::block_on;
 use loom::sync::Arc;
 use loom::thread;
 
-use super::support::{Reader, Silent, model};
-use crate::message::Epoch;
+use super::support::{Reader, Silent, inside, model, shared};
 use crate::ring::{Geometry, Refusal, Ring, Writer};
-use crate::room::{Inside, Port, Publisher, RoomCore, Shared};
+use crate::room::Publisher;
 
 fn publisher(slots: u64) -> Publisher<u64> {
-    let shared = Arc::new(Shared {
-        ports: [Port::new()].into(),
-        clock: None,
-        next_port: crate::sync::AtomicU32::new(0),
-        nobody: Default::default(),
-        no_gate: Default::default(),
-    });
     let ring = Ring::new_exclusive(Geometry::new(slots, 2), false, None);
-    Publisher::new(Writer::new(Inside(RoomCore::new("model", Epoch(1), 0, ring, shared))))
+    Publisher::new(Writer::new(inside("model", 1, ring, shared())))
 }
 
 #[test]

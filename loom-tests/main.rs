@@ -5,7 +5,10 @@
 
 mod close;
 mod exclusive;
+mod gate;
 mod park;
 mod publish;
 mod rotate;
+mod stack;
 mod support;
+mod table;

@@ -10,7 +10,7 @@ use crate::ring::{Geometry, Ring};
 /// Two publishers install over each other, one of them perhaps laps behind; the sequences stay without gap or double.
 #[test]
 fn lapped_install() {
-    model(2, || {
+    model(3, || {
         let ring = ring::<u64>(1);
         let other = {
             let ring = ring.clone();
@@ -61,7 +61,7 @@ fn rotate_lease() {
 /// its late commit lands in its own memory. loom reports any unsynchronised access to a slot.
 #[test]
 fn late_commit_recycle() {
-    model(1, || {
+    model(3, || {
         let ring = ring::<u64>(1);
         let late = {
             let ring = ring.clone();
@@ -80,7 +80,7 @@ fn late_commit_recycle() {
 /// The same with messages that have a `Drop`: each is dropped exactly once.
 #[test]
 fn late_commit_drop() {
-    model(2, || {
+    model(3, || {
         let alive = Arc::new(AtomicUsize::new(0));
         let ring: Arc<Ring<Counted>> = Arc::new(Ring::new(Geometry::new(1, 2), false, None));
         let late = {
@@ -102,7 +102,7 @@ fn late_commit_drop() {
 /// A reader stands at a hole, an earlier claim that is not committed, while the segment is evicted.
 #[test]
 fn hole_evict_lag() {
-    model(2, || {
+    model(3, || {
         let ring = ring::<u64>(1);
         let holder = {
             let ring = ring.clone();

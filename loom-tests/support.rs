@@ -3,7 +3,9 @@
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use crate::message::Epoch;
 use crate::ring::{Bell, Cursor, Geometry, Nothing, Refusal, Ring};
+use crate::room::{Inside, Port, Room, RoomCore, Shared};
 
 /// A bell that nobody waits at.
 #[derive(Default)]
@@ -32,6 +34,27 @@ pub(crate) fn publish<T>(ring: &Ring<T>, message: T) -> Result<u64, Refusal> {
     ring.publish(message, 0, &Silent).map_err(|(refusal, _)| refusal)
 }
 
+/// What rooms share when no shard is running: ports that only collect.
+pub(crate) fn shared() -> Arc<Shared<u64>> {
+    Arc::new(Shared {
+        ports: [Port::new()].into(),
+        clock: None,
+        next_port: crate::sync::AtomicU32::new(0),
+        nobody: Default::default(),
+        no_gate: Default::default(),
+    })
+}
+
+/// The inside of a room around a ring.
+pub(crate) fn inside(name: &str, epoch: u64, ring: Ring<u64>, shared: Arc<Shared<u64>>) -> Inside<u64> {
+    Inside(RoomCore::new(name, Epoch(epoch), 0, ring, shared))
+}
+
+/// A room of 2 segments with `slots` slots each.
+pub(crate) fn room(slots: u64) -> Room<u64> {
+    Room::new(inside("model", 1, Ring::new(Geometry::new(slots, 2), false, None), shared()))
+}
+
 /// Runs a model with at most `preemptions` switches away from a thread that could go on, and as many more as the
 /// environment's `ROOMCAST_LOOM_MORE` says (`make loom-full`).
 pub(crate) fn model(preemptions: usize, run: impl Fn() + Sync + Send + 'static) {
@@ -39,7 +62,15 @@ pub(crate) fn model(preemptions: usize, run: impl Fn() + Sync + Send + 'static) 
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions + more);
     builder.max_branches = 20_000;
-    builder.check(run);
+    let executions = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = executions.clone();
+    builder.check(move || {
+        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        run();
+    });
+    let executions = executions.load(std::sync::atomic::Ordering::Relaxed);
+    println!("{executions} executions with up to {} preemptions", preemptions + more);
+    assert!(executions > 1, "the model has no race to explore");
 }
 
 /// A reader that keeps the accounting rule.

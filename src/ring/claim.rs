@@ -5,7 +5,7 @@ use super::budget::Budget;
 use super::directory::Directory;
 use super::geometry::Geometry;
 use super::words::ClaimWord;
-use crate::sync::{AcqRel, Acquire, AtomicBool, AtomicU64, Lazy, Release, SeqCst, fence, spin_loop};
+use crate::sync::{AcqRel, Acquire, AtomicBool, AtomicU64, Lazy, Look, Release, SeqCst, fence, spin_loop, update};
 
 /// The segment index of a claim word that nobody has claimed from yet.
 pub(super) const INDEX_NONE: u16 = u16::MAX;
@@ -76,7 +76,7 @@ impl<T> Ring<T> {
         loop {
             // Acquire: as for the fetch_add. Looking first keeps the count from running away in a full segment: it
             // overshoots by at most one per thread.
-            let seen = ClaimWord(self.claim.load(Acquire));
+            let seen = ClaimWord(self.claim.look(Acquire));
             if seen.count() < self.shape.slots() {
                 // AcqRel: the claim. Acquire pairs with the installer's exchange in `advance`, whose segment we are
                 // about to write; Release keeps that chain whole for the next one. model: claim_claim
@@ -169,12 +169,11 @@ impl<T> Ring<T> {
     fn close_shared(&self) -> bool {
         // An exchange, not a `fetch_or`: the count must be frozen in the same step, or a late claim would move the tail.
         // AcqRel: orders the close after every claim it counts. model: close_claim
-        self.claim
-            .try_update(AcqRel, Acquire, |word| {
-                let word = ClaimWord(word);
-                (!word.is_closed()).then(|| word.close(self.shape.slots()).0)
-            })
-            .is_ok()
+        update(&self.claim, AcqRel, Acquire, |word| {
+            let word = ClaimWord(word);
+            (!word.is_closed()).then(|| word.close(self.shape.slots()).0)
+        })
+        .is_ok()
     }
 
     /// Whether a reader that stands at `next` and found nothing there has read all there will ever be.

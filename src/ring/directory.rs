@@ -8,7 +8,7 @@ use super::limbo::{EVICTED_MAX, Limbo};
 use super::segment::Segment;
 use super::table::Table;
 use super::words::DirectoryWord;
-use crate::sync::{AcqRel, Acquire, AtomicU64, Lazy, thread_local};
+use crate::sync::{AcqRel, Acquire, AtomicU64, Lazy, Look, thread_local};
 
 thread_local! {
     /// Whether this thread is dropping messages: a `Drop` that publishes must not start to drop in turn, without end.
@@ -43,6 +43,12 @@ impl<T> Directory<T> {
     pub(crate) fn word(&self, generation: u64) -> DirectoryWord {
         // Acquire: the segment it names is begun. Pairs with the exchange in `replace`. model: rotate_lease
         DirectoryWord(self.words[self.shape.position(generation)].load(Acquire))
+    }
+
+    /// The same word, for an installer that is going to replace it.
+    pub(crate) fn word_to_replace(&self, generation: u64) -> DirectoryWord {
+        // Acquire: as in `word`.
+        DirectoryWord(self.words[self.shape.position(generation)].look(Acquire))
     }
 
     /// Replaces `old` where `generation` stands; false if somebody was faster.

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use super::claim::{Refusal, Ring};
 use super::words::DirectoryWord;
 use super::{Bell, Geometry};
-use crate::sync::{AcqRel, Acquire, AtomicU64, SeqCst, fence};
+use crate::sync::{AcqRel, Acquire, AtomicU64, SeqCst, fence, update};
 
 /// `{ closed 1 | armed 1 | tail 62 }`, the claim word of an exclusive ring. One word for all three, so that one exchange
 /// commits a batch, sees the close and takes the wake-up call: no second word, no fence.
@@ -136,8 +136,7 @@ impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
         let ring = &*self.ring;
         // AcqRel: takes ARMED together with what the parker did before; the values are published by `commit_until`.
         // Pairs with `arm` and with `close_exclusive`. model: exclusive_park, exclusive_close
-        ring.claim
-            .try_update(AcqRel, Acquire, |word| (word & CLOSED == 0).then_some(self.tail + count))
+        update(&ring.claim, AcqRel, Acquire, |word| (word & CLOSED == 0).then_some(self.tail + count))
             .map(|before| before & ARMED != 0)
             .map_err(|_| Refusal::Closed)
     }
@@ -151,7 +150,7 @@ impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
         let directory = ring.directory();
         let shape = ring.shape;
         let generation = shape.generation(self.tail);
-        let old = directory.word(generation);
+        let old = directory.word_to_replace(generation);
         if old.generation() == generation {
             // Installed by an attempt that was then refused.
             self.index = Some(old.index());

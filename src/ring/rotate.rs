@@ -4,7 +4,7 @@ use super::Bell;
 use super::claim::{Refusal, Ring};
 use super::directory::Directory;
 use super::words::{ClaimWord, DirectoryWord};
-use crate::sync::{AcqRel, Acquire, SeqCst, fence};
+use crate::sync::{AcqRel, Acquire, Look, SeqCst, fence, update};
 
 impl<T> Ring<T> {
     /// Makes room for the next claim, or says why there is none. `Ok` only says: look at the claim word again.
@@ -18,7 +18,7 @@ impl<T> Ring<T> {
     #[inline(never)]
     pub(super) fn rotate(&self, bell: &impl Bell) -> Result<(), Refusal> {
         // Acquire: pairs with the exchange in `advance` and with the closer's.
-        let word = ClaimWord(self.claim.load(Acquire));
+        let word = ClaimWord(self.claim.look(Acquire));
         if word.is_closed() {
             return Err(Refusal::Closed);
         }
@@ -28,7 +28,7 @@ impl<T> Ring<T> {
         let Some(full) = self.generation_of(word) else { return Ok(()) };
         let directory = self.directory();
         let next = full + 1;
-        let old = directory.word(next);
+        let old = directory.word_to_replace(next);
         if old.generation() > next {
             return Ok(());
         }
@@ -74,7 +74,7 @@ impl<T> Ring<T> {
         let next = ClaimWord::new(installed.generation(), installed.index(), 0);
         // AcqRel: publishes the segment to the claimants. Pairs with the fetch_add in `publish`. It fails for good once
         // the generation has moved on or the ring is closed; the overshoot of others only makes it try again.
-        let _ = self.claim.try_update(AcqRel, Acquire, |word| {
+        let _ = update(&self.claim, AcqRel, Acquire, |word| {
             let word = ClaimWord(word);
             (word.is_of(full) && !word.is_closed() && word.count() >= self.shape.slots()).then_some(next.0)
         });

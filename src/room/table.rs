@@ -5,16 +5,17 @@
 //! Trees" (2001).
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use super::core::Inside;
-use crate::sync::{AtomicU64, Relaxed, Snapshot};
+use crate::sync::{AtomicU64, HashState, Relaxed, Snapshot};
 
 /// Rooms in a leaf before it is split.
 const LEAF_MAX: usize = 8;
 
-const ROOT_BITS: u32 = 10;
+/// The root has as many slots as this makes; a model needs no more than two.
+const ROOT_BITS: u32 = if cfg!(roomcast_loom) { 1 } else { 10 };
 const BRANCH_BITS: u32 = 6;
 
 enum Node<T: Send + Sync + 'static> {
@@ -25,7 +26,7 @@ enum Node<T: Send + Sync + 'static> {
 /// All rooms of one broker.
 pub(crate) struct Table<T: Send + Sync + 'static> {
     root: Box<[Snapshot<Node<T>>]>,
-    hasher: RandomState,
+    hasher: HashState,
     /// Rooms in it, and for a moment rooms about to be added.
     len: AtomicU64,
     rooms_max: u64,
@@ -46,7 +47,7 @@ impl<T: Send + Sync + 'static> Table<T> {
         let empty = Arc::new(Node::Leaf(Vec::new()));
         Self {
             root: (0..1 << ROOT_BITS).map(|_| Snapshot::new(empty.clone())).collect(),
-            hasher: RandomState::new(),
+            hasher: HashState::default(),
             len: AtomicU64::new(0),
             rooms_max: rooms_max as u64,
         }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ptr;
 
 use super::backend::AtomicPtr;
-use super::{AcqRel, Acquire};
+use super::{AcqRel, Acquire, Look};
 
 /// A box that is empty until somebody needs it: eight bytes in an idle room.
 ///
@@ -23,7 +23,7 @@ impl<T> Lazy<T> {
     #[inline(always)]
     pub(crate) fn peek(&self) -> Option<&T> {
         // Acquire: sees the value whole. Pairs with the compare-exchange in `make`.
-        let value = self.value.load(Acquire);
+        let value = self.value.look(Acquire);
         // SAFETY: a non-null pointer came from `Box::into_raw` in `make`, was published by its Release, and is freed by
         // `drop` alone, which has `&mut self`.
         unsafe { value.as_ref() }

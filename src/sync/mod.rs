@@ -12,12 +12,15 @@ mod backend;
 mod backend;
 
 mod lazy;
+mod look;
 mod parker;
 
 pub(crate) use self::backend::{
-    Arc, AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, JoinHandle, Queue, Snapshot, UnsafeCell, cores, fence,
-    lend_slice, spawn_named, spin_loop, thread_local,
+    Arc, AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, HashState, JoinHandle, Queue, Snapshot, UnsafeCell,
+    cores, fence, lend_slice, spawn_named, spin_loop, thread_local,
 };
 pub(crate) use self::lazy::Lazy;
+pub(crate) use self::look::{Look, update};
 pub(crate) use self::parker::{Signal, block_on};
+pub(crate) use ::std::sync::atomic::Ordering;
 pub(crate) use ::std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};

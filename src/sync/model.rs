@@ -19,6 +19,9 @@ macro_rules! model_thread_local {
 }
 pub(crate) use model_thread_local as thread_local;
 
+/// A fixed key, since a model must take the same path each time.
+pub(crate) type HashState = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
+
 /// loom's cell, which reports two unsynchronised accesses.
 #[derive(Debug)]
 pub(crate) struct UnsafeCell<T>(loom::cell::UnsafeCell<T>);

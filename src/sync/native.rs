@@ -12,6 +12,9 @@ pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, A
 pub(crate) use std::thread::park;
 pub(crate) use std::thread_local;
 
+/// How names are hashed: with a random key, so that nobody can choose names that collide.
+pub(crate) type HashState = std::hash::RandomState;
+
 /// `std`'s cell in loom's shape: access through a closure, so that loom can see it.
 #[derive(Debug)]
 #[repr(transparent)]

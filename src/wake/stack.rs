@@ -6,7 +6,7 @@
 use std::fmt;
 use std::ptr;
 
-use crate::sync::{AcqRel, Acquire, Arc, AtomicBool, AtomicPtr, Relaxed, Release};
+use crate::sync::{AcqRel, Acquire, Arc, AtomicBool, AtomicPtr, Look, Relaxed, Release};
 
 /// What a node carries to be on a stack: on one at a time.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl<N: Linked> Stack<N> {
         }
         let raw = Arc::into_raw(Arc::clone(node)).cast_mut();
         // Relaxed: only a place to start from.
-        let mut top = self.top.load(Relaxed);
+        let mut top = self.top.look(Relaxed);
         loop {
             // Relaxed: published by the exchange below.
             node.link().next.store(top, Relaxed);
@@ -72,7 +72,7 @@ impl<N: Linked> Stack<N> {
     /// Takes everything, last pushed first.
     pub(crate) fn take_all(&self) -> Chain<N> {
         // Relaxed look first: an empty stack costs no write.
-        if self.is_empty() {
+        if self.top.look(Relaxed).is_null() {
             return Chain { top: ptr::null_mut() };
         }
         // Acquire: sees every node pushed. Pairs with the exchange in `push`, whose later ones continue its release.

@@ -1,0 +1,41 @@
+//! Rooms by name: two threads replace a room that has ended.
+
+use loom::sync::Arc;
+use loom::thread;
+
+use super::support::{inside, model, shared};
+use crate::CloseReason;
+use crate::ring::{Geometry, Ring};
+use crate::room::{Added, Inside, Table};
+
+fn open(table: &Table<u64>, epoch: u64, shared: &Arc<crate::room::Shared<u64>>) -> Inside<u64> {
+    let hash = table.hash("a");
+    loop {
+        if let Some(found) = table.find(hash, "a") {
+            if found.0.ended().is_none() {
+                return found;
+            }
+            table.remove(hash, &found);
+        }
+        let fresh = inside("a", epoch, Ring::new(Geometry::new(1, 2), false, None), shared.clone());
+        if let Added::New = table.add(hash, &fresh) {
+            return fresh;
+        }
+    }
+}
+
+#[test]
+fn reap_get_or_create() {
+    model(2, || {
+        let shared = shared();
+        let table = Arc::new(Table::new(4));
+        open(&table, 1, &shared).end(CloseReason::Closed);
+        let other = {
+            let (table, shared) = (table.clone(), shared.clone());
+            thread::spawn(move || open(&table, 2, &shared).0.epoch)
+        };
+        let mine = open(&table, 3, &shared).0.epoch;
+        assert_eq!(other.join().unwrap(), mine, "two rooms of one name are alive");
+        assert_eq!(table.len(), 1);
+    });
+}
