@@ -132,7 +132,8 @@ impl<T, R: Deref<Target = Ring<T>>> Cursor<T, R> {
         // SAFETY: the segment lives as long as the ring, which `self.ring` keeps alive.
         let segment = unsafe { lease.segment.as_ref() };
         if self.ring.exclusive {
-            return (segment.committed() - self.next).min(max as u64) as usize;
+            // A reader that began at the tail between the two steps of a commit stands before `committed`'s reach.
+            return segment.committed().saturating_sub(self.next).min(max as u64) as usize;
         }
         segment.ready_run(slot as usize, max)
     }
