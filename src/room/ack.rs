@@ -3,7 +3,7 @@
 use std::task::{Context, Poll};
 
 use crate::sync::{AcqRel, Acquire, Arc, AtomicU8};
-use crate::wake::WakerCell;
+use crate::wake::{WakerCell, wake_safely};
 
 const PENDING: u8 = 0;
 const DONE: u8 = 1;
@@ -81,7 +81,7 @@ impl Promise {
     fn settle(&self, state: u8) -> bool {
         let settled = self.0.settle(state) == PENDING;
         if let Some(waker) = self.0.waker.take() {
-            waker.wake();
+            wake_safely(waker);
         }
         settled
     }

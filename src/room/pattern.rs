@@ -10,6 +10,7 @@ use super::subscription::Subscription;
 use crate::config::Policy;
 use crate::message::Start;
 use crate::sync::{AcqRel, Acquire, AtomicBool, Queue};
+use crate::wake::wake_safely;
 
 /// A pattern over names: `*` stands for any text, also none; everything else for itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +82,7 @@ impl<T: Send + Sync + 'static> PatternShared<T> {
         if self.is_dropped() {
             self.forget_found();
         } else if let Some(waker) = self.ready.reader.take() {
-            waker.wake();
+            wake_safely(waker);
         }
     }
 

@@ -107,9 +107,14 @@ impl Doorbell {
 pub(crate) fn wake_some(chain: &mut Chain<Waiter>, max: usize) {
     for waiter in chain.take(max) {
         if let Some(waker) = waiter.waker.take() {
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+            wake_safely(waker);
         }
     }
+}
+
+/// Wakes somebody whose waker is foreign code: its panic is not ours, nor that of the next to be woken.
+pub(crate) fn wake_safely(waker: Waker) {
+    let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
 }
 
 #[inline(always)]
