@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::Room;
 use super::ack::{Ack, Outcome, Promise};
 use super::core::Inside;
-use super::port::{Action, Port};
+use super::port::{Action, Port, panic_text};
 use crate::error::{CloseReason, SubscribeError};
 use crate::message::{Batch, Ref, Start};
 use crate::sync::{AcqRel, Acquire, Arc, AtomicBool, AtomicU64, Relaxed, Release};
@@ -53,6 +54,16 @@ pub(crate) struct Join<T: Send + Sync + 'static> {
     pub(crate) handler: Box<dyn Handler<T>>,
     pub(crate) seat: Arc<Seat>,
     pub(crate) promise: Promise,
+}
+
+impl<T: Send + Sync + 'static> Join<T> {
+    /// Drops a handler that does not get its seat, on a thread that is not its owner's: its panic stays here.
+    pub(crate) fn refuse(self) {
+        let Self { inside, handler, .. } = self;
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(handler))) {
+            tracing::error!(room = &*inside.0.name, panic = panic_text(&*panic), "the drop of a handler panicked");
+        }
+    }
 }
 
 /// A handler that is to go.

@@ -163,8 +163,10 @@ impl<T: Send + Sync + 'static> Port<T> {
     /// Promises are broken by dropping them, which their waiters notice; readers to be woken are woken.
     fn drop_actions(&self) {
         while let Some(action) = self.actions.pop() {
-            if let Action::Wake(mut waiters) = action {
-                wake_some(&mut waiters, usize::MAX);
+            match action {
+                Action::Wake(mut waiters) => wake_some(&mut waiters, usize::MAX),
+                Action::Join(join) => join.refuse(),
+                Action::Leave(_) | Action::Sweep(_) => {}
             }
         }
     }

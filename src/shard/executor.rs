@@ -92,8 +92,9 @@ impl<T: Send + Sync + 'static> Shard<T> {
     }
 
     fn join(&mut self, join: Join<T>) {
-        if join.inside.0.ended().is_some() {
+        if join.inside.0.ended().is_some() || join.promise.is_cancelled() {
             // The promise is dropped, which says so.
+            join.refuse();
             return;
         }
         let id = join.inside.id();

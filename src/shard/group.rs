@@ -52,9 +52,6 @@ impl<T: Send + Sync + 'static> Group<T> {
 
     /// Adds a handler and acknowledges it.
     pub(super) fn join(&mut self, join: Join<T>) {
-        if join.promise.is_cancelled() {
-            return;
-        }
         let (next, _resumption): (u64, Resumption) = self.inside.0.begin(join.start);
         let behind = (next < self.cursor.next()).then(|| Cursor::new(self.inside.clone(), next));
         self.behind += usize::from(behind.is_some());
