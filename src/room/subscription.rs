@@ -114,11 +114,19 @@ impl<T: Send + Sync + 'static> Subscription<T> {
             return Err(SubscribeError::Closed(reason));
         }
         let gate = (policy == Policy::Block).then(|| Gate::join(&inside));
-        let (mut next, resumption) = inside.0.begin(start);
+        let (mut next, mut resumption) = inside.0.begin(start);
         if let Some(gate) = &gate {
-            // A rotation that looked at the gates before ours was there may be evicting the oldest segment: begin after.
-            let oldest_safe = inside.oldest() + inside.shape().slots();
-            next = next.max(oldest_safe.min(inside.tail()));
+            // A rotation that looked at the gates before ours was there may be evicting for the segment after the
+            // newest: begin after what that evicts. Nothing, while the ring is not full.
+            let (shape, tail) = (inside.shape(), inside.tail());
+            let newest = shape.generation(tail.saturating_sub(1));
+            let skipped = shape.first(shape.oldest(newest + 1)).min(tail).saturating_sub(next);
+            next += skipped;
+            resumption = match resumption {
+                Resumption::Gap(missed) => Resumption::Gap(missed + skipped),
+                Resumption::Resumed if skipped > 0 => Resumption::Gap(skipped),
+                told => told,
+            };
             // Release: pairs with the Acquire in `may_evict`.
             gate.next.store(next, Release);
         }
