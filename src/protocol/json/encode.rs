@@ -54,12 +54,13 @@ fn encode_body(reply: &mut Object<'_>, body: &ReplyBody) {
             });
         }),
         ReplyBody::PresenceStats(stats) => reply.object("presence_stats", |object| {
-            object.number("num_clients", u64::from(stats.clients));
-            object.number("num_users", u64::from(stats.users));
+            object.always_number("num_clients", u64::from(stats.clients));
+            object.always_number("num_users", u64::from(stats.users));
         }),
         ReplyBody::History(history) => reply.object("history", |object| {
             publications(object, &history.publications);
-            position(object, &history.position);
+            object.always_text("epoch", &history.position.epoch);
+            object.always_number("offset", history.position.offset);
         }),
         ReplyBody::Ping => reply.object("ping", |_| {}),
         ReplyBody::Rpc { data } => reply.object("rpc", |object| object.raw("data", data.as_ref())),
@@ -154,8 +155,8 @@ pub(in crate::protocol) fn client_info(
 ) -> Bytes {
     let mut out = Vec::new();
     let mut object = Object::open(&mut out);
-    object.text("user", user);
-    object.text("client", client);
+    object.always_text("user", user);
+    object.always_text("client", client);
     object.raw("conn_info", conn_info);
     object.raw("chan_info", chan_info);
     object.close();

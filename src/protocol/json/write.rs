@@ -57,6 +57,11 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// A number that is written even when it is zero: clients read it without asking whether it is there.
+    pub(super) fn always_number(&mut self, name: &str, value: u64) {
+        number(value, self.field(name));
+    }
+
     pub(super) fn flag(&mut self, name: &str, value: bool) {
         if value {
             self.field(name).extend_from_slice(b"true");
@@ -67,6 +72,11 @@ impl<'a> Object<'a> {
         if !value.is_empty() {
             text(value, self.field(name));
         }
+    }
+
+    /// A text that is written even when it is empty.
+    pub(super) fn always_text(&mut self, name: &str, value: &str) {
+        text(value, self.field(name));
     }
 
     /// A payload, which is JSON already.

@@ -98,6 +98,15 @@ fn the_other_replies_are_as_the_protocol_says() {
         ReplyBody::History(HistoryResult::new(Vec::new(), at(43, "qFhv"))),
         r#"{"id":7,"history":{"publications":[],"epoch":"qFhv","offset":43}}"#,
     );
+    // SDKs read these fields without asking whether they are there.
+    assert_reply(
+        ReplyBody::PresenceStats(PresenceStats::default()),
+        r#"{"id":7,"presence_stats":{"num_clients":0,"num_users":0}}"#,
+    );
+    assert_reply(
+        ReplyBody::History(HistoryResult::new(Vec::new(), at(0, "qFhv"))),
+        r#"{"id":7,"history":{"publications":[],"epoch":"qFhv","offset":0}}"#,
+    );
     assert_reply(ReplyBody::Rpc { data: Some(Bytes::from("{}")) }, r#"{"id":7,"rpc":{"data":{}}}"#);
     let refresh = RefreshResult { client: "c1".to_owned(), ttl_s: Some(600), ..RefreshResult::default() };
     assert_reply(ReplyBody::Refresh(refresh), r#"{"id":7,"refresh":{"client":"c1","expires":true,"ttl":600}}"#);
@@ -138,7 +147,7 @@ fn every_push_is_as_the_protocol_says() {
     let anonymous = ClientInfo::new(String::new(), "c2".to_owned(), None, Some(Bytes::from("1")));
     assert_push(
         &Push::Leave { room: room.clone(), info: anonymous },
-        r#"{"push":{"channel":"chat:\"1\"","leave":{"info":{"client":"c2","chan_info":1}}}}"#,
+        r#"{"push":{"channel":"chat:\"1\"","leave":{"info":{"user":"","client":"c2","chan_info":1}}}}"#,
     );
     assert_push(
         &Push::Subscribe {
