@@ -17,9 +17,11 @@ pub struct Limits {
     pub room_name_bytes_max: usize,
     /// Rooms one client may be in at a time (default 128); one more answers error 106.
     pub rooms_per_client_max: usize,
-    /// Publications in one history or recovery reply (default 300). It bounds the memory of a reply to this many
-    /// messages.
-    pub publications_max: usize,
+    /// Publications in one history reply (default 300). It bounds the memory of a reply to this many messages.
+    pub history_publications_max: usize,
+    /// Publications that one subscribe reply recovers (default 300); a client that missed more is told that it did. It
+    /// bounds the memory of a reply likewise, for every room of every client that comes back after an outage.
+    pub recovery_publications_max: usize,
     /// Characters of the name a client gives itself in development mode (default 64); the rest is cut off. It goes
     /// out with every message, so it has to be short.
     pub display_name_chars_max: usize,
@@ -32,7 +34,8 @@ impl Default for Limits {
             commands_per_frame_max: 1024,
             room_name_bytes_max: 255,
             rooms_per_client_max: 128,
-            publications_max: 300,
+            history_publications_max: 300,
+            recovery_publications_max: 300,
             display_name_chars_max: 64,
         }
     }

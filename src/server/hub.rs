@@ -137,7 +137,8 @@ fn settings(config: &Config) -> Settings {
         frame_bytes_max: config.websocket.message_size_limit,
         room_name_bytes_max: config.channel.max_length,
         rooms_per_client_max: config.client.channel_limit,
-        publications_max: config.client.history_max_publication_limit,
+        history_publications_max: config.client.history_max_publication_limit,
+        recovery_publications_max: config.client.recovery_max_publication_limit,
         ..Limits::default()
     };
     let mut settings = Settings::new(uuid::Uuid::new_v4().to_string(), Box::new(lookup));

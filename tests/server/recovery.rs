@@ -15,7 +15,6 @@ fn a_client_that_reconnects_under_full_load_misses_nothing_and_sees_nothing_twic
     let server = Running::with(|config| {
         config.channel.without_namespace.history_size = MESSAGES as usize;
         config.client.recovery_max_publication_limit = MESSAGES as usize;
-        config.client.history_max_publication_limit = MESSAGES as usize;
     });
     let mut bob = server.connected("Bob");
     let start = bob.subscribe(2, "hall");

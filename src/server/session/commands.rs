@@ -107,7 +107,7 @@ impl Session {
     fn begin_history(&mut self, id: u32, request: &HistoryRequest, out: &mut Vec<Action>) -> Result<(), ErrorCode> {
         let room = self.room(&request.room)?;
         self.access(&room)?.history()?;
-        let query = HistoryQuery::new(request, self.settings.limits.publications_max);
+        let query = HistoryQuery::new(request, self.settings.limits.history_publications_max);
         let ticket = self.take_off(id, FlightKind::History { since: query.since.clone() });
         out.push(Action::History { ticket, room, query });
         Ok(())

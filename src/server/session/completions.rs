@@ -123,7 +123,7 @@ impl Session {
         if let Some(asked) = recover {
             result.was_recovering = true;
             let offsets = found.iter().map(|placed| placed.offset);
-            result.recovered = recovered(asked, &top, offsets, self.settings.limits.publications_max);
+            result.recovered = recovered(asked, &top, offsets, self.settings.limits.recovery_publications_max);
             if result.recovered {
                 result.publications = found;
             }
