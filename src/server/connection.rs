@@ -231,6 +231,15 @@ impl Connection {
         }
     }
 
+    /// Brings the timer forward when the conversation is due earlier than it was: once a client has connected, its first
+    /// ping may be due before its silence would have been.
+    fn hasten(&self, shard: &Shard) {
+        let due_ms = self.conversation.borrow().due_ms();
+        if self.is_open() && due_ms < self.due_ms.get() {
+            shard.schedule(self, due_ms);
+        }
+    }
+
     /// After a panic in its own work: the client is told, nobody else notices.
     pub(crate) fn survive(self: &Rc<Self>, shard: &Shard) {
         tracing::error!(shard = shard.index, "a connection's handling panicked");
@@ -299,6 +308,7 @@ impl Connection {
                 Poll::Ready(Ok(n)) if n > 0 => {
                     shard.metrics.bytes_in.inc_by(n as u64);
                     Conversation::receive(self, shard, &mut buffer[..n]);
+                    self.hasten(shard);
                 }
                 Poll::Ready(_) => self.vanish(),
                 Poll::Pending => {}

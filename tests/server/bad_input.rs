@@ -79,6 +79,17 @@ fn silence_is_closed_as_stale() {
 }
 
 #[test]
+fn the_time_for_connecting_does_not_delay_pings() {
+    let server = Running::with(|config| {
+        config.client.stale_close_delay = std::time::Duration::from_secs(3_600);
+        config.client.ping_interval = std::time::Duration::from_millis(300);
+        config.client.pong_timeout = std::time::Duration::from_millis(200);
+    });
+    let mut silent = server.connected("Eve");
+    assert_eq!(silent.closed_in_silence(), (3012, "no pong".to_owned()));
+}
+
+#[test]
 fn pings_are_answered_between_fragments_and_missing_pongs_are_noticed() {
     let server = Running::with(|config| {
         config.client.ping_interval = std::time::Duration::from_millis(1_500);
