@@ -51,7 +51,7 @@ impl RoomOptions {
         self
     }
 
-    /// Bytes the room retains at most; needs [`Builder::weigh`].
+    /// Bytes the room retains at most; needs [`Builder::weigh`](crate::Builder::weigh).
     #[must_use]
     pub fn bytes_max(mut self, bytes: u64) -> Self {
         self.bytes_max = Some(bytes);

@@ -1,4 +1,4 @@
-//! Rooms for Rust.
+#![doc = include_str!("../README.md")]
 mod broker;
 mod builder;
 mod config;
@@ -13,6 +13,14 @@ pub mod server;
 mod shard;
 mod sync;
 mod wake;
+
+/// Who waits for whom, what is promised, and how to choose.
+#[doc = include_str!("../docs/guide.md")]
+pub mod guide {
+    /// The same things in both, side by side.
+    #[doc = include_str!("../docs/from-tokio-broadcast.md")]
+    pub mod from_tokio_broadcast {}
+}
 
 pub use self::broker::{Broker, BrokerStats, ShardStats};
 pub use self::builder::Builder;
