@@ -7,10 +7,19 @@ use super::Bell;
 use super::directory::Directory;
 use super::geometry::Geometry;
 
+/// What [`Budget::make_room`] has done.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Made {
+    /// Segments were evicted: everybody parked is to look again.
+    pub(crate) evicted: bool,
+    /// A *block* subscriber has not read far enough to make the room that is needed.
+    pub(crate) blocked: bool,
+}
+
 /// The bytes a ring may retain, and how to weigh a message.
 ///
 /// One segment holds at most a quarter of the budget, since no message may weigh more than a quarter divided by the slots
-/// of a segment; full segments are evicted early until they hold three quarters. So what can be read never exceeds the
+/// of a segment; full segments are evicted early until they hold three quarters, before the next one is begun. So what can be read never exceeds the
 /// budget; what slow readers pin comes on top and is shown in the statistics.
 pub(crate) struct Budget<T> {
     bytes_max: u64,
@@ -28,30 +37,29 @@ impl<T> Budget<T> {
         (bytes <= self.bytes_max / 4 / shape.slots()).then_some(bytes)
     }
 
-    /// Evicts the oldest segments while the full ones, up to `newest_full`, hold more than three quarters.
-    pub(crate) fn enforce(
-        &self,
-        directory: &Directory<T>,
-        shape: Geometry,
-        newest_full: u64,
-        bell: &impl Bell,
-    ) -> bool {
+    /// Makes room for one more segment: evicts the oldest ones while the full ones, up to `newest_full`, hold more than
+    /// three quarters, as far as no *block* subscriber wants them.
+    pub(crate) fn make_room(&self, directory: &Directory<T>, shape: Geometry, newest_full: u64, bell: &impl Bell) -> Made {
         let allowed = self.bytes_max / 4 * 3;
         let mut held = 0;
-        let mut disturbed = false;
+        let mut made = Made { evicted: false, blocked: false };
         for generation in (shape.oldest(newest_full + 1)..=newest_full).rev() {
             let word = directory.word(generation);
             if word.generation() != generation || word.is_gone() {
                 break;
             }
             held += directory.segment(word.index()).bytes();
-            let first_kept = shape.first(generation + 1);
-            if held > allowed && bell.may_evict(first_kept) && directory.replace(generation, word, word.into_gone()) {
+            if held <= allowed {
+                continue;
+            }
+            if !bell.may_evict(shape.first(generation + 1)) {
+                made.blocked = true;
+            } else if directory.replace(generation, word, word.into_gone()) {
                 directory.retire(word.index(), bell);
-                disturbed = true;
+                made.evicted = true;
             }
         }
-        disturbed
+        made
     }
 }
 

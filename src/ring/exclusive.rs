@@ -157,12 +157,17 @@ impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
             return Ok(old.index());
         }
         let evicts = old.generation() > 0 && !old.is_gone();
-        if evicts {
+        if evicts || ring.budget.is_some() {
             // SeqCst: the commits so far before our look at the gate. Pairs as in the shared `rotate`.
             fence(SeqCst);
-            if !bell.may_evict(shape.first(old.generation() + 1)) {
-                return Err(Refusal::Full);
-            }
+        }
+        if evicts && !bell.may_evict(shape.first(old.generation() + 1)) {
+            return Err(Refusal::Full);
+        }
+        if let Some(budget) = &ring.budget
+            && budget.make_room(directory, shape, generation - 1, bell).blocked
+        {
+            return Err(Refusal::Full);
         }
         let Some(index) = directory.take(bell) else { return Err(Refusal::Full) };
         let floor = match self.index {
@@ -174,9 +179,6 @@ impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
         debug_assert!(installed, "an exclusive ring has one installer");
         if evicts {
             directory.retire(old.index(), bell);
-        }
-        if let Some(budget) = &ring.budget {
-            budget.enforce(directory, shape, generation - 1, bell);
         }
         self.index = Some(index);
         Ok(index)

@@ -37,11 +37,22 @@ impl<T> Ring<T> {
             return Ok(());
         }
         let evicts = old.generation() > 0 && !old.is_gone();
-        if evicts {
+        if evicts || self.budget.is_some() {
             // SeqCst: our look at the claim word before our look at the gate. Pairs with the fence of a subscriber that
             // has set the gate and then reads the tail. model: gate_join
             fence(SeqCst);
-            if !bell.may_evict(self.shape.first(old.generation() + 1)) {
+        }
+        if evicts && !bell.may_evict(self.shape.first(old.generation() + 1)) {
+            return Err(Refusal::Full);
+        }
+        if let Some(budget) = &self.budget {
+            let made = budget.make_room(directory, self.shape, full, bell);
+            if made.evicted {
+                // SeqCst: as at the end.
+                fence(SeqCst);
+                bell.disturbed();
+            }
+            if made.blocked {
                 return Err(Refusal::Full);
             }
         }
@@ -58,8 +69,7 @@ impl<T> Ring<T> {
             directory.retire(old.index(), bell);
         }
         self.advance(full, new);
-        let budgeted = self.budget.as_ref().is_some_and(|budget| budget.enforce(directory, self.shape, full, bell));
-        if evicts || budgeted {
+        if evicts {
             // SeqCst: our exchange of the directory word before our look at who is parked: a reader parked at a hole of
             // the evicted segment would wait for a commit that it can no longer see. Pairs with the fence of a parker.
             // model: evicted_hole_park
