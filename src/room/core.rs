@@ -177,6 +177,11 @@ impl<T: Send + Sync + 'static> Inside<T> {
         // Release: pairs with the load in `ended`.
         let first = self.0.end.compare_exchange(0, code, Release, Relaxed).is_ok();
         self.0.ring.close(self);
+        // Relaxed: ordered by the fence in `close`. Pairs with the fence in `Port::post_lazily`: either we see that a sweep
+        // is queued, or `retired` sees that the room has ended. A shard that slept on would keep the whole room.
+        if self.0.sweeping.load(Relaxed) {
+            self.0.home_port().ring();
+        }
         self.0.wake_publishers();
         first
     }
@@ -227,6 +232,9 @@ impl<T: Send + Sync + 'static> Bell for Inside<T> {
         // Relaxed look, then AcqRel: one Sweep at a time lies in the queue.
         if !self.0.sweeping.load(Relaxed) && !self.0.sweeping.swap(true, AcqRel) {
             self.0.home_port().post_lazily(Action::Sweep(self.0.clone()));
+            if self.0.ended().is_some() {
+                self.0.home_port().ring();
+            }
         }
     }
 

@@ -64,23 +64,23 @@ impl<T: Send + Sync + 'static> Port<T> {
         })
     }
 
-    /// Leaves an action and wakes the shard. An action left after the shard has stopped is dropped, which its waiter
-    /// notices.
+    /// Leaves an action and wakes the shard.
     pub(crate) fn post(&self, action: Action<T>) {
         self.post_lazily(action);
         self.ring();
-        // SeqCst: our push before our look at `stopped`. Pairs with the fence in `stop_finished`: either the shard
+    }
+
+    /// Leaves an action for when the shard is awake anyway. One left after the shard has stopped is dropped, which its
+    /// waiter notices; a sweep would keep its room for ever.
+    pub(crate) fn post_lazily(&self, action: Action<T>) {
+        self.actions.push(action);
+        // SeqCst: our push before our look at `stopped`. Pairs with the fence in `finish`: either the shard
         // finds the action, or we find it gone.
         fence(SeqCst);
         // Relaxed: ordered by the fence.
         if self.stopped.load(Relaxed) {
             self.drop_actions();
         }
-    }
-
-    /// Leaves an action for when the shard is awake anyway.
-    pub(crate) fn post_lazily(&self, action: Action<T>) {
-        self.actions.push(action);
     }
 
     /// Hands a room over to the shard.
