@@ -93,23 +93,23 @@ impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
         let ring = &*self.ring;
         let segment = ring.directory().segment(index);
         let room = ring.shape.slots() as usize - slot;
-        let mut count = 0;
-        while count < room {
-            let Some(message) = messages.front() else { break };
-            if let Some(budget) = &ring.budget {
-                match budget.weigh(message, ring.shape) {
-                    Some(bytes) => drop(segment.add_bytes(bytes)),
-                    None if count == 0 => return Err(Refusal::TooLarge),
-                    None => break,
-                }
+        let mut count = room.min(messages.len());
+        if let Some(budget) = &ring.budget {
+            // Weighed before the first is moved: weighing runs the user's code, which may panic.
+            let weights = messages.iter().take(count).map_while(|message| budget.weigh(message, ring.shape));
+            let (fitting, bytes) = weights.fold((0, 0), |(fitting, bytes), weight| (fitting + 1, bytes + weight));
+            if fitting == 0 && count > 0 {
+                return Err(Refusal::TooLarge);
             }
-            let Some(message) = messages.pop_front() else { break };
+            count = fitting;
+            segment.add_bytes(bytes);
+        }
+        for (slot, message) in (slot..).zip(messages.drain(..count)) {
             // SAFETY: slots from `tail` on are the writer's alone until they are committed, and hold nothing.
-            unsafe { segment.fill(slot + count, message) };
+            unsafe { segment.fill(slot, message) };
             if ring.timed {
-                segment.decide_times(slot + count, now);
+                segment.decide_times(slot, now);
             }
-            count += 1;
         }
         match self.commit(count as u64) {
             Ok(armed) => {

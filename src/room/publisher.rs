@@ -26,6 +26,7 @@ use crate::ring::{Refusal, Writer};
 /// ```
 pub struct Publisher<T: Send + Sync + 'static> {
     writer: Writer<T, Inside<T>>,
+    /// Empty between calls, but for what a clock or a scale that panicked has left: that was never published.
     batch: VecDeque<T>,
 }
 
@@ -44,6 +45,7 @@ impl<T: Send + Sync + 'static> Publisher<T> {
     /// # Errors
     /// As [`Room::publish`].
     pub fn publish(&mut self, message: T) -> Result<u64, PublishError<T>> {
+        self.batch.clear();
         self.batch.push_back(message);
         let inside = self.writer.ring().clone();
         match self.writer.publish(&mut self.batch, inside.0.now(), &inside) {
@@ -63,6 +65,7 @@ impl<T: Send + Sync + 'static> Publisher<T> {
         &mut self,
         messages: impl IntoIterator<Item = T>,
     ) -> Result<std::ops::Range<u64>, PublishError<Vec<T>>> {
+        self.batch.clear();
         self.batch.extend(messages);
         let inside = self.writer.ring().clone();
         let mut range = inside.tail()..inside.tail();
