@@ -9,7 +9,7 @@ use crate::error::CloseReason;
 use crate::message::{Epoch, Position, Resumption, Start};
 use crate::ring::{Bell, Ring};
 use crate::sync::{AcqRel, Acquire, Arc, AtomicBool, AtomicU8, AtomicU32, AtomicU64, Relaxed, Release, Snapshot};
-use crate::wake::{Doorbell, Stack, Waiter, wake_some};
+use crate::wake::{Doorbell, Waiter, wake_some};
 
 /// Readers that a publisher wakes itself; a shard wakes the rest. Waking a sleeping thread costs its waker some ten
 /// microseconds.
@@ -46,8 +46,9 @@ pub(crate) struct RoomCore<T: Send + Sync + 'static> {
     pub(super) served: Snapshot<Vec<Arc<Record<T>>>>,
     /// The *block* subscribers.
     pub(super) gates: Snapshot<Vec<Arc<Gate>>>,
-    /// Publishers that wait for space.
-    pub(super) full: Stack<Waiter>,
+    /// Publishers that wait for space, and how many wait.
+    pub(super) full: Doorbell,
+    pub(super) waiting: AtomicU32,
     pub(super) subscribers: AtomicU32,
     pub(super) home: u32,
     /// 0 while running, then a [`CloseReason`], written once and before the ring is closed.
@@ -66,7 +67,8 @@ impl<T: Send + Sync + 'static> RoomCore<T> {
             bell: Doorbell::new(),
             served: Snapshot::new(shared.nobody.clone()),
             gates: Snapshot::new(shared.no_gate.clone()),
-            full: Stack::new(),
+            full: Doorbell::new(),
+            waiting: AtomicU32::new(0),
             subscribers: AtomicU32::new(0),
             home,
             end: AtomicU8::new(0),
@@ -132,7 +134,7 @@ impl<T: Send + Sync + 'static> RoomCore<T> {
 
     /// Wakes publishers that wait for space.
     pub(super) fn wake_publishers(&self) {
-        wake_some(&mut self.full.take_all(), usize::MAX);
+        wake_some(&mut self.full.disarm(), usize::MAX);
     }
 
     /// A reader that may have parked is gone.

@@ -9,11 +9,9 @@ mod publisher;
 mod set;
 mod subscription;
 mod table;
+mod wait;
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
 pub(crate) use self::core::{Inside, RoomCore, RoomId, Shared};
 pub use self::join::{Handler, Served, SubscribeWith};
@@ -25,13 +23,13 @@ pub use self::publisher::Publisher;
 pub use self::set::{RoomKey, RoomSet};
 pub use self::subscription::{Accounting, Recv, RecvBatch, RecvRef, Subscribe, Subscription, Unsubscribe};
 pub(crate) use self::table::{Added, Table};
+pub use self::wait::PublishWait;
 
 use crate::config::Policy;
 use crate::error::{CloseReason, PublishError};
 use crate::message::{Epoch, Start};
 use crate::ring::Refusal;
-use crate::sync::{Relaxed, SeqCst, block_on, fence};
-use crate::wake::Waiter;
+use crate::sync::{Relaxed, block_on};
 
 /// A handle on one room. Cheap to clone; any number of threads may publish and subscribe through their own or one shared.
 ///
@@ -113,7 +111,7 @@ impl<T: Send + Sync + 'static> Room<T> {
     /// # Cancel safety
     /// Dropped before it is ready, nothing was published; the message is dropped with it.
     pub fn publish_wait(&self, message: T) -> PublishWait<'_, T> {
-        PublishWait { room: self, message: Some(message), waiter: None }
+        PublishWait::new(self, message)
     }
 
     /// [`Room::publish_wait`] for a plain thread, which sleeps while the room is full.
@@ -285,53 +283,4 @@ pub struct RoomStats {
     pub segments_evicted: usize,
     /// Evicted segments that were in use when last looked at, by a slow reader or a publisher that was interrupted.
     pub segments_pinned: usize,
-}
-
-/// The future of [`Room::publish_wait`].
-#[must_use = "futures do nothing unless polled"]
-pub struct PublishWait<'a, T: Send + Sync + 'static> {
-    room: &'a Room<T>,
-    message: Option<T>,
-    waiter: Option<crate::sync::Arc<Waiter>>,
-}
-
-impl<T: Send + Sync + 'static> Unpin for PublishWait<'_, T> {}
-
-impl<T: Send + Sync + 'static> Future for PublishWait<'_, T> {
-    type Output = Result<u64, PublishError<T>>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(message) = self.message.take() else { panic!("polled after it was ready") };
-        let refused = match self.room.publish(message) {
-            Err(PublishError::Full(message)) => message,
-            done => return Poll::Ready(done),
-        };
-        let core = self.room.core();
-        if is_serving(core.broker()) {
-            return Poll::Ready(Err(PublishError::OnShard(refused)));
-        }
-        let waiter = self.waiter.get_or_insert_with(Waiter::new).clone();
-        waiter.register(context.waker());
-        core.full.push(&waiter);
-        // SeqCst: our waiting before our second look at the gate. Pairs with the fence of a *block* subscriber, between
-        // its progress and its look at who waits.
-        fence(SeqCst);
-        match self.room.publish(refused) {
-            // Full without anybody who blocks: every segment is pinned, and nobody would tell us of a change.
-            Err(PublishError::Full(message)) if core.gates.read(Vec::is_empty) => {
-                Poll::Ready(Err(PublishError::Full(message)))
-            }
-            Err(PublishError::Full(message)) => {
-                self.message = Some(message);
-                Poll::Pending
-            }
-            done => Poll::Ready(done),
-        }
-    }
-}
-
-impl<T: Send + Sync + 'static> fmt::Debug for PublishWait<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PublishWait").field("room", &self.room.name()).finish_non_exhaustive()
-    }
 }

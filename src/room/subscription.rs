@@ -463,7 +463,7 @@ impl Gate {
         self.next.store(next, Release);
         // SeqCst: our progress before our look at who waits. Pairs with the fence in `PublishWait::poll`.
         fence(SeqCst);
-        if !inside.0.full.is_empty() {
+        if inside.0.full.is_armed() {
             inside.0.wake_publishers();
         }
     }
