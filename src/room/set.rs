@@ -1,6 +1,6 @@
 //! One reader of many rooms.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -11,6 +11,10 @@ use super::core::RoomId;
 use super::subscription::Subscription;
 use crate::sync::{AcqRel, AtomicBool, Queue};
 use crate::wake::WakerCell;
+
+/// Keys of members that have left which the list of ready rooms may hold before they are taken out, beyond twice the
+/// members: so seldom that it costs nothing, so few that it takes no memory to speak of.
+const STALE_KEYS_MAX: usize = 64;
 
 /// Names a subscription in a [`RoomSet`]. Given out again after the subscription has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -129,7 +133,21 @@ impl<T: Send + Sync + 'static> RoomSet<T> {
         if self.by_room.get(&room) == Some(&key.0) {
             self.by_room.remove(&room);
         }
+        if self.ready.keys.len() > 2 * self.members.len() + STALE_KEYS_MAX {
+            self.forget_stale_keys();
+        }
         Some(member.subscription)
+    }
+
+    /// Takes keys off the list whose members have left, so that coming and going without reading leaves nothing.
+    fn forget_stale_keys(&mut self) {
+        let mut seen = HashSet::new();
+        for _ in 0..self.ready.keys.len() {
+            let Some(key) = self.ready.keys.pop() else { break };
+            if self.members.contains(key) && seen.insert(key) {
+                self.ready.keys.push(key);
+            }
+        }
     }
 
     /// A subscription of the set, to be read with its `try_recv*`.
