@@ -127,7 +127,9 @@ impl<T> Directory<T> {
             // us alone. All its slots are committed, so all hold values.
             unsafe { segment.clear(self.shape.slots() as usize) }
         });
-        DROPPING.with(|dropping| dropping.set(false));
+        if std::mem::needs_drop::<T>() {
+            DROPPING.with(|dropping| dropping.set(false));
+        }
         if panicked {
             bell.drop_panicked();
         }
