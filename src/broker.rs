@@ -257,7 +257,7 @@ impl<T: Send + Sync + 'static> Broker<T> {
     /// let mut chats = broker.subscribe_pattern("chat.*");
     /// broker.publish("chat.1", 7)?;
     /// broker.publish("news", 8)?;
-    /// let key = chats.ready().await;
+    /// let key = chats.ready().await.unwrap();
     /// let chat = chats.get_mut(key).unwrap();
     /// assert_eq!((chat.room().name(), chat.try_recv()?), ("chat.1", 7));
     /// assert_eq!(chats.len(), 1);
@@ -285,6 +285,9 @@ impl<T: Send + Sync + 'static> Broker<T> {
                 shared.hand_over(found);
             }
         });
+        if self.is_closed() {
+            shared.end();
+        }
         subscription
     }
 
@@ -400,6 +403,9 @@ impl<T: Send + Sync + 'static> Inner<T> {
         for inside in rooms {
             inside.end(CloseReason::BrokerClosed);
             self.table.remove(self.table.hash(&inside.0.name), &inside);
+        }
+        for pattern in self.patterns.read(Vec::clone) {
+            pattern.end();
         }
     }
 }

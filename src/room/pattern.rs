@@ -9,7 +9,7 @@ use super::set::{ReadyList, RoomKey, RoomSet};
 use super::subscription::Subscription;
 use crate::config::Policy;
 use crate::message::Start;
-use crate::sync::{AcqRel, Acquire, AtomicBool, Queue};
+use crate::sync::{AcqRel, Acquire, AtomicBool, Queue, Release};
 use crate::wake::wake_safely;
 
 /// A pattern over names: `*` stands for any text, also none; everything else for itself.
@@ -52,6 +52,8 @@ pub(crate) struct PatternShared<T: Send + Sync + 'static> {
     found: Queue<Subscription<T>>,
     ready: Arc<ReadyList>,
     dropped: AtomicBool,
+    /// Whether the broker is closed, so that no room will be found any more.
+    ended: AtomicBool,
 }
 
 impl<T: Send + Sync + 'static> PatternShared<T> {
@@ -86,6 +88,20 @@ impl<T: Send + Sync + 'static> PatternShared<T> {
         }
     }
 
+    /// Says that no room will be found any more.
+    pub(crate) fn end(&self) {
+        // Release: rooms handed over before are seen. Pairs with `is_ended`.
+        self.ended.store(true, Release);
+        if let Some(waker) = self.ready.reader.take() {
+            wake_safely(waker);
+        }
+    }
+
+    fn is_ended(&self) -> bool {
+        // Acquire: pairs with `end`.
+        self.ended.load(Acquire)
+    }
+
     fn forget_found(&self) {
         while self.found.pop().is_some() {}
     }
@@ -116,6 +132,7 @@ impl<T: Send + Sync + 'static> PatternSubscription<T> {
             found: Queue::new(),
             ready: set.ready_list().clone(),
             dropped: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
         });
         Self { set, shared }
     }
@@ -155,19 +172,47 @@ impl<T: Send + Sync + 'static> PatternSubscription<T> {
         self.set.leave(key)
     }
 
-    /// The next room that has something to read; see [`RoomSet::poll_ready`].
-    pub fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<RoomKey> {
-        // Registered before the look, so that a room found in between wakes us.
+    /// The next room that has something to read; see [`RoomSet::poll_ready`]. `None` when the broker is closed and
+    /// every room was left: there will be nothing more.
+    pub fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Option<RoomKey>> {
+        // Registered before the looks, so that a room found in between wakes us.
         self.set.ready_list().reader.register(context.waker());
+        let ended = self.shared.is_ended();
         self.take_found();
-        self.set.poll_ready(context)
+        match self.set.poll_ready(context) {
+            Poll::Pending if ended && self.set.is_empty() => Poll::Ready(None),
+            polled => polled.map(Some),
+        }
     }
 
-    /// Waits for the next room that has something to read.
+    /// Waits for the next room that has something to read; `None` when the broker is closed and every room was left.
     ///
     /// # Cancel safety
     /// Dropped before it is ready, nothing is lost.
-    pub async fn ready(&mut self) -> RoomKey {
+    ///
+    /// # Examples
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use roomcast::{Broker, TryRecvError};
+    ///
+    /// let broker = Broker::<u8>::new();
+    /// let mut all = broker.subscribe_pattern("*");
+    /// broker.publish("a", 1)?;
+    /// broker.publish("b", 2)?;
+    /// broker.close();
+    /// let mut sum = 0;
+    /// while let Some(key) = all.ready().await {
+    ///     match all.get_mut(key).unwrap().try_recv() {
+    ///         Ok(number) => sum += number,
+    ///         Err(TryRecvError::Closed(_)) => drop(all.leave(key)),
+    ///         Err(error) => return Err(error.into()),
+    ///     }
+    /// }
+    /// assert_eq!(sum, 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn ready(&mut self) -> Option<RoomKey> {
         std::future::poll_fn(|context| self.poll_ready(context)).await
     }
 }
@@ -177,6 +222,8 @@ impl<T: Send + Sync + 'static> Drop for PatternSubscription<T> {
         // AcqRel: pairs with `is_dropped`; the broker forgets the pattern at the next one.
         self.shared.dropped.swap(true, AcqRel);
         self.shared.forget_found();
+        // The broker keeps the list until the next pattern, but not whoever read it.
+        drop(self.shared.ready.reader.take());
     }
 }
 
