@@ -1,0 +1,82 @@
+// The server under test: the real binary, in development mode, on a loopback port, with a configuration of its own.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { until } from "./until.mjs";
+
+const LISTENING = /listening on http:\/\/127\.0\.0\.1:(\d+)/;
+const STOP_TIMEOUT_MS = 15_000;
+
+export class Server {
+  port = 0;
+  log = "";
+  #process;
+  #ended;
+  #folder;
+
+  /** Starts a server with a configuration file of this TOML. `port` 0 takes a free one. */
+  static async start({ config = "", port = 0 } = {}) {
+    const server = new Server();
+    server.#folder = await mkdtemp(join(tmpdir(), "roomcast-sdk-"));
+    const file = join(server.#folder, "roomcast.toml");
+    await writeFile(file, config);
+    const args = ["serve", "--dev", "--listen", `127.0.0.1:${port}`, "--config", file, "--data-dir", server.#folder];
+    server.#process = spawn(process.env.ROOMCAST_BIN, args, { stdio: ["ignore", "pipe", "pipe"] });
+    // A test file that dies must not leave a server behind.
+    const kill = () => server.#process.kill("SIGKILL");
+    process.once("exit", kill);
+    server.#ended = new Promise((resolve) => {
+      server.#process.once("exit", (code, signal) => {
+        process.removeListener("exit", kill);
+        resolve(code ?? signal);
+      });
+    });
+    const read = (chunk) => (server.log += chunk);
+    server.#process.stdout.setEncoding("utf8").on("data", read);
+    server.#process.stderr.setEncoding("utf8").on("data", read);
+    await until(
+      () => LISTENING.test(server.log) || server.#process.exitCode !== null,
+      () => `the server to say where it listens; it said:\n${server.log}`,
+    );
+    assert.equal(server.#process.exitCode, null, `the server ended at once:\n${server.log}`);
+    server.port = Number(LISTENING.exec(server.log)[1]);
+    return server;
+  }
+
+  get url() {
+    return `ws://127.0.0.1:${this.port}/connection/websocket`;
+  }
+
+  /** The sum of a metric over those of its lines that contain `labels`. */
+  async metric(name, labels = "") {
+    const response = await fetch(`http://127.0.0.1:${this.port}/metrics`);
+    const lines = (await response.text()).split("\n");
+    return lines
+      .filter((line) => line.startsWith(`${name}{`) || line.startsWith(`${name} `))
+      .filter((line) => line.includes(labels))
+      .reduce((sum, line) => sum + Number(line.split(" ")[1]), 0);
+  }
+
+  /** Lets the server drain, and holds that it ended well and that nothing in it broke. */
+  async stop() {
+    if (this.#process.exitCode === null && this.#process.signalCode === null) {
+      this.#process.kill("SIGTERM");
+      const timer = setTimeout(() => this.#process.kill("SIGKILL"), STOP_TIMEOUT_MS);
+      const status = await this.#ended;
+      clearTimeout(timer);
+      assert.equal(status, 0, `the server did not drain:\n${this.log}`);
+    }
+    assert.doesNotMatch(this.log, /panicked|ERROR/);
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+
+  /** Ends the server as a crash would. */
+  async crash() {
+    this.#process.kill("SIGKILL");
+    await this.#ended;
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+}
