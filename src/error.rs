@@ -167,12 +167,17 @@ impl Error for TryRecvError {}
 pub enum SubscribeError {
     /// The room has ended. Open it again by name.
     Closed(CloseReason),
+    /// Waiting here would stop the very shard that may have to answer: handlers must not wait for their own broker. Await
+    /// it elsewhere.
+    OnShard,
 }
 
 impl fmt::Display for SubscribeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Closed(reason) = self;
-        write!(f, "{reason}; open it again by name")
+        match self {
+            Self::Closed(reason) => write!(f, "{reason}; open it again by name"),
+            Self::OnShard => f.write_str("a handler must not wait for its own broker; await it elsewhere"),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use super::Room;
 use super::ack::{Ack, Outcome, Promise};
 use super::core::Inside;
-use super::port::{Action, Port, panic_text};
+use super::port::{Action, Port, is_serving, panic_text};
 use crate::error::{CloseReason, SubscribeError};
 use crate::message::{Batch, Ref, Start};
 use crate::sync::{AcqRel, Acquire, Arc, AtomicBool, AtomicU64, Relaxed, Release};
@@ -144,6 +144,9 @@ impl<T: Send + Sync + 'static> Future for SubscribeWith<T> {
     type Output = Result<Served<T>, SubscribeError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if is_serving(self.inside.0.broker()) {
+            return Poll::Ready(Err(SubscribeError::OnShard));
+        }
         if let State::New(..) = self.state {
             if let Some(reason) = self.inside.0.ended() {
                 return Poll::Ready(Err(SubscribeError::Closed(reason)));
@@ -202,8 +205,11 @@ impl<T: Send + Sync + 'static> Served<T> {
         self.seat.is_taken()
     }
 
-    /// Removes the handler. When the future is ready, it has been dropped and is not called any more. Not to be waited
-    /// for in a handler of the same broker.
+    /// Removes the handler. When the future is ready, it has been dropped and is not called any more.
+    ///
+    /// # Panics
+    /// When it is awaited in a handler of the same broker, which must not wait for itself; drop the `Served` there, which
+    /// removes the handler as well.
     ///
     /// # Cancel safety
     /// The handler is removed even if the future is dropped.
@@ -211,6 +217,7 @@ impl<T: Send + Sync + 'static> Served<T> {
         let (ack, promise) = Ack::pair();
         self.left = true;
         leave(&self.inside, &self.seat, &self.port, Some(promise));
+        assert!(!is_serving(self.inside.0.broker()), "a handler must not wait for its own broker");
         std::future::poll_fn(|context| ack.poll(context)).await;
     }
 }

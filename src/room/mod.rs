@@ -160,7 +160,7 @@ impl<T: Send + Sync + 'static> Room<T> {
     /// panics is removed and reported; others are not affected. A handler must not wait for its own broker.
     ///
     /// # Errors
-    /// The future fails when the room has ended.
+    /// The future fails when the room has ended, and in a handler of the same broker, which must not wait for itself.
     ///
     /// # Cancel safety
     /// Dropped before it is ready, it leaves no member behind.
