@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         futures::executor::block_on(async {
             let mut ended = 0;
             while ended < ROOMS {
-                let key = chats.ready().await;
+                let key = chats.ready().await.expect("the broker is open");
                 let chat = chats.get_mut(key).expect("a ready room is in the set");
                 let name = chat.room().name().to_string();
                 loop {

@@ -39,7 +39,13 @@ impl<T> Budget<T> {
 
     /// Makes room for one more segment: evicts the oldest ones while the full ones, up to `newest_full`, hold more than
     /// three quarters, as far as no *block* subscriber wants them.
-    pub(crate) fn make_room(&self, directory: &Directory<T>, shape: Geometry, newest_full: u64, bell: &impl Bell) -> Made {
+    pub(crate) fn make_room(
+        &self,
+        directory: &Directory<T>,
+        shape: Geometry,
+        newest_full: u64,
+        bell: &impl Bell,
+    ) -> Made {
         let allowed = self.bytes_max / 4 * 3;
         let mut held = 0;
         let mut made = Made { evicted: false, blocked: false };

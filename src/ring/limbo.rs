@@ -53,7 +53,8 @@ impl Limbo {
 
     /// Takes out one segment for which `is_unused` holds, looking at a bounded number.
     pub(crate) fn pop_unused(&self, is_unused: impl Fn(u16) -> bool) -> Option<u16> {
-        for (queue, looks) in [(&self.evicted, EVICTED_LOOKS), (&self.pinned, PINNED_LOOKS)] {
+        // The pinned first: a rotation that found its segment among the evicted ones would never look at them.
+        for (queue, looks) in [(&self.pinned, PINNED_LOOKS), (&self.evicted, EVICTED_LOOKS)] {
             for _ in 0..looks {
                 let Some(index) = queue.pop() else { break };
                 if is_unused(index) {

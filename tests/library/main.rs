@@ -1,0 +1,20 @@
+//! The embedded broker, by behaviour, through its public face only.
+//!
+//! `B1` to `B19` in names and comments number the bugs that other libraries of the kind have had.
+
+mod accounting;
+mod acknowledgement;
+mod budget;
+mod crash;
+mod exclusive;
+mod messages;
+mod model;
+mod order;
+mod patterns;
+mod policies;
+mod reads;
+mod resume;
+mod rooms;
+mod sets;
+mod support;
+mod traits;
