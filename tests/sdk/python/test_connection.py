@@ -102,7 +102,8 @@ class Restarts(unittest.IsolatedAsyncioTestCase):
         self.assertEqual((ann.connecting[1].code, ann.connecting[1].reason), (3001, "shutdown"))
         self.assertEqual(ann.disconnected, [])
         second = Server(port=first.port)
-        self.addCleanup(second.stop)
+        # On a thread of its own: the client has to take part in the end of its connection.
+        self.addAsyncCleanup(asyncio.to_thread, second.stop)
         await self.assert_new_life(ann, member)
 
     async def test_clients_of_a_server_that_crashed_find_the_next_one(self) -> None:
@@ -112,5 +113,5 @@ class Restarts(unittest.IsolatedAsyncioTestCase):
         await until(lambda: len(ann.errors) >= 3, "some attempts in vain")
         self.assertEqual(ann.client.state, ClientState.CONNECTING)
         second = Server(port=first.port)
-        self.addCleanup(second.stop)
+        self.addAsyncCleanup(asyncio.to_thread, second.stop)
         await self.assert_new_life(ann, member)
