@@ -37,6 +37,15 @@ use crate::sync::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # }).unwrap();
 /// ```
+///
+/// A message is read by many at once, so it must be `Sync`:
+/// ```compile_fail,E0277
+/// roomcast::Broker::<std::cell::Cell<u8>>::new();
+/// ```
+/// and it may be dropped on another thread, so it must be `Send`:
+/// ```compile_fail,E0277
+/// roomcast::Broker::<std::sync::MutexGuard<'static, u8>>::new();
+/// ```
 pub struct Broker<T: Send + Sync + 'static> {
     inner: Arc<Inner<T>>,
 }

@@ -410,10 +410,12 @@ impl<T: Send + Sync + 'static> Subscription<T> {
     /// # Errors
     /// As [`Subscription::recv_blocking`].
     pub fn recv_ref_blocking(&mut self) -> Result<Ref<'_, T>, RecvError> {
-        if self.look(1) == Err(TryRecvError::Empty) && is_serving(self.inside().0.broker()) {
-            return Err(RecvError::OnShard);
+        match self.look(1).map_err(TryRecvError::into_recv_error) {
+            Err(None) if is_serving(self.inside().0.broker()) => Err(RecvError::OnShard),
+            // Said at once: the cursor has moved past what was missed, so a second look would not find it.
+            Err(Some(error)) => Err(error),
+            Ok(_) | Err(None) => block_on(self.recv_ref()),
         }
-        block_on(self.recv_ref())
     }
 
     /// Ends the subscription. When the future is ready, nothing arrives any more and nothing of it is left in the room.
