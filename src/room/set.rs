@@ -171,7 +171,10 @@ impl<T: Send + Sync + 'static> RoomSet<T> {
             member.entry.list();
         }
         self.ready.reader.register(context.waker());
-        while let Some(key) = self.ready.keys.pop() {
+        // What is listed from here on has its own wake-up: a room whose message is just being committed lists itself again
+        // and again, and must not keep the task from its executor.
+        for _ in 0..self.ready.keys.len() {
+            let Some(key) = self.ready.keys.pop() else { break };
             let Some(member) = self.members.get_mut(key) else { continue };
             // AcqRel: Acquire sees what the waker did before it listed the key; a wake after this lists it again.
             member.entry.listed.swap(false, AcqRel);
