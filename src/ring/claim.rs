@@ -60,7 +60,8 @@ impl<T> Ring<T> {
         self.exclusive
     }
 
-    /// Publishes and returns the sequence, or gives the message back. Lock-free; never waits for a reader.
+    /// Publishes and returns the sequence, or gives the message back. Never waits for a reader; lock-free but for the
+    /// queues of [`super::limbo`], once per segment.
     ///
     /// `now` is the publish time, used where the ring keeps times.
     #[inline]

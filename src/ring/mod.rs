@@ -27,10 +27,11 @@ pub(crate) trait Bell {
     /// `sequence` is committed, and a `fence(SeqCst)` passed since: whoever parked for it is to be woken.
     fn committed(&self, sequence: u64);
 
-    /// A segment was evicted or the ring was closed, and a fence passed since: everybody parked is to look again.
+    /// A segment was evicted or the ring was closed, and a fence passed since, or the writer of an exclusive ring has
+    /// taken the call with its commit: everybody parked is to look again.
     fn disturbed(&self);
 
-    /// Whether everything below `sequence` may be evicted; a fence passed since the claim word was read.
+    /// Whether everything below `sequence` may be evicted; a fence passed since the ring was seen to be that far.
     fn may_evict(&self, sequence: u64) -> bool;
 
     /// An evicted segment waits for its messages to be dropped.

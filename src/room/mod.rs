@@ -63,10 +63,12 @@ impl<T: Send + Sync + 'static> Room<T> {
     /// behind misses it and is told so.
     ///
     /// # Guarantees
-    /// Never waits, for no subscriber and no other publisher, and takes no lock. Lock-free: of all publishers that are
-    /// running, one always gets through. Costs the same with no subscriber and with 100,000; sleeping ones are woken, the
-    /// first 16 here, the rest by a shard. Everybody receives the messages of a room in the order of their sequences.
-    /// Between the claim of a sequence and its commit, a few instructions, later messages wait for this one to be seen.
+    /// Never waits for a subscriber and takes no lock. Lock-free while the newest segment has a free slot, whatever the
+    /// others do. Once per segment, every 64 messages in a room of the usual capacity, a publisher replaces the oldest
+    /// one; there it may have to wait for another that was interrupted while it did the same. Costs the same with no
+    /// subscriber and with 100,000; sleeping ones are woken, the first 16 here, the rest by a shard. Everybody receives
+    /// the messages of a room in the order of their sequences. Between the claim of a sequence and its commit, a few
+    /// instructions, later messages wait for this one to be seen.
     ///
     /// # Errors
     /// The message comes back when the room has ended, when a [`Policy::Block`](crate::Policy::Block) subscriber would be
