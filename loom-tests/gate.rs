@@ -3,8 +3,10 @@
 use loom::future::block_on;
 use loom::thread;
 
-use super::support::{model, room};
-use crate::{Policy, PublishError};
+use super::support::{inside, model, room, shared};
+use crate::ring::{Budget, Geometry, Ring};
+use crate::room::Room;
+use crate::{Policy, PublishError, Start};
 
 /// Whoever blocks is never overrun from its acknowledgement on: the rotation sees its gate, or it sees the rotation.
 #[test]
@@ -25,6 +27,31 @@ fn gate_join() {
         assert!(published >= start && published - start <= 2, "the room took more than the ring holds");
         for sequence in start..published {
             assert_eq!(subscription.try_recv(), Ok(sequence), "a blocking subscriber was overrun");
+        }
+    });
+}
+
+/// The same when segments go early, two at once, to stay within a byte budget.
+#[test]
+fn budget_join() {
+    model(2, || {
+        let weigh = std::sync::Arc::new(|bytes: &u64| *bytes as usize);
+        let budget = std::sync::Arc::new(Budget::new(16, weigh));
+        let ring = Ring::new(Geometry::new(1, 8), false, Some(budget));
+        let room = Room::new(inside("model", 1, ring, shared()));
+        // Twelve bytes are kept: of the first five messages only the last three.
+        for bytes in [2, 2, 4, 4, 4] {
+            room.publish(bytes).unwrap();
+        }
+        let publisher = {
+            let room = room.clone();
+            thread::spawn(move || room.publish(1).is_ok())
+        };
+        let mut subscription = room.subscribe_from(Start::Oldest).policy(Policy::Block).now().unwrap();
+        let published = 5 + u64::from(publisher.join().unwrap());
+        for sequence in subscription.position().sequence..published {
+            let received = subscription.try_recv();
+            assert_eq!(received, Ok([2, 2, 4, 4, 4, 1][sequence as usize]), "a blocking subscriber was overrun");
         }
     });
 }

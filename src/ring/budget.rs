@@ -1,11 +1,13 @@
 //! A bound on the bytes a ring retains.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::Bell;
 use super::directory::Directory;
 use super::geometry::Geometry;
+use crate::sync::{SeqCst, fence};
 
 /// What [`Budget::make_room`] has done.
 #[derive(Clone, Copy, Debug)]
@@ -19,8 +21,8 @@ pub(crate) struct Made {
 /// The bytes a ring may retain, and how to weigh a message.
 ///
 /// One segment holds at most a quarter of the budget, since no message may weigh more than a quarter divided by the slots
-/// of a segment; full segments are evicted early until they hold three quarters, before the next one is begun. So what can be read never exceeds the
-/// budget; what slow readers pin comes on top and is shown in the statistics.
+/// of a segment; full segments are evicted early until they hold three quarters, before the next one is begun. So what
+/// can be read never exceeds the budget; what slow readers pin comes on top and is shown in the statistics.
 pub(crate) struct Budget<T> {
     bytes_max: u64,
     weigh: Arc<dyn Fn(&T) -> usize + Send + Sync>,
@@ -39,6 +41,9 @@ impl<T> Budget<T> {
 
     /// Makes room for one more segment: evicts the oldest ones while the full ones, up to `newest_full`, hold more than
     /// three quarters, as far as no *block* subscriber wants them.
+    ///
+    /// From the oldest up, so that what is retained has no hole: a subscriber that joins meanwhile begins behind all that
+    /// may be on its way out ([`super::Ring::oldest_kept`]).
     pub(crate) fn make_room(
         &self,
         directory: &Directory<T>,
@@ -46,26 +51,47 @@ impl<T> Budget<T> {
         newest_full: u64,
         bell: &impl Bell,
     ) -> Made {
-        let allowed = self.bytes_max / 4 * 3;
-        let mut held = 0;
         let mut made = Made { evicted: false, blocked: false };
+        let excess = self.excess(directory, shape, newest_full);
+        if excess.is_empty() {
+            return made;
+        }
+        // SeqCst: our weighing before our look at the gates. Pairs with the fence of a *block* subscriber, between setting
+        // its gate and weighing the same: it finds at least what we found, or we see its gate. model: budget_join
+        fence(SeqCst);
+        for generation in excess {
+            let word = directory.word_to_replace(generation);
+            if word.generation() != generation || word.is_gone() {
+                continue;
+            }
+            if !bell.may_evict(shape.first(generation + 1)) {
+                made.blocked = true;
+                break;
+            }
+            if directory.replace(generation, word, word.into_gone()) {
+                directory.retire(word.index(), bell);
+                made.evicted = true;
+            }
+        }
+        made
+    }
+
+    /// The generations, oldest first, that do not fit beside the newer full ones.
+    pub(crate) fn excess(&self, directory: &Directory<T>, shape: Geometry, newest_full: u64) -> Range<u64> {
+        let allowed = self.bytes_max / 4 * 3;
+        let (mut held, mut first, mut end) = (0, newest_full + 1, None);
         for generation in (shape.oldest(newest_full + 1)..=newest_full).rev() {
             let word = directory.word(generation);
             if word.generation() != generation || word.is_gone() {
                 break;
             }
             held += directory.segment(word.index()).bytes();
-            if held <= allowed {
-                continue;
+            if held > allowed {
+                end.get_or_insert(generation + 1);
             }
-            if !bell.may_evict(shape.first(generation + 1)) {
-                made.blocked = true;
-            } else if directory.replace(generation, word, word.into_gone()) {
-                directory.retire(word.index(), bell);
-                made.evicted = true;
-            }
+            first = generation;
         }
-        made
+        first..end.unwrap_or(first)
     }
 }
 

@@ -156,6 +156,18 @@ impl<T> Ring<T> {
             .map_or(tail, |generation| self.shape.first(generation).min(tail))
     }
 
+    /// The oldest sequence that a *block* subscriber can begin with. To be asked after setting its gate and a
+    /// `fence(SeqCst)`: a rotation that looked at the gates before may be evicting what lies below, for its segment after
+    /// the newest.
+    pub(crate) fn oldest_kept(&self) -> u64 {
+        let tail = self.tail();
+        let Some(directory) = self.directory.peek() else { return tail };
+        let full = self.shape.generation(tail) - 1;
+        let by_count = self.shape.oldest(self.shape.generation(tail.saturating_sub(1)) + 1);
+        let by_bytes = self.budget.as_ref().map_or(0, |budget| budget.excess(directory, self.shape, full).end);
+        self.shape.first(by_count.max(by_bytes)).min(tail)
+    }
+
     /// Closes the ring for publishing; false if it was closed. What was claimed before will still be committed and read.
     pub(crate) fn close(&self, bell: &impl Bell) -> bool {
         let closed = if self.exclusive { self.close_exclusive() } else { self.close_shared() };

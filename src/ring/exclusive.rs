@@ -157,12 +157,12 @@ impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
             return Ok(old.index());
         }
         let evicts = old.generation() > 0 && !old.is_gone();
-        if evicts || ring.budget.is_some() {
+        if evicts {
             // SeqCst: the commits so far before our look at the gate. Pairs as in the shared `rotate`.
             fence(SeqCst);
-        }
-        if evicts && !bell.may_evict(shape.first(old.generation() + 1)) {
-            return Err(Refusal::Full);
+            if !bell.may_evict(shape.first(old.generation() + 1)) {
+                return Err(Refusal::Full);
+            }
         }
         if let Some(budget) = &ring.budget
             && budget.make_room(directory, shape, generation - 1, bell).blocked

@@ -37,13 +37,13 @@ impl<T> Ring<T> {
             return Ok(());
         }
         let evicts = old.generation() > 0 && !old.is_gone();
-        if evicts || self.budget.is_some() {
+        if evicts {
             // SeqCst: our look at the claim word before our look at the gate. Pairs with the fence of a subscriber that
             // has set the gate and then reads the tail. model: gate_join
             fence(SeqCst);
-        }
-        if evicts && !bell.may_evict(self.shape.first(old.generation() + 1)) {
-            return Err(Refusal::Full);
+            if !bell.may_evict(self.shape.first(old.generation() + 1)) {
+                return Err(Refusal::Full);
+            }
         }
         if let Some(budget) = &self.budget {
             let made = budget.make_room(directory, self.shape, full, bell);

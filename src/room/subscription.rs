@@ -116,11 +116,9 @@ impl<T: Send + Sync + 'static> Subscription<T> {
         let gate = (policy == Policy::Block).then(|| Gate::join(&inside));
         let (mut next, mut resumption) = inside.0.begin(start);
         if let Some(gate) = &gate {
-            // A rotation that looked at the gates before ours was there may be evicting for the segment after the
-            // newest: begin after what that evicts. Nothing, while the ring is not full.
-            let (shape, tail) = (inside.shape(), inside.tail());
-            let newest = shape.generation(tail.saturating_sub(1));
-            let skipped = shape.first(shape.oldest(newest + 1)).min(tail).saturating_sub(next);
+            // A rotation that looked at the gates before ours was there may be evicting: begin after what that evicts.
+            // Nothing, while the ring is full neither by count nor by bytes.
+            let skipped = inside.oldest_kept().saturating_sub(next);
             next += skipped;
             resumption = match resumption {
                 Resumption::Gap(missed) => Resumption::Gap(missed + skipped),
