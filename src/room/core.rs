@@ -105,13 +105,13 @@ impl<T: Send + Sync + 'static> RoomCore<T> {
         self.ended().unwrap_or(CloseReason::Closed)
     }
 
-    /// Wakes everybody who is parked: shards by handing them the room, the first few readers here, the rest on a shard.
+    /// Wakes everybody who is parked: shards by handing them the room, so many readers here, the rest on a shard.
     #[cold]
     #[inline(never)]
-    fn ring_bell(&self) {
+    fn ring_bell(&self, wakes_max: usize) {
         let mut waiters = self.bell.disarm();
         self.served.read(|records| records.iter().for_each(Record::call));
-        wake_some(&mut waiters, WAKES_MAX);
+        wake_some(&mut waiters, wakes_max);
         if !waiters.is_empty() {
             self.home_port().post(Action::Wake(waiters));
         }
@@ -141,7 +141,8 @@ impl<T: Send + Sync + 'static> RoomCore<T> {
     pub(super) fn abandon(&self, waiter: &Waiter) {
         // Relaxed: a figure that decides when to sweep.
         if self.bell.abandon(waiter, self.subscribers.load(Relaxed)) {
-            self.ring_bell();
+            // All of them here: left to a shard that is busy, those who are gone would pile up.
+            self.ring_bell(usize::MAX);
         }
     }
 
@@ -215,13 +216,13 @@ impl<T: Send + Sync + 'static> Bell for Inside<T> {
     #[inline(always)]
     fn committed(&self, sequence: u64) {
         if self.0.bell.is_armed_for(sequence) {
-            self.0.ring_bell();
+            self.0.ring_bell(WAKES_MAX);
         }
     }
 
     fn disturbed(&self) {
         if self.0.bell.is_armed() {
-            self.0.ring_bell();
+            self.0.ring_bell(WAKES_MAX);
         }
     }
 
