@@ -53,8 +53,9 @@ impl Wake for Signal {
     }
 
     fn wake_by_ref(self: &std::sync::Arc<Self>) {
-        // Release: what was done before the wake is seen by the woken thread. Pairs with the swap in `take`.
-        self.woken.store(true, Release);
+        // Release: what was done before the wake is seen by the woken thread. Pairs with the swap in `take`. A swap, since
+        // a store would cut off what an earlier waker released.
+        self.woken.swap(true, Release);
         self.thread.unpark();
     }
 }
