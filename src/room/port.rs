@@ -83,10 +83,16 @@ impl<T: Send + Sync + 'static> Port<T> {
         }
     }
 
-    /// Hands a room over to the shard.
+    /// Hands a room over to the shard. One handed over to a shard that has stopped is let go: it leads back to this port,
+    /// so neither would ever be freed.
     pub(crate) fn push(&self, record: &Arc<Record<T>>) {
         if self.inbox.push(record) {
             self.ring();
+            // Relaxed: ordered by the fence in `ring`, behind our push. Pairs with the fence in `finish`: either the shard
+            // lets the room go, or we find it gone.
+            if self.stopped.load(Relaxed) {
+                drop(self.inbox.take_all());
+            }
         }
     }
 
