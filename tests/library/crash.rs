@@ -168,10 +168,8 @@ fn shard_works(broker: &Broker<u64>) {
     let room = broker.room("still works").unwrap();
     for _ in broker.stats().shards {
         let (seen, all) = mpsc::channel();
-        let served = block_on(room.subscribe_with(move |message: Ref<'_, u64>| {
-            let _ = seen.send(*message);
-        }))
-        .unwrap();
+        let served =
+            block_on(room.subscribe_with(move |message: Ref<'_, u64>| seen.send(*message).unwrap_or(()))).unwrap();
         room.publish(7).unwrap();
         assert_eq!(all.recv(), Ok(7));
         block_on(served.unsubscribe());

@@ -142,6 +142,17 @@ fn received_on_a_plain_thread() {
 }
 
 #[test]
+fn a_plain_thread_is_told_of_its_lag() {
+    let broker = Broker::<u64>::builder().capacity(4).build();
+    let room = broker.room("lobby").unwrap();
+    let mut subscription = room.subscribe().now().unwrap();
+    publish_all(&room, 0..20);
+    let oldest = room.oldest();
+    assert_eq!(subscription.recv_blocking(), Err(RecvError::Lagged(oldest)));
+    assert_eq!(subscription.recv_ref_blocking().map(|message| *message), Ok(oldest));
+}
+
+#[test]
 fn received_on_tokio() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     let sums = runtime.block_on(async {

@@ -35,11 +35,11 @@ fn step() -> impl Strategy<Value = Step> {
 /// A room as anybody would write it: what is retained, and how many there were.
 ///
 /// Eviction goes by whole segments, whose size is the room's own affair: the model asks the room for its oldest sequence
-/// and checks that this moves as it may.
+/// and checks that this moves as it may. A reader that stands in an evicted segment may still read the rest of it, which
+/// is all that the model cannot foretell: what was evicted is kept for it.
 struct Model {
-    /// Everything ever published, by sequence.
-    all: Vec<u64>,
     retained: VecDeque<u64>,
+    evicted: Vec<u64>,
     tail: u64,
     capacity: u64,
     closed: bool,
@@ -51,70 +51,64 @@ impl Model {
     }
 
     fn publish(&mut self, message: u64, room_oldest: u64) {
-        self.all.push(message);
         self.retained.push_back(message);
         self.tail += 1;
         assert!(room_oldest >= self.oldest(), "the oldest never moves back");
         assert!(self.tail - room_oldest >= self.capacity.min(self.tail), "the capacity is retained");
         while self.oldest() < room_oldest {
-            self.retained.pop_front();
+            self.evicted.extend(self.retained.pop_front());
         }
     }
 
     fn at(&self, sequence: u64) -> u64 {
-        self.retained[(sequence - self.oldest()) as usize]
+        match sequence.checked_sub(self.oldest()) {
+            Some(index) => self.retained[index as usize],
+            None => self.evicted[sequence as usize],
+        }
+    }
+
+    /// The most messages that a segment has.
+    fn slots_max(&self) -> u64 {
+        (self.capacity / 4).clamp(1, 64)
     }
 }
 
 struct Reader {
     subscription: Subscription<u64>,
     next: u64,
+    /// Messages it has read since they were evicted, in a row: out of the one segment it stands in.
+    out_of_evicted: u64,
 }
 
 impl Reader {
-    /// What the model says the next receive gives, for up to `max` messages: lag, nothing, or how many there are.
-    fn expect(&mut self, model: &Model) -> Result<u64, TryRecvError> {
-        if self.next < model.oldest() {
-            let missed = model.oldest() - self.next;
-            self.next = model.oldest();
-            return Err(TryRecvError::Lagged(missed));
-        }
-        match model.tail - self.next {
-            0 if model.closed => Err(TryRecvError::Closed(CloseReason::Closed)),
-            0 => Err(TryRecvError::Empty),
-            there => Ok(there),
-        }
+    fn new(subscription: Subscription<u64>, next: u64) -> Self {
+        Self { subscription, next, out_of_evicted: 0 }
     }
 
-    fn receive(&mut self, model: &Model) {
-        let next = self.next;
-        let expected = self.expect(model).map(|_| (self.next, model.at(self.next)));
-        let received = self.subscription.try_recv_ref().map(|message| (message.sequence(), *message));
-        // A reader may go on in the segment it stands in after that was evicted.
-        if next < model.oldest() && received == Ok((next, model.all[next as usize])) {
-            self.next = next + 1;
-            return;
-        }
-        assert_eq!(received, expected);
-        self.next += u64::from(received.is_ok());
-    }
-
-    fn receive_batch(&mut self, model: &Model, max: usize) {
-        let next = self.next;
-        let expected = self.expect(model);
-        match (self.subscription.try_recv_batch(max), expected) {
-            (Ok(batch), Err(TryRecvError::Lagged(_))) => {
-                assert_eq!(batch.first_sequence(), next, "it goes on in the segment it stands in");
-                assert!(batch.iter().all(|(sequence, _, message)| *message == model.all[sequence as usize]));
-                self.next = next + batch.len() as u64;
+    /// Receives up to `max` messages and compares with the model.
+    fn receive(&mut self, model: &Model, max: usize) {
+        let received = self.subscription.try_recv_batch(max).map(|batch| (batch.first_sequence(), batch.to_vec()));
+        let missed = model.oldest().saturating_sub(self.next);
+        match received {
+            Ok((first, messages)) => {
+                let count = messages.len() as u64;
+                assert_eq!(first, self.next);
+                assert!((1..=max as u64).contains(&count) && first + count <= model.tail);
+                assert!((first..).zip(&messages).all(|(sequence, message)| *message == model.at(sequence)));
+                self.next += count;
+                self.out_of_evicted = if missed > 0 { self.out_of_evicted + count } else { 0 };
+                assert!(self.out_of_evicted <= model.slots_max(), "more than the rest of a segment");
             }
-            (Ok(batch), Ok(there)) => {
-                assert_eq!(batch.first_sequence(), self.next);
-                assert!((1..=max.min(there as usize)).contains(&batch.len()));
-                assert!(batch.iter().all(|(sequence, _, message)| *message == model.at(sequence)));
-                self.next += batch.len() as u64;
+            Err(TryRecvError::Lagged(told)) => {
+                assert_eq!(told, missed);
+                self.next += told;
+                self.out_of_evicted = 0;
             }
-            (received, expected) => assert_eq!(received.map(|batch| batch.len() as u64), expected),
+            Err(end) => {
+                let expected =
+                    if model.closed { TryRecvError::Closed(CloseReason::Closed) } else { TryRecvError::Empty };
+                assert_eq!((end, self.next), (expected, model.tail));
+            }
         }
     }
 }
@@ -132,13 +126,13 @@ fn resumed(room: &Room<u64>, model: &Model, sequence: u64) -> Option<Reader> {
         _ => (sequence, Resumption::Resumed),
     };
     assert_eq!((subscription.position().sequence, subscription.resumption()), (next, expected));
-    Some(Reader { subscription, next })
+    Some(Reader::new(subscription, next))
 }
 
 fn run(capacity: u64, steps: Vec<Step>) {
     let broker = Broker::<u64>::builder().capacity(capacity as usize).shards(1).build();
     let room = broker.room("model").unwrap();
-    let mut model = Model { all: Vec::new(), retained: VecDeque::new(), tail: 0, capacity, closed: false };
+    let mut model = Model { retained: VecDeque::new(), evicted: Vec::new(), tail: 0, capacity, closed: false };
     let mut readers: Vec<Reader> = Vec::new();
     for step in steps {
         let count = readers.len().max(1);
@@ -157,7 +151,7 @@ fn run(capacity: u64, steps: Vec<Step>) {
                     _ => (Start::Oldest, model.oldest()),
                 };
                 match room.subscribe_from(start).now() {
-                    Ok(subscription) => readers.push(Reader { subscription, next }),
+                    Ok(subscription) => readers.push(Reader::new(subscription, next)),
                     Err(_) => assert!(model.closed),
                 }
             }
@@ -169,12 +163,12 @@ fn run(capacity: u64, steps: Vec<Step>) {
             }
             Step::Receive { reader } => {
                 if let Some(reader) = readers.get_mut(reader % count) {
-                    reader.receive(&model);
+                    reader.receive(&model, 1);
                 }
             }
             Step::ReceiveBatch { reader, max } => {
                 if let Some(reader) = readers.get_mut(reader % count) {
-                    reader.receive_batch(&model, max);
+                    reader.receive(&model, max);
                 }
             }
             Step::Leave { reader } if !readers.is_empty() => drop(readers.swap_remove(reader % count)),

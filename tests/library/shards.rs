@@ -1,46 +1,114 @@
-//! Work is spread over the shards, and none of them is idle.
+//! Work is spread over the shards.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::collections::{HashMap, HashSet};
+use std::sync::mpsc;
+use std::thread;
 
 use futures::executor::block_on;
 use roomcast::{Broker, Ref};
 
-use crate::support::{eventually, finishes};
+use crate::support::{Wakes, eventually, finishes, poll_once};
 
-/// Each handler notes the thread it runs on. Every shard, by the name of its thread, served rooms of its own.
 #[test]
-fn sixty_four_rooms_keep_every_shard_at_work() {
-    const ROOMS: usize = 64;
+fn every_shard_does_work_of_its_own() {
     const SHARDS: usize = 4;
     finishes(|| {
         let broker = Broker::<u64>::builder().shards(SHARDS).build();
-        let served_by: Arc<Mutex<BTreeMap<String, BTreeSet<usize>>>> = Arc::default();
-        let mut handlers = Vec::new();
-        for number in 0..ROOMS {
-            let room = broker.room(&format!("room.{number}")).unwrap();
-            let served_by = served_by.clone();
-            let handler = move |_: Ref<'_, u64>| {
-                let thread = std::thread::current().name().unwrap_or_default().to_string();
-                served_by.lock().unwrap().entry(thread).or_default().insert(number);
+        let (done, all) = mpsc::channel();
+        let mut served = Vec::new();
+        for number in 0..64 {
+            let done = done.clone();
+            let room = broker.room(&format!("room {number}")).unwrap();
+            let handler = move |message: Ref<'_, u64>| {
+                let name = thread::current().name().expect("a shard's thread has a name").to_string();
+                done.send((name, number, *message)).unwrap();
             };
-            handlers.push(block_on(room.subscribe_with(handler)).unwrap());
+            served.push(block_on(room.subscribe_with(handler)).unwrap());
         }
-        for room in broker.rooms() {
-            room.publish(1).unwrap();
+        for number in 0..64 {
+            broker.publish(&format!("room {number}"), number).unwrap();
         }
-        let seen = || served_by.lock().unwrap().values().map(BTreeSet::len).sum::<usize>();
-        eventually("every handler has run", || seen() == ROOMS);
-
-        let names: Vec<String> = served_by.lock().unwrap().keys().cloned().collect();
-        assert_eq!(names, (0..SHARDS).map(|shard| format!("roomcast-shard-{shard}")).collect::<Vec<_>>());
-        assert!(served_by.lock().unwrap().values().all(|rooms| rooms.len() == ROOMS / SHARDS));
+        let mut rooms_by_shard = HashMap::<String, HashSet<u64>>::new();
+        for (shard, number, message) in all.iter().take(64) {
+            assert_eq!(number, message);
+            assert!(rooms_by_shard.entry(shard).or_default().insert(number));
+        }
+        let names: HashSet<_> = rooms_by_shard.keys().cloned().collect();
+        assert_eq!(names, (0..SHARDS).map(|number| format!("roomcast-shard-{number}")).collect());
+        assert!(rooms_by_shard.values().all(|rooms| rooms.len() == 64 / SHARDS), "{rooms_by_shard:?}");
         let stats = broker.stats();
-        assert_eq!(stats.rooms, ROOMS as u64);
-        assert_eq!(stats.shards.iter().map(|shard| shard.rooms).sum::<u32>(), ROOMS as u32);
-        for shard in stats.shards {
-            assert_eq!((shard.handlers, shard.rooms_served), (16, 16));
-            assert!(shard.actions >= 16 && shard.handler_runs >= 16, "{shard:?}");
+        assert_eq!(stats.shards.len(), SHARDS);
+        for shard in &stats.shards {
+            assert!(shard.handler_runs > 0 && shard.actions >= 16, "{shard:?}");
+            assert_eq!((shard.handlers, shard.rooms_served, shard.panics), (16, 16, 0));
+        }
+        assert_eq!(stats.shards.iter().map(|shard| shard.rooms).sum::<u32>(), 64);
+        assert!(stats.shards.iter().all(|shard| shard.rooms > 0), "homes are spread by name: {stats:?}");
+    });
+}
+
+#[test]
+fn one_room_is_served_by_all_shards_at_once() {
+    finishes(|| {
+        let broker = Broker::<u64>::builder().shards(3).build();
+        let room = broker.room("hot").unwrap();
+        let (done, all) = mpsc::channel();
+        let served: Vec<_> = (0..30)
+            .map(|_| {
+                let done = done.clone();
+                block_on(room.subscribe_with(move |_: Ref<'_, u64>| {
+                    done.send(thread::current().name().map(str::to_string)).unwrap();
+                }))
+            })
+            .collect();
+        assert_eq!(room.stats().shards, 3);
+        room.publish(1).unwrap();
+        let by: HashSet<_> = all.iter().take(30).collect();
+        assert_eq!(by.len(), 3);
+        drop(served);
+        eventually("the last handler of a shard takes the shard off the room", || room.stats().shards == 0);
+    });
+}
+
+#[test]
+fn many_sleepers_are_woken_with_the_help_of_a_shard_b9() {
+    let broker = Broker::<u64>::builder().shards(1).build();
+    let room = broker.room("lobby").unwrap();
+    let (wakes, waker) = Wakes::new();
+    let mut all: Vec<_> = (0..1_000).map(|_| room.subscribe().now().unwrap()).collect();
+    for round in 1..=5 {
+        for subscription in &mut all {
+            assert!(poll_once(subscription.recv(), &waker).is_pending());
+        }
+        room.publish(round).unwrap();
+        eventually("everybody is woken once", || wakes.count() as u64 == 1_000 * round);
+        for subscription in &mut all {
+            assert_eq!(subscription.try_recv(), Ok(round));
+        }
+    }
+}
+
+#[test]
+fn sleepers_are_woken_although_the_broker_goes_at_the_same_time() {
+    finishes(|| {
+        for _ in 0..50 {
+            let broker = Broker::<u64>::builder().shards(1).build();
+            let room = broker.room("lobby").unwrap();
+            let (wakes, waker) = Wakes::new();
+            let mut all: Vec<_> = (0..100).map(|_| room.subscribe().now().unwrap()).collect();
+            for subscription in &mut all {
+                assert!(poll_once(subscription.recv(), &waker).is_pending());
+            }
+            let publisher = thread::spawn(move || room.publish(1).is_ok());
+            drop(broker);
+            let _published_in_time = publisher.join().unwrap();
+            assert!(wakes.count() >= 100, "{} of 100 woken", wakes.count());
         }
     });
+}
+
+#[test]
+fn no_shard_is_no_number() {
+    let broker = Broker::<u64>::builder().shards(0).build();
+    assert_eq!(broker.stats().shards.len(), 1, "there is always one");
 }
