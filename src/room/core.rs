@@ -5,9 +5,9 @@ use std::ops::Deref;
 
 use super::port::{Action, Port, Record};
 use crate::config::Clock;
-use crate::error::CloseReason;
+use crate::error::{CloseReason, PublishError};
 use crate::message::{Epoch, Position, Resumption, Start};
-use crate::ring::{Bell, Ring};
+use crate::ring::{Bell, Refusal, Ring};
 use crate::sync::{AcqRel, Acquire, Arc, AtomicBool, AtomicU8, AtomicU32, AtomicU64, Relaxed, Release, Snapshot};
 use crate::wake::{Doorbell, Waiter, wake_some};
 
@@ -169,6 +169,17 @@ impl<T: Send + Sync + 'static> RoomCore<T> {
 pub(crate) struct Inside<T: Send + Sync + 'static>(pub(crate) Arc<RoomCore<T>>);
 
 impl<T: Send + Sync + 'static> Inside<T> {
+    /// Gives a message (or several) back with the reason why the ring did not take it.
+    #[cold]
+    pub(super) fn refused<M>(&self, refusal: Refusal, message: M) -> PublishError<M> {
+        match refusal {
+            Refusal::Full => PublishError::Full(message),
+            Refusal::TooLarge => PublishError::TooLarge(message),
+            Refusal::Closed if self.0.ended() == Some(CloseReason::Crashed) => PublishError::Crashed(message),
+            Refusal::Closed => PublishError::Closed(message),
+        }
+    }
+
     /// Ends the room. Whoever is first decides the reason.
     pub(crate) fn end(&self, reason: CloseReason) -> bool {
         let code = match reason {

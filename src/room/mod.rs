@@ -28,7 +28,6 @@ pub use self::wait::PublishWait;
 use crate::config::Policy;
 use crate::error::{CloseReason, PublishError};
 use crate::message::{Epoch, Start};
-use crate::ring::Refusal;
 use crate::sync::{Relaxed, block_on};
 
 /// A handle on one room. Cheap to clone; any number of threads may publish and subscribe through their own or one shared.
@@ -91,17 +90,9 @@ impl<T: Send + Sync + 'static> Room<T> {
         if self.inside.is_exclusive() {
             return Err(PublishError::Exclusive(message));
         }
-        self.inside.publish(message, self.core().now(), &self.inside).map_err(|refused| self.refused(refused))
-    }
-
-    #[cold]
-    fn refused(&self, (refusal, message): (Refusal, T)) -> PublishError<T> {
-        match refusal {
-            Refusal::Full => PublishError::Full(message),
-            Refusal::TooLarge => PublishError::TooLarge(message),
-            Refusal::Closed if self.core().ended() == Some(CloseReason::Crashed) => PublishError::Crashed(message),
-            Refusal::Closed => PublishError::Closed(message),
-        }
+        self.inside
+            .publish(message, self.core().now(), &self.inside)
+            .map_err(|(refusal, message)| self.inside.refused(refusal, message))
     }
 
     /// Publishes, waiting while a [`Policy::Block`](crate::Policy::Block) subscriber keeps the room full.

@@ -6,7 +6,7 @@ use std::fmt;
 use super::Room;
 use super::core::Inside;
 use crate::error::{CloseReason, PublishError};
-use crate::ring::{Refusal, Writer};
+use crate::ring::Writer;
 
 /// Publishes into an exclusive room, alone: no claim, no fence, and a batch costs one atomic operation.
 ///
@@ -51,7 +51,7 @@ impl<T: Send + Sync + 'static> Publisher<T> {
         match self.writer.publish(&mut self.batch, inside.0.now(), &inside) {
             Ok((sequence, _)) => Ok(sequence),
             Err(refusal) => match self.batch.pop_back() {
-                Some(message) => Err(refused(&inside, refusal, message)),
+                Some(message) => Err(inside.refused(refusal, message)),
                 None => unreachable!("a refused message comes back"),
             },
         }
@@ -72,19 +72,10 @@ impl<T: Send + Sync + 'static> Publisher<T> {
         while !self.batch.is_empty() {
             match self.writer.publish(&mut self.batch, inside.0.now(), &inside) {
                 Ok((first, count)) => range.end = first + count as u64,
-                Err(refusal) => return Err(refused(&inside, refusal, self.batch.drain(..).collect())),
+                Err(refusal) => return Err(inside.refused(refusal, self.batch.drain(..).collect())),
             }
         }
         Ok(range)
-    }
-}
-
-fn refused<T: Send + Sync + 'static, M>(inside: &Inside<T>, refusal: Refusal, message: M) -> PublishError<M> {
-    match refusal {
-        Refusal::Full => PublishError::Full(message),
-        Refusal::TooLarge => PublishError::TooLarge(message),
-        Refusal::Closed if inside.0.ended() == Some(CloseReason::Crashed) => PublishError::Crashed(message),
-        Refusal::Closed => PublishError::Closed(message),
     }
 }
 
