@@ -46,11 +46,11 @@ use crate::sync::{
 /// ```compile_fail,E0277
 /// roomcast::Broker::<std::sync::MutexGuard<'static, u8>>::new();
 /// ```
-pub struct Broker<T: Send + Sync + 'static> {
+pub struct Broker<T> {
     inner: Arc<Inner<T>>,
 }
 
-struct Inner<T: Send + Sync + 'static> {
+struct Inner<T> {
     shared: sync::Arc<Shared<T>>,
     table: Table<T>,
     patterns: Snapshot<Vec<Arc<PatternShared<T>>>>,
@@ -332,7 +332,7 @@ impl<T: Send + Sync + 'static> Broker<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Inner<T> {
+impl<T> Inner<T> {
     fn check(&self, name: &str) -> Result<u64, RoomError> {
         match name.len() {
             _ if self.is_closed() => Err(RoomError::Closed),
@@ -419,7 +419,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Drop for Inner<T> {
+impl<T> Drop for Inner<T> {
     fn drop(&mut self) {
         self.close();
         for port in &self.shared.ports {
@@ -434,13 +434,13 @@ impl<T: Send + Sync + 'static> Drop for Inner<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Clone for Broker<T> {
+impl<T> Clone for Broker<T> {
     fn clone(&self) -> Self {
         Self { inner: self.inner.clone() }
     }
 }
 
-impl<T: Send + Sync + 'static> fmt::Debug for Broker<T> {
+impl<T> fmt::Debug for Broker<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Broker").field("rooms", &self.inner.table.len()).finish_non_exhaustive()
     }

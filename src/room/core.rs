@@ -16,7 +16,7 @@ use crate::wake::{Doorbell, Waiter, wake_some};
 const WAKES_MAX: usize = 16;
 
 /// What the rooms of one broker share.
-pub(crate) struct Shared<T: Send + Sync + 'static> {
+pub(crate) struct Shared<T> {
     pub(crate) ports: Box<[Arc<Port<T>>]>,
     pub(crate) clock: Option<Box<Clock>>,
     /// Where a new handler goes: shards take turns.
@@ -26,7 +26,7 @@ pub(crate) struct Shared<T: Send + Sync + 'static> {
     pub(crate) no_gate: std::sync::Arc<Vec<Arc<Gate>>>,
 }
 
-impl<T: Send + Sync + 'static> fmt::Debug for Shared<T> {
+impl<T> fmt::Debug for Shared<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared").field("ports", &self.ports).finish_non_exhaustive()
     }
@@ -39,7 +39,7 @@ pub(crate) struct Gate {
 }
 
 /// A room, shared by its handles, its subscribers and its broker.
-pub(crate) struct RoomCore<T: Send + Sync + 'static> {
+pub(crate) struct RoomCore<T> {
     pub(crate) ring: Ring<T>,
     pub(super) bell: Doorbell,
     /// The shards that have members here: replaced whole when a shard's first member joins or its last one leaves.
@@ -60,7 +60,7 @@ pub(crate) struct RoomCore<T: Send + Sync + 'static> {
     pub(crate) shared: Arc<Shared<T>>,
 }
 
-impl<T: Send + Sync + 'static> RoomCore<T> {
+impl<T> RoomCore<T> {
     pub(crate) fn new(name: &str, epoch: Epoch, home: u32, ring: Ring<T>, shared: Arc<Shared<T>>) -> Arc<Self> {
         Arc::new(Self {
             ring,
@@ -166,9 +166,9 @@ impl<T: Send + Sync + 'static> RoomCore<T> {
 
 /// A room in an `Arc`, in the roles that need one.
 #[derive(Debug)]
-pub(crate) struct Inside<T: Send + Sync + 'static>(pub(crate) Arc<RoomCore<T>>);
+pub(crate) struct Inside<T>(pub(crate) Arc<RoomCore<T>>);
 
-impl<T: Send + Sync + 'static> Inside<T> {
+impl<T> Inside<T> {
     /// Gives a message (or several) back with the reason why the ring did not take it.
     #[cold]
     pub(super) fn refused<M>(&self, refusal: Refusal, message: M) -> PublishError<M> {
@@ -208,13 +208,13 @@ impl<T: Send + Sync + 'static> Inside<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Clone for Inside<T> {
+impl<T> Clone for Inside<T> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<T: Send + Sync + 'static> Deref for Inside<T> {
+impl<T> Deref for Inside<T> {
     type Target = Ring<T>;
 
     #[inline(always)]
@@ -223,7 +223,7 @@ impl<T: Send + Sync + 'static> Deref for Inside<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Bell for Inside<T> {
+impl<T> Bell for Inside<T> {
     #[inline(always)]
     fn committed(&self, sequence: u64) {
         if self.0.bell.is_armed_for(sequence) {
@@ -258,7 +258,7 @@ impl<T: Send + Sync + 'static> Bell for Inside<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> fmt::Debug for RoomCore<T> {
+impl<T> fmt::Debug for RoomCore<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Room").field("name", &self.name).field("epoch", &self.epoch).finish_non_exhaustive()
     }
@@ -268,7 +268,7 @@ impl<T: Send + Sync + 'static> fmt::Debug for RoomCore<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RoomId(usize);
 
-impl<T: Send + Sync + 'static> Inside<T> {
+impl<T> Inside<T> {
     /// Lists a shard that has its first member here.
     pub(crate) fn list(&self, record: &Arc<Record<T>>) {
         self.0.served.update(|records| Some(records.iter().chain([record]).cloned().collect()));

@@ -48,7 +48,7 @@ impl<T, F: FnMut(Ref<'_, T>) + Send + 'static> Handler<T> for F {
 }
 
 /// A handler on its way to a shard.
-pub(crate) struct Join<T: Send + Sync + 'static> {
+pub(crate) struct Join<T> {
     pub(crate) inside: Inside<T>,
     pub(crate) start: Start,
     pub(crate) handler: Box<dyn Handler<T>>,
@@ -56,7 +56,7 @@ pub(crate) struct Join<T: Send + Sync + 'static> {
     pub(crate) promise: Promise,
 }
 
-impl<T: Send + Sync + 'static> Join<T> {
+impl<T> Join<T> {
     /// Drops a handler that does not get its seat, on a thread that is not its owner's: its panic stays here.
     pub(crate) fn refuse(self) {
         let Self { inside, handler, .. } = self;
@@ -67,7 +67,7 @@ impl<T: Send + Sync + 'static> Join<T> {
 }
 
 /// A handler that is to go.
-pub(crate) struct Leave<T: Send + Sync + 'static> {
+pub(crate) struct Leave<T> {
     pub(crate) inside: Inside<T>,
     pub(crate) member: usize,
     pub(crate) seat: Arc<Seat>,
@@ -111,18 +111,18 @@ impl Seat {
 
 /// The future of [`Room::subscribe_with`].
 #[must_use = "futures do nothing unless polled"]
-pub struct SubscribeWith<T: Send + Sync + 'static> {
+pub struct SubscribeWith<T> {
     inside: Inside<T>,
     state: State<T>,
 }
 
-enum State<T: Send + Sync + 'static> {
+enum State<T> {
     New(Start, Box<dyn Handler<T>>),
     Waiting { ack: Arc<Ack>, seat: Arc<Seat>, port: Arc<Port<T>> },
     Done,
 }
 
-impl<T: Send + Sync + 'static> SubscribeWith<T> {
+impl<T> SubscribeWith<T> {
     pub(super) fn new(inside: Inside<T>, start: Start, handler: Box<dyn Handler<T>>) -> Self {
         Self { inside, state: State::New(start, handler) }
     }
@@ -140,7 +140,7 @@ impl<T: Send + Sync + 'static> SubscribeWith<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Future for SubscribeWith<T> {
+impl<T> Future for SubscribeWith<T> {
     type Output = Result<Served<T>, SubscribeError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -167,9 +167,9 @@ impl<T: Send + Sync + 'static> Future for SubscribeWith<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Unpin for SubscribeWith<T> {}
+impl<T> Unpin for SubscribeWith<T> {}
 
-impl<T: Send + Sync + 'static> Drop for SubscribeWith<T> {
+impl<T> Drop for SubscribeWith<T> {
     fn drop(&mut self) {
         if let State::Waiting { ack, seat, port } = &self.state
             && ack.cancel()
@@ -179,7 +179,7 @@ impl<T: Send + Sync + 'static> Drop for SubscribeWith<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> fmt::Debug for SubscribeWith<T> {
+impl<T> fmt::Debug for SubscribeWith<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SubscribeWith").field("room", &self.inside.0.name).finish_non_exhaustive()
     }
@@ -187,14 +187,14 @@ impl<T: Send + Sync + 'static> fmt::Debug for SubscribeWith<T> {
 
 /// A handler that a shard serves. Dropping it removes the handler soon; [`Served::unsubscribe`] says when.
 #[must_use = "dropping it removes the handler"]
-pub struct Served<T: Send + Sync + 'static> {
+pub struct Served<T> {
     inside: Inside<T>,
     seat: Arc<Seat>,
     port: Arc<Port<T>>,
     left: bool,
 }
 
-impl<T: Send + Sync + 'static> Served<T> {
+impl<T> Served<T> {
     /// The room.
     pub fn room(&self) -> Room<T> {
         Room::new(self.inside.clone())
@@ -222,7 +222,7 @@ impl<T: Send + Sync + 'static> Served<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Drop for Served<T> {
+impl<T> Drop for Served<T> {
     fn drop(&mut self) {
         if !self.left {
             leave(&self.inside, &self.seat, &self.port, None);
@@ -230,18 +230,13 @@ impl<T: Send + Sync + 'static> Drop for Served<T> {
     }
 }
 
-fn leave<T: Send + Sync + 'static>(
-    inside: &Inside<T>,
-    seat: &Arc<Seat>,
-    port: &Arc<Port<T>>,
-    promise: Option<Promise>,
-) {
+fn leave<T>(inside: &Inside<T>, seat: &Arc<Seat>, port: &Arc<Port<T>>, promise: Option<Promise>) {
     if seat.is_taken() || promise.is_some() {
         port.post(Action::Leave(Leave { inside: inside.clone(), member: seat.member(), seat: seat.clone(), promise }));
     }
 }
 
-impl<T: Send + Sync + 'static> fmt::Debug for Served<T> {
+impl<T> fmt::Debug for Served<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Served")
             .field("room", &self.inside.0.name)

@@ -33,11 +33,11 @@ use crate::sync::{Relaxed, block_on};
 /// A handle on one room. Cheap to clone; any number of threads may publish and subscribe through their own or one shared.
 ///
 /// A room lives until it is closed, removed, or its broker is dropped; handles that outlive it return errors.
-pub struct Room<T: Send + Sync + 'static> {
+pub struct Room<T> {
     pub(crate) inside: Inside<T>,
 }
 
-impl<T: Send + Sync + 'static> Room<T> {
+impl<T> Room<T> {
     pub(crate) fn new(inside: Inside<T>) -> Self {
         Self { inside }
     }
@@ -235,22 +235,22 @@ impl<T: Send + Sync + 'static> Room<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Clone for Room<T> {
+impl<T> Clone for Room<T> {
     fn clone(&self) -> Self {
         Self { inside: self.inside.clone() }
     }
 }
 
-impl<T: Send + Sync + 'static> PartialEq for Room<T> {
+impl<T> PartialEq for Room<T> {
     /// Whether both are handles on the same life of the same room.
     fn eq(&self, other: &Self) -> bool {
         std::ptr::eq(self.core(), other.core())
     }
 }
 
-impl<T: Send + Sync + 'static> Eq for Room<T> {}
+impl<T> Eq for Room<T> {}
 
-impl<T: Send + Sync + 'static> fmt::Debug for Room<T> {
+impl<T> fmt::Debug for Room<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Room").field("name", &self.name()).field("epoch", &self.epoch()).finish_non_exhaustive()
     }

@@ -45,7 +45,7 @@ impl Glob {
 }
 
 /// What a broker knows of a pattern subscription.
-pub(crate) struct PatternShared<T: Send + Sync + 'static> {
+pub(crate) struct PatternShared<T> {
     glob: Glob,
     policy: Policy,
     /// Rooms created or found since the subscriber looked; as many as there are rooms at most.
@@ -56,7 +56,7 @@ pub(crate) struct PatternShared<T: Send + Sync + 'static> {
     ended: AtomicBool,
 }
 
-impl<T: Send + Sync + 'static> PatternShared<T> {
+impl<T> PatternShared<T> {
     pub(crate) fn is_dropped(&self) -> bool {
         // Acquire: pairs with the swap in `PatternSubscription::drop`.
         self.dropped.load(Acquire)
@@ -107,7 +107,7 @@ impl<T: Send + Sync + 'static> PatternShared<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> fmt::Debug for PatternShared<T> {
+impl<T> fmt::Debug for PatternShared<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PatternShared").field("glob", &self.glob).finish_non_exhaustive()
     }
@@ -118,12 +118,12 @@ impl<T: Send + Sync + 'static> fmt::Debug for PatternShared<T> {
 ///
 /// Rooms created later are joined before anybody can publish into them, so their first message is never missed. Order and
 /// lag are per room. It is read like a [`RoomSet`].
-pub struct PatternSubscription<T: Send + Sync + 'static> {
+pub struct PatternSubscription<T> {
     set: RoomSet<T>,
     shared: Arc<PatternShared<T>>,
 }
 
-impl<T: Send + Sync + 'static> PatternSubscription<T> {
+impl<T> PatternSubscription<T> {
     pub(crate) fn new(pattern: &str, policy: Policy) -> Self {
         let set = RoomSet::new();
         let shared = Arc::new(PatternShared {
@@ -217,7 +217,7 @@ impl<T: Send + Sync + 'static> PatternSubscription<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Drop for PatternSubscription<T> {
+impl<T> Drop for PatternSubscription<T> {
     fn drop(&mut self) {
         // AcqRel: pairs with `is_dropped`; the broker forgets the pattern at the next one.
         self.shared.dropped.swap(true, AcqRel);
@@ -227,7 +227,7 @@ impl<T: Send + Sync + 'static> Drop for PatternSubscription<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> fmt::Debug for PatternSubscription<T> {
+impl<T> fmt::Debug for PatternSubscription<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PatternSubscription").field("pattern", &self.shared.glob).finish_non_exhaustive()
     }

@@ -11,7 +11,7 @@ use crate::wake::{Chain, Link, Linked, Stack, Waiter, WakerCell, wake_some};
 
 /// What only a shard does. The queue holds at most one `Sweep` per room, one `Join` per pending future and one `Leave` per
 /// member, so it is bounded by what its users hold.
-pub(crate) enum Action<T: Send + Sync + 'static> {
+pub(crate) enum Action<T> {
     Join(Box<Join<T>>),
     Leave(Leave<T>),
     /// Readers to wake that were too many for the publisher.
@@ -21,7 +21,7 @@ pub(crate) enum Action<T: Send + Sync + 'static> {
 }
 
 /// Where rooms leave work for one shard.
-pub(crate) struct Port<T: Send + Sync + 'static> {
+pub(crate) struct Port<T> {
     /// Rooms that have something for this shard's members.
     inbox: Stack<Record<T>>,
     actions: Queue<Action<T>>,
@@ -44,7 +44,7 @@ pub(crate) struct Figures {
     pub(crate) panics: AtomicU64,
 }
 
-impl<T: Send + Sync + 'static> Port<T> {
+impl<T> Port<T> {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             inbox: Stack::new(),
@@ -178,14 +178,14 @@ impl<T: Send + Sync + 'static> Port<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> std::fmt::Debug for Port<T> {
+impl<T> std::fmt::Debug for Port<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Port").field("figures", &self.figures).finish_non_exhaustive()
     }
 }
 
 /// One shard's members in one room: what the room's snapshot lists, and what the shard's inbox carries.
-pub(crate) struct Record<T: Send + Sync + 'static> {
+pub(crate) struct Record<T> {
     link: Link<Self>,
     pub(crate) port: Arc<Port<T>>,
     /// Where the shard keeps the room's group. Written by the shard before it lists the record.
@@ -194,7 +194,7 @@ pub(crate) struct Record<T: Send + Sync + 'static> {
     parked: AtomicBool,
 }
 
-impl<T: Send + Sync + 'static> Record<T> {
+impl<T> Record<T> {
     pub(crate) fn new(port: Arc<Port<T>>, key: usize) -> Arc<Self> {
         Arc::new(Self { link: Link::new(), port, key, parked: AtomicBool::new(false) })
     }
@@ -220,7 +220,7 @@ impl<T: Send + Sync + 'static> Record<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Linked for Record<T> {
+impl<T> Linked for Record<T> {
     fn link(&self) -> &Link<Self> {
         &self.link
     }

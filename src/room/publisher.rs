@@ -24,13 +24,13 @@ use crate::ring::Writer;
 /// assert_eq!(&*prices.try_recv_batch(10)?, &[100, 101, 102, 103]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Publisher<T: Send + Sync + 'static> {
+pub struct Publisher<T> {
     writer: Writer<T, Inside<T>>,
     /// Empty between calls, but for what a clock or a scale that panicked has left: that was never published.
     batch: VecDeque<T>,
 }
 
-impl<T: Send + Sync + 'static> Publisher<T> {
+impl<T> Publisher<T> {
     pub(crate) fn new(writer: Writer<T, Inside<T>>) -> Self {
         Self { writer, batch: VecDeque::new() }
     }
@@ -79,13 +79,13 @@ impl<T: Send + Sync + 'static> Publisher<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Drop for Publisher<T> {
+impl<T> Drop for Publisher<T> {
     fn drop(&mut self) {
         self.writer.ring().end(CloseReason::Closed);
     }
 }
 
-impl<T: Send + Sync + 'static> fmt::Debug for Publisher<T> {
+impl<T> fmt::Debug for Publisher<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Publisher").field("room", &self.writer.ring().0.name).finish_non_exhaustive()
     }

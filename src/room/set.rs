@@ -41,7 +41,7 @@ pub struct RoomKey(usize);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # }).unwrap();
 /// ```
-pub struct RoomSet<T: Send + Sync + 'static> {
+pub struct RoomSet<T> {
     members: Slab<Member<T>>,
     by_room: HashMap<RoomId, usize>,
     ready: Arc<ReadyList>,
@@ -49,7 +49,7 @@ pub struct RoomSet<T: Send + Sync + 'static> {
     current: Option<usize>,
 }
 
-struct Member<T: Send + Sync + 'static> {
+struct Member<T> {
     subscription: Subscription<T>,
     bell: Waker,
     entry: Arc<Entry>,
@@ -90,7 +90,7 @@ impl Wake for Entry {
     }
 }
 
-impl<T: Send + Sync + 'static> RoomSet<T> {
+impl<T> RoomSet<T> {
     /// An empty set.
     pub fn new() -> Self {
         Self {
@@ -195,13 +195,13 @@ impl<T: Send + Sync + 'static> RoomSet<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Default for RoomSet<T> {
+impl<T> Default for RoomSet<T> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<T: Send + Sync + 'static> fmt::Debug for RoomSet<T> {
+impl<T> fmt::Debug for RoomSet<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RoomSet").field("len", &self.len()).finish_non_exhaustive()
     }

@@ -18,13 +18,13 @@ use crate::wake::Waiter;
 
 /// The future of [`Room::subscribe`]: ready at its first poll. [`Subscribe::now`] does without a future.
 #[must_use = "futures do nothing unless polled"]
-pub struct Subscribe<T: Send + Sync + 'static> {
+pub struct Subscribe<T> {
     room: Room<T>,
     start: Start,
     policy: Policy,
 }
 
-impl<T: Send + Sync + 'static> Subscribe<T> {
+impl<T> Subscribe<T> {
     pub(super) fn new(room: Room<T>, start: Start) -> Self {
         Self { room, start, policy: Policy::default() }
     }
@@ -44,7 +44,7 @@ impl<T: Send + Sync + 'static> Subscribe<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Future for Subscribe<T> {
+impl<T> Future for Subscribe<T> {
     type Output = Result<Subscription<T>, SubscribeError>;
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
@@ -52,7 +52,7 @@ impl<T: Send + Sync + 'static> Future for Subscribe<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> fmt::Debug for Subscribe<T> {
+impl<T> fmt::Debug for Subscribe<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subscribe").field("room", &self.room.name()).field("start", &self.start).finish_non_exhaustive()
     }
@@ -95,7 +95,7 @@ pub struct Accounting {
 /// assert_eq!(late.try_recv(), Ok(missed), "reading goes on with the oldest retained");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Subscription<T: Send + Sync + 'static> {
+pub struct Subscription<T> {
     cursor: Cursor<T, Inside<T>>,
     waiter: Option<Arc<Waiter>>,
     policy: Policy,
@@ -108,7 +108,7 @@ pub struct Subscription<T: Send + Sync + 'static> {
     conflated: u64,
 }
 
-impl<T: Send + Sync + 'static> Subscription<T> {
+impl<T> Subscription<T> {
     pub(super) fn begin(inside: Inside<T>, start: Start, policy: Policy) -> Result<Self, SubscribeError> {
         if let Some(reason) = inside.0.ended() {
             return Err(SubscribeError::Closed(reason));
@@ -423,7 +423,7 @@ impl<T: Send + Sync + 'static> Subscription<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Drop for Subscription<T> {
+impl<T> Drop for Subscription<T> {
     fn drop(&mut self) {
         let core = &self.cursor.ring().0;
         // Relaxed: a figure.
@@ -439,7 +439,7 @@ impl<T: Send + Sync + 'static> Drop for Subscription<T> {
 
 impl Gate {
     /// Puts a gate before everything, to be moved to its subscriber's start.
-    fn join<T: Send + Sync + 'static>(inside: &Inside<T>) -> Arc<Self> {
+    fn join<T>(inside: &Inside<T>) -> Arc<Self> {
         let gate = Arc::new(Self { next: AtomicU64::new(0) });
         inside.0.gates.update(|gates| Some(gates.iter().chain([&gate]).cloned().collect()));
         // SeqCst: the gate before our look at the tail. Pairs with the fence in `rotate`: a rotation that evicts what we
@@ -450,7 +450,7 @@ impl Gate {
 
     /// Says how far its subscriber has read.
     #[inline]
-    fn pass<T: Send + Sync + 'static>(&self, inside: &Inside<T>, next: u64) {
+    fn pass<T>(&self, inside: &Inside<T>, next: u64) {
         let shape = inside.shape();
         // Relaxed: only the subscriber writes it.
         if shape.generation(self.next.load(Relaxed)) != shape.generation(next) {
@@ -458,7 +458,7 @@ impl Gate {
         }
     }
 
-    fn pass_slow<T: Send + Sync + 'static>(&self, inside: &Inside<T>, next: u64) {
+    fn pass_slow<T>(&self, inside: &Inside<T>, next: u64) {
         // Release: our reads come before the eviction. Pairs with the Acquire in `may_evict`.
         self.next.store(next, Release);
         // SeqCst: our progress before our look at who waits. Pairs with the fence in `PublishWait::poll`.
@@ -468,7 +468,7 @@ impl Gate {
         }
     }
 
-    fn leave<T: Send + Sync + 'static>(gate: &Arc<Self>, inside: &Inside<T>) {
+    fn leave<T>(gate: &Arc<Self>, inside: &Inside<T>) {
         inside.0.gates.update(|gates| Some(gates.iter().filter(|other| !Arc::ptr_eq(other, gate)).cloned().collect()));
         // SeqCst: as in `pass`.
         fence(SeqCst);
@@ -476,7 +476,7 @@ impl Gate {
     }
 }
 
-impl<T: Send + Sync + 'static> fmt::Debug for Subscription<T> {
+impl<T> fmt::Debug for Subscription<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subscription")
             .field("room", &self.inside().0.name)
@@ -488,12 +488,12 @@ impl<T: Send + Sync + 'static> fmt::Debug for Subscription<T> {
 
 /// The future of [`Subscription::recv_batch`].
 #[must_use = "futures do nothing unless polled"]
-pub struct RecvBatch<'a, T: Send + Sync + 'static> {
+pub struct RecvBatch<'a, T> {
     subscription: Option<&'a mut Subscription<T>>,
     max: usize,
 }
 
-impl<'a, T: Send + Sync + 'static> RecvBatch<'a, T> {
+impl<'a, T> RecvBatch<'a, T> {
     fn poll_batch(&mut self, context: &mut Context<'_>) -> Poll<Result<Batch<'a, T>, RecvError>> {
         let Some(subscription) = self.subscription.take() else { panic!("polled after it was ready") };
         loop {
@@ -517,7 +517,7 @@ impl<'a, T: Send + Sync + 'static> RecvBatch<'a, T> {
     }
 }
 
-impl<'a, T: Send + Sync + 'static> Future for RecvBatch<'a, T> {
+impl<'a, T> Future for RecvBatch<'a, T> {
     type Output = Result<Batch<'a, T>, RecvError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -527,9 +527,9 @@ impl<'a, T: Send + Sync + 'static> Future for RecvBatch<'a, T> {
 
 /// The future of [`Subscription::recv_ref`].
 #[must_use = "futures do nothing unless polled"]
-pub struct RecvRef<'a, T: Send + Sync + 'static>(RecvBatch<'a, T>);
+pub struct RecvRef<'a, T>(RecvBatch<'a, T>);
 
-impl<'a, T: Send + Sync + 'static> Future for RecvRef<'a, T> {
+impl<'a, T> Future for RecvRef<'a, T> {
     type Output = Result<Ref<'a, T>, RecvError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -539,9 +539,9 @@ impl<'a, T: Send + Sync + 'static> Future for RecvRef<'a, T> {
 
 /// The future of [`Subscription::recv`].
 #[must_use = "futures do nothing unless polled"]
-pub struct Recv<'a, T: Send + Sync + 'static>(&'a mut Subscription<T>);
+pub struct Recv<'a, T>(&'a mut Subscription<T>);
 
-impl<T: Send + Sync + Clone + 'static> Future for Recv<'_, T> {
+impl<T: Clone> Future for Recv<'_, T> {
     type Output = Result<T, RecvError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -550,7 +550,7 @@ impl<T: Send + Sync + Clone + 'static> Future for Recv<'_, T> {
 }
 
 /// As a stream, a subscription yields clones, and lag as an error between them; it ends when the room has.
-impl<T: Send + Sync + Clone + 'static> Stream for Subscription<T> {
+impl<T: Clone> Stream for Subscription<T> {
     type Item = Result<T, RecvError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -561,19 +561,19 @@ impl<T: Send + Sync + Clone + 'static> Stream for Subscription<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> fmt::Debug for RecvBatch<'_, T> {
+impl<T> fmt::Debug for RecvBatch<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RecvBatch").field("max", &self.max).finish_non_exhaustive()
     }
 }
 
-impl<T: Send + Sync + 'static> fmt::Debug for RecvRef<'_, T> {
+impl<T> fmt::Debug for RecvRef<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RecvRef").finish_non_exhaustive()
     }
 }
 
-impl<T: Send + Sync + 'static> fmt::Debug for Recv<'_, T> {
+impl<T> fmt::Debug for Recv<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Recv").finish_non_exhaustive()
     }

@@ -18,13 +18,13 @@ const LEAF_MAX: usize = 8;
 const ROOT_BITS: u32 = if cfg!(roomcast_loom) { 1 } else { 10 };
 const BRANCH_BITS: u32 = 6;
 
-enum Node<T: Send + Sync + 'static> {
+enum Node<T> {
     Leaf(Vec<Inside<T>>),
     Branch(Box<[Snapshot<Self>]>),
 }
 
 /// All rooms of one broker.
-pub(crate) struct Table<T: Send + Sync + 'static> {
+pub(crate) struct Table<T> {
     root: Box<[Snapshot<Node<T>>]>,
     hasher: HashState,
     /// Rooms in it, and for a moment rooms about to be added.
@@ -42,7 +42,7 @@ pub(crate) enum Added {
     Full,
 }
 
-impl<T: Send + Sync + 'static> Table<T> {
+impl<T> Table<T> {
     pub(crate) fn new(rooms_max: usize) -> Self {
         let empty = Arc::new(Node::Leaf(Vec::new()));
         Self {
@@ -136,14 +136,14 @@ impl<T: Send + Sync + 'static> Table<T> {
     }
 }
 
-fn find_in<T: Send + Sync + 'static>(slot: &Snapshot<Node<T>>, hash: u64, used: u32, name: &str) -> Option<Inside<T>> {
+fn find_in<T>(slot: &Snapshot<Node<T>>, hash: u64, used: u32, name: &str) -> Option<Inside<T>> {
     slot.read(|node| match node {
         Node::Leaf(rooms) => rooms.iter().find(|room| &*room.0.name == name).cloned(),
         Node::Branch(slots) => find_in(&slots[branch_index(hash, used)], hash, used + BRANCH_BITS, name),
     })
 }
 
-fn remove_in<T: Send + Sync + 'static>(slot: &Snapshot<Node<T>>, hash: u64, used: u32, room: &Inside<T>) -> bool {
+fn remove_in<T>(slot: &Snapshot<Node<T>>, hash: u64, used: u32, room: &Inside<T>) -> bool {
     let removed = slot.update(|node| {
         let Node::Leaf(rooms) = node else { return None };
         let rest: Vec<_> = rooms.iter().filter(|other| other.id() != room.id()).cloned().collect();
@@ -156,7 +156,7 @@ fn remove_in<T: Send + Sync + 'static>(slot: &Snapshot<Node<T>>, hash: u64, used
         })
 }
 
-fn visit_in<T: Send + Sync + 'static>(slot: &Snapshot<Node<T>>, visit: &mut impl FnMut(&Inside<T>)) {
+fn visit_in<T>(slot: &Snapshot<Node<T>>, visit: &mut impl FnMut(&Inside<T>)) {
     slot.read(|node| match node {
         Node::Leaf(rooms) => rooms.iter().for_each(&mut *visit),
         Node::Branch(slots) => slots.iter().for_each(|slot| visit_in(slot, visit)),
@@ -171,7 +171,7 @@ fn branch_index(hash: u64, used: u32) -> usize {
     (hash >> used & ((1 << BRANCH_BITS) - 1)) as usize
 }
 
-impl<T: Send + Sync + 'static> fmt::Debug for Table<T> {
+impl<T> fmt::Debug for Table<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Table").field("len", &self.len()).finish_non_exhaustive()
     }

@@ -12,13 +12,13 @@ use crate::wake::Waiter;
 
 /// The future of [`Room::publish_wait`].
 #[must_use = "futures do nothing unless polled"]
-pub struct PublishWait<'a, T: Send + Sync + 'static> {
+pub struct PublishWait<'a, T> {
     room: &'a Room<T>,
     message: Option<T>,
     waiter: Option<Arc<Waiter>>,
 }
 
-impl<'a, T: Send + Sync + 'static> PublishWait<'a, T> {
+impl<'a, T> PublishWait<'a, T> {
     pub(super) fn new(room: &'a Room<T>, message: T) -> Self {
         Self { room, message: Some(message), waiter: None }
     }
@@ -52,9 +52,9 @@ impl<'a, T: Send + Sync + 'static> PublishWait<'a, T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Unpin for PublishWait<'_, T> {}
+impl<T> Unpin for PublishWait<'_, T> {}
 
-impl<T: Send + Sync + 'static> Future for PublishWait<'_, T> {
+impl<T> Future for PublishWait<'_, T> {
     type Output = Result<u64, PublishError<T>>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -75,7 +75,7 @@ impl<T: Send + Sync + 'static> Future for PublishWait<'_, T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Drop for PublishWait<'_, T> {
+impl<T> Drop for PublishWait<'_, T> {
     fn drop(&mut self) {
         let Some(waiter) = &self.waiter else { return };
         let core = self.room.core();
@@ -87,7 +87,7 @@ impl<T: Send + Sync + 'static> Drop for PublishWait<'_, T> {
     }
 }
 
-impl<T: Send + Sync + 'static> fmt::Debug for PublishWait<'_, T> {
+impl<T> fmt::Debug for PublishWait<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PublishWait").field("room", &self.room.name()).finish_non_exhaustive()
     }

@@ -25,7 +25,7 @@ const TURN_WAKES: usize = 256;
 const SPINS: u32 = 1_000;
 
 /// A shard of a broker; ready when it was told to stop and has served what was there.
-pub(crate) struct Shard<T: Send + Sync + 'static> {
+pub(crate) struct Shard<T: 'static> {
     port: Arc<Port<T>>,
     /// See [`serving`].
     broker: usize,
@@ -36,7 +36,7 @@ pub(crate) struct Shard<T: Send + Sync + 'static> {
     is_ready: Vec<bool>,
 }
 
-impl<T: Send + Sync + 'static> Shard<T> {
+impl<T: 'static> Shard<T> {
     pub(crate) fn new(port: Arc<Port<T>>, broker: usize) -> Self {
         Self {
             port,
@@ -145,7 +145,7 @@ impl<T: Send + Sync + 'static> Shard<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Future for Shard<T> {
+impl<T: 'static> Future for Shard<T> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
@@ -164,7 +164,7 @@ impl<T: Send + Sync + 'static> Future for Shard<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Drop for Shard<T> {
+impl<T: 'static> Drop for Shard<T> {
     fn drop(&mut self) {
         let port = self.port.clone();
         serving(self.broker, || self.groups.clear());
@@ -174,7 +174,7 @@ impl<T: Send + Sync + 'static> Drop for Shard<T> {
 
 /// Runs a shard on this thread until it is told to stop. Before it sleeps it looks around for a moment, so that a burst
 /// does not pay for a wake-up each time.
-pub(crate) fn run_on_thread<T: Send + Sync + 'static>(shard: Shard<T>) {
+pub(crate) fn run_on_thread<T: 'static>(shard: Shard<T>) {
     let port = shard.port.clone();
     let mut shard = pin!(shard);
     let signal = Signal::for_this_thread();

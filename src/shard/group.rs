@@ -13,7 +13,7 @@ use crate::sync::{Arc, Relaxed, SeqCst, fence};
 const TURN_MESSAGES: usize = 256;
 
 /// One handler.
-struct Member<T: Send + Sync + 'static> {
+struct Member<T> {
     handler: Box<dyn Handler<T>>,
     /// The next sequence it wants; ahead of the group's cursor if it joined later than the cursor stands.
     next: u64,
@@ -34,7 +34,7 @@ pub(super) enum Turn {
 }
 
 /// The members of one room on one shard.
-pub(super) struct Group<T: Send + Sync + 'static> {
+pub(super) struct Group<T: 'static> {
     pub(super) inside: Inside<T>,
     pub(super) record: Arc<Record<T>>,
     cursor: Cursor<T, Inside<T>>,
@@ -43,7 +43,7 @@ pub(super) struct Group<T: Send + Sync + 'static> {
     behind: usize,
 }
 
-impl<T: Send + Sync + 'static> Group<T> {
+impl<T: 'static> Group<T> {
     pub(super) fn new(inside: Inside<T>, record: Arc<Record<T>>) -> Self {
         let cursor = Cursor::new(inside.clone(), inside.tail());
         inside.list(&record);
@@ -258,7 +258,7 @@ impl<T: Send + Sync + 'static> Group<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Drop for Group<T> {
+impl<T: 'static> Drop for Group<T> {
     fn drop(&mut self) {
         self.inside.unlist(&self.record);
         for key in self.members.iter().map(|(key, _)| key).collect::<Vec<_>>() {

@@ -8,6 +8,7 @@ mod budget;
 mod crash;
 mod exclusive;
 mod handlers;
+mod invitations;
 mod messages;
 mod model;
 mod order;
