@@ -6,6 +6,7 @@
 mod close;
 mod exclusive;
 mod gate;
+mod lifetime;
 mod park;
 mod publish;
 mod rotate;

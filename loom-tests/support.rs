@@ -12,7 +12,7 @@ use crate::room::{Inside, Port, Room, RoomCore, Shared};
 pub(crate) struct Silent;
 
 impl Bell for Silent {
-    fn committed(&self, _: u64) {}
+    fn committed(&self, _: u64, _: u64) {}
     fn disturbed(&self) {}
     fn may_evict(&self, _: u64) -> bool {
         true
@@ -47,7 +47,7 @@ pub(crate) fn shared() -> Arc<Shared<u64>> {
 
 /// The inside of a room around a ring.
 pub(crate) fn inside(name: &str, epoch: u64, ring: Ring<u64>, shared: Arc<Shared<u64>>) -> Inside<u64> {
-    Inside(RoomCore::new(name, Epoch(epoch), 0, ring, shared))
+    Inside(RoomCore::new(name, Epoch(epoch), 0, false, ring, shared))
 }
 
 /// A room of 2 segments with `slots` slots each.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::builder::Builder;
 use crate::config::{NAME_BYTES_MAX, Policy, RoomOptions};
@@ -214,7 +214,11 @@ impl<T: Send + Sync + 'static> Broker<T> {
             };
             match room.publish(message) {
                 Ok(sequence) => return Ok(sequence),
-                Err(PublishError::Closed(back) | PublishError::Crashed(back)) if !room.is_running() => message = back,
+                Err(PublishError::Closed(back) | PublishError::Crashed(back)) => {
+                    // Where it has just expired, the reason may not have been said: say it, so that it is replaced.
+                    room.inside.0.reason();
+                    message = back;
+                }
                 Err(refused) => return Err(PublishByNameError::Publish(refused)),
             }
         }
@@ -300,6 +304,45 @@ impl<T: Send + Sync + 'static> Broker<T> {
         subscription
     }
 
+    /// Ends the rooms in which nobody is subscribed and into which nothing was published since the last call, and takes
+    /// them out; returns how many. Whoever still holds one is told [`CloseReason::Expired`].
+    ///
+    /// The broker knows no time: call this from a timer of yours, and a room expires after one to two of your intervals.
+    /// Pattern subscriptions keep no room, they read it to its end; exclusive rooms end with their publisher, and rooms
+    /// made with [`RoomOptions::lasting`] stay. A room into which somebody publishes at this very moment stays too; one
+    /// that somebody joins at this very moment may end. Looks at every room, some 100 ns each, and holds nobody up.
+    ///
+    /// # Examples
+    /// ```
+    /// use roomcast::{Broker, CloseReason};
+    ///
+    /// let broker = Broker::<u32>::new();
+    /// let (quiet, busy) = (broker.room("quiet")?, broker.room("busy")?);
+    /// assert_eq!(broker.expire_idle(), 0, "the first call takes note");
+    /// busy.publish(7)?;
+    /// assert_eq!(broker.expire_idle(), 1);
+    /// assert_eq!((quiet.ended(), busy.ended()), (Some(CloseReason::Expired), None));
+    /// assert!(broker.get("quiet").is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn expire_idle(&self) -> usize {
+        let mut expired = Vec::new();
+        self.inner.table.for_each(&mut |inside| {
+            if inside.expire() {
+                expired.push(inside.clone());
+            }
+        });
+        for inside in &expired {
+            self.inner.table.remove(self.inner.table.hash(&inside.0.name), inside);
+        }
+        expired.len()
+    }
+
+    /// A handle that does not keep the broker running.
+    pub fn downgrade(&self) -> WeakBroker<T> {
+        WeakBroker { inner: Arc::downgrade(&self.inner) }
+    }
+
     /// Ends every room and refuses new ones. Subscribers and handlers read what is there and then get
     /// [`CloseReason::BrokerClosed`].
     pub fn close(&self) {
@@ -325,6 +368,7 @@ impl<T: Send + Sync + 'static> Broker<T> {
                 actions: figures.actions.load(Relaxed),
                 wakes: figures.wakes.load(Relaxed),
                 handler_runs: figures.runs.load(Relaxed),
+                deliveries: figures.deliveries.load(Relaxed),
                 panics: figures.panics.load(Relaxed),
             }
         });
@@ -369,7 +413,7 @@ impl<T> Inner<T> {
         let home = (hash >> 32) as u32 % self.shared.ports.len() as u32;
         // Relaxed: any number not given out before; odd steps visit all.
         let epoch = Epoch(self.epochs.fetch_add(0x9e37_79b9_7f4a_7c15, Relaxed));
-        let inside = Inside(RoomCore::new(name, epoch, home, ring, self.shared.clone()));
+        let inside = Inside(RoomCore::new(name, epoch, home, options.lasting, ring, self.shared.clone()));
         // Before the room is visible, so that no pattern misses its first message.
         let attach = |patterns: &Vec<Arc<PatternShared<T>>>| {
             let attached = patterns.iter().filter_map(|pattern| Some((pattern.clone(), pattern.attach(&inside)?)));
@@ -440,6 +484,43 @@ impl<T> Clone for Broker<T> {
     }
 }
 
+/// A handle on a broker that does not keep it running.
+///
+/// For handlers and tasks that open rooms but are not to be the reason why the broker lives on.
+///
+/// # Examples
+/// ```
+/// use roomcast::Broker;
+///
+/// let broker = Broker::<u32>::new();
+/// let weak = broker.downgrade();
+/// assert!(weak.upgrade().is_some());
+/// drop(broker);
+/// assert!(weak.upgrade().is_none());
+/// ```
+pub struct WeakBroker<T> {
+    inner: Weak<Inner<T>>,
+}
+
+impl<T> WeakBroker<T> {
+    /// The broker, while somebody else keeps it.
+    pub fn upgrade(&self) -> Option<Broker<T>> {
+        self.inner.upgrade().map(|inner| Broker { inner })
+    }
+}
+
+impl<T> Clone for WeakBroker<T> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone() }
+    }
+}
+
+impl<T> fmt::Debug for WeakBroker<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakBroker").finish_non_exhaustive()
+    }
+}
+
 impl<T> fmt::Debug for Broker<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Broker").field("rooms", &self.inner.table.len()).finish_non_exhaustive()
@@ -472,6 +553,8 @@ pub struct ShardStats {
     pub wakes: u64,
     /// Turns in which it ran the handlers of a room.
     pub handler_runs: u64,
+    /// Messages it handed to handlers, each counted once per handler.
+    pub deliveries: u64,
     /// Handlers that panicked and were removed.
     pub panics: u64,
 }

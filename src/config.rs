@@ -36,6 +36,7 @@ pub(crate) type Clock = dyn Fn() -> u64 + Send + Sync;
 pub struct RoomOptions {
     pub(crate) capacity: Option<usize>,
     pub(crate) bytes_max: Option<u64>,
+    pub(crate) lasting: bool,
 }
 
 impl RoomOptions {
@@ -55,6 +56,13 @@ impl RoomOptions {
     #[must_use]
     pub fn bytes_max(mut self, bytes: u64) -> Self {
         self.bytes_max = Some(bytes);
+        self
+    }
+
+    /// [`Broker::expire_idle`](crate::Broker::expire_idle) leaves the room alone, however idle it is.
+    #[must_use]
+    pub fn lasting(mut self) -> Self {
+        self.lasting = true;
         self
     }
 }

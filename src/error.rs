@@ -17,6 +17,9 @@ pub enum CloseReason {
     Crashed,
     /// The broker was closed or dropped.
     BrokerClosed,
+    /// Nobody was subscribed and nothing published for so long that [`Broker::expire_idle`](crate::Broker::expire_idle)
+    /// took the room out.
+    Expired,
 }
 
 impl fmt::Display for CloseReason {
@@ -26,6 +29,7 @@ impl fmt::Display for CloseReason {
             Self::Removed => "the room was removed",
             Self::Crashed => "the room has crashed",
             Self::BrokerClosed => "the broker is closed",
+            Self::Expired => "the room has expired",
         })
     }
 }

@@ -22,16 +22,18 @@ pub mod guide {
     pub mod from_tokio_broadcast {}
 }
 
-pub use self::broker::{Broker, BrokerStats, ShardStats};
+pub use self::broker::{Broker, BrokerStats, ShardStats, WeakBroker};
 pub use self::builder::Builder;
 pub use self::config::{CAPACITY_DEFAULT, NAME_BYTES_MAX, Policy, ROOMS_MAX_DEFAULT, RoomOptions};
 pub use self::error::{
     CloseReason, PublishByNameError, PublishError, RecvError, RoomError, SubscribeError, TryRecvError,
 };
 pub use self::message::{Batch, Epoch, Position, Ref, Resumption, Start};
+#[cfg(not(roomcast_loom))]
+pub use self::room::WeakRoom;
 pub use self::room::{
-    Accounting, Handler, PatternSubscription, PublishWait, Publisher, Recv, RecvBatch, RecvRef, Room, RoomKey, RoomSet,
-    RoomStats, Served, Subscribe, SubscribeWith, Subscription, Unsubscribe,
+    Accounting, Closed, Deserted, Handler, PatternSubscription, PublishWait, Publisher, Recv, RecvBatch, RecvRef, Room,
+    RoomKey, RoomSet, RoomSink, RoomStats, Served, Subscribe, SubscribeWith, Subscription, Unsubscribe,
 };
 
 #[cfg(all(test, roomcast_loom))]

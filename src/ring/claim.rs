@@ -1,5 +1,7 @@
 //! Publishing into a shared ring: claim, write, commit; and the end of a ring.
 
+use std::collections::VecDeque;
+
 use super::Bell;
 use super::budget::Budget;
 use super::directory::Directory;
@@ -99,13 +101,62 @@ impl<T> Ring<T> {
                     // SeqCst: our commit before our look at who is parked. Pairs with the fence of a parker, between
                     // its arming and its second look at the slot. model: publish_park
                     fence(SeqCst);
-                    bell.committed(sequence);
+                    bell.committed(sequence, 1);
                     return Ok(sequence);
                 }
             }
             if let Err(refusal) = self.rotate(bell) {
                 return Err((refusal, message));
             }
+        }
+    }
+
+    /// Publishes messages from the front of `messages`, of which there is at least one, as far as they fit into the newest
+    /// segment, with one claim. Returns the first sequence and how many; on a refusal nothing is taken out of `messages`.
+    pub(crate) fn publish_batch(
+        &self,
+        messages: &mut VecDeque<T>,
+        now: u64,
+        bell: &impl Bell,
+    ) -> Result<(u64, u64), Refusal> {
+        debug_assert!(!self.exclusive, "an exclusive ring is published into by its writer");
+        let (mut wanted, mut bytes) = (messages.len() as u64, 0);
+        if let (Some(budget), Some(message)) = (&self.budget, messages.front()) {
+            // One at a time, since what is claimed cannot be given back when the next one turns out too heavy.
+            wanted = 1;
+            bytes = budget.weigh(message, self.shape).ok_or(Refusal::TooLarge)?;
+        }
+        let slots = self.shape.slots();
+        let share = |count: u64| wanted.min(slots - count);
+        loop {
+            // AcqRel: as for the fetch_add in `publish`; an exchange, so that no more is claimed than there are slots.
+            // model: batch_claim
+            let claimed = update(&self.claim, AcqRel, Acquire, |word| {
+                let count = ClaimWord(word).count();
+                (count < slots).then(|| word + share(count))
+            });
+            let Ok(word) = claimed.map(ClaimWord) else {
+                self.rotate(bell)?;
+                continue;
+            };
+            let (slot, count) = (word.count() as usize, share(word.count()));
+            let segment = self.directory().segment(word.index());
+            let first = self.shape.after(segment.generation(), word.count());
+            if self.timed {
+                segment.decide_times(slot + count as usize - 1, now);
+            }
+            if bytes > 0 {
+                segment.add_bytes(bytes);
+            }
+            for (slot, message) in (slot..).zip(messages.drain(..count as usize)) {
+                // SAFETY: the word gave these slots of this segment to us alone; the segment cannot be reclaimed before
+                // all its slots, ours included, are committed.
+                unsafe { segment.commit(slot, message) };
+            }
+            // SeqCst: as in `publish`.
+            fence(SeqCst);
+            bell.committed(first, count);
+            return Ok((first, count));
         }
     }
 
@@ -171,11 +222,35 @@ impl<T> Ring<T> {
     /// Closes the ring for publishing; false if it was closed. What was claimed before will still be committed and read.
     pub(crate) fn close(&self, bell: &impl Bell) -> bool {
         let closed = if self.exclusive { self.close_exclusive() } else { self.close_shared() };
+        self.tell_closed(bell);
+        closed
+    }
+
+    fn tell_closed(&self, bell: &impl Bell) {
         // Release: who sees the hint sees the closed word. Pairs with the load in `is_drained`.
         self.closed_hint.store(true, Release);
         // SeqCst: the closing before our look at who is parked. Pairs with the fence of a parker. model: close_park
         fence(SeqCst);
         bell.disturbed();
+    }
+
+    /// Closes a shared ring if nothing was published since its tail was `tail`; false if something was, or if it was
+    /// closed.
+    pub(crate) fn close_at(&self, tail: u64, bell: &impl Bell) -> bool {
+        debug_assert!(!self.exclusive, "an exclusive ring is closed by its writer");
+        // AcqRel: as in `close_shared`. model: expire_publish
+        let closed = update(&self.claim, AcqRel, Acquire, |word| {
+            let word = ClaimWord(word);
+            let is_there = !word.is_closed()
+                && self.generation_of(word).is_some_and(|generation| {
+                    self.shape.after(generation, word.count().min(self.shape.slots())) == tail
+                });
+            is_there.then(|| word.close(self.shape.slots()).0)
+        })
+        .is_ok();
+        if closed {
+            self.tell_closed(bell);
+        }
         closed
     }
 
@@ -220,6 +295,14 @@ impl<T> Ring<T> {
     /// Drops messages of evicted segments, a bounded number; whether there may be more to do.
     pub(crate) fn sweep(&self, segments: usize, bell: &impl Bell) -> bool {
         self.directory.peek().is_some_and(|directory| directory.sweep(segments, bell))
+    }
+
+    /// The bytes of the messages retained, where the ring has a budget.
+    pub(crate) fn bytes(&self) -> u64 {
+        match (&self.budget, self.directory.peek()) {
+            (Some(_), Some(directory)) => directory.bytes(),
+            _ => 0,
+        }
     }
 
     /// (segments in all, evicted and waiting, pinned by a reader or a late publisher)

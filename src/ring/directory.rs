@@ -65,6 +65,14 @@ impl<T> Directory<T> {
         self.words.iter().map(|word| DirectoryWord(word.load(Acquire)).generation()).max().unwrap_or(0)
     }
 
+    /// The bytes in the segments that are named.
+    pub(crate) fn bytes(&self) -> u64 {
+        // Acquire: as in `word`.
+        let words = self.words.iter().map(|word| DirectoryWord(word.load(Acquire)));
+        let retained = words.filter(|word| word.generation() > 0 && !word.is_gone());
+        retained.map(|word| self.segment(word.index()).bytes()).sum()
+    }
+
     #[inline(always)]
     pub(crate) fn segment(&self, index: u16) -> &Segment<T> {
         self.table.segment(index)

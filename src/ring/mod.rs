@@ -24,8 +24,9 @@ pub(crate) use self::geometry::Geometry;
 
 /// What a ring asks of the room around it. Called between the ring's own steps, never between a claim and its commit.
 pub(crate) trait Bell {
-    /// `sequence` is committed, and a `fence(SeqCst)` passed since: whoever parked for it is to be woken.
-    fn committed(&self, sequence: u64);
+    /// `count` messages from `first` on are committed, and a `fence(SeqCst)` passed since: whoever parked for one of them
+    /// is to be woken.
+    fn committed(&self, first: u64, count: u64);
 
     /// A segment was evicted or the ring was closed, and a fence passed since, or the writer of an exclusive ring has
     /// taken the call with its commit: everybody parked is to look again.

@@ -8,7 +8,9 @@ use crate::config::Clock;
 use crate::error::{CloseReason, PublishError};
 use crate::message::{Epoch, Position, Resumption, Start};
 use crate::ring::{Bell, Refusal, Ring};
-use crate::sync::{AcqRel, Acquire, Arc, AtomicBool, AtomicU8, AtomicU32, AtomicU64, Relaxed, Release, Snapshot};
+use crate::sync::{
+    AcqRel, Acquire, Arc, AtomicBool, AtomicU8, AtomicU32, AtomicU64, Relaxed, Release, SeqCst, Snapshot, fence,
+};
 use crate::wake::{Doorbell, Waiter, wake_some};
 
 /// Readers that a publisher wakes itself; a shard wakes the rest. Waking a sleeping thread costs its waker some ten
@@ -46,10 +48,18 @@ pub(crate) struct RoomCore<T> {
     pub(super) served: Snapshot<Vec<Arc<Record<T>>>>,
     /// The *block* subscribers.
     pub(super) gates: Snapshot<Vec<Arc<Gate>>>,
-    /// Publishers that wait for space, and how many wait.
-    pub(super) full: Doorbell,
+    /// Those who wait for something other than a message, and how many they are.
+    pub(super) aside: Doorbell,
     pub(super) waiting: AtomicU32,
+    /// Subscriptions and handlers; those of patterns are counted apart, since they come by themselves.
     pub(super) subscribers: AtomicU32,
+    pub(super) watchers: AtomicU32,
+    /// Messages that subscribers were told they missed.
+    pub(super) lagged: AtomicU64,
+    /// The tail at the last look for idle rooms.
+    tail_seen: AtomicU64,
+    /// Whether it stays however idle it is.
+    lasting: bool,
     pub(super) home: u32,
     /// 0 while running, then a [`CloseReason`], written once and before the ring is closed.
     end: AtomicU8,
@@ -61,15 +71,26 @@ pub(crate) struct RoomCore<T> {
 }
 
 impl<T> RoomCore<T> {
-    pub(crate) fn new(name: &str, epoch: Epoch, home: u32, ring: Ring<T>, shared: Arc<Shared<T>>) -> Arc<Self> {
+    pub(crate) fn new(
+        name: &str,
+        epoch: Epoch,
+        home: u32,
+        lasting: bool,
+        ring: Ring<T>,
+        shared: Arc<Shared<T>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             ring,
             bell: Doorbell::new(),
             served: Snapshot::new(shared.nobody.clone()),
             gates: Snapshot::new(shared.no_gate.clone()),
-            full: Doorbell::new(),
+            aside: Doorbell::new(),
             waiting: AtomicU32::new(0),
             subscribers: AtomicU32::new(0),
+            watchers: AtomicU32::new(0),
+            lagged: AtomicU64::new(0),
+            tail_seen: AtomicU64::new(u64::MAX),
+            lasting,
             home,
             end: AtomicU8::new(0),
             sweeping: AtomicBool::new(false),
@@ -96,13 +117,31 @@ impl<T> RoomCore<T> {
             1 => Some(CloseReason::Closed),
             2 => Some(CloseReason::Removed),
             3 => Some(CloseReason::Crashed),
-            _ => Some(CloseReason::BrokerClosed),
+            4 => Some(CloseReason::BrokerClosed),
+            _ => Some(CloseReason::Expired),
         }
     }
 
-    /// Why the room has ended, for somebody who has found its ring closed.
+    /// Why the room has ended, for somebody who has found its ring closed. Settles it where [`Inside::expire`] has closed
+    /// the ring and not said so yet.
     pub(crate) fn reason(&self) -> CloseReason {
-        self.ended().unwrap_or(CloseReason::Closed)
+        self.ended().unwrap_or_else(|| {
+            self.settle(CloseReason::Expired);
+            self.ended().unwrap_or(CloseReason::Expired)
+        })
+    }
+
+    /// Says why the room has ended, unless somebody was first.
+    fn settle(&self, reason: CloseReason) -> bool {
+        let code = match reason {
+            CloseReason::Closed => 1,
+            CloseReason::Removed => 2,
+            CloseReason::Crashed => 3,
+            CloseReason::BrokerClosed => 4,
+            CloseReason::Expired => 5,
+        };
+        // Release: pairs with the load in `ended`.
+        self.end.compare_exchange(0, code, Release, Relaxed).is_ok()
     }
 
     /// Wakes everybody who is parked: shards by handing them the room, so many readers here, the rest on a shard.
@@ -132,9 +171,28 @@ impl<T> RoomCore<T> {
         self.ring.arm();
     }
 
-    /// Wakes publishers that wait for space.
-    pub(super) fn wake_publishers(&self) {
-        wake_some(&mut self.full.disarm(), usize::MAX);
+    /// Wakes those who wait for something other than a message.
+    pub(super) fn wake_aside(&self) {
+        wake_some(&mut self.aside.disarm(), usize::MAX);
+    }
+
+    /// Whether nobody is subscribed, patterns aside.
+    pub(super) fn is_deserted(&self) -> bool {
+        // Relaxed: a figure; who waits for it has a fence before. Pairs with the fence in `leave`.
+        self.subscribers.load(Relaxed) == 0
+    }
+
+    /// Counts a subscriber out and tells those who wait for the last one.
+    pub(super) fn leave(&self) {
+        // Relaxed: ordered by the fence.
+        if self.subscribers.fetch_sub(1, Relaxed) == 1 {
+            // SeqCst: our leaving before our look at who waits for it. Pairs with the fence of one who waits aside.
+            // model: leave_deserted
+            fence(SeqCst);
+            if self.aside.is_armed() {
+                self.wake_aside();
+            }
+        }
     }
 
     /// A reader that may have parked is gone.
@@ -182,22 +240,40 @@ impl<T> Inside<T> {
 
     /// Ends the room. Whoever is first decides the reason.
     pub(crate) fn end(&self, reason: CloseReason) -> bool {
-        let code = match reason {
-            CloseReason::Closed => 1,
-            CloseReason::Removed => 2,
-            CloseReason::Crashed => 3,
-            CloseReason::BrokerClosed => 4,
-        };
-        // Release: pairs with the load in `ended`.
-        let first = self.0.end.compare_exchange(0, code, Release, Relaxed).is_ok();
+        let first = self.0.settle(reason);
         self.0.ring.close(self);
+        self.tell_ended();
+        first
+    }
+
+    /// Ends the room if nobody is subscribed and nothing was published since the last call; false if it lives on.
+    ///
+    /// The ring is closed first and only at the tail that was looked at, so no message that was taken is lost with the
+    /// room. Whoever finds the ring closed before the reason is said says it ([`RoomCore::reason`]).
+    pub(crate) fn expire(&self) -> bool {
+        let core = &self.0;
+        let tail = self.tail();
+        // Relaxed: figures; the close below decides.
+        let moved = core.tail_seen.swap(tail, Relaxed) != tail;
+        if moved || core.lasting || self.is_exclusive() || !core.is_deserted() || core.ended().is_some() {
+            return false;
+        }
+        if !self.close_at(tail, self) {
+            return false;
+        }
+        core.settle(CloseReason::Expired);
+        self.tell_ended();
+        true
+    }
+
+    /// What follows the close of the ring.
+    fn tell_ended(&self) {
         // Relaxed: ordered by the fence in `close`. Pairs with the fence in `Port::post_lazily`: either we see that a sweep
         // is queued, or `retired` sees that the room has ended. A shard that slept on would keep the whole room.
         if self.0.sweeping.load(Relaxed) {
             self.0.home_port().ring();
         }
-        self.0.wake_publishers();
-        first
+        self.0.wake_aside();
     }
 
     /// Drops messages that were evicted, a few segments at a time; the shard calls again while it returns true.
@@ -225,8 +301,8 @@ impl<T> Deref for Inside<T> {
 
 impl<T> Bell for Inside<T> {
     #[inline(always)]
-    fn committed(&self, sequence: u64) {
-        if self.0.bell.is_armed_for(sequence) {
+    fn committed(&self, first: u64, count: u64) {
+        if self.0.bell.is_armed_for(first, count) {
             self.0.ring_bell(WAKES_MAX);
         }
     }
@@ -281,9 +357,18 @@ impl<T> Inside<T> {
             .update(|records| Some(records.iter().filter(|other| !Arc::ptr_eq(other, record)).cloned().collect()));
     }
 
-    pub(crate) fn count_subscribers(&self, change: i32) {
+    pub(crate) fn count_handler(&self) {
         // Relaxed: a figure.
-        self.0.subscribers.fetch_add(change as u32, Relaxed);
+        self.0.subscribers.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn forget_handler(&self) {
+        self.0.leave();
+    }
+
+    pub(crate) fn count_lagged(&self, missed: u64) {
+        // Relaxed: a figure.
+        self.0.lagged.fetch_add(missed, Relaxed);
     }
 
     pub(crate) fn id(&self) -> RoomId {

@@ -1,6 +1,7 @@
 //! The safe face of one room.
 
 mod ack;
+mod aside;
 mod core;
 mod join;
 mod pattern;
@@ -10,9 +11,13 @@ mod set;
 mod subscription;
 mod table;
 mod wait;
+#[cfg(not(roomcast_loom))]
+mod weak;
 
+use std::collections::VecDeque;
 use std::fmt;
 
+pub use self::aside::{Closed, Deserted};
 pub(crate) use self::core::{Inside, RoomCore, RoomId, Shared};
 pub use self::join::{Handler, Served, SubscribeWith};
 pub(crate) use self::join::{Join, Leave, Seat};
@@ -23,7 +28,9 @@ pub use self::publisher::Publisher;
 pub use self::set::{RoomKey, RoomSet};
 pub use self::subscription::{Accounting, Recv, RecvBatch, RecvRef, Subscribe, Subscription, Unsubscribe};
 pub(crate) use self::table::{Added, Table};
-pub use self::wait::PublishWait;
+pub use self::wait::{PublishWait, RoomSink};
+#[cfg(not(roomcast_loom))]
+pub use self::weak::WeakRoom;
 
 use crate::config::Policy;
 use crate::error::{CloseReason, PublishError};
@@ -95,6 +102,49 @@ impl<T> Room<T> {
             .map_err(|(refusal, message)| self.inside.refused(refusal, message))
     }
 
+    /// Publishes messages in order, with one claim for each segment they fill, and returns the sequences from the first to
+    /// the last of them.
+    ///
+    /// Cheaper than one by one from a few messages on. Those that share a segment follow each other directly; between two
+    /// segments messages of other publishers may come, whose sequences then lie in the range as well. In rooms with a byte
+    /// budget each message is claimed by itself.
+    ///
+    /// # Errors
+    /// As [`Room::publish`]; what was not published comes back, and what came before it is published.
+    ///
+    /// # Examples
+    /// ```
+    /// use roomcast::{Broker, PublishError};
+    ///
+    /// let broker = Broker::<u32>::new();
+    /// let room = broker.room("numbers")?;
+    /// let mut numbers = room.subscribe().now()?;
+    /// assert_eq!(room.publish_all([1, 2, 3])?, 0..3);
+    /// assert_eq!(&*numbers.try_recv_batch(10)?, &[1, 2, 3]);
+    /// room.close();
+    /// assert_eq!(room.publish_all([4, 5]), Err(PublishError::Closed(vec![4, 5])));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn publish_all(
+        &self,
+        messages: impl IntoIterator<Item = T>,
+    ) -> Result<std::ops::Range<u64>, PublishError<Vec<T>>> {
+        // Collected first: no code of the caller's may run between a claim and its commit.
+        let mut messages: VecDeque<T> = messages.into_iter().collect();
+        if self.inside.is_exclusive() {
+            return Err(PublishError::Exclusive(messages.into()));
+        }
+        let mut range: Option<std::ops::Range<u64>> = None;
+        while !messages.is_empty() {
+            match self.inside.publish_batch(&mut messages, self.core().now(), &self.inside) {
+                Ok((first, count)) => range = Some(range.map_or(first, |range| range.start)..first + count),
+                Err(refusal) => return Err(self.inside.refused(refusal, messages.into())),
+            }
+        }
+        let tail = self.tail();
+        Ok(range.unwrap_or(tail..tail))
+    }
+
     /// Publishes, waiting while a [`Policy::Block`](crate::Policy::Block) subscriber keeps the room full.
     ///
     /// # Errors
@@ -113,6 +163,11 @@ impl<T> Room<T> {
     /// As [`Room::publish_wait`].
     pub fn publish_blocking(&self, message: T) -> Result<u64, PublishError<T>> {
         block_on(self.publish_wait(message))
+    }
+
+    /// The room as a [`Sink`](futures_sink::Sink), to be fed by a stream.
+    pub fn sink(&self) -> RoomSink<T> {
+        RoomSink::new(self.clone())
     }
 
     /// Subscribes to what is published from now on; [`Room::subscribe_from`] with [`Start::Latest`].
@@ -217,6 +272,59 @@ impl<T> Room<T> {
         self.inside.end(CloseReason::Closed)
     }
 
+    /// Waits until the room has ended, and says why. Ready at once if it has.
+    ///
+    /// # Cancel safety
+    /// May be dropped and made again at any time.
+    ///
+    /// # Examples
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use roomcast::{Broker, CloseReason};
+    ///
+    /// let broker = Broker::<u32>::new();
+    /// let room = broker.room("lobby")?;
+    /// let closed = room.closed();
+    /// broker.remove("lobby");
+    /// assert_eq!(closed.await, CloseReason::Removed);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn closed(&self) -> Closed<T> {
+        Closed::new(self.inside.clone())
+    }
+
+    /// Waits until nobody is subscribed, patterns aside, which are not interested in this very room. Ready at once if that
+    /// is so; may be out of date the moment it is ready. A publisher that costs something to run can stop then.
+    ///
+    /// # Cancel safety
+    /// May be dropped and made again at any time.
+    ///
+    /// # Examples
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use roomcast::Broker;
+    ///
+    /// let broker = Broker::<u32>::new();
+    /// let room = broker.room("webcam")?;
+    /// let viewer = room.subscribe().await?;
+    /// let deserted = room.deserted();
+    /// drop(viewer);
+    /// deserted.await;
+    /// assert_eq!(room.stats().subscribers, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn deserted(&self) -> Deserted<T> {
+        Deserted::new(self.inside.clone())
+    }
+
+    /// A handle that does not keep the room.
+    #[cfg(not(roomcast_loom))]
+    pub fn downgrade(&self) -> WeakRoom<T> {
+        WeakRoom::new(self)
+    }
+
     /// Figures about the room, read without stopping anybody; each is true of some moment.
     pub fn stats(&self) -> RoomStats {
         let (segments, evicted, pinned) = self.inside.census();
@@ -224,8 +332,13 @@ impl<T> Room<T> {
         RoomStats {
             published: self.tail(),
             oldest: self.oldest(),
-            // Relaxed: a figure.
+            // Relaxed: figures, these four.
             subscribers: core.subscribers.load(Relaxed),
+            patterns: core.watchers.load(Relaxed),
+            waiting: core.waiting.load(Relaxed),
+            // Relaxed: as above.
+            lagged: core.lagged.load(Relaxed),
+            bytes: self.inside.bytes(),
             shards: core.served.read(Vec::len),
             blocking: core.gates.read(Vec::len),
             segments,
@@ -264,8 +377,16 @@ pub struct RoomStats {
     pub published: u64,
     /// The oldest sequence retained.
     pub oldest: u64,
-    /// Subscriptions alive, handlers included.
+    /// Subscriptions alive, handlers included, those of patterns not.
     pub subscribers: u32,
+    /// Pattern subscriptions that cover it.
+    pub patterns: u32,
+    /// Publishers that wait for space, and whoever waits for the room's end or its last subscriber.
+    pub waiting: u32,
+    /// Messages that subscribers missed and were told of, summed over all of them so far.
+    pub lagged: u64,
+    /// Bytes retained, as [`Builder::weigh`](crate::Builder::weigh) has it; 0 in a room without a byte budget.
+    pub bytes: u64,
     /// Shards that serve handlers here.
     pub shards: usize,
     /// Subscriptions with [`Policy::Block`](crate::Policy::Block).

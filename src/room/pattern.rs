@@ -67,7 +67,7 @@ impl<T> PatternShared<T> {
         if self.is_dropped() || !self.glob.matches(&inside.0.name) {
             return None;
         }
-        Subscription::attach(inside.clone(), self.policy)
+        Subscription::watch(inside.clone(), Start::Oldest, self.policy)
     }
 
     /// Subscribes to a room that is there already, if its name matches: from now on.
@@ -75,7 +75,7 @@ impl<T> PatternShared<T> {
         if !self.glob.matches(&inside.0.name) {
             return None;
         }
-        Subscription::begin(inside.clone(), Start::Latest, self.policy).ok()
+        Subscription::watch(inside.clone(), Start::Latest, self.policy)
     }
 
     /// Hands a subscription from [`PatternShared::attach`] over, once its room is there to stay.

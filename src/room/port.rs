@@ -41,6 +41,7 @@ pub(crate) struct Figures {
     pub(crate) actions: AtomicU64,
     pub(crate) wakes: AtomicU64,
     pub(crate) runs: AtomicU64,
+    pub(crate) deliveries: AtomicU64,
     pub(crate) panics: AtomicU64,
 }
 
@@ -59,6 +60,7 @@ impl<T> Port<T> {
                 actions: AtomicU64::new(0),
                 wakes: AtomicU64::new(0),
                 runs: AtomicU64::new(0),
+                deliveries: AtomicU64::new(0),
                 panics: AtomicU64::new(0),
             },
         })

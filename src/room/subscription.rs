@@ -99,6 +99,8 @@ pub struct Subscription<T> {
     cursor: Cursor<T, Inside<T>>,
     waiter: Option<Arc<Waiter>>,
     policy: Policy,
+    /// Whether it belongs to a pattern.
+    watches: bool,
     gate: Option<Arc<Gate>>,
     /// Under [`Policy::Disconnect`]: how far it had fallen behind.
     disconnected: Option<u64>,
@@ -110,6 +112,10 @@ pub struct Subscription<T> {
 
 impl<T> Subscription<T> {
     pub(super) fn begin(inside: Inside<T>, start: Start, policy: Policy) -> Result<Self, SubscribeError> {
+        Self::begin_as(inside, start, policy, false)
+    }
+
+    fn begin_as(inside: Inside<T>, start: Start, policy: Policy, watches: bool) -> Result<Self, SubscribeError> {
         if let Some(reason) = inside.0.ended() {
             return Err(SubscribeError::Closed(reason));
         }
@@ -129,11 +135,12 @@ impl<T> Subscription<T> {
             gate.next.store(next, Release);
         }
         // Relaxed: a figure.
-        inside.0.subscribers.fetch_add(1, Relaxed);
+        if watches { &inside.0.watchers } else { &inside.0.subscribers }.fetch_add(1, Relaxed);
         Ok(Self {
             cursor: Cursor::new(inside, next),
             waiter: None,
             policy,
+            watches,
             gate,
             disconnected: None,
             resumption,
@@ -143,9 +150,9 @@ impl<T> Subscription<T> {
         })
     }
 
-    /// A subscription to a room that nobody can see yet.
-    pub(super) fn attach(inside: Inside<T>, policy: Policy) -> Option<Self> {
-        Self::begin(inside, Start::Oldest, policy).ok()
+    /// The subscription of a pattern, which does not count as somebody who is interested in this very room.
+    pub(super) fn watch(inside: Inside<T>, start: Start, policy: Policy) -> Option<Self> {
+        Self::begin_as(inside, start, policy, true).ok()
     }
 
     fn inside(&self) -> &Inside<T> {
@@ -205,16 +212,21 @@ impl<T> Subscription<T> {
             Nothing::Empty => TryRecvError::Empty,
             Nothing::Closed => TryRecvError::Closed(self.inside().0.reason()),
             Nothing::Lagged(missed) if self.policy == Policy::Disconnect => {
-                self.lagged += missed;
+                self.count_lagged(missed);
                 self.disconnected = Some(missed);
                 self.cursor.end_lease();
                 TryRecvError::Disconnected(missed)
             }
             Nothing::Lagged(missed) => {
-                self.lagged += missed;
+                self.count_lagged(missed);
                 TryRecvError::Lagged(missed)
             }
         }
+    }
+
+    fn count_lagged(&mut self, missed: u64) {
+        self.lagged += missed;
+        self.inside().count_lagged(missed);
     }
 
     fn look_by_policy(&mut self, max: usize) -> Result<usize, TryRecvError> {
@@ -426,10 +438,14 @@ impl<T> Subscription<T> {
 impl<T> Drop for Subscription<T> {
     fn drop(&mut self) {
         let core = &self.cursor.ring().0;
-        // Relaxed: a figure.
-        core.subscribers.fetch_sub(1, Relaxed);
         if let Some(waiter) = &self.waiter {
             core.abandon(waiter);
+        }
+        if self.watches {
+            // Relaxed: a figure.
+            core.watchers.fetch_sub(1, Relaxed);
+        } else {
+            core.leave();
         }
         if let Some(gate) = &self.gate {
             Gate::leave(gate, self.cursor.ring());
@@ -463,8 +479,8 @@ impl Gate {
         self.next.store(next, Release);
         // SeqCst: our progress before our look at who waits. Pairs with the fence in `PublishWait::poll`.
         fence(SeqCst);
-        if inside.0.full.is_armed() {
-            inside.0.wake_publishers();
+        if inside.0.aside.is_armed() {
+            inside.0.wake_aside();
         }
     }
 
@@ -472,7 +488,7 @@ impl Gate {
         inside.0.gates.update(|gates| Some(gates.iter().filter(|other| !Arc::ptr_eq(other, gate)).cloned().collect()));
         // SeqCst: as in `pass`.
         fence(SeqCst);
-        inside.0.wake_publishers();
+        inside.0.wake_aside();
     }
 }
 

@@ -5,40 +5,38 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use futures_sink::Sink;
+
+use super::aside::Aside;
 use super::{Room, is_serving};
 use crate::error::PublishError;
-use crate::sync::{Arc, Relaxed, SeqCst, fence};
-use crate::wake::Waiter;
 
-/// The future of [`Room::publish_wait`].
-#[must_use = "futures do nothing unless polled"]
-pub struct PublishWait<'a, T> {
-    room: &'a Room<T>,
+/// A message on its way into a room that may be full.
+struct Pending<T> {
     message: Option<T>,
-    waiter: Option<Arc<Waiter>>,
+    aside: Option<Aside<T>>,
 }
 
-impl<'a, T> PublishWait<'a, T> {
-    pub(super) fn new(room: &'a Room<T>, message: T) -> Self {
-        Self { room, message: Some(message), waiter: None }
-    }
-
-    fn waiter(&mut self) -> &Arc<Waiter> {
-        let core = self.room.core();
-        self.waiter.get_or_insert_with(|| {
-            // Relaxed: a figure.
-            core.waiting.fetch_add(1, Relaxed);
-            Waiter::new()
-        })
+impl<T> Pending<T> {
+    fn poll(&mut self, room: &Room<T>, context: &Context<'_>) -> Poll<Result<u64, PublishError<T>>> {
+        let Some(message) = self.message.take() else { panic!("polled after it was ready") };
+        let refused = match room.publish(message) {
+            Err(PublishError::Full(message)) => message,
+            done => return Poll::Ready(done),
+        };
+        if is_serving(room.core().broker()) {
+            return Poll::Ready(Err(PublishError::OnShard(refused)));
+        }
+        self.aside.get_or_insert_with(|| Aside::new(room.inside.clone())).park(context);
+        self.publish(room, refused).map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Publishes while somebody may make space for it; `None` when its time to wait has come.
-    fn publish(&mut self, mut message: T) -> Option<Result<u64, PublishError<T>>> {
-        let core = self.room.core();
+    fn publish(&mut self, room: &Room<T>, mut message: T) -> Option<Result<u64, PublishError<T>>> {
         let mut nobody_blocks = false;
         loop {
-            match self.room.publish(message) {
-                Err(PublishError::Full(back)) if !core.gates.read(Vec::is_empty) => {
+            match room.publish(message) {
+                Err(PublishError::Full(back)) if !room.core().gates.read(Vec::is_empty) => {
                     self.message = Some(back);
                     return None;
                 }
@@ -52,43 +50,112 @@ impl<'a, T> PublishWait<'a, T> {
     }
 }
 
+/// The future of [`Room::publish_wait`].
+#[must_use = "futures do nothing unless polled"]
+pub struct PublishWait<'a, T> {
+    room: &'a Room<T>,
+    pending: Pending<T>,
+}
+
+impl<'a, T> PublishWait<'a, T> {
+    pub(super) fn new(room: &'a Room<T>, message: T) -> Self {
+        Self { room, pending: Pending { message: Some(message), aside: None } }
+    }
+}
+
 impl<T> Unpin for PublishWait<'_, T> {}
 
 impl<T> Future for PublishWait<'_, T> {
     type Output = Result<u64, PublishError<T>>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(message) = self.message.take() else { panic!("polled after it was ready") };
-        let refused = match self.room.publish(message) {
-            Err(PublishError::Full(message)) => message,
-            done => return Poll::Ready(done),
-        };
-        let core = self.room.core();
-        if is_serving(core.broker()) {
-            return Poll::Ready(Err(PublishError::OnShard(refused)));
-        }
-        core.full.park(self.waiter(), context.waker(), 0);
-        // SeqCst: our waiting before our second look at the gate. Pairs with the fence of a *block* subscriber, between
-        // its progress and its look at who waits.
-        fence(SeqCst);
-        self.publish(refused).map_or(Poll::Pending, Poll::Ready)
-    }
-}
-
-impl<T> Drop for PublishWait<'_, T> {
-    fn drop(&mut self) {
-        let Some(waiter) = &self.waiter else { return };
-        let core = self.room.core();
-        // Relaxed: a figure that decides when to sweep.
-        let others = core.waiting.fetch_sub(1, Relaxed) - 1;
-        if core.full.abandon(waiter, others) {
-            core.wake_publishers();
-        }
+        let Self { room, pending } = &mut *self;
+        pending.poll(room, context)
     }
 }
 
 impl<T> fmt::Debug for PublishWait<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PublishWait").field("room", &self.room.name()).finish_non_exhaustive()
+    }
+}
+
+/// A room as a [`Sink`]: what is sent is published, and while a [`Policy::Block`](crate::Policy::Block) subscriber keeps
+/// the room full the sink is not ready.
+///
+/// Made by [`Room::sink`]. It holds at most one message that is not published yet. Closing the sink publishes that one and
+/// leaves the room open; dropping it drops that one.
+///
+/// # Errors
+/// As [`Room::publish_wait`], with the message.
+///
+/// # Examples
+/// ```
+/// # futures::executor::block_on(async {
+/// use futures::{SinkExt, StreamExt, stream};
+/// use roomcast::Broker;
+///
+/// let broker = Broker::<u32>::new();
+/// let room = broker.room("numbers")?;
+/// let numbers = room.subscribe().await?;
+/// room.sink().send_all(&mut stream::iter([1, 2, 3]).map(Ok)).await?;
+/// room.close();
+/// assert_eq!(numbers.map(Result::unwrap).collect::<Vec<_>>().await, [1, 2, 3]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+pub struct RoomSink<T> {
+    room: Room<T>,
+    pending: Pending<T>,
+}
+
+impl<T> RoomSink<T> {
+    pub(super) fn new(room: Room<T>) -> Self {
+        Self { room, pending: Pending { message: None, aside: None } }
+    }
+
+    /// The room.
+    pub fn room(&self) -> &Room<T> {
+        &self.room
+    }
+
+    fn poll_empty(&mut self, context: &Context<'_>) -> Poll<Result<(), PublishError<T>>> {
+        match self.pending.message {
+            Some(_) => self.pending.poll(&self.room, context).map_ok(drop),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl<T> Unpin for RoomSink<T> {}
+
+impl<T> Sink<T> for RoomSink<T> {
+    type Error = PublishError<T>;
+
+    fn poll_ready(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.poll_empty(context)
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, message: T) -> Result<(), Self::Error> {
+        assert!(self.pending.message.is_none(), "a sink takes a message after `poll_ready` has said that it is ready");
+        match self.room.publish(message) {
+            Err(PublishError::Full(message)) => self.pending.message = Some(message),
+            done => drop(done?),
+        }
+        Ok(())
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.poll_empty(context)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.poll_empty(context)
+    }
+}
+
+impl<T> fmt::Debug for RoomSink<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RoomSink").field("room", &self.room.name()).finish_non_exhaustive()
     }
 }

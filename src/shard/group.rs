@@ -58,7 +58,7 @@ impl<T: 'static> Group<T> {
         let seat = join.seat;
         let key = self.members.insert(Member { handler: join.handler, next, seat: seat.clone(), behind });
         seat.assign(key);
-        self.inside.count_subscribers(1);
+        self.inside.count_handler();
         // Relaxed: a figure.
         self.port().figures.members.fetch_add(1, Relaxed);
         if !join.promise.keep() {
@@ -76,7 +76,7 @@ impl<T: 'static> Group<T> {
     fn remove(&mut self, key: usize) {
         let member = self.members.remove(key);
         self.behind -= usize::from(member.behind.is_some());
-        self.inside.count_subscribers(-1);
+        self.inside.forget_handler();
         // Relaxed: a figure.
         self.port().figures.members.fetch_sub(1, Relaxed);
         let Member { handler, seat, .. } = member;
@@ -123,7 +123,7 @@ impl<T: 'static> Group<T> {
     /// Hands a run to every member; returns how many messages it had.
     fn deliver(&mut self, run: usize) -> usize {
         let Run { first, messages, times } = self.cursor.take(run);
-        let mut panicked = Vec::new();
+        let (mut panicked, mut delivered) = (Vec::new(), 0);
         let end = first + messages.len() as u64;
         for (key, member) in self.members.iter_mut().filter(|(_, member)| member.behind.is_none()) {
             // A member that joined within the run skips what came before it.
@@ -132,6 +132,7 @@ impl<T: 'static> Group<T> {
                 continue;
             }
             member.next = end;
+            delivered += messages.len() - skip;
             let batch = Batch {
                 first: first + skip as u64,
                 messages: &messages[skip..],
@@ -142,10 +143,16 @@ impl<T: 'static> Group<T> {
             }
         }
         let count = messages.len();
+        self.count_deliveries(delivered);
         for (key, panic) in panicked {
             self.panicked(key, &*panic);
         }
         count
+    }
+
+    fn count_deliveries(&self, delivered: usize) {
+        // Relaxed: a figure.
+        self.port().figures.deliveries.fetch_add(delivered as u64, Relaxed);
     }
 
     /// The group's cursor has jumped: tells each member how much of what it wanted is gone.
@@ -161,6 +168,7 @@ impl<T: 'static> Group<T> {
         let Some(member) = self.members.get_mut(key) else { return };
         let missed = now.saturating_sub(member.next);
         member.next += missed;
+        self.inside.count_lagged(missed);
         if missed > 0
             && let Err(panic) = catch_unwind(AssertUnwindSafe(|| member.handler.lagged(missed)))
         {
@@ -202,7 +210,10 @@ impl<T: 'static> Group<T> {
                     budget -= run.messages.len();
                     member.next = run.first + run.messages.len() as u64;
                     let batch = Batch { first: run.first, messages: run.messages, times: run.times };
-                    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| member.handler.messages(batch))) {
+                    let (delivered, handler) = (batch.len(), &mut member.handler);
+                    let handled = catch_unwind(AssertUnwindSafe(|| handler.messages(batch)));
+                    self.count_deliveries(delivered);
+                    if let Err(panic) = handled {
                         self.panicked(key, &*panic);
                     }
                 }

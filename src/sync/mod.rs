@@ -15,6 +15,8 @@ mod lazy;
 mod look;
 mod parker;
 
+#[cfg(not(roomcast_loom))]
+pub(crate) use self::backend::Weak;
 pub(crate) use self::backend::{
     Arc, AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, HashState, JoinHandle, Queue, Snapshot, UnsafeCell,
     cores, fence, lend_slice, spawn_named, spin_loop, thread_local,

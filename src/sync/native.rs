@@ -7,8 +7,8 @@ use arc_swap::ArcSwap;
 use crossbeam_queue::SegQueue;
 
 pub(crate) use std::hint::spin_loop;
-pub(crate) use std::sync::Arc;
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, fence};
+pub(crate) use std::sync::{Arc, Weak};
 pub(crate) use std::thread::park;
 pub(crate) use std::thread_local;
 

@@ -66,11 +66,12 @@ impl Doorbell {
         self.armed.fetch_or(bit(sequence), Release);
     }
 
-    /// Whether somebody waits for `sequence` (or for one 64 apart). To be asked after a `fence(SeqCst)`.
+    /// Whether somebody waits for one of `count` sequences from `first` on (or for one 64 apart). To be asked after a
+    /// `fence(SeqCst)`.
     #[inline(always)]
-    pub(crate) fn is_armed_for(&self, sequence: u64) -> bool {
+    pub(crate) fn is_armed_for(&self, first: u64, count: u64) -> bool {
         // Relaxed: ordered by the caller's fence.
-        self.armed.load(Relaxed) & bit(sequence) != 0
+        self.armed.load(Relaxed) & bits(first, count) != 0
     }
 
     /// Whether anybody waits. To be asked after a `fence(SeqCst)`.
@@ -120,4 +121,23 @@ pub(crate) fn wake_safely(waker: Waker) {
 #[inline(always)]
 fn bit(sequence: u64) -> u64 {
     1 << (sequence % 64)
+}
+
+#[inline(always)]
+fn bits(first: u64, count: u64) -> u64 {
+    let run = if count < 64 { (1 << count) - 1 } else { u64::MAX };
+    u64::rotate_left(run, (first % 64) as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_has_the_bits_of_its_sequences() {
+        for (first, count) in [(0, 1), (63, 1), (62, 4), (5, 63), (64, 64), (7, 100), (u64::MAX - 1, 1)] {
+            let each = (0..count).fold(0, |bits, index| bits | bit(first.wrapping_add(index)));
+            assert_eq!(bits(first, count), each, "{count} from {first} on");
+        }
+    }
 }

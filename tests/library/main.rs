@@ -4,9 +4,11 @@
 
 mod accounting;
 mod acknowledgement;
+mod batches;
 mod budget;
 mod crash;
 mod exclusive;
+mod expiry;
 mod handlers;
 mod invitations;
 mod messages;
@@ -16,10 +18,12 @@ mod patterns;
 mod policies;
 mod reads;
 mod reentrant;
+mod release;
 mod resume;
 mod rooms;
 mod sets;
 mod shards;
+mod sink;
 mod stress;
 mod support;
 mod traits;

@@ -1,0 +1,113 @@
+//! Waiting at a room for something other than a message: for space, for its end, for the last reader's leaving.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::core::Inside;
+use crate::error::CloseReason;
+use crate::sync::{Arc, Relaxed, SeqCst, fence};
+use crate::wake::Waiter;
+
+/// The place of one who waits, from its first wait until it is dropped.
+pub(super) struct Aside<T> {
+    inside: Inside<T>,
+    waiter: Arc<Waiter>,
+}
+
+impl<T> Aside<T> {
+    pub(super) fn new(inside: Inside<T>) -> Self {
+        // Relaxed: a figure.
+        inside.0.waiting.fetch_add(1, Relaxed);
+        Self { inside, waiter: Waiter::new() }
+    }
+
+    /// Asks to be woken when anything of the kind has changed. The caller then looks once more.
+    pub(super) fn park(&self, context: &Context<'_>) {
+        self.inside.0.aside.park(&self.waiter, context.waker(), 0);
+        // SeqCst: our waiting before the caller's second look. Pairs with the fence of whoever changes something, between
+        // the change and its look at who waits: a *block* subscriber that reads on, the closer, the last to leave.
+        fence(SeqCst);
+    }
+}
+
+impl<T> Drop for Aside<T> {
+    fn drop(&mut self) {
+        // Relaxed: a figure that decides when to sweep.
+        let others = self.inside.0.waiting.fetch_sub(1, Relaxed) - 1;
+        if self.inside.0.aside.abandon(&self.waiter, others) {
+            self.inside.0.wake_aside();
+        }
+    }
+}
+
+/// Waits until `look` finds something.
+fn wait_until<T, R>(
+    inside: &Inside<T>,
+    aside: &mut Option<Aside<T>>,
+    context: &Context<'_>,
+    look: impl Fn(&Inside<T>) -> Option<R>,
+) -> Poll<R> {
+    if let Some(found) = look(inside) {
+        return Poll::Ready(found);
+    }
+    aside.get_or_insert_with(|| Aside::new(inside.clone())).park(context);
+    look(inside).map_or(Poll::Pending, Poll::Ready)
+}
+
+/// The future of [`Room::closed`](crate::Room::closed).
+#[must_use = "futures do nothing unless polled"]
+pub struct Closed<T> {
+    inside: Inside<T>,
+    aside: Option<Aside<T>>,
+}
+
+impl<T> Closed<T> {
+    pub(super) fn new(inside: Inside<T>) -> Self {
+        Self { inside, aside: None }
+    }
+}
+
+impl<T> Future for Closed<T> {
+    type Output = CloseReason;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<CloseReason> {
+        let Self { inside, aside } = &mut *self;
+        wait_until(inside, aside, context, |inside| inside.0.ended())
+    }
+}
+
+/// The future of [`Room::deserted`](crate::Room::deserted).
+#[must_use = "futures do nothing unless polled"]
+pub struct Deserted<T> {
+    inside: Inside<T>,
+    aside: Option<Aside<T>>,
+}
+
+impl<T> Deserted<T> {
+    pub(super) fn new(inside: Inside<T>) -> Self {
+        Self { inside, aside: None }
+    }
+}
+
+impl<T> Future for Deserted<T> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let Self { inside, aside } = &mut *self;
+        wait_until(inside, aside, context, |inside| inside.0.is_deserted().then_some(()))
+    }
+}
+
+impl<T> fmt::Debug for Closed<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Closed").field("room", &self.inside.0.name).finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for Deserted<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deserted").field("room", &self.inside.0.name).finish_non_exhaustive()
+    }
+}
