@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 
+use super::gate::Gate;
 use super::port::{Action, Port, Record};
 use crate::config::Clock;
 use crate::error::{CloseReason, PublishError};
@@ -32,12 +33,6 @@ impl<T> fmt::Debug for Shared<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared").field("ports", &self.ports).finish_non_exhaustive()
     }
-}
-
-/// How far a *block* subscriber has read.
-#[derive(Debug)]
-pub(crate) struct Gate {
-    pub(super) next: AtomicU64,
 }
 
 /// A room, shared by its handles, its subscribers and its broker.

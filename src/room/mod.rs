@@ -3,10 +3,12 @@
 mod ack;
 mod aside;
 mod core;
+mod gate;
 mod join;
 mod pattern;
 mod port;
 mod publisher;
+mod recv;
 mod set;
 mod subscription;
 mod table;
@@ -25,8 +27,9 @@ pub(crate) use self::pattern::PatternShared;
 pub use self::pattern::PatternSubscription;
 pub(crate) use self::port::{Action, Port, Record, is_serving, panic_text, serving};
 pub use self::publisher::Publisher;
+pub use self::recv::{Recv, RecvBatch, RecvRef};
 pub use self::set::{RoomKey, RoomSet};
-pub use self::subscription::{Accounting, Recv, RecvBatch, RecvRef, Subscribe, Subscription, Unsubscribe};
+pub use self::subscription::{Accounting, Subscribe, Subscription, Unsubscribe};
 pub(crate) use self::table::{Added, Table};
 pub use self::wait::{PublishWait, RoomSink};
 #[cfg(not(roomcast_loom))]

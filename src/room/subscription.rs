@@ -5,15 +5,15 @@ use std::future::{Future, Ready, ready};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use futures_core::Stream;
-
-use super::core::{Gate, Inside, RoomId};
+use super::core::{Inside, RoomId};
+use super::gate::Gate;
 use super::port::is_serving;
+use super::recv::{Recv, RecvBatch, RecvRef};
 use super::{Policy, Room};
 use crate::error::{RecvError, SubscribeError, TryRecvError};
 use crate::message::{Batch, Position, Ref, Resumption, Start};
 use crate::ring::{Cursor, Nothing, Rest};
-use crate::sync::{Arc, AtomicU64, Relaxed, Release, SeqCst, block_on, fence, spin_loop};
+use crate::sync::{Arc, Relaxed, Release, SeqCst, block_on, fence, spin_loop};
 use crate::wake::Waiter;
 
 /// The future of [`Room::subscribe`]: ready at its first poll. [`Subscribe::now`] does without a future.
@@ -198,7 +198,7 @@ impl<T> Subscription<T> {
 
     /// How many consecutive messages can be taken, or why none.
     #[inline]
-    fn look(&mut self, max: usize) -> Result<usize, TryRecvError> {
+    pub(super) fn look(&mut self, max: usize) -> Result<usize, TryRecvError> {
         if self.policy != Policy::Lag {
             return self.look_by_policy(max);
         }
@@ -284,10 +284,16 @@ impl<T> Subscription<T> {
     #[inline]
     pub fn try_recv_batch(&mut self, max: usize) -> Result<Batch<'_, T>, TryRecvError> {
         let run = self.look(max)?;
+        Ok(self.take(run))
+    }
+
+    /// Lends what `look` has just found.
+    #[inline]
+    pub(super) fn take(&mut self, run: usize) -> Batch<'_, T> {
         // What was lent before has been read by now: `&mut self` ended that loan.
         self.pass_gate();
         let run = self.cursor.take(run);
-        Ok(Batch { first: run.first, messages: run.messages, times: run.times })
+        Batch { first: run.first, messages: run.messages, times: run.times }
     }
 
     /// Receives the next message by reference, if there is one.
@@ -375,7 +381,7 @@ impl<T> Subscription<T> {
     /// # }).unwrap();
     /// ```
     pub fn recv_ref(&mut self) -> RecvRef<'_, T> {
-        RecvRef(self.recv_batch(1))
+        RecvRef::new(self)
     }
 
     /// Receives up to `max` consecutive messages by reference, waiting for the first.
@@ -386,7 +392,7 @@ impl<T> Subscription<T> {
     /// # Cancel safety
     /// Dropped before it is ready, no message is lost.
     pub fn recv_batch(&mut self, max: usize) -> RecvBatch<'_, T> {
-        RecvBatch { subscription: Some(self), max }
+        RecvBatch::new(self, max)
     }
 
     /// Receives a clone of the next message, waiting for it.
@@ -400,7 +406,7 @@ impl<T> Subscription<T> {
     /// # Panics
     /// When `T::clone` panics; the message then counts as received.
     pub fn recv(&mut self) -> Recv<'_, T> {
-        Recv(self)
+        Recv::new(self)
     }
 
     /// [`Subscription::recv`] for a plain thread, which sleeps until there is something.
@@ -453,45 +459,6 @@ impl<T> Drop for Subscription<T> {
     }
 }
 
-impl Gate {
-    /// Puts a gate before everything, to be moved to its subscriber's start.
-    fn join<T>(inside: &Inside<T>) -> Arc<Self> {
-        let gate = Arc::new(Self { next: AtomicU64::new(0) });
-        inside.0.gates.update(|gates| Some(gates.iter().chain([&gate]).cloned().collect()));
-        // SeqCst: the gate before our look at the tail. Pairs with the fence in `rotate`: a rotation that evicts what we
-        // are to read began after our look, and sees the gate. model: gate_join
-        fence(SeqCst);
-        gate
-    }
-
-    /// Says how far its subscriber has read.
-    #[inline]
-    fn pass<T>(&self, inside: &Inside<T>, next: u64) {
-        let shape = inside.shape();
-        // Relaxed: only the subscriber writes it.
-        if shape.generation(self.next.load(Relaxed)) != shape.generation(next) {
-            self.pass_slow(inside, next);
-        }
-    }
-
-    fn pass_slow<T>(&self, inside: &Inside<T>, next: u64) {
-        // Release: our reads come before the eviction. Pairs with the Acquire in `may_evict`.
-        self.next.store(next, Release);
-        // SeqCst: our progress before our look at who waits. Pairs with the fence in `PublishWait::poll`.
-        fence(SeqCst);
-        if inside.0.aside.is_armed() {
-            inside.0.wake_aside();
-        }
-    }
-
-    fn leave<T>(gate: &Arc<Self>, inside: &Inside<T>) {
-        inside.0.gates.update(|gates| Some(gates.iter().filter(|other| !Arc::ptr_eq(other, gate)).cloned().collect()));
-        // SeqCst: as in `pass`.
-        fence(SeqCst);
-        inside.0.wake_aside();
-    }
-}
-
 impl<T> fmt::Debug for Subscription<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subscription")
@@ -499,98 +466,5 @@ impl<T> fmt::Debug for Subscription<T> {
             .field("next", &self.cursor.next())
             .field("policy", &self.policy)
             .finish_non_exhaustive()
-    }
-}
-
-/// The future of [`Subscription::recv_batch`].
-#[must_use = "futures do nothing unless polled"]
-pub struct RecvBatch<'a, T> {
-    subscription: Option<&'a mut Subscription<T>>,
-    max: usize,
-}
-
-impl<'a, T> RecvBatch<'a, T> {
-    fn poll_batch(&mut self, context: &mut Context<'_>) -> Poll<Result<Batch<'a, T>, RecvError>> {
-        let Some(subscription) = self.subscription.take() else { panic!("polled after it was ready") };
-        loop {
-            match subscription.look(self.max) {
-                Ok(run) => {
-                    subscription.pass_gate();
-                    let run = subscription.cursor.take(run);
-                    return Poll::Ready(Ok(Batch { first: run.first, messages: run.messages, times: run.times }));
-                }
-                Err(error) => {
-                    if let Some(error) = error.into_recv_error() {
-                        return Poll::Ready(Err(error));
-                    }
-                }
-            }
-            if subscription.poll_readable(context).is_pending() {
-                self.subscription = Some(subscription);
-                return Poll::Pending;
-            }
-        }
-    }
-}
-
-impl<'a, T> Future for RecvBatch<'a, T> {
-    type Output = Result<Batch<'a, T>, RecvError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.poll_batch(context)
-    }
-}
-
-/// The future of [`Subscription::recv_ref`].
-#[must_use = "futures do nothing unless polled"]
-pub struct RecvRef<'a, T>(RecvBatch<'a, T>);
-
-impl<'a, T> Future for RecvRef<'a, T> {
-    type Output = Result<Ref<'a, T>, RecvError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.poll_batch(context).map_ok(Batch::into_first)
-    }
-}
-
-/// The future of [`Subscription::recv`].
-#[must_use = "futures do nothing unless polled"]
-pub struct Recv<'a, T>(&'a mut Subscription<T>);
-
-impl<T: Clone> Future for Recv<'_, T> {
-    type Output = Result<T, RecvError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0.recv_ref()).poll(context).map_ok(|message| T::clone(&message))
-    }
-}
-
-/// As a stream, a subscription yields clones, and lag as an error between them; it ends when the room has.
-impl<T: Clone> Stream for Subscription<T> {
-    type Item = Result<T, RecvError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Pin::new(&mut self.recv()).poll(context).map(|received| match received {
-            Err(RecvError::Closed(_) | RecvError::Disconnected(_)) => None,
-            received => Some(received),
-        })
-    }
-}
-
-impl<T> fmt::Debug for RecvBatch<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RecvBatch").field("max", &self.max).finish_non_exhaustive()
-    }
-}
-
-impl<T> fmt::Debug for RecvRef<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RecvRef").finish_non_exhaustive()
-    }
-}
-
-impl<T> fmt::Debug for Recv<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recv").finish_non_exhaustive()
     }
 }

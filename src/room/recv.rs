@@ -1,0 +1,117 @@
+//! The futures of a subscription, and the subscription as a stream.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+
+use super::subscription::Subscription;
+use crate::error::RecvError;
+use crate::message::{Batch, Ref};
+
+/// The future of [`Subscription::recv_batch`].
+#[must_use = "futures do nothing unless polled"]
+pub struct RecvBatch<'a, T> {
+    subscription: Option<&'a mut Subscription<T>>,
+    max: usize,
+}
+
+impl<'a, T> RecvBatch<'a, T> {
+    pub(super) fn new(subscription: &'a mut Subscription<T>, max: usize) -> Self {
+        Self { subscription: Some(subscription), max }
+    }
+
+    fn poll_batch(&mut self, context: &mut Context<'_>) -> Poll<Result<Batch<'a, T>, RecvError>> {
+        let Some(subscription) = self.subscription.take() else { panic!("polled after it was ready") };
+        loop {
+            match subscription.look(self.max) {
+                Ok(run) => return Poll::Ready(Ok(subscription.take(run))),
+                Err(error) => {
+                    if let Some(error) = error.into_recv_error() {
+                        return Poll::Ready(Err(error));
+                    }
+                }
+            }
+            if subscription.poll_readable(context).is_pending() {
+                self.subscription = Some(subscription);
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl<'a, T> Future for RecvBatch<'a, T> {
+    type Output = Result<Batch<'a, T>, RecvError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.poll_batch(context)
+    }
+}
+
+/// The future of [`Subscription::recv_ref`].
+#[must_use = "futures do nothing unless polled"]
+pub struct RecvRef<'a, T>(RecvBatch<'a, T>);
+
+impl<'a, T> RecvRef<'a, T> {
+    pub(super) fn new(subscription: &'a mut Subscription<T>) -> Self {
+        Self(RecvBatch::new(subscription, 1))
+    }
+}
+
+impl<'a, T> Future for RecvRef<'a, T> {
+    type Output = Result<Ref<'a, T>, RecvError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.poll_batch(context).map_ok(Batch::into_first)
+    }
+}
+
+/// The future of [`Subscription::recv`].
+#[must_use = "futures do nothing unless polled"]
+pub struct Recv<'a, T>(&'a mut Subscription<T>);
+
+impl<'a, T> Recv<'a, T> {
+    pub(super) fn new(subscription: &'a mut Subscription<T>) -> Self {
+        Self(subscription)
+    }
+}
+
+impl<T: Clone> Future for Recv<'_, T> {
+    type Output = Result<T, RecvError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0.recv_ref()).poll(context).map_ok(|message| T::clone(&message))
+    }
+}
+
+/// As a stream, a subscription yields clones, and lag as an error between them; it ends when the room has.
+impl<T: Clone> Stream for Subscription<T> {
+    type Item = Result<T, RecvError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Pin::new(&mut self.recv()).poll(context).map(|received| match received {
+            Err(RecvError::Closed(_) | RecvError::Disconnected(_)) => None,
+            received => Some(received),
+        })
+    }
+}
+
+impl<T> fmt::Debug for RecvBatch<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecvBatch").field("max", &self.max).finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for RecvRef<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecvRef").finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for Recv<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recv").finish_non_exhaustive()
+    }
+}
