@@ -76,12 +76,13 @@ pub enum Resumption {
 /// It may be kept across an `.await`. While it lives, the segment it lies in is kept; publishers are not held up.
 pub struct Ref<'a, T> {
     pub(crate) sequence: u64,
-    pub(crate) time: Option<u64>,
+    pub(crate) time: Option<&'a crate::sync::AtomicU64>,
     pub(crate) message: &'a T,
 }
 
 impl<T> Ref<'_, T> {
     /// Its place in the room: the first message has 0, each further one 1 more.
+    #[inline]
     pub fn sequence(&self) -> u64 {
         self.sequence
     }
@@ -89,7 +90,7 @@ impl<T> Ref<'_, T> {
     /// When it was published, on the clock given to [`Builder::clock`](crate::Builder::clock); never less than that of an
     /// earlier sequence. `None` without a clock.
     pub fn time(&self) -> Option<u64> {
-        self.time
+        self.time.map(decided)
     }
 }
 
@@ -104,6 +105,7 @@ impl<T> Copy for Ref<'_, T> {}
 impl<T> Deref for Ref<'_, T> {
     type Target = T;
 
+    #[inline]
     fn deref(&self) -> &T {
         self.message
     }
@@ -125,37 +127,51 @@ pub struct Batch<'a, T> {
 
 impl<'a, T> Batch<'a, T> {
     /// The sequence of the first message.
+    #[inline]
     pub fn first_sequence(&self) -> u64 {
         self.first
     }
 
     /// The messages with their sequence and publish time.
+    #[inline]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (u64, Option<u64>, &'a T)> + use<'a, T> {
-        let (first, times) = (self.first, self.times);
-        self.messages.iter().enumerate().map(move |(index, message)| {
-            // Relaxed: decided before the message was committed, which the lender has seen.
-            let time = times.get(index).map(|time| time.load(crate::sync::Relaxed));
-            (first + index as u64, time, message)
-        })
+        self.refs().map(|message| (message.sequence, message.time(), message.message))
+    }
+
+    /// What comes after the first `skip` messages.
+    #[inline]
+    pub(crate) fn behind(&self, skip: usize) -> Self {
+        Self {
+            first: self.first + skip as u64,
+            messages: &self.messages[skip..],
+            times: self.times.get(skip..).unwrap_or(&[]),
+        }
     }
 
     /// The first message; a batch that was received has one.
     #[inline]
     pub(crate) fn into_first(self) -> Ref<'a, T> {
-        // Relaxed: as in `iter`.
-        let time = self.times.first().map(|time| time.load(crate::sync::Relaxed));
-        Ref { sequence: self.first, time, message: &self.messages[0] }
+        Ref { sequence: self.first, time: self.times.first(), message: &self.messages[0] }
     }
 
     /// The messages as [`Ref`]s.
+    #[inline]
     pub fn refs(&self) -> impl ExactSizeIterator<Item = Ref<'a, T>> + use<'a, T> {
-        self.iter().map(|(sequence, time, message)| Ref { sequence, time, message })
+        let (first, times) = (self.first, self.times);
+        let messages = self.messages.iter().enumerate();
+        messages.map(move |(index, message)| Ref { sequence: first + index as u64, time: times.get(index), message })
     }
+}
+
+fn decided(time: &crate::sync::AtomicU64) -> u64 {
+    // Relaxed: decided before the message was committed, which the lender has seen.
+    time.load(crate::sync::Relaxed)
 }
 
 impl<T> Deref for Batch<'_, T> {
     type Target = [T];
 
+    #[inline]
     fn deref(&self) -> &[T] {
         self.messages
     }

@@ -1,5 +1,6 @@
 //! A shard's members in one room: one cursor for all of them.
 
+use std::cmp::Ordering;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use slab::Slab;
@@ -15,11 +16,17 @@ const TURN_MESSAGES: usize = 256;
 /// One handler.
 struct Member<T> {
     handler: Box<dyn Handler<T>>,
-    /// The next sequence it wants; ahead of the group's cursor if it joined later than the cursor stands.
-    next: u64,
+    place: Place<T>,
     seat: Arc<Seat>,
-    /// Set while it is behind the group: a cursor of its own until it has caught up.
-    behind: Option<Cursor<T, Inside<T>>>,
+}
+
+/// Where a member stands beside its group's cursor. Nearly always level, and then it costs a delivery nothing.
+enum Place<T> {
+    Level,
+    /// It joined later than the cursor stands and skips what comes before this sequence.
+    Ahead(u64),
+    /// It reads with a cursor of its own until it has caught up.
+    Behind(Box<Cursor<T, Inside<T>>>),
 }
 
 /// How a turn of a group ended.
@@ -39,7 +46,8 @@ pub(super) struct Group<T: 'static> {
     pub(super) record: Arc<Record<T>>,
     cursor: Cursor<T, Inside<T>>,
     members: Slab<Member<T>>,
-    /// Members with a cursor of their own.
+    /// Members that are not level, and those of them that are behind.
+    uneven: usize,
     behind: usize,
 }
 
@@ -47,16 +55,21 @@ impl<T: 'static> Group<T> {
     pub(super) fn new(inside: Inside<T>, record: Arc<Record<T>>) -> Self {
         let cursor = Cursor::new(inside.clone(), inside.tail());
         inside.list(&record);
-        Self { inside, record, cursor, members: Slab::new(), behind: 0 }
+        Self { inside, record, cursor, members: Slab::new(), uneven: 0, behind: 0 }
     }
 
     /// Adds a handler and acknowledges it.
     pub(super) fn join(&mut self, join: Join<T>) {
         let (next, _resumption): (u64, Resumption) = self.inside.0.begin(join.start);
-        let behind = (next < self.cursor.next()).then(|| Cursor::new(self.inside.clone(), next));
-        self.behind += usize::from(behind.is_some());
+        let place = match next.cmp(&self.cursor.next()) {
+            Ordering::Less => Place::Behind(Box::new(Cursor::new(self.inside.clone(), next))),
+            Ordering::Equal => Place::Level,
+            Ordering::Greater => Place::Ahead(next),
+        };
+        self.behind += usize::from(matches!(place, Place::Behind(_)));
+        self.uneven += usize::from(!matches!(place, Place::Level));
         let seat = join.seat;
-        let key = self.members.insert(Member { handler: join.handler, next, seat: seat.clone(), behind });
+        let key = self.members.insert(Member { handler: join.handler, place, seat: seat.clone() });
         seat.assign(key);
         self.inside.count_handler();
         // Relaxed: a figure.
@@ -74,8 +87,8 @@ impl<T: 'static> Group<T> {
     }
 
     fn remove(&mut self, key: usize) {
+        self.level(key);
         let member = self.members.remove(key);
-        self.behind -= usize::from(member.behind.is_some());
         self.inside.forget_handler();
         // Relaxed: a figure.
         self.port().figures.members.fetch_sub(1, Relaxed);
@@ -84,6 +97,16 @@ impl<T: 'static> Group<T> {
             self.report("the drop of a handler panicked", &*panic);
         }
         seat.vacate();
+    }
+
+    /// From here on the member reads with the group.
+    fn level(&mut self, key: usize) {
+        match std::mem::replace(&mut self.members[key].place, Place::Level) {
+            Place::Level => return,
+            Place::Ahead(_) => {}
+            Place::Behind(_) => self.behind -= 1,
+        }
+        self.uneven -= 1;
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -97,8 +120,9 @@ impl<T: 'static> Group<T> {
     /// Runs the handlers for what is there, within a budget.
     pub(super) fn turn(&mut self) -> Turn {
         self.record.unpark();
-        // Relaxed: a figure.
-        self.port().figures.runs.fetch_add(1, Relaxed);
+        // Relaxed, both: a figure that this shard alone counts up.
+        let figure = &self.port().figures.runs;
+        figure.store(figure.load(Relaxed) + 1, Relaxed);
         let more_behind = self.catch_up();
         let mut budget = TURN_MESSAGES;
         while budget > 0 {
@@ -107,7 +131,7 @@ impl<T: 'static> Group<T> {
             }
             match self.cursor.look(budget) {
                 Ok(run) => budget -= self.deliver(run),
-                Err(Nothing::Lagged(_)) => self.lagged(),
+                Err(Nothing::Lagged(missed)) => self.lagged(missed),
                 Err(Nothing::Closed) if !more_behind => {
                     self.close();
                     return Turn::Over;
@@ -123,57 +147,67 @@ impl<T: 'static> Group<T> {
     /// Hands a run to every member; returns how many messages it had.
     fn deliver(&mut self, run: usize) -> usize {
         let Run { first, messages, times } = self.cursor.take(run);
-        let (mut panicked, mut delivered) = (Vec::new(), 0);
-        let end = first + messages.len() as u64;
-        for (key, member) in self.members.iter_mut().filter(|(_, member)| member.behind.is_none()) {
-            // A member that joined within the run skips what came before it.
-            let skip = member.next.saturating_sub(first).min(messages.len() as u64) as usize;
-            if skip == messages.len() {
-                continue;
+        let run = Batch { first, messages, times };
+        let (mut panics, mut delivered, mut settled) = (Vec::new(), 0, Vec::new());
+        let mut members = self.members.iter_mut();
+        let uneven = self.uneven > 0;
+        let mut at = 0;
+        // One guard for all members: it is entered again behind a handler that has panicked.
+        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| {
+            for (key, member) in members.by_ref() {
+                at = key;
+                let skip = if uneven { member.skip(&run, key, &mut settled) } else { 0 };
+                if skip < run.len() {
+                    delivered += run.len() - skip;
+                    member.handler.messages(run.behind(skip));
+                }
             }
-            member.next = end;
-            delivered += messages.len() - skip;
-            let batch = Batch {
-                first: first + skip as u64,
-                messages: &messages[skip..],
-                times: times.get(skip..).unwrap_or(&[]),
-            };
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| member.handler.messages(batch))) {
-                panicked.push((key, panic));
-            }
+        })) {
+            panics.push((at, panic));
         }
-        let count = messages.len();
+        let count = run.len();
         self.count_deliveries(delivered);
-        for (key, panic) in panicked {
+        for key in settled {
+            self.level(key);
+        }
+        for (key, panic) in panics {
             self.panicked(key, &*panic);
         }
         count
     }
 
     fn count_deliveries(&self, delivered: usize) {
-        // Relaxed: a figure.
-        self.port().figures.deliveries.fetch_add(delivered as u64, Relaxed);
+        // Relaxed, both: a figure that this shard alone counts up.
+        let figure = &self.port().figures.deliveries;
+        figure.store(figure.load(Relaxed) + delivered as u64, Relaxed);
     }
 
-    /// The group's cursor has jumped: tells each member how much of what it wanted is gone.
-    fn lagged(&mut self) {
+    /// The group's cursor has jumped by `missed`: tells each member how much of what it wanted is gone.
+    fn lagged(&mut self, missed: u64) {
         let now = self.cursor.next();
-        let keys: Vec<usize> = self.members.iter().filter(|(_, m)| m.behind.is_none()).map(|(key, _)| key).collect();
-        for key in keys {
-            self.tell_lag(key, now);
+        for key in self.keys(|place| !matches!(place, Place::Behind(_))) {
+            let Some(member) = self.members.get(key) else { continue };
+            let next = if let Place::Ahead(next) = member.place { next } else { now - missed };
+            if next <= now {
+                self.level(key);
+            }
+            self.tell_lag(key, now.saturating_sub(next));
         }
     }
 
-    fn tell_lag(&mut self, key: usize, now: u64) {
+    fn tell_lag(&mut self, key: usize, missed: u64) {
         let Some(member) = self.members.get_mut(key) else { return };
-        let missed = now.saturating_sub(member.next);
-        member.next += missed;
+        if missed == 0 {
+            return;
+        }
         self.inside.count_lagged(missed);
-        if missed > 0
-            && let Err(panic) = catch_unwind(AssertUnwindSafe(|| member.handler.lagged(missed)))
-        {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| member.handler.lagged(missed))) {
             self.panicked(key, &*panic);
         }
+    }
+
+    fn keys(&self, wanted: impl Fn(&Place<T>) -> bool) -> Vec<usize> {
+        self.members.iter().filter(|(_, member)| wanted(&member.place)).map(|(key, _)| key).collect()
     }
 
     /// Lets members that began in the past read on, each within a budget; true if one is still behind.
@@ -182,8 +216,7 @@ impl<T: 'static> Group<T> {
             return false;
         }
         let goal = self.cursor.next();
-        let keys: Vec<usize> = self.members.iter().filter(|(_, m)| m.behind.is_some()).map(|(key, _)| key).collect();
-        for key in keys {
+        for key in self.keys(|place| matches!(place, Place::Behind(_))) {
             self.catch_up_one(key, goal);
         }
         self.behind > 0
@@ -193,11 +226,15 @@ impl<T: 'static> Group<T> {
         let mut budget = TURN_MESSAGES;
         loop {
             let Some(member) = self.members.get_mut(key) else { return };
-            let Some(cursor) = &mut member.behind else { return };
+            let Place::Behind(cursor) = &mut member.place else { return };
             if cursor.next() >= goal {
-                member.next = cursor.next();
-                member.behind = None;
-                self.behind -= 1;
+                let next = cursor.next();
+                self.level(key);
+                if next > goal {
+                    // A jump over evicted messages may lead beyond the group.
+                    self.members[key].place = Place::Ahead(next);
+                    self.uneven += 1;
+                }
                 return;
             }
             let wanted = budget.min((goal - cursor.next()) as usize);
@@ -208,7 +245,6 @@ impl<T: 'static> Group<T> {
                 Ok(run) => {
                     let run = cursor.take(run);
                     budget -= run.messages.len();
-                    member.next = run.first + run.messages.len() as u64;
                     let batch = Batch { first: run.first, messages: run.messages, times: run.times };
                     let (delivered, handler) = (batch.len(), &mut member.handler);
                     let handled = catch_unwind(AssertUnwindSafe(|| handler.messages(batch)));
@@ -217,10 +253,7 @@ impl<T: 'static> Group<T> {
                         self.panicked(key, &*panic);
                     }
                 }
-                Err(Nothing::Lagged(_)) => {
-                    let now = cursor.next();
-                    self.tell_lag(key, now);
-                }
+                Err(Nothing::Lagged(missed)) => self.tell_lag(key, missed),
                 // What the group has read is committed, so this is a segment given up early; look again next turn.
                 Err(Nothing::Empty | Nothing::Closed) => return,
             }
@@ -229,8 +262,7 @@ impl<T: 'static> Group<T> {
 
     fn close(&mut self) {
         let reason = self.inside.0.reason();
-        let keys: Vec<usize> = self.members.iter().map(|(key, _)| key).collect();
-        for key in keys {
+        for key in self.keys(|_| true) {
             let closed = catch_unwind(AssertUnwindSafe(|| self.members[key].handler.closed(reason)));
             if let Err(panic) = closed {
                 self.report("a handler panicked", &*panic);
@@ -269,10 +301,28 @@ impl<T: 'static> Group<T> {
     }
 }
 
+impl<T> Member<T> {
+    /// How many messages of a run the member is not to be given. Notes a member that is level from this run on.
+    #[cold]
+    fn skip(&self, run: &Batch<'_, T>, key: usize, settled: &mut Vec<usize>) -> usize {
+        match self.place {
+            Place::Level => 0,
+            Place::Behind(_) => run.len(),
+            Place::Ahead(next) => {
+                let skip = (next - run.first) as usize;
+                if skip <= run.len() {
+                    settled.push(key);
+                }
+                skip.min(run.len())
+            }
+        }
+    }
+}
+
 impl<T: 'static> Drop for Group<T> {
     fn drop(&mut self) {
         self.inside.unlist(&self.record);
-        for key in self.members.iter().map(|(key, _)| key).collect::<Vec<_>>() {
+        for key in self.keys(|_| true) {
             self.remove(key);
         }
     }
