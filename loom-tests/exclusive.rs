@@ -1,7 +1,5 @@
 //! Exclusive rooms: one word for the tail, the close and the call.
 
-use std::collections::VecDeque;
-
 use loom::future::block_on;
 use loom::sync::Arc;
 use loom::thread;
@@ -35,15 +33,14 @@ fn exclusive_close() {
         let ring = Arc::new(Ring::<u64>::new_exclusive(Geometry::new(2, 2), false, None));
         let mut writer = Writer::new(ring.clone());
         let publishing = thread::spawn(move || {
-            let mut batch = VecDeque::from([10, 11]);
-            let published = writer.publish(&mut batch, 0, &Silent);
-            (published, batch)
+            let mut messages = [10, 11].into_iter();
+            let refused = writer.publish_run(&mut messages, 0, &Silent).refused;
+            refused.map(|(refusal, back)| (refusal, back.into_iter().chain(messages).collect::<Vec<_>>()))
         });
         ring.close(&Silent);
-        let (published, left) = publishing.join().unwrap();
-        match published {
-            Ok(range) => assert_eq!((range, left.len()), ((0, 2), 0)),
-            Err(refusal) => assert_eq!((refusal, left), (Refusal::Closed, VecDeque::from([10, 11]))),
+        match publishing.join().unwrap() {
+            None => assert_eq!(ring.tail(), 2),
+            Some(refused) => assert_eq!((ring.tail(), refused), (0, (Refusal::Closed, vec![10, 11]))),
         }
         let mut reader = Reader::new(&ring, 0);
         while let Ok(Some(_)) = reader.read() {}
@@ -59,7 +56,7 @@ fn exclusive_rotate_lease() {
         let mut writer = Writer::new(ring.clone());
         let publishing = thread::spawn(move || {
             for value in 0..4 {
-                writer.publish(&mut VecDeque::from([value]), 0, &Silent).unwrap();
+                writer.publish(value, 0, &Silent).unwrap();
             }
         });
         let mut reader = Reader::new(&ring, 0);

@@ -1,13 +1,17 @@
 //! Publishing into a shared ring: claim, write, commit; and the end of a ring.
 
 use std::collections::VecDeque;
+use std::ptr;
 
 use super::Bell;
 use super::budget::Budget;
 use super::directory::Directory;
 use super::geometry::Geometry;
+use super::segment::Segment;
 use super::words::ClaimWord;
-use crate::sync::{AcqRel, Acquire, AtomicBool, AtomicU64, Lazy, Look, Release, SeqCst, fence, spin_loop, update};
+use crate::sync::{
+    AcqRel, Acquire, AtomicBool, AtomicPtr, AtomicU64, Lazy, Look, Release, SeqCst, fence, spin_loop, update,
+};
 
 /// The segment index of a claim word that nobody has claimed from yet.
 pub(super) const INDEX_NONE: u16 = u16::MAX;
@@ -25,6 +29,8 @@ pub(crate) enum Refusal {
 pub(crate) struct Ring<T> {
     /// Shared rooms: a [`ClaimWord`]. Exclusive rooms: see [`super::exclusive`].
     pub(super) claim: AtomicU64,
+    /// The segment installed last, or an older one or none: it saves the way through the table, and is compared.
+    pub(super) newest: AtomicPtr<Segment<T>>,
     /// Set after the claim word is closed. Readers poll this and never the claim word, whose cache line belongs to the
     /// publishers.
     pub(super) closed_hint: AtomicBool,
@@ -32,6 +38,8 @@ pub(crate) struct Ring<T> {
     /// Exclusive rooms: whether the writer was made.
     pub(super) has_writer: AtomicBool,
     pub(super) timed: bool,
+    /// Whether it is shared, keeps no times and has no budget: nothing is to be decided between claim and commit.
+    pub(super) plain: bool,
     pub(super) shape: Geometry,
     pub(super) budget: Option<std::sync::Arc<Budget<T>>>,
     pub(super) directory: Lazy<Directory<T>>,
@@ -42,10 +50,12 @@ impl<T> Ring<T> {
     pub(crate) fn new(shape: Geometry, timed: bool, budget: Option<std::sync::Arc<Budget<T>>>) -> Self {
         Self {
             claim: AtomicU64::new(ClaimWord::new(0, INDEX_NONE, shape.slots()).0),
+            newest: AtomicPtr::new(ptr::null_mut()),
             closed_hint: AtomicBool::new(false),
             exclusive: false,
             has_writer: AtomicBool::new(false),
             timed,
+            plain: !timed && budget.is_none(),
             shape,
             budget,
             directory: Lazy::new(),
@@ -62,10 +72,20 @@ impl<T> Ring<T> {
         self.exclusive
     }
 
-    /// Publishes and returns the sequence, or gives the message back. Never waits for a reader; lock-free but for the
-    /// queues of [`super::limbo`], once per segment.
-    ///
-    /// `now` is the publish time, used where the ring keeps times.
+    /// Whether [`Ring::publish_plainly`] will do.
+    #[inline(always)]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.plain
+    }
+
+    /// Publishes and returns the sequence, or gives the message back. Lock-free; never waits for a reader.
+    #[inline(always)]
+    pub(crate) fn publish_plainly(&self, message: T, bell: &impl Bell) -> Result<u64, (Refusal, T)> {
+        debug_assert!(self.plain, "times or bytes are not kept here");
+        self.claim_and_commit(message, bell, |_, _| ())
+    }
+
+    /// The same where the ring keeps times, of which `now` is one, or bytes.
     #[inline]
     pub(crate) fn publish(&self, message: T, now: u64, bell: &impl Bell) -> Result<u64, (Refusal, T)> {
         debug_assert!(!self.exclusive, "an exclusive ring is published into by its writer");
@@ -76,39 +96,101 @@ impl<T> Ring<T> {
                 None => return Err((Refusal::TooLarge, message)),
             }
         }
-        loop {
-            // Acquire: as for the fetch_add. Looking first keeps the count from running away in a full segment: it
-            // overshoots by at most one per thread.
-            let seen = ClaimWord(self.claim.look(Acquire));
-            if seen.count() < self.shape.slots() {
-                // AcqRel: the claim. Acquire pairs with the installer's exchange in `advance`, whose segment we are
-                // about to write; Release keeps that chain whole for the next one. model: claim_claim
-                let word = ClaimWord(self.claim.fetch_add(1, AcqRel));
-                if word.count() < self.shape.slots() {
-                    let directory = self.directory();
-                    let segment = directory.segment(word.index());
-                    let slot = word.count() as usize;
-                    let sequence = self.shape.after(segment.generation(), word.count());
-                    if self.timed {
-                        segment.decide_times(slot, now);
-                    }
-                    if bytes > 0 {
-                        segment.add_bytes(bytes);
-                    }
-                    // SAFETY: the word gave this slot of this segment to us alone; the segment cannot be reclaimed
-                    // before all its slots, ours included, are committed.
-                    unsafe { segment.commit(slot, message) };
-                    // SeqCst: our commit before our look at who is parked. Pairs with the fence of a parker, between
-                    // its arming and its second look at the slot. model: publish_park
-                    fence(SeqCst);
-                    bell.committed(sequence, 1);
-                    return Ok(sequence);
-                }
+        self.claim_and_commit(message, bell, |segment, slot| {
+            if self.timed {
+                segment.decide_times(slot, now);
             }
+            if bytes > 0 {
+                segment.add_bytes(bytes);
+            }
+        })
+    }
+
+    #[inline(always)]
+    fn claim_and_commit(
+        &self,
+        message: T,
+        bell: &impl Bell,
+        before_commit: impl Fn(&Segment<T>, usize),
+    ) -> Result<u64, (Refusal, T)> {
+        match self.claim_one() {
+            Some(word) => Ok(self.commit_one(word, message, bell, before_commit)),
+            None => self.rotate_and_commit(message, bell, before_commit),
+        }
+    }
+
+    /// The same once the newest segment is full.
+    #[cold]
+    #[inline(never)]
+    fn rotate_and_commit(
+        &self,
+        message: T,
+        bell: &impl Bell,
+        before_commit: impl Fn(&Segment<T>, usize),
+    ) -> Result<u64, (Refusal, T)> {
+        loop {
             if let Err(refusal) = self.rotate(bell) {
                 return Err((refusal, message));
             }
+            if let Some(word) = self.claim_one() {
+                return Ok(self.commit_one(word, message, bell, before_commit));
+            }
         }
+    }
+
+    /// Claims a slot of the newest segment, unless it is full.
+    #[inline(always)]
+    fn claim_one(&self) -> Option<ClaimWord> {
+        // Acquire: as for the fetch_add. Looking first keeps the count from running away in a full segment: it overshoots
+        // by at most one per thread.
+        let seen = ClaimWord(self.claim.look(Acquire));
+        if seen.count() >= self.shape.slots() {
+            return None;
+        }
+        // AcqRel: the claim. Acquire pairs with the installer's exchange in `advance`, whose segment we are about to write;
+        // Release keeps that chain whole for the next one. model: claim_claim
+        let word = ClaimWord(self.claim.fetch_add(1, AcqRel));
+        (word.count() < self.shape.slots()).then_some(word)
+    }
+
+    /// Fills the slot that `word` has claimed.
+    #[inline(always)]
+    fn commit_one(
+        &self,
+        word: ClaimWord,
+        message: T,
+        bell: &impl Bell,
+        before_commit: impl Fn(&Segment<T>, usize),
+    ) -> u64 {
+        let (segment, slot) = (self.claimed(word), word.count() as usize);
+        let sequence = self.shape.after(segment.generation(), word.count());
+        before_commit(segment, slot);
+        // SAFETY: the word gave this slot of this segment to us alone; the segment cannot be reclaimed before all its
+        // slots, ours included, are committed.
+        unsafe { segment.commit(slot, message) };
+        // SeqCst: our commit before our look at who is parked. Pairs with the fence of a parker, between its arming and
+        // its second look at the slot. model: publish_park
+        fence(SeqCst);
+        bell.committed(sequence, 1);
+        sequence
+    }
+
+    /// The segment that a claim word names.
+    #[inline(always)]
+    fn claimed(&self, word: ClaimWord) -> &Segment<T> {
+        // Acquire: pairs with the swap in `advance`; we are about to read the header.
+        let newest = self.newest.look(Acquire);
+        // SAFETY: null, or a segment of the table, which is freed with the ring.
+        match unsafe { newest.as_ref() } {
+            Some(segment) if segment.index() == word.index() => segment,
+            _ => self.claimed_slowly(word),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn claimed_slowly(&self, word: ClaimWord) -> &Segment<T> {
+        self.directory().segment(word.index())
     }
 
     /// Publishes messages from the front of `messages`, of which there is at least one, as far as they fit into the newest
@@ -140,7 +222,7 @@ impl<T> Ring<T> {
                 continue;
             };
             let (slot, count) = (word.count() as usize, share(word.count()));
-            let segment = self.directory().segment(word.index());
+            let segment = self.claimed(word);
             let first = self.shape.after(segment.generation(), word.count());
             if self.timed {
                 segment.decide_times(slot + count as usize - 1, now);

@@ -4,8 +4,8 @@ use std::ops::Deref;
 use std::ptr::NonNull;
 
 use super::claim::Ring;
-use super::segment::Segment;
-use crate::sync::AtomicU64;
+use super::segment::{Segment, Slot};
+use crate::sync::{AtomicU64, lend_slice};
 
 /// Why there is nothing to read at a cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,12 +46,17 @@ pub(crate) struct Cursor<T, R: Deref<Target = Ring<T>>> {
     ring: R,
     /// The next sequence to read. Never moves back, never passes the tail.
     next: u64,
+    /// What lies between `next` and this sequence, if anything, was seen committed in the leased segment. So a run is
+    /// looked at once, however it is read.
+    ready: u64,
     lease: Option<Lease<T>>,
 }
 
 #[derive(Debug)]
 struct Lease<T> {
     segment: NonNull<Segment<T>>,
+    /// Its slots, found without its header, which all readers write their leases to.
+    slots: NonNull<Slot<T>>,
     /// The sequence of its slot 0.
     first: u64,
 }
@@ -66,7 +71,7 @@ impl<T, R: Deref<Target = Ring<T>>> Cursor<T, R> {
     /// A cursor at `next`, which must not lie beyond the tail.
     pub(crate) fn new(ring: R, next: u64) -> Self {
         debug_assert!(next <= ring.tail(), "a cursor beyond the tail");
-        Self { ring, next, lease: None }
+        Self { ring, next, ready: 0, lease: None }
     }
 
     #[inline(always)]
@@ -78,12 +83,35 @@ impl<T, R: Deref<Target = Ring<T>>> Cursor<T, R> {
         &self.ring
     }
 
+    /// Whether the message at the cursor was seen committed.
+    #[inline(always)]
+    pub(crate) fn is_ready(&self) -> bool {
+        self.next < self.ready
+    }
+
+    /// How many messages at the cursor were seen committed and not taken yet.
+    #[inline(always)]
+    pub(crate) fn ready(&self) -> usize {
+        self.ready.saturating_sub(self.next) as usize
+    }
+
     /// How many consecutive messages can be read at the cursor: at least one and at most `max`, never beyond the segment.
     #[inline]
     pub(crate) fn look(&mut self, max: usize) -> Result<usize, Nothing> {
-        match self.ready_run(max) {
-            0 => self.look_around(max),
-            run => Ok(run),
+        if self.ready() < max {
+            self.look_further()?;
+        }
+        Ok(self.ready().min(max))
+    }
+
+    /// Looks beyond what is ready. On `Ok` something is.
+    #[inline]
+    fn look_further(&mut self) -> Result<(), Nothing> {
+        self.ready = self.reach();
+        // A reader that began at the tail between the two steps of an exclusive commit stands before its reach.
+        match self.ready > self.next {
+            true => Ok(()),
+            false => self.look_around(),
         }
     }
 
@@ -91,7 +119,9 @@ impl<T, R: Deref<Target = Ring<T>>> Cursor<T, R> {
     /// parked. To be called after arming and a `fence(SeqCst)`. With [`Rest::Asleep`] the lease has been given back.
     pub(crate) fn rest(&mut self) -> Rest {
         let next = self.next;
-        match self.look(1) {
+        let found = self.look(1);
+        self.forget_ready();
+        match found {
             Err(Nothing::Empty) if self.ring.is_drained(next, true) => Rest::Ready,
             Err(Nothing::Empty) if self.ring.is_committing(next) => Rest::Imminent,
             Err(Nothing::Empty) => {
@@ -100,7 +130,7 @@ impl<T, R: Deref<Target = Ring<T>>> Cursor<T, R> {
             }
             // `look` has moved the cursor past what was missed; the next `look` of the caller is to report it.
             Err(Nothing::Lagged(_)) => {
-                self.next = next;
+                (self.next, self.ready) = (next, next);
                 Rest::Ready
             }
             Ok(_) | Err(Nothing::Closed) => Rest::Ready,
@@ -110,20 +140,29 @@ impl<T, R: Deref<Target = Ring<T>>> Cursor<T, R> {
     /// Whether [`Cursor::look`] would return something other than `Empty`; moves nothing.
     pub(crate) fn peek(&mut self) -> bool {
         let next = self.next;
-        match self.look(1) {
+        let found = self.look(1);
+        self.forget_ready();
+        match found {
             Err(Nothing::Empty) => false,
             // As in `rest`.
             Err(Nothing::Lagged(_)) => {
-                self.next = next;
+                (self.next, self.ready) = (next, next);
                 true
             }
             Ok(_) | Err(Nothing::Closed) => true,
         }
     }
 
+    /// What is ready is to be looked at anew, by whoever wants to know what is newest.
+    fn forget_ready(&mut self) {
+        self.ready = self.next;
+    }
+
+    /// How far the leased segment is committed now.
     #[inline(always)]
-    fn ready_run(&self, max: usize) -> usize {
+    fn reach(&self) -> u64 {
         let Some(lease) = &self.lease else { return 0 };
+        let seen = self.next.max(self.ready);
         // A cursor that stands before its lease (see `peek`) wraps to beyond the segment.
         let slot = self.next.wrapping_sub(lease.first);
         if slot >= self.ring.shape().slots() {
@@ -131,11 +170,10 @@ impl<T, R: Deref<Target = Ring<T>>> Cursor<T, R> {
         }
         // SAFETY: the segment lives as long as the ring, which `self.ring` keeps alive.
         let segment = unsafe { lease.segment.as_ref() };
-        if self.ring.exclusive {
-            // A reader that began at the tail between the two steps of a commit stands before `committed`'s reach.
-            return segment.committed().saturating_sub(self.next).min(max as u64) as usize;
+        match self.ring.exclusive {
+            true => segment.committed(),
+            false => seen + segment.ready_run((seen - lease.first) as usize) as u64,
         }
-        segment.ready_run(slot as usize, max)
     }
 
     /// Nothing in the segment we stand in: move to the next one, or learn from the directory why.
@@ -146,7 +184,7 @@ impl<T, R: Deref<Target = Ring<T>>> Cursor<T, R> {
     /// 3. a newer one: we have been lapped. The oldest retained is computed from this very word. The claim word would
     ///    not do: it trails the directory while a segment is being installed.
     #[inline(never)]
-    fn look_around(&mut self, max: usize) -> Result<usize, Nothing> {
+    fn look_around(&mut self) -> Result<(), Nothing> {
         let Some(directory) = self.ring.directory.peek() else { return Err(self.empty_or_closed()) };
         let shape = self.ring.shape();
         let mut missed = 0;
@@ -160,28 +198,36 @@ impl<T, R: Deref<Target = Ring<T>>> Cursor<T, R> {
                 };
                 let first = shape.first(oldest);
                 missed += first - self.next;
-                self.next = first;
-                Self::give_up(&mut self.lease);
+                (self.next, self.ready) = (first, first);
+                give_up(&mut self.lease);
                 continue;
             }
             let leased = self.lease.as_ref().is_some_and(|lease| lease.first == shape.first(generation));
             if word.generation() < generation || leased {
-                break 0;
+                break false;
             }
-            Self::give_up(&mut self.lease);
+            self.ready = self.next;
+            give_up(&mut self.lease);
             let segment = directory.segment(word.index());
             if segment.lease(generation) {
-                self.lease = Some(Lease { segment: NonNull::from(segment), first: shape.first(generation) });
-                match self.ready_run(max) {
-                    0 => {}
-                    run => break run,
+                self.lease = Some(Lease {
+                    segment: NonNull::from(segment),
+                    slots: segment.slots(),
+                    first: shape.first(generation),
+                });
+                self.ready = self.reach();
+                if self.ready > self.next {
+                    break true;
                 }
             }
         };
         match (missed, found) {
-            (0, 0) => Err(self.empty_or_closed()),
-            (0, run) => Ok(run),
-            (missed, _) => Err(Nothing::Lagged(missed)),
+            (0, false) => Err(self.empty_or_closed()),
+            (0, true) => Ok(()),
+            (missed, _) => {
+                self.forget_ready();
+                Err(Nothing::Lagged(missed))
+            }
         }
     }
 
@@ -195,16 +241,32 @@ impl<T, R: Deref<Target = Ring<T>>> Cursor<T, R> {
     /// Lends messages that [`Cursor::look`] has just counted and moves past them: `count` of them, or fewer (never none).
     #[inline]
     pub(crate) fn take(&mut self, count: usize) -> Run<'_, T> {
-        let Some(lease) = &self.lease else { unreachable!("`look` has found messages, so there is a lease") };
-        let first = self.next;
-        let slot = (first - lease.first) as usize;
-        // SAFETY: as in `ready_run`.
-        let segment: &Segment<T> = unsafe { lease.segment.as_ref() };
-        // SAFETY: `look` saw these slots committed and the lease is ours; it is given back by a `&mut self` method only,
-        // and the slice borrows `self`.
-        let messages: &[T] = unsafe { segment.slice(slot, count) };
+        assert!(0 < count && count <= self.ready(), "more is taken than `look` has found");
+        let Some(lease) = &self.lease else { unreachable!("what is ready lies in a leased segment") };
+        let (first, slot) = (self.next, (self.next - lease.first) as usize);
+        // SAFETY: what is ready was seen committed in the leased segment, see `lend`.
+        let messages: &[T] = unsafe { lease.lend(slot, count) };
         self.next += messages.len() as u64;
-        Run { first, messages, times: segment.times(slot, messages.len()) }
+        let times = if self.ring.timed { lease.times(slot, messages.len()) } else { &[] };
+        Run { first, messages, times }
+    }
+
+    /// Lends the next message, if it is known to be ready, and moves past it.
+    #[inline(always)]
+    pub(crate) fn take_ready(&mut self) -> Option<(u64, &T, Option<&AtomicU64>)> {
+        if !self.is_ready() {
+            return None;
+        }
+        debug_assert!(self.lease.is_some(), "something is ready without a lease");
+        // SAFETY: what is ready lies in a leased segment: `ready` is moved beyond `next` by `reach` alone, which looks at
+        // the lease, and moved back to `next` wherever a lease is given up.
+        let lease = unsafe { self.lease.as_ref().unwrap_unchecked() };
+        let (sequence, slot) = (self.next, (self.next - lease.first) as usize);
+        self.next += 1;
+        // SAFETY: as in `take`.
+        let message = unsafe { lease.lend(slot, 1) }.first()?;
+        let time = if self.ring.timed { lease.times(slot, 1).first() } else { None };
+        Some((sequence, message, time))
     }
 
     /// Skips forward to `sequence`, which must not lie beyond the tail; returns how many were skipped.
@@ -216,14 +278,40 @@ impl<T, R: Deref<Target = Ring<T>>> Cursor<T, R> {
 
     /// Gives the lease back, so that a cursor at rest pins nothing.
     pub(crate) fn end_lease(&mut self) {
-        Self::give_up(&mut self.lease);
+        self.forget_ready();
+        give_up(&mut self.lease);
+    }
+}
+
+/// Gives a lease back, if there is one. What was ready in it is to be forgotten before.
+fn give_up<T>(lease: &mut Option<Lease<T>>) {
+    if let Some(lease) = lease.take() {
+        // SAFETY: as in `reach`: the callers hold the ring.
+        unsafe { lease.segment.as_ref() }.end_lease();
+    }
+}
+
+impl<T> Lease<T> {
+    /// The publish times of slots of the segment, where the ring keeps them.
+    fn times(&self, slot: usize, count: usize) -> &[AtomicU64] {
+        // SAFETY: as in `reach`: a lease is kept by a cursor, which keeps the ring.
+        unsafe { self.segment.as_ref() }.times(slot, count)
     }
 
-    fn give_up(lease: &mut Option<Lease<T>>) {
-        if let Some(lease) = lease.take() {
-            // SAFETY: as in `ready_run`: the callers hold `self.ring`.
-            unsafe { lease.segment.as_ref() }.end_lease();
-        }
+    /// Lends `count` messages from `slot` on, or fewer (never none) where they cannot be lent as one slice.
+    ///
+    /// # Safety
+    /// These slots lie in the segment and were seen committed, and the lease is kept while the slice is used.
+    #[inline(always)]
+    unsafe fn lend(&self, slot: usize, count: usize) -> &[T] {
+        // SAFETY: the caller says that the segment has this slot, so the place lies within its slots.
+        let place = unsafe { self.slots.add(slot) };
+        // SAFETY: within the segment, as above; the slots are freed with the ring, which outlives the lease.
+        let places = unsafe { std::slice::from_raw_parts(place.as_ptr(), count) };
+        let (first, lendable) = lend_slice(places);
+        // SAFETY: the slots are initialised and will not be written again while the lease holds off the reclaimer; a
+        // committed slot has no other writer. `first` is valid for `lendable <= count` of them.
+        unsafe { std::slice::from_raw_parts(first, lendable) }
     }
 }
 

@@ -4,11 +4,11 @@ use std::cell::Cell;
 
 use super::Bell;
 use super::geometry::Geometry;
-use super::limbo::{EVICTED_MAX, Limbo};
+use super::limbo::Limbo;
 use super::segment::Segment;
 use super::table::Table;
 use super::words::DirectoryWord;
-use crate::sync::{AcqRel, Acquire, AtomicU64, Lazy, Look, thread_local};
+use crate::sync::{AcqRel, Acquire, AtomicU64, Look, thread_local};
 
 thread_local! {
     /// Whether this thread is dropping messages: a `Drop` that publishes must not start to drop in turn, without end.
@@ -23,7 +23,7 @@ pub(crate) struct Directory<T> {
     /// Generation `g` stands at `g % segments`. Written by installers only.
     words: Box<[AtomicU64]>,
     table: Table<T>,
-    limbo: Lazy<Limbo>,
+    limbo: Limbo,
 }
 
 impl<T> Directory<T> {
@@ -34,7 +34,7 @@ impl<T> Directory<T> {
             timed,
             words: (0..shape.segments()).map(|_| AtomicU64::new(0)).collect(),
             table: Table::new(),
-            limbo: Lazy::new(),
+            limbo: Limbo::new(),
         }
     }
 
@@ -80,60 +80,70 @@ impl<T> Directory<T> {
 
     /// A segment that nobody uses: a free one, a reclaimed one, or a new one. `None` when the table is full.
     pub(crate) fn take(&self, bell: &impl Bell) -> Option<u16> {
-        if let Some(limbo) = self.limbo.peek() {
-            if let Some(index) = limbo.pop_free() {
-                return Some(index);
+        let limbo = &self.limbo;
+        let take_next = || limbo.take_next(&self.table, self.exclusive);
+        let take_unused = || limbo.take_unused(&self.table, self.exclusive);
+        let pop_free = || limbo.pop_free(&self.table);
+        let index = if std::mem::needs_drop::<T>() {
+            // What a shard has found pinned it does not look for again before more is evicted.
+            let mut index = self.reclaim(bell, take_next).or_else(pop_free);
+            // No shard gets to dropping them: two at a time, so that they become fewer.
+            for _ in 0..2 {
+                if limbo.is_crowded()
+                    && let Some(another) = self.reclaim(bell, take_unused)
+                    && let Some(spare) = index.replace(another)
+                {
+                    self.give_back(spare);
+                }
             }
-            if (!std::mem::needs_drop::<T>() || limbo.evicted_len() > EVICTED_MAX)
-                && let Some(index) = self.reclaim(limbo, bell)
-            {
-                return Some(index);
-            }
+            index
+        } else {
+            // One by the hand each time: what is pinned now is unused one day, and nothing else would lead there.
+            self.reclaim(bell, take_next).or_else(pop_free).or_else(|| self.reclaim(bell, take_unused))
+        };
+        if index.is_some() {
+            return index;
         }
         self.table.append(Box::new(Segment::new(self.shape.slots() as usize, self.timed))).ok()
     }
 
     /// Gives back a segment that [`Directory::take`] returned and nobody has seen.
     pub(crate) fn give_back(&self, index: u16) {
-        self.limbo.force(Limbo::new).push_free(index);
+        self.limbo.push_free(&self.table, index);
     }
 
     /// Lets a segment that was taken out of the directory go to limbo.
     pub(crate) fn retire(&self, index: u16, bell: &impl Bell) {
-        self.segment(index).evict();
-        self.limbo.force(Limbo::new).push_evicted(index);
+        let before = self.limbo.retire(&self.table, index);
         if std::mem::needs_drop::<T>() {
             bell.retired();
+        } else if let Some(index) = self.reclaim(bell, || self.limbo.take(&self.table, before, self.exclusive)) {
+            // Two evicted at once, and nobody has needed the first one yet.
+            self.give_back(index);
         }
     }
 
     /// Drops the messages of at most `segments` evicted segments; whether there may be more to do.
     pub(crate) fn sweep(&self, segments: usize, bell: &impl Bell) -> bool {
-        let Some(limbo) = self.limbo.peek() else { return false };
-        for _ in 0..segments {
-            match self.reclaim(limbo, bell) {
-                Some(index) => limbo.push_free(index),
-                None => return false,
-            }
-        }
-        limbo.evicted_len() > 0
+        let found = (0..segments).filter(|_| {
+            let index = self.reclaim(bell, || self.limbo.take_unused_of_many(&self.table, self.exclusive));
+            index.inspect(|index| self.limbo.push_free(&self.table, *index)).is_some()
+        });
+        // As long as it finds something: what was pinned a while ago is counted nowhere.
+        found.count() > 0 || self.limbo.has_waiting(0)
     }
 
-    /// Takes one unused segment out of limbo and empties it.
-    fn reclaim(&self, limbo: &Limbo, bell: &impl Bell) -> Option<u16> {
+    /// Empties the segment that `take` finds.
+    fn reclaim(&self, bell: &impl Bell, take: impl FnOnce() -> Option<u16>) -> Option<u16> {
         if std::mem::needs_drop::<T>() && DROPPING.with(|dropping| dropping.replace(true)) {
             return None;
         }
-        let index = limbo.pop_unused(|index| {
-            let segment = self.segment(index);
-            segment.is_unleased() && (self.exclusive || segment.is_full())
-        });
+        let index = take();
         let panicked = index.is_some_and(|index| {
-            let segment = self.segment(index);
             // An exclusive segment is retired when its publisher has moved on, hence full as well.
-            // SAFETY: evicted before it entered limbo, just seen unleased and then full, in this order, and popped by
-            // us alone. All its slots are committed, so all hold values.
-            unsafe { segment.clear(self.shape.slots() as usize) }
+            // SAFETY: `Segment::reclaim` has seen it evicted, then unleased and then full, and made it ours alone. All
+            // its slots are committed, so all hold values.
+            unsafe { self.segment(index).clear(self.shape.slots() as usize) }
         });
         if std::mem::needs_drop::<T>() {
             DROPPING.with(|dropping| dropping.set(false));
@@ -146,8 +156,8 @@ impl<T> Directory<T> {
 
     /// (segments in all, evicted and waiting, pinned by a reader or a late publisher)
     pub(crate) fn census(&self) -> (usize, usize, usize) {
-        let waiting = self.limbo.peek().map_or((0, 0), |limbo| (limbo.evicted_len(), limbo.pinned_len()));
-        (self.table.len() as usize, waiting.0, waiting.1)
+        let (waiting, pinned) = Limbo::census(&self.table);
+        (self.table.len() as usize, waiting, pinned)
     }
 }
 

@@ -1,8 +1,10 @@
 //! Publishing into an exclusive ring: one writer, one exchange per batch, no fence.
 
 use std::ops::Deref;
+use std::ptr::NonNull;
 
 use super::claim::{Refusal, Ring};
+use super::segment::{Segment, fill};
 use super::words::DirectoryWord;
 use super::{Bell, Geometry};
 use crate::sync::{AcqRel, Acquire, AtomicU64, SeqCst, fence, update};
@@ -20,7 +22,7 @@ impl<T> Ring<T> {
         timed: bool,
         budget: Option<std::sync::Arc<super::Budget<T>>>,
     ) -> Self {
-        Self { claim: AtomicU64::new(0), exclusive: true, ..Self::new(shape, timed, budget) }
+        Self { claim: AtomicU64::new(0), exclusive: true, plain: false, ..Self::new(shape, timed, budget) }
     }
 
     pub(super) fn exclusive_tail(&self) -> u64 {
@@ -54,10 +56,26 @@ impl<T> Ring<T> {
 #[derive(Debug)]
 pub(crate) struct Writer<T, R: Deref<Target = Ring<T>>> {
     ring: R,
+    /// The sequence of the next message.
     tail: u64,
-    /// Index of the segment that holds `tail`'s generation, once it is installed.
-    index: Option<u16>,
-    _messages: std::marker::PhantomData<fn(T)>,
+    /// The segment of the message before, and the sequence at which it ends. Dangling before the first.
+    segment: NonNull<Segment<T>>,
+    end: u64,
+}
+
+// SAFETY: the segment belongs to the ring, which the writer keeps alive; it moves values of `T` to other threads and
+// shares them, hence both bounds, as for the ring itself.
+unsafe impl<T: Send + Sync, R: Deref<Target = Ring<T>> + Send> Send for Writer<T, R> {}
+// SAFETY: `&Writer` gives access to the ring alone.
+unsafe impl<T: Send + Sync, R: Deref<Target = Ring<T>> + Sync> Sync for Writer<T, R> {}
+
+/// What became of a run of messages.
+#[derive(Debug)]
+pub(crate) struct Published<T> {
+    /// Whether there may be more messages, because the segment ended first.
+    pub(crate) more: bool,
+    /// Why no more, and those that were taken from their source and not published.
+    pub(crate) refused: Option<(Refusal, Vec<T>)>,
 }
 
 impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
@@ -69,80 +87,155 @@ impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
         assert!(ring.exclusive, "a shared ring needs no writer");
         // AcqRel: one writer only; the slots it fills are its alone because of this.
         assert!(!ring.has_writer.swap(true, AcqRel), "an exclusive ring has one writer");
-        Self { ring, tail: 0, index: None, _messages: std::marker::PhantomData }
+        Self { ring, tail: 0, segment: NonNull::dangling(), end: 0 }
     }
 
     pub(crate) fn ring(&self) -> &R {
         &self.ring
     }
 
-    /// Publishes messages from the front of `messages` as far as they fit in the current segment, with one exchange.
-    /// Returns the first sequence and how many; on a refusal nothing is taken out of `messages`.
-    pub(crate) fn publish(
+    /// The sequence of the next message.
+    pub(crate) fn tail(&self) -> u64 {
+        self.tail
+    }
+
+    /// Publishes a message and returns its sequence, or gives it back.
+    #[inline]
+    pub(crate) fn publish(&mut self, message: T, now: u64, bell: &impl Bell) -> Result<u64, (Refusal, T)> {
+        let ring = &*self.ring;
+        let mut bytes = 0;
+        if let Some(budget) = &ring.budget {
+            match budget.weigh(&message, ring.shape) {
+                Some(weight) => bytes = weight,
+                None => return Err((Refusal::TooLarge, message)),
+            }
+        }
+        if self.tail == self.end
+            && let Err(refusal) = self.rotate(bell)
+        {
+            return Err((refusal, message));
+        }
+        let mut run = Run::new(self.segment(), self.ring.shape.slot(self.tail));
+        run.extend(&mut std::iter::once(message));
+        match self.commit_run(run, bytes, now, bell) {
+            Ok(sequence) => Ok(sequence),
+            Err((refusal, mut run)) => match run.take_back() {
+                Some(message) => Err((refusal, message)),
+                None => unreachable!("a message was filled in a moment ago"),
+            },
+        }
+    }
+
+    /// Publishes messages as far as they fit in one segment, with one exchange.
+    #[inline(always)]
+    pub(crate) fn publish_run(
         &mut self,
-        messages: &mut std::collections::VecDeque<T>,
+        messages: &mut impl Iterator<Item = T>,
         now: u64,
         bell: &impl Bell,
-    ) -> Result<(u64, usize), Refusal> {
-        let ring = &*self.ring;
-        let slot = ring.shape.slot(self.tail);
-        let index = match self.index {
-            Some(index) if slot > 0 => index,
-            _ => self.rotate(bell)?,
-        };
-        let ring = &*self.ring;
-        let segment = ring.directory().segment(index);
-        let room = ring.shape.slots() as usize - slot;
-        let mut count = room.min(messages.len());
-        if let Some(budget) = &ring.budget {
-            // Weighed before the first is moved: weighing runs the user's code, which may panic.
-            let weights = messages.iter().take(count).map_while(|message| budget.weigh(message, ring.shape));
-            let (fitting, bytes) = weights.fold((0, 0), |(fitting, bytes), weight| (fitting + 1, bytes + weight));
-            if fitting == 0 && count > 0 {
-                return Err(Refusal::TooLarge);
+    ) -> Published<T> {
+        let mut first = None;
+        if self.tail == self.end {
+            let Some(message) = messages.next() else { return Published { more: false, refused: None } };
+            if let Err(refusal) = self.rotate(bell) {
+                return Published { more: false, refused: Some((refusal, vec![message])) };
             }
-            count = fitting;
-            segment.add_bytes(bytes);
+            first = Some(message);
         }
-        for (slot, message) in (slot..).zip(messages.drain(..count)) {
-            // SAFETY: slots from `tail` on are the writer's alone until they are committed, and hold nothing.
-            unsafe { segment.fill(slot, message) };
-            if ring.timed {
-                segment.decide_times(slot, now);
+        let mut run = Run::new(self.segment(), self.ring.shape.slot(self.tail));
+        let (mut bytes, mut refused) = (0, None);
+        match &self.ring.budget {
+            None => {
+                run.extend(&mut first.into_iter());
+                run.extend(messages);
+            }
+            Some(budget) => {
+                let weigh = |message: &T| budget.weigh(message, self.ring.shape);
+                (bytes, refused) = run.extend_weighed(&mut first.into_iter().chain(messages), weigh);
             }
         }
-        match self.commit(count as u64) {
-            Ok(armed) => {
-                let first = self.tail;
-                self.tail += count as u64;
-                segment.commit_until(self.tail);
-                if armed {
-                    bell.disturbed();
-                }
-                Ok((first, count))
-            }
-            Err(refusal) => {
-                for slot in (slot..slot + count).rev() {
-                    // SAFETY: filled above, never committed, and the ring takes nothing any more.
-                    messages.push_front(unsafe { segment.take_back(slot) });
-                }
-                Err(refusal)
+        let more = run.end == run.segment.len();
+        if run.len() == 0 {
+            return Published { more, refused };
+        }
+        match self.commit_run(run, bytes, now, bell) {
+            Ok(_) => Published { more, refused },
+            Err((refusal, mut run)) => {
+                let mut back: Vec<T> = std::iter::from_fn(|| run.take_back()).collect();
+                back.reverse();
+                back.extend(refused.into_iter().flat_map(|(_, messages)| messages));
+                Published { more: false, refused: Some((refusal, back)) }
             }
         }
     }
 
+    #[inline(always)]
+    fn segment<'a>(&self) -> &'a Segment<T>
+    where
+        R: 'a,
+    {
+        debug_assert!(self.end > 0, "a writer has a segment after its first rotation");
+        // SAFETY: set by `rotate`, which every caller comes after, to a segment of the ring that `self.ring` keeps alive for
+        // as long as the writer; the callers use it within one call.
+        unsafe { self.segment.as_ref() }
+    }
+
+    /// Commits the messages of a run, which begins at the tail, or gives the run back. Returns the first sequence.
+    #[inline(always)]
+    fn commit_run<'a>(
+        &mut self,
+        run: Run<'a, T>,
+        bytes: u64,
+        now: u64,
+        bell: &impl Bell,
+    ) -> Result<u64, (Refusal, Run<'a, T>)> {
+        let segment = run.segment;
+        if self.ring.timed {
+            segment.decide_times(run.end - 1, now);
+        }
+        let armed = match self.move_tail(run.len()) {
+            Ok(armed) => armed,
+            Err(refusal) => return Err((refusal, run)),
+        };
+        let first = self.tail;
+        self.tail += run.len();
+        run.keep();
+        if bytes > 0 {
+            segment.add_bytes(bytes);
+        }
+        segment.commit_until(self.tail);
+        if armed {
+            bell.disturbed();
+        }
+        Ok(first)
+    }
+
     /// Moves the tail by `count` unless the ring is closed; returns whether somebody is parked.
-    fn commit(&self, count: u64) -> Result<bool, Refusal> {
+    #[inline(always)]
+    fn move_tail(&self, count: u64) -> Result<bool, Refusal> {
         let ring = &*self.ring;
         // AcqRel: takes ARMED together with what the parker did before; the values are published by `commit_until`.
         // Pairs with `arm` and with `close_exclusive`. model: exclusive_park, exclusive_close
-        update(&ring.claim, AcqRel, Acquire, |word| (word & CLOSED == 0).then_some(self.tail + count))
+        match ring.claim.compare_exchange(self.tail, self.tail + count, AcqRel, Acquire) {
+            Ok(_) => Ok(false),
+            Err(_) => self.move_tail_slowly(count),
+        }
+    }
+
+    /// The same where somebody is parked, or the ring is closed.
+    #[cold]
+    #[inline(never)]
+    fn move_tail_slowly(&self, count: u64) -> Result<bool, Refusal> {
+        // AcqRel, Acquire: as in `move_tail`.
+        update(&self.ring.claim, AcqRel, Acquire, |word| (word & CLOSED == 0).then_some(self.tail + count))
             .map(|before| before & ARMED != 0)
             .map_err(|_| Refusal::Closed)
     }
 
     /// Installs the segment that the tail's generation needs.
-    fn rotate(&mut self, bell: &impl Bell) -> Result<u16, Refusal> {
+    #[cold]
+    #[inline(never)]
+    fn rotate(&mut self, bell: &impl Bell) -> Result<(), Refusal> {
         let ring = &*self.ring;
         if ring.is_closed() {
             return Err(Refusal::Closed);
@@ -153,8 +246,8 @@ impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
         let old = directory.word_to_replace(generation);
         if old.generation() == generation {
             // Installed by an attempt that was then refused.
-            self.index = Some(old.index());
-            return Ok(old.index());
+            self.enter(old.index());
+            return Ok(());
         }
         let evicts = old.generation() > 0 && !old.is_gone();
         if evicts {
@@ -170,17 +263,93 @@ impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
             return Err(Refusal::Full);
         }
         let Some(index) = directory.take(bell) else { return Err(Refusal::Full) };
-        let floor = match self.index {
-            Some(last) => directory.segment(last).last_time(),
-            None => 0,
-        };
+        let floor = if self.end > 0 { self.segment().last_time() } else { 0 };
         directory.segment(index).begin(generation, self.tail, floor);
         let installed = directory.replace(generation, old, DirectoryWord::new(generation, index));
         debug_assert!(installed, "an exclusive ring has one installer");
         if evicts {
             directory.retire(old.index(), bell);
         }
-        self.index = Some(index);
-        Ok(index)
+        self.enter(index);
+        Ok(())
+    }
+
+    /// Goes on in the segment of the tail's generation.
+    fn enter(&mut self, index: u16) {
+        let shape = self.ring.shape;
+        self.segment = NonNull::from(self.ring.directory().segment(index));
+        self.end = shape.first(shape.generation(self.tail) + 1);
+    }
+}
+
+/// Messages that were filled into slots of a segment and are not committed yet. Those that are not kept are dropped, also
+/// when the source of the next one panics.
+struct Run<'a, T> {
+    segment: &'a Segment<T>,
+    first: usize,
+    end: usize,
+}
+
+impl<'a, T> Run<'a, T> {
+    /// An empty run from `slot` on, which is free like all after it.
+    fn new(segment: &'a Segment<T>, slot: usize) -> Self {
+        Self { segment, first: slot, end: slot }
+    }
+
+    /// Fills in messages until there are no more or the segment is full.
+    #[inline(always)]
+    fn extend(&mut self, messages: &mut impl Iterator<Item = T>) {
+        for slot in self.segment.slots_from(self.end) {
+            let Some(message) = messages.next() else { break };
+            // SAFETY: slots from the tail on are the writer's alone until they are committed, and hold nothing.
+            unsafe { fill(slot, message) };
+            self.end += 1;
+        }
+    }
+
+    /// The same, up to the first message that is too heavy, which comes back. Returns the weight of all.
+    fn extend_weighed(
+        &mut self,
+        messages: &mut impl Iterator<Item = T>,
+        weigh: impl Fn(&T) -> Option<u64>,
+    ) -> (u64, Option<(Refusal, Vec<T>)>) {
+        let mut bytes = 0;
+        while self.end < self.segment.len() {
+            let Some(message) = messages.next() else { break };
+            let Some(weight) = weigh(&message) else { return (bytes, Some((Refusal::TooLarge, vec![message]))) };
+            bytes += weight;
+            self.extend(&mut std::iter::once(message));
+        }
+        (bytes, None)
+    }
+
+    #[inline(always)]
+    fn len(&self) -> u64 {
+        (self.end - self.first) as u64
+    }
+
+    /// Takes the last message out again.
+    fn take_back(&mut self) -> Option<T> {
+        if self.end == self.first {
+            return None;
+        }
+        self.end -= 1;
+        // SAFETY: filled by `push`, not committed, and not taken back yet: `end` has just moved before it.
+        Some(unsafe { self.segment.take_back(self.end) })
+    }
+
+    /// Leaves the messages where they are: they are committed.
+    #[inline(always)]
+    fn keep(mut self) {
+        self.first = self.end;
+    }
+}
+
+impl<T> Drop for Run<'_, T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.first < self.end {
+            std::iter::from_fn(|| self.take_back()).for_each(drop);
+        }
     }
 }

@@ -82,6 +82,10 @@ impl<T> Ring<T> {
     /// Moves the claim word from the full generation `full` to the installed next one, unless somebody has.
     fn advance(&self, full: u64, installed: DirectoryWord) {
         let next = ClaimWord::new(installed.generation(), installed.index(), 0);
+        let segment = std::ptr::from_ref(self.directory().segment(installed.index())).cast_mut();
+        // AcqRel: whoever finds the segment here sees its header. Pairs with the load in `claimed`. Installers that were
+        // asleep put an older one here, which costs its finders the way through the table and nothing else.
+        self.newest.swap(segment, AcqRel);
         // AcqRel: publishes the segment to the claimants. Pairs with the fetch_add in `publish`. It fails for good once
         // the generation has moved on or the ring is closed; the overshoot of others only makes it try again.
         let _ = update(&self.claim, AcqRel, Acquire, |word| {

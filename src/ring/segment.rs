@@ -2,24 +2,59 @@
 
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::NonNull;
 
-use crate::sync::{AcqRel, Acquire, AtomicU8, AtomicU32, AtomicU64, Relaxed, Release, UnsafeCell, lend_slice};
+use crate::sync::{AcqRel, Acquire, AtomicU8, AtomicU32, AtomicU64, Relaxed, Release, UnsafeCell};
 
 const EMPTY: u8 = 0;
 const READY: u8 = 1;
 
-const EVICTED: u64 = 1;
+/// Where a segment is in its round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Named by the directory.
+    Live = 0,
+    /// Out of the directory; nobody has looked yet whether it is still in use.
+    Evicted = 1,
+    /// Evicted, and in use when last looked at: by a slow reader, or by a publisher that was interrupted.
+    Pinned = 2,
+    /// One thread's alone, or on the stack of empty ones: new, being emptied, or empty.
+    Owned = 3,
+}
+
+const PHASE_BITS: u32 = 2;
+
+/// The word for a generation in a phase.
+const fn life(generation: u64, phase: Phase) -> u64 {
+    generation << PHASE_BITS | phase as u64
+}
+
+const fn phase(life: u64) -> Phase {
+    match life & ((1 << PHASE_BITS) - 1) {
+        0 => Phase::Live,
+        1 => Phase::Evicted,
+        2 => Phase::Pinned,
+        _ => Phase::Owned,
+    }
+}
 
 /// A header with its slots. It is never freed while its ring lives, so a reader with a stale index may always touch the
 /// header; the slots belong to whoever holds a claim or a lease.
 #[derive(Debug)]
 pub(crate) struct Segment<T> {
-    /// `generation << 1 | evicted`. Set to a new generation by the installer that owns the segment, marked evicted by
-    /// the installer that took it out of the directory. The generation stays readable after the eviction: a late commit
-    /// still needs its sequence.
+    /// `{ generation 62 | phase 2 }`. The generation stays readable after the eviction: a late commit still needs its
+    /// sequence.
+    /// * `Owned` → `Live` of a new generation by its owner, in [`Segment::begin`];
+    /// * `Live` → `Evicted` by the installer that took it out of the directory;
+    /// * `Evicted` → `Pinned` by whoever finds it in use;
+    /// * `Evicted` or `Pinned` → `Owned` by whoever finds it unused: one of several.
     life: AtomicU64,
     /// Readers standing in this segment, and for a moment readers that came too late.
     leases: AtomicU32,
+    /// The next one on the stack of empty segments.
+    next_free: AtomicU32,
+    /// Its own place in the table.
+    index: u16,
     /// Exclusive rooms: the sequence after the last committed one of this generation.
     committed: AtomicU64,
     /// Bytes of the messages in it, where the room has a byte budget.
@@ -31,14 +66,19 @@ pub(crate) struct Segment<T> {
     /// EMPTY → READY by the publisher that claimed the slot, READY → EMPTY by the reclaimer. Apart from the values, so
     /// that a run of values is a slice.
     states: Box<[AtomicU8]>,
-    values: Box<[UnsafeCell<MaybeUninit<T>>]>,
+    values: Box<[Slot<T>]>,
 }
+
+/// Where one message lies.
+pub(crate) type Slot<T> = UnsafeCell<MaybeUninit<T>>;
 
 impl<T> Segment<T> {
     pub(crate) fn new(slots: usize, timed: bool) -> Self {
         Self {
-            life: AtomicU64::new(EVICTED),
+            life: AtomicU64::new(life(0, Phase::Owned)),
             leases: AtomicU32::new(0),
+            next_free: AtomicU32::new(0),
+            index: 0,
             committed: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             time_floor: AtomicU64::new(0),
@@ -48,12 +88,28 @@ impl<T> Segment<T> {
         }
     }
 
+    /// Its place in the table, known from when it is put there.
+    #[inline(always)]
+    pub(crate) fn index(&self) -> u16 {
+        self.index
+    }
+
+    pub(crate) fn set_index(&mut self, index: u16) {
+        self.index = index;
+    }
+
+    /// How many slots it has.
+    #[inline(always)]
+    pub(crate) fn len(&self) -> usize {
+        self.states.len()
+    }
+
     /// The generation this segment holds, or held until it was evicted.
     #[inline(always)]
     pub(crate) fn generation(&self) -> u64 {
         // Relaxed: a claimant read the claim word that the installer wrote after `begin`; that carries the edge. Others
         // compare the result with a word and retry.
-        self.life.load(Relaxed) >> 1
+        self.life.load(Relaxed) >> PHASE_BITS
     }
 
     /// Makes a reclaimed (or new) segment ready for `generation`; nobody but the caller may use it now.
@@ -63,14 +119,14 @@ impl<T> Segment<T> {
         self.bytes.store(0, Relaxed);
         self.time_floor.store(time_floor, Relaxed);
         // Release: a late reader that sees this generation sees an empty segment. Pairs with the Acquire in `lease`.
-        self.life.store(generation << 1, Release);
+        self.life.store(life(generation, Phase::Live), Release);
     }
 
     /// Marks the segment evicted; from here on no lease on it succeeds.
     pub(crate) fn evict(&self) {
         // Release: pairs with the Acquire in `lease`, through the leases counter: a reader that counts itself after
         // `is_unleased` looked sees this bit. model: rotate_lease
-        self.life.fetch_or(EVICTED, Release);
+        self.life.fetch_or(Phase::Evicted as u64, Release);
     }
 
     // --- readers
@@ -86,7 +142,7 @@ impl<T> Segment<T> {
         // chain whole for the next one who counts. model: rotate_lease
         self.leases.fetch_add(1, AcqRel);
         // Acquire: pairs with the Release store in `begin`.
-        if self.life.load(Acquire) == generation << 1 {
+        if self.life.load(Acquire) == life(generation, Phase::Live) {
             return true;
         }
         self.end_lease();
@@ -107,11 +163,20 @@ impl<T> Segment<T> {
         self.states[slot].load(Acquire) == READY
     }
 
-    /// How many consecutive messages from `slot` on are committed, at most `max`.
+    /// How many consecutive messages from `slot` on are committed.
     #[inline]
-    pub(crate) fn ready_run(&self, slot: usize, max: usize) -> usize {
-        let end = self.states.len().min(slot.saturating_add(max));
-        (slot..end).take_while(|&slot| self.is_ready(slot)).count()
+    pub(crate) fn ready_run(&self, slot: usize) -> usize {
+        let states = self.states.get(slot..).unwrap_or(&[]);
+        // Acquire: as in `is_ready`. Eight at a time, since most runs are long where it matters.
+        let are_ready = |eight: &&[AtomicU8]| eight.iter().fold(READY, |all, state| all & state.load(Acquire)) == READY;
+        let run = states.chunks_exact(8).take_while(are_ready).count() * 8;
+        // Acquire: as above.
+        states[run..].iter().take_while(|state| state.load(Acquire) == READY).count() + run
+    }
+
+    /// The slots, for a reader that holds a lease.
+    pub(crate) fn slots(&self) -> NonNull<Slot<T>> {
+        NonNull::from(&*self.values).cast()
     }
 
     /// The sequence after the last committed one, in an exclusive room.
@@ -119,19 +184,6 @@ impl<T> Segment<T> {
     pub(crate) fn committed(&self) -> u64 {
         // Acquire: the values below are seen whole. Pairs with the Release store in `commit_until`.
         self.committed.load(Acquire)
-    }
-
-    /// Lends `count` messages from `slot` on, or fewer (never none) where they cannot be lent as one slice.
-    ///
-    /// # Safety
-    /// The caller holds a lease for as long as it uses the slice, and has seen each of these slots committed.
-    #[inline]
-    pub(crate) unsafe fn slice(&self, slot: usize, count: usize) -> &[T] {
-        debug_assert!(count > 0 && slot + count <= self.values.len(), "a slice beyond the segment");
-        let (first, lendable) = lend_slice(&self.values[slot..slot + count]);
-        // SAFETY: the slots are initialised and will not be written again while the caller's lease holds off the
-        // reclaimer; a committed slot has no other writer. `first` is valid for `lendable <= count` of them.
-        unsafe { std::slice::from_raw_parts(first, lendable) }
     }
 
     /// The publish times of committed slots; empty where the room has no clock. Decided before the commit.
@@ -151,29 +203,29 @@ impl<T> Segment<T> {
     /// Fills and commits a claimed slot. The commit is the last touch: the segment may be reclaimed right after.
     ///
     /// # Safety
-    /// The caller holds the only claim on `slot` of the generation this segment holds, and has not committed it yet.
+    /// The segment has this slot, and the caller holds the only claim on it in the generation this segment holds, and has
+    /// not committed it yet.
     #[inline(always)]
     pub(crate) unsafe fn commit(&self, slot: usize, value: T) {
+        debug_assert!(slot < self.values.len(), "slot {slot} lies beyond the segment");
+        // SAFETY: the caller says that the segment has this slot.
+        let place = unsafe { self.values.get_unchecked(slot) };
+        // SAFETY: as above; values and states have the same length.
+        let state = unsafe { self.states.get_unchecked(slot) };
         // SAFETY: guaranteed by the caller: one claim per slot and generation, readers stay off until READY, and the
-        // reclaimer waits for all slots to be READY. So the access is exclusive.
-        unsafe { self.fill(slot, value) };
+        // reclaimer waits for all slots to be READY. So the access is exclusive, and the slot holds nothing.
+        unsafe { fill(place, value) };
         // Release: publishes the value written above. Pairs with the Acquire load in `is_ready`. model: publish_read
-        self.states[slot].store(READY, Release);
+        state.store(READY, Release);
     }
 
-    /// Writes a slot without committing it.
-    ///
-    /// # Safety
-    /// The caller has exclusive access to `slot`, which holds no value.
+    /// The slots from `slot` on, for the writer of an exclusive ring.
     #[inline(always)]
-    pub(crate) unsafe fn fill(&self, slot: usize, value: T) {
-        self.values[slot].with_mut(|place| {
-            // SAFETY: exclusive access is guaranteed by the caller; the place is valid for writes.
-            unsafe { place.write(MaybeUninit::new(value)) }
-        });
+    pub(crate) fn slots_from(&self, slot: usize) -> &[Slot<T>] {
+        self.values.get(slot..).unwrap_or(&[])
     }
 
-    /// Takes back what [`Segment::fill`] wrote and nobody committed.
+    /// Takes back what [`fill`] wrote and nobody committed.
     ///
     /// # Safety
     /// The caller has exclusive access to `slot`, has filled it, and treats it as empty from now on.
@@ -239,9 +291,53 @@ impl<T> Segment<T> {
         self.leases.fetch_add(0, AcqRel) == 0
     }
 
+    /// Takes an evicted segment that nobody uses for the caller alone; false if it is not evicted, in use, or another's.
+    /// `waiting` counts the evicted ones that nobody has looked at, where messages are to be dropped.
+    ///
+    /// Evicted, then unleased, then full, in this order: a reader that counts itself later sees the mark and steps back,
+    /// and a publisher with a claim has not committed. If another thread takes it meanwhile, and it even comes round again,
+    /// its generation is another one and the exchange fails.
+    pub(crate) fn reclaim(&self, waiting: &AtomicU32, exclusive: bool) -> bool {
+        // Acquire: pairs with the Release in `evict`.
+        let seen = self.life.load(Acquire);
+        let phase = phase(seen);
+        if !matches!(phase, Phase::Evicted | Phase::Pinned) {
+            return false;
+        }
+        let unused = self.is_unleased() && (exclusive || self.is_full());
+        let next = if unused { Phase::Owned } else { Phase::Pinned };
+        if phase == next {
+            return false;
+        }
+        // AcqRel: what was done here before comes before the emptying. Whoever owns it next synchronises with us by the
+        // stack or by the word that names it.
+        let moved = self.life.compare_exchange(seen, life(seen >> PHASE_BITS, next), AcqRel, Relaxed).is_ok();
+        if moved && phase == Phase::Evicted && std::mem::needs_drop::<T>() {
+            // Relaxed: a count that decides who drops.
+            waiting.fetch_sub(1, Relaxed);
+        }
+        moved && unused
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        // Relaxed: a figure.
+        phase(self.life.load(Relaxed))
+    }
+
+    /// What lies below it on the stack of empty segments, to be read by whoever then exchanges the top.
+    pub(crate) fn next_free(&self) -> u32 {
+        // Relaxed: ordered by the top of the stack.
+        self.next_free.load(Relaxed)
+    }
+
+    pub(crate) fn set_next_free(&self, next: u32) {
+        // Relaxed: published by the exchange of the top.
+        self.next_free.store(next, Relaxed);
+    }
+
     /// Whether every slot is committed, so that no late publisher will still write here.
     pub(crate) fn is_full(&self) -> bool {
-        self.ready_run(0, usize::MAX) == self.states.len()
+        self.ready_run(0) == self.states.len()
     }
 
     /// Drops the messages of an evicted segment and empties it. Returns whether a `Drop` panicked; all are dropped all
@@ -291,6 +387,18 @@ impl<T> Segment<T> {
             }
         }
     }
+}
+
+/// Writes a slot without committing it.
+///
+/// # Safety
+/// The caller has exclusive access to the slot, which holds no value.
+#[inline(always)]
+pub(crate) unsafe fn fill<T>(slot: &Slot<T>, value: T) {
+    slot.with_mut(|place| {
+        // SAFETY: exclusive access is guaranteed by the caller; the place is valid for writes.
+        unsafe { place.write(MaybeUninit::new(value)) }
+    });
 }
 
 // SAFETY: a segment moves values of `T` between threads (Send) and lends `&T` to many at once (Sync); its cells are

@@ -30,11 +30,12 @@ impl<T> Table<T> {
     }
 
     /// Adds a segment; gives it back when the table is full.
-    pub(crate) fn append(&self, segment: Box<Segment<T>>) -> Result<u16, Box<Segment<T>>> {
+    pub(crate) fn append(&self, mut segment: Box<Segment<T>>) -> Result<u16, Box<Segment<T>>> {
         // Relaxed: the index is ours alone; the words that name it publish the entry.
         let Ok(index) = self.len.try_update(Relaxed, Relaxed, |len| (len < TABLE_MAX).then_some(len + 1)) else {
             return Err(segment);
         };
+        segment.set_index(index as u16);
         // AcqRel: publishes the segment. Pairs with the Acquire load in `segment`.
         let before = self.entry(index as u16).swap(Box::into_raw(segment), AcqRel);
         debug_assert!(before.is_null(), "an index of the table was handed out twice");
@@ -50,6 +51,14 @@ impl<T> Table<T> {
         // SAFETY: an index reaches a word only after `append` stored its segment, and whoever read the word with Acquire
         // sees it; the box is freed by `drop` alone, which has `&mut self`.
         unsafe { &*segment }
+    }
+
+    /// The segment with this index, if it is in the table by now.
+    pub(crate) fn get(&self, index: u16) -> Option<&Segment<T>> {
+        // Acquire: pairs with the swap in `append`.
+        let segment = self.entry(index).load(Acquire);
+        // SAFETY: null, or a box that `append` stored; it is freed by `drop` alone, which has `&mut self`.
+        unsafe { segment.as_ref() }
     }
 
     /// How many segments there are.

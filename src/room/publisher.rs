@@ -1,6 +1,5 @@
 //! The one publisher of an exclusive room.
 
-use std::collections::VecDeque;
 use std::fmt;
 
 use super::Room;
@@ -26,67 +25,65 @@ use crate::ring::Writer;
 /// ```
 pub struct Publisher<T> {
     writer: Writer<T, Inside<T>>,
-    /// Empty between calls, but for what a clock or a scale that panicked has left: that was never published.
-    batch: VecDeque<T>,
+    inside: Inside<T>,
 }
 
 impl<T> Publisher<T> {
     pub(crate) fn new(writer: Writer<T, Inside<T>>) -> Self {
-        Self { writer, batch: VecDeque::new() }
+        Self { inside: writer.ring().clone(), writer }
     }
 
     /// A handle on the room, whose `publish` is refused.
     pub fn room(&self) -> Room<T> {
-        Room::new(self.writer.ring().clone())
+        Room::new(self.inside.clone())
     }
 
     /// Publishes a message and returns its sequence.
     ///
     /// # Errors
     /// As [`Room::publish`].
+    #[inline]
     pub fn publish(&mut self, message: T) -> Result<u64, PublishError<T>> {
-        self.batch.clear();
-        self.batch.push_back(message);
-        let inside = self.writer.ring().clone();
-        match self.writer.publish(&mut self.batch, inside.0.now(), &inside) {
-            Ok((sequence, _)) => Ok(sequence),
-            Err(refusal) => match self.batch.pop_back() {
-                Some(message) => Err(inside.refused(refusal, message)),
-                None => unreachable!("a refused message comes back"),
-            },
-        }
+        let Self { writer, inside } = self;
+        writer.publish(message, inside.0.now(), inside).map_err(|(refusal, message)| inside.refused(refusal, message))
     }
 
     /// Publishes messages in order, with one atomic operation for each segment they fill, and returns their sequences.
+    /// They are written where they stay, as the iterator gives them.
     ///
     /// # Errors
     /// As [`Room::publish`]; what was not published comes back, and what came before it is published.
+    ///
+    /// # Panics
+    /// When the iterator does; what it gave since the last full segment is then not published.
+    #[inline]
     pub fn publish_all(
         &mut self,
         messages: impl IntoIterator<Item = T>,
     ) -> Result<std::ops::Range<u64>, PublishError<Vec<T>>> {
-        self.batch.clear();
-        self.batch.extend(messages);
-        let inside = self.writer.ring().clone();
-        let mut range = inside.tail()..inside.tail();
-        while !self.batch.is_empty() {
-            match self.writer.publish(&mut self.batch, inside.0.now(), &inside) {
-                Ok((first, count)) => range.end = first + count as u64,
-                Err(refusal) => return Err(inside.refused(refusal, self.batch.drain(..).collect())),
+        let Self { writer, inside } = self;
+        let (first, mut messages) = (writer.tail(), messages.into_iter());
+        loop {
+            let published = writer.publish_run(&mut messages, inside.0.now(), inside);
+            if let Some((refusal, mut back)) = published.refused {
+                back.extend(messages);
+                return Err(inside.refused(refusal, back));
+            }
+            if !published.more {
+                return Ok(first..writer.tail());
             }
         }
-        Ok(range)
     }
 }
 
 impl<T> Drop for Publisher<T> {
     fn drop(&mut self) {
-        self.writer.ring().end(CloseReason::Closed);
+        self.inside.end(CloseReason::Closed);
     }
 }
 
 impl<T> fmt::Debug for Publisher<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Publisher").field("room", &self.writer.ring().0.name).finish_non_exhaustive()
+        f.debug_struct("Publisher").field("room", &self.inside.0.name).finish_non_exhaustive()
     }
 }

@@ -20,7 +20,7 @@ pub struct RecvBatch<'a, T> {
 
 impl<'a, T> RecvBatch<'a, T> {
     pub(super) fn new(subscription: &'a mut Subscription<T>, max: usize) -> Self {
-        Self { subscription: Some(subscription), max }
+        Self { subscription: Some(subscription), max: max.max(1) }
     }
 
     fn poll_batch(&mut self, context: &mut Context<'_>) -> Poll<Result<Batch<'a, T>, RecvError>> {

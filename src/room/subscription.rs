@@ -199,6 +199,20 @@ impl<T> Subscription<T> {
     /// How many consecutive messages can be taken, or why none.
     #[inline]
     pub(super) fn look(&mut self, max: usize) -> Result<usize, TryRecvError> {
+        match self.cursor.ready() >= max && max > 0 {
+            true => Ok(max),
+            false => self.look_slow(max),
+        }
+    }
+
+    /// The same where not so many are known to be there: once per run at most.
+    #[inline(never)]
+    fn look_slow(&mut self, max: usize) -> Result<usize, TryRecvError> {
+        if max == 0 {
+            return Err(TryRecvError::Empty);
+        }
+        // What was lent before has been read by now: `&mut self` ended that loan.
+        self.pass_gate();
         if self.policy != Policy::Lag {
             return self.look_by_policy(max);
         }
@@ -290,8 +304,6 @@ impl<T> Subscription<T> {
     /// Lends what `look` has just found.
     #[inline]
     pub(super) fn take(&mut self, run: usize) -> Batch<'_, T> {
-        // What was lent before has been read by now: `&mut self` ended that loan.
-        self.pass_gate();
         let run = self.cursor.take(run);
         Batch { first: run.first, messages: run.messages, times: run.times }
     }
@@ -302,7 +314,13 @@ impl<T> Subscription<T> {
     /// [`TryRecvError::Empty`] when there is nothing yet; the others as [`Subscription::recv_ref`].
     #[inline]
     pub fn try_recv_ref(&mut self) -> Result<Ref<'_, T>, TryRecvError> {
-        self.try_recv_batch(1).map(Batch::into_first)
+        if !self.cursor.is_ready() {
+            self.look_slow(1)?;
+        }
+        match self.cursor.take_ready() {
+            Some((sequence, message, time)) => Ok(Ref { sequence, time, message }),
+            None => unreachable!("`look` has found a message"),
+        }
     }
 
     /// Receives a clone of the next message, if there is one.
@@ -333,12 +351,11 @@ impl<T> Subscription<T> {
             let shape = self.inside().shape();
             self.conflated += self.cursor.skip_to(shape.first(shape.generation(newest)));
         }
-        let inside = self.cursor.ring().clone();
-        let waiter = self.waiter.get_or_insert_with(Waiter::new);
         if self.cursor.peek() {
             return Poll::Ready(());
         }
-        inside.0.bell.park(waiter, context.waker(), self.cursor.next());
+        let inside = self.cursor.ring();
+        inside.0.bell.park(self.waiter.get_or_insert_with(Waiter::new), context.waker(), self.cursor.next());
         inside.arm();
         // SeqCst: our arming before our second look. Pairs with the fences of publisher, installer and closer.
         // model: publish_park, evicted_hole_park, close_park
@@ -384,7 +401,7 @@ impl<T> Subscription<T> {
         RecvRef::new(self)
     }
 
-    /// Receives up to `max` consecutive messages by reference, waiting for the first.
+    /// Receives up to `max` consecutive messages by reference, at least one, waiting for the first.
     ///
     /// # Errors
     /// As [`Subscription::recv_ref`].

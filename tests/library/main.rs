@@ -15,6 +15,7 @@ mod messages;
 mod model;
 mod order;
 mod patterns;
+mod pinned;
 mod policies;
 mod reads;
 mod reentrant;
