@@ -1,0 +1,222 @@
+//! The report: a table per workload, and what became of the targets.
+
+use std::fmt::Write;
+use std::process::Command;
+
+use crate::machine;
+use crate::measure::{Case, Cases, median};
+use crate::run::{Outcomes, Plan, Results};
+use crate::targets::{Bound, TARGETS, Target};
+use crate::workloads::TITLES;
+
+/// Who everybody is compared with.
+const BASE: &str = "roomcast";
+
+/// The whole report.
+pub fn markdown(plan: &Plan, cases: &Cases, results: &Results) -> String {
+    let mut text = head(plan, results);
+    let sheet = Sheet { cases, outcomes: &results.outcomes };
+    sheet.summary(&mut text);
+    for (workload, title) in TITLES {
+        if cases.all.iter().any(|case| case.workload == *workload && plan.wants(case)) {
+            sheet.table(&mut text, plan, workload, title);
+        }
+    }
+    text
+}
+
+fn head(plan: &Plan, results: &Results) -> String {
+    let run = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).output().ok();
+        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+        text.filter(|text| !text.is_empty()).unwrap_or_else(|| "unknown".to_owned())
+    };
+    let thoroughly = if plan.effort.quick { "quick: an impression only" } else { "full" };
+    format!(
+        "# Roomcast and its rivals\n\n\
+         Written by `make bench-rivals`; do not edit. One measurement is one process; rivals take turns, {} rounds \
+         ({thoroughly}), {:.0?} in all. Shown are the median and the least and greatest of the rounds. A ratio is to \
+         the row of `{BASE}` with the same name.\n\n\
+         * date: {}\n* commit: {}\n* machine: {}\n* compiler: {}\n* versions: {}\n\n",
+        plan.rounds,
+        results.took,
+        run("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
+        run("git", &["describe", "--always", "--dirty"]),
+        machine::description(),
+        run("rustc", &["--version"]),
+        versions(),
+    )
+}
+
+/// The rivals with their versions, as locked.
+fn versions() -> String {
+    const RIVALS: [&str; 11] = [
+        "tokio",
+        "async-broadcast",
+        "bus",
+        "disruptor",
+        "ringcast",
+        "crossbeam-channel",
+        "dashmap",
+        "flume",
+        "thingbuf",
+        "bytes",
+        "roomcast",
+    ];
+    let locked = include_str!("../Cargo.lock");
+    let version = |name: &str| {
+        let entry = locked.split("[[package]]").find(|entry| entry.contains(&format!("name = \"{name}\"\n")));
+        let version = entry.and_then(|entry| entry.split("version = \"").nth(1)?.split('"').next());
+        format!("{name} {}", version.unwrap_or("unknown"))
+    };
+    RIVALS.map(version).join(", ")
+}
+
+struct Sheet<'a> {
+    cases: &'a Cases,
+    outcomes: &'a Outcomes,
+}
+
+impl Sheet<'_> {
+    fn values(&self, case: &Case, figure: &str) -> Option<Vec<f64>> {
+        let outcome = self.outcomes.get(&case.key())?;
+        outcome.figures.iter().find(|(name, ..)| name == figure).map(|(.., values)| values.clone())
+    }
+
+    fn median(&self, workload: &str, name: &str, contender: &str, figure: &str) -> Option<f64> {
+        let is_it = |case: &&Case| case.workload == workload && case.name == name && case.contender == contender;
+        self.cases
+            .all
+            .iter()
+            .find(is_it)
+            .and_then(|case| self.values(case, figure))
+            .map(|mut values| median(&mut values))
+    }
+
+    fn table(&self, text: &mut String, plan: &Plan, workload: &str, title: &str) {
+        let _ = write!(text, "## {workload}: {title}\n\n");
+        text.push_str("| row | who | figure | median | least – greatest | ratio | target | met |\n");
+        text.push_str("|---|---|---|--:|--:|--:|---|---|\n");
+        for case in self.cases.all.iter().filter(|case| case.workload == workload && plan.wants(case)) {
+            let Some(outcome) = self.outcomes.get(&case.key()) else { continue };
+            if let Some(failure) = &outcome.failure {
+                let _ = writeln!(text, "| {} | {} | – | – | – | – | | failed: {failure} |", case.name, case.contender);
+            }
+            for (figure, unit, values) in &outcome.figures {
+                let mut values = values.clone();
+                let middle = median(&mut values);
+                let base = self.median(workload, &case.name, BASE, figure);
+                let ratio = base.filter(|base| *base != 0.0).map_or("–".to_owned(), |base| number(middle / base));
+                let target = TARGETS.iter().find(|it| it.of == (workload, &*case.name, case.contender, &**figure));
+                let (wish, verdict) = target.map_or_else(Default::default, |it| (wish(it), self.verdict(it, middle)));
+                let _ = writeln!(
+                    text,
+                    "| {} | {} | {figure}, {unit} | {} | {} – {} | {ratio} | {wish} | {verdict} |",
+                    case.name,
+                    case.contender,
+                    number(middle),
+                    number(values[0]),
+                    number(values[values.len() - 1]),
+                );
+            }
+        }
+        for (_, who, reason) in self.cases.lacking.iter().filter(|(of, ..)| *of == workload) {
+            let _ = write!(text, "\n– {who}: {reason}.\n");
+        }
+        text.push('\n');
+    }
+
+    fn summary(&self, text: &mut String) {
+        let mut rows = String::new();
+        let mut counts = [0; 3];
+        for target in TARGETS {
+            let (workload, name, contender, figure) = target.of;
+            let Some(measured) = self.median(workload, name, contender, figure) else { continue };
+            let verdict = self.verdict(target, measured);
+            counts[usize::from(verdict.starts_with("no")) + 2 * usize::from(verdict.starts_with("by ratio"))] += 1;
+            let wish = wish(target);
+            let _ = writeln!(
+                rows,
+                "| {workload} | {name} | {contender} | {figure} | {} | {wish} | {verdict} |",
+                number(measured)
+            );
+        }
+        if rows.is_empty() {
+            return;
+        }
+        let [met, missed, by_ratio] = counts;
+        let _ = write!(
+            text,
+            "## Targets\n\nMet {met}, met by ratio {by_ratio}, missed {missed}. *By ratio*: missed as a figure, but met \
+             as a multiple of the rival it was set beside, which this run measured too.\n\n\
+             | | row | who | figure | measured | target | met |\n|---|---|---|---|--:|---|---|\n{rows}\n"
+        );
+    }
+
+    fn verdict(&self, target: &Target, measured: f64) -> String {
+        let (workload, name, _, figure) = target.of;
+        let is_met = match target.bound {
+            Bound::AtMost(bound) => measured <= bound,
+            Bound::AtLeast(bound) => measured >= bound,
+            Bound::AtMostTimes(factor, row, other) | Bound::AtLeastTimes(factor, row, other) => {
+                let Some(base) = self.median(workload, row, other, figure) else { return "not measured".to_owned() };
+                let ratio = measured / base;
+                let is_most = matches!(target.bound, Bound::AtMostTimes(..));
+                let is_met = if is_most { ratio <= factor } else { ratio >= factor };
+                return format!("{} ({} ×)", if is_met { "yes" } else { "no" }, number(ratio));
+            }
+        };
+        let by_ratio = || {
+            let (rival, reference) = target.beside?;
+            let ratio = measured / self.median(workload, name, rival, figure)?;
+            let is_met = match target.bound {
+                Bound::AtMost(bound) => ratio <= bound / reference,
+                Bound::AtLeast(bound) => ratio >= bound / reference,
+                _ => false,
+            };
+            Some((is_met, format!("{} × {rival}", number(ratio))))
+        };
+        match (is_met, by_ratio()) {
+            (true, None) => "yes".to_owned(),
+            (true, Some((_, ratio))) => format!("yes ({ratio})"),
+            (false, Some((true, ratio))) => format!("by ratio ({ratio})"),
+            (false, Some((false, ratio))) => format!("no ({ratio})"),
+            (false, None) => "no".to_owned(),
+        }
+    }
+}
+
+fn wish(target: &Target) -> String {
+    let beside = |bound: f64| match target.beside {
+        Some((rival, reference)) => format!(", {} × {rival}", number(bound / reference)),
+        None => String::new(),
+    };
+    match target.bound {
+        Bound::AtMost(bound) => format!("≤ {}{}", number(bound), beside(bound)),
+        Bound::AtLeast(bound) => format!("≥ {}{}", number(bound), beside(bound)),
+        Bound::AtMostTimes(factor, row, who) => format!("≤ {} × {who}, {row}", number(factor)),
+        Bound::AtLeastTimes(factor, row, who) => format!("≥ {} × {who}, {row}", number(factor)),
+    }
+}
+
+/// Three digits that count.
+fn number(value: f64) -> String {
+    let text = match value.abs() {
+        0.0 => "0".to_owned(),
+        size if size < 1.0 => format!("{value:.3}"),
+        size if size < 10.0 => format!("{value:.2}"),
+        size if size < 100.0 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
+    };
+    let (whole, rest) =
+        text.split_once('.').map_or((&*text, String::new()), |(whole, rest)| (whole, format!(".{rest}")));
+    let digits = whole.len();
+    let grouped = whole.char_indices().fold(String::new(), |mut grouped, (at, digit)| {
+        if at > 0 && (digits - at) % 3 == 0 && digit.is_ascii_digit() && digits > 4 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+        grouped
+    });
+    format!("{grouped}{rest}")
+}

@@ -1,0 +1,55 @@
+//! The workloads, one file each.
+
+mod across;
+mod basics;
+mod count;
+mod crowd;
+mod drain;
+mod handlers;
+mod many;
+mod parked;
+mod publish;
+mod tasks;
+mod threads;
+
+pub use self::count::count;
+
+use crate::measure::Cases;
+
+/// Adds a case for each of these contenders: the body sees the contender as a type of the name it gives.
+macro_rules! each {
+    ($cases:ident, $workload:expr, $name:expr;
+     $($label:literal => $contender:ty),* $(,)?;
+     |$effort:ident, $type:ident| $body:expr) => {
+        $($cases.add($workload, $name, $label, move |$effort| {
+            type $type = $contender;
+            $body
+        });)*
+    };
+}
+use each;
+
+/// The tables, in the order of the report.
+pub const TITLES: &[(&str, &str)] = &[
+    ("basics", "what nobody can do without"),
+    ("L1", "publish, with subscribers that do not read"),
+    ("L1-parked", "publish, with subscribers that sleep"),
+    ("L2", "bursts of 64, drained by 100 subscribers in one thread"),
+    ("L3", "from thread to thread"),
+    ("L4", "a task or a handler for every subscriber"),
+    ("L5", "several publishers"),
+];
+
+/// All cases, in the order of the report.
+pub fn all() -> Cases {
+    let mut cases = Cases::default();
+    basics::add(&mut cases);
+    publish::add(&mut cases);
+    parked::add(&mut cases);
+    drain::add(&mut cases);
+    across::add(&mut cases);
+    tasks::add(&mut cases);
+    handlers::add(&mut cases);
+    many::add(&mut cases);
+    cases
+}

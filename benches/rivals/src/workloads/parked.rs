@@ -1,0 +1,140 @@
+//! L1-parked: what a publish costs when everybody is asleep, and how long it takes until the last one has the message.
+
+use std::sync::Arc;
+use std::sync::atomic::{
+    AtomicBool, AtomicUsize,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use roomcast::{Broker, Ref};
+
+use super::crowd::Crowd;
+use super::each;
+use super::tasks::runtime;
+use crate::contenders::Awaits;
+use crate::contenders::async_broadcast::AsyncBroadcast;
+use crate::contenders::channels::{Flume, PerSubscriber, Thingbuf, TokioMpsc};
+use crate::contenders::roomcast::Shared;
+use crate::contenders::tokio_broadcast::Tokio;
+use crate::machine::{clock_cost, nanos, wait_until};
+use crate::measure::{Cases, Effort, Figure, figure, median};
+use crate::tally::Tally;
+
+const TABLE: &str = "L1-parked";
+
+/// How long the last of a crowd may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub fn add(cases: &mut Cases) {
+    for sleepers in [1, 16, 100, 10_000] {
+        each!(cases, TABLE, format!("{sleepers} tasks asleep");
+            "roomcast" => Shared, "tokio" => Tokio, "async-broadcast" => AsyncBroadcast,
+            "tokio mpsc each" => PerSubscriber<TokioMpsc>, "flume each" => PerSubscriber<Flume>,
+            "thingbuf each" => PerSubscriber<Thingbuf>;
+            |effort, C| tasks::<C>(sleepers, effort));
+    }
+    for members in [1, 100, 10_000] {
+        let mut add = |name: String, is_awake: bool| {
+            cases.add(TABLE, name, "roomcast", move |effort| handlers(members, is_awake, effort));
+        };
+        add(format!("{members} handlers, shard asleep"), false);
+        add(format!("{members} handlers, shard awake"), true);
+    }
+    cases.lack(TABLE, "bus, disruptor, ringcast, crossbeam", "a task cannot sleep at them");
+    cases.lack(TABLE, "everybody else, handlers", "they have none");
+}
+
+/// Until all who have received are asleep again.
+fn settle(sleepers: usize) {
+    thread::sleep(Duration::from_millis(2) + Duration::from_nanos(1_500) * sleepers as u32);
+}
+
+fn tasks<C: Awaits<u64>>(sleepers: usize, effort: Effort) -> Vec<Figure> {
+    let (mut publisher, readers) = C::open(sleepers);
+    let begin = Instant::now();
+    let remaining = Arc::new(AtomicUsize::new(sleepers));
+    let is_over = Arc::new(AtomicBool::new(false));
+    let (report, reports) = mpsc::channel();
+    let runtime = runtime();
+    let subscriber = |mut reader: C::Reader| {
+        let (remaining, is_over, report) = (remaining.clone(), is_over.clone(), report.clone());
+        async move {
+            let mut tally = Tally::from(0);
+            while !is_over.load(Acquire) {
+                C::read_async(&mut reader, &mut tally).await;
+                if remaining.fetch_sub(1, AcqRel) == 1 {
+                    let _ = report.send(begin.elapsed());
+                }
+            }
+            C::compare(&reader, &tally);
+            tally
+        }
+    };
+    let subscribers: Vec<_> = readers.into_iter().map(|reader| runtime.spawn(subscriber(reader))).collect();
+    let (mut calls, mut lasts) = (Vec::new(), Vec::new());
+    let mut next = 0;
+    loop {
+        settle(sleepers);
+        let is_last = calls.len() >= 5 && begin.elapsed() > 2 * effort.time();
+        is_over.store(is_last, Release);
+        remaining.store(sleepers, Relaxed);
+        let called_at = begin.elapsed();
+        C::publish(&mut publisher, next);
+        calls.push(nanos(begin.elapsed() - called_at));
+        let last_at = reports.recv_timeout(PATIENCE).expect("all receive in time");
+        lasts.push(nanos(last_at - called_at));
+        next += 1;
+        if is_last {
+            break;
+        }
+    }
+    let tallies = runtime.block_on(join_all(subscribers));
+    tallies.into_iter().for_each(|tally| tally.expect("the subscriber ended well").check(next));
+    figures(&mut calls, &mut lasts)
+}
+
+/// With one shard, so that it is known who is awake.
+fn handlers(members: usize, is_awake: bool, effort: Effort) -> Vec<Figure> {
+    let broker = Broker::<u64>::builder().shards(1).build();
+    let rooms = [broker.room("crowd").expect("a new broker has space")];
+    let mut crowd = futures::executor::block_on(Crowd::join(&rooms, members));
+    crowd.gather_blocking(&rooms, 1);
+    // Another room wakes the shard, which then looks around for a while.
+    let alarm = broker.room("alarm").expect("the broker has space");
+    let rang = Arc::new(AtomicUsize::new(0));
+    let _ringing = futures::executor::block_on(alarm.subscribe_with({
+        let rang = rang.clone();
+        move |_: Ref<'_, u64>| {
+            rang.fetch_add(1, Release);
+        }
+    }))
+    .expect("the room is open");
+    let begin = Instant::now();
+    let (mut calls, mut lasts) = (Vec::new(), Vec::new());
+    for round in 1.. {
+        settle(members);
+        if is_awake {
+            alarm.publish(round).expect("the room is open");
+            wait_until(|| rang.load(Acquire) as u64 == round);
+        }
+        let called_at = crowd.now();
+        rooms[0].publish(round).expect("the room is open");
+        calls.push(crowd.now() - called_at);
+        wait_until(|| crowd.have_done(round));
+        lasts.push(crowd.done_at() - called_at);
+        if calls.len() >= 5 && begin.elapsed() > 2 * effort.time() {
+            break;
+        }
+    }
+    crowd.leave(broker, calls.len() as u64 + 1);
+    figures(&mut calls, &mut lasts)
+}
+
+fn figures(calls: &mut [f64], lasts: &mut [f64]) -> Vec<Figure> {
+    let publish = (median(calls) - clock_cost()).max(0.0);
+    vec![figure("publish", "ns", publish), figure("until the last has it", "µs", median(lasts) / 1e3)]
+}
