@@ -16,11 +16,11 @@ VERSION = $(shell $(CARGO) pkgid --offline | sed 's/.*[@#]//')
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 ARCHIVE = roomcast-$(VERSION)-$(HOST)
 
-.PHONY: help setup fmt fmt-check lint build run test loom docs bench deny ci dist image clean
+.PHONY: help setup fmt fmt-check lint build run test loom docs bench bench-rivals check-rivals deny ci dist image clean
 .PHONY: missing tools doctests examples benches
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what the tests need: apt packages (as root), crates, tools under target/tools
 	@packages="$$($(MAKE) --no-print-directory -s missing)"; \
@@ -93,6 +93,18 @@ examples:
 
 bench: ## run the benchmarks
 	$(CARGO) bench --locked --all-features
+
+RIVALS = --locked --manifest-path benches/rivals/Cargo.toml --target-dir $(TARGET)/rivals
+
+bench-rivals: ## measure roomcast and its rivals into docs/results/rivals.md; QUICK=1; ROWS="L3 --rival tokio" prints rows
+	$(CARGO) build $(RIVALS) --release --bins
+	@mkdir -p docs/results
+	$(TARGET)/rivals/release/rivals $(if $(QUICK),--quick) \
+		$(or $(ROWS),--out docs/results/rivals$(if $(QUICK),-quick).md)
+
+check-rivals: ## clippy and the tests of what bench-rivals runs
+	$(CARGO) clippy $(RIVALS) --all-targets -- -D warnings
+	$(CARGO) test $(RIVALS) --lib
 
 benches:
 	$(CARGO) bench --locked --all-features --no-run

@@ -156,12 +156,12 @@ impl Sheet<'_> {
     fn verdict(&self, target: &Target, measured: f64) -> String {
         let (workload, name, _, figure) = target.of;
         let is_met = match target.bound {
-            Bound::AtMost(bound) => measured <= bound,
-            Bound::AtLeast(bound) => measured >= bound,
-            Bound::AtMostTimes(factor, row, other) | Bound::AtLeastTimes(factor, row, other) => {
+            Bound::Most(bound) => measured <= bound,
+            Bound::Least(bound) => measured >= bound,
+            Bound::MostTimes(factor, row, other) | Bound::LeastTimes(factor, row, other) => {
                 let Some(base) = self.median(workload, row, other, figure) else { return "not measured".to_owned() };
                 let ratio = measured / base;
-                let is_most = matches!(target.bound, Bound::AtMostTimes(..));
+                let is_most = matches!(target.bound, Bound::MostTimes(..));
                 let is_met = if is_most { ratio <= factor } else { ratio >= factor };
                 return format!("{} ({} ×)", if is_met { "yes" } else { "no" }, number(ratio));
             }
@@ -170,8 +170,8 @@ impl Sheet<'_> {
             let (rival, reference) = target.beside?;
             let ratio = measured / self.median(workload, name, rival, figure)?;
             let is_met = match target.bound {
-                Bound::AtMost(bound) => ratio <= bound / reference,
-                Bound::AtLeast(bound) => ratio >= bound / reference,
+                Bound::Most(bound) => ratio <= bound / reference,
+                Bound::Least(bound) => ratio >= bound / reference,
                 _ => false,
             };
             Some((is_met, format!("{} × {rival}", number(ratio))))
@@ -192,10 +192,10 @@ fn wish(target: &Target) -> String {
         None => String::new(),
     };
     match target.bound {
-        Bound::AtMost(bound) => format!("≤ {}{}", number(bound), beside(bound)),
-        Bound::AtLeast(bound) => format!("≥ {}{}", number(bound), beside(bound)),
-        Bound::AtMostTimes(factor, row, who) => format!("≤ {} × {who}, {row}", number(factor)),
-        Bound::AtLeastTimes(factor, row, who) => format!("≥ {} × {who}, {row}", number(factor)),
+        Bound::Most(bound) => format!("≤ {}{}", number(bound), beside(bound)),
+        Bound::Least(bound) => format!("≥ {}{}", number(bound), beside(bound)),
+        Bound::MostTimes(factor, row, who) => format!("≤ {} × {who}, {row}", number(factor)),
+        Bound::LeastTimes(factor, row, who) => format!("≥ {} × {who}, {row}", number(factor)),
     }
 }
 

@@ -70,7 +70,7 @@ impl<T: Payload, C: Contender<T>> Scene<T, C> {
     }
 }
 
-fn deliver<T: Payload, C: Contender<T>>(effort: Effort) -> Vec<Figure> {
+pub fn deliver<T: Payload, C: Contender<T>>(effort: Effort) -> Vec<Figure> {
     let mut scene = Scene::<T, C>::new();
     let cost = effort.median(|| {
         scene.burst();

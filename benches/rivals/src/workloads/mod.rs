@@ -2,13 +2,21 @@
 
 mod across;
 mod basics;
+mod churn;
 mod count;
 mod crowd;
 mod drain;
+mod expensive;
+mod footprint;
 mod handlers;
+mod hot_room;
+mod join_storm;
+mod lag_storm;
 mod many;
 mod parked;
 mod publish;
+mod rooms;
+mod stalled;
 mod tasks;
 mod threads;
 
@@ -38,6 +46,14 @@ pub const TITLES: &[(&str, &str)] = &[
     ("L3", "from thread to thread"),
     ("L4", "a task or a handler for every subscriber"),
     ("L5", "several publishers"),
+    ("L6", "a thousand rooms with four subscribers each"),
+    ("L7", "coming and going"),
+    ("W8", "a reader that has stopped"),
+    ("W9", "25,000 subscribers in one room, and in fifty"),
+    ("W10", "a storm of joins, each to be told the last 100"),
+    ("W11", "messages that are expensive to clone or to drop"),
+    ("W12", "idle rooms and subscribers"),
+    ("W13", "all readers too slow"),
 ];
 
 /// All cases, in the order of the report.
@@ -51,5 +67,13 @@ pub fn all() -> Cases {
     tasks::add(&mut cases);
     handlers::add(&mut cases);
     many::add(&mut cases);
+    rooms::add(&mut cases);
+    churn::add(&mut cases);
+    stalled::add(&mut cases);
+    hot_room::add(&mut cases);
+    join_storm::add(&mut cases);
+    expensive::add(&mut cases);
+    footprint::add(&mut cases);
+    lag_storm::add(&mut cases);
     cases
 }

@@ -15,11 +15,11 @@ use roomcast::{Broker, Ref};
 use super::crowd::Crowd;
 use super::each;
 use super::tasks::runtime;
-use crate::contenders::Awaits;
 use crate::contenders::async_broadcast::AsyncBroadcast;
 use crate::contenders::channels::{Flume, PerSubscriber, Thingbuf, TokioMpsc};
 use crate::contenders::roomcast::Shared;
 use crate::contenders::tokio_broadcast::Tokio;
+use crate::contenders::{Awaits, CAPACITY};
 use crate::machine::{clock_cost, nanos, wait_until};
 use crate::measure::{Cases, Effort, Figure, figure, median};
 use crate::tally::Tally;
@@ -35,7 +35,7 @@ pub fn add(cases: &mut Cases) {
             "roomcast" => Shared, "tokio" => Tokio, "async-broadcast" => AsyncBroadcast,
             "tokio mpsc each" => PerSubscriber<TokioMpsc>, "flume each" => PerSubscriber<Flume>,
             "thingbuf each" => PerSubscriber<Thingbuf>;
-            |effort, C| tasks::<C>(sleepers, effort));
+            |effort, C| tasks::<C>(1, sleepers, effort));
     }
     for members in [1, 100, 10_000] {
         let mut add = |name: String, is_awake: bool| {
@@ -53,8 +53,10 @@ fn settle(sleepers: usize) {
     thread::sleep(Duration::from_millis(2) + Duration::from_nanos(1_500) * sleepers as u32);
 }
 
-fn tasks<C: Awaits<u64>>(sleepers: usize, effort: Effort) -> Vec<Figure> {
-    let (mut publisher, readers) = C::open(sleepers);
+/// So many tasks asleep in each of these rooms; a message into every room.
+pub fn tasks<C: Awaits<u64>>(rooms: usize, each: usize, effort: Effort) -> Vec<Figure> {
+    let sleepers = rooms * each;
+    let (mut publishers, readers): (Vec<_>, Vec<_>) = C::open_many(rooms, CAPACITY, each).into_iter().unzip();
     let begin = Instant::now();
     let remaining = Arc::new(AtomicUsize::new(sleepers));
     let is_over = Arc::new(AtomicBool::new(false));
@@ -74,7 +76,7 @@ fn tasks<C: Awaits<u64>>(sleepers: usize, effort: Effort) -> Vec<Figure> {
             tally
         }
     };
-    let subscribers: Vec<_> = readers.into_iter().map(|reader| runtime.spawn(subscriber(reader))).collect();
+    let subscribers: Vec<_> = readers.into_iter().flatten().map(|reader| runtime.spawn(subscriber(reader))).collect();
     let (mut calls, mut lasts) = (Vec::new(), Vec::new());
     let mut next = 0;
     loop {
@@ -83,7 +85,7 @@ fn tasks<C: Awaits<u64>>(sleepers: usize, effort: Effort) -> Vec<Figure> {
         is_over.store(is_last, Release);
         remaining.store(sleepers, Relaxed);
         let called_at = begin.elapsed();
-        C::publish(&mut publisher, next);
+        publishers.iter_mut().for_each(|publisher| C::publish(publisher, next));
         calls.push(nanos(begin.elapsed() - called_at));
         let last_at = reports.recv_timeout(PATIENCE).expect("all receive in time");
         lasts.push(nanos(last_at - called_at));

@@ -64,7 +64,7 @@ fn add_for<T: Payload>(cases: &mut Cases, unread: usize) {
     each!(cases, TABLE, name; "disruptor 1P x16" => OneProducer; |effort, C| publish::<T, C>(unread, 16, effort));
 }
 
-fn publish<T: Payload, C: Contender<T>>(unread: usize, batch: usize, effort: Effort) -> Vec<Figure> {
+pub fn publish<T: Payload, C: Contender<T>>(unread: usize, batch: usize, effort: Effort) -> Vec<Figure> {
     let (mut publisher, mut readers) = C::open(unread);
     let mut tallies = vec![Tally::from(0); unread];
     let mut next = 0;

@@ -173,7 +173,7 @@ pub fn many_to_many<T: Payload, C: Shares<T>>(publishers: usize, readers: usize,
             if C::read(reader, tally) == 0 {
                 back_off();
                 looks += 1;
-                if wait == Wait::Yield && looks % 4 == 0 {
+                if wait == Wait::Yield && looks.is_multiple_of(4) {
                     thread::yield_now();
                 }
             }
