@@ -2,13 +2,14 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
-use roomcast::{Broker, Policy, Ref, RoomSet, Start};
+use roomcast::{Broker, Policy, Ref, RoomSet, Start, TryRecvError};
 
 use crate::{HEAP, alone};
 
@@ -99,6 +100,140 @@ fn publishing_and_receiving() {
     stays_flat(100_000, || {
         room.publish(vec![7; 100]).unwrap();
         assert_eq!(subscription.try_recv_ref().map(|message| message.len()), Ok(100));
+    });
+}
+
+/// Runs `round` until everything has its size. After that it allocates nothing for its messages, not even what is freed
+/// again at once: only the queue of evicted segments takes a block of memory once in 31 segments.
+///
+/// The quietest of some rounds counts, because the test runner's threads share the heap. What a message costs would show
+/// in each of them.
+#[track_caller]
+fn allocates_nothing_for(messages: u64, mut round: impl FnMut()) {
+    (0..20).for_each(|_| round());
+    let allocated = (0..10).map(|_| {
+        let before = HEAP.total_allocated();
+        round();
+        HEAP.total_allocated() - before
+    });
+    let least = allocated.min().unwrap();
+    let blocks = messages as usize / SEGMENT / BLOCK_SEGMENTS + 1;
+    assert!(least <= blocks * BLOCK, "{least} bytes for {messages} messages in the quietest round");
+}
+
+/// Messages in a segment of a room of the usual capacity.
+const SEGMENT: usize = 64;
+
+/// Evicted segments in one block of crossbeam's `SegQueue`, and the bytes of that block.
+const BLOCK_SEGMENTS: usize = 31;
+const BLOCK: usize = 504;
+
+/// Messages in a round: some laps of a ring of the usual capacity.
+const MESSAGES: u64 = 5_000;
+
+#[test]
+fn the_heap_is_counted() {
+    let _alone = alone();
+    let before = HEAP.total_allocated();
+    drop(std::hint::black_box(Box::new([0_u8; 100])));
+    assert!(HEAP.total_allocated() >= before + 100, "an allocation is seen although it was freed at once");
+}
+
+#[test]
+fn publishing_to_a_shared_room_and_reading_it_allocate_nothing() {
+    let _alone = alone();
+    let broker = Broker::<u64>::builder().shards(1).build();
+    let room = broker.room("lobby").unwrap();
+    let mut subscription = room.subscribe().now().unwrap();
+    allocates_nothing_for(MESSAGES, || {
+        let mut slow = room.subscribe().now().unwrap();
+        for number in 0..MESSAGES {
+            room.publish(number).unwrap();
+            assert_eq!(subscription.try_recv(), Ok(number));
+        }
+        assert!(matches!(slow.try_recv_ref(), Err(TryRecvError::Lagged(_))));
+        while slow.lag() > 0 {
+            assert!(slow.try_recv_batch(100).is_ok());
+        }
+    });
+}
+
+#[test]
+fn publishing_to_an_exclusive_room_and_reading_it_allocate_nothing() {
+    let _alone = alone();
+    let broker = Broker::<u64>::builder().shards(1).build();
+    let mut publisher = broker.exclusive("lobby").unwrap();
+    let mut subscription = publisher.room().subscribe().now().unwrap();
+    allocates_nothing_for(17 * MESSAGES, || {
+        for number in 0..MESSAGES {
+            publisher.publish(number).unwrap();
+            publisher.publish_all([number; 16]).unwrap();
+            let mut read = 0;
+            while let Ok(run) = subscription.try_recv_batch(64) {
+                read += run.len();
+            }
+            assert_eq!(read, 17);
+        }
+    });
+}
+
+#[test]
+fn messages_with_a_drop_allocate_nothing() {
+    let _alone = alone();
+    let broker = Broker::<Arc<str>>::builder().shards(1).build();
+    let room = broker.room("lobby").unwrap();
+    let mut subscription = room.subscribe().now().unwrap();
+    let message: Arc<str> = "cloning it allocates nothing".into();
+    allocates_nothing_for(MESSAGES, || {
+        for _ in 0..MESSAGES {
+            room.publish(message.clone()).unwrap();
+            assert_eq!(subscription.try_recv().as_ref(), Ok(&message));
+        }
+    });
+}
+
+#[test]
+fn handlers_are_served_without_allocating() {
+    let _alone = alone();
+    let broker = Broker::<u64>::builder().shards(1).build();
+    let room = broker.room("lobby").unwrap();
+    let handled = Arc::new(AtomicU64::new(0));
+    let handler = || {
+        let handled = handled.clone();
+        move |_: Ref<'_, u64>| {
+            handled.fetch_add(1, Relaxed);
+        }
+    };
+    let served: Vec<_> = (0..10).map(|_| block_on(room.subscribe_with(handler())).unwrap()).collect();
+    let mut expected = 0;
+    allocates_nothing_for(MESSAGES, || {
+        for number in 0..MESSAGES {
+            room.publish(number).unwrap();
+            expected += served.len() as u64;
+            // A handler that is not lapped sees all of them.
+            if number % 100 == 99 {
+                let deadline = Instant::now() + PATIENCE;
+                while handled.load(Relaxed) < expected {
+                    assert!(Instant::now() < deadline, "{} of {expected} handled", handled.load(Relaxed));
+                    thread::yield_now();
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn sleeping_and_waking_allocate_nothing() {
+    let _alone = alone();
+    let broker = Broker::<u64>::builder().shards(1).build();
+    let room = broker.room("lobby").unwrap();
+    let mut subscription = room.subscribe().now().unwrap();
+    allocates_nothing_for(MESSAGES, || {
+        for number in 0..MESSAGES {
+            assert!(!poll(subscription.recv()));
+            room.publish(number).unwrap();
+            assert!(poll(subscription.recv()));
+        }
     });
 }
 
