@@ -94,12 +94,12 @@ examples:
 bench: ## run the benchmarks
 	$(CARGO) bench --locked --all-features
 
-RIVALS = --locked --manifest-path benches/rivals/Cargo.toml --target-dir $(TARGET)/rivals
+RIVALS = --locked --manifest-path benches/rivals/Cargo.toml --target-dir $(TARGET)
 
 bench-rivals: ## measure roomcast and its rivals into docs/results/rivals.md; QUICK=1; ROWS="L3 --rival tokio" prints rows
 	$(CARGO) build $(RIVALS) --release --bins
 	@mkdir -p docs/results
-	$(TARGET)/rivals/release/rivals $(if $(QUICK),--quick) \
+	$(TARGET)/release/rivals $(if $(QUICK),--quick) \
 		$(or $(ROWS),--out docs/results/rivals$(if $(QUICK),-quick).md)
 
 check-rivals: ## clippy and the tests of what bench-rivals runs
