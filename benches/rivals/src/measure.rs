@@ -59,6 +59,19 @@ pub fn median(samples: &mut [f64]) -> f64 {
     samples[(samples.len() - 1) / 2]
 }
 
+/// A number with a comma after each thousand.
+pub fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (at, digit) in digits.char_indices() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
 /// One measurement of one contender, made in a process of its own.
 pub struct Case {
     /// The table it belongs to.
@@ -78,8 +91,13 @@ pub struct Case {
 impl Case {
     /// Names the case among all.
     pub fn key(&self) -> String {
-        format!("{} | {} | {}", self.workload, self.name, self.contender)
+        key(self.workload, &self.name, self.contender)
     }
+}
+
+/// The key of the case with that table, row and contender.
+pub fn key(workload: &str, name: &str, contender: &str) -> String {
+    format!("{workload} | {name} | {contender}")
 }
 
 /// All cases, in the order of the report, and why some contenders have none.

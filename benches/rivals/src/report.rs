@@ -1,10 +1,11 @@
 //! The report: a table per workload, and what became of the targets.
 
+use std::env;
 use std::fmt::Write;
 use std::process::Command;
 
 use crate::machine;
-use crate::measure::{Case, Cases, median};
+use crate::measure::{Case, Cases, grouped, key, median};
 use crate::run::{Outcomes, Plan, Results};
 use crate::targets::{Bound, TARGETS, Target};
 use crate::workloads::TITLES;
@@ -36,10 +37,13 @@ fn head(plan: &Plan, results: &Results) -> String {
         "# Roomcast and its rivals\n\n\
          Written by `make bench-rivals`; do not edit. One measurement is one process; rivals take turns, {} rounds \
          ({thoroughly}), {:.0?} in all. Shown are the median and the least and greatest of the rounds. A ratio is to \
-         the row of `{BASE}` with the same name.\n\n\
-         * date: {}\n* commit: {}\n* machine: {}\n* compiler: {}\n* versions: {}\n\n",
+         the row of `{BASE}` with the same name. `make bench-rivals ROWS='L3 --rival tokio'` measures \
+         some rows and prints them; `rivals` with `list` names all, with `measure` and a name from the list runs one \
+         in its own process, for a profiler.\n\n\
+         * command: `rivals {}`\n* date: {}\n* commit: {}\n* machine: {}\n* compiler: {}\n* versions: {}\n\n",
         plan.rounds,
         results.took,
+        env::args().skip(1).collect::<Vec<_>>().join(" "),
         run("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
         run("git", &["describe", "--always", "--dirty"]),
         machine::description(),
@@ -128,10 +132,18 @@ impl Sheet<'_> {
 
     fn summary(&self, text: &mut String) {
         let mut rows = String::new();
-        let mut counts = [0; 3];
+        let (mut counts, mut missing) = ([0; 3], 0);
         for target in TARGETS {
             let (workload, name, contender, figure) = target.of;
-            let Some(measured) = self.median(workload, name, contender, figure) else { continue };
+            let Some(measured) = self.median(workload, name, contender, figure) else {
+                if self.outcomes.contains_key(&key(workload, name, contender)) {
+                    missing += 1;
+                    let wish = wish(target);
+                    let _ =
+                        writeln!(rows, "| {workload} | {name} | {contender} | {figure} | – | {wish} | not measured |");
+                }
+                continue;
+            };
             let verdict = self.verdict(target, measured);
             counts[usize::from(verdict.starts_with("no")) + 2 * usize::from(verdict.starts_with("by ratio"))] += 1;
             let wish = wish(target);
@@ -147,7 +159,7 @@ impl Sheet<'_> {
         let [met, missed, by_ratio] = counts;
         let _ = write!(
             text,
-            "## Targets\n\nMet {met}, met by ratio {by_ratio}, missed {missed}. *By ratio*: missed as a figure, but met \
+            "## Targets\n\nMet {met}, met by ratio {by_ratio}, missed {missed}, failed to measure {missing}. *By ratio*: missed as a figure, but met \
              as a multiple of the rival it was set beside, which this run measured too.\n\n\
              | | row | who | figure | measured | target | met |\n|---|---|---|---|--:|---|---|\n{rows}\n"
         );
@@ -201,22 +213,11 @@ fn wish(target: &Target) -> String {
 
 /// Three digits that count.
 fn number(value: f64) -> String {
-    let text = match value.abs() {
+    match value.abs() {
         0.0 => "0".to_owned(),
         size if size < 1.0 => format!("{value:.3}"),
         size if size < 10.0 => format!("{value:.2}"),
         size if size < 100.0 => format!("{value:.1}"),
-        _ => format!("{value:.0}"),
-    };
-    let (whole, rest) =
-        text.split_once('.').map_or((&*text, String::new()), |(whole, rest)| (whole, format!(".{rest}")));
-    let digits = whole.len();
-    let grouped = whole.char_indices().fold(String::new(), |mut grouped, (at, digit)| {
-        if at > 0 && (digits - at) % 3 == 0 && digit.is_ascii_digit() && digits > 4 {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-        grouped
-    });
-    format!("{grouped}{rest}")
+        _ => grouped(value.round() as usize),
+    }
 }

@@ -13,7 +13,7 @@ use crate::contenders::roomcast::Shared;
 use crate::contenders::tokio_broadcast::Tokio;
 use crate::contenders::{Joins, finish};
 use crate::machine::{nanos, pin};
-use crate::measure::{Cases, Effort, Figure, figure};
+use crate::measure::{Cases, Effort, Figure, figure, grouped};
 use crate::tally::Tally;
 
 const TABLE: &str = "L7";
@@ -24,11 +24,11 @@ pub fn add(cases: &mut Cases) {
         "crossbeam in a Mutex" => MutexOfCrossbeam, "DashMap of mpsc" => DashMapOfMpsc;
         |effort, C| beside_a_publisher::<C>(effort));
     for members in [1, 100_000] {
-        each!(cases, TABLE, format!("come and go, {members} members");
+        each!(cases, TABLE, format!("come and go, members: {}", grouped(members));
             "roomcast" => Shared, "tokio" => Tokio, "async-broadcast" => AsyncBroadcast;
             |effort, C| come_and_go::<C>(members, effort));
     }
-    each!(cases, TABLE, "come and go, 1 members";
+    each!(cases, TABLE, "come and go, members: 1";
         "crossbeam in a Mutex" => MutexOfCrossbeam, "DashMap of mpsc" => DashMapOfMpsc;
         |effort, C| come_and_go::<C>(1, effort));
     cases.lack(TABLE, "bus, ringcast", "only who publishes can subscribe somebody, on the publisher's thread");

@@ -6,14 +6,14 @@ use roomcast::{Broker, Builder, Room};
 
 use super::crowd::Crowd;
 use crate::machine::wait_until;
-use crate::measure::{Cases, Effort, Figure, figure};
+use crate::measure::{Cases, Effort, Figure, figure, grouped};
 
 const TABLE: &str = "L4";
 
 pub fn add(cases: &mut Cases) {
     for window in [1, 64] {
         for members in [100, 1000] {
-            let name = &format!("{members} handlers, windows of {window}");
+            let name = &format!("handlers: {}, windows of {window}", grouped(members));
             let threads = |shards: Option<usize>| {
                 move |effort| on_threads(shards.map_or_else(Broker::builder, one_shard), members, window, effort)
             };

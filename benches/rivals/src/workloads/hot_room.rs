@@ -8,7 +8,7 @@ use super::parked::tasks;
 use crate::contenders::roomcast::Shared;
 use crate::contenders::tokio_broadcast::Tokio;
 use crate::machine::wait_until;
-use crate::measure::{Cases, Effort, Figure, figure};
+use crate::measure::{Cases, Effort, Figure, figure, grouped};
 
 const TABLE: &str = "W9";
 const SUBSCRIBERS: usize = 25_000;
@@ -16,9 +16,10 @@ const SUBSCRIBERS: usize = 25_000;
 pub fn add(cases: &mut Cases) {
     for rooms in [1, 50] {
         let each = SUBSCRIBERS / rooms;
-        cases
-            .add(TABLE, format!("{rooms} × {each} handlers"), "roomcast", move |effort| handlers(rooms, each, effort));
-        each!(cases, TABLE, format!("{rooms} × {each} tasks"); "roomcast" => Shared, "tokio" => Tokio;
+        cases.add(TABLE, format!("{rooms} × {} handlers", grouped(each)), "roomcast", move |effort| {
+            handlers(rooms, each, effort)
+        });
+        each!(cases, TABLE, format!("{rooms} × {} tasks", grouped(each)); "roomcast" => Shared, "tokio" => Tokio;
             |effort, C| tasks::<C>(rooms, each, effort));
     }
 }

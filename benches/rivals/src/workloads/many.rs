@@ -12,7 +12,7 @@ const TABLE: &str = "L5";
 
 pub fn add(cases: &mut Cases) {
     for (publishers, readers) in [(4, 4), (2, 1)] {
-        let name = format!("u64, {publishers} publishers, {readers} subscribers");
+        let name = format!("u64, publishers: {publishers}, subscribers: {readers}");
         each!(cases, TABLE, &name;
             "roomcast" => Shared, "roomcast slices" => Shared<Slices>, "tokio" => Tokio,
             "async-broadcast" => AsyncBroadcast, "disruptor MP" => ManyProducers;

@@ -22,7 +22,7 @@ use crate::contenders::roomcast::Shared;
 use crate::contenders::tokio_broadcast::Tokio;
 use crate::contenders::{Awaits, CAPACITY};
 use crate::machine::{clock_cost, nanos, wait_until};
-use crate::measure::{Cases, Effort, Figure, figure, median};
+use crate::measure::{Cases, Effort, Figure, figure, grouped, median};
 use crate::tally::Tally;
 
 const TABLE: &str = "L1-parked";
@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 pub fn add(cases: &mut Cases) {
     for sleepers in [1, 16, 100, 10_000] {
-        each!(cases, TABLE, format!("{sleepers} tasks asleep");
+        each!(cases, TABLE, format!("tasks asleep: {}", grouped(sleepers));
             "roomcast" => Shared, "tokio" => Tokio, "async-broadcast" => AsyncBroadcast,
             "tokio mpsc each" => PerSubscriber<TokioMpsc>, "flume each" => PerSubscriber<Flume>,
             "thingbuf each" => PerSubscriber<Thingbuf>;
@@ -42,8 +42,8 @@ pub fn add(cases: &mut Cases) {
         let mut add = |name: String, is_awake: bool| {
             cases.add(TABLE, name, "roomcast", move |effort| handlers(members, is_awake, effort));
         };
-        add(format!("{members} handlers, shard asleep"), false);
-        add(format!("{members} handlers, shard awake"), true);
+        add(format!("handlers, shard asleep: {}", grouped(members)), false);
+        add(format!("handlers, shard awake: {}", grouped(members)), true);
     }
     cases.lack(TABLE, "bus, disruptor, ringcast, crossbeam", "a task cannot sleep at them");
     cases.lack(TABLE, "everybody else, handlers", "they have none");

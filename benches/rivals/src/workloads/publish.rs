@@ -15,7 +15,7 @@ use crate::contenders::roomcast::{Exclusive, Shared};
 use crate::contenders::tokio_broadcast::Tokio;
 use crate::contenders::{CAPACITY, Contender, drain, finish};
 use crate::machine::{nanos, process_cpu};
-use crate::measure::{Cases, Effort, Figure, figure};
+use crate::measure::{Cases, Effort, Figure, figure, grouped};
 use crate::tally::{Payload, Tally};
 
 const TABLE: &str = "L1";
@@ -41,7 +41,7 @@ pub fn add(cases: &mut Cases) {
 }
 
 fn name<T: Payload>(unread: usize) -> String {
-    format!("{}, {unread} unread", T::NAME)
+    format!("{}, {} unread", T::NAME, grouped(unread))
 }
 
 fn add_for<T: Payload>(cases: &mut Cases, unread: usize) {

@@ -19,7 +19,7 @@ use crate::contenders::channels::{Flume, PerSubscriber, Thingbuf, TokioMpsc};
 use crate::contenders::roomcast::{Shared, Slices};
 use crate::contenders::tokio_broadcast::Tokio;
 use crate::contenders::{Awaits, Contender};
-use crate::measure::{Cases, figure};
+use crate::measure::{Cases, figure, grouped};
 use crate::tally::Tally;
 
 const TABLE: &str = "L4";
@@ -27,7 +27,7 @@ const TABLE: &str = "L4";
 pub fn add(cases: &mut Cases) {
     for window in [1, 64] {
         for tasks in [1, 10, 100, 500, 1000] {
-            let name = format!("{tasks} tasks, windows of {window}");
+            let name = format!("tasks: {}, windows of {window}", grouped(tasks));
             each!(cases, TABLE, &name;
                 "roomcast" => Shared, "roomcast slices" => Shared<Slices>, "tokio" => Tokio,
                 "async-broadcast" => AsyncBroadcast, "tokio mpsc each" => PerSubscriber<TokioMpsc>,
