@@ -221,3 +221,47 @@ fn number(value: f64) -> String {
         _ => grouped(value.round() as usize),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::Outcome;
+    use crate::workloads;
+
+    const ROW: &str = "u64, 1 unread";
+
+    fn summary(figures: &[(&str, f64)]) -> String {
+        let mut outcomes = Outcomes::new();
+        for (who, value) in figures {
+            let mut outcome = Outcome::default();
+            outcome.figures.push(("publish".to_owned(), "ns".to_owned(), vec![*value]));
+            outcomes.insert(key("L1", ROW, who), outcome);
+        }
+        let mut text = String::new();
+        Sheet { cases: &workloads::all(), outcomes: &outcomes }.summary(&mut text);
+        text
+    }
+
+    #[test]
+    fn a_target_is_met_by_figure_or_by_ratio_or_missed() {
+        assert!(summary(&[(BASE, 11.0), ("tokio", 26.0)]).contains("Met 1, met by ratio 0, missed 0"));
+        assert!(summary(&[(BASE, 18.0), ("tokio", 52.0)]).contains("Met 0, met by ratio 1, missed 0"));
+        assert!(summary(&[(BASE, 18.0), ("tokio", 26.0)]).contains("Met 0, met by ratio 0, missed 1"));
+        assert!(summary(&[(BASE, 18.0)]).contains("missed 1"), "without the rival there is no ratio");
+        assert_eq!(summary(&[("tokio", 26.0)]), "", "what was not asked for is not reported");
+    }
+
+    #[test]
+    fn a_target_without_its_figure_is_told() {
+        let mut outcomes = Outcomes::new();
+        outcomes.insert(key("L1", ROW, BASE), Outcome { figures: Vec::new(), failure: Some("it failed".to_owned()) });
+        let mut text = String::new();
+        Sheet { cases: &workloads::all(), outcomes: &outcomes }.summary(&mut text);
+        assert!(text.contains("failed to measure 1"), "{text}");
+    }
+
+    #[test]
+    fn figures_have_three_digits_that_count() {
+        assert_eq!([0.1234, 1.234, 12.34, 1_234_567.0].map(number), ["0.123", "1.23", "12.3", "1,234,567"]);
+    }
+}

@@ -48,24 +48,32 @@ fn publish<C: Joins<u64>>(publisher: &mut C::Publisher, next: &mut u64, time: Du
     (*next - first) as f64 / begin.elapsed().as_secs_f64()
 }
 
+/// What is shared with the thread that comes and goes, on cache lines of its own.
+#[repr(align(128))]
+#[derive(Default)]
+struct Turnstile {
+    is_on: AtomicBool,
+    is_over: AtomicBool,
+    rounds: AtomicU64,
+}
+
 /// The publisher has one core for itself and one subscriber that does not read; somebody else comes and goes on the
 /// other core.
 fn beside_a_publisher<C: Joins<u64>>(effort: Effort) -> Vec<Figure> {
     let (mut publisher, readers) = C::open(1);
-    let (is_on, is_over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    let rounds = Arc::new(AtomicU64::new(0));
+    let turnstile = Arc::new(Turnstile::default());
     let churning = thread::spawn({
-        let (door, is_on, is_over, rounds) = (C::door(&publisher), is_on.clone(), is_over.clone(), rounds.clone());
+        let (door, turnstile) = (C::door(&publisher), turnstile.clone());
         move || {
             pin(1);
-            while !is_over.load(Relaxed) {
-                if !is_on.load(Relaxed) {
+            while !turnstile.is_over.load(Relaxed) {
+                if !turnstile.is_on.load(Relaxed) {
                     thread::sleep(Duration::from_micros(200));
                     continue;
                 }
                 drop(black_box(C::join(&door)));
                 // Nobody else counts.
-                rounds.store(rounds.load(Relaxed) + 1, Relaxed);
+                turnstile.rounds.store(turnstile.rounds.load(Relaxed) + 1, Relaxed);
             }
         }
     });
@@ -74,14 +82,14 @@ fn beside_a_publisher<C: Joins<u64>>(effort: Effort) -> Vec<Figure> {
     publish::<C>(&mut publisher, &mut next, effort.time() / 4);
     // Before and after, so that a machine that gets slower meanwhile is not taken for the churn.
     let before = publish::<C>(&mut publisher, &mut next, effort.time() / 2);
-    is_on.store(true, Relaxed);
-    let (begin, first) = (Instant::now(), rounds.load(Relaxed));
+    turnstile.is_on.store(true, Relaxed);
+    let (begin, first) = (Instant::now(), turnstile.rounds.load(Relaxed));
     let beside = publish::<C>(&mut publisher, &mut next, effort.time());
-    let churn = (rounds.load(Relaxed) - first) as f64 / begin.elapsed().as_secs_f64();
-    is_on.store(false, Relaxed);
+    let churn = (turnstile.rounds.load(Relaxed) - first) as f64 / begin.elapsed().as_secs_f64();
+    turnstile.is_on.store(false, Relaxed);
     thread::sleep(Duration::from_millis(1));
     let after = publish::<C>(&mut publisher, &mut next, effort.time() / 2);
-    is_over.store(true, Relaxed);
+    turnstile.is_over.store(true, Relaxed);
     churning.join().expect("it only comes and goes");
     finish::<u64, C>(readers, vec![Tally::from(0)], next);
     vec![

@@ -27,10 +27,10 @@ pub enum Wait {
     Yield,
 }
 
-/// How far a reader has come, on a line of its own.
+/// A number on a cache line of its own, so that what is measured shares none with what measures it.
 #[repr(align(128))]
 #[derive(Default)]
-struct Progress(AtomicU64);
+struct Padded(AtomicU64);
 
 /// How often a reader tells how far it has come, and how many messages a publisher sends between two looks at that.
 const STEP: u64 = 64;
@@ -41,25 +41,26 @@ const AHEAD_MAX: u64 = CAPACITY as u64 / 2;
 /// What publishers and readers share: the numbers still to be sent, and how far everybody is.
 struct Course {
     /// The number that is to be sent next; publishers draw a step at a time. The top bit says that no more are.
-    drawn: AtomicU64,
+    drawn: Padded,
     /// The number of messages in all; known before the last are sent.
-    end: AtomicU64,
-    progress: Vec<Progress>,
+    end: Padded,
+    /// How far each reader has come.
+    progress: Vec<Padded>,
 }
 
 const CLOSED: u64 = 1 << 63;
 
 impl Course {
     fn new(readers: usize) -> Arc<Self> {
-        let progress = (0..readers).map(|_| Progress::default()).collect();
-        Arc::new(Self { drawn: AtomicU64::new(0), end: AtomicU64::new(u64::MAX), progress })
+        let progress = (0..readers).map(|_| Padded::default()).collect();
+        Arc::new(Self { drawn: Padded::default(), end: Padded(AtomicU64::new(u64::MAX)), progress })
     }
 
     /// The first of the numbers to send next, the last ones if `is_last`; nothing when all were drawn.
     fn draw(&self, is_last: bool) -> Option<u64> {
-        let first = self.drawn.fetch_add(STEP + if is_last { CLOSED } else { 0 }, Relaxed);
+        let first = self.drawn.0.fetch_add(STEP + if is_last { CLOSED } else { 0 }, Relaxed);
         if is_last {
-            self.end.store(first + STEP, Relaxed);
+            self.end.0.store(first + STEP, Relaxed);
         }
         (first < CLOSED).then_some(first)
     }
@@ -69,7 +70,7 @@ impl Course {
     }
 
     fn end(&self) -> u64 {
-        self.end.load(Relaxed)
+        self.end.0.load(Relaxed)
     }
 }
 
@@ -83,12 +84,16 @@ fn publish<T: Payload, C: Contender<T>>(
     wait: Wait,
 ) {
     let begin = Instant::now();
-    let mut is_over = false;
+    let (mut is_over, mut slowest) = (false, 0);
     for steps in 1_u32.. {
         is_over = is_over || nth == 0 && steps % 16 == 0 && begin.elapsed() > time;
         let Some(first) = course.draw(is_over) else { return };
         // Who gates spins while it waits, which helps nobody where others wait for its core.
-        while (!C::IS_GATED || wait == Wait::Yield) && (first + STEP).saturating_sub(course.slowest()) > AHEAD_MAX {
+        while (!C::IS_GATED || wait == Wait::Yield) && (first + STEP).saturating_sub(slowest) > AHEAD_MAX {
+            slowest = course.slowest();
+            if (first + STEP).saturating_sub(slowest) <= AHEAD_MAX {
+                break;
+            }
             match wait {
                 Wait::Yield => thread::yield_now(),
                 _ => spin_loop(),
