@@ -26,7 +26,7 @@ const TABLE: &str = "W13";
 const READERS: usize = 4;
 
 pub fn add(cases: &mut Cases) {
-    each!(cases, TABLE, "4 readers, each 10 times too slow";
+    each!(cases, TABLE, "4 readers, each at a tenth of the publisher's rate alone";
         "roomcast" => Shared, "roomcast exclusive" => Exclusive, "tokio" => Tokio,
         "async-broadcast" => AsyncBroadcast, "ringcast" => Ringcast;
         |effort, C| storm::<C>(effort));
