@@ -56,10 +56,37 @@ pub const TARGETS: &[Target] = &[
     target(("L1-parked", "handlers, shard asleep: 1", "roomcast", "publish"), Most(16_000.0), None),
     target(("L1-parked", "handlers, shard asleep: 100", "roomcast", "publish"), Most(16_000.0), None),
     target(("L1-parked", "handlers, shard asleep: 10,000", "roomcast", "publish"), Most(16_000.0), None),
+    target(
+        ("L1-parked", "wakers, shard awake: 1", "roomcast", "publish"),
+        MostTimes(1.2, "wakers, shard awake: 1", "tokio"),
+        None,
+    ),
+    target(
+        ("L1-parked", "wakers, shard awake: 16", "roomcast", "publish"),
+        MostTimes(1.2, "wakers, shard awake: 16", "tokio"),
+        None,
+    ),
+    target(("L1-parked", "wakers, shard awake: 100", "roomcast", "publish"), Most(60.0), Some(("tokio", 361.0))),
+    target(("L1-parked", "wakers, shard awake: 10,000", "roomcast", "publish"), Most(60.0), Some(("tokio", 33_000.0))),
+    target(("L1-parked", "wakers, shard asleep: 100", "roomcast", "publish"), Most(16_000.0), None),
+    target(
+        ("L1-parked", "wakers, shard asleep: 10,000", "roomcast", "publish"),
+        Most(16_000.0),
+        Some(("tokio", 33_000.0)),
+    ),
+    target(
+        ("L1-parked", "wakers, shard asleep: 10,000", "roomcast", "until the last has it"),
+        MostTimes(1.0, "wakers, shard asleep: 10,000", "tokio"),
+        None,
+    ),
     target(("L1-parked", "tasks asleep: 1", "roomcast", "publish"), MostTimes(1.2, "tasks asleep: 1", "tokio"), None),
     target(("L1-parked", "tasks asleep: 16", "roomcast", "publish"), MostTimes(1.2, "tasks asleep: 16", "tokio"), None),
     target(("L1-parked", "tasks asleep: 100", "roomcast", "publish"), Most(16_000.0), None),
-    target(("L1-parked", "tasks asleep: 10,000", "roomcast", "publish"), Most(16_000.0), Some(("tokio", 33_000.0))),
+    target(
+        ("L1-parked", "tasks asleep: 10,000", "roomcast", "publish"),
+        MostTimes(1.1, "tasks asleep: 100", "roomcast"),
+        None,
+    ),
     target(
         ("L1-parked", "tasks asleep: 10,000", "roomcast", "until the last has it"),
         MostTimes(1.0, "tasks asleep: 10,000", "tokio"),

@@ -19,6 +19,7 @@ mod rooms;
 mod stalled;
 mod tasks;
 mod threads;
+mod wakers;
 
 pub use self::count::count;
 
@@ -61,6 +62,7 @@ pub fn all() -> Cases {
     let mut cases = Cases::default();
     basics::add(&mut cases);
     publish::add(&mut cases);
+    wakers::add(&mut cases);
     parked::add(&mut cases);
     drain::add(&mut cases);
     across::add(&mut cases);

@@ -50,12 +50,12 @@ pub fn add(cases: &mut Cases) {
 }
 
 /// Until all who have received are asleep again.
-fn settle(sleepers: usize) {
+pub fn settle(sleepers: usize) {
     thread::sleep(Duration::from_millis(2) + Duration::from_nanos(1_500) * sleepers as u32);
 }
 
 /// Until a shard that has just served its handlers has found nothing more, well before it sleeps.
-fn pause() {
+pub fn pause() {
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_micros(10) {
         spin_loop();
@@ -136,7 +136,8 @@ fn handlers(members: usize, is_awake: bool, effort: Effort) -> Vec<Figure> {
     figures(&mut calls, &mut lasts)
 }
 
-fn figures(calls: &mut [f64], lasts: &mut [f64]) -> Vec<Figure> {
+/// What a publish costs its caller, and how long it takes until the last one knows.
+pub fn figures(calls: &mut [f64], lasts: &mut [f64]) -> Vec<Figure> {
     let publish = (median(calls) - clock_cost()).max(0.0);
     vec![figure("publish", "ns", publish), figure("until the last has it", "µs", median(lasts) / 1e3)]
 }
