@@ -2,7 +2,7 @@
 
 use std::future::pending;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use roomcast::{Broker, Ref, Subscription};
 
@@ -182,7 +182,7 @@ fn idle(effort: Effort) -> Vec<Figure> {
     }
     thread::sleep(effort.time());
     let (begin, cpu) = (Instant::now(), process_cpu());
-    thread::sleep(effort.time() * 10);
+    thread::sleep(effort.choose(Duration::from_secs(3), Duration::from_millis(300)));
     let used = (process_cpu() - cpu).as_secs_f64() / begin.elapsed().as_secs_f64();
     assert!(served.iter().all(roomcast::Served::is_running));
     vec![figure("processor", "% of a core", 100.0 * used)]
