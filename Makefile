@@ -94,18 +94,6 @@ examples:
 bench: ## run the benchmarks
 	$(CARGO) bench --locked --all-features
 
-RIVALS = --locked --manifest-path benches/rivals/Cargo.toml --target-dir $(TARGET)
-
-bench-rivals: ## measure roomcast and its rivals into docs/results/rivals.md; QUICK=1; ROWS="L3 --rival tokio" prints rows
-	$(CARGO) build $(RIVALS) --release --bins
-	@mkdir -p docs/results
-	$(TARGET)/release/rivals $(if $(QUICK),--quick) \
-		$(or $(ROWS),--out docs/results/rivals$(if $(QUICK),-quick).md)
-
-check-rivals: ## clippy and the tests of what bench-rivals runs
-	$(CARGO) clippy $(RIVALS) --all-targets -- -D warnings
-	$(CARGO) test $(RIVALS) --lib
-
 benches:
 	$(CARGO) bench --locked --all-features --no-run
 
@@ -118,6 +106,18 @@ deny: ## licences, sources, versions and advisories of what we depend on
 
 # Cheap checks first; the tests last, so that their counts close the output.
 ci: fmt-check lint deny docs benches doctests examples loom test ## everything above that can fail
+
+RIVALS = --locked --manifest-path benches/rivals/Cargo.toml --target-dir $(TARGET)
+
+bench-rivals: ## measure roomcast and its rivals into docs/results/rivals.md; QUICK=1; ROWS="L3 --rival tokio" prints rows
+	$(CARGO) build $(RIVALS) --release --bins
+	@mkdir -p docs/results
+	$(TARGET)/release/rivals $(if $(QUICK),--quick) \
+		$(or $(ROWS),--out docs/results/rivals$(if $(QUICK),-quick).md)
+
+check-rivals: ## clippy and the tests of what bench-rivals runs
+	$(CARGO) clippy $(RIVALS) --all-targets -- -D warnings
+	$(CARGO) test $(RIVALS) --lib
 
 dist: build ## a stripped archive with binary, licences, unit file and checksums, in target/dist
 	rm -rf $(DIST) && mkdir -p $(DIST)/$(ARCHIVE)
