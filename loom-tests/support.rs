@@ -41,7 +41,6 @@ pub(crate) fn shared() -> Arc<Shared<u64>> {
         clock: None,
         next_port: crate::sync::AtomicU32::new(0),
         nobody: Default::default(),
-        no_gate: Default::default(),
     })
 }
 

@@ -94,7 +94,6 @@ impl<T: Send + Sync + 'static> Broker<T> {
             clock: builder.clock,
             next_port: AtomicU32::new(0),
             nobody: Arc::default(),
-            no_gate: Arc::default(),
         });
         let mut threads = Vec::new();
         for (number, port) in shared.ports.iter().enumerate() {

@@ -25,12 +25,12 @@ pub(crate) enum Refusal {
 }
 
 /// The messages of one room, from the oldest retained to the newest.
+///
+/// In this order, so that what publishers write comes last, away from what the room around it keeps for those who come and
+/// go.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Ring<T> {
-    /// Shared rooms: a [`ClaimWord`]. Exclusive rooms: see [`super::exclusive`].
-    pub(super) claim: AtomicU64,
-    /// The segment installed last, or an older one or none: it saves the way through the table, and is compared.
-    pub(super) newest: AtomicPtr<Segment<T>>,
     /// Set after the claim word is closed. Readers poll this and never the claim word, whose cache line belongs to the
     /// publishers.
     pub(super) closed_hint: AtomicBool,
@@ -43,6 +43,10 @@ pub(crate) struct Ring<T> {
     pub(super) shape: Geometry,
     pub(super) budget: Option<std::sync::Arc<Budget<T>>>,
     pub(super) directory: Lazy<Directory<T>>,
+    /// The segment installed last, or an older one or none: it saves the way through the table, and is compared.
+    pub(super) newest: AtomicPtr<Segment<T>>,
+    /// Shared rooms: a [`ClaimWord`]. Exclusive rooms: see [`super::exclusive`].
+    pub(super) claim: AtomicU64,
 }
 
 impl<T> Ring<T> {

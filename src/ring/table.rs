@@ -10,15 +10,15 @@ use crate::sync::{AcqRel, Acquire, AtomicPtr, AtomicU32, Lazy, Relaxed};
 /// The largest index is left out: in a claim word it says "no segment yet".
 pub(crate) const TABLE_MAX: u32 = u16::MAX as u32;
 
-/// The first chunk holds 4 entries, each further one twice as many.
-const CHUNK_FIRST_LOG2: u32 = 2;
-const CHUNKS: usize = 15;
+/// The first chunk holds 4 entries, each further one four times as many.
+const CHUNK_FIRST: u32 = 4;
+const CHUNKS: usize = 8;
 
 type Chunk<T> = Box<[AtomicPtr<Segment<T>>]>;
 
 #[derive(Debug)]
 pub(crate) struct Table<T> {
-    /// Chunk `c` holds the indices from `4 * (2^c - 1)` on.
+    /// Chunk `c` holds the indices from `4 * (4^c - 1) / 3` on.
     chunks: [Lazy<Chunk<T>>; CHUNKS],
     /// Indices handed out; at most [`TABLE_MAX`].
     len: AtomicU32,
@@ -69,12 +69,12 @@ impl<T> Table<T> {
 
     #[inline(always)]
     fn entry(&self, index: u16) -> &AtomicPtr<Segment<T>> {
-        let from_first = u32::from(index) + (1 << CHUNK_FIRST_LOG2);
-        let chunk = from_first.ilog2() - CHUNK_FIRST_LOG2;
-        let offset = from_first - (1 << (chunk + CHUNK_FIRST_LOG2));
+        let index = u32::from(index);
+        let chunk = (3 * index / CHUNK_FIRST + 1).ilog2() / 2;
+        let first = CHUNK_FIRST * (4_u32.pow(chunk) - 1) / 3;
         let entries = self.chunks[chunk as usize]
-            .force(|| (0..1 << (chunk + CHUNK_FIRST_LOG2)).map(|_| AtomicPtr::new(ptr::null_mut())).collect());
-        &entries[offset as usize]
+            .force(|| (0..CHUNK_FIRST << (2 * chunk)).map(|_| AtomicPtr::new(ptr::null_mut())).collect());
+        &entries[(index - first) as usize]
     }
 
     /// Visits every segment at the end of the ring's life.

@@ -19,13 +19,13 @@ pub(super) struct Aside<T> {
 impl<T> Aside<T> {
     pub(super) fn new(inside: Inside<T>) -> Self {
         // Relaxed: a figure.
-        inside.0.waiting.fetch_add(1, Relaxed);
+        inside.0.seldom().waiting.fetch_add(1, Relaxed);
         Self { inside, waiter: Waiter::new() }
     }
 
     /// Asks to be woken when anything of the kind has changed. The caller then looks once more.
     pub(super) fn park(&self, context: &Context<'_>) {
-        self.inside.0.aside.park(&self.waiter, context.waker(), 0);
+        self.inside.0.seldom().aside.park(&self.waiter, context.waker(), 0);
         // SeqCst: our waiting before the caller's second look. Pairs with the fence of whoever changes something, between
         // the change and its look at who waits: a *block* subscriber that reads on, the closer, the last to leave.
         fence(SeqCst);
@@ -34,9 +34,10 @@ impl<T> Aside<T> {
 
 impl<T> Drop for Aside<T> {
     fn drop(&mut self) {
+        let seldom = self.inside.0.seldom();
         // Relaxed: a figure that decides when to sweep.
-        let others = self.inside.0.waiting.fetch_sub(1, Relaxed) - 1;
-        if self.inside.0.aside.abandon(&self.waiter, others) {
+        let others = seldom.waiting.fetch_sub(1, Relaxed) - 1;
+        if seldom.aside.abandon(&self.waiter, others) {
             self.inside.0.wake_aside();
         }
     }

@@ -10,7 +10,7 @@ use crate::error::{CloseReason, PublishError};
 use crate::message::{Epoch, Position, Resumption, Start};
 use crate::ring::{Bell, Refusal, Ring};
 use crate::sync::{
-    AcqRel, Acquire, Arc, AtomicBool, AtomicU8, AtomicU32, AtomicU64, Relaxed, Release, SeqCst, Snapshot, fence,
+    AcqRel, Acquire, Arc, AtomicBool, AtomicU8, AtomicU32, AtomicU64, Lazy, Relaxed, Release, SeqCst, Snapshot, fence,
 };
 use crate::wake::{Doorbell, Waiter, wake_some};
 
@@ -26,7 +26,6 @@ pub(crate) struct Shared<T> {
     pub(crate) next_port: AtomicU32,
     /// What a room without members lists; one allocation for all idle rooms.
     pub(crate) nobody: std::sync::Arc<Vec<Arc<Record<T>>>>,
-    pub(crate) no_gate: std::sync::Arc<Vec<Arc<Gate>>>,
 }
 
 impl<T> fmt::Debug for Shared<T> {
@@ -36,33 +35,54 @@ impl<T> fmt::Debug for Shared<T> {
 }
 
 /// A room, shared by its handles, its subscribers and its broker.
+///
+/// In this order, because whoever comes and goes writes the first words and the reference count before them, and whoever
+/// publishes the last ones: they must not share a cache line.
+#[repr(C)]
 pub(crate) struct RoomCore<T> {
-    pub(crate) ring: Ring<T>,
-    pub(super) bell: Doorbell,
-    /// The shards that have members here: replaced whole when a shard's first member joins or its last one leaves.
-    pub(super) served: Snapshot<Vec<Arc<Record<T>>>>,
-    /// The *block* subscribers.
-    pub(super) gates: Snapshot<Vec<Arc<Gate>>>,
-    /// Those who wait for something other than a message, and how many they are.
-    pub(super) aside: Doorbell,
-    pub(super) waiting: AtomicU32,
     /// Subscriptions and handlers; those of patterns are counted apart, since they come by themselves.
     pub(super) subscribers: AtomicU32,
     pub(super) watchers: AtomicU32,
-    /// Messages that subscribers were told they missed.
-    pub(super) lagged: AtomicU64,
     /// The tail at the last look for idle rooms.
     tail_seen: AtomicU64,
-    /// Whether it stays however idle it is.
-    lasting: bool,
+    pub(super) seldom: Lazy<Seldom>,
+    /// The shards that have members here: replaced whole when a shard's first member joins or its last one leaves.
+    pub(super) served: Snapshot<Vec<Arc<Record<T>>>>,
+    pub(crate) name: Box<str>,
+    pub(crate) epoch: Epoch,
+    pub(crate) shared: Arc<Shared<T>>,
     pub(super) home: u32,
     /// 0 while running, then a [`CloseReason`], written once and before the ring is closed.
     end: AtomicU8,
     /// Whether a `Sweep` for this room lies in a queue.
     sweeping: AtomicBool,
-    pub(crate) name: Box<str>,
-    pub(crate) epoch: Epoch,
-    pub(crate) shared: Arc<Shared<T>>,
+    /// Whether it stays however idle it is.
+    lasting: bool,
+    pub(super) bell: Doorbell,
+    pub(crate) ring: Ring<T>,
+}
+
+/// What most rooms never need.
+#[derive(Debug)]
+pub(super) struct Seldom {
+    /// The *block* subscribers.
+    pub(super) gates: Snapshot<Vec<Arc<Gate>>>,
+    /// Those who wait for something other than a message, and how many they are.
+    pub(super) aside: Doorbell,
+    pub(super) waiting: AtomicU32,
+    /// Messages that subscribers were told they missed.
+    pub(super) lagged: AtomicU64,
+}
+
+impl Seldom {
+    fn new() -> Self {
+        Self {
+            gates: Snapshot::new(std::sync::Arc::default()),
+            aside: Doorbell::new(),
+            waiting: AtomicU32::new(0),
+            lagged: AtomicU64::new(0),
+        }
+    }
 }
 
 impl<T> RoomCore<T> {
@@ -75,24 +95,31 @@ impl<T> RoomCore<T> {
         shared: Arc<Shared<T>>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            ring,
-            bell: Doorbell::new(),
-            served: Snapshot::new(shared.nobody.clone()),
-            gates: Snapshot::new(shared.no_gate.clone()),
-            aside: Doorbell::new(),
-            waiting: AtomicU32::new(0),
             subscribers: AtomicU32::new(0),
             watchers: AtomicU32::new(0),
-            lagged: AtomicU64::new(0),
             tail_seen: AtomicU64::new(u64::MAX),
-            lasting,
-            home,
-            end: AtomicU8::new(0),
-            sweeping: AtomicBool::new(false),
+            seldom: Lazy::new(),
+            served: Snapshot::new(shared.nobody.clone()),
             name: name.into(),
             epoch,
             shared,
+            home,
+            end: AtomicU8::new(0),
+            sweeping: AtomicBool::new(false),
+            lasting,
+            bell: Doorbell::new(),
+            ring,
         })
+    }
+
+    /// What most rooms never need, made now if need be.
+    pub(super) fn seldom(&self) -> &Seldom {
+        self.seldom.force(Seldom::new)
+    }
+
+    /// The number of *block* subscribers.
+    pub(super) fn blocking(&self) -> usize {
+        self.seldom.peek().map_or(0, |seldom| seldom.gates.read(Vec::len))
     }
 
     /// The broker's identity, for telling whether a thread serves it.
@@ -168,7 +195,16 @@ impl<T> RoomCore<T> {
 
     /// Wakes those who wait for something other than a message.
     pub(super) fn wake_aside(&self) {
-        wake_some(&mut self.aside.disarm(), usize::MAX);
+        if let Some(seldom) = self.seldom.peek() {
+            wake_some(&mut seldom.aside.disarm(), usize::MAX);
+        }
+    }
+
+    /// The same if anybody does. To be called after a `fence(SeqCst)`.
+    pub(super) fn wake_aside_if_any(&self) {
+        if self.seldom.peek().is_some_and(|seldom| seldom.aside.is_armed()) {
+            self.wake_aside();
+        }
     }
 
     /// Whether nobody is subscribed, patterns aside.
@@ -184,9 +220,7 @@ impl<T> RoomCore<T> {
             // SeqCst: our leaving before our look at who waits for it. Pairs with the fence of one who waits aside.
             // model: leave_deserted
             fence(SeqCst);
-            if self.aside.is_armed() {
-                self.wake_aside();
-            }
+            self.wake_aside_if_any();
         }
     }
 
@@ -309,8 +343,9 @@ impl<T> Bell for Inside<T> {
     }
 
     fn may_evict(&self, sequence: u64) -> bool {
+        let Some(seldom) = self.0.seldom.peek() else { return true };
         // Acquire: the reads up to there are done. Pairs with the Release store of the reader.
-        self.0.gates.read(|gates| gates.iter().all(|gate| gate.next.load(Acquire) >= sequence))
+        seldom.gates.read(|gates| gates.iter().all(|gate| gate.next.load(Acquire) >= sequence))
     }
 
     fn retired(&self) {
@@ -363,7 +398,7 @@ impl<T> Inside<T> {
 
     pub(crate) fn count_lagged(&self, missed: u64) {
         // Relaxed: a figure.
-        self.0.lagged.fetch_add(missed, Relaxed);
+        self.0.seldom().lagged.fetch_add(missed, Relaxed);
     }
 
     pub(crate) fn id(&self) -> RoomId {

@@ -13,7 +13,7 @@ impl Gate {
     /// Puts a gate before everything, to be moved to its subscriber's start.
     pub(super) fn join<T>(inside: &Inside<T>) -> Arc<Self> {
         let gate = Arc::new(Self { next: AtomicU64::new(0) });
-        inside.0.gates.update(|gates| Some(gates.iter().chain([&gate]).cloned().collect()));
+        inside.0.seldom().gates.update(|gates| Some(gates.iter().chain([&gate]).cloned().collect()));
         // SeqCst: the gate before our look at the tail. Pairs with the fence in `rotate`: a rotation that evicts what we
         // are to read began after our look, and sees the gate. model: gate_join
         fence(SeqCst);
@@ -35,13 +35,15 @@ impl Gate {
         self.next.store(next, Release);
         // SeqCst: our progress before our look at who waits. Pairs with the fence in `PublishWait::poll`.
         fence(SeqCst);
-        if inside.0.aside.is_armed() {
-            inside.0.wake_aside();
-        }
+        inside.0.wake_aside_if_any();
     }
 
     pub(super) fn leave<T>(gate: &Arc<Self>, inside: &Inside<T>) {
-        inside.0.gates.update(|gates| Some(gates.iter().filter(|other| !Arc::ptr_eq(other, gate)).cloned().collect()));
+        inside
+            .0
+            .seldom()
+            .gates
+            .update(|gates| Some(gates.iter().filter(|other| !Arc::ptr_eq(other, gate)).cloned().collect()));
         // SeqCst: as in `pass`.
         fence(SeqCst);
         inside.0.wake_aside();

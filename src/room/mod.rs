@@ -342,18 +342,19 @@ impl<T> Room<T> {
     pub fn stats(&self) -> RoomStats {
         let (segments, evicted, pinned) = self.inside.census();
         let core = self.core();
+        let seldom = core.seldom.peek();
         RoomStats {
             published: self.tail(),
             oldest: self.oldest(),
             // Relaxed: figures, these four.
             subscribers: core.subscribers.load(Relaxed),
             patterns: core.watchers.load(Relaxed),
-            waiting: core.waiting.load(Relaxed),
+            waiting: seldom.map_or(0, |seldom| seldom.waiting.load(Relaxed)),
             // Relaxed: as above.
-            lagged: core.lagged.load(Relaxed),
+            lagged: seldom.map_or(0, |seldom| seldom.lagged.load(Relaxed)),
             bytes: self.inside.bytes(),
             shards: core.served.read(Vec::len),
-            blocking: core.gates.read(Vec::len),
+            blocking: core.blocking(),
             segments,
             segments_evicted: evicted,
             segments_pinned: pinned,

@@ -98,15 +98,20 @@ pub struct Accounting {
 pub struct Subscription<T> {
     cursor: Cursor<T, Inside<T>>,
     waiter: Option<Arc<Waiter>>,
+    start: u64,
+    lagged: u64,
+    extra: Option<Box<Extra>>,
     policy: Policy,
     /// Whether it belongs to a pattern.
     watches: bool,
+}
+
+/// What only those have that resume, or have a policy of their own.
+struct Extra {
+    resumption: Resumption,
     gate: Option<Arc<Gate>>,
     /// Under [`Policy::Disconnect`]: how far it had fallen behind.
     disconnected: Option<u64>,
-    resumption: Resumption,
-    start: u64,
-    lagged: u64,
     conflated: u64,
 }
 
@@ -136,18 +141,10 @@ impl<T> Subscription<T> {
         }
         // Relaxed: a figure.
         if watches { &inside.0.watchers } else { &inside.0.subscribers }.fetch_add(1, Relaxed);
-        Ok(Self {
-            cursor: Cursor::new(inside, next),
-            waiter: None,
-            policy,
-            watches,
-            gate,
-            disconnected: None,
-            resumption,
-            start: next,
-            lagged: 0,
-            conflated: 0,
-        })
+        let extra = (policy != Policy::Lag || resumption != Resumption::Fresh)
+            .then(|| Box::new(Extra { resumption, gate, disconnected: None, conflated: 0 }));
+        let cursor = Cursor::new(inside, next);
+        Ok(Self { cursor, waiter: None, start: next, lagged: 0, extra, policy, watches })
     }
 
     /// The subscription of a pattern, which does not count as somebody who is interested in this very room.
@@ -170,7 +167,7 @@ impl<T> Subscription<T> {
 
     /// How it began, compared with the start that was asked for.
     pub fn resumption(&self) -> Resumption {
-        self.resumption
+        self.extra.as_ref().map_or(Resumption::Fresh, |extra| extra.resumption)
     }
 
     /// Where it stands: give it to [`Start::Resume`] to go on later.
@@ -186,13 +183,13 @@ impl<T> Subscription<T> {
     /// What has become of its messages so far.
     pub fn accounting(&self) -> Accounting {
         let end = self.cursor.next();
-        let passed = self.lagged + self.conflated;
+        let conflated = self.extra.as_ref().map_or(0, |extra| extra.conflated);
         Accounting {
             start: self.start,
             end,
-            received: end - self.start - passed,
+            received: end - self.start - self.lagged - conflated,
             lagged: self.lagged,
-            conflated: self.conflated,
+            conflated,
         }
     }
 
@@ -227,7 +224,9 @@ impl<T> Subscription<T> {
             Nothing::Closed => TryRecvError::Closed(self.inside().0.reason()),
             Nothing::Lagged(missed) if self.policy == Policy::Disconnect => {
                 self.count_lagged(missed);
-                self.disconnected = Some(missed);
+                if let Some(extra) = &mut self.extra {
+                    extra.disconnected = Some(missed);
+                }
                 self.cursor.end_lease();
                 TryRecvError::Disconnected(missed)
             }
@@ -244,7 +243,7 @@ impl<T> Subscription<T> {
     }
 
     fn look_by_policy(&mut self, max: usize) -> Result<usize, TryRecvError> {
-        if let Some(missed) = self.disconnected {
+        if let Some(missed) = self.extra.as_ref().and_then(|extra| extra.disconnected) {
             return Err(TryRecvError::Disconnected(missed));
         }
         if self.policy != Policy::Latest {
@@ -253,24 +252,35 @@ impl<T> Subscription<T> {
         // The newest segment first, then the newest message of its committed run.
         let newest = self.inside().tail().saturating_sub(1);
         let shape = self.inside().shape();
-        self.conflated += self.cursor.skip_to(shape.first(shape.generation(newest)));
+        self.skip_to(shape.first(shape.generation(newest)));
         loop {
             match self.cursor.look(usize::MAX) {
                 Ok(run) => {
-                    self.conflated += self.cursor.skip_to(self.cursor.next() + run as u64 - 1);
+                    self.skip_to(self.cursor.next() + run as u64 - 1);
                     return Ok(1);
                 }
                 // What was evicted would have been passed over anyway.
-                Err(Nothing::Lagged(missed)) => self.conflated += missed,
+                Err(Nothing::Lagged(missed)) => self.conflate(missed),
                 Err(nothing) => return Err(self.nothing(nothing)),
             }
+        }
+    }
+
+    fn skip_to(&mut self, sequence: u64) {
+        let skipped = self.cursor.skip_to(sequence);
+        self.conflate(skipped);
+    }
+
+    fn conflate(&mut self, messages: u64) {
+        if let Some(extra) = &mut self.extra {
+            extra.conflated += messages;
         }
     }
 
     /// Tells the publishers how far a *block* subscriber has come, once per segment.
     #[inline]
     fn pass_gate(&self) {
-        if let Some(gate) = &self.gate {
+        if let Some(Extra { gate: Some(gate), .. }) = self.extra.as_deref() {
             gate.pass(self.inside(), self.cursor.next());
         }
     }
@@ -341,7 +351,7 @@ impl<T> Subscription<T> {
     /// Whether the next `try_recv*` would return something other than `Empty`; if not, `context` is woken when that may
     /// have changed. Only the last context is remembered.
     pub fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if self.disconnected.is_some() {
+        if self.extra.as_ref().is_some_and(|extra| extra.disconnected.is_some()) {
             return Poll::Ready(());
         }
         self.pass_gate();
@@ -349,7 +359,7 @@ impl<T> Subscription<T> {
             // What may be conflated is no reason to be woken; what comes after it is.
             let newest = self.inside().tail().saturating_sub(1);
             let shape = self.inside().shape();
-            self.conflated += self.cursor.skip_to(shape.first(shape.generation(newest)));
+            self.skip_to(shape.first(shape.generation(newest)));
         }
         if self.cursor.peek() {
             return Poll::Ready(());
@@ -470,7 +480,7 @@ impl<T> Drop for Subscription<T> {
         } else {
             core.leave();
         }
-        if let Some(gate) = &self.gate {
+        if let Some(Extra { gate: Some(gate), .. }) = self.extra.as_deref() {
             Gate::leave(gate, self.cursor.ring());
         }
     }

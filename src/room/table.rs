@@ -16,16 +16,18 @@ const LEAF_MAX: usize = 8;
 
 /// The root has as many slots as this makes; a model needs no more than two.
 const ROOT_BITS: u32 = if cfg!(roomcast_loom) { 1 } else { 10 };
-const BRANCH_BITS: u32 = 6;
+const BRANCH_BITS: u32 = 4;
 
 enum Node<T> {
-    Leaf(Vec<Inside<T>>),
+    Leaf(Box<[Inside<T>]>),
     Branch(Box<[Snapshot<Self>]>),
 }
 
 /// All rooms of one broker.
 pub(crate) struct Table<T> {
     root: Box<[Snapshot<Node<T>>]>,
+    /// What a slot without rooms holds; one allocation for all.
+    empty: Arc<Node<T>>,
     hasher: HashState,
     /// Rooms in it, and for a moment rooms about to be added.
     len: AtomicU64,
@@ -44,9 +46,10 @@ pub(crate) enum Added {
 
 impl<T> Table<T> {
     pub(crate) fn new(rooms_max: usize) -> Self {
-        let empty = Arc::new(Node::Leaf(Vec::new()));
+        let empty = Arc::new(Node::Leaf(Box::default()));
         Self {
             root: (0..1 << ROOT_BITS).map(|_| Snapshot::new(empty.clone())).collect(),
+            empty,
             hasher: HashState::default(),
             len: AtomicU64::new(0),
             rooms_max: rooms_max as u64,
@@ -107,14 +110,17 @@ impl<T> Table<T> {
 
     fn leaf_or_branch(&self, rooms: Vec<Inside<T>>, used: u32) -> Node<T> {
         if rooms.len() <= LEAF_MAX || used + BRANCH_BITS > u64::BITS {
-            return Node::Leaf(rooms);
+            return Node::Leaf(rooms.into());
         }
         let mut leaves: Vec<Vec<Inside<T>>> = (0..1 << BRANCH_BITS).map(|_| Vec::new()).collect();
         for room in rooms {
             let hash = self.hash(&room.0.name);
             leaves[branch_index(hash, used)].push(room);
         }
-        let slots = leaves.into_iter().map(|rooms| Snapshot::new(Arc::new(Node::Leaf(rooms))));
+        let slots = leaves.into_iter().map(|rooms| match rooms.is_empty() {
+            true => Snapshot::new(self.empty.clone()),
+            false => Snapshot::new(Arc::new(Node::Leaf(rooms.into()))),
+        });
         Node::Branch(slots.collect())
     }
 
@@ -147,7 +153,7 @@ fn remove_in<T>(slot: &Snapshot<Node<T>>, hash: u64, used: u32, room: &Inside<T>
     let removed = slot.update(|node| {
         let Node::Leaf(rooms) = node else { return None };
         let rest: Vec<_> = rooms.iter().filter(|other| other.id() != room.id()).cloned().collect();
-        (rest.len() < rooms.len()).then_some(Node::Leaf(rest))
+        (rest.len() < rooms.len()).then(|| Node::Leaf(rest.into()))
     });
     removed
         || slot.read(|node| match node {

@@ -36,7 +36,7 @@ impl<T> Pending<T> {
         let mut nobody_blocks = false;
         loop {
             match room.publish(message) {
-                Err(PublishError::Full(back)) if !room.core().gates.read(Vec::is_empty) => {
+                Err(PublishError::Full(back)) if room.core().blocking() > 0 => {
                     self.message = Some(back);
                     return None;
                 }
