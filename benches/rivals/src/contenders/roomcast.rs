@@ -139,7 +139,11 @@ impl<T: Payload, H: How> Contender<T> for Shared<H> {
         assert!(host.room.publish(message).is_ok(), "the room is open and nobody blocks it");
     }
 
-    // A batch is a loop here for as long as only a `Publisher` can publish one.
+    #[inline]
+    fn publish_batch(host: &mut Host<T>, first: u64, count: usize) {
+        let messages = (first..first + count as u64).map(T::make);
+        assert!(host.room.publish_all(messages).is_ok(), "the room is open and nobody blocks it");
+    }
 
     #[inline]
     fn read(subscription: &mut Subscription<T>, tally: &mut Tally) -> usize {

@@ -59,7 +59,7 @@ fn throughput<T: Payload>(cases: &mut Cases, wait: Wait) {
         "roomcast exclusive slices" => Exclusive<Slices>;
         |effort, C| rate(across::<T, C>(1, wait, effort.time())));
     each!(cases, TABLE, name;
-        "roomcast exclusive x16 slices" => Exclusive<Slices>, "roomcast exclusive x16" => Exclusive;
+        "roomcast x16" => Shared, "roomcast exclusive x16 slices" => Exclusive<Slices>, "roomcast exclusive x16" => Exclusive;
         |effort, C| rate(across::<T, C>(16, wait, effort.time())));
     each!(cases, TABLE, name;
         "tokio" => Tokio, "async-broadcast" => AsyncBroadcast, "bus" => Seats, "disruptor 1P" => OneProducer,

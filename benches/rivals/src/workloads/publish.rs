@@ -49,8 +49,12 @@ fn add_for<T: Payload>(cases: &mut Cases, unread: usize) {
     each!(cases, TABLE, name;
         "roomcast" => Shared, "roomcast exclusive" => Exclusive;
         |effort, C| publish::<T, C>(unread, 1, effort));
-    each!(cases, TABLE, name; "roomcast exclusive x16" => Exclusive; |effort, C| publish::<T, C>(unread, 16, effort));
-    each!(cases, TABLE, name; "roomcast exclusive x64" => Exclusive; |effort, C| publish::<T, C>(unread, 64, effort));
+    each!(cases, TABLE, name;
+        "roomcast x16" => Shared, "roomcast exclusive x16" => Exclusive;
+        |effort, C| publish::<T, C>(unread, 16, effort));
+    each!(cases, TABLE, name;
+        "roomcast x64" => Shared, "roomcast exclusive x64" => Exclusive;
+        |effort, C| publish::<T, C>(unread, 64, effort));
     each!(cases, TABLE, name;
         "tokio" => Tokio, "async-broadcast" => AsyncBroadcast;
         |effort, C| publish::<T, C>(unread, 1, effort));
