@@ -17,6 +17,7 @@ mod order;
 mod patterns;
 mod pinned;
 mod policies;
+mod property;
 mod reads;
 mod reentrant;
 mod release;
