@@ -4,6 +4,7 @@
 //! has no ABA problem: nobody pops a single node.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::ptr;
 
 use crate::sync::{AcqRel, Acquire, Arc, AtomicBool, AtomicPtr, Look, Relaxed, Release};
@@ -36,13 +37,17 @@ pub(crate) trait Linked: Sized {
 }
 
 /// A stack of counted references.
+///
+/// It moves between threads as they do, which is left to the compiler: an `impl` of ours would ask for `N: Linked`, and a
+/// node that leads to a room of messages that lead to rooms would then be asked for in a circle.
 pub(crate) struct Stack<N: Linked> {
     top: AtomicPtr<N>,
+    nodes: PhantomData<Arc<N>>,
 }
 
 impl<N: Linked> Stack<N> {
     pub(crate) fn new() -> Self {
-        Self { top: AtomicPtr::new(ptr::null_mut()) }
+        Self { top: AtomicPtr::new(ptr::null_mut()), nodes: PhantomData }
     }
 
     /// Puts a node on the stack, unless it is on one; returns whether it did.
@@ -153,10 +158,6 @@ impl<N: Linked> Drop for Chain<N> {
 unsafe impl<N: Linked + Send + Sync> Send for Chain<N> {}
 // SAFETY: `&Chain` allows nothing but a null check.
 unsafe impl<N: Linked + Send + Sync> Sync for Chain<N> {}
-// SAFETY: a stack owns `Arc<N>`s and gives them out by value under a swap.
-unsafe impl<N: Linked + Send + Sync> Send for Stack<N> {}
-// SAFETY: as above.
-unsafe impl<N: Linked + Send + Sync> Sync for Stack<N> {}
 
 impl<N: Linked> fmt::Debug for Chain<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::executor::block_on;
-use roomcast::{Broker, CloseReason, RecvError, Start, TryRecvError};
+use roomcast::{Broker, CloseReason, RecvError, Room, Start, TryRecvError};
 
 use crate::support::{drain, finishes, publish_all};
 
@@ -61,6 +61,29 @@ fn any_type_can_be_a_message() {
     let large = subscription.try_recv_ref().unwrap();
     assert_eq!(std::ptr::from_ref::<Large>(&large) as usize % 128, 0, "aligned in the ring");
     assert!(large.0.iter().all(|&byte| byte == 9));
+}
+
+#[test]
+fn a_message_may_lead_to_rooms_of_its_own_kind() {
+    /// A question says where the answer is to go.
+    struct Question {
+        number: u64,
+        answers: Option<Room<Self>>,
+        desk: Option<Broker<Self>>,
+    }
+    let broker = Broker::<Question>::builder().shards(1).build();
+    let (questions, answers) = (broker.room("questions").unwrap(), broker.room("answers").unwrap());
+    let mut asked = questions.subscribe().now().unwrap();
+    let mut answered = answers.subscribe().now().unwrap();
+    let question = Question { number: 6, answers: Some(answers), desk: Some(broker.clone()) };
+    assert!(questions.publish(question).is_ok());
+    let question = asked.try_recv_ref().ok().unwrap();
+    let answer = Question { number: 7 * question.number, answers: None, desk: None };
+    assert!(question.answers.as_ref().unwrap().publish(answer).is_ok());
+    assert!(question.desk.as_ref().unwrap().get("answers").is_some());
+    assert_eq!(answered.try_recv_ref().ok().unwrap().number, 42);
+    // It would keep its broker for ever.
+    broker.close();
 }
 
 #[test]
