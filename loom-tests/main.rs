@@ -13,3 +13,4 @@ mod rotate;
 mod stack;
 mod support;
 mod table;
+mod times;

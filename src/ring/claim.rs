@@ -86,7 +86,7 @@ impl<T> Ring<T> {
     #[inline(always)]
     pub(crate) fn publish_plainly(&self, message: T, bell: &impl Bell) -> Result<u64, (Refusal, T)> {
         debug_assert!(self.plain, "times or bytes are not kept here");
-        self.claim_and_commit(message, bell, |_, _| ())
+        self.claim_and_commit(message, 0, bell, |_, _| ())
     }
 
     /// The same where the ring keeps times, of which `now` is one, or bytes.
@@ -100,7 +100,7 @@ impl<T> Ring<T> {
                 None => return Err((Refusal::TooLarge, message)),
             }
         }
-        self.claim_and_commit(message, bell, |segment, slot| {
+        self.claim_and_commit(message, now, bell, |segment, slot| {
             if self.timed {
                 segment.decide_times(slot, now);
             }
@@ -114,12 +114,13 @@ impl<T> Ring<T> {
     fn claim_and_commit(
         &self,
         message: T,
+        now: u64,
         bell: &impl Bell,
         before_commit: impl Fn(&Segment<T>, usize),
     ) -> Result<u64, (Refusal, T)> {
         match self.claim_one() {
             Some(word) => Ok(self.commit_one(word, message, bell, before_commit)),
-            None => self.rotate_and_commit(message, bell, before_commit),
+            None => self.rotate_and_commit(message, now, bell, before_commit),
         }
     }
 
@@ -129,11 +130,12 @@ impl<T> Ring<T> {
     fn rotate_and_commit(
         &self,
         message: T,
+        now: u64,
         bell: &impl Bell,
         before_commit: impl Fn(&Segment<T>, usize),
     ) -> Result<u64, (Refusal, T)> {
         loop {
-            if let Err(refusal) = self.rotate(bell) {
+            if let Err(refusal) = self.rotate(now, bell) {
                 return Err((refusal, message));
             }
             if let Some(word) = self.claim_one() {
@@ -222,7 +224,7 @@ impl<T> Ring<T> {
                 (count < slots).then(|| word + share(count))
             });
             let Ok(word) = claimed.map(ClaimWord) else {
-                self.rotate(bell)?;
+                self.rotate(now, bell)?;
                 continue;
             };
             let (slot, count) = (word.count() as usize, share(word.count()));

@@ -16,7 +16,7 @@ impl<T> Ring<T> {
     /// 3. The directory holds something newer: the claim word has moved on long ago; look again.
     #[cold]
     #[inline(never)]
-    pub(super) fn rotate(&self, bell: &impl Bell) -> Result<(), Refusal> {
+    pub(super) fn rotate(&self, now: u64, bell: &impl Bell) -> Result<(), Refusal> {
         // Acquire: pairs with the exchange in `advance` and with the closer's.
         let word = ClaimWord(self.claim.look(Acquire));
         if word.is_closed() {
@@ -56,7 +56,7 @@ impl<T> Ring<T> {
                 return Err(Refusal::Full);
             }
         }
-        let time_floor = if self.timed { self.time_floor(directory, full) } else { Some(0) };
+        let time_floor = if self.timed { self.time_floor(directory, full, now) } else { Some(0) };
         let Some(time_floor) = time_floor else { return Ok(()) };
         let Some(index) = directory.take(bell) else { return Err(Refusal::Full) };
         directory.segment(index).begin(next, self.shape.first(next), time_floor);
@@ -94,10 +94,10 @@ impl<T> Ring<T> {
         });
     }
 
-    /// The publish time of the last message of `full`, decided now if its publisher has not come to it.
+    /// The publish time of the last message of `full`, decided by our clock if its publisher has not come to it.
     ///
     /// `None` if the generation is no longer in the directory, which makes this rotation out of date.
-    fn time_floor(&self, directory: &Directory<T>, full: u64) -> Option<u64> {
+    fn time_floor(&self, directory: &Directory<T>, full: u64, now: u64) -> Option<u64> {
         if full == 0 {
             return Some(0);
         }
@@ -108,7 +108,7 @@ impl<T> Ring<T> {
         let segment = directory.segment(word.index());
         // The lease keeps the segment from being reclaimed, and its times from being decided for another generation.
         segment.lease(full).then(|| {
-            let floor = segment.decide_times(self.shape.slots() as usize - 1, 0);
+            let floor = segment.decide_times(self.shape.slots() as usize - 1, now);
             segment.end_lease();
             floor
         })

@@ -261,7 +261,8 @@ impl<T> Segment<T> {
     ///
     /// Times never fall along the sequences, although publishers read the clock before they claim. Whoever claims later
     /// first decides the slots before its own, with the later time; the decided slots are thus always a prefix, each at
-    /// least as late as the one below. A slot's time lies within its own `publish` call, or is the floor it was lifted to.
+    /// least as late as the one below. Each is what the publisher's own clock said, or that of one that came after it, or
+    /// the floor it was lifted to.
     pub(crate) fn decide_times(&self, slot: usize, now: u64) -> u64 {
         let undecided = self.times[..=slot].iter().rposition(|time| time.load(Acquire) != 0).map_or(0, |last| last + 1);
         let mut floor = match undecided {
