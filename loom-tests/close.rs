@@ -3,11 +3,11 @@
 use loom::thread;
 
 use super::support::{Reader, Silent, model, publish, ring};
-use crate::ring::Refusal;
+use crate::ring::{Cursor, Refusal, Rest};
 
 #[test]
 fn close_claim() {
-    model(3, || {
+    model(3..=4, || {
         let ring = ring::<u64>(2);
         let publisher = {
             let ring = ring.clone();
@@ -24,7 +24,7 @@ fn close_claim() {
 
 #[test]
 fn close_install() {
-    model(2, || {
+    model(2..=3, || {
         let ring = ring::<u64>(1);
         publish(&ring, 0).unwrap();
         let publisher = {
@@ -44,7 +44,7 @@ fn close_install() {
 /// `Closed` is said at the final tail only, after earlier claims have committed.
 #[test]
 fn close_receive() {
-    model(3, || {
+    model(3..=4, || {
         let ring = ring::<u64>(2);
         let publisher = {
             let ring = ring.clone();
@@ -64,5 +64,27 @@ fn close_receive() {
         while let Ok(Some(_)) = reader.read() {}
         assert_eq!(reader.read(), Err(()));
         assert_eq!(reader.received, u64::from(published));
+    });
+}
+
+/// A reader that is about to sleep has seen the closed word before its closer could say so, and says so itself: another
+/// reader that hears it sees the closed word too.
+#[test]
+fn close_hint() {
+    model(2..=3, || {
+        let ring = ring::<u64>(2);
+        let closer = {
+            let ring = ring.clone();
+            thread::spawn(move || ring.close(&Silent))
+        };
+        let sleeper = {
+            let ring = ring.clone();
+            thread::spawn(move || Cursor::new(ring, 0).rest())
+        };
+        let mut reader = Reader::new(&ring, 0);
+        assert!(matches!(reader.read(), Ok(None) | Err(())));
+        closer.join().unwrap();
+        assert!(matches!(sleeper.join().unwrap(), Rest::Asleep | Rest::Ready));
+        assert_eq!(reader.read(), Err(()));
     });
 }

@@ -5,6 +5,7 @@ use loom::sync::Arc;
 use loom::thread;
 
 use super::support::{Reader, Silent, inside, model, shared};
+use crate::Policy;
 use crate::ring::{Geometry, Refusal, Ring, Writer};
 use crate::room::Publisher;
 
@@ -15,7 +16,7 @@ fn publisher(slots: u64) -> Publisher<u64> {
 
 #[test]
 fn exclusive_park() {
-    model(2, || {
+    model(2..=3, || {
         let mut publisher = publisher(2);
         let mut subscription = publisher.room().subscribe().now().unwrap();
         let publishing = thread::spawn(move || {
@@ -29,7 +30,7 @@ fn exclusive_park() {
 
 #[test]
 fn exclusive_close() {
-    model(3, || {
+    model(3..=4, || {
         let ring = Arc::new(Ring::<u64>::new_exclusive(Geometry::new(2, 2), false, None));
         let mut writer = Writer::new(ring.clone());
         let publishing = thread::spawn(move || {
@@ -51,7 +52,7 @@ fn exclusive_close() {
 
 #[test]
 fn exclusive_rotate_lease() {
-    model(3, || {
+    model(3..=4, || {
         let ring = Arc::new(Ring::<u64>::new_exclusive(Geometry::new(1, 2), false, None));
         let mut writer = Writer::new(ring.clone());
         let publishing = thread::spawn(move || {
@@ -70,5 +71,27 @@ fn exclusive_rotate_lease() {
             assert_eq!(sequence, value);
         }
         assert_eq!(reader.cursor.next(), 4);
+    });
+}
+
+/// As `gate_join`, in an exclusive room.
+#[test]
+fn exclusive_gate_join() {
+    model(2..=3, || {
+        let mut publisher = publisher(1);
+        publisher.publish(0).unwrap();
+        let room = publisher.room();
+        let publishing = thread::spawn(move || {
+            let published = (1..4).take_while(|value| publisher.publish(*value).is_ok()).count() as u64;
+            (1 + published, publisher)
+        });
+        let mut subscription = room.subscribe().policy(Policy::Block).now().unwrap();
+        let start = subscription.position().sequence;
+        let (published, publisher) = publishing.join().unwrap();
+        assert!(published >= start && published - start <= 2, "the room took more than the ring holds");
+        for sequence in start..published {
+            assert_eq!(subscription.try_recv(), Ok(sequence), "a blocking subscriber was overrun");
+        }
+        drop(publisher);
     });
 }

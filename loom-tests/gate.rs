@@ -3,15 +3,15 @@
 use loom::future::block_on;
 use loom::thread;
 
-use super::support::{inside, model, room, shared};
-use crate::ring::{Budget, Geometry, Ring};
+use super::support::{budget, inside, model, room, shared};
+use crate::ring::{Geometry, Ring};
 use crate::room::Room;
 use crate::{Policy, PublishError, Start};
 
 /// Whoever blocks is never overrun from its acknowledgement on: the rotation sees its gate, or it sees the rotation.
 #[test]
 fn gate_join() {
-    model(2, || {
+    model(2..=3, || {
         let room = room(1);
         room.publish(0).unwrap();
         let publisher = {
@@ -34,10 +34,8 @@ fn gate_join() {
 /// The same when segments go early, two at once, to stay within a byte budget.
 #[test]
 fn budget_join() {
-    model(2, || {
-        let weigh = std::sync::Arc::new(|bytes: &u64| *bytes as usize);
-        let budget = std::sync::Arc::new(Budget::new(16, weigh));
-        let ring = Ring::new(Geometry::new(1, 8), false, Some(budget));
+    model(2..=3, || {
+        let ring = Ring::new(Geometry::new(1, 8), false, Some(budget(16)));
         let room = Room::new(inside("model", 1, ring, shared()));
         // Twelve bytes are kept: of the first five messages only the last three.
         for bytes in [2, 2, 4, 4, 4] {
@@ -59,7 +57,7 @@ fn budget_join() {
 /// A publisher that waits for space is woken when the blocker reads on.
 #[test]
 fn gate_pass_wait() {
-    model(2, || {
+    model(2..=3, || {
         let room = room(1);
         let mut subscription = room.subscribe().policy(Policy::Block).now().unwrap();
         room.publish(0).unwrap();
@@ -73,5 +71,19 @@ fn gate_pass_wait() {
         });
         assert_eq!(block_on(room.publish_wait(2)), Ok(2));
         drop(reader.join().unwrap());
+    });
+}
+
+/// A publisher that waits for space is woken when the blocker leaves.
+#[test]
+fn gate_leave_wait() {
+    model(2..=3, || {
+        let room = room(1);
+        let subscription = room.subscribe().policy(Policy::Block).now().unwrap();
+        room.publish(0).unwrap();
+        room.publish(1).unwrap();
+        let reader = thread::spawn(move || drop(subscription));
+        assert_eq!(block_on(room.publish_wait(2)), Ok(2));
+        reader.join().unwrap();
     });
 }

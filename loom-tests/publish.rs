@@ -6,7 +6,7 @@ use super::support::{Reader, model, publish, ring};
 
 #[test]
 fn publish_read() {
-    model(3, || {
+    model(3..=4, || {
         let ring = ring::<u64>(2);
         let publisher = {
             let ring = ring.clone();
@@ -31,7 +31,7 @@ fn publish_read() {
 
 #[test]
 fn claim_claim() {
-    model(3, || {
+    model(3..=4, || {
         let ring = ring::<u64>(2);
         let publishers: Vec<_> = [10, 20]
             .map(|value| {
@@ -53,7 +53,7 @@ fn claim_claim() {
 
 #[test]
 fn join_publish() {
-    model(3, || {
+    model(3..=4, || {
         let ring = ring::<u64>(2);
         publish(&ring, 10).unwrap();
         let publisher = {

@@ -1,10 +1,12 @@
 //! Small rings, a bell that only counts, and the accounting rule.
 
+use std::ops::RangeInclusive;
+
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::message::Epoch;
-use crate::ring::{Bell, Cursor, Geometry, Nothing, Refusal, Ring};
+use crate::ring::{Bell, Budget, Cursor, Geometry, Nothing, Refusal, Ring};
 use crate::room::{Inside, Port, Room, RoomCore, Shared};
 
 /// A bell that nobody waits at.
@@ -54,12 +56,18 @@ pub(crate) fn room(slots: u64) -> Room<u64> {
     Room::new(inside("model", 1, Ring::new(Geometry::new(slots, 2), false, None), shared()))
 }
 
-/// Runs a model with at most `preemptions` switches away from a thread that could go on, and as many more as the
-/// environment's `ROOMCAST_LOOM_MORE` says (`make loom-full`).
-pub(crate) fn model(preemptions: usize, run: impl Fn() + Sync + Send + 'static) {
-    let more = std::env::var("ROOMCAST_LOOM_MORE").map_or(0, |more| more.parse().expect("a number of preemptions"));
+/// A budget of so many bytes, where a message weighs as many as it says.
+pub(crate) fn budget(bytes_max: u64) -> std::sync::Arc<Budget<u64>> {
+    std::sync::Arc::new(Budget::new(bytes_max, std::sync::Arc::new(|bytes: &u64| *bytes as usize)))
+}
+
+/// Runs a model with switches away from a thread that could go on: at most as many as the range begins with, and under
+/// `make loom-full`, which sets `ROOMCAST_LOOM_MORE`, so many more, up to the range's end. That is what comes to an end
+/// within minutes.
+pub(crate) fn model(preemptions: RangeInclusive<usize>, run: impl Fn() + Sync + Send + 'static) {
+    let preemptions = (preemptions.start() + more()).min(*preemptions.end());
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions + more);
+    builder.preemption_bound = Some(preemptions);
     builder.max_branches = 20_000;
     let executions = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let counted = executions.clone();
@@ -68,8 +76,13 @@ pub(crate) fn model(preemptions: usize, run: impl Fn() + Sync + Send + 'static) 
         run();
     });
     let executions = executions.load(std::sync::atomic::Ordering::Relaxed);
-    println!("{executions} executions with up to {} preemptions", preemptions + more);
+    println!("{executions} executions with up to {preemptions} preemptions");
     assert!(executions > 1, "the model has no race to explore");
+}
+
+/// By how much `make loom-full` goes beyond `make loom`: in preemptions, and in models that say so in size.
+pub(crate) fn more() -> usize {
+    std::env::var("ROOMCAST_LOOM_MORE").map_or(0, |more| more.parse().expect("a number"))
 }
 
 /// A reader that keeps the accounting rule.

@@ -26,7 +26,7 @@ fn open(table: &Table<u64>, epoch: u64, shared: &Arc<crate::room::Shared<u64>>) 
 
 #[test]
 fn reap_get_or_create() {
-    model(2, || {
+    model(2..=3, || {
         let shared = shared();
         let table = Arc::new(Table::new(4));
         open(&table, 1, &shared).end(CloseReason::Closed);

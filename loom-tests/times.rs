@@ -11,7 +11,7 @@ use crate::ring::{Cursor, Geometry, Ring};
 #[test]
 fn falling_times() {
     for slots in [1, 2] {
-        model(2, move || {
+        model(2..=3, move || {
             let ring = Arc::new(Ring::<u64>::new(Geometry::new(slots, 4), true, None));
             let late = {
                 let ring = ring.clone();

@@ -398,3 +398,12 @@ impl<T> Ring<T> {
         self.directory.peek().map_or((0, 0, 0), Directory::census)
     }
 }
+
+#[cfg(all(test, roomcast_loom))]
+impl<T> Ring<T> {
+    /// What a publisher leaves that stops for good between its claim and its commit: a model cannot wait for ever.
+    pub(crate) fn leave_hole(&self, bell: &impl Bell) {
+        self.rotate(0, bell).unwrap();
+        self.claim.fetch_add(1, AcqRel);
+    }
+}

@@ -1,0 +1,169 @@
+//! Shards: sleeping beside a push, ending beside a push, and the acknowledgements they owe.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use loom::future::block_on;
+use loom::sync::{Arc, Notify};
+use loom::thread;
+
+use super::support::{model, room};
+use crate::room::{Action, Join, Port, Record, Room};
+use crate::shard::Shard;
+use crate::{Ref, Start, SubscribeWith};
+
+#[test]
+fn shard_sleep_push() {
+    model(3..=4, || {
+        let port = Port::<u64>::new();
+        let room = room(2);
+        let poster = {
+            let (port, inside) = (port.clone(), room.inside.clone());
+            thread::spawn(move || port.post(crate::room::Action::Sweep(inside.0)))
+        };
+        block_on(std::future::poll_fn(|context| {
+            if port.next_action().is_some() {
+                return Poll::Ready(());
+            }
+            if !port.may_sleep(context.waker()) {
+                context.waker().wake_by_ref();
+            }
+            Poll::Pending
+        }));
+        poster.join().unwrap();
+    });
+}
+
+/// An action left beside the end of a shard is served by nobody and kept by nobody.
+#[test]
+fn post_finish() {
+    model(3..=4, || {
+        let port = Port::<u64>::new();
+        let room = room(2);
+        let poster = {
+            let (port, inside) = (port.clone(), room.inside.clone());
+            thread::spawn(move || port.post(Action::Sweep(inside.0)))
+        };
+        port.finish();
+        poster.join().unwrap();
+        assert!(port.next_action().is_none(), "an action lies in the queue of a shard that is gone");
+    });
+}
+
+/// The same for a room that is handed over.
+#[test]
+fn push_finish() {
+    model(3..=4, || {
+        let port = Port::<u64>::new();
+        let record = Record::new(port.clone(), 0);
+        record.park();
+        let caller = {
+            let record = record.clone();
+            thread::spawn(move || Record::call(&record))
+        };
+        port.finish();
+        caller.join().unwrap();
+        assert!(port.take_inbox().is_empty(), "a room was left with a shard that is gone");
+    });
+}
+
+fn port_of(room: &Room<u64>) -> Arc<Port<u64>> {
+    room.inside.0.shared.ports[0].clone()
+}
+
+/// A future that has posted its join and waits for a shard.
+fn joining(room: &Room<u64>) -> Pin<Box<SubscribeWith<u64>>> {
+    let mut joining = Box::pin(room.subscribe_with(|_: Ref<'_, u64>| {}));
+    assert!(joining.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    joining
+}
+
+fn posted_join(port: &Port<u64>) -> Box<Join<u64>> {
+    match port.next_action() {
+        Some(Action::Join(join)) => join,
+        _ => panic!("the future has posted its join"),
+    }
+}
+
+/// A handler that is given up while its shard joins it: one of the two decides, and a handler that was joined leaves from
+/// the seat it was given.
+#[test]
+fn ack_settle() {
+    model(3..=4, || {
+        let room = room(1);
+        let port = port_of(&room);
+        let joining = joining(&room);
+        let shard = {
+            let port = port.clone();
+            thread::spawn(move || {
+                let Join { seat, promise, .. } = *posted_join(&port);
+                seat.assign(5);
+                promise.keep()
+            })
+        };
+        drop(joining);
+        let joined = shard.join().unwrap();
+        let leaves = matches!(port.next_action(), Some(Action::Leave(leave)) if leave.member == 5);
+        assert_eq!(joined, leaves);
+    });
+}
+
+/// Whoever waits for an acknowledgement is woken by it, or by the end of the shard.
+#[test]
+fn ack_wait() {
+    for kept in [true, false] {
+        model(3..=4, move || {
+            let room = room(1);
+            let port = port_of(&room);
+            let joining = joining(&room);
+            let shard = {
+                let port = port.clone();
+                thread::spawn(move || {
+                    let join = posted_join(&port);
+                    if kept {
+                        let Join { promise, .. } = *join;
+                        promise.keep();
+                    }
+                })
+            };
+            assert_eq!(block_on(joining).is_ok(), kept);
+            shard.join().unwrap();
+            assert_eq!(port.next_action().is_some(), kept, "who was joined leaves");
+        });
+    }
+}
+
+/// A shard parks in a room beside a publisher and is called; the handler is given the message.
+#[test]
+fn shard_park() {
+    model(1..=2, || {
+        let room = room(2);
+        let port = port_of(&room);
+        let heard = Arc::new(Notify::new());
+        let handler = {
+            let heard = heard.clone();
+            move |message: Ref<'_, u64>| {
+                assert_eq!(*message, 7);
+                heard.notify();
+            }
+        };
+        let mut joining = Box::pin(room.subscribe_with_from(Start::Oldest, handler));
+        assert!(joining.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        let shard = {
+            let port = port.clone();
+            thread::spawn(move || {
+                let mut shard = Shard::new(port, 0);
+                block_on(std::future::poll_fn(|context| {
+                    // As an executor does, so that a shard that looks again soon does not keep the publisher off.
+                    thread::yield_now();
+                    Pin::new(&mut shard).poll(context)
+                }));
+            })
+        };
+        room.publish(7).unwrap();
+        heard.wait();
+        port.stop();
+        shard.join().unwrap();
+    });
+}
