@@ -361,7 +361,7 @@ impl<T> Ring<T> {
             if !surely || !self.is_closed() {
                 return false;
             }
-            // Release: as in `close`; the closer may be asleep between its two steps.
+            // Release: as in `close`; the closer may be asleep between its two steps. model: close_hint
             self.closed_hint.store(true, Release);
         }
         if self.exclusive {

@@ -252,6 +252,7 @@ impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
         let evicts = old.generation() > 0 && !old.is_gone();
         if evicts {
             // SeqCst: the commits so far before our look at the gate. Pairs as in the shared `rotate`.
+            // model: exclusive_gate_join
             fence(SeqCst);
             if !bell.may_evict(shape.first(old.generation() + 1)) {
                 return Err(Refusal::Full);

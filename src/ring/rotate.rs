@@ -48,7 +48,7 @@ impl<T> Ring<T> {
         if let Some(budget) = &self.budget {
             let made = budget.make_room(directory, self.shape, full, bell);
             if made.evicted {
-                // SeqCst: as at the end.
+                // SeqCst: as at the end. model: budget_hole_park
                 fence(SeqCst);
                 bell.disturbed();
             }

@@ -273,6 +273,7 @@ impl<T> Segment<T> {
         };
         for time in &self.times[undecided.min(slot)..=slot] {
             // AcqRel on success, Acquire on failure: a chain from each decision to the next, so the prefix is whole.
+            // model: falling_times
             floor = match time.compare_exchange(0, now.max(floor).max(1), AcqRel, Acquire) {
                 Ok(_) => now.max(floor).max(1),
                 Err(decided) => decided,
@@ -288,7 +289,8 @@ impl<T> Segment<T> {
     /// Always a read-modify-write: a plain load could miss a reader that has just counted itself and then sees the
     /// segment as not yet evicted.
     pub(crate) fn is_unleased(&self) -> bool {
-        // AcqRel: Release for case 2 of `lease`; Acquire pairs with `end_lease`. model: rotate_lease
+        // AcqRel: Release for case 2 of `lease`, pairs with the RMW there; Acquire pairs with `end_lease`.
+        // model: rotate_lease, sweep_lease
         self.leases.fetch_add(0, AcqRel) == 0
     }
 

@@ -41,7 +41,7 @@ impl<T> Lazy<T> {
     #[cold]
     fn make(&self, value: T) -> &T {
         let fresh = Box::into_raw(Box::new(value));
-        // AcqRel: publishes the value to `peek`; a loser sees the winner's whole.
+        // AcqRel: publishes the value to `peek`; a loser sees the winner's whole. model: make_make
         match self.value.compare_exchange(ptr::null_mut(), fresh, AcqRel, Acquire) {
             // SAFETY: just made, now owned by `self` and never freed before it.
             Ok(_) => unsafe { &*fresh },

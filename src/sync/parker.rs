@@ -35,7 +35,7 @@ impl Signal {
 
     /// Takes a wake that has come.
     pub(crate) fn take(&self) -> bool {
-        // AcqRel: sees what the waker did before. Pairs with the Release store in `wake_by_ref`.
+        // AcqRel: sees what the waker did before. Pairs with the Release in `wake_by_ref`. model: wake_wait
         self.woken.swap(false, AcqRel)
     }
 
