@@ -16,7 +16,7 @@ VERSION = $(shell $(CARGO) pkgid --offline | sed 's/.*[@#]//')
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 ARCHIVE = roomcast-$(VERSION)-$(HOST)
 
-.PHONY: help setup fmt fmt-check lint build run test loom docs bench bench-rivals check-rivals deny ci dist image clean
+.PHONY: help setup fmt fmt-check lint build run test loom docs bench bench-rivals check-rivals deny ci dist image clean loom-full loom-mutants
 .PHONY: missing tools doctests examples benches
 
 help: ## list the targets
@@ -75,9 +75,17 @@ test: tools ## all tests: Rust, then real clients of Node and Python, then the p
 		if [[ -x $$script ]]; then echo "$$script"; ROOMCAST_BIN=$(TARGET)/debug/roomcast $$script; fi; \
 	done
 
-loom: ## check the concurrency models
-	RUSTFLAGS="--cfg roomcast_loom -C debug-assertions" \
-		$(CARGO) test --locked --release --target-dir $(TARGET)/loom --lib loom_tests::
+LOOM = RUSTFLAGS="--cfg roomcast_loom -C debug-assertions" \
+	$(CARGO) test --locked --release --target-dir $(TARGET)/loom --lib $(or $(MODEL),loom_tests::)
+
+loom: ## check the concurrency models; MODEL=name for one
+	$(LOOM)
+
+loom-full: ## the same with more preemptions and more messages; may take an hour
+	ROOMCAST_LOOM_MORE=1 $(LOOM) -- --nocapture
+
+loom-mutants: ## weaken every ordering, break every rule: does a model notice? takes minutes
+	CARGO_TARGET_DIR=$(TARGET) CARGO=$(CARGO) python3 loom-tests/mutants --write docs/results/loom-mutants.md
 
 docs: ## the documentation of the library, warnings refused
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --all-features --no-deps
