@@ -17,7 +17,7 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 ARCHIVE = roomcast-$(VERSION)-$(HOST)
 
 .PHONY: help setup fmt fmt-check lint build run test loom docs bench bench-rivals check-rivals deny ci dist image clean loom-full loom-mutants
-.PHONY: missing tools doctests examples benches
+.PHONY: missing tools doctests examples benches shuttle
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,6 +86,12 @@ loom-full: ## the same with more preemptions and more messages; may take an hour
 
 loom-mutants: ## weaken every ordering, break every rule: does a model notice? takes minutes
 	CARGO_TARGET_DIR=$(TARGET) CARGO=$(CARGO) python3 loom-tests/mutants --write docs/results/loom-mutants.md
+
+shuttle: ## scenarios under random schedules, a few minutes; QUICK=1: less than one
+	ROOMCAST_SHUTTLE_SCHEDULES=$${ROOMCAST_SHUTTLE_SCHEDULES:-$(if $(QUICK),500,10000)} \
+	RUSTFLAGS="--cfg roomcast_shuttle -C debug-assertions" \
+		tests/results.sh shuttle ' schedules$$' \
+		$(CARGO) test --locked --release --target-dir $(TARGET)/shuttle --lib shuttle_tests:: -- --nocapture
 
 docs: ## the documentation of the library, warnings refused
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --all-features --no-deps

@@ -39,3 +39,6 @@ pub use self::room::{
 #[cfg(all(test, roomcast_loom))]
 #[path = "../loom-tests/main.rs"]
 mod loom_tests;
+#[cfg(all(test, roomcast_shuttle))]
+#[path = "../shuttle-tests/main.rs"]
+mod shuttle_tests;

@@ -15,7 +15,7 @@ use crate::sync::{AtomicU64, HashState, Relaxed, Snapshot};
 const LEAF_MAX: usize = 8;
 
 /// The root has as many slots as this makes; a model needs no more than two.
-const ROOT_BITS: u32 = if cfg!(roomcast_loom) { 1 } else { 10 };
+const ROOT_BITS: u32 = if cfg!(any(roomcast_loom, roomcast_shuttle)) { 1 } else { 10 };
 const BRANCH_BITS: u32 = 4;
 
 enum Node<T> {

@@ -21,8 +21,9 @@ const TURN_ROOMS: usize = 64;
 /// Readers woken in one go by a shard before it looks at its rooms again.
 const TURN_WAKES: usize = 256;
 
-/// How often a thread of our own looks for work before it sleeps: some 50 µs, a few times what waking it would cost.
-const SPINS: u32 = 1_000;
+/// How often a thread of our own looks for work before it sleeps: some 50 µs, a few times what waking it would cost. Where
+/// each look is a step of a schedule, once.
+const SPINS: u32 = if cfg!(roomcast_shuttle) { 1 } else { 1_000 };
 
 /// A shard of a broker; ready when it was told to stop and has served what was there.
 pub(crate) struct Shard<T: 'static> {

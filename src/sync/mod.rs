@@ -1,13 +1,17 @@
-//! The one place that names atomics, threads, arc-swap and crossbeam-queue.
+//! The one place that names atomics, threads, arc-swap, crossbeam-queue, loom and shuttle.
 //!
 //! Built with `--cfg roomcast_loom`, every name here stands for its loom twin, so that the models in `loom-tests/` drive
 //! the very types that are shipped. loom honours `fence(SeqCst)` but treats SeqCst loads and stores as AcqRel; the core
-//! therefore uses Acquire and Release, and a fence on both sides of each store-load race.
+//! therefore uses Acquire and Release, and a fence on both sides of each store-load race. Built with
+//! `--cfg roomcast_shuttle`, they stand for those of shuttle, for scenarios too large for loom (`shuttle-tests/`).
 
 #[cfg(roomcast_loom)]
 #[path = "model.rs"]
 mod backend;
-#[cfg(not(roomcast_loom))]
+#[cfg(roomcast_shuttle)]
+#[path = "scheduled.rs"]
+mod backend;
+#[cfg(not(any(roomcast_loom, roomcast_shuttle)))]
 #[path = "native.rs"]
 mod backend;
 

@@ -80,7 +80,8 @@ fn a_session_is_a_state_machine_without_io() {
 
 #[test]
 fn the_core_takes_its_primitives_from_sync() {
-    let fenced = ["std::sync::atomic", "core::sync::atomic", "std::thread", "arc_swap", "crossbeam_queue", "loom"];
+    let fenced =
+        ["std::sync::atomic", "core::sync::atomic", "std::thread", "arc_swap", "crossbeam_queue", "loom", "shuttle"];
     let mut findings = Vec::new();
     for file in core().iter().filter(|file| module(&file.path) != "sync") {
         findings.extend(named(file, &fenced, "take it from crate::sync, so that the models see it"));

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Runs a command and keeps of its output the lines of results, with what is to be known about them, in
+# target/results/NAME.md. What stands in docs/results is a copy of such a file.
+#
+# usage: tests/results.sh NAME PATTERN COMMAND...
+set -euo pipefail
+cd "$(dirname "$0")/.."
+name=$1 pattern=$2
+shift 2
+folder=${CARGO_TARGET_DIR:-target}/results
+mkdir -p "$folder"
+output=$(mktemp)
+trap 'rm -f "$output"' EXIT
+began=$(date +%s)
+"$@" 2>&1 | tee "$output"
+{
+	echo "# make $name"
+	echo
+	echo "- command: \`make $name\`, which runs \`${*//$PWD\//}\`"
+	echo "- settings: $(env | grep '^ROOMCAST_' | sort | paste -sd ' ')"
+	echo "- machine: $(sed -n 's/^model name.*: //p' /proc/cpuinfo | sort -u | head -1), $(nproc) cores, $(uname -sm), $(rustc --version)"
+	echo "- date: $(date -u +%F), $(($(date +%s) - began)) s with the build"
+	echo "- $(grep -E '^test result:|^# tests' "$output" | tail -1)"
+	echo
+	echo '```'
+	grep -E "$pattern" "$output" | sed -E 's/^test .* \.\.\. //; s/^[^|]*([|] )/\1/'
+	echo '```'
+} >"$folder/$name.md"
+echo "results: $folder/$name.md"
