@@ -42,3 +42,6 @@ mod loom_tests;
 #[cfg(all(test, roomcast_shuttle))]
 #[path = "../shuttle-tests/main.rs"]
 mod shuttle_tests;
+#[cfg(all(test, not(any(roomcast_loom, roomcast_shuttle))))]
+#[path = "../tests/stress/suspended.rs"]
+mod suspended;

@@ -10,7 +10,8 @@ use super::geometry::Geometry;
 use super::segment::Segment;
 use super::words::ClaimWord;
 use crate::sync::{
-    AcqRel, Acquire, AtomicBool, AtomicPtr, AtomicU64, Lazy, Look, Release, SeqCst, fence, spin_loop, update,
+    AcqRel, Acquire, AtomicBool, AtomicPtr, AtomicU64, Lazy, Look, Release, SeqCst, Stage, fence, pass, spin_loop,
+    update,
 };
 
 /// The segment index of a claim word that nobody has claimed from yet.
@@ -170,6 +171,7 @@ impl<T> Ring<T> {
     ) -> u64 {
         let (segment, slot) = (self.claimed(word), word.count() as usize);
         let sequence = self.shape.after(segment.generation(), word.count());
+        pass(Stage::Claimed);
         before_commit(segment, slot);
         // SAFETY: the word gave this slot of this segment to us alone; the segment cannot be reclaimed before all its
         // slots, ours included, are committed.
@@ -230,6 +232,7 @@ impl<T> Ring<T> {
             let (slot, count) = (word.count() as usize, share(word.count()));
             let segment = self.claimed(word);
             let first = self.shape.after(segment.generation(), word.count());
+            pass(Stage::Claimed);
             if self.timed {
                 segment.decide_times(slot + count as usize - 1, now);
             }

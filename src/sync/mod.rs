@@ -18,6 +18,7 @@ mod backend;
 mod lazy;
 mod look;
 mod parker;
+mod stage;
 
 #[cfg(not(roomcast_loom))]
 pub(crate) use self::backend::Weak;
@@ -28,5 +29,8 @@ pub(crate) use self::backend::{
 pub(crate) use self::lazy::Lazy;
 pub(crate) use self::look::{Look, update};
 pub(crate) use self::parker::{Signal, block_on};
+#[cfg(all(test, not(any(roomcast_loom, roomcast_shuttle))))]
+pub(crate) use self::stage::stop_at;
+pub(crate) use self::stage::{Stage, pass};
 pub(crate) use ::std::sync::atomic::Ordering;
 pub(crate) use ::std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
