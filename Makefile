@@ -17,7 +17,7 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 ARCHIVE = roomcast-$(VERSION)-$(HOST)
 
 .PHONY: help setup fmt fmt-check lint build run test loom docs bench bench-rivals check-rivals deny ci dist image clean loom-full loom-mutants
-.PHONY: missing tools doctests examples benches shuttle
+.PHONY: missing tools doctests examples benches shuttle soak
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,6 +92,10 @@ shuttle: ## scenarios under random schedules, a few minutes; QUICK=1: less than 
 	RUSTFLAGS="--cfg roomcast_shuttle -C debug-assertions" \
 		tests/results.sh shuttle ' schedules$$' \
 		$(CARGO) test --locked --release --target-dir $(TARGET)/shuttle --lib shuttle_tests:: -- --nocapture
+
+soak: ## the long runs of tests/soak, some twenty minutes on two cores
+	ROOMCAST_SOAK=1 tests/results.sh soak '^.*[|] ' \
+		$(CARGO) test --locked --release --test soak -- --nocapture --test-threads=1
 
 docs: ## the documentation of the library, warnings refused
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --all-features --no-deps
