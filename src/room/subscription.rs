@@ -471,9 +471,6 @@ impl<T> Subscription<T> {
 impl<T> Drop for Subscription<T> {
     fn drop(&mut self) {
         let core = &self.cursor.ring().0;
-        if let Some(waiter) = &self.waiter {
-            core.abandon(waiter);
-        }
         if self.watches {
             // Relaxed: a figure.
             core.watchers.fetch_sub(1, Relaxed);
@@ -482,6 +479,10 @@ impl<T> Drop for Subscription<T> {
         }
         if let Some(Extra { gate: Some(gate), .. }) = self.extra.as_deref() {
             Gate::leave(gate, self.cursor.ring());
+        }
+        // Last, since it drops a waker, which may panic: a gate left behind would hold publishers up for ever.
+        if let Some(waiter) = &self.waiter {
+            core.abandon(waiter);
         }
     }
 }

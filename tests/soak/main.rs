@@ -10,4 +10,5 @@ mod memory;
 mod message;
 mod pace;
 mod sleep;
+mod wakers;
 mod watch;
