@@ -17,7 +17,7 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 ARCHIVE = roomcast-$(VERSION)-$(HOST)
 
 .PHONY: help setup fmt fmt-check lint build run test loom docs bench bench-rivals check-rivals deny ci dist image clean loom-full loom-mutants
-.PHONY: missing tools doctests examples benches shuttle soak
+.PHONY: missing tools doctests examples benches shuttle soak valgrind
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -96,6 +96,9 @@ shuttle: ## scenarios under random schedules, a few minutes; QUICK=1: less than 
 soak: ## the long runs of tests/soak, some twenty minutes on two cores
 	ROOMCAST_SOAK=1 tests/results.sh soak '^.*[|] ' \
 		$(CARGO) test --locked --release --test soak -- --nocapture --test-threads=1
+
+valgrind: ## memcheck over the unit tests and the tests of the library that are not too slow for it
+	tests/valgrind.sh
 
 docs: ## the documentation of the library, warnings refused
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --all-features --no-deps
