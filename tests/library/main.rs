@@ -10,7 +10,6 @@ mod crash;
 mod exclusive;
 mod expiry;
 mod handlers;
-mod invitations;
 mod messages;
 mod model;
 mod order;

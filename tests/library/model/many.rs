@@ -292,7 +292,8 @@ impl World {
             let covered = self.readers.iter().flat_map(|reader| &reader.covers);
             let subscribers = covered.filter(|(at, _)| self.lives[*at].epoch == life.epoch).count();
             assert_eq!((room.epoch(), room.tail(), room.ended()), (life.epoch, life.published, life.ended));
-            assert_eq!(room.stats().subscribers as usize, subscribers);
+            let stats = room.stats();
+            assert_eq!((stats.subscribers + stats.patterns) as usize, subscribers);
         }
     }
 
