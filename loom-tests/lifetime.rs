@@ -12,7 +12,7 @@ use crate::PublishError;
 /// A batch claims no slot that another publisher has, and no more than there are.
 #[test]
 fn batch_claim() {
-    model(2, || {
+    model(2..=3, || {
         let ring = ring::<u64>(2);
         let publisher = {
             let ring = ring.clone();
@@ -41,7 +41,7 @@ fn batch_claim() {
 /// No message is taken by a room that expires at the same moment.
 #[test]
 fn expire_publish() {
-    model(3, || {
+    model(3..=4, || {
         let room = room(2);
         room.publish(10).unwrap();
         assert!(!room.inside.expire(), "the first look takes note");
@@ -61,7 +61,7 @@ fn expire_publish() {
 /// Whoever finds the ring of an expiring room closed knows why.
 #[test]
 fn expire_read() {
-    model(3, || {
+    model(3..=4, || {
         let room = room(2);
         assert!(!room.inside.expire(), "the first look takes note");
         let expiring = {
@@ -79,7 +79,7 @@ fn expire_read() {
 /// The last one to leave wakes whoever waits for that.
 #[test]
 fn leave_deserted() {
-    model(3, || {
+    model(3..=4, || {
         let room = room(2);
         let subscription = room.subscribe().now().unwrap();
         let leaving = thread::spawn(move || drop(subscription));
@@ -92,7 +92,7 @@ fn leave_deserted() {
 /// The end of a room wakes whoever waits for that.
 #[test]
 fn close_waiting() {
-    model(3, || {
+    model(3..=4, || {
         let room = room(2);
         let closer = {
             let room = room.clone();

@@ -91,7 +91,6 @@ impl Rig {
             clock: None,
             next_port: AtomicU32::new(0),
             nobody: Default::default(),
-            no_gate: Default::default(),
         });
         let start = |port: &Arc<Port<Message>>| {
             let shard = Shard::new(port.clone(), Arc::as_ptr(&shared) as usize);
@@ -102,7 +101,7 @@ impl Rig {
     }
 
     fn inside(&self, ring: Ring<Message>) -> Inside<Message> {
-        Inside(RoomCore::new("scenario", Epoch(1), 0, ring, self.shared.clone()))
+        Inside(RoomCore::new("scenario", Epoch(1), 0, false, ring, self.shared.clone()))
     }
 
     /// A room of so many segments with so many slots.

@@ -13,7 +13,7 @@ pub(crate) use shuttle::hint::spin_loop;
 pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, fence};
 pub(crate) use shuttle::thread::park;
 pub(crate) use shuttle::thread_local;
-pub(crate) use std::sync::Arc;
+pub(crate) use std::sync::{Arc, Weak};
 
 /// A fixed key, since a schedule must take the same path when it is replayed.
 pub(crate) type HashState = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;

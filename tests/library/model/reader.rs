@@ -96,8 +96,10 @@ impl Reader {
 
     /// What a receive gives: (first, count), or why nothing.
     fn take(&mut self, model: &mut Model, max: u64) -> Result<(u64, u64), TryRecvError> {
+        if max > 0 {
+            self.pass_gate(model);
+        }
         let count = self.look_by_policy(model, max)?;
-        self.pass_gate(model);
         let first = self.next;
         self.next += count;
         self.account.received += count;
