@@ -8,6 +8,7 @@ mod batches;
 mod budget;
 mod crash;
 mod exclusive;
+mod executors;
 mod expiry;
 mod handlers;
 mod messages;
