@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -15,8 +17,8 @@ use super::ledger::{self, Message};
 use crate::message::Epoch;
 use crate::ring::{Budget, Geometry, Ring, Writer};
 use crate::room::{Inside, Port, RoomCore, Shared};
-use crate::shard::{Shard, run_on_thread};
-use crate::sync::{AtomicU32, JoinHandle, spawn_named};
+use crate::shard::Shard;
+use crate::sync::{AtomicU32, JoinHandle, spawn_named, spin_loop};
 use crate::{Accounting, Batch, Policy, Publisher, RecvError, Room, Subscription, TryRecvError};
 
 /// Schedules of each kind when the environment says nothing.
@@ -78,7 +80,8 @@ pub(crate) fn draw(range: std::ops::RangeInclusive<u32>) -> u32 {
     thread_rng().gen_range(range)
 }
 
-/// What a broker is to rooms: shards that run, and what rooms share. Unlike a broker's, its rooms have any shape.
+/// What a broker is to rooms: shards that run, and what rooms share. Unlike a broker's, its rooms have any shape, and its
+/// shards are tasks, which sleep without looking around before.
 pub(crate) struct Rig {
     shared: Arc<Shared<Message>>,
     threads: Vec<JoinHandle>,
@@ -94,7 +97,7 @@ impl Rig {
         });
         let start = |port: &Arc<Port<Message>>| {
             let shard = Shard::new(port.clone(), Arc::as_ptr(&shared) as usize);
-            spawn_named("shard".to_owned(), move || run_on_thread(shard)).expect("a thread of shuttle's starts")
+            spawn_named("shard".to_owned(), move || run_as_task(shard)).expect("a thread of shuttle's starts")
         };
         let threads = shared.ports.iter().take(shards).map(start).collect();
         Self { shared, threads }
@@ -128,6 +131,16 @@ impl Drop for Rig {
         // A shard says this itself; without one, what was left for it would keep its room.
         self.shared.ports.iter().for_each(|port| port.finish());
     }
+}
+
+/// Polls a shard when it was woken, and lets the others go on before: a shard that has more to do wakes itself, and one of
+/// the two strategies would let it do so for ever.
+fn run_as_task(shard: Shard<Message>) {
+    let mut shard = pin!(shard);
+    crate::sync::block_on(std::future::poll_fn(|context| {
+        spin_loop();
+        shard.as_mut().poll(context)
+    }));
 }
 
 fn shape(slots: u32, segments: u32) -> Geometry {
