@@ -20,11 +20,15 @@ pub struct RecvBatch<'a, T> {
 
 impl<'a, T> RecvBatch<'a, T> {
     pub(super) fn new(subscription: &'a mut Subscription<T>, max: usize) -> Self {
-        Self { subscription: Some(subscription), max: max.max(1) }
+        Self { subscription: Some(subscription), max }
     }
 
     fn poll_batch(&mut self, context: &mut Context<'_>) -> Poll<Result<Batch<'a, T>, RecvError>> {
         let Some(subscription) = self.subscription.take() else { panic!("polled after it was ready") };
+        if self.max == 0 {
+            // Nothing could be taken, so no message would ever end the wait.
+            return Poll::Ready(Ok(subscription.none()));
+        }
         loop {
             match subscription.look(self.max) {
                 Ok(run) => return Poll::Ready(Ok(subscription.take(run))),

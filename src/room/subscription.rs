@@ -311,6 +311,11 @@ impl<T> Subscription<T> {
         Ok(self.take(run))
     }
 
+    /// Lends nothing.
+    pub(super) fn none(&self) -> Batch<'_, T> {
+        Batch { first: self.cursor.next(), messages: &[], times: &[] }
+    }
+
     /// Lends what `look` has just found.
     #[inline]
     pub(super) fn take(&mut self, run: usize) -> Batch<'_, T> {
@@ -411,7 +416,8 @@ impl<T> Subscription<T> {
         RecvRef::new(self)
     }
 
-    /// Receives up to `max` consecutive messages by reference, at least one, waiting for the first.
+    /// Receives up to `max` consecutive messages by reference, waiting for the first. Ready at once, with an empty batch,
+    /// where `max` is 0.
     ///
     /// # Errors
     /// As [`Subscription::recv_ref`].

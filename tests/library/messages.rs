@@ -233,3 +233,20 @@ fn from_the_oldest_or_from_now() {
     room.publish(2).unwrap();
     assert_eq!((drain(&mut old), drain(&mut new)), (vec![1, 2], vec![2]));
 }
+
+#[test]
+fn waiting_for_a_batch_of_none_does_not_wait() {
+    finishes(|| {
+        let broker = Broker::<u64>::new();
+        let room = broker.room("lobby").unwrap();
+        let mut subscription = room.subscribe().now().unwrap();
+        for published in [false, true] {
+            if published {
+                room.publish(5).unwrap();
+            }
+            let none = block_on(subscription.recv_batch(0)).unwrap();
+            assert_eq!((none.first_sequence(), none.len()), (0, 0));
+        }
+        assert_eq!(subscription.try_recv(), Ok(5), "and it loses none");
+    });
+}
