@@ -20,6 +20,10 @@ pub mod guide {
     /// The same things in both, side by side.
     #[doc = include_str!("../docs/from-tokio-broadcast.md")]
     pub mod from_tokio_broadcast {}
+
+    /// Mistakes that are errors when a program is compiled.
+    #[doc = include_str!("../docs/misuse.md")]
+    pub mod misuse {}
 }
 
 pub use self::broker::{Broker, BrokerStats, ShardStats, WeakBroker};

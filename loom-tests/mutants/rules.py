@@ -28,17 +28,28 @@ RULES = (
     ),
     rule(
         "a segment is reused before all its slots are committed",
-        "ring/directory",
-        "segment.is_unleased() && (self.exclusive || segment.is_full())",
-        "segment.is_unleased()",
+        "ring/segment",
+        "self.is_unleased() && (exclusive || self.is_full())",
+        "self.is_unleased()",
+    ),
+    rule(
+        "an evicted segment is taken by two",
+        "ring/segment",
+        "self.life.compare_exchange(seen, life(seen >> PHASE_BITS, next), AcqRel, Relaxed).is_ok()",
+        "self.life.store(life(seen >> PHASE_BITS, next), Release); true",
     ),
     rule(
         "a segment is reused while it is leased",
-        "ring/directory",
-        "segment.is_unleased() && (self.exclusive || segment.is_full())",
-        "self.exclusive || segment.is_full()",
+        "ring/segment",
+        "self.is_unleased() && (exclusive || self.is_full())",
+        "exclusive || self.is_full()",
     ),
-    rule("an evicted segment is not marked", "ring/directory", "self.segment(index).evict();", ""),
+    rule(
+        "a segment is reused although the directory names it",
+        "ring/segment",
+        "!matches!(phase, Phase::Evicted | Phase::Pinned)",
+        "phase == Phase::Owned",
+    ),
     rule(
         "the leases are looked at by a plain load",
         "ring/segment",
@@ -48,8 +59,8 @@ RULES = (
     rule(
         "a lease does not see the eviction mark",
         "ring/segment",
-        "self.life.load(Acquire) == generation << 1",
-        "self.life.load(Acquire) >> 1 == generation",
+        "self.life.load(Acquire) == life(generation, Phase::Live)",
+        "self.life.load(Acquire) >> PHASE_BITS == generation",
     ),
     rule(
         "the oldest retained is computed from the claim word",
@@ -122,8 +133,8 @@ RULES = (
     rule(
         "an exclusive writer commits before it has moved the tail",
         "ring/exclusive",
-        "self.commit(count as u64)",
-        "segment.commit_until(self.tail + count as u64); self.commit(count as u64)",
+        "self.move_tail(run.len())",
+        "segment.commit_until(self.tail + run.len()); self.move_tail(run.len())",
     ),
     rule(
         "a time is decided without the slots before it",
