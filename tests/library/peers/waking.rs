@@ -20,8 +20,9 @@ struct Meddler {
 impl Meddler {
     fn meddle(&self) {
         let mut subscription = self.room.subscribe().now().unwrap();
-        assert!(poll_once(subscription.recv(), Waker::noop()).is_pending());
-        assert!(subscription.lag() == 0 && self.room.stats().subscribers > 0);
+        // Another thread may be publishing meanwhile.
+        let received = poll_once(subscription.recv(), Waker::noop());
+        assert!(matches!(received, Poll::Pending | Poll::Ready(Ok(0))) && self.room.stats().subscribers > 0);
         // Into a room that is not full, and only so often: each publish may wake another meddler.
         if self.room.tail() < 100 {
             self.room.publish(0).unwrap();
