@@ -126,11 +126,12 @@ fn on_plain_threads_with_the_blocking_calls() {
             assert_eq!(room.publish_blocking(number), Ok(number));
             assert_eq!(answers.recv_blocking(), Ok(number));
         }
-        let mut blocking = room.subscribe().policy(Policy::Block).now().unwrap();
-        let filled = (0..).find(|number| room.publish(*number).is_err()).expect("it is full at some time");
+        let full = broker.room("full").unwrap();
+        let mut blocking = full.subscribe().policy(Policy::Block).now().unwrap();
+        let filled = (0..).find(|number| full.publish(*number).is_err()).expect("it is full at some time");
         let reader =
             thread::spawn(move || (0..filled).for_each(|number| assert_eq!(blocking.recv_blocking(), Ok(number))));
-        assert!(room.publish_blocking(filled).is_ok());
+        assert!(full.publish_blocking(filled).is_ok());
         reader.join().unwrap();
         room.close();
         assert_eq!(other.join().unwrap(), RecvError::Closed(CloseReason::Closed));
