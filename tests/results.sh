@@ -11,12 +11,14 @@ folder=${CARGO_TARGET_DIR:-target}/results
 mkdir -p "$folder"
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
+shown=${*//$PWD\//}
+shown=${shown//${CARGO_TARGET_DIR:-target}/target}
 began=$(date +%s)
 "$@" 2>&1 | tee "$output"
 {
 	echo "# make $name"
 	echo
-	echo "- command: \`make $name\`, which runs \`${*//$PWD\//}\`"
+	echo "- command: \`make $name\`, which runs \`$shown\`"
 	echo "- settings: $(env | grep '^ROOMCAST_' | sort | paste -sd ' ')"
 	echo "- machine: $(sed -n 's/^model name.*: //p' /proc/cpuinfo | sort -u | head -1), $(nproc) cores, $(uname -sm), $(rustc --version)"
 	echo "- date: $(date -u +%F), $(($(date +%s) - began)) s with the build"
