@@ -152,10 +152,10 @@ fn a_set_is_joined_while_it_is_read() {
             .collect();
         let mut set = RoomSet::new();
         let mut starts = 0;
-        let mut joined = rooms.iter().filter_map(|room| room.subscribe().now().ok()).map(|subscription| {
-            starts += subscription.accounting().start;
-            subscription
-        });
+        let mut joined = rooms
+            .iter()
+            .filter_map(|room| room.subscribe().now().ok())
+            .inspect(|subscription| starts += subscription.accounting().start);
         let mut received = 0;
         let mut members = 0;
         loop {

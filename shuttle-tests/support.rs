@@ -63,7 +63,7 @@ pub(crate) fn explore(name: &str, wanted: &[&str], scenario: fn()) {
     for what in wanted {
         assert!(REACHED.with_borrow(|reached| reached.contains(what)), "no schedule of {name} came to: {what}");
     }
-    println!("{name}: {} schedules", 2 * schedules);
+    eprintln!("{name}: {} schedules", 2 * schedules);
 }
 
 fn config() -> Config {

@@ -55,9 +55,9 @@ check 'hostile messages and wakers' "$(binary --test soak)" hostile wakers::
 	echo '|---|---|---|---|---|---|---|---|'
 	printf '%s\n' "${rows[@]}"
 	echo
-	echo 'Still reachable are the nodes of the list of debts of arc-swap, one for each thread that was alive at once, which it'
-	echo 'keeps for ever, and what the test harness holds. Possibly lost are 48 bytes: std'"'"'s handle of the main thread, which the'
-	echo 'harness asks for.'
+	echo 'Still reachable are the nodes of the list of debts of arc-swap, one for each thread that was alive at once, and a list'
+	echo 'of threads of std: both are kept for ever. Possibly lost are 48 bytes: the handle of the main thread, which the test'
+	echo 'harness asks std for.'
 	echo
 	echo 'Left out, as too slow where threads run one at a time: `tests/library/stress.rs`, `tests/library/model.rs`, and of the'
 	echo 'soak the counts of wake-ups, the calm churn and the resident memory.'
