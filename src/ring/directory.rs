@@ -101,8 +101,9 @@ impl<T> Directory<T> {
             // One by the hand each time: what is pinned now is unused one day, and nothing else would lead there.
             self.reclaim(bell, take_next).or_else(pop_free).or_else(|| self.reclaim(bell, take_unused))
         };
-        if index.is_some() {
-            return index;
+        // Once more, since who was interrupted between the looks may have missed what a shard has emptied meanwhile.
+        if let Some(index) = index.or_else(pop_free) {
+            return Some(index);
         }
         self.table.append(Box::new(Segment::new(self.shape.slots() as usize, self.timed))).ok()
     }

@@ -132,13 +132,13 @@ impl<T: 'static> Group<T> {
             match self.cursor.look(budget) {
                 Ok(run) => budget -= self.deliver(run),
                 Err(Nothing::Lagged(missed)) => self.lagged(missed),
-                Err(Nothing::Closed) if !more_behind => {
+                Err(Nothing::Closed) if self.behind == 0 => {
                     self.close();
                     return Turn::Over;
                 }
                 Err(Nothing::Closed) => return Turn::Again,
-                Err(Nothing::Empty) if more_behind => return Turn::Again,
-                Err(Nothing::Empty) => return self.park(),
+                Err(_) if more_behind => return Turn::Again,
+                Err(nothing) => return self.park(nothing == Nothing::Closed),
             }
         }
         Turn::Again
@@ -210,23 +210,21 @@ impl<T: 'static> Group<T> {
         self.members.iter().filter(|(_, member)| wanted(&member.place)).map(|(key, _)| key).collect()
     }
 
-    /// Lets members that began in the past read on, each within a budget; true if one is still behind.
+    /// Lets members that began in the past read on, each within a budget; true if one could read on at once.
     fn catch_up(&mut self) -> bool {
         if self.behind == 0 {
             return false;
         }
         let goal = self.cursor.next();
-        for key in self.keys(|place| matches!(place, Place::Behind(_))) {
-            self.catch_up_one(key, goal);
-        }
-        self.behind > 0
+        let behind = self.keys(|place| matches!(place, Place::Behind(_)));
+        behind.into_iter().fold(false, |more, key| self.catch_up_one(key, goal) | more)
     }
 
-    fn catch_up_one(&mut self, key: usize, goal: u64) {
+    fn catch_up_one(&mut self, key: usize, goal: u64) -> bool {
         let mut budget = TURN_MESSAGES;
         loop {
-            let Some(member) = self.members.get_mut(key) else { return };
-            let Place::Behind(cursor) = &mut member.place else { return };
+            let Some(member) = self.members.get_mut(key) else { return false };
+            let Place::Behind(cursor) = &mut member.place else { return false };
             if cursor.next() >= goal {
                 let next = cursor.next();
                 self.level(key);
@@ -235,11 +233,11 @@ impl<T: 'static> Group<T> {
                     self.members[key].place = Place::Ahead(next);
                     self.uneven += 1;
                 }
-                return;
+                return false;
             }
             let wanted = budget.min((goal - cursor.next()) as usize);
             if wanted == 0 {
-                return;
+                return true;
             }
             match cursor.look(wanted) {
                 Ok(run) => {
@@ -254,8 +252,8 @@ impl<T: 'static> Group<T> {
                     }
                 }
                 Err(Nothing::Lagged(missed)) => self.tell_lag(key, missed),
-                // What the group has read is committed, so this is a segment given up early; look again next turn.
-                Err(Nothing::Empty | Nothing::Closed) => return,
+                // A hole: the group began behind it. Whoever fills it calls.
+                Err(Nothing::Empty | Nothing::Closed) => return false,
             }
         }
     }
@@ -284,20 +282,32 @@ impl<T: 'static> Group<T> {
         tracing::error!(room = &*self.inside.0.name, panic = panic_text(panic), "{what}");
     }
 
-    /// Asks to be called at the next publish, unless there is something already.
-    fn park(&mut self) -> Turn {
+    /// The cursors of those who are behind.
+    fn behind_cursors(&mut self) -> impl Iterator<Item = &mut Cursor<T, Inside<T>>> {
+        let members = if self.behind > 0 { Some(self.members.iter_mut()) } else { None };
+        members.into_iter().flatten().filter_map(|(_, member)| match &mut member.place {
+            Place::Behind(cursor) => Some(&mut **cursor),
+            Place::Level | Place::Ahead(_) => None,
+        })
+    }
+
+    /// Asks to be called at the next publish, unless there is something already. In a room that `has_ended` only those
+    /// who are behind wait.
+    fn park(&mut self, has_ended: bool) -> Turn {
         self.record.park();
-        self.inside.0.arm_for(self.cursor.next());
+        if !has_ended {
+            self.inside.0.arm_for(self.cursor.next());
+        }
+        self.behind_cursors().for_each(|cursor| cursor.ring().0.arm_for(cursor.next()));
         // SeqCst: our arming before our second look. Pairs with the fences of publisher, installer and closer.
         // model: publish_park
         fence(SeqCst);
-        match self.cursor.rest() {
-            Rest::Asleep => Turn::Parked,
-            Rest::Ready | Rest::Imminent => {
-                self.record.unpark();
-                Turn::Again
-            }
+        let is_asleep = has_ended || self.cursor.rest() == Rest::Asleep;
+        if is_asleep && self.behind_cursors().all(|cursor| cursor.rest() == Rest::Asleep) {
+            return Turn::Parked;
         }
+        self.record.unpark();
+        Turn::Again
     }
 }
 
