@@ -38,6 +38,18 @@ fn batch_claim() {
     });
 }
 
+/// A batch wakes whoever sleeps for one of its messages.
+#[test]
+fn batch_park() {
+    model(2..=3, || {
+        let room = room(2);
+        let mut subscription = room.subscribe().now().unwrap();
+        let publisher = thread::spawn(move || room.publish_all([7, 8]).unwrap());
+        assert_eq!(block_on(subscription.recv()), Ok(7));
+        assert_eq!(publisher.join().unwrap(), 0..2);
+    });
+}
+
 /// No message is taken by a room that expires at the same moment.
 #[test]
 fn expire_publish() {

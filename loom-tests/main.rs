@@ -7,6 +7,7 @@ mod close;
 mod exclusive;
 mod gate;
 mod lifetime;
+mod limbo;
 mod park;
 mod publish;
 mod rotate;

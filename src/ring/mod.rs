@@ -21,6 +21,8 @@ pub(crate) use self::claim::{Refusal, Ring};
 pub(crate) use self::cursor::{Cursor, Nothing, Rest, Run};
 pub(crate) use self::exclusive::Writer;
 pub(crate) use self::geometry::Geometry;
+#[cfg(all(test, roomcast_loom))]
+pub(crate) use self::{limbo::Limbo, segment::Segment, table::Table};
 
 /// What a ring asks of the room around it. Called between the ring's own steps, never between a claim and its commit.
 pub(crate) trait Bell {

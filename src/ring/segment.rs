@@ -9,6 +9,9 @@ use crate::sync::{AcqRel, Acquire, AtomicU8, AtomicU32, AtomicU64, Relaxed, Rele
 const EMPTY: u8 = 0;
 const READY: u8 = 1;
 
+/// States looked at between two branches; a model has no eight slots.
+const STATES_AT_ONCE: usize = if cfg!(roomcast_loom) { 2 } else { 8 };
+
 /// Where a segment is in its round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -167,9 +170,9 @@ impl<T> Segment<T> {
     #[inline]
     pub(crate) fn ready_run(&self, slot: usize) -> usize {
         let states = self.states.get(slot..).unwrap_or(&[]);
-        // Acquire: as in `is_ready`. Eight at a time, since most runs are long where it matters.
-        let are_ready = |eight: &&[AtomicU8]| eight.iter().fold(READY, |all, state| all & state.load(Acquire)) == READY;
-        let run = states.chunks_exact(8).take_while(are_ready).count() * 8;
+        // Acquire: as in `is_ready`. Several at a time, since most runs are long where it matters.
+        let are_ready = |some: &&[AtomicU8]| some.iter().fold(READY, |all, state| all & state.load(Acquire)) == READY;
+        let run = states.chunks_exact(STATES_AT_ONCE).take_while(are_ready).count() * STATES_AT_ONCE;
         // Acquire: as above.
         states[run..].iter().take_while(|state| state.load(Acquire) == READY).count() + run
     }
