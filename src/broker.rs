@@ -39,11 +39,11 @@ use crate::sync::{
 /// ```
 ///
 /// A message is read by many at once, so it must be `Sync`:
-/// ```compile_fail,E0277
+/// ```compile_fail,E0599
 /// roomcast::Broker::<std::cell::Cell<u8>>::new();
 /// ```
 /// and it may be dropped on another thread, so it must be `Send`:
-/// ```compile_fail,E0277
+/// ```compile_fail,E0599
 /// roomcast::Broker::<std::sync::MutexGuard<'static, u8>>::new();
 /// ```
 pub struct Broker<T> {
