@@ -58,9 +58,9 @@ pub(crate) struct Writer<T, R: Deref<Target = Ring<T>>> {
     ring: R,
     /// The sequence of the next message.
     tail: u64,
-    /// The segment of the message before, and the sequence at which it ends. Dangling before the first.
+    /// The segment of the message before, once there is one; dangling until then.
     segment: NonNull<Segment<T>>,
-    end: u64,
+    has_segment: bool,
 }
 
 // SAFETY: the segment belongs to the ring, which the writer keeps alive; it moves values of `T` to other threads and
@@ -87,7 +87,7 @@ impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
         assert!(ring.exclusive, "a shared ring needs no writer");
         // AcqRel: one writer only; the slots it fills are its alone because of this.
         assert!(!ring.has_writer.swap(true, AcqRel), "an exclusive ring has one writer");
-        Self { ring, tail: 0, segment: NonNull::dangling(), end: 0 }
+        Self { ring, tail: 0, segment: NonNull::dangling(), has_segment: false }
     }
 
     pub(crate) fn ring(&self) -> &R {
@@ -102,6 +102,11 @@ impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
     /// Publishes a message and returns its sequence, or gives it back.
     #[inline]
     pub(crate) fn publish(&mut self, message: T, now: u64, bell: &impl Bell) -> Result<u64, (Refusal, T)> {
+        if self.begins_a_segment()
+            && let Err(refusal) = self.rotate(bell)
+        {
+            return Err((refusal, message));
+        }
         let ring = &*self.ring;
         let mut bytes = 0;
         if let Some(budget) = &ring.budget {
@@ -109,11 +114,6 @@ impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
                 Some(weight) => bytes = weight,
                 None => return Err((Refusal::TooLarge, message)),
             }
-        }
-        if self.tail == self.end
-            && let Err(refusal) = self.rotate(bell)
-        {
-            return Err((refusal, message));
         }
         let mut run = Run::new(self.segment(), self.ring.shape.slot(self.tail));
         run.extend(&mut std::iter::once(message));
@@ -135,7 +135,7 @@ impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
         bell: &impl Bell,
     ) -> Published<T> {
         let mut first = None;
-        if self.tail == self.end {
+        if self.begins_a_segment() {
             let Some(message) = messages.next() else { return Published { more: false, refused: None } };
             if let Err(refusal) = self.rotate(bell) {
                 return Published { more: false, refused: Some((refusal, vec![message])) };
@@ -169,12 +169,18 @@ impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
         }
     }
 
+    /// Whether the next message needs the next segment, which an attempt that was then refused may have installed.
+    #[inline(always)]
+    fn begins_a_segment(&self) -> bool {
+        self.ring.shape.slot(self.tail) == 0
+    }
+
     #[inline(always)]
     fn segment<'a>(&self) -> &'a Segment<T>
     where
         R: 'a,
     {
-        debug_assert!(self.end > 0, "a writer has a segment after its first rotation");
+        debug_assert!(self.has_segment, "a writer has a segment after its first rotation");
         // SAFETY: set by `rotate`, which every caller comes after, to a segment of the ring that `self.ring` keeps alive for
         // as long as the writer; the callers use it within one call.
         unsafe { self.segment.as_ref() }
@@ -264,7 +270,7 @@ impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
             return Err(Refusal::Full);
         }
         let Some(index) = directory.take(bell) else { return Err(Refusal::Full) };
-        let floor = if self.end > 0 { self.segment().last_time() } else { 0 };
+        let floor = if self.has_segment { self.segment().last_time() } else { 0 };
         directory.segment(index).begin(generation, self.tail, floor);
         let installed = directory.replace(generation, old, DirectoryWord::new(generation, index));
         debug_assert!(installed, "an exclusive ring has one installer");
@@ -277,9 +283,8 @@ impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
 
     /// Goes on in the segment of the tail's generation.
     fn enter(&mut self, index: u16) {
-        let shape = self.ring.shape;
         self.segment = NonNull::from(self.ring.directory().segment(index));
-        self.end = shape.first(shape.generation(self.tail) + 1);
+        self.has_segment = true;
     }
 }
 

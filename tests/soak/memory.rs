@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::task::{Context, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
 use roomcast::{Broker, Ref, Start};
@@ -19,6 +19,10 @@ use crate::watch::Watch;
 /// What the process may grow by from the first quarter of a run to the last: arenas of the allocator, nothing that
 /// comes with every message.
 const GROWTH_MAX_KIB: u64 = 16 << 10;
+
+/// Messages after which every room is full, and how long they may take.
+const WARM: u64 = 20_000;
+const WARM_WITHIN: Duration = Duration::from_secs(60);
 
 /// Resident memory in KiB.
 fn resident() -> u64 {
@@ -96,16 +100,19 @@ fn publishing_reading_and_churn() {
             steps.count();
         }
     });
-    let quarters: Vec<_> = (1..=4)
-        .map(|quarter| {
-            while run.lasts(seconds * quarter / 4) {
-                thread::sleep(Duration::from_millis(20));
-            }
+    // Every room is there and full before the first look, also where these threads get few turns.
+    let deadline = Instant::now() + WARM_WITHIN;
+    while published.so_far() < WARM {
+        assert!(Instant::now() < deadline, "only {} messages in {WARM_WITHIN:?}", published.so_far());
+        thread::sleep(Duration::from_millis(20));
+    }
+    let quarters: Vec<_> = (0..4)
+        .map(|_| {
+            thread::sleep(Duration::from_secs(seconds) / 4);
             resident()
         })
         .collect();
     stop.store(true, SeqCst);
     watch.join();
-    assert!(published.so_far() > 0);
     run.done(&format!("{} messages, {}", published.so_far(), is_flat(&quarters)));
 }
