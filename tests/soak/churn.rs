@@ -139,13 +139,12 @@ fn settle(broker: &Broker<Message>, stage: &Arc<Stage>) {
         thread::yield_now();
     }
     for room in broker.rooms() {
-        let stats = room.stats();
-        assert_eq!(
-            (stats.subscribers, stats.blocking, stats.shards),
-            (0, 0, 0),
-            "somebody was left in {}",
-            room.name()
-        );
+        // For as long as a shard drops messages, one of them may come back as a subscriber for a moment.
+        let left = || (room.stats().subscribers, room.stats().blocking, room.stats().shards);
+        while left() != (0, 0, 0) {
+            assert!(Instant::now() < deadline, "somebody was left in {}: {:?}", room.name(), left());
+            thread::yield_now();
+        }
     }
     let panics: u64 = broker.stats().shards.iter().map(|shard| shard.panics).sum();
     assert_eq!(panics, stage.tantrums.load(SeqCst), "a panic was not counted, or was not that of a handler");
