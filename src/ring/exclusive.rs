@@ -340,7 +340,7 @@ impl<'a, T> Run<'a, T> {
             return None;
         }
         self.end -= 1;
-        // SAFETY: filled by `push`, not committed, and not taken back yet: `end` has just moved before it.
+        // SAFETY: filled by `extend`, not committed, and not taken back yet: `end` has just moved before it.
         Some(unsafe { self.segment.take_back(self.end) })
     }
 

@@ -73,8 +73,8 @@ impl Limbo {
 
     /// Takes any such segment, looking at a bounded number.
     pub(crate) fn take_unused<T>(&self, table: &Table<T>, exclusive: bool) -> Option<u16> {
-        let (latest, by_hand) =
-            (|| self.take_latest(table, exclusive), || self.take_by_hand(table, LOOKS, exclusive, false));
+        let latest = || self.take_latest(table, exclusive);
+        let by_hand = || self.take_by_hand(table, LOOKS, exclusive, false);
         // The latest is the likeliest; but where messages are to be dropped, each segment is to have its turn.
         if std::mem::needs_drop::<T>() { by_hand().or_else(latest) } else { latest().or_else(by_hand) }
     }

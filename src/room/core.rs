@@ -19,8 +19,8 @@ use crate::wake::{Doorbell, Waiter, wake_some};
 /// microseconds.
 const WAKES_MAX: usize = 16;
 
-/// How long one who joins is held up where somebody has published since the last one joined: about half a microsecond, so
-/// that who comes and goes without pause leaves publishers most of their rate.
+/// How long one who joins is held up where somebody has published since the last one joined: about half a microsecond,
+/// meant to leave publishers most of their rate beside one who comes and goes without pause.
 const PACE_SPINS: u32 = 12;
 
 /// What the rooms of one broker share.
