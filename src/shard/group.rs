@@ -136,7 +136,6 @@ impl<T: 'static> Group<T> {
                     self.close();
                     return Turn::Over;
                 }
-                Err(Nothing::Closed) => return Turn::Again,
                 Err(_) if more_behind => return Turn::Again,
                 Err(nothing) => return self.park(nothing == Nothing::Closed),
             }

@@ -309,6 +309,16 @@ fn a_reader_asleep_at_a_hole_is_told_when_it_is_evicted() {
 /// A handler that begins at the hole waits for it, and its shard sleeps meanwhile.
 #[test]
 fn a_handler_that_begins_at_a_hole_lets_its_shard_sleep() {
+    a_handler_waits_at_a_hole(|_| ());
+}
+
+/// Nor does the end of the room wake the shard again and again: the end is said behind what was claimed before it.
+#[test]
+fn a_handler_at_a_hole_of_a_closed_room_lets_its_shard_sleep() {
+    a_handler_waits_at_a_hole(|room| assert!(room.close()));
+}
+
+fn a_handler_waits_at_a_hole(meanwhile: impl Fn(&Room<Message>)) {
     let ledger = Ledger::new(100);
     let (broker, room) = room();
     let suspended = Suspended::at(Stage::Claimed, &room, &ledger);
@@ -319,13 +329,20 @@ fn a_handler_that_begins_at_a_hole_lets_its_shard_sleep() {
     };
     let served = futures::executor::block_on(room.subscribe_with_from(crate::Start::Oldest, handler));
     let served = served.expect("the room is open");
+    meanwhile(&room);
     let runs = || broker.stats().shards[0].handler_runs;
+    // What is under way is served first.
+    thread::sleep(Duration::from_millis(20));
     let before = runs();
     thread::sleep(Duration::from_millis(50));
     assert!(runs() <= before + 10, "it ran {} times for nothing", runs() - before);
+    assert!(served.is_running(), "it has not seen the end yet");
     assert_eq!(suspended.resume(), 0);
     let sequences: Vec<_> = (0..3).map(|_| handled.recv_timeout(PATIENCE).expect("it is called")).collect();
     assert_eq!(sequences, [0, 1, 2]);
+    if room.ended().is_some() {
+        eventually("the handler goes with its room", || !served.is_running());
+    }
     drop((served, room, broker));
     ledger.settle();
 }
