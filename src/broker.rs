@@ -405,7 +405,8 @@ impl<T> Inner<T> {
         let shape = Geometry::for_capacity(capacity as u64);
         let budget = match (options.bytes_max.or(self.room.bytes_max), &self.weigh) {
             (Some(bytes_max), Some(weigh)) => Some(Arc::new(Budget::new(bytes_max, weigh.clone()))),
-            _ => None,
+            (Some(_), None) => return Err(RoomError::Unweighed),
+            (None, _) => None,
         };
         let timed = self.shared.clock.is_some();
         let ring = match exclusive {

@@ -52,7 +52,8 @@ impl RoomOptions {
         self
     }
 
-    /// Bytes the room retains at most; needs [`Builder::weigh`](crate::Builder::weigh).
+    /// Bytes the room retains at most. Without [`Builder::weigh`](crate::Builder::weigh) no such room is made
+    /// ([`RoomError::Unweighed`](crate::RoomError::Unweighed)).
     #[must_use]
     pub fn bytes_max(mut self, bytes: u64) -> Self {
         self.bytes_max = Some(bytes);

@@ -201,6 +201,9 @@ pub enum RoomError {
     NameTooLong,
     /// The broker holds as many rooms as [`Builder::rooms_max`](crate::Builder::rooms_max) allows. Remove some.
     TooManyRooms,
+    /// The room was to have a byte budget, and the broker was not told how to weigh a message: see
+    /// [`Builder::weigh`](crate::Builder::weigh).
+    Unweighed,
 }
 
 impl fmt::Display for RoomError {
@@ -213,6 +216,7 @@ impl fmt::Display for RoomError {
                 write!(f, "a room's name may have {NAME_BYTES_MAX} bytes at most")
             }
             Self::TooManyRooms => f.write_str("the broker holds as many rooms as it may; remove some"),
+            Self::Unweighed => f.write_str("a byte budget needs `Builder::weigh`, which says what a message weighs"),
         }
     }
 }

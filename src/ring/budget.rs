@@ -42,8 +42,9 @@ impl<T> Budget<T> {
     /// Makes room for one more segment: evicts the oldest ones while the full ones, up to `newest_full`, hold more than
     /// three quarters, as far as no *block* subscriber wants them.
     ///
-    /// From the oldest up, so that what is retained has no hole: a subscriber that joins meanwhile begins behind all that
-    /// may be on its way out ([`super::Ring::oldest_kept`]).
+    /// From the oldest up, the one that the next segment takes the place of included, so that what is retained has no hole
+    /// wherever a *block* subscriber ends it. One that joins meanwhile begins behind all that may be on its way out
+    /// ([`super::Ring::oldest_kept`]).
     pub(crate) fn make_room(
         &self,
         directory: &Directory<T>,
@@ -59,7 +60,7 @@ impl<T> Budget<T> {
         // SeqCst: our weighing before our look at the gates. Pairs with the fence of a *block* subscriber, between setting
         // its gate and weighing the same: it finds at least what we found, or we see its gate. model: budget_join
         fence(SeqCst);
-        for generation in excess {
+        for generation in excess.start.saturating_sub(1).max(1)..excess.end {
             let word = directory.word_to_replace(generation);
             if word.generation() != generation || word.is_gone() {
                 continue;

@@ -249,14 +249,14 @@ impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
         let directory = ring.directory();
         let shape = ring.shape;
         let generation = shape.generation(self.tail);
-        let old = directory.word_to_replace(generation);
+        let mut old = directory.word_to_replace(generation);
         if old.generation() == generation {
             // Installed by an attempt that was then refused.
             self.enter(old.index());
             return Ok(());
         }
-        let evicts = old.generation() > 0 && !old.is_gone();
-        if evicts {
+        let evicts = |old: DirectoryWord| old.generation() > 0 && !old.is_gone();
+        if evicts(old) {
             // SeqCst: the commits so far before our look at the gate. Pairs as in the shared `rotate`.
             // model: exclusive_gate_join
             fence(SeqCst);
@@ -264,17 +264,19 @@ impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
                 return Err(Refusal::Full);
             }
         }
-        if let Some(budget) = &ring.budget
-            && budget.make_room(directory, shape, generation - 1, bell).blocked
-        {
-            return Err(Refusal::Full);
+        if let Some(budget) = &ring.budget {
+            if budget.make_room(directory, shape, generation - 1, bell).blocked {
+                return Err(Refusal::Full);
+            }
+            // It may have gone with the others.
+            old = directory.word_to_replace(generation);
         }
         let Some(index) = directory.take(bell) else { return Err(Refusal::Full) };
         let floor = if self.has_segment { self.segment().last_time() } else { 0 };
         directory.segment(index).begin(generation, self.tail, floor);
         let installed = directory.replace(generation, old, DirectoryWord::new(generation, index));
         debug_assert!(installed, "an exclusive ring has one installer");
-        if evicts {
+        if evicts(old) {
             directory.retire(old.index(), bell);
         }
         self.enter(index);

@@ -55,6 +55,10 @@ impl<T> Ring<T> {
             if made.blocked {
                 return Err(Refusal::Full);
             }
+            if made.evicted {
+                // `old` went with the others.
+                return Ok(());
+            }
         }
         let time_floor = if self.timed { self.time_floor(directory, full, now) } else { Some(0) };
         let Some(time_floor) = time_floor else { return Ok(()) };

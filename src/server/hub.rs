@@ -123,7 +123,7 @@ fn refused(error: RoomError) -> ErrorCode {
     match error {
         RoomError::NameEmpty | RoomError::NameTooLong => ErrorCode::BadRequest,
         RoomError::TooManyRooms => ErrorCode::LimitExceeded,
-        RoomError::Closed | RoomError::Taken => ErrorCode::Internal,
+        RoomError::Closed | RoomError::Taken | RoomError::Unweighed => ErrorCode::Internal,
     }
 }
 

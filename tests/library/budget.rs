@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use roomcast::{Broker, Policy, PublishError, RoomOptions, Start, TryRecvError};
+use roomcast::{Broker, Policy, PublishError, RoomError, RoomOptions, Start, TryRecvError};
 
 use crate::support::{drain, finishes};
 
@@ -96,6 +96,25 @@ fn a_blocking_subscriber_does_not_break_the_budget_nor_the_budget_its_promise() 
 }
 
 #[test]
+fn a_blocking_subscriber_leaves_no_hole_in_what_is_retained() {
+    // Eight segments of 16 slots.
+    let broker = broker(112);
+    let room = broker.room("lobby").unwrap();
+    let mut blocking = room.subscribe().policy(Policy::Block).now().unwrap();
+    // Five light segments, then three that are as heavy as the budget allows: the next one pushes out all light ones.
+    (0..5 * 16).for_each(|_| assert!(room.publish(vec![0]).is_ok()));
+    (0..3 * 16).for_each(|_| assert!(room.publish(vec![0; 256]).is_ok()));
+    (0..=3 * 16).for_each(|_| assert_eq!(blocking.try_recv().unwrap().len(), 1));
+    assert!(
+        matches!(room.publish(vec![0]), Err(PublishError::Full(_))),
+        "three of them were read, and a message of the fourth"
+    );
+    let mut all = room.subscribe_from(Start::Oldest).now().unwrap();
+    assert_eq!(room.oldest(), 3 * 16);
+    assert_eq!((drain(&mut all).len(), all.accounting().lagged), (5 * 16, 0));
+}
+
+#[test]
 fn a_waiting_publisher_gets_on_within_a_budget() {
     finishes(|| {
         let broker = broker(1_000);
@@ -121,4 +140,12 @@ fn a_room_may_have_its_own_budget() {
     assert_eq!(small.publish([0; 100].into()), Ok(0));
     let unlimited = broker.room("unlimited").unwrap();
     assert_eq!(unlimited.publish(vec![0; 100_000].into()), Ok(0));
+}
+
+#[test]
+fn a_budget_without_a_scale_is_refused() {
+    let broker = Broker::<Vec<u8>>::new();
+    let room = broker.room_with("small", RoomOptions::new().bytes_max(400));
+    assert_eq!(room.err(), Some(RoomError::Unweighed));
+    assert_eq!(broker.stats().rooms, 0);
 }

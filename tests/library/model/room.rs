@@ -1,6 +1,6 @@
 //! What a room retains and refuses, by the documented rules, as plain counters.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use roomcast::{CloseReason, PublishError, Resumption};
@@ -33,9 +33,8 @@ pub(super) struct Model {
     all: Vec<(Parcel, u64)>,
     /// The newest segment that was begun; they count from 1.
     newest: u64,
-    /// The segments that went early, to stay within the bytes. One older than these may be left, where a blocking
-    /// subscriber has stopped the room before that one's turn came.
-    gone: BTreeSet<u64>,
+    /// The newest segment that went early, to stay within the bytes, and with it all before.
+    gone: u64,
     /// How far each blocking subscriber has said that it has read.
     pub(super) gates: BTreeMap<u64, u64>,
     pub(super) ended: Option<CloseReason>,
@@ -45,8 +44,8 @@ impl Model {
     pub(super) fn new(capacity: u64, bytes_max: Option<u64>) -> Self {
         let quarter = (capacity / 4).max(1);
         let slots = (0..=6).map(|log2| 1 << log2).rfind(|slots| *slots <= quarter).unwrap_or(1);
-        let (all, gone, gates) = (Vec::new(), BTreeSet::new(), BTreeMap::new());
-        Self { slots, segments: capacity.div_ceil(slots) + 1, bytes_max, all, newest: 0, gone, gates, ended: None }
+        let (all, gates) = (Vec::new(), BTreeMap::new());
+        Self { slots, segments: capacity.div_ceil(slots) + 1, bytes_max, all, newest: 0, gone: 0, gates, ended: None }
     }
 
     pub(super) fn tail(&self) -> u64 {
@@ -82,8 +81,7 @@ impl Model {
 
     /// The first segment from `segment` on that is not evicted, though perhaps not begun.
     pub(super) fn not_evicted_from(&self, segment: u64) -> u64 {
-        let oldest = segment.max(self.oldest_by_count(self.newest));
-        (oldest..).find(|segment| !self.gone.contains(segment)).unwrap_or(oldest)
+        segment.max(self.oldest_by_count(self.newest)).max(self.gone + 1)
     }
 
     pub(super) fn oldest(&self) -> u64 {
@@ -103,8 +101,7 @@ impl Model {
     /// The segments to go before one more is begun, so that the full ones up to `full` hold three quarters at most.
     fn excess(&self, full: u64) -> Range<u64> {
         let Some(bytes_max) = self.bytes_max else { return 0..0 };
-        let newest_gone = self.gone.last().copied().unwrap_or(0);
-        let oldest = self.oldest_by_count(full + 1).max(newest_gone + 1);
+        let oldest = self.oldest_by_count(full + 1).max(self.gone + 1);
         let mut held = 0;
         for segment in (oldest..=full).rev() {
             held += (self.first(segment)..self.end(segment)).map(|sequence| self.at(sequence).0.bytes).sum::<u64>();
@@ -122,14 +119,18 @@ impl Model {
     /// Begins the next segment; false where a blocking subscriber does not let the oldest go.
     fn rotate(&mut self) -> bool {
         let evicted = (self.newest + 1).saturating_sub(self.segments);
-        if evicted > 0 && !self.gone.contains(&evicted) && !self.may_evict(evicted) {
+        if evicted > self.gone && !self.may_evict(evicted) {
             return false;
         }
-        for segment in self.excess(self.newest) {
+        let excess = self.excess(self.newest);
+        if !excess.is_empty() {
+            self.gone = self.gone.max(evicted);
+        }
+        for segment in excess {
             if !self.may_evict(segment) {
                 return false;
             }
-            self.gone.insert(segment);
+            self.gone = segment;
         }
         self.newest += 1;
         true
