@@ -57,9 +57,10 @@ fmt: ## format the code
 fmt-check: ## is the code formatted?
 	$(CARGO) fmt --check
 
-lint: ## clippy, as a library and with everything, warnings refused
+lint: ## clippy, as a library and with everything, warnings refused; is the lock of the rivals up to date?
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
+	$(CARGO) metadata --locked --format-version 1 --manifest-path benches/rivals/Cargo.toml > /dev/null
 
 build: ## the release binary, target/release/roomcast
 	$(CARGO) build --locked --release --features server --bin roomcast
