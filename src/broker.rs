@@ -146,7 +146,7 @@ impl<T: Send + Sync + 'static> Broker<T> {
     /// [`Broker::room`] with options, which count only if this call creates the room.
     ///
     /// # Errors
-    /// As [`Broker::room`].
+    /// As [`Broker::room`]; [`RoomError::Unweighed`] when it asks for a byte budget and the broker cannot weigh messages.
     pub fn room_with(&self, name: &str, options: RoomOptions) -> Result<Room<T>, RoomError> {
         let hash = self.inner.check(name)?;
         loop {

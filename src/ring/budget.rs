@@ -60,9 +60,11 @@ impl<T> Budget<T> {
         // SeqCst: our weighing before our look at the gates. Pairs with the fence of a *block* subscriber, between setting
         // its gate and weighing the same: it finds at least what we found, or we see its gate. model: budget_join
         fence(SeqCst);
-        for generation in excess.start.saturating_sub(1).max(1)..excess.end {
+        // The first generation is 1.
+        let oldest = excess.start.max(2) - 1;
+        for generation in oldest..excess.end {
             let word = directory.word_to_replace(generation);
-            if word.generation() != generation || word.is_gone() {
+            if !word.retains(generation) {
                 continue;
             }
             if !bell.may_evict(shape.first(generation + 1)) {
@@ -83,7 +85,7 @@ impl<T> Budget<T> {
         let (mut held, mut first, mut end) = (0, newest_full + 1, None);
         for generation in (shape.oldest(newest_full + 1)..=newest_full).rev() {
             let word = directory.word(generation);
-            if word.generation() != generation || word.is_gone() {
+            if !word.retains(generation) {
                 break;
             }
             held += directory.segment(word.index()).bytes();

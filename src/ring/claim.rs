@@ -291,10 +291,7 @@ impl<T> Ring<T> {
         let Some(directory) = self.directory.peek() else { return tail };
         let newest = self.shape.generation(tail.saturating_sub(1));
         (self.shape.oldest(newest)..=newest)
-            .find(|&generation| {
-                let word = directory.word(generation);
-                word.generation() == generation && !word.is_gone()
-            })
+            .find(|&generation| directory.word(generation).retains(generation))
             .map_or(tail, |generation| self.shape.first(generation).min(tail))
     }
 

@@ -69,8 +69,7 @@ impl<T> Directory<T> {
     pub(crate) fn bytes(&self) -> u64 {
         // Acquire: as in `word`.
         let words = self.words.iter().map(|word| DirectoryWord(word.load(Acquire)));
-        let retained = words.filter(|word| word.generation() > 0 && !word.is_gone());
-        retained.map(|word| self.segment(word.index()).bytes()).sum()
+        words.filter(|word| word.is_retained()).map(|word| self.segment(word.index()).bytes()).sum()
     }
 
     #[inline(always)]

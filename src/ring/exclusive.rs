@@ -255,8 +255,7 @@ impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
             self.enter(old.index());
             return Ok(());
         }
-        let evicts = |old: DirectoryWord| old.generation() > 0 && !old.is_gone();
-        if evicts(old) {
+        if old.is_retained() {
             // SeqCst: the commits so far before our look at the gate. Pairs as in the shared `rotate`.
             // model: exclusive_gate_join
             fence(SeqCst);
@@ -276,7 +275,7 @@ impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
         directory.segment(index).begin(generation, self.tail, floor);
         let installed = directory.replace(generation, old, DirectoryWord::new(generation, index));
         debug_assert!(installed, "an exclusive ring has one installer");
-        if evicts(old) {
+        if old.is_retained() {
             directory.retire(old.index(), bell);
         }
         self.enter(index);

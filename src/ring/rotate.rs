@@ -36,7 +36,7 @@ impl<T> Ring<T> {
             self.advance(full, old);
             return Ok(());
         }
-        let evicts = old.generation() > 0 && !old.is_gone();
+        let evicts = old.is_retained();
         if evicts {
             // SeqCst: our look at the claim word before our look at the gate. Pairs with the fence of a subscriber that
             // has set the gate and then reads the tail. model: gate_join
@@ -107,7 +107,7 @@ impl<T> Ring<T> {
             return Some(0);
         }
         let word = directory.word(full);
-        if word.generation() != full || word.is_gone() {
+        if !word.retains(full) {
             return None;
         }
         let segment = directory.segment(word.index());

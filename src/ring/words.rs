@@ -102,6 +102,18 @@ impl DirectoryWord {
         self.0 & 1 << INDEX_BITS != 0
     }
 
+    /// Whether it names a segment that can be read.
+    #[inline(always)]
+    pub(crate) fn is_retained(self) -> bool {
+        self.generation() > 0 && !self.is_gone()
+    }
+
+    /// Whether it names the segment of `generation`, and that can be read.
+    #[inline(always)]
+    pub(crate) fn retains(self, generation: u64) -> bool {
+        self.generation() == generation && !self.is_gone()
+    }
+
     #[inline(always)]
     pub(crate) fn generation(self) -> u64 {
         self.0 >> (INDEX_BITS + 1)
@@ -154,8 +166,10 @@ mod tests {
         fn a_directory_word_holds_its_parts(generation in 0u64..1 << 47, index: u16) {
             let word = DirectoryWord::new(generation, index);
             prop_assert_eq!((word.generation(), word.index(), word.is_gone()), (generation, index, false));
+            prop_assert_eq!((word.is_retained(), word.retains(generation)), (generation > 0, true));
             let gone = word.into_gone();
             prop_assert_eq!((gone.generation(), gone.index(), gone.is_gone()), (generation, index, true));
+            prop_assert!(!gone.is_retained() && !gone.retains(generation) && !word.retains(generation + 1));
         }
     }
 }
