@@ -74,3 +74,31 @@ fn join_publish() {
         assert_eq!(values.len() as u64, 3 - start - reader.lagged);
     });
 }
+
+#[test]
+fn join_rotate() {
+    model(3..=4, || {
+        let ring = ring::<u64>(1);
+        publish(&ring, 10).unwrap();
+        let publisher = {
+            let ring = ring.clone();
+            thread::spawn(move || {
+                publish(&ring, 11).unwrap();
+                publish(&ring, 12).unwrap();
+            })
+        };
+        // Joins from the claim word alone while segments are replaced.
+        let start = ring.tail_in_passing();
+        assert!((1..=3).contains(&start), "a tail of {start}");
+        let mut reader = Reader::new(&ring, start);
+        publisher.join().unwrap();
+        assert_eq!(ring.tail_in_passing(), 3);
+        publish(&ring, 13).unwrap();
+        let mut last = None;
+        while let Ok(Some((_, value))) = reader.read() {
+            last = Some(value);
+        }
+        assert_eq!(last, Some(13));
+        assert_eq!(reader.received + reader.lagged, 4 - start);
+    });
+}

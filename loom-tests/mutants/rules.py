@@ -27,6 +27,12 @@ RULES = (
         "self.words[self.shape.position(generation)].swap(new.0, AcqRel); true",
     ),
     rule(
+        "a generation is noted before the claim word has come to it",
+        "ring/rotate",
+        "self.era.fetch_max(installed.generation(), Release)",
+        "self.era.fetch_max(installed.generation() + 1, Release)",
+    ),
+    rule(
         "a segment is reused before all its slots are committed",
         "ring/segment",
         "self.is_unleased() && (exclusive || self.is_full())",

@@ -17,6 +17,10 @@ use crate::sync::{
 /// The segment index of a claim word that nobody has claimed from yet.
 pub(super) const INDEX_NONE: u16 = u16::MAX;
 
+/// How often the ring notes its generation, in generations: seldom enough that the note stays in every core's cache, and
+/// often enough beside the 2^33 of a claim word. In a model, each time.
+pub(super) const ERA: u64 = if cfg!(roomcast_loom) { 1 } else { 1 << 20 };
+
 /// Why a ring did not take a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -32,6 +36,8 @@ pub(crate) enum Refusal {
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Ring<T> {
+    /// Shared rooms: a generation that the claim word has come to, not 2^33 ago.
+    pub(super) era: AtomicU64,
     /// Set after the claim word is closed. Readers poll this and never the claim word, whose cache line belongs to the
     /// publishers.
     pub(super) closed_hint: AtomicBool,
@@ -56,6 +62,7 @@ impl<T> Ring<T> {
         Self {
             claim: AtomicU64::new(ClaimWord::new(0, INDEX_NONE, shape.slots()).0),
             newest: AtomicPtr::new(ptr::null_mut()),
+            era: AtomicU64::new(0),
             closed_hint: AtomicBool::new(false),
             exclusive: false,
             has_writer: AtomicBool::new(false),
@@ -273,6 +280,25 @@ impl<T> Ring<T> {
                 return self.shape.after(generation, word.count().min(self.shape.slots()));
             }
             spin_loop();
+        }
+    }
+
+    /// The same for those who come and go while others publish: of what publishers write it reads the claim word and
+    /// nothing else, so each call costs them one cache miss.
+    pub(crate) fn tail_in_passing(&self) -> u64 {
+        if self.exclusive {
+            return self.exclusive_tail();
+        }
+        // Acquire: the claim word read below is not older. Pairs with the fetch_max in `advance`. model: join_rotate
+        let era = self.era.load(Acquire);
+        // An exchange that changes nothing, whatever it finds, and not a load: the line is had in one transfer by whoever
+        // wants it next, where a load leaves a copy that the next publisher has to revoke.
+        // AcqRel, Acquire: as in `tail`.
+        let (Ok(word) | Err(word)) = self.claim.compare_exchange(u64::MAX, u64::MAX, AcqRel, Acquire);
+        let word = ClaimWord(word);
+        match word.is_closed() {
+            true => self.tail(),
+            false => self.shape.after(word.generation_from(era), word.count().min(self.shape.slots())),
         }
     }
 

@@ -1,10 +1,10 @@
 //! Installing the next segment when the newest is full.
 
 use super::Bell;
-use super::claim::{Refusal, Ring};
+use super::claim::{ERA, Refusal, Ring};
 use super::directory::Directory;
 use super::words::{ClaimWord, DirectoryWord};
-use crate::sync::{AcqRel, Acquire, Look, SeqCst, Stage, fence, pass, update};
+use crate::sync::{AcqRel, Acquire, Look, Release, SeqCst, Stage, fence, pass, update};
 
 impl<T> Ring<T> {
     /// Makes room for the next claim, or says why there is none. `Ok` only says: look at the claim word again.
@@ -93,10 +93,15 @@ impl<T> Ring<T> {
         self.newest.swap(segment, AcqRel);
         // AcqRel: publishes the segment to the claimants. Pairs with the fetch_add in `publish`. It fails for good once
         // the generation has moved on or the ring is closed; the overshoot of others only makes it try again.
-        let _ = update(&self.claim, AcqRel, Acquire, |word| {
+        let advanced = update(&self.claim, AcqRel, Acquire, |word| {
             let word = ClaimWord(word);
             (word.is_of(full) && !word.is_closed() && word.count() >= self.shape.slots()).then_some(next.0)
         });
+        if advanced.is_ok() && installed.generation().is_multiple_of(ERA) {
+            // Release: whoever reads the note finds a claim word that has come this far. Pairs with the load in
+            // `tail_in_passing`. The greatest stays: one who slept here does not set it back. model: join_rotate
+            self.era.fetch_max(installed.generation(), Release);
+        }
     }
 
     /// The publish time of the last message of `full`, decided by our clock if its publisher has not come to it.
