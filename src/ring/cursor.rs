@@ -191,8 +191,8 @@ impl<T, R: Deref<Target = Ring<T>>> Cursor<T, R> {
         let found = loop {
             let generation = shape.generation(self.next);
             let word = directory.word(generation);
-            if word.generation() > generation || (word.generation() == generation && word.is_gone()) {
-                let oldest = match word.is_gone() && word.generation() == generation {
+            if word.generation() >= generation && !word.retains(generation) {
+                let oldest = match word.generation() == generation {
                     true => generation + 1,
                     false => shape.oldest(word.generation()),
                 };
