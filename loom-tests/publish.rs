@@ -88,11 +88,11 @@ fn join_rotate() {
             })
         };
         // Joins from the claim word alone while segments are replaced.
-        let start = ring.tail_in_passing();
+        let start = ring.tail();
         assert!((1..=3).contains(&start), "a tail of {start}");
         let mut reader = Reader::new(&ring, start);
         publisher.join().unwrap();
-        assert_eq!(ring.tail_in_passing(), 3);
+        assert_eq!(ring.tail(), 3);
         publish(&ring, 13).unwrap();
         let mut last = None;
         while let Ok(Some((_, value))) = reader.read() {

@@ -10,8 +10,7 @@ use super::geometry::Geometry;
 use super::segment::Segment;
 use super::words::ClaimWord;
 use crate::sync::{
-    AcqRel, Acquire, AtomicBool, AtomicPtr, AtomicU64, Lazy, Look, Release, SeqCst, Stage, fence, pass, spin_loop,
-    update,
+    AcqRel, Acquire, AtomicBool, AtomicPtr, AtomicU64, Lazy, Look, Release, SeqCst, Stage, fence, pass, update,
 };
 
 /// The segment index of a claim word that nobody has claimed from yet.
@@ -268,27 +267,10 @@ impl<T> Ring<T> {
     }
 
     /// The sequence the next message will get: the number of messages claimed so far.
+    ///
+    /// Of what publishers write it reads the claim word and nothing else: whoever comes and goes beside them costs them one
+    /// cache miss each time.
     pub(crate) fn tail(&self) -> u64 {
-        if self.exclusive {
-            return self.exclusive_tail();
-        }
-        loop {
-            // Acquire: the segment named is in the table. Pairs with the exchange in `advance`.
-            let word = ClaimWord(self.claim.load(Acquire));
-            if word.is_closed() {
-                let newest = self.directory.peek().map_or(0, Directory::newest);
-                return self.shape.after(word.generation_until(newest), word.frozen_count());
-            }
-            if let Some(generation) = self.generation_of(word) {
-                return self.shape.after(generation, word.count().min(self.shape.slots()));
-            }
-            spin_loop();
-        }
-    }
-
-    /// The same for those who come and go while others publish: of what publishers write it reads the claim word and
-    /// nothing else, so each call costs them one cache miss.
-    pub(crate) fn tail_in_passing(&self) -> u64 {
         if self.exclusive {
             return self.exclusive_tail();
         }
@@ -296,13 +278,11 @@ impl<T> Ring<T> {
         let era = self.era.load(Acquire);
         // An exchange that changes nothing, whatever it finds, and not a load: the line is had in one transfer by whoever
         // wants it next, where a load leaves a copy that the next publisher has to revoke.
-        // AcqRel, Acquire: as in `tail`.
+        // AcqRel, Acquire: who knows the tail sees what the publisher did before. Pairs with the claims.
         let (Ok(word) | Err(word)) = self.claim.compare_exchange(u64::MAX, u64::MAX, AcqRel, Acquire);
         let word = ClaimWord(word);
-        match word.is_closed() {
-            true => self.tail(),
-            false => self.shape.after(word.generation_from(era), word.count().min(self.shape.slots())),
-        }
+        let claimed = if word.is_closed() { word.frozen_count() } else { word.count().min(self.shape.slots()) };
+        self.shape.after(word.generation_from(era), claimed)
     }
 
     /// The full generation of an open claim word; `None` if the word is out of date.

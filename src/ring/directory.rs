@@ -59,12 +59,6 @@ impl<T> Directory<T> {
         self.words[self.shape.position(generation)].compare_exchange(old.0, new.0, AcqRel, Acquire).is_ok()
     }
 
-    /// The newest generation installed; 0 before the first.
-    pub(crate) fn newest(&self) -> u64 {
-        // Acquire: as in `word`.
-        self.words.iter().map(|word| DirectoryWord(word.load(Acquire)).generation()).max().unwrap_or(0)
-    }
-
     /// The bytes in the segments that are named.
     pub(crate) fn bytes(&self) -> u64 {
         // Acquire: as in `word`.

@@ -99,7 +99,7 @@ impl<T> Ring<T> {
         });
         if advanced.is_ok() && installed.generation().is_multiple_of(ERA) {
             // Release: whoever reads the note finds a claim word that has come this far. Pairs with the load in
-            // `tail_in_passing`. The greatest stays: one who slept here does not set it back. model: join_rotate
+            // `tail`. The greatest stays: one who slept here does not set it back. model: join_rotate
             self.era.fetch_max(installed.generation(), Release);
         }
     }

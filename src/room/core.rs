@@ -259,7 +259,7 @@ impl<T> RoomCore<T> {
 
     /// Where a subscription that asks for `start` begins.
     pub(crate) fn begin(&self, start: Start) -> (u64, Resumption) {
-        let tail = self.ring.tail_in_passing();
+        let tail = self.ring.tail();
         self.pace(tail);
         match start {
             Start::Latest => (tail, Resumption::Fresh),
