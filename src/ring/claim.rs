@@ -1,6 +1,7 @@
 //! Publishing into a shared ring: claim, write, commit; and the end of a ring.
 
 use std::collections::VecDeque;
+use std::mem::offset_of;
 use std::ptr;
 
 use super::Bell;
@@ -30,8 +31,8 @@ pub(crate) enum Refusal {
 
 /// The messages of one room, from the oldest retained to the newest.
 ///
-/// In this order: a reader that waits polls the first words, a publisher writes the last two, and what is seldom read lies
-/// between them. An allocation is aligned to sixteen bytes, so 48 between the two keep them out of one cache line.
+/// In this order: a reader that waits polls the words before `era`, a publisher writes the last one with each message, and
+/// what is seldom touched lies between them, so that they are not in one cache line.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Ring<T> {
@@ -58,6 +59,11 @@ pub(crate) struct Ring<T> {
 }
 
 impl<T> Ring<T> {
+    /// Where the words end that waiting readers poll, and where the one begins that publishers write: for the room around
+    /// it, which knows where the ring begins.
+    pub(crate) const POLLED_END: usize = offset_of!(Self, era);
+    pub(crate) const CLAIMED: usize = offset_of!(Self, claim);
+
     /// An empty ring; nothing is allocated before the first message.
     pub(crate) fn new(shape: Geometry, timed: bool, budget: Option<std::sync::Arc<Budget<T>>>) -> Self {
         Self {

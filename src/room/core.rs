@@ -1,6 +1,7 @@
 //! The inside of a room: its ring, its bell, and who is to be told.
 
 use std::fmt;
+use std::mem::offset_of;
 use std::ops::Deref;
 
 use super::gate::Gate;
@@ -69,11 +70,23 @@ pub(crate) struct RoomCore<T> {
     pub(crate) ring: Ring<T>,
 }
 
-// The reference counts, in an `Arc` of std, are the sixteen bytes before.
-const _: () = assert!(
-    std::mem::offset_of!(RoomCore<u64>, shared) >= std::mem::offset_of!(RoomCore<u64>, home) + 48,
-    "those who come and go write into a cache line of those who publish"
-);
+const _: () = {
+    let ring = offset_of!(RoomCore<u64>, ring);
+    assert!(
+        are_apart(offset_of!(RoomCore<u64>, served), offset_of!(RoomCore<u64>, shared)),
+        "those who come and go write into a cache line of those who publish"
+    );
+    assert!(
+        are_apart(ring + Ring::<u64>::POLLED_END, ring + Ring::<u64>::CLAIMED),
+        "those who wait poll a cache line of those who publish"
+    );
+};
+
+/// Whether what ends at one place of a room and what begins at another are never in one cache line. A room begins sixteen
+/// bytes, the reference counts, behind where its allocation does, which is aligned to sixteen bytes.
+const fn are_apart(end: usize, begin: usize) -> bool {
+    begin >= (end - 1) / 16 * 16 + 64
+}
 
 /// What most rooms never need.
 #[derive(Debug)]
