@@ -1,5 +1,7 @@
 //! Publishing: a reader beside a publisher, publishers beside each other, joining beside publishing.
 
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use loom::thread;
 
 use super::support::{Reader, model, publish, ring};
@@ -56,12 +58,17 @@ fn join_publish() {
     model(3..=4, || {
         let ring = ring::<u64>(2);
         publish(&ring, 10).unwrap();
+        let told = Arc::new(AtomicU64::new(0));
         let publisher = {
-            let ring = ring.clone();
-            thread::spawn(move || publish(&ring, 11).unwrap())
+            let (ring, told) = (ring.clone(), told.clone());
+            thread::spawn(move || {
+                told.store(11, Relaxed);
+                publish(&ring, 11).unwrap();
+            })
         };
         // Joins at the tail while another thread publishes: what is published after the join is read.
         let start = ring.tail();
+        assert!(start == 1 || told.load(Relaxed) == 11, "who knows the tail sees what the publisher did before");
         assert!((1..=2).contains(&start));
         let mut reader = Reader::new(&ring, start);
         publisher.join().unwrap();

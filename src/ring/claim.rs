@@ -170,7 +170,8 @@ impl<T> Ring<T> {
             return None;
         }
         // AcqRel: the claim. Acquire pairs with the installer's exchange in `advance`, whose segment we are about to write;
-        // Release keeps that chain whole for the next one. model: claim_claim
+        // Release keeps that chain whole for the next one, and lets who reads the tail see what we did before.
+        // model: claim_claim, join_publish
         let word = ClaimWord(self.claim.fetch_add(1, AcqRel));
         (word.count() < self.shape.slots()).then_some(word)
     }
