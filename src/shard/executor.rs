@@ -1,15 +1,18 @@
-//! One shard: a future that serves what rooms leave for it, on a thread of its own or on a runtime of the embedder's.
+//! One shard: it serves what rooms leave for it, on a thread of its own or on a runtime of the embedder's.
+//!
+//! On a thread of its own it lingers at the rooms it has served last: it looks at them itself for a while, and a publish
+//! into one of them calls nobody.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use slab::Slab;
 
 use super::group::{Group, Turn};
 use crate::room::{Action, Inside, Join, Leave, Port, Record, RoomId, serving};
-use crate::sync::{Arc, Relaxed, Signal, spin_loop};
+use crate::sync::{Arc, Relaxed};
 use crate::wake::wake_some;
 
 /// Actions served between two rooms, so that neither a flood of publishes holds up a join, nor joins a publish.
@@ -21,9 +24,9 @@ const TURN_ROOMS: usize = 64;
 /// Readers woken in one go by a shard before it looks at its rooms again.
 const TURN_WAKES: usize = 256;
 
-/// How often a thread of our own looks for work before it sleeps: some 50 µs, a few times what waking it would cost. Where
-/// each look is a step of a schedule, once.
-const SPINS: u32 = if cfg!(roomcast_shuttle) { 1 } else { 1_000 };
+/// Rooms that a thread of our own goes on looking at when it has served them: enough for the few that are busy, few enough
+/// that looking costs less than being called.
+const LINGER_ROOMS: usize = 16;
 
 /// A shard of a broker; ready when it was told to stop and has served what was there.
 pub(crate) struct Shard<T: 'static> {
@@ -32,9 +35,26 @@ pub(crate) struct Shard<T: 'static> {
     broker: usize,
     groups: Slab<Group<T>>,
     by_room: HashMap<RoomId, usize>,
-    /// Groups with something to do, each once.
+    /// How each group waits, by its key.
+    states: Vec<State>,
+    /// Groups that are ready, each once.
     ready: VecDeque<usize>,
-    is_ready: Vec<bool>,
+    /// Groups that linger, the one served longest ago first.
+    lingering: VecDeque<usize>,
+    linger_max: usize,
+    /// The most messages that a group has handled in the last turn.
+    longest_run: usize,
+}
+
+/// What a group waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// To be called.
+    Parked,
+    /// Nothing: it has something to do.
+    Ready,
+    /// Something that the shard finds when it looks.
+    Lingering,
 }
 
 impl<T: 'static> Shard<T> {
@@ -44,13 +64,24 @@ impl<T: 'static> Shard<T> {
             broker,
             groups: Slab::new(),
             by_room: HashMap::new(),
+            states: Vec::new(),
             ready: VecDeque::new(),
-            is_ready: Vec::new(),
+            lingering: VecDeque::new(),
+            linger_max: 0,
+            longest_run: 0,
         }
+    }
+
+    /// A turn of a shard on a thread of its own, which calls [`Shard::may_sleep`] before it sleeps; true if there is more.
+    pub(super) fn serve_lingering(&mut self) -> bool {
+        self.linger_max = LINGER_ROOMS;
+        serving(self.broker, || self.turn())
     }
 
     /// Serves a bounded amount of everything; true if there is more.
     fn turn(&mut self) -> bool {
+        self.longest_run = 0;
+        self.find_news();
         for _ in 0..TURN_ROOMS {
             self.serve_actions();
             for record in self.port.take_inbox() {
@@ -59,14 +90,81 @@ impl<T: 'static> Shard<T> {
                 }
             }
             let Some(key) = self.ready.pop_front() else { break };
-            self.is_ready[key] = false;
-            match self.groups[key].turn() {
+            self.states[key] = State::Parked;
+            let (turn, handled) = self.groups[key].turn();
+            self.longest_run = self.longest_run.max(handled);
+            match turn {
                 Turn::Again => self.make_ready(key),
-                Turn::Parked => {}
+                Turn::Idle => self.linger(key),
                 Turn::Over => self.remove_group(key),
             }
         }
         !self.ready.is_empty() || self.port.has_work()
+    }
+
+    /// Whether it was told to stop and has served what was there. To be asked behind a turn.
+    pub(super) fn is_done(&mut self) -> bool {
+        if !self.port.is_stopping() {
+            return false;
+        }
+        // Looking again behind `is_stopping`: what was closed before the stop is seen.
+        self.find_news();
+        self.ready.is_empty() && !self.port.has_tasks()
+    }
+
+    /// Goes on looking at a group that has handled everything, in the place of the one served longest ago.
+    fn linger(&mut self, key: usize) {
+        if self.linger_max == 0 || !self.groups[key].may_linger() {
+            return self.park(key);
+        }
+        if self.lingering.len() >= self.linger_max
+            && let Some(oldest) = self.lingering.pop_front()
+        {
+            self.park(oldest);
+        }
+        self.states[key] = State::Lingering;
+        self.lingering.push_back(key);
+    }
+
+    /// Has the next publish call for a group.
+    fn park(&mut self, key: usize) {
+        self.states[key] = State::Parked;
+        if !self.groups[key].park() {
+            self.make_ready(key);
+        }
+    }
+
+    /// Has whoever leaves something wake `waker`; false if there is something.
+    pub(super) fn may_sleep(&mut self, waker: &Waker) -> bool {
+        while let Some(key) = self.lingering.pop_front() {
+            self.park(key);
+        }
+        self.ready.is_empty() && self.port.may_sleep(waker)
+    }
+
+    /// Whether there is something to do. To be asked behind a turn.
+    pub(super) fn has_work(&mut self) -> bool {
+        self.port.has_work() || self.find_news()
+    }
+
+    /// The most messages that a room had in the last turn.
+    pub(super) fn longest_run(&self) -> usize {
+        self.longest_run
+    }
+
+    /// Looks at the groups that linger; true if one has something to do.
+    fn find_news(&mut self) -> bool {
+        let Self { lingering, groups, states, ready, .. } = self;
+        let lingered = lingering.len();
+        lingering.retain(|&key| {
+            let has_news = groups[key].has_news();
+            if has_news {
+                states[key] = State::Ready;
+                ready.push_back(key);
+            }
+            !has_news
+        });
+        lingering.len() < lingered
     }
 
     fn serve_actions(&mut self) {
@@ -107,7 +205,7 @@ impl<T: 'static> Shard<T> {
                 let record = Record::new(self.port.clone(), key);
                 slot.insert(Group::new(join.inside.clone(), record));
                 self.by_room.insert(id, key);
-                self.is_ready.resize(self.is_ready.len().max(key + 1), false);
+                self.states.resize(self.states.len().max(key + 1), State::Parked);
                 // Relaxed: a figure.
                 self.port.figures.rooms.fetch_add(1, Relaxed);
                 key
@@ -130,7 +228,11 @@ impl<T: 'static> Shard<T> {
     }
 
     fn make_ready(&mut self, key: usize) {
-        if !std::mem::replace(&mut self.is_ready[key], true) {
+        let before = std::mem::replace(&mut self.states[key], State::Ready);
+        if before == State::Lingering {
+            self.lingering.retain(|&lingering| lingering != key);
+        }
+        if before != State::Ready {
             self.ready.push_back(key);
         }
     }
@@ -138,8 +240,10 @@ impl<T: 'static> Shard<T> {
     fn remove_group(&mut self, key: usize) {
         let group = self.groups.remove(key);
         self.by_room.remove(&group.inside.id());
-        if std::mem::replace(&mut self.is_ready[key], false) {
-            self.ready.retain(|&ready| ready != key);
+        match std::mem::replace(&mut self.states[key], State::Parked) {
+            State::Parked => {}
+            State::Ready => self.ready.retain(|&ready| ready != key),
+            State::Lingering => self.lingering.retain(|&lingering| lingering != key),
         }
         // Relaxed: a figure.
         self.port.figures.rooms.fetch_sub(1, Relaxed);
@@ -151,14 +255,11 @@ impl<T: 'static> Future for Shard<T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let shard = &mut *self;
-        if serving(shard.broker, || shard.turn()) {
-            if shard.port.is_stopping() && shard.ready.is_empty() && !shard.port.has_tasks() {
-                return Poll::Ready(());
-            }
-            context.waker().wake_by_ref();
-            return Poll::Pending;
+        let has_more = serving(shard.broker, || shard.turn());
+        if has_more && shard.is_done() {
+            return Poll::Ready(());
         }
-        if !shard.port.may_sleep(context.waker()) {
+        if has_more || !shard.may_sleep(context.waker()) {
             context.waker().wake_by_ref();
         }
         Poll::Pending
@@ -170,24 +271,5 @@ impl<T: 'static> Drop for Shard<T> {
         let port = self.port.clone();
         serving(self.broker, || self.groups.clear());
         port.finish();
-    }
-}
-
-/// Runs a shard on this thread until it is told to stop. Before it sleeps it looks around for a moment, so that a burst
-/// does not pay for a wake-up each time.
-pub(crate) fn run_on_thread<T: 'static>(shard: Shard<T>) {
-    let port = shard.port.clone();
-    let mut shard = pin!(shard);
-    let signal = Signal::for_this_thread();
-    let waker = Waker::from(signal.clone());
-    let mut context = Context::from_waker(&waker);
-    while shard.as_mut().poll(&mut context).is_pending() {
-        let woken = (0..SPINS).any(|_| {
-            spin_loop();
-            signal.take() || port.has_work()
-        });
-        if !woken {
-            signal.wait();
-        }
     }
 }

@@ -34,8 +34,8 @@ enum Place<T> {
 pub(super) enum Turn {
     /// There is more to do.
     Again,
-    /// Everything is handled, and the next publish will call.
-    Parked,
+    /// Everything is handled.
+    Idle,
     /// The room has ended, or nobody is left: the group is to go.
     Over,
 }
@@ -49,13 +49,15 @@ pub(super) struct Group<T: 'static> {
     /// Members that are not level, and those of them that are behind.
     uneven: usize,
     behind: usize,
+    /// Whether the room is closed and the group has read it to its end; members that are behind go on.
+    has_ended: bool,
 }
 
 impl<T: 'static> Group<T> {
     pub(super) fn new(inside: Inside<T>, record: Arc<Record<T>>) -> Self {
         let cursor = Cursor::new(inside.clone(), inside.tail());
         inside.list(&record);
-        Self { inside, record, cursor, members: Slab::new(), uneven: 0, behind: 0 }
+        Self { inside, record, cursor, members: Slab::new(), uneven: 0, behind: 0, has_ended: false }
     }
 
     /// Adds a handler and acknowledges it.
@@ -117,27 +119,34 @@ impl<T: 'static> Group<T> {
         &self.record.port
     }
 
-    /// Runs the handlers for what is there, within a budget.
-    pub(super) fn turn(&mut self) -> Turn {
+    /// Runs the handlers for what is there, within a budget. Returns how many messages it was as well.
+    pub(super) fn turn(&mut self) -> (Turn, usize) {
         self.record.unpark();
         // Relaxed, both: a figure that this shard alone counts up.
         let figure = &self.port().figures.runs;
         figure.store(figure.load(Relaxed) + 1, Relaxed);
         let more_behind = self.catch_up();
         let mut budget = TURN_MESSAGES;
-        while budget > 0 {
+        let turn = self.spend(&mut budget);
+        (if turn == Turn::Idle && more_behind { Turn::Again } else { turn }, TURN_MESSAGES - budget)
+    }
+
+    fn spend(&mut self, budget: &mut usize) -> Turn {
+        while *budget > 0 {
             if self.members.is_empty() {
                 return Turn::Over;
             }
-            match self.cursor.look(budget) {
-                Ok(run) => budget -= self.deliver(run),
+            match self.cursor.look(*budget) {
+                Ok(run) => *budget -= self.deliver(run),
                 Err(Nothing::Lagged(missed)) => self.lagged(missed),
                 Err(Nothing::Closed) if self.behind == 0 => {
                     self.close();
                     return Turn::Over;
                 }
-                Err(_) if more_behind => return Turn::Again,
-                Err(nothing) => return self.park(nothing == Nothing::Closed),
+                Err(nothing) => {
+                    self.has_ended = nothing == Nothing::Closed;
+                    return Turn::Idle;
+                }
             }
         }
         Turn::Again
@@ -290,23 +299,32 @@ impl<T: 'static> Group<T> {
         })
     }
 
-    /// Asks to be called at the next publish, unless there is something already. In a room that `has_ended` only those
-    /// who are behind wait.
-    fn park(&mut self, has_ended: bool) -> Turn {
+    /// Whether [`Group::has_news`] tells all there is to know.
+    pub(super) fn may_linger(&self) -> bool {
+        self.behind == 0
+    }
+
+    /// Whether there is something to do, of a group that may linger. Leaves everything as it is.
+    pub(super) fn has_news(&mut self) -> bool {
+        self.cursor.peek()
+    }
+
+    /// Asks to be called at the next publish; false if there is something to do already.
+    pub(super) fn park(&mut self) -> bool {
         self.record.park();
-        if !has_ended {
+        if !self.has_ended {
             self.inside.0.arm_for(self.cursor.next());
         }
         self.behind_cursors().for_each(|cursor| cursor.ring().0.arm_for(cursor.next()));
         // SeqCst: our arming before our second look. Pairs with the fences of publisher, installer and closer.
         // model: publish_park
         fence(SeqCst);
-        let is_asleep = has_ended || self.cursor.rest() == Rest::Asleep;
+        let is_asleep = self.has_ended || self.cursor.rest() == Rest::Asleep;
         if is_asleep && self.behind_cursors().all(|cursor| cursor.rest() == Rest::Asleep) {
-            return Turn::Parked;
+            return true;
         }
         self.record.unpark();
-        Turn::Again
+        false
     }
 }
 

@@ -2,5 +2,7 @@
 
 mod executor;
 mod group;
+mod thread;
 
-pub(crate) use self::executor::{Shard, run_on_thread};
+pub(crate) use self::executor::Shard;
+pub(crate) use self::thread::run_on_thread;

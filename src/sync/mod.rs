@@ -24,7 +24,7 @@ mod stage;
 pub(crate) use self::backend::Weak;
 pub(crate) use self::backend::{
     Arc, AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, HashState, JoinHandle, Queue, Snapshot, UnsafeCell,
-    cores, fence, lend_slice, spawn_named, spin_loop, thread_local,
+    cores, fence, lend_slice, spawn_named, spin_loop, thread_local, yield_now,
 };
 pub(crate) use self::lazy::Lazy;
 pub(crate) use self::look::{Look, update};

@@ -10,6 +10,7 @@ pub(crate) use loom::hint::spin_loop;
 pub(crate) use loom::sync::Arc;
 pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, fence};
 pub(crate) use loom::thread::park;
+pub(crate) use loom::thread::yield_now;
 
 /// `std`'s macro over loom's, which knows no `const` initialiser.
 macro_rules! model_thread_local {

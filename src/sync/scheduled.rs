@@ -12,6 +12,7 @@ use shuttle::sync::Mutex;
 pub(crate) use shuttle::hint::spin_loop;
 pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, fence};
 pub(crate) use shuttle::thread::park;
+pub(crate) use shuttle::thread::yield_now;
 pub(crate) use shuttle::thread_local;
 pub(crate) use std::sync::{Arc, Weak};
 

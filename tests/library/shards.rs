@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use futures::executor::block_on;
-use roomcast::{Broker, Ref};
+use roomcast::{Broker, CloseReason, Handler, Ref, Room};
 
 use crate::support::{Wakes, eventually, finishes, poll_once};
 
@@ -67,6 +68,72 @@ fn one_room_is_served_by_all_shards_at_once() {
         assert_eq!(by.len(), 3);
         drop(served);
         eventually("the last handler of a shard takes the shard off the room", || room.stats().shards == 0);
+    });
+}
+
+#[test]
+fn rooms_are_served_however_many_there_are_and_however_long_they_were_quiet() {
+    const ROOMS: usize = 40;
+    finishes(|| {
+        let broker = Broker::<u64>::builder().shards(1).build();
+        let rooms: Vec<_> = (0..ROOMS).map(|number| broker.room(&format!("room {number}")).unwrap()).collect();
+        let (done, all) = mpsc::channel();
+        let serve = |(number, room): (usize, &Room<u64>)| {
+            let done = done.clone();
+            let handler = move |message: Ref<'_, u64>| done.send((number, message.sequence(), *message)).unwrap();
+            block_on(room.subscribe_with(handler)).unwrap()
+        };
+        let served: Vec<_> = rooms.iter().enumerate().map(serve).collect();
+        let mut next = [0; ROOMS];
+        for round in 0..4_000 {
+            // A few rooms that are busy, and all the others now and then.
+            let number = if round % 8 == 0 { round / 8 % ROOMS } else { round % 3 };
+            rooms[number].publish(round as u64).unwrap();
+            assert_eq!(all.recv().unwrap(), (number, next[number], round as u64));
+            next[number] += 1;
+            if round % 500 == 0 {
+                // Long enough for the shard to fall asleep.
+                thread::sleep(Duration::from_millis(2));
+            }
+        }
+        drop(served);
+    });
+}
+
+#[test]
+fn members_come_and_go_and_rooms_end_while_a_shard_still_looks_at_them() {
+    struct Told(mpsc::Sender<Option<u64>>);
+    impl Handler<u64> for Told {
+        fn message(&mut self, message: Ref<'_, u64>) {
+            self.0.send(Some(*message)).unwrap();
+        }
+        fn closed(&mut self, reason: CloseReason) {
+            assert_eq!(reason, CloseReason::Closed);
+            self.0.send(None).unwrap();
+        }
+    }
+    finishes(|| {
+        let broker = Broker::<u64>::builder().shards(1).build();
+        for round in 0..500 {
+            let room = broker.room(&format!("room {round}")).unwrap();
+            let (told, all) = mpsc::channel();
+            let first = block_on(room.subscribe_with(Told(told.clone()))).unwrap();
+            room.publish(1).unwrap();
+            assert_eq!(all.recv().unwrap(), Some(1));
+            if round % 2 == 0 {
+                block_on(first.unsubscribe());
+                assert_eq!(room.stats().shards, 0);
+            } else {
+                drop(first);
+            }
+            let _second = block_on(room.subscribe_with(Told(told))).unwrap();
+            room.publish(2).unwrap();
+            room.close();
+            let rest: Vec<_> = all.iter().collect();
+            let expected = [Some(2), None];
+            assert!(rest.ends_with(&expected) && rest.len() <= 3, "{rest:?}");
+        }
+        eventually("the shard has let all of them go", || broker.stats().shards[0].rooms_served == 0);
     });
 }
 
