@@ -8,7 +8,7 @@ use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use loom::thread;
 
 use super::support::{Silent, budget, inside, model, room, shared};
-use crate::ring::{Geometry, Ring};
+use crate::ring::{Bell, Geometry, Ring};
 use crate::room::Room;
 use crate::wake::WakerCell;
 use crate::{CloseReason, RecvError, Start};
@@ -67,6 +67,22 @@ fn publish_park() {
         let room = room(2);
         let mut subscription = room.subscribe().now().unwrap();
         let publisher = thread::spawn(move || room.publish(7).unwrap());
+        assert_eq!(block_on(subscription.recv()), Ok(7));
+        publisher.join().unwrap();
+    });
+}
+
+/// A reader that finds the bell armed by a shard is heard, although somebody answers for another reason just then.
+#[test]
+fn park_disturb() {
+    model(2..=3, || {
+        let room = room(2);
+        let mut subscription = room.subscribe().now().unwrap();
+        room.inside.0.arm_for(0);
+        let publisher = thread::spawn(move || {
+            room.inside.disturbed();
+            room.publish(7).unwrap();
+        });
         assert_eq!(block_on(subscription.recv()), Ok(7));
         publisher.join().unwrap();
     });

@@ -82,6 +82,12 @@ RULES = (
         within="pub(crate) fn rest(&mut self) -> Rest {",
     ),
     rule(
+        "who answers the bell trusts a stack that looks empty",
+        "wake/doorbell",
+        "self.waiters.take_all()",
+        "self.waiters.take_if_any()",
+    ),
+    rule(
         "a close does not freeze the count",
         "ring/claim",
         """update(&self.claim, AcqRel, Acquire, |word| {

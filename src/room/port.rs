@@ -113,13 +113,19 @@ impl<T> Port<T> {
         }
     }
 
+    /// Whether waking the shard takes a call. A guess: it may fall asleep or be woken at any moment.
+    pub(crate) fn is_asleep(&self) -> bool {
+        // Relaxed: a guess.
+        self.sleeping.load(Relaxed)
+    }
+
     pub(crate) fn next_action(&self) -> Option<Action<T>> {
         self.actions.pop()
     }
 
     /// The rooms handed over since the last call, first come first.
     pub(crate) fn take_inbox(&self) -> Chain<Record<T>> {
-        self.inbox.take_all().reversed()
+        self.inbox.take_if_any().reversed()
     }
 
     /// Whether something was left here, or the shard is to stop.

@@ -56,7 +56,13 @@ impl Doorbell {
     pub(crate) fn park(&self, waiter: &Arc<Waiter>, waker: &Waker, sequence: u64) {
         waiter.register(waker);
         self.waiters.push(waiter);
-        self.arm(sequence);
+        // Relaxed: if the bit is set already, whoever clears it takes our waiter too. Had their taking come before our
+        // push, the push would have seen it (Acquire) and with it the clearing before; the mark of a waiter that was still
+        // queued says the same of the push that queued it. So the one who clears the bit that we see takes after us, and
+        // until then each publisher sees it that comes after our caller's fence. model: park_disturb
+        if self.armed.load(Relaxed) & bit(sequence) == 0 {
+            self.arm(sequence);
+        }
     }
 
     /// Asks to be told when `sequence` is committed. The caller then makes a `fence(SeqCst)` and looks once more.

@@ -7,7 +7,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ptr;
 
-use crate::sync::{AcqRel, Acquire, Arc, AtomicBool, AtomicPtr, Look, Relaxed, Release};
+use crate::sync::{AcqRel, Arc, AtomicBool, AtomicPtr, Look, Relaxed};
 
 /// What a node carries to be on a stack: on one at a time.
 #[derive(Debug)]
@@ -66,22 +66,25 @@ impl<N: Linked> Stack<N> {
         loop {
             // Relaxed: published by the exchange below.
             node.link().next.store(top, Relaxed);
-            // Release: publishes the node and its link. Pairs with the swap in `take_all`.
-            match self.top.compare_exchange(top, raw, Release, Relaxed) {
+            // AcqRel: Release publishes the node and its link to the swap in `take_all`; by Acquire we see what was done
+            // before an earlier one. model: park_disturb
+            match self.top.compare_exchange(top, raw, AcqRel, Relaxed) {
                 Ok(_) => return true,
                 Err(seen) => top = seen,
             }
         }
     }
 
-    /// Takes everything, last pushed first.
+    /// Takes everything, last pushed first. Whoever pushes after this sees what we did before.
     pub(crate) fn take_all(&self) -> Chain<N> {
-        // Relaxed look first: an empty stack costs no write.
-        if self.top.look(Relaxed).is_null() {
-            return Chain { top: ptr::null_mut() };
-        }
-        // Acquire: sees every node pushed. Pairs with the exchange in `push`, whose later ones continue its release.
-        Chain { top: self.top.swap(ptr::null_mut(), Acquire) }
+        // AcqRel: Acquire sees every node pushed, the exchanges in `push` going on with the release of the first; Release
+        // pairs with the next one. model: push_push_take, park_disturb
+        Chain { top: self.top.swap(ptr::null_mut(), AcqRel) }
+    }
+
+    /// The same, at the price of a look if it is empty. It may miss what somebody is just pushing.
+    pub(crate) fn take_if_any(&self) -> Chain<N> {
+        if self.is_empty() { Chain { top: ptr::null_mut() } } else { self.take_all() }
     }
 
     /// Whether nothing is on it. Ordered by nothing: callers that must not miss a push put a fence before.

@@ -62,8 +62,8 @@ impl WakerCell {
         }
         // SAFETY: we moved the state from IDLE to TAKING, so nobody else touches the cell.
         let waker = unsafe { self.replace(None) };
-        // Release: pairs with the Acquire in `register`.
-        self.state.fetch_and(!TAKING, Release);
+        // Release: pairs with the Acquire in `register`. A store: while we are taking, others only set what is set.
+        self.state.store(IDLE, Release);
         waker
     }
 
