@@ -74,7 +74,8 @@ impl<T> Room<T> {
     /// # Guarantees
     /// Never waits for a subscriber and takes no lock. Lock-free, whatever the others do, also once per segment (every 64
     /// messages in a room of the usual capacity), when the publisher replaces the oldest one; only the allocator may lock,
-    /// while the room still grows. Costs the same with no subscriber and with 100,000; sleeping ones are woken, the first 16 here, the rest by a shard. Everybody receives
+    /// while the room still grows. Costs the same with no subscriber and with 100,000. Sleeping ones are woken, for as long
+    /// as it takes to wake a shard that wakes the rest, or for the time of 16 wakes, whichever is more. Everybody receives
     /// the messages of a room in the order of their sequences. Between the claim of a sequence and its commit, a few
     /// instructions, later messages wait for this one to be seen.
     ///
