@@ -170,7 +170,7 @@ RULES = (
         "a node is unmarked by a plain store",
         "wake/stack",
         "node.link().queued.swap(false, AcqRel);",
-        "node.link().queued.store(false, Release);",
+        "node.link().queued.store(false, crate::sync::Release);",
     ),
     rule(
         "the bell is disarmed and its waiters left",
