@@ -83,7 +83,9 @@ loom: ## check the concurrency models; MODEL=name for one
 	$(LOOM)
 
 loom-full: ## the same with more preemptions and more messages; may take an hour
-	ROOMCAST_LOOM_MORE=1 $(LOOM) -- --nocapture
+	ROOMCAST_LOOM_MORE=1 RUSTFLAGS="--cfg roomcast_loom -C debug-assertions" \
+		tests/results.sh loom-full ' executions with ' \
+		$(CARGO) test --locked --release --target-dir $(TARGET)/loom --lib loom_tests:: -- --nocapture
 
 loom-mutants: ## weaken every ordering, break every rule: does a model notice? takes minutes
 	CARGO_TARGET_DIR=$(TARGET) CARGO=$(CARGO) python3 loom-tests/mutants --write docs/results/loom-mutants.md

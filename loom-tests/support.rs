@@ -76,7 +76,8 @@ pub(crate) fn model(preemptions: RangeInclusive<usize>, run: impl Fn() + Sync + 
         run();
     });
     let executions = executions.load(std::sync::atomic::Ordering::Relaxed);
-    println!("{executions} executions with up to {preemptions} preemptions");
+    let name = std::thread::current().name().map_or("", |name| name.rsplit(':').next().unwrap_or(name)).to_string();
+    println!("{name}: {executions} executions with up to {preemptions} preemptions");
     assert!(executions > 1, "the model has no race to explore");
 }
 
