@@ -20,7 +20,7 @@ use std::time::Duration;
 
 pub use self::error::ConfigError;
 pub use self::load::{Flags, Loaded, load, load_from};
-pub use self::room::{RoomOptions, SlowConsumer};
+pub use self::room::{DELIVERY_DELAY_MAX, RoomOptions, SlowConsumer};
 
 /// Everything the server can be told.
 ///

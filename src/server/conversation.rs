@@ -9,7 +9,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use super::connection::Connection;
-use super::feed::{CaughtUp, Seat};
+use super::feed::{CaughtUp, Manner, Seat};
 use super::history::{self, Visible};
 use super::hub::{self, Hub};
 use super::message::Event;
@@ -292,7 +292,8 @@ impl Conversation {
             return Err(Goodbye::by_session(CloseCode::ServerError));
         };
         tracing::debug!(client = self.client(), %room, shard = shard.index, "join");
-        let publications = shard.publications.borrow_mut().join(&room, start, connection);
+        let manner = shard.hub.manner(&room);
+        let publications = shard.publications.borrow_mut().join(&room, start, connection, manner);
         let events = self.listen(turn, &room, membership);
         self.info = Some(info.clone());
         let is_new = membership.presence && shard.hub.enter(&room, info.clone());
@@ -313,7 +314,7 @@ impl Conversation {
         let events = turn.shard.hub.open_events(room).ok()?;
         let start = events.subscribe().now().ok()?;
         let mut feed = turn.shard.events.borrow_mut();
-        Some(feed.join(room, start, turn.connection))
+        Some(feed.join(room, start, turn.connection, Manner::default()))
     }
 
     fn leave(&self, shard: &Shard, stay: Stay) {
@@ -350,6 +351,12 @@ impl Conversation {
                     CaughtUp::Full => return Ok(()),
                     CaughtUp::Unfinished => connection.wake(),
                     CaughtUp::Ended => ended.push(stay.room.clone()),
+                    CaughtUp::Skipped(missed) => {
+                        let room = &stay.room;
+                        tracing::warn!(client = self.client(), %room, missed, "slow consumer, out of the room");
+                        shard.metrics.slow_consumers.inc();
+                        ended.push(room.clone());
+                    }
                     CaughtUp::Missed(missed) => {
                         let room = &stay.room;
                         tracing::warn!(client = self.client(), %room, missed, "slow consumer");

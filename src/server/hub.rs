@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
 
 use super::config::{Config, RoomOptions};
+use super::feed::Manner;
 use super::message::{Event, Message};
 use super::metrics::Metrics;
 use super::origin::Origins;
@@ -58,6 +59,14 @@ impl Hub {
     /// The options of a room; rooms of unknown namespaces have none.
     pub(crate) fn options(&self, room: &str) -> Option<&RoomOptions> {
         self.config.channel.options_for(room)
+    }
+
+    /// How a room is delivered.
+    pub(crate) fn manner(&self, room: &RoomName) -> Manner {
+        self.options(room.as_str()).map_or_else(Manner::default, |options| Manner {
+            delay: options.delivery_delay,
+            slow_consumer: options.slow_consumer,
+        })
     }
 
     /// Opens a room, creating it if need be.

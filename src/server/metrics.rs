@@ -20,6 +20,20 @@ struct CloseLabel {
     code: u16,
 }
 
+/// Who lags: a room on a shard, or one member of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct RoomLag {
+    pub(crate) shard: usize,
+    pub(crate) room: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct MemberLag {
+    pub(crate) shard: usize,
+    pub(crate) room: String,
+    pub(crate) client: String,
+}
+
 /// The metrics of one server.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -31,6 +45,10 @@ pub(crate) struct Metrics {
     pub(crate) sockets: Gauge,
     /// Connections refused because there were too many.
     pub(crate) refused: Counter,
+    /// Messages between the head of a room and the member of a shard that is furthest behind; see [`super::lag`].
+    pub(crate) room_lag: Family<RoomLag, Gauge>,
+    /// Messages between the head of a room and a member.
+    pub(crate) member_lag: Family<MemberLag, Gauge>,
     shards: Vec<ShardMetrics>,
 }
 
@@ -41,6 +59,8 @@ pub(crate) struct ShardMetrics {
     pub(crate) connections: Gauge,
     /// Memberships: one for each room of each connection.
     pub(crate) members: Gauge,
+    /// Memberships whose sockets are full, or that catch up.
+    pub(crate) behind: Gauge,
     pub(crate) connected: Counter,
     /// Messages published by this shard's clients.
     pub(crate) messages_in: Counter,
@@ -52,7 +72,7 @@ pub(crate) struct ShardMetrics {
     pub(crate) turns: Counter,
     /// Runs encoded; messages delivered by runs is how well writes coalesce.
     pub(crate) runs: Counter,
-    /// Members closed because they fell behind the ring.
+    /// Members closed, or put out of a room, because they fell behind the ring.
     pub(crate) slow_consumers: Counter,
     /// Connections closed for what they sent.
     pub(crate) bad_input: Counter,
@@ -70,8 +90,13 @@ impl Metrics {
         registry.register("sockets", "Open sockets, those that still speak HTTP included", sockets.clone());
         let refused = Counter::default();
         registry.register("connections_refused", "Connections refused because there were too many", refused.clone());
+        let (room_lag, member_lag) = (Family::default(), Family::default());
+        let help = "Messages that the slowest member of a room still has to get, of the rooms that lag most";
+        registry.register("room_lag_messages", help, room_lag.clone());
+        let help = "Messages that a member still has to get, of the members that lag most";
+        registry.register("member_lag_messages", help, member_lag.clone());
         let shards = ShardMetrics::register(&mut registry, shards);
-        Self { registry, closes, rooms, sockets, refused, shards }
+        Self { registry, closes, rooms, sockets, refused, room_lag, member_lag, shards }
     }
 
     /// The counters of one shard.
@@ -104,6 +129,7 @@ impl ShardMetrics {
         };
         let connections = gauge("connections", "Open connections");
         let members = gauge("members", "Memberships of connections in rooms");
+        let behind = gauge("members_behind", "Memberships that have not been given what their shard has delivered");
         let mut counter = |name, help| {
             let family = Family::<ShardLabel, Counter>::default();
             registry.register(name, help, family.clone());
@@ -116,7 +142,7 @@ impl ShardMetrics {
         let bytes_out = counter("bytes_out", "Bytes written to clients");
         let turns = counter("shard_turns", "Times the shard looked after its ready rooms");
         let runs = counter("shard_runs", "Runs of messages, each encoded once for all");
-        let slow_consumers = counter("slow_consumers", "Members closed for falling behind");
+        let slow_consumers = counter("slow_consumers", "Members closed, or put out of a room, for falling behind");
         let bad_input = counter("bad_input", "Connections closed for what they sent");
         (0..shards)
             .map(|shard| {
@@ -124,6 +150,7 @@ impl ShardMetrics {
                 Self {
                     connections: connections.get_or_create_owned(&label),
                     members: members.get_or_create_owned(&label),
+                    behind: behind.get_or_create_owned(&label),
                     connected: connected.get_or_create_owned(&label),
                     messages_in: messages_in.get_or_create_owned(&label),
                     messages_out: messages_out.get_or_create_owned(&label),

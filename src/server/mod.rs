@@ -12,6 +12,7 @@ mod feed;
 mod history;
 mod http;
 mod hub;
+mod lag;
 mod listener;
 pub mod logging;
 mod message;

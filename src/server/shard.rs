@@ -3,7 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -20,12 +22,12 @@ use super::connection::{Connection, ConnectionKey};
 use super::feed::Feed;
 use super::http;
 use super::hub::Hub;
+use super::lag::Shown;
 use super::message::{Event, Message};
 use super::metrics::ShardMetrics;
 use super::run::Run;
 use super::session::Action;
 use super::wheel::{Due, TICK_MS, Wheel};
-use crate::RoomKey;
 use crate::protocol::{CloseCode, Publication};
 
 /// The one buffer into which all connections of a shard are read, one after the other.
@@ -33,6 +35,12 @@ const READ_BUFFER_BYTES: usize = 64 * 1024;
 
 /// Ready rooms served before connections have their turn again.
 const ROOMS_PER_TURN: usize = 64;
+
+/// Members that runs are written to before connections have their turn: a few milliseconds of system calls.
+const WRITES_PER_TURN: usize = 2_048;
+
+/// Ticks of the timer between two looks at who lags.
+const LAG_TICKS: u64 = 4;
 
 /// Messages a shard's clients may publish before the shard delivers, in the midst of reading: a burst from many clients must not
 /// run the room's ring around before anybody has been given any of it.
@@ -190,51 +198,77 @@ impl Shard {
         self.delivery.borrow().wake_by_ref();
     }
 
-    /// Delivers now, in the midst of another turn.
+    /// Delivers now, in the midst of another turn, and to the last member: those who publish have to wait for it.
     pub(crate) fn deliver_now(&self) {
         let waker = self.delivery.borrow().clone();
-        if self.deliver(&mut Context::from_waker(&waker)) {
+        if self.deliver(&mut Context::from_waker(&waker), None) {
             waker.wake();
         }
     }
 
-    /// Serves the rooms that are ready, within a budget; true when some are left.
-    fn deliver(&self, cx: &mut Context<'_>) -> bool {
+    /// Serves the rooms that are ready, within a budget; true when some are left. Without `now` all that gathers is due,
+    /// and nothing of a run is left for later.
+    fn deliver(&self, cx: &mut Context<'_>, now: Option<Instant>) -> bool {
         self.undelivered.set(0);
         self.metrics.turns.inc();
-        let publications = self.deliver_feed(&self.publications, cx);
-        let events = self.deliver_feed(&self.events, cx);
+        let publications = self.deliver_feed(&self.publications, cx, now);
+        let events = self.deliver_feed(&self.events, cx, now);
         publications || events
     }
 
-    fn deliver_feed<M: Message>(&self, feed: &RefCell<Feed<M>>, cx: &mut Context<'_>) -> bool {
-        for _ in 0..ROOMS_PER_TURN {
-            let Poll::Ready(key) = feed.borrow_mut().poll_ready(cx) else {
-                return false;
+    fn deliver_feed<M: Message>(&self, feed: &RefCell<Feed<M>>, cx: &mut Context<'_>, now: Option<Instant>) -> bool {
+        let mut writes = WRITES_PER_TURN;
+        let unfinished = feed.borrow_mut().next_unfinished();
+        for turn in 0..ROOMS_PER_TURN {
+            let found = match unfinished.filter(|_| turn == 0) {
+                Some(at) => Poll::Ready(at),
+                None => feed.borrow_mut().poll_ready(cx, now),
             };
-            let visit = || feed.borrow_mut().deliver(key, &mut self.run.borrow_mut());
+            let Poll::Ready(at) = found else {
+                return feed.borrow().has_unfinished();
+            };
+            let visit = || {
+                let mut feed = feed.borrow_mut();
+                feed.deliver(at, &mut self.run.borrow_mut(), &mut writes);
+                while now.is_none()
+                    && let Some(at) = feed.next_unfinished()
+                {
+                    feed.finish(at);
+                }
+            };
             if catch_unwind(AssertUnwindSafe(visit)).is_err() {
-                self.give_up(feed, key);
+                self.give_up(feed, at);
+            }
+            if writes == 0 {
+                break;
             }
         }
         true
     }
 
     /// Delivering a room panicked: its members are told to come again, the shard goes on.
-    fn give_up<M: Message>(&self, feed: &RefCell<Feed<M>>, key: RoomKey) {
+    fn give_up<M: Message>(&self, feed: &RefCell<Feed<M>>, at: usize) {
         tracing::error!(shard = self.index, "delivering a room panicked");
-        let members = feed.borrow().connections(key);
+        let members = feed.borrow().connections(at);
         for connection in members {
             connection.close_soon(CloseCode::ServerError);
         }
     }
 
     async fn deliver_forever(shard: Rc<Self>) {
+        // For rooms that let messages gather.
+        let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
         std::future::poll_fn(|cx| {
             if !shard.delivery.borrow().will_wake(cx.waker()) {
                 *shard.delivery.borrow_mut() = cx.waker().clone();
             }
-            if shard.deliver(cx) {
+            let is_unfinished = shard.deliver(cx, Some(Instant::now()));
+            let due = shard.publications.borrow().due();
+            let is_due = due.is_some_and(|due| {
+                timer.as_mut().reset(due.into());
+                timer.as_mut().poll(cx).is_ready()
+            });
+            if is_unfinished || is_due {
                 cx.waker().wake_by_ref();
             }
             Poll::Pending
@@ -244,8 +278,13 @@ impl Shard {
 
     async fn tick_forever(shard: Rc<Self>) {
         let mut due = Vec::new();
-        loop {
+        let mut lagging = Shown::default();
+        for tick in 0_u64.. {
             tokio::time::sleep(Duration::from_millis(TICK_MS)).await;
+            if tick.is_multiple_of(LAG_TICKS) && (shard.metrics.behind.get() > 0 || !lagging.is_empty()) {
+                let lags = shard.publications.borrow().lags();
+                lagging.replace(&shard.hub, shard.index, lags);
+            }
             shard.wheel.borrow_mut().advance(shard.now_ms(), &mut due);
             for Due { at_ms, what: key } in due.drain(..) {
                 let connection = shard.connections.borrow().get(key.slot).cloned();

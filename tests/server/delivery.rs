@@ -1,5 +1,7 @@
 //! Delivering to clients that read, and to those that do not.
 
+use std::time::Duration;
+
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 
 use crate::harness::{Client, Heard, Running, number, publish};
@@ -130,4 +132,65 @@ fn a_client_that_asks_for_much_and_reads_late_gets_every_reply() {
         assert_eq!(publications, Some(300));
     }
     assert!(ann.reply(2_000).get("presence_stats").is_some());
+}
+
+#[test]
+fn a_room_of_more_members_than_a_visit_writes_to_loses_nothing() {
+    const MEMBERS: usize = 1_300;
+    let server = Running::with(|config| {
+        config.shards = std::num::NonZeroUsize::new(1);
+        let options = &mut config.channel.without_namespace;
+        (options.presence, options.join_leave, options.force_push_join_leave) = (false, false, false);
+    });
+    let mut members: Vec<_> = (0..MEMBERS).map(|_| server.member("Ann", "hall")).collect();
+    let mut bob = server.member("Bob", "small");
+    let mut id = 2;
+    for round in 0..10 {
+        for _ in 0..30 {
+            id += 1;
+            bob.publish(id, "hall", "1");
+        }
+        id += 1;
+        bob.publish(id, "small", "2");
+        // Some leave and others come in the midst of it.
+        for member in &mut members[round * 100..round * 100 + 20] {
+            *member = server.member("Cid", "hall");
+        }
+        assert_eq!(number(&bob.publication()["offset"]), round as u64 + 1);
+    }
+    id += 1;
+    bob.publish(id, "hall", "3");
+    for member in &mut members {
+        let mut next = number(&member.publication()["offset"]) + 1;
+        while next <= 301 {
+            assert_eq!(number(&member.publication()["offset"]), next);
+            next += 1;
+        }
+    }
+}
+
+#[test]
+fn messages_that_gather_share_a_write() {
+    let server = Running::with(|config| {
+        config.shards = std::num::NonZeroUsize::new(1);
+        config.channel.without_namespace.delivery_delay = Duration::from_millis(100);
+        config.channel.without_namespace.force_push_join_leave = false;
+    });
+    let mut ann = server.member("Ann", "hall");
+    let mut bob = server.member("Bob", "hall");
+    let runs = server.metric("roomcast_shard_runs_total");
+    for id in 3..13 {
+        // One by one: the reply says that it was published.
+        ann.publish(id, "hall", "1");
+    }
+    for client in [&mut ann, &mut bob] {
+        for offset in 1..=10 {
+            assert_eq!(number(&client.publication()["offset"]), offset);
+        }
+    }
+    let runs = server.metric("roomcast_shard_runs_total") - runs;
+    assert!(runs <= 5, "{runs} runs for ten messages that gathered");
+    // And again, when the room has been quiet.
+    ann.publish(13, "hall", "2");
+    assert_eq!(number(&bob.publication()["offset"]), 11);
 }

@@ -8,6 +8,7 @@ mod heap;
 mod http;
 mod lifecycle;
 mod recovery;
+mod slow;
 
 /// Counts live bytes, for [`heap`].
 #[global_allocator]

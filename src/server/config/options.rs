@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::setting::{Kind as _, read};
 use super::tree::Value;
-use super::{Config, RoomOptions};
+use super::{Config, DELIVERY_DELAY_MAX, RoomOptions};
 
 /// One option of a `T`.
 pub(super) struct Setting<T> {
@@ -258,14 +258,23 @@ pub(super) const ROOM: &[Setting<RoomOptions>] = &[
     ),
     setting!("allow_presence_for_anonymous", allow_presence_for_anonymous, "both also without a user id"),
     setting!("channel_regex", channel_regex, "what names must match, without their namespace"),
-    setting!("slow_consumer", slow_consumer, "what happens to a member that cannot keep up"),
+    setting!(
+        "slow_consumer",
+        slow_consumer,
+        "a member that cannot keep up: disconnect it, skip (it must subscribe again) or go on with the latest message"
+    ),
+    setting!(
+        "delivery_delay",
+        delivery_delay,
+        "how long messages may gather, so that more share a write",
+        |v: &Duration| between(*v, Duration::ZERO, DELIVERY_DELAY_MAX)
+    ),
 ];
 
 /// Options of rooms that are known and not served yet.
 pub(super) const ROOM_LATER: &[&str] = &[
     "allow_user_limited_channels",
     "allowed_delta_types",
-    "delivery_delay",
     "delta_publish",
     "force_recovery_mode",
     "history_meta_ttl",

@@ -55,7 +55,13 @@ pub struct RoomOptions {
     pub channel_regex: Option<Regex>,
     /// What happens to a member whose socket stays full until the ring has moved past it.
     pub slow_consumer: SlowConsumer,
+    /// How long messages may gather before they are delivered, so that more of them share a write. At most
+    /// [`DELIVERY_DELAY_MAX`].
+    pub delivery_delay: Duration,
 }
+
+/// The longest [`RoomOptions::delivery_delay`]: beyond it people see it.
+pub const DELIVERY_DELAY_MAX: Duration = Duration::from_millis(100);
 
 /// What happens to a member that cannot keep up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,6 +70,11 @@ pub enum SlowConsumer {
     /// It is closed with 3008; its SDK reconnects and recovers what it missed.
     #[default]
     Disconnect,
+    /// It is put out of the room with 2500; its SDK subscribes again and recovers, or learns that it cannot.
+    Skip,
+    /// It goes on with the newest message. For rooms of which only the newest counts: nothing tells the client but the
+    /// offsets.
+    Latest,
 }
 
 impl RoomOptions {
@@ -128,6 +139,7 @@ impl Default for RoomOptions {
             allow_presence_for_anonymous: false,
             channel_regex: None,
             slow_consumer: SlowConsumer::Disconnect,
+            delivery_delay: Duration::ZERO,
         }
     }
 }

@@ -217,11 +217,13 @@ impl Kind for LogFormat {
 }
 
 impl Kind for SlowConsumer {
-    const EXPECTED: &'static str = "\"disconnect\" (\"skip\" and \"latest\" are not supported yet)";
+    const EXPECTED: &'static str = "\"disconnect\", \"skip\" or \"latest\"";
 
     fn read(value: &Value) -> Option<Self> {
         match value.text()? {
             "disconnect" => Some(Self::Disconnect),
+            "skip" => Some(Self::Skip),
+            "latest" => Some(Self::Latest),
             _ => None,
         }
     }
@@ -229,6 +231,8 @@ impl Kind for SlowConsumer {
     fn write(&self) -> Option<String> {
         Some(quote(match self {
             Self::Disconnect => "disconnect",
+            Self::Skip => "skip",
+            Self::Latest => "latest",
         }))
     }
 }

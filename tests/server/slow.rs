@@ -1,0 +1,106 @@
+//! What becomes of members that cannot keep up, by `slow_consumer`, and where they are seen.
+
+use roomcast::server::config::SlowConsumer;
+use rustix::net::sockopt::set_socket_recv_buffer_size;
+
+use crate::harness::{Client, Running, eventually, number, text};
+
+/// Messages that the ring of a room without history keeps.
+const RING: u64 = 1_024;
+
+/// Long enough for a few hundred messages to fill a socket.
+fn data() -> String {
+    format!("\"{}\"", "x".repeat(30_000))
+}
+
+fn server(policy: SlowConsumer) -> Running {
+    Running::with(|config| {
+        config.shards = std::num::NonZeroUsize::new(1);
+        let options = &mut config.channel.without_namespace;
+        (options.history_size, options.slow_consumer) = (16, policy);
+        options.force_push_join_leave = false;
+    })
+}
+
+/// A member that does not read, the ring having moved past it by far; how many messages were published.
+fn lap(server: &Running) -> (Client, u64) {
+    let mut slow = server.client();
+    set_socket_recv_buffer_size(&slow.stream, 128 * 1024).expect("a socket option");
+    slow.send("{\"id\":1,\"connect\":{\"data\":{\"name\":\"Slow\"}}}\n{\"id\":2,\"subscribe\":{\"channel\":\"hall\"}}");
+    slow.id = text(&slow.reply(1)["connect"]["client"]).to_owned();
+    slow.reply(2);
+    let mut ann = server.member("Ann", "hall");
+    let data = data();
+    let published = 3 * RING;
+    for offset in 1..=published {
+        ann.publish(offset as u32 + 2, "hall", &data);
+        assert_eq!(number(&ann.publication()["offset"]), offset, "who reads misses nothing");
+    }
+    (slow, published)
+}
+
+#[test]
+fn a_member_that_is_skipped_is_told_and_may_come_again() {
+    let server = server(SlowConsumer::Skip);
+    let (mut slow, published) = lap(&server);
+    let mut next = 1;
+    let push = loop {
+        let push = slow.push();
+        match push.get("pub") {
+            Some(publication) => {
+                assert_eq!(number(&publication["offset"]), next, "in order up to the end");
+                next += 1;
+            }
+            None if push.get("unsubscribe").is_some() => break push,
+            None => {}
+        }
+    };
+    assert_eq!((text(&push["channel"]), number(&push["unsubscribe"]["code"])), ("hall", 2500));
+    assert!(next < published, "it was not slow at all");
+    assert_eq!(server.metric("roomcast_slow_consumers_total"), 1);
+    // Nothing of the room follows, and the connection lives.
+    let again = slow.subscribe(3, "hall");
+    assert_eq!(number(&again["offset"]), published);
+    let mut bob = server.connected("Bob");
+    bob.publish(2, "hall", "1");
+    assert_eq!(number(&slow.publication()["offset"]), published + 1);
+}
+
+#[test]
+fn a_member_that_wants_the_latest_goes_on_with_it() {
+    let server = server(SlowConsumer::Latest);
+    let (mut slow, published) = lap(&server);
+    let mut offsets = vec![0];
+    while offsets.last() != Some(&published) {
+        offsets.push(number(&slow.publication()["offset"]));
+    }
+    assert!(offsets.is_sorted_by(|before, after| before < after), "never back, nothing twice");
+    let gaps = offsets.windows(2).filter(|pair| pair[1] > pair[0] + 1).count();
+    assert!(gaps >= 1 && offsets.len() < published as usize, "it was not slow at all");
+    assert_eq!(server.metric("roomcast_slow_consumers_total"), 0);
+    let mut bob = server.connected("Bob");
+    bob.publish(2, "hall", "1");
+    assert_eq!(number(&slow.publication()["offset"]), published + 1);
+}
+
+#[test]
+fn who_lags_shows_in_the_metrics_until_it_has_caught_up() {
+    let server = server(SlowConsumer::Latest);
+    assert_eq!(server.metric("roomcast_members_behind"), 0);
+    let (mut slow, published) = lap(&server);
+    let metrics = || server.get("/metrics", "").1;
+    let client = format!("client=\"{}\"", slow.id);
+    eventually("the lag shows", || metrics().contains(&client));
+    let lag = metrics();
+    let value = |name: &str| {
+        let line = lag.lines().find(|line| line.starts_with(name) && line.contains("room=\"hall\""));
+        let number = line.and_then(|line| line.rsplit(' ').next()).and_then(|number| number.parse::<u64>().ok());
+        number.unwrap_or_else(|| panic!("no {name} in\n{lag}"))
+    };
+    assert!((RING..=published).contains(&value("roomcast_room_lag_messages{")));
+    assert_eq!(value("roomcast_room_lag_messages{"), value("roomcast_member_lag_messages{"));
+    assert_eq!(server.metric("roomcast_members_behind"), 1);
+    while number(&slow.publication()["offset"]) < published {}
+    eventually("nobody lags", || server.metric("roomcast_members_behind") == 0);
+    eventually("nobody is shown", || !metrics().contains(&client));
+}
