@@ -57,10 +57,10 @@ fmt: ## format the code
 fmt-check: ## is the code formatted?
 	$(CARGO) fmt --check
 
-lint: ## clippy, as a library and with everything, warnings refused; is the lock of the rivals up to date?
+lint: ## clippy, as a library and with everything, warnings refused; is the lock of the benches up to date?
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
-	$(CARGO) metadata --locked --format-version 1 --manifest-path benches/rivals/Cargo.toml > /dev/null
+	$(CARGO) metadata --locked --format-version 1 --manifest-path benches/Cargo.toml > /dev/null
 
 build: ## the release binary, target/release/roomcast
 	$(CARGO) build --locked --release --features server --bin roomcast
@@ -133,17 +133,17 @@ deny: ## licences, sources, versions and advisories of what we depend on
 ci: QUICK := 1
 ci: fmt-check lint deny docs benches doctests examples loom shuttle test ## everything above that can fail
 
-RIVALS = --locked --manifest-path benches/rivals/Cargo.toml --target-dir $(TARGET)
+BENCHES = --locked --manifest-path benches/Cargo.toml --target-dir $(TARGET)
 
 bench-rivals: ## measure roomcast and its rivals into docs/results/rivals.md; QUICK=1; ROWS="L3 --rival tokio" prints rows
-	$(CARGO) build $(RIVALS) --release --bins
+	$(CARGO) build $(BENCHES) --release -p rivals --bins
 	@mkdir -p docs/results
 	$(TARGET)/release/rivals $(if $(QUICK),--quick) \
 		$(or $(ROWS),--out docs/results/rivals$(if $(QUICK),-quick).md)
 
 check-rivals: ## clippy and the tests of what bench-rivals runs
-	$(CARGO) clippy $(RIVALS) --all-targets -- -D warnings
-	$(CARGO) test $(RIVALS) --lib
+	$(CARGO) clippy $(BENCHES) --workspace --all-targets -- -D warnings
+	$(CARGO) test $(BENCHES) --workspace --lib
 
 dist: build ## a stripped archive with binary, licences, unit file and checksums, in target/dist
 	rm -rf $(DIST) && mkdir -p $(DIST)/$(ARCHIVE)

@@ -1,29 +1,7 @@
 //! What roomcast is to reach, with the rival's figure that each target was set beside.
 
-/// A target for one figure of one case.
-pub struct Target {
-    /// Table, row, contender and figure.
-    pub of: (&'static str, &'static str, &'static str, &'static str),
-    /// What it is to be.
-    pub bound: Bound,
-    /// Who was measured on the reference machine, beside whom the bound was set, and what that one needed there. On
-    /// another machine the ratio is what counts.
-    pub beside: Option<(&'static str, f64)>,
-}
-
-/// A bound, in the unit of the figure or as a multiple of another one.
-pub enum Bound {
-    /// No more than this.
-    Most(f64),
-    /// No less than this.
-    Least(f64),
-    /// No more than this many times the same figure of that row and contender.
-    MostTimes(f64, &'static str, &'static str),
-    /// No less than this many times the same figure of that row and contender.
-    LeastTimes(f64, &'static str, &'static str),
-}
-
-use Bound::{Least, LeastTimes, Most, MostTimes};
+use harness::targets::Bound::{self, Least, LeastTimes, Most, MostTimes};
+use harness::targets::Target;
 
 const fn target(
     of: (&'static str, &'static str, &'static str, &'static str),
@@ -190,7 +168,7 @@ mod tests {
 
     #[test]
     fn no_two_cases_have_the_same_key() {
-        let mut keys: Vec<_> = workloads::all().all.iter().map(crate::measure::Case::key).collect();
+        let mut keys: Vec<_> = workloads::all().all.iter().map(harness::measure::Case::key).collect();
         keys.sort();
         let all = keys.len();
         keys.dedup();

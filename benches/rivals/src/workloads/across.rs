@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 use std::{hint, thread};
 
 use bytes::Bytes;
+use harness::machine::{nanos, pin};
+use harness::measure::{Cases, Effort, Figure, figure};
 use hdrhistogram::Histogram;
 
 use super::each;
@@ -16,8 +18,6 @@ use crate::contenders::ringcast::Ringcast;
 use crate::contenders::roomcast::{Exclusive, Shared, Slices};
 use crate::contenders::tokio_broadcast::Tokio;
 use crate::contenders::{Contender, drain};
-use crate::machine::{nanos, pin};
-use crate::measure::{Cases, Effort, Figure, figure};
 use crate::tally::{Payload, Tally};
 
 const TABLE: &str = "L3";

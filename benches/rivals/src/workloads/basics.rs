@@ -11,9 +11,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use harness::machine::{nanos, pin};
+use harness::measure::{Cases, Effort, Figure, figure, median};
 
-use crate::machine::{nanos, pin};
-use crate::measure::{Cases, Effort, Figure, figure, median};
 use crate::tally::Payload;
 
 const TABLE: &str = "basics";

@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use harness::machine::{nanos, pin};
+use harness::measure::{Cases, Effort, Figure, figure, grouped};
+
 use super::each;
 use crate::contenders::async_broadcast::AsyncBroadcast;
 use crate::contenders::registry::{DashMapOfMpsc, MutexOfCrossbeam};
 use crate::contenders::roomcast::Shared;
 use crate::contenders::tokio_broadcast::Tokio;
 use crate::contenders::{Joins, finish};
-use crate::machine::{nanos, pin};
-use crate::measure::{Cases, Effort, Figure, figure, grouped};
 use crate::tally::Tally;
 
 const TABLE: &str = "L7";

@@ -1,8 +1,11 @@
 //! Instructions, counted by callgrind: two runs that differ in nothing but how often they do it, subtracted.
 
 use std::process::{Command, id};
+use std::time::Duration;
 use std::{env, fs};
 
+use harness::measure::{Cases, Figure, figure};
+use harness::run::bounded;
 use roomcast::Broker;
 
 use super::drain::{BURST, READERS, Scene};
@@ -11,8 +14,9 @@ use crate::contenders::disruptor::{ManyProducers, OneProducer};
 use crate::contenders::roomcast::{Exclusive, Shared, Slices};
 use crate::contenders::tokio_broadcast::Tokio;
 use crate::contenders::{CAPACITY, Contender};
-use crate::measure::{Cases, Figure, figure};
-use crate::run::bounded;
+
+/// Counting is slow, but not that slow.
+const LIMIT: Duration = Duration::from_secs(60);
 
 const DELIVER: [&str; 7] =
     ["roomcast", "roomcast slices", "roomcast exclusive", "tokio", "async-broadcast", "disruptor 1P", "disruptor MP"];
@@ -94,7 +98,7 @@ fn collected(what: &str, contender: &str, times: u64) -> f64 {
     command.arg("--tool=callgrind").arg(format!("--callgrind-out-file={}", out.display()));
     command.arg(env::current_exe().expect("this program has a path"));
     command.args(["count", what, contender, &times.to_string()]);
-    let (success, _, said) = bounded(command).unwrap_or_else(|failure| panic!("{failure}"));
+    let (success, _, said) = bounded(command, LIMIT).unwrap_or_else(|failure| panic!("{failure}"));
     let _ = fs::remove_file(out);
     assert!(success, "valgrind failed: {said}");
     let total = said.lines().find_map(|line| line.split("Collected :").nth(1)?.trim().parse().ok());

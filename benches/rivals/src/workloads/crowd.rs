@@ -11,9 +11,9 @@ use std::thread::{self, ThreadId};
 use std::time::Instant;
 
 use futures::future::join_all;
+use harness::machine::{nanos, wait_until};
 use roomcast::{Broker, Handler, Ref, Room, Served};
 
-use crate::machine::{nanos, wait_until};
 use crate::tally::Tally;
 
 /// What the handlers of one shard share. Only that shard's thread writes to it.

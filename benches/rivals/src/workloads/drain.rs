@@ -3,6 +3,8 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use harness::machine::nanos;
+use harness::measure::{Cases, Effort, Figure, figure};
 
 use super::count::add_deliveries;
 use super::each;
@@ -14,8 +16,6 @@ use crate::contenders::ringcast::Ringcast;
 use crate::contenders::roomcast::{Cloned, Exclusive, Shared, Slices};
 use crate::contenders::tokio_broadcast::Tokio;
 use crate::contenders::{Contender, drain, finish};
-use crate::machine::nanos;
-use crate::measure::{Cases, Effort, Figure, figure};
 use crate::tally::{Payload, Tally};
 
 const TABLE: &str = "L2";

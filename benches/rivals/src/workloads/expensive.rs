@@ -3,6 +3,8 @@
 use std::hint::spin_loop;
 use std::time::{Duration, Instant};
 
+use harness::measure::Cases;
+
 use super::drain::deliver;
 use super::each;
 use super::publish::publish;
@@ -11,7 +13,6 @@ use crate::contenders::bus::Seats;
 use crate::contenders::disruptor::OneProducer;
 use crate::contenders::roomcast::{Exclusive, Shared, Slices};
 use crate::contenders::tokio_broadcast::Tokio;
-use crate::measure::Cases;
 use crate::tally::Payload;
 
 const TABLE: &str = "W11";

@@ -4,6 +4,8 @@ use std::future::pending;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use harness::machine::{nanos, process_cpu};
+use harness::measure::{Cases, Effort, Figure, figure, heap};
 use roomcast::{Broker, Ref, Subscription};
 
 use super::each;
@@ -17,8 +19,6 @@ use crate::contenders::ringcast::Ringcast;
 use crate::contenders::roomcast::Shared;
 use crate::contenders::tokio_broadcast::Tokio;
 use crate::contenders::{Contender, drain, finish};
-use crate::machine::{nanos, process_cpu};
-use crate::measure::{Cases, Effort, Figure, figure, heap};
 use crate::tally::Tally;
 
 const TABLE: &str = "W12";

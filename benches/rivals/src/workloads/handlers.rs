@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
+use harness::machine::wait_until;
+use harness::measure::{Cases, Effort, Figure, figure, grouped};
 use roomcast::{Broker, Builder, Room};
 
 use super::crowd::Crowd;
-use crate::machine::wait_until;
-use crate::measure::{Cases, Effort, Figure, figure, grouped};
 
 const TABLE: &str = "L4";
 

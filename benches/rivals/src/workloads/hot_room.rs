@@ -1,5 +1,7 @@
 //! W9: 25,000 subscribers in one room, beside as many in fifty rooms.
 
+use harness::machine::wait_until;
+use harness::measure::{Cases, Effort, Figure, figure, grouped};
 use roomcast::Broker;
 
 use super::crowd::Crowd;
@@ -7,8 +9,6 @@ use super::each;
 use super::parked::tasks;
 use crate::contenders::roomcast::Shared;
 use crate::contenders::tokio_broadcast::Tokio;
-use crate::machine::wait_until;
-use crate::measure::{Cases, Effort, Figure, figure, grouped};
 
 const TABLE: &str = "W9";
 const SUBSCRIBERS: usize = 25_000;

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use harness::machine::{nanos, pin};
+use harness::measure::{Cases, Effort, Figure, figure, median};
 use roomcast::{Broker, Position, Resumption, Room, Start, TryRecvError};
 
-use crate::machine::{nanos, pin};
-use crate::measure::{Cases, Effort, Figure, figure, median};
 use crate::tally::Tally;
 
 const TABLE: &str = "W10";

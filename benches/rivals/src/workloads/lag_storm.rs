@@ -10,6 +10,8 @@ use std::sync::atomic::{
 use std::thread;
 use std::time::{Duration, Instant};
 
+use harness::machine::{nanos, pin};
+use harness::measure::{Cases, Effort, Figure, figure};
 use roomcast::{Broker, Resumption, Start};
 
 use super::each;
@@ -18,8 +20,6 @@ use crate::contenders::ringcast::Ringcast;
 use crate::contenders::roomcast::{Exclusive, Shared};
 use crate::contenders::tokio_broadcast::Tokio;
 use crate::contenders::{Contender, finish};
-use crate::machine::{nanos, pin};
-use crate::measure::{Cases, Effort, Figure, figure};
 use crate::tally::Tally;
 
 const TABLE: &str = "W13";

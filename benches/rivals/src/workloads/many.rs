@@ -1,12 +1,13 @@
 //! L5: several publishers in one room.
 
+use harness::measure::{Cases, figure};
+
 use super::each;
 use super::threads::many_to_many;
 use crate::contenders::async_broadcast::AsyncBroadcast;
 use crate::contenders::disruptor::ManyProducers;
 use crate::contenders::roomcast::{Shared, Slices};
 use crate::contenders::tokio_broadcast::Tokio;
-use crate::measure::{Cases, figure};
 
 const TABLE: &str = "L5";
 

@@ -23,8 +23,6 @@ mod wakers;
 
 pub use self::count::count;
 
-use crate::measure::Cases;
-
 /// Adds a case for each of these contenders: the body sees the contender as a type of the name it gives.
 macro_rules! each {
     ($cases:ident, $workload:expr, $name:expr;
@@ -37,6 +35,7 @@ macro_rules! each {
     };
 }
 use each;
+use harness::measure::Cases;
 
 /// The tables, in the order of the report.
 pub const TITLES: &[(&str, &str)] = &[

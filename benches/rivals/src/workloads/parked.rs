@@ -11,6 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use harness::machine::{clock_cost, nanos, wait_until};
+use harness::measure::{Cases, Effort, Figure, figure, grouped, median};
 use roomcast::Broker;
 
 use super::crowd::Crowd;
@@ -21,8 +23,6 @@ use crate::contenders::channels::{Flume, PerSubscriber, Thingbuf, TokioMpsc};
 use crate::contenders::roomcast::Shared;
 use crate::contenders::tokio_broadcast::Tokio;
 use crate::contenders::{Awaits, CAPACITY};
-use crate::machine::{clock_cost, nanos, wait_until};
-use crate::measure::{Cases, Effort, Figure, figure, grouped, median};
 use crate::tally::Tally;
 
 const TABLE: &str = "L1-parked";

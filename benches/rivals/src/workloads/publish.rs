@@ -4,6 +4,8 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use harness::machine::{nanos, process_cpu};
+use harness::measure::{Cases, Effort, Figure, figure, grouped};
 
 use super::each;
 use crate::contenders::async_broadcast::AsyncBroadcast;
@@ -14,8 +16,6 @@ use crate::contenders::ringcast::Ringcast;
 use crate::contenders::roomcast::{Exclusive, Shared};
 use crate::contenders::tokio_broadcast::Tokio;
 use crate::contenders::{CAPACITY, Contender, drain, finish};
-use crate::machine::{nanos, process_cpu};
-use crate::measure::{Cases, Effort, Figure, figure, grouped};
 use crate::tally::{Payload, Tally};
 
 const TABLE: &str = "L1";

@@ -2,6 +2,9 @@
 
 use std::time::Instant;
 
+use harness::machine::nanos;
+use harness::measure::{Cases, Effort, Figure, figure};
+
 use super::each;
 use crate::contenders::async_broadcast::AsyncBroadcast;
 use crate::contenders::bus::Seats;
@@ -12,8 +15,6 @@ use crate::contenders::ringcast::Ringcast;
 use crate::contenders::roomcast::{Exclusive, Shared};
 use crate::contenders::tokio_broadcast::Tokio;
 use crate::contenders::{CAPACITY, Contender, drain, finish};
-use crate::machine::nanos;
-use crate::measure::{Cases, Effort, Figure, figure};
 use crate::tally::Tally;
 
 const TABLE: &str = "L6";

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use harness::measure::{Cases, Effort, Figure, figure, heap, median};
 use roomcast::{Broker, Room, Start, Subscription, TryRecvError};
 
 use super::count::add_publishes;
@@ -9,7 +10,6 @@ use super::each;
 use crate::contenders::async_broadcast::AsyncBroadcast;
 use crate::contenders::tokio_broadcast::Tokio;
 use crate::contenders::{Contender, drain, finish};
-use crate::measure::{Cases, Effort, Figure, figure, heap, median};
 use crate::tally::Tally;
 
 const TABLE: &str = "W8";

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use futures::task::AtomicWaker;
+use harness::measure::{Cases, figure, grouped};
 
 use super::each;
 use crate::contenders::async_broadcast::AsyncBroadcast;
@@ -19,7 +20,6 @@ use crate::contenders::channels::{Flume, PerSubscriber, Thingbuf, TokioMpsc};
 use crate::contenders::roomcast::{Shared, Slices};
 use crate::contenders::tokio_broadcast::Tokio;
 use crate::contenders::{Awaits, Contender};
-use crate::measure::{Cases, figure, grouped};
 use crate::tally::Tally;
 
 const TABLE: &str = "L4";

@@ -12,8 +12,9 @@ use std::sync::atomic::{
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use harness::machine::{back_off, cores, pin};
+
 use crate::contenders::{CAPACITY, Contender, Shares, Sleeps};
-use crate::machine::{back_off, cores, pin};
 use crate::tally::{Payload, Tally};
 
 /// How a reader waits.

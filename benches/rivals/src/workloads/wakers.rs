@@ -10,6 +10,8 @@ use std::sync::atomic::{
 use std::task::{Context, Wake, Waker};
 use std::time::Instant;
 
+use harness::machine::{nanos, wait_until};
+use harness::measure::{Cases, Effort, Figure, grouped};
 use roomcast::{Broker, Ref, Room, Served};
 
 use super::each;
@@ -19,8 +21,6 @@ use crate::contenders::channels::{Flume, PerSubscriber, Thingbuf, TokioMpsc};
 use crate::contenders::roomcast::Shared;
 use crate::contenders::tokio_broadcast::Tokio;
 use crate::contenders::{Awaits, Contender, Opened};
-use crate::machine::{nanos, wait_until};
-use crate::measure::{Cases, Effort, Figure, grouped};
 use crate::tally::Tally;
 
 const TABLE: &str = "L1-parked";

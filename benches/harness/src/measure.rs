@@ -80,8 +80,8 @@ pub struct Case {
     pub name: String,
     /// Who is measured.
     pub contender: &'static str,
-    /// Measures.
-    pub run: Box<dyn Fn(Effort) -> Vec<Figure>>,
+    /// Measures, or says what went wrong.
+    pub run: Box<dyn Fn(Effort) -> Result<Vec<Figure>, String>>,
     /// Whether the process has to count its heap, which makes it slower.
     pub counts_heap: bool,
     /// Whether repeating it tells nothing new.
@@ -110,13 +110,24 @@ pub struct Cases {
 }
 
 impl Cases {
-    /// Adds a case.
+    /// Adds a case that succeeds or panics.
     pub fn add(
         &mut self,
         workload: &'static str,
         name: impl Into<String>,
         contender: &'static str,
         run: impl Fn(Effort) -> Vec<Figure> + 'static,
+    ) {
+        self.try_add(workload, name, contender, move |effort| Ok(run(effort)));
+    }
+
+    /// Adds a case that may fail.
+    pub fn try_add(
+        &mut self,
+        workload: &'static str,
+        name: impl Into<String>,
+        contender: &'static str,
+        run: impl Fn(Effort) -> Result<Vec<Figure>, String> + 'static,
     ) {
         let (name, run) = (name.into(), Box::new(run));
         self.all.push(Case { workload, name, contender, run, counts_heap: false, is_exact: false });

@@ -4,32 +4,29 @@ use std::env;
 use std::fmt::Write;
 use std::process::Command;
 
-use crate::machine;
-use crate::measure::{Case, Cases, grouped, key, median};
+use crate::measure::{Case, grouped, key, median};
 use crate::run::{Outcomes, Plan, Results};
-use crate::targets::{Bound, TARGETS, Target};
-use crate::workloads::TITLES;
-
-/// Who everybody is compared with.
-const BASE: &str = "roomcast";
+use crate::targets::{Bound, Target};
+use crate::{Suite, machine};
 
 /// The verdict where the one a target compares with was left out.
 const NO_RIVAL: &str = "rival not measured";
 
 /// The whole report.
-pub fn markdown(plan: &Plan, cases: &Cases, results: &Results) -> String {
-    let mut text = head(plan, results);
-    let sheet = Sheet { cases, outcomes: &results.outcomes };
+pub fn markdown(suite: &Suite, plan: &Plan, results: &Results) -> String {
+    let mut text = head(suite, plan, results);
+    let sheet = Sheet { suite, outcomes: &results.outcomes };
     sheet.summary(&mut text);
-    for (workload, title) in TITLES {
-        if cases.all.iter().any(|case| case.workload == *workload && plan.wants(case)) {
+    for (workload, title) in suite.titles {
+        if suite.cases.all.iter().any(|case| case.workload == *workload && plan.wants(case)) {
             sheet.table(&mut text, plan, workload, title);
         }
     }
     text
 }
 
-fn head(plan: &Plan, results: &Results) -> String {
+fn head(suite: &Suite, plan: &Plan, results: &Results) -> String {
+    let Suite { program, make_target, title, method, base, versions, .. } = suite;
     let run = |program: &str, arguments: &[&str]| {
         let output = Command::new(program).args(arguments).output().ok();
         let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
@@ -37,50 +34,26 @@ fn head(plan: &Plan, results: &Results) -> String {
     };
     let thoroughly = if plan.effort.quick { "quick: an impression only" } else { "full" };
     format!(
-        "# Roomcast and its rivals\n\n\
-         Written by `make bench-rivals`; do not edit. One measurement is one process; rivals take turns, {} rounds \
+        "# {title}\n\n\
+         Written by `make {make_target}`; do not edit. One measurement is one process; rivals take turns, {} rounds \
          ({thoroughly}), {:.0?} in all. Shown are the median and the least and greatest of the rounds. A ratio is to \
-         the row of `{BASE}` with the same name. `make bench-rivals ROWS='L3 --rival tokio'` measures \
-         some rows and prints them; `rivals` with `list` names all, with `measure` and a name from the list runs one \
-         in its own process, for a profiler.\n\n\
-         * command: `rivals {}`\n* date: {}\n* commit: {}\n* machine: {}\n* compiler: {}\n* versions: {}\n\n",
+         the row of `{base}` with the same name. `make {make_target} ROWS='{} --rival {base}'` measures \
+         some rows and prints them; `{program}` with `list` names all, with `measure` and a name from the list runs one \
+         in its own process, for a profiler.{method}\n\n\
+         * command: `{program} {}`\n* date: {}\n* commit: {}\n* machine: {}\n* compiler: {}\n* versions: {versions}\n\n",
         plan.rounds,
         results.took,
+        suite.titles.last().map_or("", |(workload, _)| workload),
         env::args().skip(1).collect::<Vec<_>>().join(" "),
         run("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
         run("git", &["describe", "--always", "--dirty"]),
         machine::description(),
         run("rustc", &["--version"]),
-        versions(),
     )
 }
 
-/// The rivals with their versions, as locked.
-fn versions() -> String {
-    const RIVALS: [&str; 11] = [
-        "tokio",
-        "async-broadcast",
-        "bus",
-        "disruptor",
-        "ringcast",
-        "crossbeam-channel",
-        "dashmap",
-        "flume",
-        "thingbuf",
-        "bytes",
-        "roomcast",
-    ];
-    let locked = include_str!("../Cargo.lock");
-    let version = |name: &str| {
-        let entry = locked.split("[[package]]").find(|entry| entry.contains(&format!("name = \"{name}\"\n")));
-        let version = entry.and_then(|entry| entry.split("version = \"").nth(1)?.split('"').next());
-        format!("{name} {}", version.unwrap_or("unknown"))
-    };
-    RIVALS.map(version).join(", ")
-}
-
 struct Sheet<'a> {
-    cases: &'a Cases,
+    suite: &'a Suite,
     outcomes: &'a Outcomes,
 }
 
@@ -92,7 +65,8 @@ impl Sheet<'_> {
 
     fn median(&self, workload: &str, name: &str, contender: &str, figure: &str) -> Option<f64> {
         let is_it = |case: &&Case| case.workload == workload && case.name == name && case.contender == contender;
-        self.cases
+        self.suite
+            .cases
             .all
             .iter()
             .find(is_it)
@@ -104,21 +78,23 @@ impl Sheet<'_> {
         let _ = write!(text, "## {workload}: {title}\n\n");
         text.push_str("| row | who | figure | median | least – greatest | ratio | target | met |\n");
         text.push_str("|---|---|---|--:|--:|--:|---|---|\n");
-        for case in self.cases.all.iter().filter(|case| case.workload == workload && plan.wants(case)) {
+        for case in self.suite.cases.all.iter().filter(|case| case.workload == workload && plan.wants(case)) {
             let Some(outcome) = self.outcomes.get(&case.key()) else { continue };
             if let Some(failure) = &outcome.failure {
-                let _ = writeln!(text, "| {} | {} | – | – | – | – | | failed: {failure} |", case.name, case.contender);
+                let _ = writeln!(text, "| {} | {} | – | – | – | – | | {} |", case.name, case.contender, told(failure));
             }
             for (figure, unit, values) in &outcome.figures {
                 let mut values = values.clone();
                 let middle = median(&mut values);
-                let base = self.median(workload, &case.name, BASE, figure);
+                let base = self.median(workload, &case.name, self.suite.base, figure);
                 let ratio = base.filter(|base| *base != 0.0).map_or("–".to_owned(), |base| number(middle / base));
-                let target = TARGETS.iter().find(|it| it.of == (workload, &*case.name, case.contender, &**figure));
-                let (wish, verdict) = target.map_or_else(Default::default, |it| (wish(it), self.verdict(it, middle)));
+                let of = (workload, &*case.name, case.contender, &**figure);
+                let targets = || self.suite.targets.iter().filter(|target| target.of == of);
+                let wishes = targets().map(wish).collect::<Vec<_>>().join("; ");
+                let verdicts = targets().map(|target| self.verdict(target, middle)).collect::<Vec<_>>().join("; ");
                 let _ = writeln!(
                     text,
-                    "| {} | {} | {figure}, {unit} | {} | {} – {} | {ratio} | {wish} | {verdict} |",
+                    "| {} | {} | {figure}, {unit} | {} | {} – {} | {ratio} | {wishes} | {verdicts} |",
                     case.name,
                     case.contender,
                     number(middle),
@@ -127,7 +103,7 @@ impl Sheet<'_> {
                 );
             }
         }
-        for (_, who, reason) in self.cases.lacking.iter().filter(|(of, ..)| *of == workload) {
+        for (_, who, reason) in self.suite.cases.lacking.iter().filter(|(of, ..)| *of == workload) {
             let _ = write!(text, "\n– {who}: {reason}.\n");
         }
         text.push('\n');
@@ -136,7 +112,7 @@ impl Sheet<'_> {
     fn summary(&self, text: &mut String) {
         let mut rows = String::new();
         let (mut counts, mut missing) = ([0; 3], 0);
-        for target in TARGETS {
+        for target in &self.suite.targets {
             let (workload, name, contender, figure) = target.of;
             let Some(measured) = self.median(workload, name, contender, figure) else {
                 if self.outcomes.contains_key(&key(workload, name, contender)) {
@@ -206,6 +182,12 @@ impl Sheet<'_> {
     }
 }
 
+/// A failure as the table has it: whoever could not be started was not run, all else failed.
+fn told(failure: &str) -> String {
+    let failure = failure.replace('|', "/");
+    if failure.starts_with("not run: ") { failure } else { format!("failed: {failure}") }
+}
+
 fn wish(target: &Target) -> String {
     let beside = |bound: f64| match target.beside {
         Some((rival, reference)) => format!(", {} × {rival}", number(bound / reference)),
@@ -234,38 +216,45 @@ fn number(value: f64) -> String {
 mod tests {
     use super::*;
     use crate::run::Outcome;
-    use crate::workloads;
+    use crate::tests::suite;
 
-    const ROW: &str = "u64, 1 unread";
-
-    fn summary(figures: &[(&str, f64)]) -> String {
-        let mut outcomes = Outcomes::new();
-        for (who, value) in figures {
-            let mut outcome = Outcome::default();
-            outcome.figures.push(("publish".to_owned(), "ns".to_owned(), vec![*value]));
-            outcomes.insert(key("L1", ROW, who), outcome);
-        }
+    fn sheet(outcomes: &[(&str, Outcome)], write: impl Fn(&Sheet<'_>, &mut String)) -> String {
+        let outcomes = outcomes.iter().map(|(who, outcome)| (key("W1", "row", who), outcome.clone())).collect();
         let mut text = String::new();
-        Sheet { cases: &workloads::all(), outcomes: &outcomes }.summary(&mut text);
+        write(&Sheet { suite: &suite(), outcomes: &outcomes }, &mut text);
         text
+    }
+
+    fn cost(value: f64) -> Outcome {
+        Outcome { figures: vec![("cost".to_owned(), "ns".to_owned(), vec![value])], failure: None }
+    }
+
+    fn failed(failure: &str) -> Outcome {
+        Outcome { figures: Vec::new(), failure: Some(failure.to_owned()) }
     }
 
     #[test]
     fn a_target_is_met_by_figure_or_by_ratio_or_missed() {
-        assert!(summary(&[(BASE, 11.0), ("tokio", 26.0)]).contains("Met 1, met by ratio 0, missed 0"));
-        assert!(summary(&[(BASE, 18.0), ("tokio", 52.0)]).contains("Met 0, met by ratio 1, missed 0"));
-        assert!(summary(&[(BASE, 18.0), ("tokio", 26.0)]).contains("Met 0, met by ratio 0, missed 1"));
-        assert!(summary(&[(BASE, 18.0)]).contains("missed 1"), "without the rival there is no ratio");
-        assert_eq!(summary(&[("tokio", 26.0)]), "", "what was not asked for is not reported");
+        let summary = |outcomes: &[(&str, Outcome)]| sheet(outcomes, |sheet, text| sheet.summary(text));
+        assert!(summary(&[("we", cost(11.0)), ("they", cost(26.0))]).contains("Met 1, met by ratio 0, missed 0"));
+        assert!(summary(&[("we", cost(18.0)), ("they", cost(52.0))]).contains("Met 0, met by ratio 1, missed 0"));
+        assert!(summary(&[("we", cost(18.0)), ("they", cost(26.0))]).contains("Met 0, met by ratio 0, missed 1"));
+        assert!(summary(&[("we", cost(18.0))]).contains("missed 1"), "without the rival there is no ratio");
+        assert_eq!(summary(&[("they", cost(26.0))]), "", "what was not asked for is not reported");
     }
 
     #[test]
     fn a_target_without_its_figure_is_told() {
-        let mut outcomes = Outcomes::new();
-        outcomes.insert(key("L1", ROW, BASE), Outcome { figures: Vec::new(), failure: Some("it failed".to_owned()) });
-        let mut text = String::new();
-        Sheet { cases: &workloads::all(), outcomes: &outcomes }.summary(&mut text);
+        let text = sheet(&[("we", failed("it failed"))], |sheet, text| sheet.summary(text));
         assert!(text.contains("not measured 1"), "{text}");
+    }
+
+    #[test]
+    fn who_failed_and_who_was_not_run_have_a_row() {
+        let outcomes = [("we", failed("a|b")), ("they", failed("not run: not installed"))];
+        let text = sheet(&outcomes, |sheet, text| sheet.table(text, &Plan::default(), "W1", "a workload"));
+        assert!(text.contains("| row | we | – | – | – | – | | failed: a/b |"), "{text}");
+        assert!(text.contains("| row | they | – | – | – | – | | not run: not installed |"), "{text}");
     }
 
     #[test]

@@ -8,10 +8,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::measure::{Case, Cases, Effort, Figure};
-
-/// A measurement that takes longer is ended and reported as failed.
-const LIMIT: Duration = Duration::from_secs(60);
+use crate::Suite;
+use crate::measure::{Case, Effort, Figure};
 
 /// What is to be measured, and how often.
 pub struct Plan {
@@ -51,7 +49,7 @@ impl Plan {
 }
 
 /// What came of one case in all rounds.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Outcome {
     /// By the figure's name, in the order they were measured: unit and values.
     pub figures: Vec<(String, String, Vec<f64>)>,
@@ -71,17 +69,17 @@ pub struct Results {
 }
 
 /// Measures everybody once, then everybody again, so that what disturbs the machine for a while disturbs all alike.
-pub fn rounds(plan: &Plan, cases: &Cases) -> Result<Results, String> {
-    let wanted: Vec<&Case> = cases.all.iter().filter(|case| plan.wants(case)).collect();
+pub fn rounds(suite: &Suite, plan: &Plan) -> Result<Results, String> {
+    let wanted: Vec<&Case> = suite.cases.all.iter().filter(|case| plan.wants(case)).collect();
     if wanted.is_empty() {
-        return Err("nothing fits; see: rivals list".to_owned());
+        return Err(format!("nothing fits; see: {} list", suite.program));
     }
     let begin = Instant::now();
     let mut outcomes = Outcomes::new();
     for round in 0..plan.rounds {
         for case in wanted.iter().filter(|case| round == 0 || !case.is_exact) {
             let outcome = outcomes.entry(case.key()).or_default();
-            match in_a_process(case, plan.effort) {
+            match in_a_process(case, plan.effort, suite.limit) {
                 Ok(figures) => figures.into_iter().for_each(|figure| outcome.add(figure)),
                 Err(failure) => {
                     eprintln!("{}: {failure}", case.key());
@@ -122,10 +120,10 @@ fn program(case: &Case) -> Result<PathBuf, String> {
     Ok(path)
 }
 
-fn in_a_process(case: &Case, effort: Effort) -> Result<Vec<(String, String, f64)>, String> {
+fn in_a_process(case: &Case, effort: Effort, limit: Duration) -> Result<Vec<(String, String, f64)>, String> {
     let mut command = Command::new(program(case)?);
     command.arg("measure").args(effort.quick.then_some("--quick")).arg(case.key());
-    let (status, output, complaint) = bounded(command)?;
+    let (status, output, complaint) = bounded(command, limit)?;
     let figures: Vec<_> = output.lines().filter_map(parse).collect();
     if status && !figures.is_empty() {
         return Ok(figures);
@@ -137,8 +135,8 @@ fn in_a_process(case: &Case, effort: Effort) -> Result<Vec<(String, String, f64)
         .to_owned())
 }
 
-/// Runs a command to its end or to the limit; whether it succeeded, and what it wrote.
-pub fn bounded(mut command: Command) -> Result<(bool, String, String), String> {
+/// Runs a command to its end or to a limit; whether it succeeded, and what it wrote.
+pub fn bounded(mut command: Command, limit: Duration) -> Result<(bool, String, String), String> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| format!("{}: {error}", command.get_program().display()))?;
     let (send, receive) = mpsc::channel();
@@ -151,7 +149,7 @@ pub fn bounded(mut command: Command) -> Result<(bool, String, String), String> {
         });
         let _ = send.send((output, complaint));
     });
-    let read = receive.recv_timeout(LIMIT);
+    let read = receive.recv_timeout(limit);
     if read.is_err() {
         let _ = child.kill();
     }
@@ -159,6 +157,6 @@ pub fn bounded(mut command: Command) -> Result<(bool, String, String), String> {
     let _ = reading.join();
     match read {
         Ok((output, complaint)) => Ok((status.success(), output, complaint)),
-        Err(_) => Err(format!("ended after {LIMIT:?}")),
+        Err(_) => Err(format!("ended after {limit:?}")),
     }
 }
