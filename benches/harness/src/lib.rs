@@ -28,7 +28,7 @@ pub struct Suite {
     /// How it is measured: a paragraph for the report's head.
     pub method: &'static str,
     /// Who is measured, in which version.
-    pub versions: String,
+    pub versions: fn() -> String,
     /// The contender that everybody is compared with.
     pub base: &'static str,
     /// The tables, in the order of the report.
@@ -71,7 +71,7 @@ mod tests {
             usage: "",
             title: "A suite",
             method: "",
-            versions: String::new(),
+            versions: String::new,
             base: "we",
             titles: &[("W1", "a workload")],
             cases,

@@ -86,6 +86,8 @@ pub struct Case {
     pub counts_heap: bool,
     /// Whether repeating it tells nothing new.
     pub is_exact: bool,
+    /// Whether a quick run leaves it out.
+    pub is_detail: bool,
 }
 
 impl Case {
@@ -130,7 +132,7 @@ impl Cases {
         run: impl Fn(Effort) -> Result<Vec<Figure>, String> + 'static,
     ) {
         let (name, run) = (name.into(), Box::new(run));
-        self.all.push(Case { workload, name, contender, run, counts_heap: false, is_exact: false });
+        self.all.push(Case { workload, name, contender, run, counts_heap: false, is_exact: false, is_detail: false });
     }
 
     /// The cases added by `add` count the heap.
@@ -145,6 +147,13 @@ impl Cases {
         let begin = self.all.len();
         add(self);
         self.all[begin..].iter_mut().for_each(|case| case.is_exact = true);
+    }
+
+    /// The cases added by `add` are left out of a quick run, unless somebody asks for them.
+    pub fn detail(&mut self, add: impl FnOnce(&mut Self)) {
+        let begin = self.all.len();
+        add(self);
+        self.all[begin..].iter_mut().for_each(|case| case.is_detail = true);
     }
 
     /// Says why somebody is missing in a table.

@@ -26,7 +26,7 @@ pub fn markdown(suite: &Suite, plan: &Plan, results: &Results) -> String {
 }
 
 fn head(suite: &Suite, plan: &Plan, results: &Results) -> String {
-    let Suite { program, make_target, title, method, base, versions, .. } = suite;
+    let Suite { program, make_target, title, method, base, .. } = suite;
     let run = |program: &str, arguments: &[&str]| {
         let output = Command::new(program).args(arguments).output().ok();
         let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
@@ -40,7 +40,7 @@ fn head(suite: &Suite, plan: &Plan, results: &Results) -> String {
          the row of `{base}` with the same name. `make {make_target} ROWS='{} --rival {base}'` measures \
          some rows and prints them; `{program}` with `list` names all, with `measure` and a name from the list runs one \
          in its own process, for a profiler.{method}\n\n\
-         * command: `{program} {}`\n* date: {}\n* commit: {}\n* machine: {}\n* compiler: {}\n* versions: {versions}\n\n",
+         * command: `{program} {}`\n* date: {}\n* commit: {}\n* machine: {}\n* compiler: {}\n* versions: {}\n\n",
         plan.rounds,
         results.took,
         suite.titles.last().map_or("", |(workload, _)| workload),
@@ -49,6 +49,7 @@ fn head(suite: &Suite, plan: &Plan, results: &Results) -> String {
         run("git", &["describe", "--always", "--dirty"]),
         machine::description(),
         run("rustc", &["--version"]),
+        (suite.versions)(),
     )
 }
 

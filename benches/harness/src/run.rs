@@ -45,6 +45,7 @@ impl Plan {
         (self.workloads.is_empty() || self.workloads.iter().any(is_named))
             && case.contender.contains(&self.rival)
             && case.name.contains(&self.case)
+            && !(case.is_detail && self.effort.quick && self.case.is_empty())
     }
 }
 

@@ -29,7 +29,7 @@ fn suite() -> Suite {
         usage: "rivals count WHAT CONTENDER N       do something N times, for callgrind to count instructions\n",
         title: "Roomcast and its rivals",
         method: "",
-        versions: versions(),
+        versions,
         base: "roomcast",
         titles: TITLES,
         cases: workloads::all(),

@@ -1,0 +1,67 @@
+//! What can go wrong between a load and a server.
+
+use std::fmt;
+use std::io;
+
+use crate::payload::Damage;
+
+/// Why a run has failed.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The contender cannot be run here.
+    NotRun(String),
+    /// The system refused something.
+    System(String),
+    /// The server closed a connection that was needed, with that code where it gave one.
+    Closed(Option<u16>),
+    /// The server answered something that is not in its protocol, or not in this place.
+    Unexpected(&'static str),
+    /// The server answered with an error.
+    Refused(String),
+    /// A message came damaged.
+    Damaged(Damage),
+    /// A message came again, or out of order.
+    Again(u32, u32),
+    /// Messages were lost and nobody said so.
+    Lost(u64),
+    /// Something took longer than it may.
+    TooLong(&'static str),
+    /// The books do not balance.
+    Books(String),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotRun(reason) => write!(f, "not run: {reason}"),
+            Self::System(error) => f.write_str(error),
+            Self::Closed(None) => f.write_str("the server closed a connection"),
+            Self::Closed(Some(code)) => write!(f, "the server closed a connection with {code}"),
+            Self::Unexpected(what) => write!(f, "the server sent {what}"),
+            Self::Refused(line) => write!(f, "the server refused: {line}"),
+            Self::Damaged(damage) => write!(f, "the server sent {damage}"),
+            Self::Again(came, expected) => write!(f, "message {came} came where {expected} was due"),
+            Self::Lost(count) => write!(f, "{count} messages were lost without a word"),
+            Self::TooLong(what) => write!(f, "{what} took too long"),
+            Self::Books(what) => f.write_str(what),
+        }
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Self::System(error.to_string())
+    }
+}
+
+impl From<rustix::io::Errno> for Fault {
+    fn from(error: rustix::io::Errno) -> Self {
+        io::Error::from(error).into()
+    }
+}
+
+impl From<Damage> for Fault {
+    fn from(damage: Damage) -> Self {
+        Self::Damaged(damage)
+    }
+}

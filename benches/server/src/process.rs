@@ -1,0 +1,165 @@
+//! A server under test: a process on a core of its own, that ends with the measurement.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio, id};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use harness::machine;
+
+use crate::fault::Fault;
+
+/// Which of the cores the server has for itself, and which the load.
+const SERVER_CORE: usize = 0;
+const LOAD_CORE: usize = 1;
+
+/// How long a server may take until it listens.
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// Where a server listens, and where it may write.
+#[derive(Debug)]
+pub struct Place {
+    /// On the loopback, on a port that was free.
+    pub address: SocketAddr,
+    /// A folder of its own, removed in the end.
+    pub scratch: PathBuf,
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    place: Place,
+}
+
+impl Process {
+    /// Starts a server; the program and its arguments are made for the place it gets. From here on this thread, the load,
+    /// stays on the other core.
+    ///
+    /// # Errors
+    /// [`Fault::NotRun`] when there is no such program or it does not listen.
+    pub fn start(command: impl FnOnce(&Place) -> Result<Command, Fault>) -> Result<Self, Fault> {
+        let place = Place::new()?;
+        let made = command(&place)?;
+        if !exists(Path::new(made.get_program())) {
+            let program = Path::new(made.get_program()).file_name().unwrap_or_default();
+            return Err(Fault::NotRun(format!("{} is not installed", program.display())));
+        }
+        let log = fs::File::create(place.log())?;
+        // Should the load be killed, its server goes with it.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(made.get_program()).args(made.get_args());
+        for (name, value) in made.get_envs() {
+            value.map(|value| command.env(name, value));
+        }
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        machine::pin(SERVER_CORE);
+        let child = command.spawn();
+        machine::pin(LOAD_CORE);
+        let mut process = Self { child: child?, place };
+        process.wait_until_it_listens()?;
+        Ok(process)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.place.address
+    }
+
+    /// Processor time it has used, all threads together, to the nanosecond.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn cpu(&self) -> Result<Duration, Fault> {
+        let mut nanos = 0;
+        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            match fs::read_to_string(task?.path().join("schedstat")) {
+                Ok(line) => nanos += first_number(&line),
+                // A thread may end between the two.
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Duration::from_nanos(nanos))
+    }
+
+    /// Memory that is its own and nobody else's, in bytes; what the system keeps for its sockets is not in it.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn private_bytes(&self) -> Result<u64, Fault> {
+        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id()))?;
+        let private = rollup.lines().filter(|line| line.starts_with("Private_"));
+        Ok(private.filter_map(|line| line.split_once(':')).map(|(_, rest)| first_number(rest) * 1_024).sum())
+    }
+
+    fn wait_until_it_listens(&mut self) -> Result<(), Fault> {
+        let limit = Instant::now() + START_LIMIT;
+        while TcpStream::connect_timeout(&self.place.address, START_LIMIT).is_err() {
+            if self.child.try_wait()?.is_some() || Instant::now() > limit {
+                let log = fs::read_to_string(self.place.log()).unwrap_or_default();
+                let last = log.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it does not listen");
+                return Err(Fault::NotRun(last.to_owned()));
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Place {
+    fn new() -> Result<Self, Fault> {
+        let address = free_address()?;
+        let scratch = std::env::temp_dir().join(format!("roomcast-bench-{}", id()));
+        fs::create_dir_all(&scratch)?;
+        Ok(Self { address, scratch })
+    }
+
+    fn log(&self) -> PathBuf {
+        self.scratch.join("log")
+    }
+
+    /// Writes a file for the server and returns its path.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn write(&self, name: &str, text: &str) -> Result<PathBuf, Fault> {
+        let path = self.scratch.join(name);
+        fs::write(&path, text)?;
+        Ok(path)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.scratch);
+    }
+}
+
+/// An address of the loopback that nobody listens on.
+///
+/// # Errors
+/// What the system says.
+pub fn free_address() -> Result<SocketAddr, Fault> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
+/// Whether there is such a program, by its path or in the search path.
+fn exists(program: &Path) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    program.is_file() || std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+fn first_number(text: &str) -> u64 {
+    text.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or_default()
+}

@@ -1,0 +1,181 @@
+//! The protocols of the contenders, from the client's side: what it says, and what it makes of what it hears.
+
+mod centrifugo;
+mod ear;
+mod nats;
+mod plain;
+mod redis;
+
+pub use self::ear::Ear;
+use crate::payload::{self, Stamp};
+use crate::ws;
+
+/// How one talks to a contender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// The Centrifugo client protocol, version 2, in JSON over WebSocket.
+    Centrifugo,
+    /// A WebSocket whose path names the room; what is sent is published, what is published is received.
+    Plain,
+    /// The protocol of Redis, version 3, in which a subscriber may publish.
+    Redis,
+    /// The protocol of NATS.
+    Nats,
+    /// The same in frames.
+    NatsOverWebSocket,
+}
+
+/// What a connection is for.
+#[derive(Clone, Debug, Default)]
+pub struct Intent {
+    /// The room it joins or publishes into.
+    pub room: String,
+    /// Whether it receives.
+    pub joins: bool,
+    /// From where it wants to go on: epoch and offset.
+    pub since: Option<(String, u64)>,
+}
+
+/// Something a client hears.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Heard<'a> {
+    /// The server listens: time to say what one is here for.
+    Welcome,
+    /// The server knows the client; whoever only publishes is ready.
+    Connected,
+    /// The intent is carried out.
+    Ready {
+        /// Epoch and offset of the room, where the protocol tells them.
+        position: Option<(&'a str, u64)>,
+        /// Whether everything since the asked position came before this.
+        recovered: bool,
+    },
+    /// A message of the room.
+    Message {
+        /// What was published.
+        payload: &'a [u8],
+        /// The server's own number of it, from 1; 0 where there is none.
+        offset: u64,
+    },
+    /// That many messages are gone.
+    Missed(u64),
+    /// A publish was taken.
+    Taken,
+    /// To be answered with [`Wire::write_pong`].
+    Ping,
+    /// To be answered with a pong frame.
+    FramePing,
+    /// The server says goodbye, perhaps with a code.
+    Close(Option<u16>),
+}
+
+impl Wire {
+    /// Whether it travels in WebSocket frames.
+    pub fn is_framed(self) -> bool {
+        !matches!(self, Self::Redis | Self::Nats)
+    }
+
+    /// The path of the handshake.
+    fn path(self, intent: &Intent) -> String {
+        match self {
+            Self::Centrifugo => "/connection/websocket".to_owned(),
+            Self::Plain => plain::path(intent),
+            Self::Redis | Self::Nats | Self::NatsOverWebSocket => "/".to_owned(),
+        }
+    }
+
+    /// Appends what is said first.
+    pub fn write_opening(self, intent: &Intent, out: &mut Vec<u8>) {
+        match self {
+            Self::Redis => redis::write_intent(intent, out),
+            Self::Nats => {}
+            _ => ws::write_request(&self.path(intent), out),
+        }
+    }
+
+    /// Appends what is said to [`Heard::Welcome`].
+    pub fn write_intent(self, intent: &Intent, mask: [u8; 4], out: &mut Vec<u8>) {
+        match self {
+            Self::Centrifugo => centrifugo::write_intent(intent, mask, out),
+            Self::Plain | Self::Redis => {}
+            Self::Nats => nats::write_intent(intent, out),
+            Self::NatsOverWebSocket => {
+                ws::write(ws::BINARY, Some(mask), out, |out| nats::write_intent(intent, out));
+            }
+        }
+    }
+
+    /// Appends the publish of a payload of so many bytes; `number` counts what the connection publishes, from 0.
+    pub fn write_publish(self, room: &str, stamp: Stamp, bytes: usize, number: u32, mask: [u8; 4], out: &mut Vec<u8>) {
+        let payload = |out: &mut Vec<u8>| payload::write(stamp, bytes, out);
+        match self {
+            Self::Centrifugo => centrifugo::write_publish(room, number, mask, out, payload),
+            Self::Plain => ws::write(ws::TEXT, Some(mask), out, payload),
+            Self::Redis => redis::write_publish(room, bytes, out, payload),
+            Self::Nats => nats::write_publish(room, bytes, out, payload),
+            Self::NatsOverWebSocket => {
+                ws::write(ws::BINARY, Some(mask), out, |out| nats::write_publish(room, bytes, out, payload));
+            }
+        }
+    }
+
+    /// Appends the answer to [`Heard::Ping`].
+    pub fn write_pong(self, mask: [u8; 4], out: &mut Vec<u8>) {
+        match self {
+            Self::Centrifugo => ws::write(ws::TEXT, Some(mask), out, |out| out.extend_from_slice(b"{}")),
+            Self::Nats => out.extend_from_slice(nats::PONG),
+            Self::NatsOverWebSocket => ws::write(ws::BINARY, Some(mask), out, |out| out.extend_from_slice(nats::PONG)),
+            Self::Plain | Self::Redis => {}
+        }
+    }
+
+    /// Appends a goodbye, where the protocol has one.
+    pub fn write_close(self, mask: [u8; 4], out: &mut Vec<u8>) {
+        if self.is_framed() {
+            ws::write(ws::CLOSE, Some(mask), out, |out| out.extend_from_slice(&1000_u16.to_be_bytes()));
+        }
+    }
+}
+
+/// The number that a run of digits at the beginning spells, and what follows it; `None` when there is no digit.
+fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let value = bytes[..digits]
+        .iter()
+        .try_fold(0_u64, |value, digit| value.checked_mul(10)?.checked_add(u64::from(digit - b'0')))?;
+    (digits > 0).then_some((value, &bytes[digits..]))
+}
+
+/// What the parsers' tests share.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::Fault;
+
+    /// What is heard, without what it borrows.
+    pub(super) fn told(heard: &Heard<'_>) -> String {
+        match heard {
+            Heard::Message { payload, offset } => format!("{} {offset}", String::from_utf8_lossy(payload)),
+            other => format!("{other:?}"),
+        }
+    }
+
+    /// All that an ear makes of `bytes`, cut into pieces of that size.
+    pub(super) fn heard(wire: Wire, bytes: &[u8], piece: usize) -> Result<Vec<String>, Fault> {
+        let (mut ear, mut all) = (Ear::new(wire), Vec::new());
+        for piece in bytes.chunks(piece) {
+            ear.hear(piece, |heard| {
+                all.push(told(&heard));
+                Ok(())
+            })?;
+        }
+        Ok(all)
+    }
+
+    #[test]
+    fn numbers_end_where_their_digits_do() {
+        assert_eq!(number(b"120,"), Some((120, &b","[..])));
+        assert_eq!(number(b"x"), None);
+        assert_eq!(number(b"99999999999999999999"), None);
+    }
+}
