@@ -17,6 +17,7 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 ARCHIVE = roomcast-$(VERSION)-$(HOST)
 
 .PHONY: help setup fmt fmt-check lint build run test loom docs bench bench-rivals check-rivals deny ci dist image clean loom-full loom-mutants
+.PHONY: bench-server check-bench
 .PHONY: missing tools doctests examples benches shuttle soak valgrind
 
 help: ## list the targets
@@ -53,9 +54,11 @@ tools:
 
 fmt: ## format the code
 	$(CARGO) fmt
+	$(CARGO) fmt --manifest-path benches/Cargo.toml --all
 
 fmt-check: ## is the code formatted?
 	$(CARGO) fmt --check
+	$(CARGO) fmt --manifest-path benches/Cargo.toml --all --check
 
 lint: ## clippy, as a library and with everything, warnings refused; is the lock of the benches up to date?
 	$(CARGO) clippy --locked --all-targets -- -D warnings
@@ -131,7 +134,7 @@ deny: ## licences, sources, versions and advisories of what we depend on
 
 # Cheap checks first; the tests last, so that their counts close the output.
 ci: QUICK := 1
-ci: fmt-check lint deny docs benches doctests examples loom shuttle test ## everything above that can fail
+ci: fmt-check lint check-bench deny docs benches doctests examples loom shuttle test ## everything above that can fail
 
 BENCHES = --locked --manifest-path benches/Cargo.toml --target-dir $(TARGET)
 
@@ -141,9 +144,21 @@ bench-rivals: ## measure roomcast and its rivals into docs/results/rivals.md; QU
 	$(TARGET)/release/rivals $(if $(QUICK),--quick) \
 		$(or $(ROWS),--out docs/results/rivals$(if $(QUICK),-quick).md)
 
-check-rivals: ## clippy and the tests of what bench-rivals runs
+bench-server: build ## measure the server and its rivals into target/results/server.md; QUICK=1; ROWS="churn --rival bun" prints rows
+	CARGO_TARGET_DIR=$(TARGET) benches/server/setup.sh
+	$(CARGO) build $(BENCHES) --release -p server-bench --bins
+	@mkdir -p $(TARGET)/results
+	$(TARGET)/release/server-bench $(if $(QUICK),--quick) \
+		$(or $(ROWS),--out $(TARGET)/results/server$(if $(QUICK),-quick).md)
+
+check-rivals: ## clippy and the tests of what bench-rivals and bench-server run
 	$(CARGO) clippy $(BENCHES) --workspace --all-targets -- -D warnings
 	$(CARGO) test $(BENCHES) --workspace --lib
+
+# What the server's bench is made of needs no rival to be built, so everybody can afford it.
+check-bench: ## clippy and the tests of what bench-server runs
+	$(CARGO) clippy $(BENCHES) -p harness -p server-bench --all-targets -- -D warnings
+	$(CARGO) test $(BENCHES) -p harness -p server-bench --lib
 
 dist: build ## a stripped archive with binary, licences, unit file and checksums, in target/dist
 	rm -rf $(DIST) && mkdir -p $(DIST)/$(ARCHIVE)

@@ -6,8 +6,6 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use rustix::net::sockopt::set_socket_recv_buffer_size;
-
 use crate::books::Books;
 use crate::fault::Fault;
 use crate::payload::Stamp;
@@ -96,11 +94,6 @@ impl Client {
         wire.write_opening(&client.intent, &mut client.out);
         client.flush()?;
         Ok(client)
-    }
-
-    /// Makes its receive buffer small, so that a server soon notices that it does not read.
-    pub(crate) fn narrow(&self) -> Result<(), Fault> {
-        Ok(set_socket_recv_buffer_size(&self.stream, NARROW_BYTES)?)
     }
 
     /// Reads once, and enters what it hears in its own books and its room's.
@@ -213,9 +206,6 @@ impl AsFd for Client {
         self.stream.as_fd()
     }
 }
-
-/// The receive buffer of a member that is to be slow.
-const NARROW_BYTES: usize = 4_096;
 
 fn is_for_later(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)

@@ -359,9 +359,7 @@ impl Load {
     /// # Errors
     /// What the system says.
     pub fn stop_reading(&mut self, index: usize) -> Result<(), Fault> {
-        let client = &self.clients[index];
-        client.narrow()?;
-        Ok(epoll::delete(&self.epoll, client)?)
+        Ok(epoll::delete(&self.epoll, &self.clients[index])?)
     }
 
     /// It reads again.

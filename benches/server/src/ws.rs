@@ -9,8 +9,8 @@ use crate::fault::Fault;
 /// The key of every handshake here; only its answer matters.
 pub const KEY: &str = "cm9vbWNhc3QgYmVuY2g+Pg==";
 
-/// Payload bytes beyond which a frame is a mistake.
-const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Payload bytes beyond which a frame is a mistake. NATS puts all it holds for a slow member into one.
+const FRAME_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// Bytes of an HTTP head beyond which it is a mistake.
 const HEAD_BYTES_MAX: usize = 8 * 1024;

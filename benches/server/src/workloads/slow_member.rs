@@ -30,10 +30,11 @@ pub(super) fn add(cases: &mut Cases) {
     each(cases, WORKLOAD, NAME, REPORTED, measure);
     cases.lack(
         WORKLOAD,
-        "how it ends",
-        "roomcast closes with 3008, the client comes back, asks to recover and is told its new position; redis, nats and \
-         the floor close, which tells that all later messages are missed; axum tells a number; ws keeps everything in \
-         memory until it is read",
+        "what becomes of it",
+        "roomcast lets it go on from the ring, then closes with 3008; it comes back, asks to recover and is told where the \
+         room is. The floor closes beyond 1 MiB, which tells that everything later is missed. axum tells how many are \
+         gone. bun, redis, nats and ws keep 12 MiB in memory until they are read; beyond their limits bun says nothing, \
+         redis and nats close, ws has none",
     );
 }
 
