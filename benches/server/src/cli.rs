@@ -51,7 +51,9 @@ The server has one core, the load, one thread, the other; both speak over the lo
 of all threads of the server, user and system, divided by what members received; it includes handling the publishes. Every \
 message carries its publisher, its sequence and a checksum, all of which the load checks as it receives; when a run is over \
 every member must have received, or been told that it missed, exactly what was published, or the row fails. *In flight*: \
-the publisher sends the next message when the last member has received an earlier one. Latency is from when a message was \
+the publisher sends the next message when the last member has received an earlier one. The load's core bounds deliveries \
+a second too, so processor time is what to compare. Clients acknowledge segments when they read them, on the load's core. \
+Latency is from when a message was \
 due, not from when it was sent.
 
 * **roomcast** speaks the Centrifugo protocol in JSON: sessions, offsets, history of 1,000 messages, recovery and presence \

@@ -18,7 +18,7 @@ const CPU: &str = "processor, for 5,000";
 const ROOM_MEMBERS: usize = 100;
 /// As many as descriptors allow with room to spare, and as many as a quick run has time for.
 const CONNECTIONS: usize = 15_000;
-const CONNECTIONS_QUICK: usize = 3_000;
+const CONNECTIONS_QUICK: usize = 6_000;
 const CONNECTIONS_NOMINAL: f64 = 5_000.0;
 
 /// User memory of a connection, in bytes.

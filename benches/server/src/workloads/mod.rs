@@ -41,6 +41,12 @@ pub fn all() -> Cases {
     churn::add(&mut cases);
     slow_member::add(&mut cases);
     hot_room::add(&mut cases);
+    for workload in ["latency", "idle", "churn", "slow", "hot"] {
+        cases.lack(workload, FLOOR_ENVELOPE.name, "differs from the floor in bytes only, which do not matter here");
+    }
+    for (workload, _) in TITLES {
+        cases.lack(workload, "redis over ws", "redis speaks no WebSocket");
+    }
     cases
 }
 
