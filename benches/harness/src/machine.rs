@@ -14,12 +14,17 @@ use crate::measure::median;
 /// brokers and runtimes are to be made before.
 pub fn pin(nth: usize) {
     let cores = cores();
-    let mut only = CpuSet::new();
-    only.set(cores[nth % cores.len()]);
-    sched_setaffinity(None, &only).expect("a thread may choose among its own cores");
+    pin_to(cores[nth % cores.len()]);
 }
 
-/// The cores this process may use.
+/// Keeps this thread on that core, one of those that the process had when it began.
+pub fn pin_to(core: usize) {
+    let mut only = CpuSet::new();
+    only.set(core);
+    sched_setaffinity(None, &only).expect("a thread may choose among the cores of its process");
+}
+
+/// The cores this thread may use: after it was pinned, one.
 pub fn cores() -> Vec<usize> {
     let allowed = sched_getaffinity(None).expect("the system tells a thread's cores");
     (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core)).collect()

@@ -12,10 +12,6 @@ use harness::machine;
 
 use crate::fault::Fault;
 
-/// Which of the cores the server has for itself, and which the load.
-const SERVER_CORE: usize = 0;
-const LOAD_CORE: usize = 1;
-
 /// How long a server may take until it listens.
 const START_LIMIT: Duration = Duration::from_secs(10);
 
@@ -56,9 +52,12 @@ impl Process {
             value.map(|value| command.env(name, value));
         }
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        machine::pin(SERVER_CORE);
+        let [server_core, load_core, ..] = machine::cores()[..] else {
+            return Err(Fault::NotRun("server and load need a core each".to_owned()));
+        };
+        machine::pin_to(server_core);
         let child = command.spawn();
-        machine::pin(LOAD_CORE);
+        machine::pin_to(load_core);
         let mut process = Self { child: child?, place };
         process.wait_until_it_listens()?;
         Ok(process)
