@@ -39,6 +39,8 @@ pub(crate) struct Connection {
     phase: Cell<Phase>,
     /// The socket is full; whatever waits in `outgoing` goes first when it is not.
     blocked: Cell<bool>,
+    /// Something waits in `outgoing` for the end of the shard's turn.
+    unflushed: Cell<bool>,
     /// Writing failed; the connection's task ends it.
     broken: Cell<bool>,
     /// To be closed with this code by the connection's task.
@@ -89,6 +91,7 @@ impl Connection {
             waker: RefCell::new(Waker::noop().clone()),
             phase: Cell::new(Phase::Open),
             blocked: Cell::new(false),
+            unflushed: Cell::new(false),
             broken: Cell::new(false),
             doom: Cell::new(None),
             outgoing: RefCell::default(),
@@ -114,13 +117,20 @@ impl Connection {
             return Written::Full;
         }
         let bytes = run.as_bytes();
-        match write_some(&self.stream.borrow(), bytes) {
-            Ok(n) if n == bytes.len() => Written::Taken,
-            Ok(0) => {
+        let written = {
+            let (stream, mut outgoing) = (self.stream.borrow(), self.outgoing.borrow_mut());
+            match outgoing.is_empty() {
+                true => write_some(&stream, bytes).map(Some),
+                false => outgoing.write_with_run(&stream, bytes),
+            }
+        };
+        match written {
+            Ok(Some(n)) if n == bytes.len() => Written::Taken,
+            Ok(None | Some(0)) => {
                 self.block();
                 Written::Full
             }
-            Ok(n) => {
+            Ok(Some(n)) => {
                 self.outgoing.borrow_mut().keep_run(run.share(n));
                 self.block();
                 Written::Taken
@@ -132,18 +142,34 @@ impl Connection {
         }
     }
 
-    /// Writes bytes for this client alone, behind whatever waits; what the socket does not take waits too.
-    pub(crate) fn write_own(&self, bytes: &[u8]) {
-        let mut rest = bytes;
-        if !self.blocked.get() && !rest.is_empty() {
-            match write_some(&self.stream.borrow(), rest) {
-                Ok(n) => rest = &rest[n..],
-                Err(error) => return self.fail(&error),
-            }
+    /// Keeps bytes for this client alone, behind whatever waits. They are written with the next run that the shard delivers
+    /// to it, and behind those deliveries in any case: a publisher's reply and its own message share a system call.
+    pub(crate) fn write_own(self: &Rc<Self>, shard: &Shard, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
         }
-        if !rest.is_empty() {
-            self.outgoing.borrow_mut().keep_replies(rest);
-            self.block();
+        self.outgoing.borrow_mut().keep_replies(bytes);
+        if self.blocked.get() {
+            return;
+        }
+        if self.is_saturated() {
+            self.flush();
+        } else if !self.unflushed.replace(true) {
+            shard.flush_later(self);
+        }
+    }
+
+    /// Writes what waits, as much as the socket takes.
+    pub(crate) fn flush(&self) {
+        self.unflushed.set(false);
+        if self.blocked.get() {
+            return;
+        }
+        let flushed = self.outgoing.borrow_mut().flush(&self.stream.borrow());
+        match flushed {
+            Ok(true) => {}
+            Ok(false) => self.block(),
+            Err(error) => self.fail(&error),
         }
     }
 
@@ -181,7 +207,9 @@ impl Connection {
         self.conversation.borrow_mut().depart(shard);
         let mut frame = Vec::new();
         write_close(&mut frame, code, reason);
-        self.write_own(&frame);
+        self.write_own(shard, &frame);
+        // Its task shuts the socket behind it.
+        self.flush();
         shard.hub.metrics.closed(code);
         if code == SLOW {
             shard.metrics.slow_consumers.inc();
@@ -351,8 +379,9 @@ impl Connection {
         Poll::Pending
     }
 
-    /// The peer is gone without a word.
+    /// The peer is gone without a word. It may have shut its side only and still read what it asked for.
     fn vanish(&self) {
+        self.flush();
         self.phase.set(Phase::Gone);
     }
 

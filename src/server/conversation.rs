@@ -396,7 +396,7 @@ impl Turn<'_> {
         if !self.replies.is_empty() {
             let bytes = self.replies.as_bytes();
             self.shard.metrics.bytes_out.inc_by(bytes.len() as u64);
-            self.connection.write_own(bytes);
+            self.connection.write_own(self.shard, bytes);
             self.replies.clear();
         }
     }

@@ -1,6 +1,6 @@
 //! What could not be written to a socket yet.
 
-use std::io;
+use std::io::{self, IoSlice};
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
@@ -30,6 +30,25 @@ impl Outgoing {
     /// Keeps replies, behind what waits already.
     pub(crate) fn keep_replies(&mut self, rest: &[u8]) {
         self.replies.extend_from_slice(rest);
+    }
+
+    /// Writes a run behind the replies that wait, and as much of both as the socket takes; `None` when it did not take
+    /// all replies, otherwise how much of the run was taken. Nothing of an earlier run must wait.
+    ///
+    /// # Errors
+    /// What the socket says, other than that it is full.
+    pub(crate) fn write_with_run(&mut self, stream: &TcpStream, run: &[u8]) -> io::Result<Option<usize>> {
+        debug_assert!(self.run.is_empty(), "two runs would wait");
+        let replies = &self.replies[self.sent..];
+        let written = write_both(stream, replies, run)?;
+        if written < replies.len() {
+            self.sent += written;
+            return Ok(None);
+        }
+        let of_run = written - replies.len();
+        self.replies = Vec::new();
+        self.sent = 0;
+        Ok(Some(of_run))
     }
 
     /// Writes as much as the socket takes; true when nothing is left.
@@ -62,6 +81,18 @@ impl Outgoing {
     /// Bytes of replies that wait.
     pub(crate) fn reply_bytes(&self) -> usize {
         self.replies.len() - self.sent
+    }
+}
+
+/// Writes two pieces, one behind the other, with one system call; otherwise as [`write_some`].
+///
+/// # Errors
+/// As [`write_some`].
+fn write_both(stream: &TcpStream, first: &[u8], second: &[u8]) -> io::Result<usize> {
+    match stream.try_write_vectored(&[IoSlice::new(first), IoSlice::new(second)]) {
+        Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        other => other,
     }
 }
 

@@ -70,6 +70,8 @@ pub(crate) struct Shard {
     wheel: RefCell<Wheel<ConnectionKey>>,
     delivery: RefCell<Waker>,
     undelivered: Cell<usize>,
+    /// Connections with replies that have not been written.
+    unflushed: RefCell<Vec<Rc<Connection>>>,
     sockets: Cell<usize>,
     socket_closed: Notify,
 }
@@ -123,6 +125,7 @@ impl Shard {
             wheel: RefCell::new(Wheel::new(0)),
             delivery: RefCell::new(Waker::noop().clone()),
             undelivered: Cell::new(0),
+            unflushed: RefCell::default(),
             sockets: Cell::new(0),
             socket_closed: Notify::new(),
         }
@@ -193,6 +196,19 @@ impl Shard {
         self.undelivered.get() >= PUBLISHES_PER_TURN
     }
 
+    /// Writes what waits for a connection when the rooms that are ready have been served.
+    pub(crate) fn flush_later(&self, connection: &Rc<Connection>) {
+        self.unflushed.borrow_mut().push(Rc::clone(connection));
+        self.wake_delivery();
+    }
+
+    fn flush_all(&self) {
+        // Nothing is added meanwhile: writing runs nobody's code.
+        let mut unflushed = self.unflushed.borrow_mut();
+        unflushed.drain(..).for_each(|connection| connection.flush());
+        unflushed.shrink_to(UNFLUSHED_KEPT);
+    }
+
     /// Wakes the delivery: a feed has a new member.
     pub(crate) fn wake_delivery(&self) {
         self.delivery.borrow().wake_by_ref();
@@ -213,6 +229,7 @@ impl Shard {
         self.metrics.turns.inc();
         let publications = self.deliver_feed(&self.publications, cx, now);
         let events = self.deliver_feed(&self.events, cx, now);
+        self.flush_all();
         publications || events
     }
 
@@ -330,6 +347,9 @@ impl Shard {
         }
     }
 }
+
+/// Room for connections with replies that is kept between turns.
+const UNFLUSHED_KEPT: usize = 256;
 
 /// Room for due entries that is kept between ticks.
 const DUE_KEPT: usize = 256;
