@@ -1,6 +1,6 @@
 //! What could not be written to a socket yet.
 
-use std::io::{self, IoSlice};
+use std::io;
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
@@ -8,6 +8,9 @@ use tokio::net::TcpStream;
 /// Bytes of replies a connection may hold before its commands have to wait: beyond it nothing more is read from the client,
 /// so a client that asks without reading costs this and one reply.
 pub(crate) const REPLY_BYTES_HIGH: usize = 256 * 1024;
+
+/// Bytes of a run that are copied behind replies, to be written with them.
+const JOINED_BYTES_MAX: usize = 16 * 1024;
 
 /// The unsent rest of one connection's output, in order: the end of a run that its room shares, then replies.
 ///
@@ -39,16 +42,24 @@ impl Outgoing {
     /// What the socket says, other than that it is full.
     pub(crate) fn write_with_run(&mut self, stream: &TcpStream, run: &[u8]) -> io::Result<Option<usize>> {
         debug_assert!(self.run.is_empty(), "two runs would wait");
-        let replies = &self.replies[self.sent..];
-        let written = write_both(stream, replies, run)?;
-        if written < replies.len() {
+        let end = self.replies.len();
+        // One buffer: a vectored write takes a longer way through the system, which costs more than copying a short run.
+        let joined = &run[..run.len().min(JOINED_BYTES_MAX)];
+        self.replies.extend_from_slice(joined);
+        let written = write_some(stream, &self.replies[self.sent..]);
+        self.replies.truncate(end);
+        let (written, waited) = (written?, end - self.sent);
+        if written < waited {
             self.sent += written;
             return Ok(None);
         }
-        let of_run = written - replies.len();
         self.replies = Vec::new();
         self.sent = 0;
-        Ok(Some(of_run))
+        let of_run = written - waited;
+        if of_run < joined.len() || of_run == run.len() {
+            return Ok(Some(of_run));
+        }
+        Ok(Some(of_run + write_some(stream, &run[of_run..])?))
     }
 
     /// Writes as much as the socket takes; true when nothing is left.
@@ -81,18 +92,6 @@ impl Outgoing {
     /// Bytes of replies that wait.
     pub(crate) fn reply_bytes(&self) -> usize {
         self.replies.len() - self.sent
-    }
-}
-
-/// Writes two pieces, one behind the other, with one system call; otherwise as [`write_some`].
-///
-/// # Errors
-/// As [`write_some`].
-fn write_both(stream: &TcpStream, first: &[u8], second: &[u8]) -> io::Result<usize> {
-    match stream.try_write_vectored(&[IoSlice::new(first), IoSlice::new(second)]) {
-        Ok(0) => Err(io::ErrorKind::WriteZero.into()),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-        other => other,
     }
 }
 
