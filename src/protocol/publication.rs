@@ -56,12 +56,12 @@ pub struct ClientInfo(Arc<Info>);
 
 #[derive(Debug, PartialEq, Eq)]
 struct Info {
-    user: String,
-    client: String,
-    conn_info: Option<Bytes>,
-    chan_info: Option<Bytes>,
+    user: Box<str>,
+    client: Box<str>,
+    /// What is known about the connection and about its place in one room; most clients have said neither.
+    more: Option<Box<[Option<Bytes>; 2]>>,
     /// The whole as a JSON object: every message of the client repeats it.
-    json: Bytes,
+    json: Box<[u8]>,
 }
 
 impl ClientInfo {
@@ -71,7 +71,8 @@ impl ClientInfo {
     /// JSON.
     pub fn new(user: String, client: String, conn_info: Option<Bytes>, chan_info: Option<Bytes>) -> Self {
         let json = json::client_info(&user, &client, conn_info.as_ref(), chan_info.as_ref());
-        Self(Arc::new(Info { user, client, conn_info, chan_info, json }))
+        let more = (conn_info.is_some() || chan_info.is_some()).then(|| Box::new([conn_info, chan_info]));
+        Self(Arc::new(Info { user: user.into(), client: client.into(), more, json }))
     }
 
     /// The user's id; empty for an anonymous user.
@@ -86,16 +87,16 @@ impl ClientInfo {
 
     /// What is known about the connection, compact JSON.
     pub fn conn_info(&self) -> Option<&Bytes> {
-        self.0.conn_info.as_ref()
+        self.0.more.as_ref().and_then(|more| more[0].as_ref())
     }
 
     /// What is known about the client in the room, compact JSON.
     pub fn chan_info(&self) -> Option<&Bytes> {
-        self.0.chan_info.as_ref()
+        self.0.more.as_ref().and_then(|more| more[1].as_ref())
     }
 
     /// The whole as a JSON object of the wire.
-    pub(crate) fn json(&self) -> &Bytes {
+    pub(crate) fn json(&self) -> &[u8] {
         &self.0.json
     }
 }

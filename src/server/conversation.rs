@@ -29,14 +29,19 @@ pub(crate) struct Conversation {
     session: Session,
     decoder: Decoder,
     /// Where the client stands in the room whose subscribe reply is being written.
-    entering: Option<(RoomName, Subscription<Publication>)>,
+    entering: Option<Box<(RoomName, Subscription<Publication>)>>,
     rooms: Vec<Stay>,
     /// Who the client is to others; the session forgets it when it ends, and leaving is announced after that.
     info: Option<ClientInfo>,
-    /// Actions and input that wait until the client has taken its replies.
-    waiting: VecDeque<Action>,
-    held: Vec<u8>,
+    /// What waits until the client has taken its replies.
+    backlog: Option<Box<Backlog>>,
     departed: bool,
+}
+
+#[derive(Debug, Default)]
+struct Backlog {
+    actions: VecDeque<Action>,
+    input: Vec<u8>,
 }
 
 /// A room the client is in.
@@ -76,8 +81,7 @@ impl Conversation {
             entering: None,
             rooms: Vec::new(),
             info: None,
-            waiting: VecDeque::new(),
-            held: Vec::new(),
+            backlog: None,
             departed: false,
         }
     }
@@ -99,19 +103,13 @@ impl Conversation {
 
     /// Goes on with what waited for the client to take its replies.
     pub(crate) fn resume(connection: &Rc<Connection>, shard: &Shard) {
-        let held = {
-            let mut this = connection.conversation.borrow_mut();
-            if this.waiting.is_empty() && this.held.is_empty() {
-                return;
-            }
-            std::mem::take(&mut this.held)
-        };
+        let backlog = connection.conversation.borrow_mut().backlog.take();
+        let Some(backlog) = backlog else { return };
         Self::turn(connection, shard, |this, turn| {
-            turn.actions.append(&mut this.waiting);
-            this.waiting = VecDeque::new();
+            let Backlog { actions, mut input } = *backlog;
+            turn.actions.extend(actions);
             this.perform(turn)?;
-            let mut held = held;
-            this.read(turn, &mut held)
+            this.read(turn, &mut input)
         });
     }
 
@@ -138,8 +136,7 @@ impl Conversation {
         }
         self.session.close(CloseCode::Closed, &mut Vec::new());
         self.entering = None;
-        self.waiting = VecDeque::new();
-        self.held = Vec::new();
+        self.backlog = None;
         tracing::info!(client = self.client(), shard = shard.index, "disconnected");
     }
 
@@ -154,8 +151,8 @@ impl Conversation {
         let done = {
             let mut this = connection.conversation.borrow_mut();
             let done = work(&mut this, &mut turn);
-            if done.is_ok() {
-                this.waiting.append(&mut turn.actions);
+            if done.is_ok() && !turn.actions.is_empty() {
+                this.backlog().actions.append(&mut turn.actions);
             }
             done
         };
@@ -182,7 +179,7 @@ impl Conversation {
         let mut used = 0;
         while used < input.len() {
             if !self.wants_input(turn) {
-                self.held.extend_from_slice(&input[used..]);
+                self.backlog().input.extend_from_slice(&input[used..]);
                 return Ok(());
             }
             let (read, event) = self.decoder.decode(&mut input[used..], limit_bytes)?;
@@ -205,6 +202,10 @@ impl Conversation {
             }
         }
         Ok(())
+    }
+
+    fn backlog(&mut self) -> &mut Backlog {
+        self.backlog.get_or_insert_default()
     }
 
     fn wants_input(&self, turn: &Turn<'_>) -> bool {
@@ -278,7 +279,7 @@ impl Conversation {
         let publications_max = hub.config.client.recovery_max_publication_limit;
         let room = hub.open(&name)?;
         let (subscription, subscribed) = history::enter(&room, recover, visible, publications_max)?;
-        self.entering = Some((name, subscription));
+        self.entering = Some(Box::new((name, subscription)));
         Ok(subscribed)
     }
 
@@ -286,7 +287,7 @@ impl Conversation {
         let Turn { connection, shard, .. } = *turn;
         let entered = self.entering.take();
         let (Some((_, start)), Some(info)) =
-            (entered.filter(|(entered, _)| *entered == room), self.session.info().cloned())
+            (entered.map(|entered| *entered).filter(|(entered, _)| *entered == room), self.session.info().cloned())
         else {
             debug_assert!(false, "a room is activated that was not entered");
             return Err(Goodbye::by_session(CloseCode::ServerError));
@@ -297,6 +298,10 @@ impl Conversation {
         let events = self.listen(turn, &room, membership);
         self.info = Some(info.clone());
         let is_new = membership.presence && shard.hub.enter(&room, info.clone());
+        if self.rooms.len() == self.rooms.capacity() {
+            // Doubling from one on: most clients are in one room.
+            self.rooms.reserve_exact(self.rooms.len().max(1));
+        }
         self.rooms.push(Stay { room: room.clone(), publications, events, membership });
         shard.metrics.members.inc();
         shard.wake_delivery();

@@ -3,8 +3,9 @@
 //! Touched when members come and go and when somebody asks, never by publishing or delivering. The map is striped by room, so
 //! that shards whose members move in different rooms do not meet.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::protocol::{ClientInfo, PresenceStats};
@@ -19,7 +20,31 @@ pub(crate) struct Presence {
     stripes: Box<[Mutex<Stripe>]>,
 }
 
-type Stripe = HashMap<Box<str>, HashMap<Box<str>, ClientInfo>>;
+type Stripe = HashMap<Box<str>, HashSet<Present>>;
+
+/// A member, by its client id.
+#[derive(Debug)]
+struct Present(ClientInfo);
+
+impl Borrow<str> for Present {
+    fn borrow(&self) -> &str {
+        self.0.client()
+    }
+}
+
+impl Hash for Present {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.client().hash(state);
+    }
+}
+
+impl PartialEq for Present {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.client() == other.0.client()
+    }
+}
+
+impl Eq for Present {}
 
 impl Presence {
     pub(crate) fn new() -> Self {
@@ -29,11 +54,10 @@ impl Presence {
     /// Adds a member; true unless the client was there already.
     pub(crate) fn enter(&self, room: &str, member: ClientInfo) -> bool {
         let mut stripe = self.stripe(room);
-        let client = member.client().into();
         match stripe.get_mut(room) {
-            Some(members) => members.insert(client, member).is_none(),
+            Some(members) => members.replace(Present(member)).is_none(),
             None => {
-                stripe.insert(room.into(), HashMap::from([(client, member)]));
+                stripe.insert(room.into(), HashSet::from([Present(member)]));
                 true
             }
         }
@@ -43,7 +67,7 @@ impl Presence {
     pub(crate) fn leave(&self, room: &str, client: &str) -> Option<ClientInfo> {
         let mut stripe = self.stripe(room);
         let members = stripe.get_mut(room)?;
-        let member = members.remove(client);
+        let member = members.take(client).map(|Present(member)| member);
         if members.is_empty() {
             stripe.remove(room);
         }
@@ -53,14 +77,14 @@ impl Presence {
     /// The members of a room, in no particular order.
     pub(crate) fn members(&self, room: &str) -> Vec<ClientInfo> {
         let stripe = self.stripe(room);
-        stripe.get(room).map_or_else(Vec::new, |members| members.values().cloned().collect())
+        stripe.get(room).map_or_else(Vec::new, |members| members.iter().map(|Present(member)| member.clone()).collect())
     }
 
     /// How many clients, and how many different users, are in a room.
     pub(crate) fn stats(&self, room: &str) -> PresenceStats {
         let stripe = self.stripe(room);
         stripe.get(room).map_or_else(PresenceStats::default, |members| {
-            let users: HashSet<&str> = members.values().map(ClientInfo::user).collect();
+            let users: HashSet<&str> = members.iter().map(|Present(member)| member.user()).collect();
             PresenceStats { clients: count(members.len()), users: count(users.len()) }
         })
     }

@@ -5,11 +5,12 @@ mod action;
 mod commands;
 mod completions;
 mod heartbeat;
+mod names;
 mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 pub(crate) use self::action::{Action, Membership, Subscribed, Ticket};
@@ -17,6 +18,7 @@ pub(crate) use self::settings::{RoomRules, Settings};
 
 use self::access::Grant;
 use self::heartbeat::{Beat, Heartbeat};
+use self::names::Names;
 use crate::protocol::{
     ClientInfo, CloseCode, Command, DecodeError, Encoding, Push, Reply, ReplyBody, Request, RoomName, StreamPosition,
     UnsubscribeCode,
@@ -39,11 +41,11 @@ use crate::protocol::{
 #[derive(Debug)]
 pub(crate) struct Session {
     settings: Arc<Settings>,
-    ids: Ids,
+    who: Who,
     phase: Phase,
     heartbeat: Heartbeat,
     /// The rooms the client is in, as the replies it has been given say.
-    rooms: HashSet<RoomName>,
+    rooms: Names,
     /// The command whose action is under way.
     flight: Option<Flight>,
     /// Commands behind it, of at most one frame: see [`Session::wants_frames`].
@@ -52,7 +54,7 @@ pub(crate) struct Session {
 }
 
 /// What a new session is called.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ids {
     /// The client's id, which others see.
     pub(crate) client: String,
@@ -60,11 +62,18 @@ pub(crate) struct Ids {
     pub(crate) session: String,
 }
 
-/// How far the session is.
+/// The client, before and after it has said who it is.
 #[derive(Debug)]
+enum Who {
+    Stranger(Box<Ids>),
+    Known(ClientInfo),
+}
+
+/// How far the session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Opening,
-    Open(ClientInfo),
+    Open,
     Closed,
 }
 
@@ -104,10 +113,10 @@ impl Session {
         let stale_at_ms = now_ms + settings.stale_timeout_ms;
         Self {
             settings,
-            ids,
+            who: Who::Stranger(Box::new(ids)),
             phase: Phase::Opening,
             heartbeat: Heartbeat::Opening { stale_at_ms },
-            rooms: HashSet::new(),
+            rooms: Names::default(),
             flight: None,
             queue: VecDeque::new(),
             next_ticket: 0,
@@ -131,23 +140,24 @@ impl Session {
 
     /// Takes one command.
     pub(crate) fn receive(&mut self, command: Command, now_ms: u64, out: &mut Vec<Action>) {
-        match (&self.phase, command.request) {
+        match (self.phase, command.request) {
             (Phase::Closed, _) => {}
             (Phase::Opening, Request::Connect(request)) => self.connect(command.id, &request, now_ms, out),
-            (Phase::Opening, _) | (Phase::Open(_), Request::Connect(_)) => self.close(CloseCode::BadRequest, out),
+            (Phase::Opening, _) | (Phase::Open, Request::Connect(_)) => self.close(CloseCode::BadRequest, out),
             // A pong waits for nothing, or a slow command would make a living client look dead.
-            (Phase::Open(_), Request::Pong) => {
+            (Phase::Open, Request::Pong) => {
                 if !self.heartbeat.pong() {
                     self.close(CloseCode::BadRequest, out);
                 }
             }
-            (Phase::Open(_), _) if self.queue.len() >= self.settings.limits.commands_per_frame_max => {
+            // Nearly always: nothing is under way and nothing waits.
+            (Phase::Open, request) if self.flight.is_none() && self.queue.is_empty() => {
+                self.start(command.id, request, out);
+            }
+            (Phase::Open, _) if self.queue.len() >= self.settings.limits.commands_per_frame_max => {
                 self.close(CloseCode::TooManyRequests, out);
             }
-            (Phase::Open(_), request) => {
-                self.queue.push_back(Command { id: command.id, request });
-                self.advance(out);
-            }
+            (Phase::Open, request) => self.queue.push_back(Command { id: command.id, request }),
         }
     }
 
@@ -166,14 +176,14 @@ impl Session {
 
     /// Ends the session; a session that has ended stays so.
     pub(crate) fn close(&mut self, code: CloseCode, out: &mut Vec<Action>) {
-        if matches!(self.phase, Phase::Closed) {
+        if self.is_closed() {
             return;
         }
         self.phase = Phase::Closed;
         self.heartbeat = Heartbeat::Still;
         self.flight = None;
         self.queue = VecDeque::new();
-        self.rooms = HashSet::new();
+        self.rooms = Names::default();
         out.push(Action::Close(code));
     }
 
@@ -206,19 +216,22 @@ impl Session {
 
     /// Whether the session has ended.
     pub(crate) fn is_closed(&self) -> bool {
-        matches!(self.phase, Phase::Closed)
+        self.phase == Phase::Closed
     }
 
     /// The client's id.
     pub(crate) fn client(&self) -> &str {
-        &self.ids.client
+        match &self.who {
+            Who::Stranger(ids) => &ids.client,
+            Who::Known(info) => info.client(),
+        }
     }
 
     /// Who the client is to others, once it is connected.
     pub(crate) fn info(&self) -> Option<&ClientInfo> {
-        match &self.phase {
-            Phase::Open(info) => Some(info),
-            Phase::Opening | Phase::Closed => None,
+        match &self.who {
+            Who::Known(info) if self.phase == Phase::Open => Some(info),
+            _ => None,
         }
     }
 
@@ -226,11 +239,17 @@ impl Session {
     fn advance(&mut self, out: &mut Vec<Action>) {
         while self.flight.is_none() {
             let Some(command) = self.queue.pop_front() else {
+                // A client that is silent holds no memory for what it once said.
+                self.queue = VecDeque::new();
                 return;
             };
-            if let Err(error) = self.begin(command.id, command.request, out) {
-                self.reply(command.id, ReplyBody::Error(error), out);
-            }
+            self.start(command.id, command.request, out);
+        }
+    }
+
+    fn start(&mut self, id: u32, request: Request, out: &mut Vec<Action>) {
+        if let Err(error) = self.begin(id, request, out) {
+            self.reply(id, ReplyBody::Error(error), out);
         }
     }
 

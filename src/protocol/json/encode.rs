@@ -23,7 +23,7 @@ fn encode_body(reply: &mut Object<'_>, body: &ReplyBody) {
             object.text("client", &connect.client);
             object.text("version", &connect.version);
             expiry(object, connect.ttl_s);
-            object.raw("data", connect.data.as_ref());
+            object.raw("data", connect.data.as_deref());
             object.number("ping", u64::from(connect.ping_s));
             object.flag("pong", connect.pong);
             object.text("session", &connect.session);
@@ -41,7 +41,7 @@ fn encode_body(reply: &mut Object<'_>, body: &ReplyBody) {
             }
             object.flag("was_recovering", subscribe.was_recovering);
             object.flag("recovered", subscribe.recovered);
-            object.raw("data", subscribe.data.as_ref());
+            object.raw("data", subscribe.data.as_deref());
         }),
         ReplyBody::Unsubscribe => reply.object("unsubscribe", |_| {}),
         ReplyBody::Publish => reply.object("publish", |_| {}),
@@ -63,7 +63,7 @@ fn encode_body(reply: &mut Object<'_>, body: &ReplyBody) {
             object.always_number("offset", history.position.offset);
         }),
         ReplyBody::Ping => reply.object("ping", |_| {}),
-        ReplyBody::Rpc { data } => reply.object("rpc", |object| object.raw("data", data.as_ref())),
+        ReplyBody::Rpc { data } => reply.object("rpc", |object| object.raw("data", data.as_deref())),
         ReplyBody::Refresh(refresh) => reply.object("refresh", |object| {
             object.text("client", &refresh.client);
             object.text("version", &refresh.version);
@@ -102,7 +102,7 @@ fn encode_event(push: &mut Object<'_>, event: &Push) {
                 if let Some(at) = at {
                     position(object, at);
                 }
-                object.raw("data", data.as_ref());
+                object.raw("data", data.as_deref());
             });
         }
         Push::Unsubscribe { room, code } => {
@@ -152,13 +152,13 @@ pub(in crate::protocol) fn client_info(
     client: &str,
     conn_info: Option<&Bytes>,
     chan_info: Option<&Bytes>,
-) -> Bytes {
+) -> Box<[u8]> {
     let mut out = Vec::new();
     let mut object = Object::open(&mut out);
     object.always_text("user", user);
     object.always_text("client", client);
-    object.raw("conn_info", conn_info);
-    object.raw("chan_info", chan_info);
+    object.raw("conn_info", conn_info.map(|info| &**info));
+    object.raw("chan_info", chan_info.map(|info| &**info));
     object.close();
     out.into()
 }

@@ -1,7 +1,5 @@
 //! Writes one JSON object, field by field, leaving out what is zero.
 
-use bytes::Bytes;
-
 /// An object under construction. Names are ours and need no escapes; closing is explicit, since an object nested in
 /// another one borrows the same buffer.
 pub(super) struct Object<'a> {
@@ -80,7 +78,7 @@ impl<'a> Object<'a> {
     }
 
     /// A payload, which is JSON already.
-    pub(super) fn raw(&mut self, name: &str, value: Option<&Bytes>) {
+    pub(super) fn raw(&mut self, name: &str, value: Option<&[u8]>) {
         if let Some(value) = value {
             self.field(name).extend_from_slice(value);
         }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::access::Access;
 use super::heartbeat::Heartbeat;
-use super::{Action, Flight, FlightKind, Phase, Session, Ticket};
+use super::{Action, Flight, FlightKind, Ids, Phase, Session, Ticket, Who};
 use crate::protocol::{
     ClientInfo, ConnectRequest, ConnectResult, ErrorCode, HistoryQuery, HistoryRequest, Publication, PublishRequest,
     ReplyBody, Request, RoomName, SubscribeRequest,
@@ -21,16 +21,21 @@ impl Session {
             }
             _ => None,
         };
-        self.phase = Phase::Open(ClientInfo::new(String::new(), self.ids.client.clone(), conn_info, None));
+        let Who::Stranger(ids) = &mut self.who else { return };
+        let Ids { client, session } = std::mem::take(&mut **ids);
         let ping_interval_ms = self.settings.ping_interval_ms;
-        self.heartbeat = Heartbeat::connected(&self.ids.client, ping_interval_ms, now_ms);
-        let mut result = ConnectResult::default();
-        result.client.clone_from(&self.ids.client);
-        result.version = env!("CARGO_PKG_VERSION").to_owned();
-        result.ping_s = u32::try_from(ping_interval_ms.div_ceil(1_000)).unwrap_or(u32::MAX);
-        result.pong = ping_interval_ms > 0;
-        result.session.clone_from(&self.ids.session);
-        result.node.clone_from(&self.settings.node);
+        self.heartbeat = Heartbeat::connected(&client, ping_interval_ms, now_ms);
+        self.who = Who::Known(ClientInfo::new(String::new(), client.clone(), conn_info, None));
+        self.phase = Phase::Open;
+        let result = ConnectResult {
+            client,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ping_s: u32::try_from(ping_interval_ms.div_ceil(1_000)).unwrap_or(u32::MAX),
+            pong: ping_interval_ms > 0,
+            session,
+            node: self.settings.node.clone(),
+            ..ConnectResult::default()
+        };
         self.reply(id, ReplyBody::Connect(Box::new(result)), out);
     }
 
@@ -66,7 +71,7 @@ impl Session {
 
     fn begin_subscribe(&mut self, id: u32, request: SubscribeRequest, out: &mut Vec<Action>) -> Result<(), ErrorCode> {
         let room = self.room(&request.room)?;
-        if self.rooms.contains(&room) {
+        if self.rooms.contains(room.as_str()) {
             return Err(ErrorCode::AlreadySubscribed);
         }
         if self.rooms.len() >= self.settings.limits.rooms_per_client_max {
@@ -84,7 +89,7 @@ impl Session {
     fn begin_unsubscribe(&mut self, id: u32, room: &str, out: &mut Vec<Action>) -> Result<(), ErrorCode> {
         let room = self.room(room)?;
         let reply = ReplyBody::Unsubscribe;
-        if self.rooms.remove(&room) {
+        if self.rooms.take(room.as_str()).is_some() {
             let ticket = self.take_off(id, FlightKind::Unsubscribe { reply });
             out.push(Action::Unsubscribe { ticket, room });
         } else {
@@ -122,7 +127,7 @@ impl Session {
             rules: (self.settings.rules)(room.as_str())?,
             room: room.as_str(),
             user: self.info().map_or("", ClientInfo::user),
-            is_subscribed: self.rooms.contains(room),
+            is_subscribed: self.rooms.contains(room.as_str()),
         })
     }
 
