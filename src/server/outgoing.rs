@@ -17,7 +17,8 @@ const JOINED_BYTES_MAX: usize = 16 * 1024;
 /// There is at most one run: a member whose socket is full takes no further one until this is empty.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
-    run: Bytes,
+    /// In a box, since few sockets are full.
+    run: Option<Box<Bytes>>,
     replies: Vec<u8>,
     /// How much of `replies` has been sent.
     sent: usize,
@@ -27,7 +28,7 @@ impl Outgoing {
     /// Keeps the rest of a run. Everything before it must have been sent.
     pub(crate) fn keep_run(&mut self, rest: Bytes) {
         debug_assert!(self.is_empty(), "a run would overtake what waits");
-        self.run = rest;
+        self.run = Some(Box::new(rest));
     }
 
     /// Keeps replies, behind what waits already.
@@ -41,7 +42,7 @@ impl Outgoing {
     /// # Errors
     /// What the socket says, other than that it is full.
     pub(crate) fn write_with_run(&mut self, stream: &TcpStream, run: &[u8]) -> io::Result<Option<usize>> {
-        debug_assert!(self.run.is_empty(), "two runs would wait");
+        debug_assert!(self.run.is_none(), "two runs would wait");
         let end = self.replies.len();
         // One buffer: a vectored write takes a longer way through the system, which costs more than copying a short run.
         let joined = &run[..run.len().min(JOINED_BYTES_MAX)];
@@ -67,13 +68,13 @@ impl Outgoing {
     /// # Errors
     /// What the socket says, other than that it is full.
     pub(crate) fn flush(&mut self, stream: &TcpStream) -> io::Result<bool> {
-        while !self.run.is_empty() {
-            match write_some(stream, &self.run)? {
+        while let Some(run) = &mut self.run {
+            match write_some(stream, run)? {
                 0 => return Ok(false),
-                n => drop(self.run.split_to(n)),
+                n if n == run.len() => self.run = None,
+                n => drop(run.split_to(n)),
             }
         }
-        self.run = Bytes::new();
         while self.sent < self.replies.len() {
             match write_some(stream, &self.replies[self.sent..])? {
                 0 => return Ok(false),
@@ -86,7 +87,7 @@ impl Outgoing {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.run.is_empty() && self.replies.len() == self.sent
+        self.run.is_none() && self.replies.len() == self.sent
     }
 
     /// Bytes of replies that wait.

@@ -65,9 +65,24 @@ pub(crate) struct Decoder {
     frame: Option<Frame>,
     /// The data message being gathered: set from its first frame to its last.
     message: Option<Kind>,
-    gathered: Vec<u8>,
-    /// The control frame being gathered; it may come between two fragments of a message.
+    /// What came in pieces so far; in a box, since most clients send whole frames.
+    pieces: Option<Box<Pieces>>,
+}
+
+#[derive(Debug, Default)]
+struct Pieces {
+    data: Vec<u8>,
+    /// A control frame may come between two fragments of a message.
     control: Vec<u8>,
+}
+
+impl Pieces {
+    fn of(&mut self, role: Role) -> &mut Vec<u8> {
+        match role {
+            Role::Data { .. } => &mut self.data,
+            Role::Control(_) => &mut self.control,
+        }
+    }
 }
 
 /// A longest header: two bytes, eight of extended length, four of key.
@@ -135,18 +150,17 @@ impl Decoder {
             frame.remaining -= available;
             used = end;
 
-            let pieces = match frame.role {
-                Role::Data { .. } => &mut self.gathered,
-                Role::Control(_) => &mut self.control,
-            };
             let complete = frame.remaining == 0 && !matches!(frame.role, Role::Data { fin: false });
-            if complete && pieces.is_empty() {
+            let has_begun = self.pieces.as_mut().is_some_and(|pieces| !pieces.of(frame.role).is_empty());
+            if complete && !has_begun {
                 let payload = Cow::Borrowed(&input[start..end]);
                 return self.finish(frame.role, payload).map(|e| (used, Some(e)));
             }
-            pieces.extend_from_slice(&input[start..end]);
+            if start < end {
+                self.pieces.get_or_insert_default().of(frame.role).extend_from_slice(&input[start..end]);
+            }
             if complete {
-                let payload = Cow::Owned(std::mem::take(pieces));
+                let payload = Cow::Owned(self.take_pieces(frame.role));
                 return self.finish(frame.role, payload).map(|e| (used, Some(e)));
             }
             if frame.remaining > 0 {
@@ -154,6 +168,19 @@ impl Decoder {
                 return Ok((used, None));
             }
         }
+    }
+
+    fn gathered_bytes(&self) -> usize {
+        self.pieces.as_ref().map_or(0, |pieces| pieces.data.len())
+    }
+
+    fn take_pieces(&mut self, role: Role) -> Vec<u8> {
+        let Some(pieces) = &mut self.pieces else { return Vec::new() };
+        let taken = std::mem::take(pieces.of(role));
+        if pieces.data.is_empty() && pieces.control.is_empty() {
+            self.pieces = None;
+        }
+        taken
     }
 
     /// Whether a message or frame has begun and not ended.
@@ -224,7 +251,7 @@ impl Decoder {
             0x9 => Role::Control(Control::Ping),
             _ => Role::Control(Control::Pong),
         };
-        if matches!(role, Role::Data { .. }) && length > (limit_bytes.saturating_sub(self.gathered.len())) as u64 {
+        if matches!(role, Role::Data { .. }) && length > limit_bytes.saturating_sub(self.gathered_bytes()) as u64 {
             return Err(FrameError::TooLarge);
         }
         let mut mask = [0; 4];
