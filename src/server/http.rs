@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use axum::routing::get;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -17,28 +17,29 @@ use hyper::service::{Service as _, service_fn};
 use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpStream;
 
 use super::connection::Connection;
+use super::entrance::Opened;
 use super::hub::Hub;
+use super::origin::Origins;
 use super::page;
 use super::shard::{Shard, SocketGuard};
 use super::ws::Handshake;
 
 /// Where clients connect.
-const WEBSOCKET_PATH: &str = "/connection/websocket";
+pub(super) const WEBSOCKET_PATH: &str = "/connection/websocket";
 
 /// How long a client may take for the head of a request, and how long a connection may wait for the next one.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of a request's head, and of what is buffered of it; the most hyper can be told to keep small.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Header lines of a request.
-const HEADERS_MAX: usize = 64;
+pub(super) const HEADERS_MAX: usize = 64;
 /// How long a request under way may take once the server drains.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Serves one accepted connection until it ends, or has become a WebSocket, which lives on by itself.
-pub(crate) async fn serve(shard: Rc<Shard>, stream: TcpStream, socket: SocketGuard) {
+/// Serves a connection that did not ask for a WebSocket in its first breath, until it ends or has become one.
+pub(crate) async fn serve(shard: Rc<Shard>, stream: Opened, socket: SocketGuard) {
     let mut draining = shard.draining.clone();
     let service = service_fn(move |request| answer(Rc::clone(&shard), request));
     let connection = http1::Builder::new()
@@ -89,22 +90,14 @@ async fn answer(shard: Rc<Shard>, request: Request<Incoming>) -> Result<Response
 
 /// Answers a WebSocket handshake; the connection starts when the answer has been written.
 fn upgrade(shard: &Rc<Shard>, mut request: Request<Incoming>) -> Response<Body> {
-    let handshake = match Handshake::parse(request.method(), request.headers()) {
+    let handshake = match admit(&shard.hub.origins, request.method(), request.headers()) {
         Ok(handshake) => handshake,
-        Err(error) => return refuse(error.status(), error.advice()),
-    };
-    let text = |name| request.headers().get(name).map(HeaderValue::to_str);
-    match text(header::ORIGIN) {
-        None => {}
-        Some(Ok(origin)) => {
-            let host = text(header::HOST).and_then(Result::ok);
-            if !shard.hub.origins.allow(origin, host) {
-                tracing::warn!(origin, "a page from an origin that is not allowed");
-                return refuse(StatusCode::FORBIDDEN, ORIGIN_ADVICE);
-            }
+        Err((status, advice)) => {
+            let origin = request.headers().get(header::ORIGIN);
+            tracing::warn!(?origin, %status, "not let in: {}", advice.trim_end());
+            return refuse(status, advice);
         }
-        Some(Err(_)) => return refuse(StatusCode::FORBIDDEN, ORIGIN_ADVICE),
-    }
+    };
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::task::spawn_local(begin(Rc::clone(shard), upgrade, SocketGuard::new(shard)));
 
@@ -119,6 +112,21 @@ fn upgrade(shard: &Rc<Shard>, mut request: Request<Incoming>) -> Response<Body> 
     response
 }
 
+/// Whether a request may become a WebSocket; otherwise with what it is refused.
+pub(super) fn admit(
+    origins: &Origins,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Handshake, (StatusCode, &'static str)> {
+    let handshake = Handshake::parse(method, headers).map_err(|error| (error.status(), error.advice()))?;
+    let text = |name| headers.get(name).map(HeaderValue::to_str);
+    match text(header::ORIGIN) {
+        None => Ok(handshake),
+        Some(Ok(origin)) if origins.allow(origin, text(header::HOST).and_then(Result::ok)) => Ok(handshake),
+        Some(_) => Err((StatusCode::FORBIDDEN, ORIGIN_ADVICE)),
+    }
+}
+
 const ORIGIN_ADVICE: &str = "pages from this origin may not connect: add it to `allowed_origins` \
      in section `[client]` of the configuration\n";
 
@@ -128,9 +136,10 @@ async fn begin(shard: Rc<Shard>, upgrade: OnUpgrade, socket: SocketGuard) {
         Ok(upgraded) => upgraded,
         Err(error) => return tracing::debug!(%error, "an upgrade did not happen"),
     };
-    match upgraded.downcast::<TokioIo<TcpStream>>() {
+    match upgraded.downcast::<TokioIo<Opened>>() {
         Ok(Parts { io, read_buf, .. }) => {
-            Connection::start(&shard, io.into_inner(), read_buf, socket);
+            let (stream, said) = io.into_inner().into_parts();
+            Connection::start(&shard, stream, [read_buf, said].concat().into(), socket);
         }
         Err(_) => tracing::error!("an upgraded connection is not a plain socket"),
     }

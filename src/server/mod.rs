@@ -8,6 +8,7 @@ pub mod config;
 mod connection;
 mod conversation;
 mod descriptors;
+mod entrance;
 mod feed;
 mod history;
 mod http;

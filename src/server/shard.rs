@@ -19,6 +19,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::LocalSet;
 
 use super::connection::{Connection, ConnectionKey};
+use super::entrance;
 use super::feed::Feed;
 use super::http;
 use super::hub::Hub;
@@ -320,7 +321,7 @@ impl Shard {
         match TcpStream::from_std(stream) {
             Ok(stream) => {
                 let socket = SocketGuard::new(self);
-                tokio::task::spawn_local(http::serve(Rc::clone(self), stream, socket));
+                tokio::task::spawn_local(entrance::serve(Rc::clone(self), stream, socket));
             }
             Err(error) => tracing::warn!(%error, shard = self.index, "lost a connection"),
         }

@@ -1,0 +1,153 @@
+//! The way in: most who come ask for a WebSocket in one piece, and are let in at once; everybody else is HTTP's.
+//!
+//! HTTP buffers, parses, routes and spawns for every request. For a handshake that arrived whole that is most of what a
+//! connection costs, and leaves holes in the heap where its buffers were.
+
+use std::io::{self, ErrorKind, Write as _};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use bytes::{Buf as _, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::connection::Connection;
+use super::http::{self, HEAD_TIMEOUT, HEADERS_MAX, WEBSOCKET_PATH};
+use super::shard::{Shard, SocketGuard};
+
+/// Serves an accepted connection until it ends, or has become a WebSocket, which lives on by itself.
+pub(crate) async fn serve(shard: Rc<Shard>, stream: TcpStream, socket: SocketGuard) {
+    let mut draining = shard.draining.clone();
+    let is_readable = tokio::select! {
+        readable = tokio::time::timeout(HEAD_TIMEOUT, stream.readable()) => matches!(readable, Ok(Ok(()))),
+        _ = draining.wait_for(|draining| *draining) => false,
+    };
+    if !is_readable {
+        return;
+    }
+    let mut buffer = shard.take_read_buffer();
+    let said = match stream.try_read(&mut buffer) {
+        Ok(0) => None,
+        Ok(n) => Some(hear(&shard, &buffer[..n])),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Some(Said::Otherwise(Bytes::new())),
+        Err(_) => None,
+    };
+    shard.return_read_buffer(buffer);
+    match said {
+        None => {}
+        Some(Said::Otherwise(said)) => http::serve(shard, Opened { said, stream }, socket).await,
+        Some(Said::Knock { answer, behind }) => match stream.try_write(&answer) {
+            Ok(n) if n == answer.len() => Connection::start(&shard, stream, behind, socket),
+            // A socket that has no room for its first line is on its way out.
+            _ => tracing::debug!("a client was gone before it was answered"),
+        },
+    }
+}
+
+/// What somebody said first.
+enum Said {
+    /// A handshake: what to answer, and what came behind it.
+    Knock { answer: Vec<u8>, behind: Bytes },
+    /// Something else, or a part of something.
+    Otherwise(Bytes),
+}
+
+fn hear(shard: &Shard, said: &[u8]) -> Said {
+    let knock = handshake_of(said).and_then(|(headers, bytes)| {
+        let handshake = http::admit(&shard.hub.origins, &Method::GET, &headers).ok()?;
+        let mut answer = Vec::with_capacity(ANSWER_BYTES);
+        write!(
+            answer,
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-accept: {}\r\n\r\n",
+            handshake.accept
+        )
+        .ok()?;
+        Some(Said::Knock { answer, behind: Bytes::copy_from_slice(&said[bytes..]) })
+    });
+    knock.unwrap_or_else(|| Said::Otherwise(Bytes::copy_from_slice(said)))
+}
+
+/// About the length of an answer.
+const ANSWER_BYTES: usize = 160;
+
+/// The headers of a request for a WebSocket that is there in one piece, and how long its head is.
+fn handshake_of(said: &[u8]) -> Option<(HeaderMap, usize)> {
+    let mut lines = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut lines);
+    let httparse::Status::Complete(bytes) = request.parse(said).ok()? else { return None };
+    if request.method != Some("GET") || request.path != Some(WEBSOCKET_PATH) || request.version != Some(1) {
+        return None;
+    }
+    let mut headers = HeaderMap::with_capacity(request.headers.len());
+    for line in request.headers.iter() {
+        let name = HeaderName::from_bytes(line.name.as_bytes()).ok()?;
+        headers.append(name, HeaderValue::from_bytes(line.value).ok()?);
+    }
+    Some((headers, bytes))
+}
+
+/// A connection of which something has been read already.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    said: Bytes,
+    stream: TcpStream,
+}
+
+impl Opened {
+    /// The bare socket, and what is to be read before it.
+    pub(crate) fn into_parts(self) -> (TcpStream, Bytes) {
+        (self.stream, self.said)
+    }
+}
+
+impl AsyncRead for Opened {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.said.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buffer);
+        }
+        let taken = self.said.len().min(buffer.remaining());
+        buffer.put_slice(&self.said[..taken]);
+        self.said.advance(taken);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Opened {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUEST: &str = "GET /connection/websocket HTTP/1.1\r\nHost: t\r\nUpgrade: websocket\r\n\r\n";
+
+    #[test]
+    fn only_a_whole_request_for_a_websocket_is_one() {
+        let (headers, bytes) = handshake_of(format!("{REQUEST}more").as_bytes()).expect("it is whole");
+        assert_eq!((headers["upgrade"].as_bytes(), bytes), (&b"websocket"[..], REQUEST.len()));
+        assert!(handshake_of(&REQUEST.as_bytes()[..REQUEST.len() - 1]).is_none(), "the end may come later");
+        for other in [
+            REQUEST.replace("GET", "POST"),
+            REQUEST.replace("/connection/websocket", "/"),
+            REQUEST.replace("HTTP/1.1", "HTTP/1.0"),
+            "\u{1}\u{2}".to_owned(),
+            format!("GET /connection/websocket HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(HEADERS_MAX + 1)),
+        ] {
+            assert!(handshake_of(other.as_bytes()).is_none(), "{other}");
+        }
+    }
+}
