@@ -1,14 +1,18 @@
 //! Accepting connections and dealing them to the shards.
+//!
+//! The first shard does it, in between: a thread for it alone would take turns with that shard at each connection.
 
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::io::Errno;
+use rustix::net::sockopt::set_tcp_nodelay;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use super::hub::Hub;
+use super::shard::Shard;
 
 /// Connections the system may hold that have not been accepted yet; a crowd that reconnects at once must not be turned away.
 const BACKLOG: i32 = 4_096;
@@ -20,47 +24,65 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let listener = std::net::TcpListener::bind(address)?;
     rustix::net::listen(&listener, BACKLOG)?;
+    // Those who are accepted have it from here.
+    set_tcp_nodelay(&listener, true)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
 
-/// Accepts connections and deals them to the shards in turn, until dropped.
-pub(crate) async fn accept_forever(
-    listener: &TcpListener,
-    hub: &Hub,
-    connections_max: u64,
-    shards: &[mpsc::Sender<std::net::TcpStream>],
-) {
-    let mut exhausted = false;
-    let mut next = 0;
-    loop {
-        // Each shard watches its sockets itself, so this thread's watch on them ends here.
-        let accepted = match listener.accept().await {
-            Ok((stream, _)) => stream.set_nodelay(true).and_then(|()| stream.into_std()),
-            Err(error) => Err(error),
-        };
-        match accepted {
-            Ok(stream) => {
-                exhausted = false;
-                if hub.metrics.sockets.get() as u64 >= connections_max {
-                    hub.metrics.refused.inc();
-                    tracing::warn!(connections_max, "refused a connection: there are too many");
-                    continue;
+/// What the shard that accepts has beside what the others have.
+#[derive(Debug)]
+pub(crate) struct Door {
+    pub(crate) listener: std::net::TcpListener,
+    /// How many connections are taken.
+    pub(crate) connections_max: u64,
+    /// Where the other shards take theirs from, in their order.
+    pub(crate) others: Vec<mpsc::Sender<std::net::TcpStream>>,
+}
+
+impl Door {
+    /// Accepts connections for `shard` and the others, in turn, until dropped.
+    ///
+    /// # Errors
+    /// When the listener cannot be watched.
+    pub(crate) async fn keep(self, shard: Rc<Shard>) -> io::Result<()> {
+        let Self { listener, connections_max, others } = self;
+        let listener = TcpListener::from_std(listener)?;
+        let mut exhausted = false;
+        let mut turns = (0..=others.len()).cycle();
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    exhausted = false;
+                    let metrics = &shard.hub.metrics;
+                    if metrics.sockets.get() as u64 >= connections_max {
+                        metrics.refused.inc();
+                        tracing::warn!(connections_max, "refused a connection: there are too many");
+                        continue;
+                    }
+                    match turns.next().unwrap_or_default() {
+                        0 => shard.take_in(stream),
+                        // Another shard watches its sockets itself, so this one's watch on them ends here. One that is
+                        // gone has ended with the server.
+                        other => match stream.into_std() {
+                            Ok(stream) => {
+                                if others[other - 1].send(stream).await.is_err() {
+                                    return Ok(());
+                                }
+                            }
+                            Err(error) => tracing::warn!(%error, "lost a connection"),
+                        },
+                    }
                 }
-                // A shard that is gone has ended with the server.
-                if shards[next].send(stream).await.is_err() {
-                    return;
+                Err(error) if is_exhaustion(&error) => {
+                    if !std::mem::replace(&mut exhausted, true) {
+                        tracing::warn!(%error, "new connections wait");
+                    }
+                    tokio::time::sleep(EXHAUSTED_PAUSE).await;
                 }
-                next = (next + 1) % shards.len();
+                // The client went away before it was accepted, or the network had a hiccup: the next may be fine.
+                Err(error) => tracing::debug!(%error, "lost a connection"),
             }
-            Err(error) if is_exhaustion(&error) => {
-                if !std::mem::replace(&mut exhausted, true) {
-                    tracing::warn!(%error, "new connections wait");
-                }
-                tokio::time::sleep(EXHAUSTED_PAUSE).await;
-            }
-            // The client went away before it was accepted, or the network had a hiccup: the next may be fine.
-            Err(error) => tracing::debug!(%error, "lost a connection"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The server: listener, transports, sessions, delivery.
 //!
-//! One thread accepts and deals connections to the shards. A shard is one thread that owns its connections: it reads their
+//! The first shard accepts and deals connections out to all. A shard is one thread that owns its connections: it reads their
 //! commands, carries them out, and delivers what rooms have gathered to its members. Shards meet in the rooms, which are
 //! lock-free, and in presence, when members come and go.
 
@@ -42,7 +42,8 @@ use tokio::sync::mpsc;
 
 use self::config::Config;
 use self::hub::Hub;
-use self::shard::Shard;
+use self::listener::Door;
+use self::shard::{Shard, WayIn};
 pub use self::shutdown::Shutdown;
 
 /// Serves until SIGINT or SIGTERM, then drains and returns; a second signal ends the process at once.
@@ -113,15 +114,15 @@ impl Server {
         let handles = runtimes.iter().map(|r| r.handle().clone()).collect();
         let hub = Arc::new(Hub::new(self.config, handles));
 
+        let (others, inboxes): (Vec<_>, Vec<_>) = (1..shards).map(|_| mpsc::channel(shard::INBOX_CONNECTIONS)).unzip();
+        let door = WayIn::Door(Door { listener: self.listener, connections_max, others });
+        let ways_in = std::iter::once(door).chain(inboxes.into_iter().map(WayIn::Inbox));
         let mut threads = Vec::with_capacity(shards);
-        let mut inboxes = Vec::with_capacity(shards);
-        for (index, runtime) in runtimes.into_iter().enumerate() {
-            let (inbox, accepted) = mpsc::channel(shard::INBOX_CONNECTIONS);
+        for ((index, runtime), way_in) in runtimes.into_iter().enumerate().zip(ways_in) {
             let (hub, draining) = (Arc::clone(&hub), self.shutdown.watch());
-            inboxes.push(inbox);
             let thread = thread::Builder::new()
                 .name(format!("roomcast-shard-{index}"))
-                .spawn(move || Shard::run(&runtime, hub, index, accepted, draining))
+                .spawn(move || Shard::run(&runtime, hub, index, way_in, draining))
                 .map_err(ServeError::Start)?;
             threads.push(thread);
         }
@@ -133,25 +134,15 @@ impl Server {
                     if self.obeys_signals {
                         tokio::spawn(shutdown::on_signals(shutdown.clone()));
                     }
-                    let listener = tokio::net::TcpListener::from_std(self.listener)?;
                     let address = self.local_addr;
                     tracing::info!(%address, shards, "listening on http://{address}");
-                    let mut draining = shutdown.watch();
-                    let accepting = listener::accept_forever(&listener, &hub, connections_max, &inboxes);
-                    tokio::select! {
-                        () = accepting => {}
-                        _ = draining.wait_for(|draining| *draining) => {}
-                    }
-                    drop(listener);
-                    shutdown.begin();
-                    // Signals are still heard while the shards drain.
-                    tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok()))
+                    // Signals are heard meanwhile.
+                    let end = |thread: thread::JoinHandle<io::Result<()>>| {
+                        thread.join().unwrap_or_else(|_| Err(io::Error::other("a shard panicked")))
+                    };
+                    tokio::task::spawn_blocking(move || threads.into_iter().try_for_each(end))
                         .await
-                        .map_err(io::Error::other)
-                        .and_then(|all_well| match all_well {
-                            true => Ok(()),
-                            false => Err(io::Error::other("a shard panicked")),
-                        })
+                        .map_err(io::Error::other)?
                 })
             })
             .map_err(ServeError::Start);

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
@@ -24,6 +25,7 @@ use super::feed::Feed;
 use super::http;
 use super::hub::Hub;
 use super::lag::Shown;
+use super::listener::Door;
 use super::message::{Event, Message};
 use super::metrics::ShardMetrics;
 use super::run::Run;
@@ -49,6 +51,14 @@ const PUBLISHES_PER_TURN: usize = 256;
 
 /// Connections accepted that wait for their shard.
 pub(crate) const INBOX_CONNECTIONS: usize = 1_024;
+
+/// Where a shard's connections come from.
+pub(crate) enum WayIn {
+    /// It accepts them, for itself and for others.
+    Door(Door),
+    /// It is given them.
+    Inbox(mpsc::Receiver<std::net::TcpStream>),
+}
 
 /// What the connections and the delivery of one shard share.
 pub(crate) struct Shard {
@@ -79,31 +89,40 @@ pub(crate) struct Shard {
 
 impl Shard {
     /// Runs a shard on this thread until the server drains and its connections are gone, or the time for that is up.
+    ///
+    /// # Errors
+    /// As [`Door::keep`].
     pub(crate) fn run(
         runtime: &Runtime,
         hub: Arc<Hub>,
         index: usize,
-        mut inbox: mpsc::Receiver<std::net::TcpStream>,
+        way_in: WayIn,
         mut draining: watch::Receiver<bool>,
-    ) {
+    ) -> io::Result<()> {
         let tasks = LocalSet::new();
         tasks.block_on(runtime, async move {
             let shard = Rc::new(Self::new(hub, index, draining.clone()));
             tokio::task::spawn_local(Self::deliver_forever(Rc::clone(&shard)));
             tokio::task::spawn_local(Self::tick_forever(Rc::clone(&shard)));
-            loop {
-                tokio::select! {
-                    biased;
-                    _ = draining.wait_for(|draining| *draining) => break,
-                    accepted = inbox.recv() => match accepted {
-                        Some(stream) => shard.accept(stream),
-                        None => break,
-                    },
+            let coming = async {
+                match way_in {
+                    WayIn::Door(door) => door.keep(Rc::clone(&shard)).await,
+                    WayIn::Inbox(mut inbox) => {
+                        while let Some(stream) = inbox.recv().await {
+                            shard.accept(stream);
+                        }
+                        Ok(())
+                    }
                 }
-            }
-            drop(inbox);
+            };
+            let came = tokio::select! {
+                biased;
+                _ = draining.wait_for(|draining| *draining) => Ok(()),
+                came = coming => came,
+            };
             shard.drain().await;
-        });
+            came
+        })
     }
 
     fn new(hub: Arc<Hub>, index: usize, draining: watch::Receiver<bool>) -> Self {
@@ -317,12 +336,15 @@ impl Shard {
         }
     }
 
+    /// Serves a connection that was accepted here.
+    pub(crate) fn take_in(self: &Rc<Self>, stream: TcpStream) {
+        let socket = SocketGuard::new(self);
+        tokio::task::spawn_local(entrance::serve(Rc::clone(self), stream, socket));
+    }
+
     fn accept(self: &Rc<Self>, stream: std::net::TcpStream) {
         match TcpStream::from_std(stream) {
-            Ok(stream) => {
-                let socket = SocketGuard::new(self);
-                tokio::task::spawn_local(entrance::serve(Rc::clone(self), stream, socket));
-            }
+            Ok(stream) => self.take_in(stream),
             Err(error) => tracing::warn!(%error, shard = self.index, "lost a connection"),
         }
     }
