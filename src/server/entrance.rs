@@ -37,7 +37,8 @@ pub(crate) async fn serve(shard: Rc<Shard>, stream: TcpStream, socket: SocketGua
     shard.return_read_buffer(buffer);
     match said {
         None => {}
-        Some(Said::Otherwise(said)) => http::serve(shard, Opened { said, stream }, socket).await,
+        // In a box: HTTP's state is large, and most who come never need it.
+        Some(Said::Otherwise(said)) => Box::pin(http::serve(shard, Opened { said, stream }, socket)).await,
         Some(Said::Knock { answer, behind }) => match stream.try_write(&answer) {
             Ok(n) if n == answer.len() => Connection::start(&shard, stream, behind, socket),
             // A socket that has no room for its first line is on its way out.

@@ -1,34 +1,45 @@
-//! Bad input leaves nothing behind: live heap bytes of the whole process, before and after.
+//! What the server takes from the heap: nothing that bad input leaves behind, and nothing for a member of a room.
 //!
-//! The allocator counts for all threads, so the test runs itself again, alone in a process of its own.
+//! The allocator counts for all threads, so each test runs itself again, alone in a process of its own.
 
 use std::env;
+use std::io::{Read as _, Write as _};
+use std::num::NonZeroUsize;
 use std::process::Command;
 
 use crate::ALLOCATOR;
 use crate::bad_input::cases;
-use crate::harness::{Running, eventually};
+use crate::harness::{Running, eventually, frame, publish};
 
 const REPETITIONS: usize = 1_000;
 const GROWTH_BYTES_MAX: usize = 1024 * 1024;
 
-const NAME: &str = "heap::a_thousand_bad_clients_leave_the_heap_as_it_was";
 /// Set in the process that measures.
 const ALONE: &str = "ROOMCAST_TEST_ALONE";
 
-#[test]
-fn a_thousand_bad_clients_leave_the_heap_as_it_was() {
+/// Runs `measure` if this process runs it alone, otherwise such a process.
+fn alone(name: &str, measure: impl FnOnce()) {
     if env::var_os(ALONE).is_some() {
         return measure();
     }
     let this = env::current_exe().expect("the path of the tests");
-    let run = Command::new(this).args(["--exact", NAME]).env(ALONE, "1").output().expect("a second process");
+    let run = Command::new(this).args(["--exact", name]).env(ALONE, "1").output().expect("a second process");
     let said = String::from_utf8_lossy(&run.stdout);
-    assert!(run.status.success(), "{said}");
+    assert!(run.status.success(), "{said}{}", String::from_utf8_lossy(&run.stderr));
     assert!(said.contains("1 passed"), "it ran nothing: {said}");
 }
 
-fn measure() {
+#[test]
+fn a_thousand_bad_clients_leave_the_heap_as_it_was() {
+    alone("heap::a_thousand_bad_clients_leave_the_heap_as_it_was", bad_clients);
+}
+
+#[test]
+fn a_delivery_allocates_nothing_for_a_member() {
+    alone("heap::a_delivery_allocates_nothing_for_a_member", deliveries);
+}
+
+fn bad_clients() {
     let server = Running::start();
     let cases = cases();
     let run = |repetitions: usize| {
@@ -51,3 +62,50 @@ fn measure() {
     let growth = after.saturating_sub(before);
     assert!(growth < GROWTH_BYTES_MAX, "{growth} bytes more after {REPETITIONS} bad clients");
 }
+
+/// Messages that are delivered while it is counted.
+const MESSAGES: usize = 100;
+/// Members of a small room, and of a large one.
+const FEW: usize = 10;
+const MANY: usize = 210;
+
+fn deliveries() {
+    let server = Running::with(|config| {
+        config.shards = NonZeroUsize::new(1);
+        let options = &mut config.channel.without_namespace;
+        (options.join_leave, options.force_push_join_leave) = (false, false);
+    });
+    let few = allocated_in(&server, "few", FEW);
+    let many = allocated_in(&server, "many", MANY);
+    let each = many.saturating_sub(few) as f64 / ((MANY - FEW) * MESSAGES) as f64;
+    assert!(few > 0, "the counter counts nothing");
+    assert!(each < 0.5, "{each} bytes for a delivery: {few} for {FEW} members, {many} for {MANY}");
+}
+
+/// Bytes allocated while messages are delivered to so many members, who leave them in their sockets; the publisher, who
+/// joined last and so is written to last, reads into one buffer and allocates nothing either.
+fn allocated_in(server: &Running, room: &str, members: usize) -> usize {
+    let members: Vec<_> = (1..members).map(|_| server.member("Ann", room)).collect();
+    let mut publisher = server.member("Bob", room);
+    let frames: Vec<_> = (3..).map(|id| frame(0x81, publish(id, room, "1").as_bytes())).take(2 * MESSAGES).collect();
+    let mut buffer = vec![0; 64 * 1024];
+    let mut deliver = |frames: &[Vec<u8>]| {
+        for frame in frames {
+            publisher.stream.write_all(frame).expect("the server reads");
+            let mut filled = 0;
+            while !buffer[..filled].windows(PUSH.len()).any(|bytes| bytes == PUSH) {
+                filled += publisher.stream.read(&mut buffer[filled..]).expect("its own message comes");
+            }
+        }
+    };
+    // What is kept for good is there before it is counted.
+    deliver(&frames[..MESSAGES]);
+    let before = ALLOCATOR.total_allocated();
+    deliver(&frames[MESSAGES..]);
+    let allocated = ALLOCATOR.total_allocated() - before;
+    drop(members);
+    allocated
+}
+
+/// What a push has and a reply has not.
+const PUSH: &[u8] = b"\"offset\"";
