@@ -26,7 +26,7 @@ echo "drawn: $results/flame.svg"
 
 # Once more, to count system calls for a part of the time.
 "$bench" measure "$row" >"$said" &
-sleep 1
+sleep 0.6
 names=sendto,sendmsg,writev,recvfrom,epoll_wait
 perf stat -x, -o "$calls" -p "$(pgrep -P $!)" -e "syscalls:sys_enter_${names//,/,syscalls:sys_enter_}" -- sleep 0.3
 wait

@@ -44,7 +44,7 @@ fn head(suite: &Suite, plan: &Plan, results: &Results) -> String {
         plan.rounds,
         results.took,
         suite.titles.last().map_or("", |(workload, _)| workload),
-        env::args().skip(1).collect::<Vec<_>>().join(" "),
+        env::args().skip(1).map(without_folders).collect::<Vec<_>>().join(" "),
         run("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
         run("git", &["describe", "--always", "--dirty"]),
         machine::description(),
@@ -180,6 +180,14 @@ impl Sheet<'_> {
             (false, Some((false, ratio))) => format!("no ({ratio})"),
             (false, None) => "no".to_owned(),
         }
+    }
+}
+
+/// A report that is kept names no folder of the machine it was made on.
+fn without_folders(argument: String) -> String {
+    match argument.strip_prefix('/').and_then(|path| path.rsplit('/').next()) {
+        Some(file) => file.to_owned(),
+        None => argument,
     }
 }
 
