@@ -220,7 +220,7 @@ impl<M: Message> Feed<M> {
                 self.set.leave(key);
                 continue;
             };
-            match (self.groups[at].manner.delay, now) {
+            match (self.groups.get(at).map_or(Duration::ZERO, |group| group.manner.delay), now) {
                 (Duration::ZERO, _) | (_, None) => return Poll::Ready(at),
                 (delay, Some(now)) => {
                     self.lay_aside(at);
@@ -254,15 +254,16 @@ impl<M: Message> Feed<M> {
         let before = (*writes).min(ROOM_WRITES_PER_VISIT);
         let mut left = before;
         let is_through = group.go_on(&mut left, &self.metrics) && {
-            let mut cursor = std::mem::replace(&mut group.cursor, Cursor::Ended);
-            let subscription = match &mut cursor {
-                Cursor::Listed(key) => self.set.get_mut(*key),
-                Cursor::Aside(subscription) => Some(&mut **subscription),
-                Cursor::Ended => None,
+            let read = if let Cursor::Listed(key) = group.cursor {
+                let subscription = self.set.get_mut(key);
+                subscription.map_or(Read::Ended, |cursor| group.read(cursor, run, &mut left, &self.metrics))
+            } else if let Cursor::Aside(mut cursor) = std::mem::replace(&mut group.cursor, Cursor::Ended) {
+                let read = group.read(&mut cursor, run, &mut left, &self.metrics);
+                group.cursor = Cursor::Aside(cursor);
+                read
+            } else {
+                Read::Through
             };
-            let read = subscription
-                .map_or(Read::Through, |subscription| group.read(subscription, run, &mut left, &self.metrics));
-            group.cursor = cursor;
             if read == Read::Ended {
                 self.end(at);
             }
