@@ -79,16 +79,14 @@ test: tools ## all tests: Rust, then real clients of Node and Python, then the p
 		if [[ -x $$script ]]; then echo "$$script"; ROOMCAST_BIN=$(TARGET)/debug/roomcast $$script; fi; \
 	done
 
-LOOM = RUSTFLAGS="--cfg roomcast_loom -C debug-assertions" \
-	$(CARGO) test --locked --release --target-dir $(TARGET)/loom --lib $(or $(MODEL),loom_tests::)
+LOOM_FLAGS = RUSTFLAGS="--cfg roomcast_loom -C debug-assertions"
+LOOM = $(CARGO) test --locked --release --target-dir $(TARGET)/loom --lib $(or $(MODEL),loom_tests::)
 
 loom: ## check the concurrency models; MODEL=name for one
-	$(LOOM)
+	$(LOOM_FLAGS) $(LOOM)
 
 loom-full: ## the same with more preemptions and more messages; may take an hour
-	ROOMCAST_LOOM_MORE=1 RUSTFLAGS="--cfg roomcast_loom -C debug-assertions" \
-		tests/results.sh loom-full ' executions with ' \
-		$(CARGO) test --locked --release --target-dir $(TARGET)/loom --lib loom_tests:: -- --nocapture
+	ROOMCAST_LOOM_MORE=1 $(LOOM_FLAGS) tests/results.sh loom-full ' executions with ' $(LOOM) -- --nocapture
 
 loom-mutants: ## weaken every ordering, break every rule: does a model notice? takes minutes
 	CARGO_TARGET_DIR=$(TARGET) CARGO=$(CARGO) python3 loom-tests/mutants --write docs/results/loom-mutants.md
