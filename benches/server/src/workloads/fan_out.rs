@@ -4,7 +4,7 @@ use harness::measure::{Cases, Effort, Figure};
 use harness::targets::Bound::MostTimes;
 use harness::targets::Target;
 
-use super::{CPU, Spent, aim_at_cpu, each, target, times};
+use super::{CPU, Spent, aim_at_cpu, each, target};
 use crate::books::Books;
 use crate::contenders::{ALL, Contender, ROOMCAST};
 use crate::fault::Fault;
@@ -77,12 +77,7 @@ fn measure(
     let server = contender.start()?;
     let mut load = Load::new(server.address(), contender.wire)?;
     load.add_room("room", bytes, in_flight, members)?;
-    load.open_all()?;
-    let (warm, time) = times(effort);
-    Spent::on(&server, &mut load, warm)?;
-    let spent = Spent::on(&server, &mut load, time)?;
-    load.settle()?;
-    load.check()?;
+    let spent = Spent::steadily(&server, &mut load, effort)?;
     if contender.wire == Wire::Centrifugo {
         check_recovery(&mut load)?;
     }

@@ -116,6 +116,17 @@ impl Spent {
         Ok(Self { cpu, took, deliveries })
     }
 
+    /// Opens everything, lets it grow warm, measures, and closes the books.
+    fn steadily(server: &Process, load: &mut Load, effort: Effort) -> Result<Self, Fault> {
+        load.open_all()?;
+        let (warm, time) = times(effort);
+        Self::on(server, load, warm)?;
+        let spent = Self::on(server, load, time)?;
+        load.settle()?;
+        load.check()?;
+        Ok(spent)
+    }
+
     fn figures(&self) -> Vec<Figure> {
         vec![figure(CPU, CPU_UNIT, self.micros_a_delivery()), figure("deliveries", "1,000/s", self.rate() / 1e3)]
     }

@@ -3,7 +3,7 @@
 use harness::measure::{Cases, Effort, Figure};
 use harness::targets::Target;
 
-use super::{Spent, aim_at_cpu, each, times};
+use super::{Spent, aim_at_cpu, each};
 use crate::contenders::{ALL, Contender};
 use crate::fault::Fault;
 use crate::load::Load;
@@ -28,11 +28,6 @@ fn measure(contender: Contender, effort: Effort) -> Result<Vec<Figure>, Fault> {
     for room in 0..ROOMS {
         load.add_talk(&format!("room-{room}"), BYTES, 1, MEMBERS, MEMBERS)?;
     }
-    load.open_all()?;
-    let (warm, time) = times(effort);
-    Spent::on(&server, &mut load, warm)?;
-    let spent = Spent::on(&server, &mut load, time)?;
-    load.settle()?;
-    load.check()?;
+    let spent = Spent::steadily(&server, &mut load, effort)?;
     Ok(spent.figures())
 }
