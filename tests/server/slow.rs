@@ -39,6 +39,12 @@ fn lap(server: &Running) -> (Client, u64) {
     (slow, published)
 }
 
+/// The member is in the room and gets what is published now, as the next one.
+fn assert_hears_the_next(server: &Running, member: &mut Client, published: u64) {
+    server.connected("Bob").publish(2, "hall", "1");
+    assert_eq!(number(&member.publication()["offset"]), published + 1);
+}
+
 #[test]
 fn a_member_that_is_skipped_is_told_and_may_come_again() {
     let server = server(SlowConsumer::Skip);
@@ -61,9 +67,7 @@ fn a_member_that_is_skipped_is_told_and_may_come_again() {
     // Nothing of the room follows, and the connection lives.
     let again = slow.subscribe(3, "hall");
     assert_eq!(number(&again["offset"]), published);
-    let mut bob = server.connected("Bob");
-    bob.publish(2, "hall", "1");
-    assert_eq!(number(&slow.publication()["offset"]), published + 1);
+    assert_hears_the_next(&server, &mut slow, published);
 }
 
 #[test]
@@ -78,9 +82,7 @@ fn a_member_that_wants_the_latest_goes_on_with_it() {
     let gaps = offsets.windows(2).filter(|pair| pair[1] > pair[0] + 1).count();
     assert!(gaps >= 1 && offsets.len() < published as usize, "it was not slow at all");
     assert_eq!(server.metric("roomcast_slow_consumers_total"), 0);
-    let mut bob = server.connected("Bob");
-    bob.publish(2, "hall", "1");
-    assert_eq!(number(&slow.publication()["offset"]), published + 1);
+    assert_hears_the_next(&server, &mut slow, published);
 }
 
 #[test]
