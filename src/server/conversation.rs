@@ -17,6 +17,7 @@ use super::outgoing::REPLY_BYTES_HIGH;
 use super::run::Run;
 use super::session::{Action, Ids, Membership, Session, Subscribed};
 use super::shard::Shard;
+use super::tight::reserve_one;
 use super::ws::{self, Decoder, FrameError, Opcode};
 use crate::protocol::{
     ClientInfo, CloseCode, DecodeError, Encoding, ErrorCode, HistoryQuery, HistoryResult, Publication, RoomName,
@@ -298,10 +299,7 @@ impl Conversation {
         let events = self.listen(turn, &room, membership);
         self.info = Some(info.clone());
         let is_new = membership.presence && shard.hub.enter(&room, info.clone());
-        if self.rooms.len() == self.rooms.capacity() {
-            // Doubling from one on: most clients are in one room.
-            self.rooms.reserve_exact(self.rooms.len().max(1));
-        }
+        reserve_one(&mut self.rooms);
         self.rooms.push(Stay { room: room.clone(), publications, events, membership });
         shard.metrics.members.inc();
         shard.wake_delivery();

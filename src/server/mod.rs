@@ -26,6 +26,7 @@ mod run;
 mod session;
 mod shard;
 mod shutdown;
+mod tight;
 mod wheel;
 mod ws;
 

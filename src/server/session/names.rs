@@ -1,6 +1,7 @@
 //! The rooms of one client: few, of nearly all clients, and as many as it may be in, of some.
 
 use crate::protocol::RoomName;
+use crate::server::tight::reserve_one;
 
 /// Names in their order, in no more memory than they take.
 #[derive(Debug, Default)]
@@ -18,10 +19,7 @@ impl Names {
     /// Adds a name, unless it is there.
     pub(super) fn insert(&mut self, name: RoomName) {
         if let Err(at) = self.find(name.as_str()) {
-            // Doubling from one on.
-            if self.0.len() == self.0.capacity() {
-                self.0.reserve_exact(self.0.len().max(1));
-            }
+            reserve_one(&mut self.0);
             self.0.insert(at, name);
         }
     }
