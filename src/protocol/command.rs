@@ -1,6 +1,6 @@
 //! What a client asks for.
 
-use super::StreamPosition;
+use super::{Payload, StreamPosition};
 use bytes::Bytes;
 
 /// One command of a client.
@@ -78,8 +78,8 @@ pub struct ConnectRequest {
     pub name: String,
     /// The client's version.
     pub version: String,
-    /// Where the client stands in the rooms the server put it in before, by name; at most as many as a client may
-    /// have rooms.
+    /// Where the client stands in the rooms the server put it in before, by name, as far as it wants to recover there; at
+    /// most as many as a client may have rooms.
     pub subs: Vec<(String, StreamPosition)>,
 }
 
@@ -123,8 +123,8 @@ impl SubscribeRequest {
 pub struct PublishRequest {
     /// The room's name as the client wrote it.
     pub room: String,
-    /// The payload, compact JSON; `None` when the command had none.
-    pub data: Option<Bytes>,
+    /// The payload; `None` when the command had none.
+    pub data: Option<Payload>,
 }
 
 /// What to read of a room's past.

@@ -1,15 +1,17 @@
 //! How the protocol is written as bytes: one door for every encoding.
 
-use super::{Command, Limits, Publication, Push, Reply, json};
+use super::{Command, Limits, Publication, Push, Reply, json, protobuf};
 use std::fmt;
 
-/// A way to write the protocol. Protobuf will be the second.
+/// A way to write the protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Encoding {
     /// Objects joined by newlines, in text frames.
     #[default]
     Json,
+    /// Messages behind their lengths, in binary frames.
+    Protobuf,
 }
 
 impl Encoding {
@@ -23,7 +25,8 @@ impl Encoding {
     /// beyond repair and should be closed with [`super::CloseCode::BadRequest`].
     pub fn commands<'a>(self, frame: &'a [u8], limits: &Limits) -> Result<Commands<'a>, DecodeError> {
         match self {
-            Self::Json => Ok(Commands(json::Commands::new(frame, limits)?)),
+            Self::Json => Ok(Commands(Reader::Json(json::Commands::new(frame, limits)?))),
+            Self::Protobuf => Ok(Commands(Reader::Protobuf(protobuf::Commands::new(frame, limits)?))),
         }
     }
 
@@ -31,6 +34,7 @@ impl Encoding {
     pub fn encode_reply(self, reply: &Reply, out: &mut Vec<u8>) {
         match self {
             Self::Json => json::encode_reply(reply, out),
+            Self::Protobuf => protobuf::encode_reply(reply, out),
         }
     }
 
@@ -38,6 +42,7 @@ impl Encoding {
     pub fn encode_push(self, push: &Push, out: &mut Vec<u8>) {
         match self {
             Self::Json => json::encode_push(push, out),
+            Self::Protobuf => protobuf::encode_push(push, out),
         }
     }
 
@@ -45,6 +50,8 @@ impl Encoding {
     pub fn encode_ping(self, out: &mut Vec<u8>) {
         match self {
             Self::Json => out.extend_from_slice(b"{}"),
+            // A message of length nought.
+            Self::Protobuf => out.push(0),
         }
     }
 
@@ -52,26 +59,37 @@ impl Encoding {
     pub fn separate(self, out: &mut Vec<u8>) {
         match self {
             Self::Json => out.push(b'\n'),
+            Self::Protobuf => {}
         }
     }
 
     /// An encoder for the publications of `room`.
     pub fn publications(self, room: &str) -> PublicationEncoder {
         match self {
-            Self::Json => PublicationEncoder(json::PublicationEncoder::new(room)),
+            Self::Json => PublicationEncoder(Writer::Json(json::PublicationEncoder::new(room))),
+            Self::Protobuf => PublicationEncoder(Writer::Protobuf(protobuf::PublicationEncoder::new(room))),
         }
     }
 }
 
 /// The commands of a frame, read one by one; made by [`Encoding::commands`].
 #[derive(Debug)]
-pub struct Commands<'a>(json::Commands<'a>);
+pub struct Commands<'a>(Reader<'a>);
+
+#[derive(Debug)]
+enum Reader<'a> {
+    Json(json::Commands<'a>),
+    Protobuf(protobuf::Commands<'a>),
+}
 
 impl Iterator for Commands<'_> {
     type Item = Result<Command, DecodeError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.0.next()
+        match &mut self.0 {
+            Reader::Json(commands) => commands.next(),
+            Reader::Protobuf(commands) => commands.next(),
+        }
     }
 }
 
@@ -81,13 +99,13 @@ impl Iterator for Commands<'_> {
 ///
 /// # Examples
 /// ```
-/// use roomcast::protocol::{Encoding, Publication};
+/// use roomcast::protocol::{Encoding, Payload, Publication};
 ///
 /// let mut frame = Vec::new();
 /// let encoder = Encoding::Json.publications("chat");
-/// encoder.encode(&Publication::new("1".into(), None), 41, 0, &mut frame);
+/// encoder.encode(&Publication::new(Payload::json("1".into()), None), 41, 0, &mut frame);
 /// Encoding::Json.separate(&mut frame);
-/// encoder.encode(&Publication::new("2".into(), None), 42, 0, &mut frame);
+/// encoder.encode(&Publication::new(Payload::json("2".into()), None), 42, 0, &mut frame);
 /// assert_eq!(
 ///     str::from_utf8(&frame)?,
 ///     "{\"push\":{\"channel\":\"chat\",\"pub\":{\"data\":1,\"offset\":41}}}\n\
@@ -96,13 +114,22 @@ impl Iterator for Commands<'_> {
 /// # Ok::<(), std::str::Utf8Error>(())
 /// ```
 #[derive(Debug)]
-pub struct PublicationEncoder(json::PublicationEncoder);
+pub struct PublicationEncoder(Writer);
+
+#[derive(Debug)]
+enum Writer {
+    Json(json::PublicationEncoder),
+    Protobuf(protobuf::PublicationEncoder),
+}
 
 impl PublicationEncoder {
     /// Appends the push of `publication` with its `offset` (from 1; 0 leaves it out) and the time it was published
     /// (milliseconds since 1970; 0 leaves it out).
     pub fn encode(&self, publication: &Publication, offset: u64, time_ms: u64, out: &mut Vec<u8>) {
-        self.0.encode(publication, offset, time_ms, out);
+        match &self.0 {
+            Writer::Json(encoder) => encoder.encode(publication, offset, time_ms, out),
+            Writer::Protobuf(encoder) => encoder.encode(publication, offset, time_ms, out),
+        }
     }
 }
 
@@ -136,7 +163,11 @@ impl fmt::Display for DecodeError {
         match self {
             Self::Empty => f.write_str("the frame is empty; send at least one command"),
             Self::Malformed { at } => {
-                write!(f, "the frame is not a command near byte {at}; send one JSON object a line")
+                write!(
+                    f,
+                    "the frame is not a command near byte {at}; send one JSON object a line, or in Protobuf one message \
+                           behind its length"
+                )
             }
             Self::TooLarge { bytes_max } => {
                 write!(f, "the frame is too long; send at most {bytes_max} bytes at once")
@@ -144,9 +175,10 @@ impl fmt::Display for DecodeError {
             Self::TooManyCommands { commands_max } => {
                 write!(f, "the frame holds too many commands; send at most {commands_max} at once")
             }
-            Self::WrongFrameKind => {
-                f.write_str("the frame is binary on a text connection; ask for the subprotocol centrifuge-protobuf")
-            }
+            Self::WrongFrameKind => f.write_str(
+                "the frame is binary on a text connection, or the other way round; ask for the subprotocol \
+                             centrifuge-protobuf to speak Protobuf, and for none to speak JSON",
+            ),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The Centrifugo client protocol, version 2: commands, replies, pushes and their codes; no I/O, no clock.
 //!
-//! The types here know nothing of how they are written: payloads are [`bytes::Bytes`] of compact JSON, and an
-//! [`Encoding`] turns them into bytes and back. What the protocol calls a *channel* is a *room* in our code; the word
+//! The types here know nothing of how they are written: an [`Encoding`] turns them into bytes and back, and a [`Payload`]
+//! reaches every client in a form it can read. What the protocol calls a *channel* is a *room* in our code; the word
 //! "channel" appears on the wire only.
 //!
 //! ```
@@ -22,6 +22,8 @@ mod encoding;
 mod history;
 mod json;
 mod limits;
+mod payload;
+mod protobuf;
 mod publication;
 mod push;
 mod recovery;
@@ -33,6 +35,7 @@ pub use command::{Command, ConnectRequest, HistoryRequest, PublishRequest, Reque
 pub use encoding::{Commands, DecodeError, Encoding, PublicationEncoder};
 pub use history::HistoryQuery;
 pub use limits::Limits;
+pub use payload::Payload;
 pub use publication::{ClientInfo, Placed, Publication, StreamPosition, Tags};
 pub use push::Push;
 pub use recovery::recovered;

@@ -1,6 +1,6 @@
 //! What lies in a room: payloads, who sent them, where they stand.
 
-use super::json;
+use super::{Payload, json};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ pub type Tags = Option<Arc<BTreeMap<String, String>>>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Publication {
-    /// The payload: compact JSON, without a raw newline.
-    pub data: Bytes,
+    /// The payload.
+    pub data: Payload,
     /// Who published it; `None` for a publication of the server.
     pub info: Option<ClientInfo>,
     /// Named texts beside the payload.
@@ -23,9 +23,8 @@ pub struct Publication {
 }
 
 impl Publication {
-    /// A publication of `data`, which must be compact JSON, by the client `info` (or by the server).
-    pub fn new(data: Bytes, info: Option<ClientInfo>) -> Self {
-        debug_assert!(!data.contains(&b'\n'), "a raw newline would end the frame in the middle of the payload");
+    /// A publication of `data` by the client `info` (or by the server).
+    pub fn new(data: Payload, info: Option<ClientInfo>) -> Self {
         Self { data, info, tags: None }
     }
 }

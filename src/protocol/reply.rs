@@ -1,6 +1,6 @@
 //! What a client is answered.
 
-use super::{ClientInfo, ErrorCode, Placed, StreamPosition};
+use super::{ClientInfo, ErrorCode, Placed, RoomName, StreamPosition};
 use bytes::Bytes;
 
 /// The answer to one command.
@@ -49,7 +49,7 @@ pub enum ReplyBody {
 }
 
 /// What a client learns when its session opens.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct ConnectResult {
     /// The client's id, new with each connection.
@@ -64,10 +64,13 @@ pub struct ConnectResult {
     pub ping_s: u32,
     /// Whether the client must answer pings.
     pub pong: bool,
-    /// The secret by which later requests of an emulated connection name this session.
+    /// The secret by which later requests of an emulated connection name this session; empty where the connection takes
+    /// commands itself.
     pub session: String,
     /// The id of the server process.
     pub node: String,
+    /// The rooms the server has put the client in.
+    pub subs: Vec<(RoomName, SubscribeResult)>,
 }
 
 /// What a client learns when it enters a room.

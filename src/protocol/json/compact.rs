@@ -8,19 +8,30 @@ use memchr::memchr2;
 /// Frames are split at newlines, and valid JSON can hold a raw newline between tokens only (in a string it must be
 /// escaped), so the copy can be embedded in a frame as it is.
 pub(super) fn compact(json: &str) -> Bytes {
-    let bytes = json.as_bytes();
-    let Some(first) = first_space(bytes) else {
-        return Bytes::copy_from_slice(bytes);
-    };
-    let mut out = Vec::with_capacity(bytes.len());
-    out.extend_from_slice(&bytes[..first]);
-    let mut rest = &bytes[first..];
-    while let Some((_space, after)) = rest.split_first() {
-        let run = first_space(after).unwrap_or(after.len());
-        out.extend_from_slice(&after[..run]);
-        rest = &after[run..];
+    if is_compact(json) {
+        return Bytes::copy_from_slice(json.as_bytes());
     }
+    let mut out = Vec::with_capacity(json.len());
+    compact_into(json, &mut out);
     out.into()
+}
+
+/// Whether valid `json` holds no white space between its tokens.
+pub(in crate::protocol) fn is_compact(json: &str) -> bool {
+    first_space(json.as_bytes()).is_none()
+}
+
+/// Appends what [`compact`] copies.
+pub(in crate::protocol) fn compact_into(json: &str, out: &mut Vec<u8>) {
+    let mut rest = json.as_bytes();
+    loop {
+        let run = first_space(rest).unwrap_or(rest.len());
+        out.extend_from_slice(&rest[..run]);
+        match rest.get(run + 1..) {
+            Some(after) => rest = after,
+            None => return,
+        }
+    }
 }
 
 /// The index of the first white space outside a string; `bytes` must start outside one.

@@ -2,8 +2,8 @@
 
 use super::compact::compact;
 use crate::protocol::{
-    Command, ConnectRequest, DecodeError, HistoryRequest, Limits, PublishRequest, Request, RpcRequest, StreamPosition,
-    SubscribeRequest,
+    Command, ConnectRequest, DecodeError, HistoryRequest, Limits, Payload, PublishRequest, Request, RpcRequest,
+    StreamPosition, SubscribeRequest,
 };
 use bytes::Bytes;
 use serde::Deserialize;
@@ -91,15 +91,15 @@ type Maybe<T> = Option<T>;
 
 /// A payload; unlike the other fields it tells `null` from nothing.
 #[derive(Default)]
-struct Payload<'a>(Option<&'a RawValue>);
+struct RawPayload<'a>(Option<&'a RawValue>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Payload<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for RawPayload<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         <&RawValue>::deserialize(deserializer).map(|raw| Self(Some(raw)))
     }
 }
 
-impl Payload<'_> {
+impl RawPayload<'_> {
     fn compact(&self) -> Option<Bytes> {
         self.0.map(|raw| compact(raw.get()))
     }
@@ -151,7 +151,7 @@ struct RawConnect<'a> {
     #[serde(default)]
     token: Maybe<String>,
     #[serde(default)]
-    data: Payload<'a>,
+    data: RawPayload<'a>,
     #[serde(default)]
     name: Maybe<String>,
     #[serde(default)]
@@ -174,7 +174,7 @@ struct RawSubscribe<'a> {
     #[serde(default)]
     offset: Maybe<u64>,
     #[serde(default)]
-    data: Payload<'a>,
+    data: RawPayload<'a>,
     #[serde(default)]
     positioned: Maybe<bool>,
     #[serde(default)]
@@ -203,7 +203,7 @@ struct RawPublish<'a> {
     #[serde(default)]
     channel: Maybe<String>,
     #[serde(default)]
-    data: Payload<'a>,
+    data: RawPayload<'a>,
 }
 
 #[derive(Deserialize)]
@@ -230,7 +230,7 @@ struct RawPosition {
 #[serde(bound(deserialize = "'de: 'a"))]
 struct RawSend<'a> {
     #[serde(default)]
-    data: Payload<'a>,
+    data: RawPayload<'a>,
 }
 
 #[derive(Deserialize)]
@@ -239,13 +239,24 @@ struct RawRpc<'a> {
     #[serde(default)]
     method: Maybe<String>,
     #[serde(default)]
-    data: Payload<'a>,
+    data: RawPayload<'a>,
 }
 
 #[derive(Deserialize)]
 struct RawToken {
     #[serde(default)]
     token: Maybe<String>,
+}
+
+/// Where the client stands in a room the server has put it in.
+#[derive(Deserialize)]
+struct RawSub {
+    #[serde(default)]
+    recover: Maybe<bool>,
+    #[serde(default)]
+    offset: Maybe<u64>,
+    #[serde(default)]
+    epoch: Maybe<String>,
 }
 
 /// Positions by room, in the order they came. How many are kept is decided with the limits at hand; the frame bounds
@@ -265,9 +276,10 @@ impl<'de> Deserialize<'de> for RawSubs {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawSubs, A::Error> {
                 let mut subs = Vec::new();
                 while let Some(room) = map.next_key::<String>()? {
-                    match map.next_value::<Maybe<Object<RawPosition>>>()? {
-                        Some(Object(position)) => subs.push((room, position.into())),
-                        None => drop(room),
+                    if let Some(Object(RawSub { recover: Some(true), offset, epoch })) =
+                        map.next_value::<Maybe<Object<_>>>()?
+                    {
+                        subs.push((room, RawPosition { offset, epoch }.into()));
                     }
                 }
                 Ok(RawSubs(subs))
@@ -305,7 +317,10 @@ impl RawCommand<'_> {
         } else if let Some(Object(raw)) = self.unsubscribe {
             Request::Unsubscribe { room: raw.channel.unwrap_or_default() }
         } else if let Some(Object(raw)) = self.publish {
-            Request::Publish(PublishRequest { room: raw.channel.unwrap_or_default(), data: raw.data.compact() })
+            Request::Publish(PublishRequest {
+                room: raw.channel.unwrap_or_default(),
+                data: raw.data.compact().map(Payload::json),
+            })
         } else if let Some(Object(raw)) = self.presence {
             Request::Presence { room: raw.channel.unwrap_or_default() }
         } else if let Some(Object(raw)) = self.presence_stats {

@@ -1,7 +1,7 @@
 //! From replies and pushes to bytes.
 
 use super::write::{self, Object};
-use crate::protocol::{ClientInfo, Placed, Publication, Push, Reply, ReplyBody, StreamPosition, Tags};
+use crate::protocol::{ClientInfo, Placed, Publication, Push, Reply, ReplyBody, StreamPosition, SubscribeResult, Tags};
 use bytes::Bytes;
 
 /// Appends `reply` as one object.
@@ -28,21 +28,18 @@ fn encode_body(reply: &mut Object<'_>, body: &ReplyBody) {
             object.flag("pong", connect.pong);
             object.text("session", &connect.session);
             object.text("node", &connect.node);
-        }),
-        ReplyBody::Subscribe(subscribe) => reply.object("subscribe", |object| {
-            expiry(object, subscribe.ttl_s);
-            object.flag("recoverable", subscribe.recoverable);
-            object.flag("positioned", subscribe.positioned);
-            if let Some(at) = &subscribe.position {
-                position(object, at);
+            if !connect.subs.is_empty() {
+                object.object("subs", |object| {
+                    for (room, result) in &connect.subs {
+                        write::text(room.as_str(), object.key());
+                        let mut object = Object::open(object.value());
+                        subscribed(&mut object, result);
+                        object.close();
+                    }
+                });
             }
-            if !subscribe.publications.is_empty() {
-                publications(object, &subscribe.publications);
-            }
-            object.flag("was_recovering", subscribe.was_recovering);
-            object.flag("recovered", subscribe.recovered);
-            object.raw("data", subscribe.data.as_deref());
         }),
+        ReplyBody::Subscribe(result) => reply.object("subscribe", |object| subscribed(object, result)),
         ReplyBody::Unsubscribe => reply.object("unsubscribe", |_| {}),
         ReplyBody::Publish => reply.object("publish", |_| {}),
         ReplyBody::Presence(clients) => reply.object("presence", |object| {
@@ -71,6 +68,21 @@ fn encode_body(reply: &mut Object<'_>, body: &ReplyBody) {
         }),
         ReplyBody::SubRefresh { ttl_s } => reply.object("sub_refresh", |object| expiry(object, *ttl_s)),
     }
+}
+
+fn subscribed(object: &mut Object<'_>, result: &SubscribeResult) {
+    expiry(object, result.ttl_s);
+    object.flag("recoverable", result.recoverable);
+    object.flag("positioned", result.positioned);
+    if let Some(at) = &result.position {
+        position(object, at);
+    }
+    if !result.publications.is_empty() {
+        publications(object, &result.publications);
+    }
+    object.flag("was_recovering", result.was_recovering);
+    object.flag("recovered", result.recovered);
+    object.raw("data", result.data.as_deref());
 }
 
 /// Appends `push` as one object.
@@ -182,7 +194,7 @@ fn placed(object: &mut Object<'_>, placed: &Placed) {
 }
 
 fn publication_fields(object: &mut Object<'_>, publication: &Publication, offset: u64, time_ms: u64) {
-    object.raw("data", Some(&publication.data));
+    publication.data.write_json(object.field("data"));
     object.raw("info", publication.info.as_ref().map(ClientInfo::json));
     object.number("offset", offset);
     tags(object, &publication.tags);

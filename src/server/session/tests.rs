@@ -6,7 +6,7 @@ mod order;
 mod rooms;
 
 use super::{Action, Ids, RoomRules, Session, Settings, Subscribed, Ticket};
-use crate::protocol::{CloseCode, Encoding, ErrorCode, Placed, Publication, StreamPosition};
+use crate::protocol::{CloseCode, Encoding, ErrorCode, Payload, Placed, Publication, StreamPosition};
 use std::sync::Arc;
 
 /// Where the test clock starts.
@@ -176,5 +176,5 @@ fn at(offset: u64) -> StreamPosition {
 }
 
 fn placed(offset: u64) -> Placed {
-    Placed { offset, time_ms: 0, publication: Publication::new(offset.to_string().into(), None) }
+    Placed { offset, time_ms: 0, publication: Publication::new(Payload::json(offset.to_string().into()), None) }
 }

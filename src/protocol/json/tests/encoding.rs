@@ -1,8 +1,8 @@
 //! Replies and pushes as SDKs expect them.
 
 use crate::protocol::{
-    ClientInfo, CloseCode, ConnectResult, Encoding, ErrorCode, HistoryResult, Placed, PresenceStats, Publication, Push,
-    RefreshResult, Reply, ReplyBody, RoomName, StreamPosition, SubscribeResult, UnsubscribeCode,
+    ClientInfo, CloseCode, ConnectResult, Encoding, ErrorCode, HistoryResult, Payload, Placed, PresenceStats,
+    Publication, Push, RefreshResult, Reply, ReplyBody, RoomName, StreamPosition, SubscribeResult, UnsubscribeCode,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -29,7 +29,7 @@ fn at(offset: u64, epoch: &str) -> StreamPosition {
 }
 
 fn placed(offset: u64, data: &'static str) -> Placed {
-    Placed { offset, time_ms: 0, publication: Publication::new(Bytes::from(data), None) }
+    Placed { offset, time_ms: 0, publication: Publication::new(Payload::json(Bytes::from(data)), None) }
 }
 
 fn info() -> ClientInfo {
@@ -131,7 +131,7 @@ fn errors_carry_code_message_and_whether_to_retry() {
 #[test]
 fn every_push_is_as_the_protocol_says() {
     let room = room("chat:\"1\"");
-    let mut full = Publication::new(Bytes::from(r#"{"t":"hi"}"#), Some(info()));
+    let mut full = Publication::new(Payload::json(Bytes::from(r#"{"t":"hi"}"#)), Some(info()));
     full.tags = Some(Arc::new([("k".to_owned(), "v".to_owned())].into()));
     assert_push(
         &Push::Publication {
@@ -194,7 +194,7 @@ proptest! {
     ) {
         let data = serde_json::json!({ "t": text });
         let info = ClientInfo::new(user.clone(), client.clone(), None, None);
-        let publication = Publication::new(data.to_string().into(), Some(info));
+        let publication = Publication::new(Payload::json(data.to_string().into()), Some(info));
         let mut run = b"already there".to_vec();
         Encoding::Json.publications(&name).encode(&publication, offset, time_ms, &mut run);
         let written = run.split_off(b"already there".len());

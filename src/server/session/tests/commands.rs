@@ -11,7 +11,7 @@ fn a_publication_carries_its_payload_and_its_author() {
     let actions = harness.actions();
     let Some(Action::Publish { room, publication, .. }) = actions.last() else { panic!("{actions:?}") };
     assert_eq!(room.as_str(), "a");
-    assert_eq!(publication.data, r#"{"t":1}"#);
+    assert_eq!(publication.data.as_bytes(), br#"{"t":1}"#);
     assert_eq!(publication.info.as_ref(), harness.session.info());
     assert!(publication.info.as_ref().is_some_and(|info| info.conn_info().is_some()));
     harness.session.published(ticket, Ok(()), &mut harness.actions);

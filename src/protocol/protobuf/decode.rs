@@ -1,0 +1,289 @@
+//! From a frame to commands.
+
+use crate::protocol::{
+    Command, ConnectRequest, DecodeError, HistoryRequest, Limits, Payload, PublishRequest, Request, RpcRequest,
+    StreamPosition, SubscribeRequest,
+};
+use bytes::Bytes;
+use prost::Message;
+
+/// The commands of one frame.
+#[derive(Debug)]
+pub(in crate::protocol) struct Commands<'a> {
+    /// What has not been read; nothing after an error.
+    rest: &'a [u8],
+    frame_bytes: usize,
+    /// How many more commands the frame may hold.
+    left: usize,
+    limits: Limits,
+}
+
+impl<'a> Commands<'a> {
+    pub(in crate::protocol) fn new(frame: &'a [u8], limits: &Limits) -> Result<Self, DecodeError> {
+        if frame.len() > limits.frame_bytes_max {
+            return Err(DecodeError::TooLarge { bytes_max: limits.frame_bytes_max });
+        }
+        if frame.is_empty() {
+            return Err(DecodeError::Empty);
+        }
+        Ok(Self { rest: frame, frame_bytes: frame.len(), left: limits.commands_per_frame_max, limits: *limits })
+    }
+
+    fn read(&mut self) -> Result<Command, DecodeError> {
+        let malformed = DecodeError::Malformed { at: self.frame_bytes - self.rest.len() };
+        let length = prost::decode_length_delimiter(&mut self.rest).map_err(|_| malformed)?;
+        let (command, rest) = self.rest.split_at_checked(length).ok_or(malformed)?;
+        if self.left == 0 {
+            return Err(DecodeError::TooManyCommands { commands_max: self.limits.commands_per_frame_max });
+        }
+        let raw = RawCommand::decode(command).map_err(|_| malformed)?;
+        self.left -= 1;
+        self.rest = rest;
+        raw.into_command(&self.limits).map_err(|_| malformed)
+    }
+}
+
+impl Iterator for Commands<'_> {
+    type Item = Result<Command, DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let command = self.read();
+        if command.is_err() {
+            self.rest = &[];
+        }
+        Some(command)
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RawCommand {
+    #[prost(uint32, tag = "1")]
+    id: u32,
+    #[prost(message, optional, boxed, tag = "4")]
+    connect: Option<Box<RawConnect>>,
+    #[prost(message, optional, boxed, tag = "5")]
+    subscribe: Option<Box<RawSubscribe>>,
+    #[prost(message, optional, tag = "6")]
+    unsubscribe: Option<RawRoom>,
+    #[prost(message, optional, tag = "7")]
+    publish: Option<RawPublish>,
+    #[prost(message, optional, tag = "8")]
+    presence: Option<RawRoom>,
+    #[prost(message, optional, tag = "9")]
+    presence_stats: Option<RawRoom>,
+    #[prost(message, optional, tag = "10")]
+    history: Option<RawHistory>,
+    #[prost(message, optional, tag = "11")]
+    ping: Option<Nothing>,
+    #[prost(message, optional, tag = "12")]
+    send: Option<RawSend>,
+    #[prost(message, optional, tag = "13")]
+    rpc: Option<RawRpc>,
+    #[prost(message, optional, tag = "14")]
+    refresh: Option<RawToken>,
+    #[prost(message, optional, tag = "15")]
+    sub_refresh: Option<RawRoom>,
+}
+
+/// A message whose fields do not matter.
+#[derive(Clone, PartialEq, Message)]
+struct Nothing {}
+
+#[derive(Clone, PartialEq, Message)]
+struct RawConnect {
+    #[prost(string, tag = "1")]
+    token: String,
+    #[prost(bytes = "bytes", tag = "2")]
+    data: Bytes,
+    /// The entries of the map as they came: how many are read is decided with the limits at hand.
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    subs: Vec<Bytes>,
+    #[prost(string, tag = "4")]
+    name: String,
+    #[prost(string, tag = "5")]
+    version: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RawSub {
+    #[prost(string, tag = "1")]
+    room: String,
+    #[prost(message, optional, boxed, tag = "2")]
+    request: Option<Box<RawSubscribe>>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RawSubscribe {
+    #[prost(string, tag = "1")]
+    room: String,
+    #[prost(string, tag = "2")]
+    token: String,
+    #[prost(bool, tag = "3")]
+    recover: bool,
+    #[prost(string, tag = "6")]
+    epoch: String,
+    #[prost(uint64, tag = "7")]
+    offset: u64,
+    #[prost(bytes = "bytes", tag = "8")]
+    data: Bytes,
+    #[prost(bool, tag = "9")]
+    positioned: bool,
+    #[prost(bool, tag = "10")]
+    recoverable: bool,
+    #[prost(bool, tag = "11")]
+    join_leave: bool,
+    #[prost(string, tag = "12")]
+    delta: String,
+    #[prost(int64, tag = "14")]
+    flag: i64,
+    #[prost(int32, tag = "15")]
+    kind: i32,
+}
+
+/// A command that names a room, and perhaps brings a token for it.
+#[derive(Clone, PartialEq, Message)]
+struct RawRoom {
+    #[prost(string, tag = "1")]
+    room: String,
+    #[prost(string, tag = "2")]
+    token: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RawPublish {
+    #[prost(string, tag = "1")]
+    room: String,
+    #[prost(bytes = "bytes", tag = "2")]
+    data: Bytes,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RawHistory {
+    #[prost(string, tag = "1")]
+    room: String,
+    #[prost(int32, tag = "7")]
+    limit: i32,
+    #[prost(message, optional, tag = "8")]
+    since: Option<RawPosition>,
+    #[prost(bool, tag = "9")]
+    reverse: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RawPosition {
+    #[prost(uint64, tag = "1")]
+    offset: u64,
+    #[prost(string, tag = "2")]
+    epoch: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RawSend {
+    #[prost(bytes = "bytes", tag = "1")]
+    data: Bytes,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RawRpc {
+    #[prost(bytes = "bytes", tag = "1")]
+    data: Bytes,
+    #[prost(string, tag = "2")]
+    method: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RawToken {
+    #[prost(string, tag = "1")]
+    token: String,
+}
+
+impl RawCommand {
+    fn into_command(self, limits: &Limits) -> Result<Command, prost::DecodeError> {
+        let id = self.id;
+        if id == 0 {
+            let request = match self.send {
+                Some(send) => Request::Send { data: send.data },
+                None => Request::Pong,
+            };
+            return Ok(Command { id, request });
+        }
+        Ok(Command { id, request: self.into_request(limits)? })
+    }
+
+    /// The first method that is there, in the order of the field numbers.
+    fn into_request(self, limits: &Limits) -> Result<Request, prost::DecodeError> {
+        Ok(if let Some(raw) = self.connect {
+            Request::Connect(raw.into_request(limits)?)
+        } else if let Some(raw) = self.subscribe {
+            Request::Subscribe(raw.into_request())
+        } else if let Some(raw) = self.unsubscribe {
+            Request::Unsubscribe { room: raw.room }
+        } else if let Some(raw) = self.publish {
+            Request::Publish(PublishRequest { room: raw.room, data: given(raw.data).map(Payload::opaque) })
+        } else if let Some(raw) = self.presence {
+            Request::Presence { room: raw.room }
+        } else if let Some(raw) = self.presence_stats {
+            Request::PresenceStats { room: raw.room }
+        } else if let Some(raw) = self.history {
+            Request::History(raw.into_request())
+        } else if self.ping.is_some() {
+            Request::Ping
+        } else if let Some(raw) = self.send {
+            Request::Send { data: raw.data }
+        } else if let Some(raw) = self.rpc {
+            Request::Rpc(RpcRequest { method: raw.method, data: given(raw.data) })
+        } else if let Some(raw) = self.refresh {
+            Request::Refresh { token: raw.token }
+        } else if let Some(raw) = self.sub_refresh {
+            Request::SubRefresh { room: raw.room, token: raw.token }
+        } else {
+            Request::Unknown
+        })
+    }
+}
+
+impl RawConnect {
+    fn into_request(self, limits: &Limits) -> Result<ConnectRequest, prost::DecodeError> {
+        let mut subs = Vec::new();
+        for entry in self.subs.into_iter().take(limits.rooms_per_client_max) {
+            let RawSub { room, request } = RawSub::decode(entry)?;
+            if let Some(request) = request.filter(|request| request.recover) {
+                subs.push((room, request.into_request().position));
+            }
+        }
+        Ok(ConnectRequest { token: self.token, data: given(self.data), name: self.name, version: self.version, subs })
+    }
+}
+
+impl RawSubscribe {
+    fn into_request(self) -> SubscribeRequest {
+        SubscribeRequest {
+            room: self.room,
+            token: self.token,
+            recover: self.recover,
+            position: StreamPosition { offset: self.offset, epoch: self.epoch },
+            data: given(self.data),
+            positioned: self.positioned,
+            recoverable: self.recoverable,
+            join_leave: self.join_leave,
+            delta: self.delta,
+            flag: self.flag.cast_unsigned(),
+            kind: self.kind,
+        }
+    }
+}
+
+impl RawHistory {
+    fn into_request(self) -> HistoryRequest {
+        let since = self.since.map(|RawPosition { offset, epoch }| StreamPosition { offset, epoch });
+        HistoryRequest { room: self.room, limit: self.limit, since, reverse: self.reverse }
+    }
+}
+
+/// A payload, which Protobuf cannot tell from none when it is empty.
+fn given(data: Bytes) -> Option<Bytes> {
+    (!data.is_empty()).then_some(data)
+}
