@@ -1,4 +1,4 @@
-//! One WebSocket connection: its socket, what waits to be written, its end.
+//! One connection, of whatever transport: its socket, what waits to be written, its end.
 //!
 //! A connection is a task on its shard, woken when its socket can be read or, while something waits, written. The shard's delivery
 //! writes to it directly. Everything happens on one thread, in turns that never wait, so nothing here needs a lock.
@@ -17,10 +17,12 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::conversation::Conversation;
+use super::goodbye::Goodbye;
 use super::outgoing::{Outgoing, REPLY_BYTES_HIGH, write_some};
 use super::run::Run;
 use super::shard::{Shard, SocketGuard};
-use super::ws::write_close;
+use super::takeover::Takeover;
+use super::wire::Wire;
 use crate::protocol::CloseCode;
 
 /// Reads of one connection before others on its shard have their turn.
@@ -34,6 +36,7 @@ const SLOW: u16 = CloseCode::Slow.code();
 /// One client's connection.
 pub(crate) struct Connection {
     pub(super) key: ConnectionKey,
+    wire: Wire,
     stream: RefCell<TcpStream>,
     waker: RefCell<Waker>,
     phase: Cell<Phase>,
@@ -83,21 +86,24 @@ pub(crate) enum Written {
 }
 
 impl Connection {
-    /// Starts a connection on `shard`. `first` is what was read behind the handshake.
-    pub(crate) fn start(shard: &Rc<Shard>, stream: TcpStream, first: Bytes, socket: SocketGuard) {
+    /// Starts a connection on `shard`.
+    pub(crate) fn start(shard: &Rc<Shard>, stream: TcpStream, takeover: Takeover, socket: SocketGuard) {
+        let Takeover { wire, head, frame: first } = takeover;
         let connection = shard.admit(|key| Self {
             key,
+            wire,
             stream: RefCell::new(stream),
             waker: RefCell::new(Waker::noop().clone()),
             phase: Cell::new(Phase::Open),
-            blocked: Cell::new(false),
+            // Its task writes the head before anything else.
+            blocked: Cell::new(!head.is_empty()),
             unflushed: Cell::new(false),
             broken: Cell::new(false),
             doom: Cell::new(None),
-            outgoing: RefCell::default(),
+            outgoing: RefCell::new(Outgoing::of(head)),
             behind: Cell::new(0),
             due_ms: Cell::new(0),
-            conversation: RefCell::new(Conversation::new(shard)),
+            conversation: RefCell::new(Conversation::new(shard, wire, key)),
             _socket: socket,
         });
         shard.metrics.connections.inc();
@@ -109,6 +115,11 @@ impl Connection {
             connection.close_soon(CloseCode::Shutdown);
         }
         tokio::task::spawn_local(Task { shard: Rc::clone(shard), connection, first });
+    }
+
+    /// The form of its output.
+    pub(crate) fn wire(&self) -> Wire {
+        self.wire
     }
 
     /// Writes a run, unless the socket is full.
@@ -198,20 +209,20 @@ impl Connection {
         self.behind.set(self.behind.get() - 1);
     }
 
-    /// Leaves every room and says goodbye with `code`, behind whatever waits to be written.
-    pub(crate) fn close(self: &Rc<Self>, shard: &Shard, code: u16, reason: &str) {
+    /// Leaves every room and says goodbye, behind whatever waits to be written.
+    pub(crate) fn close(self: &Rc<Self>, shard: &Shard, goodbye: &Goodbye) {
         if !self.is_open() {
             return;
         }
         self.phase.set(Phase::Closing { shut: false });
         self.conversation.borrow_mut().depart(shard);
-        let mut frame = Vec::new();
-        write_close(&mut frame, code, reason);
-        self.write_own(shard, &frame);
+        let mut last = Vec::new();
+        goodbye.write(self.wire, &mut last);
+        self.write_own(shard, &last);
         // Its task shuts the socket behind it.
         self.flush();
-        shard.hub.metrics.closed(code);
-        if code == SLOW {
+        shard.hub.metrics.closed(goodbye.code());
+        if goodbye.code() == SLOW {
             shard.metrics.slow_consumers.inc();
         }
         shard.schedule(self, shard.now_ms() + CLOSE_LINGER_MS);
@@ -229,7 +240,7 @@ impl Connection {
                 _ => tracing::debug!(client, shard, code, reason, "closing"),
             }
         }
-        self.close(shard, code.code(), code.reason());
+        self.close(shard, &code.into());
     }
 
     /// Lets the connection's task close it: for whoever may be in the midst of its work.
@@ -257,6 +268,18 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Takes commands that came in a request of their own.
+    pub(crate) fn hear(self: &Rc<Self>, shard: &Shard, frame: Bytes) {
+        if !self.is_open() {
+            return;
+        }
+        let turn = || Conversation::hear(self, shard, frame);
+        if catch_unwind(AssertUnwindSafe(turn)).is_err() {
+            self.survive(shard);
+        }
+        self.hasten(shard);
     }
 
     /// Brings the timer forward when the conversation is due earlier than it was: once a client has connected, its first
@@ -335,8 +358,11 @@ impl Connection {
             match read {
                 Poll::Ready(Ok(n)) if n > 0 => {
                     shard.metrics.bytes_in.inc_by(n as u64);
-                    Conversation::receive(self, shard, &mut buffer[..n]);
-                    self.hasten(shard);
+                    // On an emulated connection there is nothing more to say; its client is heard through others.
+                    if !self.wire.is_emulated() {
+                        Conversation::receive(self, shard, &mut buffer[..n]);
+                        self.hasten(shard);
+                    }
                 }
                 Poll::Ready(_) => self.vanish(),
                 Poll::Pending => {}
@@ -423,7 +449,11 @@ impl Future for Task {
         let Self { shard, connection, .. } = &*self;
         let turn = || {
             if !first.is_empty() {
-                Conversation::receive(connection, shard, &mut first.to_vec());
+                match connection.wire.is_emulated() {
+                    true => Conversation::hear(connection, shard, first),
+                    false => Conversation::receive(connection, shard, &mut first.to_vec()),
+                }
+                connection.hasten(shard);
             }
             connection.poll(shard, cx)
         };

@@ -3,13 +3,15 @@
 //! The session decides, this carries out: it finds rooms, publishes, reads history, keeps presence, and writes replies in their
 //! order. It works in turns that never wait; what a turn says is written at its end, in as few frames as it fits into.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
 use std::rc::Rc;
 
-use super::connection::Connection;
+use bytes::Bytes;
+
+use super::connection::{Connection, ConnectionKey};
 use super::feed::{CaughtUp, Manner, Seat};
+use super::goodbye::Goodbye;
 use super::history::{self, Visible};
 use super::hub::{self, Hub};
 use super::message::Event;
@@ -18,7 +20,8 @@ use super::run::Run;
 use super::session::{Action, Ids, Membership, Session, Subscribed};
 use super::shard::Shard;
 use super::tight::reserve_one;
-use super::ws::{self, Decoder, FrameError, Opcode};
+use super::wire::Wire;
+use super::ws::{self, Decoder, Opcode};
 use crate::protocol::{
     ClientInfo, CloseCode, DecodeError, Encoding, ErrorCode, HistoryQuery, HistoryResult, Publication, RoomName,
     StreamPosition, UnsubscribeCode,
@@ -28,7 +31,10 @@ use crate::{PublishError, Subscription};
 /// One client's side: its session and the rooms it is in.
 pub(crate) struct Conversation {
     session: Session,
+    encoding: Encoding,
     decoder: Decoder,
+    /// The name under which commands find the session that does not come by its own connection.
+    emulated: Option<Box<str>>,
     /// Where the client stands in the room whose subscribe reply is being written.
     entering: Option<Box<(RoomName, Subscription<Publication>)>>,
     rooms: Vec<Stay>,
@@ -43,7 +49,12 @@ pub(crate) struct Conversation {
 struct Backlog {
     actions: VecDeque<Action>,
     input: Vec<u8>,
+    /// The same of an emulated connection: whole frames.
+    frames: VecDeque<Bytes>,
 }
+
+/// Frames that an emulated connection may have waiting; they come in requests, which nothing holds up.
+const FRAMES_WAITING_MAX: usize = 64;
 
 /// A room the client is in.
 #[derive(Debug)]
@@ -54,31 +65,21 @@ struct Stay {
     membership: Membership,
 }
 
-/// Why a connection ends.
-#[derive(Debug)]
-struct Goodbye {
-    code: u16,
-    reason: Cow<'static, str>,
-    cause: Cause,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cause {
-    /// The client closed, or has been told by its session.
-    Ordinary,
-    /// What it sent cannot be understood.
-    BadInput,
-}
-
 impl Conversation {
     /// A conversation that has not begun.
-    pub(crate) fn new(shard: &Shard) -> Self {
+    pub(crate) fn new(shard: &Shard, wire: Wire, key: ConnectionKey) -> Self {
         let ids = Ids { client: uuid::Uuid::new_v4().to_string(), session: uuid::Uuid::new_v4().to_string() };
         tracing::info!(client = ids.client, shard = shard.index, "connected");
+        let emulated = wire.is_emulated().then(|| {
+            shard.hub.emulation.register(&ids.session, shard.index, key);
+            ids.session.as_str().into()
+        });
         let settings = shard.hub.settings.clone();
         Self {
             session: Session::new(settings, ids, shard.now_ms()),
+            encoding: wire.encoding(),
             decoder: Decoder::default(),
+            emulated,
             entering: None,
             rooms: Vec::new(),
             info: None,
@@ -102,14 +103,20 @@ impl Conversation {
         Self::turn(connection, shard, |this, turn| this.read(turn, input));
     }
 
+    /// Takes a frame that the client sent by another way than its connection.
+    pub(crate) fn hear(connection: &Rc<Connection>, shard: &Shard, frame: Bytes) {
+        Self::turn(connection, shard, |this, turn| this.read_frame(turn, frame));
+    }
+
     /// Goes on with what waited for the client to take its replies.
     pub(crate) fn resume(connection: &Rc<Connection>, shard: &Shard) {
         let backlog = connection.conversation.borrow_mut().backlog.take();
         let Some(backlog) = backlog else { return };
         Self::turn(connection, shard, |this, turn| {
-            let Backlog { actions, mut input } = *backlog;
+            let Backlog { actions, mut input, frames } = *backlog;
             turn.actions.extend(actions);
             this.perform(turn)?;
+            frames.into_iter().try_for_each(|frame| this.read_frame(turn, frame))?;
             this.read(turn, &mut input)
         });
     }
@@ -135,6 +142,9 @@ impl Conversation {
         for stay in std::mem::take(&mut self.rooms) {
             self.leave(shard, stay);
         }
+        if let Some(session) = self.emulated.take() {
+            shard.hub.emulation.forget(&session);
+        }
         self.session.close(CloseCode::Closed, &mut Vec::new());
         self.entering = None;
         self.backlog = None;
@@ -149,6 +159,7 @@ impl Conversation {
     ) {
         let (replies, actions) = shard.lend();
         let mut turn = Turn { connection, shard, replies, actions, out: Vec::new() };
+        turn.replies.begin(connection.wire());
         let done = {
             let mut this = connection.conversation.borrow_mut();
             let done = work(&mut this, &mut turn);
@@ -162,15 +173,15 @@ impl Conversation {
         shard.take_back(turn.replies, turn.actions);
         if let Err(goodbye) = done {
             let conversation = connection.conversation.borrow();
-            let (client, Goodbye { code, reason, .. }) = (conversation.client(), &goodbye);
-            if goodbye.cause == Cause::BadInput {
+            let (client, code, reason) = (conversation.client(), goodbye.code(), goodbye.reason());
+            if goodbye.is_bad_input() {
                 shard.metrics.bad_input.inc();
-                tracing::warn!(client, shard = shard.index, code, %reason, "bad input");
+                tracing::warn!(client, shard = shard.index, code, reason, "bad input");
             } else {
-                tracing::debug!(client, shard = shard.index, code, %reason, "closing");
+                tracing::debug!(client, shard = shard.index, code, reason, "closing");
             }
             drop(conversation);
-            connection.close(shard, goodbye.code, &goodbye.reason);
+            connection.close(shard, &goodbye);
         }
     }
 
@@ -187,13 +198,9 @@ impl Conversation {
             used += read;
             let Some(event) = event else { continue };
             match event {
-                ws::Event::Text(text) => {
-                    let now_ms = turn.shard.now_ms();
-                    let frame = text.as_bytes();
-                    self.session.receive_frame(Encoding::Json, frame, now_ms, &mut turn.out);
-                    self.perform(turn)?;
-                }
-                ws::Event::Binary(_) => {
+                ws::Event::Text(text) if self.encoding == Encoding::Json => self.understand(turn, text.as_bytes())?,
+                ws::Event::Binary(bytes) if self.encoding == Encoding::Protobuf => self.understand(turn, &bytes)?,
+                ws::Event::Text(_) | ws::Event::Binary(_) => {
                     self.session.reject(DecodeError::WrongFrameKind, &mut turn.out);
                     self.perform(turn)?;
                 }
@@ -203,6 +210,24 @@ impl Conversation {
             }
         }
         Ok(())
+    }
+
+    /// The same for a whole frame.
+    fn read_frame(&mut self, turn: &mut Turn<'_>, frame: Bytes) -> Result<(), Goodbye> {
+        if self.wants_input(turn) {
+            return self.understand(turn, &frame);
+        }
+        let frames = &mut self.backlog().frames;
+        if frames.len() >= FRAMES_WAITING_MAX {
+            return Err(CloseCode::TooManyRequests.into());
+        }
+        frames.push_back(frame);
+        Ok(())
+    }
+
+    fn understand(&mut self, turn: &mut Turn<'_>, frame: &[u8]) -> Result<(), Goodbye> {
+        self.session.receive_frame(self.encoding, frame, turn.shard.now_ms(), &mut turn.out);
+        self.perform(turn)
     }
 
     fn backlog(&mut self) -> &mut Backlog {
@@ -230,10 +255,10 @@ impl Conversation {
     fn act(&mut self, turn: &mut Turn<'_>, action: Action) -> Result<(), Goodbye> {
         let hub = &*turn.shard.hub;
         match action {
-            Action::Reply(reply) => turn.replies.push(|out| Encoding::Json.encode_reply(&reply, out)),
-            Action::Push(push) => turn.replies.push(|out| Encoding::Json.encode_push(&push, out)),
-            Action::Ping => turn.replies.push(|out| Encoding::Json.encode_ping(out)),
-            Action::Close(code) => return Err(Goodbye::by_session(code)),
+            Action::Reply(reply) => turn.replies.push(|out| self.encoding.encode_reply(&reply, out)),
+            Action::Push(push) => turn.replies.push(|out| self.encoding.encode_push(&push, out)),
+            Action::Ping => turn.replies.push(|out| self.encoding.encode_ping(out)),
+            Action::Close(code) => return Err(code.into()),
             Action::Subscribe { ticket, room, recover } => {
                 let entered = self.enter(hub, room, recover.as_ref());
                 self.session.subscribed(ticket, entered, &mut turn.out);
@@ -291,7 +316,7 @@ impl Conversation {
             (entered.map(|entered| *entered).filter(|(entered, _)| *entered == room), self.session.info().cloned())
         else {
             debug_assert!(false, "a room is activated that was not entered");
-            return Err(Goodbye::by_session(CloseCode::ServerError));
+            return Err(CloseCode::ServerError.into());
         };
         tracing::debug!(client = self.client(), %room, shard = shard.index, "join");
         let manner = shard.hub.manner(&room);
@@ -363,7 +388,7 @@ impl Conversation {
                     CaughtUp::Missed(missed) => {
                         let room = &stay.room;
                         tracing::warn!(client = self.client(), %room, missed, "slow consumer");
-                        return Err(Goodbye::by_session(CloseCode::Slow));
+                        return Err(CloseCode::Slow.into());
                     }
                 }
             }
@@ -438,29 +463,6 @@ fn read_history(hub: &Hub, name: &RoomName, query: &HistoryQuery) -> Result<Hist
 fn visible(hub: &Hub, name: &RoomName) -> Result<Visible, ErrorCode> {
     let options = hub.options(name.as_str()).ok_or(ErrorCode::UnknownRoom)?;
     Ok(Visible::new(options, hub::unix_ms()))
-}
-
-impl Goodbye {
-    fn by_session(code: CloseCode) -> Self {
-        let cause = match code {
-            CloseCode::BadRequest | CloseCode::TooManyRequests => Cause::BadInput,
-            _ => Cause::Ordinary,
-        };
-        Self { code: code.code(), reason: code.reason().into(), cause }
-    }
-
-    /// The answer to a close frame: the same code.
-    fn answer(code: Option<u16>) -> Self {
-        Self { code: code.unwrap_or(NORMAL_CLOSURE), reason: "".into(), cause: Cause::Ordinary }
-    }
-}
-
-const NORMAL_CLOSURE: u16 = 1000;
-
-impl From<FrameError> for Goodbye {
-    fn from(error: FrameError) -> Self {
-        Self { code: error.close_code(), reason: error.to_string().into(), cause: Cause::BadInput }
-    }
 }
 
 impl fmt::Debug for Conversation {

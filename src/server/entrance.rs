@@ -3,7 +3,7 @@
 //! HTTP buffers, parses, routes and spawns for every request. For a handshake that arrived whole that is most of what a
 //! connection costs, and leaves holes in the heap where its buffers were.
 
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -16,6 +16,9 @@ use tokio::net::TcpStream;
 use super::connection::Connection;
 use super::http::{self, HEAD_TIMEOUT, HEADERS_MAX, WEBSOCKET_PATH};
 use super::shard::{Shard, SocketGuard};
+use super::takeover::Takeover;
+use super::wire::Wire;
+use super::ws::Handshake;
 
 /// Serves an accepted connection until it ends, or has become a WebSocket, which lives on by itself.
 pub(crate) async fn serve(shard: Rc<Shard>, stream: TcpStream, socket: SocketGuard) {
@@ -39,18 +42,24 @@ pub(crate) async fn serve(shard: Rc<Shard>, stream: TcpStream, socket: SocketGua
         None => {}
         // In a box: HTTP's state is large, and most who come never need it.
         Some(Said::Otherwise(said)) => Box::pin(http::serve(shard, Opened { said, stream }, socket)).await,
-        Some(Said::Knock { answer, behind }) => match stream.try_write(&answer) {
-            Ok(n) if n == answer.len() => Connection::start(&shard, stream, behind, socket),
-            // A socket that has no room for its first line is on its way out.
-            _ => tracing::debug!("a client was gone before it was answered"),
-        },
+        Some(Said::Knock { handshake, behind }) => {
+            let head = handshake.head();
+            match stream.try_write(&head) {
+                Ok(n) if n == head.len() => {
+                    let wire = Wire::Frames(handshake.encoding);
+                    Connection::start(&shard, stream, Takeover { wire, head: Vec::new(), frame: behind }, socket);
+                }
+                // A socket that has no room for its first line is on its way out.
+                _ => tracing::debug!("a client was gone before it was answered"),
+            }
+        }
     }
 }
 
 /// What somebody said first.
 enum Said {
-    /// A handshake: what to answer, and what came behind it.
-    Knock { answer: Vec<u8>, behind: Bytes },
+    /// A handshake, and what came behind it.
+    Knock { handshake: Handshake, behind: Bytes },
     /// Something else, or a part of something.
     Otherwise(Bytes),
 }
@@ -58,21 +67,10 @@ enum Said {
 fn hear(shard: &Shard, said: &[u8]) -> Said {
     let knock = handshake_of(said).and_then(|(headers, bytes)| {
         let handshake = http::admit(&shard.hub.origins, &Method::GET, &headers).ok()?;
-        let mut answer = Vec::with_capacity(ANSWER_BYTES);
-        write!(
-            answer,
-            "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
-             sec-websocket-accept: {}\r\n\r\n",
-            handshake.accept
-        )
-        .ok()?;
-        Some(Said::Knock { answer, behind: Bytes::copy_from_slice(&said[bytes..]) })
+        Some(Said::Knock { handshake, behind: Bytes::copy_from_slice(&said[bytes..]) })
     });
     knock.unwrap_or_else(|| Said::Otherwise(Bytes::copy_from_slice(said)))
 }
-
-/// About the length of an answer.
-const ANSWER_BYTES: usize = 160;
 
 /// The headers of a request for a WebSocket that is there in one piece, and how long its head is.
 fn handshake_of(said: &[u8]) -> Option<(HeaderMap, usize)> {

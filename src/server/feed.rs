@@ -1,7 +1,7 @@
 //! What a shard delivers: one cursor per room it has members in, and the members.
 //!
-//! What a room has gathered since its last visit is one run. It is encoded once and the same bytes are written to every member's
-//! socket. A member is a cursor: while its socket takes everything it goes along with the group and costs nothing but the
+//! What a room has gathered since its last visit is one run. It is encoded once for each form that clients speak, and the same
+//! bytes are written to every socket of that form: members of one room and one form are a group. A member is a cursor: while its socket takes everything it goes along with the group and costs nothing but the
 //! write; when the socket is full it stops, alone, at its sequence, and later goes on from the room's ring until it has
 //! caught up with the group.
 
@@ -20,6 +20,7 @@ use super::lag::Lag;
 use super::message::Message;
 use super::metrics::ShardMetrics;
 use super::run::Run;
+use super::wire::Wire;
 use crate::protocol::{CloseCode, RoomName};
 use crate::{Position, Resumption, Room, RoomKey, RoomSet, Start, Subscription, TryRecvError};
 
@@ -36,7 +37,7 @@ const CATCH_UP_RUNS_PER_VISIT: usize = 4;
 pub(crate) struct Feed<M: Message> {
     set: RoomSet<M>,
     groups: Slab<Group<M>>,
-    by_name: HashMap<RoomName, usize>,
+    by_name: HashMap<(RoomName, Wire), usize>,
     by_key: HashMap<RoomKey, usize>,
     /// Groups whose last run has not been written to all members, the one that waits longest first.
     unfinished: VecDeque<usize>,
@@ -53,9 +54,10 @@ pub(crate) struct Manner {
     pub(crate) slow_consumer: SlowConsumer,
 }
 
-/// A room's members on this shard.
+/// A room's members of one form on this shard.
 struct Group<M: Message> {
     name: RoomName,
+    wire: Wire,
     room: Room<M>,
     cursor: Cursor<M>,
     encoder: M::Encoder,
@@ -171,10 +173,10 @@ impl<M: Message> Feed<M> {
         connection: &Rc<Connection>,
         manner: Manner,
     ) -> Seat {
-        let at = start.position();
-        let group = match self.by_name.get(name) {
+        let (at, wire) = (start.position(), connection.wire());
+        let group = match self.by_name.get(&(name.clone(), wire)) {
             Some(&group) if self.groups[group].room.epoch() == at.epoch => group,
-            _ => self.open(name, start, manner),
+            _ => self.open(name, wire, start, manner),
         };
         let Group { members, next, .. } = &mut self.groups[group];
         let mut member = Member { connection: Rc::clone(connection), place: Place::With(at.sequence) };
@@ -202,8 +204,9 @@ impl<M: Message> Feed<M> {
                 self.by_key.remove(&key);
                 self.set.leave(key);
             }
-            if self.by_name.get(&gone.name) == Some(&group) {
-                self.by_name.remove(&gone.name);
+            let key = (gone.name, gone.wire);
+            if self.by_name.get(&key) == Some(&group) {
+                self.by_name.remove(&key);
             }
         }
     }
@@ -250,7 +253,7 @@ impl<M: Message> Feed<M> {
         let Some(group) = self.groups.get_mut(at) else {
             return;
         };
-        run.clear();
+        run.begin(group.wire);
         let before = (*writes).min(ROOM_WRITES_PER_VISIT);
         let mut left = before;
         let is_through = group.go_on(&mut left, &self.metrics) && {
@@ -336,22 +339,23 @@ impl<M: Message> Feed<M> {
         })
     }
 
-    fn open(&mut self, name: &RoomName, start: Subscription<M>, manner: Manner) -> usize {
+    fn open(&mut self, name: &RoomName, wire: Wire, start: Subscription<M>, manner: Manner) -> usize {
         let room = start.room().clone();
         let next = start.position().sequence;
         let key = self.set.join(start);
         let group = self.groups.insert(Group {
             name: name.clone(),
+            wire,
             room,
             cursor: Cursor::Listed(key),
-            encoder: M::encoder(name),
+            encoder: M::encoder(name, wire.encoding()),
             manner,
             next,
             members: Slab::new(),
             sending: None,
         });
         self.by_key.insert(key, group);
-        self.by_name.insert(name.clone(), group);
+        self.by_name.insert((name.clone(), wire), group);
         group
     }
 }
@@ -422,7 +426,10 @@ impl<M: Message> Group<M> {
         let is_through = self.go_round(&mut round, run, writes, metrics);
         match is_through {
             true => run.clear(),
-            false => self.sending = Some(Sending { run: std::mem::take(run), round }),
+            false => {
+                self.sending = Some(Sending { run: std::mem::take(run), round });
+                run.begin(self.wire);
+            }
         }
         is_through
     }
@@ -557,7 +564,7 @@ impl<M: Message> Group<M> {
                 Err(TryRecvError::Empty) => return CaughtUp::Unfinished,
                 Err(_) => return CaughtUp::Ended,
             };
-            run.clear();
+            run.begin(self.wire);
             let mut next = batch.first_sequence();
             for (sequence, time_ms, message) in batch.iter() {
                 let time_ms = time_ms.unwrap_or(0);

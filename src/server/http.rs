@@ -1,9 +1,11 @@
 //! HTTP: the page, health, metrics, and the door to WebSocket connections.
 
 use std::convert::Infallible;
-use std::pin::pin;
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
@@ -11,10 +13,10 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use axum::routing::get;
+use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::http1::{self, Parts};
 use hyper::service::{Service as _, service_fn};
-use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 
@@ -24,6 +26,9 @@ use super::hub::Hub;
 use super::origin::Origins;
 use super::page;
 use super::shard::{Shard, SocketGuard};
+use super::streaming::{self, EMULATION_PATH, Transport};
+use super::takeover::{Takeover, Wish};
+use super::wire::Wire;
 use super::ws::Handshake;
 
 /// Where clients connect.
@@ -38,29 +43,58 @@ pub(super) const HEADERS_MAX: usize = 64;
 /// How long a request under way may take once the server drains.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Serves a connection that did not ask for a WebSocket in its first breath, until it ends or has become one.
+/// Serves a connection that did not ask for a WebSocket in its first breath, until it ends or a client has taken it over.
 pub(crate) async fn serve(shard: Rc<Shard>, stream: Opened, socket: SocketGuard) {
     let mut draining = shard.draining.clone();
-    let service = service_fn(move |request| answer(Rc::clone(&shard), request));
-    let connection = http1::Builder::new()
+    let wish = Wish::default();
+    let service = {
+        let (shard, wish) = (Rc::clone(&shard), wish.clone());
+        service_fn(move |request| Box::pin(answer(Rc::clone(&shard), request, wish.clone())))
+    };
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
+        .serve_connection(TokioIo::new(stream), service);
+    let served = poll_fn(|cx| {
+        let polled = Pin::new(&mut connection).poll(cx);
+        match wish.take() {
+            Some(takeover) => Poll::Ready(Served::TakenOver(takeover)),
+            None => polled.map(Served::Ended),
+        }
+    });
+    let served = tokio::select! {
+        served = served => served,
         _ = draining.wait_for(|draining| *draining) => {
-            connection.as_mut().graceful_shutdown();
-            tokio::time::timeout(DRAIN_TIMEOUT, connection).await.unwrap_or(Ok(()))
+            Pin::new(&mut connection).graceful_shutdown();
+            let ended = tokio::time::timeout(DRAIN_TIMEOUT, connection).await;
+            return note(ended.unwrap_or(Ok(())));
         }
     };
+    match served {
+        Served::Ended(ended) => note(ended),
+        // A client sends this request when it has read the answer to the one before, so HTTP has nothing left to write.
+        Served::TakenOver(mut takeover) => {
+            let Parts { io, read_buf, .. } = connection.into_parts();
+            let (stream, said) = io.into_inner().into_parts();
+            if !takeover.wire.is_emulated() {
+                takeover.frame = [read_buf, said].concat().into();
+            }
+            Connection::start(&shard, stream, takeover, socket);
+        }
+    }
+}
+
+enum Served {
+    Ended(hyper::Result<()>),
+    TakenOver(Takeover),
+}
+
+fn note(ended: hyper::Result<()>) {
     if let Err(error) = ended {
         tracing::debug!(%error, "an HTTP connection ended early");
     }
-    drop(socket);
 }
 
 /// The routes that answer with a body.
@@ -74,12 +108,28 @@ pub(crate) fn router(hub: Arc<Hub>) -> Router {
         .with_state(hub)
 }
 
-async fn answer(shard: Rc<Shard>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-    let mut response = if request.uri().path() == WEBSOCKET_PATH {
-        upgrade(&shard, request)
+async fn answer(shard: Rc<Shard>, request: Request<Incoming>, wish: Wish) -> Result<Response<Body>, Infallible> {
+    let request = request.map(Body::new);
+    let hub = &*shard.hub;
+    let path = request.uri().path();
+    let transport = Transport::at(path);
+    let is_streaming = transport.is_some() || path == EMULATION_PATH;
+    let mut response = if path == WEBSOCKET_PATH {
+        match upgrade(hub, &request) {
+            Ok(takeover) => wish.make(takeover).await,
+            Err(response) => response,
+        }
+    } else if is_streaming && request.method() == Method::OPTIONS {
+        streaming::preflight(hub, request.headers())
+    } else if let Some(transport) = transport {
+        match transport.open(hub, request).await {
+            Ok(takeover) => wish.make(takeover).await,
+            Err(response) => response,
+        }
+    } else if is_streaming {
+        streaming::emulate(hub, request).await
     } else {
-        let router = TowerToHyperService::new(shard.router.clone());
-        router.call(request.map(Body::new)).await?
+        TowerToHyperService::new(shard.router.clone()).call(request).await?
     };
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -88,28 +138,19 @@ async fn answer(shard: Rc<Shard>, request: Request<Incoming>) -> Result<Response
     Ok(response)
 }
 
-/// Answers a WebSocket handshake; the connection starts when the answer has been written.
-fn upgrade(shard: &Rc<Shard>, mut request: Request<Incoming>) -> Response<Body> {
-    let handshake = match admit(&shard.hub.origins, request.method(), request.headers()) {
-        Ok(handshake) => handshake,
+/// How a request for a WebSocket goes on.
+fn upgrade(hub: &Hub, request: &Request) -> Result<Takeover, Response<Body>> {
+    match admit(&hub.origins, request.method(), request.headers()) {
+        Ok(handshake) => {
+            let wire = Wire::Frames(handshake.encoding);
+            Ok(Takeover { wire, head: handshake.head(), frame: Bytes::new() })
+        }
         Err((status, advice)) => {
             let origin = request.headers().get(header::ORIGIN);
             tracing::warn!(?origin, %status, "not let in: {}", advice.trim_end());
-            return refuse(status, advice);
+            Err(refuse(status, advice))
         }
-    };
-    let upgrade = hyper::upgrade::on(&mut request);
-    tokio::task::spawn_local(begin(Rc::clone(shard), upgrade, SocketGuard::new(shard)));
-
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = response.headers_mut();
-    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    if let Ok(accept) = HeaderValue::try_from(handshake.accept) {
-        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
     }
-    response
 }
 
 /// Whether a request may become a WebSocket; otherwise with what it is refused.
@@ -119,31 +160,21 @@ pub(super) fn admit(
     headers: &HeaderMap,
 ) -> Result<Handshake, (StatusCode, &'static str)> {
     let handshake = Handshake::parse(method, headers).map_err(|error| (error.status(), error.advice()))?;
+    admit_origin(origins, headers).map(|()| handshake)
+}
+
+/// Whether the page a request comes from may connect; otherwise with what it is refused.
+pub(super) fn admit_origin(origins: &Origins, headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
     let text = |name| headers.get(name).map(HeaderValue::to_str);
     match text(header::ORIGIN) {
-        None => Ok(handshake),
-        Some(Ok(origin)) if origins.allow(origin, text(header::HOST).and_then(Result::ok)) => Ok(handshake),
+        None => Ok(()),
+        Some(Ok(origin)) if origins.allow(origin, text(header::HOST).and_then(Result::ok)) => Ok(()),
         Some(_) => Err((StatusCode::FORBIDDEN, ORIGIN_ADVICE)),
     }
 }
 
 const ORIGIN_ADVICE: &str = "pages from this origin may not connect: add it to `allowed_origins` \
      in section `[client]` of the configuration\n";
-
-/// Takes the bare socket out of HTTP, whose buffers end here, and starts the connection.
-async fn begin(shard: Rc<Shard>, upgrade: OnUpgrade, socket: SocketGuard) {
-    let upgraded = match upgrade.await {
-        Ok(upgraded) => upgraded,
-        Err(error) => return tracing::debug!(%error, "an upgrade did not happen"),
-    };
-    match upgraded.downcast::<TokioIo<Opened>>() {
-        Ok(Parts { io, read_buf, .. }) => {
-            let (stream, said) = io.into_inner().into_parts();
-            Connection::start(&shard, stream, [read_buf, said].concat().into(), socket);
-        }
-        Err(_) => tracing::error!("an upgraded connection is not a plain socket"),
-    }
-}
 
 async fn health() -> &'static str {
     "{}\n"
@@ -162,7 +193,7 @@ async fn not_found() -> Response<Body> {
     refuse(StatusCode::NOT_FOUND, "there is nothing here\n")
 }
 
-fn refuse(status: StatusCode, advice: &'static str) -> Response<Body> {
+pub(super) fn refuse(status: StatusCode, advice: &'static str) -> Response<Body> {
     let mut response = Response::new(Body::from(advice));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));

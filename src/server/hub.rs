@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
 
 use super::config::{Config, RoomOptions};
+use super::emulation::Emulation;
 use super::feed::Manner;
 use super::message::{Event, Message};
 use super::metrics::Metrics;
@@ -34,6 +35,7 @@ pub(crate) struct Hub {
     pub(crate) origins: Origins,
     pub(crate) metrics: Metrics,
     pub(crate) presence: Presence,
+    pub(crate) emulation: Emulation,
     publications: Broker<Publication>,
     /// Rooms of the same names for comings and goings, which take no offsets.
     events: Broker<Event>,
@@ -51,6 +53,7 @@ impl Hub {
             origins,
             metrics,
             presence: Presence::new(),
+            emulation: Emulation::new(shards.len()),
             publications: broker(shards.clone(), ROOM_MESSAGES_MIN),
             events: broker(shards, ROOM_EVENTS),
         }

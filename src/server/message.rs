@@ -7,7 +7,7 @@ pub(crate) trait Message: Send + Sync + 'static {
     /// What the pushes of one room have in common.
     type Encoder;
 
-    fn encoder(room: &RoomName) -> Self::Encoder;
+    fn encoder(room: &RoomName, encoding: Encoding) -> Self::Encoder;
 
     /// Appends the push of the message numbered `sequence` (from 0), published at `time_ms`.
     fn encode(&self, encoder: &Self::Encoder, sequence: u64, time_ms: u64, out: &mut Vec<u8>);
@@ -19,8 +19,8 @@ pub(crate) trait Message: Send + Sync + 'static {
 impl Message for Publication {
     type Encoder = PublicationEncoder;
 
-    fn encoder(room: &RoomName) -> Self::Encoder {
-        Encoding::Json.publications(room.as_str())
+    fn encoder(room: &RoomName, encoding: Encoding) -> Self::Encoder {
+        encoding.publications(room.as_str())
     }
 
     fn encode(&self, encoder: &Self::Encoder, sequence: u64, time_ms: u64, out: &mut Vec<u8>) {
@@ -41,19 +41,19 @@ pub(crate) enum Event {
 }
 
 impl Message for Event {
-    type Encoder = RoomName;
+    type Encoder = (RoomName, Encoding);
 
-    fn encoder(room: &RoomName) -> Self::Encoder {
-        room.clone()
+    fn encoder(room: &RoomName, encoding: Encoding) -> Self::Encoder {
+        (room.clone(), encoding)
     }
 
     fn encode(&self, encoder: &Self::Encoder, _sequence: u64, _time_ms: u64, out: &mut Vec<u8>) {
-        let room = encoder.clone();
+        let (room, encoding) = encoder.clone();
         let push = match self.clone() {
             Self::Join(info) => Push::Join { room, info },
             Self::Leave(info) => Push::Leave { room, info },
         };
-        Encoding::Json.encode_push(&push, out);
+        encoding.encode_push(&push, out);
     }
 
     // The protocol recovers no events: whoever must know who is there asks for presence.

@@ -25,6 +25,11 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
+    /// Output that begins with `replies`.
+    pub(crate) fn of(replies: Vec<u8>) -> Self {
+        Self { replies, ..Self::default() }
+    }
+
     /// Keeps the rest of a run. Everything before it must have been sent.
     pub(crate) fn keep_run(&mut self, rest: Bytes) {
         debug_assert!(self.is_empty(), "a run would overtake what waits");

@@ -1,9 +1,9 @@
-//! A run: consecutive messages of a room, encoded once as frames for everybody who takes them.
+//! A run: consecutive messages of a room, encoded once as frames or chunks for everybody who takes them in that form.
 
 use bytes::Bytes;
 
-use super::ws::{FrameWriter, Opcode, write_frame};
-use crate::protocol::Encoding;
+use super::wire::{Envelope, Wire};
+use super::ws::{Opcode, write_frame};
 
 /// Bytes of payload after which a frame takes no further message. Under 64 KiB, so that usual frames have a short header and
 /// clients that parse a frame at a time start early.
@@ -20,8 +20,9 @@ const BYTES_KEPT: usize = RUN_BYTES_FULL;
 /// The buffer belongs to one thread until a socket takes only part of it; then it becomes shared and a new one is begun.
 #[derive(Debug, Default)]
 pub(crate) struct Run {
+    wire: Wire,
     bytes: Vec<u8>,
-    frame: Option<FrameWriter>,
+    envelope: Option<Envelope>,
     messages: u64,
     shared: Option<Bytes>,
 }
@@ -29,18 +30,19 @@ pub(crate) struct Run {
 impl Run {
     /// Appends a message; `encode` writes it.
     pub(crate) fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
-        if let Some(frame) = self.frame.take_if(|frame| frame.payload_bytes(&self.bytes) >= FRAME_BYTES_FULL) {
-            frame.end(&mut self.bytes, Opcode::Text);
+        let Self { wire, bytes, envelope, .. } = self;
+        if let Some(full) = envelope.take_if(|envelope| envelope.payload_bytes(bytes) >= FRAME_BYTES_FULL) {
+            full.seal(bytes);
         }
-        match self.frame {
-            Some(_) => Encoding::Json.separate(&mut self.bytes),
-            None => self.frame = Some(FrameWriter::begin(&mut self.bytes)),
+        let is_first = envelope.is_none();
+        if is_first {
+            *envelope = Some(wire.open(bytes));
         }
-        encode(&mut self.bytes);
+        wire.message(bytes, is_first, encode);
         self.messages += 1;
     }
 
-    /// Appends a control frame, behind the messages.
+    /// Appends a control frame of WebSocket, behind the messages.
     pub(crate) fn push_control(&mut self, opcode: Opcode, payload: &[u8]) {
         self.finish();
         write_frame(&mut self.bytes, opcode, payload);
@@ -48,8 +50,8 @@ impl Run {
 
     /// Ends the last frame: from here on the run can be sent.
     pub(crate) fn finish(&mut self) {
-        if let Some(frame) = self.frame.take() {
-            frame.end(&mut self.bytes, Opcode::Text);
+        if let Some(envelope) = self.envelope.take() {
+            envelope.seal(&mut self.bytes);
         }
     }
 
@@ -73,7 +75,7 @@ impl Run {
 
     /// The frames of a finished run.
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        debug_assert!(self.frame.is_none(), "the last frame has no header yet");
+        debug_assert!(self.envelope.is_none(), "the last frame has no header yet");
         self.shared.as_deref().unwrap_or(&self.bytes)
     }
 
@@ -83,10 +85,16 @@ impl Run {
         self.shared.get_or_insert_with(|| Bytes::from(std::mem::take(bytes))).slice(from..)
     }
 
-    /// Begins anew, in the same buffer unless somebody still sends it.
+    /// Begins anew in that form, in the same buffer unless somebody still sends it.
+    pub(crate) fn begin(&mut self, wire: Wire) {
+        self.clear();
+        self.wire = wire;
+    }
+
+    /// Begins anew in the same form.
     pub(crate) fn clear(&mut self) {
         self.shared = None;
-        self.frame = None;
+        self.envelope = None;
         self.messages = 0;
         self.bytes.clear();
         if self.bytes.capacity() > 2 * BYTES_KEPT {

@@ -20,6 +20,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::LocalSet;
 
 use super::connection::{Connection, ConnectionKey};
+use super::emulation::Letter;
 use super::entrance;
 use super::feed::Feed;
 use super::http;
@@ -104,6 +105,7 @@ impl Shard {
             let shard = Rc::new(Self::new(hub, index, draining.clone()));
             tokio::task::spawn_local(Self::deliver_forever(Rc::clone(&shard)));
             tokio::task::spawn_local(Self::tick_forever(Rc::clone(&shard)));
+            tokio::task::spawn_local(Self::read_letters(Rc::clone(&shard)));
             let coming = async {
                 match way_in {
                     WayIn::Door(door) => door.keep(Rc::clone(&shard)).await,
@@ -313,6 +315,21 @@ impl Shard {
         .await
     }
 
+    /// Takes commands of emulated connections to them.
+    async fn read_letters(shard: Rc<Self>) {
+        let Some(mut mailbox) = shard.hub.emulation.mailbox(shard.index) else { return };
+        while let Some(Letter { to, frame }) = mailbox.recv().await {
+            if let Some(connection) = shard.find(to) {
+                connection.hear(&shard, frame);
+            }
+        }
+    }
+
+    fn find(&self, key: ConnectionKey) -> Option<Rc<Connection>> {
+        let connections = self.connections.borrow();
+        connections.get(key.slot).filter(|connection| connection.key == key).cloned()
+    }
+
     async fn tick_forever(shard: Rc<Self>) {
         let mut due = Vec::new();
         let mut lagging = Shown::default();
@@ -324,9 +341,7 @@ impl Shard {
             }
             shard.wheel.borrow_mut().advance(shard.now_ms(), &mut due);
             for Due { at_ms, what: key } in due.drain(..) {
-                let connection = shard.connections.borrow().get(key.slot).cloned();
-                if let Some(connection) = connection
-                    && connection.key == key
+                if let Some(connection) = shard.find(key)
                     && connection.due_ms.get() == at_ms
                 {
                     connection.on_timer(&shard);

@@ -9,6 +9,7 @@ mod http;
 mod lifecycle;
 mod recovery;
 mod slow;
+mod streaming;
 
 /// Counts live bytes, for [`heap`].
 #[global_allocator]

@@ -7,6 +7,7 @@ use super::close::CLOSE_REASON_BYTES_MAX;
 #[repr(u8)]
 pub(crate) enum Opcode {
     Text = 0x1,
+    Binary = 0x2,
     Close = 0x8,
     Pong = 0xa,
 }

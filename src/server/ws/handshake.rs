@@ -5,17 +5,29 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest as _, Sha1};
 
+use crate::protocol::Encoding;
+
 /// The fixed text RFC 6455 appends to a client's key before hashing.
 const KEY_SUFFIX: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// A key is sixteen random bytes.
 const KEY_BYTES: usize = 16;
+
+/// About the length of an answer.
+const HEAD_BYTES: usize = 192;
 
 /// A request that asks properly for a WebSocket.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Handshake {
     /// The value of `Sec-WebSocket-Accept` in the answer.
     pub(crate) accept: String,
+    /// The value of `Sec-WebSocket-Protocol` in the answer, if it has one.
+    pub(crate) subprotocol: Option<&'static str>,
+    pub(crate) encoding: Encoding,
 }
+
+/// The subprotocols that are spoken, by name. A client that names none of them speaks JSON.
+const SUBPROTOCOLS: [(&str, Encoding); 2] =
+    [("centrifuge-protobuf", Encoding::Protobuf), ("centrifuge-json", Encoding::Json)];
 
 /// Why a request does not become a WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,9 +81,30 @@ impl Handshake {
             return Err(HandshakeError::Key);
         };
         match STANDARD.decode(key.as_bytes()) {
-            Ok(bytes) if bytes.len() == KEY_BYTES => Ok(Self { accept: accept_key(key.as_bytes()) }),
-            _ => Err(HandshakeError::Key),
+            Ok(bytes) if bytes.len() == KEY_BYTES => {}
+            _ => return Err(HandshakeError::Key),
         }
+        let spoken = SUBPROTOCOLS.iter().find(|(name, _)| lists(headers, &header::SEC_WEBSOCKET_PROTOCOL, name));
+        Ok(Self {
+            accept: accept_key(key.as_bytes()),
+            subprotocol: spoken.map(|(name, _)| *name),
+            encoding: spoken.map_or(Encoding::Json, |(_, encoding)| *encoding),
+        })
+    }
+
+    /// The answer.
+    pub(crate) fn head(&self) -> Vec<u8> {
+        let mut head = Vec::with_capacity(HEAD_BYTES);
+        head.extend_from_slice(
+            b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: ",
+        );
+        head.extend_from_slice(self.accept.as_bytes());
+        if let Some(subprotocol) = self.subprotocol {
+            head.extend_from_slice(b"\r\nsec-websocket-protocol: ");
+            head.extend_from_slice(subprotocol.as_bytes());
+        }
+        head.extend_from_slice(b"\r\n\r\n");
+        head
     }
 }
 
@@ -121,6 +154,25 @@ mod tests {
     fn the_example_of_the_rfc_is_accepted() {
         let handshake = Handshake::parse(&Method::GET, &request(&[])).expect("a valid request");
         assert_eq!(handshake.accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!((handshake.subprotocol, handshake.encoding), (None, Encoding::Json));
+    }
+
+    #[test]
+    fn a_subprotocol_is_chosen_among_those_offered() {
+        for (offered, name, encoding) in [
+            ("centrifuge-protobuf", Some("centrifuge-protobuf"), Encoding::Protobuf),
+            ("chat, Centrifuge-Protobuf", Some("centrifuge-protobuf"), Encoding::Protobuf),
+            ("centrifuge-json", Some("centrifuge-json"), Encoding::Json),
+            ("chat", None, Encoding::Json),
+        ] {
+            let headers = request(&[("sec-websocket-protocol", Some(offered))]);
+            let handshake = Handshake::parse(&Method::GET, &headers).expect("a valid request");
+            assert_eq!((handshake.subprotocol, handshake.encoding), (name, encoding), "{offered}");
+            let head = String::from_utf8(handshake.head()).unwrap();
+            let line = name.map(|name| format!("\r\nsec-websocket-protocol: {name}\r\n"));
+            assert!(line.is_none_or(|line| head.contains(&line)), "{head}");
+            assert_eq!(head.contains("sec-websocket-protocol"), name.is_some(), "{head}");
+        }
     }
 
     #[test]

@@ -1,0 +1,222 @@
+//! The transports for clients that WebSocket does not reach: HTTP streaming, server-sent events, and the requests that bring
+//! their commands.
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{Query, Request};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
+use bytes::Bytes;
+use prost::Message;
+use serde::Deserialize;
+
+use super::emulation::NoSession;
+use super::http::refuse;
+use super::hub::Hub;
+use super::page;
+use super::takeover::Takeover;
+use super::wire::Wire;
+use crate::protocol::Encoding;
+
+/// Where commands of all emulated connections go.
+pub(super) const EMULATION_PATH: &str = "/emulation";
+
+/// Bytes of an emulation request beside its commands: names of session and node, and what quoting adds.
+const EMULATION_BYTES_MORE: usize = 1_024;
+
+/// A content type that says Protobuf.
+const BINARY: &str = "application/octet-stream";
+
+/// How long a browser may remember that it may ask, in seconds.
+const PREFLIGHT_SECONDS: &str = "300";
+
+/// A transport that answers one request for as long as its client stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transport {
+    HttpStream,
+    Events,
+}
+
+impl Transport {
+    pub(super) fn at(path: &str) -> Option<Self> {
+        match path {
+            "/connection/http_stream" => Some(Self::HttpStream),
+            "/connection/sse" => Some(Self::Events),
+            _ => None,
+        }
+    }
+
+    /// What the request asks for, if it may.
+    pub(super) async fn open(self, hub: &Hub, request: Request) -> Result<Takeover, Response<Body>> {
+        let method = request.method().clone();
+        if method != Method::POST && !(self == Self::Events && method == Method::GET) {
+            return Err(refuse(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "open this address with POST, the commands in the body\n",
+            ));
+        }
+        if request.version() != Version::HTTP_11 {
+            return Err(refuse(
+                StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+                "an answer without end needs HTTP/1.1; behind nginx, say `proxy_http_version 1.1;`\n",
+            ));
+        }
+        let encoding = match self {
+            Self::HttpStream => encoding_of(request.headers()),
+            Self::Events => Encoding::Json,
+        };
+        let cors = cors(hub, request.headers())?;
+        let frame = match method {
+            Method::GET => commands_in_query(&request)?,
+            _ => body(request, hub.config.websocket.message_size_limit).await?,
+        };
+        if frame.is_empty() {
+            return Err(refuse(StatusCode::BAD_REQUEST, "send the connect command with the request\n"));
+        }
+        let (wire, content_type) = match self {
+            Self::Events => (Wire::Events, "text/event-stream"),
+            Self::HttpStream if encoding == Encoding::Protobuf => (Wire::Stream(encoding), BINARY),
+            Self::HttpStream => (Wire::Stream(encoding), "application/json"),
+        };
+        Ok(Takeover { wire, head: head(content_type, &cors), frame })
+    }
+}
+
+/// Takes the commands of one request to the session it names.
+pub(super) async fn emulate(hub: &Hub, request: Request) -> Response<Body> {
+    let (cors, letter) = match receive(hub, request).await {
+        Ok(received) => received,
+        Err(response) => return response,
+    };
+    let Envelope { session, data } = letter;
+    let mut response = match hub.emulation.send(&session, data).await {
+        Ok(()) => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            response
+        }
+        Err(NoSession) => refuse(StatusCode::NOT_FOUND, "there is no such session: connect again\n"),
+    };
+    response.headers_mut().extend(cors);
+    response
+}
+
+/// Answers a browser that asks whether a page may send such a request.
+pub(super) fn preflight(hub: &Hub, headers: &HeaderMap) -> Response<Body> {
+    let cors = match cors(hub, headers) {
+        Ok(cors) => cors,
+        Err(response) => return response,
+    };
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.extend(cors);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("content-type"));
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(PREFLIGHT_SECONDS));
+    response
+}
+
+/// Commands, and whom they are for.
+struct Envelope {
+    session: String,
+    data: Bytes,
+}
+
+#[derive(Deserialize)]
+struct JsonEnvelope {
+    session: String,
+    data: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ProtobufEnvelope {
+    #[prost(string, tag = "2")]
+    session: String,
+    #[prost(bytes = "bytes", tag = "3")]
+    data: Bytes,
+}
+
+async fn receive(hub: &Hub, request: Request) -> Result<(HeaderMap, Envelope), Response<Body>> {
+    if request.method() != Method::POST {
+        return Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "send commands with POST\n"));
+    }
+    let cors = cors(hub, request.headers())?;
+    let encoding = encoding_of(request.headers());
+    let bytes_max = hub.config.websocket.message_size_limit;
+    // A string of JSON may be longer than what it says.
+    let body = body(request, 2 * bytes_max + EMULATION_BYTES_MORE).await?;
+    let letter = match encoding {
+        Encoding::Json => serde_json::from_slice(&body)
+            .map(|JsonEnvelope { session, data }| Envelope { session, data: data.into() })
+            .ok(),
+        Encoding::Protobuf => {
+            ProtobufEnvelope::decode(body).map(|ProtobufEnvelope { session, data }| Envelope { session, data }).ok()
+        }
+    };
+    let letter = letter.ok_or_else(|| {
+        refuse(StatusCode::BAD_REQUEST, "send {\"session\":…,\"node\":…,\"data\":…}, the commands as text in `data`\n")
+    })?;
+    if letter.data.len() > bytes_max {
+        return Err(too_large());
+    }
+    Ok((cors, letter))
+}
+
+fn encoding_of(headers: &HeaderMap) -> Encoding {
+    let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    if content_type == Some(BINARY.as_bytes()) { Encoding::Protobuf } else { Encoding::Json }
+}
+
+fn commands_in_query(request: &Request) -> Result<Bytes, Response<Body>> {
+    #[derive(Deserialize)]
+    struct Parameters {
+        cf_connect: String,
+    }
+    let parameters = Query::<Parameters>::try_from_uri(request.uri());
+    parameters
+        .map(|Query(Parameters { cf_connect })| cf_connect.into())
+        .map_err(|_| refuse(StatusCode::BAD_REQUEST, "put the connect command into the parameter `cf_connect`\n"))
+}
+
+async fn body(request: Request, bytes_max: usize) -> Result<Bytes, Response<Body>> {
+    to_bytes(request.into_body(), bytes_max).await.map_err(|_| too_large())
+}
+
+fn too_large() -> Response<Body> {
+    refuse(StatusCode::PAYLOAD_TOO_LARGE, "the commands are longer than `message_size_limit` allows\n")
+}
+
+/// What tells a browser that the page may read the answer; the answer itself when it may not ask.
+fn cors(hub: &Hub, headers: &HeaderMap) -> Result<HeaderMap, Response<Body>> {
+    let mut cors = HeaderMap::new();
+    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(cors) };
+    super::http::admit_origin(&hub.origins, headers).map_err(|(status, advice)| refuse(status, advice))?;
+    cors.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    cors.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+    cors.insert(header::VARY, HeaderValue::from_static("origin"));
+    Ok(cors)
+}
+
+/// The head of an answer without end.
+fn head(content_type: &str, cors: &HeaderMap) -> Vec<u8> {
+    let mut head = Vec::new();
+    head.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+    let mut line = |name: &str, value: &[u8]| {
+        head.extend_from_slice(name.as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value);
+        head.extend_from_slice(b"\r\n");
+    };
+    line("content-type", content_type.as_bytes());
+    line("transfer-encoding", b"chunked");
+    line("cache-control", b"private, no-cache, no-store, must-revalidate, max-age=0");
+    // Proxies are not to gather what is meant for now.
+    line("x-accel-buffering", b"no");
+    line("x-content-type-options", b"nosniff");
+    line("content-security-policy", page::CONTENT_SECURITY_POLICY.as_bytes());
+    line("referrer-policy", b"no-referrer");
+    for (name, value) in cors {
+        line(name.as_str(), value.as_bytes());
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}

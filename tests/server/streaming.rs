@@ -1,0 +1,367 @@
+//! HTTP streaming and server-sent events: answers without end, and commands in requests of their own.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::{PATIENCE, Running, dial, eventually, number, text};
+
+/// A transport whose output is text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    HttpStream,
+    Events,
+    EventsByPost,
+}
+
+const KINDS: [Kind; 3] = [Kind::HttpStream, Kind::Events, Kind::EventsByPost];
+
+/// A client whose connection only speaks.
+struct Streamed<'a> {
+    running: &'a Running,
+    stream: TcpStream,
+    kind: Kind,
+    head: String,
+    /// What came in chunks and has not been heard.
+    payload: Vec<u8>,
+    /// What came and is not a whole chunk yet.
+    input: Vec<u8>,
+    has_ended: bool,
+    session: String,
+}
+
+impl<'a> Streamed<'a> {
+    fn open(running: &'a Running, kind: Kind, commands: &str) -> Self {
+        Self::over(running, dial(running.address), kind, commands)
+    }
+
+    fn over(running: &'a Running, mut stream: TcpStream, kind: Kind, commands: &str) -> Self {
+        stream.write_all(request(kind, commands, "").as_bytes()).expect("a request");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).expect("a head");
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).expect("text");
+        Self {
+            running,
+            stream,
+            kind,
+            head,
+            payload: Vec::new(),
+            input: Vec::new(),
+            has_ended: false,
+            session: String::new(),
+        }
+    }
+
+    fn connected(running: &'a Running, kind: Kind, name: &str) -> Self {
+        let mut client = Self::open(running, kind, &format!(r#"{{"id":1,"connect":{{"data":{{"name":"{name}"}}}}}}"#));
+        assert!(client.head.starts_with("HTTP/1.1 200 "), "{}", client.head);
+        let connect = client.hear().expect("a reply");
+        client.session = text(&connect["connect"]["session"]).to_owned();
+        client
+    }
+
+    /// Sends commands the other way; the status of the answer.
+    fn send(&self, commands: &str) -> u16 {
+        let body = json!({"session": self.session, "node": "", "data": commands}).to_string();
+        post(self.running, "/emulation", "application/json", body.as_bytes())
+    }
+
+    /// The next message, pings answered and passed over; nothing at the end.
+    fn hear(&mut self) -> Option<Value> {
+        loop {
+            let (separator, prefix) = match self.kind {
+                Kind::HttpStream => ("\n", ""),
+                Kind::Events | Kind::EventsByPost => ("\n\n", "data: "),
+            };
+            let said = String::from_utf8(self.payload.clone()).expect("text");
+            if let Some((message, _)) = said.split_once(separator) {
+                self.payload.drain(..message.len() + separator.len());
+                let message = message.strip_prefix(prefix).expect("a message of the transport");
+                if message == "{}" {
+                    assert_eq!(self.send("{}"), 204);
+                    continue;
+                }
+                return Some(serde_json::from_str(message).expect("JSON"));
+            }
+            if self.has_ended {
+                assert!(said.is_empty(), "the answer ends in the midst of {said:?}");
+                return None;
+            }
+            self.read();
+        }
+    }
+
+    fn read(&mut self) {
+        let mut buffer = [0; 4_096];
+        let n = self.stream.read(&mut buffer).expect("output");
+        assert!(n > 0, "the answer has no end");
+        self.input.extend_from_slice(&buffer[..n]);
+        while let Some(at) = self.input.windows(2).position(|two| two == b"\r\n") {
+            let length = str::from_utf8(&self.input[..at]).expect("digits");
+            let length = usize::from_str_radix(length, 16).expect("a length");
+            let end = at + 2 + length;
+            if self.input.len() < end + 2 {
+                return;
+            }
+            assert_eq!(self.input[end..end + 2], *b"\r\n");
+            self.payload.extend_from_slice(&self.input[at + 2..end]);
+            self.has_ended = length == 0;
+            self.input.drain(..end + 2);
+        }
+    }
+
+    /// The next message of that kind.
+    fn hear_push(&mut self, kind: &str) -> Value {
+        loop {
+            let mut message = self.hear().expect("a push");
+            if let Some(push) = message["push"].get_mut(kind) {
+                return push.take();
+            }
+        }
+    }
+
+    fn hear_reply(&mut self, id: u32) -> Value {
+        loop {
+            let message = self.hear().expect("a reply");
+            if message["id"] == id {
+                return message;
+            }
+        }
+    }
+}
+
+fn request(kind: Kind, commands: &str, headers: &str) -> String {
+    let length = commands.len();
+    match kind {
+        Kind::HttpStream => format!(
+            "POST /connection/http_stream HTTP/1.1\r\nHost: t\r\nContent-Length: {length}\r\n{headers}\r\n{commands}"
+        ),
+        Kind::EventsByPost => {
+            format!("POST /connection/sse HTTP/1.1\r\nHost: t\r\nContent-Length: {length}\r\n{headers}\r\n{commands}")
+        }
+        Kind::Events => {
+            let quoted: String = commands.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            format!("GET /connection/sse?cf_connect={quoted} HTTP/1.1\r\nHost: t\r\n{headers}\r\n")
+        }
+    }
+}
+
+fn answer(running: &Running, request: &[u8]) -> String {
+    let mut stream = dial(running.address);
+    stream.write_all(request).expect("a request");
+    let mut answer = String::new();
+    match stream.read_to_string(&mut answer) {
+        Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("{error}"),
+        _ => answer,
+    }
+}
+
+fn status(answer: &str) -> u16 {
+    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{answer}"))
+}
+
+fn post(running: &Running, path: &str, content_type: &str, body: &[u8]) -> u16 {
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    status(&answer(running, &[head.as_bytes(), body].concat()))
+}
+
+#[test]
+fn a_streamed_client_is_a_member_like_any_other() {
+    for kind in KINDS {
+        let running = Running::start();
+        let mut listener = running.member("ws", "hall");
+        let mut client = Streamed::connected(&running, kind, "streamed");
+        assert_eq!(client.send(r#"{"id":2,"subscribe":{"channel":"hall"}}"#), 204);
+        assert_eq!(client.hear_reply(2)["subscribe"]["recoverable"], true, "{kind:?}");
+        listener.publish(3, "hall", r#"{"t":"to all"}"#);
+        assert_eq!(client.hear_push("pub")["data"], json!({"t": "to all"}));
+        // Two commands in one request.
+        let commands = "{\"id\":3,\"publish\":{\"channel\":\"hall\",\"data\":1}}\n{\"id\":4,\"presence_stats\":{\"channel\":\"hall\"}}";
+        assert_eq!(client.send(commands), 204);
+        assert_eq!(client.hear_reply(4)["presence_stats"]["num_clients"], 2);
+        let heard = std::iter::from_fn(|| Some(listener.publication())).find(|push| push["data"] == 1).unwrap();
+        assert_eq!(heard["info"]["conn_info"]["name"], "streamed");
+
+        // Gone without a word: its place is empty soon.
+        client.stream.shutdown(std::net::Shutdown::Both).expect("a shutdown");
+        eventually("the streamed client to leave", || {
+            listener.send(r#"{"id":9,"presence_stats":{"channel":"hall"}}"#);
+            number(&listener.reply(9)["presence_stats"]["num_clients"]) == 1
+        });
+        assert_eq!(client.send("{}"), 404, "the session has ended");
+    }
+}
+
+#[test]
+fn what_is_missed_is_recovered_by_a_streamed_client() {
+    let running = Running::start();
+    let mut speaker = running.connected("speaker");
+    for id in 2..7 {
+        speaker.publish(id, "hall", &id.to_string());
+    }
+    for kind in KINDS {
+        let mut client = Streamed::connected(&running, kind, "late");
+        client.send(r#"{"id":2,"subscribe":{"channel":"hall","recover":true,"offset":2}}"#);
+        let entered = client.hear_reply(2)["subscribe"].clone();
+        assert_eq!(entered["recovered"], true, "{entered}");
+        let offsets: Vec<_> =
+            entered["publications"].as_array().unwrap().iter().map(|p| number(&p["offset"])).collect();
+        assert_eq!(offsets, [3, 4, 5], "{kind:?}");
+    }
+}
+
+#[test]
+fn a_page_may_have_asked_for_something_else_on_the_same_socket() {
+    let running = Running::start();
+    let mut stream = dial(running.address);
+    stream.write_all(b"GET /health HTTP/1.1\r\nHost: t\r\n\r\n").expect("a request");
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"{}\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("an answer");
+        seen.push(byte[0]);
+    }
+    let mut client = Streamed::over(&running, stream, Kind::HttpStream, r#"{"id":1,"connect":{}}"#);
+    assert!(client.head.contains("transfer-encoding: chunked"), "{}", client.head);
+    assert!(client.hear().expect("a reply")["connect"]["client"].is_string());
+}
+
+#[test]
+fn pings_are_sent_and_their_answers_awaited() {
+    let running = Running::with(|config| {
+        config.client.ping_interval = Duration::from_secs(1);
+        config.client.pong_timeout = Duration::from_millis(500);
+    });
+    let mut client = Streamed::connected(&running, Kind::HttpStream, "silent");
+    // It hears pings and never answers.
+    client.session.clear();
+    let start = std::time::Instant::now();
+    let mut said = String::new();
+    while !client.has_ended {
+        assert!(start.elapsed() < PATIENCE);
+        client.read();
+        said = String::from_utf8(client.payload.clone()).expect("text");
+    }
+    assert!(said.contains("{}\n"), "{said}");
+    assert!(said.contains("\"disconnect\":{\"code\":3012"), "{said}");
+}
+
+#[test]
+fn a_goodbye_is_said_in_words_and_the_answer_ends() {
+    let running = Running::start();
+    for kind in KINDS {
+        let mut first_word_is_wrong = Streamed::open(&running, kind, r#"{"id":1,"subscribe":{"channel":"hall"}}"#);
+        let goodbye = first_word_is_wrong.hear().expect("a goodbye")["push"]["disconnect"].clone();
+        assert_eq!((number(&goodbye["code"]), &goodbye["reconnect"]), (3501, &Value::Null), "{kind:?}");
+        assert!(first_word_is_wrong.hear().is_none(), "the answer goes on");
+    }
+    let mut client = Streamed::connected(&running, Kind::Events, "guest");
+    running.begin_shutdown();
+    let goodbye = client.hear_push("disconnect");
+    assert_eq!((number(&goodbye["code"]), &goodbye["reconnect"]), (3001, &json!(true)));
+    assert!(client.hear().is_none(), "the answer goes on");
+}
+
+#[test]
+fn protobuf_is_streamed_as_it_is() {
+    let running = Running::start();
+    // A connect command with the id 1: its fields 1 and 4, behind its length.
+    let connect = [4, 0x08, 1, 0x22, 0];
+    let mut stream = dial(running.address);
+    let head = format!(
+        "POST /connection/http_stream HTTP/1.1\r\nHost: t\r\nContent-Type: application/octet-stream\r\nContent-Length: {}\r\n\r\n",
+        connect.len()
+    );
+    stream.write_all(&[head.as_bytes(), &connect].concat()).expect("a request");
+    let mut answer = Vec::new();
+    // A reply to command 1 (0x08 1) that holds a connect result (field 5).
+    while !answer.windows(3).any(|three| three == [0x08, 1, 0x2a]) {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("an answer");
+        answer.push(byte[0]);
+    }
+    let text = String::from_utf8_lossy(&answer);
+    assert!(text.contains("content-type: application/octet-stream"), "{text}");
+    // An emulation request without a session: its field 3 alone.
+    assert_eq!(post(&running, "/emulation", "application/octet-stream", &[0x1a, 1, 0]), 404);
+}
+
+#[test]
+fn requests_that_cannot_be_served_say_why() {
+    let running = Running::with(|config| config.websocket.message_size_limit = 1_024);
+    let close = "Connection: close\r\n";
+    for (request, expected) in [
+        (format!("GET /connection/http_stream HTTP/1.1\r\nHost: t\r\n{close}\r\n"), 405),
+        (format!("GET /emulation HTTP/1.1\r\nHost: t\r\n{close}\r\n"), 405),
+        (format!("GET /connection/sse HTTP/1.1\r\nHost: t\r\n{close}\r\n"), 400),
+        (request(Kind::HttpStream, "", close), 400),
+        (request(Kind::HttpStream, &"x".repeat(1_025), close), 413),
+        ("POST /connection/http_stream HTTP/1.0\r\nHost: t\r\nContent-Length: 2\r\n\r\n{}".to_owned(), 505),
+        (request(Kind::HttpStream, "{}", &format!("{close}Origin: https://elsewhere.example\r\n")), 403),
+    ] {
+        assert_eq!(status(&answer(&running, request.as_bytes())), expected, "{request}");
+    }
+    let emulate = |body: &str| post(&running, "/emulation", "application/json", body.as_bytes());
+    assert_eq!(emulate("{}"), 400);
+    assert_eq!(emulate("nonsense"), 400);
+    assert_eq!(emulate(r#"{"session":"nobody","data":"{}"}"#), 404);
+    assert_eq!(emulate(&json!({"session": "s", "data": "x".repeat(1_025)}).to_string()), 413);
+    assert_eq!(emulate(&"x".repeat(4_096)), 413);
+}
+
+#[test]
+fn pages_that_may_connect_may_read_the_answers() {
+    let running = Running::with(|config| config.client.allowed_origins = vec!["https://chat.example".to_owned()]);
+    let origin = "Origin: https://chat.example\r\nConnection: close\r\n";
+    let preflight = answer(
+        &running,
+        format!("OPTIONS /emulation HTTP/1.1\r\nHost: t\r\nAccess-Control-Request-Method: POST\r\n{origin}\r\n")
+            .as_bytes(),
+    );
+    assert_eq!(status(&preflight), 204);
+    for line in [
+        "access-control-allow-origin: https://chat.example",
+        "access-control-allow-methods: GET, POST",
+        "access-control-allow-headers: content-type",
+        "vary: origin",
+    ] {
+        assert!(preflight.contains(line), "{preflight}");
+    }
+    let mut stream = dial(running.address);
+    stream.write_all(request(Kind::Events, r#"{"id":1,"connect":{}}"#, origin).as_bytes()).expect("a request");
+    let mut head = [0; 512];
+    stream.read_exact(&mut head).expect("a head");
+    let head = String::from_utf8_lossy(&head);
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert!(head.contains("access-control-allow-origin: https://chat.example"), "{head}");
+    let stranger =
+        "OPTIONS /emulation HTTP/1.1\r\nHost: t\r\nOrigin: https://elsewhere.example\r\nConnection: close\r\n\r\n";
+    assert_eq!(status(&answer(&running, stranger.as_bytes())), 403);
+}
+
+#[test]
+fn commands_that_come_faster_than_they_are_done_are_bounded() {
+    let running = Running::start();
+    let client = Streamed::connected(&running, Kind::HttpStream, "flood");
+    // It reads nothing: histories fill its socket, then what waits has a limit.
+    let mut speaker = running.connected("speaker");
+    let long = format!("\"{}\"", "x".repeat(20_000));
+    for id in 2..102 {
+        speaker.publish(id, "hall", &long);
+    }
+    let history = r#"{"id":5,"history":{"channel":"hall","limit":-1}}"#;
+    eventually("the session to end", || client.send(history) == 404);
+    let running = &running;
+    eventually("a goodbye in the metrics", || {
+        running.get("/metrics", "").1.lines().any(|line| line.contains("code=\"3013\""))
+    });
+}
