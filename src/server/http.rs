@@ -117,14 +117,14 @@ async fn answer(shard: Rc<Shard>, request: Request<Incoming>, wish: Wish) -> Res
     let mut response = if path == WEBSOCKET_PATH {
         match upgrade(hub, &request) {
             Ok(takeover) => wish.make(takeover).await,
-            Err(response) => response,
+            Err(refusal) => refuse(refusal),
         }
     } else if is_streaming && request.method() == Method::OPTIONS {
         streaming::preflight(hub, request.headers())
     } else if let Some(transport) = transport {
         match transport.open(hub, request).await {
             Ok(takeover) => wish.make(takeover).await,
-            Err(response) => response,
+            Err(refusal) => refuse(refusal),
         }
     } else if is_streaming {
         streaming::emulate(hub, request).await
@@ -139,7 +139,7 @@ async fn answer(shard: Rc<Shard>, request: Request<Incoming>, wish: Wish) -> Res
 }
 
 /// How a request for a WebSocket goes on.
-fn upgrade(hub: &Hub, request: &Request) -> Result<Takeover, Response<Body>> {
+fn upgrade(hub: &Hub, request: &Request) -> Result<Takeover, Refusal> {
     match admit(&hub.origins, request.method(), request.headers()) {
         Ok(handshake) => {
             let wire = Wire::Frames(handshake.encoding);
@@ -148,23 +148,19 @@ fn upgrade(hub: &Hub, request: &Request) -> Result<Takeover, Response<Body>> {
         Err((status, advice)) => {
             let origin = request.headers().get(header::ORIGIN);
             tracing::warn!(?origin, %status, "not let in: {}", advice.trim_end());
-            Err(refuse(status, advice))
+            Err((status, advice))
         }
     }
 }
 
 /// Whether a request may become a WebSocket; otherwise with what it is refused.
-pub(super) fn admit(
-    origins: &Origins,
-    method: &Method,
-    headers: &HeaderMap,
-) -> Result<Handshake, (StatusCode, &'static str)> {
+pub(super) fn admit(origins: &Origins, method: &Method, headers: &HeaderMap) -> Result<Handshake, Refusal> {
     let handshake = Handshake::parse(method, headers).map_err(|error| (error.status(), error.advice()))?;
     admit_origin(origins, headers).map(|()| handshake)
 }
 
 /// Whether the page a request comes from may connect; otherwise with what it is refused.
-pub(super) fn admit_origin(origins: &Origins, headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
+pub(super) fn admit_origin(origins: &Origins, headers: &HeaderMap) -> Result<(), Refusal> {
     let text = |name| headers.get(name).map(HeaderValue::to_str);
     match text(header::ORIGIN) {
         None => Ok(()),
@@ -190,10 +186,13 @@ async fn metrics(State(hub): State<Arc<Hub>>) -> Response<Body> {
 }
 
 async fn not_found() -> Response<Body> {
-    refuse(StatusCode::NOT_FOUND, "there is nothing here\n")
+    refuse((StatusCode::NOT_FOUND, "there is nothing here\n"))
 }
 
-pub(super) fn refuse(status: StatusCode, advice: &'static str) -> Response<Body> {
+/// With what a request is refused, and what to do about it.
+pub(super) type Refusal = (StatusCode, &'static str);
+
+pub(super) fn refuse((status, advice): Refusal) -> Response<Body> {
     let mut response = Response::new(Body::from(advice));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));

@@ -9,7 +9,7 @@ use prost::Message;
 use serde::Deserialize;
 
 use super::emulation::NoSession;
-use super::http::refuse;
+use super::http::{self, Refusal, refuse};
 use super::hub::Hub;
 use super::page;
 use super::takeover::Takeover;
@@ -45,16 +45,13 @@ impl Transport {
     }
 
     /// What the request asks for, if it may.
-    pub(super) async fn open(self, hub: &Hub, request: Request) -> Result<Takeover, Response<Body>> {
+    pub(super) async fn open(self, hub: &Hub, request: Request) -> Result<Takeover, Refusal> {
         let method = request.method().clone();
         if method != Method::POST && !(self == Self::Events && method == Method::GET) {
-            return Err(refuse(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "open this address with POST, the commands in the body\n",
-            ));
+            return Err((StatusCode::METHOD_NOT_ALLOWED, "open this address with POST, the commands in the body\n"));
         }
         if request.version() != Version::HTTP_11 {
-            return Err(refuse(
+            return Err((
                 StatusCode::HTTP_VERSION_NOT_SUPPORTED,
                 "an answer without end needs HTTP/1.1; behind nginx, say `proxy_http_version 1.1;`\n",
             ));
@@ -69,7 +66,7 @@ impl Transport {
             _ => body(request, hub.config.websocket.message_size_limit).await?,
         };
         if frame.is_empty() {
-            return Err(refuse(StatusCode::BAD_REQUEST, "send the connect command with the request\n"));
+            return Err((StatusCode::BAD_REQUEST, "send the connect command with the request\n"));
         }
         let (wire, content_type) = match self {
             Self::Events => (Wire::Events, "text/event-stream"),
@@ -84,7 +81,7 @@ impl Transport {
 pub(super) async fn emulate(hub: &Hub, request: Request) -> Response<Body> {
     let (cors, letter) = match receive(hub, request).await {
         Ok(received) => received,
-        Err(response) => return response,
+        Err(refusal) => return refuse(refusal),
     };
     let Envelope { session, data } = letter;
     let mut response = match hub.emulation.send(&session, data).await {
@@ -93,7 +90,7 @@ pub(super) async fn emulate(hub: &Hub, request: Request) -> Response<Body> {
             *response.status_mut() = StatusCode::NO_CONTENT;
             response
         }
-        Err(NoSession) => refuse(StatusCode::NOT_FOUND, "there is no such session: connect again\n"),
+        Err(NoSession) => refuse((StatusCode::NOT_FOUND, "there is no such session: connect again\n")),
     };
     response.headers_mut().extend(cors);
     response
@@ -103,7 +100,7 @@ pub(super) async fn emulate(hub: &Hub, request: Request) -> Response<Body> {
 pub(super) fn preflight(hub: &Hub, headers: &HeaderMap) -> Response<Body> {
     let cors = match cors(hub, headers) {
         Ok(cors) => cors,
-        Err(response) => return response,
+        Err(refusal) => return refuse(refusal),
     };
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
@@ -135,9 +132,9 @@ struct ProtobufEnvelope {
     data: Bytes,
 }
 
-async fn receive(hub: &Hub, request: Request) -> Result<(HeaderMap, Envelope), Response<Body>> {
+async fn receive(hub: &Hub, request: Request) -> Result<(HeaderMap, Envelope), Refusal> {
     if request.method() != Method::POST {
-        return Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "send commands with POST\n"));
+        return Err((StatusCode::METHOD_NOT_ALLOWED, "send commands with POST\n"));
     }
     let cors = cors(hub, request.headers())?;
     let encoding = encoding_of(request.headers());
@@ -153,10 +150,10 @@ async fn receive(hub: &Hub, request: Request) -> Result<(HeaderMap, Envelope), R
         }
     };
     let letter = letter.ok_or_else(|| {
-        refuse(StatusCode::BAD_REQUEST, "send {\"session\":…,\"node\":…,\"data\":…}, the commands as text in `data`\n")
+        (StatusCode::BAD_REQUEST, "send {\"session\":…,\"node\":…,\"data\":…}, the commands as text in `data`\n")
     })?;
     if letter.data.len() > bytes_max {
-        return Err(too_large());
+        return Err(TOO_LARGE);
     }
     Ok((cors, letter))
 }
@@ -166,7 +163,7 @@ fn encoding_of(headers: &HeaderMap) -> Encoding {
     if content_type == Some(BINARY.as_bytes()) { Encoding::Protobuf } else { Encoding::Json }
 }
 
-fn commands_in_query(request: &Request) -> Result<Bytes, Response<Body>> {
+fn commands_in_query(request: &Request) -> Result<Bytes, Refusal> {
     #[derive(Deserialize)]
     struct Parameters {
         cf_connect: String,
@@ -174,22 +171,21 @@ fn commands_in_query(request: &Request) -> Result<Bytes, Response<Body>> {
     let parameters = Query::<Parameters>::try_from_uri(request.uri());
     parameters
         .map(|Query(Parameters { cf_connect })| cf_connect.into())
-        .map_err(|_| refuse(StatusCode::BAD_REQUEST, "put the connect command into the parameter `cf_connect`\n"))
+        .map_err(|_| (StatusCode::BAD_REQUEST, "put the connect command into the parameter `cf_connect`\n"))
 }
 
-async fn body(request: Request, bytes_max: usize) -> Result<Bytes, Response<Body>> {
-    to_bytes(request.into_body(), bytes_max).await.map_err(|_| too_large())
+async fn body(request: Request, bytes_max: usize) -> Result<Bytes, Refusal> {
+    to_bytes(request.into_body(), bytes_max).await.map_err(|_| TOO_LARGE)
 }
 
-fn too_large() -> Response<Body> {
-    refuse(StatusCode::PAYLOAD_TOO_LARGE, "the commands are longer than `message_size_limit` allows\n")
-}
+const TOO_LARGE: Refusal =
+    (StatusCode::PAYLOAD_TOO_LARGE, "the commands are longer than `message_size_limit` allows\n");
 
 /// What tells a browser that the page may read the answer; the answer itself when it may not ask.
-fn cors(hub: &Hub, headers: &HeaderMap) -> Result<HeaderMap, Response<Body>> {
+fn cors(hub: &Hub, headers: &HeaderMap) -> Result<HeaderMap, Refusal> {
     let mut cors = HeaderMap::new();
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(cors) };
-    super::http::admit_origin(&hub.origins, headers).map_err(|(status, advice)| refuse(status, advice))?;
+    http::admit_origin(&hub.origins, headers)?;
     cors.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     cors.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     cors.insert(header::VARY, HeaderValue::from_static("origin"));

@@ -133,7 +133,7 @@ fn what_has_no_id_is_a_pong_or_a_send() {
 fn a_frame_that_turns_bad_yields_what_came_before_and_ends() {
     let good = command(1, 11, &[]);
     for bad in [&[5_u8, 1][..], &[0x80], &[2, 0x0a, 0xff], &[0xff; 11]] {
-        let frame = [frame(&[good.clone()]), bad.to_vec()].concat();
+        let frame = [frame(std::slice::from_ref(&good)), bad.to_vec()].concat();
         let said = read(&frame);
         assert_eq!(said.len(), 2, "{bad:?}");
         assert!(said[0].is_ok() && matches!(said[1], Err(DecodeError::Malformed { .. })), "{bad:?}: {said:?}");
