@@ -328,9 +328,30 @@ impl<T: Send + Sync + 'static> Broker<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn expire_idle(&self) -> usize {
+        self.expire_idle_if(|_| true)
+    }
+
+    /// [`Broker::expire_idle`] of those idle rooms of which `expires` says yes: for rooms that live differently long.
+    ///
+    /// It is asked about rooms that are idle at the moment, and may look into them; what it subscribes must be dropped again.
+    ///
+    /// # Examples
+    /// ```
+    /// use roomcast::Broker;
+    ///
+    /// let broker = Broker::<u32>::new();
+    /// for name in ["kept:1", "other"] {
+    ///     broker.room(name)?;
+    /// }
+    /// broker.expire_idle_if(|room| !room.name().starts_with("kept:"));
+    /// assert_eq!(broker.expire_idle_if(|room| !room.name().starts_with("kept:")), 1);
+    /// assert!(broker.get("kept:1").is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn expire_idle_if(&self, mut expires: impl FnMut(&Room<T>) -> bool) -> usize {
         let mut expired = Vec::new();
         self.inner.table.for_each(&mut |inside| {
-            if inside.expire() {
+            if inside.expire(|| expires(&Room::new(inside.clone()))) {
                 expired.push(inside.clone());
             }
         });

@@ -347,11 +347,12 @@ impl<T> Inside<T> {
         first
     }
 
-    /// Ends the room if nobody is subscribed and nothing was published since the last call; false if it lives on.
+    /// Ends the room if nobody is subscribed, nothing was published since the last call and `expires` agrees; false if it
+    /// lives on.
     ///
     /// The ring is closed first and only at the tail that was looked at, so no message that was taken is lost with the
     /// room. Whoever finds the ring closed before the reason is said says it ([`RoomCore::reason`]).
-    pub(crate) fn expire(&self) -> bool {
+    pub(crate) fn expire(&self, expires: impl FnOnce() -> bool) -> bool {
         let core = &self.0;
         let tail = self.tail();
         // Relaxed: figures; the close below decides.
@@ -359,7 +360,7 @@ impl<T> Inside<T> {
         if moved || core.lasting || self.is_exclusive() || !core.is_deserted() || core.ended().is_some() {
             return false;
         }
-        if !self.close_at(tail, self) {
+        if !expires() || !self.close_at(tail, self) {
             return false;
         }
         core.settle(CloseReason::Expired);
