@@ -20,7 +20,7 @@ use std::time::Duration;
 
 pub use self::error::ConfigError;
 pub use self::load::{Flags, Loaded, load, load_from};
-pub use self::room::{DELIVERY_DELAY_MAX, RoomOptions, SlowConsumer};
+pub use self::room::{DELIVERY_DELAY_MAX, RecoveryMode, RoomOptions, SlowConsumer};
 
 /// Everything the server can be told.
 ///
@@ -49,6 +49,10 @@ pub struct Config {
     pub http_server: HttpServer,
     /// `[websocket]`
     pub websocket: WebSocket,
+    /// `[http_stream]`
+    pub http_stream: Transport,
+    /// `[sse]`
+    pub sse: Transport,
     /// `[client]`
     pub client: Client,
     /// `[channel]`
@@ -104,6 +108,14 @@ pub struct WebSocket {
     pub message_size_limit: usize,
 }
 
+/// `[http_stream]`, `[sse]`: a transport for clients that WebSocket does not reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Transport {
+    /// Whether clients may connect by it. Default true.
+    pub enabled: bool,
+}
+
 /// `[client]`: what a connection may do, and how long it may be silent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -121,6 +133,8 @@ pub struct Client {
     pub stale_close_delay: Duration,
     /// How many rooms one connection may be in. Default 128.
     pub channel_limit: usize,
+    /// Rooms that every client is put into when it connects, at most 16; leave to subscribe is not asked for there.
+    pub subscribe_on_connect: Vec<String>,
     /// How many connections the server takes in all; 0 is as many as descriptors allow.
     pub connection_limit: usize,
     /// The most publications one history reply holds. Default 300.
@@ -190,6 +204,8 @@ impl Default for Config {
             log: Log { level: "info".to_owned(), format: LogFormat::Text, file: true, dir: None, files_max: 14 },
             http_server: HttpServer { address: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 8000 },
             websocket: WebSocket { message_size_limit: 64 * 1024 },
+            http_stream: Transport { enabled: true },
+            sse: Transport { enabled: true },
             client: Client {
                 allowed_origins: Vec::new(),
                 allow_anonymous_connect_without_token: false,
@@ -197,6 +213,7 @@ impl Default for Config {
                 pong_timeout: Duration::from_secs(8),
                 stale_close_delay: Duration::from_secs(10),
                 channel_limit: 128,
+                subscribe_on_connect: Vec::new(),
                 connection_limit: 0,
                 history_max_publication_limit: 300,
                 recovery_max_publication_limit: 300,

@@ -17,14 +17,14 @@ use super::hub::{self, Hub};
 use super::message::Event;
 use super::outgoing::REPLY_BYTES_HIGH;
 use super::run::Run;
-use super::session::{Action, Ids, Membership, Session, Subscribed};
+use super::session::{Action, Ids, Membership, Recover, Session, Subscribed};
 use super::shard::Shard;
 use super::tight::reserve_one;
 use super::wire::Wire;
 use super::ws::{self, Decoder, Opcode};
 use crate::protocol::{
     ClientInfo, CloseCode, DecodeError, Encoding, ErrorCode, HistoryQuery, HistoryResult, Publication, RoomName,
-    StreamPosition, UnsubscribeCode,
+    UnsubscribeCode,
 };
 use crate::{PublishError, Subscription};
 
@@ -35,8 +35,8 @@ pub(crate) struct Conversation {
     decoder: Decoder,
     /// The name under which commands find the session that does not come by its own connection.
     emulated: Option<Box<str>>,
-    /// Where the client stands in the room whose subscribe reply is being written.
-    entering: Option<Box<(RoomName, Subscription<Publication>)>>,
+    /// Where the client stands in the rooms whose subscribe replies are being written.
+    entering: Vec<(RoomName, Subscription<Publication>)>,
     rooms: Vec<Stay>,
     /// Who the client is to others; the session forgets it when it ends, and leaving is announced after that.
     info: Option<ClientInfo>,
@@ -80,7 +80,7 @@ impl Conversation {
             encoding: wire.encoding(),
             decoder: Decoder::default(),
             emulated,
-            entering: None,
+            entering: Vec::new(),
             rooms: Vec::new(),
             info: None,
             backlog: None,
@@ -146,7 +146,7 @@ impl Conversation {
             shard.hub.emulation.forget(&session);
         }
         self.session.close(CloseCode::Closed, &mut Vec::new());
-        self.entering = None;
+        self.entering = Vec::new();
         self.backlog = None;
         tracing::info!(client = self.client(), shard = shard.index, "disconnected");
     }
@@ -265,7 +265,7 @@ impl Conversation {
             }
             Action::Activate { room, membership } => self.activate(turn, room, membership)?,
             Action::Unsubscribe { ticket, room } => {
-                self.entering = None;
+                self.entering.retain(|(entering, _)| *entering != room);
                 if let Some(at) = self.rooms.iter().position(|stay| stay.room == room) {
                     let stay = self.rooms.swap_remove(at);
                     self.leave(turn.shard, stay);
@@ -300,20 +300,26 @@ impl Conversation {
     }
 
     /// Takes a position in the room, silently; [`Conversation::activate`] makes the client a member from there.
-    fn enter(&mut self, hub: &Hub, name: RoomName, recover: Option<&StreamPosition>) -> Result<Subscribed, ErrorCode> {
+    fn enter(&mut self, hub: &Hub, name: RoomName, recover: Option<&Recover>) -> Result<Subscribed, ErrorCode> {
         let visible = visible(hub, &name)?;
         let publications_max = hub.config.client.recovery_max_publication_limit;
-        let room = hub.open(&name)?;
-        let (subscription, subscribed) = history::enter(&room, recover, visible, publications_max)?;
-        self.entering = Some(Box::new((name, subscription)));
+        let mut entered = Err(ErrorCode::Internal);
+        for _ in 0..TRIES {
+            entered = history::enter(&hub.open(&name)?, recover, visible, publications_max);
+            // A room that expired between the look-up and the entering: the next look-up opens a fresh one.
+            if entered.is_ok() {
+                break;
+            }
+        }
+        let (subscription, subscribed) = entered?;
+        self.entering.push((name, subscription));
         Ok(subscribed)
     }
 
     fn activate(&mut self, turn: &mut Turn<'_>, room: RoomName, membership: Membership) -> Result<(), Goodbye> {
         let Turn { connection, shard, .. } = *turn;
-        let entered = self.entering.take();
-        let (Some((_, start)), Some(info)) =
-            (entered.map(|entered| *entered).filter(|(entered, _)| *entered == room), self.session.info().cloned())
+        let at = self.entering.iter().position(|(entered, _)| *entered == room);
+        let (Some((_, start)), Some(info)) = (at.map(|at| self.entering.swap_remove(at)), self.session.info().cloned())
         else {
             debug_assert!(false, "a room is activated that was not entered");
             return Err(CloseCode::ServerError.into());
@@ -439,7 +445,7 @@ impl Turn<'_> {
 }
 
 fn publish(hub: &Hub, name: &RoomName, mut publication: Publication) -> Result<(), ErrorCode> {
-    for _ in 0..PUBLISH_TRIES {
+    for _ in 0..TRIES {
         match hub.open(name)?.publish(publication) {
             Ok(_) => return Ok(()),
             // Removed between the look-up and the publish: the next look-up opens a fresh one.
@@ -452,8 +458,8 @@ fn publish(hub: &Hub, name: &RoomName, mut publication: Publication) -> Result<(
     Err(ErrorCode::Internal)
 }
 
-/// Times a publish looks its room up: being removed twice in that moment is not bad luck but a server that is closing.
-const PUBLISH_TRIES: usize = 2;
+/// Times a room is looked up: one that ends twice in that moment is not bad luck but a server that is closing.
+const TRIES: usize = 2;
 
 fn read_history(hub: &Hub, name: &RoomName, query: &HistoryQuery) -> Result<HistoryResult, ErrorCode> {
     let visible = visible(hub, name)?;

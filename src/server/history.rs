@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::config::RoomOptions;
-use super::session::Subscribed;
+use super::config::{RecoveryMode, RoomOptions};
+use super::session::{Recover, Subscribed};
 use crate::protocol::{ErrorCode, HistoryQuery, HistoryResult, Placed, Publication, StreamPosition};
 use crate::{Position, Room, Start, Subscription, TryRecvError};
 
@@ -43,13 +43,16 @@ impl Visible {
 /// [`ErrorCode::Internal`] when the room has just ended.
 pub(crate) fn enter(
     room: &Room<Publication>,
-    recover: Option<&StreamPosition>,
+    recover: Option<&Recover>,
     visible: Visible,
     publications_max: usize,
 ) -> Result<(Subscription<Publication>, Subscribed), ErrorCode> {
-    if let Some(asked) = recover
-        && let Some(missed) = missed(room, asked, visible, publications_max)
-        && let Some((subscription, found)) = read(room, missed)
+    let wanted = recover.and_then(|Recover { position, mode }| match mode {
+        RecoveryMode::Stream => missed(room, position, visible, publications_max),
+        RecoveryMode::Cache => newest(room, visible),
+    });
+    if let Some(wanted) = wanted
+        && let Some((subscription, found)) = read(room, wanted)
     {
         let top = position(room, subscription.position().sequence);
         return Ok((subscription, Subscribed { top, found }));
@@ -101,6 +104,18 @@ fn missed(
     // An offset counts from 1, so it is also the sequence that comes next.
     let all_there = missed == 0 || visible.oldest(room, tail) <= asked.offset;
     (known && all_there && missed <= publications_max as u64).then_some(asked.offset..tail)
+}
+
+/// The newest sequence, if it is in the history.
+fn newest(room: &Room<Publication>, visible: Visible) -> Option<Range<u64>> {
+    let tail = room.tail();
+    let newest = tail.checked_sub(1)?;
+    (visible.oldest(room, tail) <= newest).then_some(newest..tail)
+}
+
+/// When the newest message was published, as far as it is still there.
+pub(crate) fn newest_ms(room: &Room<Publication>) -> Option<u64> {
+    time_ms(room, room.tail().checked_sub(1)?)
 }
 
 /// Reads these sequences; the subscription then stands behind the last one found. `None` when the first is gone.

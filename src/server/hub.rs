@@ -114,6 +114,14 @@ impl Hub {
         self.presence.enter(room.as_str(), member)
     }
 
+    pub(crate) fn publications(&self) -> &Broker<Publication> {
+        &self.publications
+    }
+
+    pub(crate) fn events(&self) -> &Broker<Event> {
+        &self.events
+    }
+
     /// Closes every room.
     pub(crate) fn close(&self) {
         self.publications.close();
@@ -159,6 +167,10 @@ fn settings(config: &Config) -> Settings {
     settings.stale_timeout_ms = config.client.stale_close_delay.as_millis() as u64;
     settings.allow_anonymous = config.client.allow_anonymous_connect_without_token;
     settings.trust_display_names = config.dev;
+    let rooms = config.client.subscribe_on_connect.iter();
+    // What the configuration lets through are names.
+    settings.subscribe_on_connect =
+        rooms.filter_map(|name| RoomName::parse(name, config.channel.max_length).ok()).collect();
     settings.limits = limits;
     settings
 }
@@ -169,6 +181,7 @@ fn rules(options: &RoomOptions) -> RoomRules {
         presence: options.presence,
         join_leave: options.join_leave,
         force_push_join_leave: options.force_push_join_leave,
+        recovery_mode: options.force_recovery_mode,
         force_recovery: options.force_recovery,
         allow_recovery: options.allow_recovery,
         force_positioning: options.force_positioning,

@@ -10,6 +10,7 @@ mod conversation;
 mod descriptors;
 mod emulation;
 mod entrance;
+mod expiry;
 mod feed;
 mod goodbye;
 mod history;
@@ -133,13 +134,14 @@ impl Server {
             threads.push(thread);
         }
 
-        let shutdown = self.shutdown;
+        let (shutdown, expiring) = (self.shutdown, Arc::clone(&hub));
         let served = runtime()
             .and_then(|runtime| {
                 runtime.block_on(async {
                     if self.obeys_signals {
                         tokio::spawn(shutdown::on_signals(shutdown.clone()));
                     }
+                    tokio::spawn(expire_forever(Arc::clone(&expiring)));
                     let address = self.local_addr;
                     tracing::info!(%address, shards, "listening on http://{address}");
                     // Signals are heard meanwhile.
@@ -171,6 +173,16 @@ impl Server {
         };
         tracing::info!(connections_max, "descriptors allow this many connections");
         connections_max
+    }
+}
+
+async fn expire_forever(hub: Arc<Hub>) {
+    loop {
+        tokio::time::sleep(expiry::EXPIRY_INTERVAL).await;
+        let expired = hub.expire_rooms(hub::unix_ms());
+        if expired > 0 {
+            tracing::debug!(expired, "rooms expired");
+        }
     }
 }
 

@@ -13,15 +13,15 @@ mod tests;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-pub(crate) use self::action::{Action, Membership, Subscribed, Ticket};
+pub(crate) use self::action::{Action, Membership, Recover, Subscribed, Ticket};
 pub(crate) use self::settings::{RoomRules, Settings};
 
 use self::access::Grant;
 use self::heartbeat::{Beat, Heartbeat};
 use self::names::Names;
 use crate::protocol::{
-    ClientInfo, CloseCode, Command, DecodeError, Encoding, Push, Reply, ReplyBody, Request, RoomName, StreamPosition,
-    UnsubscribeCode,
+    ClientInfo, CloseCode, Command, ConnectResult, DecodeError, Encoding, Push, Reply, ReplyBody, Request, RoomName,
+    StreamPosition, UnsubscribeCode,
 };
 
 /// One client's side of the protocol.
@@ -89,9 +89,11 @@ struct Flight {
 /// What it waits for, with what its reply needs.
 #[derive(Debug)]
 enum FlightKind {
+    /// Entering the rooms that the server puts the client into; then the reply.
+    Connect(Box<Connecting>),
     Subscribe {
         room: RoomName,
-        recover: Option<StreamPosition>,
+        recover: Option<Recover>,
         grant: Grant,
         reject_unrecovered: bool,
     },
@@ -105,6 +107,19 @@ enum FlightKind {
     },
     Presence,
     PresenceStats,
+}
+
+/// A connect command under way.
+#[derive(Debug)]
+struct Connecting {
+    result: ConnectResult,
+    /// Where the client stands in rooms it was put into before.
+    positions: Vec<(String, StreamPosition)>,
+    /// The room that is being entered, the last of those in `result.subs` being the one before it.
+    room: RoomName,
+    recover: Option<Recover>,
+    grant: Grant,
+    entered: Vec<(RoomName, Membership)>,
 }
 
 impl Session {
@@ -142,7 +157,7 @@ impl Session {
     pub(crate) fn receive(&mut self, command: Command, now_ms: u64, out: &mut Vec<Action>) {
         match (self.phase, command.request) {
             (Phase::Closed, _) => {}
-            (Phase::Opening, Request::Connect(request)) => self.connect(command.id, &request, now_ms, out),
+            (Phase::Opening, Request::Connect(request)) => self.connect(command.id, request, now_ms, out),
             (Phase::Opening, _) | (Phase::Open, Request::Connect(_)) => self.close(CloseCode::BadRequest, out),
             // A pong waits for nothing, or a slow command would make a living client look dead.
             (Phase::Open, Request::Pong) => {

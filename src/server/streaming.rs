@@ -46,6 +46,13 @@ impl Transport {
 
     /// What the request asks for, if it may.
     pub(super) async fn open(self, hub: &Hub, request: Request) -> Result<Takeover, Refusal> {
+        let transport = match self {
+            Self::HttpStream => &hub.config.http_stream,
+            Self::Events => &hub.config.sse,
+        };
+        if !transport.enabled {
+            return Err((StatusCode::NOT_FOUND, "this transport is switched off in the configuration\n"));
+        }
         let method = request.method().clone();
         if method != Method::POST && !(self == Self::Events && method == Method::GET) {
             return Err((StatusCode::METHOD_NOT_ALLOWED, "open this address with POST, the commands in the body\n"));
@@ -149,9 +156,7 @@ async fn receive(hub: &Hub, request: Request) -> Result<(HeaderMap, Envelope), R
             ProtobufEnvelope::decode(body).map(|ProtobufEnvelope { session, data }| Envelope { session, data }).ok()
         }
     };
-    let letter = letter.ok_or_else(|| {
-        (StatusCode::BAD_REQUEST, "send {\"session\":…,\"node\":…,\"data\":…}, the commands as text in `data`\n")
-    })?;
+    let letter = letter.ok_or(MALFORMED)?;
     if letter.data.len() > bytes_max {
         return Err(TOO_LARGE);
     }
@@ -177,6 +182,9 @@ fn commands_in_query(request: &Request) -> Result<Bytes, Refusal> {
 async fn body(request: Request, bytes_max: usize) -> Result<Bytes, Refusal> {
     to_bytes(request.into_body(), bytes_max).await.map_err(|_| TOO_LARGE)
 }
+
+const MALFORMED: Refusal =
+    (StatusCode::BAD_REQUEST, "send {\"session\":…,\"node\":…,\"data\":…}, the commands as text in `data`\n");
 
 const TOO_LARGE: Refusal =
     (StatusCode::PAYLOAD_TOO_LARGE, "the commands are longer than `message_size_limit` allows\n");

@@ -2,6 +2,7 @@
 
 use std::sync::mpsc::channel;
 
+use roomcast::server::config::RecoveryMode;
 use serde_json::Value;
 
 use crate::harness::{Client, Running, number, publish};
@@ -97,4 +98,55 @@ fn a_client_that_missed_too_much_is_told_and_starts_from_now() {
     assert_eq!(ask(11, ""), (true, 0));
     assert_eq!(ask(12, ""), (false, 0));
     assert_eq!(ask(5, "another"), (false, 0));
+}
+
+#[test]
+fn in_cache_mode_only_the_newest_message_comes_back() {
+    let server = Running::with(|config| config.channel.without_namespace.force_recovery_mode = RecoveryMode::Cache);
+    let mut ann = server.connected("Ann");
+    let ask = |id: &str| {
+        let mut bob = server.connected("Bob");
+        bob.send(&format!(r#"{{"id":2,"subscribe":{{"channel":"price","recover":true{id}}}}}"#));
+        let reply = bob.reply(2)["subscribe"].clone();
+        (
+            reply["recovered"] == true,
+            reply["publications"].as_array().cloned().unwrap_or_default(),
+            reply["epoch"].clone(),
+        )
+    };
+    assert_eq!((ask("").0, ask("").1.len()), (false, 0), "there is nothing yet");
+    for n in 0..5 {
+        ann.publish(2 + n, "price", &n.to_string());
+    }
+    let (recovered, found, epoch) = ask("");
+    assert!(recovered);
+    let found: Vec<_> = found.iter().map(|p| (number(&p["offset"]), number(&p["data"]))).collect();
+    assert_eq!(found, [(5, 4)]);
+    let (recovered, found, _) = ask(&format!(r#","offset":5,"epoch":{epoch}"#));
+    assert_eq!((recovered, found.len()), (true, 0), "the client has it already");
+}
+
+#[test]
+fn rooms_of_the_server_are_recovered_with_the_connect_reply() {
+    let server = Running::with(|config| config.client.subscribe_on_connect = vec!["news".to_owned()]);
+    let mut ann = server.connected("Ann");
+    let mut bob = server.client();
+    bob.send(r#"{"id":1,"connect":{}}"#);
+    let news = bob.reply(1)["connect"]["subs"]["news"].clone();
+    assert_eq!((news["recoverable"].clone(), number(&news["offset"])), (true.into(), 0));
+    for n in 0..3 {
+        ann.publish(2 + n, "news", &n.to_string());
+    }
+    assert_eq!(number(&bob.publication()["offset"]), 1);
+    drop(bob);
+    let mut bob = server.client();
+    bob.send(&format!(
+        r#"{{"id":1,"connect":{{"subs":{{"news":{{"recover":true,"offset":1,"epoch":{}}}}}}}}}"#,
+        news["epoch"]
+    ));
+    let news = bob.reply(1)["connect"]["subs"]["news"].clone();
+    let offsets: Vec<_> = news["publications"].as_array().unwrap().iter().map(|p| number(&p["offset"])).collect();
+    assert_eq!((&news["recovered"], offsets), (&true.into(), vec![2, 3]));
+    ann.publish(9, "news", "4");
+    assert_eq!(number(&bob.publication()["offset"]), 4, "and it goes on");
 }

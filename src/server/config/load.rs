@@ -268,11 +268,27 @@ fn check_together(config: &Config) -> Result<(), ConfigError> {
         let [pong, ping] = [config.client.pong_timeout, config.client.ping_interval].map(humantime::format_duration);
         return conflict(format!("`client.pong_timeout` {pong} must be shorter than `client.ping_interval` {ping}"));
     }
+    for room in &config.client.subscribe_on_connect {
+        let Some(options) = config.channel.options_for(room) else {
+            return conflict(format!("`client.subscribe_on_connect`: {room:?} is of a namespace that nobody declared"));
+        };
+        if !options.allows_name(room) {
+            return conflict(format!("`client.subscribe_on_connect`: {room:?} does not match its `channel_regex`"));
+        }
+    }
+    if config.client.subscribe_on_connect.len() > config.client.channel_limit {
+        return conflict(
+            "`client.subscribe_on_connect` names more rooms than `client.channel_limit` allows".to_owned(),
+        );
+    }
     let unnamed = std::iter::once(("channel.without_namespace".to_owned(), &config.channel.without_namespace));
     let named = config.channel.namespaces.iter().map(|(name, options)| (format!("namespace `{name}`"), options));
     for (place, options) in unnamed.chain(named) {
         if options.history_size > 0 && options.history_ttl.is_zero() {
             return conflict(format!("{place}: `history_size` needs `history_ttl`, for example \"24h\""));
+        }
+        if options.history_meta_ttl < options.history_ttl {
+            return conflict(format!("{place}: `history_meta_ttl` must not be shorter than `history_ttl`"));
         }
         // Development mode turns recovery on where nobody spoke of it, so a room without history is no contradiction.
         let recovers = options.allow_recovery || options.force_recovery;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::setting::{Kind as _, read};
 use super::tree::Value;
 use super::{Config, DELIVERY_DELAY_MAX, RoomOptions};
+use crate::protocol::RoomName;
 
 /// One option of a `T`.
 pub(super) struct Setting<T> {
@@ -97,6 +98,16 @@ pub(super) const SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        name: "http_stream",
+        settings: &[setting!("enabled", http_stream.enabled, "whether clients may connect by HTTP streaming")],
+        later: &["handler_prefix", "max_request_body_size"],
+    },
+    Section {
+        name: "sse",
+        settings: &[setting!("enabled", sse.enabled, "whether clients may connect by server-sent events")],
+        later: &["handler_prefix", "max_request_body_size"],
+    },
+    Section {
         name: "client",
         settings: &[
             setting!(
@@ -129,6 +140,12 @@ pub(super) const SECTIONS: &[Section] = &[
                 &1,
                 &CHANNEL_LIMIT_MAX
             )),
+            setting!(
+                "subscribe_on_connect",
+                client.subscribe_on_connect,
+                "rooms that every client is put into when it connects",
+                room_names
+            ),
             setting!(
                 "connection_limit",
                 client.connection_limit,
@@ -257,6 +274,17 @@ pub(super) const ROOM: &[Setting<RoomOptions>] = &[
         "clients in the room may ask who is in it"
     ),
     setting!("allow_presence_for_anonymous", allow_presence_for_anonymous, "both also without a user id"),
+    setting!(
+        "history_meta_ttl",
+        history_meta_ttl,
+        "how long a room that nobody uses keeps its position after its last message",
+        |v: &Duration| between(*v, Duration::from_secs(1), TTL_MAX)
+    ),
+    setting!(
+        "force_recovery_mode",
+        force_recovery_mode,
+        "what is recovered: stream (all that was missed) or cache (the newest message)"
+    ),
     setting!("channel_regex", channel_regex, "what names must match, without their namespace"),
     setting!(
         "slow_consumer",
@@ -276,8 +304,6 @@ pub(super) const ROOM_LATER: &[&str] = &[
     "allow_user_limited_channels",
     "allowed_delta_types",
     "delta_publish",
-    "force_recovery_mode",
-    "history_meta_ttl",
     "publish_proxy_enabled",
     "publish_proxy_name",
     "storage",
@@ -299,7 +325,6 @@ const LATER_SECTIONS: &[&str] = &[
     "graphite",
     "grpc_api",
     "health",
-    "http_stream",
     "init",
     "node",
     "opentelemetry",
@@ -307,7 +332,6 @@ const LATER_SECTIONS: &[&str] = &[
     "proxies",
     "presence_manager",
     "rpc",
-    "sse",
     "storage",
     "swagger",
     "uni_grpc",
@@ -344,6 +368,8 @@ const ROOM_NAME_BYTES_MAX: usize = 255;
 const HISTORY_SIZE_MAX: usize = 1_000_000;
 /// Ten years.
 const TTL_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+/// Each is entered before a client has its first answer.
+const SUBSCRIBE_ON_CONNECT_MAX: usize = 16;
 /// Each is compared with each connection's origin.
 const ORIGINS_MAX: usize = 256;
 
@@ -366,6 +392,13 @@ fn shards_in_bounds(shards: &Option<std::num::NonZeroUsize>) -> Result<(), Strin
 #[expect(clippy::ptr_arg, reason = "the option's type is read off this parameter")]
 fn level(directives: &String) -> Result<(), String> {
     crate::server::logging::check_level(directives)
+}
+
+#[expect(clippy::ptr_arg, reason = "the option's type is read off this parameter")]
+fn room_names(names: &Vec<String>) -> Result<(), String> {
+    within(&names.len(), &0, &SUBSCRIBE_ON_CONNECT_MAX)?;
+    let wrong = names.iter().find_map(|name| Some((name, RoomName::parse(name, ROOM_NAME_BYTES_MAX).err()?)));
+    wrong.map_or(Ok(()), |(name, error)| Err(format!("{name:?} is no name of a room: {error}")))
 }
 
 #[expect(clippy::ptr_arg, reason = "the option's type is read off this parameter")]

@@ -14,6 +14,9 @@ pub struct RoomOptions {
     pub history_size: usize,
     /// How long a message stays in the history. Needed with `history_size`.
     pub history_ttl: Duration,
+    /// How long a room that nobody is in and nobody publishes into keeps its position, after its last message: one that
+    /// comes back later is told that it cannot recover. At least `history_ttl`. Default 30 days.
+    pub history_meta_ttl: Duration,
     /// Whether the server knows who is in the room.
     pub presence: bool,
     /// Whether coming and going is announced to clients that asked for it. Every join is a message to every such
@@ -25,6 +28,8 @@ pub struct RoomOptions {
     pub force_recovery: bool,
     /// Whether a subscription recovers what it missed when the client asks for it.
     pub allow_recovery: bool,
+    /// What a subscription recovers.
+    pub force_recovery_mode: RecoveryMode,
     /// Whether every subscription is told its position.
     pub force_positioning: bool,
     /// Whether a subscription is told its position when the client asks for it.
@@ -62,6 +67,20 @@ pub struct RoomOptions {
 
 /// The longest [`RoomOptions::delivery_delay`]: beyond it people see it.
 pub const DELIVERY_DELAY_MAX: Duration = Duration::from_millis(100);
+
+/// What a subscription recovers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecoveryMode {
+    /// Everything since the position it names, or nothing: no gap is passed over.
+    #[default]
+    Stream,
+    /// The newest message. For rooms of which only the newest counts, such as a price.
+    Cache,
+}
+
+/// The default of [`RoomOptions::history_meta_ttl`].
+const HISTORY_META_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What happens to a member that cannot keep up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -119,11 +138,13 @@ impl Default for RoomOptions {
         Self {
             history_size: 0,
             history_ttl: Duration::ZERO,
+            history_meta_ttl: HISTORY_META_TTL,
             presence: false,
             join_leave: false,
             force_push_join_leave: false,
             force_recovery: false,
             allow_recovery: false,
+            force_recovery_mode: RecoveryMode::Stream,
             force_positioning: false,
             allow_positioning: false,
             allow_subscribe_for_client: false,

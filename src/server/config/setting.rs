@@ -8,7 +8,7 @@ use std::time::Duration;
 use regex::Regex;
 
 use super::tree::Value;
-use super::{LogFormat, SlowConsumer};
+use super::{LogFormat, RecoveryMode, SlowConsumer};
 
 /// A kind of value an option can have.
 pub(super) trait Kind: Sized {
@@ -212,6 +212,25 @@ impl Kind for LogFormat {
         Some(quote(match self {
             Self::Text => "text",
             Self::Json => "json",
+        }))
+    }
+}
+
+impl Kind for RecoveryMode {
+    const EXPECTED: &'static str = "\"stream\" or \"cache\"";
+
+    fn read(value: &Value) -> Option<Self> {
+        match value.text()? {
+            "stream" => Some(Self::Stream),
+            "cache" => Some(Self::Cache),
+            _ => None,
+        }
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(quote(match self {
+            Self::Stream => "stream",
+            Self::Cache => "cache",
         }))
     }
 }

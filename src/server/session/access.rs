@@ -3,6 +3,7 @@
 use super::action::Membership;
 use super::settings::RoomRules;
 use crate::protocol::{ErrorCode, SubscribeRequest};
+use crate::server::config::RecoveryMode;
 
 /// Starts the names of rooms that only a subscription token opens.
 const PRIVATE_PREFIX: char = '$';
@@ -26,6 +27,7 @@ pub(super) struct Access<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Grant {
     pub(super) recoverable: bool,
+    pub(super) recovery_mode: RecoveryMode,
     pub(super) positioned: bool,
     pub(super) membership: Membership,
 }
@@ -48,6 +50,12 @@ impl Access<'_> {
         if !may_enter {
             return Err(ErrorCode::PermissionDenied);
         }
+        Ok(self.grant(request))
+    }
+
+    /// What of its wishes is granted to a client that may enter.
+    pub(super) fn grant(self, request: &SubscribeRequest) -> Grant {
+        let rules = self.rules;
         let keeps_history = rules.history_size > 0;
         let recoverable = keeps_history && (rules.force_recovery || rules.allow_recovery && request.recoverable);
         let positioned =
@@ -57,7 +65,7 @@ impl Access<'_> {
             announced: rules.join_leave,
             hears_join_leave: rules.join_leave && (rules.force_push_join_leave || request.join_leave),
         };
-        Ok(Grant { recoverable, positioned, membership })
+        Grant { recoverable, recovery_mode: rules.recovery_mode, positioned, membership }
     }
 
     pub(super) fn publish(self) -> Result<(), ErrorCode> {

@@ -1,6 +1,7 @@
 //! What a session wants done.
 
 use crate::protocol::{CloseCode, HistoryQuery, Placed, Publication, Push, Reply, RoomName, StreamPosition};
+use crate::server::config::RecoveryMode;
 
 /// Something the owner of a session does for it, in the order the session names it.
 ///
@@ -24,8 +25,8 @@ pub(crate) enum Action {
         ticket: Ticket,
         /// The room.
         room: RoomName,
-        /// Where the client says it stands, if it wants what came after.
-        recover: Option<StreamPosition>,
+        /// What the client wants of the room's past, if anything.
+        recover: Option<Recover>,
     },
     /// The subscribe reply is written: from here on write the room's pushes, from the position of the reply on, and
     /// let the others know.
@@ -76,6 +77,15 @@ pub(crate) enum Action {
     },
 }
 
+/// What of a room's past a client wants when it enters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Recover {
+    /// Where the client says it stands.
+    pub(crate) position: StreamPosition,
+    /// All that came after it, or the newest publication only.
+    pub(crate) mode: RecoveryMode,
+}
+
 /// Names one action of one session. A ticket that is no longer awaited is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Ticket(pub(super) u64);
@@ -96,7 +106,7 @@ pub(crate) struct Membership {
 pub(crate) struct Subscribed {
     /// The room's newest publication at the moment of entering; pushes go on with the next.
     pub(crate) top: StreamPosition,
-    /// The publications after the position asked for, up to `top`, oldest first. Where they are no longer all there,
-    /// or too many, this may hold whatever was found: the session judges it.
+    /// The publications asked for, up to `top`, oldest first: those after the client's position, or the newest one. Where
+    /// they are no longer all there, or too many, this may hold whatever was found: the session judges it.
     pub(crate) found: Vec<Placed>,
 }

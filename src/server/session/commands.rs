@@ -2,16 +2,16 @@
 
 use bytes::Bytes;
 
-use super::access::Access;
+use super::access::{Access, Grant};
 use super::heartbeat::Heartbeat;
-use super::{Action, Flight, FlightKind, Ids, Phase, Session, Ticket, Who};
+use super::{Action, Connecting, Flight, FlightKind, Ids, Membership, Phase, Recover, Session, Ticket, Who};
 use crate::protocol::{
-    ClientInfo, ConnectRequest, ConnectResult, ErrorCode, HistoryQuery, HistoryRequest, Publication, PublishRequest,
-    ReplyBody, Request, RoomName, SubscribeRequest,
+    ClientInfo, CloseCode, ConnectRequest, ConnectResult, ErrorCode, HistoryQuery, HistoryRequest, Publication,
+    PublishRequest, ReplyBody, Request, RoomName, StreamPosition, SubscribeRequest,
 };
 
 impl Session {
-    pub(super) fn connect(&mut self, id: u32, request: &ConnectRequest, now_ms: u64, out: &mut Vec<Action>) {
+    pub(super) fn connect(&mut self, id: u32, request: ConnectRequest, now_ms: u64, out: &mut Vec<Action>) {
         if !self.settings.allow_anonymous {
             return self.reply(id, ReplyBody::Error(ErrorCode::Unauthorized), out);
         }
@@ -36,7 +36,34 @@ impl Session {
             node: self.settings.node.clone(),
             ..ConnectResult::default()
         };
-        self.reply(id, ReplyBody::Connect(Box::new(result)), out);
+        self.put_in_next(id, result, request.subs, Vec::new(), out);
+    }
+
+    /// Enters the next of the rooms that the server puts the client into; replies when it is in all of them.
+    pub(super) fn put_in_next(
+        &mut self,
+        id: u32,
+        result: ConnectResult,
+        positions: Vec<(String, StreamPosition)>,
+        entered: Vec<(RoomName, Membership)>,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(room) = self.settings.subscribe_on_connect.get(entered.len()).cloned() else {
+            self.reply(id, ReplyBody::Connect(Box::new(result)), out);
+            out.extend(entered.into_iter().map(|(room, membership)| Action::Activate { room, membership }));
+            return;
+        };
+        let Ok(access) = self.access(&room) else {
+            // The configuration named it, so its namespace is there.
+            return self.close(CloseCode::ServerError, out);
+        };
+        let wishes = SubscribeRequest { recoverable: true, positioned: true, ..SubscribeRequest::default() };
+        let grant = access.grant(&wishes);
+        let position = positions.iter().find(|(known, _)| known == room.as_str()).map(|(_, position)| position.clone());
+        let recover = position.and_then(|position| recover(grant, position));
+        let connecting = Connecting { result, positions, room: room.clone(), recover: recover.clone(), grant, entered };
+        let ticket = self.take_off(id, FlightKind::Connect(Box::new(connecting)));
+        out.push(Action::Subscribe { ticket, room, recover });
     }
 
     pub(super) fn begin(&mut self, id: u32, request: Request, out: &mut Vec<Action>) -> Result<(), ErrorCode> {
@@ -78,7 +105,7 @@ impl Session {
             return Err(ErrorCode::LimitExceeded);
         }
         let grant = self.access(&room)?.subscribe(&request)?;
-        let recover = (grant.recoverable && request.recover).then_some(request.position);
+        let recover = request.recover.then_some(request.position).and_then(|position| recover(grant, position));
         let reject_unrecovered = request.flag & SubscribeRequest::REJECT_UNRECOVERED != 0;
         let kind = FlightKind::Subscribe { room: room.clone(), recover: recover.clone(), grant, reject_unrecovered };
         let ticket = self.take_off(id, kind);
@@ -138,6 +165,11 @@ impl Session {
         self.flight = Some(Flight { ticket, id, kind });
         ticket
     }
+}
+
+/// What is recovered from `position` under that grant.
+fn recover(grant: Grant, position: StreamPosition) -> Option<Recover> {
+    grant.recoverable.then_some(Recover { position, mode: grant.recovery_mode })
 }
 
 /// What `data` says the client wants to be called, as its `conn_info`: no control characters, no space around it, at

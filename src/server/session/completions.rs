@@ -1,10 +1,11 @@
 //! Completions: what the world's answer to an action makes of the waiting command.
 
 use super::access::Grant;
-use super::{Action, Flight, FlightKind, Session, Subscribed, Ticket};
+use super::{Action, Connecting, Flight, FlightKind, Recover, Session, Subscribed, Ticket};
 use crate::protocol::{
-    ClientInfo, ErrorCode, HistoryResult, PresenceStats, ReplyBody, StreamPosition, SubscribeResult, recovered,
+    ClientInfo, CloseCode, ErrorCode, HistoryResult, PresenceStats, ReplyBody, SubscribeResult, recovered,
 };
+use crate::server::config::RecoveryMode;
 
 impl Session {
     /// Completes [`Action::Subscribe`].
@@ -15,8 +16,12 @@ impl Session {
         let Some(flight) = self.land(ticket) else {
             return;
         };
-        let FlightKind::Subscribe { room, recover, grant, reject_unrecovered } = flight.kind else {
-            return self.misused(flight, out);
+        let (room, recover, grant, reject_unrecovered) = match flight.kind {
+            FlightKind::Subscribe { room, recover, grant, reject_unrecovered } => {
+                (room, recover, grant, reject_unrecovered)
+            }
+            FlightKind::Connect(connecting) => return self.put_in(flight.id, *connecting, result, out),
+            _ => return self.misused(flight, out),
         };
         match result {
             Err(error) => self.reply(flight.id, ReplyBody::Error(error), out),
@@ -33,6 +38,26 @@ impl Session {
                 }
             }
         }
+        self.advance(out);
+    }
+
+    /// The client is in one of the rooms that the server puts it into.
+    fn put_in(
+        &mut self,
+        id: u32,
+        connecting: Connecting,
+        subscribed: Result<Subscribed, ErrorCode>,
+        out: &mut Vec<Action>,
+    ) {
+        let Connecting { mut result, positions, room, recover, grant, mut entered } = connecting;
+        let Ok(subscribed) = subscribed else {
+            // It would go on without what it relies on; its SDK connects again.
+            return self.close(CloseCode::ServerError, out);
+        };
+        result.subs.push((room.clone(), self.subscribe_result(subscribed, recover.as_ref(), grant)));
+        self.rooms.insert(room.clone());
+        entered.push((room, grant.membership));
+        self.put_in_next(id, result, positions, entered, out);
         self.advance(out);
     }
 
@@ -108,23 +133,23 @@ impl Session {
     }
 
     /// What entering a room is answered with, by the recovery rule.
-    fn subscribe_result(
-        &self,
-        subscribed: Subscribed,
-        recover: Option<&StreamPosition>,
-        grant: Grant,
-    ) -> SubscribeResult {
+    fn subscribe_result(&self, subscribed: Subscribed, recover: Option<&Recover>, grant: Grant) -> SubscribeResult {
         let Subscribed { top, found } = subscribed;
         let mut result = SubscribeResult {
             recoverable: grant.recoverable,
             positioned: grant.positioned,
             ..SubscribeResult::default()
         };
-        if let Some(asked) = recover {
+        if let Some(Recover { position: asked, mode }) = recover {
             result.was_recovering = true;
             let offsets = found.iter().map(|placed| placed.offset);
-            result.recovered = recovered(asked, &top, offsets, self.settings.limits.recovery_publications_max);
-            if result.recovered {
+            let publications_max = self.settings.limits.recovery_publications_max;
+            result.recovered = match mode {
+                RecoveryMode::Stream => recovered(asked, &top, offsets, publications_max),
+                RecoveryMode::Cache => offsets.last() == Some(top.offset),
+            };
+            let is_known = *mode == RecoveryMode::Cache && asked.offset > 0 && *asked == top;
+            if result.recovered && !is_known {
                 result.publications = found;
             }
         }

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::protocol::{ErrorCode, Limits};
+use crate::protocol::{ErrorCode, Limits, RoomName};
+use crate::server::config::RecoveryMode;
 
 /// How sessions behave; one for all sessions of a server.
 pub(crate) struct Settings {
@@ -20,6 +21,8 @@ pub(crate) struct Settings {
     /// Whether a client may say in its connect data, as `{"name":"…"}`, what others shall see of it: its `conn_info`
     /// becomes `{"name":"…"}`, cut to [`Limits::display_name_chars_max`]. For development: nothing proves the name.
     pub(crate) trust_display_names: bool,
+    /// The rooms that every client is put into when it connects.
+    pub(crate) subscribe_on_connect: Vec<RoomName>,
     /// The bounds on what a client may ask for.
     pub(crate) limits: Limits,
     /// Looks up the rules of a well-formed room name: [`ErrorCode::UnknownRoom`] if its namespace is not configured,
@@ -40,6 +43,7 @@ impl Settings {
             stale_timeout_ms: 10_000,
             allow_anonymous: false,
             trust_display_names: false,
+            subscribe_on_connect: Vec::new(),
             limits: Limits::default(),
             rules,
         }
@@ -55,6 +59,7 @@ impl fmt::Debug for Settings {
             .field("stale_timeout_ms", &self.stale_timeout_ms)
             .field("allow_anonymous", &self.allow_anonymous)
             .field("trust_display_names", &self.trust_display_names)
+            .field("subscribe_on_connect", &self.subscribe_on_connect)
             .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
@@ -69,6 +74,7 @@ pub(crate) struct RoomRules {
     pub(crate) presence: bool,
     pub(crate) join_leave: bool,
     pub(crate) force_push_join_leave: bool,
+    pub(crate) recovery_mode: RecoveryMode,
     pub(crate) force_recovery: bool,
     pub(crate) allow_recovery: bool,
     pub(crate) force_positioning: bool,

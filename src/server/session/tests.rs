@@ -3,10 +3,12 @@
 mod commands;
 mod lifecycle;
 mod order;
+mod put_in;
 mod rooms;
 
 use super::{Action, Ids, RoomRules, Session, Settings, Subscribed, Ticket};
 use crate::protocol::{CloseCode, Encoding, ErrorCode, Payload, Placed, Publication, StreamPosition};
+use crate::server::config::RecoveryMode;
 use std::sync::Arc;
 
 /// Where the test clock starts.
@@ -129,6 +131,7 @@ fn error_of(id: u32, error: ErrorCode) -> String {
 fn open_rules() -> RoomRules {
     RoomRules {
         history_size: 1_000,
+        recovery_mode: RecoveryMode::Stream,
         presence: true,
         join_leave: true,
         force_push_join_leave: true,
@@ -151,12 +154,13 @@ fn open_rules() -> RoomRules {
     }
 }
 
-/// Settings of development mode, where rooms in the namespace "none" do not exist, those in "shut" allow nothing, and
-/// those in "bare" keep nothing.
+/// Settings of development mode, where rooms in the namespace "none" do not exist, those in "shut" allow nothing, those
+/// in "cache" recover their newest message, and those in "bare" keep nothing.
 fn dev_settings() -> Settings {
     let rules = |room: &str| match room.split_once(':').map(|(namespace, _)| namespace) {
         Some("none") => Err(ErrorCode::UnknownRoom),
         Some("shut") => Ok(RoomRules { history_size: 1, presence: true, ..RoomRules::default() }),
+        Some("cache") => Ok(RoomRules { recovery_mode: RecoveryMode::Cache, ..open_rules() }),
         Some("bare") => Ok(RoomRules { history_size: 0, presence: false, ..open_rules() }),
         _ => Ok(open_rules()),
     };

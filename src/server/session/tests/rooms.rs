@@ -72,7 +72,7 @@ fn the_position_asked_for_is_handed_on_only_to_recover() {
         let ticket = harness.ticket();
         let actions = harness.actions();
         let Some(Action::Subscribe { recover, .. }) = actions.last() else { panic!("{actions:?}") };
-        assert_eq!(*recover, expected);
+        assert_eq!(recover.as_ref().map(|recover| recover.position.clone()), expected);
         harness.session.subscribed(ticket, Err(ErrorCode::Internal), &mut harness.actions);
     }
 }
@@ -182,4 +182,27 @@ fn being_in_a_room_can_be_what_permits_to_publish() {
     harness.join("a");
     harness.send(publish);
     harness.assert_heard(&["publish a"]);
+}
+
+#[test]
+fn in_cache_mode_the_newest_message_is_recovered_unless_it_is_known() {
+    let said = |asked: &str, subscribed| {
+        let mut harness = Harness::connected();
+        harness.send(&format!(r#"{{"id":2,"subscribe":{{"channel":"cache:a","recover":true{asked}}}}}"#));
+        let Some(Action::Subscribe { recover: Some(recover), .. }) = harness.actions.last() else { panic!("nothing") };
+        assert_eq!(recover.mode, RecoveryMode::Cache);
+        let ticket = harness.ticket();
+        harness.session.subscribed(ticket, Ok(subscribed), &mut harness.actions);
+        harness.heard().remove(1)
+    };
+    let newest = r#""offset":43,"publications":[{"data":43,"offset":43}],"was_recovering":true,"recovered":true}}"#;
+    for asked in ["", r#","offset":7,"epoch":"e""#, r#","offset":43,"epoch":"another""#] {
+        assert!(said(asked, entered(43, &[43])).ends_with(newest), "{asked}");
+    }
+    let known = said(r#","offset":43,"epoch":"e""#, entered(43, &[43]));
+    assert!(known.ends_with(r#""offset":43,"was_recovering":true,"recovered":true}}"#), "{known}");
+    for gone in [entered(43, &[]), entered(43, &[42])] {
+        let said = said("", gone);
+        assert!(said.ends_with(r#""offset":43,"was_recovering":true}}"#), "{said}");
+    }
 }
