@@ -167,6 +167,7 @@ fn settings(config: &Config) -> Settings {
     settings.stale_timeout_ms = config.client.stale_close_delay.as_millis() as u64;
     settings.allow_anonymous = config.client.allow_anonymous_connect_without_token;
     settings.trust_display_names = config.dev;
+    settings.ignore_tokens = config.dev;
     let rooms = config.client.subscribe_on_connect.iter();
     // What the configuration lets through are names.
     settings.subscribe_on_connect =

@@ -36,7 +36,7 @@ use crate::protocol::{
 ///   [`Action::Unsubscribe`], which precedes the unsubscribe reply.
 /// - [`Action::Close`] comes once, and nothing after it.
 ///
-/// Tokens do not exist yet: `refresh` and `sub_refresh` answer error 108, as does `rpc`, which nobody handles, and
+/// There is no key for tokens yet: outside development mode none is valid. Nobody handles `rpc`, which answers error 104, and
 /// what `send` brings is dropped.
 #[derive(Debug)]
 pub(crate) struct Session {

@@ -7,11 +7,16 @@ use super::heartbeat::Heartbeat;
 use super::{Action, Connecting, Flight, FlightKind, Ids, Membership, Phase, Recover, Session, Ticket, Who};
 use crate::protocol::{
     ClientInfo, CloseCode, ConnectRequest, ConnectResult, ErrorCode, HistoryQuery, HistoryRequest, Publication,
-    PublishRequest, ReplyBody, Request, RoomName, StreamPosition, SubscribeRequest,
+    PublishRequest, RefreshResult, ReplyBody, Request, RoomName, StreamPosition, SubscribeRequest,
 };
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 impl Session {
     pub(super) fn connect(&mut self, id: u32, request: ConnectRequest, now_ms: u64, out: &mut Vec<Action>) {
+        if !self.settings.ignore_tokens && !request.token.is_empty() {
+            return self.close(CloseCode::InvalidToken, out);
+        }
         if !self.settings.allow_anonymous {
             return self.reply(id, ReplyBody::Error(ErrorCode::Unauthorized), out);
         }
@@ -29,7 +34,7 @@ impl Session {
         self.phase = Phase::Open;
         let result = ConnectResult {
             client,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: VERSION.to_owned(),
             ping_s: u32::try_from(ping_interval_ms.div_ceil(1_000)).unwrap_or(u32::MAX),
             pong: ping_interval_ms > 0,
             session,
@@ -86,10 +91,20 @@ impl Session {
             }
             Request::Ping => self.reply(id, ReplyBody::Ping, out),
             Request::Send { .. } => {}
-            Request::Rpc(_) | Request::Refresh { .. } | Request::SubRefresh { .. } => {
-                return Err(ErrorCode::NotAvailable);
+            Request::Refresh { .. } | Request::SubRefresh { .. } if !self.settings.ignore_tokens => {
+                self.close(CloseCode::InvalidToken, out);
             }
-            Request::Unknown => return Err(ErrorCode::MethodNotFound),
+            Request::Refresh { .. } => {
+                let client = self.client().to_owned();
+                let result = RefreshResult { client, version: VERSION.to_owned(), ..RefreshResult::default() };
+                self.reply(id, ReplyBody::Refresh(result), out);
+            }
+            Request::SubRefresh { room, .. } if self.rooms.contains(&room) => {
+                self.reply(id, ReplyBody::SubRefresh { ttl_s: None }, out);
+            }
+            Request::SubRefresh { .. } => return Err(ErrorCode::PermissionDenied),
+            // No procedure is known by any name.
+            Request::Rpc(_) | Request::Unknown => return Err(ErrorCode::MethodNotFound),
             // `receive` queues neither.
             Request::Connect(_) | Request::Pong => return Err(ErrorCode::BadRequest),
         }
@@ -103,6 +118,9 @@ impl Session {
         }
         if self.rooms.len() >= self.settings.limits.rooms_per_client_max {
             return Err(ErrorCode::LimitExceeded);
+        }
+        if !self.settings.ignore_tokens && !request.token.is_empty() {
+            return Err(ErrorCode::PermissionDenied);
         }
         let grant = self.access(&room)?.subscribe(&request)?;
         let recover = request.recover.then_some(request.position).and_then(|position| recover(grant, position));

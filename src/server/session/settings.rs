@@ -21,6 +21,8 @@ pub(crate) struct Settings {
     /// Whether a client may say in its connect data, as `{"name":"…"}`, what others shall see of it: its `conn_info`
     /// becomes `{"name":"…"}`, cut to [`Limits::display_name_chars_max`]. For development: nothing proves the name.
     pub(crate) trust_display_names: bool,
+    /// Whether tokens are not looked at. For development; otherwise every token is invalid, as there is no key yet.
+    pub(crate) ignore_tokens: bool,
     /// The rooms that every client is put into when it connects.
     pub(crate) subscribe_on_connect: Vec<RoomName>,
     /// The bounds on what a client may ask for.
@@ -43,6 +45,7 @@ impl Settings {
             stale_timeout_ms: 10_000,
             allow_anonymous: false,
             trust_display_names: false,
+            ignore_tokens: false,
             subscribe_on_connect: Vec::new(),
             limits: Limits::default(),
             rules,
@@ -59,6 +62,7 @@ impl fmt::Debug for Settings {
             .field("stale_timeout_ms", &self.stale_timeout_ms)
             .field("allow_anonymous", &self.allow_anonymous)
             .field("trust_display_names", &self.trust_display_names)
+            .field("ignore_tokens", &self.ignore_tokens)
             .field("subscribe_on_connect", &self.subscribe_on_connect)
             .field("limits", &self.limits)
             .finish_non_exhaustive()

@@ -167,6 +167,7 @@ fn dev_settings() -> Settings {
     let mut settings = Settings::new("n1".to_owned(), Box::new(rules));
     settings.allow_anonymous = true;
     settings.trust_display_names = true;
+    settings.ignore_tokens = true;
     settings
 }
 

@@ -87,15 +87,47 @@ fn presence_answers_with_who_is_there() {
 }
 
 #[test]
-fn what_is_not_there_yet_is_not_available_and_what_never_was_is_not_found() {
+fn what_is_outside_the_subset_is_not_available_and_what_nobody_knows_is_not_found() {
     let mut harness = Harness::connected();
-    harness.assert_error(r#"{"id":2,"rpc":{"method":"m","data":{}}}"#, ErrorCode::NotAvailable);
-    harness.assert_error(r#"{"id":2,"refresh":{"token":"t"}}"#, ErrorCode::NotAvailable);
-    harness.assert_error(r#"{"id":2,"sub_refresh":{"channel":"a","token":"t"}}"#, ErrorCode::NotAvailable);
+    harness.assert_error(r#"{"id":2,"rpc":{"method":"m","data":{}}}"#, ErrorCode::MethodNotFound);
     harness.assert_error(r#"{"id":2,"subscribe":{"channel":"a","type":1}}"#, ErrorCode::NotAvailable);
     harness.assert_error(r#"{"id":2,"shout":{}}"#, ErrorCode::MethodNotFound);
     harness.assert_error(r#"{"id":2}"#, ErrorCode::MethodNotFound);
     assert!(!harness.session.is_closed());
+}
+
+#[test]
+fn tokens_are_not_looked_at_in_development() {
+    let mut harness = Harness::opening(dev_settings());
+    harness.send(r#"{"id":1,"connect":{"token":"t"}}"#);
+    harness.heard();
+    harness.join("a");
+    harness.send(r#"{"id":2,"refresh":{"token":"t"}}"#);
+    harness.send(r#"{"id":3,"sub_refresh":{"channel":"a","token":"t"}}"#);
+    let version = env!("CARGO_PKG_VERSION");
+    harness.assert_heard(&[
+        &format!(r#"{{"id":2,"refresh":{{"client":"c1","version":"{version}"}}}}"#),
+        r#"{"id":3,"sub_refresh":{}}"#,
+    ]);
+    harness.assert_error(r#"{"id":2,"sub_refresh":{"channel":"b","token":"t"}}"#, ErrorCode::PermissionDenied);
+}
+
+#[test]
+fn without_a_key_no_token_is_valid() {
+    let settings = || {
+        let mut settings = dev_settings();
+        settings.ignore_tokens = false;
+        settings
+    };
+    let mut harness = Harness::opening(settings());
+    harness.send(r#"{"id":1,"connect":{"token":"t"}}"#);
+    harness.assert_closed(CloseCode::InvalidToken);
+    for command in [r#"{"id":2,"refresh":{"token":"t"}}"#, r#"{"id":2,"sub_refresh":{"channel":"a","token":"t"}}"#] {
+        let mut harness = Harness::connected_with(settings());
+        harness.assert_error(r#"{"id":2,"subscribe":{"channel":"a","token":"t"}}"#, ErrorCode::PermissionDenied);
+        harness.send(command);
+        harness.assert_closed(CloseCode::InvalidToken);
+    }
 }
 
 #[test]
