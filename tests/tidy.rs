@@ -6,6 +6,8 @@
 mod layers;
 #[path = "tidy/orderings.rs"]
 mod orderings;
+#[path = "tidy/protocol.rs"]
+mod protocol;
 #[path = "tidy/source.rs"]
 mod source;
 #[path = "tidy/tree.rs"]

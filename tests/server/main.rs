@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod chat;
+mod codes;
 mod delivery;
 mod harness;
 mod heap;
