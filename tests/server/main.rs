@@ -8,6 +8,7 @@ mod harness;
 mod heap;
 mod http;
 mod lifecycle;
+mod presence;
 mod recovery;
 mod slow;
 mod streaming;
