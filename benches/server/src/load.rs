@@ -33,6 +33,8 @@ const WAIT: Duration = Duration::from_millis(50);
 pub struct Load {
     address: SocketAddr,
     wire: Wire,
+    /// Of connections that only publish.
+    publishers_wire: Wire,
     epoll: OwnedFd,
     /// The connections.
     pub clients: Vec<Client>,
@@ -56,6 +58,7 @@ impl Load {
         Ok(Self {
             address,
             wire,
+            publishers_wire: wire,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             clients: Vec::new(),
             rooms: Vec::new(),
@@ -65,6 +68,13 @@ impl Load {
             buffer: vec![0; READ_BYTES],
             events: Vec::with_capacity(EVENTS_PER_TURN),
         })
+    }
+
+    /// Lets connections that only publish talk otherwise than members.
+    #[must_use]
+    pub fn published_over(mut self, wire: Wire) -> Self {
+        self.publishers_wire = wire;
+        self
     }
 
     /// Makes a room with so many members, and one more connection that publishes.
@@ -119,7 +129,8 @@ impl Load {
         self.open_until(OPENING_MAX - 1)?;
         let intent = Intent { room: self.rooms[room].name.clone(), joins, since: None };
         let index = self.clients.len();
-        let client = Client::open(self.address, self.wire, intent, room)?;
+        let wire = if joins { self.wire } else { self.publishers_wire };
+        let client = Client::open(self.address, wire, intent, room)?;
         self.register(&client, index)?;
         self.clients.push(client);
         self.opening += 1;

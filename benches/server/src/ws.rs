@@ -107,9 +107,15 @@ pub fn apply_mask(payload: &mut [u8], mask: [u8; 4]) {
 
 /// Appends the request of a client.
 pub fn write_request(path: &str, out: &mut Vec<u8>) {
+    write_request_for(path, None, out);
+}
+
+/// The same, for that subprotocol.
+pub fn write_request_for(path: &str, subprotocol: Option<&str>, out: &mut Vec<u8>) {
+    let subprotocol = subprotocol.map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n")).unwrap_or_default();
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{subprotocol}\r\n"
     );
     out.extend_from_slice(request.as_bytes());
 }

@@ -25,17 +25,20 @@ const PUBLISH_ID: u64 = 3;
 
 /// Connects, and subscribes if the intent is to join.
 pub(super) fn write_intent(intent: &Intent, mask: [u8; 4], out: &mut Vec<u8>) {
-    ws::write(ws::TEXT, Some(mask), out, |out| {
-        let _ = write!(out, r#"{{"id":{CONNECT_ID},"connect":{{}}}}"#);
-        if !intent.joins {
-            return;
-        }
-        let _ = write!(out, "\n{{\"id\":{SUBSCRIBE_ID},\"subscribe\":{{\"channel\":\"{}\"", intent.room);
-        if let Some((epoch, offset)) = &intent.since {
-            let _ = write!(out, r#","recover":true,"epoch":"{epoch}","offset":{offset}"#);
-        }
-        out.extend_from_slice(b"}}");
-    });
+    ws::write(ws::TEXT, Some(mask), out, |out| write_commands(intent, out));
+}
+
+/// The same, in whatever it travels.
+pub(super) fn write_commands(intent: &Intent, out: &mut Vec<u8>) {
+    let _ = write!(out, r#"{{"id":{CONNECT_ID},"connect":{{}}}}"#);
+    if !intent.joins {
+        return;
+    }
+    let _ = write!(out, "\n{{\"id\":{SUBSCRIBE_ID},\"subscribe\":{{\"channel\":\"{}\"", intent.room);
+    if let Some((epoch, offset)) = &intent.since {
+        let _ = write!(out, r#","recover":true,"epoch":"{epoch}","offset":{offset}"#);
+    }
+    out.extend_from_slice(b"}}");
 }
 
 /// Publishes, in a frame of its own.

@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use super::{Heard, Wire, centrifugo, nats, plain, redis};
+use super::{Heard, Wire, centrifugo, nats, plain, protobuf, redis, stream};
 use crate::fault::Fault;
 use crate::ws;
 
@@ -21,7 +21,7 @@ pub struct Ear {
 impl Ear {
     /// Of a new connection.
     pub fn new(wire: Wire) -> Self {
-        Self { wire, is_open: !wire.is_framed(), partial: Vec::new(), message: Vec::new() }
+        Self { wire, is_open: !wire.is_framed() && !wire.is_streamed(), partial: Vec::new(), message: Vec::new() }
     }
 
     /// Makes something of the next bytes.
@@ -33,6 +33,7 @@ impl Ear {
         carry(&mut partial, bytes, |bytes| match self.wire {
             Wire::Redis => redis::hear(bytes, &mut each),
             Wire::Nats => nats::hear(bytes, &mut each),
+            wire if wire.is_streamed() => self.hear_answer(bytes, &mut each),
             _ => self.hear_frames(bytes, &mut each),
         })?;
         self.partial = partial;
@@ -74,6 +75,27 @@ impl Ear {
         Ok(at)
     }
 
+    fn hear_answer(
+        &mut self,
+        bytes: &[u8],
+        each: &mut impl FnMut(Heard<'_>) -> Result<(), Fault>,
+    ) -> Result<usize, Fault> {
+        let mut at = 0;
+        if !self.is_open {
+            let Some((head, length)) = ws::head(bytes)? else { return Ok(0) };
+            if !head.starts_with("HTTP/1.1 200 ") {
+                return Err(Fault::Refused(head.lines().next().unwrap_or_default().to_owned()));
+            }
+            self.is_open = true;
+            at = length;
+        }
+        let (wire, message) = (self.wire, &mut self.message);
+        let used = stream::hear_chunks(&bytes[at..], |payload| {
+            carry(message, payload, |bytes| stream::hear(wire, bytes, each))
+        })?;
+        Ok(at + used)
+    }
+
     fn hear_payload(
         &mut self,
         payload: &[u8],
@@ -86,6 +108,10 @@ impl Ear {
         }
         let mut hear = |message: &[u8]| match wire {
             Wire::Centrifugo => centrifugo::hear(message, each),
+            Wire::Protobuf => match protobuf::hear(message, each)? {
+                used if used == message.len() => Ok(()),
+                _ => Err(Fault::Unexpected("a message that is cut off")),
+            },
             _ => plain::hear(message, each),
         };
         if is_last && self.message.is_empty() {

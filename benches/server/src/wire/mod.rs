@@ -4,7 +4,9 @@ mod centrifugo;
 mod ear;
 mod nats;
 mod plain;
+mod protobuf;
 mod redis;
+mod stream;
 
 pub use self::ear::Ear;
 use crate::payload::{self, Stamp};
@@ -15,6 +17,14 @@ use crate::ws;
 pub enum Wire {
     /// The Centrifugo client protocol, version 2, in JSON over WebSocket.
     Centrifugo,
+    /// The same in Protobuf.
+    Protobuf,
+    /// The same in JSON, in an answer of HTTP without end.
+    Stream,
+    /// The same in Protobuf.
+    ProtobufStream,
+    /// The same in JSON, as server-sent events.
+    Events,
     /// A WebSocket whose path names the room; what is sent is published, what is published is received.
     Plain,
     /// The protocol of Redis, version 3, in which a subscriber may publish.
@@ -72,15 +82,21 @@ pub enum Heard<'a> {
 impl Wire {
     /// Whether it travels in WebSocket frames.
     pub fn is_framed(self) -> bool {
-        !matches!(self, Self::Redis | Self::Nats)
+        !matches!(self, Self::Redis | Self::Nats) && !self.is_streamed()
+    }
+
+    /// Whether it is an answer of HTTP without end, in chunks; it takes no commands after the first.
+    pub fn is_streamed(self) -> bool {
+        matches!(self, Self::Stream | Self::ProtobufStream | Self::Events)
     }
 
     /// The path of the handshake.
     fn path(self, intent: &Intent) -> String {
         match self {
-            Self::Centrifugo => "/connection/websocket".to_owned(),
+            Self::Centrifugo | Self::Protobuf => "/connection/websocket".to_owned(),
             Self::Plain => plain::path(intent),
             Self::Redis | Self::Nats | Self::NatsOverWebSocket => "/".to_owned(),
+            Self::Stream | Self::ProtobufStream | Self::Events => String::new(),
         }
     }
 
@@ -89,6 +105,8 @@ impl Wire {
         match self {
             Self::Redis => redis::write_intent(intent, out),
             Self::Nats => {}
+            Self::Stream | Self::ProtobufStream | Self::Events => stream::write_opening(self, intent, out),
+            Self::Protobuf => ws::write_request_for(&self.path(intent), Some("centrifuge-protobuf"), out),
             _ => ws::write_request(&self.path(intent), out),
         }
     }
@@ -97,7 +115,8 @@ impl Wire {
     pub fn write_intent(self, intent: &Intent, mask: [u8; 4], out: &mut Vec<u8>) {
         match self {
             Self::Centrifugo => centrifugo::write_intent(intent, mask, out),
-            Self::Plain | Self::Redis => {}
+            Self::Protobuf => ws::write(ws::BINARY, Some(mask), out, |out| protobuf::write_intent(intent, out)),
+            Self::Plain | Self::Redis | Self::Stream | Self::ProtobufStream | Self::Events => {}
             Self::Nats => nats::write_intent(intent, out),
             Self::NatsOverWebSocket => {
                 ws::write(ws::BINARY, Some(mask), out, |out| nats::write_intent(intent, out));
@@ -116,6 +135,8 @@ impl Wire {
             Self::NatsOverWebSocket => {
                 ws::write(ws::BINARY, Some(mask), out, |out| nats::write_publish(room, bytes, out, payload));
             }
+            // Others publish for them.
+            Self::Protobuf | Self::Stream | Self::ProtobufStream | Self::Events => {}
         }
     }
 
@@ -125,7 +146,9 @@ impl Wire {
             Self::Centrifugo => ws::write(ws::TEXT, Some(mask), out, |out| out.extend_from_slice(b"{}")),
             Self::Nats => out.extend_from_slice(nats::PONG),
             Self::NatsOverWebSocket => ws::write(ws::BINARY, Some(mask), out, |out| out.extend_from_slice(nats::PONG)),
-            Self::Plain | Self::Redis => {}
+            Self::Protobuf => ws::write(ws::BINARY, Some(mask), out, |out| out.push(0)),
+            // A measurement is over before the answer to a ping is missed.
+            Self::Plain | Self::Redis | Self::Stream | Self::ProtobufStream | Self::Events => {}
         }
     }
 

@@ -7,6 +7,7 @@ mod idle;
 mod latency;
 mod slow_member;
 mod talk;
+mod transports;
 
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,7 @@ pub const TITLES: &[(&str, &str)] = &[
     ("idle", "connections that are joined and silent, 100 in a room"),
     ("churn", "connect, join, leave, 16 at a time"),
     ("slow", "100 members, and one that stops reading"),
+    ("transports", "one room with 100 members, 32 messages of 128 B in flight, by transport"),
     ("hot", "a room of 1,000 members at full speed beside 1,000 rooms of 2"),
 ];
 
@@ -40,6 +42,7 @@ pub fn all() -> Cases {
     idle::add(&mut cases);
     churn::add(&mut cases);
     slow_member::add(&mut cases);
+    transports::add(&mut cases);
     hot_room::add(&mut cases);
     for workload in ["latency", "idle", "churn", "slow", "hot"] {
         cases.lack(workload, FLOOR_ENVELOPE.name, "differs from the floor in bytes only, which do not matter here");
