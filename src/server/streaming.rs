@@ -70,7 +70,7 @@ impl Transport {
         let cors = cors(hub, request.headers())?;
         let frame = match method {
             Method::GET => commands_in_query(&request)?,
-            _ => body(request, hub.config.websocket.message_size_limit).await?,
+            _ => body(hub, request, hub.config.websocket.message_size_limit).await?,
         };
         if frame.is_empty() {
             return Err((StatusCode::BAD_REQUEST, "send the connect command with the request\n"));
@@ -147,7 +147,7 @@ async fn receive(hub: &Hub, request: Request) -> Result<(HeaderMap, Envelope), R
     let encoding = encoding_of(request.headers());
     let bytes_max = hub.config.websocket.message_size_limit;
     // A string of JSON may be longer than what it says.
-    let body = body(request, 2 * bytes_max + EMULATION_BYTES_MORE).await?;
+    let body = body(hub, request, 2 * bytes_max + EMULATION_BYTES_MORE).await?;
     let letter = match encoding {
         Encoding::Json => serde_json::from_slice(&body)
             .map(|JsonEnvelope { session, data }| Envelope { session, data: data.into() })
@@ -179,8 +179,12 @@ fn commands_in_query(request: &Request) -> Result<Bytes, Refusal> {
         .map_err(|_| (StatusCode::BAD_REQUEST, "put the connect command into the parameter `cf_connect`\n"))
 }
 
-async fn body(request: Request, bytes_max: usize) -> Result<Bytes, Refusal> {
-    to_bytes(request.into_body(), bytes_max).await.map_err(|_| TOO_LARGE)
+/// The body, of at most so many bytes, if it comes in the time that a client has to say what it wants.
+async fn body(hub: &Hub, request: Request, bytes_max: usize) -> Result<Bytes, Refusal> {
+    let body = to_bytes(request.into_body(), bytes_max);
+    let body = tokio::time::timeout(hub.config.client.stale_close_delay, body).await;
+    body.map_err(|_| (StatusCode::REQUEST_TIMEOUT, "the rest of the request did not come in time\n"))?
+        .map_err(|_| TOO_LARGE)
 }
 
 const MALFORMED: Refusal =

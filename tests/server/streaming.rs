@@ -319,6 +319,15 @@ fn requests_that_cannot_be_served_say_why() {
 }
 
 #[test]
+fn a_request_that_stops_halfway_is_not_waited_for() {
+    let running = Running::with(|config| config.client.stale_close_delay = Duration::from_millis(100));
+    for path in ["/connection/http_stream", "/connection/sse", "/emulation"] {
+        let half = format!("POST {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\nContent-Length: 100\r\n\r\n{{");
+        assert_eq!(status(&answer(&running, half.as_bytes())), 408, "{path}");
+    }
+}
+
+#[test]
 fn pages_that_may_connect_may_read_the_answers() {
     let running = Running::with(|config| config.client.allowed_origins = vec!["https://chat.example".to_owned()]);
     let origin = "Origin: https://chat.example\r\nConnection: close\r\n";
