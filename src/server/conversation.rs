@@ -319,8 +319,12 @@ impl Conversation {
     fn activate(&mut self, turn: &mut Turn<'_>, room: RoomName, membership: Membership) -> Result<(), Goodbye> {
         let Turn { connection, shard, .. } = *turn;
         let at = self.entering.iter().position(|(entered, _)| *entered == room);
-        let (Some((_, start)), Some(info)) = (at.map(|at| self.entering.swap_remove(at)), self.session.info().cloned())
-        else {
+        let entered = at.map(|at| self.entering.swap_remove(at));
+        if self.entering.is_empty() {
+            // A member that is silent holds no memory for how it came in.
+            self.entering = Vec::new();
+        }
+        let (Some((_, start)), Some(info)) = (entered, self.session.info().cloned()) else {
             debug_assert!(false, "a room is activated that was not entered");
             return Err(CloseCode::ServerError.into());
         };

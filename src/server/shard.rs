@@ -319,6 +319,7 @@ impl Shard {
     async fn read_letters(shard: Rc<Self>) {
         let Some(mut mailbox) = shard.hub.emulation.mailbox(shard.index) else { return };
         while let Some(Letter { to, frame }) = mailbox.recv().await {
+            shard.metrics.bytes_in.inc_by(frame.len() as u64);
             if let Some(connection) = shard.find(to) {
                 connection.hear(&shard, frame);
             }
