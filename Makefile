@@ -18,7 +18,7 @@ ARCHIVE = roomcast-$(VERSION)-$(HOST)
 
 .PHONY: help setup fmt fmt-check lint build run test loom docs bench bench-rivals check-rivals deny ci dist image clean loom-full loom-mutants
 .PHONY: bench-server check-bench
-.PHONY: missing tools doctests examples benches shuttle soak valgrind
+.PHONY: missing tools doctests examples benches shuttle soak valgrind autobahn
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -103,6 +103,9 @@ soak: ## the long runs of tests/soak, some twenty minutes on two cores
 
 valgrind: ## memcheck over the unit tests and the tests of the library that are not too slow for it
 	tests/valgrind.sh
+
+autobahn: ## play the cases of the Autobahn test suite and write what they show into docs/autobahn.md
+	ROOMCAST_WRITE_DOCS=1 $(CARGO) test --locked --all-features --test server autobahn::
 
 docs: ## the documentation of the library, warnings refused
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --all-features --no-deps
