@@ -18,6 +18,9 @@ if ! cmp -s "$here/package-lock.json" "$tools/installed-lock.json"; then
     cp "$here/package-lock.json" "$tools/installed-lock.json"
 fi
 
+# The SDK that pages use is that of the other tests.
+"$here/../sdk/setup.sh"
+
 if [ -z "${ROOMCAST_BIN:-}" ]; then
     (cd "$root" && cargo build --features server --bin roomcast)
     ROOMCAST_BIN=$target/debug/roomcast
@@ -35,6 +38,7 @@ if [ -z "$CHROMIUM" ]; then
 fi
 
 export ROOMCAST_BIN CHROMIUM
+export ROOMCAST_SDK_TOOLS="$target/tools/sdk-js"
 export ROOMCAST_BROWSER_TOOLS="$tools" ROOMCAST_BROWSER_OUT="$target/browser"
 mkdir -p "$ROOMCAST_BROWSER_OUT"
 # Whatever happens, it ends: each test has a limit of its own, this is the limit of all.
