@@ -423,7 +423,8 @@ impl<T> Inner<T> {
         exclusive: bool,
     ) -> Result<Option<Inside<T>>, RoomError> {
         let capacity = options.capacity.or(self.room.capacity).unwrap_or(crate::config::CAPACITY_DEFAULT);
-        let shape = Geometry::for_capacity(capacity as u64);
+        let start = options.start.map_or(0, |position| position.sequence);
+        let shape = Geometry::for_capacity(capacity as u64).starting_at(start);
         let budget = match (options.bytes_max.or(self.room.bytes_max), &self.weigh) {
             (Some(bytes_max), Some(weigh)) => Some(Arc::new(Budget::new(bytes_max, weigh.clone()))),
             (Some(_), None) => return Err(RoomError::Unweighed),
@@ -436,7 +437,8 @@ impl<T> Inner<T> {
         };
         let home = (hash >> 32) as u32 % self.shared.ports.len() as u32;
         // Relaxed: any number not given out before; odd steps visit all.
-        let epoch = Epoch(self.epochs.fetch_add(0x9e37_79b9_7f4a_7c15, Relaxed));
+        let drawn = || Epoch(self.epochs.fetch_add(0x9e37_79b9_7f4a_7c15, Relaxed));
+        let epoch = options.start.map_or_else(drawn, |position| position.epoch);
         let inside = Inside(RoomCore::new(name, epoch, home, options.lasting, ring, self.shared.clone()));
         // Before the room is visible, so that no pattern misses its first message.
         let attach = |patterns: &Vec<Arc<PatternShared<T>>>| {

@@ -1,5 +1,7 @@
 //! What a room and its subscribers can be told to do.
 
+use crate::message::Position;
+
 /// The longest name a room may have, in bytes: what the wire protocol allows, and enough for anything readable.
 pub const NAME_BYTES_MAX: usize = 255;
 
@@ -37,7 +39,12 @@ pub struct RoomOptions {
     pub(crate) capacity: Option<usize>,
     pub(crate) bytes_max: Option<u64>,
     pub(crate) lasting: bool,
+    pub(crate) start: Option<Position>,
 }
+
+/// The largest sequence a room may start at: a room that publishes a billion messages a second comes to the end of its
+/// numbers 73 years later.
+pub const SEQUENCE_START_MAX: u64 = 1 << 61;
 
 impl RoomOptions {
     /// The options of the broker.
@@ -64,6 +71,43 @@ impl RoomOptions {
     #[must_use]
     pub fn lasting(mut self) -> Self {
         self.lasting = true;
+        self
+    }
+
+    /// The room goes on where an earlier life of it has ended, in another process perhaps: its epoch is the one of
+    /// `position`, and its first message gets that sequence. Who left at a position of that epoch resumes.
+    ///
+    /// # Guarantees
+    /// None about the past: that no message of this epoch has, or will get, a sequence from `position` on is for the
+    /// caller to know, who must have it from a store (the feature `store` has one that answers it). A
+    /// position given for two rooms, or twice for one, hands sequences out twice.
+    ///
+    /// # Panics
+    /// When the sequence is above [`SEQUENCE_START_MAX`].
+    ///
+    /// # Examples
+    /// ```
+    /// use roomcast::{Broker, Resumption, RoomOptions, Start};
+    ///
+    /// let yesterday = Broker::<&str>::new();
+    /// let room = yesterday.room("lobby")?;
+    /// room.publish("good night")?;
+    /// let left_at = room.subscribe().now()?.position();
+    /// drop((room, yesterday));
+    ///
+    /// let today = Broker::<&str>::new();
+    /// let room = today.room_with("lobby", RoomOptions::new().starting_at(left_at))?;
+    /// assert_eq!(room.publish("good morning")?, 1);
+    /// let mut back = room.subscribe_from(Start::Resume(left_at)).now()?;
+    /// assert_eq!((back.resumption(), back.try_recv()?), (Resumption::Resumed, "good morning"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    #[track_caller]
+    pub fn starting_at(mut self, position: Position) -> Self {
+        let sequence = position.sequence;
+        assert!(sequence <= SEQUENCE_START_MAX, "a room cannot start at {sequence}: at most at {SEQUENCE_START_MAX}");
+        self.start = Some(position);
         self
     }
 }

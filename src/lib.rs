@@ -28,7 +28,7 @@ pub mod guide {
 
 pub use self::broker::{Broker, BrokerStats, ShardStats, WeakBroker};
 pub use self::builder::Builder;
-pub use self::config::{CAPACITY_DEFAULT, NAME_BYTES_MAX, Policy, ROOMS_MAX_DEFAULT, RoomOptions};
+pub use self::config::{CAPACITY_DEFAULT, NAME_BYTES_MAX, Policy, ROOMS_MAX_DEFAULT, RoomOptions, SEQUENCE_START_MAX};
 pub use self::error::{
     CloseReason, PublishByNameError, PublishError, RecvError, RoomError, SubscribeError, TryRecvError,
 };

@@ -34,6 +34,19 @@ impl FromStr for Epoch {
     }
 }
 
+impl From<Epoch> for u64 {
+    fn from(epoch: Epoch) -> Self {
+        epoch.0
+    }
+}
+
+/// For a store that has kept the number: an epoch made up otherwise may be that of another room's life.
+impl From<u64> for Epoch {
+    fn from(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 /// A place in a room: the next sequence to read, in one epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Position {

@@ -51,7 +51,7 @@ pub(crate) struct Ring<T> {
     /// Whether it is shared, keeps no times and has no budget: nothing is to be decided between claim and commit.
     pub(super) plain: bool,
     /// Nothing: it keeps the distance.
-    pub(super) apart: [u64; 3],
+    pub(super) apart: [u64; 2],
     /// The segment installed last, or an older one or none: it saves the way through the table, and is compared.
     pub(super) newest: AtomicPtr<Segment<T>>,
     /// Shared rooms: a [`ClaimWord`]. Exclusive rooms: see [`super::exclusive`].
@@ -78,7 +78,7 @@ impl<T> Ring<T> {
             shape,
             budget,
             directory: Lazy::new(),
-            apart: [0; 3],
+            apart: [0; 2],
         }
     }
 

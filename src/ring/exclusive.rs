@@ -22,7 +22,8 @@ impl<T> Ring<T> {
         timed: bool,
         budget: Option<std::sync::Arc<super::Budget<T>>>,
     ) -> Self {
-        Self { claim: AtomicU64::new(0), exclusive: true, plain: false, ..Self::new(shape, timed, budget) }
+        let claim = AtomicU64::new(shape.start());
+        Self { claim, exclusive: true, plain: false, ..Self::new(shape, timed, budget) }
     }
 
     pub(super) fn exclusive_tail(&self) -> u64 {
@@ -87,7 +88,8 @@ impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
         assert!(ring.exclusive, "a shared ring needs no writer");
         // AcqRel: one writer only; the slots it fills are its alone because of this.
         assert!(!ring.has_writer.swap(true, AcqRel), "an exclusive ring has one writer");
-        Self { ring, tail: 0, segment: NonNull::dangling(), has_segment: false }
+        let tail = ring.shape.start();
+        Self { ring, tail, segment: NonNull::dangling(), has_segment: false }
     }
 
     pub(crate) fn ring(&self) -> &R {

@@ -8,10 +8,13 @@ pub(crate) const SEGMENTS_MAX: u64 = 4096;
 
 /// The shape of a ring: `segments` segments of `slots` slots each.
 ///
-/// Generations count from 1: generation `g` holds the sequences `(g - 1) * slots ..` and stands in the directory at
-/// `g % segments`. Generation 0 is the full, empty past of a ring nobody has published into.
+/// Generations count from 1: generation `g` holds the sequences `start + (g - 1) * slots ..` and stands in the directory
+/// at `g % segments`. Generation 0 is the full, empty past of a ring nobody has published into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
+    /// The first sequence of the ring: 0, or where an earlier life of the room has ended. Known here alone, so that
+    /// claims, generations and segments are the same wherever a ring begins.
+    start: u64,
     slots_log2: u8,
     segments: u16,
 }
@@ -40,7 +43,17 @@ impl Geometry {
     pub(crate) fn new(slots: u64, segments: u64) -> Self {
         assert!(slots.is_power_of_two() && slots <= SEGMENT_SLOTS_MAX, "{slots} slots in a segment");
         assert!((2..=SEGMENTS_MAX).contains(&segments), "{segments} segments in a ring");
-        Self { slots_log2: slots.ilog2() as u8, segments: segments as u16 }
+        Self { start: 0, slots_log2: slots.ilog2() as u8, segments: segments as u16 }
+    }
+
+    /// The same shape for a ring whose first sequence is `start`.
+    pub(crate) fn starting_at(self, start: u64) -> Self {
+        Self { start, ..self }
+    }
+
+    /// The first sequence of the ring.
+    pub(crate) fn start(self) -> u64 {
+        self.start
     }
 
     /// Slots in a segment.
@@ -55,22 +68,22 @@ impl Geometry {
         u64::from(self.segments)
     }
 
-    /// The generation that holds `sequence`.
+    /// The generation that holds `sequence`; the first one for what lies before the start.
     #[inline(always)]
     pub(crate) fn generation(self, sequence: u64) -> u64 {
-        (sequence >> self.slots_log2) + 1
+        (sequence.saturating_sub(self.start) >> self.slots_log2) + 1
     }
 
     /// The slot of `sequence` in its generation.
     #[inline(always)]
     pub(crate) fn slot(self, sequence: u64) -> usize {
-        (sequence & (self.slots() - 1)) as usize
+        (sequence.wrapping_sub(self.start) & (self.slots() - 1)) as usize
     }
 
-    /// The sequence of slot 0 of `generation`. Generation 0 ends where sequence 0 begins, hence the wrapping.
+    /// The sequence of slot 0 of `generation`. Generation 0 ends where the first sequence begins, hence the wrapping.
     #[inline(always)]
     pub(crate) fn first(self, generation: u64) -> u64 {
-        generation.wrapping_sub(1) << self.slots_log2
+        (generation.wrapping_sub(1) << self.slots_log2).wrapping_add(self.start)
     }
 
     /// The sequence that follows `count` claims in `generation`.
@@ -122,10 +135,23 @@ mod tests {
         assert_eq!(shape.oldest(3), 2);
     }
 
+    #[test]
+    fn a_ring_may_begin_anywhere() {
+        let shape = Geometry::new(4, 2).starting_at(6);
+        assert_eq!(shape.after(0, 4), 6, "nothing was published, so the next one is the first");
+        let place = |sequence| (shape.generation(sequence), shape.slot(sequence));
+        assert_eq!([6, 9, 10, 13, 14].map(place), [(1, 0), (1, 3), (2, 0), (2, 3), (3, 0)]);
+        assert_eq!([1, 2, 3].map(|generation| shape.first(generation)), [6, 10, 14]);
+        assert_eq!(shape.generation(5), 1, "what lies before the start is of no generation of its own");
+    }
+
     proptest! {
         #[test]
-        fn a_sequence_is_found_again(sequence in 0..u64::MAX / 2, slots_log2 in 0u32..=10, segments in 2..=SEGMENTS_MAX) {
-            let shape = Geometry::new(1 << slots_log2, segments);
+        fn a_sequence_is_found_again(
+            start in 0..u64::MAX / 4, further in 0..u64::MAX / 4, slots_log2 in 0u32..=10, segments in 2..=SEGMENTS_MAX,
+        ) {
+            let shape = Geometry::new(1 << slots_log2, segments).starting_at(start);
+            let sequence = start + further;
             let generation = shape.generation(sequence);
             prop_assert_eq!(shape.after(generation, shape.slot(sequence) as u64), sequence);
             prop_assert!(shape.position(generation) < segments as usize);

@@ -258,8 +258,9 @@ impl<T> Room<T> {
         SubscribeWith::new(self.inside.clone(), start, Box::new(handler))
     }
 
-    /// The sequence the next message will get, which is the number of messages published so far. May be out of date the
-    /// moment it is returned.
+    /// The sequence the next message will get, which is the number of messages published so far, in earlier lives that the
+    /// room goes on from ([`RoomOptions::starting_at`](crate::RoomOptions::starting_at)) too. May be out of date the moment
+    /// it is returned.
     pub fn tail(&self) -> u64 {
         self.inside.tail()
     }
@@ -388,7 +389,7 @@ impl<T> fmt::Debug for Room<T> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RoomStats {
-    /// Messages published so far.
+    /// Messages published so far, as [`Room::tail`] counts them.
     pub published: u64,
     /// The oldest sequence retained.
     pub oldest: u64,

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use roomcast::{
-    Broker, CloseReason, Epoch, Policy, Position, PublishByNameError, PublishError, Publisher, Room, RoomError, Start,
-    SubscribeError,
+    Broker, CloseReason, Epoch, Policy, Position, PublishByNameError, PublishError, Publisher, Room, RoomError,
+    RoomOptions, SEQUENCE_START_MAX, Start, SubscribeError,
 };
 
 use self::reader::Reader;
@@ -37,6 +37,8 @@ enum Step {
     Remove,
     Open {
         exclusive: bool,
+        /// Where a shared room goes on from an earlier life.
+        start: Option<u64>,
     },
     CloseBroker,
 }
@@ -78,9 +80,13 @@ fn step() -> impl Strategy<Value = Step> {
         3 => reader.prop_map(Step::Leave),
         1 => Just(Step::Close),
         1 => Just(Step::Remove),
-        3 => any::<bool>().prop_map(|exclusive| Step::Open { exclusive }),
+        3 => (any::<bool>(), start()).prop_map(|(exclusive, start)| Step::Open { exclusive, start }),
         1 => prop_oneof![9 => Just(Step::Tick(0)), 1 => Just(Step::CloseBroker)],
     ]
+}
+
+fn start() -> impl Strategy<Value = Option<u64>> {
+    prop_oneof![Just(None), (1u64..200).prop_map(Some), (0..=SEQUENCE_START_MAX).prop_map(Some)]
 }
 
 /// One life of the room, with everybody who subscribed in it.
@@ -147,13 +153,13 @@ impl World {
         self.lives.last().is_some_and(|life| life.model.ended.is_none())
     }
 
-    fn begin_life(&mut self, room: Room<Parcel>, publisher: Option<Publisher<Parcel>>) {
+    fn begin_life(&mut self, room: Room<Parcel>, publisher: Option<Publisher<Parcel>>, start: u64) {
         assert!(self.lives.iter().all(|life| life.room != room && life.room.epoch() != room.epoch()));
-        let model = Model::new(self.capacity, self.bytes_max);
+        let model = Model::new(start, self.capacity, self.bytes_max);
         self.lives.push(Life { room, publisher, model, readers: Vec::new() });
     }
 
-    fn open(&mut self, exclusive: bool) {
+    fn open(&mut self, exclusive: bool, start: Option<u64>) {
         match (self.is_closed, self.running(), exclusive) {
             (true, ..) => {
                 assert_eq!(self.broker.room(NAME).err(), Some(RoomError::Closed));
@@ -165,12 +171,17 @@ impl World {
                 assert_eq!(self.broker.exclusive(NAME).err(), Some(RoomError::Taken));
             }
             (false, false, false) => {
-                let room = self.broker.room(NAME).unwrap();
-                self.begin_life(room, None);
+                // Each once, and none of `From::Elsewhere`; those of the broker are drawn from 2^64.
+                let epoch = Epoch::from(self.lives.len() as u64 + 1);
+                let goes_on = |sequence| RoomOptions::new().starting_at(Position { epoch, sequence });
+                let options = start.map_or_else(RoomOptions::new, goes_on);
+                let room = self.broker.room_with(NAME, options).unwrap();
+                assert!(start.is_none() || room.epoch() == epoch);
+                self.begin_life(room, None, start.unwrap_or(0));
             }
             (false, false, true) => {
                 let publisher = self.broker.exclusive(NAME).unwrap();
-                self.begin_life(publisher.room(), Some(publisher));
+                self.begin_life(publisher.room(), Some(publisher), 0);
             }
         }
     }
@@ -216,7 +227,7 @@ impl World {
         let published = self.broker.publish(NAME, parcel);
         if !self.running() {
             let room = self.broker.get(NAME).expect("it was just published into");
-            self.begin_life(room, None);
+            self.begin_life(room, None, 0);
         }
         let now = self.now();
         let life = self.lives.last_mut().expect("one runs");
@@ -317,7 +328,7 @@ impl World {
                     life.end(CloseReason::Removed);
                 }
             }
-            Step::Open { exclusive } => self.open(exclusive),
+            Step::Open { exclusive, start } => self.open(exclusive, start),
             Step::CloseBroker => {
                 self.broker.close();
                 self.is_closed = true;
@@ -337,7 +348,7 @@ impl World {
             readers.iter().for_each(|reader| reader.check(model));
             match self.bytes_max {
                 Some(bytes_max) => assert!(model.bytes_retained() <= bytes_max),
-                None => assert!(model.tail() - model.oldest() >= self.capacity.min(model.tail())),
+                None => assert!(model.tail() - model.oldest() >= self.capacity.min(model.published())),
             }
         }
         assert_eq!(self.broker.is_closed(), self.is_closed);
@@ -357,10 +368,10 @@ fn settle(readers: &mut [Reader], published: bool) {
 fn a_room_behaves_like_a_list_that_forgets() {
     let capacity = prop_oneof![1u64..20, 60u64..70, 250u64..260];
     let bytes_max = prop_oneof![2 => Just(None), 1 => (1_000u64..60_000).prop_map(Some)];
-    let inputs = (capacity, bytes_max, any::<bool>(), vec(step(), 1..150));
-    holds(400, &inputs, |(capacity, bytes_max, exclusive, steps)| {
+    let inputs = (capacity, bytes_max, (any::<bool>(), start()), vec(step(), 1..150));
+    holds(400, &inputs, |(capacity, bytes_max, (exclusive, start), steps)| {
         let mut world = World::new(capacity, bytes_max);
-        world.open(exclusive);
+        world.open(exclusive, start);
         for step in steps {
             world.step(step);
             world.check();

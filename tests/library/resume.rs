@@ -1,6 +1,8 @@
 //! Going on where an earlier subscription stopped.
 
-use roomcast::{Broker, Epoch, Policy, Position, Resumption, Start};
+use roomcast::{
+    Broker, CloseReason, Epoch, Policy, Position, Resumption, RoomOptions, SEQUENCE_START_MAX, Start, TryRecvError,
+};
 
 use crate::support::{drain, publish_all};
 
@@ -83,4 +85,58 @@ fn a_blocking_subscriber_resumes_and_is_not_told_so_when_it_does_not() {
         assert_eq!(late.resumption(), told, "from {sequence}");
         assert_eq!(drain(&mut late), (first..1_000).collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn a_room_that_goes_on_has_its_epoch_and_its_numbers() {
+    let broker = Broker::<u64>::builder().capacity(8).build();
+    let mut all = broker.subscribe_pattern_with("*", Policy::Block);
+    let position = Position { epoch: Epoch::from(0xfeed), sequence: 1_000_003 };
+    let room = broker.room_with("lobby", RoomOptions::new().starting_at(position)).unwrap();
+    assert_eq!((room.epoch(), room.tail(), room.oldest()), (position.epoch, 1_000_003, 1_000_003));
+    let mut there = room.subscribe_from(Start::Resume(position)).now().unwrap();
+    let mut behind = room.subscribe_from(Start::Resume(Position { sequence: 1_000_000, ..position })).now().unwrap();
+    let ahead = room.subscribe_from(Start::Resume(Position { sequence: 1_000_004, ..position })).now().unwrap();
+    assert_eq!(there.resumption(), Resumption::Resumed);
+    assert_eq!((behind.resumption(), ahead.resumption()), (Resumption::Gap(3), Resumption::Unknown));
+    assert_eq!(room.publish_all([7, 8]), Ok(1_000_003..1_000_005));
+    for reader in [&mut there, &mut behind] {
+        assert_eq!(drain(reader), [7, 8]);
+    }
+    let key = futures::executor::block_on(all.ready()).unwrap();
+    let found = all.get_mut(key).unwrap();
+    assert_eq!((found.try_recv(), found.accounting().start), (Ok(7), 1_000_003), "a pattern has its first message");
+    broker.remove("lobby");
+    assert_ne!(broker.room("lobby").unwrap().epoch(), position.epoch, "only who asks for it goes on");
+}
+
+#[test]
+fn a_room_goes_on_from_anywhere_in_a_segment() {
+    for start in (0..130).chain([SEQUENCE_START_MAX]) {
+        let broker = Broker::<u64>::builder().capacity(64).build();
+        let position = Position { epoch: Epoch::from(9), sequence: start };
+        let room = broker.room_with("lobby", RoomOptions::new().starting_at(position)).unwrap();
+        let mut reader = room.subscribe().now().unwrap();
+        let mut newest = room.subscribe().policy(Policy::Latest).now().unwrap();
+        publish_all(&room, start..start + 60);
+        assert_eq!(drain(&mut reader), (start..start + 60).collect::<Vec<_>>(), "from {start}");
+        assert_eq!(newest.try_recv(), Ok(start + 59));
+        publish_all(&room, start + 60..start + 1_000);
+        assert!(room.oldest() >= start + 1_000 - 64 - 2 * 16 && room.oldest() <= start + 1_000 - 64);
+        room.close();
+        // What is left of the segment it stands in is kept for it.
+        while reader.try_recv().is_ok() {}
+        let accounting = reader.accounting();
+        assert_eq!((accounting.end, accounting.received + accounting.lagged), (room.oldest(), room.oldest() - start));
+        let rest: Vec<u64> = std::iter::from_fn(|| reader.try_recv().ok()).collect();
+        assert_eq!(rest, (room.oldest()..start + 1_000).collect::<Vec<_>>(), "from {start}");
+        assert_eq!(reader.try_recv(), Err(TryRecvError::Closed(CloseReason::Closed)));
+    }
+}
+
+#[test]
+#[should_panic(expected = "2305843009213693953")]
+fn a_start_beyond_all_numbers_is_refused() {
+    let position = Position { epoch: Epoch::from(9), sequence: SEQUENCE_START_MAX + 1 };
+    let _ = RoomOptions::new().starting_at(position);
 }

@@ -26,6 +26,8 @@ pub(super) enum Begin {
 /// Eviction goes by whole segments. A ring that retains `capacity` messages has segments of a power of two slots, at most
 /// 64 and at most a quarter of the capacity, and one segment more than the capacity fills.
 pub(super) struct Model {
+    /// The sequence of the first message.
+    start: u64,
     slots: u64,
     segments: u64,
     bytes_max: Option<u64>,
@@ -41,34 +43,40 @@ pub(super) struct Model {
 }
 
 impl Model {
-    pub(super) fn new(capacity: u64, bytes_max: Option<u64>) -> Self {
+    pub(super) fn new(start: u64, capacity: u64, bytes_max: Option<u64>) -> Self {
         let quarter = (capacity / 4).max(1);
         let slots = (0..=6).map(|log2| 1 << log2).rfind(|slots| *slots <= quarter).unwrap_or(1);
         let (all, gates) = (Vec::new(), BTreeMap::new());
-        Self { slots, segments: capacity.div_ceil(slots) + 1, bytes_max, all, newest: 0, gone: 0, gates, ended: None }
+        let segments = capacity.div_ceil(slots) + 1;
+        Self { start, slots, segments, bytes_max, all, newest: 0, gone: 0, gates, ended: None }
     }
 
     pub(super) fn tail(&self) -> u64 {
+        self.start + self.published()
+    }
+
+    /// How many messages were published in this life.
+    pub(super) fn published(&self) -> u64 {
         self.all.len() as u64
     }
 
     pub(super) fn at(&self, sequence: u64) -> (Parcel, u64) {
-        self.all[sequence as usize]
+        self.all[(sequence - self.start) as usize]
     }
 
     /// The segment that holds `sequence`.
     pub(super) fn segment(&self, sequence: u64) -> u64 {
-        sequence / self.slots + 1
+        sequence.saturating_sub(self.start) / self.slots + 1
     }
 
     /// The first sequence of a segment.
     pub(super) fn first(&self, segment: u64) -> u64 {
-        (segment - 1) * self.slots
+        self.start + (segment - 1) * self.slots
     }
 
     /// The end of what is published of a segment.
     pub(super) fn end(&self, segment: u64) -> u64 {
-        self.tail().min(segment * self.slots)
+        self.tail().min(self.start + segment * self.slots)
     }
 
     fn oldest_by_count(&self, newest: u64) -> u64 {
@@ -137,7 +145,7 @@ impl Model {
     }
 
     fn is_segment_full(&self) -> bool {
-        self.tail() == self.newest * self.slots
+        self.published() == self.newest * self.slots
     }
 
     fn append(&mut self, parcel: Parcel, now: u64) {
@@ -169,7 +177,7 @@ impl Model {
         let first = self.tail();
         let mut rest = VecDeque::from(parcels);
         while let Some(&parcel) = rest.front() {
-            let begins = self.tail().is_multiple_of(self.slots);
+            let begins = self.published().is_multiple_of(self.slots);
             if begins && self.ended.is_some() {
                 return Err(PublishError::Closed(rest.into()));
             }
