@@ -10,8 +10,8 @@ use crate::error::{CloseReason, PublishByNameError, PublishError, RoomError};
 use crate::message::Epoch;
 use crate::ring::{Budget, Geometry, Ring, Writer};
 use crate::room::{
-    Added, Inside, PatternShared, PatternSubscription, Port, Publisher, Room, RoomCore, RoomSet, Shared, Table,
-    is_serving,
+    Added, Glob, Inside, Names, PatternShared, PatternSubscription, Port, Publisher, Room, RoomCore, RoomSet, Shared,
+    Table, is_serving,
 };
 use crate::shard::{Shard, run_on_thread};
 use crate::sync::{
@@ -286,7 +286,36 @@ impl<T: Send + Sync + 'static> Broker<T> {
     /// [`Broker::subscribe_pattern`] with a policy, such as [`Policy::Block`] for a subscriber that must not miss a
     /// message even when it is slow.
     pub fn subscribe_pattern_with(&self, pattern: &str, policy: Policy) -> PatternSubscription<T> {
-        let subscription = PatternSubscription::new(pattern, policy);
+        self.subscribe_names(Names::Like(Glob::new(pattern)), policy)
+    }
+
+    /// [`Broker::subscribe_pattern`] for rooms that a function knows by their names, where no pattern describes them.
+    ///
+    /// The function is asked once per room, by whoever creates it: it must be quick, always say the same of the same name,
+    /// and not call the broker.
+    ///
+    /// # Examples
+    /// ```
+    /// use roomcast::{Broker, Policy};
+    ///
+    /// let broker = Broker::<u8>::new();
+    /// let mut short = broker.subscribe_where(|name| name.len() < 5, Policy::Lag);
+    /// for name in ["hall", "garden", "loft"] {
+    ///     broker.room(name)?;
+    /// }
+    /// assert_eq!(short.len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn subscribe_where(
+        &self,
+        are_meant: impl Fn(&str) -> bool + Send + Sync + 'static,
+        policy: Policy,
+    ) -> PatternSubscription<T> {
+        self.subscribe_names(Names::Those(Box::new(are_meant)), policy)
+    }
+
+    fn subscribe_names(&self, names: Names, policy: Policy) -> PatternSubscription<T> {
+        let subscription = PatternSubscription::new(names, policy);
         let shared = subscription.shared();
         self.inner.patterns.update(|patterns| {
             let alive = patterns.iter().filter(|other| !other.is_dropped());
@@ -455,7 +484,7 @@ impl<T> Inner<T> {
         for (pattern, subscription) in attached {
             pattern.hand_over(subscription);
         }
-        // SeqCst: the room is in the table before we look again. Pairs with the fences in `subscribe_pattern_with` and in
+        // SeqCst: the room is in the table before we look again. Pairs with the fences in `subscribe_names` and in
         // `close`.
         fence(SeqCst);
         for (pattern, subscription) in self.patterns.read(attach) {

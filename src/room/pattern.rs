@@ -14,10 +14,10 @@ use crate::wake::wake_safely;
 
 /// A pattern over names: `*` stands for any text, also none; everything else for itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Glob(Box<str>);
+pub(crate) struct Glob(Box<str>);
 
 impl Glob {
-    fn new(pattern: &str) -> Self {
+    pub(crate) fn new(pattern: &str) -> Self {
         Self(pattern.into())
     }
 
@@ -44,9 +44,33 @@ impl Glob {
     }
 }
 
+/// Which rooms are meant.
+pub(crate) enum Names {
+    Like(Glob),
+    Those(Box<dyn Fn(&str) -> bool + Send + Sync>),
+}
+
+impl Names {
+    fn matches(&self, name: &str) -> bool {
+        match self {
+            Self::Like(glob) => glob.matches(name),
+            Self::Those(are_meant) => are_meant(name),
+        }
+    }
+}
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Like(glob) => glob.0.fmt(f),
+            Self::Those(_) => f.write_str("a function"),
+        }
+    }
+}
+
 /// What a broker knows of a pattern subscription.
 pub(crate) struct PatternShared<T> {
-    glob: Glob,
+    names: Names,
     policy: Policy,
     /// Rooms created or found since the subscriber looked; as many as there are rooms at most.
     found: Queue<Subscription<T>>,
@@ -64,7 +88,7 @@ impl<T> PatternShared<T> {
 
     /// Subscribes to a room nobody can see yet, if its name matches: its first message will be there.
     pub(crate) fn attach(&self, inside: &Inside<T>) -> Option<Subscription<T>> {
-        if self.is_dropped() || !self.glob.matches(&inside.0.name) {
+        if self.is_dropped() || !self.names.matches(&inside.0.name) {
             return None;
         }
         Subscription::watch(inside.clone(), Start::Oldest, self.policy)
@@ -72,7 +96,7 @@ impl<T> PatternShared<T> {
 
     /// Subscribes to a room that is there already, if its name matches: from now on.
     pub(crate) fn attach_existing(&self, inside: &Inside<T>) -> Option<Subscription<T>> {
-        if !self.glob.matches(&inside.0.name) {
+        if !self.names.matches(&inside.0.name) {
             return None;
         }
         Subscription::watch(inside.clone(), Start::Latest, self.policy)
@@ -109,12 +133,13 @@ impl<T> PatternShared<T> {
 
 impl<T> fmt::Debug for PatternShared<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PatternShared").field("glob", &self.glob).finish_non_exhaustive()
+        f.debug_struct("PatternShared").field("names", &self.names).finish_non_exhaustive()
     }
 }
 
 /// A subscription to every room whose name matches a pattern. Made by
-/// [`Broker::subscribe_pattern`](crate::Broker::subscribe_pattern).
+/// [`Broker::subscribe_pattern`](crate::Broker::subscribe_pattern) and
+/// [`Broker::subscribe_where`](crate::Broker::subscribe_where).
 ///
 /// Rooms created later are joined before anybody can publish into them, so their first message is never missed. Order and
 /// lag are per room. It is read like a [`RoomSet`].
@@ -124,10 +149,10 @@ pub struct PatternSubscription<T> {
 }
 
 impl<T> PatternSubscription<T> {
-    pub(crate) fn new(pattern: &str, policy: Policy) -> Self {
+    pub(crate) fn new(names: Names, policy: Policy) -> Self {
         let set = RoomSet::new();
         let shared = Arc::new(PatternShared {
-            glob: Glob::new(pattern),
+            names,
             policy,
             found: Queue::new(),
             ready: set.ready_list().clone(),
@@ -160,6 +185,12 @@ impl<T> PatternSubscription<T> {
     /// Whether it covers no room now.
     pub fn is_empty(&mut self) -> bool {
         self.len() == 0
+    }
+
+    /// The keys of all rooms it covers now, those with nothing to read included.
+    pub fn keys(&mut self) -> impl Iterator<Item = RoomKey> {
+        self.take_found();
+        self.set.keys()
     }
 
     /// The subscription to one of the rooms, to be read with its `try_recv*`.
@@ -229,7 +260,7 @@ impl<T> Drop for PatternSubscription<T> {
 
 impl<T> fmt::Debug for PatternSubscription<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PatternSubscription").field("pattern", &self.shared.glob).finish_non_exhaustive()
+        f.debug_struct("PatternSubscription").field("names", &self.shared.names).finish_non_exhaustive()
     }
 }
 

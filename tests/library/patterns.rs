@@ -139,3 +139,20 @@ fn an_ended_room_says_why_and_can_be_left() {
     assert_eq!(lobby.try_recv(), Err(TryRecvError::Closed(CloseReason::Removed)));
     assert!(pattern.leave(key).is_some() && pattern.leave(key).is_none() && pattern.is_empty());
 }
+
+#[test]
+fn a_function_says_which_rooms_are_covered() {
+    let broker = Broker::<u64>::new();
+    broker.room("old").unwrap();
+    let mut even = broker.subscribe_where(|name| name.len() % 2 == 0, Policy::Block);
+    for name in ["ab", "abc", "abcd"] {
+        broker.publish(name, name.len() as u64).unwrap();
+    }
+    assert_eq!(even.keys().count(), 2);
+    for key in even.keys().collect::<Vec<_>>() {
+        let subscription = even.get_mut(key).unwrap();
+        assert_eq!(subscription.try_recv(), Ok(subscription.room().name().len() as u64));
+    }
+    let blocking = |name| broker.get(name).unwrap().stats().blocking;
+    assert_eq!(["old", "ab", "abc"].map(blocking), [0, 1, 0], "the others are not held up");
+}
