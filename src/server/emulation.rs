@@ -1,16 +1,13 @@
 //! Connections that cannot take commands: each command comes in a request of its own, on any shard, and finds its session here.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::connection::ConnectionKey;
-
-/// Stripes of the register; far more than shards, so that two shards seldom want the same one.
-const STRIPES: usize = 64;
+use super::striped::Striped;
 
 /// Letters that wait for a shard; who writes one more waits.
 const LETTERS_MAX: usize = 1_024;
@@ -25,12 +22,9 @@ pub(crate) struct Letter {
 /// The emulated sessions of a server, by their secret names.
 #[derive(Debug)]
 pub(crate) struct Emulation {
-    hasher: RandomState,
-    stripes: Box<[Mutex<Stripe>]>,
+    sessions: Striped<HashMap<Box<str>, Address>>,
     shards: Box<[Shard]>,
 }
-
-type Stripe = HashMap<Box<str>, Address>;
 
 #[derive(Debug)]
 struct Shard {
@@ -54,26 +48,22 @@ impl Emulation {
             let (letters, mailbox) = mpsc::channel(LETTERS_MAX);
             Shard { letters, mailbox: Mutex::new(Some(mailbox)) }
         };
-        Self {
-            hasher: RandomState::new(),
-            stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
-            shards: (0..shards).map(shard).collect(),
-        }
+        Self { sessions: Striped::new(), shards: (0..shards).map(shard).collect() }
     }
 
     /// What comes for the connections of a shard; once.
     pub(crate) fn mailbox(&self, shard: usize) -> Option<mpsc::Receiver<Letter>> {
-        lock(&self.shards[shard].mailbox).take()
+        self.shards[shard].mailbox.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// From here on `session` is found.
     pub(crate) fn register(&self, session: &str, shard: usize, connection: ConnectionKey) {
-        self.stripe(session).insert(session.into(), Address { shard, connection });
+        self.sessions.of(session).insert(session.into(), Address { shard, connection });
     }
 
     /// The session has ended.
     pub(crate) fn forget(&self, session: &str) {
-        self.stripe(session).remove(session);
+        self.sessions.of(session).remove(session);
     }
 
     /// Hands over commands, waiting while the shard has too many letters.
@@ -81,19 +71,10 @@ impl Emulation {
     /// # Errors
     /// [`NoSession`].
     pub(crate) async fn send(&self, session: &str, frame: Bytes) -> Result<(), NoSession> {
-        let address = self.stripe(session).get(session).copied();
+        let address = self.sessions.of(session).get(session).copied();
         let Address { shard, connection: to } = address.ok_or(NoSession)?;
         self.shards[shard].letters.send(Letter { to, frame }).await.map_err(|_| NoSession)
     }
-
-    fn stripe(&self, session: &str) -> MutexGuard<'_, Stripe> {
-        lock(&self.stripes[self.hasher.hash_one(session) as usize % STRIPES])
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each change is a single operation, so a panic elsewhere leaves nothing half done.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use super::config::RoomOptions;
 use super::history;
 use super::hub::Hub;
-use crate::Room;
 use crate::protocol::Publication;
+use crate::{CloseReason, Position, Room};
 
 /// How often rooms are looked at.
 pub(crate) const EXPIRY_INTERVAL: Duration = Duration::from_secs(30);
@@ -15,30 +14,59 @@ pub(crate) const EXPIRY_INTERVAL: Duration = Duration::from_secs(30);
 const LIFE_WITHOUT_HISTORY: Duration = Duration::from_secs(60);
 
 impl Hub {
-    /// Ends the rooms that nobody is in and whose time since their last message is over at `now_ms`; how many.
+    /// Ends the rooms that nobody is in and nothing is left of at `now_ms`; how many. Those whose positions still count are
+    /// laid to rest.
     pub(crate) fn expire_rooms(&self, now_ms: u64) -> usize {
-        let is_over = |room: &Room<Publication>| {
-            let life = self.options(room.name()).map_or(LIFE_WITHOUT_HISTORY, life);
-            history::newest_ms(room).is_none_or(|newest_ms| newest_ms + life.as_millis() as u64 <= now_ms)
-        };
-        let expired = self.publications().expire_idle_if(is_over);
+        let mut ending = Vec::new();
+        let expired = self.publications().expire_idle_if(|room| {
+            let Times { empty_ms, until_ms } = self.times(room);
+            let is_over = empty_ms <= now_ms;
+            if is_over && until_ms > now_ms {
+                ending.push((room.clone(), until_ms));
+            }
+            is_over
+        });
+        for (room, until_ms) in ending {
+            // One that was published into at this very moment runs on.
+            if room.ended() == Some(CloseReason::Expired) {
+                let position = Position { epoch: room.epoch(), sequence: room.tail() };
+                self.resting.lay(room.name(), position, until_ms);
+            }
+        }
+        self.resting.forget(now_ms);
         // Who comes and goes is remembered by nobody.
         self.events().expire_idle();
         self.metrics.rooms.dec_by(expired as i64);
         expired
     }
+
+    fn times(&self, room: &Room<Publication>) -> Times {
+        let options = self.options(room.name()).filter(|options| options.history_size > 0);
+        let newest_ms = history::newest_ms(room);
+        let after = |ms: u64, time: Duration| ms.saturating_add(time.as_millis() as u64);
+        match (newest_ms, options) {
+            (Some(newest_ms), Some(options)) => {
+                let empty_ms = after(newest_ms, options.history_ttl);
+                Times { empty_ms, until_ms: after(newest_ms, options.history_meta_ttl).max(empty_ms) }
+            }
+            (Some(newest_ms), None) => Times { empty_ms: after(newest_ms, LIFE_WITHOUT_HISTORY), until_ms: 0 },
+            // Nothing was published since it was made; it may have gone on from a rest.
+            (None, _) => Times { empty_ms: 0, until_ms: self.resting.until_ms(room.name()).unwrap_or(0) },
+        }
+    }
 }
 
-fn life(options: &RoomOptions) -> Duration {
-    match options.history_size {
-        0 => LIFE_WITHOUT_HISTORY,
-        _ => options.history_meta_ttl.max(options.history_ttl),
-    }
+/// What becomes of a room that is not used.
+struct Times {
+    /// When nothing of its history is left.
+    empty_ms: u64,
+    /// Until when its position counts.
+    until_ms: u64,
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::config::Config;
+    use super::super::config::{Config, RoomOptions};
     use super::super::hub::unix_ms;
     use super::*;
     use crate::protocol::{Payload, RoomName};
@@ -57,21 +85,46 @@ mod tests {
         hub.open(&RoomName::parse(name, 255).unwrap()).unwrap()
     }
 
+    fn publish(room: &Room<Publication>) {
+        room.publish(Publication::new(Payload::json("1".into()), None)).unwrap();
+    }
+
     #[tokio::test]
-    async fn a_room_keeps_its_position_for_its_time_and_no_longer() {
+    async fn a_room_ends_with_its_history_and_its_position_is_kept_for_its_time() {
         let hub = hub();
         let (kept, plain) = (open(&hub, "kept"), open(&hub, "plain:1"));
-        for room in [&kept, &plain] {
-            room.publish(Publication::new(Payload::json("1".into()), None)).unwrap();
-        }
+        [&kept, &plain].into_iter().for_each(publish);
         let now_ms = unix_ms();
         assert_eq!(hub.expire_rooms(now_ms), 0, "both are in use");
         assert_eq!(hub.expire_rooms(now_ms), 0, "their last messages are young");
         assert_eq!(hub.expire_rooms(now_ms + 61_000), 1);
         assert!(kept.is_running() && !plain.is_running());
-        assert_eq!(hub.expire_rooms(now_ms + 29 * DAY_MS), 0);
-        assert_eq!(hub.expire_rooms(now_ms + 31 * DAY_MS), 1);
+        assert_eq!(hub.expire_rooms(now_ms + 2 * DAY_MS), 1);
+        assert_eq!((kept.is_running(), hub.resting.len()), (false, 1));
+
+        let back = open(&hub, "kept");
+        assert_eq!((back.epoch(), back.tail()), (kept.epoch(), 1), "it goes on where it was");
+        assert_eq!([hub.expire_rooms(now_ms + 3 * DAY_MS), hub.expire_rooms(now_ms + 3 * DAY_MS)], [0, 1]);
+        let again = open(&hub, "kept");
+        publish(&again);
+        assert_eq!((again.epoch(), again.tail()), (kept.epoch(), 2), "nobody published meanwhile");
+        assert_eq!([hub.expire_rooms(now_ms + 3 * DAY_MS), hub.expire_rooms(now_ms + 40 * DAY_MS)], [0, 1]);
+        assert_eq!(hub.resting.len(), 0, "its time is over");
         assert_ne!(open(&hub, "kept").epoch(), kept.epoch(), "what comes back is another life");
+    }
+
+    #[tokio::test]
+    async fn a_position_is_gone_on_from_once() {
+        let hub = hub();
+        let room = open(&hub, "kept");
+        publish(&room);
+        let now_ms = unix_ms();
+        assert_eq!([hub.expire_rooms(now_ms), hub.expire_rooms(now_ms + 2 * DAY_MS)], [0, 1]);
+        let back = open(&hub, "kept");
+        publish(&back);
+        // Ends in another way than by resting.
+        hub.publications().remove("kept");
+        assert_ne!(open(&hub, "kept").epoch(), room.epoch(), "its offsets would be handed out twice");
     }
 
     #[tokio::test]

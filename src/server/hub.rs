@@ -13,9 +13,10 @@ use super::message::{Event, Message};
 use super::metrics::Metrics;
 use super::origin::Origins;
 use super::presence::Presence;
+use super::rest::Resting;
 use super::session::{RoomRules, Settings};
 use crate::protocol::{ClientInfo, ErrorCode, Limits, Publication, RoomName};
-use crate::{Broker, Room, RoomError};
+use crate::{Broker, Position, Room, RoomError};
 
 /// Messages a room keeps at least, whatever its history: its ring is also what members that fall behind go on from. At a few
 /// thousand messages a second this is a good part of a second for a socket to drain.
@@ -36,6 +37,7 @@ pub(crate) struct Hub {
     pub(crate) metrics: Metrics,
     pub(crate) presence: Presence,
     pub(crate) emulation: Emulation,
+    pub(crate) resting: Resting,
     publications: Broker<Publication>,
     /// Rooms of the same names for comings and goings, which take no offsets.
     events: Broker<Event>,
@@ -54,6 +56,7 @@ impl Hub {
             metrics,
             presence: Presence::new(),
             emulation: Emulation::new(shards.len()),
+            resting: Resting::new(),
             publications: broker(shards.clone(), ROOM_MESSAGES_MIN),
             events: broker(shards, ROOM_EVENTS),
         }
@@ -87,7 +90,11 @@ impl Hub {
         }
         let history = self.options(name).map_or(0, |options| options.history_size);
         let options = crate::RoomOptions::new().capacity(history.max(ROOM_MESSAGES_MIN));
-        let room = self.publications.room_with(name, options).map_err(refused)?;
+        let make = |rest: Option<Position>| {
+            let options = rest.map_or(options, |position| options.starting_at(position));
+            self.publications.room_with(name, options).map_err(refused)
+        };
+        let room = self.resting.wake(name, make)?;
         self.metrics.rooms.inc();
         Ok(room)
     }

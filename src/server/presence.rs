@@ -5,22 +5,16 @@
 
 use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::hash::{Hash, Hasher};
 
+use super::striped::Striped;
 use crate::protocol::{ClientInfo, PresenceStats};
-
-/// Stripes of the map; far more than shards, so that two shards seldom want the same one.
-const STRIPES: usize = 64;
 
 /// The live members of every room, by room and client id.
 #[derive(Debug)]
 pub(crate) struct Presence {
-    hasher: RandomState,
-    stripes: Box<[Mutex<Stripe>]>,
+    rooms: Striped<HashMap<Box<str>, HashSet<Present>>>,
 }
-
-type Stripe = HashMap<Box<str>, HashSet<Present>>;
 
 /// A member, by its client id.
 #[derive(Debug)]
@@ -48,12 +42,12 @@ impl Eq for Present {}
 
 impl Presence {
     pub(crate) fn new() -> Self {
-        Self { hasher: RandomState::new(), stripes: (0..STRIPES).map(|_| Mutex::default()).collect() }
+        Self { rooms: Striped::new() }
     }
 
     /// Adds a member; true unless the client was there already.
     pub(crate) fn enter(&self, room: &str, member: ClientInfo) -> bool {
-        let mut stripe = self.stripe(room);
+        let mut stripe = self.rooms.of(room);
         match stripe.get_mut(room) {
             Some(members) => members.replace(Present(member)).is_none(),
             None => {
@@ -65,7 +59,7 @@ impl Presence {
 
     /// Removes a member and gives back what was known of it; an empty room takes no memory.
     pub(crate) fn leave(&self, room: &str, client: &str) -> Option<ClientInfo> {
-        let mut stripe = self.stripe(room);
+        let mut stripe = self.rooms.of(room);
         let members = stripe.get_mut(room)?;
         let member = members.take(client).map(|Present(member)| member);
         if members.is_empty() {
@@ -76,23 +70,17 @@ impl Presence {
 
     /// The members of a room, in no particular order.
     pub(crate) fn members(&self, room: &str) -> Vec<ClientInfo> {
-        let stripe = self.stripe(room);
+        let stripe = self.rooms.of(room);
         stripe.get(room).map_or_else(Vec::new, |members| members.iter().map(|Present(member)| member.clone()).collect())
     }
 
     /// How many clients, and how many different users, are in a room.
     pub(crate) fn stats(&self, room: &str) -> PresenceStats {
-        let stripe = self.stripe(room);
+        let stripe = self.rooms.of(room);
         stripe.get(room).map_or_else(PresenceStats::default, |members| {
             let users: HashSet<&str> = members.iter().map(|Present(member)| member.user()).collect();
             PresenceStats { clients: count(members.len()), users: count(users.len()) }
         })
-    }
-
-    fn stripe(&self, room: &str) -> MutexGuard<'_, Stripe> {
-        let index = self.hasher.hash_one(room) as usize % STRIPES;
-        // Each change is a single map operation, so a panic elsewhere leaves nothing half done.
-        self.stripes[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -117,7 +105,7 @@ mod tests {
         assert!(presence.members("yard").is_empty());
         assert_eq!(presence.leave("hall", "a"), Some(member("a", "")));
         assert_eq!(presence.leave("hall", "a"), None);
-        assert!(presence.stripe("hall").is_empty(), "an empty room is kept");
+        assert!(presence.rooms.of("hall").is_empty(), "an empty room is kept");
     }
 
     #[test]
