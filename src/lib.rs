@@ -11,6 +11,7 @@ mod room;
 #[cfg(feature = "server")]
 pub mod server;
 mod shard;
+mod stats;
 mod sync;
 mod wake;
 
@@ -26,7 +27,7 @@ pub mod guide {
     pub mod misuse {}
 }
 
-pub use self::broker::{Broker, BrokerStats, ShardStats, WeakBroker};
+pub use self::broker::{Broker, WeakBroker};
 pub use self::builder::Builder;
 pub use self::config::{CAPACITY_DEFAULT, NAME_BYTES_MAX, Policy, ROOMS_MAX_DEFAULT, RoomOptions, SEQUENCE_START_MAX};
 pub use self::error::{
@@ -39,6 +40,7 @@ pub use self::room::{
     Accounting, Closed, Deserted, Handler, PatternSubscription, PublishWait, Publisher, Recv, RecvBatch, RecvRef, Room,
     RoomKey, RoomSet, RoomSink, RoomStats, Served, Subscribe, SubscribeWith, Subscription, Unsubscribe,
 };
+pub use self::stats::{BrokerStats, ShardStats};
 
 #[cfg(all(test, roomcast_loom))]
 #[path = "../loom-tests/main.rs"]
