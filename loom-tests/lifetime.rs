@@ -56,12 +56,12 @@ fn expire_publish() {
     model(3..=4, || {
         let room = room(2);
         room.publish(10).unwrap();
-        assert!(!room.inside.expire(), "the first look takes note");
+        assert!(!room.inside.expire(|| true), "the first look takes note");
         let publisher = {
             let room = room.clone();
             thread::spawn(move || room.publish(11))
         };
-        let expired = room.inside.expire();
+        let expired = room.inside.expire(|| true);
         let published = publisher.join().unwrap();
         match expired {
             true => assert_eq!((published, room.ended()), (Err(PublishError::Closed(11)), Some(CloseReason::Expired))),
@@ -75,10 +75,10 @@ fn expire_publish() {
 fn expire_read() {
     model(3..=4, || {
         let room = room(2);
-        assert!(!room.inside.expire(), "the first look takes note");
+        assert!(!room.inside.expire(|| true), "the first look takes note");
         let expiring = {
             let room = room.clone();
-            thread::spawn(move || room.inside.expire())
+            thread::spawn(move || room.inside.expire(|| true))
         };
         if room.publish(11).is_err() {
             assert_eq!(room.inside.0.reason(), CloseReason::Expired);
