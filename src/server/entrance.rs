@@ -66,7 +66,7 @@ enum Said {
 
 fn hear(shard: &Shard, said: &[u8]) -> Said {
     let knock = handshake_of(said).and_then(|(headers, bytes)| {
-        let handshake = http::admit(&shard.hub.origins, &Method::GET, &headers).ok()?;
+        let handshake = http::admit(&shard.hub.origins, &Method::GET, None, &headers).ok()?;
         Some(Said::Knock { handshake, behind: Bytes::copy_from_slice(&said[bytes..]) })
     });
     knock.unwrap_or_else(|| Said::Otherwise(Bytes::copy_from_slice(said)))

@@ -140,7 +140,7 @@ async fn answer(shard: Rc<Shard>, request: Request<Incoming>, wish: Wish) -> Res
 
 /// How a request for a WebSocket goes on.
 fn upgrade(hub: &Hub, request: &Request) -> Result<Takeover, Refusal> {
-    match admit(&hub.origins, request.method(), request.headers()) {
+    match admit(&hub.origins, request.method(), request.uri().query(), request.headers()) {
         Ok(handshake) => {
             let wire = Wire::Frames(handshake.encoding);
             Ok(Takeover { wire, head: handshake.head(), frame: Bytes::new() })
@@ -154,8 +154,13 @@ fn upgrade(hub: &Hub, request: &Request) -> Result<Takeover, Refusal> {
 }
 
 /// Whether a request may become a WebSocket; otherwise with what it is refused.
-pub(super) fn admit(origins: &Origins, method: &Method, headers: &HeaderMap) -> Result<Handshake, Refusal> {
-    let handshake = Handshake::parse(method, headers).map_err(|error| (error.status(), error.advice()))?;
+pub(super) fn admit(
+    origins: &Origins,
+    method: &Method,
+    query: Option<&str>,
+    headers: &HeaderMap,
+) -> Result<Handshake, Refusal> {
+    let handshake = Handshake::parse(method, query, headers).map_err(|error| (error.status(), error.advice()))?;
     admit_origin(origins, headers).map(|()| handshake)
 }
 

@@ -29,6 +29,9 @@ pub(crate) struct Handshake {
 const SUBPROTOCOLS: [(&str, Encoding); 2] =
     [("centrifuge-protobuf", Encoding::Protobuf), ("centrifuge-json", Encoding::Json)];
 
+/// What an address says after its `?` for Protobuf. Some SDKs name no subprotocol.
+const PROTOBUF_QUERIES: [&str; 2] = ["format=protobuf", "cf_protocol=protobuf"];
+
 /// Why a request does not become a WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -65,7 +68,7 @@ impl HandshakeError {
 
 impl Handshake {
     /// Checks a request by RFC 6455 section 4.2.1; whether its origin may connect is decided elsewhere.
-    pub(crate) fn parse(method: &Method, headers: &HeaderMap) -> Result<Self, HandshakeError> {
+    pub(crate) fn parse(method: &Method, query: Option<&str>, headers: &HeaderMap) -> Result<Self, HandshakeError> {
         if method != Method::GET {
             return Err(HandshakeError::NotGet);
         }
@@ -88,7 +91,7 @@ impl Handshake {
         Ok(Self {
             accept: accept_key(key.as_bytes()),
             subprotocol: spoken.map(|(name, _)| *name),
-            encoding: spoken.map_or(Encoding::Json, |(_, encoding)| *encoding),
+            encoding: spoken.map_or_else(|| encoding_of(query), |(_, encoding)| *encoding),
         })
     }
 
@@ -114,6 +117,12 @@ pub(crate) fn accept_key(key: &[u8]) -> String {
     hash.update(key);
     hash.update(KEY_SUFFIX);
     STANDARD.encode(hash.finalize())
+}
+
+/// What is spoken when no subprotocol says it.
+fn encoding_of(query: Option<&str>) -> Encoding {
+    let is_protobuf = query.is_some_and(|query| query.split('&').any(|pair| PROTOBUF_QUERIES.contains(&pair)));
+    if is_protobuf { Encoding::Protobuf } else { Encoding::Json }
 }
 
 /// Whether a comma-separated header names `token`, in any case.
@@ -152,7 +161,7 @@ mod tests {
 
     #[test]
     fn the_example_of_the_rfc_is_accepted() {
-        let handshake = Handshake::parse(&Method::GET, &request(&[])).expect("a valid request");
+        let handshake = Handshake::parse(&Method::GET, None, &request(&[])).expect("a valid request");
         assert_eq!(handshake.accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert_eq!((handshake.subprotocol, handshake.encoding), (None, Encoding::Json));
     }
@@ -166,7 +175,7 @@ mod tests {
             ("chat", None, Encoding::Json),
         ] {
             let headers = request(&[("sec-websocket-protocol", Some(offered))]);
-            let handshake = Handshake::parse(&Method::GET, &headers).expect("a valid request");
+            let handshake = Handshake::parse(&Method::GET, None, &headers).expect("a valid request");
             assert_eq!((handshake.subprotocol, handshake.encoding), (name, encoding), "{offered}");
             let head = String::from_utf8(handshake.head()).unwrap();
             let line = name.map(|name| format!("\r\nsec-websocket-protocol: {name}\r\n"));
@@ -176,9 +185,24 @@ mod tests {
     }
 
     #[test]
+    fn the_address_may_ask_for_protobuf_where_no_subprotocol_says_otherwise() {
+        for (query, subprotocol, encoding) in [
+            (Some("format=protobuf"), None, Encoding::Protobuf),
+            (Some("a=b&cf_protocol=protobuf"), None, Encoding::Protobuf),
+            (Some("format=json"), None, Encoding::Json),
+            (Some("format=protobufs&protobuf"), None, Encoding::Json),
+            (Some("format=protobuf"), Some("centrifuge-json"), Encoding::Json),
+        ] {
+            let headers = request(&[("sec-websocket-protocol", subprotocol)]);
+            let handshake = Handshake::parse(&Method::GET, query, &headers).expect("a valid request");
+            assert_eq!((handshake.subprotocol, handshake.encoding), (subprotocol, encoding), "{query:?}");
+        }
+    }
+
+    #[test]
     fn each_missing_part_is_told() {
         use HandshakeError::{Key, NotAnUpgrade, NotGet, Version};
-        assert_eq!(Handshake::parse(&Method::POST, &request(&[])), Err(NotGet));
+        assert_eq!(Handshake::parse(&Method::POST, None, &request(&[])), Err(NotGet));
         for (change, expected) in [
             (("connection", None), NotAnUpgrade),
             (("connection", Some("close")), NotAnUpgrade),
@@ -190,7 +214,7 @@ mod tests {
             (("sec-websocket-key", Some("c2hvcnQ=")), Key),
             (("sec-websocket-key", Some("not base64 at all!!!")), Key),
         ] {
-            assert_eq!(Handshake::parse(&Method::GET, &request(&[change])), Err(expected), "{change:?}");
+            assert_eq!(Handshake::parse(&Method::GET, None, &request(&[change])), Err(expected), "{change:?}");
         }
     }
 }
