@@ -1,10 +1,10 @@
-// A TCP proxy that a test owns: it stands between one page and the server and breaks the connection in the ways
+// A TCP proxy that a test owns: it stands between a client and the server and breaks the connection in the ways
 // networks break. Every cut also holds for connections made while it lasts.
 //
 // - `pass`: bytes go through
 // - `reset`: both sides are reset, new connections are reset at once
 // - `stall`: nothing moves in either direction, nothing is closed; both sides have to find out by themselves
-// - `half-open`: the page's side is closed, the server's side stays open and silent
+// - `half-open`: the client's side is closed, the server's side stays open and silent
 
 import net from "node:net";
 
@@ -27,8 +27,12 @@ export class Proxy {
     return proxy;
   }
 
+  get port() {
+    return this.#server.address().port;
+  }
+
   get url() {
-    return `http://127.0.0.1:${this.#server.address().port}/`;
+    return `http://127.0.0.1:${this.port}/`;
   }
 
   /** Breaks what is there and what comes, until `restore`. */

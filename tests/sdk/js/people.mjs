@@ -1,12 +1,9 @@
-// People at the SDK: clients that note everything they are told.
+// People at the SDK: clients that note everything they are told. Messages are JSON for all of them; where the SDK takes
+// and gives bytes, they are encoded and decoded here.
 
-import { createRequire } from "node:module";
-import { join } from "node:path";
+import { SDK } from "./packages.mjs";
 import { until } from "./until.mjs";
-
-const require = createRequire(join(process.env.ROOMCAST_SDK_TOOLS, "package.json"));
-export const { Centrifuge } = require("centrifuge");
-export const { WebSocket } = require("ws");
+import { Wire } from "./wire.mjs";
 
 /** Someone with a connection, from `connect()` on. */
 export class Person {
@@ -17,28 +14,21 @@ export class Person {
   /** Each `disconnected` event: only ends that last. */
   disconnected = [];
   errors = [];
-  /** Every text frame on this person's sockets, for what no event tells: `{ sent }` or `{ heard }`. */
-  frames = [];
+  /** What happens in rooms that the server put this person into, by event. */
+  served = { subscribed: [], subscribing: [], unsubscribed: [], publication: [], join: [], leave: [] };
+  wire = new Wire();
   client;
-  #socket;
+  #payload;
+  #isEmulated;
 
-  constructor(server, name, options = {}) {
-    const person = this;
-    class Socket extends WebSocket {
-      constructor(...args) {
-        super(...args);
-        person.#socket = this;
-        this.on("message", (data) => person.frames.push({ heard: data.toString() }));
-      }
-
-      send(data, ...rest) {
-        person.frames.push({ sent: data.toString() });
-        super.send(data, ...rest);
-      }
-    }
-    this.client = new Centrifuge(server.url, {
-      websocket: Socket,
-      data: { name },
+  /** `place` says by which `way` and to which `port` of this machine. */
+  constructor({ way, port }, name, { data = { name }, endpoints = endpointsOf(way, port), ...options } = {}) {
+    this.#payload = PAYLOADS[way.encoding];
+    this.#isEmulated = way.isEmulated;
+    this.client = new SDK[way.encoding](endpoints, {
+      ...this.wire.options,
+      emulationEndpoint: `http://127.0.0.1:${port}/emulation`,
+      data: this.#payload.encode(data),
       minReconnectDelay: 10,
       maxReconnectDelay: 100,
       ...options,
@@ -46,12 +36,15 @@ export class Person {
     for (const event of ["connected", "connecting", "disconnected"]) {
       this.client.on(event, (context) => this[event].push(context));
     }
+    for (const [event, contexts] of Object.entries(this.served)) {
+      this.client.on(event, (context) => contexts.push(this.#payload.read(context)));
+    }
     this.client.on("error", (context) => this.errors.push(context));
   }
 
   /** Someone connected; `t` is the test, at whose end they leave. */
-  static async connect(t, server, name, options) {
-    const person = new Person(server, name, options);
+  static async connect(t, place, name, options) {
+    const person = new Person(place, name, options);
     t.after(() => person.client.disconnect());
     person.client.connect();
     await person.client.ready();
@@ -65,7 +58,7 @@ export class Person {
 
   /** Prepares a subscription without subscribing. */
   member(room, options) {
-    return new Member(this.client, room, options);
+    return new Member(this.client, this.#payload, room, options);
   }
 
   /** Enters a room. */
@@ -78,8 +71,50 @@ export class Person {
 
   /** Loses the connection without a word, as in a tunnel. */
   cut() {
-    this.#socket.terminate();
+    this.wire.cut();
   }
+
+  publish(room, data) {
+    return this.client.publish(room, this.#payload.encode(data));
+  }
+
+  /** Publishes 0, 1, … `count` - 1 from `first` on, in order, many under way at a time. */
+  async publishNumbers(room, count, first = 0) {
+    const WINDOW = 100;
+    for (let from = first; from < first + count; from += WINDOW) {
+      const to = Math.min(from + WINDOW, first + count);
+      // Only within one request do commands keep their order there.
+      if (this.#isEmulated) this.client.startBatching();
+      const published = range(from, to).map((number) => this.publish(room, number));
+      if (this.#isEmulated) this.client.stopBatching();
+      await Promise.all(published);
+    }
+  }
+
+  async history(room, options) {
+    return this.#payload.readHistory(await this.client.history(room, options));
+  }
+
+  async presence(room) {
+    return this.#payload.readPresence(await this.client.presence(room));
+  }
+
+  presenceStats(room) {
+    return this.client.presenceStats(room);
+  }
+
+  rpc(method, data) {
+    return this.client.rpc(method, this.#payload.encode(data));
+  }
+
+  send(data) {
+    return this.client.send(this.#payload.encode(data));
+  }
+}
+
+function endpointsOf({ transport, isEmulated }, port) {
+  const path = `127.0.0.1:${port}/connection/${transport}`;
+  return isEmulated ? [{ transport, endpoint: `http://${path}` }] : `ws://${path}`;
 }
 
 /** A person in one room. */
@@ -92,13 +127,16 @@ export class Member {
   /** Each `unsubscribed` event: only ends that last. */
   left = [];
   errors = [];
+  #payload;
 
-  constructor(client, room, options) {
-    this.subscription = client.newSubscription(room, { minResubscribeDelay: 10, maxResubscribeDelay: 100, ...options });
-    this.subscription
-      .on("publication", (context) => this.publications.push(context))
-      .on("join", (context) => this.joins.push(context.info))
-      .on("leave", (context) => this.leaves.push(context.info))
+  constructor(client, payload, room, options) {
+    this.#payload = payload;
+    const delays = { minResubscribeDelay: 10, maxResubscribeDelay: 100 };
+    this.subscription = client
+      .newSubscription(room, { ...delays, ...options })
+      .on("publication", (context) => this.publications.push(payload.read(context)))
+      .on("join", (context) => this.joins.push(payload.read(context).info))
+      .on("leave", (context) => this.leaves.push(payload.read(context).info))
       .on("subscribed", (context) => this.entered.push(context))
       .on("unsubscribed", (context) => this.left.push(context))
       .on("error", (context) => this.errors.push(context));
@@ -114,18 +152,71 @@ export class Member {
 
   /** Resolves when this many publications have come in all. */
   async heard(count) {
-    await until(() => this.publications.length >= count, () => `${count} publications, had ${this.publications.length}`);
+    const had = () => this.publications.length;
+    await until(() => had() >= count, () => `${count} publications, had ${had()}`);
+  }
+
+  publish(data) {
+    return this.subscription.publish(this.#payload.encode(data));
+  }
+
+  async history(options) {
+    return this.#payload.readHistory(await this.subscription.history(options));
+  }
+
+  async presence() {
+    return this.#payload.readPresence(await this.subscription.presence());
+  }
+
+  presenceStats() {
+    return this.subscription.presenceStats();
   }
 }
 
-/** Publishes 0, 1, … `count` - 1 from `first` on, in order, many under way at a time. */
-export async function publishNumbers(client, room, count, first = 0) {
-  const WINDOW = 100;
-  for (let from = first; from < first + count; from += WINDOW) {
-    const to = Math.min(from + WINDOW, first + count);
-    await Promise.all(range(from, to).map((number) => client.publish(room, number)));
+/** What the application and its SDK hand each other, by encoding of the connection. */
+class Payload {
+  #decode;
+
+  constructor(encode, decode) {
+    this.encode = encode;
+    this.#decode = decode;
+  }
+
+  /** An event or a publication with its payloads as JSON values. */
+  read(context) {
+    const read = { ...context };
+    if (context.data !== undefined) read.data = this.#decode(context.data);
+    if (context.info !== undefined) read.info = this.#readInfo(context.info);
+    return read;
+  }
+
+  readHistory(history) {
+    return { ...history, publications: history.publications.map((publication) => this.read(publication)) };
+  }
+
+  readPresence({ clients }) {
+    return { clients: Object.fromEntries(Object.entries(clients).map(([id, info]) => [id, this.#readInfo(info)])) };
+  }
+
+  #readInfo(info) {
+    const read = { client: info.client, user: info.user };
+    for (const field of ["connInfo", "chanInfo"]) {
+      const payload = info[field] === undefined ? undefined : this.#decode(info[field]);
+      if (payload !== undefined) read[field] = payload;
+    }
+    return read;
   }
 }
+
+const same = (value) => value;
+const PAYLOADS = {
+  json: new Payload(same, same),
+  protobuf: new Payload(
+    (value) => new TextEncoder().encode(JSON.stringify(value)),
+    // Nothing and no bytes are one in Protobuf.
+    (bytes) => (bytes.length === 0 ? undefined : JSON.parse(new TextDecoder().decode(bytes))),
+  ),
+};
 
 /** The integers from `from` up to and without `to`. */
 export function range(from, to) {

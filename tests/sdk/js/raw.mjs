@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { connect as dial } from "node:net";
 import { randomBytes } from "node:crypto";
-import { WebSocket } from "./people.mjs";
+import { WebSocket } from "./packages.mjs";
 import { until } from "./until.mjs";
 
 export class Raw {
@@ -18,7 +18,7 @@ export class Raw {
 
   static async open(t, server) {
     const raw = new Raw();
-    const socket = (raw.#socket = new WebSocket(server.url));
+    const socket = (raw.#socket = new WebSocket(`ws://127.0.0.1:${server.port}/connection/websocket`));
     t.after(() => socket.terminate());
     socket.on("message", (data, isBinary) => {
       assert.equal(isBinary, false, "JSON comes in text frames");

@@ -2,10 +2,11 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { publishNumbers, range, Person } from "./people.mjs";
+import { Person, range } from "./people.mjs";
 import { isPing, Raw, sendBytes, textFrame } from "./raw.mjs";
 import { Server } from "./server.mjs";
 import { until } from "./until.mjs";
+import { WAYS } from "./ways.mjs";
 
 const CONFIG = `
 [client]
@@ -153,11 +154,10 @@ test("errors carry code, message, and whether to try again", async (t) => {
   assert.deepEqual(await errorOf(6, "subscribe", {}), { code: 107, message: "bad request" });
   assert.deepEqual(await errorOf(7, "publish", { channel: "twice" }), { code: 107, message: "bad request" });
   assert.deepEqual(await errorOf(8, "nothing", {}), { code: 104, message: "method not found" });
-  assert.deepEqual(await errorOf(9, "rpc", { method: "m" }), { code: 108, message: "not available" });
-  assert.deepEqual(await errorOf(10, "refresh", { token: "x" }), { code: 108, message: "not available" });
-  assert.deepEqual(await errorOf(11, "sub_refresh", { channel: "twice", token: "x" }), {
-    code: 108,
-    message: "not available",
+  assert.deepEqual(await errorOf(9, "rpc", { method: "m" }), { code: 104, message: "method not found" });
+  assert.deepEqual(await errorOf(10, "sub_refresh", { channel: "never entered", token: "x" }), {
+    code: 103,
+    message: "permission denied",
   });
   assert.deepEqual(await errorOf(12, "subscribe", { channel: "map", type: 1 }), { code: 108, message: "not available" });
   const lost = { channel: "flag", recover: true, offset: 5, epoch: "x", flag: 2 };
@@ -169,6 +169,15 @@ test("errors carry code, message, and whether to try again", async (t) => {
   });
   assert.deepEqual(await raw.ask(15, "unsubscribe", { channel: "never entered" }), { id: 15, unsubscribe: {} });
   assert.equal(raw.closed, undefined);
+});
+
+test("development mode looks at no token", async (t) => {
+  const raw = await Raw.open(t, server);
+  const { connect } = await raw.ask(1, "connect", { token: "x" });
+  await raw.ask(2, "subscribe", { channel: "token", token: "x" });
+  const { client, version } = connect;
+  assert.deepEqual(await raw.ask(3, "refresh", { token: "y" }), { id: 3, refresh: { client, version } });
+  assert.deepEqual(await raw.ask(4, "sub_refresh", { channel: "token", token: "y" }), { id: 4, sub_refresh: {} });
 });
 
 test("commands of one frame are answered in order, connect before all", async (t) => {
@@ -189,7 +198,7 @@ test("commands of one frame are answered in order, connect before all", async (t
   for (const command of commands) {
     const reply = await raw.reply(command.id);
     const [method] = Object.keys(command).filter((key) => key !== "id");
-    assert.ok(reply[method] || (method === "rpc" && reply.error.code === 108), JSON.stringify(reply));
+    assert.ok(reply[method] || (method === "rpc" && reply.error.code === 104), JSON.stringify(reply));
   }
 });
 
@@ -272,12 +281,12 @@ test("what is not the protocol ends the connection, and nobody else notices", as
 });
 
 test("no push of a room follows its unsubscribe reply, however the room is flooded", async (t) => {
-  const flooder = await Person.connect(t, server, "flood");
+  const flooder = await Person.connect(t, { way: WAYS[0], port: server.port }, "flood");
   let isFlooding = true;
   let published = 0;
   const flood = (async () => {
     while (isFlooding) {
-      await publishNumbers(flooder.client, "spring", 100, published);
+      await flooder.publishNumbers("spring", 100, published);
       published += 100;
     }
   })();

@@ -1,16 +1,16 @@
 // A server that goes, by will or by accident, and the next one in its place: the JavaScript SDK comes back by itself.
 
 import assert from "node:assert/strict";
-import { test } from "node:test";
-import { Person, publishNumbers, range } from "./people.mjs";
+import { Person, range } from "./people.mjs";
 import { Server } from "./server.mjs";
+import { onEveryWayAlone } from "./suites.mjs";
 import { until } from "./until.mjs";
 
 /** Someone in a room of a server that holds five messages. */
-async function arrive(t, server) {
-  const ann = await Person.connect(t, server, "Ann");
+async function arrive(t, way, { port }) {
+  const ann = await Person.connect(t, { way, port }, "Ann");
   const member = await ann.enter("hall");
-  await publishNumbers(ann.client, "hall", 5);
+  await ann.publishNumbers("hall", 5);
   await member.heard(5);
   return { ann, member };
 }
@@ -24,44 +24,46 @@ async function assertNewLife({ ann, member }) {
   assert.equal(after.streamPosition.offset, 0);
   assert.notEqual(after.streamPosition.epoch, before.streamPosition.epoch);
   assert.notEqual(ann.connected[1].client, ann.connected[0].client);
-  await publishNumbers(ann.client, "hall", 5, 5);
+  await ann.publishNumbers("hall", 5, 5);
   await member.heard(10);
   assert.deepEqual(member.data, range(0, 10));
   assert.deepEqual(member.offsets, [...range(1, 6), ...range(1, 6)]);
 }
 
-test("a server that drains says so, and its clients move to the next one", async (t) => {
-  const first = await Server.start();
-  const visit = await arrive(t, first);
-  await first.stop();
-  const { ann } = visit;
-  await until(() => ann.connecting.length === 2, "the news");
-  assert.equal(ann.connecting[1].code, 3001);
-  assert.equal(ann.connecting[1].reason, "shutdown");
-  assert.deepEqual(ann.disconnected, []);
-  const second = await Server.start({ port: first.port });
-  t.after(() => second.stop());
-  await assertNewLife(visit);
-});
+onEveryWayAlone((way, test) => {
+  test("a server that drains says so, and its clients move to the next one", async (t) => {
+    const first = await Server.start();
+    const visit = await arrive(t, way, first);
+    await first.stop();
+    const { ann } = visit;
+    await until(() => ann.connecting.length === 2, "the news");
+    assert.equal(ann.connecting[1].code, 3001);
+    assert.equal(ann.connecting[1].reason, "shutdown");
+    assert.deepEqual(ann.disconnected, []);
+    const second = await Server.start({ port: first.port });
+    t.after(() => second.stop());
+    await assertNewLife(visit);
+  });
 
-test("clients of a server that crashed find the next one, however long it takes to come", async (t) => {
-  const first = await Server.start();
-  const visit = await arrive(t, first);
-  await first.crash();
-  const { ann } = visit;
-  await until(() => ann.connecting.length === 2, "the loss");
-  assert.equal(ann.connecting[1].code, 1, "the SDK's number for a connection that broke");
-  await until(() => ann.errors.length >= 3, "some attempts in vain");
-  const second = await Server.start({ port: first.port });
-  t.after(() => second.stop());
-  await assertNewLife(visit);
-});
+  test("clients of a server that crashed find the next one, however long it takes to come", async (t) => {
+    const first = await Server.start();
+    const visit = await arrive(t, way, first);
+    await first.crash();
+    const { ann } = visit;
+    await until(() => ann.connecting.length === 2, "the loss");
+    assert.equal(ann.connecting[1].code, 1, "the SDK's number for a connection that broke");
+    await until(() => ann.errors.length >= 3, "some attempts in vain");
+    const second = await Server.start({ port: first.port });
+    t.after(() => second.stop());
+    await assertNewLife(visit);
+  });
 
-test("a server with many idle clients drains within its limit", async (t) => {
-  const server = await Server.start();
-  const people = await Promise.all(range(0, 100).map((n) => Person.connect(t, server, `n${n}`)));
-  await Promise.all(people.map((person) => person.enter("hall")));
-  await server.stop();
-  await until(() => people.every((person) => person.connecting.length === 2), "everybody to know");
-  assert.ok(people.every((person) => person.connecting[1].code === 3001));
+  test("a server with many idle clients drains within its limit", async (t) => {
+    const server = await Server.start();
+    const people = await Promise.all(range(0, 100).map((n) => Person.connect(t, { way, port: server.port }, `n${n}`)));
+    await Promise.all(people.map((person) => person.enter("hall")));
+    await server.stop();
+    await until(() => people.every((person) => person.connecting.length === 2), "everybody to know");
+    assert.ok(people.every((person) => person.connecting[1].code === 3001));
+  });
 });

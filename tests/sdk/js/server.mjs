@@ -46,10 +46,6 @@ export class Server {
     return server;
   }
 
-  get url() {
-    return `ws://127.0.0.1:${this.port}/connection/websocket`;
-  }
-
   /** The sum of a metric over those of its lines that contain `labels`. */
   async metric(name, labels = "") {
     const response = await fetch(`http://127.0.0.1:${this.port}/metrics`);
