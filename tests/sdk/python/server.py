@@ -57,6 +57,13 @@ class Server:
         assert self._process.returncode == 0, f"the server did not drain:\n{self.log}"
         assert "panicked" not in self.log and "ERROR" not in self.log, self.log
 
+    def pause(self) -> None:
+        """Stops the process where it is; its sockets stay open."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
     def crash(self) -> None:
         """Ends the server as a crash would."""
         self._process.kill()

@@ -1,15 +1,14 @@
 """Connections by the Python SDK: coming, staying, going, and a server that goes."""
 
 import asyncio
-import unittest
 
 from centrifuge import CentrifugeError, ClientState, StreamPosition
 
-from people import Case, until
+from people import Case, ServedCase, on_every_encoding, until
 from server import Server
 
 
-class Connections(Case):
+class Connections(ServedCase):
     config = """
 [client]
 ping_interval = "500ms"
@@ -23,7 +22,7 @@ message_size_limit = 4096
         ann = self.person("Ann")
         for _ in range(30):
             await ann.connect()
-            await ann.client.disconnect()
+            await ann.leave()
         self.assertEqual(len({context.client for context in ann.connected}), 30)
         self.assertEqual(len(ann.disconnected), 30)
         self.assertEqual(ann.errors, [])
@@ -44,7 +43,7 @@ message_size_limit = 4096
 
         ann.client._handle_ping = count  # type: ignore[method-assign]
         await until(lambda: pings >= 4, "pings")
-        await ann.client.publish("hall", "still here")
+        await ann.publish("hall", "still here")
         self.assertEqual(len(ann.connected), 1)
 
     async def test_a_client_that_does_not_answer_pings_is_closed_and_comes_back(self) -> None:
@@ -58,10 +57,10 @@ message_size_limit = 4096
     async def test_a_message_over_the_limit_ends_the_connection(self) -> None:
         ann = await self.connect("Ann")
         member = await ann.enter("large")
-        await ann.client.publish("large", "x" * 4000)
+        await ann.publish("large", "x" * 4000)
         await member.heard(1)
         with self.assertRaises(CentrifugeError):
-            await ann.client.publish("large", "x" * 5000)
+            await ann.publish("large", "x" * 5000)
         await until(lambda: len(ann.connecting) == 2, "the loss")
         # The SDK's name for 1009.
         self.assertEqual(ann.connecting[1].code, 3)
@@ -69,11 +68,8 @@ message_size_limit = 4096
         self.assertEqual(member.data, ["x" * 4000])
 
 
-class Restarts(unittest.IsolatedAsyncioTestCase):
+class Restarts(Case):
     """A server that goes, and the next one on the same port."""
-
-    person = Case.person
-    connect = Case.connect
 
     async def arrive(self, server: Server):
         ann = await self.connect("Ann", server)
@@ -115,3 +111,7 @@ class Restarts(unittest.IsolatedAsyncioTestCase):
         second = Server(port=first.port)
         self.addAsyncCleanup(asyncio.to_thread, second.stop)
         await self.assert_new_life(ann, member)
+
+
+def load_tests(loader, _standard, _pattern):
+    return on_every_encoding(loader, Connections, Restarts)

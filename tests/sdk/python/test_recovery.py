@@ -2,10 +2,10 @@
 
 from centrifuge import StreamPosition
 
-from people import Case, Member, Person, until
+from people import Member, Person, ServedCase, on_every_encoding, until
 
 
-class Recovery(Case):
+class Recovery(ServedCase):
     config = """
 [client]
 recovery_max_publication_limit = 3500
@@ -33,7 +33,7 @@ history_size = 10
         ann, bob, member = await self.pair("away")
         await ann.publish_numbers("away", 50)
         await member.heard(50)
-        await bob.client.disconnect()
+        await bob.leave()
         await ann.publish_numbers("away", 500, 50)
         context = await self.reconnect(bob, member)
         self.assertTrue(context.was_recovering)
@@ -70,17 +70,17 @@ history_size = 10
 
     async def test_who_missed_more_than_the_history_holds_is_told_and_goes_on_from_now(self) -> None:
         ann, bob, member = await self.pair("short:1")
-        await bob.client.disconnect()
+        await bob.leave()
         await ann.publish_numbers("short:1", 10)
         self.assertTrue((await self.reconnect(bob, member)).recovered)
         await member.heard(10)
-        await bob.client.disconnect()
+        await bob.leave()
         await ann.publish_numbers("short:1", 3000, 10)
         context = await self.reconnect(bob, member)
         self.assertTrue(context.was_recovering)
         self.assertFalse(context.recovered)
         self.assertEqual(context.stream_position.offset, 3010)
-        await ann.client.publish("short:1", "live")
+        await ann.publish("short:1", "live")
         await member.heard(11)
         self.assertEqual(member.data, [*range(10), "live"])
 
@@ -92,7 +92,7 @@ history_size = 10
         async def state(room: str) -> StreamPosition:
             nonlocal loads
             loads += 1
-            top = await ann.client.history(room, limit=0)
+            top = await ann.history(room, limit=0)
             # The first state is as old as states get that lie in a cache.
             return StreamPosition(2 if loads == 1 else top.offset - 3, top.epoch)
 
@@ -117,7 +117,7 @@ history_size = 10
             self.assertEqual((positions, visit.offsets), ([], [5]))
 
 
-class History(Case):
+class History(ServedCase):
     config = """
 [client]
 history_max_publication_limit = 100
@@ -130,7 +130,7 @@ history_max_publication_limit = 100
         epoch = member.entered[0].stream_position.epoch
 
         async def offsets(**options) -> list[int]:
-            history = await member.subscription.history(**options)
+            history = await member.history(**options)
             self.assertEqual((history.offset, history.epoch), (20, epoch))
             return [publication.offset for publication in history.publications]
 
@@ -142,12 +142,16 @@ history_max_publication_limit = 100
         self.assertEqual(await offsets(limit=3, since=five, reverse=True), [4, 3, 2])
         self.assertEqual(await offsets(limit=-1, since=StreamPosition(18, epoch)), [19, 20])
         self.assertEqual(await offsets(limit=-1), list(range(1, 21)))
-        await self.refused(112, member.subscription.history(limit=1, since=StreamPosition(1, "another")))
+        await self.refused(112, member.history(limit=1, since=StreamPosition(1, "another")))
 
     async def test_a_reply_holds_what_the_limit_says_with_data_and_author(self) -> None:
         ann = await self.connect("Ann")
         await ann.publish_numbers("past", 150)
-        history = await ann.client.history("past", limit=-1)
+        history = await ann.history("past", limit=-1)
         self.assertEqual([publication.data for publication in history.publications], list(range(100)))
         self.assertEqual({publication.info.conn_info["name"] for publication in history.publications}, {"Ann"})
         self.assertEqual(history.offset, 150)
+
+
+def load_tests(loader, _standard, _pattern):
+    return on_every_encoding(loader, Recovery, History)

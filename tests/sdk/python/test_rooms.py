@@ -4,10 +4,10 @@ import asyncio
 
 from centrifuge import ClientInfo
 
-from people import Case, until
+from people import ServedCase, on_every_encoding, until
 
 
-class Rooms(Case):
+class Rooms(ServedCase):
     async def test_everybody_hears_everybody_in_one_order_and_with_the_author(self) -> None:
         names = ["Ann", "Bob", "Cem"]
         people = [await self.connect(name) for name in names]
@@ -15,7 +15,7 @@ class Rooms(Case):
 
         async def speak(author: int) -> None:
             for number in range(50):
-                await people[author].client.publish("order", {"author": author, "n": number})
+                await people[author].publish("order", {"author": author, "n": number})
 
         await asyncio.gather(*(speak(author) for author in range(3)))
         for member in members:
@@ -35,7 +35,7 @@ class Rooms(Case):
         member = await bob.enter("json")
         messages = [None, False, 0, -1.5e-7, 2**63, "", "line\nline\r\u2028\0", "ž 日本 🦀", [], {}, {"a": [{"": None}]}]
         for message in messages:
-            await ann.client.publish("json", message)
+            await ann.publish("json", message)
         await member.heard(len(messages))
         self.assertEqual(member.data, messages)
 
@@ -43,7 +43,7 @@ class Rooms(Case):
         ann, bob = await self.connect("Ann"), await self.connect("Bob")
         members = [await ann.enter(f"many {n}") for n in range(128)]
         for n in range(128):
-            await bob.client.publish(f"many {n}", n)
+            await bob.publish(f"many {n}", n)
         for n, member in enumerate(members):
             await member.heard(1)
             self.assertEqual((member.data, member.offsets), ([n], [1]))
@@ -52,11 +52,11 @@ class Rooms(Case):
         ann, bob = await self.connect("Ann"), await self.connect("Bob")
         for number in range(40):
             member = await bob.enter("loop")
-            await ann.client.publish("loop", number)
+            await ann.publish("loop", number)
             await member.heard(1)
             await member.subscription.unsubscribe()
             bob.client.remove_subscription(member.subscription)
-            await ann.client.publish("loop", "nobody hears this")
+            await ann.publish("loop", "nobody hears this")
             self.assertEqual(member.data, [number])
         stats = await bob.client.presence_stats("loop")
         self.assertEqual((stats.num_clients, stats.num_users), (0, 0))
@@ -71,14 +71,14 @@ class Rooms(Case):
             await ann.client.ready()
             self.assertEqual((await ann.client.presence_stats("brief")).num_clients, 0, number)
             stay = await ann.enter("stay")
-            await stay.subscription.publish(number)
+            await stay.publish(number)
             await until(lambda: number in stay.data, "the own message")
-            await ann.client.disconnect()
+            await ann.leave()
 
     async def test_presence_shows_who_is_in_the_room(self) -> None:
         ann, bob = await self.connect("Ann"), await self.connect("Bob")
         here, there = await ann.enter("seen"), await bob.enter("seen")
-        clients = (await here.subscription.presence()).clients
+        clients = await here.presence()
         self.assertEqual(
             clients,
             {person.id: ClientInfo(person.id, "", {"name": name}, None) for person, name in [(ann, "Ann"), (bob, "Bob")]},
@@ -87,7 +87,7 @@ class Rooms(Case):
         self.assertEqual((stats.num_clients, stats.num_users), (2, 1))
         await there.subscription.unsubscribe()
         # Bob's own question comes behind his leaving.
-        self.assertEqual(list((await bob.client.presence("seen")).clients), [ann.id])
+        self.assertEqual(list(await bob.presence("seen")), [ann.id])
 
     async def test_members_see_others_come_and_go(self) -> None:
         ann, bob = await self.connect("Ann"), await self.connect("Bob")
@@ -110,3 +110,7 @@ class Rooms(Case):
         self.assertEqual(others(member.leaves), [lost, lost])
         self.assertEqual(others(member.joins), [lost, lost, bob.id])
         self.assertNotEqual(bob.id, lost)
+
+
+def load_tests(loader, _standard, _pattern):
+    return on_every_encoding(loader, Rooms)
