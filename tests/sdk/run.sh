@@ -1,6 +1,6 @@
 #!/bin/bash
-# Runs clients that nobody here wrote against the server binary: the SDK of Node, raw sockets, the SDK of Python.
-# With arguments, only the test files whose path contains one of them.
+# Runs clients that nobody here wrote against the server binary: the SDK of Node on all its transports, raw sockets, the
+# SDKs of Python and of Rust. With arguments, only the test files whose path contains one of them.
 #
 # ROOMCAST_BIN  the binary to test; built from this tree when unset
 set -euo pipefail
@@ -46,5 +46,14 @@ if [[ ${#files[@]} -gt 0 ]]; then
     (cd "$here/python" && "${limit[@]}" "$target/tools/sdk-python/bin/python" -W error -m unittest -v "${files[@]##*/}") 2>&1 \
         | tee "$output/python" || failed=1
     if grep -q 'skipped=' "$output/python"; then failed=1; fi
+fi
+
+mapfile -t files < <(chosen "$here"/rust/main.rs)
+if [[ ${#files[@]} -gt 0 ]]; then
+    # Building is no part of what the limit is for.
+    rust=(cargo test --locked --manifest-path "$here/rust/Cargo.toml" --target-dir "$target/tools/sdk-rust")
+    "${rust[@]}" --no-run
+    "${limit[@]}" "${rust[@]}" 2>&1 | tee "$output/rust" || failed=1
+    grep -qE '^test result: .* 0 ignored;' "$output/rust" || failed=1
 fi
 exit "$failed"

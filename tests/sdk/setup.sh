@@ -22,3 +22,5 @@ if ! cmp -s "$here/python/requirements.txt" "$python/installed.txt"; then
         -r "$here/python/requirements.txt"
     cp "$here/python/requirements.txt" "$python/installed.txt"
 fi
+
+cargo fetch --locked --manifest-path "$here/rust/Cargo.toml"
