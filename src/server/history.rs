@@ -154,3 +154,6 @@ fn position(room: &Room<Publication>, offset: u64) -> StreamPosition {
     let epoch = room.epoch().to_string();
     StreamPosition { offset, epoch }
 }
+
+#[cfg(test)]
+mod tests;
