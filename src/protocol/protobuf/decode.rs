@@ -6,6 +6,7 @@ use crate::protocol::{
 };
 use bytes::Bytes;
 use prost::Message;
+use prost::encoding::{DecodeContext, decode_key, message, skip_field};
 
 /// The commands of one frame.
 #[derive(Debug)]
@@ -62,8 +63,9 @@ impl Iterator for Commands<'_> {
 struct RawCommand {
     #[prost(uint32, tag = "1")]
     id: u32,
-    #[prost(message, optional, boxed, tag = "4")]
-    connect: Option<Box<RawConnect>>,
+    /// A [`RawConnect`], and what [`subs`] reads.
+    #[prost(bytes = "bytes", optional, tag = "4")]
+    connect: Option<Bytes>,
     #[prost(message, optional, boxed, tag = "5")]
     subscribe: Option<Box<RawSubscribe>>,
     #[prost(message, optional, tag = "6")]
@@ -92,20 +94,21 @@ struct RawCommand {
 #[derive(Clone, PartialEq, Message)]
 struct Nothing {}
 
+/// A connect message but for its map.
 #[derive(Clone, PartialEq, Message)]
 struct RawConnect {
     #[prost(string, tag = "1")]
     token: String,
     #[prost(bytes = "bytes", tag = "2")]
     data: Bytes,
-    /// The entries of the map as they came: how many are read is decided with the limits at hand.
-    #[prost(bytes = "bytes", repeated, tag = "3")]
-    subs: Vec<Bytes>,
     #[prost(string, tag = "4")]
     name: String,
     #[prost(string, tag = "5")]
     version: String,
 }
+
+/// The field of a connect message that is its map.
+const SUBS: u32 = 3;
 
 #[derive(Clone, PartialEq, Message)]
 struct RawSub {
@@ -216,7 +219,8 @@ impl RawCommand {
     /// The first method that is there, in the order of the field numbers.
     fn into_request(self, limits: &Limits) -> Result<Request, prost::DecodeError> {
         Ok(if let Some(raw) = self.connect {
-            Request::Connect(raw.into_request(limits)?)
+            let subs = subs(&raw, limits.rooms_per_client_max)?;
+            Request::Connect(RawConnect::decode(raw)?.into_request(subs))
         } else if let Some(raw) = self.subscribe {
             Request::Subscribe(raw.into_request())
         } else if let Some(raw) = self.unsubscribe {
@@ -246,16 +250,30 @@ impl RawCommand {
 }
 
 impl RawConnect {
-    fn into_request(self, limits: &Limits) -> Result<ConnectRequest, prost::DecodeError> {
-        let mut subs = Vec::new();
-        for entry in self.subs.into_iter().take(limits.rooms_per_client_max) {
-            let RawSub { room, request } = RawSub::decode(entry)?;
-            if let Some(request) = request.filter(|request| request.recover) {
-                subs.push((room, request.into_request().position));
-            }
-        }
-        Ok(ConnectRequest { token: self.token, data: given(self.data), name: self.name, version: self.version, subs })
+    fn into_request(self, subs: Vec<(String, StreamPosition)>) -> ConnectRequest {
+        ConnectRequest { token: self.token, data: given(self.data), name: self.name, version: self.version, subs }
     }
+}
+
+/// The map of a connect message, of which at most `entries_max` entries are read. The others are not kept for a moment
+/// either: an entry can have two bytes, and whatever stands for it in a list has many more.
+fn subs(mut connect: &[u8], entries_max: usize) -> Result<Vec<(String, StreamPosition)>, prost::DecodeError> {
+    let mut subs = Vec::new();
+    let mut left = entries_max;
+    while left > 0 && !connect.is_empty() {
+        let (tag, wire_type) = decode_key(&mut connect)?;
+        if tag != SUBS {
+            skip_field(wire_type, tag, &mut connect, DecodeContext::default())?;
+            continue;
+        }
+        let mut entry = RawSub::default();
+        message::merge(wire_type, &mut entry, &mut connect, DecodeContext::default())?;
+        if let Some(request) = entry.request.filter(|request| request.recover) {
+            subs.push((entry.room, request.into_request().position));
+        }
+        left -= 1;
+    }
+    Ok(subs)
 }
 
 impl RawSubscribe {
