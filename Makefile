@@ -120,6 +120,7 @@ doctests:
 	RUSTDOC=$(abspath tests/rustdoc.sh) $(CARGO) test --locked --all-features --doc
 
 examples:
+	$(CARGO) build --locked --all-features --examples
 	@for example in examples/*.rs; do \
 		[[ -e "$$example" ]] || continue; \
 		set -x; timeout 60 $(CARGO) run --locked -q --all-features --example "$$(basename "$$example" .rs)"; { set +x; } 2>/dev/null; \
