@@ -8,8 +8,8 @@ import { commandsIn } from "./wire.mjs";
 
 const CONFIG = `
 [client]
-ping_interval = "500ms"
-pong_timeout = "400ms"
+ping_interval = "700ms"
+pong_timeout = "650ms"
 `;
 
 onEveryWay((place, test) => {

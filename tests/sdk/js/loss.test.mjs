@@ -10,8 +10,8 @@ import { Visitor } from "./visitor.mjs";
 
 const CONFIG = `
 [client]
-ping_interval = "300ms"
-pong_timeout = "250ms"
+ping_interval = "700ms"
+pong_timeout = "650ms"
 `;
 /** The SDK's numbers for a connection that closed and for one that says nothing any more. */
 const [TRANSPORT_CLOSED, NO_PING] = [1, 2];

@@ -11,8 +11,8 @@ from server import Server
 class Connections(ServedCase):
     config = """
 [client]
-ping_interval = "500ms"
-pong_timeout = "400ms"
+ping_interval = "700ms"
+pong_timeout = "650ms"
 
 [websocket]
 message_size_limit = 4096

@@ -10,8 +10,8 @@ from server import Server
 
 CONFIG = """
 [client]
-ping_interval = "300ms"
-pong_timeout = "250ms"
+ping_interval = "700ms"
+pong_timeout = "650ms"
 """
 
 

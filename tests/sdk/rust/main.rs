@@ -118,7 +118,7 @@ mod bodies {
     }
 
     pub(crate) async fn an_idle_client_answers_pings_and_stays(protocol: Protocol) {
-        let server = Server::start("[client]\nping_interval = \"100ms\"\npong_timeout = \"90ms\"\n", 0);
+        let server = Server::start("[client]\nping_interval = \"400ms\"\npong_timeout = \"390ms\"\n", 0);
         let mut ann = Person::connected(&server, protocol).await;
         let id = ann.id();
         tokio::time::sleep(Duration::from_secs(1)).await;
