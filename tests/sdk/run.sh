@@ -19,7 +19,7 @@ export ROOMCAST_SDK_TOOLS=$target/tools/sdk-js
 export PYTHONDONTWRITEBYTECODE=1
 
 # Each wait has a limit of its own; this is the limit of a suite, whatever happens.
-limit=(timeout --kill-after=10 300)
+limit=(timeout --kill-after=10 600)
 output=$(mktemp -d)
 trap 'rm -rf "$output"' EXIT
 failed=0
@@ -35,7 +35,7 @@ words=("$@")
 
 mapfile -t files < <(chosen "$here"/js/*.test.mjs)
 if [[ ${#files[@]} -gt 0 ]]; then
-    "${limit[@]}" node --test --test-concurrency=2 --test-timeout=60000 --test-reporter=spec "${files[@]}" \
+    "${limit[@]}" node --test --test-concurrency=2 --test-timeout=300000 --test-reporter=spec "${files[@]}" \
         | tee "$output/js" || failed=1
     # A skipped test is a failed one.
     grep -qE '^. skipped 0$' "$output/js" && grep -qE '^. todo 0$' "$output/js" || failed=1

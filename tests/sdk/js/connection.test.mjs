@@ -6,12 +6,6 @@ import { onEveryWay } from "./suites.mjs";
 import { until } from "./until.mjs";
 import { commandsIn } from "./wire.mjs";
 
-const CONFIG = `
-[client]
-ping_interval = "700ms"
-pong_timeout = "650ms"
-`;
-
 onEveryWay((place, test) => {
   test("a client connects and disconnects many times, as somebody else each time", async (t) => {
     const ann = new Person(place, "Ann");
@@ -48,26 +42,6 @@ onEveryWay((place, test) => {
 
   test("clients that went are none of the server's connections any more", async () => {
     await until(async () => (await place.server.metric("roomcast_connections")) === 0, "the connections to end");
-  });
-
-  test("an idle client answers pings and stays", async (t) => {
-    const ann = await Person.connect(t, place, "Ann");
-    await until(() => ann.wire.pongs >= 4, () => `pongs, had ${ann.wire.pongs}`);
-    await ann.publish("hall", "still here");
-    assert.equal(ann.connected.length, 1);
-    assert.equal(ann.client.state, "connected");
-    assert.equal(await place.server.metric("roomcast_closes_total", 'code="3012"'), 0);
-  });
-
-  test("a client whose pongs are lost is closed with 3012, reconnects, and enters its rooms again", async (t) => {
-    const ann = await Person.connect(t, place, "Ann");
-    const hall = await ann.enter("mute");
-    ann.wire.isMute = true;
-    await until(() => ann.connecting.length === 2, "the loss");
-    ann.wire.isMute = false;
-    assert.equal(ann.connecting[1].code, 3012);
-    await until(() => hall.entered.length === 2, "the room");
-    assert.equal(hall.entered[1].recovered, true);
   });
 
   test("commands that the SDK batches are sent as one and all carried out, in order", async (t) => {
@@ -118,4 +92,4 @@ onEveryWay((place, test) => {
     assert.deepEqual(bob.disconnected, []);
     await until(async () => (await ann.presenceStats("network")).numClients === 1, "Bob alone to be there");
   });
-}, { config: CONFIG });
+});

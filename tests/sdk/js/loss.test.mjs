@@ -10,8 +10,8 @@ import { Visitor } from "./visitor.mjs";
 
 const CONFIG = `
 [client]
-ping_interval = "700ms"
-pong_timeout = "650ms"
+ping_interval = "2500ms"
+pong_timeout = "2400ms"
 `;
 /** The SDK's numbers for a connection that closed and for one that says nothing any more. */
 const [TRANSPORT_CLOSED, NO_PING] = [1, 2];
@@ -22,7 +22,7 @@ onEveryWay((place, test) => {
     const proxy = await Proxy.start(place.port);
     t.after(() => proxy.stop());
     const ann = await Person.connect(t, place, "Ann");
-    const bob = await Person.connect(t, { way: place.way, port: proxy.port }, "Bob", { maxServerPingDelay: 100 });
+    const bob = await Person.connect(t, { way: place.way, port: proxy.port }, "Bob", { maxServerPingDelay: 2500 });
     const here = await ann.enter(room);
     const member = await bob.enter(room);
     await until(() => joinsOf(here, bob.id).length === 1, "the join");
@@ -146,4 +146,4 @@ onEveryWay((place, test) => {
     assert.deepEqual(visitor.heard, range(0, 50));
     assert.deepEqual(await present(ann, "asleep"), [ann.id, visitor.entered[1].id].sort());
   });
-}, { config: CONFIG });
+}, { config: CONFIG, isWaiting: true });

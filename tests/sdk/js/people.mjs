@@ -2,7 +2,7 @@
 // and gives bytes, they are encoded and decoded here.
 
 import { SDK } from "./packages.mjs";
-import { until } from "./until.mjs";
+import { PATIENCE_MS, until } from "./until.mjs";
 import { Wire } from "./wire.mjs";
 
 /** Someone with a connection, from `connect()` on. */
@@ -31,6 +31,8 @@ export class Person {
       data: this.#payload.encode(data),
       minReconnectDelay: 10,
       maxReconnectDelay: 100,
+      // An answer that takes its time is no lost connection.
+      timeout: PATIENCE_MS,
       ...options,
     });
     for (const event of ["connected", "connecting", "disconnected"]) {

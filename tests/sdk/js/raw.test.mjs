@@ -11,8 +11,7 @@ import { WAYS } from "./ways.mjs";
 const CONFIG = `
 [client]
 ping_interval = "10s"
-pong_timeout = "2s"
-stale_close_delay = "1s"
+pong_timeout = "9s"
 
 [[channel.namespaces]]
 name = "quiet"
@@ -220,7 +219,7 @@ test("a pong that no ping asked for ends the connection", async (t) => {
 });
 
 test("a ping is answered once: silence ends with 3012, a second pong with 3501", async (t) => {
-  const quick = await Server.start({ config: '[client]\nping_interval = "1s"\npong_timeout = "900ms"\n' });
+  const quick = await Server.start({ config: '[client]\nping_interval = "3s"\npong_timeout = "2900ms"\n' });
   t.after(() => quick.stop());
   const silent = await Raw.connect(t, quick);
   assert.equal(await silent.closeCode(), 3012);
@@ -256,9 +255,11 @@ test("a second connect ends the connection", async (t) => {
 });
 
 test("silence, and half a frame before silence, end as stale", async (t) => {
+  const quick = await Server.start({ config: '[client]\nstale_close_delay = "1s"\n' });
+  t.after(() => quick.stop());
   const half = textFrame('{"id":1,"connect":{}}').subarray(0, 15);
-  const raw = await Raw.open(t, server);
-  const bare = [sendBytes(t, server, Buffer.alloc(0)), sendBytes(t, server, half)];
+  const raw = await Raw.open(t, quick);
+  const bare = [sendBytes(t, quick, Buffer.alloc(0)), sendBytes(t, quick, half)];
   assert.deepEqual(await Promise.all([...bare, raw.closeCode()]), [3502, 3502, 3502]);
   assert.equal(raw.closed.reason, "stale");
 });

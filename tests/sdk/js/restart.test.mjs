@@ -63,7 +63,8 @@ onEveryWayAlone((way, test) => {
     const people = await Promise.all(range(0, 100).map((n) => Person.connect(t, { way, port: server.port }, `n${n}`)));
     await Promise.all(people.map((person) => person.enter("hall")));
     await server.stop();
-    await until(() => people.every((person) => person.connecting.length === 2), "everybody to know");
+    const told = () => people.filter((person) => person.connecting.length === 2).length;
+    await until(() => told() === people.length, () => `everybody to know, ${told()} did`);
     assert.ok(people.every((person) => person.connecting[1].code === 3001));
   });
 });

@@ -8,7 +8,13 @@ import { join } from "node:path";
 import { until } from "./until.mjs";
 
 const LISTENING = /listening on http:\/\/127\.0\.0\.1:(\d+)/;
-const STOP_TIMEOUT_MS = 15_000;
+/** More than the server grants itself for draining. */
+const STOP_TIMEOUT_MS = 60_000;
+/**
+ * How long the server waits for a client unless its configuration says otherwise: on a busy machine, one that is slow for
+ * a moment must not be taken for gone.
+ */
+const PATIENCE = { ping_interval: "60s", pong_timeout: "50s", stale_close_delay: "60s" };
 
 export class Server {
   port = 0;
@@ -24,7 +30,10 @@ export class Server {
     const file = join(server.#folder, "roomcast.toml");
     await writeFile(file, config);
     const args = ["serve", "--dev", "--listen", `127.0.0.1:${port}`, "--config", file, "--data-dir", server.#folder];
-    server.#process = spawn(process.env.ROOMCAST_BIN, args, { stdio: ["ignore", "pipe", "pipe"] });
+    const unsaid = Object.entries(PATIENCE).filter(([option]) => !config.includes(option));
+    const patience = unsaid.map(([option, delay]) => [`ROOMCAST_CLIENT_${option.toUpperCase()}`, delay]);
+    const env = { ...process.env, ...Object.fromEntries(patience) };
+    server.#process = spawn(process.env.ROOMCAST_BIN, args, { env, stdio: ["ignore", "pipe", "pipe"] });
     // A test file that dies must not leave a server behind.
     const kill = () => server.#process.kill("SIGKILL");
     process.once("exit", kill);

@@ -8,11 +8,17 @@ import { WAYS } from "./ways.mjs";
  * Runs `tests` once for each way, or each of `ways`, on a server of its own with this configuration.
  *
  * `tests` is given the place: where people connect, which they are handed, with the `way` they do it and the `server`;
- * and a `test` that puts the way into the names.
+ * and a `test` that puts the way into the names. With `isWaiting`, for tests that wait more than they work, the ways are
+ * taken at the same time.
  */
-export function onEveryWay(tests, { config = "", ways = WAYS } = {}) {
+export function onEveryWay(tests, { config = "", ways = WAYS, isWaiting = false } = {}) {
+  describe("on every way", { concurrency: isWaiting ? ways.length : 1 }, () => onWays(tests, config, ways));
+}
+
+function onWays(tests, config, ways) {
   for (const way of ways) {
-    describe(way.name, () => {
+    // The tests of one way share its server, so they come one by one all the same.
+    describe(way.name, { concurrency: 1 }, () => {
       const place = {
         way,
         server: undefined,

@@ -2,7 +2,7 @@
 
 const STEP_MS = 5;
 /** How long anything may take before a test gives up. */
-export const PATIENCE_MS = 15_000;
+export const PATIENCE_MS = 60_000;
 
 /** Resolves with the first truthy result of `check`. `what` names it for the error: text, or a function that tells. */
 export async function until(check, what) {

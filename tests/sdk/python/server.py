@@ -10,8 +10,12 @@ import threading
 from pathlib import Path
 
 LISTENING = re.compile(r"listening on http://127\.0\.0\.1:(\d+)")
-START_TIMEOUT_S = 15.0
-STOP_TIMEOUT_S = 15.0
+START_TIMEOUT_S = 60.0
+# More than the server grants itself for draining.
+STOP_TIMEOUT_S = 60.0
+# How long the server waits for a client unless its configuration says otherwise: on a busy machine, one that is slow for a
+# moment must not be taken for gone.
+PATIENCE = {"ping_interval": "60s", "pong_timeout": "50s", "stale_close_delay": "60s"}
 
 
 class Server:
@@ -26,7 +30,10 @@ class Server:
         self._lines: list[str] = []
         self._port = 0
         self._listening = threading.Event()
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        patience = {f"ROOMCAST_CLIENT_{key.upper()}": delay for key, delay in PATIENCE.items() if key not in config}
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=os.environ | patience
+        )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
         if not self._listening.wait(START_TIMEOUT_S) or self._port == 0:

@@ -10,10 +10,6 @@ from server import Server
 
 class Connections(ServedCase):
     config = """
-[client]
-ping_interval = "700ms"
-pong_timeout = "650ms"
-
 [websocket]
 message_size_limit = 4096
 """
@@ -31,29 +27,6 @@ message_size_limit = 4096
         people = await asyncio.gather(*(self.connect(f"n{n}") for n in range(40)))
         self.assertEqual(len({person.id for person in people}), 40)
 
-    async def test_an_idle_client_answers_pings_and_stays(self) -> None:
-        ann = await self.connect("Ann")
-        pings = 0
-        handle_ping = ann.client._handle_ping
-
-        async def count() -> None:
-            nonlocal pings
-            pings += 1
-            await handle_ping()
-
-        ann.client._handle_ping = count  # type: ignore[method-assign]
-        await until(lambda: pings >= 4, "pings")
-        await ann.publish("hall", "still here")
-        self.assertEqual(len(ann.connected), 1)
-
-    async def test_a_client_that_does_not_answer_pings_is_closed_and_comes_back(self) -> None:
-        ann = await self.connect("Ann")
-        member = await ann.enter("mute")
-        ann.client._send_pong = False
-        await until(lambda: len(member.entered) == 2, "the room again")
-        self.assertEqual([context.code for context in ann.connecting][1:], [3012])
-        self.assertTrue(member.entered[1].recovered)
-
     async def test_a_message_over_the_limit_ends_the_connection(self) -> None:
         ann = await self.connect("Ann")
         member = await ann.enter("large")
@@ -66,6 +39,39 @@ message_size_limit = 4096
         self.assertEqual(ann.connecting[1].code, 3)
         await until(lambda: len(member.entered) == 2, "the room again")
         self.assertEqual(member.data, ["x" * 4000])
+
+
+class Pings(ServedCase):
+    """The heartbeat, on a server that asks often."""
+
+    config = """
+[client]
+ping_interval = "3s"
+pong_timeout = "2900ms"
+"""
+
+    async def test_an_idle_client_answers_pings_and_stays(self) -> None:
+        ann = await self.connect("Ann")
+        pings = 0
+        handle_ping = ann.client._handle_ping
+
+        async def count() -> None:
+            nonlocal pings
+            pings += 1
+            await handle_ping()
+
+        ann.client._handle_ping = count  # type: ignore[method-assign]
+        await until(lambda: pings >= 2, "pings")
+        await ann.publish("hall", "still here")
+        self.assertEqual(len(ann.connected), 1)
+
+    async def test_a_client_that_does_not_answer_pings_is_closed_and_comes_back(self) -> None:
+        ann = await self.connect("Ann")
+        member = await ann.enter("mute")
+        ann.client._send_pong = False
+        await until(lambda: len(member.entered) == 2, "the room again")
+        self.assertEqual([context.code for context in ann.connecting][1:], [3012])
+        self.assertTrue(member.entered[1].recovered)
 
 
 class Restarts(Case):
@@ -114,4 +120,4 @@ class Restarts(Case):
 
 
 def load_tests(loader, _standard, _pattern):
-    return on_every_encoding(loader, Connections, Restarts)
+    return on_every_encoding(loader, Connections, Pings, Restarts)

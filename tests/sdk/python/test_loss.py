@@ -10,8 +10,8 @@ from server import Server
 
 CONFIG = """
 [client]
-ping_interval = "700ms"
-pong_timeout = "650ms"
+ping_interval = "2500ms"
+pong_timeout = "2400ms"
 """
 
 
@@ -57,7 +57,7 @@ class Servers(Case):
         server = Server(CONFIG)
         # On a thread of its own: the client has to take part in the end of its connection.
         self.addAsyncCleanup(asyncio.to_thread, server.stop)
-        ann = await self.connect("Ann", server, max_server_ping_delay=0.1)
+        ann = await self.connect("Ann", server, max_server_ping_delay=2.5)
         member = await ann.enter("silent")
         await ann.publish("silent", "before")
         server.pause()

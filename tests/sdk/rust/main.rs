@@ -118,10 +118,10 @@ mod bodies {
     }
 
     pub(crate) async fn an_idle_client_answers_pings_and_stays(protocol: Protocol) {
-        let server = Server::start("[client]\nping_interval = \"400ms\"\npong_timeout = \"390ms\"\n", 0);
+        let server = Server::start("[client]\nping_interval = \"2s\"\npong_timeout = \"1900ms\"\n", 0);
         let mut ann = Person::connected(&server, protocol).await;
         let id = ann.id();
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
         ann.publish("hall", "\"still here\"").await.unwrap();
         assert_eq!(ann.id(), id);
         assert_eq!(ann.events.rest(), Vec::<String>::new());

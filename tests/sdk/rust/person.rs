@@ -13,7 +13,7 @@ use tokio_centrifuge::subscription::Subscription;
 use crate::server::Server;
 
 /// How long anything may take before a test gives up.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Somebody with a connection.
 pub(crate) struct Person {
@@ -46,7 +46,8 @@ impl Person {
             Protocol::Json => ("", Config::new().use_json()),
             Protocol::Protobuf => ("?format=protobuf", Config::new().use_protobuf()),
         };
-        config = config.with_reconnect_strategy(BackoffReconnect {
+        // An answer that takes its time is no lost connection.
+        config = config.with_read_timeout(PATIENCE).with_reconnect_strategy(BackoffReconnect {
             factor: 2.0,
             min_delay: Duration::from_millis(10),
             max_delay: Duration::from_millis(100),

@@ -10,7 +10,10 @@ use std::{env, fs, process, thread};
 /// What stands before the port in the line that says where it listens.
 const LISTENING: &str = "listening on http://127.0.0.1:";
 /// How long a server may take to drain.
-const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the server waits for a client unless its configuration says otherwise: on a busy machine, one that is slow for
+/// a moment must not be taken for gone.
+const PATIENCE: [(&str, &str); 3] = [("ping_interval", "60s"), ("pong_timeout", "50s"), ("stale_close_delay", "60s")];
 
 /// A running server, which ends with this value.
 pub(crate) struct Server {
@@ -29,7 +32,9 @@ impl Server {
         let file = folder.join("roomcast.toml");
         fs::write(&file, config).expect("its configuration");
         let binary = env::var_os("ROOMCAST_BIN").expect("ROOMCAST_BIN names the binary");
+        let unsaid = PATIENCE.into_iter().filter(|(option, _)| !config.contains(option));
         let mut process = Command::new(binary)
+            .envs(unsaid.map(|(option, delay)| (format!("ROOMCAST_CLIENT_{}", option.to_uppercase()), delay)))
             .args(["serve", "--dev", "--listen", &format!("127.0.0.1:{port}"), "--config"])
             .arg(file)
             .arg("--data-dir")
