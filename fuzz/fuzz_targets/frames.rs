@@ -1,0 +1,5 @@
+//! WebSocket frames from a client.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| roomcast::server::fuzzing::frames(input));

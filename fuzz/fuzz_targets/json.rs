@@ -1,0 +1,5 @@
+//! Frames of JSON commands.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| roomcast::server::fuzzing::json(input));

@@ -1,0 +1,5 @@
+//! Frames of Protobuf commands.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| roomcast::server::fuzzing::protobuf(input));

@@ -1,0 +1,5 @@
+//! The life of a session.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| roomcast::server::fuzzing::session(input));
