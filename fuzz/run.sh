@@ -6,9 +6,9 @@
 #        fuzz/run.sh INPUT                 runs one input again, by the target that its folder names
 #        fuzz/run.sh --keep                replaces the unnamed inputs of the corpora by the least that reaches as much
 set -euo pipefail
+target=$(realpath -m "${CARGO_TARGET_DIR:-$(dirname "$0")/../target}")/fuzz
 cd "$(dirname "$0")"
 all=(frames json protobuf session)
-target=$(realpath -m "${CARGO_TARGET_DIR:-../target}")/fuzz
 host=$(rustc -vV | sed -n 's/^host: //p')
 programs=$target/$host/release
 # What a run finds is kept here, for the next.
