@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Builds the fuzz targets and runs each for a while, two at a time. A finding ends the run with the input that led to it in
+# Builds the fuzz targets and runs each for a while, one a core at a time. A finding ends the run with the input that led to it in
 # fuzz/artifacts. Needs nothing but the stable toolchain and a C++ compiler.
+#
+# ROOMCAST_FUZZ_JOBS  how many run at a time, if not one a core
 #
 # usage: fuzz/run.sh SECONDS [TARGET...]   runs all targets, or these
 #        fuzz/run.sh INPUT                 runs one input again, by the target that its folder names
@@ -15,9 +17,9 @@ programs=$target/$host/release
 found=$target/corpus
 # An input takes microseconds; one that takes this long, or this much memory, is a finding.
 limits=(-max_len=4096 -timeout=10 -rss_limit_mb=1024)
-# Inputs that --keep leaves in a corpus beside those that have names: no file there is large.
-KEPT_MAX=40
-KEPT_BYTES_MAX=512
+# What --keep leaves in a corpus beside the inputs that have names: so many, the richest of those that are not too large.
+KEPT_MAX=12
+KEPT_BYTES_MAX=1500
 
 # With a target triple the flags are for the targets alone, not for build scripts. The coverage is what stable compilers give.
 flags=(-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4)
@@ -48,9 +50,9 @@ keep() { # TARGET
 	# The named ones first, so that only what they do not reach is added.
 	find "corpus/$1" -type f -regextype posix-extended -regex '.*/[0-9a-f]{40}' -delete
 	cp "corpus/$1"/* "$least"
-	"$programs/$1" -merge=1 "${limits[@]}" "$least" "$found/$1" >"$target/$1.log" 2>&1
+	"$programs/$1" -set_cover_merge=1 "${limits[@]}" "$least" "$found/$1" >"$target/$1.log" 2>&1
 	find "$least" -type f -size "-$((KEPT_BYTES_MAX + 1))c" -regextype posix-extended -regex '.*/[0-9a-f]{40}' \
-		-printf '%s %p\n' | sort -n | head -n "$KEPT_MAX" | cut -d ' ' -f 2- | xargs -r cp -t "corpus/$1"
+		-printf '%s %p\n' | sort -rn | sed "${KEPT_MAX}q" | cut -d ' ' -f 2- | xargs -r cp -t "corpus/$1"
 	echo "$1: $(find "corpus/$1" -type f | wc -l) files, $(du -sb "corpus/$1" | cut -f 1) bytes"
 }
 
@@ -68,9 +70,10 @@ case ${1:?how many seconds a target?} in
 	shift
 	chosen=("${@:-${all[@]}}")
 	failed=0
-	for ((at = 0; at < ${#chosen[@]}; at += 2)); do
+	jobs=${ROOMCAST_FUZZ_JOBS:-$(nproc)}
+	for ((at = 0; at < ${#chosen[@]}; at += jobs)); do
 		running=()
-		for name in "${chosen[@]:at:2}"; do
+		for name in "${chosen[@]:at:jobs}"; do
 			fuzz "$name" "$seconds" &
 			running+=("$!")
 		done

@@ -6,7 +6,7 @@ use crate::server::ws::{Decoder, Event};
 /// Limits of a message, on both sides of where the form of a length changes.
 const LIMITS: [usize; 8] = [0, 1, 16, 125, 126, 1_024, 65_535, 65_536];
 /// Inputs longer than this are not also read byte by byte.
-const SINGLE_BYTES_MAX: usize = 8 * 1_024;
+const SINGLE_BYTES_MAX: usize = 1_024;
 
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {

@@ -21,8 +21,8 @@ pub(super) struct Rules {
 
 pub(super) struct Witness {
     rules: Rules,
-    /// The ids of commands that have not been answered, in their order.
-    unanswered: VecDeque<u32>,
+    /// The ids of commands that have not been answered, in their order; none for those that are not answered at all.
+    unanswered: VecDeque<Option<u32>>,
     under_way: Option<Action>,
     /// Rooms that were entered, with what was asked of their past and what was found, until the client is told.
     entered: Vec<Entered>,
@@ -96,8 +96,10 @@ impl Witness {
                 Request::Pong => self.must_close |= !std::mem::take(&mut self.is_pinged),
                 _ => {}
             }
-            if !matches!(request, Request::Pong | Request::Send { .. }) {
-                self.unanswered.push_back(id);
+            match request {
+                Request::Pong => {}
+                Request::Send { .. } => self.unanswered.push_back(None),
+                _ => self.unanswered.push_back(Some(id)),
             }
         }
     }
@@ -148,8 +150,9 @@ impl Witness {
             self.under_way = None;
             return;
         }
+        self.pass_over();
         assert!(self.under_way.is_some() || self.unanswered.is_empty(), "a command waits for nothing: {session:?}");
-        assert!(!session.wants_frames() || self.unanswered.len() <= 1, "it reads although commands wait: {session:?}");
+        assert_eq!(session.wants_frames(), self.unanswered.len() <= 1, "it reads unless commands wait: {session:?}");
         let waiting = self.unanswered.len().saturating_sub(1);
         assert!(waiting <= self.rules.limits.commands_per_frame_max, "{waiting} commands wait");
         assert!(self.live.len() <= self.rules.limits.rooms_per_client_max.max(put_in));
@@ -169,7 +172,7 @@ impl Witness {
                 let is_due = match code {
                     CloseCode::BadRequest => self.must_close,
                     CloseCode::InvalidToken => !self.rules.ignore_tokens,
-                    CloseCode::TooManyRequests => self.unanswered.len() > self.rules.limits.commands_per_frame_max,
+                    CloseCode::TooManyRequests => self.unanswered.len() > self.rules.limits.commands_per_frame_max + 1,
                     CloseCode::NoPong => self.is_pinged && self.was_reading,
                     CloseCode::Stale => !self.is_open,
                     // Said from outside, or a room the client relies on is not there.
@@ -201,11 +204,17 @@ impl Witness {
         }
     }
 
+    /// What is not answered is done as soon as nothing is before it.
+    fn pass_over(&mut self) {
+        while self.unanswered.pop_front_if(|id| id.is_none()).is_some() {}
+    }
+
     fn reply(&mut self, reply: Reply) {
         for encoding in [Encoding::Json, Encoding::Protobuf] {
             assert_encoded(encoding, |out| encoding.encode_reply(&reply, out));
         }
-        assert_eq!(self.unanswered.pop_front(), Some(reply.id), "{:?}", reply.body);
+        self.pass_over();
+        assert_eq!(self.unanswered.pop_front(), Some(Some(reply.id)), "{:?}", reply.body);
         match reply.body {
             ReplyBody::Connect(result) => {
                 assert!(!std::mem::replace(&mut self.is_connected, true), "connected twice");
