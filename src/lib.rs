@@ -12,6 +12,10 @@ mod room;
 pub mod server;
 mod shard;
 mod stats;
+#[cfg(feature = "store")]
+pub mod store;
+#[cfg(feature = "store")]
+mod striped;
 mod sync;
 mod wake;
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::connection::ConnectionKey;
-use super::striped::Striped;
+use crate::striped::Striped;
 
 /// Letters that wait for a shard; who writes one more waits.
 const LETTERS_MAX: usize = 1_024;

@@ -34,7 +34,6 @@ mod session;
 mod shard;
 mod shutdown;
 mod streaming;
-mod striped;
 mod takeover;
 mod tight;
 mod wheel;

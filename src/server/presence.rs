@@ -7,8 +7,8 @@ use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 
-use super::striped::Striped;
 use crate::protocol::{ClientInfo, PresenceStats};
+use crate::striped::Striped;
 
 /// The live members of every room, by room and client id.
 #[derive(Debug)]

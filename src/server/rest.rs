@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use super::striped::Striped;
 use crate::Position;
+use crate::striped::Striped;
 
 /// Rooms at rest whose positions are kept; one more begins a new epoch when it comes back.
 const RESTING_MAX: usize = 1_000_000;

@@ -26,6 +26,7 @@ impl<T> Striped<T> {
     }
 
     /// Every part, one after the other.
+    #[cfg(feature = "server")]
     pub(crate) fn parts(&self) -> impl Iterator<Item = MutexGuard<'_, T>> {
         self.stripes.iter().map(lock)
     }

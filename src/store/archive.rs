@@ -1,0 +1,325 @@
+//! The handle on permanent storage.
+
+use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::codec::Codec;
+use super::error::{OpenError, StoreError, StoreErrorKind};
+use super::group::Life;
+use super::keeper::{Keeper, Post, Request, Shared};
+use super::lives::Lives;
+use super::mark::StoredMark;
+use super::options::{Durability, Options};
+use super::record::{Cut, Span, Store};
+use super::status::{Board, Status};
+use crate::broker::Broker;
+use crate::config::{Policy, RoomOptions};
+use crate::message::{Epoch, Position};
+use crate::room::Room;
+use crate::striped::Striped;
+
+/// How long opening a room, or reading, waits for what is published to be stored, where it must be.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Messages removed or erased before others have their turn at the store.
+const REMOVED_AT_ONCE: usize = 4_096;
+
+/// Keeps what the rooms of a broker publish, and knows where they stood.
+///
+/// # Guarantees
+/// - Every message of a kept room that was published is stored once, in order, under its sequence, while the process lives and
+///   the store takes messages. While it does not, rooms fill up to their capacity and then refuse
+///   ([`PublishError::Full`](crate::PublishError::Full)): nothing is lost silently, and memory is bounded by the rings and one
+///   group.
+/// - No sequence is handed out twice under one epoch, in rooms opened with [`Archive::open`]. A room goes on in its epoch when
+///   nothing of it can be missing: it is [`Durability::Stored`], or every run since ended with [`Archive::close`]. (For
+///   `Stored` that needs publishers and readers who wait for the [`StoredMark`].) Otherwise it goes on at the stored sequence
+///   under a new epoch, so that those who saw more learn of it.
+/// - Publishing costs what it costs with one more subscriber that keeps up.
+///
+/// What it does, it does on one thread; calls that read or wait for the store block, so call them off your runtime's threads.
+///
+/// # Examples
+/// ```
+/// # #[cfg(feature = "sqlite")] {
+/// use roomcast::store::{Archive, Codec, Durability, Options, SqliteStore, Undecodable};
+/// use roomcast::{Broker, RoomOptions};
+///
+/// struct Text;
+/// impl Codec<String> for Text {
+///     fn encode(&self, message: &String, out: &mut Vec<u8>) {
+///         out.extend_from_slice(message.as_bytes());
+///     }
+///     fn decode(&self, stored: &[u8]) -> Result<String, Undecodable> {
+///         String::from_utf8(stored.to_vec()).map_err(|_| Undecodable)
+///     }
+/// }
+///
+/// # let file = std::env::temp_dir().join(format!("roomcast-doc-archive-{}.db", std::process::id()));
+/// for day in ["yesterday", "today"] {
+///     let broker = Broker::<String>::new();
+///     let archive = Archive::start(&broker, SqliteStore::open(&file)?, Text, Options::all(Durability::Async))?;
+///     let lobby = archive.open("lobby", RoomOptions::new())?;
+///     lobby.publish(day.to_owned())?;
+///     let past = archive.past(&lobby, 0..lobby.tail(), 100)?;
+///     assert_eq!(past.last().and_then(|message| message.message.as_deref()), Some(day));
+///     assert_eq!(past.len(), if day == "today" { 2 } else { 1 });
+///     archive.close()?;
+/// }
+/// # for end in ["", "-wal", "-shm", ".lock"] { let _ = std::fs::remove_file(format!("{}{end}", file.display())); }
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Archive<T> {
+    pub(super) broker: Broker<T>,
+    pub(super) shared: Arc<Shared<T>>,
+    post: Post,
+    thread: Mutex<Option<JoinHandle<Result<(), StoreError>>>>,
+    /// One at a time opens the rooms of a stripe.
+    opening: Striped<()>,
+    /// Rings are not trusted with messages up to this time: some of them were erased.
+    pub(super) erased_until: AtomicU64,
+}
+
+impl<T: Send + Sync + 'static> Archive<T> {
+    /// Begins to keep the rooms of `broker` that `options` name: those that exist from now on, others from their first message.
+    /// Open rooms that are to go on where they ended through [`Archive::open`].
+    ///
+    /// # Errors
+    /// When the store cannot be begun, or the system refuses a thread.
+    pub fn start(
+        broker: &Broker<T>,
+        store: impl Store,
+        codec: impl Codec<T>,
+        options: Options,
+    ) -> Result<Self, StoreError> {
+        Self::start_with(broker, Arc::new(store), Box::new(codec), options)
+    }
+
+    /// [`Archive::start`] with a store that is chosen at run time.
+    ///
+    /// # Errors
+    /// As [`Archive::start`].
+    pub fn start_with(
+        broker: &Broker<T>,
+        store: Arc<dyn Store>,
+        codec: Box<dyn Codec<T>>,
+        options: Options,
+    ) -> Result<Self, StoreError> {
+        store.begin()?;
+        let durability = Arc::clone(&options.durability);
+        let pattern = broker.subscribe_where(move |room| durability(room).is_some(), Policy::Block);
+        let shared = Arc::new(Shared { store, codec, options, lives: Lives::new(), board: Board::default() });
+        let (post, thread) = Keeper::start(Arc::clone(&shared), pattern).map_err(|error| {
+            StoreError::new(StoreErrorKind::Other, "the storage thread could not be started").caused_by(error)
+        })?;
+        Ok(Self {
+            broker: broker.clone(),
+            shared,
+            post,
+            thread: Mutex::new(Some(thread)),
+            opening: Striped::new(),
+            erased_until: AtomicU64::new(0),
+        })
+    }
+
+    /// The room of that name: the one that runs, or one that goes on where it ended. Rooms that are not kept are opened as the
+    /// broker does it.
+    ///
+    /// Reads the store when the room does not run. `options` count when it is created; a start in them does not.
+    ///
+    /// # Errors
+    /// As [`Broker::room`]; and when the store does not say where it ended.
+    pub fn open(&self, name: &str, options: RoomOptions) -> Result<Room<T>, OpenError> {
+        let running = || self.broker.get(name).filter(Room::is_running);
+        if let Some(room) = running() {
+            return Ok(room);
+        }
+        let Some(durability) = (self.shared.options.durability)(name) else {
+            return self.broker.room_with(name, options).map_err(OpenError::Room);
+        };
+        let _opening = self.opening.of(name);
+        if let Some(room) = running() {
+            return Ok(room);
+        }
+        self.end_earlier_life(name)?;
+        let span = self.shared.store.span(name, Cut::default()).map_err(OpenError::Store)?;
+        let position = match span {
+            Some(span) if span.is_whole => Position { epoch: span.epoch, sequence: span.next },
+            _ => Position { epoch: draw_epoch(), sequence: span.map_or(0, |span| span.next) },
+        };
+        let Position { epoch, sequence: first } = position;
+        let mark = Arc::new(StoredMark::new(Life { room: name.to_owned(), epoch, first, durability }));
+        self.shared.lives.put(&mark);
+        let room = self.broker.room_with(name, options.starting_at(position)).map_err(|error| {
+            self.shared.lives.forget(&mark);
+            OpenError::Room(error)
+        })?;
+        if span.is_some_and(|span| span.epoch != epoch) {
+            // A room that was published into keeps its epoch even when nothing more is; others leave nothing behind.
+            self.post.send(Request::Know(mark));
+        }
+        Ok(room)
+    }
+
+    /// Waits until the life before is stored to its end: the next one goes on there.
+    fn end_earlier_life(&self, name: &str) -> Result<(), OpenError> {
+        let Some(mark) = self.shared.lives.newest(name) else { return Ok(()) };
+        if !mark.is_complete() {
+            self.flush_within(FLUSH_TIMEOUT).map_err(OpenError::Store)?;
+        }
+        match mark.is_complete() {
+            true => Ok(()),
+            false => Err(OpenError::Ending),
+        }
+    }
+
+    /// How far a room is stored, and waiting for it; `None` when it is not kept, or was not opened with [`Archive::open`] and
+    /// has not published yet.
+    pub fn mark(&self, room: &Room<T>) -> Option<Arc<StoredMark>> {
+        self.shared.lives.of(room.name(), room.epoch())
+    }
+
+    /// Whether a room of that name is kept, and how safely.
+    pub fn durability(&self, name: &str) -> Option<Durability> {
+        (self.shared.options.durability)(name)
+    }
+
+    /// How far a room is stored, its retention regarded; `None` when the store does not know it.
+    ///
+    /// # Errors
+    /// As the store has it.
+    pub fn span(&self, name: &str) -> Result<Option<Span>, StoreError> {
+        let mut span = self.shared.store.span(name, self.cut(name))?;
+        if let Some(span) = &mut span
+            && let Some(mark) = self.shared.lives.newest(name)
+        {
+            span.oldest = span.oldest.max(mark.floor()).min(span.next.max(span.oldest));
+        }
+        Ok(span)
+    }
+
+    pub(super) fn cut(&self, name: &str) -> Cut {
+        let options = &self.shared.options;
+        let now = options.clock.as_ref().map_or(0, |clock| clock(name));
+        Cut::at((options.retention)(name), now)
+    }
+
+    /// Removes the messages of a room that were published so far, for good. Its position stays: new ones get new sequences.
+    ///
+    /// # Errors
+    /// As the store has it; some may have been removed.
+    pub fn remove(&self, name: &str) -> Result<(), StoreError> {
+        let mark = self.shared.lives.newest(name);
+        if let (Some(mark), Some(room)) = (&mark, self.broker.get(name)) {
+            mark.raise_floor(room.tail());
+        }
+        self.flush_within(FLUSH_TIMEOUT)?;
+        let Some(span) = self.shared.store.span(name, Cut::default())? else { return Ok(()) };
+        let before = mark.map_or(span.next, |mark| mark.floor().min(span.next));
+        while self.shared.store.remove(name, before, REMOVED_AT_ONCE)? == REMOVED_AT_ONCE {}
+        Ok(())
+    }
+
+    /// Erases what `author` has said so far, in all rooms, for good; how many messages. Their places stay taken, so that who
+    /// recovers does not take them for lost. Rings keep theirs until they are evicted, but [`Archive::past`] no longer
+    /// shows them.
+    ///
+    /// # Errors
+    /// As the store has it; some may have been erased.
+    pub fn erase(&self, author: &str, now: u64) -> Result<u64, StoreError> {
+        // Relaxed: what follows goes through the store, which orders it.
+        self.erased_until.fetch_max(now, Relaxed);
+        self.flush_within(FLUSH_TIMEOUT)?;
+        let mut erased = 0;
+        loop {
+            let more = self.shared.store.erase(author, REMOVED_AT_ONCE)?;
+            erased += more as u64;
+            if more < REMOVED_AT_ONCE {
+                return Ok(erased);
+            }
+        }
+    }
+
+    /// Waits until everything published before the call is committed.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Unavailable`] when that takes longer than `timeout`.
+    pub fn flush_within(&self, timeout: Duration) -> Result<(), StoreError> {
+        let (done, answer) = mpsc::channel();
+        let sent = self.post.send(Request::Flush(done));
+        match answer.recv_timeout(timeout) {
+            Ok(()) if sent => Ok(()),
+            Err(RecvTimeoutError::Timeout) => Err(self.trouble("the store does not keep up; try again")),
+            _ => Err(self.trouble("storage has ended")),
+        }
+    }
+
+    pub(super) fn trouble(&self, otherwise: &str) -> StoreError {
+        let (kind, text) = self.status().trouble.unwrap_or_else(|| (StoreErrorKind::Unavailable, otherwise.to_owned()));
+        StoreError::new(kind, text)
+    }
+
+    /// How storage is doing.
+    pub fn status(&self) -> Status {
+        self.shared.board.read()
+    }
+
+    /// The store.
+    pub fn store(&self) -> &dyn Store {
+        &*self.shared.store
+    }
+
+    /// Closes the broker, stores everything that was published, and ends the run: the next one goes on in the same lives.
+    /// Blocks meanwhile, without a bound where the store does not take messages.
+    ///
+    /// # Errors
+    /// When the store could not note that; the next run then begins new lives where messages may be missing.
+    pub fn close(&self) -> Result<(), StoreError> {
+        self.end(None)
+    }
+
+    /// [`Archive::close`], but gives up after `timeout`.
+    ///
+    /// # Errors
+    /// As [`Archive::close`], and what the store said last when it does not take messages.
+    pub fn close_within(&self, timeout: Duration) -> Result<(), StoreError> {
+        self.end(Some(timeout))
+    }
+
+    fn end(&self, timeout: Option<Duration>) -> Result<(), StoreError> {
+        self.broker.close();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(thread) = thread else { return Ok(()) };
+        let until = timeout.map(|timeout| Instant::now() + timeout);
+        while until.is_some_and(|until| Instant::now() < until) && !thread.is_finished() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if until.is_some() && !thread.is_finished() {
+            self.post.give_up();
+        }
+        thread.join().unwrap_or_else(|_| Err(self.trouble("the storage thread panicked")))
+    }
+}
+
+impl<T> Drop for Archive<T> {
+    fn drop(&mut self) {
+        self.post.give_up();
+    }
+}
+
+/// An epoch that no life has had: of 2^64, at random.
+fn draw_epoch() -> Epoch {
+    Epoch(RandomState::new().hash_one(0))
+}
+
+impl<T> fmt::Debug for Archive<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Archive").field("options", &self.shared.options).finish_non_exhaustive()
+    }
+}

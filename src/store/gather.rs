@@ -1,0 +1,62 @@
+//! Reading what rooms have published into a group.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::codec::Codec;
+use super::group::{Group, Part, RunPart};
+use super::mark::StoredMark;
+use crate::message::Batch;
+
+/// A group being filled, and whose marks it moves.
+#[derive(Debug, Default)]
+pub(super) struct Filling {
+    pub(super) group: Group,
+    /// The lives of the group, in its order.
+    marks: Vec<Arc<StoredMark>>,
+    /// Where a life stands in the group, by the address of its mark.
+    places: HashMap<usize, usize>,
+}
+
+impl Filling {
+    /// Takes a life in, unless it is there.
+    pub(super) fn life(&mut self, mark: &Arc<StoredMark>) -> usize {
+        *self.places.entry(Arc::as_ptr(mark) as usize).or_insert_with(|| {
+            self.group.lives.push(mark.life.clone());
+            self.group.durability = self.group.durability.max(mark.life.durability);
+            self.marks.push(Arc::clone(mark));
+            self.marks.len() - 1
+        })
+    }
+
+    /// Takes messages of one life in.
+    pub(super) fn take<T: 'static>(&mut self, mark: &Arc<StoredMark>, batch: &Batch<'_, T>, codec: &dyn Codec<T>) {
+        let life = self.life(mark);
+        let Group { runs, messages, bytes, .. } = &mut self.group;
+        let first = messages.len();
+        for (sequence, time, message) in batch.iter() {
+            let author = bytes.len();
+            bytes.extend_from_slice(codec.author(message).unwrap_or_default().as_bytes());
+            let body = bytes.len();
+            codec.encode(message, bytes);
+            let time = time.unwrap_or(0);
+            messages.push(Part { sequence, time, author: author..body, body: body..bytes.len() });
+        }
+        match runs.last_mut().filter(|run| run.life == life) {
+            Some(run) => run.messages.end = messages.len(),
+            None => runs.push(RunPart { life, messages: first..messages.len() }),
+        }
+    }
+
+    /// The marks, and how far each has come with this group.
+    pub(super) fn advanced(&self) -> impl Iterator<Item = (&Arc<StoredMark>, u64)> {
+        let last = |run: &RunPart| self.group.messages[run.messages.clone()].last().map(|part| part.sequence + 1);
+        self.group.runs.iter().filter_map(move |run| Some((&self.marks[run.life], last(run)?)))
+    }
+
+    pub(super) fn clear(&mut self, bytes_kept: usize) {
+        self.group.clear(bytes_kept);
+        self.marks.clear();
+        self.places.clear();
+    }
+}

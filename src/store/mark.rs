@@ -1,0 +1,144 @@
+//! How far a room is stored, and waiting for it.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use super::group::Life;
+
+/// How far one life of a room is stored.
+///
+/// # Examples
+/// ```
+/// # #[cfg(feature = "sqlite")] {
+/// # use roomcast::store::*;
+/// # struct Text;
+/// # impl Codec<String> for Text {
+/// #     fn encode(&self, message: &String, out: &mut Vec<u8>) { out.extend_from_slice(message.as_bytes()) }
+/// #     fn decode(&self, stored: &[u8]) -> Result<String, Undecodable> {
+/// #         String::from_utf8(stored.to_vec()).map_err(|_| Undecodable)
+/// #     }
+/// # }
+/// # futures::executor::block_on(async {
+/// use roomcast::{Broker, RoomOptions};
+///
+/// let broker = Broker::<String>::new();
+/// let store = SqliteStore::in_memory()?;
+/// let archive = Archive::start(&broker, store, Text, Options::all(Durability::Stored))?;
+/// let ledger = archive.open("ledger", RoomOptions::new())?;
+/// let mark = archive.mark(&ledger).expect("the room is kept");
+/// let sequence = ledger.publish("a debt".to_owned())?;
+/// mark.reached(sequence + 1).await;
+/// assert_eq!(mark.stored(), 1, "it is on the disk");
+/// archive.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// # }
+/// ```
+pub struct StoredMark {
+    pub(super) life: Life,
+    stored: AtomicU64,
+    /// The life has ended, and is stored to its end.
+    complete: AtomicBool,
+    /// Messages before this one were removed.
+    floor: AtomicU64,
+    /// As many as tasks wait, of which each has one future.
+    waiters: Mutex<Vec<(u64, Waker)>>,
+}
+
+impl StoredMark {
+    pub(super) fn new(life: Life) -> Self {
+        let first = life.first;
+        Self {
+            life,
+            stored: AtomicU64::new(first),
+            complete: AtomicBool::new(false),
+            floor: AtomicU64::new(0),
+            waiters: Mutex::default(),
+        }
+    }
+
+    /// The sequence after the last one that is stored; all before it are.
+    pub fn stored(&self) -> u64 {
+        // Acquire: pairs with `advance`; what was committed can be read.
+        self.stored.load(Acquire)
+    }
+
+    /// Waits until every sequence before `end` is stored. While the store is in trouble that takes as long as the trouble.
+    ///
+    /// # Cancel safety
+    /// May be dropped and called again at any time.
+    pub async fn reached(&self, end: u64) {
+        poll_fn(|context| self.poll_reached(end, context)).await;
+    }
+
+    /// [`StoredMark::reached`] for those who poll.
+    pub fn poll_reached(&self, end: u64, context: &mut Context<'_>) -> Poll<()> {
+        if self.stored() >= end {
+            return Poll::Ready(());
+        }
+        let mut waiters = self.waiters();
+        // Again, now that whoever moves the mark sees us.
+        if self.stored() >= end {
+            return Poll::Ready(());
+        }
+        match waiters.iter_mut().find(|(_, waker)| waker.will_wake(context.waker())) {
+            Some((known, _)) => *known = end.min(*known),
+            None => waiters.push((end, context.waker().clone())),
+        }
+        Poll::Pending
+    }
+
+    pub(super) fn advance(&self, stored: u64) {
+        // Release: pairs with `stored`.
+        self.stored.fetch_max(stored, Release);
+        self.wake(|end| end <= stored);
+    }
+
+    /// Says that the life has ended and is stored to its end.
+    pub(super) fn complete(&self) {
+        // Release: pairs with `is_complete`.
+        self.complete.store(true, Release);
+        self.wake(|_| true);
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        // Acquire: pairs with `complete`.
+        self.complete.load(Acquire)
+    }
+
+    pub(super) fn floor(&self) -> u64 {
+        // Relaxed: what is hidden was removed from the store before; both say the same.
+        self.floor.load(Relaxed)
+    }
+
+    pub(super) fn raise_floor(&self, floor: u64) {
+        // Relaxed: as in `floor`.
+        self.floor.fetch_max(floor, Relaxed);
+    }
+
+    fn wake(&self, is_due: impl Fn(u64) -> bool) {
+        let due: Vec<Waker> = {
+            let mut waiters = self.waiters();
+            if waiters.is_empty() {
+                return;
+            }
+            waiters.extract_if(.., |(end, _)| is_due(*end)).map(|(_, waker)| waker).collect()
+        };
+        // Without the lock: a waker may run code of the one who waits.
+        due.into_iter().for_each(Waker::wake);
+    }
+
+    fn waiters(&self) -> MutexGuard<'_, Vec<(u64, Waker)>> {
+        // Each change is a single operation.
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for StoredMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredMark").field("life", &self.life).field("stored", &self.stored()).finish_non_exhaustive()
+    }
+}

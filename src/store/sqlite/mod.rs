@@ -1,0 +1,287 @@
+//! The store that is one file.
+
+mod error;
+mod read;
+mod schema;
+mod write;
+
+use std::fmt;
+use std::fs::File;
+use std::ops::{Deref, Range};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use self::error::Explain;
+use self::write::Writer;
+use super::error::{StoreError, StoreErrorKind};
+use super::group::Group;
+use super::record::{Cut, Page, Record, RoomEntry, Span, Store};
+
+/// How long one connection waits for another that writes.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Idle connections for reading that are kept.
+const READERS_KEPT: usize = 4;
+
+/// Files up to this size are checked for damage whenever the last run has not ended cleanly: about a second.
+const CHECKED_BYTES_MAX: u64 = 256 << 20;
+
+/// A store in one SQLite file. The database is built in; nothing is to be installed.
+///
+/// The file is in WAL mode: beside it lie `-wal` and `-shm`, which belong to it, and `.lock`, by which a process has it for
+/// itself. Others may read it meanwhile ([`SqliteStore::open_to_read`], [`SqliteStore::backup`]).
+///
+/// # Examples
+/// ```
+/// use roomcast::store::{Cut, SqliteStore, Store};
+///
+/// let store = SqliteStore::in_memory()?;
+/// store.begin()?;
+/// assert_eq!(store.span("lobby", Cut::default())?, None);
+/// # Ok::<(), roomcast::store::StoreError>(())
+/// ```
+pub struct SqliteStore {
+    /// `None` in memory.
+    path: Option<PathBuf>,
+    writer: Mutex<Option<Writer>>,
+    readers: Mutex<Vec<Connection>>,
+    /// Held while this process may write.
+    lock: Mutex<Option<File>>,
+}
+
+impl SqliteStore {
+    /// A store in that file, which [`Store::begin`] creates when it is not there.
+    ///
+    /// # Errors
+    /// When the folder cannot be created, the file cannot be opened or is not ours, or a newer version wrote it.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let path = path.as_ref();
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(|error| {
+                let text = format!("the folder {} cannot be created: {error}", folder.display());
+                StoreError::new(StoreErrorKind::Unavailable, text).caused_by(error)
+            })?;
+        }
+        Ok(Self::at(Some(path.to_owned())))
+    }
+
+    /// The store of a file that another process may be writing, for reading alone.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn open_to_read(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let path = path.as_ref();
+        if !path.exists() {
+            let text = format!("there is no database at {}; is it another data directory?", path.display());
+            return Err(StoreError::new(StoreErrorKind::Unavailable, text));
+        }
+        let store = Self::at(Some(path.to_owned()));
+        store.read_with(|reader| ours(reader, path))?;
+        Ok(store)
+    }
+
+    /// A store that is gone with the process: for tests.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn in_memory() -> Result<Self, StoreError> {
+        Ok(Self::at(None))
+    }
+
+    fn at(path: Option<PathBuf>) -> Self {
+        Self { path, writer: Mutex::new(None), readers: Mutex::default(), lock: Mutex::default() }
+    }
+
+    /// Copies the whole store, as it is at this moment, into a new file, while it may be written on. Restored, the copy begins
+    /// new lives: its rooms may have gone on since.
+    ///
+    /// # Errors
+    /// When the file exists already or cannot be written, or the disk is full.
+    pub fn backup(&self, to: impl AsRef<Path>) -> Result<(), StoreError> {
+        let to = to.as_ref();
+        if to.exists() {
+            let text = format!("{} exists already; name a file that does not", to.display());
+            return Err(StoreError::new(StoreErrorKind::Other, text));
+        }
+        let name =
+            to.to_str().ok_or_else(|| StoreError::new(StoreErrorKind::Other, "the name of the copy must be text"))?;
+        self.read_with(|reader| reader.execute("VACUUM INTO ?1", [name]).explain(to))?;
+        let copy = Connection::open(to).explain(to)?;
+        schema::set_free(&copy).explain(to)
+    }
+
+    /// Reads the whole file and says whether it is sound. Takes about a second for 300 MB.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Damaged`] when it is not.
+    pub fn check(&self) -> Result<(), StoreError> {
+        self.read_with(|reader| {
+            ours(reader, self.path())?;
+            self.check_pages(reader)
+        })
+    }
+
+    fn check_pages(&self, connection: &Connection) -> Result<(), StoreError> {
+        let found = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+        match found.explain(self.path())?.as_str() {
+            "ok" => Ok(()),
+            found => Err(error::damaged(self.path(), found)),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.path.as_deref().unwrap_or(Path::new(":memory:"))
+    }
+
+    fn writer(&self) -> Result<Held<'_>, StoreError> {
+        // A transaction that a panic has cut short was rolled back.
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        match writer.is_some() {
+            true => Ok(Held(writer)),
+            false => Err(StoreError::new(StoreErrorKind::Other, "the store was not begun")),
+        }
+    }
+
+    /// Runs `read` on a connection of its own, or, in memory, on the only one.
+    fn read_with<R>(&self, read: impl FnOnce(&Connection) -> Result<R, StoreError>) -> Result<R, StoreError> {
+        let Some(path) = &self.path else { return read(&self.writer()?.connection) };
+        let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let reader = match idle {
+            Some(reader) => reader,
+            None => {
+                // Not read-only: a reader that comes first after a crash has to recover the log.
+                let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+                let reader = Connection::open_with_flags(path, flags)
+                    .or_else(|_| Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY))
+                    .explain(path)?;
+                reader.busy_timeout(BUSY_TIMEOUT).explain(path)?;
+                reader
+            }
+        };
+        let done = read(&reader);
+        if done.is_ok() {
+            let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+            if readers.len() < READERS_KEPT {
+                readers.push(reader);
+            }
+        }
+        done
+    }
+
+    /// Takes the file for this process.
+    fn lock(&self) -> Result<(), StoreError> {
+        let Some(path) = &self.path else { return Ok(()) };
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if lock.is_some() {
+            return Ok(());
+        }
+        let mut name = path.clone().into_os_string();
+        name.push(".lock");
+        let file = File::options().create(true).truncate(false).write(true).open(&name).map_err(|error| {
+            let kind = match error.kind() {
+                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+                    StoreErrorKind::ReadOnly
+                }
+                std::io::ErrorKind::StorageFull => StoreErrorKind::Full,
+                _ => StoreErrorKind::Unavailable,
+            };
+            let text = format!("{} cannot be written: {error}", Path::new(&name).display());
+            StoreError::new(kind, text).caused_by(error)
+        })?;
+        file.try_lock().map_err(|error| {
+            let text =
+                format!("another process has {}; stop it first, or choose another data directory", path.display());
+            StoreError::new(StoreErrorKind::Locked, text).caused_by(error)
+        })?;
+        *lock = Some(file);
+        Ok(())
+    }
+}
+
+/// Whether the file is empty, or ours and of a version that is known.
+fn ours(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    match schema::refusal(connection).explain(path)? {
+        Some(refusal) => Err(StoreError::new(StoreErrorKind::Damaged, refusal)),
+        None => Ok(()),
+    }
+}
+
+/// The writer, begun.
+struct Held<'a>(MutexGuard<'a, Option<Writer>>);
+
+impl Deref for Held<'_> {
+    type Target = Writer;
+
+    fn deref(&self) -> &Writer {
+        self.0.as_ref().unwrap_or_else(|| unreachable!("looked at when it was taken"))
+    }
+}
+
+impl std::ops::DerefMut for Held<'_> {
+    fn deref_mut(&mut self) -> &mut Writer {
+        self.0.as_mut().unwrap_or_else(|| unreachable!("looked at when it was taken"))
+    }
+}
+
+impl Store for SqliteStore {
+    fn begin(&self) -> Result<(), StoreError> {
+        self.lock()?;
+        let path = self.path();
+        let connection = match &self.path {
+            Some(path) => Connection::open(path).explain(path)?,
+            None => Connection::open_in_memory().explain(path)?,
+        };
+        connection.busy_timeout(BUSY_TIMEOUT).explain(path)?;
+        ours(&connection, path)?;
+        schema::prepare(&connection).explain(path)?;
+        let was_clean = schema::was_clean(&connection).explain(path)?;
+        let bytes = self.path.as_ref().and_then(|path| path.metadata().ok()).map_or(0, |file| file.len());
+        if !was_clean {
+            if bytes <= CHECKED_BYTES_MAX {
+                self.check_pages(&connection)?;
+            } else {
+                tracing::info!(bytes, "the database is large and was not checked; `roomcast check` does");
+            }
+        }
+        let run = schema::begin_run(&connection).explain(path)?;
+        *self.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(Writer::new(connection, run));
+        Ok(())
+    }
+
+    fn commit(&self, group: &Group) -> Result<(), StoreError> {
+        self.writer()?.commit(group).explain(self.path())
+    }
+
+    fn finish(&self) -> Result<(), StoreError> {
+        self.writer()?.finish().explain(self.path())
+    }
+
+    fn span(&self, room: &str, cut: Cut) -> Result<Option<Span>, StoreError> {
+        self.read_with(|reader| read::span(reader, room, cut).explain(self.path()))
+    }
+
+    fn read(&self, room: &str, range: Range<u64>, page: Page) -> Result<Vec<Record>, StoreError> {
+        self.read_with(|reader| read::messages(reader, room, range, page).explain(self.path()))
+    }
+
+    fn rooms(&self, after: Option<&str>, limit: usize) -> Result<Vec<RoomEntry>, StoreError> {
+        self.read_with(|reader| read::rooms(reader, after, limit).explain(self.path()))
+    }
+
+    fn remove(&self, room: &str, before: u64, limit: usize) -> Result<usize, StoreError> {
+        self.writer()?.remove(room, before, limit).explain(self.path())
+    }
+
+    fn erase(&self, author: &str, limit: usize) -> Result<usize, StoreError> {
+        self.writer()?.erase(author, limit).explain(self.path())
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").field("path", &self.path()).finish_non_exhaustive()
+    }
+}

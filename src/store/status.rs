@@ -1,0 +1,51 @@
+//! How an archive is doing.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+
+use super::error::{StoreError, StoreErrorKind};
+
+/// How an archive is doing. Figures; each is true of some moment of the last second or so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// Messages committed since the start.
+    pub stored: u64,
+    /// Groups committed since the start.
+    pub groups: u64,
+    /// Messages published and not committed, in all rooms. Bounded by what the rings hold: a room that is a whole ring ahead
+    /// of the store takes no more.
+    pub lag: u64,
+    /// What the store said the last time, while it does not do what it is asked.
+    pub trouble: Option<(StoreErrorKind, String)>,
+}
+
+/// The same, where it is kept.
+#[derive(Debug, Default)]
+pub(super) struct Board {
+    pub(super) stored: AtomicU64,
+    pub(super) groups: AtomicU64,
+    pub(super) lag: AtomicU64,
+    trouble: Mutex<Option<(StoreErrorKind, String)>>,
+}
+
+impl Board {
+    pub(super) fn read(&self) -> Status {
+        // Relaxed: figures.
+        Status {
+            stored: self.stored.load(Relaxed),
+            groups: self.groups.load(Relaxed),
+            lag: self.lag.load(Relaxed),
+            trouble: self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    /// Takes note of how a commit went; true when that is news.
+    pub(super) fn note(&self, error: Option<&StoreError>) -> bool {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = error.map(|error| (error.kind(), error.to_string()));
+        let is_news = *trouble != now;
+        *trouble = now;
+        is_news
+    }
+}
