@@ -110,6 +110,8 @@ pub struct Subscription<T> {
 struct Extra {
     resumption: Resumption,
     gate: Option<Arc<Gate>>,
+    /// Whether the gate stays where it is until [`Subscription::let_go`].
+    holds: bool,
     /// Under [`Policy::Disconnect`]: how far it had fallen behind.
     disconnected: Option<u64>,
     conflated: u64,
@@ -142,7 +144,7 @@ impl<T> Subscription<T> {
         // Relaxed: a figure.
         if watches { &inside.0.watchers } else { &inside.0.subscribers }.fetch_add(1, Relaxed);
         let extra = (policy != Policy::Lag || resumption != Resumption::Fresh)
-            .then(|| Box::new(Extra { resumption, gate, disconnected: None, conflated: 0 }));
+            .then(|| Box::new(Extra { resumption, gate, holds: false, disconnected: None, conflated: 0 }));
         let cursor = Cursor::new(inside, next);
         Ok(Self { cursor, waiter: None, start: next, lagged: 0, extra, policy, watches })
     }
@@ -277,10 +279,26 @@ impl<T> Subscription<T> {
         }
     }
 
+    /// Has the room keep what this *block* subscriber reads from now on, until it is let go.
+    #[cfg(feature = "store")]
+    pub(crate) fn hold(&mut self) {
+        if let Some(extra) = &mut self.extra {
+            extra.holds = true;
+        }
+    }
+
+    /// Lets what was read before `end` be evicted.
+    #[cfg(feature = "store")]
+    pub(crate) fn let_go(&mut self, end: u64) {
+        if let Some(Extra { gate: Some(gate), .. }) = self.extra.as_deref() {
+            gate.pass(self.inside(), end.min(self.cursor.next()));
+        }
+    }
+
     /// Tells the publishers how far a *block* subscriber has come, once per segment.
     #[inline]
     fn pass_gate(&self) {
-        if let Some(Extra { gate: Some(gate), .. }) = self.extra.as_deref() {
+        if let Some(Extra { gate: Some(gate), holds: false, .. }) = self.extra.as_deref() {
             gate.pass(self.inside(), self.cursor.next());
         }
     }

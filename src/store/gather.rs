@@ -7,13 +7,14 @@ use super::codec::Codec;
 use super::group::{Group, Part, RunPart};
 use super::mark::StoredMark;
 use crate::message::Batch;
+use crate::room::RoomKey;
 
 /// A group being filled, and whose marks it moves.
 #[derive(Debug, Default)]
 pub(super) struct Filling {
     pub(super) group: Group,
-    /// The lives of the group, in its order.
-    marks: Vec<Arc<StoredMark>>,
+    /// The lives of the group, in its order, and where those stand that were read.
+    marks: Vec<(Arc<StoredMark>, Option<RoomKey>)>,
     /// Where a life stands in the group, by the address of its mark.
     places: HashMap<usize, usize>,
 }
@@ -24,14 +25,20 @@ impl Filling {
         *self.places.entry(Arc::as_ptr(mark) as usize).or_insert_with(|| {
             self.group.lives.push(mark.life.clone());
             self.group.durability = self.group.durability.max(mark.life.durability);
-            self.marks.push(Arc::clone(mark));
+            self.marks.push((Arc::clone(mark), None));
             self.marks.len() - 1
         })
     }
 
     /// Takes messages of one life in.
-    pub(super) fn take<T: 'static>(&mut self, mark: &Arc<StoredMark>, batch: &Batch<'_, T>, codec: &dyn Codec<T>) {
+    pub(super) fn take<T: 'static>(
+        &mut self,
+        (mark, key): (&Arc<StoredMark>, RoomKey),
+        batch: &Batch<'_, T>,
+        codec: &dyn Codec<T>,
+    ) {
         let life = self.life(mark);
+        self.marks[life].1 = Some(key);
         let Group { runs, messages, bytes, .. } = &mut self.group;
         let first = messages.len();
         for (sequence, time, message) in batch.iter() {
@@ -48,10 +55,13 @@ impl Filling {
         }
     }
 
-    /// The marks, and how far each has come with this group.
-    pub(super) fn advanced(&self) -> impl Iterator<Item = (&Arc<StoredMark>, u64)> {
+    /// The lives that were read, where, and how far each has come with this group.
+    pub(super) fn advanced(&self) -> impl Iterator<Item = (&Arc<StoredMark>, RoomKey, u64)> {
         let last = |run: &RunPart| self.group.messages[run.messages.clone()].last().map(|part| part.sequence + 1);
-        self.group.runs.iter().filter_map(move |run| Some((&self.marks[run.life], last(run)?)))
+        self.group.runs.iter().filter_map(move |run| {
+            let (mark, key) = &self.marks[run.life];
+            Some((mark, (*key)?, last(run)?))
+        })
     }
 
     pub(super) fn clear(&mut self, bytes_kept: usize) {

@@ -266,6 +266,10 @@ impl<T: Send + Sync + 'static> Keeper<T> {
                     self.shared.lives.put(&mark);
                     mark
                 });
+                if mark.life.durability == Durability::Stored {
+                    // Who is given a message after it was stored finds it in the ring.
+                    subscription.hold();
+                }
                 self.marks.insert(key, Arc::clone(&mark));
                 mark
             }
@@ -279,7 +283,7 @@ impl<T: Send + Sync + 'static> Keeper<T> {
             }
             match subscription.try_recv_batch(left) {
                 Ok(batch) => {
-                    self.filling.take(&mark, &batch, &*self.shared.codec);
+                    self.filling.take((&mark, key), &batch, &*self.shared.codec);
                     self.since.get_or_insert_with(Instant::now);
                 }
                 Err(TryRecvError::Empty) => return,
@@ -348,7 +352,14 @@ impl<T: Send + Sync + 'static> Keeper<T> {
             // Relaxed: figures.
             board.stored.fetch_add(self.filling.group.len() as u64, Relaxed);
             board.groups.fetch_add(1, Relaxed);
-            self.filling.advanced().for_each(|(mark, stored)| mark.advance(stored));
+            for (mark, key, stored) in self.filling.advanced() {
+                if mark.life.durability == Durability::Stored
+                    && let Some(subscription) = self.pattern.get_mut(key)
+                {
+                    subscription.let_go(stored);
+                }
+                mark.advance(stored);
+            }
             self.filling.clear(BYTES_KEPT);
             self.since = None;
         }
