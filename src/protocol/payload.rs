@@ -68,6 +68,11 @@ impl Payload {
         &self.bytes
     }
 
+    /// The same, shared.
+    pub fn to_bytes(&self) -> Bytes {
+        self.bytes.clone()
+    }
+
     /// Appends what a client that speaks JSON is given.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         match (self.form, str::from_utf8(&self.bytes)) {

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 pub use self::error::ConfigError;
 pub use self::load::{Flags, Loaded, load, load_from};
-pub use self::room::{DELIVERY_DELAY_MAX, RecoveryMode, RoomOptions, SlowConsumer};
+pub use self::room::{DELIVERY_DELAY_MAX, RecoveryMode, RoomOptions, SlowConsumer, Storage};
 
 /// Everything the server can be told.
 ///
@@ -39,7 +39,7 @@ pub use self::room::{DELIVERY_DELAY_MAX, RecoveryMode, RoomOptions, SlowConsumer
 pub struct Config {
     /// Whether this is development mode: anonymous clients may do everything that the file does not forbid.
     pub dev: bool,
-    /// Where logs, and later stored messages, are kept. Created when it does not exist.
+    /// Where logs and stored messages are kept. Created when it does not exist.
     pub data_dir: PathBuf,
     /// How many shards deliver messages; `None` is one per core.
     pub shards: Option<NonZeroUsize>,
@@ -59,6 +59,8 @@ pub struct Config {
     pub channel: Channel,
     /// `[http_api]`
     pub http_api: HttpApi,
+    /// `[storage]`
+    pub storage: StorageOptions,
     /// `[shutdown]`
     pub shutdown: Shutdown,
 }
@@ -163,6 +165,55 @@ pub struct HttpApi {
     pub key: Option<String>,
 }
 
+/// `[storage]`: the database of the rooms whose `storage` is on.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StorageOptions {
+    /// Which one.
+    pub kind: StorageKind,
+    /// Where the PostgreSQL server is; may hold a password.
+    pub url: Option<String>,
+    /// What becomes of a publisher whose room is a whole ring ahead of the database.
+    pub overload: Overload,
+    /// How long a publisher waits for the database at most, before it is answered with error 111. What it published into a
+    /// `stored` room may be stored later all the same. Default 10 s.
+    pub timeout: Duration,
+}
+
+/// Which database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StorageKind {
+    /// The one that is built in: the file `rooms.db` in the data directory.
+    #[default]
+    Sqlite,
+    /// A PostgreSQL server.
+    PostgreSql,
+}
+
+/// What becomes of those who publish faster than the database takes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Overload {
+    /// They are answered with the temporary error 111.
+    #[default]
+    Refuse,
+    /// They are answered when there is space, or, after `storage.timeout`, with error 111.
+    Wait,
+}
+
+impl std::fmt::Debug for StorageOptions {
+    /// Says whether there is an address, never which: it may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StorageOptions")
+            .field("kind", &self.kind)
+            .field("url", &self.url.as_ref().map(|_| "…"))
+            .field("overload", &self.overload)
+            .field("timeout", &self.timeout)
+            .finish()
+    }
+}
+
 /// `[shutdown]`: how the server ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -186,6 +237,18 @@ impl Config {
     #[must_use]
     pub(crate) fn room_defaults(&self) -> RoomOptions {
         if self.dev { RoomOptions::dev() } else { RoomOptions::default() }
+    }
+
+    /// The file of the built-in database.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.data_dir.join("rooms.db")
+    }
+
+    /// Whether any room's messages are kept in the database.
+    pub(crate) fn stores(&self) -> bool {
+        let rooms = std::iter::once(&self.channel.without_namespace).chain(self.channel.namespaces.values());
+        rooms.into_iter().any(|options| options.storage != Storage::Off)
     }
 
     /// Where the log files go.
@@ -224,6 +287,12 @@ impl Default for Config {
                 namespaces: BTreeMap::new(),
             },
             http_api: HttpApi { key: None },
+            storage: StorageOptions {
+                kind: StorageKind::Sqlite,
+                url: None,
+                overload: Overload::Refuse,
+                timeout: Duration::from_secs(10),
+            },
             shutdown: Shutdown { timeout: Duration::from_secs(30) },
         }
     }

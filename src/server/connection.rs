@@ -272,11 +272,20 @@ impl Connection {
 
     /// Takes commands that came in a request of their own.
     pub(crate) fn hear(self: &Rc<Self>, shard: &Shard, frame: Bytes) {
+        self.take_turn(shard, |this, shard| Conversation::hear(this, shard, frame));
+    }
+
+    /// Takes a turn for something that was waited for, and then goes on reading.
+    pub(crate) fn go_on(self: &Rc<Self>, shard: &Shard, turn: impl FnOnce(&Rc<Self>, &Shard)) {
+        self.take_turn(shard, turn);
+        self.wake();
+    }
+
+    fn take_turn(self: &Rc<Self>, shard: &Shard, turn: impl FnOnce(&Rc<Self>, &Shard)) {
         if !self.is_open() {
             return;
         }
-        let turn = || Conversation::hear(self, shard, frame);
-        if catch_unwind(AssertUnwindSafe(turn)).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| turn(self, shard))).is_err() {
             self.survive(shard);
         }
         self.hasten(shard);
@@ -349,8 +358,8 @@ impl Connection {
             Conversation::resume(self, shard);
         }
         for _ in 0..READS_PER_TURN {
-            // A saturated connection is woken when its socket takes more.
-            if !self.is_open() || self.broken.get() || self.is_saturated() {
+            // A saturated connection is woken when its socket takes more, one that waits when it has what it waits for.
+            if !self.is_open() || self.broken.get() || self.is_saturated() || self.conversation.borrow().waits() {
                 return;
             }
             let mut buffer = shard.take_read_buffer();

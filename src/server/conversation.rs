@@ -6,18 +6,22 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::config::{Overload, Storage};
 use super::connection::{Connection, ConnectionKey};
 use super::feed::{CaughtUp, Manner, Seat};
 use super::goodbye::Goodbye;
 use super::history::{self, Visible};
 use super::hub::{self, Hub};
+use super::kept::{May, NoAnswer};
+use super::later::{self, Done, Receiver};
 use super::message::Event;
 use super::outgoing::REPLY_BYTES_HIGH;
 use super::run::Run;
-use super::session::{Action, Ids, Membership, Recover, Session, Subscribed};
+use super::session::{Action, Ids, Membership, Recover, Session, Subscribed, Ticket};
 use super::shard::Shard;
 use super::tight::reserve_one;
 use super::wire::Wire;
@@ -26,6 +30,7 @@ use crate::protocol::{
     ClientInfo, CloseCode, DecodeError, Encoding, ErrorCode, HistoryQuery, HistoryResult, Publication, RoomName,
     UnsubscribeCode,
 };
+use crate::store::StoredMark;
 use crate::{PublishError, Subscription};
 
 /// One client's side: its session and the rooms it is in.
@@ -119,6 +124,37 @@ impl Conversation {
             frames.into_iter().try_for_each(|frame| this.read_frame(turn, frame))?;
             this.read(turn, &mut input)
         });
+    }
+
+    /// Goes on with what was waited for.
+    pub(crate) fn complete(connection: &Rc<Connection>, shard: &Shard, ticket: Ticket, done: Done) {
+        Self::turn(connection, shard, |this, turn| {
+            if this.departed {
+                return Ok(());
+            }
+            if let Some(backlog) = &mut this.backlog {
+                turn.actions.append(&mut backlog.actions);
+            }
+            match done {
+                Done::Entered(room, entered) => {
+                    let entered = this.stand(room, entered);
+                    this.session.subscribed(ticket, entered, &mut turn.out);
+                }
+                Done::Published(published) => {
+                    if published.is_ok() {
+                        turn.shard.metrics.messages_in.inc();
+                    }
+                    this.session.published(ticket, published, &mut turn.out);
+                }
+                Done::Read(read) => this.session.history(ticket, read, &mut turn.out),
+            }
+            this.perform(turn)
+        });
+    }
+
+    /// Whether the client is not to be heard until a command of its is completed.
+    pub(crate) fn waits(&self) -> bool {
+        !self.session.wants_frames()
     }
 
     /// Lets time pass.
@@ -259,10 +295,14 @@ impl Conversation {
             Action::Push(push) => turn.replies.push(|out| self.encoding.encode_push(&push, out)),
             Action::Ping => turn.replies.push(|out| self.encoding.encode_ping(out)),
             Action::Close(code) => return Err(code.into()),
-            Action::Subscribe { ticket, room, recover } => {
-                let entered = self.enter(hub, room, recover.as_ref());
-                self.session.subscribed(ticket, entered, &mut turn.out);
-            }
+            Action::Subscribe { ticket, room, recover } => match self.enter(hub, &room, recover.as_ref()) {
+                Err(NoAnswer::InTheDatabase) => later::enter(&turn.receiver(ticket)?, room, recover),
+                Err(NoAnswer::Failed(code)) => self.session.subscribed(ticket, Err(code), &mut turn.out),
+                Ok(entered) => {
+                    let entered = self.stand(room, Ok(entered));
+                    self.session.subscribed(ticket, entered, &mut turn.out);
+                }
+            },
             Action::Activate { room, membership } => self.activate(turn, room, membership)?,
             Action::Unsubscribe { ticket, room } => {
                 self.entering.retain(|(entering, _)| *entering != room);
@@ -274,7 +314,17 @@ impl Conversation {
             }
             Action::Publish { ticket, room, publication } => {
                 tracing::trace!(client = self.client(), %room, "publish");
-                let published = publish(hub, &room, publication);
+                let published = match publish(hub, &room, publication) {
+                    Published::Done(published) => published,
+                    Published::AwaitsDisk(mark, end) => {
+                        later::await_stored(&turn.receiver(ticket)?, mark, end);
+                        return Ok(());
+                    }
+                    Published::Awaits(publication) => {
+                        later::publish(&turn.receiver(ticket)?, room, publication);
+                        return Ok(());
+                    }
+                };
                 let is_due = published.is_ok() && turn.shard.has_published();
                 self.session.published(ticket, published, &mut turn.out);
                 if is_due {
@@ -284,7 +334,14 @@ impl Conversation {
                 }
             }
             Action::History { ticket, room, query } => {
-                let read = read_history(hub, &room, &query);
+                let read = match read_history(hub, &room, &query) {
+                    Err(NoAnswer::InTheDatabase) => {
+                        later::read(&turn.receiver(ticket)?, room, query);
+                        return Ok(());
+                    }
+                    Err(NoAnswer::Failed(code)) => Err(code),
+                    Ok(read) => Ok(read),
+                };
                 self.session.history(ticket, read, &mut turn.out);
             }
             Action::Presence { ticket, room } => {
@@ -300,19 +357,37 @@ impl Conversation {
     }
 
     /// Takes a position in the room, silently; [`Conversation::activate`] makes the client a member from there.
-    fn enter(&mut self, hub: &Hub, name: RoomName, recover: Option<&Recover>) -> Result<Subscribed, ErrorCode> {
-        let visible = visible(hub, &name)?;
+    fn enter(
+        &self,
+        hub: &Hub,
+        name: &RoomName,
+        recover: Option<&Recover>,
+    ) -> Result<(Subscription<Publication>, Subscribed), NoAnswer> {
+        let visible = visible(hub, name)?;
         let publications_max = hub.config.client.recovery_max_publication_limit;
+        if let Some((kept, _)) = hub.keeping(name) {
+            let room = hub.running(name).ok_or(NoAnswer::InTheDatabase)?;
+            return kept.enter(&room, recover, visible, publications_max, May::AskTheRingOnly);
+        }
         let mut entered = Err(ErrorCode::Internal);
         for _ in 0..TRIES {
-            entered = history::enter(&hub.open(&name)?, recover, visible, publications_max);
+            entered = history::enter(&hub.open(name)?, recover, visible, publications_max);
             // A room that expired between the look-up and the entering: the next look-up opens a fresh one.
             if entered.is_ok() {
                 break;
             }
         }
+        Ok(entered?)
+    }
+
+    /// Remembers where the client stands in a room until it is made a member.
+    fn stand(
+        &mut self,
+        room: RoomName,
+        entered: Result<(Subscription<Publication>, Subscribed), ErrorCode>,
+    ) -> Result<Subscribed, ErrorCode> {
         let (subscription, subscribed) = entered?;
-        self.entering.push((name, subscription));
+        self.entering.push((room, subscription));
         Ok(subscribed)
     }
 
@@ -330,7 +405,8 @@ impl Conversation {
         };
         tracing::debug!(client = self.client(), %room, shard = shard.index, "join");
         let manner = shard.hub.manner(&room);
-        let publications = shard.publications.borrow_mut().join(&room, start, connection, manner);
+        let mark = shard.hub.kept().and_then(|kept| kept.delivery_mark(&start.room()));
+        let publications = shard.publications.borrow_mut().join(&room, start, connection, manner, mark);
         let events = self.listen(turn, &room, membership);
         self.info = Some(info.clone());
         let is_new = membership.presence && shard.hub.enter(&room, info.clone());
@@ -352,7 +428,7 @@ impl Conversation {
         let events = turn.shard.hub.open_events(room).ok()?;
         let start = events.subscribe().now().ok()?;
         let mut feed = turn.shard.events.borrow_mut();
-        Some(feed.join(room, start, turn.connection, Manner::default()))
+        Some(feed.join(room, start, turn.connection, Manner::default(), None))
     }
 
     fn leave(&self, shard: &Shard, stay: Stay) {
@@ -439,6 +515,11 @@ impl Turn<'_> {
         }
     }
 
+    /// Who is told when something that takes its time is done.
+    fn receiver(&self, ticket: Ticket) -> Result<Receiver, Goodbye> {
+        Receiver::new(self.connection, self.shard, ticket).ok_or_else(|| CloseCode::Shutdown.into())
+    }
+
     /// Whether the client must take its replies before more is done for it.
     fn is_saturated(&mut self) -> bool {
         if self.replies.len() >= REPLY_BYTES_HIGH {
@@ -448,26 +529,65 @@ impl Turn<'_> {
     }
 }
 
-fn publish(hub: &Hub, name: &RoomName, mut publication: Publication) -> Result<(), ErrorCode> {
+/// How publishing went.
+enum Published {
+    Done(Result<(), ErrorCode>),
+    /// It is in the ring, and the sequences before this one must reach the disk.
+    AwaitsDisk(Arc<StoredMark>, u64),
+    /// The room must be opened, or have space, first.
+    Awaits(Publication),
+}
+
+fn publish(hub: &Hub, name: &RoomName, publication: Publication) -> Published {
+    let Some((kept, storage)) = hub.keeping(name) else {
+        return Published::Done(publish_unkept(hub, name, publication));
+    };
+    if storage == Storage::Stored && kept.archive.is_in_trouble() {
+        return Published::Done(Err(ErrorCode::TooManyRequests));
+    }
+    let Some(room) = hub.running(name) else { return Published::Awaits(publication) };
+    match room.publish(publication) {
+        Ok(sequence) => match kept.delivery_mark(&room) {
+            Some(mark) => Published::AwaitsDisk(mark, sequence + 1),
+            None => Published::Done(Ok(())),
+        },
+        Err(PublishError::Closed(back) | PublishError::Crashed(back)) => Published::Awaits(back),
+        Err(PublishError::Full(back)) if kept.overload == Overload::Wait => Published::Awaits(back),
+        Err(refused) => Published::Done(Err(refusal(&refused))),
+    }
+}
+
+fn publish_unkept(hub: &Hub, name: &RoomName, mut publication: Publication) -> Result<(), ErrorCode> {
     for _ in 0..TRIES {
         match hub.open(name)?.publish(publication) {
             Ok(_) => return Ok(()),
             // Removed between the look-up and the publish: the next look-up opens a fresh one.
             Err(PublishError::Closed(back) | PublishError::Crashed(back)) => publication = back,
-            Err(PublishError::Full(_)) => return Err(ErrorCode::TooManyRequests),
-            Err(PublishError::Exclusive(_) | PublishError::OnShard(_)) => return Err(ErrorCode::Internal),
-            Err(PublishError::TooLarge(_)) => return Err(ErrorCode::LimitExceeded),
+            Err(refused) => return Err(refusal(&refused)),
         }
     }
     Err(ErrorCode::Internal)
 }
 
+/// The answer to a publisher whom a room has refused.
+pub(super) fn refusal(refused: &PublishError<Publication>) -> ErrorCode {
+    match refused {
+        PublishError::Full(_) => ErrorCode::TooManyRequests,
+        PublishError::TooLarge(_) => ErrorCode::LimitExceeded,
+        _ => ErrorCode::Internal,
+    }
+}
+
 /// Times a room is looked up: one that ends twice in that moment is not bad luck but a server that is closing.
 const TRIES: usize = 2;
 
-fn read_history(hub: &Hub, name: &RoomName, query: &HistoryQuery) -> Result<HistoryResult, ErrorCode> {
+fn read_history(hub: &Hub, name: &RoomName, query: &HistoryQuery) -> Result<HistoryResult, NoAnswer> {
     let visible = visible(hub, name)?;
-    history::history(&hub.open(name)?, query, visible)
+    if let Some((kept, _)) = hub.keeping(name) {
+        let room = hub.running(name).ok_or(NoAnswer::InTheDatabase)?;
+        return kept.history(&room, query, visible, May::AskTheRingOnly);
+    }
+    Ok(history::history(&hub.open(name)?, query, visible)?)
 }
 
 fn visible(hub: &Hub, name: &RoomName) -> Result<Visible, ErrorCode> {

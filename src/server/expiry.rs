@@ -10,7 +10,8 @@ use crate::{CloseReason, Position, Room};
 /// How often rooms are looked at.
 pub(crate) const EXPIRY_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How long a room without history lives on when nobody is in it: there is nothing that anybody could come back for.
+/// How long a room without history, or whose history is in the database, lives on when nobody is in it: there is nothing in it
+/// that anybody could come back for.
 const LIFE_WITHOUT_HISTORY: Duration = Duration::from_secs(60);
 
 impl Hub {
@@ -44,6 +45,16 @@ impl Hub {
         let options = self.options(room.name()).filter(|options| options.history_size > 0);
         let newest_ms = history::newest_ms(room);
         let after = |ms: u64, time: Duration| ms.saturating_add(time.as_millis() as u64);
+        if let Some(kept) = self.kept()
+            && kept.archive.durability(room.name()).is_some()
+        {
+            // The database has all of it, and its position too.
+            let empty_ms = match kept.is_stored(room) {
+                true => newest_ms.map_or(0, |newest_ms| after(newest_ms, LIFE_WITHOUT_HISTORY)),
+                false => u64::MAX,
+            };
+            return Times { empty_ms, until_ms: 0 };
+        }
         match (newest_ms, options) {
             (Some(newest_ms), Some(options)) => {
                 let empty_ms = after(newest_ms, options.history_ttl);

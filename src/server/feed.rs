@@ -9,6 +9,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use super::metrics::ShardMetrics;
 use super::run::Run;
 use super::wire::Wire;
 use crate::protocol::{CloseCode, RoomName};
+use crate::store::StoredMark;
 use crate::{Position, Resumption, Room, RoomKey, RoomSet, Start, Subscription, TryRecvError};
 
 /// Messages of one room delivered before the next ready room has its turn.
@@ -41,6 +43,8 @@ pub(crate) struct Feed<M: Message> {
     by_key: HashMap<RoomKey, usize>,
     /// Groups whose last run has not been written to all members, the one that waits longest first.
     unfinished: VecDeque<usize>,
+    /// Groups that have reached what is stored of their rooms.
+    held: Vec<usize>,
     /// Groups that let messages gather, by when they are due.
     gathering: BinaryHeap<Reverse<(Instant, usize)>>,
     metrics: ShardMetrics,
@@ -64,6 +68,8 @@ struct Group<M: Message> {
     manner: Manner,
     /// The next sequence the group takes.
     next: u64,
+    /// How far the room is stored, where nothing else is delivered.
+    mark: Option<Arc<StoredMark>>,
     members: Slab<Member>,
     /// The run that has not been written to all members.
     sending: Option<Sending>,
@@ -157,13 +163,14 @@ impl<M: Message> Feed<M> {
             by_name: HashMap::new(),
             by_key: HashMap::new(),
             unfinished: VecDeque::new(),
+            held: Vec::new(),
             gathering: BinaryHeap::new(),
             metrics,
         }
     }
 
     /// Makes `connection` a member of `name`; its first message is the next one of `start`. Who comes first says in which
-    /// `manner` the room is delivered.
+    /// `manner` the room is delivered, and up to which `mark`.
     ///
     /// What was published before that position is the caller's to have sent, so that there is neither gap nor overlap.
     pub(crate) fn join(
@@ -172,11 +179,12 @@ impl<M: Message> Feed<M> {
         start: Subscription<M>,
         connection: &Rc<Connection>,
         manner: Manner,
+        mark: Option<Arc<StoredMark>>,
     ) -> Seat {
         let (at, wire) = (start.position(), connection.wire());
         let group = match self.by_name.get(&(name.clone(), wire)) {
             Some(&group) if self.groups[group].room.epoch() == at.epoch => group,
-            _ => self.open(name, wire, start, manner),
+            _ => self.open(name, wire, start, manner, mark),
         };
         let Group { members, next, .. } = &mut self.groups[group];
         let mut member = Member { connection: Rc::clone(connection), place: Place::With(at.sequence) };
@@ -217,6 +225,7 @@ impl<M: Message> Feed<M> {
             let due = self.gathering.pop().map(|Reverse((_, at))| at);
             return due.map_or(Poll::Pending, Poll::Ready);
         }
+        self.release_stored(cx);
         loop {
             let key = ready!(self.set.poll_ready(cx));
             let Some(&at) = self.by_key.get(&key) else {
@@ -229,6 +238,18 @@ impl<M: Message> Feed<M> {
                     self.lay_aside(at);
                     self.gathering.push(Reverse((now + delay, at)));
                 }
+            }
+        }
+    }
+
+    /// Lets groups go on of whose rooms more is stored by now; who is left is woken for it.
+    fn release_stored(&mut self, cx: &mut Context<'_>) {
+        for at in std::mem::take(&mut self.held) {
+            let Some(group) = self.groups.get(at) else { continue };
+            let is_held = group.mark.as_ref().is_some_and(|mark| mark.poll_reached(group.next + 1, cx).is_pending());
+            match is_held {
+                true => self.held.push(at),
+                false => self.list(at),
             }
         }
     }
@@ -256,6 +277,7 @@ impl<M: Message> Feed<M> {
         run.begin(group.wire);
         let before = (*writes).min(ROOM_WRITES_PER_VISIT);
         let mut left = before;
+        let mut is_held = false;
         let is_through = group.go_on(&mut left, &self.metrics) && {
             let read = if let Cursor::Listed(key) = group.cursor {
                 let subscription = self.set.get_mut(key);
@@ -270,12 +292,16 @@ impl<M: Message> Feed<M> {
             if read == Read::Ended {
                 self.end(at);
             }
+            is_held = read == Read::Held;
             read != Read::Unfinished
         };
         *writes -= before - left;
         if !is_through {
             self.lay_aside(at);
             self.unfinished.push_back(at);
+        } else if is_held {
+            self.lay_aside(at);
+            self.held.push(at);
         } else {
             self.list(at);
         }
@@ -339,7 +365,14 @@ impl<M: Message> Feed<M> {
         })
     }
 
-    fn open(&mut self, name: &RoomName, wire: Wire, start: Subscription<M>, manner: Manner) -> usize {
+    fn open(
+        &mut self,
+        name: &RoomName,
+        wire: Wire,
+        start: Subscription<M>,
+        manner: Manner,
+        mark: Option<Arc<StoredMark>>,
+    ) -> usize {
         let room = start.room().clone();
         let next = start.position().sequence;
         let key = self.set.join(start);
@@ -351,6 +384,7 @@ impl<M: Message> Feed<M> {
             encoder: M::encoder(name, wire.encoding()),
             manner,
             next,
+            mark,
             members: Slab::new(),
             sending: None,
         });
@@ -367,6 +401,8 @@ enum Read {
     Through,
     /// Some members have not been given the last run.
     Unfinished,
+    /// Everything that is stored is with the members.
+    Held,
     /// The room has ended.
     Ended,
 }
@@ -380,7 +416,8 @@ impl<M: Message> Group<M> {
         writes: &mut usize,
         metrics: &ShardMetrics,
     ) -> Read {
-        for _ in 0..ROOM_MESSAGES_PER_VISIT {
+        let deliverable = self.deliverable();
+        for _ in 0..deliverable.min(ROOM_MESSAGES_PER_VISIT as u64) {
             match cursor.try_recv_ref() {
                 Ok(message) => {
                     let (sequence, time_ms) = (message.sequence(), message.time().unwrap_or(0));
@@ -403,9 +440,16 @@ impl<M: Message> Group<M> {
             }
         }
         match self.send(run, writes, metrics) {
-            true => Read::Through,
             false => Read::Unfinished,
+            true if self.deliverable() == 0 => Read::Held,
+            true => Read::Through,
         }
+    }
+
+    /// How many more messages may be delivered.
+    fn deliverable(&self) -> u64 {
+        let mark = self.mark.as_ref().filter(|mark| !mark.is_complete());
+        mark.map_or(u64::MAX, |mark| mark.stored().saturating_sub(self.next))
     }
 
     /// Sends the run, whatever it takes.

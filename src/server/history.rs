@@ -1,8 +1,9 @@
 //! Reading a room's past from its ring, always a bounded part of it.
 
 use std::ops::Range;
+use std::time::Duration;
 
-use super::config::{RecoveryMode, RoomOptions};
+use super::config::{RecoveryMode, RoomOptions, Storage};
 use super::session::{Recover, Subscribed};
 use crate::protocol::{ErrorCode, HistoryQuery, HistoryResult, Placed, Publication, StreamPosition};
 use crate::{Position, Room, Start, Subscription, TryRecvError};
@@ -18,11 +19,18 @@ pub(crate) struct Visible {
 impl Visible {
     /// The history that `options` promise, at `now_ms` since 1970.
     pub(crate) fn new(options: &RoomOptions, now_ms: u64) -> Self {
-        Self { messages: options.history_size, since_ms: now_ms.saturating_sub(options.history_ttl.as_millis() as u64) }
+        let before = |ttl: Duration| now_ms.saturating_sub(ttl.as_millis() as u64);
+        if options.storage == Storage::Off {
+            return Self { messages: options.history_size, since_ms: before(options.history_ttl) };
+        }
+        // What the database keeps.
+        let since_ms = if options.storage_ttl.is_zero() { 0 } else { before(options.storage_ttl) };
+        let messages = if options.storage_size == 0 { usize::MAX } else { options.storage_size };
+        Self { messages, since_ms }
     }
 
     /// The first sequence of the history in a room that stands at `tail`.
-    fn oldest(self, room: &Room<Publication>, tail: u64) -> u64 {
+    pub(crate) fn oldest(self, room: &Room<Publication>, tail: u64) -> u64 {
         let oldest = room.oldest().max(tail.saturating_sub(self.messages as u64)).min(tail);
         // Times never decrease within a room, so what has expired is a front part: halve until its end is found.
         let (mut expired, mut kept) = (oldest, tail);
@@ -119,7 +127,7 @@ pub(crate) fn newest_ms(room: &Room<Publication>) -> Option<u64> {
 }
 
 /// Reads these sequences; the subscription then stands behind the last one found. `None` when the first is gone.
-fn read(room: &Room<Publication>, range: Range<u64>) -> Option<(Subscription<Publication>, Vec<Placed>)> {
+pub(crate) fn read(room: &Room<Publication>, range: Range<u64>) -> Option<(Subscription<Publication>, Vec<Placed>)> {
     let mut ring = from(room, range.start)?;
     let mut found = Vec::new();
     while ring.position().sequence < range.end {
@@ -139,7 +147,7 @@ fn read(room: &Room<Publication>, range: Range<u64>) -> Option<(Subscription<Pub
 }
 
 /// A subscription that stands exactly at `sequence`.
-fn from(room: &Room<Publication>, sequence: u64) -> Option<Subscription<Publication>> {
+pub(crate) fn from(room: &Room<Publication>, sequence: u64) -> Option<Subscription<Publication>> {
     let epoch = room.epoch();
     let start = Start::Resume(Position { epoch, sequence });
     let ring = room.subscribe_from(start).now().ok()?;
@@ -150,7 +158,7 @@ fn time_ms(room: &Room<Publication>, sequence: u64) -> Option<u64> {
     from(room, sequence)?.try_recv_ref().ok()?.time()
 }
 
-fn position(room: &Room<Publication>, offset: u64) -> StreamPosition {
+pub(crate) fn position(room: &Room<Publication>, offset: u64) -> StreamPosition {
     let epoch = room.epoch().to_string();
     StreamPosition { offset, epoch }
 }

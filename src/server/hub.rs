@@ -1,14 +1,15 @@
 //! What all shards of a server share: the rooms, who is in them, the settings, the metrics.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::runtime::Handle;
 
-use super::config::{Config, RoomOptions};
+use super::config::{Config, RoomOptions, Storage};
 use super::emulation::Emulation;
 use super::feed::Manner;
+use super::kept::Kept;
 use super::message::{Event, Message};
 use super::metrics::Metrics;
 use super::origin::Origins;
@@ -16,6 +17,7 @@ use super::presence::Presence;
 use super::rest::Resting;
 use super::session::{RoomRules, Settings};
 use crate::protocol::{ClientInfo, ErrorCode, Limits, Publication, RoomName};
+use crate::store::{OpenError, StoreError};
 use crate::{Broker, Position, Room, RoomError};
 
 /// Messages a room keeps at least, whatever its history: its ring is also what members that fall behind go on from. At a few
@@ -38,6 +40,8 @@ pub(crate) struct Hub {
     pub(crate) presence: Presence,
     pub(crate) emulation: Emulation,
     pub(crate) resting: Resting,
+    /// The database; nothing where no room is kept.
+    kept: OnceLock<Kept>,
     publications: Broker<Publication>,
     /// Rooms of the same names for comings and goings, which take no offsets.
     events: Broker<Event>,
@@ -57,9 +61,70 @@ impl Hub {
             presence: Presence::new(),
             emulation: Emulation::new(shards.len()),
             resting: Resting::new(),
+            kept: OnceLock::new(),
             publications: broker(shards.clone(), ROOM_MESSAGES_MIN),
             events: broker(shards, ROOM_EVENTS),
         }
+    }
+
+    /// Begins to keep the rooms that are to be kept. To be called before anybody is let in.
+    ///
+    /// # Errors
+    /// As the store has it.
+    pub(crate) fn start_keeping(&self) -> Result<(), StoreError> {
+        if let Some(kept) = Kept::start(&self.config, &self.publications)? {
+            // Set once: there is one caller.
+            let _ = self.kept.set(kept);
+        }
+        Ok(())
+    }
+
+    /// The database, if rooms are kept.
+    pub(crate) fn kept(&self) -> Option<&Kept> {
+        self.kept.get()
+    }
+
+    /// How a room is kept, and by whom; `None` for those that are not.
+    pub(crate) fn keeping(&self, room: &RoomName) -> Option<(&Kept, Storage)> {
+        let kept = self.kept.get()?;
+        let storage = self.options(room.as_str())?.storage;
+        (storage != Storage::Off).then_some((kept, storage))
+    }
+
+    /// A room that runs.
+    pub(crate) fn running(&self, name: &RoomName) -> Option<Room<Publication>> {
+        self.publications.get(name.as_str()).filter(Room::is_running)
+    }
+
+    /// Opens a kept room, where it ended if need be: may ask the database, and waits for it.
+    ///
+    /// # Errors
+    /// As [`Hub::open`], and [`ErrorCode::Internal`] when the database does not answer.
+    pub(crate) fn open_kept(&self, name: &RoomName) -> Result<Room<Publication>, ErrorCode> {
+        if let Some(room) = self.running(name) {
+            return Ok(room);
+        }
+        if self.metrics.rooms.get() >= ROOMS_MAX as i64 {
+            return Err(ErrorCode::LimitExceeded);
+        }
+        let kept = self.kept.get().ok_or(ErrorCode::Internal)?;
+        let opened = kept.archive.open_or_create(name.as_str(), self.ring_options(name.as_str()));
+        let (room, is_new) = opened.map_err(|error| match error {
+            OpenError::Room(error) => refused(error),
+            error => {
+                tracing::warn!(room = %name, %error, "the room was not opened");
+                ErrorCode::Internal
+            }
+        })?;
+        if is_new {
+            self.metrics.rooms.inc();
+        }
+        Ok(room)
+    }
+
+    fn ring_options(&self, name: &str) -> crate::RoomOptions {
+        let history = self.options(name).map_or(0, |options| options.history_size);
+        crate::RoomOptions::new().capacity(history.max(ROOM_MESSAGES_MIN))
     }
 
     /// The options of a room; rooms of unknown namespaces have none.
@@ -75,7 +140,7 @@ impl Hub {
         })
     }
 
-    /// Opens a room, creating it if need be.
+    /// Opens a room that is not kept, creating it if need be.
     ///
     /// # Errors
     /// [`ErrorCode::LimitExceeded`] when there are too many rooms already, or the room is being removed.
@@ -88,8 +153,7 @@ impl Hub {
         if self.metrics.rooms.get() >= ROOMS_MAX as i64 {
             return Err(ErrorCode::LimitExceeded);
         }
-        let history = self.options(name).map_or(0, |options| options.history_size);
-        let options = crate::RoomOptions::new().capacity(history.max(ROOM_MESSAGES_MIN));
+        let options = self.ring_options(name);
         let make = |rest: Option<Position>| {
             let options = rest.map_or(options, |position| options.starting_at(position));
             self.publications.room_with(name, options).map_err(refused)

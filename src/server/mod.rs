@@ -19,7 +19,9 @@ mod goodbye;
 mod history;
 mod http;
 mod hub;
+mod kept;
 mod lag;
+mod later;
 mod listener;
 pub mod logging;
 mod message;
@@ -56,6 +58,7 @@ use self::hub::Hub;
 use self::listener::Door;
 use self::shard::{Shard, WayIn};
 pub use self::shutdown::Shutdown;
+use crate::store::StoreError;
 
 /// Serves until SIGINT or SIGTERM, then drains and returns; a second signal ends the process at once.
 ///
@@ -124,6 +127,7 @@ impl Server {
             (0..shards).map(|_| runtime()).collect::<Result<_, _>>().map_err(ServeError::Start)?;
         let handles = runtimes.iter().map(|r| r.handle().clone()).collect();
         let hub = Arc::new(Hub::new(self.config, handles));
+        hub.start_keeping().map_err(ServeError::Store)?;
 
         let (others, inboxes): (Vec<_>, Vec<_>) = (1..shards).map(|_| mpsc::channel(shard::INBOX_CONNECTIONS)).unzip();
         let door = WayIn::Door(Door { listener: self.listener, connections_max, others });
@@ -159,6 +163,11 @@ impl Server {
             })
             .map_err(ServeError::Start);
         hub.close();
+        if let Some(kept) = hub.kept()
+            && let Err(error) = kept.archive.close_within(hub.config.shutdown.timeout)
+        {
+            tracing::error!(%error, "not everything was stored; rooms will begin new epochs");
+        }
         tracing::info!("drained");
         served
     }
@@ -190,8 +199,11 @@ async fn expire_forever(hub: Arc<Hub>) {
     }
 }
 
+/// Threads of a shard that may wait for the database: as many as a disk serves at once.
+const WAITING_THREADS: usize = 4;
+
 fn runtime() -> io::Result<Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
+    tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(WAITING_THREADS).build()
 }
 
 /// Why a server does not serve.
@@ -205,6 +217,8 @@ pub enum ServeError {
         /// What the system said.
         source: io::Error,
     },
+    /// The database could not be begun.
+    Store(StoreError),
     /// The system refused threads or descriptors, or a thread of the server died.
     Start(io::Error),
 }
@@ -228,6 +242,7 @@ impl fmt::Display for ServeError {
                 ),
                 _ => write!(f, "cannot listen on {address}: {source}"),
             },
+            Self::Store(error) => error.fmt(f),
             Self::Start(source) => write!(
                 f,
                 "the server cannot go on: {source}; see whether the system is short of threads \
@@ -241,6 +256,7 @@ impl Error for ServeError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Bind { source, .. } | Self::Start(source) => Some(source),
+            Self::Store(error) => Some(error),
         }
     }
 }

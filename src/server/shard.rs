@@ -7,7 +7,7 @@ use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -63,6 +63,7 @@ pub(crate) enum WayIn {
 
 /// What the connections and the delivery of one shard share.
 pub(crate) struct Shard {
+    itself: Weak<Self>,
     pub(crate) index: usize,
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: ShardMetrics,
@@ -102,7 +103,7 @@ impl Shard {
     ) -> io::Result<()> {
         let tasks = LocalSet::new();
         tasks.block_on(runtime, async move {
-            let shard = Rc::new(Self::new(hub, index, draining.clone()));
+            let shard = Rc::new_cyclic(|itself| Self::new(itself.clone(), hub, index, draining.clone()));
             tokio::task::spawn_local(Self::deliver_forever(Rc::clone(&shard)));
             tokio::task::spawn_local(Self::tick_forever(Rc::clone(&shard)));
             tokio::task::spawn_local(Self::read_letters(Rc::clone(&shard)));
@@ -127,9 +128,10 @@ impl Shard {
         })
     }
 
-    fn new(hub: Arc<Hub>, index: usize, draining: watch::Receiver<bool>) -> Self {
+    fn new(itself: Weak<Self>, hub: Arc<Hub>, index: usize, draining: watch::Receiver<bool>) -> Self {
         let metrics = hub.metrics.shard(index);
         Self {
+            itself,
             index,
             publications: RefCell::new(Feed::new(metrics.clone())),
             events: RefCell::new(Feed::new(metrics.clone())),
@@ -151,6 +153,11 @@ impl Shard {
             sockets: Cell::new(0),
             socket_closed: Notify::new(),
         }
+    }
+
+    /// A handle for what outlives a turn; `None` once the shard is over.
+    pub(crate) fn itself(&self) -> Option<Rc<Self>> {
+        self.itself.upgrade()
     }
 
     /// Milliseconds since the shard started; timers and sessions count in them.

@@ -136,16 +136,21 @@ impl<T: Send + Sync + 'static> Archive<T> {
     /// # Errors
     /// As [`Broker::room`]; and when the store does not say where it ended.
     pub fn open(&self, name: &str, options: RoomOptions) -> Result<Room<T>, OpenError> {
+        self.open_or_create(name, options).map(|(room, _)| room)
+    }
+
+    /// The same, with whether it was created.
+    pub(crate) fn open_or_create(&self, name: &str, options: RoomOptions) -> Result<(Room<T>, bool), OpenError> {
         let running = || self.broker.get(name).filter(Room::is_running);
         if let Some(room) = running() {
-            return Ok(room);
+            return Ok((room, false));
         }
         let Some(durability) = (self.shared.options.durability)(name) else {
-            return self.broker.room_with(name, options).map_err(OpenError::Room);
+            return self.broker.room_with(name, options).map(|room| (room, true)).map_err(OpenError::Room);
         };
         let _opening = self.opening.of(name);
         if let Some(room) = running() {
-            return Ok(room);
+            return Ok((room, false));
         }
         self.end_earlier_life(name)?;
         let span = self.shared.store.span(name, Cut::default()).map_err(OpenError::Store)?;
@@ -164,7 +169,7 @@ impl<T: Send + Sync + 'static> Archive<T> {
             // A room that was published into keeps its epoch even when nothing more is; others leave nothing behind.
             self.post.send(Request::Know(mark));
         }
-        Ok(room)
+        Ok((room, true))
     }
 
     /// Waits until the life before is stored to its end: the next one goes on there.
@@ -244,6 +249,20 @@ impl<T: Send + Sync + 'static> Archive<T> {
                 return Ok(erased);
             }
         }
+    }
+
+    /// From which sequence on a room's ring shows what the past is: what it holds before was removed, or may have been erased.
+    pub fn ring_trusted_from(&self, room: &Room<T>) -> u64 {
+        // Relaxed: who erases goes through the store, and so does who sees this.
+        match self.erased_until.load(Relaxed) {
+            0 => self.mark(room).map_or(0, |mark| mark.floor()),
+            _ => room.tail(),
+        }
+    }
+
+    /// Whether the store does not do what it is asked at the moment.
+    pub fn is_in_trouble(&self) -> bool {
+        self.shared.board.is_in_trouble()
     }
 
     /// Waits until everything published before the call is committed.

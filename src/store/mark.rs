@@ -66,7 +66,7 @@ impl StoredMark {
         self.stored.load(Acquire)
     }
 
-    /// Waits until every sequence before `end` is stored. While the store is in trouble that takes as long as the trouble.
+    /// Waits until every sequence before `end` is stored, or the room has ended and all of it is. While the store is in trouble that takes as long as the trouble.
     ///
     /// # Cancel safety
     /// May be dropped and called again at any time.
@@ -76,12 +76,13 @@ impl StoredMark {
 
     /// [`StoredMark::reached`] for those who poll.
     pub fn poll_reached(&self, end: u64, context: &mut Context<'_>) -> Poll<()> {
-        if self.stored() >= end {
+        let is_reached = || self.stored() >= end || self.is_complete();
+        if is_reached() {
             return Poll::Ready(());
         }
         let mut waiters = self.waiters();
         // Again, now that whoever moves the mark sees us.
-        if self.stored() >= end {
+        if is_reached() {
             return Poll::Ready(());
         }
         match waiters.iter_mut().find(|(_, waker)| waker.will_wake(context.waker())) {
@@ -104,7 +105,8 @@ impl StoredMark {
         self.wake(|_| true);
     }
 
-    pub(super) fn is_complete(&self) -> bool {
+    /// Whether the room has ended, and is stored to its end.
+    pub fn is_complete(&self) -> bool {
         // Acquire: pairs with `complete`.
         self.complete.load(Acquire)
     }

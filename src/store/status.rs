@@ -1,6 +1,6 @@
 //! How an archive is doing.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 use super::error::{StoreError, StoreErrorKind};
@@ -26,6 +26,7 @@ pub(super) struct Board {
     pub(super) stored: AtomicU64,
     pub(super) groups: AtomicU64,
     pub(super) lag: AtomicU64,
+    in_trouble: AtomicBool,
     trouble: Mutex<Option<(StoreErrorKind, String)>>,
 }
 
@@ -40,10 +41,17 @@ impl Board {
         }
     }
 
+    pub(super) fn is_in_trouble(&self) -> bool {
+        // Relaxed: a hint.
+        self.in_trouble.load(Relaxed)
+    }
+
     /// Takes note of how a commit went; true when that is news.
     pub(super) fn note(&self, error: Option<&StoreError>) -> bool {
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         let now = error.map(|error| (error.kind(), error.to_string()));
+        // Relaxed: as above.
+        self.in_trouble.store(now.is_some(), Relaxed);
         let is_news = *trouble != now;
         *trouble = now;
         is_news

@@ -181,7 +181,7 @@ fn what_is_not_served_yet_is_refused_and_not_ignored() {
         "[client.token]\nhmac_secret_key = \"x\"\n",
         "[admin]\nlisten = \"127.0.0.1:9000\"\n",
         "[engine]\ntype = \"redis\"\n",
-        "[channel.without_namespace]\nstorage = \"stored\"\n",
+        "[channel.without_namespace]\ndelta_publish = true\n",
     ];
     for text in texts {
         assert!(matches!(read("c.toml", text), Err(ConfigError::NotSupportedYet { .. })), "{text}");

@@ -11,7 +11,7 @@ use super::options::{NAMESPACE_BYTES_MAX, NAMESPACES_MAX, ROOM, ROOM_LATER, SECT
 use super::parse::Format;
 use super::setting::Kind as _;
 use super::tree::{Node, Value};
-use super::{Config, LogFormat, RoomOptions};
+use super::{Config, LogFormat, RoomOptions, Storage, StorageKind};
 
 /// What the command line says; what is set here wins over everything else.
 #[derive(Clone, Debug, Default)]
@@ -284,7 +284,7 @@ fn check_together(config: &Config) -> Result<(), ConfigError> {
     let unnamed = std::iter::once(("channel.without_namespace".to_owned(), &config.channel.without_namespace));
     let named = config.channel.namespaces.iter().map(|(name, options)| (format!("namespace `{name}`"), options));
     for (place, options) in unnamed.chain(named) {
-        if options.history_size > 0 && options.history_ttl.is_zero() {
+        if options.history_size > 0 && options.history_ttl.is_zero() && options.storage == Storage::Off {
             return conflict(format!("{place}: `history_size` needs `history_ttl`, for example \"24h\""));
         }
         if options.history_meta_ttl < options.history_ttl {
@@ -295,6 +295,9 @@ fn check_together(config: &Config) -> Result<(), ConfigError> {
         if recovers && options.history_size == 0 && !config.dev {
             return conflict(format!("{place}: recovery needs `history_size` and `history_ttl`"));
         }
+    }
+    if config.storage.kind == StorageKind::PostgreSql && config.storage.url.is_none() && config.stores() {
+        return conflict("`storage.type` is postgresql, which needs `storage.url`".to_owned());
     }
     Ok(())
 }

@@ -51,7 +51,7 @@ pub(super) const SECTIONS: &[Section] = &[
     Section {
         name: "",
         settings: &[
-            setting!("data_dir", data_dir, "where logs, and later stored messages, are kept"),
+            setting!("data_dir", data_dir, "where logs and stored messages are kept"),
             setting!("shards", shards, "threads that deliver; unset: one per core", shards_in_bounds),
         ],
         later: LATER_SECTIONS,
@@ -218,6 +218,25 @@ pub(super) const SECTIONS: &[Section] = &[
         later: &[],
     },
     Section {
+        name: "storage",
+        settings: &[
+            setting!("type", storage.kind, "where messages are kept: sqlite (a file in data_dir) or postgresql"),
+            setting!("url", storage.url, "of the PostgreSQL server: postgresql://user:password@host/database"),
+            setting!(
+                "overload",
+                storage.overload,
+                "a publisher whose room is a whole ring ahead of the database: refuse it (error 111) or let it wait"
+            ),
+            setting!(
+                "timeout",
+                storage.timeout,
+                "how long a publisher waits for the database at most; then error 111",
+                |v: &Duration| between(*v, STORAGE_TIMEOUT_MIN, DELAY_MAX)
+            ),
+        ],
+        later: &[],
+    },
+    Section {
         name: "channel",
         settings: &[setting!("max_length", channel.max_length, "the longest room name, in bytes", |v: &usize| within(
             v,
@@ -248,6 +267,18 @@ pub(super) const ROOM: &[Setting<RoomOptions>] = &[
         Duration::ZERO,
         TTL_MAX
     )),
+    setting!(
+        "storage",
+        storage,
+        "keep messages in the database: off, async (soon) or stored (before they are acknowledged and delivered)"
+    ),
+    setting!(
+        "storage_ttl",
+        storage_ttl,
+        "how long the database keeps a message; 0s: for good",
+        |v: &Duration| between(*v, Duration::ZERO, TTL_MAX)
+    ),
+    setting!("storage_size", storage_size, "messages of a room that the database keeps; 0: all"),
     setting!("presence", presence, "know who is in the room"),
     setting!("join_leave", join_leave, "announce coming and going to clients that ask for it"),
     setting!("force_push_join_leave", force_push_join_leave, "announce coming and going to everybody"),
@@ -306,7 +337,6 @@ pub(super) const ROOM_LATER: &[&str] = &[
     "delta_publish",
     "publish_proxy_enabled",
     "publish_proxy_name",
-    "storage",
     "sub_refresh_proxy_enabled",
     "sub_refresh_proxy_name",
     "subscribe_proxy_enabled",
@@ -332,7 +362,6 @@ const LATER_SECTIONS: &[&str] = &[
     "proxies",
     "presence_manager",
     "rpc",
-    "storage",
     "swagger",
     "uni_grpc",
     "uni_http_stream",
@@ -358,6 +387,8 @@ const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 const HEARTBEAT_MIN: Duration = Duration::from_millis(50);
 /// A connection nobody looked after for longer is gone.
 const DELAY_MAX: Duration = Duration::from_secs(60 * 60);
+/// Less than a disk may take for one commit would refuse what is about to be stored.
+const STORAGE_TIMEOUT_MIN: Duration = Duration::from_millis(100);
 /// A member costs memory per room and connection.
 const CHANNEL_LIMIT_MAX: usize = 65_536;
 /// A reply is encoded in one piece.

@@ -17,6 +17,13 @@ pub struct RoomOptions {
     /// How long a room that nobody is in and nobody publishes into keeps its position, after its last message: one that
     /// comes back later is told that it cannot recover. At least `history_ttl`. Default 30 days.
     pub history_meta_ttl: Duration,
+    /// Whether messages are kept in the database, and how safely. Where there is a history (`history_size`), it is then all that
+    /// the database keeps: `history_size` says how many of them are in memory at least, and `history_ttl` nothing.
+    pub storage: Storage,
+    /// How long the database keeps a message; zero is for good.
+    pub storage_ttl: Duration,
+    /// How many messages of a room the database keeps; 0 is all.
+    pub storage_size: usize,
     /// Whether the server knows who is in the room.
     pub presence: bool,
     /// Whether coming and going is announced to clients that asked for it. Every join is a message to every such
@@ -68,6 +75,20 @@ pub struct RoomOptions {
 /// The longest [`RoomOptions::delivery_delay`]: beyond it people see it.
 pub const DELIVERY_DELAY_MAX: Duration = Duration::from_millis(100);
 
+/// Whether the messages of a room are kept in the database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Storage {
+    /// They are not: what is in memory is all there is.
+    #[default]
+    Off,
+    /// They are acknowledged and delivered at once, and kept some milliseconds later. Those of the last moments before a crash
+    /// may be missing; the room then begins a new epoch, so that clients learn of it.
+    Async,
+    /// They are acknowledged and delivered when the disk has them: nothing that anybody has seen is lost.
+    Stored,
+}
+
 /// What a subscription recovers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -97,11 +118,12 @@ pub enum SlowConsumer {
 }
 
 impl RoomOptions {
-    /// The defaults of development mode: everybody may do everything, and a day of up to 1,000 messages is kept.
+    /// The defaults of development mode: everybody may do everything, and all messages are kept, in the database too.
     #[must_use]
     pub fn dev() -> Self {
         Self {
             history_size: 1_000,
+            storage: Storage::Async,
             history_ttl: Duration::from_secs(24 * 60 * 60),
             presence: true,
             join_leave: true,
@@ -139,6 +161,9 @@ impl Default for RoomOptions {
             history_size: 0,
             history_ttl: Duration::ZERO,
             history_meta_ttl: HISTORY_META_TTL,
+            storage: Storage::Off,
+            storage_ttl: Duration::ZERO,
+            storage_size: 0,
             presence: false,
             join_leave: false,
             force_push_join_leave: false,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use regex::Regex;
 
 use super::tree::Value;
-use super::{LogFormat, RecoveryMode, SlowConsumer};
+use super::{LogFormat, Overload, RecoveryMode, SlowConsumer, Storage, StorageKind};
 
 /// A kind of value an option can have.
 pub(super) trait Kind: Sized {
@@ -252,6 +252,65 @@ impl Kind for SlowConsumer {
             Self::Disconnect => "disconnect",
             Self::Skip => "skip",
             Self::Latest => "latest",
+        }))
+    }
+}
+
+impl Kind for Storage {
+    const EXPECTED: &'static str = "\"off\", \"async\" or \"stored\"";
+
+    fn read(value: &Value) -> Option<Self> {
+        match value.text()? {
+            "off" => Some(Self::Off),
+            "async" => Some(Self::Async),
+            "stored" => Some(Self::Stored),
+            _ => None,
+        }
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(quote(match self {
+            Self::Off => "off",
+            Self::Async => "async",
+            Self::Stored => "stored",
+        }))
+    }
+}
+
+impl Kind for StorageKind {
+    const EXPECTED: &'static str = "\"sqlite\" or \"postgresql\"";
+
+    fn read(value: &Value) -> Option<Self> {
+        match value.text()? {
+            "sqlite" => Some(Self::Sqlite),
+            "postgresql" | "postgres" => Some(Self::PostgreSql),
+            _ => None,
+        }
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(quote(match self {
+            Self::Sqlite => "sqlite",
+            Self::PostgreSql => "postgresql",
+        }))
+    }
+}
+
+impl Kind for Overload {
+    const EXPECTED: &'static str = "\"refuse\" or \"wait\"";
+
+    fn read(value: &Value) -> Option<Self> {
+        match value.text()? {
+            "refuse" => Some(Self::Refuse),
+            "wait" => Some(Self::Wait),
+            _ => None,
+        }
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(quote(match self {
+            Self::Refuse => "refuse",
+            Self::Wait => "wait",
         }))
     }
 }

@@ -1,0 +1,101 @@
+//! Rooms whose messages are kept in the database.
+//!
+//! What the rings can answer is answered in the turn of the connection that asks; what needs the database is done on threads
+//! that may wait, and the connection's command is completed later.
+
+mod codec;
+mod past;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(crate) use self::codec::PublicationCodec;
+pub(crate) use self::past::{May, NoAnswer};
+use super::config::{Config, Overload, Storage, StorageKind};
+use super::hub::unix_ms;
+use crate::protocol::Publication;
+use crate::store::{Archive, Durability, Options, Retention, SqliteStore, Store, StoreError, StoredMark};
+use crate::{Broker, Room};
+
+/// The database of a server, and how it is used.
+pub(crate) struct Kept {
+    pub(crate) archive: Archive<Publication>,
+    pub(crate) overload: Overload,
+    pub(crate) timeout: Duration,
+}
+
+impl Kept {
+    /// Opens the database that `config` names and begins to keep rooms; nothing where no room is kept.
+    ///
+    /// # Errors
+    /// As the store has it, in words for the operator.
+    pub(crate) fn start(config: &Config, broker: &Broker<Publication>) -> Result<Option<Self>, StoreError> {
+        if !config.stores() {
+            return Ok(None);
+        }
+        let store = open_store(config)?;
+        let channel = config.channel.clone();
+        let durability = move |room: &str| match channel.options_for(room)?.storage {
+            Storage::Off => None,
+            Storage::Async => Some(Durability::Async),
+            Storage::Stored => Some(Durability::Stored),
+        };
+        let mut options = Options::by_room(durability);
+        let rooms = std::iter::once(&config.channel.without_namespace).chain(config.channel.namespaces.values());
+        if rooms.into_iter().any(|room| !room.storage_ttl.is_zero() || room.storage_size > 0) {
+            let channel = config.channel.clone();
+            options = options.retention(
+                move |room| {
+                    let Some(options) = channel.options_for(room) else { return Retention::default() };
+                    Retention {
+                        ttl: Some(options.storage_ttl).filter(|ttl| !ttl.is_zero()),
+                        messages_max: Some(options.storage_size as u64).filter(|size| *size > 0),
+                    }
+                },
+                unix_ms,
+            );
+        }
+        let archive = Archive::start_with(broker, store, Box::new(PublicationCodec), options)?;
+        Ok(Some(Self { archive, overload: config.storage.overload, timeout: config.storage.timeout }))
+    }
+
+    /// Up to where a room may be delivered, where that is not all that is published.
+    pub(crate) fn delivery_mark(&self, room: &Room<Publication>) -> Option<Arc<StoredMark>> {
+        match self.archive.durability(room.name()) {
+            Some(Durability::Stored) => self.archive.mark(room),
+            _ => None,
+        }
+    }
+
+    /// Whether a room's ring holds nothing that is not stored.
+    pub(crate) fn is_stored(&self, room: &Room<Publication>) -> bool {
+        self.archive.mark(room).is_none_or(|mark| mark.stored() >= room.tail())
+    }
+}
+
+/// The store that `config` names.
+///
+/// # Errors
+/// When it cannot be opened, or is not part of this program.
+pub(crate) fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
+    match config.storage.kind {
+        StorageKind::Sqlite => Ok(Arc::new(SqliteStore::open(config.database())?)),
+        #[cfg(feature = "postgres")]
+        StorageKind::PostgreSql => {
+            let url = config.storage.url.as_deref().unwrap_or_default();
+            Ok(Arc::new(crate::store::PostgresStore::connect(url)?))
+        }
+        #[cfg(not(feature = "postgres"))]
+        StorageKind::PostgreSql => Err(StoreError::new(
+            crate::store::StoreErrorKind::Unavailable,
+            "this roomcast was built without PostgreSQL; build it with `--features server,postgres`",
+        )),
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept").field("archive", &self.archive).finish_non_exhaustive()
+    }
+}

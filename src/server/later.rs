@@ -1,0 +1,162 @@
+//! What cannot be done in a turn because the database has to be asked, or waited for.
+//!
+//! A session answers one command after the other, so a connection has at most one such thing under way.
+
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use tokio::task::{spawn_blocking, spawn_local};
+use tokio::time::timeout;
+
+use super::config::Overload;
+use super::connection::Connection;
+use super::conversation::{self, Conversation};
+use super::history::Visible;
+use super::hub::{self, Hub};
+use super::kept::{Kept, May, NoAnswer};
+use super::session::{Recover, Subscribed, Ticket};
+use super::shard::Shard;
+use crate::protocol::{ErrorCode, HistoryQuery, HistoryResult, Publication, RoomName};
+use crate::store::StoredMark;
+use crate::{PublishError, Room, Subscription};
+
+/// What has been done, for the session to go on with.
+#[derive(Debug)]
+pub(super) enum Done {
+    Entered(RoomName, Result<(Subscription<Publication>, Subscribed), ErrorCode>),
+    Published(Result<(), ErrorCode>),
+    Read(Result<HistoryResult, ErrorCode>),
+}
+
+/// Times a room is looked up that ends in that moment.
+const TRIES: usize = 2;
+
+/// Enters a kept room.
+pub(super) fn enter(to: &Receiver, name: RoomName, recover: Option<Recover>) {
+    let hub = to.hub();
+    to.complete_with(async move {
+        let entered = blocking({
+            let name = name.clone();
+            move || {
+                let publications_max = hub.config.client.recovery_max_publication_limit;
+                try_twice(&hub, &name, |kept, room, visible| {
+                    kept.enter(room, recover.as_ref(), visible, publications_max, May::AskTheDatabase)
+                })
+            }
+        });
+        Done::Entered(name, entered.await)
+    });
+}
+
+/// Reads the past of a kept room.
+pub(super) fn read(to: &Receiver, name: RoomName, query: HistoryQuery) {
+    let hub = to.hub();
+    to.complete_with(async move {
+        let read = move || {
+            try_twice(&hub, &name, |kept, room, visible| kept.history(room, &query, visible, May::AskTheDatabase))
+        };
+        Done::Read(blocking(read).await)
+    });
+}
+
+/// Publishes into a kept room that does not run, or has no space at the moment.
+pub(super) fn publish(to: &Receiver, name: RoomName, publication: Publication) {
+    let hub = to.hub();
+    to.complete_with(async move { Done::Published(publish_kept(hub, name, publication).await) });
+}
+
+/// Waits until what was published is stored.
+pub(super) fn await_stored(to: &Receiver, mark: Arc<StoredMark>, end: u64) {
+    let hub = to.hub();
+    to.complete_with(async move { Done::Published(stored(&hub, &mark, end).await) });
+}
+
+async fn publish_kept(hub: Arc<Hub>, name: RoomName, mut publication: Publication) -> Result<(), ErrorCode> {
+    let kept = hub.kept().ok_or(ErrorCode::Internal)?;
+    for _ in 0..TRIES {
+        let room = {
+            let (hub, name) = (Arc::clone(&hub), name.clone());
+            blocking(move || hub.open_kept(&name)).await?
+        };
+        let published = match kept.overload {
+            Overload::Refuse => room.publish(publication),
+            Overload::Wait => match timeout(kept.timeout, room.publish_wait(publication)).await {
+                Ok(published) => published,
+                Err(_) => return Err(ErrorCode::TooManyRequests),
+            },
+        };
+        match published {
+            Ok(sequence) => {
+                return match kept.delivery_mark(&room) {
+                    Some(mark) => stored(&hub, &mark, sequence + 1).await,
+                    None => Ok(()),
+                };
+            }
+            // Ended between the look-up and the publish.
+            Err(PublishError::Closed(back) | PublishError::Crashed(back)) => publication = back,
+            Err(refused) => return Err(conversation::refusal(&refused)),
+        }
+    }
+    Err(ErrorCode::Internal)
+}
+
+async fn stored(hub: &Hub, mark: &StoredMark, end: u64) -> Result<(), ErrorCode> {
+    let limit = hub.kept().ok_or(ErrorCode::Internal)?.timeout;
+    timeout(limit, mark.reached(end)).await.map_err(|_| ErrorCode::TooManyRequests)
+}
+
+fn try_twice<R>(
+    hub: &Hub,
+    name: &RoomName,
+    work: impl Fn(&Kept, &Room<Publication>, Visible) -> Result<R, NoAnswer>,
+) -> Result<R, ErrorCode> {
+    let kept = hub.kept().ok_or(ErrorCode::Internal)?;
+    let options = hub.options(name.as_str()).ok_or(ErrorCode::UnknownRoom)?;
+    let mut done = Err(ErrorCode::Internal);
+    for _ in 0..TRIES {
+        let room = hub.open_kept(name)?;
+        done = work(kept, &room, Visible::new(options, hub::unix_ms())).map_err(|no| match no {
+            NoAnswer::Failed(code) => code,
+            NoAnswer::InTheDatabase => ErrorCode::Internal,
+        });
+        if room.is_running() {
+            break;
+        }
+    }
+    done
+}
+
+async fn blocking<R: Send + 'static>(
+    work: impl FnOnce() -> Result<R, ErrorCode> + Send + 'static,
+) -> Result<R, ErrorCode> {
+    spawn_blocking(work).await.unwrap_or(Err(ErrorCode::Internal))
+}
+
+/// Whose command it is.
+#[derive(Debug)]
+pub(super) struct Receiver {
+    connection: Weak<Connection>,
+    shard: Rc<Shard>,
+    ticket: Ticket,
+}
+
+impl Receiver {
+    pub(super) fn new(connection: &Rc<Connection>, shard: &Shard, ticket: Ticket) -> Option<Self> {
+        // A connection that goes meanwhile is not kept.
+        Some(Self { connection: Rc::downgrade(connection), shard: shard.itself()?, ticket })
+    }
+
+    fn hub(&self) -> Arc<Hub> {
+        Arc::clone(&self.shard.hub)
+    }
+
+    fn complete_with(&self, work: impl Future<Output = Done> + 'static) {
+        let (connection, shard, ticket) = (self.connection.clone(), Rc::clone(&self.shard), self.ticket);
+        spawn_local(async move {
+            let done = work.await;
+            if let Some(connection) = connection.upgrade() {
+                connection.go_on(&shard, |connection, shard| Conversation::complete(connection, shard, ticket, done));
+            }
+        });
+    }
+}
