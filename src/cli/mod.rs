@@ -5,6 +5,7 @@
 mod config;
 mod health;
 mod serve;
+mod storage;
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -28,6 +29,20 @@ enum Command {
     Config(config::Arguments),
     /// Ask a running server whether it is well
     Health(health::Arguments),
+    /// Print messages of a room that the database keeps
+    History(storage::History),
+    /// Write the messages of all rooms as lines of JSON
+    Export(storage::Export),
+    /// Read lines of JSON that `export` has written; stop the server first
+    Import(storage::Import),
+    /// Copy the database into a file, while the server runs
+    Backup(storage::Backup),
+    /// Read the whole database and say whether it is sound
+    Check(storage::Check),
+    /// Erase what a user has said, in all rooms; stop the server first
+    Erase(storage::Erase),
+    /// Remove the messages of a room; stop the server first
+    RemoveHistory(storage::RemoveHistory),
 }
 
 /// Runs what the arguments ask for.
@@ -36,6 +51,13 @@ pub(crate) fn main() -> ExitCode {
         Some(Command::Serve(arguments)) => serve::run(arguments),
         Some(Command::Config(arguments)) => config::run(&arguments),
         Some(Command::Health(arguments)) => health::run(&arguments),
+        Some(Command::History(arguments)) => storage::history(&arguments),
+        Some(Command::Export(arguments)) => storage::export(&arguments),
+        Some(Command::Import(arguments)) => storage::import(&arguments),
+        Some(Command::Backup(arguments)) => storage::backup(&arguments),
+        Some(Command::Check(arguments)) => storage::check(&arguments),
+        Some(Command::Erase(arguments)) => storage::erase(&arguments),
+        Some(Command::RemoveHistory(arguments)) => storage::remove_history(&arguments),
         None => no_command(),
     }
 }

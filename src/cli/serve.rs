@@ -23,7 +23,7 @@ pub(super) struct Arguments {
     /// A .toml, .yaml, .yml or .json file
     #[arg(long, value_name = "FILE", env = "ROOMCAST_CONFIG")]
     config: Option<PathBuf>,
-    /// Where logs are kept [default: data]
+    /// Where logs and messages are kept [default: data]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// trace, debug, info, warn, error or off; or by module: info,roomcast=debug [default: info]

@@ -182,7 +182,8 @@ async fn health() -> &'static str {
 }
 
 async fn metrics(State(hub): State<Arc<Hub>>) -> Response<Body> {
-    let mut response = Response::new(Body::from(hub.metrics.render()));
+    let mut response =
+        Response::new(Body::from(hub.metrics.render(hub.kept().map(|kept| kept.archive.status()).as_ref())));
     response.headers_mut().insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8"),

@@ -3,12 +3,16 @@
 //! Every shard has counters of its own, told apart by a label: counting never makes two shards write to one cache line, and
 //! the picture shows whether all cores work.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+
+use crate::store::Status;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ShardLabel {
@@ -47,6 +51,7 @@ pub(crate) struct Metrics {
     pub(crate) refused: Counter,
     /// Messages between the head of a room and the member of a shard that is furthest behind; see [`super::lag`].
     pub(crate) room_lag: Family<RoomLag, Gauge>,
+    storage: StorageMetrics,
     /// Messages between the head of a room and a member.
     pub(crate) member_lag: Family<MemberLag, Gauge>,
     shards: Vec<ShardMetrics>,
@@ -95,8 +100,9 @@ impl Metrics {
         registry.register("room_lag_messages", help, room_lag.clone());
         let help = "Messages that a member still has to get, of the members that lag most";
         registry.register("member_lag_messages", help, member_lag.clone());
+        let storage = StorageMetrics::register(&mut registry);
         let shards = ShardMetrics::register(&mut registry, shards);
-        Self { registry, closes, rooms, sockets, refused, room_lag, member_lag, shards }
+        Self { registry, closes, rooms, sockets, refused, room_lag, storage, member_lag, shards }
     }
 
     /// The counters of one shard.
@@ -109,14 +115,47 @@ impl Metrics {
         self.closes.get_or_create(&CloseLabel { code }).inc();
     }
 
-    /// Everything, in the text format of OpenMetrics.
-    pub(crate) fn render(&self) -> String {
+    /// Everything, in the text format of OpenMetrics, with how the database is doing.
+    pub(crate) fn render(&self, storage: Option<&Status>) -> String {
+        if let Some(status) = storage {
+            self.storage.set(status);
+        }
         let mut out = String::new();
         match text::encode(&mut out, &self.registry) {
             Ok(()) => out,
             // Writing into a string does not fail; an empty page is a scrape error there, not a panic here.
             Err(std::fmt::Error) => String::new(),
         }
+    }
+}
+
+/// How the database is doing.
+#[derive(Debug, Default)]
+struct StorageMetrics {
+    lag: Gauge,
+    trouble: Gauge,
+    messages: Counter,
+    groups: Counter,
+}
+
+impl StorageMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let this = Self::default();
+        let help = "Messages published into kept rooms that the database does not have yet";
+        registry.register("storage_lag_messages", help, this.lag.clone());
+        let help = "1 while the database does not take messages, else 0";
+        registry.register("storage_trouble", help, this.trouble.clone());
+        registry.register("storage_messages", "Messages the database has taken", this.messages.clone());
+        registry.register("storage_groups", "Transactions in which it has taken them", this.groups.clone());
+        this
+    }
+
+    fn set(&self, status: &Status) {
+        self.lag.set(status.lag as i64);
+        self.trouble.set(i64::from(status.trouble.is_some()));
+        // Relaxed: figures.
+        self.messages.inner().store(status.stored, Relaxed);
+        self.groups.inner().store(status.groups, Relaxed);
     }
 }
 
@@ -175,7 +214,7 @@ mod tests {
         let metrics = Metrics::new(2);
         metrics.shard(1).messages_out.inc_by(7);
         metrics.closed(3001);
-        let text = metrics.render();
+        let text = metrics.render(None);
         assert!(text.contains("roomcast_messages_out_total{shard=\"0\"} 0\n"), "{text}");
         assert!(text.contains("roomcast_messages_out_total{shard=\"1\"} 7\n"), "{text}");
         assert!(text.contains("roomcast_closes_total{code=\"3001\"} 1\n"), "{text}");

@@ -35,6 +35,7 @@ mod run;
 mod session;
 mod shard;
 mod shutdown;
+pub mod storage;
 mod streaming;
 mod takeover;
 mod tight;

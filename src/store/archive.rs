@@ -1,7 +1,6 @@
 //! The handle on permanent storage.
 
 use std::fmt;
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -19,7 +18,7 @@ use super::record::{Cut, Span, Store};
 use super::status::{Board, Status};
 use crate::broker::Broker;
 use crate::config::{Policy, RoomOptions};
-use crate::message::{Epoch, Position};
+use crate::message::Position;
 use crate::room::Room;
 use crate::striped::Striped;
 
@@ -154,18 +153,15 @@ impl<T: Send + Sync + 'static> Archive<T> {
         }
         self.end_earlier_life(name)?;
         let span = self.shared.store.span(name, Cut::default()).map_err(OpenError::Store)?;
-        let position = match span {
-            Some(span) if span.is_whole => Position { epoch: span.epoch, sequence: span.next },
-            _ => Position { epoch: draw_epoch(), sequence: span.map_or(0, |span| span.next) },
-        };
-        let Position { epoch, sequence: first } = position;
-        let mark = Arc::new(StoredMark::new(Life { room: name.to_owned(), epoch, first, durability }));
+        let life = Life::going_on(name, span, durability);
+        let position = Position { epoch: life.epoch, sequence: life.first };
+        let mark = Arc::new(StoredMark::new(life));
         self.shared.lives.put(&mark);
         let room = self.broker.room_with(name, options.starting_at(position)).map_err(|error| {
             self.shared.lives.forget(&mark);
             OpenError::Room(error)
         })?;
-        if span.is_some_and(|span| span.epoch != epoch) {
+        if span.is_some_and(|span| span.epoch != position.epoch) {
             // A room that was published into keeps its epoch even when nothing more is; others leave nothing behind.
             self.post.send(Request::Know(mark));
         }
@@ -330,11 +326,6 @@ impl<T> Drop for Archive<T> {
     fn drop(&mut self) {
         self.post.give_up();
     }
-}
-
-/// An epoch that no life has had: of 2^64, at random.
-fn draw_epoch() -> Epoch {
-    Epoch(RandomState::new().hash_one(0))
 }
 
 impl<T> fmt::Debug for Archive<T> {

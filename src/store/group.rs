@@ -1,8 +1,10 @@
 //! What is written at once.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::ops::Range;
 
 use super::options::Durability;
+use super::record::{Record, Span};
 use crate::message::Epoch;
 
 /// A life of a room that the store is to know.
@@ -16,6 +18,37 @@ pub struct Life {
     pub first: u64,
     /// How safely its messages are kept from now on: one that is `Stored` is whole whenever the process ends.
     pub durability: Durability,
+}
+
+impl Life {
+    /// The life in which a room goes on of which `span` is stored: the same, where nothing of it can be missing, or a new one that
+    /// begins behind what is stored.
+    ///
+    /// # Examples
+    /// ```
+    /// use roomcast::store::{Durability, Life, Span};
+    ///
+    /// let new = Life::going_on("lobby", None, Durability::Async);
+    /// let span = Span { epoch: new.epoch, oldest: 0, next: 7, is_whole: true };
+    /// let same = Life::going_on("lobby", Some(span), Durability::Async);
+    /// assert_eq!((same.epoch, same.first), (new.epoch, 7));
+    /// let other = Life::going_on("lobby", Some(Span { is_whole: false, ..span }), Durability::Async);
+    /// assert!(other.epoch != new.epoch && other.first == 7);
+    /// ```
+    pub fn going_on(room: &str, span: Option<Span>, durability: Durability) -> Self {
+        let whole = span.filter(|span| span.is_whole);
+        Self {
+            room: room.to_owned(),
+            epoch: whole.map_or_else(draw_epoch, |span| span.epoch),
+            first: span.map_or(0, |span| span.next),
+            durability,
+        }
+    }
+}
+
+/// An epoch that no life has had: of 2^64, at random.
+fn draw_epoch() -> Epoch {
+    Epoch(RandomState::new().hash_one(0))
 }
 
 /// Messages that are committed together, with the lives they belong to. Their bodies lie in one buffer.
@@ -78,6 +111,37 @@ impl Group {
     /// Whether there is nothing to commit.
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty() && self.lives.is_empty()
+    }
+
+    /// Adds a message of `life`: for those who carry messages from one store to another. An erased one comes back empty.
+    ///
+    /// # Examples
+    /// ```
+    /// use roomcast::store::{Durability, Group, Life, Record};
+    ///
+    /// let mut group = Group::default();
+    /// let record = Record { sequence: 0, time: 0, author: None, body: Some(b"hello".to_vec()) };
+    /// group.add(&Life::going_on("lobby", None, Durability::Async), &record);
+    /// assert_eq!(group.runs().next().map(|run| run.next()), Some(1));
+    /// ```
+    pub fn add(&mut self, life: &Life, record: &Record) {
+        let known = self.lives.iter().rposition(|known| known == life);
+        let at = known.unwrap_or_else(|| {
+            self.lives.push(life.clone());
+            self.durability = self.durability.max(life.durability);
+            self.lives.len() - 1
+        });
+        let author = self.bytes.len();
+        self.bytes.extend_from_slice(record.author.as_deref().unwrap_or_default().as_bytes());
+        let body = self.bytes.len();
+        self.bytes.extend_from_slice(record.body.as_deref().unwrap_or_default());
+        let (author, body) = (author..body, body..self.bytes.len());
+        let message = self.messages.len();
+        self.messages.push(Part { sequence: record.sequence, time: record.time, author, body });
+        match self.runs.last_mut().filter(|run| run.life == at) {
+            Some(run) => run.messages.end = message + 1,
+            None => self.runs.push(RunPart { life: at, messages: message..message + 1 }),
+        }
     }
 
     /// Empties it, and gives back memory beyond `bytes_kept`.

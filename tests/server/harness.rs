@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,11 +15,32 @@ use serde_json::Value;
 /// How long anything may take before a test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A running server; dropping it drains it.
+/// A running server; dropping it drains it, and removes its data directory unless that was given.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     shutdown: Shutdown,
     thread: Option<JoinHandle<Result<(), ServeError>>>,
+    _data_dir: Folder,
+}
+
+/// A folder of its own, gone when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Folder(pub(crate) PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("roomcast-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).expect("a folder");
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 impl Running {
@@ -29,12 +52,15 @@ impl Running {
         let mut config = Config::dev();
         config.http_server.port = 0;
         config.shards = std::num::NonZeroUsize::new(2);
+        let data_dir = Folder::new();
+        config.data_dir = data_dir.0.clone();
         change(&mut config);
         let server = Server::bind(config).expect("a free port");
         Self {
             address: server.local_addr(),
             shutdown: server.shutdown(),
             thread: Some(std::thread::spawn(|| server.run())),
+            _data_dir: data_dir,
         }
     }
 

@@ -12,6 +12,7 @@ mod lifecycle;
 mod presence;
 mod recovery;
 mod slow;
+mod storage;
 mod streaming;
 
 /// Counts live bytes, for [`heap`].

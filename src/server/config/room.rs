@@ -5,6 +5,7 @@ use std::time::Duration;
 use regex::Regex;
 
 use super::NAMESPACE_BOUNDARY;
+use crate::store::Retention;
 
 /// The options of a room, by its namespace. Everything is off by default, as in Centrifugo.
 #[derive(Clone, Debug)]
@@ -144,6 +145,14 @@ impl RoomOptions {
             allow_presence_for_subscriber: true,
             allow_presence_for_anonymous: true,
             ..Self::default()
+        }
+    }
+
+    /// How long the database keeps its messages.
+    pub(crate) fn retention(&self) -> Retention {
+        Retention {
+            ttl: Some(self.storage_ttl).filter(|ttl| !ttl.is_zero()),
+            messages_max: Some(self.storage_size as u64).filter(|size| *size > 0),
         }
     }
 

@@ -46,13 +46,7 @@ impl Kept {
         if rooms.into_iter().any(|room| !room.storage_ttl.is_zero() || room.storage_size > 0) {
             let channel = config.channel.clone();
             options = options.retention(
-                move |room| {
-                    let Some(options) = channel.options_for(room) else { return Retention::default() };
-                    Retention {
-                        ttl: Some(options.storage_ttl).filter(|ttl| !ttl.is_zero()),
-                        messages_max: Some(options.storage_size as u64).filter(|size| *size > 0),
-                    }
-                },
+                move |room| channel.options_for(room).map_or_else(Retention::default, |room| room.retention()),
                 unix_ms,
             );
         }

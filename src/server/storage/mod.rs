@@ -1,0 +1,298 @@
+//! What an operator does with the database: look into it, copy it, carry it elsewhere.
+//!
+//! Reading goes on beside a running server. What changes the database needs it alone: stop the server first.
+
+mod line;
+
+use std::fmt;
+use std::io::{self, BufRead, Write};
+use std::path::Path;
+
+use self::line::Line;
+use super::config::{Config, StorageKind};
+use super::kept::{PublicationCodec, open_store};
+use crate::store::{Codec as _, Cut, Durability, Group, Life, Page, Record, Retention, SqliteStore, Store, StoreError};
+
+/// Messages read or written at once.
+const PAGE: Page = Page { limit: 1_000, bytes_max: 4 << 20, newest_first: false };
+
+/// Rooms listed at once.
+const ROOMS_AT_ONCE: usize = 1_000;
+
+/// The longest line that is imported: a message of the largest size allowed, as text, and what stands beside it.
+const LINE_BYTES_MAX: u64 = 64 << 20;
+
+/// Why a tool did not do what it was asked.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ToolError {
+    /// The database.
+    Store(StoreError),
+    /// The file or stream on the other side.
+    Io(io::Error),
+    /// A line that is to be imported.
+    Line {
+        /// Which, counted from 1.
+        number: u64,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// There is no such room.
+    UnknownRoom(String),
+    /// It cannot be done with this database.
+    NotHere(&'static str),
+}
+
+impl fmt::Display for ToolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store(error) => error.fmt(f),
+            Self::Io(error) => write!(f, "{error}"),
+            Self::Line { number, message } => write!(f, "line {number}: {message}"),
+            Self::UnknownRoom(room) => write!(f, "the database knows no room {room:?}; `roomcast export` shows all"),
+            Self::NotHere(message) => f.write_str(message),
+        }
+    }
+}
+
+impl std::error::Error for ToolError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Store(error) => Some(error),
+            Self::Io(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<StoreError> for ToolError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<io::Error> for ToolError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Which part of a room's past is shown.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Part {
+    /// Only what comes after this offset (or, in reverse, before it).
+    pub since: Option<u64>,
+    /// The most messages.
+    pub limit: usize,
+    /// From the newest down.
+    pub reverse: bool,
+}
+
+/// Writes part of a room's past, a JSON object a line.
+///
+/// # Errors
+/// [`ToolError::UnknownRoom`]; and as the database or `out` have it.
+pub fn history(config: &Config, room: &str, part: Part, out: &mut dyn Write) -> Result<(), ToolError> {
+    let store = to_read(config)?;
+    let cut = Cut::at(retention(config, room), super::hub::unix_ms());
+    let span = store.span(room, cut)?.ok_or_else(|| ToolError::UnknownRoom(room.to_owned()))?;
+    // An offset counts from 1: it is also the sequence that comes next.
+    let mut range = match (part.since, part.reverse) {
+        (None, _) => span.oldest..span.next,
+        (Some(offset), false) => span.oldest.max(offset)..span.next,
+        (Some(offset), true) => span.oldest..span.next.min(offset.saturating_sub(1)),
+    };
+    let mut left = part.limit;
+    while left > 0 && !range.is_empty() {
+        let page = Page { limit: left.min(PAGE.limit), newest_first: part.reverse, ..PAGE };
+        let records = store.read(room, range.clone(), page)?;
+        let Some(last) = records.last() else { break };
+        match part.reverse {
+            true => range.end = last.sequence,
+            false => range.start = last.sequence + 1,
+        }
+        left -= records.len();
+        for record in &records {
+            Line::new(room, record).write(out)?;
+        }
+    }
+    Ok(out.flush()?)
+}
+
+/// Writes every message of the rooms whose names `is_meant` says yes to, a JSON object a line; how many. Rooms that cannot be
+/// read, where a database is damaged, are reported to `complain` and passed over.
+///
+/// # Errors
+/// As the database or `out` have it.
+pub fn export(
+    config: &Config,
+    is_meant: impl Fn(&str) -> bool,
+    out: &mut dyn Write,
+    mut complain: impl FnMut(&str, &StoreError),
+) -> Result<u64, ToolError> {
+    let store = to_read(config)?;
+    let (mut after, mut count) = (None::<String>, 0);
+    loop {
+        let rooms = store.rooms(after.as_deref(), ROOMS_AT_ONCE)?;
+        let Some(last) = rooms.last() else { return Ok(count) };
+        after = Some(last.name.clone());
+        for room in rooms.iter().filter(|room| is_meant(&room.name)) {
+            let mut at = room.span.oldest;
+            while at < room.span.next {
+                match store.read(&room.name, at..room.span.next, PAGE) {
+                    Ok(records) => {
+                        at = records.last().map_or(room.span.next, |last| last.sequence + 1);
+                        count += records.len() as u64;
+                        for record in &records {
+                            Line::new(&room.name, record).write(out)?;
+                        }
+                    }
+                    Err(error) => {
+                        complain(&room.name, &error);
+                        break;
+                    }
+                }
+            }
+        }
+        out.flush()?;
+    }
+}
+
+/// What has been imported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Imported {
+    /// Messages that are in the database now.
+    pub messages: u64,
+    /// Messages that were there already, or come too late in their room to be put before others.
+    pub skipped: u64,
+}
+
+/// Reads what [`export`] has written into the database. Rooms keep their offsets and begin a new epoch, since clients may have
+/// seen more of them elsewhere. Called again after it was cut short, it goes on where it stopped.
+///
+/// # Errors
+/// [`ToolError::Line`] for a line that is none of ours: what came before it is in the database.
+pub fn import(config: &Config, input: &mut dyn BufRead) -> Result<Imported, ToolError> {
+    let store = open_store(config)?;
+    store.begin()?;
+    let mut done = Imported::default();
+    let mut group = Group::default();
+    let mut lives = std::collections::HashMap::<String, (Life, u64)>::new();
+    let mut number = 0;
+    loop {
+        let mut text = Vec::new();
+        number += 1;
+        let length = io::Read::take(&mut *input, LINE_BYTES_MAX).read_until(b'\n', &mut text)?;
+        if length > 0 && text.trim_ascii().is_empty() {
+            continue;
+        }
+        if length > 0 {
+            let wrong = |message| ToolError::Line { number, message };
+            let (room, record) = Line::read(&text).map_err(wrong)?;
+            if !lives.contains_key(&room) {
+                let span = store.span(&room, Cut::default())?;
+                let mut life = Life::going_on(&room, span, Durability::Async);
+                life.first = span.map_or(record.sequence, |span| span.next);
+                let next = life.first;
+                lives.insert(room.clone(), (life, next));
+            }
+            if let Some((life, next)) = lives.get_mut(&room) {
+                if record.sequence == *next {
+                    *next += 1;
+                    group.add(life, &record);
+                } else if record.sequence < *next {
+                    done.skipped += 1;
+                } else {
+                    let message = format!(
+                        "after offset {next} of {room:?} comes {}: some are missing between",
+                        record.sequence + 1
+                    );
+                    return Err(wrong(message));
+                }
+            }
+        }
+        if length == 0 || group.len() >= PAGE.limit {
+            store.commit(&group)?;
+            done.messages += group.len() as u64;
+            group = Group::default();
+        }
+        if length == 0 {
+            store.finish()?;
+            return Ok(done);
+        }
+    }
+}
+
+/// Copies the whole database into a new file, while a server may be running on it. Restored, the copy's rooms begin new epochs.
+///
+/// # Errors
+/// [`ToolError::NotHere`] for PostgreSQL, whose own tools do that; and as the database has it.
+pub fn backup(config: &Config, to: &Path) -> Result<(), ToolError> {
+    Ok(file(config, "`roomcast backup` copies the built-in database; for PostgreSQL use pg_dump")?.backup(to)?)
+}
+
+/// Reads the whole database and says whether it is sound.
+///
+/// # Errors
+/// As [`backup`], and when it is damaged.
+pub fn check(config: &Config) -> Result<(), ToolError> {
+    Ok(file(config, "`roomcast check` reads the built-in database; PostgreSQL checks itself")?.check()?)
+}
+
+/// Removes all messages of a room for good; how many. Its position stays.
+///
+/// # Errors
+/// When a server has the database; and as the database has it.
+pub fn remove(config: &Config, room: &str) -> Result<u64, ToolError> {
+    let store = open_store(config)?;
+    store.begin()?;
+    let span = store.span(room, Cut::default())?.ok_or_else(|| ToolError::UnknownRoom(room.to_owned()))?;
+    let removed = until_none(|| store.remove(room, span.next, PAGE.limit))?;
+    store.finish()?;
+    Ok(removed)
+}
+
+/// Erases what a user has said in all rooms for good; how many messages. Their places stay taken.
+///
+/// # Errors
+/// As [`remove`].
+pub fn erase(config: &Config, user: &str) -> Result<u64, ToolError> {
+    let store = open_store(config)?;
+    store.begin()?;
+    let erased = until_none(|| store.erase(user, PAGE.limit))?;
+    store.finish()?;
+    Ok(erased)
+}
+
+fn until_none(mut some: impl FnMut() -> Result<usize, StoreError>) -> Result<u64, StoreError> {
+    let mut total = 0;
+    loop {
+        match some()? {
+            0 => return Ok(total),
+            more => total += more as u64,
+        }
+    }
+}
+
+fn to_read(config: &Config) -> Result<std::sync::Arc<dyn Store>, StoreError> {
+    match config.storage.kind {
+        StorageKind::Sqlite => Ok(std::sync::Arc::new(SqliteStore::open_to_read(config.database())?)),
+        StorageKind::PostgreSql => open_store(config),
+    }
+}
+
+fn file(config: &Config, otherwise: &'static str) -> Result<SqliteStore, ToolError> {
+    match config.storage.kind {
+        StorageKind::Sqlite => Ok(SqliteStore::open_to_read(config.database())?),
+        StorageKind::PostgreSql => Err(ToolError::NotHere(otherwise)),
+    }
+}
+
+fn retention(config: &Config, room: &str) -> Retention {
+    config.channel.options_for(room).map_or_else(Retention::default, |options| options.retention())
+}
+
+/// What an erased message is where it must be something.
+fn body_of(record: &Record) -> Option<crate::protocol::Publication> {
+    PublicationCodec.decode(record.body.as_deref()?).ok()
+}
