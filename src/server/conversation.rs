@@ -6,11 +6,9 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::config::{Overload, Storage};
 use super::connection::{Connection, ConnectionKey};
 use super::feed::{CaughtUp, Manner, Seat};
 use super::goodbye::Goodbye;
@@ -20,18 +18,18 @@ use super::kept::{May, NoAnswer};
 use super::later::{self, Done, Receiver};
 use super::message::Event;
 use super::outgoing::REPLY_BYTES_HIGH;
+use super::publish::{Published, TRIES, publish};
 use super::run::Run;
-use super::session::{Action, Ids, Membership, Recover, Session, Subscribed, Ticket};
+use super::session::{Action, Ids, Membership, Recover, Session, Subscribed};
 use super::shard::Shard;
 use super::tight::reserve_one;
 use super::wire::Wire;
 use super::ws::{self, Decoder, Opcode};
+use crate::Subscription;
 use crate::protocol::{
     ClientInfo, CloseCode, DecodeError, Encoding, ErrorCode, HistoryQuery, HistoryResult, Publication, RoomName,
     UnsubscribeCode,
 };
-use crate::store::StoredMark;
-use crate::{PublishError, Subscription};
 
 /// One client's side: its session and the rooms it is in.
 pub(crate) struct Conversation {
@@ -127,7 +125,7 @@ impl Conversation {
     }
 
     /// Goes on with what was waited for.
-    pub(crate) fn complete(connection: &Rc<Connection>, shard: &Shard, ticket: Ticket, done: Done) {
+    pub(crate) fn complete(connection: &Rc<Connection>, shard: &Shard, done: Done) {
         Self::turn(connection, shard, |this, turn| {
             if this.departed {
                 return Ok(());
@@ -136,17 +134,23 @@ impl Conversation {
                 turn.actions.append(&mut backlog.actions);
             }
             match done {
-                Done::Entered(room, entered) => {
+                Done::Entered(ticket, room, entered) => {
                     let entered = this.stand(room, entered);
                     this.session.subscribed(ticket, entered, &mut turn.out);
                 }
-                Done::Published(published) => {
+                Done::Published(ticket, published) => {
                     if published.is_ok() {
                         turn.shard.metrics.messages_in.inc();
                     }
                     this.session.published(ticket, published, &mut turn.out);
                 }
-                Done::Read(read) => this.session.history(ticket, read, &mut turn.out),
+                Done::Read(ticket, read) => this.session.history(ticket, read, &mut turn.out),
+                Done::Fetched(room, from, past) => {
+                    if let Some(stay) = this.rooms.iter().find(|stay| stay.room == room) {
+                        let mut run = shard.run.borrow_mut();
+                        shard.publications.borrow_mut().give(stay.publications, from, &past, &mut run);
+                    }
+                }
             }
             this.perform(turn)
         });
@@ -296,7 +300,7 @@ impl Conversation {
             Action::Ping => turn.replies.push(|out| self.encoding.encode_ping(out)),
             Action::Close(code) => return Err(code.into()),
             Action::Subscribe { ticket, room, recover } => match self.enter(hub, &room, recover.as_ref()) {
-                Err(NoAnswer::InTheDatabase) => later::enter(&turn.receiver(ticket)?, room, recover),
+                Err(NoAnswer::InTheDatabase) => later::enter(&turn.receiver()?, ticket, room, recover),
                 Err(NoAnswer::Failed(code)) => self.session.subscribed(ticket, Err(code), &mut turn.out),
                 Ok(entered) => {
                     let entered = self.stand(room, Ok(entered));
@@ -317,11 +321,11 @@ impl Conversation {
                 let published = match publish(hub, &room, publication) {
                     Published::Done(published) => published,
                     Published::AwaitsDisk(mark, end) => {
-                        later::await_stored(&turn.receiver(ticket)?, mark, end);
+                        later::await_stored(&turn.receiver()?, ticket, mark, end);
                         return Ok(());
                     }
                     Published::Awaits(publication) => {
-                        later::publish(&turn.receiver(ticket)?, room, publication);
+                        later::publish(&turn.receiver()?, ticket, room, publication);
                         return Ok(());
                     }
                 };
@@ -336,7 +340,7 @@ impl Conversation {
             Action::History { ticket, room, query } => {
                 let read = match read_history(hub, &room, &query) {
                     Err(NoAnswer::InTheDatabase) => {
-                        later::read(&turn.receiver(ticket)?, room, query);
+                        later::read(&turn.receiver()?, ticket, room, query);
                         return Ok(());
                     }
                     Err(NoAnswer::Failed(code)) => Err(code),
@@ -453,30 +457,30 @@ impl Conversation {
         let mut ended = Vec::new();
         let mut run = shard.run.borrow_mut();
         for stay in &self.rooms {
-            let mut publications = shard.publications.borrow_mut();
-            let mut events = shard.events.borrow_mut();
-            let progress = [
-                publications.catch_up(stay.publications, &mut run),
-                stay.events.map_or(CaughtUp::Rejoined, |seat| events.catch_up(seat, &mut run)),
-            ];
-            for progress in progress {
-                match progress {
-                    CaughtUp::Rejoined => {}
-                    CaughtUp::Full => return Ok(()),
-                    CaughtUp::Unfinished => connection.wake(),
-                    CaughtUp::Ended => ended.push(stay.room.clone()),
-                    CaughtUp::Skipped(missed) => {
-                        let room = &stay.room;
-                        tracing::warn!(client = self.client(), %room, missed, "slow consumer, out of the room");
-                        shard.metrics.slow_consumers.inc();
-                        ended.push(room.clone());
-                    }
-                    CaughtUp::Missed(missed) => {
-                        let room = &stay.room;
-                        tracing::warn!(client = self.client(), %room, missed, "slow consumer");
-                        return Err(CloseCode::Slow.into());
-                    }
+            match shard.publications.borrow_mut().catch_up(stay.publications, &mut run) {
+                CaughtUp::Rejoined | CaughtUp::Waits => {}
+                CaughtUp::InTheDatabase(room, from) => later::fetch(&turn.receiver()?, stay.room.clone(), room, from),
+                CaughtUp::Full => return Ok(()),
+                CaughtUp::Unfinished => connection.wake(),
+                CaughtUp::Ended => ended.push(stay.room.clone()),
+                CaughtUp::Skipped(missed) => {
+                    let room = &stay.room;
+                    tracing::warn!(client = self.client(), %room, missed, "slow consumer, out of the room");
+                    shard.metrics.slow_consumers.inc();
+                    ended.push(room.clone());
                 }
+                CaughtUp::Missed(missed) => {
+                    let room = &stay.room;
+                    tracing::warn!(client = self.client(), %room, missed, "slow consumer");
+                    return Err(CloseCode::Slow.into());
+                }
+            }
+            // Of comings and goings nothing is ever missed that matters.
+            match stay.events.map(|seat| shard.events.borrow_mut().catch_up(seat, &mut run)) {
+                Some(CaughtUp::Full) => return Ok(()),
+                Some(CaughtUp::Unfinished) => connection.wake(),
+                Some(CaughtUp::Ended) => ended.push(stay.room.clone()),
+                _ => {}
             }
         }
         drop(run);
@@ -516,8 +520,8 @@ impl Turn<'_> {
     }
 
     /// Who is told when something that takes its time is done.
-    fn receiver(&self, ticket: Ticket) -> Result<Receiver, Goodbye> {
-        Receiver::new(self.connection, self.shard, ticket).ok_or_else(|| CloseCode::Shutdown.into())
+    fn receiver(&self) -> Result<Receiver, Goodbye> {
+        Receiver::new(self.connection, self.shard).ok_or_else(|| CloseCode::Shutdown.into())
     }
 
     /// Whether the client must take its replies before more is done for it.
@@ -528,58 +532,6 @@ impl Turn<'_> {
         self.connection.is_saturated()
     }
 }
-
-/// How publishing went.
-enum Published {
-    Done(Result<(), ErrorCode>),
-    /// It is in the ring, and the sequences before this one must reach the disk.
-    AwaitsDisk(Arc<StoredMark>, u64),
-    /// The room must be opened, or have space, first.
-    Awaits(Publication),
-}
-
-fn publish(hub: &Hub, name: &RoomName, publication: Publication) -> Published {
-    let Some((kept, storage)) = hub.keeping(name) else {
-        return Published::Done(publish_unkept(hub, name, publication));
-    };
-    if storage == Storage::Stored && kept.archive.is_in_trouble() {
-        return Published::Done(Err(ErrorCode::TooManyRequests));
-    }
-    let Some(room) = hub.running(name) else { return Published::Awaits(publication) };
-    match room.publish(publication) {
-        Ok(sequence) => match kept.delivery_mark(&room) {
-            Some(mark) => Published::AwaitsDisk(mark, sequence + 1),
-            None => Published::Done(Ok(())),
-        },
-        Err(PublishError::Closed(back) | PublishError::Crashed(back)) => Published::Awaits(back),
-        Err(PublishError::Full(back)) if kept.overload == Overload::Wait => Published::Awaits(back),
-        Err(refused) => Published::Done(Err(refusal(&refused))),
-    }
-}
-
-fn publish_unkept(hub: &Hub, name: &RoomName, mut publication: Publication) -> Result<(), ErrorCode> {
-    for _ in 0..TRIES {
-        match hub.open(name)?.publish(publication) {
-            Ok(_) => return Ok(()),
-            // Removed between the look-up and the publish: the next look-up opens a fresh one.
-            Err(PublishError::Closed(back) | PublishError::Crashed(back)) => publication = back,
-            Err(refused) => return Err(refusal(&refused)),
-        }
-    }
-    Err(ErrorCode::Internal)
-}
-
-/// The answer to a publisher whom a room has refused.
-pub(super) fn refusal(refused: &PublishError<Publication>) -> ErrorCode {
-    match refused {
-        PublishError::Full(_) => ErrorCode::TooManyRequests,
-        PublishError::TooLarge(_) => ErrorCode::LimitExceeded,
-        _ => ErrorCode::Internal,
-    }
-}
-
-/// Times a room is looked up: one that ends twice in that moment is not bad luck but a server that is closing.
-const TRIES: usize = 2;
 
 fn read_history(hub: &Hub, name: &RoomName, query: &HistoryQuery) -> Result<HistoryResult, NoAnswer> {
     let visible = visible(hub, name)?;

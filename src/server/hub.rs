@@ -137,6 +137,7 @@ impl Hub {
         self.options(room.as_str()).map_or_else(Manner::default, |options| Manner {
             delay: options.delivery_delay,
             slow_consumer: options.slow_consumer,
+            is_kept: self.keeping(room).is_some(),
         })
     }
 

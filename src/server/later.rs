@@ -10,10 +10,11 @@ use tokio::time::timeout;
 
 use super::config::Overload;
 use super::connection::Connection;
-use super::conversation::{self, Conversation};
+use super::conversation::Conversation;
 use super::history::Visible;
 use super::hub::{self, Hub};
 use super::kept::{Kept, May, NoAnswer};
+use super::publish::{TRIES, refusal};
 use super::session::{Recover, Subscribed, Ticket};
 use super::shard::Shard;
 use crate::protocol::{ErrorCode, HistoryQuery, HistoryResult, Publication, RoomName};
@@ -23,16 +24,18 @@ use crate::{PublishError, Room, Subscription};
 /// What has been done, for the session to go on with.
 #[derive(Debug)]
 pub(super) enum Done {
-    Entered(RoomName, Result<(Subscription<Publication>, Subscribed), ErrorCode>),
-    Published(Result<(), ErrorCode>),
-    Read(Result<HistoryResult, ErrorCode>),
+    Entered(Ticket, RoomName, Result<(Subscription<Publication>, Subscribed), ErrorCode>),
+    Published(Ticket, Result<(), ErrorCode>),
+    Read(Ticket, Result<HistoryResult, ErrorCode>),
+    /// What a member has missed from that sequence on, with sequences and times.
+    Fetched(RoomName, u64, Vec<(u64, u64, Publication)>),
 }
 
-/// Times a room is looked up that ends in that moment.
-const TRIES: usize = 2;
+/// Messages that are fetched at once for a member that is behind its ring.
+const FETCHED: usize = 256;
 
 /// Enters a kept room.
-pub(super) fn enter(to: &Receiver, name: RoomName, recover: Option<Recover>) {
+pub(super) fn enter(to: &Receiver, ticket: Ticket, name: RoomName, recover: Option<Recover>) {
     let hub = to.hub();
     to.complete_with(async move {
         let entered = blocking({
@@ -44,31 +47,40 @@ pub(super) fn enter(to: &Receiver, name: RoomName, recover: Option<Recover>) {
                 })
             }
         });
-        Done::Entered(name, entered.await)
+        Done::Entered(ticket, name, entered.await)
     });
 }
 
 /// Reads the past of a kept room.
-pub(super) fn read(to: &Receiver, name: RoomName, query: HistoryQuery) {
+pub(super) fn read(to: &Receiver, ticket: Ticket, name: RoomName, query: HistoryQuery) {
     let hub = to.hub();
     to.complete_with(async move {
         let read = move || {
             try_twice(&hub, &name, |kept, room, visible| kept.history(room, &query, visible, May::AskTheDatabase))
         };
-        Done::Read(blocking(read).await)
+        Done::Read(ticket, blocking(read).await)
     });
 }
 
 /// Publishes into a kept room that does not run, or has no space at the moment.
-pub(super) fn publish(to: &Receiver, name: RoomName, publication: Publication) {
+pub(super) fn publish(to: &Receiver, ticket: Ticket, name: RoomName, publication: Publication) {
     let hub = to.hub();
-    to.complete_with(async move { Done::Published(publish_kept(hub, name, publication).await) });
+    to.complete_with(async move { Done::Published(ticket, publish_kept(hub, name, publication).await) });
 }
 
 /// Waits until what was published is stored.
-pub(super) fn await_stored(to: &Receiver, mark: Arc<StoredMark>, end: u64) {
+pub(super) fn await_stored(to: &Receiver, ticket: Ticket, mark: Arc<StoredMark>, end: u64) {
     let hub = to.hub();
-    to.complete_with(async move { Done::Published(stored(&hub, &mark, end).await) });
+    to.complete_with(async move { Done::Published(ticket, stored(&hub, &mark, end).await) });
+}
+
+/// Fetches what a member has missed of a room from `from` on.
+pub(super) fn fetch(to: &Receiver, name: RoomName, room: Room<Publication>, from: u64) {
+    let hub = to.hub();
+    to.complete_with(async move {
+        let fetch = move || hub.kept().ok_or(ErrorCode::Internal)?.fetch(&room, from, FETCHED);
+        Done::Fetched(name, from, blocking(fetch).await.unwrap_or_default())
+    });
 }
 
 async fn publish_kept(hub: Arc<Hub>, name: RoomName, mut publication: Publication) -> Result<(), ErrorCode> {
@@ -94,7 +106,7 @@ async fn publish_kept(hub: Arc<Hub>, name: RoomName, mut publication: Publicatio
             }
             // Ended between the look-up and the publish.
             Err(PublishError::Closed(back) | PublishError::Crashed(back)) => publication = back,
-            Err(refused) => return Err(conversation::refusal(&refused)),
+            Err(refused) => return Err(refusal(&refused)),
         }
     }
     Err(ErrorCode::Internal)
@@ -132,18 +144,17 @@ async fn blocking<R: Send + 'static>(
     spawn_blocking(work).await.unwrap_or(Err(ErrorCode::Internal))
 }
 
-/// Whose command it is.
+/// For whom it is done.
 #[derive(Debug)]
 pub(super) struct Receiver {
     connection: Weak<Connection>,
     shard: Rc<Shard>,
-    ticket: Ticket,
 }
 
 impl Receiver {
-    pub(super) fn new(connection: &Rc<Connection>, shard: &Shard, ticket: Ticket) -> Option<Self> {
+    pub(super) fn new(connection: &Rc<Connection>, shard: &Shard) -> Option<Self> {
         // A connection that goes meanwhile is not kept.
-        Some(Self { connection: Rc::downgrade(connection), shard: shard.itself()?, ticket })
+        Some(Self { connection: Rc::downgrade(connection), shard: shard.itself()? })
     }
 
     fn hub(&self) -> Arc<Hub> {
@@ -151,11 +162,11 @@ impl Receiver {
     }
 
     fn complete_with(&self, work: impl Future<Output = Done> + 'static) {
-        let (connection, shard, ticket) = (self.connection.clone(), Rc::clone(&self.shard), self.ticket);
+        let (connection, shard) = (self.connection.clone(), Rc::clone(&self.shard));
         spawn_local(async move {
             let done = work.await;
             if let Some(connection) = connection.upgrade() {
-                connection.go_on(&shard, |connection, shard| Conversation::complete(connection, shard, ticket, done));
+                connection.go_on(&shard, |connection, shard| Conversation::complete(connection, shard, done));
             }
         });
     }

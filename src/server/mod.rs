@@ -30,6 +30,7 @@ mod origin;
 mod outgoing;
 mod page;
 mod presence;
+mod publish;
 mod rest;
 mod run;
 mod session;

@@ -220,7 +220,8 @@ impl<T: Send + Sync + 'static> Keeper<T> {
             }
             self.watch();
             if gathered == Gathered::All {
-                let until = self.group_due().map_or(self.next_chore(), |due| due.min(self.next_chore()));
+                let chore = self.next_chore();
+                let until = self.group_due().map_or(chore, |due| due.min(chore));
                 self.alarm.wait(Some(until));
             }
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use roomcast::server::config::Storage;
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 
 use crate::harness::{Client, Heard, Running, number, publish};
@@ -18,7 +19,10 @@ fn slow_client(server: &Running) -> Client {
 
 #[test]
 fn a_slow_consumer_is_closed_while_others_receive_everything() {
-    let server = Running::with(|config| config.channel.without_namespace.history_size = 16);
+    let server = Running::with(|config| {
+        let options = &mut config.channel.without_namespace;
+        (options.history_size, options.storage) = (16, Storage::Off);
+    });
     let mut slow = slow_client(&server);
     let mut ann = server.member("Ann", "hall");
     let mut bob = server.member("Bob", "hall");

@@ -1,6 +1,6 @@
 //! What becomes of members that cannot keep up, by `slow_consumer`, and where they are seen.
 
-use roomcast::server::config::SlowConsumer;
+use roomcast::server::config::{SlowConsumer, Storage};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 
 use crate::harness::{Client, Running, eventually, number, text};
@@ -18,6 +18,8 @@ fn server(policy: SlowConsumer) -> Running {
         config.shards = std::num::NonZeroUsize::new(1);
         let options = &mut config.channel.without_namespace;
         (options.history_size, options.slow_consumer) = (16, policy);
+        // The database would have what the ring has lost.
+        options.storage = Storage::Off;
         options.force_push_join_leave = false;
     })
 }

@@ -240,6 +240,28 @@ fn a_publisher_that_waits_too_long_for_the_disk_is_told_to_try_again() {
 }
 
 #[test]
+fn a_member_that_does_not_read_is_given_everything_when_it_does() {
+    const MESSAGES: u64 = 20_000;
+    let folder = Folder::new();
+    let server = keeping(&folder, |config| config.storage.overload = Overload::Wait);
+    let mut ann = server.connected("Ann");
+    let mut bob = server.connected("Bob");
+    bob.subscribe(2, "async:hall");
+    // More than all the buffers between the two hold, and twenty times what the ring does.
+    let text = "x".repeat(1_000);
+    for first in (1..=MESSAGES).step_by(64) {
+        let numbers = first..(first + 64).min(MESSAGES + 1);
+        numbers.clone().for_each(|n| ann.send(&publish(n as u32 + 9, "async:hall", &format!("[{n},\"{text}\"]"))));
+        numbers.for_each(|n| assert!(ann.reply(n as u32 + 9).get("publish").is_some()));
+    }
+    for n in 1..=MESSAGES {
+        let publication = bob.publication();
+        assert_eq!((number(&publication["offset"]), number(&publication["data"][0])), (n, n));
+    }
+    assert_eq!(server.metric("roomcast_slow_consumers_total"), 0);
+}
+
+#[test]
 fn retention_bounds_what_is_seen() {
     let folder = Folder::new();
     let server = keeping(&folder, |config| {

@@ -39,6 +39,8 @@ impl From<ErrorCode> for NoAnswer {
 enum Unread {
     /// Not all of it is kept any more.
     Gone,
+    /// The ring has moved on meanwhile.
+    Moved,
     No(NoAnswer),
 }
 
@@ -55,35 +57,33 @@ impl Kept {
         publications_max: usize,
         may: May,
     ) -> Result<(Subscription<Publication>, Subscribed), NoAnswer> {
-        let mut subscription = self.stand_at_top(room);
-        if may == May::AskTheDatabase {
-            for _ in 1..TRIES {
-                if subscription.is_some() {
-                    break;
+        let mut tries = if may == May::AskTheDatabase { TRIES } else { 1 };
+        loop {
+            tries -= 1;
+            let Some(at_top) = self.stand_at_top(room) else {
+                // What is delivered next is stored, so that it lies in the ring, unless more is stored by now.
+                if tries == 0 {
+                    return Err(if may == May::AskTheDatabase {
+                        ErrorCode::Internal.into()
+                    } else {
+                        NoAnswer::InTheDatabase
+                    });
                 }
-                self.archive.flush_within(self.timeout).map_err(failed)?;
-                subscription = self.stand_at_top(room);
-            }
+                continue;
+            };
+            let top = at_top.position().sequence;
+            let wanted = recover.and_then(|recover| wanted(room, recover, top, publications_max));
+            let (subscription, found) = match wanted.map(|wanted| self.read_on(room, wanted, visible, may)) {
+                None | Some(Err(Unread::Gone)) => (at_top, Vec::new()),
+                Some(Ok((subscription, found))) => (subscription, found),
+                Some(Err(Unread::Moved)) if tries > 0 => continue,
+                Some(Err(Unread::Moved)) if may == May::AskTheRingOnly => return Err(NoAnswer::InTheDatabase),
+                Some(Err(Unread::Moved)) => return Err(ErrorCode::Internal.into()),
+                Some(Err(Unread::No(answer))) => return Err(answer),
+            };
+            let top = history::position(room, subscription.position().sequence);
+            return Ok((subscription, Subscribed { top, found }));
         }
-        let subscription = subscription.ok_or(match may {
-            May::AskTheRingOnly => NoAnswer::InTheDatabase,
-            May::AskTheDatabase => NoAnswer::Failed(ErrorCode::Internal),
-        })?;
-        let top = subscription.position().sequence;
-        let wanted = recover.and_then(|Recover { position: asked, mode }| match mode {
-            RecoveryMode::Stream => {
-                let is_known = asked.epoch.is_empty() || asked.epoch == room.epoch().to_string();
-                let missed = top.checked_sub(asked.offset)?;
-                (is_known && missed <= publications_max as u64).then_some(asked.offset..top)
-            }
-            RecoveryMode::Cache => top.checked_sub(1).map(|newest| newest..top),
-        });
-        let found = match wanted.map(|wanted| self.read_all(room, wanted, visible, may)) {
-            None | Some(Err(Unread::Gone)) => Vec::new(),
-            Some(Ok(found)) => found,
-            Some(Err(Unread::No(answer))) => return Err(answer),
-        };
-        Ok((subscription, Subscribed { top: history::position(room, top), found }))
     }
 
     /// Answers a history command.
@@ -132,6 +132,23 @@ impl Kept {
         Ok(HistoryResult::new(found, history::position(room, top)))
     }
 
+    /// What a member has missed from `from` on, at most `count` messages, with sequences and times.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub(crate) fn fetch(
+        &self,
+        room: &Room<Publication>,
+        from: u64,
+        count: usize,
+    ) -> Result<Vec<(u64, u64, Publication)>, ErrorCode> {
+        let past = self.archive.past(room, from..self.top(room), count).map_err(|error| match failed(error) {
+            NoAnswer::Failed(code) => code,
+            NoAnswer::InTheDatabase => ErrorCode::Internal,
+        })?;
+        Ok(placed(past).into_iter().map(|it| (it.offset - 1, it.time_ms, it.publication)).collect())
+    }
+
     /// The sequence after the newest message that clients may know of.
     fn top(&self, room: &Room<Publication>) -> u64 {
         let tail = room.tail();
@@ -154,24 +171,20 @@ impl Kept {
         InRing { oldest, is_all: visible > kept.min(top) || oldest == 0 }
     }
 
-    /// All of these sequences.
-    fn read_all(
+    /// All of these sequences, and a subscription that stands behind the last one found: the last ones may be being written at
+    /// this moment, and then come as pushes.
+    fn read_on(
         &self,
         room: &Room<Publication>,
         range: Range<u64>,
         visible: Visible,
         may: May,
-    ) -> Result<Vec<Placed>, Unread> {
-        if range.is_empty() {
-            return Ok(Vec::new());
-        }
+    ) -> Result<(Subscription<Publication>, Vec<Placed>), Unread> {
         let in_ring = self.in_ring(room, visible, range.end);
-        if range.start >= in_ring.oldest
-            && let Some((_, found)) = history::read(room, range.clone())
-        {
-            return Ok(found);
+        if range.start >= in_ring.oldest {
+            return history::read(room, range).ok_or(Unread::Moved);
         }
-        if range.start < in_ring.oldest && in_ring.is_all {
+        if in_ring.is_all {
             return Err(Unread::Gone);
         }
         if may == May::AskTheRingOnly {
@@ -182,10 +195,34 @@ impl Kept {
         if span.is_none_or(|span| range.start < span.oldest) {
             return Err(Unread::Gone);
         }
-        let count = (range.end - range.start) as usize;
-        let found = placed(self.archive.past(room, range, count).map_err(no)?);
-        if found.len() == count { Ok(found) } else { Err(Unread::Gone) }
+        let border = in_ring.oldest.min(range.end);
+        let count = (border - range.start) as usize;
+        let mut found = placed(self.archive.past(room, range.start..border, count).map_err(no)?);
+        if found.len() != count {
+            return Err(Unread::Gone);
+        }
+        let (subscription, rest) = history::read(room, border..range.end).ok_or(Unread::Moved)?;
+        found.extend(rest);
+        Ok((subscription, found))
     }
+}
+
+/// The sequences that who recovers is to be given, of a room that stands at `top`.
+fn wanted(
+    room: &Room<Publication>,
+    Recover { position: asked, mode }: &Recover,
+    top: u64,
+    publications_max: usize,
+) -> Option<Range<u64>> {
+    let range = match mode {
+        RecoveryMode::Stream => {
+            let is_known = asked.epoch.is_empty() || asked.epoch == room.epoch().to_string();
+            let missed = top.checked_sub(asked.offset)?;
+            (is_known && missed <= publications_max as u64).then_some(asked.offset..top)?
+        }
+        RecoveryMode::Cache => top.checked_sub(1)?..top,
+    };
+    (!range.is_empty()).then_some(range)
 }
 
 /// What of a room's history its ring has.

@@ -133,7 +133,7 @@ impl SqliteStore {
     }
 
     fn path(&self) -> &Path {
-        self.path.as_deref().unwrap_or(Path::new(":memory:"))
+        self.path.as_deref().unwrap_or_else(|| Path::new(":memory:"))
     }
 
     fn writer(&self) -> Result<Held<'_>, StoreError> {

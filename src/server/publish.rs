@@ -1,0 +1,62 @@
+//! Publishing for a client.
+
+use std::sync::Arc;
+
+use super::config::{Overload, Storage};
+use super::hub::Hub;
+use crate::PublishError;
+use crate::protocol::{ErrorCode, Publication, RoomName};
+use crate::store::StoredMark;
+
+/// Times a room is looked up: one that ends twice in that moment is not bad luck but a server that is closing.
+pub(super) const TRIES: usize = 2;
+
+/// How publishing went.
+pub(super) enum Published {
+    Done(Result<(), ErrorCode>),
+    /// It is in the ring, and the sequences before this one must reach the disk.
+    AwaitsDisk(Arc<StoredMark>, u64),
+    /// The room must be opened, or have space, first.
+    Awaits(Publication),
+}
+
+/// Publishes, as far as that can be done at once.
+pub(super) fn publish(hub: &Hub, name: &RoomName, publication: Publication) -> Published {
+    let Some((kept, storage)) = hub.keeping(name) else {
+        return Published::Done(publish_unkept(hub, name, publication));
+    };
+    if storage == Storage::Stored && kept.archive.is_in_trouble() {
+        return Published::Done(Err(ErrorCode::TooManyRequests));
+    }
+    let Some(room) = hub.running(name) else { return Published::Awaits(publication) };
+    match room.publish(publication) {
+        Ok(sequence) => match kept.delivery_mark(&room) {
+            Some(mark) => Published::AwaitsDisk(mark, sequence + 1),
+            None => Published::Done(Ok(())),
+        },
+        Err(PublishError::Closed(back) | PublishError::Crashed(back)) => Published::Awaits(back),
+        Err(PublishError::Full(back)) if kept.overload == Overload::Wait => Published::Awaits(back),
+        Err(refused) => Published::Done(Err(refusal(&refused))),
+    }
+}
+
+fn publish_unkept(hub: &Hub, name: &RoomName, mut publication: Publication) -> Result<(), ErrorCode> {
+    for _ in 0..TRIES {
+        match hub.open(name)?.publish(publication) {
+            Ok(_) => return Ok(()),
+            // Removed between the look-up and the publish: the next look-up opens a fresh one.
+            Err(PublishError::Closed(back) | PublishError::Crashed(back)) => publication = back,
+            Err(refused) => return Err(refusal(&refused)),
+        }
+    }
+    Err(ErrorCode::Internal)
+}
+
+/// The answer to a publisher whom a room has refused.
+pub(super) fn refusal(refused: &PublishError<Publication>) -> ErrorCode {
+    match refused {
+        PublishError::Full(_) => ErrorCode::TooManyRequests,
+        PublishError::TooLarge(_) => ErrorCode::LimitExceeded,
+        _ => ErrorCode::Internal,
+    }
+}
