@@ -4,6 +4,7 @@ mod autobahn;
 mod bad_input;
 mod chat;
 mod codes;
+mod crash;
 mod delivery;
 mod harness;
 mod heap;
