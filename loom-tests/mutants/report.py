@@ -45,7 +45,7 @@ def page(sites, baselines, results, argued, seconds):
         "",
         "Written by `make loom-mutants`, which weakens every ordering of `src/{ring,wake,sync}` in turn, breaks the rules",
         "of the design one at a time, and runs the models that come by until one fails. How to read it, and the arguments",
-        "for what is not noticed, are in section 6 of [how roomcast is built](../design.md).",
+        "for what is not noticed, are in section 7 of [how roomcast is built](../design.md).",
         "",
         f"- machine: {machine()}",
         f"- date: {datetime.date.today()}",

@@ -155,6 +155,30 @@ test("a page says so when the room was started afresh, and goes on", LIMIT, () =
     }
   }));
 
+test("after a restart the page shows what was written before, and goes on", LIMIT, async () => {
+  const first = await Server.start();
+  const ada = await Visitor.enter(browser, first.url, "Ada", ["archive"]);
+  for (const text of ["yesterday", "last night"]) {
+    await ada.write(text);
+    await ada.sees(text);
+  }
+  await ada.hasSentAll();
+  await ada.leave();
+  assert.equal(await first.stop({ keep: true }), 0);
+  const second = await Server.start({ before: first });
+  const grace = await Visitor.enter(browser, second.url, "Grace", ["archive"]);
+  try {
+    await grace.sees("yesterday");
+    await grace.write("today");
+    await grace.sees("today");
+    assertInOrder(await grace.messagesOnce(3), ["yesterday", "last night", "today"]);
+    assert.deepEqual([...ada.faults, ...grace.faults], []);
+  } finally {
+    await grace.leave();
+    assert.equal(await second.stop(), 0);
+  }
+});
+
 /** Publishes from `visitor`'s page over a connection of its own, many in one frame. */
 function publishAll(visitor, room, texts) {
   return visitor.page.evaluate(

@@ -22,9 +22,10 @@ export class Server {
   #log = "";
   url = "";
 
-  static async start() {
+  /** Starts a server; where `before` is given, on the data that it has left. */
+  static async start({ before } = {}) {
     const server = new Server();
-    server.#folder = await mkdtemp(join(tmpdir(), "roomcast-browser-"));
+    server.#folder = before?.#folder ?? (await mkdtemp(join(tmpdir(), "roomcast-browser-")));
     const config = join(server.#folder, "roomcast.toml");
     await writeFile(config, CONFIG);
     const args = ["serve", "--dev", "--listen", "127.0.0.1:0", "--config", config, "--data-dir", server.#folder];
@@ -63,8 +64,8 @@ export class Server {
       .reduce((sum, line) => sum + Number(line.split(" ")[1]), 0);
   }
 
-  /** Asks the server to end and returns its exit code. */
-  async stop() {
+  /** Asks the server to end and returns its exit code; its data is left for another with `keep`. */
+  async stop({ keep = false } = {}) {
     const ended = new Promise((resolve) => this.#process.once("exit", resolve));
     if (this.#process.exitCode === null) {
       this.#process.kill("SIGTERM");
@@ -72,7 +73,7 @@ export class Server {
       await ended;
       clearTimeout(timer);
     }
-    await rm(this.#folder, { recursive: true, force: true });
+    if (!keep) await rm(this.#folder, { recursive: true, force: true });
     return this.#process.exitCode;
   }
 }

@@ -13,6 +13,8 @@ export function messageText(data) {
   let text;
   if (typeof data === "string") text = data;
   else if (typeof data?.text === "string") text = data.text;
+  // What was erased since keeps its place.
+  else if (data === null) text = "This message was erased.";
   else text = JSON.stringify(data) ?? "";
   return text.length > SHOWN_CHARACTERS_MAX ? `${text.slice(0, SHOWN_CHARACTERS_MAX)}…` : text;
 }
