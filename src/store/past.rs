@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::archive::Archive;
 use super::error::StoreError;
-use super::record::{Page, Record};
+use super::record::{Cut, Page, Record};
 use crate::error::TryRecvError;
 use crate::message::{Position, Start};
 use crate::room::{Room, Subscription};
@@ -40,10 +40,12 @@ impl<T: Clone + Send + Sync + 'static> Archive<T> {
     /// When the store does not answer, or does not take what has left the ring.
     pub fn past(&self, room: &Room<T>, range: Range<u64>, limit: usize) -> Result<Past<T>, StoreError> {
         let mut found = Past::new();
-        let mut at = range.start.max(self.mark(room).map_or(0, |mark| mark.floor()));
+        let cut = self.cut(room.name());
+        let range = range.start.max(self.floor(room, cut))..range.end.min(room.tail());
+        let mut at = range.start;
         while at < range.end && found.len() < limit {
             let left = limit - found.len();
-            let from_ring = self.read_ring(room, at..range.end, left, &mut found);
+            let from_ring = self.read_ring(room, at..range.end, left, cut, &mut found);
             if from_ring > at {
                 at = from_ring;
                 continue;
@@ -64,7 +66,8 @@ impl<T: Clone + Send + Sync + 'static> Archive<T> {
     /// As [`Archive::past`].
     pub fn past_newest_first(&self, room: &Room<T>, range: Range<u64>, limit: usize) -> Result<Past<T>, StoreError> {
         let mut found = Past::new();
-        let first = range.start.max(self.mark(room).map_or(0, |mark| mark.floor()));
+        let cut = self.cut(room.name());
+        let first = range.start.max(self.floor(room, cut));
         let mut end = range.end.min(room.tail());
         while first < end && found.len() < limit {
             let left = limit - found.len();
@@ -72,7 +75,7 @@ impl<T: Clone + Send + Sync + 'static> Archive<T> {
             let start = end.saturating_sub(left as u64).max(first).max(room.oldest());
             if start < end {
                 let mut run = Past::new();
-                if self.read_ring(room, start..end, left, &mut run) == end && run.len() as u64 == end - start {
+                if self.read_ring(room, start..end, left, cut, &mut run) == end {
                     found.extend(run.into_iter().rev());
                     end = start;
                     continue;
@@ -87,8 +90,14 @@ impl<T: Clone + Send + Sync + 'static> Archive<T> {
         Ok(found)
     }
 
-    /// Reads on in the ring from the start of `range`, as far as it goes; where it stopped.
-    fn read_ring(&self, room: &Room<T>, range: Range<u64>, limit: usize, found: &mut Past<T>) -> u64 {
+    /// Nothing before this one is to be read, whoever still has it.
+    fn floor(&self, room: &Room<T>, cut: Cut) -> u64 {
+        let removed = self.mark(room).map_or(0, |mark| mark.floor());
+        removed.max(cut.messages_max.map_or(0, |most| room.tail().saturating_sub(most)))
+    }
+
+    /// Reads on in the ring from the start of `range`, as far as it goes, what `cut` lets fall left out; where it stopped.
+    fn read_ring(&self, room: &Room<T>, range: Range<u64>, limit: usize, cut: Cut, found: &mut Past<T>) -> u64 {
         let Some(mut ring) = stand_at(room, range.start) else { return range.start };
         // Relaxed: who erases goes through the store, and so does who sees this.
         let erased_until = self.erased_until.load(Relaxed);
@@ -102,12 +111,14 @@ impl<T: Clone + Send + Sync + 'static> Archive<T> {
                         if erased_until > 0 && time <= erased_until {
                             return at;
                         }
-                        found.push(Remembered { sequence, time, message: Some(message.clone()) });
+                        if time >= cut.before_time {
+                            found.push(Remembered { sequence, time, message: Some(message.clone()) });
+                        }
                         at = sequence + 1;
                     }
                 }
                 // The last ones are being written at this moment: who is subscribed will get them.
-                Err(TryRecvError::Empty) => return end,
+                Err(TryRecvError::Empty) => return range.end,
                 Err(_) => return at,
             }
         }
