@@ -216,13 +216,15 @@ impl<T: Send + Sync + 'static> Archive<T> {
     /// # Errors
     /// As the store has it; some may have been removed.
     pub fn remove(&self, name: &str) -> Result<(), StoreError> {
-        let mark = self.shared.lives.newest(name);
-        if let (Some(mark), Some(room)) = (&mark, self.broker.get(name)) {
-            mark.raise_floor(room.tail());
+        let room = self.broker.get(name).filter(Room::is_running);
+        // Of a room that has ended, nothing is published any more: all that will be stored of it goes.
+        let mark = room.and_then(|room| Some((self.mark(&room)?, room.tail())));
+        if let Some((mark, tail)) = &mark {
+            mark.raise_floor(*tail);
         }
         self.flush_within(FLUSH_TIMEOUT)?;
         let Some(span) = self.shared.store.span(name, Cut::default())? else { return Ok(()) };
-        let before = mark.map_or(span.next, |mark| mark.floor().min(span.next));
+        let before = mark.map_or(span.next, |(_, tail)| tail.min(span.next));
         while self.shared.store.remove(name, before, REMOVED_AT_ONCE)? == REMOVED_AT_ONCE {}
         Ok(())
     }
