@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::codec::Codec;
 use super::error::{OpenError, StoreError, StoreErrorKind};
 use super::group::Life;
-use super::keeper::{Keeper, Post, Request, Shared};
+use super::keeper::{Keeper, Post, Request, Shared, Unsent};
 use super::lives::Lives;
 use super::mark::StoredMark;
 use super::options::{Durability, Options};
@@ -156,15 +156,17 @@ impl<T: Send + Sync + 'static> Archive<T> {
         let life = Life::going_on(name, span, durability);
         let position = Position { epoch: life.epoch, sequence: life.first };
         let mark = Arc::new(StoredMark::new(life));
+        if span.is_some_and(|span| span.epoch != position.epoch) {
+            // A room that was published into keeps its epoch even when nothing more is; others leave nothing behind.
+            let until = Instant::now() + FLUSH_TIMEOUT;
+            let sent = self.post.send_until(Request::Know(Arc::clone(&mark)), until);
+            sent.map_err(|unsent| OpenError::Store(self.unsent(unsent)))?;
+        }
         self.shared.lives.put(&mark);
         let room = self.broker.room_with(name, options.starting_at(position)).map_err(|error| {
             self.shared.lives.forget(&mark);
             OpenError::Room(error)
         })?;
-        if span.is_some_and(|span| span.epoch != position.epoch) {
-            // A room that was published into keeps its epoch even when nothing more is; others leave nothing behind.
-            self.post.send(Request::Know(mark));
-        }
         Ok((room, true))
     }
 
@@ -269,12 +271,20 @@ impl<T: Send + Sync + 'static> Archive<T> {
     /// [`StoreErrorKind::Unavailable`] when that takes longer than `timeout`.
     pub fn flush_within(&self, timeout: Duration) -> Result<(), StoreError> {
         let (done, answer) = mpsc::channel();
-        let sent = self.post.send(Request::Flush(done));
-        match answer.recv_timeout(timeout) {
-            Ok(()) if sent => Ok(()),
-            Err(RecvTimeoutError::Timeout) => Err(self.trouble("the store does not keep up; try again")),
-            _ => Err(self.trouble("storage has ended")),
+        let until = Instant::now() + timeout;
+        self.post.send_until(Request::Flush(done), until).map_err(|unsent| self.unsent(unsent))?;
+        match answer.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(()) => Ok(()),
+            Err(RecvTimeoutError::Timeout) => Err(self.unsent(Unsent::Busy)),
+            Err(RecvTimeoutError::Disconnected) => Err(self.unsent(Unsent::Ended)),
         }
+    }
+
+    fn unsent(&self, unsent: Unsent) -> StoreError {
+        self.trouble(match unsent {
+            Unsent::Busy => "the store does not keep up; try again",
+            Unsent::Ended => "storage has ended",
+        })
     }
 
     pub(super) fn trouble(&self, otherwise: &str) -> StoreError {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
@@ -20,8 +20,11 @@ use super::status::Board;
 use crate::error::TryRecvError;
 use crate::room::{PatternSubscription, RoomKey};
 
-/// Requests that wait for the thread at most; more wait at the door.
+/// Requests that wait for the thread at most; who comes with more tries again until it gives up.
 const REQUESTS_MAX: usize = 1_024;
+
+/// Between two tries to leave a request.
+const REQUEST_RETRY: Duration = Duration::from_millis(1);
 
 /// Between two tries of a commit that fails, at first and at last.
 const RETRY: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
@@ -56,6 +59,15 @@ pub(super) enum Request {
     Know(Arc<StoredMark>),
 }
 
+/// Why a request was not left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unsent {
+    /// Too many others wait.
+    Busy,
+    /// Nobody is there any more.
+    Ended,
+}
+
 /// The way to the thread.
 #[derive(Clone)]
 pub(super) struct Post {
@@ -64,11 +76,25 @@ pub(super) struct Post {
 }
 
 impl Post {
-    /// Leaves a request; false when the thread is gone.
-    pub(super) fn send(&self, request: Request) -> bool {
-        let sent = self.requests.send(request).is_ok();
-        self.alarm.ring();
-        sent
+    /// Leaves a request, for which it waits while too many others are there.
+    ///
+    /// # Errors
+    /// [`Unsent::Busy`] when that takes until then; [`Unsent::Ended`] when the thread is gone.
+    pub(super) fn send_until(&self, mut request: Request, until: Instant) -> Result<(), Unsent> {
+        loop {
+            request = match self.requests.try_send(request) {
+                Ok(()) => {
+                    self.alarm.ring();
+                    return Ok(());
+                }
+                Err(TrySendError::Full(request)) => request,
+                Err(TrySendError::Disconnected(_)) => return Err(Unsent::Ended),
+            };
+            if Instant::now() >= until {
+                return Err(Unsent::Busy);
+            }
+            thread::sleep(REQUEST_RETRY);
+        }
     }
 
     /// Tells the thread to end without having stored everything, should it be in trouble.
