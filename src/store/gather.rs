@@ -30,15 +30,15 @@ impl Filling {
         })
     }
 
-    /// Takes messages of one life in.
-    pub(super) fn take<T: 'static>(
-        &mut self,
-        (mark, key): (&Arc<StoredMark>, RoomKey),
-        batch: &Batch<'_, T>,
-        codec: &dyn Codec<T>,
-    ) {
+    /// The same of a life that is read there.
+    pub(super) fn life_at(&mut self, mark: &Arc<StoredMark>, key: RoomKey) -> usize {
         let life = self.life(mark);
         self.marks[life].1 = Some(key);
+        life
+    }
+
+    /// Takes messages of one life in, which stands there.
+    pub(super) fn take<T: 'static>(&mut self, life: usize, batch: &Batch<'_, T>, codec: &dyn Codec<T>) {
         let Group { runs, messages, bytes, .. } = &mut self.group;
         let first = messages.len();
         for (sequence, time, message) in batch.iter() {

@@ -302,15 +302,17 @@ impl<T: Send + Sync + 'static> Keeper<T> {
             }
         };
         let options = &self.shared.options;
+        let mut life = None;
         loop {
             let group = &self.filling.group;
-            let left = options.group_messages_max.saturating_sub(group.len());
-            if left == 0 || group.bytes.len() >= options.group_bytes_max {
+            if group.len() >= options.group_messages_max || group.bytes.len() >= options.group_bytes_max {
                 return;
             }
-            match subscription.try_recv_batch(left) {
+            // One by one: how large they are shows when they are encoded, and what was read cannot be put back.
+            match subscription.try_recv_batch(1) {
                 Ok(batch) => {
-                    self.filling.take((&mark, key), &batch, &*self.shared.codec);
+                    let life = *life.get_or_insert_with(|| self.filling.life_at(&mark, key));
+                    self.filling.take(life, &batch, &*self.shared.codec);
                     self.since.get_or_insert_with(Instant::now);
                 }
                 Err(TryRecvError::Empty) => return,

@@ -50,7 +50,7 @@ pub struct Options {
 /// who wait for one wait some ten milliseconds.
 const GROUP_MESSAGES_MAX: usize = 8_192;
 
-/// Bytes committed at once at most; one message may be larger. The archive holds one such group in memory.
+/// Bytes after which a group takes no more messages. The archive holds one such group in memory.
 const GROUP_BYTES_MAX: usize = 4 << 20;
 
 /// How long messages gather that nobody waits for.
@@ -97,7 +97,7 @@ impl Options {
         self
     }
 
-    /// Bytes of bodies committed at once at most, a single larger message excepted. Default 4 MiB.
+    /// Bytes of bodies after which a group takes no more messages: it is larger by one message at most. Default 4 MiB.
     #[must_use]
     pub fn group_bytes_max(mut self, bytes: usize) -> Self {
         self.group_bytes_max = bytes.max(1);
