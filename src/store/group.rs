@@ -21,22 +21,22 @@ pub struct Life {
 }
 
 impl Life {
-    /// The life in which a room goes on of which `span` is stored: the same, where nothing of it can be missing, or a new one that
-    /// begins behind what is stored.
+    /// The life in which a room goes on of which `span` is stored: the same, where nothing of it can be missing and as much will
+    /// be known of what follows, or a new one that begins behind what is stored.
     ///
     /// # Examples
     /// ```
     /// use roomcast::store::{Durability, Life, Span};
     ///
     /// let new = Life::going_on("lobby", None, Durability::Async);
-    /// let span = Span { epoch: new.epoch, oldest: 0, next: 7, is_whole: true };
+    /// let span = Span { epoch: new.epoch, oldest: 0, next: 7, is_whole: true, durability: Durability::Async };
     /// let same = Life::going_on("lobby", Some(span), Durability::Async);
     /// assert_eq!((same.epoch, same.first), (new.epoch, 7));
     /// let other = Life::going_on("lobby", Some(Span { is_whole: false, ..span }), Durability::Async);
     /// assert!(other.epoch != new.epoch && other.first == 7);
     /// ```
     pub fn going_on(room: &str, span: Option<Span>, durability: Durability) -> Self {
-        let whole = span.filter(|span| span.is_whole);
+        let whole = span.filter(|span| span.is_whole && span.durability <= durability);
         Self {
             room: room.to_owned(),
             epoch: whole.map_or_else(draw_epoch, |span| span.epoch),

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::error::StoreError;
 use super::group::Group;
-use super::options::Retention;
+use super::options::{Durability, Retention};
 use crate::message::Epoch;
 
 /// One message as a store keeps it.
@@ -29,8 +29,11 @@ pub struct Span {
     pub oldest: u64,
     /// The sequence after the newest one stored.
     pub next: u64,
-    /// Whether nothing can have been published in this life that is not stored: no run has ended uncleanly since.
+    /// Whether nobody can have been given a message of this life that is not stored: no run has ended uncleanly since the one
+    /// in which it was written last, or it is [`Durability::Stored`].
     pub is_whole: bool,
+    /// How safely this life is kept, as [`Life::durability`](super::Life::durability) said last.
+    pub durability: Durability,
 }
 
 /// A room that a store knows.

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, Result, Row, params};
 
 use super::schema;
 use crate::message::Epoch;
+use crate::store::options::Durability;
 use crate::store::record::{Cut, Page, Record, RoomEntry, Span};
 
 /// Lives of a room that are looked at, the newest first: one more for each time it may have lost messages.
@@ -18,19 +19,22 @@ struct Seen {
     /// The sequences that are read from it.
     range: Range<u64>,
     is_whole: bool,
+    durability: Durability,
 }
 
 /// The lives of a room that go on from each other, the newest first.
 fn lives(connection: &Connection, room: &str) -> Result<Vec<Seen>> {
     let unclean = schema::last_unclean(connection)?;
     let mut lives = connection.prepare_cached(
-        "SELECT life, epoch, first, next, is_stored OR run > ?2 FROM lives WHERE room = ?1 ORDER BY life DESC LIMIT ?3",
+        "SELECT life, epoch, first, next, is_stored, run > ?2 FROM lives WHERE room = ?1 ORDER BY life DESC LIMIT ?3",
     )?;
     let mut seen: Vec<Seen> = Vec::new();
     let rows = lives.query_map(params![room, unclean, LIVES_MAX as i64], |row| {
         let number = |at| row.get::<_, i64>(at).map(|number| number as u64);
         let range = number(2)?..number(3)?;
-        Ok(Seen { life: row.get(0)?, epoch: Epoch(number(1)?), range, is_whole: row.get(4)? })
+        let durability = if row.get(4)? { Durability::Stored } else { Durability::Async };
+        let is_whole = durability == Durability::Stored || row.get(5)?;
+        Ok(Seen { life: row.get(0)?, epoch: Epoch(number(1)?), range, is_whole, durability })
     })?;
     for row in rows {
         let mut row = row?;
@@ -77,7 +81,8 @@ pub(super) fn span(connection: &Connection, room: &str, cut: Cut) -> Result<Opti
         }
         oldest = young;
     }
-    Ok(Some(Span { epoch: newest.epoch, oldest, next, is_whole: newest.is_whole }))
+    let &Seen { epoch, is_whole, durability, .. } = newest;
+    Ok(Some(Span { epoch, oldest, next, is_whole, durability }))
 }
 
 fn time(connection: &Connection, lives: &[Seen], sequence: u64) -> Result<Option<u64>> {

@@ -71,7 +71,7 @@ impl Writer {
             "DELETE FROM messages WHERE (life, sequence) IN (
                  SELECT life, sequence FROM lives JOIN messages USING (life)
                  WHERE room = ?1 AND sequence < ?2 ORDER BY life, sequence LIMIT ?3)",
-            params![room, before as i64, limit as i64],
+            params![room, number(before), number(limit as u64)],
         )?;
         // Of earlier lives of which nothing is left, nothing needs to be known.
         transaction.execute(
@@ -87,7 +87,7 @@ impl Writer {
         self.connection.execute(
             "UPDATE messages SET body = NULL, author = NULL WHERE (life, sequence) IN (
                  SELECT life, sequence FROM messages WHERE author = ?1 LIMIT ?2)",
-            params![author, limit as i64],
+            params![author, number(limit as u64)],
         )
     }
 
@@ -126,4 +126,9 @@ fn find(
 
 fn is_stored(life: &Life) -> bool {
     life.durability == Durability::Stored
+}
+
+/// As SQLite has it, which is more than anything is.
+fn number(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
