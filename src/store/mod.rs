@@ -31,6 +31,8 @@ pub use self::group::{Group, Life, Run};
 pub use self::mark::StoredMark;
 pub use self::options::{Durability, Options, Retention};
 pub use self::past::{Past, Remembered};
+#[cfg(feature = "postgres")]
+pub use self::postgres::PostgresStore;
 pub use self::record::{Cut, Page, Record, RoomEntry, Span, Store};
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::SqliteStore;

@@ -1,0 +1,157 @@
+//! What reads the tables.
+
+use std::ops::Range;
+
+use postgres::{Client, Error, Row};
+
+use super::schema;
+use crate::message::Epoch;
+use crate::store::options::Durability;
+use crate::store::record::{Cut, Page, Record, RoomEntry, Span};
+
+/// Lives of a room that are looked at, the newest first: one more for each time it may have lost messages.
+const LIVES_MAX: i64 = 1_000;
+
+/// Bytes of bodies fetched from the server at once at most, a single larger message excepted.
+const FETCHED_MAX: usize = 8 << 20;
+
+/// A life, as far as it can be seen from those after it.
+struct Seen {
+    life: i64,
+    epoch: Epoch,
+    /// The sequences that are read from it.
+    range: Range<u64>,
+    is_whole: bool,
+    durability: Durability,
+}
+
+/// The lives of a room that go on from each other, the newest first.
+fn lives(client: &mut Client, room: &str) -> Result<Vec<Seen>, Error> {
+    let select = format!(
+        "SELECT life, epoch, first, next, is_stored, run > {} FROM roomcast.lives WHERE room = $1
+         ORDER BY life DESC LIMIT $2",
+        schema::LAST_UNCLEAN
+    );
+    let mut seen: Vec<Seen> = Vec::new();
+    for row in client.query(&select, &[&room.as_bytes(), &LIVES_MAX])? {
+        let number = |at| row.get::<_, i64>(at) as u64;
+        let mut range = number(2)..number(3);
+        if let Some(after) = seen.last() {
+            let upper = after.range.start;
+            if range.end < upper || range.start >= upper {
+                break;
+            }
+            range.end = upper;
+        }
+        let durability = if row.get(4) { Durability::Stored } else { Durability::Async };
+        let is_whole = durability == Durability::Stored || row.get(5);
+        seen.push(Seen { life: row.get(0), epoch: Epoch(number(1)), range, is_whole, durability });
+    }
+    Ok(seen)
+}
+
+pub(super) fn span(client: &mut Client, room: &str, cut: Cut) -> Result<Option<Span>, Error> {
+    let lives = lives(client, room)?;
+    let Some(newest) = lives.first() else { return Ok(None) };
+    let next = newest.range.end;
+    let mut oldest = next;
+    let least = "SELECT min(sequence) FROM roomcast.messages WHERE life = $1 AND sequence < $2";
+    for Seen { life, range, .. } in &lives {
+        let first: Option<i64> = client.query_one(least, &[life, &(range.end as i64)])?.get(0);
+        match first {
+            Some(first) => oldest = first as u64,
+            None if range.is_empty() => {}
+            None => break,
+        }
+        if oldest > range.start {
+            break;
+        }
+    }
+    oldest = oldest.max(next.saturating_sub(cut.messages_max.unwrap_or(u64::MAX)));
+    if cut.before_time > 0 {
+        // Times never fall along the sequences: halve until the first that is young enough is found.
+        let (mut old, mut young) = (oldest, next);
+        while old < young {
+            let middle = old + (young - old) / 2;
+            match time(client, &lives, middle)? {
+                Some(time) if time < cut.before_time => old = middle + 1,
+                _ => young = middle,
+            }
+        }
+        oldest = young;
+    }
+    let &Seen { epoch, is_whole, durability, .. } = newest;
+    Ok(Some(Span { epoch, oldest, next, is_whole, durability }))
+}
+
+fn time(client: &mut Client, lives: &[Seen], sequence: u64) -> Result<Option<u64>, Error> {
+    let Some(seen) = lives.iter().find(|seen| seen.range.contains(&sequence)) else { return Ok(None) };
+    let select = "SELECT time FROM roomcast.messages WHERE life = $1 AND sequence = $2";
+    let found = client.query_opt(select, &[&seen.life, &(sequence as i64)])?;
+    Ok(found.map(|row| row.get::<_, i64>(0) as u64))
+}
+
+/// Bodies are fetched in portions that stay small, though how large each is shows only when it is there.
+pub(super) fn messages(client: &mut Client, room: &str, range: Range<u64>, page: Page) -> Result<Vec<Record>, Error> {
+    let mut lives = lives(client, room)?;
+    if !page.newest_first {
+        lives.reverse();
+    }
+    let order = if page.newest_first { "DESC" } else { "ASC" };
+    // The sum up to each message, so that the server sends no more than is wanted.
+    let select = format!(
+        "SELECT sequence, time, author, body, total FROM (
+             SELECT *, row_number() OVER place AS count, sum(octet_length(body)) OVER place AS bytes, count(*) OVER () AS total
+             FROM (
+                 SELECT sequence, time, author, body FROM roomcast.messages
+                 WHERE life = $1 AND sequence >= $2 AND sequence < $3 ORDER BY sequence {order} LIMIT $4
+             ) AS page
+             WINDOW place AS (ORDER BY sequence {order} ROWS UNBOUNDED PRECEDING)
+         ) AS counted WHERE count = 1 OR coalesce(bytes, 0) <= $5 ORDER BY sequence {order}"
+    );
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    for seen in lives {
+        let (start, end) = (seen.range.start.max(range.start), seen.range.end.min(range.end));
+        if start >= end {
+            continue;
+        }
+        let limit = i64::try_from(page.limit - found.len()).unwrap_or(i64::MAX);
+        let most = i64::try_from(page.bytes_max.min(FETCHED_MAX)).unwrap_or(i64::MAX);
+        let rows = client.query(&select, &[&seen.life, &(start as i64), &(end as i64), &limit, &most])?;
+        for row in &rows {
+            let record = record(row);
+            bytes += record.body.as_ref().map_or(0, Vec::len);
+            if bytes > page.bytes_max && !found.is_empty() {
+                return Ok(found);
+            }
+            found.push(record);
+        }
+        let is_cut_short = rows.first().is_some_and(|row| row.get::<_, i64>(4) > rows.len() as i64);
+        if found.len() >= page.limit || is_cut_short {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+fn record(row: &Row) -> Record {
+    Record {
+        sequence: row.get::<_, i64>(0) as u64,
+        time: row.get::<_, i64>(1) as u64,
+        author: row.get::<_, Option<&[u8]>>(2).map(|author| String::from_utf8_lossy(author).into_owned()),
+        body: row.get(3),
+    }
+}
+
+pub(super) fn rooms(client: &mut Client, after: Option<&str>, limit: usize) -> Result<Vec<RoomEntry>, Error> {
+    let select = "SELECT DISTINCT room FROM roomcast.lives WHERE room > $1 ORDER BY room LIMIT $2";
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut rooms = Vec::new();
+    for row in client.query(select, &[&after.unwrap_or_default().as_bytes(), &limit])? {
+        let name = String::from_utf8_lossy(row.get(0)).into_owned();
+        if let Some(span) = span(client, &name, Cut::default())? {
+            rooms.push(RoomEntry { name, span });
+        }
+    }
+    Ok(rooms)
+}

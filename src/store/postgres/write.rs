@@ -1,0 +1,185 @@
+//! What changes the tables.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use postgres::{Client, Error, Transaction};
+
+use super::error::Explain as _;
+use super::schema;
+use crate::message::Epoch;
+use crate::store::error::{StoreError, StoreErrorKind};
+use crate::store::group::{Group, Life};
+use crate::store::options::Durability;
+
+/// Lives whose rows are remembered, so that they need not be looked up for each group.
+const KNOWN_LIVES_MAX: usize = 1 << 16;
+
+type Known = HashMap<(Box<str>, Epoch), i64>;
+
+/// The connection that writes.
+pub(super) struct Writer {
+    pub(super) client: Client,
+    run: i64,
+    known: Known,
+}
+
+impl Writer {
+    pub(super) fn new(client: Client, run: i64) -> Self {
+        Self { client, run, known: HashMap::new() }
+    }
+
+    /// Goes on with the run over another connection, unless somebody has used the store meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Locked`] when somebody has.
+    pub(super) fn go_on(&mut self, mut client: Client, place: &str) -> Result<(), StoreError> {
+        if !schema::is_newest(&mut client, self.run).explain(place)? {
+            let text = format!(
+                "another process has used {place} while the connection to it was lost; restart this one, and let only one use it"
+            );
+            return Err(StoreError::new(StoreErrorKind::Locked, text));
+        }
+        self.client = client;
+        self.known.clear();
+        Ok(())
+    }
+
+    pub(super) fn commit(&mut self, group: &Group) -> Result<(), Error> {
+        if self.known.len() > KNOWN_LIVES_MAX {
+            self.known.clear();
+        }
+        let committed = self.write(group);
+        if committed.is_err() {
+            // Their rows may be gone with the transaction.
+            self.known.clear();
+        }
+        committed
+    }
+
+    fn write(&mut self, group: &Group) -> Result<(), Error> {
+        let Self { client, run, known } = self;
+        let mut transaction = client.transaction()?;
+        let is_awaited = group.durability() == Durability::Stored;
+        transaction.batch_execute(match is_awaited {
+            true => "SET LOCAL synchronous_commit = on",
+            false => "SET LOCAL synchronous_commit = off",
+        })?;
+        learn(&mut transaction, known, group.lives(), *run)?;
+        let mut ends: BTreeMap<i64, (i64, bool)> = BTreeMap::new();
+        let count = group.len();
+        let (mut lives, mut sequences, mut times) =
+            (Vec::with_capacity(count), Vec::with_capacity(count), Vec::with_capacity(count));
+        let (mut authors, mut bodies) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        for part in group.runs() {
+            let life = known[&key(part.life)];
+            let end = ends.entry(life).or_default();
+            *end = (end.0.max(part.next() as i64), is_stored(part.life));
+            for (sequence, time, author, body) in part.messages() {
+                lives.push(life);
+                sequences.push(sequence as i64);
+                times.push(time as i64);
+                authors.push(author.map(str::as_bytes));
+                bodies.push(body);
+            }
+        }
+        if !lives.is_empty() {
+            transaction.execute(
+                "INSERT INTO roomcast.messages
+                 SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[])
+                 ON CONFLICT DO NOTHING",
+                &[&lives, &sequences, &times, &authors, &bodies],
+            )?;
+        }
+        let (rows, ends): (Vec<i64>, Vec<(i64, bool)>) = ends.into_iter().unzip();
+        let (nexts, stored): (Vec<i64>, Vec<bool>) = ends.into_iter().unzip();
+        transaction.execute(
+            "UPDATE roomcast.lives SET next = greatest(lives.next, ends.next), run = $4, is_stored = ends.is_stored
+             FROM unnest($1::bigint[], $2::bigint[], $3::boolean[]) AS ends (life, next, is_stored)
+             WHERE lives.life = ends.life",
+            &[&rows, &nexts, &stored, run],
+        )?;
+        transaction.commit()
+    }
+
+    pub(super) fn finish(&mut self) -> Result<(), Error> {
+        self.durably("UPDATE roomcast.runs SET is_clean = true WHERE run = $1", &[&self.run.clone()]).map(|_| ())
+    }
+
+    pub(super) fn remove(&mut self, room: &str, before: u64, limit: usize) -> Result<usize, Error> {
+        let (room, before) = (room.as_bytes(), i64::try_from(before).unwrap_or(i64::MAX));
+        let removed = self.durably(
+            "DELETE FROM roomcast.messages WHERE (life, sequence) IN (
+                 SELECT life, sequence FROM roomcast.lives JOIN roomcast.messages USING (life)
+                 WHERE room = $1 AND sequence < $2 ORDER BY life, sequence LIMIT $3)",
+            &[&room, &before, &limited(limit)],
+        )?;
+        // Of earlier lives of which nothing is left, nothing needs to be known.
+        self.durably(
+            "DELETE FROM roomcast.lives WHERE room = $1
+             AND life < (SELECT max(life) FROM roomcast.lives WHERE room = $1)
+             AND NOT EXISTS (SELECT FROM roomcast.messages WHERE messages.life = lives.life)",
+            &[&room],
+        )?;
+        self.known.clear();
+        Ok(removed)
+    }
+
+    pub(super) fn erase(&mut self, author: &str, limit: usize) -> Result<usize, Error> {
+        self.durably(
+            "UPDATE roomcast.messages SET body = NULL, author = NULL WHERE (life, sequence) IN (
+                 SELECT life, sequence FROM roomcast.messages WHERE author = $1 LIMIT $2)",
+            &[&author.as_bytes(), &limited(limit)],
+        )
+    }
+
+    /// One statement, on the disk when this returns; how many rows it has changed.
+    fn durably(&mut self, statement: &str, values: &[&(dyn postgres::types::ToSql + Sync)]) -> Result<usize, Error> {
+        let mut transaction = self.client.transaction()?;
+        transaction.batch_execute("SET LOCAL synchronous_commit = on")?;
+        let changed = transaction.execute(statement, values)?;
+        transaction.commit()?;
+        Ok(changed as usize)
+    }
+}
+
+/// Makes rows for the lives that are new, and remembers where all are.
+fn learn(transaction: &mut Transaction<'_>, known: &mut Known, lives: &[Life], run: i64) -> Result<(), Error> {
+    // In their order: of the lives of a room, the last one is the newest.
+    let mut taken = HashSet::new();
+    let is_unknown = |life: &&Life| !known.contains_key(&key(life)) && taken.insert(key(life));
+    let unknown: Vec<&Life> = lives.iter().filter(is_unknown).collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let rooms: Vec<&[u8]> = unknown.iter().map(|life| life.room.as_bytes()).collect();
+    let epochs: Vec<i64> = unknown.iter().map(|life| u64::from(life.epoch) as i64).collect();
+    let firsts: Vec<i64> = unknown.iter().map(|life| life.first as i64).collect();
+    let stored: Vec<bool> = unknown.iter().map(|life| is_stored(life)).collect();
+    let rows = transaction.query(
+        "INSERT INTO roomcast.lives (room, epoch, first, next, run, is_stored)
+         SELECT room, epoch, first, first, $5, is_stored
+         FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::boolean[]) WITH ORDINALITY
+              AS new (room, epoch, first, is_stored, place)
+         ORDER BY place
+         ON CONFLICT (room, epoch) DO UPDATE SET run = excluded.run, is_stored = excluded.is_stored
+         RETURNING room, epoch, life",
+        &[&rooms, &epochs, &firsts, &stored, &run],
+    )?;
+    for row in rows {
+        let room = String::from_utf8_lossy(row.get(0)).into();
+        known.insert((room, Epoch(row.get::<_, i64>(1) as u64)), row.get(2));
+    }
+    Ok(())
+}
+
+fn key(life: &Life) -> (Box<str>, Epoch) {
+    (life.room.as_str().into(), life.epoch)
+}
+
+fn is_stored(life: &Life) -> bool {
+    life.durability == Durability::Stored
+}
+
+fn limited(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
