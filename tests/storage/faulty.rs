@@ -1,0 +1,141 @@
+//! A store in front of another, that fails or stalls when it is told to, and remembers what was committed.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex};
+
+use roomcast::store::{Cut, Durability, Group, Page, Record, RoomEntry, Span, Store, StoreError, StoreErrorKind};
+
+use crate::support::until;
+
+/// What becomes of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is done.
+    Done,
+    /// Nothing is kept, and the archive is told so.
+    Refused,
+    /// It is kept, but the archive is told that it was not: the answer was lost.
+    Unanswered,
+}
+
+/// A group as it was committed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+    pub(crate) durability: Durability,
+}
+
+pub(crate) struct Faulty {
+    inner: Arc<dyn Store>,
+    /// Of the commits to come; those after them are done, or refused while the store is down.
+    fates: Mutex<VecDeque<Fate>>,
+    is_down: AtomicBool,
+    finish_fails: AtomicBool,
+    is_stalled: Mutex<bool>,
+    is_waited_for: AtomicBool,
+    goes_on: Condvar,
+    seen: Mutex<Vec<Seen>>,
+}
+
+pub(crate) const REFUSAL: &str = "this store is told to fail";
+
+impl Faulty {
+    pub(crate) fn new(inner: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            fates: Mutex::default(),
+            is_down: AtomicBool::new(false),
+            finish_fails: AtomicBool::new(false),
+            is_stalled: Mutex::new(false),
+            is_waited_for: AtomicBool::new(false),
+            goes_on: Condvar::new(),
+            seen: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn will(&self, fates: impl IntoIterator<Item = Fate>) {
+        self.fates.lock().unwrap().extend(fates);
+    }
+
+    pub(crate) fn be_down(&self, is_down: bool) {
+        self.is_down.store(is_down, SeqCst);
+    }
+
+    pub(crate) fn fail_to_finish(&self) {
+        self.finish_fails.store(true, SeqCst);
+    }
+
+    /// Commits wait from now on, until they may go on.
+    pub(crate) fn stall(&self, is_stalled: bool) {
+        *self.is_stalled.lock().unwrap() = is_stalled;
+        self.goes_on.notify_all();
+    }
+
+    /// Until a commit waits.
+    #[track_caller]
+    pub(crate) fn until_stalled(&self) {
+        until("a commit waits", || self.is_waited_for.load(SeqCst));
+    }
+
+    /// The groups that were committed so far.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+fn refusal<R>() -> Result<R, StoreError> {
+    Err(StoreError::new(StoreErrorKind::Unavailable, REFUSAL))
+}
+
+impl Store for Faulty {
+    fn begin(&self) -> Result<(), StoreError> {
+        self.inner.begin()
+    }
+
+    fn commit(&self, group: &Group) -> Result<(), StoreError> {
+        let mut is_stalled = self.is_stalled.lock().unwrap();
+        while *is_stalled {
+            self.is_waited_for.store(true, SeqCst);
+            is_stalled = self.goes_on.wait(is_stalled).unwrap();
+        }
+        drop(is_stalled);
+        self.is_waited_for.store(false, SeqCst);
+        let told = self.fates.lock().unwrap().pop_front();
+        let otherwise = if self.is_down.load(SeqCst) { Fate::Refused } else { Fate::Done };
+        let fate = told.unwrap_or(otherwise);
+        if fate == Fate::Refused {
+            return refusal();
+        }
+        self.inner.commit(group)?;
+        let bytes = group.runs().flat_map(|run| run.messages()).map(|(.., body)| body.len()).sum();
+        self.seen.lock().unwrap().push(Seen { messages: group.len(), bytes, durability: group.durability() });
+        if fate == Fate::Unanswered { refusal() } else { Ok(()) }
+    }
+
+    fn finish(&self) -> Result<(), StoreError> {
+        if self.finish_fails.load(SeqCst) { refusal() } else { self.inner.finish() }
+    }
+
+    fn span(&self, room: &str, cut: Cut) -> Result<Option<Span>, StoreError> {
+        self.inner.span(room, cut)
+    }
+
+    fn read(&self, room: &str, range: Range<u64>, page: Page) -> Result<Vec<Record>, StoreError> {
+        self.inner.read(room, range, page)
+    }
+
+    fn rooms(&self, after: Option<&str>, limit: usize) -> Result<Vec<RoomEntry>, StoreError> {
+        self.inner.rooms(after, limit)
+    }
+
+    fn remove(&self, room: &str, before: u64, limit: usize) -> Result<usize, StoreError> {
+        self.inner.remove(room, before, limit)
+    }
+
+    fn erase(&self, author: &str, limit: usize) -> Result<usize, StoreError> {
+        self.inner.erase(author, limit)
+    }
+}

@@ -1,0 +1,10 @@
+//! Permanent storage: what is promised of it, over every store there is, and what happens when a store does not do its part.
+
+mod faulty;
+mod suite;
+mod support;
+
+use cap::Cap;
+
+#[global_allocator]
+static HEAP: Cap<std::alloc::System> = Cap::new(std::alloc::System, usize::MAX);

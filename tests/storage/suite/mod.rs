@@ -1,0 +1,52 @@
+//! What every store must do: each case is run over each of them.
+
+pub(crate) mod groups;
+pub(crate) mod lives;
+pub(crate) mod order;
+pub(crate) mod past;
+pub(crate) mod restart;
+pub(crate) mod retention;
+pub(crate) mod trouble;
+
+use crate::support::Place;
+
+/// A case, by its name.
+pub(crate) type Case = (&'static str, fn(&dyn Place));
+
+/// Declares a test for each case over SQLite, and the list of all for those who run them elsewhere.
+macro_rules! cases {
+    ($($module:ident: $($case:ident),+;)+) => {
+        /// Every case.
+        pub(crate) const CASES: &[Case] = &[$($((stringify!($case), $module::$case)),+),+];
+
+        mod over_sqlite {
+            $(mod $module {
+                use crate::support::Folder;
+
+                $(#[test]
+                fn $case() {
+                    super::super::$module::$case(&Folder::new());
+                })+
+            })+
+        }
+    };
+}
+
+cases! {
+    order: every_message_of_every_room_is_stored_once_in_order, rooms_made_without_the_archive_are_found_by_themselves;
+    groups: a_group_ends_at_its_most_messages, a_group_ends_at_its_most_bytes,
+        messages_nobody_waits_for_gather_until_they_are_asked_for, stored_messages_wait_for_no_others,
+        a_group_is_as_durable_as_its_safest_message;
+    restart: a_clean_end_goes_on_in_the_same_life, an_unclean_end_begins_a_new_life_at_the_stored_sequence,
+        stored_rooms_go_on_after_an_unclean_end, an_unclean_run_counts_for_rooms_nobody_opened_since,
+        a_room_that_is_less_safe_than_before_does_not_trust_its_life, a_run_that_cannot_be_finished_is_unclean,
+        a_room_that_was_only_opened_leaves_nothing, a_new_life_is_known_before_anything_is_published;
+    lives: no_place_is_handed_out_twice;
+    past: the_past_is_one_while_publishers_run, more_than_there_is_may_be_asked_for,
+        a_message_too_large_for_a_page_comes_alone;
+    retention: messages_go_with_their_time, only_so_many_messages_stay, removed_messages_are_gone_and_the_place_stays,
+        a_room_that_ended_is_removed_whole, what_an_author_said_is_erased_and_its_place_stays;
+    trouble: a_commit_whose_answer_is_lost_is_kept_once, a_store_that_fails_gets_everything_when_it_goes_on,
+        a_stalled_store_fills_the_rings_and_loses_nothing, whoever_waits_for_a_stalled_store_is_told,
+        an_archive_that_is_dropped_ends, closing_gives_up_in_time;
+}

@@ -1,0 +1,166 @@
+//! What a room is after a restart.
+
+use futures::executor::block_on;
+
+use roomcast::store::{Durability, Options};
+use roomcast::{Epoch, Position, Room};
+
+use crate::faulty::Faulty;
+use crate::support::{Place, Run};
+
+fn asynchronous() -> Options {
+    Options::all(Durability::Async)
+}
+
+/// Where the room's next message will be.
+fn place_of(room: &Room<String>) -> Position {
+    Position { epoch: room.epoch(), sequence: room.tail() }
+}
+
+fn publish(room: &Room<String>, count: u64) {
+    (0..count).for_each(|_| _ = room.publish_blocking(format!("a: {}", room.tail())).unwrap());
+}
+
+/// A run that is clean, and leaves a room there.
+fn after_a_clean_run(place: &dyn Place, room: &str, count: u64) -> Position {
+    let run = Run::start(place.open(), asynchronous());
+    let room = run.open(room);
+    publish(&room, count);
+    run.end();
+    place_of(&room)
+}
+
+pub(crate) fn a_clean_end_goes_on_in_the_same_life(place: &dyn Place) {
+    let mut left = after_a_clean_run(place, "lobby", 5);
+    for round in 2..5 {
+        let run = Run::start(place.open(), asynchronous());
+        let lobby = run.open("lobby");
+        assert_eq!(place_of(&lobby), left);
+        publish(&lobby, 5);
+        assert_eq!(run.archive.past(&lobby, 0..lobby.tail(), 1_000).unwrap().len() as u64, 5 * round);
+        run.end();
+        left = place_of(&lobby);
+        assert_eq!(left.sequence, 5 * round);
+    }
+}
+
+pub(crate) fn an_unclean_end_begins_a_new_life_at_the_stored_sequence(place: &dyn Place) {
+    let run = Run::start(place.open(), asynchronous());
+    let lobby = run.open("lobby");
+    publish(&lobby, 200);
+    run.flush();
+    let left = place_of(&lobby);
+    let _crashed = run.crash();
+
+    let run = Run::start(place.open(), asynchronous());
+    let lobby = run.open("lobby");
+    assert_ne!(lobby.epoch(), left.epoch, "clients may be ahead of the store");
+    assert_eq!(lobby.tail(), 200, "it goes on where the store ends");
+    publish(&lobby, 3);
+    let past = run.archive.past(&lobby, 0..lobby.tail(), 1_000).unwrap();
+    let sequences: Vec<u64> = past.iter().map(|message| message.sequence).collect();
+    assert_eq!(sequences, (0..203).collect::<Vec<_>>(), "the earlier life can still be read");
+    assert!(past.iter().all(|message| message.message == Some(format!("a: {}", message.sequence))));
+    run.end();
+    let new = place_of(&lobby);
+
+    let run = Run::start(place.open(), asynchronous());
+    assert_eq!(place_of(&run.open("lobby")), new, "the run before was clean");
+    run.end();
+}
+
+pub(crate) fn stored_rooms_go_on_after_an_unclean_end(place: &dyn Place) {
+    let options = || Options::all(Durability::Stored);
+    let (mut left, mut crashed): (Option<Position>, Vec<_>) = (None, Vec::new());
+    for _ in 0..3 {
+        let run = Run::start(place.open(), options());
+        let ledger = run.open("ledger");
+        if let Some(left) = left {
+            assert_eq!(place_of(&ledger), left, "nobody was given what is not stored");
+        }
+        publish(&ledger, 100);
+        block_on(run.archive.mark(&ledger).unwrap().reached(ledger.tail()));
+        left = Some(place_of(&ledger));
+        crashed.push(run.crash());
+    }
+}
+
+pub(crate) fn an_unclean_run_counts_for_rooms_nobody_opened_since(place: &dyn Place) {
+    let left = after_a_clean_run(place, "lobby", 5);
+    let run = Run::start(place.open(), asynchronous());
+    assert_eq!(place_of(&run.open("lobby")), left);
+    let _crashed = run.crash();
+    for _ in 0..3 {
+        // Clean ones, which say nothing about the room.
+        after_a_clean_run(place, "other", 1);
+    }
+    let run = Run::start(place.open(), asynchronous());
+    let lobby = run.open("lobby");
+    assert_eq!(lobby.tail(), 5);
+    assert_ne!(lobby.epoch(), left.epoch, "the second run may have published what was never stored");
+    run.end();
+}
+
+/// What a room promised while it was stored says nothing about a run in which it is not: with nothing committed in that run,
+/// only the run itself can tell.
+pub(crate) fn a_room_that_is_less_safe_than_before_does_not_trust_its_life(place: &dyn Place) {
+    let run = Run::start(place.open(), Options::all(Durability::Stored));
+    publish(&run.open("ledger"), 5);
+    run.end();
+
+    let store = Faulty::new(place.open());
+    let run = Run::start(store.clone(), asynchronous());
+    let ledger = run.open("ledger");
+    store.be_down(true);
+    publish(&ledger, 2);
+    let given: Epoch = ledger.epoch();
+    drop(store);
+    let _crashed = run.crash();
+
+    let run = Run::start(place.open(), asynchronous());
+    let ledger = run.open("ledger");
+    assert_eq!(ledger.tail(), 5);
+    assert_ne!(ledger.epoch(), given, "places 5 and 6 were given out under that epoch");
+    run.end();
+}
+
+pub(crate) fn a_run_that_cannot_be_finished_is_unclean(place: &dyn Place) {
+    let store = Faulty::new(place.open());
+    let run = Run::start(store.clone(), asynchronous());
+    let lobby = run.open("lobby");
+    publish(&lobby, 5);
+    store.fail_to_finish();
+    run.archive.close().expect_err("the store says so");
+    let left = place_of(&lobby);
+    drop((run, lobby, store));
+
+    let run = Run::start(place.open(), asynchronous());
+    let lobby = run.open("lobby");
+    assert_eq!(lobby.tail(), 5);
+    assert_ne!(lobby.epoch(), left.epoch);
+    run.end();
+}
+
+pub(crate) fn a_room_that_was_only_opened_leaves_nothing(place: &dyn Place) {
+    let run = Run::start(place.open(), asynchronous());
+    let first = run.open("empty").epoch();
+    run.end();
+    let run = Run::start(place.open(), asynchronous());
+    assert_eq!(run.archive.span("empty").unwrap(), None);
+    assert_eq!(run.archive.store().rooms(None, 10).unwrap(), []);
+    assert_ne!(run.open("empty").epoch(), first);
+    run.end();
+}
+
+pub(crate) fn a_new_life_is_known_before_anything_is_published(place: &dyn Place) {
+    let run = Run::start(place.open(), asynchronous());
+    publish(&run.open("lobby"), 5);
+    run.flush();
+    let _crashed = run.crash();
+    let run = Run::start(place.open(), asynchronous());
+    let second = place_of(&run.open("lobby"));
+    run.end();
+    let run = Run::start(place.open(), asynchronous());
+    assert_eq!(place_of(&run.open("lobby")), second, "who was given the new epoch is not sent away again");
+    run.end();
+}

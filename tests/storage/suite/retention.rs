@@ -1,0 +1,182 @@
+//! What does not stay.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::thread;
+use std::time::Duration;
+
+use roomcast::store::{Cut, Durability, Options, Past, Retention, Store};
+use roomcast::{Broker, Room};
+
+use crate::faulty::Faulty;
+use crate::support::{Place, Run, until};
+
+/// Milliseconds that pass when the test says so.
+#[derive(Clone, Default)]
+struct Clock(Arc<AtomicU64>);
+
+impl Clock {
+    fn set(&self, now: u64) {
+        self.0.store(now, SeqCst);
+    }
+
+    fn start(&self, store: Arc<dyn Store>, retention: Retention) -> Run {
+        let (clock, same) = (self.clone(), self.clone());
+        let broker = Broker::builder().shards(1).capacity(64).clock(move || clock.0.load(SeqCst)).build();
+        let options = Options::all(Durability::Async);
+        let options = match retention == Retention::default() {
+            true => options,
+            false => options.retention(move |_| retention, move || same.0.load(SeqCst)),
+        };
+        Run::with(broker, store, options)
+    }
+}
+
+fn publish(room: &Room<String>, author: &str, count: u64) {
+    (0..count).for_each(|_| _ = room.publish_blocking(format!("{author}: {}", room.tail())).unwrap());
+}
+
+fn sequences(past: Past<String>) -> Vec<u64> {
+    past.into_iter().map(|message| message.sequence).collect()
+}
+
+/// Both ways of reading say the same.
+#[track_caller]
+fn read(run: &Run, room: &Room<String>) -> Vec<u64> {
+    let oldest = sequences(run.archive.past(room, 0..room.tail(), 10_000).unwrap());
+    let mut newest = sequences(run.archive.past_newest_first(room, 0..room.tail(), 10_000).unwrap());
+    newest.reverse();
+    assert_eq!(oldest, newest);
+    oldest
+}
+
+/// What the store still has, whatever may be read of it.
+fn kept_from(run: &Run, room: &str) -> u64 {
+    run.archive.store().span(room, Cut::default()).unwrap().expect("the room is known").oldest
+}
+
+pub(crate) fn messages_go_with_their_time(place: &dyn Place) {
+    let clock = Clock::default();
+    let retention = Retention { ttl: Some(Duration::from_secs(10)), messages_max: None };
+    let run = clock.start(place.open(), retention);
+    let room = run.open("lobby");
+    for second in 1..=20 {
+        clock.set(second * 1_000);
+        publish(&room, "a", 10);
+    }
+    run.flush();
+    // What was published in the tenth second is ten seconds old; the ring has the newest 64 or some more.
+    assert_eq!(read(&run, &room), (90..200).collect::<Vec<_>>());
+    assert_eq!(run.archive.span("lobby").unwrap().unwrap().oldest, 90);
+    clock.set(25_000);
+    assert_eq!(read(&run, &room), (140..200).collect::<Vec<_>>());
+    clock.set(29_500);
+    assert_eq!(read(&run, &room), (190..200).collect::<Vec<_>>(), "in the ring, too");
+    clock.set(31_000);
+    assert!(read(&run, &room).is_empty());
+    assert_eq!(room.publish("a: on".to_owned()), Ok(200), "the place stays");
+    assert_eq!(read(&run, &room), [200]);
+    run.end();
+
+    let run = clock.start(place.open(), retention);
+    until("what is too old is taken out", || kept_from(&run, "lobby") == 200);
+    assert_eq!(run.open("lobby").tail(), 201);
+    run.end();
+}
+
+pub(crate) fn only_so_many_messages_stay(place: &dyn Place) {
+    let clock = Clock::default();
+    let run = clock.start(place.open(), Retention::default());
+    for room in 0..100 {
+        publish(&run.open(&format!("room:{room}")), "a", 150);
+    }
+    run.end();
+
+    let retention = Retention { ttl: None, messages_max: Some(20) };
+    let run = clock.start(place.open(), retention);
+    let room = run.open("room:1");
+    assert_eq!(read(&run, &room), (130..150).collect::<Vec<_>>());
+    publish(&room, "a", 100);
+    assert_eq!(read(&run, &room), (230..250).collect::<Vec<_>>(), "though the ring has more");
+    until("what is too much is taken out", || (2..100).all(|room| kept_from(&run, &format!("room:{room}")) == 130));
+    run.end();
+}
+
+pub(crate) fn removed_messages_are_gone_and_the_place_stays(place: &dyn Place) {
+    let run = Clock::default().start(place.open(), Retention::default());
+    let (room, other) = (run.open("lobby"), run.open("other"));
+    publish(&room, "a", 200);
+    publish(&other, "a", 5);
+    run.archive.remove("lobby").unwrap();
+    assert!(run.texts("lobby").is_empty() && read(&run, &room).is_empty());
+    assert_eq!(read(&run, &other).len(), 5);
+    publish(&room, "a", 1);
+    assert_eq!(read(&run, &room), [200]);
+    run.archive.remove("unknown").unwrap();
+    run.end();
+
+    let run = Clock::default().start(place.open(), Retention::default());
+    let again = run.open("lobby");
+    assert_eq!((again.epoch(), again.tail()), (room.epoch(), 201));
+    assert_eq!(read(&run, &again), [200]);
+    run.archive.remove("lobby").unwrap();
+    run.end();
+    let run = Clock::default().start(place.open(), Retention::default());
+    assert_eq!((run.open("lobby").epoch(), run.open("lobby").tail()), (room.epoch(), 201), "empty, and not forgotten");
+    run.end();
+}
+
+/// Its last messages are not committed yet when they are to be removed.
+pub(crate) fn a_room_that_ended_is_removed_whole(place: &dyn Place) {
+    let store = Faulty::new(place.open());
+    let run = Run::start(store.clone(), Options::all(Durability::Async));
+    publish(&run.open("lobby"), "a", 5);
+    run.flush();
+    store.stall(true);
+    publish(&run.open("lobby"), "a", 5);
+    run.broker.expire_idle();
+    assert_eq!(run.broker.expire_idle(), 1);
+    thread::scope(|scope| {
+        scope.spawn(|| run.archive.remove("lobby").unwrap());
+        // Time for the request to be made.
+        thread::sleep(Duration::from_millis(20));
+        store.stall(false);
+    });
+    assert_eq!(run.texts("lobby"), []);
+    assert_eq!(run.open("lobby").tail(), 10);
+    run.end();
+}
+
+pub(crate) fn what_an_author_said_is_erased_and_its_place_stays(place: &dyn Place) {
+    let clock = Clock::default();
+    clock.set(1_000);
+    let run = clock.start(place.open(), Retention::default());
+    let rooms = [run.open("lobby"), run.open("hall")];
+    for room in &rooms {
+        for _ in 0..60 {
+            publish(room, "eve", 1);
+            publish(room, "bob", 1);
+        }
+    }
+    assert_eq!(run.archive.erase("eve", 1_000).unwrap(), 120);
+    assert_eq!(run.archive.erase("eve", 1_000).unwrap(), 0);
+    clock.set(2_000);
+    publish(&rooms[0], "eve", 1);
+    run.flush();
+    for room in &rooms {
+        let past = run.archive.past(room, 0..120, 1_000).unwrap();
+        assert_eq!(past.len(), 120, "the places stay");
+        for message in &past {
+            let expected = (message.sequence % 2 == 1).then(|| format!("bob: {}", message.sequence));
+            assert_eq!(message.message, expected);
+        }
+        let mut newest_first = run.archive.past_newest_first(room, 0..120, 1_000).unwrap();
+        newest_first.reverse();
+        assert_eq!(newest_first, past);
+        let records = run.stored(room.name());
+        assert!(records.iter().take(120).all(|record| record.author.is_some() == record.body.is_some()));
+    }
+    let later = run.archive.past(&rooms[0], 120..121, 1).unwrap();
+    assert_eq!(later[0].message.as_deref(), Some("eve: 120"), "what is said later is not meant");
+    run.end();
+}

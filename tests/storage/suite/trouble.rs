@@ -1,0 +1,133 @@
+//! A store that does not do its part.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::executor::block_on;
+
+use roomcast::store::{Durability, Options, StoreErrorKind};
+use roomcast::{PublishError, Room};
+
+use crate::faulty::{Fate, Faulty, REFUSAL};
+use crate::support::{Place, Run, until};
+
+fn start(place: &dyn Place) -> (Arc<Faulty>, Run) {
+    let store = Faulty::new(place.open());
+    let run = Run::start(store.clone(), Options::all(Durability::Async));
+    (store, run)
+}
+
+fn publish(room: &Room<String>, count: u64) {
+    (0..count).for_each(|_| _ = room.publish_blocking(format!("a: {}", room.tail())).unwrap());
+}
+
+fn numbered(count: u64) -> Vec<(u64, String)> {
+    (0..count).map(|sequence| (sequence, format!("a: {sequence}"))).collect()
+}
+
+pub(crate) fn a_commit_whose_answer_is_lost_is_kept_once(place: &dyn Place) {
+    let (store, run) = start(place);
+    store.will([Fate::Unanswered, Fate::Unanswered, Fate::Refused, Fate::Done, Fate::Unanswered]);
+    let room = run.open("lobby");
+    publish(&room, 40);
+    run.flush();
+    publish(&room, 40);
+    run.flush();
+    assert_eq!(run.texts("lobby"), numbered(80));
+    assert_eq!(run.archive.status().stored, 80);
+    assert_eq!(run.archive.status().trouble, None);
+    run.close();
+}
+
+pub(crate) fn a_store_that_fails_gets_everything_when_it_goes_on(place: &dyn Place) {
+    let (store, run) = start(place);
+    store.be_down(true);
+    let room = run.open("lobby");
+    publish(&room, 10);
+    let trouble = Some((StoreErrorKind::Unavailable, REFUSAL.to_owned()));
+    until("the trouble is seen", || run.archive.status().trouble == trouble);
+    until("the lag is counted", || run.archive.status().lag == 10);
+    let error = run.archive.flush_within(Duration::from_millis(1)).unwrap_err();
+    assert_eq!((error.kind(), error.to_string().as_str()), (StoreErrorKind::Unavailable, REFUSAL));
+    assert_eq!(run.archive.mark(&room).unwrap().stored(), 0);
+    store.be_down(false);
+    run.flush();
+    assert_eq!(run.archive.mark(&room).unwrap().stored(), 10);
+    assert_eq!(run.archive.status().trouble, None);
+    until("the lag is gone", || run.archive.status().lag == 0);
+    assert_eq!(run.texts("lobby"), numbered(10));
+    run.close();
+}
+
+/// Rooms take what their rings hold, say so when that is all, and go on with the store.
+pub(crate) fn a_stalled_store_fills_the_rings_and_loses_nothing(place: &dyn Place) {
+    let (store, run) = start(place);
+    store.stall(true);
+    let rooms: Vec<_> = (0..4).map(|room| run.open(&format!("room:{room}"))).collect();
+    for room in &rooms {
+        let accepted = (0..100_000)
+            .find(|count| matches!(room.publish(format!("a: {count}")), Err(PublishError::Full(_))))
+            .expect("the room is full at some time");
+        assert!((64..=256).contains(&accepted), "a ring of 64 has taken {accepted}");
+    }
+    let tails: Vec<u64> = rooms.iter().map(Room::tail).collect();
+    let waits: Vec<_> = rooms.iter().map(|room| room.publish_wait(format!("a: {}", room.tail()))).collect();
+    store.stall(false);
+    for (wait, tail) in waits.into_iter().zip(&tails) {
+        assert_eq!(block_on(wait), Ok(*tail), "it was refused without a trace");
+    }
+    run.close();
+    for (room, tail) in rooms.iter().zip(&tails) {
+        assert_eq!(run.texts(room.name()), numbered(tail + 1));
+    }
+}
+
+/// However many ask in vain, each is answered in time, and so is who comes after.
+pub(crate) fn whoever_waits_for_a_stalled_store_is_told(place: &dyn Place) {
+    let (store, run) = start(place);
+    let room = run.open("lobby");
+    store.stall(true);
+    publish(&room, 1);
+    store.until_stalled();
+    for _ in 0..1_500 {
+        let error = run.archive.flush_within(Duration::ZERO).expect_err("nothing is committed");
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}");
+    }
+    assert_eq!(run.open("another").publish("a: 0".to_owned()), Ok(0));
+    store.stall(false);
+    run.flush();
+    assert_eq!((run.texts("lobby"), run.texts("another")), (numbered(1), numbered(1)));
+    run.close();
+}
+
+/// Its thread ends and its store is let go, though nothing could be stored; the broker runs on, held up by nobody.
+pub(crate) fn an_archive_that_is_dropped_ends(place: &dyn Place) {
+    let (store, run) = start(place);
+    let room = run.open("lobby");
+    store.be_down(true);
+    publish(&room, 10);
+    let Run { broker, archive } = run;
+    drop(archive);
+    until("the thread ends", || Arc::strong_count(&store) == 1);
+    publish(&room, 1_000);
+    assert_eq!(room.tail(), 1_010);
+    assert!(!broker.is_closed());
+}
+
+pub(crate) fn closing_gives_up_in_time(place: &dyn Place) {
+    let (store, run) = start(place);
+    let room = run.open("lobby");
+    store.be_down(true);
+    publish(&room, 10);
+    let error = run.archive.close_within(Duration::from_millis(20)).unwrap_err();
+    assert_eq!((error.kind(), error.to_string().as_str()), (StoreErrorKind::Unavailable, REFUSAL));
+    assert!(run.broker.is_closed());
+    assert!(run.archive.close().is_ok(), "it is over");
+    let error = run.archive.flush_within(Duration::from_secs(1)).unwrap_err();
+    assert_eq!(error.to_string(), REFUSAL, "nobody is told that all is well");
+    drop((store, run, room));
+
+    let run = Run::start(place.open(), Options::all(Durability::Async));
+    assert_eq!(run.open("lobby").tail(), 0);
+    run.close();
+}

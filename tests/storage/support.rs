@@ -1,0 +1,206 @@
+//! Brokers that are kept, places to keep them in, and chance with a seed.
+
+use std::env;
+use std::fs;
+use std::hash::{BuildHasher, RandomState};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use roomcast::store::{
+    Archive, Codec, Options, Page, Record, SqliteStore, Store, StoreError, StoreErrorKind, Undecodable,
+};
+use roomcast::{Broker, Room, RoomOptions};
+
+/// How long something that must happen may take before the test fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Texts; who wrote one stands before a colon.
+pub(crate) struct Text;
+
+impl Codec<String> for Text {
+    fn encode(&self, message: &String, out: &mut Vec<u8>) {
+        out.extend_from_slice(message.as_bytes());
+    }
+
+    fn decode(&self, stored: &[u8]) -> Result<String, Undecodable> {
+        String::from_utf8(stored.to_vec()).map_err(|_| Undecodable)
+    }
+
+    fn author<'a>(&self, message: &'a String) -> Option<&'a str> {
+        message.split_once(':').map(|(author, _)| author)
+    }
+}
+
+/// Where a store is kept from run to run.
+pub(crate) trait Place {
+    /// The store, as a process finds it that has just started.
+    fn open(&self) -> Arc<dyn Store>;
+}
+
+/// A folder that is gone with the test.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        let name = format!("roomcast-storage-{}-{:x}", std::process::id(), RandomState::new().hash_one(0));
+        let folder = env::temp_dir().join(name);
+        fs::create_dir_all(&folder).expect("a folder for the test");
+        Self(folder)
+    }
+
+    pub(crate) fn file(&self) -> PathBuf {
+        self.0.join("rooms.db")
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Place for Folder {
+    fn open(&self) -> Arc<dyn Store> {
+        Arc::new(SqliteStore::open(self.file()).expect("the store opens"))
+    }
+}
+
+/// One run of a process that keeps its rooms: a broker, and its archive.
+pub(crate) struct Run {
+    pub(crate) broker: Broker<String>,
+    pub(crate) archive: Archive<String>,
+}
+
+impl Run {
+    /// Rooms hold 64 messages, so that rings are overrun soon.
+    #[track_caller]
+    pub(crate) fn start(store: Arc<dyn Store>, options: Options) -> Self {
+        Self::with(Broker::builder().shards(1).capacity(64).build(), store, options)
+    }
+
+    #[track_caller]
+    pub(crate) fn with(broker: Broker<String>, store: Arc<dyn Store>, options: Options) -> Self {
+        let archive = begun(|| Archive::start_with(&broker, Arc::clone(&store), Box::new(Text), options.clone()));
+        Self { broker, archive }
+    }
+
+    #[track_caller]
+    pub(crate) fn open(&self, room: &str) -> Room<String> {
+        self.archive.open(room, RoomOptions::new()).expect("the room opens")
+    }
+
+    #[track_caller]
+    pub(crate) fn flush(&self) {
+        self.archive.flush_within(PATIENCE).expect("everything is committed");
+    }
+
+    #[track_caller]
+    pub(crate) fn close(&self) {
+        self.archive.close_within(PATIENCE).expect("everything is stored");
+    }
+
+    /// Closes, and lets the store go.
+    #[track_caller]
+    pub(crate) fn end(self) {
+        self.close();
+    }
+
+    /// Ends as a crash does: uncleanly. The broker is to be held until the test is over, since one that ends with everything
+    /// stored would be a clean end.
+    #[must_use]
+    pub(crate) fn crash(self) -> Broker<String> {
+        self.broker
+    }
+
+    /// What the store has of a room.
+    #[track_caller]
+    pub(crate) fn stored(&self, room: &str) -> Vec<Record> {
+        stored(self.archive.store(), room)
+    }
+
+    /// What the store has said of a room's messages, erased ones as nothing.
+    #[track_caller]
+    pub(crate) fn texts(&self, room: &str) -> Vec<(u64, String)> {
+        self.stored(room).into_iter().map(|record| (record.sequence, text(record.body))).collect()
+    }
+}
+
+/// A run that was dropped may hold its store for a moment still; nothing else is waited for.
+#[track_caller]
+fn begun(start: impl Fn() -> Result<Archive<String>, StoreError>) -> Archive<String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match start() {
+            Ok(archive) => return archive,
+            Err(error) if error.kind() == StoreErrorKind::Locked && Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(2));
+            }
+            Err(error) => panic!("the store begins: {error}"),
+        }
+    }
+}
+
+pub(crate) fn text(body: Option<Vec<u8>>) -> String {
+    body.map_or(String::new(), |body| String::from_utf8(body).expect("a text"))
+}
+
+/// All that a store has of a room, read in pages.
+#[track_caller]
+pub(crate) fn stored(store: &dyn Store, room: &str) -> Vec<Record> {
+    let page = Page { limit: 100, bytes_max: 1 << 20, newest_first: false };
+    let (mut records, mut at) = (Vec::new(), 0);
+    loop {
+        let more = store.read(room, at..u64::MAX, page).expect("the store is read");
+        let Some(last) = more.last() else { return records };
+        at = last.sequence + 1;
+        records.extend(more);
+    }
+}
+
+/// Waits for what must come.
+#[track_caller]
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited in vain for: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The numbers of SplitMix64 (G. L. Steele and others, "Fast Splittable Pseudorandom Number Generators", 2014).
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    /// A seed for this test, from `ROOMCAST_SEED` where it is set; the output of a test that fails says which.
+    pub(crate) fn seed() -> u64 {
+        let seed = match env::var("ROOMCAST_SEED") {
+            Ok(seed) => seed.parse().expect("ROOMCAST_SEED is a number"),
+            Err(_) => RandomState::new().hash_one("seed"),
+        };
+        eprintln!("ROOMCAST_SEED={seed}");
+        seed
+    }
+
+    pub(crate) fn new(seed: u64, stream: u64) -> Self {
+        Self(seed.wrapping_add(stream.wrapping_mul(0xd134_2543_de82_ef95)))
+    }
+
+    /// A number below `below`.
+    pub(crate) fn roll(&mut self, below: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ mixed >> 31) % below
+    }
+
+    pub(crate) fn once_in(&mut self, times: u64) -> bool {
+        self.roll(times) == 0
+    }
+}
