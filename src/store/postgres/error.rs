@@ -22,7 +22,11 @@ fn explained(error: postgres::Error, place: &str) -> StoreError {
     use StoreErrorKind as Kind;
     let said = said(&error);
     let Some(state) = error.code().cloned() else {
-        // Not the server's words: it was not reached, or went away.
+        // Not the server's words. Either it was not reached, or went away; or it is a mistake of ours.
+        let is_away = error.is_closed() || error.source().is_none_or(|source| source.is::<std::io::Error>());
+        if !is_away {
+            return StoreError::new(Kind::Other, format!("{place}: {said}")).caused_by(error);
+        }
         let text = format!("{place} cannot be reached ({said}); see whether the server runs and listens there");
         return StoreError::new(Kind::Unavailable, text).caused_by(error);
     };

@@ -80,9 +80,9 @@ pub(super) fn begin_run(client: &mut Client) -> Result<i64, Error> {
     let run: i64 = transaction.query_one(add, &[])?.get(0);
     // Of the past, only the last one that was not clean counts.
     transaction.execute(
-        "DELETE FROM roomcast.runs WHERE run < $1 - 1
-         AND run <> (SELECT coalesce(max(run), 0) FROM roomcast.runs WHERE NOT is_clean AND run < $1)",
-        &[&run],
+        "DELETE FROM roomcast.runs WHERE run < $1
+         AND run <> (SELECT coalesce(max(run), 0) FROM roomcast.runs WHERE NOT is_clean AND run <= $1)",
+        &[&(run - 1)],
     )?;
     transaction.commit()?;
     Ok(run)

@@ -1,0 +1,126 @@
+//! A PostgreSQL server of the tests' own, reached through a socket in its folder.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use postgres::{Client, NoTls};
+use roomcast::store::PostgresStore;
+
+use crate::support::{Folder, until};
+
+/// What no text may show.
+pub(crate) const PASSWORD: &str = "s3cr3t";
+
+/// A server that ends with the test.
+pub(crate) struct Server {
+    folder: Folder,
+    /// Whom it runs as, where the tests run as root, which it refuses.
+    user: Option<&'static str>,
+    process: Option<Child>,
+}
+
+/// A database of it.
+pub(crate) struct Database(String);
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        let folder = Folder::new();
+        let is_root = fs::metadata("/proc/self").expect("a process of ours").uid() == 0;
+        let user = is_root.then_some("postgres");
+        if user.is_some() {
+            let id = |what| {
+                let output = Command::new("id").args([what, "postgres"]).output().expect("id runs");
+                String::from_utf8_lossy(&output.stdout).trim().parse().expect("the packages make a user `postgres`")
+            };
+            chown(folder.path(), Some(id("-u")), Some(id("-g"))).expect("the folder is given away");
+        }
+        let mut server = Self { folder, user, process: None };
+        let password = server.folder.path().join("password");
+        fs::write(&password, PASSWORD).unwrap();
+        let mut make = server.command("initdb");
+        make.args(["--no-sync", "--encoding=UTF8", "--locale=C", "--auth=scram-sha-256", "--username=chat"]);
+        make.arg(format!("--pwfile={}", password.display())).arg("-D").arg(server.data());
+        let output = make.output().expect("initdb runs; type: make setup");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        server.come_back();
+        server
+    }
+
+    pub(crate) fn database(&self, name: &str) -> Database {
+        let url = |name| self.url(name, PASSWORD);
+        let mut client = Client::connect(&url("postgres"), NoTls).expect("the server answers");
+        client.batch_execute(&format!("CREATE DATABASE {name}")).expect("a database is made");
+        Database(url(name))
+    }
+
+    pub(crate) fn url(&self, database: &str, password: &str) -> String {
+        let socket = self.folder.path().display().to_string().replace('/', "%2F");
+        format!("postgres://chat:{password}@{socket}/{database}")
+    }
+
+    /// Ends it as if its machine had gone.
+    pub(crate) fn crash(&mut self) {
+        let Some(mut process) = self.process.take() else { return };
+        let _ = Command::new("kill").arg("-QUIT").arg(process.id().to_string()).status();
+        let _ = process.wait();
+    }
+
+    pub(crate) fn come_back(&mut self) {
+        let log = File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
+        let mut start = self.command("postgres");
+        start.arg("-D").arg(self.data()).arg("-k").arg(self.folder.path());
+        start.args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=40"]);
+        self.process = Some(start.stdout(Stdio::null()).stderr(log).spawn().expect("the server starts"));
+        until("the server answers", || Client::connect(&self.url("postgres", PASSWORD), NoTls).is_ok());
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// A program of the server, as a user it accepts.
+    fn command(&self, program: &str) -> Command {
+        let program = programs().join(program);
+        let mut command = match self.user {
+            Some(user) => {
+                let mut command = Command::new("setpriv");
+                command.args(["--reuid", user, "--regid", user, "--clear-groups"]).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
+        command.current_dir(self.folder.path()).env("LC_ALL", "C");
+        command
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.crash();
+    }
+}
+
+impl Database {
+    pub(crate) fn connect(&self) -> PostgresStore {
+        PostgresStore::connect(&self.0).expect("the server answers")
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(&self.0, NoTls).expect("the server answers")
+    }
+}
+
+/// Where Debian keeps the programs of the newest version that is installed.
+fn programs() -> PathBuf {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let folders = versions.map(|version| version.path().join("bin"));
+    let newest = folders.filter(|folder| folder.join("initdb").exists()).max_by_key(|folder| version(folder));
+    newest.expect("PostgreSQL is not installed; type: make setup")
+}
+
+fn version(folder: &Path) -> u32 {
+    let name = folder.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+    name.parse().unwrap_or(0)
+}
