@@ -151,7 +151,7 @@ fn place(config: &Config) -> String {
         None => "an unnamed host".to_owned(),
     };
     let port = config.get_ports().first().copied().unwrap_or(5_432);
-    let database = config.get_dbname().or(config.get_user()).unwrap_or("its default");
+    let database = config.get_dbname().or_else(|| config.get_user()).unwrap_or("its default");
     format!("the database {database} of the PostgreSQL server at {host}:{port}")
 }
 
