@@ -37,6 +37,13 @@ impl Filling {
         life
     }
 
+    /// Takes note that nothing more of a life is to be read.
+    pub(super) fn left(&mut self, mark: &Arc<StoredMark>) {
+        if let Some(life) = self.places.get(&(Arc::as_ptr(mark) as usize)) {
+            self.marks[*life].1 = None;
+        }
+    }
+
     /// Takes messages of one life in, which stands there.
     pub(super) fn take<T: 'static>(&mut self, life: usize, batch: &Batch<'_, T>, codec: &dyn Codec<T>) {
         let Group { runs, messages, bytes, .. } = &mut self.group;
@@ -55,12 +62,12 @@ impl Filling {
         }
     }
 
-    /// The lives that were read, where, and how far each has come with this group.
-    pub(super) fn advanced(&self) -> impl Iterator<Item = (&Arc<StoredMark>, RoomKey, u64)> {
+    /// The lives that were read, where they go on, and how far each has come with this group.
+    pub(super) fn advanced(&self) -> impl Iterator<Item = (&Arc<StoredMark>, Option<RoomKey>, u64)> {
         let last = |run: &RunPart| self.group.messages[run.messages.clone()].last().map(|part| part.sequence + 1);
         self.group.runs.iter().filter_map(move |run| {
             let (mark, key) = &self.marks[run.life];
-            Some((mark, (*key)?, last(run)?))
+            Some((mark, *key, last(run)?))
         })
     }
 

@@ -156,8 +156,8 @@ pub(super) struct Keeper<T> {
     filling: Filling,
     /// When the first message of the group was read.
     since: Option<Instant>,
-    /// Rooms that have ended, and whose last messages are in the group.
-    ended: Vec<RoomKey>,
+    /// Lives that have ended, and whose last messages are in the group.
+    ended: Vec<Arc<StoredMark>>,
     flushes: Vec<mpsc::Sender<()>>,
     requests: Receiver<Request>,
     alarm: Arc<Alarm>,
@@ -317,10 +317,11 @@ impl<T: Send + Sync + 'static> Keeper<T> {
                 }
                 Err(TryRecvError::Empty) => return,
                 Err(TryRecvError::Closed(_) | TryRecvError::Disconnected(_)) => {
-                    self.ended.push(key);
-                    if let Some(subscription) = self.pattern.leave(key) {
-                        drop(subscription);
-                    }
+                    // The key may be another room's from here on.
+                    drop(self.pattern.leave(key));
+                    self.marks.remove(&key);
+                    self.filling.left(&mark);
+                    self.ended.push(mark);
                     return;
                 }
                 Err(TryRecvError::Lagged(missed)) => {
@@ -383,7 +384,7 @@ impl<T: Send + Sync + 'static> Keeper<T> {
             board.groups.fetch_add(1, Relaxed);
             for (mark, key, stored) in self.filling.advanced() {
                 if mark.life.durability == Durability::Stored
-                    && let Some(subscription) = self.pattern.get_mut(key)
+                    && let Some(subscription) = key.and_then(|key| self.pattern.get_mut(key))
                 {
                     subscription.let_go(stored);
                 }
@@ -392,11 +393,9 @@ impl<T: Send + Sync + 'static> Keeper<T> {
             self.filling.clear(BYTES_KEPT);
             self.since = None;
         }
-        for key in self.ended.drain(..) {
-            if let Some(mark) = self.marks.remove(&key) {
-                self.shared.lives.forget(&mark);
-                mark.complete();
-            }
+        for mark in self.ended.drain(..) {
+            self.shared.lives.forget(&mark);
+            mark.complete();
         }
         Ok(())
     }
