@@ -371,7 +371,7 @@ impl Conversation {
         let publications_max = hub.config.client.recovery_max_publication_limit;
         if let Some((kept, _)) = hub.keeping(name) {
             let room = hub.running(name).ok_or(NoAnswer::InTheDatabase)?;
-            return kept.enter(&room, recover, visible, publications_max, May::AskTheRingOnly);
+            return kept.enter(&room, recover, visible, publications_max, May::AskInMemory);
         }
         let mut entered = Err(ErrorCode::Internal);
         for _ in 0..TRIES {
@@ -537,7 +537,7 @@ fn read_history(hub: &Hub, name: &RoomName, query: &HistoryQuery) -> Result<Hist
     let visible = visible(hub, name)?;
     if let Some((kept, _)) = hub.keeping(name) {
         let room = hub.running(name).ok_or(NoAnswer::InTheDatabase)?;
-        return kept.history(&room, query, visible, May::AskTheRingOnly);
+        return kept.history(&room, query, visible, May::AskInMemory);
     }
     Ok(history::history(&hub.open(name)?, query, visible)?)
 }

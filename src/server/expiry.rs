@@ -35,6 +35,11 @@ impl Hub {
             }
         }
         self.resting.forget(now_ms);
+        if let Some(kept) = self.kept()
+            && expired > 0
+        {
+            kept.forget(|room| self.publications().get(room).is_none());
+        }
         // Who comes and goes is remembered by nobody.
         self.events().expire_idle();
         self.metrics.rooms.dec_by(expired as i64);

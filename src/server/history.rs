@@ -11,22 +11,25 @@ use crate::{Position, Room, Start, Subscription, TryRecvError};
 /// What of a room's ring is its history: the ring may keep more, for members that are behind.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Visible {
-    messages: usize,
+    pub(crate) messages: usize,
     /// Messages published before this time have expired.
-    since_ms: u64,
+    pub(crate) since_ms: u64,
+    /// How many are in memory at least.
+    pub(crate) in_memory: usize,
 }
 
 impl Visible {
     /// The history that `options` promise, at `now_ms` since 1970.
     pub(crate) fn new(options: &RoomOptions, now_ms: u64) -> Self {
+        let in_memory = options.history_size;
         let before = |ttl: Duration| now_ms.saturating_sub(ttl.as_millis() as u64);
         if options.storage == Storage::Off {
-            return Self { messages: options.history_size, since_ms: before(options.history_ttl) };
+            return Self { messages: in_memory, since_ms: before(options.history_ttl), in_memory };
         }
         // What the database keeps.
         let since_ms = if options.storage_ttl.is_zero() { 0 } else { before(options.storage_ttl) };
         let messages = if options.storage_size == 0 { usize::MAX } else { options.storage_size };
-        Self { messages, since_ms }
+        Self { messages, since_ms, in_memory }
     }
 
     /// The first sequence of the history in a room that stands at `tail`.

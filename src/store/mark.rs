@@ -60,6 +60,11 @@ impl StoredMark {
         }
     }
 
+    /// The first sequence of this life; what lies before it is of earlier ones.
+    pub fn first(&self) -> u64 {
+        self.life.first
+    }
+
     /// The sequence after the last one that is stored; all before it are.
     pub fn stored(&self) -> u64 {
         // Acquire: pairs with `advance`; what was committed can be read.

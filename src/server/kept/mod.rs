@@ -5,6 +5,7 @@
 
 mod codec;
 mod past;
+mod warm;
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 pub(crate) use self::codec::PublicationCodec;
 pub(crate) use self::past::{May, NoAnswer};
+use self::warm::Warm;
 use super::config::{Config, Overload, Storage, StorageKind};
 use super::hub::unix_ms;
 use crate::protocol::Publication;
@@ -21,6 +23,7 @@ use crate::{Broker, Room};
 /// The database of a server, and how it is used.
 pub(crate) struct Kept {
     pub(crate) archive: Archive<Publication>,
+    warm: Warm,
     pub(crate) overload: Overload,
     pub(crate) timeout: Duration,
 }
@@ -51,7 +54,12 @@ impl Kept {
             );
         }
         let archive = Archive::start_with(broker, store, Box::new(PublicationCodec), options)?;
-        Ok(Some(Self { archive, overload: config.storage.overload, timeout: config.storage.timeout }))
+        Ok(Some(Self {
+            archive,
+            warm: Warm::new(),
+            overload: config.storage.overload,
+            timeout: config.storage.timeout,
+        }))
     }
 
     /// Up to where a room may be delivered, where that is not all that is published.
@@ -60,6 +68,11 @@ impl Kept {
             Some(Durability::Stored) => self.archive.mark(room),
             _ => None,
         }
+    }
+
+    /// Forgets what is in memory of rooms that are over.
+    pub(crate) fn forget(&self, is_over: impl Fn(&str) -> bool) {
+        self.warm.forget(is_over);
     }
 
     /// Whether a room's ring holds nothing that is not stored.

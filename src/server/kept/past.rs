@@ -1,8 +1,10 @@
 //! The past of kept rooms: from the ring where that is enough, from ring and database where it is not.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::Kept;
+use super::warm::Part;
 use crate::protocol::{ErrorCode, HistoryQuery, HistoryResult, Payload, Placed, Publication, StreamPosition};
 use crate::server::config::RecoveryMode;
 use crate::server::history::{self, Visible};
@@ -16,7 +18,7 @@ const TRIES: usize = 3;
 /// Whether the database may be asked, which takes its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum May {
-    AskTheRingOnly,
+    AskInMemory,
     AskTheDatabase,
 }
 
@@ -77,7 +79,7 @@ impl Kept {
                 None | Some(Err(Unread::Gone)) => (at_top, Vec::new()),
                 Some(Ok((subscription, found))) => (subscription, found),
                 Some(Err(Unread::Moved)) if tries > 0 => continue,
-                Some(Err(Unread::Moved)) if may == May::AskTheRingOnly => return Err(NoAnswer::InTheDatabase),
+                Some(Err(Unread::Moved)) if may == May::AskInMemory => return Err(NoAnswer::InTheDatabase),
                 Some(Err(Unread::Moved)) => return Err(ErrorCode::Internal.into()),
                 Some(Err(Unread::No(answer))) => return Err(answer),
             };
@@ -102,25 +104,23 @@ impl Kept {
             return Err(NoAnswer::Failed(ErrorCode::UnrecoverablePosition));
         }
         let top = self.top(room);
-        let in_ring = self.in_ring(room, visible, top);
-        let near = query.window(in_ring.oldest + 1, top);
-        let window = if in_ring.is_all || query.window(1, top) == near {
-            near
-        } else if may == May::AskTheRingOnly {
-            return Err(NoAnswer::InTheDatabase);
-        } else {
+        let near = self.near(room, visible, top, may);
+        let mut window = query.window(near.oldest + 1, top);
+        let is_near = near.is_all || query.window(1, top) == window;
+        if !is_near {
+            if may == May::AskInMemory {
+                return Err(NoAnswer::InTheDatabase);
+            }
             let span = self.archive.span(room.name()).map_err(failed)?;
-            let oldest = span.map_or(in_ring.oldest, |span| span.oldest.min(in_ring.oldest));
-            query.window(oldest + 1, top)
-        };
+            let oldest = span.map_or(near.oldest, |span| span.oldest.min(near.oldest));
+            window = query.window(oldest + 1, top);
+        }
         let sequences = window.start.saturating_sub(1)..window.end.saturating_sub(1);
         let mut found = if sequences.is_empty() {
             Vec::new()
-        } else if sequences.start >= in_ring.oldest
-            && let Some((_, found)) = history::read(room, sequences.clone())
-        {
+        } else if let Some((_, found)) = near.read(room, sequences.clone()) {
             found
-        } else if may == May::AskTheRingOnly {
+        } else if may == May::AskInMemory {
             return Err(NoAnswer::InTheDatabase);
         } else {
             let limit = (sequences.end - sequences.start) as usize;
@@ -163,12 +163,40 @@ impl Kept {
         }
     }
 
-    fn in_ring(&self, room: &Room<Publication>, visible: Visible, top: u64) -> InRing {
+    /// What of the history is in memory.
+    fn near(&self, room: &Room<Publication>, visible: Visible, top: u64, may: May) -> Near {
         let kept = room.oldest();
-        let visible = visible.oldest(room, top);
-        let oldest = visible.max(self.archive.ring_trusted_from(room)).min(top);
+        let seen = visible.oldest(room, top);
+        let trusted = self.archive.ring_trusted_from(room);
+        let ring = seen.max(trusted).min(top);
         // Whatever lies before what has expired in the ring has expired as well.
-        InRing { oldest, is_all: visible > kept.min(top) || oldest == 0 }
+        let near = Near { ring, oldest: ring, is_all: seen > kept.min(top) || ring == 0, warm: None };
+        if near.is_all || ring != kept {
+            return near;
+        }
+        let warm =
+            self.warm.part(room, ring).or_else(|| (may == May::AskTheDatabase).then(|| self.warm_up(room, visible))?);
+        let Some(part) = warm.filter(|part| part.first() >= trusted) else { return near };
+        let oldest = part.first_since(visible.since_ms).max(top.saturating_sub(visible.messages as u64)).min(ring);
+        Near { oldest, is_all: oldest > part.first() || oldest == 0, warm: Some(part), ..near }
+    }
+
+    /// Reads the newest messages before a ring that nothing has been evicted from yet: everybody who comes back asks for them.
+    fn warm_up(&self, room: &Room<Publication>, visible: Visible) -> Option<Arc<Part>> {
+        let border = self.archive.mark(room)?.first();
+        if room.oldest() != border || border == 0 || visible.in_memory == 0 {
+            return None;
+        }
+        let _one_at_a_time = self.warm.fill(room.name());
+        if let Some(part) = self.warm.part(room, border) {
+            return Some(part);
+        }
+        let mut past = self.archive.past_newest_first(room, 0..border, visible.in_memory).ok()?;
+        past.reverse();
+        let first = past.first()?.sequence;
+        let is_whole = past.iter().zip(first..border).all(|(message, sequence)| message.sequence == sequence);
+        (is_whole && past.len() as u64 == border - first)
+            .then(|| self.warm.put(room.name(), Part::new(room, first, placed(past))))
     }
 
     /// All of these sequences, and a subscription that stands behind the last one found: the last ones may be being written at
@@ -180,14 +208,14 @@ impl Kept {
         visible: Visible,
         may: May,
     ) -> Result<(Subscription<Publication>, Vec<Placed>), Unread> {
-        let in_ring = self.in_ring(room, visible, range.end);
-        if range.start >= in_ring.oldest {
-            return history::read(room, range).ok_or(Unread::Moved);
+        let near = self.near(room, visible, range.end, may);
+        if range.start >= near.oldest {
+            return near.read(room, range).ok_or(Unread::Moved);
         }
-        if in_ring.is_all {
+        if near.is_all {
             return Err(Unread::Gone);
         }
-        if may == May::AskTheRingOnly {
+        if may == May::AskInMemory {
             return Err(Unread::No(NoAnswer::InTheDatabase));
         }
         let no = |error| Unread::No(failed(error));
@@ -195,13 +223,13 @@ impl Kept {
         if span.is_none_or(|span| range.start < span.oldest) {
             return Err(Unread::Gone);
         }
-        let border = in_ring.oldest.min(range.end);
+        let border = near.oldest.min(range.end);
         let count = (border - range.start) as usize;
         let mut found = placed(self.archive.past(room, range.start..border, count).map_err(no)?);
         if found.len() != count {
             return Err(Unread::Gone);
         }
-        let (subscription, rest) = history::read(room, border..range.end).ok_or(Unread::Moved)?;
+        let (subscription, rest) = near.read(room, border..range.end).ok_or(Unread::Moved)?;
         found.extend(rest);
         Ok((subscription, found))
     }
@@ -225,12 +253,28 @@ fn wanted(
     (!range.is_empty()).then_some(range)
 }
 
-/// What of a room's history its ring has.
-struct InRing {
-    /// From here on it has everything.
+/// What of a room's history is in memory.
+struct Near {
+    /// From here on the ring has everything.
+    ring: u64,
+    /// From here on everything is in memory.
     oldest: u64,
     /// Whether that is the whole history.
     is_all: bool,
+    /// What lies before the ring.
+    warm: Option<Arc<Part>>,
+}
+
+impl Near {
+    /// Reads these sequences, and stands behind the last one found. `None` when they are not all there any more.
+    fn read(&self, room: &Room<Publication>, range: Range<u64>) -> Option<(Subscription<Publication>, Vec<Placed>)> {
+        if range.start < self.oldest {
+            return None;
+        }
+        let (subscription, in_ring) = history::read(room, range.start.max(self.ring)..range.end.max(self.ring))?;
+        let warm = self.warm.as_ref().map_or(&[][..], |part| part.slice(range.start..range.end.min(self.ring)));
+        Some((subscription, warm.iter().cloned().chain(in_ring).collect()))
+    }
 }
 
 /// What was erased keeps its place, so that who recovers does not take it for lost.
@@ -247,4 +291,67 @@ fn placed(past: Vec<Remembered<Publication>>) -> Vec<Placed> {
 fn failed(error: StoreError) -> NoAnswer {
     tracing::warn!(%error, "the past could not be read");
     NoAnswer::Failed(ErrorCode::Internal)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Handle;
+
+    use super::*;
+    use crate::protocol::RoomName;
+    use crate::server::config::Config;
+    use crate::server::hub::{Hub, unix_ms};
+
+    fn hub(folder: &std::path::Path) -> Hub {
+        let mut config = Config::dev();
+        config.data_dir = folder.to_owned();
+        let hub = Hub::new(config, vec![Handle::current()]);
+        hub.start_keeping().unwrap();
+        hub
+    }
+
+    fn publish(room: &Room<Publication>, count: u64) {
+        for _ in 0..count {
+            room.publish_blocking(Publication::new(Payload::json("1".into()), None)).unwrap();
+        }
+    }
+
+    fn recover(hub: &Hub, room: &Room<Publication>, offset: u64, may: May) -> Result<Vec<u64>, NoAnswer> {
+        let position = StreamPosition { offset, epoch: String::new() };
+        let recover = Recover { position, mode: RecoveryMode::Stream };
+        let visible = Visible::new(hub.options(room.name()).unwrap(), unix_ms());
+        let (_, subscribed) = hub.kept().unwrap().enter(room, Some(&recover), visible, 10_000, may)?;
+        Ok(subscribed.found.iter().map(|placed| placed.offset).collect())
+    }
+
+    #[tokio::test]
+    async fn after_a_restart_the_database_is_asked_once_by_all_who_come_back() {
+        let folder = std::env::temp_dir().join(format!("roomcast-warm-{}", std::process::id()));
+        let name = RoomName::parse("hall", 255).unwrap();
+        let first = hub(&folder);
+        publish(&first.open_kept(&name).unwrap(), 1_500);
+        first.kept().unwrap().archive.close().unwrap();
+        drop(first);
+
+        let second = hub(&folder);
+        let room = second.open_kept(&name).unwrap();
+        assert_eq!(recover(&second, &room, 1_400, May::AskInMemory), Err(NoAnswer::InTheDatabase));
+        let offsets = |range: Range<u64>| range.collect::<Vec<_>>();
+        assert_eq!(recover(&second, &room, 1_400, May::AskTheDatabase), Ok(offsets(1_401..1_501)));
+        publish(&room, 10);
+        assert_eq!(recover(&second, &room, 1_000, May::AskInMemory), Ok(offsets(1_001..1_511)), "both, as one");
+        assert_eq!(recover(&second, &room, 1_505, May::AskInMemory), Ok(offsets(1_506..1_511)));
+        assert_eq!(recover(&second, &room, 1_510, May::AskInMemory), Ok(vec![]));
+        assert_eq!(recover(&second, &room, 100, May::AskInMemory), Err(NoAnswer::InTheDatabase), "too far back");
+        assert_eq!(recover(&second, &room, 100, May::AskTheDatabase), Ok(offsets(101..1_511)));
+        publish(&room, 3_000);
+        assert_eq!(
+            recover(&second, &room, 1_400, May::AskInMemory),
+            Err(NoAnswer::InTheDatabase),
+            "the ring has moved on"
+        );
+        assert_eq!(recover(&second, &room, 1_400, May::AskTheDatabase), Ok(offsets(1_401..4_511)));
+        second.kept().unwrap().archive.close().unwrap();
+        let _ = std::fs::remove_dir_all(&folder);
+    }
 }
