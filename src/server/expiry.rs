@@ -92,6 +92,7 @@ mod tests {
 
     fn hub() -> Hub {
         let mut config = Config::dev();
+        config.channel.without_namespace.history_ttl = Duration::from_secs(24 * 60 * 60);
         let plain = RoomOptions { history_size: 0, ..RoomOptions::dev() };
         config.channel.namespaces.insert("plain".to_owned(), plain);
         Hub::new(config, vec![Handle::current()])

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::config::{RecoveryMode, RoomOptions, Storage};
 use super::session::{Recover, Subscribed};
 use crate::protocol::{ErrorCode, HistoryQuery, HistoryResult, Placed, Publication, StreamPosition};
+use crate::store::Retention;
 use crate::{Position, Room, Start, Subscription, TryRecvError};
 
 /// What of a room's ring is its history: the ring may keep more, for members that are behind.
@@ -21,15 +22,17 @@ pub(crate) struct Visible {
 impl Visible {
     /// The history that `options` promise, at `now_ms` since 1970.
     pub(crate) fn new(options: &RoomOptions, now_ms: u64) -> Self {
-        let in_memory = options.history_size;
         let before = |ttl: Duration| now_ms.saturating_sub(ttl.as_millis() as u64);
-        if options.storage == Storage::Off {
-            return Self { messages: in_memory, since_ms: before(options.history_ttl), in_memory };
+        let (mut messages, mut since_ms) = (options.history_size, before(options.history_ttl));
+        if options.storage != Storage::Off {
+            let Retention { ttl, messages_max } = options.retention();
+            if options.history_ttl.is_zero() {
+                since_ms = 0;
+            }
+            since_ms = since_ms.max(ttl.map_or(0, before));
+            messages = messages.min(messages_max.map_or(usize::MAX, |most| most as usize));
         }
-        // What the database keeps.
-        let since_ms = if options.storage_ttl.is_zero() { 0 } else { before(options.storage_ttl) };
-        let messages = if options.storage_size == 0 { usize::MAX } else { options.storage_size };
-        Self { messages, since_ms, in_memory }
+        Self { messages, since_ms, in_memory: options.ring_messages() }
     }
 
     /// The first sequence of the history in a room that stands at `tail`.

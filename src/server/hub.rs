@@ -123,7 +123,7 @@ impl Hub {
     }
 
     fn ring_options(&self, name: &str) -> crate::RoomOptions {
-        let history = self.options(name).map_or(0, |options| options.history_size);
+        let history = self.options(name).map_or(0, RoomOptions::ring_messages);
         crate::RoomOptions::new().capacity(history.max(ROOM_MESSAGES_MIN))
     }
 

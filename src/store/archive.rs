@@ -198,7 +198,17 @@ impl<T: Send + Sync + 'static> Archive<T> {
     /// # Errors
     /// As the store has it.
     pub fn span(&self, name: &str) -> Result<Option<Span>, StoreError> {
-        let mut span = self.shared.store.span(name, self.cut(name))?;
+        self.span_since(name, 0)
+    }
+
+    /// The same, what was published before `time`, on the broker's clock, left out as well.
+    ///
+    /// # Errors
+    /// As [`Archive::span`].
+    pub fn span_since(&self, name: &str, time: u64) -> Result<Option<Span>, StoreError> {
+        let mut cut = self.cut(name);
+        cut.before_time = cut.before_time.max(time);
+        let mut span = self.shared.store.span(name, cut)?;
         if let Some(span) = &mut span
             && let Some(mark) = self.shared.lives.newest(name)
         {

@@ -258,7 +258,7 @@ fn development_mode_fills_only_what_the_file_leaves_unset() {
     );
     let plain = config.channel.options_for("room").unwrap();
     assert!(!plain.presence && plain.join_leave && plain.allow_publish_for_anonymous);
-    assert_eq!((plain.history_size, plain.history_ttl), (1_000, Duration::from_secs(86_400)));
+    assert_eq!((plain.history_size, plain.history_ttl), (1_000, Duration::from_secs(30 * 86_400)));
     let quiet = config.channel.options_for("quiet:1").unwrap();
     assert!(quiet.history_size == 0 && quiet.presence);
     assert!(config.client.allow_anonymous_connect_without_token);

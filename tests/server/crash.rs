@@ -24,9 +24,11 @@ recovery_max_publication_limit = 10000
 [[channel.namespaces]]
 name = "async"
 storage = "async"
+history_size = 1000000
 [[channel.namespaces]]
 name = "stored"
 storage = "stored"
+history_size = 1000000
 "#;
 
 /// The binary, serving; killed when it is dropped.

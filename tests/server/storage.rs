@@ -15,6 +15,7 @@ fn keeping(folder: &Folder, change: impl FnOnce(&mut Config)) -> Running {
         for (name, storage) in [("off", Storage::Off), ("async", Storage::Async), ("stored", Storage::Stored)] {
             let mut options = config.channel.without_namespace.clone();
             options.storage = storage;
+            options.history_size = 100_000;
             config.channel.namespaces.insert(name.to_owned(), options);
         }
         change(config);

@@ -257,7 +257,7 @@ pub(super) const SECTIONS: &[Section] = &[
 
 /// The options of `[channel.without_namespace]` and of each of `[[channel.namespaces]]`.
 pub(super) const ROOM: &[Setting<RoomOptions>] = &[
-    setting!("history_size", history_size, "messages kept at least; 0: no history", |v: &usize| within(
+    setting!("history_size", history_size, "messages of the history; 0: no history", |v: &usize| within(
         v,
         &0,
         &HISTORY_SIZE_MAX

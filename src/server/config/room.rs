@@ -11,15 +11,16 @@ use crate::store::Retention;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RoomOptions {
-    /// How many messages the history holds at least. 0 is no history; costs memory per room once it is published into.
+    /// How many messages the history holds. 0 is no history; costs memory per room once it is published into.
     pub history_size: usize,
-    /// How long a message stays in the history. Needed with `history_size`.
+    /// How long a message stays in the history. Needed with `history_size`, except with `storage`, where zero is for as long as
+    /// the database keeps it.
     pub history_ttl: Duration,
     /// How long a room that nobody is in and nobody publishes into keeps its position, after its last message: one that
     /// comes back later is told that it cannot recover. At least `history_ttl`. Default 30 days.
     pub history_meta_ttl: Duration,
-    /// Whether messages are kept in the database, and how safely. Where there is a history (`history_size`), it is then all that
-    /// the database keeps: `history_size` says how many of them are in memory at least, and `history_ttl` nothing.
+    /// Whether messages are kept in the database, and how safely. The history then reaches into the database: `history_size` and
+    /// `history_ttl` say how far clients may go back, and memory holds the newest 4,096 of them at most.
     pub storage: Storage,
     /// How long the database keeps a message; zero is for good.
     pub storage_ttl: Duration,
@@ -90,6 +91,10 @@ pub enum Storage {
     Stored,
 }
 
+/// Messages of a kept room that are in memory at most: a few seconds of a busy room, so that nearly all who come back are served
+/// from there.
+const KEPT_RING_MAX: usize = 4_096;
+
 /// What a subscription recovers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -100,6 +105,9 @@ pub enum RecoveryMode {
     /// The newest message. For rooms of which only the newest counts, such as a price.
     Cache,
 }
+
+/// How long development mode shows messages.
+const HISTORY_TTL_DEV: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The default of [`RoomOptions::history_meta_ttl`].
 const HISTORY_META_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -119,13 +127,14 @@ pub enum SlowConsumer {
 }
 
 impl RoomOptions {
-    /// The defaults of development mode: everybody may do everything, and all messages are kept, in the database too.
+    /// The defaults of development mode: everybody may do everything, all messages are kept in the database, and the last 1,000
+    /// of 30 days are shown.
     #[must_use]
     pub fn dev() -> Self {
         Self {
             history_size: 1_000,
             storage: Storage::Async,
-            history_ttl: Duration::from_secs(24 * 60 * 60),
+            history_ttl: HISTORY_TTL_DEV,
             presence: true,
             join_leave: true,
             force_push_join_leave: true,
@@ -145,6 +154,14 @@ impl RoomOptions {
             allow_presence_for_subscriber: true,
             allow_presence_for_anonymous: true,
             ..Self::default()
+        }
+    }
+
+    /// How many messages the history has in memory.
+    pub(crate) fn ring_messages(&self) -> usize {
+        match self.storage {
+            Storage::Off => self.history_size,
+            _ => self.history_size.min(KEPT_RING_MAX),
         }
     }
 

@@ -111,8 +111,7 @@ impl Kept {
             if may == May::AskInMemory {
                 return Err(NoAnswer::InTheDatabase);
             }
-            let span = self.archive.span(room.name()).map_err(failed)?;
-            let oldest = span.map_or(near.oldest, |span| span.oldest.min(near.oldest));
+            let oldest = self.oldest(room, visible, top).map_err(failed)?.unwrap_or(near.oldest).min(near.oldest);
             window = query.window(oldest + 1, top);
         }
         let sequences = window.start.saturating_sub(1)..window.end.saturating_sub(1);
@@ -181,6 +180,12 @@ impl Kept {
         Near { oldest, is_all: oldest > part.first() || oldest == 0, warm: Some(part), ..near }
     }
 
+    /// The first sequence of the history in the database, in a room that stands at `top`.
+    fn oldest(&self, room: &Room<Publication>, visible: Visible, top: u64) -> Result<Option<u64>, StoreError> {
+        let span = self.archive.span_since(room.name(), visible.since_ms)?;
+        Ok(span.map(|span| span.oldest.max(top.saturating_sub(visible.messages as u64))))
+    }
+
     /// Reads the newest messages before a ring that nothing has been evicted from yet: everybody who comes back asks for them.
     fn warm_up(&self, room: &Room<Publication>, visible: Visible) -> Option<Arc<Part>> {
         let border = self.archive.mark(room)?.first();
@@ -219,8 +224,7 @@ impl Kept {
             return Err(Unread::No(NoAnswer::InTheDatabase));
         }
         let no = |error| Unread::No(failed(error));
-        let span = self.archive.span(room.name()).map_err(no)?;
-        if span.is_none_or(|span| range.start < span.oldest) {
+        if self.oldest(room, visible, range.end).map_err(no)?.is_none_or(|oldest| range.start < oldest) {
             return Err(Unread::Gone);
         }
         let border = near.oldest.min(range.end);
@@ -305,6 +309,7 @@ mod tests {
     fn hub(folder: &std::path::Path) -> Hub {
         let mut config = Config::dev();
         config.data_dir = folder.to_owned();
+        config.channel.without_namespace.history_size = 100_000;
         let hub = Hub::new(config, vec![Handle::current()]);
         hub.start_keeping().unwrap();
         hub
@@ -329,28 +334,25 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("roomcast-warm-{}", std::process::id()));
         let name = RoomName::parse("hall", 255).unwrap();
         let first = hub(&folder);
-        publish(&first.open_kept(&name).unwrap(), 1_500);
+        publish(&first.open_kept(&name).unwrap(), 6_000);
         first.kept().unwrap().archive.close().unwrap();
         drop(first);
 
         let second = hub(&folder);
         let room = second.open_kept(&name).unwrap();
-        assert_eq!(recover(&second, &room, 1_400, May::AskInMemory), Err(NoAnswer::InTheDatabase));
-        let offsets = |range: Range<u64>| range.collect::<Vec<_>>();
-        assert_eq!(recover(&second, &room, 1_400, May::AskTheDatabase), Ok(offsets(1_401..1_501)));
+        let found =
+            |offset, may| recover(&second, &room, offset, may).map(|found| (found.len(), found.first().copied()));
+        assert_eq!(found(5_900, May::AskInMemory), Err(NoAnswer::InTheDatabase));
+        assert_eq!(found(5_900, May::AskTheDatabase), Ok((100, Some(5_901))));
         publish(&room, 10);
-        assert_eq!(recover(&second, &room, 1_000, May::AskInMemory), Ok(offsets(1_001..1_511)), "both, as one");
-        assert_eq!(recover(&second, &room, 1_505, May::AskInMemory), Ok(offsets(1_506..1_511)));
-        assert_eq!(recover(&second, &room, 1_510, May::AskInMemory), Ok(vec![]));
-        assert_eq!(recover(&second, &room, 100, May::AskInMemory), Err(NoAnswer::InTheDatabase), "too far back");
-        assert_eq!(recover(&second, &room, 100, May::AskTheDatabase), Ok(offsets(101..1_511)));
-        publish(&room, 3_000);
-        assert_eq!(
-            recover(&second, &room, 1_400, May::AskInMemory),
-            Err(NoAnswer::InTheDatabase),
-            "the ring has moved on"
-        );
-        assert_eq!(recover(&second, &room, 1_400, May::AskTheDatabase), Ok(offsets(1_401..4_511)));
+        assert_eq!(found(2_000, May::AskInMemory), Ok((4_010, Some(2_001))), "from both, as one");
+        assert_eq!(found(6_005, May::AskInMemory), Ok((5, Some(6_006))));
+        assert_eq!(found(6_010, May::AskInMemory), Ok((0, None)));
+        assert_eq!(found(100, May::AskInMemory), Err(NoAnswer::InTheDatabase), "too far back");
+        assert_eq!(found(100, May::AskTheDatabase), Ok((5_910, Some(101))));
+        publish(&room, 6_000);
+        assert_eq!(found(5_900, May::AskInMemory), Err(NoAnswer::InTheDatabase), "the ring has moved on");
+        assert_eq!(found(5_900, May::AskTheDatabase), Ok((6_110, Some(5_901))));
         second.kept().unwrap().archive.close().unwrap();
         let _ = std::fs::remove_dir_all(&folder);
     }
