@@ -46,11 +46,14 @@ export class Wire {
   }
 
   #fetch(url, options) {
-    if (isEmulation(url) && !this.#passes(emulatedData(options.body))) {
-      return Promise.resolve(new Response(null, { status: 204 }));
+    let { headers } = options;
+    if (isEmulation(url)) {
+      if (!this.#passes(emulatedData(options.body))) return Promise.resolve(new Response(null, { status: 204 }));
+      // A connection that is kept may end while this process does not get to run, and the next request with it.
+      headers = { ...headers, connection: "close" };
     }
     const signals = [options.signal, this.#cutter.signal].filter((signal) => signal);
-    return fetch(url, { ...options, signal: AbortSignal.any(signals) });
+    return fetch(url, { ...options, headers, signal: AbortSignal.any(signals) });
   }
 
   #passes(data) {
