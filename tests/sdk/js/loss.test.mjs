@@ -74,6 +74,8 @@ onEveryWay((place, test) => {
     await until(() => bob.connecting.length === 2, "Bob to notice");
     assert.equal(bob.connecting[1].code, NO_PING);
     await until(() => leavesOf(here, id).length === 1, "the server to notice");
+    // It is counted after everybody was told.
+    await until(async () => (await lost()) > before, "the count");
     assert.equal(await lost(), before + 1);
     assert.deepEqual(await present(ann, "stall"), [ann.id]);
     await ann.publish("stall", "meanwhile");
@@ -90,6 +92,8 @@ onEveryWay((place, test) => {
     await until(() => bob.connecting.length === 2, "Bob to notice");
     assert.equal(bob.connecting[1].code, TRANSPORT_CLOSED);
     await until(() => leavesOf(here, id).length === 1, "the server to notice");
+    // It is counted after everybody was told.
+    await until(async () => (await lost()) > before, "the count");
     assert.equal(await lost(), before + 1);
     assert.deepEqual(await present(ann, "half"), [ann.id]);
     await ann.publish("half", "meanwhile");
