@@ -30,7 +30,62 @@ async function assertNewLife({ ann, member }) {
   assert.deepEqual(member.offsets, [...range(1, 6), ...range(1, 6)]);
 }
 
+/** What must hold after a restart on the same data: the same life of the room, nothing missed, nothing twice. */
+async function assertSameLife({ ann, member }) {
+  await until(() => member.entered.length === 2, "the room on the next server");
+  const [before, after] = member.entered;
+  assert.equal(after.wasRecovering, true);
+  assert.equal(after.recovered, true);
+  assert.equal(after.streamPosition.epoch, before.streamPosition.epoch);
+  await ann.publishNumbers("hall", 5, 5);
+  await member.heard(10);
+  assert.deepEqual(member.data, range(0, 10));
+  assert.deepEqual(member.offsets, range(1, 11));
+}
+
+/** Rooms of which nobody is told what the disk does not have. */
+const STORED = `
+[channel.without_namespace]
+storage = "stored"
+`;
+
 onEveryWayAlone((way, test) => {
+  test("a server that drained is no loss to those who come to the next one on its data", async (t) => {
+    const first = await Server.start();
+    const visit = await arrive(t, way, first);
+    await first.stop({ keep: true });
+    const second = await Server.start({ port: first.port, before: first });
+    t.after(() => second.stop());
+    await assertSameLife(visit);
+  });
+
+  test("a server that crashed is no loss in rooms that are stored", async (t) => {
+    const first = await Server.start({ config: STORED });
+    const visit = await arrive(t, way, first);
+    await first.crash({ keep: true });
+    const second = await Server.start({ config: STORED, port: first.port, before: first });
+    t.after(() => second.stop());
+    await assertSameLife(visit);
+  });
+
+  test("a server that crashed is told of in rooms that may have lost something", async (t) => {
+    const first = await Server.start();
+    const visit = await arrive(t, way, first);
+    await first.crash({ keep: true });
+    const second = await Server.start({ port: first.port, before: first });
+    t.after(() => second.stop());
+    const { ann, member } = visit;
+    await until(() => member.entered.length === 2, "the room on the next server");
+    const [before, after] = member.entered;
+    assert.equal(after.recovered, false);
+    assert.notEqual(after.streamPosition.epoch, before.streamPosition.epoch);
+    const known = new Set(member.offsets.map((offset) => `${before.streamPosition.epoch} ${offset}`));
+    await ann.publishNumbers("hall", 5, 5);
+    await member.heard(10);
+    const places = member.offsets.slice(5).map((offset) => `${after.streamPosition.epoch} ${offset}`);
+    assert.ok(places.every((place) => !known.has(place)));
+  });
+
   test("a server that drains says so, and its clients move to the next one", async (t) => {
     const first = await Server.start();
     const visit = await arrive(t, way, first);

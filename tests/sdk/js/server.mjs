@@ -23,10 +23,10 @@ export class Server {
   #ended;
   #folder;
 
-  /** Starts a server with a configuration file of this TOML. `port` 0 takes a free one. */
-  static async start({ config = "", port = 0 } = {}) {
+  /** Starts a server with a configuration file of this TOML, on the data of another one that is gone. `port` 0 takes a free one. */
+  static async start({ config = "", port = 0, before } = {}) {
     const server = new Server();
-    server.#folder = await mkdtemp(join(tmpdir(), "roomcast-sdk-"));
+    server.#folder = before?.#folder ?? (await mkdtemp(join(tmpdir(), "roomcast-sdk-")));
     const file = join(server.#folder, "roomcast.toml");
     await writeFile(file, config);
     const args = ["serve", "--dev", "--listen", `127.0.0.1:${port}`, "--config", file, "--data-dir", server.#folder];
@@ -65,8 +65,8 @@ export class Server {
       .reduce((sum, line) => sum + Number(line.split(" ")[1]), 0);
   }
 
-  /** Lets the server drain, and holds that it ended well and that nothing in it broke. */
-  async stop() {
+  /** Lets the server drain, and holds that it ended well and that nothing in it broke. With `keep` its data stays. */
+  async stop({ keep = false } = {}) {
     if (this.#process.exitCode === null && this.#process.signalCode === null) {
       this.#process.kill("SIGTERM");
       const timer = setTimeout(() => this.#process.kill("SIGKILL"), STOP_TIMEOUT_MS);
@@ -75,13 +75,13 @@ export class Server {
       assert.equal(status, 0, `the server did not drain:\n${this.log}`);
     }
     assert.doesNotMatch(this.log, /panicked|ERROR/);
-    await rm(this.#folder, { recursive: true, force: true });
+    if (!keep) await rm(this.#folder, { recursive: true, force: true });
   }
 
-  /** Ends the server as a crash would. */
-  async crash() {
+  /** Ends the server as a crash would. With `keep` its data stays. */
+  async crash({ keep = false } = {}) {
     this.#process.kill("SIGKILL");
     await this.#ended;
-    await rm(this.#folder, { recursive: true, force: true });
+    if (!keep) await rm(this.#folder, { recursive: true, force: true });
   }
 }
