@@ -47,7 +47,7 @@ fn explained(error: rusqlite::Error, path: &Path) -> StoreError {
 
 /// The file is damaged: what is wrong, and the ways out.
 pub(super) fn damaged(path: &Path, found: &str) -> StoreError {
-    let path = path.display();
+    let (path, found) = (path.display(), found.split_whitespace().collect::<Vec<_>>().join(" "));
     let text = format!(
         "{path} is damaged ({found}). Ways out: put a backup in its place (`roomcast backup` makes them); or save what can be \
          read with `roomcast export`, move {path} and the files beside it away, and `roomcast import` the rest into a new one"
