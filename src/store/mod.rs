@@ -8,6 +8,8 @@
 //! Where to: a [`SqliteStore`], a [`PostgresStore`] (the feature `postgres`), or whatever implements [`Store`].
 
 mod archive;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod chain;
 mod codec;
 mod error;
 mod gather;

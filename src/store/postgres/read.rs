@@ -6,24 +6,12 @@ use postgres::{Client, Error, Row};
 
 use super::schema;
 use crate::message::Epoch;
+use crate::store::chain::{self, LIVES_MAX, Messages, Seen};
 use crate::store::options::Durability;
 use crate::store::record::{Cut, Page, Record, RoomEntry, Span};
 
-/// Lives of a room that are looked at, the newest first: one more for each time it may have lost messages.
-const LIVES_MAX: i64 = 1_000;
-
 /// Bytes of bodies fetched from the server at once at most, a single larger message excepted.
 const FETCHED_MAX: usize = 8 << 20;
-
-/// A life, as far as it can be seen from those after it.
-struct Seen {
-    life: i64,
-    epoch: Epoch,
-    /// The sequences that are read from it.
-    range: Range<u64>,
-    is_whole: bool,
-    durability: Durability,
-}
 
 /// The lives of a room that go on from each other, the newest first.
 fn lives(client: &mut Client, room: &str) -> Result<Vec<Seen>, Error> {
@@ -32,63 +20,37 @@ fn lives(client: &mut Client, room: &str) -> Result<Vec<Seen>, Error> {
          ORDER BY life DESC LIMIT $2",
         schema::LAST_UNCLEAN
     );
-    let mut seen: Vec<Seen> = Vec::new();
-    for row in client.query(&select, &[&room.as_bytes(), &LIVES_MAX])? {
+    let rows = client.query(&select, &[&room.as_bytes(), &LIVES_MAX])?;
+    chain::chain(rows.iter().map(|row| {
         let number = |at| row.get::<_, i64>(at) as u64;
-        let mut range = number(2)..number(3);
-        if let Some(after) = seen.last() {
-            let upper = after.range.start;
-            if range.end < upper || range.start >= upper {
-                break;
-            }
-            range.end = upper;
-        }
         let durability = if row.get(4) { Durability::Stored } else { Durability::Async };
         let is_whole = durability == Durability::Stored || row.get(5);
-        seen.push(Seen { life: row.get(0), epoch: Epoch(number(1)), range, is_whole, durability });
-    }
-    Ok(seen)
+        Ok(Seen { life: row.get(0), epoch: Epoch(number(1)), range: number(2)..number(3), is_whole, durability })
+    }))
 }
 
 pub(super) fn span(client: &mut Client, room: &str, cut: Cut) -> Result<Option<Span>, Error> {
     let lives = lives(client, room)?;
-    let Some(newest) = lives.first() else { return Ok(None) };
-    let next = newest.range.end;
-    let mut oldest = next;
-    let least = "SELECT min(sequence) FROM roomcast.messages WHERE life = $1 AND sequence < $2";
-    for Seen { life, range, .. } in &lives {
-        let first: Option<i64> = client.query_one(least, &[life, &(range.end as i64)])?.get(0);
-        match first {
-            Some(first) => oldest = first as u64,
-            None if range.is_empty() => {}
-            None => break,
-        }
-        if oldest > range.start {
-            break;
-        }
-    }
-    oldest = oldest.max(next.saturating_sub(cut.messages_max.unwrap_or(u64::MAX)));
-    if cut.before_time > 0 {
-        // Times never fall along the sequences: halve until the first that is young enough is found.
-        let (mut old, mut young) = (oldest, next);
-        while old < young {
-            let middle = old + (young - old) / 2;
-            match time(client, &lives, middle)? {
-                Some(time) if time < cut.before_time => old = middle + 1,
-                _ => young = middle,
-            }
-        }
-        oldest = young;
-    }
-    let &Seen { epoch, is_whole, durability, .. } = newest;
-    Ok(Some(Span { epoch, oldest, next, is_whole, durability }))
+    chain::span(&lives, &mut Looks(client), cut)
 }
 
-fn time(client: &mut Client, lives: &[Seen], sequence: u64) -> Result<Option<u64>, Error> {
-    let Some(seen) = lives.iter().find(|seen| seen.range.contains(&sequence)) else { return Ok(None) };
-    let select = "SELECT time FROM roomcast.messages WHERE life = $1 AND sequence = $2";
-    let found = client.query_opt(select, &[&seen.life, &(sequence as i64)])?;
-    Ok(found.map(|row| row.get::<_, i64>(0) as u64))
+/// Single looks at messages.
+struct Looks<'a>(&'a mut Client);
+
+impl Messages for Looks<'_> {
+    type Error = Error;
+
+    fn least(&mut self, life: i64, end: u64) -> Result<Option<u64>, Error> {
+        let least = "SELECT min(sequence) FROM roomcast.messages WHERE life = $1 AND sequence < $2";
+        let found: Option<i64> = self.0.query_one(least, &[&life, &(end as i64)])?.get(0);
+        Ok(found.map(|sequence| sequence as u64))
+    }
+
+    fn time(&mut self, life: i64, sequence: u64) -> Result<Option<u64>, Error> {
+        let select = "SELECT time FROM roomcast.messages WHERE life = $1 AND sequence = $2";
+        let found = self.0.query_opt(select, &[&life, &(sequence as i64)])?;
+        Ok(found.map(|row| row.get::<_, i64>(0) as u64))
+    }
 }
 
 /// Bodies are fetched in portions that stay small, though how large each is shows only when it is there.
