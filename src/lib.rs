@@ -3,6 +3,8 @@ mod broker;
 mod builder;
 mod config;
 mod error;
+#[cfg(feature = "lab")]
+pub mod lab;
 mod message;
 #[cfg(feature = "server")]
 pub mod protocol;

@@ -4,6 +4,8 @@
 
 mod config;
 mod health;
+#[cfg(feature = "lab")]
+mod lab;
 mod serve;
 mod storage;
 
@@ -43,6 +45,9 @@ enum Command {
     Erase(storage::Erase),
     /// Remove the messages of a room; stop the server first
     RemoveHistory(storage::RemoveHistory),
+    /// Measure, and see how it scales
+    #[cfg(feature = "lab")]
+    Lab(lab::Arguments),
 }
 
 /// Runs what the arguments ask for.
@@ -58,6 +63,8 @@ pub(crate) fn main() -> ExitCode {
         Some(Command::Check(arguments)) => storage::check(&arguments),
         Some(Command::Erase(arguments)) => storage::erase(&arguments),
         Some(Command::RemoveHistory(arguments)) => storage::remove_history(&arguments),
+        #[cfg(feature = "lab")]
+        Some(Command::Lab(arguments)) => lab::run(&arguments),
         None => no_command(),
     }
 }
