@@ -2,4 +2,5 @@
 //!
 //! `docs/lab.md` tells how to use it and how each measure is taken.
 
+pub mod fit;
 pub mod result;

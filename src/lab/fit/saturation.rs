@@ -1,0 +1,62 @@
+//! What ran out first: the cores, the load generator, memory, or nothing.
+
+/// How busy the machine was at one point of a sweep. Shares are of one core: 1.9 is nearly two cores.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Load {
+    /// Cores the machine has for the run.
+    pub cores: f64,
+    /// Cores that were busy, with whatever.
+    pub busy: f64,
+    /// Cores that the load generator kept busy, where it can be told from what it measures.
+    pub generator: Option<f64>,
+    /// Cores the generator may use at most: its threads.
+    pub generator_threads: Option<f64>,
+    /// Resident memory over what the machine has.
+    pub memory: f64,
+    /// Messages that were lost or skipped, over those that were due.
+    pub missed: f64,
+}
+
+/// What a run had no more of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Limit {
+    /// The generator: what was measured is the lab, not roomcast.
+    Generator,
+    /// All cores were busy.
+    Cores,
+    /// Memory was nearly full.
+    Memory,
+    /// Readers fell behind although cores were free.
+    Readers,
+    /// Nothing: the load was below what the machine can do, or everybody waited for something that is not measured.
+    Nothing,
+}
+
+/// What ran out under `load`.
+///
+/// The generator is asked first: where it is the bottleneck nothing else can be said.
+#[must_use]
+pub fn limit(load: &Load) -> Limit {
+    let is_generator_full = |generator: f64| {
+        let is_out_of_threads = load.generator_threads.is_some_and(|threads| generator >= FULL * threads);
+        let takes_most = load.busy >= FULL * load.cores && generator > load.busy / 2.0;
+        is_out_of_threads || takes_most
+    };
+    if load.generator.is_some_and(is_generator_full) {
+        Limit::Generator
+    } else if load.memory >= FULL {
+        Limit::Memory
+    } else if load.cores > 0.0 && load.busy >= FULL * load.cores {
+        Limit::Cores
+    } else if load.missed > MISSED_SEEN {
+        Limit::Readers
+    } else {
+        Limit::Nothing
+    }
+}
+
+/// Nobody gets all of a core from a machine that others use too.
+const FULL: f64 = 0.9;
+/// One in a thousand.
+const MISSED_SEEN: f64 = 0.001;
