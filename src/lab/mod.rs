@@ -2,5 +2,36 @@
 //!
 //! `docs/lab.md` tells how to use it and how each measure is taken.
 
-pub mod fit;
+mod books;
+mod clock;
+mod conduct;
+mod dice;
+mod hall;
+pub mod knob;
+mod library;
+mod meter;
+mod recorder;
 pub mod result;
+pub mod scenario;
+mod schedule;
+pub mod watch;
+
+use std::fmt;
+
+/// Why a run came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault(String);
+
+impl Fault {
+    fn new(why: impl fmt::Display) -> Self {
+        Self(why.to_string())
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Fault {}

@@ -2,7 +2,6 @@
 //!
 //! Two straight lines that meet, laid through the logarithms of knob and cost.
 
-use super::law::criterion;
 use super::statistics::student_95;
 
 /// A place where the growth changes.
@@ -17,8 +16,6 @@ pub struct Knee {
     pub after: f64,
     /// How far points typically are from the two lines: 0.05 is 5 %.
     pub misfit: f64,
-    /// Akaike's criterion, as that of a law.
-    pub(super) criterion: f64,
 }
 
 /// The best two lines through `(knob, cost)`, when each has points enough and their slopes clearly differ.
@@ -37,13 +34,7 @@ pub(super) fn knee(points: &[(f64, f64)]) -> Option<Knee> {
     let noise = fit.squares / free as f64;
     let margin = (noise * fit.bend_variance).sqrt() * student_95(free);
     let is_clear = fit.bend.abs() > BEND_MIN && fit.bend.abs() > margin;
-    is_clear.then_some(Knee {
-        at: place.exp(),
-        before: fit.slope,
-        after: fit.slope + fit.bend,
-        misfit: noise.sqrt(),
-        criterion: criterion(fit.squares, logarithms.len(), 4),
-    })
+    is_clear.then_some(Knee { at: place.exp(), before: fit.slope, after: fit.slope + fit.bend, misfit: noise.sqrt() })
 }
 
 struct Bent {

@@ -81,7 +81,7 @@ pub struct Curve {
     /// How far points typically are from the curve: 0.05 is 5 %.
     pub misfit: f64,
     /// Akaike's criterion, corrected for few points: less is better, and 2 is a difference worth naming.
-    pub(super) criterion: f64,
+    criterion: f64,
 }
 
 impl Curve {
@@ -200,7 +200,7 @@ fn judged(curve: Curve, points: &[(f64, f64)], parameters: usize) -> Curve {
 }
 
 /// Akaike's criterion for `parameters` and the unknown noise.
-pub(super) fn criterion(squares: f64, points: usize, parameters: usize) -> f64 {
+fn criterion(squares: f64, points: usize, parameters: usize) -> f64 {
     let (points, parameters) = (points as f64, parameters as f64 + 1.0);
     // Nothing is measured to better than this; a perfect fit must not win by an infinity.
     let noise = (squares / points).max(NOISE_MIN * NOISE_MIN);
