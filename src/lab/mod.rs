@@ -3,9 +3,11 @@
 //! `docs/lab.md` tells how to use it and how each measure is taken.
 
 mod books;
+pub mod chart;
 mod clock;
 mod conduct;
 mod dice;
+pub mod fit;
 mod hall;
 pub mod knob;
 mod library;
