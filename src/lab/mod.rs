@@ -5,6 +5,7 @@
 mod books;
 pub mod chart;
 mod clock;
+pub mod compare;
 mod conduct;
 mod dice;
 pub mod fit;
@@ -13,6 +14,7 @@ pub mod knob;
 mod library;
 mod meter;
 mod recorder;
+pub mod report;
 pub mod result;
 pub mod scenario;
 mod schedule;

@@ -3,7 +3,7 @@ use super::{Axis, Chart, Division, Line, Pictures, Setting, Spot, Unit};
 
 fn chart() -> Chart {
     let spots = |factor: f64| {
-        (0..6).map(|power| 10f64.powi(power)).map(|x| Spot {
+        (0..6).map(|power| 10f64.powi(power)).map(move |x| Spot {
             x,
             y: x * factor,
             low: x * factor * 0.9,

@@ -14,7 +14,9 @@ mod tests;
 pub use self::knee::Knee;
 pub use self::law::{Curve, Law};
 pub use self::saturation::{Limit, Load, limit};
+pub(crate) use self::statistics::student_95;
 pub use self::statistics::{median, range};
+pub(crate) use self::words::count;
 
 /// One value of the knob and what was measured there, once per repeat.
 #[derive(Clone, Debug, PartialEq)]

@@ -115,7 +115,7 @@ fn factor((first, last): (f64, f64)) -> String {
         ratio if ratio >= 1.05 => format!("rises {ratio:.1}-fold"),
         ratio if ratio > 0.95 => "ends where it began".to_owned(),
         ratio if ratio > 0.1 => format!("falls to {}", percent(ratio)),
-        ratio => format!("falls to a {}th", count(1.0 / ratio)),
+        ratio => format!("falls to 1/{}", count(1.0 / ratio)),
     }
 }
 

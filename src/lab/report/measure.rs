@@ -1,0 +1,154 @@
+//! What is read off a measurement, and lines and fits made of it.
+
+use crate::lab::chart::{Line, Spot};
+use crate::lab::fit::{self, Load, median, range};
+use crate::lab::result::{Point, Report, Run, Series};
+
+/// Something that a [`Run`] tells; `None` where it was not measured.
+pub(in crate::lab) type Measure = fn(&Run) -> Option<f64>;
+
+pub(in crate::lab) fn delivered_rate(run: &Run) -> Option<f64> {
+    (run.seconds > 0.0 && run.delivered > 0).then(|| run.delivered_rate())
+}
+
+pub(in crate::lab) fn published_rate(run: &Run) -> Option<f64> {
+    (run.seconds > 0.0 && run.published > 0).then(|| run.published_rate())
+}
+
+/// What had to be delivered a second; it is an ideal only where a schedule asks for it.
+pub(in crate::lab) fn expected_rate(run: &Run) -> Option<f64> {
+    let is_asked = run.offered_rate.is_some() && run.seconds > 0.0 && run.expected > 0;
+    is_asked.then(|| run.expected as f64 / run.seconds)
+}
+
+/// Nanoseconds of processor time: for each delivery, or for each publish where nobody listens.
+pub(in crate::lab) fn cost(run: &Run) -> Option<f64> {
+    let count = if run.delivered > 0 { run.delivered } else { run.published };
+    let seconds = run.cpu.target_seconds.unwrap_or(run.cpu.seconds_total);
+    (count > 0 && seconds > 0.0).then(|| seconds * 1e9 / count as f64)
+}
+
+/// Nanoseconds from one publish to the next, of all publishers together.
+pub(in crate::lab) fn publish_time(run: &Run) -> Option<f64> {
+    (run.offered_rate.is_none() && run.published > 0).then(|| run.seconds * 1e9 / run.published as f64)
+}
+
+pub(in crate::lab) fn p50(run: &Run) -> Option<f64> {
+    timed(run, run.latency.p50)
+}
+
+pub(in crate::lab) fn p90(run: &Run) -> Option<f64> {
+    timed(run, run.latency.p90)
+}
+
+pub(in crate::lab) fn p99(run: &Run) -> Option<f64> {
+    timed(run, run.latency.p99)
+}
+
+pub(in crate::lab) fn p999(run: &Run) -> Option<f64> {
+    timed(run, run.latency.p999)
+}
+
+pub(in crate::lab) fn slowest(run: &Run) -> Option<f64> {
+    timed(run, run.latency.max)
+}
+
+fn timed(run: &Run, nanoseconds: u64) -> Option<f64> {
+    (run.latency.count > 0).then_some(nanoseconds as f64)
+}
+
+/// Cores that were busy.
+pub(in crate::lab) fn busy(run: &Run) -> Option<f64> {
+    (!run.cpu.per_core.is_empty()).then(|| run.cpu.per_core.iter().sum())
+}
+
+pub(in crate::lab) fn resident(run: &Run) -> Option<f64> {
+    (run.memory.resident_end > 0).then_some(run.memory.resident_end as f64)
+}
+
+pub(in crate::lab) fn heap_live(run: &Run) -> Option<f64> {
+    run.memory.heap_live_end.map(|bytes| bytes as f64)
+}
+
+pub(in crate::lab) fn voluntary(run: &Run) -> Option<f64> {
+    run.context_switches.map(|switches| switches.voluntary as f64 / run.seconds)
+}
+
+pub(in crate::lab) fn involuntary(run: &Run) -> Option<f64> {
+    run.context_switches.map(|switches| switches.involuntary as f64 / run.seconds)
+}
+
+pub(in crate::lab) fn syscalls(run: &Run) -> Option<f64> {
+    run.syscalls.map(|calls| calls as f64 / run.seconds)
+}
+
+/// The share of what was expected that did not come, for whatever reason.
+pub(in crate::lab) fn missed(run: &Run) -> Option<f64> {
+    (run.expected > 0).then(|| run.expected.saturating_sub(run.delivered) as f64 / run.expected as f64)
+}
+
+pub(in crate::lab) fn fairness(run: &Run) -> Option<f64> {
+    run.fairness.map(|fairness| fairness.jain)
+}
+
+pub(in crate::lab) fn join_rate(run: &Run) -> Option<f64> {
+    (run.joins > 0 && run.seconds > 0.0).then(|| run.joins as f64 / run.seconds)
+}
+
+pub(in crate::lab) fn join_p50(run: &Run) -> Option<f64> {
+    run.join_latency.as_ref().filter(|latency| latency.count > 0).map(|latency| latency.p50 as f64)
+}
+
+pub(in crate::lab) fn join_p99(run: &Run) -> Option<f64> {
+    run.join_latency.as_ref().filter(|latency| latency.count > 0).map(|latency| latency.p99 as f64)
+}
+
+/// The repeats of a point.
+pub(in crate::lab) fn values(point: &Point, of: impl Fn(&Run) -> Option<f64>) -> Vec<f64> {
+    point.repeats.iter().filter_map(of).filter(|value| value.is_finite()).collect()
+}
+
+/// The median of the repeats of a point.
+pub(in crate::lab) fn middle(point: &Point, of: impl Fn(&Run) -> Option<f64>) -> Option<f64> {
+    median(&values(point, of))
+}
+
+/// The measure along the knob.
+pub(in crate::lab) fn line(name: impl Into<String>, series: &Series, of: impl Fn(&Run) -> Option<f64>) -> Line {
+    let spot = |point: &Point| {
+        let values = values(point, &of);
+        let (low, high) = range(&values)?;
+        Some(Spot { x: point.value, y: median(&values)?, low, high })
+    };
+    Line { name: name.into(), spots: series.points.iter().filter_map(spot).collect(), is_ideal: false }
+}
+
+/// How the measure grows with the knob; `None` where it was not measured or values are names.
+pub(in crate::lab) fn growth(series: &Series, of: Measure) -> Option<fit::Finding> {
+    let is_ordered = !series.knob.unit.is_empty();
+    let points: Vec<_> = series.points.iter().map(|point| fit::Point::new(point.value, values(point, of))).collect();
+    is_ordered.then(|| fit::examine(&points)).flatten()
+}
+
+/// How loaded the machine was at a point.
+pub(in crate::lab) fn load(report: &Report, point: &Point) -> Load {
+    let generator = |run: &Run| run.cpu.lab_seconds.map(|seconds| seconds / run.seconds);
+    let memory = report.machine.memory.max(1) as f64;
+    Load {
+        cores: report.machine.cores as f64,
+        busy: middle(point, busy).unwrap_or(0.0),
+        generator: middle(point, generator),
+        // The busiest thread of the generator tells when one of several is full.
+        generator_threads: middle(point, generator)
+            .zip(middle(point, |run| run.cpu.lab_busiest))
+            .map(|(generator, busiest)| generator / busiest.max(f64::MIN_POSITIVE)),
+        memory: middle(point, resident).unwrap_or(0.0) / memory,
+        missed: middle(point, missed).unwrap_or(0.0),
+    }
+}
+
+/// Whether the lab was the limit at a point, in most of its repeats.
+pub(in crate::lab) fn is_lab_bound(point: &Point) -> bool {
+    let bound = point.repeats.iter().filter(|run| run.is_lab_bound).count();
+    bound * 2 > point.repeats.len()
+}

@@ -1,0 +1,400 @@
+//! What the figures say, in sentences.
+
+use super::group::Group;
+use super::measure::{
+    busy, cost, delivered_rate, growth, is_lab_bound, load, middle, p99, publish_time, published_rate, resident,
+};
+use crate::lab::chart::Unit;
+use crate::lab::fit::{Finding, Growth, Law, Limit, count, limit};
+use crate::lab::result::{Checks, Point, Report, Run, Series, Target};
+
+/// A question of the reader's, and its answer.
+pub(super) struct Answer {
+    pub(super) question: &'static str,
+    /// One word or two: the answer at a glance.
+    pub(super) short: String,
+    pub(super) sentence: String,
+    pub(super) tone: Tone,
+}
+
+/// Whether an answer pleases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tone {
+    Good,
+    Bad,
+    Plain,
+}
+
+/// The questions a report answers first.
+pub(super) fn answers(report: &Report, groups: &[Group<'_>]) -> Vec<Answer> {
+    vec![cores(report, groups), pointers(groups), correctness(report), bottleneck(report)]
+}
+
+/// A run, and the words for where it stands: `at 1,000 subscribers a room, over the network`.
+fn runs<'a>(groups: &'a [Group<'a>]) -> impl Iterator<Item = (&'a Group<'a>, &'a Series, &'a Point)> {
+    groups.iter().flat_map(|group| {
+        let points = move |series: &'a &'a Series| series.points.iter().map(move |point| (group, *series, point));
+        group.series.iter().flat_map(points)
+    })
+}
+
+fn cores(report: &Report, groups: &[Group<'_>]) -> Answer {
+    let question = "Are all cores used?";
+    let measured = runs(groups).filter_map(|(group, series, point)| Some((group, series, point, middle(point, busy)?)));
+    let Some((group, series, point, most)) = measured.max_by(|one, other| one.3.total_cmp(&other.3)) else {
+        return Answer {
+            question,
+            short: "Not measured".to_owned(),
+            sentence: "The machine does not tell.".to_owned(),
+            tone: Tone::Plain,
+        };
+    };
+    let cores = report.machine.cores.max(1) as f64;
+    let is_used = most >= 0.9 * cores;
+    let mut sentence = format!("{most:.2} of {cores} cores were busy {}", place(group, series, point));
+    if let Some((from, to, times)) = parallel(groups) {
+        sentence.push_str(&format!("; {to} shards deliver {times:.2} times what {from} delivers"));
+    }
+    sentence.push('.');
+    let short = if is_used { "Yes" } else { "Not all" };
+    Answer { question, short: short.to_owned(), sentence, tone: if is_used { Tone::Good } else { Tone::Plain } }
+}
+
+/// The first and last number of shards, and how much more the last delivers.
+fn parallel(groups: &[Group<'_>]) -> Option<(String, String, f64)> {
+    let group = groups.iter().find(|group| group.first().knob.name == "shards" && group.is_sweep())?;
+    let points: Vec<_> = group.first().points.iter().filter(|point| point.value > 0.0).collect();
+    let (first, last) = (points.first()?, points.last()?);
+    let times = middle(last, delivered_rate)? / middle(first, delivered_rate)?;
+    (first.value < last.value).then(|| (first.label.clone(), last.label.clone(), times))
+}
+
+fn pointers(groups: &[Group<'_>]) -> Answer {
+    let question = "Can one pass pointers instead of copies?";
+    let Some((size, mut costs)) = by_read(groups) else {
+        let sentence = "Not asked in this run: sweep read=ref,clone,arc, best together with size.".to_owned();
+        return Answer { question, short: "Not asked".to_owned(), sentence, tone: Tone::Plain };
+    };
+    costs.sort_by(|one, other| one.1.total_cmp(&other.1));
+    let of = |name: &str| costs.iter().find(|(label, _)| label == name).map(|(_, cost)| *cost);
+    let base = of("ref").or_else(|| of("arc")).unwrap_or(costs[0].1);
+    let mut parts = Vec::new();
+    for (label, cost) in &costs {
+        let name = match label.as_str() {
+            "ref" => "lent by reference",
+            "arc" => "as a pointer (Arc)",
+            "clone" => "copied",
+            other => other,
+        };
+        let times = cost / base;
+        let against =
+            if (times - 1.0).abs() < 0.005 { String::new() } else { format!(", {} times as much", count(times)) };
+        parts.push(format!("{name} {}{against}", Unit::Nanoseconds.text(*cost)));
+    }
+    let sentence = format!("A delivery{size} costs, of processor time: {}.", parts.join("; "));
+    let is_cheaper = of("clone").is_none_or(|clone| clone > base * 1.1);
+    let short = if is_cheaper { "Yes" } else { "It gains little" };
+    Answer { question, short: short.to_owned(), sentence, tone: if is_cheaper { Tone::Good } else { Tone::Plain } }
+}
+
+/// The cost of a delivery for each way to read, at the largest size that was measured.
+fn by_read(groups: &[Group<'_>]) -> Option<(String, Vec<(String, f64)>)> {
+    let of_knob = |group: &Group<'_>| {
+        let costs = group.first().points.iter().filter_map(|point| Some((point.label.clone(), middle(point, cost)?)));
+        let size = group.first().kept.iter().find(|setting| setting.name == "size");
+        (size.map(|setting| setting.value.clone()), costs.collect::<Vec<_>>())
+    };
+    let of_series = |group: &Group<'_>| {
+        let of = |series: &&Series| {
+            let read = series.second_knob.as_ref()?.value.clone();
+            Some((read, middle(series.points.last()?, cost)?))
+        };
+        let size = group.first().points.last().filter(|_| group.first().knob.name == "size");
+        (size.map(|point| point.label.clone()), group.series.iter().filter_map(of).collect())
+    };
+    let is_second = |group: &&Group<'_>| group.first().second_knob.as_ref().is_some_and(|second| second.name == "read");
+    let (size, costs) = groups
+        .iter()
+        .find(is_second)
+        .map(of_series)
+        .or_else(|| groups.iter().find(|group| group.first().knob.name == "read").map(of_knob))?;
+    let bytes = size.and_then(|size| size.parse::<f64>().ok());
+    (costs.len() > 1)
+        .then(|| (bytes.map_or_else(String::new, |bytes| format!(" of {}", Unit::Bytes.text(bytes))), costs))
+}
+
+/// How the warning begins that the lab was the limit.
+pub(super) const LAB_BOUND: &str = "The lab is the bottleneck";
+
+/// The books of all runs of a report together.
+pub(super) fn books<'a>(runs: impl Iterator<Item = &'a Run>) -> (Checks, u64) {
+    let (mut all, mut delivered) = (Checks::default(), 0);
+    for run in runs {
+        delivered += run.delivered;
+        all.order_violations += run.checks.order_violations;
+        all.duplicates += run.checks.duplicates;
+        all.losses += run.checks.losses;
+        all.subscribers += run.checks.subscribers;
+        all.first = all.first.or_else(|| run.checks.first.clone());
+    }
+    (all, delivered)
+}
+
+fn every_run(report: &Report) -> impl Iterator<Item = &Run> {
+    report.series.iter().flat_map(|series| &series.points).flat_map(|point| &point.repeats)
+}
+
+fn correctness(report: &Report) -> Answer {
+    let question = "Was anything lost, repeated or out of order?";
+    let (books, delivered) = books(every_run(report));
+    let checked =
+        format!("{} deliveries to {} subscribers", Unit::Count.text(delivered as f64), count(books.subscribers as f64));
+    if books.subscribers == 0 {
+        let sentence = "No subscriber was checked.".to_owned();
+        return Answer { question, short: "Not checked".to_owned(), sentence, tone: Tone::Plain };
+    }
+    if books.is_clean() {
+        let sentence = format!("0 lost, 0 repeated, 0 out of order among {checked}; every one was checked.");
+        return Answer { question, short: "No".to_owned(), sentence, tone: Tone::Good };
+    }
+    let mut sentence = format!(
+        "{} lost, {} repeated, {} out of order among {checked}.",
+        count(books.losses as f64),
+        count(books.duplicates as f64),
+        count(books.order_violations as f64)
+    );
+    if let Some(first) = books.first {
+        sentence.push_str(&format!(" The first: {first}."));
+    }
+    Answer { question, short: "Yes".to_owned(), sentence, tone: Tone::Bad }
+}
+
+fn bottleneck(report: &Report) -> Answer {
+    let question = "Is it roomcast that was measured, or the lab?";
+    let (all, bound) =
+        every_run(report).fold((0, 0), |(all, bound), run| (all + 1, bound + usize::from(run.is_lab_bound)));
+    let own = report.own_cost.map(|own| {
+        let network = own
+            .network_receive_ns
+            .map_or_else(String::new, |ns| format!(", {} for one from a socket", Unit::Nanoseconds.text(ns)));
+        format!(
+            " The lab itself needs {} for a publish and {} for a receipt{network}.",
+            Unit::Nanoseconds.text(own.publish_ns),
+            Unit::Nanoseconds.text(own.receive_ns)
+        )
+    });
+    let own = own.unwrap_or_default();
+    let (short, sentence, tone) = match bound {
+        0 => ("roomcast", format!("In none of {all} measurements was the lab the limit.{own}"), Tone::Good),
+        bound => (
+            if bound * 2 > all { "The lab" } else { "roomcast, mostly" },
+            format!(
+                "In {bound} of {all} measurements the lab was the limit; they are marked, and are lower bounds.{own}"
+            ),
+            Tone::Plain,
+        ),
+    };
+    Answer { question, short: short.to_owned(), sentence, tone }
+}
+
+/// The sentences above a section's charts.
+pub(super) fn sentences(report: &Report, group: &Group<'_>) -> Vec<String> {
+    let mut sentences = Vec::new();
+    let counted = group.counted();
+    for series in &group.series {
+        let of = if group.series.len() > 1 { format!("{}: ", group.label(series)) } else { String::new() };
+        let lead = if group.is_sweep() && series.knob.unit.is_empty() {
+            named(series)
+        } else if let Some(finding) = growth(series, cost) {
+            let what = if delivers(series) { "The cost of a delivery" } else { "The cost of a publish" };
+            Some(growth_or_times(&finding, what, &counted, series))
+        } else {
+            single(series)
+        };
+        sentences.extend(lead.map(|lead| format!("{of}{lead}")));
+    }
+    if let [series] = group.series[..] {
+        let findings = [
+            (
+                "Time from publish to publish",
+                growth(series, publish_time).filter(|_| series.drive == "closed" && delivers(series)),
+            ),
+            ("Latency (p99)", growth(series, p99)),
+        ];
+        for (what, finding) in findings {
+            let worth_saying = finding.filter(|finding| !matches!(finding.growth, Growth::TooFew));
+            sentences.extend(worth_saying.map(|finding| finding.sentence(what, &counted)));
+        }
+        sentences.extend(memory(series));
+    }
+    sentences.extend(saturation(report, group));
+    sentences.push(section_books(group));
+    sentences
+}
+
+fn delivers(series: &Series) -> bool {
+    series.points.iter().flat_map(|point| &point.repeats).any(|run| run.delivered > 0)
+}
+
+/// The finding's sentence; for two or three points, which are no curve, what the last delivers beside the first.
+fn growth_or_times(finding: &Finding, what: &str, counted: &str, series: &Series) -> String {
+    let ends = series.points.first().zip(series.points.last());
+    let rates = ends.and_then(|(first, last)| Some((middle(first, delivered_rate)?, middle(last, delivered_rate)?)));
+    match (ends, rates) {
+        (Some((first, last)), Some((before, after))) if series.points.len() <= 3 => {
+            format!("{} {counted} deliver {:.2} times what {} delivers.", last.label, after / before, first.label)
+        }
+        _ => finding.sentence(what, counted),
+    }
+}
+
+/// The costs of values that are names, the cheapest first.
+fn named(series: &Series) -> Option<String> {
+    let costs = series.points.iter().filter_map(|point| Some((point.label.clone(), middle(point, cost)?)));
+    let mut costs: Vec<_> = costs.collect();
+    costs.sort_by(|one, other| one.1.total_cmp(&other.1));
+    let least = costs.first()?.1;
+    let part = |(label, cost): &(String, f64)| match cost / least {
+        times if times < 1.005 => format!("{label} {}", Unit::Nanoseconds.text(*cost)),
+        times => format!("{label} {} ({} times)", Unit::Nanoseconds.text(*cost), count(times)),
+    };
+    let parts: Vec<_> = costs.iter().map(part).collect();
+    Some(format!("Processor time for each delivery: {}.", parts.join(", ")))
+}
+
+/// What a single run came to.
+fn single(series: &Series) -> Option<String> {
+    let point = series.points.first()?;
+    let published = middle(point, published_rate)?;
+    let mut sentence = format!("{} messages a second were published", Unit::Count.text(published));
+    if let Some(delivered) = middle(point, delivered_rate) {
+        sentence.push_str(&format!(" and {} delivered", Unit::Count.text(delivered)));
+    }
+    if let Some(p99) = middle(point, p99) {
+        sentence.push_str(&format!("; 99 of 100 arrived within {}", Unit::Nanoseconds.text(p99)));
+    }
+    sentence.push('.');
+    Some(sentence)
+}
+
+/// What one more of the knob's things takes of memory, where that can be said.
+fn memory(series: &Series) -> Option<String> {
+    let one = match series.knob.name.as_str() {
+        "subscribers" => "a subscriber",
+        "rooms" => "a room",
+        "brokers" => "a broker",
+        "publishers" => "a publisher",
+        "capacity" => "a message kept",
+        _ => return None,
+    };
+    let finding = growth(series, resident)?;
+    let is_linear = matches!(finding.growth, Growth::Lawful(curve) if curve.law == Law::Linear);
+    if finding.is_flat() {
+        return Some(format!("Resident memory does not grow: {} at the end.", Unit::Bytes.text(finding.costs.1)));
+    }
+    let each = (finding.costs.1 - finding.costs.0) / (finding.knobs.1 - finding.knobs.0);
+    let in_proportion = if is_linear { ", in proportion" } else { "" };
+    (each > 0.0).then(|| {
+        format!(
+            "Resident memory grows from {} to {}{in_proportion}: {} for {one}, lab included where it runs in the same process.",
+            Unit::Bytes.text(finding.costs.0),
+            Unit::Bytes.text(finding.costs.1),
+            Unit::Bytes.text(each)
+        )
+    })
+}
+
+/// What ran out, and where.
+fn saturation(report: &Report, group: &Group<'_>) -> Vec<String> {
+    let mut sentences = Vec::new();
+    let points = || group.series.iter().flat_map(|series| series.points.iter().map(move |point| (*series, point)));
+    let bound: Vec<_> = points().filter(|(_, point)| is_lab_bound(point)).collect();
+    if let (Some((series, first)), all) = (bound.first(), points().count()) {
+        let at = if group.is_sweep() {
+            format!(" at {} of {all} points, first {}", bound.len(), place(group, series, first))
+        } else {
+            String::new()
+        };
+        sentences.push(format!("{LAB_BOUND}{at}: these are lower bounds for roomcast."));
+    }
+    let last = points()
+        .max_by(|one, other| middle(one.1, busy).unwrap_or(0.0).total_cmp(&middle(other.1, busy).unwrap_or(0.0)));
+    if let Some((series, point)) = last {
+        let load = load(report, point);
+        let what = match limit(&load) {
+            Limit::Generator if bound.is_empty() => Limit::Cores,
+            what => what,
+        };
+        let what = if what == Limit::Generator { String::new() } else { format!(" {}", what.sentence()) };
+        sentences.push(format!(
+            "{:.2} of {} cores were busy {}.{what}",
+            load.busy,
+            load.cores,
+            place(group, series, point)
+        ));
+    }
+    let mut said: Vec<&str> =
+        points().flat_map(|(_, point)| &point.repeats).filter_map(|run| run.bottleneck.as_deref()).collect();
+    said.sort_unstable();
+    said.dedup();
+    // One reason is the section's; many are for the table.
+    if let [reason] = said[..] {
+        sentences.push(reason.to_owned());
+    }
+    sentences
+}
+
+fn section_books(group: &Group<'_>) -> String {
+    let runs = group.series.iter().flat_map(|series| &series.points).flat_map(|point| &point.repeats);
+    let (books, delivered) = books(runs);
+    if books.subscribers == 0 {
+        return "No subscriber was checked.".to_owned();
+    }
+    format!(
+        "Checked: {} lost, {} repeated, {} out of order of {} deliveries.",
+        count(books.losses as f64),
+        count(books.duplicates as f64),
+        count(books.order_violations as f64),
+        Unit::Count.text(delivered as f64)
+    )
+}
+
+/// The growth in a word or two, for the table at the top.
+pub(super) fn tag(finding: &Finding) -> (String, Tone) {
+    match finding.growth {
+        Growth::TooFew => ("too few points".to_owned(), Tone::Plain),
+        Growth::Unclear { .. } => ("no clear law".to_owned(), Tone::Plain),
+        Growth::Rise { from } => (format!("flat to {}, then rising", count(from)), Tone::Plain),
+        Growth::Bent(knee) => (format!("knee at {}", count(knee.at)), Tone::Plain),
+        Growth::Lawful(curve) => match curve.law {
+            Law::Constant => ("flat".to_owned(), Tone::Good),
+            Law::Amortised => ("falling".to_owned(), Tone::Good),
+            Law::Logarithmic | Law::Power { .. } if finding.costs.1 < finding.costs.0 => {
+                ("falling".to_owned(), Tone::Good)
+            }
+            law if law.is_worse_than_n_log_n() => (law.formula(), Tone::Bad),
+            Law::Linear => match curve.crossover().filter(|at| *at > finding.knobs.0 * 2.0) {
+                Some(at) => (format!("flat to {}, then linear", count(at)), Tone::Plain),
+                None => ("linear".to_owned(), Tone::Plain),
+            },
+            law => (law.formula(), Tone::Plain),
+        },
+    }
+}
+
+/// Where a point stands: `at 1,000 subscribers a room, over the network`.
+fn place(group: &Group<'_>, series: &Series, point: &Point) -> String {
+    let target = match group.target() {
+        Target::Library => "in process",
+        Target::Network => "over the network",
+    };
+    let mut knob = match (series.knob.name.as_str(), series.knob.unit.as_str()) {
+        ("", _) => return target.to_owned(),
+        (name, "") => format!("with {name} {}", point.label),
+        (_, unit) => format!("at {} {unit}", count(point.value)),
+    };
+    if let Some(second) = &series.second_knob {
+        knob.push_str(&format!(" and {} {}", second.name, second.value));
+    }
+    format!("{knob}, {target}")
+}
