@@ -1,9 +1,15 @@
 //! `roomcast lab`: measure, and see how it scales.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use roomcast::lab::measure::{self, Asking};
+use roomcast::lab::network::Server;
+use roomcast::lab::result::Report;
+use roomcast::lab::scenario::{self, Wrong};
+use roomcast::lab::watch::Person;
+use roomcast::lab::{knob, output};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -15,27 +21,33 @@ pub(super) struct Arguments {
 enum Action {
     /// The scenarios there are, a line each
     List,
+    /// The knobs there are, and what they take
+    Knobs,
     /// Print a scenario's file
     Show {
-        /// One of `roomcast lab list`, or a file
+        /// One of `roomcast lab list`, or a file that ends in .toml
         scenario: String,
     },
-    /// Run a scenario once
+    /// Run a scenario
     Run {
-        /// One of `roomcast lab list`, or a file
+        /// One of `roomcast lab list`, or a file that ends in .toml
         scenario: String,
-        /// Where the results go
-        #[arg(long, value_name = "DIR")]
-        out: PathBuf,
+        #[command(flatten)]
+        how: How,
     },
-    /// Run it for many values of one knob or two
+    /// Turn one knob or two, and measure at every value
     Sweep {
-        /// What to turn: subscribers=1..10000, read=ref,clone,arc
-        #[arg(long, value_name = "KNOB=VALUES", required = true)]
+        /// What to turn, once or twice: subscribers=1..10000, size=16..65536/9, read=ref,clone,arc
+        #[arg(long, value_name = "KNOB=VALUES", required_unless_present = "plan", conflicts_with = "plan")]
         knob: Vec<String>,
-        /// Where the results go
-        #[arg(long, value_name = "DIR")]
-        out: PathBuf,
+        /// Where everything else stands [default: one room, a second, three times]
+        #[arg(long, value_name = "SCENARIO", conflicts_with = "plan")]
+        scenario: Option<String>,
+        /// Many sweeps: every-knob, or a file that ends in .toml
+        #[arg(long, value_name = "PLAN")]
+        plan: Option<String>,
+        #[command(flatten)]
+        how: How,
     },
     /// Hold two results against each other
     Compare {
@@ -51,9 +63,147 @@ enum Action {
     },
 }
 
+#[derive(Debug, Args)]
+struct How {
+    /// Where the results go
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Say a key of the scenario otherwise: subscribers=50, target=network, drive=open, seconds=2, repeats=1, seed=7
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// A server that is there: ws://host:port/path [default: one is started]
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
+    /// The process of that server, where it is on this machine
+    #[arg(long, value_name = "PID", requires = "server")]
+    server_pid: Option<u32>,
+}
+
+/// What went wrong, and whose fault it is.
+enum Trouble {
+    /// It was asked for in a way that cannot work.
+    Asked(String),
+    /// It was tried.
+    Failed(String),
+}
+
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    match &arguments.action {
-        Action::List | Action::Show { .. } | Action::Run { .. } | Action::Sweep { .. } => super::fail("not built yet"),
-        Action::Compare { .. } | Action::Report { .. } => super::fail("not built yet"),
+    let outcome = match &arguments.action {
+        Action::List => list(),
+        Action::Knobs => {
+            knobs();
+            Ok(())
+        }
+        Action::Show { scenario } => scenario::text(scenario).map(super::print).map_err(Trouble::from),
+        Action::Run { scenario, how } => run_one(scenario, how),
+        Action::Sweep { knob, scenario, plan, how } => sweep(knob, scenario.as_deref(), plan.as_deref(), how),
+        Action::Compare { .. } | Action::Report { .. } => Err(Trouble::Failed("not built yet".to_owned())),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Trouble::Asked(why)) => super::refuse(why),
+        Err(Trouble::Failed(why)) => super::fail(why),
     }
 }
+
+fn list() -> Result<(), Trouble> {
+    let width = scenario::LIBRARY.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    for (name, text) in scenario::LIBRARY {
+        let scenario = scenario::parse(text, &[])?;
+        let seconds = scenario.seconds * scenario.repeats as f64;
+        super::print(format_args!("{name:width$}  {} ({}, {seconds} s)\n", scenario.about, scenario.target));
+    }
+    Ok(())
+}
+
+fn knobs() {
+    for knob in knob::KNOBS {
+        let on: Vec<String> = knob.on.iter().map(ToString::to_string).collect();
+        super::print(format_args!("{:12} {} ({}; {})\n", knob.name, knob.about, knob.domain(), on.join(", ")));
+    }
+}
+
+fn run_one(name: &str, how: &How) -> Result<(), Trouble> {
+    let text = scenario::text(name)?;
+    let scenario = scenario::parse(&text, &how.otherwise()?)?;
+    let report = measure::run(&text, &scenario, &how.asking(), &mut Person::new())?;
+    finish(&how.out, &report)
+}
+
+fn sweep(knobs: &[String], scenario: Option<&str>, plan: Option<&str>, how: &How) -> Result<(), Trouble> {
+    let otherwise = how.otherwise()?;
+    let (name, about, text, sweeps) = match plan {
+        Some(plan) => {
+            if !otherwise.is_empty() {
+                return Err(Trouble::Asked(
+                    "--set and --plan do not go together: change a copy of the plan".to_owned(),
+                ));
+            }
+            let text = plan_text(plan)?;
+            let (name, about, sweeps) = measure::plan(&text)?;
+            (name, about, text, sweeps)
+        }
+        None => {
+            let text = scenario.map_or_else(|| Ok(BASE.to_owned()), scenario::text)?;
+            let base = scenario::parse(&text, &otherwise)?;
+            let sweeps = measure::sweeps(&text, &otherwise, knobs)?;
+            (base.name, base.about, text, sweeps)
+        }
+    };
+    let report = measure::sweep((&name, &about), &text, &sweeps, &how.asking(), &mut Person::new())?;
+    finish(&how.out, &report)
+}
+
+fn plan_text(plan: &str) -> Result<String, Trouble> {
+    if plan == "every-knob" {
+        return Ok(measure::EVERY_KNOB.to_owned());
+    }
+    if !plan.ends_with(".toml") {
+        return Err(Trouble::Asked(format!("there is no plan {plan:?}: every-knob, or a file that ends in .toml")));
+    }
+    std::fs::read_to_string(plan).map_err(|error| Trouble::Asked(format!("{plan} cannot be read: {error}")))
+}
+
+fn finish(out: &Path, report: &Report) -> Result<(), Trouble> {
+    let failed = |error: std::io::Error| Trouble::Failed(format!("{} cannot be written: {error}", out.display()));
+    output::write(out, report).map_err(failed)?;
+    for note in &report.notes {
+        super::complain(note);
+    }
+    super::print(format_args!("{}\n", out.join(roomcast::lab::result::FILE).display()));
+    let runs = report.series.iter().flat_map(|series| &series.points).flat_map(|point| &point.repeats);
+    match runs.filter(|run| !run.checks.is_clean()).count() {
+        0 => Ok(()),
+        wrong => Err(Trouble::Failed(format!("in {wrong} measurements messages were lost, twice or out of order"))),
+    }
+}
+
+impl How {
+    fn otherwise(&self) -> Result<Vec<(String, toml::Value)>, Wrong> {
+        self.set.iter().map(|set| scenario::setting(set)).collect()
+    }
+
+    fn asking(&self) -> Asking {
+        let mut asking = Asking::default();
+        asking.command = std::env::args().skip(1).fold("roomcast".to_owned(), |all, next| all + " " + &next);
+        asking.server = Server::default();
+        asking.server.url = self.server.clone();
+        asking.server.process = self.server_pid;
+        asking
+    }
+}
+
+impl From<Wrong> for Trouble {
+    fn from(wrong: Wrong) -> Self {
+        Self::Asked(wrong.to_string())
+    }
+}
+
+impl From<roomcast::lab::Fault> for Trouble {
+    fn from(fault: roomcast::lab::Fault) -> Self {
+        Self::Failed(fault.to_string())
+    }
+}
+
+/// What a sweep begins with that names no scenario.
+const BASE: &str = "name = \"sweep\"\nseconds = 1.0\nwarmup = 0.1\nrepeats = 3\n";

@@ -17,6 +17,8 @@ pub(crate) struct Books {
     conflated: u64,
     /// Whether newer messages may replace older ones.
     is_latest: bool,
+    /// Whether it cannot be told how many messages there were.
+    is_incomplete: bool,
     /// Messages told of as missed that no gap has shown yet: in the room's numbers, in the publishers'.
     told: [u64; 2],
     lost: [u64; 2],
@@ -47,6 +49,7 @@ impl Books {
             missed: 0,
             conflated: 0,
             is_latest: false,
+            is_incomplete: false,
             told: [0; 2],
             lost: [0; 2],
             order_violations: 0,
@@ -106,7 +109,9 @@ impl Books {
         self.told[which] -= told;
         if gap > told {
             self.lost[which] += gap - told;
-            self.note(|| format!("message {found} came when {expected} was next, and nobody told of {} missed", gap - told));
+            self.note(|| {
+                format!("message {found} came when {expected} was next, and nobody told of {} missed", gap - told)
+            });
         }
         true
     }
@@ -116,6 +121,13 @@ impl Books {
         self.missed += count;
         self.told[0] += count;
         self.told[1] += count;
+    }
+
+    /// From here on nobody knows what there was to be received: it begins anew.
+    pub(crate) fn lose_track(&mut self) {
+        self.number = UNKNOWN;
+        self.sources.fill(UNKNOWN);
+        self.is_incomplete = true;
     }
 
     /// Something else that was wrong: so many messages are lost.
@@ -139,9 +151,15 @@ impl Books {
         self.conflated
     }
 
+    /// Messages of so many that have not come and were not told as missed.
+    pub(crate) fn behind(&self, published: u64) -> u64 {
+        let accounted = self.received + self.missed + self.conflated;
+        if self.is_incomplete { 0 } else { published.saturating_sub(accounted + self.lost[0].max(self.lost[1])) }
+    }
+
     /// Closes the books; with the number of messages there were to be received, where that is known.
     pub(crate) fn close(&mut self, expected: Option<u64>) {
-        let Some(expected) = expected else { return };
+        let Some(expected) = expected.filter(|_| !self.is_incomplete) else { return };
         let accounted = self.received + self.missed + self.conflated;
         if self.is_latest && accounted < expected {
             // What came before the newest was replaced as well.

@@ -51,20 +51,50 @@ pub const KNOBS: &[Knob] = &[
     knob("subscribers", "subscribers a room", Takes::Whole(0, 1_000_000), BOTH, "subscribers that stay in each room"),
     knob("publishers", "publishers", Takes::Whole(1, 10_000), BOTH, "publishers in all, spread over the rooms"),
     knob("concurrent", "publishers at a time", Takes::Whole(1, 256), BOTH, "publishers that publish at the same time"),
-    knob("messages", "messages in a row", Takes::Whole(1, 1_000_000), BOTH, "messages published before looking whether they arrived; if not said 32, or 1 where drive is open"),
+    knob(
+        "messages",
+        "messages in a row",
+        Takes::Whole(1, 1_000_000),
+        BOTH,
+        "messages published before looking whether they arrived; if not said 32, or 1 where drive is open",
+    ),
     knob("size", "bytes", Takes::Whole(0, 1_048_576), BOTH, "bytes of a message"),
-    knob("rate", "messages/s", Takes::Number(0.1, 1e8), BOTH, "messages a second of all publishers, where drive is open"),
+    knob(
+        "rate",
+        "messages/s",
+        Takes::Number(0.1, 1e8),
+        BOTH,
+        "messages a second of all publishers, where drive is open",
+    ),
     knob("churners", "churners", Takes::Whole(0, 10_000), BOTH, "subscribers that come and go"),
-    knob("churn_rate", "joins/s", Takes::Number(0.0, 1e8), BOTH, "times a second one of them leaves and joins; 0: no pause"),
+    knob(
+        "churn_rate",
+        "joins/s",
+        Takes::Number(0.0, 1e8),
+        BOTH,
+        "times a second one of them leaves and joins; 0: no pause",
+    ),
     knob("capacity", "messages kept", Takes::Whole(1, 1_000_000), BOTH, "messages a room retains"),
     knob("shards", "shards", Takes::Whole(0, 1_024), BOTH, "shard executors; 0: one a core"),
-    knob("read", "", Takes::Word(&["ref", "clone", "arc"]), LIBRARY, "how a message is taken: lent, copied, or by pointer"),
+    knob(
+        "read",
+        "",
+        Takes::Word(&["ref", "clone", "arc"]),
+        LIBRARY,
+        "how a message is taken: lent, copied, or by pointer",
+    ),
     knob("wait", "", Takes::Word(&["spin", "blocking", "park", "handler"]), LIBRARY, "how a subscriber waits"),
     knob("policy", "", Takes::Word(&["lag", "latest", "block"]), LIBRARY, "what happens to one that falls behind"),
     knob("slow", "share", Takes::Number(0.0, 1.0), BOTH, "share of the subscribers that read slowly"),
     knob("slow_ms", "ms", Takes::Whole(1, 10_000), BOTH, "how long those wait between two reads"),
     knob("hot", "share", Takes::Number(0.0, 1.0), BOTH, "share of the messages that go into the first room"),
-    knob("storms", "storms", Takes::Whole(0, 100), NETWORK, "times in a run that connections break together and come back"),
+    knob(
+        "storms",
+        "storms",
+        Takes::Whole(0, 100),
+        NETWORK,
+        "times in a run that connections break together and come back",
+    ),
     knob("storm_share", "share", Takes::Number(0.0, 1.0), NETWORK, "share of the connections that do"),
     knob("encoding", "", Takes::Word(&["json", "protobuf"]), NETWORK, "what is spoken"),
     knob("threads", "threads", Takes::Whole(0, 256), BOTH, "threads of the lab that read; 0: as many as make sense"),
@@ -154,7 +184,11 @@ impl Knob {
         let (last, points) = match rest.split_once('/') {
             Some((last, points)) => {
                 let points = points.parse().ok().filter(|points| (2..=POINTS_MAX).contains(points));
-                (last, points.ok_or_else(|| format!("{text:?} asks for a number of points that is not 2 to {POINTS_MAX}"))?)
+                (
+                    last,
+                    points
+                        .ok_or_else(|| format!("{text:?} asks for a number of points that is not 2 to {POINTS_MAX}"))?,
+                )
             }
             None => (rest, POINTS_DEFAULT),
         };

@@ -267,6 +267,25 @@ pub fn text(name: &str) -> Result<String, Wrong> {
     )))
 }
 
+/// One key said otherwise: `subscribers=50`, or one of those above `[load]`, as `drive=open`.
+///
+/// # Errors
+/// [`Wrong`] when there is no such key, or it does not take that.
+pub fn setting(text: &str) -> Result<(String, toml::Value), Wrong> {
+    let (key, value) =
+        text.split_once('=').ok_or_else(|| Wrong(format!("{text:?} should name a key and a value: subscribers=50")))?;
+    let number = || value.parse::<f64>().map_err(|_| Wrong(format!("{key} takes a number, not {value:?}")));
+    let value = match key {
+        "target" | "drive" | "arrivals" | "name" => toml::Value::String(value.to_owned()),
+        "seconds" | "warmup" => toml::Value::Float(number()?),
+        "repeats" | "seed" => toml::Value::Integer(number()? as i64),
+        _ => knob::find(key).and_then(|knob| knob.value(value)).map_err(|error| {
+            Wrong(format!("{error}; above them: target, drive, arrivals, seconds, warmup, repeats, seed"))
+        })?,
+    };
+    Ok((key.to_owned(), value))
+}
+
 /// Reads a scenario, with some keys of it said otherwise: `rooms` of `[load]`, or `seconds` and others above it.
 ///
 /// # Errors
@@ -315,7 +334,10 @@ impl Scenario {
         match self.target {
             Target::Library => {
                 refuse(load.storms > 0, "storms need connections: set target to \"network\"")?;
-                refuse(subscribers > 2_000_000, "more than 2,000,000 subscribers in all are more than a process can hold")?;
+                refuse(
+                    subscribers > 2_000_000,
+                    "more than 2,000,000 subscribers in all are more than a process can hold",
+                )?;
                 refuse(
                     load.wait == Wait::Blocking && subscribers > BLOCKING_MAX,
                     "each blocking subscriber is a thread, and 512 in all are the most; let them wait otherwise",

@@ -69,7 +69,9 @@ impl Round {
     pub(crate) fn new(scenario: &Scenario, number: usize) -> Self {
         let load = &scenario.load;
         let rooms = load.rooms_in_all();
-        let mine = |room: usize| if load.publishers >= rooms { room == number % rooms } else { room % load.publishers == number };
+        let mine = |room: usize| {
+            if load.publishers >= rooms { room == number % rooms } else { room % load.publishers == number }
+        };
         Self {
             source: if load.publishers >= rooms { number / rooms } else { 0 },
             rooms: (0..rooms).filter(|room| mine(*room)).map(|room| (room, 0)).collect(),

@@ -178,8 +178,14 @@ mod tests {
 
     #[test]
     fn numbers_and_lines_are_short() {
-        assert_eq!(["12.3M", "45k", "1.5k", "7"], [12.34e6, 45_100.0, 1_500.0, 7.0].map(short).each_ref().map(|s| &**s));
-        assert_eq!(["999 ns", "1.5 µs", "15 µs", "1.5 ms"], [999, 1_500, 15_000, 1_500_000].map(nanos).each_ref().map(|s| &**s));
+        assert_eq!(
+            ["12.3M", "45k", "1.5k", "7"],
+            [12.34e6, 45_100.0, 1_500.0, 7.0].map(short).each_ref().map(|s| &**s)
+        );
+        assert_eq!(
+            ["999 ns", "1.5 µs", "15 µs", "1.5 ms"],
+            [999, 1_500, 15_000, 1_500_000].map(nanos).each_ref().map(|s| &**s)
+        );
         assert_eq!(sparkline([0.0, 4.0, 8.0].into_iter()), "▁▅█");
     }
 }

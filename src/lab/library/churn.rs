@@ -70,14 +70,12 @@ impl<T: Carried> Churners<T> {
 
     fn join(&self, room: usize) -> Option<Guest<T>> {
         let load = &self.scenario.load;
-        let reader =
-            Reader::new(&self.hall, room, Books::from_now(load.sources()), load.read, Place::Passing, false);
+        let reader = Reader::new(&self.hall, room, Books::from_now(load.sources()), load.read, Place::Passing, false);
         let joined = match load.wait {
             Wait::Handler => block_on(self.rooms[room].subscribe_with(Handling(reader))).map(Guest::Served),
-            Wait::Spin | Wait::Blocking | Wait::Park => self.rooms[room]
-                .subscribe()
-                .now()
-                .map(|subscription| Guest::Pulling(Seat { subscription, reader })),
+            Wait::Spin | Wait::Blocking | Wait::Park => {
+                self.rooms[room].subscribe().now().map(|subscription| Guest::Pulling(Seat { subscription, reader }))
+            }
         };
         match joined {
             Ok(guest) => Some(guest),

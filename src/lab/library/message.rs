@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 /// A message: whose it is, which one of theirs, when it was due, and so many bytes.
 #[derive(Clone, Debug)]
-pub(super) struct Message {
+pub(in crate::lab) struct Message {
     pub(super) source: u32,
     /// Nanoseconds of the run's clock; 0 when it is not timed.
     pub(super) due: u64,
@@ -15,14 +15,14 @@ pub(super) struct Message {
 impl Message {
     /// With so many bytes, each written.
     #[inline]
-    pub(super) fn new(source: usize, sequence: u64, due: u64, bytes: usize) -> Self {
+    pub(in crate::lab) fn new(source: usize, sequence: u64, due: u64, bytes: usize) -> Self {
         let body = (bytes > 0).then(|| vec![sequence as u8 | 1; bytes].into_boxed_slice());
         Self { source: source as u32, due, sequence, body }
     }
 
     /// Whether its first and last byte are what they were written as.
     #[inline]
-    pub(super) fn is_whole(&self) -> bool {
+    pub(in crate::lab) fn is_whole(&self) -> bool {
         let written = self.sequence as u8 | 1;
         self.body.as_ref().is_none_or(|body| body[0] == written && body[body.len() - 1] == written)
     }

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use std::{future::Future as _, pin::Pin};
 
 use self::churn::{Churners, block_on};
-use self::message::{Carried, Message};
+use self::message::Carried;
+pub(super) use self::message::Message;
 use self::publish::Publishers;
 use self::pull::Seat;
 use self::reader::{Place, Reader, Served as Handling};
@@ -199,8 +200,7 @@ impl<T: Carried> Stage<T> {
             self.publishers.push(builder.spawn(move || publishers.run()).map_err(Fault::new)?);
         }
         if load.churners > 0 {
-            let churners =
-                Churners { hall: self.hall.clone(), scenario: scenario.clone(), rooms: self.rooms.clone() };
+            let churners = Churners { hall: self.hall.clone(), scenario: scenario.clone(), rooms: self.rooms.clone() };
             self.start("lab-churn".to_owned(), move || churners.run())?;
         }
         Ok(())

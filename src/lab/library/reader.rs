@@ -38,15 +38,7 @@ pub(super) enum Place {
 impl Reader {
     /// Of a room.
     pub(super) fn new(hall: &Arc<Hall>, room: usize, books: Books, read: Read, place: Place, is_timed: bool) -> Self {
-        Self {
-            books,
-            hall: hall.clone(),
-            read,
-            room,
-            place,
-            latency: is_timed.then(Recorder::new),
-            newest: None,
-        }
+        Self { books, hall: hall.clone(), read, room, place, latency: is_timed.then(Recorder::new), newest: None }
     }
 
     /// The same, of one that gets the newest only.
