@@ -14,7 +14,7 @@ pub(super) fn svg(chart: &Chart, setting: Setting) -> String {
     let y = Scale::around(ys.chain(chart.y.reaches), &chart.y.division, chart.y.unit, false);
     let y_ticks = y.ticks(Y_TICKS);
     let left = y_ticks.iter().map(|(_, label)| width(label)).fold(24.0, f64::max) + 12.0;
-    let frame = Frame { left, right: WIDTH - 16.0, top: top + 18.0, bottom: HEIGHT + top - BELOW, x, y };
+    let frame = Frame { left, right: WIDTH - 16.0, top: top + 27.0, bottom: HEIGHT + top - BELOW, x, y };
     let height = HEIGHT + top;
 
     let mut drawing = Drawing { text: String::new(), frame };
@@ -89,7 +89,7 @@ impl Drawing {
 
     fn axes(&mut self, chart: &Chart, y_ticks: &[(f64, String)]) {
         let (left, right, top, bottom) = (self.frame.left, self.frame.right, self.frame.top, self.frame.bottom);
-        self.push(&format!("<text class=\"note\" x=\"4\" y=\"{:.1}\">{}</text>", top - 7.0, escaped(&chart.y.label)));
+        self.push(&format!("<text class=\"note\" x=\"4\" y=\"{:.1}\">{}</text>", top - 13.0, escaped(&chart.y.label)));
         let mut grid = String::new();
         for (value, label) in y_ticks {
             let Some(y) = self.frame.y(*value) else { continue };
@@ -246,7 +246,7 @@ impl Legend {
                 (x, row) = (4.0, row + 1);
             }
             entries.push(Entry { name: line.name.clone(), index, x, row });
-            x += room + 16.0;
+            x += room + 13.0;
         }
         // One line that the title names already needs no key.
         Self { entries: if entries.len() > 1 { entries } else { Vec::new() } }
@@ -326,17 +326,17 @@ fn width(text: &str) -> f64 {
     text.chars().count() as f64 * 6.9
 }
 
-const WIDTH: f64 = 460.0;
+const WIDTH: f64 = 390.0;
 /// Without title and legend.
-const HEIGHT: f64 = 258.0;
+const HEIGHT: f64 = 250.0;
 const BELOW: f64 = 46.0;
 const TITLE: f64 = 26.0;
 const ROW: f64 = 19.0;
 const KEY: f64 = 18.0;
 const BAR: f64 = 46.0;
-const X_TICKS: usize = 7;
+const X_TICKS: usize = 6;
 const Y_TICKS: usize = 6;
 /// More points than this are a line without marks.
-const SPOTS_MARKED: usize = 24;
+const SPOTS_MARKED: usize = 16;
 /// A whisker in the colour of letters.
 const INK: usize = usize::MAX;

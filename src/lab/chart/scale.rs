@@ -39,7 +39,7 @@ impl Scale {
             Division::Linear if is_snug => high = if high > low { high } else { low + 1.0 },
             Division::Linear => {
                 low = low.min(0.0);
-                let step = step(high - low, TICKS);
+                let step = step(high - low, TICKS, unit);
                 high = if high > low { (high / step - 0.05).ceil().max(1.0) * step } else { low + 1.0 };
             }
             Division::Logarithmic => {
@@ -71,7 +71,7 @@ impl Scale {
                 names.iter().enumerate().map(|(index, name)| (index as f64, name.clone())).collect()
             }
             Division::Linear => {
-                let step = step(self.high - self.low, most);
+                let step = step(self.high - self.low, most, self.unit);
                 let count = ((self.high - self.low) / step + 1e-9).floor() as usize;
                 let first = (self.low / step).ceil() * step;
                 (0..=count).map(|index| self.tick(first + step * index as f64)).collect()
@@ -122,10 +122,11 @@ fn nice_below(value: f64, base: f64) -> f64 {
     part.unwrap_or(1.0) * power
 }
 
-/// The distance of labels that divides `span` into about `most` at round numbers.
-fn step(span: f64, most: usize) -> f64 {
+/// The distance of labels that divides `span` into about `most` at round numbers: of the next smaller unit for memory.
+fn step(span: f64, most: usize, unit: Unit) -> f64 {
     let raw = (span / most.max(1) as f64).max(f64::MIN_POSITIVE);
-    let power = 10f64.powf(raw.log10().floor());
+    let of = if unit == Unit::Bytes && raw >= 1.0 { 1_024f64.powf((raw * 2.0).log(1_024.0).floor()) } else { 1.0 };
+    let power = 10f64.powf((raw / of).log10().floor()) * of;
     let part = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().find(|part| part * power >= raw * 0.999).unwrap_or(10.0);
     part * power
 }

@@ -125,5 +125,5 @@ fn a_picture_is_a_png_of_twice_the_size() {
     let pictures = Pictures::new();
     let png = pictures.png(&chart()).expect("a picture");
     assert_eq!(png[..8], [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n']);
-    assert_eq!(u32::from_be_bytes([png[16], png[17], png[18], png[19]]), 920);
+    assert_eq!(u32::from_be_bytes([png[16], png[17], png[18], png[19]]), 780);
 }

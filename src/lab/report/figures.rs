@@ -116,8 +116,8 @@ fn fitting(mut chart: Chart) -> Chart {
     chart
 }
 
-/// What a rate would be if the knob cost nothing more: what the schedule asks for; in proportion to cores that are put to
-/// use; the first point's level else.
+/// What a rate would be: what the schedule asks for; else in proportion to what the knob adds, cores or listeners, as far as
+/// the chart goes; else the best that was measured, all along.
 fn ideal_rate(report: &Report, group: &Group<'_>, of: Measure, asked: Measure) -> Option<Line> {
     let first = group.first();
     if first.knob.unit.is_empty() {
@@ -127,16 +127,30 @@ fn ideal_rate(report: &Report, group: &Group<'_>, of: Measure, asked: Measure) -
     if !asked.spots.is_empty() {
         return (group.series.len() == 1).then_some(Line { is_ideal: true, ..asked });
     }
-    let start = first.points.iter().find(|point| point.value > 0.0)?;
-    let level = middle(start, of)?;
+    let points: Vec<_> = first.points.iter().filter(|point| point.value > 0.0).collect();
+    let level = middle(points.first()?, of)?;
+    let best = best(group, of, f64::max)?;
     let cores = report.machine.cores.max(1) as f64;
-    let is_parallel = ["shards", "concurrent", "threads"].contains(&first.knob.name.as_str());
-    let at = |point: &Point| {
-        let times = if is_parallel { point.value.min(cores) / start.value.min(cores) } else { 1.0 };
-        Spot::at(point.value, level * times)
+    let start = points.first()?.value;
+    let knob = first.knob.name.as_str();
+    let spots: Vec<_> = match knob {
+        "shards" | "concurrent" | "threads" => points
+            .iter()
+            .map(|point| Spot::at(point.value, level * point.value.min(cores) / start.min(cores)))
+            .collect(),
+        "subscribers" if middle(points.last()?, delivered_rate) == middle(points.last()?, of) => {
+            let end = (best * 1.5 / level * start).min(points.last()?.value);
+            vec![Spot::at(start, level), Spot::at(end, level * end / start)]
+        }
+        "subscribers" => return None,
+        _ => points.iter().map(|point| Spot::at(point.value, best)).collect(),
     };
-    let spots = first.points.iter().filter(|point| point.value > 0.0).map(at).collect();
     Some(Line { name: "ideal".to_owned(), spots, is_ideal: true })
+}
+
+/// The best median of all points of a group.
+fn best(group: &Group<'_>, of: Measure, better: fn(f64, f64) -> f64) -> Option<f64> {
+    group.series.iter().flat_map(|series| &series.points).filter_map(|point| middle(point, of)).reduce(better)
 }
 
 fn cost_chart(group: &Group<'_>) -> Chart {
@@ -145,7 +159,7 @@ fn cost_chart(group: &Group<'_>) -> Chart {
     if first.knob.unit.is_empty() {
         return cost_chart;
     }
-    if let Some(level) = first.points.iter().find(|point| point.value > 0.0).and_then(|point| middle(point, cost)) {
+    if let Some(level) = best(group, cost, f64::min) {
         let spots = first.points.iter().map(|point| Spot::at(point.value, level)).collect();
         cost_chart.lines.push(Line { name: "ideal".to_owned(), spots, is_ideal: true });
     }

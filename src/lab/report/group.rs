@@ -1,6 +1,8 @@
 //! The sections of a report: series that turn the same knob on the same target stand together.
 
-use crate::lab::result::{Report, Series, Target};
+use crate::lab::chart::Unit;
+use crate::lab::fit::count;
+use crate::lab::result::{Point, Report, Series, Target};
 
 /// One section: a sweep of one knob, or of two as several series.
 pub(super) struct Group<'a> {
@@ -71,6 +73,15 @@ impl<'a> Group<'a> {
         match &series.second_knob {
             Some(setting) => format!("{} {}", spoken(&setting.name), setting.value),
             None => capital(&spoken(&series.knob.name)),
+        }
+    }
+
+    /// A value of the knob, as a person writes it.
+    pub(super) fn spoken(&self, point: &Point) -> String {
+        match self.first().knob.unit.as_str() {
+            "" => point.label.clone(),
+            "bytes" => Unit::Bytes.text(point.value),
+            _ => count(point.value),
         }
     }
 

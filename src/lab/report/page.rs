@@ -102,7 +102,7 @@ fn glance(sections: &[Section<'_>]) -> String {
             let (first, last) = (series.points.first(), series.points.last());
             let range = first.zip(last).map_or_else(String::new, |(first, last)| match series.knob.unit.is_empty() {
                 true => series.points.iter().map(|point| &*point.label).collect::<Vec<_>>().join(", "),
-                false => format!("{} to {}", first.label, last.label),
+                false => format!("{} to {}", group.spoken(first), group.spoken(last)),
             });
             let second = series.second_knob.as_ref();
             let second = second.map_or_else(String::new, |knob| format!(", {} {}", knob.name, knob.value));
@@ -176,8 +176,8 @@ fn foot(report: &Report) -> String {
     };
     format!(
         "<footer>{notes}<p>Points are medians of the repeats; bands reach from the smallest to the largest. A dashed line is what \
-         would be: what the schedule asks for, or the first point's level if the knob cost nothing, in proportion to cores where \
-         the knob adds some. Point at a mark for its figures.</p>{toml}</footer>"
+         would be: what the schedule asks for; else in proportion where the knob adds cores or listeners; else the best point's \
+         level all along. Point at a mark for its figures.</p>{toml}</footer>"
     )
 }
 

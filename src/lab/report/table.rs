@@ -65,7 +65,7 @@ fn table(group: &Group<'_>, series: &Series) -> String {
         let reason = reason(point).unwrap_or_default();
         let reason =
             if has_reasons { format!("<td class=\"words-cell\">{}</td>", escaped(reason)) } else { String::new() };
-        rows.push_str(&format!("<tr{class}><td>{}</td>{cells}{reason}</tr>", escaped(&point.label)));
+        rows.push_str(&format!("<tr{class}><td>{}</td>{cells}{reason}</tr>", escaped(&group.spoken(point))));
     }
     format!(
         "<div class=\"scroller\" tabindex=\"0\"><table><thead><tr><th>{}</th>{heads}{last_head}</tr></thead><tbody>{rows}</tbody>\

@@ -1,6 +1,6 @@
 //! What the figures say, in sentences.
 
-use super::group::Group;
+use super::group::{Group, capital};
 use super::measure::{
     busy, cost, delivered_rate, growth, is_lab_bound, load, middle, p99, publish_time, published_rate, resident,
 };
@@ -339,7 +339,7 @@ fn saturation(report: &Report, group: &Group<'_>) -> Vec<String> {
     said.dedup();
     // One reason is the section's; many are for the table.
     if let [reason] = said[..] {
-        sentences.push(reason.to_owned());
+        sentences.push(format!("{}.", capital(reason.trim_end_matches('.'))));
     }
     sentences
 }
