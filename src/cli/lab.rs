@@ -55,6 +55,9 @@ enum Action {
         before: PathBuf,
         /// The folder of the second
         after: PathBuf,
+        /// Write a page as well
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
     },
     /// Write the report of a result again
     Report {
@@ -97,7 +100,10 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         Action::Show { scenario } => scenario::text(scenario).map(super::print).map_err(Trouble::from),
         Action::Run { scenario, how } => run_one(scenario, how),
         Action::Sweep { knob, scenario, plan, how } => sweep(knob, scenario.as_deref(), plan.as_deref(), how),
-        Action::Compare { .. } | Action::Report { .. } => Err(Trouble::Failed("not built yet".to_owned())),
+        Action::Compare { before, after, html } => {
+            super::reading::compare(before, after, html.as_deref()).map_err(Trouble::Failed)
+        }
+        Action::Report { result } => super::reading::report(result).map_err(Trouble::Failed),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,6 +6,8 @@ mod config;
 mod health;
 #[cfg(feature = "lab")]
 mod lab;
+#[cfg(feature = "lab")]
+mod reading;
 mod serve;
 mod storage;
 

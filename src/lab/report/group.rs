@@ -72,7 +72,7 @@ impl<'a> Group<'a> {
     pub(super) fn label(&self, series: &Series) -> String {
         match &series.second_knob {
             Some(setting) => format!("{} {}", spoken(&setting.name), setting.value),
-            None => capital(&spoken(&series.knob.name)),
+            None => "measured".to_owned(),
         }
     }
 
