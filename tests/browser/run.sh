@@ -22,7 +22,7 @@ fi
 "$here/../sdk/setup.sh"
 
 if [ -z "${ROOMCAST_BIN:-}" ]; then
-    (cd "$root" && cargo build --features server --bin roomcast)
+    (cd "$root" && cargo build --features lab --bin roomcast)
     ROOMCAST_BIN=$target/debug/roomcast
 fi
 
