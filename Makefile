@@ -21,7 +21,7 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 ARCHIVE = roomcast-$(VERSION)-$(HOST)
 
 .PHONY: help setup fmt fmt-check lint build run test loom docs bench bench-rivals check-rivals deny ci dist image clean loom-full loom-mutants
-.PHONY: bench-server check-bench
+.PHONY: bench-server check-bench profile
 .PHONY: missing tools doctests examples benches shuttle soak fuzz valgrind autobahn
 
 help: ## list the targets
@@ -153,6 +153,9 @@ deny: ## licences, sources, versions and advisories of what we depend on
 ci: QUICK := 1
 ci: fmt-check lint check-bench deny docs benches doctests examples loom shuttle fuzz test ## everything above that can fail
 
+SCENARIO ?= fan-out
+PROFILED = $(SCENARIO) $(TARGET)/profile/$(SCENARIO) $(foreach set,$(SET),--set $(set))
+
 BENCHES = --locked --manifest-path benches/Cargo.toml --target-dir $(TARGET)
 
 bench-rivals: ## measure roomcast and its rivals into docs/results/rivals.md; QUICK=1; ROWS="L3 --rival tokio" prints rows
@@ -167,6 +170,15 @@ bench-server: build ## measure the server and its rivals into target/results/ser
 	@mkdir -p $(TARGET)/results
 	$(TARGET)/release/server-bench $(if $(QUICK),--quick) \
 		$(or $(ROWS),--out $(TARGET)/results/server$(if $(QUICK),-quick).md)
+
+# Books of the allocator slow everything down, so that binary is another one.
+profile: ## a flame graph and an allocation profile in target/profile/NAME; SCENARIO=fan-out SET="subscribers=100 seconds=3"
+	$(CARGO) build --locked --release --features profile --bin roomcast
+	BIN=$(TARGET)/release/roomcast benches/profile.sh $(PROFILED)
+	RUSTFLAGS="--cfg roomcast_profile_heap" \
+		$(CARGO) build --locked --release --target-dir $(TARGET)/profile/build --features profile --bin roomcast
+	BIN=$(TARGET)/profile/build/release/roomcast benches/profile.sh $(PROFILED)
+	@ls $(TARGET)/profile/$(SCENARIO)
 
 check-rivals: ## clippy and the tests of what bench-rivals and bench-server run
 	$(CARGO) clippy $(BENCHES) --workspace --all-targets -- -D warnings

@@ -6,6 +6,8 @@ mod config;
 mod health;
 #[cfg(feature = "lab")]
 mod lab;
+#[cfg(feature = "profile")]
+mod profile;
 #[cfg(feature = "lab")]
 mod reading;
 mod serve;
@@ -54,6 +56,8 @@ enum Command {
 
 /// Runs what the arguments ask for.
 pub(crate) fn main() -> ExitCode {
+    #[cfg(feature = "profile")]
+    let _profile = profile::begin();
     match Arguments::parse().command {
         Some(Command::Serve(arguments)) => serve::run(arguments),
         Some(Command::Config(arguments)) => config::run(&arguments),

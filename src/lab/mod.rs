@@ -19,6 +19,7 @@ mod meter;
 pub mod network;
 pub mod output;
 mod recorder;
+pub mod profile;
 pub mod report;
 pub mod result;
 pub mod scenario;

@@ -57,7 +57,13 @@ pub fn start(config: &Config) -> Result<LogGuard, LogError> {
         workers.push(worker);
         layers.push(layer(config.log.format, false, file));
     }
-    tracing_subscriber::registry().with(layers).with(level).try_init().map_err(|_| LogError::AlreadySet)?;
+    let registry = tracing_subscriber::registry();
+    // The console asks for spans of tokio's that no log should hold, so that the level is the log's alone.
+    #[cfg(all(feature = "console", tokio_unstable))]
+    let registry = registry.with(console_subscriber::spawn()).with(layers.with_filter(level));
+    #[cfg(not(all(feature = "console", tokio_unstable)))]
+    let registry = registry.with(layers).with(level);
+    registry.try_init().map_err(|_| LogError::AlreadySet)?;
     Ok(LogGuard { _workers: workers })
 }
 
