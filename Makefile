@@ -21,7 +21,7 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 ARCHIVE = roomcast-$(VERSION)-$(HOST)
 
 .PHONY: help setup fmt fmt-check lint build run test loom docs bench bench-rivals check-rivals deny ci dist image clean loom-full loom-mutants
-.PHONY: bench-server check-bench profile
+.PHONY: bench-server check-bench lab profile
 .PHONY: missing tools doctests examples benches shuttle soak fuzz valgrind autobahn
 
 help: ## list the targets
@@ -78,7 +78,7 @@ lint: ## clippy, as a library and with everything, warnings refused; are the loc
 	$(CARGO) clippy --locked --manifest-path $(SDK_RUST) --target-dir $(TOOLS)/sdk-rust --all-targets -- -D warnings
 
 build: ## the release binary, target/release/roomcast
-	$(CARGO) build --locked --release --features server --bin roomcast
+	$(CARGO) build --locked --release --features lab --bin roomcast
 
 run: ## a chat at http://127.0.0.1:8000, in development mode
 	$(CARGO) run --locked --profile quick --features server --bin roomcast -- serve --dev
@@ -170,6 +170,9 @@ bench-server: build ## measure the server and its rivals into target/results/ser
 	@mkdir -p $(TARGET)/results
 	$(TARGET)/release/server-bench $(if $(QUICK),--quick) \
 		$(or $(ROWS),--out $(TARGET)/results/server$(if $(QUICK),-quick).md)
+
+lab: build ## turn every knob, in the process and over the network, some twenty minutes: docs/lab/report.html
+	$(TARGET)/release/roomcast lab sweep --plan every-knob --out docs/lab
 
 # Books of the allocator slow everything down, so that binary is another one.
 profile: ## a flame graph and an allocation profile in target/profile/NAME; SCENARIO=fan-out SET="subscribers=100 seconds=3"

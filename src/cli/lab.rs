@@ -9,7 +9,7 @@ use roomcast::lab::network::Server;
 use roomcast::lab::result::Report;
 use roomcast::lab::scenario::{self, Wrong};
 use roomcast::lab::watch::Person;
-use roomcast::lab::{knob, output};
+use roomcast::lab::{knob, output, report};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -170,14 +170,15 @@ fn plan_text(plan: &str) -> Result<String, Trouble> {
     std::fs::read_to_string(plan).map_err(|error| Trouble::Asked(format!("{plan} cannot be read: {error}")))
 }
 
-fn finish(out: &Path, report: &Report) -> Result<(), Trouble> {
+fn finish(out: &Path, results: &Report) -> Result<(), Trouble> {
     let failed = |error: std::io::Error| Trouble::Failed(format!("{} cannot be written: {error}", out.display()));
-    output::write(out, report).map_err(failed)?;
-    for note in &report.notes {
+    output::write(out, results).map_err(failed)?;
+    let page = report::write(results, out).map_err(|error| Trouble::Failed(error.to_string()))?;
+    for note in &results.notes {
         super::complain(note);
     }
-    super::print(format_args!("{}\n", out.join(roomcast::lab::result::FILE).display()));
-    let runs = report.series.iter().flat_map(|series| &series.points).flat_map(|point| &point.repeats);
+    super::print(format_args!("{}\n", page.display()));
+    let runs = results.series.iter().flat_map(|series| &series.points).flat_map(|point| &point.repeats);
     match runs.filter(|run| !run.checks.is_clean()).count() {
         0 => Ok(()),
         wrong => Err(Trouble::Failed(format!("in {wrong} measurements messages were lost, twice or out of order"))),

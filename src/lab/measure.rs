@@ -193,17 +193,21 @@ impl Sweep {
         for value in &self.values {
             let mut otherwise = self.otherwise.clone();
             otherwise.push((self.knob.name.to_owned(), self.knob.value(value).map_err(Wrong)?));
-            let mut scenario = scenario::parse(&self.text, &otherwise)
+            let scenario = scenario::parse(&self.text, &otherwise)
                 .map_err(|wrong| Wrong(format!("{} {value}: {wrong}", self.knob.name)))?;
             if !self.knob.is_on(scenario.target) {
                 return Err(Wrong(format!("{} means nothing on the {}", self.knob.name, scenario.target)));
             }
-            if self.knob.name == "concurrent" {
-                scenario.load.publishers = scenario.load.publishers.max(scenario.load.concurrent);
-            }
             scenarios.push((value.clone(), scenario));
         }
         Ok(scenarios)
+    }
+
+    /// What it turns: where, which knob, and its values.
+    #[must_use]
+    pub fn turns(&self) -> (Target, &'static str, &[String]) {
+        let target = self.scenarios().ok().and_then(|all| Some(all.first()?.1.target));
+        (target.unwrap_or_default(), self.knob.name, &self.values)
     }
 
     fn measure(&self, nth: &mut usize, all: usize, server: &Server, watch: &mut dyn Watch) -> Result<Series, Fault> {

@@ -312,8 +312,10 @@ pub fn parse(text: &str, otherwise: &[(String, toml::Value)]) -> Result<Scenario
             knob::find(key).and_then(|knob| knob.value(&text)).map_err(|error| Wrong(format!("[load]: {error}")))?;
         }
     }
-    let scenario: Scenario =
+    let mut scenario: Scenario =
         table.try_into().map_err(|error: toml::de::Error| Wrong(error.message().replace('\n', " ")))?;
+    // Who publishes at the same time as others is a publisher.
+    scenario.load.publishers = scenario.load.publishers.max(scenario.load.concurrent);
     scenario.check()?;
     Ok(scenario)
 }
@@ -329,7 +331,6 @@ impl Scenario {
         refuse(!(1..=REPEATS_MAX).contains(&self.repeats), &format!("repeats should be 1 to {REPEATS_MAX}"))?;
         let load = &self.load;
         refuse(load.churn_rate > 0.0 && load.churners == 0, "a churn_rate needs churners")?;
-        refuse(load.concurrent > load.publishers, "concurrent publishers are publishers: raise publishers as well")?;
         let subscribers = load.rooms_in_all() * load.subscribers;
         match self.target {
             Target::Library => {
