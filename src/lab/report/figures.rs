@@ -235,17 +235,21 @@ fn joins(group: &Group<'_>) -> Chart {
 
 /// Resident memory while the points were measured, of the last repeat of each.
 fn over_time(group: &Group<'_>) -> Chart {
-    let knob = &group.first().knob;
     let mut lines = Vec::new();
     for series in &group.series {
-        for point in &series.points {
+        let points = match group.series.len() {
+            1 => &series.points[..],
+            // Of several series the points where most is at stake.
+            _ => &series.points[series.points.len().saturating_sub(1)..],
+        };
+        for point in points {
             let Some(run) = point.repeats.last() else { continue };
             let spots: Vec<_> =
                 run.memory.resident_series.iter().map(|(second, bytes)| Spot::at(*second, *bytes as f64)).collect();
-            let name = match (&series.second_knob, knob.name.as_str()) {
+            let name = match (&series.second_knob, series.knob.name.as_str()) {
                 (_, "") => "resident".to_owned(),
-                (None, _) => point.label.clone(),
-                (Some(second), _) => format!("{}, {}", point.label, second.value),
+                (None, _) => group.spoken(point),
+                (Some(second), _) => format!("{}, {}", group.spoken(point), second.value),
             };
             if spots.len() > 1 {
                 lines.push(Line { name, spots: thinned(spots), is_ideal: false });

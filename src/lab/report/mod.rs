@@ -1,5 +1,6 @@
 //! The report of a measurement: one page that a person likes to look at, and each chart as SVG and PNG.
 
+mod answers;
 mod figures;
 mod group;
 pub(super) mod measure;
@@ -48,13 +49,13 @@ impl std::error::Error for WriteError {}
 pub fn html(report: &Report) -> String {
     let sections = sections(report);
     let groups: Vec<Group<'_>> = Group::all(report);
-    page::page(report, &sections, &verdict::answers(report, &groups))
+    page::page(report, &sections, &answers::answers(report, &groups))
 }
 
 /// What the report answers first, a question and a sentence each, as for a terminal.
 #[must_use]
 pub fn answers(report: &Report) -> Vec<(&'static str, String)> {
-    let answers = verdict::answers(report, &Group::all(report));
+    let answers = self::answers::answers(report, &Group::all(report));
     answers.into_iter().map(|answer| (answer.question, format!("{}. {}", answer.short, answer.sentence))).collect()
 }
 

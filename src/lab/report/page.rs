@@ -1,10 +1,11 @@
 //! The page: one file of HTML that asks nobody for anything.
 
+use super::answers::Answer;
 use super::figures::Figure;
 use super::group::Group;
 use super::measure::{cost, growth, is_lab_bound};
 use super::table;
-use super::verdict::{self, Answer, Tone};
+use super::verdict::{self, Tone};
 use crate::lab::chart::{self, Setting, Unit, escaped};
 use crate::lab::fit::Limit;
 use crate::lab::result::{Report, Target};
