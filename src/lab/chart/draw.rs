@@ -199,8 +199,10 @@ impl Drawing {
             let value = chart.y.unit.text(spot.y);
             if lines == 1 || width(&value) < wide {
                 let above = self.frame.y(spot.high).unwrap_or(y).min(y) - 5.0;
+                // A bar that reaches the top has its figure inside.
+                let (class, place) = if above < self.frame.top + 4.0 { ("paper", y + 16.0) } else { ("note", above) };
                 self.push(&format!(
-                    "<text class=\"note\" x=\"{x:.1}\" y=\"{above:.1}\" text-anchor=\"middle\">{value}</text>"
+                    "<text class=\"{class}\" x=\"{x:.1}\" y=\"{place:.1}\" text-anchor=\"middle\">{value}</text>"
                 ));
             }
         }

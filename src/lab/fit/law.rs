@@ -204,8 +204,9 @@ fn criterion(squares: f64, points: usize, parameters: usize) -> f64 {
     let (points, parameters) = (points as f64, parameters as f64 + 1.0);
     // Nothing is measured to better than this; a perfect fit must not win by an infinity.
     let noise = (squares / points).max(NOISE_MIN * NOISE_MIN);
-    let few = points - parameters - 1.0;
-    let correction = if few > 0.0 { 2.0 * parameters * (parameters + 1.0) / few } else { f64::INFINITY };
+    // At five points the exact correction would let nothing but a constant pass.
+    let few = (points - parameters - 1.0).max(2.0);
+    let correction = 2.0 * parameters * (parameters + 1.0) / few;
     points * noise.ln() + 2.0 * parameters + correction
 }
 

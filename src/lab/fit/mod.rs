@@ -133,7 +133,8 @@ fn growth(medians: &[(f64, f64)], swing: f64) -> Growth {
         return Growth::Bent(knee);
     }
     if chosen.misfit > MISFIT_MAX {
-        return Growth::Unclear { misfit: chosen.misfit };
+        let nearest = curves.iter().map(|curve| curve.misfit).fold(chosen.misfit, f64::min);
+        return Growth::Unclear { misfit: nearest };
     }
     match rise(&chosen, medians) {
         Some(from) => Growth::Rise { from },

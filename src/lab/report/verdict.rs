@@ -2,7 +2,8 @@
 
 use super::group::{Group, capital};
 use super::measure::{
-    busy, cost, delivered_rate, growth, is_lab_bound, load, middle, p99, publish_time, published_rate, resident,
+    busy, cost, delivered_rate, growth, is_lab_bound, join_p99, join_rate, load, middle, p99, publish_time,
+    published_rate, resident,
 };
 use crate::lab::chart::Unit;
 use crate::lab::fit::{Finding, Growth, Law, Limit, count, limit};
@@ -91,6 +92,10 @@ fn single(series: &Series) -> Option<String> {
     }
     if let Some(p99) = middle(point, p99) {
         sentence.push_str(&format!("; 99 of 100 arrived within {}", Unit::Nanoseconds.text(p99)));
+    }
+    if let (Some(joins), Some(p99)) = (middle(point, join_rate), middle(point, join_p99)) {
+        let (joins, p99) = (Unit::Count.text(joins), Unit::Nanoseconds.text(p99));
+        sentence.push_str(&format!("; {joins} joins a second, 99 of 100 told within {p99}"));
     }
     sentence.push('.');
     Some(sentence)
