@@ -28,7 +28,6 @@ pub(super) struct Conducted {
     pub(super) target_busiest: f64,
     /// Messages that were not accepted while it was measured.
     refused: u64,
-    measured: [Sums; 2],
 }
 
 /// Conducts a run whose people are all in their places.
@@ -60,7 +59,7 @@ pub(super) fn conduct(hall: &Hall, scenario: &Scenario, target: &Target, watch: 
             series.sample(hall, now, &sums, target, scenario.seconds >= LONG);
             next += step;
         }
-        watch.tick(now / scenario.seconds, hall.sums(), begin.elapsed());
+        watch.tick(now / scenario.seconds, hall.sums().delivered - sums.delivered, begin.elapsed());
         thread::sleep(Duration::from_secs_f64((next - now).clamp(0.001, 0.1).min(scenario.seconds - now)));
     }
     hall.enter(Phase::Idle);
@@ -90,7 +89,7 @@ pub(super) fn conduct(hall: &Hall, scenario: &Scenario, target: &Target, watch: 
         reconnects: done.reconnects - sums.reconnects,
         ..Run::default()
     };
-    Conducted { run, target_busiest, refused: done.refused - sums.refused, measured: [sums, done] }
+    Conducted { run, target_busiest, refused: done.refused - sums.refused }
 }
 
 impl Conducted {
@@ -119,11 +118,6 @@ impl Conducted {
         run.latency = desk.latency.take().as_ref().map(Recorder::to_latency).unwrap_or_default();
         run.join_latency = desk.joins.take().filter(|_| run.joins > 0).as_ref().map(Recorder::to_latency);
         Ok(())
-    }
-
-    /// What was counted when it began and when it ended.
-    pub(super) fn aside(&self) -> u64 {
-        self.measured[1].aside - self.measured[0].aside
     }
 }
 

@@ -317,7 +317,7 @@ fn kept(scenario: &Scenario, turned: &[&str]) -> Vec<Setting> {
 
 /// What a reader should know.
 fn notes(report: &Report) -> Vec<String> {
-    let mut notes = vec!["System calls are not counted: the kernel tells their number only to root.".to_owned()];
+    let mut notes = vec!["System calls are not counted: without tracing, which would slow them, the kernel does not tell their number.".to_owned()];
     let runs = || report.series.iter().flat_map(|series| &series.points).flat_map(|point| &point.repeats);
     let all = runs().count();
     let bound = runs().filter(|run| run.is_lab_bound).count();

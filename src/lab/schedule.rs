@@ -17,9 +17,13 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    /// That often a second, from `start` on.
+    /// That often a second, from `start` on: at once where it is even.
     pub(crate) fn new(start: u64, per_second: f64, arrivals: Arrivals, dice: Dice) -> Self {
-        Self { next: start as f64, step: 1e9 / per_second, arrivals, dice }
+        let mut schedule = Self { next: start as f64, step: 1e9 / per_second, arrivals, dice };
+        if arrivals == Arrivals::Poisson {
+            schedule.advance();
+        }
+        schedule
     }
 
     /// When something is due next.

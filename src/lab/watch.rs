@@ -6,15 +6,14 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::hall::Sums;
 use super::result::Run;
 
 /// Somebody who looks on.
 pub trait Watch {
     /// A measurement begins: what it is, and its place among all of them.
     fn begin(&mut self, what: &str, nth: usize, all: usize);
-    /// How far it is, from 0 to 1, and what was counted so far.
-    fn tick(&mut self, share: f64, sums: Sums, since: Duration);
+    /// How far it is, from 0 to 1, messages delivered so far, and since when.
+    fn tick(&mut self, share: f64, delivered: u64, since: Duration);
     /// It has ended.
     fn end(&mut self, run: &Run);
 }
@@ -26,7 +25,7 @@ pub struct Nobody;
 
 impl Watch for Nobody {
     fn begin(&mut self, _: &str, _: usize, _: usize) {}
-    fn tick(&mut self, _: f64, _: Sums, _: Duration) {}
+    fn tick(&mut self, _: f64, _: u64, _: Duration) {}
     fn end(&mut self, _: &Run) {}
 }
 
@@ -81,14 +80,14 @@ impl Watch for Person {
         }
     }
 
-    fn tick(&mut self, share: f64, sums: Sums, since: Duration) {
+    fn tick(&mut self, share: f64, delivered: u64, since: Duration) {
         let Some(bar) = &self.bar else { return };
         let passed = since.saturating_sub(self.last.0).as_secs_f64();
         if passed >= 0.09 {
             if self.last.0 > Duration::ZERO {
-                self.rates.push_back(sums.delivered.saturating_sub(self.last.1) as f64 / passed);
+                self.rates.push_back(delivered.saturating_sub(self.last.1) as f64 / passed);
             }
-            self.last = (since, sums.delivered);
+            self.last = (since, delivered);
             if self.rates.len() > SPARKS {
                 self.rates.pop_front();
             }

@@ -7,7 +7,7 @@ mod pull;
 mod reader;
 
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use std::{future::Future as _, pin::Pin};
@@ -112,7 +112,7 @@ impl<T: Carried> Stage<T> {
         self.readers = load.subscribers * self.rooms.len();
         // Enough to know, and few enough that clocks are not what is measured.
         let every = counted.div_ceil(TIMED_MAX).max(1);
-        let (mut seats, mut slow_seats, mut handling, mut nth) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        let (mut seats, mut slow_seats, mut joining, mut nth) = (Vec::new(), Vec::new(), Vec::new(), 0);
         for number in 0..load.subscribers {
             for (at, room) in self.rooms.iter().enumerate() {
                 let is_slow = number < slow;
@@ -125,7 +125,7 @@ impl<T: Carried> Stage<T> {
                     reader = reader.latest();
                 }
                 if load.wait == Wait::Handler && !is_slow {
-                    handling.push(room.subscribe_with(Handling(reader)));
+                    joining.push(room.subscribe_with(Handling(reader)));
                     continue;
                 }
                 let policy = match load.policy {
@@ -138,11 +138,19 @@ impl<T: Carried> Stage<T> {
             }
         }
         // All are sent before the first is waited for.
-        for joining in &mut handling {
-            let _ = Pin::new(joining).poll(&mut Context::from_waker(Waker::noop()));
-        }
-        for joining in handling {
-            self.served.push(block_on(joining).map_err(Fault::new)?);
+        let joining: Vec<_> = joining
+            .into_iter()
+            .map(|mut joining| {
+                let polled = Pin::new(&mut joining).poll(&mut Context::from_waker(Waker::noop()));
+                (joining, polled)
+            })
+            .collect();
+        for (joining, polled) in joining {
+            let joined = match polled {
+                Poll::Ready(joined) => joined,
+                Poll::Pending => block_on(joining),
+            };
+            self.served.push(joined.map_err(Fault::new)?);
         }
         self.seat_pulling(seats)?;
         if !slow_seats.is_empty() {

@@ -62,7 +62,6 @@ impl<T: Carried> Publishers<T> {
         let per_second = load.rate / load.concurrent as f64 / in_a_row as f64;
         let dice = Dice::new(self.scenario.seed, self.thread as u64);
         let mut schedule = Schedule::new(self.hall.clock.now(), per_second, self.scenario.arrivals, dice);
-        schedule.advance();
         let mut nth = 0;
         loop {
             wait_until(self.hall.clock, schedule.due());
@@ -161,6 +160,6 @@ const TIMED_ONE_IN: usize = 16;
 /// Between two looks, so that looking does not slow those who count.
 const PAUSES: u32 = 16;
 /// Looks until others get the core.
-const LOOKS: u32 = 32;
+const LOOKS: u32 = 64;
 /// How long messages may take before the run is given up.
 const PATIENCE: Duration = Duration::from_secs(20);

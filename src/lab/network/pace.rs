@@ -49,9 +49,7 @@ impl Pace {
         self.schedule = (scenario.drive == Drive::Open).then(|| {
             let per_second = load.rate / load.in_a_row(Drive::Open) as f64;
             let dice = Dice::new(scenario.seed, 800);
-            let mut schedule = Schedule::new(shared.hall.clock.now(), per_second, scenario.arrivals, dice);
-            schedule.advance();
-            schedule
+            Schedule::new(shared.hall.clock.now(), per_second, scenario.arrivals, dice)
         });
     }
 
