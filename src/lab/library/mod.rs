@@ -21,6 +21,7 @@ use self::reader::{Place, Reader, Served as Handling};
 use super::Fault;
 use super::books::Books;
 use super::conduct::{Conducted, Target, conduct};
+use super::dice::Dice;
 use super::hall::{Hall, Phase};
 use super::meter;
 use super::scenario::{Behind, Read, Scenario, Wait};
@@ -111,14 +112,13 @@ impl<T: Carried> Stage<T> {
         let counted = (load.subscribers - slow) * self.rooms.len();
         self.readers = load.subscribers * self.rooms.len();
         // Enough to know, and few enough that clocks are not what is measured.
-        let every = counted.div_ceil(TIMED_MAX).max(1);
-        let (mut seats, mut slow_seats, mut joining, mut nth) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        let (timed, mut dice) = (TIMED_MAX as f64 / counted as f64, Dice::new(scenario.seed, 400));
+        let (mut seats, mut slow_seats, mut joining) = (Vec::new(), Vec::new(), Vec::new());
         for number in 0..load.subscribers {
             for (at, room) in self.rooms.iter().enumerate() {
                 let is_slow = number < slow;
                 let place = if is_slow { Place::Slow } else { Place::Counted };
-                let is_timed = !is_slow && nth % every == 0;
-                nth += usize::from(!is_slow);
+                let is_timed = !is_slow && dice.share() < timed;
                 let books = Books::from_the_start(load.sources());
                 let mut reader = Reader::new(&self.hall, at, books, load.read, place, is_timed);
                 if load.policy == Behind::Latest {
@@ -227,7 +227,7 @@ impl<T> Drop for Stage<T> {
     }
 }
 
-/// Subscribers whose messages are timed.
+/// Subscribers whose messages are timed, about.
 const TIMED_MAX: usize = 100;
 /// How long handlers may take to go when their broker is closed.
 const GOODBYE: Duration = Duration::from_secs(10);

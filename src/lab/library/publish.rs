@@ -43,7 +43,7 @@ impl<T: Carried> Publishers<T> {
         let (messages, readers) = (self.scenario.load.in_a_row(Drive::Closed), hall.tallies());
         let mut counters = Counters { hall: &hall, tallies: readers };
         // A reading of the clock for each would cost more than many a delivery.
-        let every = if messages >= TIMED_ONE_IN { TIMED_ONE_IN } else { 1 };
+        let every = if messages >= TIMED_ONE_IN && self.rooms.len() <= ROOMS_FEW { TIMED_ONE_IN } else { 1 };
         while hall.phase() == phase {
             for nth in 0..messages {
                 let is_timed = phase == Phase::Measure && nth % every == 0;
@@ -157,6 +157,8 @@ impl Counters<'_> {
 
 /// Where messages are published in long rows, one in so many is timed.
 const TIMED_ONE_IN: usize = 16;
+/// In more rooms the few subscribers that are timed would hardly see one.
+const ROOMS_FEW: usize = 16;
 /// Between two looks, so that looking does not slow those who count.
 const PAUSES: u32 = 16;
 /// Looks until others get the core.

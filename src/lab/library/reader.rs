@@ -44,7 +44,7 @@ impl Reader {
     /// The same, of one that gets the newest only.
     pub(super) fn latest(mut self) -> Self {
         self.books.keep_latest();
-        self.newest = Some(u64::MAX);
+        self.newest = Some(0);
         self
     }
 
@@ -79,8 +79,7 @@ impl Reader {
             Place::Slow | Place::Passing => tally.aside.add(count),
         }
         if let Some(newest) = &mut self.newest {
-            let next = if *newest == u64::MAX { first } else { *newest };
-            tally.missed.add(first - next.min(first));
+            tally.missed.add(first.saturating_sub(*newest));
             *newest = first + count;
         }
     }

@@ -87,7 +87,7 @@ impl<'a> Crew<'a> {
         let (shared, load) = (self.shared, &self.shared.scenario.load);
         let slow = load.slow_in_a_room();
         let members = (load.subscribers - slow) * load.rooms;
-        let every = members.div_ceil(TIMED_MAX).max(1);
+        let timed = TIMED_MAX as f64 / members as f64;
         let mut nth = 0;
         for place in 0..load.subscribers {
             for room in 0..load.rooms {
@@ -97,7 +97,7 @@ impl<'a> Crew<'a> {
                 }
                 let role = if place < slow { Role::Slow } else { Role::Member };
                 let books = Books::from_the_start(load.sources());
-                let is_timed = role == Role::Member && (nth / crews) % every.div_ceil(crews).max(1) == 0;
+                let is_timed = role == Role::Member && self.dice.share() < timed;
                 self.open(Client::open(&shared.site, role, room, books, is_timed)?)?;
             }
         }
@@ -457,7 +457,7 @@ const OPENING_MAX: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a crew waits before it looks at the phase.
 const WAIT_MAX: Duration = Duration::from_millis(5);
-/// Connections whose messages are timed.
+/// Connections whose messages are timed, about.
 const TIMED_MAX: usize = 200;
 /// How often times are handed in for the picture over time.
 const WINDOW: Duration = Duration::from_secs(1);
