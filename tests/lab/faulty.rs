@@ -1,6 +1,6 @@
 //! A server that delivers wrongly, over a real socket: the lab must find it, whatever the fault.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
