@@ -192,9 +192,13 @@ impl Snapshot {
             target_busiest = used.iter().copied().fold(0.0, f64::max);
             total += sum;
         }
+        let per_core = after.cores.since(&self.cores);
+        let all = per_core.len().max(1) as f64;
+        let others = (per_core.iter().sum::<f64>() / all - total / (all * seconds)).max(0.0);
         let cpu = Cpu {
             seconds_total: digits(total),
-            per_core: after.cores.since(&self.cores),
+            per_core,
+            others: Some((others * 1e3).round() / 1e3),
             lab_seconds: Some(digits(lab)),
             target_seconds: target_seconds.map(digits),
             lab_threads,

@@ -11,14 +11,20 @@ pub(super) fn judge(conducted: Conducted, scenario: &Scenario) -> Run {
     let is_kept = run.offered_rate.is_some_and(|rate| {
         run.published as f64 >= rate * scenario.seconds * KEPT && run.seconds <= scenario.seconds / KEPT + MOMENT
     });
+    let others = run.cpu.others.filter(|others| *others > DISTURBED);
+    let others = others.map(|share| format!("other programs took {} of the machine", percent(share)));
     if scenario.drive == Drive::Open && is_kept {
+        run.bottleneck = others;
         return run;
     }
     let (bottleneck, is_lab_bound) = match scenario.target {
         Target::Network => network(&run, target_busiest),
         Target::Library => library(&run, scenario, target_busiest),
     };
-    run.bottleneck = Some(bottleneck);
+    run.bottleneck = Some(match others {
+        Some(others) => format!("{others}; else {bottleneck}"),
+        None => bottleneck,
+    });
     run.is_lab_bound = is_lab_bound;
     run
 }
@@ -99,6 +105,8 @@ fn percent(share: f64) -> String {
 
 /// A thread that runs so much of the time has no time left.
 const BUSY: f64 = 0.9;
+/// From here on what others take is more than noise.
+pub(super) const DISTURBED: f64 = 0.1;
 /// The lab is the limit where its own work is most of it.
 const HALF: f64 = 0.5;
 /// A schedule is kept when so much of it is done in time.

@@ -317,12 +317,23 @@ fn kept(scenario: &Scenario, turned: &[&str]) -> Vec<Setting> {
 
 /// What a reader should know.
 fn notes(report: &Report) -> Vec<String> {
-    let mut notes = vec!["System calls are not counted: without tracing, which would slow them, the kernel does not tell their number.".to_owned()];
+    let mut notes = vec![
+        "System calls are not counted: without tracing, which would slow them, the kernel does not tell their number."
+            .to_owned(),
+    ];
     let runs = || report.series.iter().flat_map(|series| &series.points).flat_map(|point| &point.repeats);
     let all = runs().count();
     let bound = runs().filter(|run| run.is_lab_bound).count();
     if bound > 0 {
         notes.push(format!("In {bound} of {all} measurements the lab itself was the limit; they say so."));
+    }
+    let disturbed = runs().filter(|run| run.cpu.others.is_some_and(|others| others > judge::DISTURBED)).count();
+    if disturbed > 0 {
+        notes.push(format!(
+            "In {disturbed} of {all} measurements other programs took more than {:.0} % of the machine; measure again when it \
+             is quiet.",
+            judge::DISTURBED * 100.0
+        ));
     }
     let wrong = runs().filter(|run| !run.checks.is_clean()).count();
     if wrong > 0 {

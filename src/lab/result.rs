@@ -234,6 +234,9 @@ pub struct Cpu {
     /// Seconds that the target took: the server's process, or the broker's shards and the calls into it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_seconds: Option<f64>,
+    /// The share of all cores that other programs took, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub others: Option<f64>,
     /// Threads of the lab that published or read.
     #[serde(default)]
     pub lab_threads: usize,

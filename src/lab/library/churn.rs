@@ -19,7 +19,7 @@ use crate::{Room, Served};
 
 /// One of them while it is there.
 enum Guest<T> {
-    Pulling(Seat<T>),
+    Pulling(Box<Seat<T>>),
     Served(Served<T>),
 }
 
@@ -73,9 +73,10 @@ impl<T: Carried> Churners<T> {
         let reader = Reader::new(&self.hall, room, Books::from_now(load.sources()), load.read, Place::Passing, false);
         let joined = match load.wait {
             Wait::Handler => block_on(self.rooms[room].subscribe_with(Handling(reader))).map(Guest::Served),
-            Wait::Spin | Wait::Blocking | Wait::Park => {
-                self.rooms[room].subscribe().now().map(|subscription| Guest::Pulling(Seat { subscription, reader }))
-            }
+            Wait::Spin | Wait::Blocking | Wait::Park => self.rooms[room]
+                .subscribe()
+                .now()
+                .map(|subscription| Guest::Pulling(Box::new(Seat { subscription, reader }))),
         };
         match joined {
             Ok(guest) => Some(guest),
