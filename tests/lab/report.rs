@@ -189,3 +189,15 @@ fn a_folder_without_a_result_is_refused_in_words() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(text.contains("results.json cannot be read") && text.contains("lab run"), "{text}");
 }
+
+#[test]
+fn a_machine_that_others_use_is_said_to_be() {
+    let mut report = report_fixture::report();
+    for run in report.series.iter_mut().flat_map(|series| &mut series.points).flat_map(|point| &mut point.repeats) {
+        run.cpu.others = Some(0.3);
+    }
+    let html = report::html(&report);
+    assert!(html.contains("class=\"warning\">Other programs took up to 30 % of the cores"), "no warning");
+    let cores = &report::answers(&report)[0].1;
+    assert!(cores.starts_with("Not all. 1.34 of 2 cores"), "what others took is not ours: {cores}");
+}

@@ -178,6 +178,7 @@ fn run_of(made: &Made, by_chance: f64) -> Run {
             lab_seconds: Some(0.3),
             lab_threads: 1,
             lab_busiest: Some(if made.is_lab_bound { 0.99 } else { 0.2 }),
+            ..Cpu::default()
         },
         memory: Memory {
             resident_start: resident as u64,
@@ -194,8 +195,9 @@ fn run_of(made: &Made, by_chance: f64) -> Run {
         }),
         fairness: Some(Fairness { min: 0.99, median: 1.0, max: 1.0, jain: 0.999 }),
         checks: Checks { subscribers: 100, ..Checks::default() },
-        timeline: (0..=20)
-            .map(|step| (f64::from(step) / 10.0, (rate / 500.0) as u64 * step as u64, (delivered / 20) * step as u64))
+        timeline: (0..=20_u32)
+            .map(|step| (step, u64::from(step)))
+            .map(|(step, count)| (f64::from(step) / 10.0, (rate / 500.0) as u64 * count, delivered / 20 * count))
             .collect(),
         latency_series: (1..=20)
             .map(|step| (f64::from(step) / 10.0, of(1.0), of(4.0 + f64::from(step % 5) / 10.0)))

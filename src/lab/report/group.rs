@@ -59,6 +59,7 @@ impl<'a> Group<'a> {
             Target::Library => "in process",
             Target::Network => "over the network",
         };
+        let place = if self.first().drive == "open" { format!("{place}, on a schedule") } else { place.to_owned() };
         let knob = &self.first().knob.name;
         if knob.is_empty() {
             return format!("One run, {place}");

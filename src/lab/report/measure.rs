@@ -57,6 +57,11 @@ fn timed(run: &Run, nanoseconds: u64) -> Option<f64> {
     (run.latency.count > 0).then_some(nanoseconds as f64)
 }
 
+/// The share of all cores that other programs took.
+pub(in crate::lab) fn others(run: &Run) -> Option<f64> {
+    run.cpu.others
+}
+
 /// Cores that were busy.
 pub(in crate::lab) fn busy(run: &Run) -> Option<f64> {
     (!run.cpu.per_core.is_empty()).then(|| run.cpu.per_core.iter().sum())

@@ -7,7 +7,6 @@ use super::measure::{cost, growth, is_lab_bound};
 use super::table;
 use super::verdict::{self, Tone};
 use crate::lab::chart::{self, Setting, Unit, escaped};
-use crate::lab::fit::Limit;
 use crate::lab::result::{Report, Target};
 
 /// A group with its charts.
@@ -107,7 +106,12 @@ fn glance(sections: &[Section<'_>]) -> String {
             });
             let second = series.second_knob.as_ref();
             let second = second.map_or_else(String::new, |knob| format!(", {} {}", knob.name, knob.value));
-            let target = if series.target == Target::Library { "library" } else { "network" };
+            let target = match (series.target, &*series.drive) {
+                (Target::Network, "open") => "network, schedule",
+                (Target::Network, _) => "network",
+                (_, "open") => "library, schedule",
+                _ => "library",
+            };
             let (word, mood) = growth(series, cost).map_or((String::new(), Tone::Plain), |found| verdict::tag(&found));
             let word = if word.is_empty() {
                 String::new()
@@ -150,7 +154,7 @@ fn section(report: &Report, section: &Section<'_>) -> String {
     let kept: Vec<_> = drive.into_iter().chain(kept).collect();
     let (mut words, mut warnings) = (String::new(), String::new());
     for sentence in verdict::sentences(report, group) {
-        match sentence.starts_with(verdict::LAB_BOUND) || sentence == Limit::Generator.sentence() {
+        match [verdict::LAB_BOUND, verdict::OTHERS].iter().any(|beginning| sentence.starts_with(beginning)) {
             true => warnings.push_str(&format!("<p class=\"warning\">{}</p>", escaped(&sentence))),
             false => words.push_str(&format!("<li>{}</li>", escaped(&sentence))),
         }

@@ -2,7 +2,7 @@
 
 use super::group::{Group, capital};
 use super::measure::{
-    busy, cost, delivered_rate, growth, is_lab_bound, join_p99, join_rate, load, middle, p99, publish_time,
+    busy, cost, delivered_rate, growth, is_lab_bound, join_p99, join_rate, load, middle, others, p99, publish_time,
     published_rate, resident,
 };
 use crate::lab::chart::Unit;
@@ -141,6 +141,13 @@ fn saturation(report: &Report, group: &Group<'_>) -> Vec<String> {
         };
         sentences.push(format!("{LAB_BOUND}{at}: these are lower bounds for roomcast."));
     }
+    let others = points().filter_map(|(_, point)| middle(point, others)).fold(0.0, f64::max);
+    if others > OTHERS_SEEN {
+        let share = Unit::Share.text((others * 100.0).round() / 100.0);
+        sentences.push(format!(
+            "{OTHERS} took up to {share} of the cores meanwhile: rates and latencies would be better without them."
+        ));
+    }
     let last = points()
         .max_by(|one, other| middle(one.1, busy).unwrap_or(0.0).total_cmp(&middle(other.1, busy).unwrap_or(0.0)));
     if let Some((series, point)) = last {
@@ -222,6 +229,11 @@ pub(super) fn place(group: &Group<'_>, series: &Series, point: &Point) -> String
     }
     format!("{knob}, {target}")
 }
+
+/// How the warning begins that the machine was not the run's alone.
+pub(super) const OTHERS: &str = "Other programs";
+/// A tenth of the machine, above which rates say little.
+const OTHERS_SEEN: f64 = 0.1;
 
 /// How the warning begins that the lab was the limit.
 pub(super) const LAB_BOUND: &str = "The lab is the bottleneck";
