@@ -76,9 +76,15 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// Whether the cost may be called flat.
+    /// Whether the cost may be called flat: it has no trend, and not because noise would hide one.
     #[must_use]
     pub fn is_flat(&self) -> bool {
+        self.has_no_trend() && self.swing < SWING_FLAT
+    }
+
+    /// Whether the cost is the same everywhere as far as noise lets that be seen.
+    #[must_use]
+    pub fn has_no_trend(&self) -> bool {
         matches!(self.growth, Growth::Lawful(Curve { law: Law::Constant, .. }))
     }
 }
@@ -187,6 +193,8 @@ const POINTS_MIN: usize = 5;
 const SPAN_MIN: f64 = 8.0;
 /// Medians that differ by less than this are called flat: a machine that others share moves as much.
 const SWING_MIN: f64 = 0.12;
+/// Medians without a trend that differ by more than this are noise, not a flat line.
+const SWING_FLAT: f64 = 0.5;
 /// A law whose points are typically further away than this is no law.
 const MISFIT_MAX: f64 = 0.25;
 /// A law whose points are this near needs no knee.

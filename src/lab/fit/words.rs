@@ -34,6 +34,12 @@ impl Finding {
     fn lawful(&self, curve: &Curve, cost: &str, knob: &str, over: &str) -> String {
         let factor = factor(self.costs);
         match curve.law {
+            Law::Constant if !self.is_flat() => format!(
+                "{cost} shows no trend {over}; medians differ by up to {}, repeats of one point by {}, so a small one would \
+                 not be seen.",
+                percent(self.swing),
+                percent(self.noise)
+            ),
             Law::Constant => {
                 format!("{cost} does not depend on {knob}: flat {over}, within {}.", percent(self.swing))
             }

@@ -1,7 +1,7 @@
 //! The questions that a report answers first.
 
 use super::group::Group;
-use super::measure::{busy, cost, delivered_rate, middle, others};
+use super::measure::{cost, delivered_rate, middle, own};
 use super::verdict::{Tone, books, place};
 use crate::lab::chart::Unit;
 use crate::lab::fit::count;
@@ -31,8 +31,6 @@ fn runs<'a>(groups: &'a [Group<'a>]) -> impl Iterator<Item = (&'a Group<'a>, &'a
 
 fn cores(report: &Report, groups: &[Group<'_>]) -> Answer {
     let question = "Are all cores used?";
-    // What other programs took is not what is asked for.
-    let own = |run: &Run| Some(busy(run)? - others(run).unwrap_or(0.0) * run.cpu.per_core.len() as f64);
     let measured = runs(groups).filter_map(|(group, series, point)| Some((group, series, point, middle(point, own)?)));
     let Some((group, series, point, most)) = measured.max_by(|one, other| one.3.total_cmp(&other.3)) else {
         return Answer {

@@ -58,8 +58,14 @@ fn timed(run: &Run, nanoseconds: u64) -> Option<f64> {
 }
 
 /// The share of all cores that other programs took.
-pub(in crate::lab) fn others(run: &Run) -> Option<f64> {
+pub(in crate::lab) fn others_share(run: &Run) -> Option<f64> {
     run.cpu.others
+}
+
+/// Cores that were busy with the run: without what other programs took.
+pub(in crate::lab) fn own(run: &Run) -> Option<f64> {
+    let others = others_share(run).unwrap_or(0.0) * run.cpu.per_core.len() as f64;
+    busy(run).map(|busy| (busy - others).max(0.0))
 }
 
 /// Cores that were busy.

@@ -1,9 +1,9 @@
 //! What the figures of a sweep say, in sentences.
 
-use super::group::{Group, capital};
+use super::group::Group;
 use super::measure::{
-    busy, cost, delivered_rate, growth, is_lab_bound, join_p99, join_rate, load, middle, others, p99, publish_time,
-    published_rate, resident,
+    cost, delivered_rate, growth, is_lab_bound, join_p99, join_rate, load, middle, others_share, own, p99,
+    publish_time, published_rate, resident,
 };
 use crate::lab::chart::Unit;
 use crate::lab::fit::{Finding, Growth, Law, Limit, count, limit};
@@ -141,28 +141,28 @@ fn saturation(report: &Report, group: &Group<'_>) -> Vec<String> {
         };
         sentences.push(format!("{LAB_BOUND}{at}: these are lower bounds for roomcast."));
     }
-    let others = points().filter_map(|(_, point)| middle(point, others)).fold(0.0, f64::max);
+    let others = points().filter_map(|(_, point)| middle(point, others_share)).fold(0.0, f64::max);
     if others > OTHERS_SEEN {
         let share = Unit::Share.text((others * 100.0).round() / 100.0);
         sentences.push(format!(
             "{OTHERS} took up to {share} of the cores meanwhile: rates and latencies would be better without them."
         ));
     }
-    let last = points()
-        .max_by(|one, other| middle(one.1, busy).unwrap_or(0.0).total_cmp(&middle(other.1, busy).unwrap_or(0.0)));
-    if let Some((series, point)) = last {
+    let used = |point: &Point| middle(point, own).unwrap_or(0.0);
+    if let Some((series, point)) = points().max_by(|one, other| used(one.1).total_cmp(&used(other.1))) {
         let load = load(report, point);
+        let taken = middle(point, others_share).unwrap_or(0.0) * load.cores;
         let what = match limit(&load) {
-            Limit::Generator if bound.is_empty() => Limit::Cores,
-            what => what,
+            _ if taken > OTHERS_SEEN * load.cores => {
+                format!(" Other programs took {taken:.2}, so what it could do alone is not known.")
+            }
+            // Whether it is the lab was judged by who measured.
+            Limit::Generator if !bound.is_empty() => String::new(),
+            Limit::Generator => format!(" {}", Limit::Cores.sentence()),
+            limit => format!(" {}", limit.sentence()),
         };
-        let what = if what == Limit::Generator { String::new() } else { format!(" {}", what.sentence()) };
-        sentences.push(format!(
-            "{:.2} of {} cores were busy {}.{what}",
-            load.busy,
-            load.cores,
-            place(group, series, point)
-        ));
+        let (used, place) = (used(point), place(group, series, point));
+        sentences.push(format!("{used:.2} of {} cores were busy with it {place}.{what}", load.cores));
     }
     let mut said: Vec<&str> =
         points().flat_map(|(_, point)| &point.repeats).filter_map(|run| run.bottleneck.as_deref()).collect();
@@ -170,7 +170,7 @@ fn saturation(report: &Report, group: &Group<'_>) -> Vec<String> {
     said.dedup();
     // One reason is the section's; many are for the table.
     if let [reason] = said[..] {
-        sentences.push(format!("{}.", capital(reason.trim_end_matches('.'))));
+        sentences.push(format!("What it had to do: {}.", reason.trim_end_matches('.')));
     }
     sentences
 }
@@ -198,7 +198,8 @@ pub(super) fn tag(finding: &Finding) -> (String, Tone) {
         Growth::Rise { from } => (format!("flat to {}, then rising", count(from)), Tone::Plain),
         Growth::Bent(knee) => (format!("knee at {}", count(knee.at)), Tone::Plain),
         Growth::Lawful(curve) => match curve.law {
-            Law::Constant => ("flat".to_owned(), Tone::Good),
+            Law::Constant if finding.is_flat() => ("flat".to_owned(), Tone::Good),
+            Law::Constant => ("no trend".to_owned(), Tone::Plain),
             Law::Amortised => ("falling".to_owned(), Tone::Good),
             Law::Logarithmic | Law::Power { .. } if finding.costs.1 < finding.costs.0 => {
                 ("falling".to_owned(), Tone::Good)
