@@ -97,6 +97,7 @@ pub const KNOBS: &[Knob] = &[
     ),
     knob("storm_share", "share", Takes::Number(0.0, 1.0), NETWORK, "share of the connections that do"),
     knob("encoding", "", Takes::Word(&["json", "protobuf"]), NETWORK, "what is spoken"),
+    knob("storage", "", Takes::Word(&["off", "async", "stored"]), NETWORK, "how the server keeps what is published"),
     knob("threads", "threads", Takes::Whole(0, 256), BOTH, "threads of the lab that read; 0: as many as make sense"),
 ];
 

@@ -312,6 +312,7 @@ fn kept(scenario: &Scenario, turned: &[&str]) -> Vec<Setting> {
     keep("slow", load.slow.to_string(), load.slow > 0.0);
     keep("hot", load.hot.to_string(), load.hot > 0.0);
     keep("encoding", word(&load.encoding), !is_library);
+    keep("storage", word(&load.storage), load.storage != usual.storage);
     kept
 }
 

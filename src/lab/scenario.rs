@@ -133,6 +133,20 @@ pub enum Encoding {
     Protobuf,
 }
 
+/// How the server keeps what is published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Keeping {
+    /// In memory alone.
+    #[default]
+    Off,
+    /// In its database as well, soon.
+    Async,
+    /// In its database before it is acknowledged and delivered.
+    Stored,
+}
+
 /// Where every knob stands; [`KNOBS`] says what each is.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -160,6 +174,7 @@ pub struct Load {
     pub storms: usize,
     pub storm_share: f64,
     pub encoding: Encoding,
+    pub storage: Keeping,
     pub threads: usize,
 }
 
@@ -187,6 +202,7 @@ impl Default for Load {
             storms: 0,
             storm_share: 1.0,
             encoding: Encoding::Json,
+            storage: Keeping::Off,
             threads: 0,
         }
     }

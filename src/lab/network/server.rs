@@ -129,8 +129,10 @@ fn configuration(scenario: &Scenario) -> String {
     format!(
         "[log]\nfile = false\n[client]\nrecovery_max_publication_limit = 10000\nping_interval = \"25s\"\n\
          pong_timeout = \"20s\"\n[channel.without_namespace]\nhistory_size = {}\nhistory_ttl = \"1h\"\n\
-         force_recovery = true\njoin_leave = false\nforce_push_join_leave = false\n",
-        load.capacity
+         force_recovery = true\njoin_leave = false\nforce_push_join_leave = false\nstorage = \"{}\"\n\
+         [storage]\noverload = \"wait\"\n",
+        load.capacity,
+        format!("{:?}", load.storage).to_lowercase()
     )
 }
 
