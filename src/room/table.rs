@@ -19,8 +19,27 @@ const ROOT_BITS: u32 = if cfg!(any(roomcast_loom, roomcast_shuttle)) { 1 } else 
 const BRANCH_BITS: u32 = 4;
 
 enum Node<T> {
-    Leaf(Box<[Inside<T>]>),
+    Leaf(Box<[Entry<T>]>),
     Branch(Box<[Snapshot<Self>]>),
+}
+
+/// A room and the hash of its name. The hash tells it from its neighbours without a look at them: a name lies two lines of
+/// memory away, which among many rooms are in no cache.
+struct Entry<T> {
+    hash: u64,
+    room: Inside<T>,
+}
+
+impl<T> Entry<T> {
+    fn is(&self, hash: u64, name: &str) -> bool {
+        self.hash == hash && &*self.room.0.name == name
+    }
+}
+
+impl<T> Clone for Entry<T> {
+    fn clone(&self) -> Self {
+        Self { hash: self.hash, room: self.room.clone() }
+    }
 }
 
 /// All rooms of one broker.
@@ -91,13 +110,14 @@ impl<T> Table<T> {
     fn add_in(&self, slot: &Snapshot<Node<T>>, hash: u64, used: u32, room: &Inside<T>) -> Option<Inside<T>> {
         let mut found = None;
         let added = slot.update(|node| {
-            let Node::Leaf(rooms) = node else { return None };
-            found = rooms.iter().find(|other| other.0.name == room.0.name).cloned();
+            let Node::Leaf(entries) = node else { return None };
+            found = entries.iter().find(|other| other.is(hash, &room.0.name)).map(|other| other.room.clone());
             if found.is_some() {
                 return None;
             }
-            let rooms = rooms.iter().chain([room]).cloned().collect();
-            Some(self.leaf_or_branch(rooms, used))
+            let entry = Entry { hash, room: room.clone() };
+            let entries = entries.iter().cloned().chain([entry]).collect();
+            Some(self.leaf_or_branch(entries, used))
         });
         if added || found.is_some() {
             return found;
@@ -108,18 +128,17 @@ impl<T> Table<T> {
         })
     }
 
-    fn leaf_or_branch(&self, rooms: Vec<Inside<T>>, used: u32) -> Node<T> {
-        if rooms.len() <= LEAF_MAX || used + BRANCH_BITS > u64::BITS {
-            return Node::Leaf(rooms.into());
+    fn leaf_or_branch(&self, entries: Vec<Entry<T>>, used: u32) -> Node<T> {
+        if entries.len() <= LEAF_MAX || used + BRANCH_BITS > u64::BITS {
+            return Node::Leaf(entries.into());
         }
-        let mut leaves: Vec<Vec<Inside<T>>> = (0..1 << BRANCH_BITS).map(|_| Vec::new()).collect();
-        for room in rooms {
-            let hash = self.hash(&room.0.name);
-            leaves[branch_index(hash, used)].push(room);
+        let mut leaves: Vec<Vec<Entry<T>>> = (0..1 << BRANCH_BITS).map(|_| Vec::new()).collect();
+        for entry in entries {
+            leaves[branch_index(entry.hash, used)].push(entry);
         }
-        let slots = leaves.into_iter().map(|rooms| match rooms.is_empty() {
+        let slots = leaves.into_iter().map(|entries| match entries.is_empty() {
             true => Snapshot::new(self.empty.clone()),
-            false => Snapshot::new(Arc::new(Node::Leaf(rooms.into()))),
+            false => Snapshot::new(Arc::new(Node::Leaf(entries.into()))),
         });
         Node::Branch(slots.collect())
     }
@@ -144,16 +163,16 @@ impl<T> Table<T> {
 
 fn find_in<T>(slot: &Snapshot<Node<T>>, hash: u64, used: u32, name: &str) -> Option<Inside<T>> {
     slot.read(|node| match node {
-        Node::Leaf(rooms) => rooms.iter().find(|room| &*room.0.name == name).cloned(),
+        Node::Leaf(entries) => entries.iter().find(|entry| entry.is(hash, name)).map(|entry| entry.room.clone()),
         Node::Branch(slots) => find_in(&slots[branch_index(hash, used)], hash, used + BRANCH_BITS, name),
     })
 }
 
 fn remove_in<T>(slot: &Snapshot<Node<T>>, hash: u64, used: u32, room: &Inside<T>) -> bool {
     let removed = slot.update(|node| {
-        let Node::Leaf(rooms) = node else { return None };
-        let rest: Vec<_> = rooms.iter().filter(|other| other.id() != room.id()).cloned().collect();
-        (rest.len() < rooms.len()).then(|| Node::Leaf(rest.into()))
+        let Node::Leaf(entries) = node else { return None };
+        let rest: Vec<_> = entries.iter().filter(|other| other.room.id() != room.id()).cloned().collect();
+        (rest.len() < entries.len()).then(|| Node::Leaf(rest.into()))
     });
     removed
         || slot.read(|node| match node {
@@ -164,7 +183,7 @@ fn remove_in<T>(slot: &Snapshot<Node<T>>, hash: u64, used: u32, room: &Inside<T>
 
 fn visit_in<T>(slot: &Snapshot<Node<T>>, visit: &mut impl FnMut(&Inside<T>)) {
     slot.read(|node| match node {
-        Node::Leaf(rooms) => rooms.iter().for_each(&mut *visit),
+        Node::Leaf(entries) => entries.iter().for_each(|entry| visit(&entry.room)),
         Node::Branch(slots) => slots.iter().for_each(|slot| visit_in(slot, visit)),
     });
 }
