@@ -212,7 +212,7 @@ impl Hall {
 
     /// Says that the run cannot go on.
     pub(crate) fn fail(&self, why: impl Into<String>) {
-        self.desk().fault.get_or_insert(why.into());
+        self.desk().fault.get_or_insert_with(|| why.into());
         self.has_fault.store(true, Ordering::Release);
     }
 

@@ -121,9 +121,8 @@ pub fn sweeps(text: &str, otherwise: &[(String, toml::Value)], knobs: &[String])
         chosen.push((knob, knob.values(values).map_err(Wrong)?));
     }
     let mut chosen = chosen.into_iter();
-    let (first, second) = match (chosen.next(), chosen.next(), chosen.next()) {
-        (Some(first), second, None) => (first, second),
-        _ => return Err(Wrong("one knob or two can be swept at a time".to_owned())),
+    let (Some(first), second, None) = (chosen.next(), chosen.next(), chosen.next()) else {
+        return Err(Wrong("one knob or two can be swept at a time".to_owned()));
     };
     let scenario = scenario::parse(text, otherwise)?;
     let name = format!("{}-{}", scenario.target, first.0.name);

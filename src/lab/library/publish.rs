@@ -46,7 +46,7 @@ impl<T: Carried> Publishers<T> {
         let every = if messages >= TIMED_ONE_IN && self.rooms.len() <= ROOMS_FEW { TIMED_ONE_IN } else { 1 };
         while hall.phase() == phase {
             for nth in 0..messages {
-                let is_timed = phase == Phase::Measure && nth % every == 0;
+                let is_timed = phase == Phase::Measure && nth.is_multiple_of(every);
                 let due = if is_timed { hall.clock.now() } else { 0 };
                 self.publish_one(nth, due, tally);
             }
@@ -134,7 +134,7 @@ impl Counters<'_> {
                 return true;
             }
             (0..PAUSES).for_each(|_| spin_loop());
-            if look % LOOKS == 0 {
+            if look.is_multiple_of(LOOKS) {
                 thread::yield_now();
                 // Shards come into being as they serve.
                 self.tallies = self.hall.tallies();

@@ -81,7 +81,7 @@ pub(super) fn spin<T: Carried>(hall: &Hall, mut seats: Vec<Seat<T>>) {
         idle = if any { 0 } else { idle + 1 };
         if idle > 0 {
             (0..PAUSES).for_each(|_| spin_loop());
-            if idle % LOOKS == 0 {
+            if idle.is_multiple_of(LOOKS) {
                 thread::yield_now();
             }
         }

@@ -110,7 +110,7 @@ impl Place {
         let wrong = |why: &str| Fault::new(format!("--server {url:?}: {why}; an example is ws://127.0.0.1:8000{PATH}"));
         let rest = url.strip_prefix("ws://").ok_or_else(|| wrong("it should begin with ws://"))?;
         let (host, path) =
-            rest.split_once('/').map_or((rest, PATH.to_owned()), |(host, path)| (host, format!("/{path}")));
+            rest.split_once('/').map_or_else(|| (rest, PATH.to_owned()), |(host, path)| (host, format!("/{path}")));
         let path = if path == "/" { PATH.to_owned() } else { path };
         if host.is_empty() || url.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return Err(wrong("it names no host"));
