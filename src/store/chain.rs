@@ -38,8 +38,12 @@ pub(super) fn chain<E>(lives: impl IntoIterator<Item = Result<Seen, E>>) -> Resu
         let mut life = life?;
         if let Some(after) = seen.last() {
             let upper = after.range.start;
-            if life.range.end < upper || life.range.start >= upper {
+            if life.range.end < upper || life.range.start > upper {
                 break;
+            }
+            if life.range.start == upper {
+                // Nothing of it was stored before the next one began; those before it go on from each other nevertheless.
+                continue;
             }
             life.range.end = upper;
         }
