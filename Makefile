@@ -22,7 +22,7 @@ ARCHIVE = roomcast-$(VERSION)-$(HOST)
 
 .PHONY: help setup fmt fmt-check lint build run test loom docs bench bench-rivals check-rivals deny ci dist image clean loom-full loom-mutants
 .PHONY: bench-server check-bench lab profile
-.PHONY: missing tools doctests examples benches shuttle soak fuzz valgrind autobahn
+.PHONY: missing tools doctests examples benches shuttle soak crash fuzz valgrind autobahn
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +32,12 @@ setup: ## install what the tests need: apt packages (as root), crates, tools und
 	if [[ -n "$$packages" ]]; then \
 		if [[ $$(id -u) != 0 ]]; then echo "type: sudo apt-get install -y $$packages, then: make setup"; exit 1; fi; \
 		export DEBIAN_FRONTEND=noninteractive; \
-		apt-get update -qq && apt-get install -y -qq --no-install-recommends $$packages; \
+		apt-get update -qq; \
+		if [[ " $$packages " == *" postgresql "* ]]; then \
+			apt-get install -y -qq --no-install-recommends postgresql-common; \
+			sed -Ei 's/^#?(create_main_cluster).*/\1 = false/' /etc/postgresql-common/createcluster.conf; \
+		fi; \
+		apt-get install -y -qq --no-install-recommends $$packages; \
 	fi
 	$(CARGO) fetch --locked
 	$(CARGO) fetch --locked --manifest-path $(FUZZ)
@@ -43,7 +48,8 @@ setup: ## install what the tests need: apt packages (as root), crates, tools und
 	fi
 	@for script in tests/sdk/setup.sh tests/browser/setup.sh; do if [[ -x $$script ]]; then $$script; fi; done
 
-# The apt packages whose programs are not there. Asked for by program: nodejs may have come from elsewhere.
+# The apt packages whose programs are not there. Asked for by program: nodejs may have come from elsewhere. PostgreSQL is
+# installed without a server that runs: the tests start their own.
 missing:
 	@packages=(); \
 	command -v c++ >/dev/null || packages+=(g++); \
@@ -51,6 +57,7 @@ missing:
 	command -v node >/dev/null || packages+=(nodejs); \
 	command -v npm >/dev/null || packages+=(npm); \
 	command -v valgrind >/dev/null || packages+=(valgrind); \
+	compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql); \
 	command -v python3 >/dev/null && python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv); \
 	echo "$${packages[*]}"
 
@@ -115,6 +122,11 @@ soak: ## the long runs of tests/soak, some twenty minutes on two cores
 
 fuzz: ## ten minutes of each fuzz target; QUICK=1: 20 s; INPUT=fuzz/artifacts/... runs an input once more
 	$(if $(or $(QUICK),$(INPUT)),,tests/results.sh fuzz ' no finding$$') fuzz/run.sh $(or $(INPUT),$(if $(QUICK),20,600))
+
+crash: ## kill -9 and cut the power under load, hundreds of times; a quarter of an hour on two cores
+	ROOMCAST_CRASH_ROUNDS=$${ROOMCAST_CRASH_ROUNDS:-300} ROOMCAST_POWER_ROUNDS=$${ROOMCAST_POWER_ROUNDS:-150} \
+		tests/results.sh crash '[|] [0-9]+ rounds' \
+		$(CARGO) test --locked --features server,postgres --test storage --test server -- crash:: power:: --nocapture --test-threads=1
 
 valgrind: ## memcheck over the unit tests and the tests of the library that are not too slow for it
 	tests/valgrind.sh

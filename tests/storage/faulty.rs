@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::Duration;
 
 use roomcast::store::{Cut, Durability, Group, Page, Record, RoomEntry, Span, Store, StoreError, StoreErrorKind};
 
@@ -14,6 +16,8 @@ use crate::support::until;
 pub(crate) enum Fate {
     /// It is done.
     Done,
+    /// It is done, and takes its time.
+    Late,
     /// Nothing is kept, and the archive is told so.
     Refused,
     /// It is kept, but the archive is told that it was not: the answer was lost.
@@ -108,6 +112,9 @@ impl Store for Faulty {
         let fate = told.unwrap_or(otherwise);
         if fate == Fate::Refused {
             return refusal();
+        }
+        if fate == Fate::Late {
+            thread::sleep(Duration::from_millis(20));
         }
         self.inner.commit(group)?;
         let bytes = group.runs().flat_map(|run| run.messages()).map(|(.., body)| body.len()).sum();

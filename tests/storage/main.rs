@@ -1,8 +1,11 @@
 //! Permanent storage: what is promised of it, over every store there is, and what happens when a store does not do its part.
 
+mod crash;
 mod faulty;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod power;
+mod sqlite;
 mod suite;
 mod support;
 

@@ -40,7 +40,8 @@ cases! {
     restart: a_clean_end_goes_on_in_the_same_life, an_unclean_end_begins_a_new_life_at_the_stored_sequence,
         stored_rooms_go_on_after_an_unclean_end, an_unclean_run_counts_for_rooms_nobody_opened_since,
         a_room_that_is_less_safe_than_before_does_not_trust_its_life, a_run_that_cannot_be_finished_is_unclean,
-        a_room_that_was_only_opened_leaves_nothing, a_new_life_is_known_before_anything_is_published;
+        a_room_that_was_only_opened_leaves_nothing, a_new_life_is_known_before_anything_is_published,
+        a_life_of_which_nothing_is_stored_hides_no_other;
     lives: no_place_is_handed_out_twice;
     past: the_past_is_one_while_publishers_run, more_than_there_is_may_be_asked_for,
         a_message_too_large_for_a_page_comes_alone;

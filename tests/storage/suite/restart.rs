@@ -164,3 +164,18 @@ pub(crate) fn a_new_life_is_known_before_anything_is_published(place: &dyn Place
     assert_eq!(place_of(&run.open("lobby")), second, "who was given the new epoch is not sent away again");
     run.end();
 }
+
+/// Two crashes, one after the other: of the life between them the store knows no more than that it began.
+pub(crate) fn a_life_of_which_nothing_is_stored_hides_no_other(place: &dyn Place) {
+    let mut crashed = Vec::new();
+    for round in 0..4 {
+        let run = Run::start(place.open(), asynchronous());
+        let lobby = run.open("lobby");
+        assert_eq!(lobby.tail(), if round == 0 { 0 } else { 5 });
+        publish(&lobby, if round == 0 { 5 } else { 0 });
+        run.flush();
+        assert_eq!(run.archive.past(&lobby, 0..5, 10).unwrap().len(), 5, "after {round} crashes");
+        assert_eq!(run.texts("lobby").len(), 5);
+        crashed.push(run.crash());
+    }
+}
