@@ -7,7 +7,8 @@ use roomcast::lab::profile::Stacks;
 
 /// A folder for profiles; without it nothing is collected.
 const VARIABLE: &str = "ROOMCAST_PROFILE";
-/// Samples for each second of processor time: not a divisor of what timers of programs are set to.
+/// Samples asked for each second of processor time, not a divisor of what timers of programs are set to. Many kernels look at
+/// such timers at their own ticks only, and give a tenth of it.
 const SAMPLES_PER_SECOND: i32 = 997;
 /// Lines of a list.
 const LINES: usize = 40;
@@ -90,7 +91,7 @@ impl Drop for Profile {
         match Self::stacks(&guard) {
             Ok(stacks) => {
                 let title = format!("roomcast {}: processor time", self.name);
-                self.write(".cpu.svg", &stacks.flame(&title, &format!("samples, {SAMPLES_PER_SECOND} a second")));
+                self.write(".cpu.svg", &stacks.flame(&title, "samples"));
                 self.write(".cpu.folded", &stacks.folded());
                 self.write(".cpu.txt", &stacks.list(LINES));
             }

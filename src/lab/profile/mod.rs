@@ -19,8 +19,9 @@ pub struct Stacks {
 }
 
 impl Stacks {
-    /// Counts a stack, the outermost function first, `weight` times.
+    /// Counts a stack, the outermost function first, `weight` times. Long lists of type arguments are left out of names.
     pub fn add(&mut self, stack: Vec<String>, weight: u64) {
+        let stack = stack.iter().map(|name| without_long_arguments(name)).collect();
         *self.counts.entry(stack).or_default() += weight;
     }
 
@@ -75,3 +76,33 @@ impl Stacks {
         text
     }
 }
+
+/// The name with `<…>` where types that stand behind a name are longer than a reader wants; `<A as B>::c` stays.
+fn without_long_arguments(name: &str) -> String {
+    let (mut text, mut rest) = (String::new(), name);
+    while let Some(at) = rest.find('<') {
+        let (before, from) = rest.split_at(at);
+        text.push_str(before);
+        let mut depth = 0;
+        let end = from.char_indices().find_map(|(index, letter)| {
+            // An arrow of a closure's type closes nothing.
+            let is_arrow = letter == '>' && from[..index].ends_with('-');
+            depth += i32::from(letter == '<') - i32::from(letter == '>' && !is_arrow);
+            (depth == 0).then_some(index + 1)
+        });
+        let Some(end) = end else {
+            rest = from;
+            break;
+        };
+        let is_behind_a_name =
+            before.ends_with(|letter: char| letter.is_alphanumeric() || letter == '_' || letter == ':');
+        match is_behind_a_name && end > ARGUMENTS_MAX {
+            true => text.push_str("<…>"),
+            false => text.push_str(&from[..end]),
+        }
+        rest = &from[end..];
+    }
+    text + rest
+}
+
+const ARGUMENTS_MAX: usize = 12;

@@ -54,3 +54,19 @@ fn an_allocation_profile_is_read_from_the_outside_in() {
     assert_eq!((bytes.total(), live.total()), (648, 64));
     assert!(allocations("{}").is_err());
 }
+
+#[test]
+fn names_keep_what_they_are_told_apart_by() {
+    let cases = [
+        ("map<(usize, &roomcast::Message), fn() -> u64>", "map<…>"),
+        ("alloc::vec::Vec<T,A>::clear", "alloc::vec::Vec<T,A>::clear"),
+        ("<roomcast::Feed<M> as core::fmt::Debug>::fmt", "<roomcast::Feed<M> as core::fmt::Debug>::fmt"),
+        ("drop<alloc::boxed::Box<[u64]>>::next<u8>", "drop<…>::next<u8>"),
+        ("a < b", "a < b"),
+    ];
+    for (name, short) in cases {
+        let mut stacks = Stacks::default();
+        stacks.add(vec![name.to_owned()], 1);
+        assert_eq!(stacks.folded(), format!("{short} 1\n"));
+    }
+}
