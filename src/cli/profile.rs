@@ -146,10 +146,13 @@ fn is_plumbing(name: &str) -> bool {
     let parts = [
         "__rust_begin_short_backtrace",
         "lang_start",
+        "__rust_try",
         "catch_unwind",
         "std::panicking",
         "std::panic::",
         "FnOnce",
+        "spawn_unchecked",
+        "AssertUnwindSafe",
         "std::thread::",
         "std::sys::",
         "clone3",
@@ -158,5 +161,7 @@ fn is_plumbing(name: &str) -> bool {
         "_start",
         "Unknown",
     ];
-    parts.iter().any(|part| name.contains(part)) && !name.contains("roomcast")
+    // Types that a function is made for do not make it ours.
+    let function = if name.starts_with('<') { name } else { name.split('<').next().unwrap_or(name) };
+    parts.iter().any(|part| function.contains(part)) && !function.contains("roomcast")
 }
