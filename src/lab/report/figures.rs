@@ -3,7 +3,7 @@
 use super::group::Group;
 use super::measure::{
     Measure, busy, cost, delivered_rate, expected_rate, fairness, growth, heap_live, involuntary, join_p50, join_p99,
-    line, middle, missed, p50, p90, p99, p999, published_rate, resident, slowest, syscalls, voluntary,
+    line, middle, missed, others_share, p50, p90, p99, p999, published_rate, resident, slowest, syscalls, voluntary,
 };
 use crate::lab::chart::{Axis, Chart, Division, Line, Spot, Unit};
 use crate::lab::fit::{Growth, count};
@@ -184,6 +184,8 @@ fn cores(report: &Report, group: &Group<'_>) -> Chart {
     if let [series] = group.series[..] {
         let core =
             |index: usize| line(format!("core {index}"), series, move |run: &Run| run.cpu.per_core.get(index).copied());
+        let others = line("other programs, of all", series, others_share);
+        let others = Some(others).filter(|line| line.spots.iter().any(|spot| spot.y > 0.01));
         return Chart {
             title: "Processor, core by core".to_owned(),
             x: along(group),
@@ -193,7 +195,7 @@ fn cores(report: &Report, group: &Group<'_>) -> Chart {
                 reaches: Some(1.0),
                 ..Axis::default()
             },
-            lines: (0..most.min(LINES_MAX)).map(core).collect(),
+            lines: (0..most.min(LINES_MAX - 1)).map(core).chain(others).collect(),
             ..Chart::default()
         };
     }

@@ -112,7 +112,10 @@ fn glance(sections: &[Section<'_>]) -> String {
                 (_, "open") => "library, schedule",
                 _ => "library",
             };
-            let (word, mood) = growth(series, cost).map_or((String::new(), Tone::Plain), |found| verdict::tag(&found));
+            let (word, mood) = match verdict::times(series) {
+                Some(times) => (format!("delivers {times:.2} times"), Tone::Plain),
+                None => growth(series, cost).map_or((String::new(), Tone::Plain), |found| verdict::tag(&found)),
+            };
             let word = if word.is_empty() {
                 String::new()
             } else {

@@ -58,14 +58,19 @@ fn delivers(series: &Series) -> bool {
 
 /// The finding's sentence; for two or three points, which are no curve, what the last delivers beside the first.
 fn growth_or_times(finding: &Finding, what: &str, counted: &str, series: &Series) -> String {
-    let ends = series.points.first().zip(series.points.last());
-    let rates = ends.and_then(|(first, last)| Some((middle(first, delivered_rate)?, middle(last, delivered_rate)?)));
-    match (ends, rates) {
-        (Some((first, last)), Some((before, after))) if series.points.len() <= 3 => {
-            format!("{} {counted} deliver {:.2} times what {} delivers.", last.label, after / before, first.label)
+    match (times(series), &series.points[..]) {
+        (Some(times), [first, .., last]) => {
+            format!("{} {counted} deliver {times:.2} times what {} delivers.", last.label, first.label)
         }
         _ => finding.sentence(what, counted),
     }
+}
+
+/// Of two or three points, how many times as much the last delivers as the first.
+pub(super) fn times(series: &Series) -> Option<f64> {
+    let [first, .., last] = &series.points[..] else { return None };
+    let is_short = series.points.len() <= 3 && !series.knob.unit.is_empty();
+    is_short.then(|| Some(middle(last, delivered_rate)? / middle(first, delivered_rate)?)).flatten()
 }
 
 /// The costs of values that are names, the cheapest first.
