@@ -99,7 +99,8 @@ impl Drawing {
         }
         let is_named = matches!(chart.x.division, Division::Names(_));
         let mut free = 0.0;
-        for (value, label) in self.frame.x.ticks(X_TICKS) {
+        let is_worth_a_label = |value: f64| !chart.x.is_whole || (value - value.round()).abs() < 1e-9;
+        for (value, label) in self.frame.x.ticks(X_TICKS).into_iter().filter(|tick| is_worth_a_label(tick.0)) {
             let Some(x) = self.frame.x(value) else { continue };
             if !is_named {
                 grid.push_str(&format!("M{x:.1} {top:.1}V{bottom:.1}"));

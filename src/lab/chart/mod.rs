@@ -42,6 +42,8 @@ pub struct Axis {
     pub division: Division,
     /// Where it ends at the least, so that 100 % is to be seen even when nothing comes near.
     pub reaches: Option<f64>,
+    /// Whether only whole numbers are worth a label, as of shards.
+    pub is_whole: bool,
 }
 
 impl Axis {
@@ -52,7 +54,7 @@ impl Axis {
             .filter(|value| value.is_finite() && *value > 0.0)
             .fold((f64::INFINITY, 0.0_f64), |(low, high), value| (low.min(value), high.max(value)));
         let division = if high / low > FACTOR_LINEAR { Division::Logarithmic } else { Division::Linear };
-        Self { label: label.into(), unit, division, reaches: None }
+        Self { label: label.into(), unit, division, ..Self::default() }
     }
 }
 

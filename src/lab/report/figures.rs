@@ -101,6 +101,7 @@ fn along(group: &Group<'_>) -> Axis {
     places.sort_by(f64::total_cmp);
     places.dedup();
     let mut axis = Axis::fitting(group.counted(), unit, values.iter().copied());
+    axis.is_whole = values.iter().all(|value| value.fract() == 0.0);
     if places.iter().filter(|place| **place > 0.0).count() > 3
         && places.last() > places.first().map(|first| first * 8.0).as_ref()
     {
@@ -310,7 +311,7 @@ fn distribution(group: &Group<'_>) -> Chart {
             label: "no longer than".to_owned(),
             unit: Unit::Nanoseconds,
             division: Division::Logarithmic,
-            reaches: None,
+            ..Axis::default()
         },
         y: Axis { label: "share of the messages".to_owned(), unit: Unit::Share, ..Axis::default() },
         lines: runs.take(LINES_MAX).enumerate().map(line).collect(),
