@@ -159,9 +159,8 @@ impl Drawing {
 
     /// From the smallest to the largest repeat, all along.
     fn band(&mut self, line: &Line, colour: usize) {
-        let edge = |value: fn(&Spot) -> f64| {
-            line.spots.iter().filter_map(move |spot| Some((spot.x, value(spot)))).collect::<Vec<_>>()
-        };
+        let edge =
+            |value: fn(&Spot) -> f64| line.spots.iter().map(move |spot| (spot.x, value(spot))).collect::<Vec<_>>();
         let mut around: Vec<(f64, f64)> = edge(|spot| spot.high);
         around.extend(edge(|spot| spot.low).into_iter().rev());
         let places = around.iter().filter_map(|(x, y)| Some((self.frame.x(*x)?, self.frame.y(*y)?)));
@@ -263,7 +262,7 @@ impl Legend {
         for entry in &self.entries {
             let y = TITLE + 10.0 + entry.row as f64 * ROW;
             let (from, to) = (entry.x, entry.x + KEY);
-            let class = entry.index.map_or("ideal".to_owned(), |index| format!("line s{}", index % LINES));
+            let class = entry.index.map_or_else(|| "ideal".to_owned(), |index| format!("line s{}", index % LINES));
             drawing.push(&format!("<path class=\"{class}\" d=\"M{from:.1} {y:.1}H{to:.1}\"/>"));
             if let Some(index) = entry.index {
                 let shape = mark(index, f64::midpoint(from, to), y);

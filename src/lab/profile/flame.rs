@@ -8,7 +8,7 @@ use crate::lab::chart::escaped;
 #[derive(Default)]
 struct Node<'a> {
     count: u64,
-    below: BTreeMap<&'a str, Node<'a>>,
+    below: BTreeMap<&'a str, Self>,
 }
 
 impl Node<'_> {
