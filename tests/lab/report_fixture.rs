@@ -5,6 +5,8 @@ use roomcast::lab::result::{
     Scenario, Series, Setting, Target,
 };
 
+type Cost = fn(f64) -> f64;
+
 /// A report with a sweep of every kind; repeats differ by a few per cent, the same at every call.
 pub(crate) fn report() -> Report {
     let subscribers = [1.0, 3.0, 10.0, 32.0, 100.0, 316.0, 1_000.0, 3_162.0, 10_000.0];
@@ -45,7 +47,7 @@ pub(crate) fn report() -> Report {
             ..Made::default()
         }),
     ];
-    let reads: [(&str, fn(f64) -> f64); 3] = [("ref", |_| 1.1), ("arc", |_| 9.4), ("clone", |n| 14.0 + n / 20.0)];
+    let reads: [(&str, Cost); 3] = [("ref", |_| 1.1), ("arc", |_| 9.4), ("clone", |n| 14.0 + n / 20.0)];
     for (read, cost) in reads {
         let mut of_read =
             sweep(Target::Library, "size", "bytes", &sizes, |n| Made { cost: cost(n), ..Made::default() });

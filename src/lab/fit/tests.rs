@@ -34,6 +34,8 @@ fn sweep(knobs: &[f64], noise: f64, seed: u64, cost: impl Fn(f64) -> f64) -> Vec
     knobs.iter().map(point).collect()
 }
 
+type Cost = fn(f64) -> f64;
+
 /// How many of a hundred sweeps are found to be so.
 fn share(knobs: &[f64], noise: f64, cost: impl Fn(f64) -> f64, is_so: impl Fn(&Finding) -> bool) -> usize {
     (0..100)
@@ -58,7 +60,7 @@ fn exponent_of(finding: &Finding) -> Option<f64> {
 #[test]
 fn each_law_is_found_under_noise() {
     let knobs = knobs(4, 2);
-    let cases: [(Law, fn(f64) -> f64); 6] = [
+    let cases: [(Law, Cost); 6] = [
         (Law::Constant, |_| 80.0),
         (Law::Logarithmic, |n| 20.0 + 30.0 * n.ln()),
         (Law::Linear, |n| 3.0 * n),
@@ -142,7 +144,7 @@ fn a_plateau_before_a_rise_is_not_called_quadratic() {
 
 #[test]
 fn smooth_laws_have_no_knee() {
-    let laws: [fn(f64) -> f64; 4] = [|n| 3.0 * n, |n| 400.0 + n, |n| n.powf(0.6), |n| n * (1.0 + n.ln())];
+    let laws: [Cost; 4] = [|n| 3.0 * n, |n| 400.0 + n, |n| n.powf(0.6), |n| n * (1.0 + n.ln())];
     for (index, cost) in laws.into_iter().enumerate() {
         let bent = share(&knobs(4, 2), 0.06, cost, |finding| matches!(finding.growth, Growth::Bent(_)));
         assert!(bent <= 5, "law {index} was bent {bent} times of 100");
