@@ -6,10 +6,12 @@ use std::env;
 use std::io::{Read as _, Write as _};
 use std::num::NonZeroUsize;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use crate::ALLOCATOR;
 use crate::bad_input::cases;
-use crate::harness::{Running, eventually, frame, publish};
+use crate::harness::{Folder, Running, eventually, frame, publish};
 
 const REPETITIONS: usize = 1_000;
 const GROWTH_BYTES_MAX: usize = 1024 * 1024;
@@ -23,10 +25,12 @@ fn alone(name: &str, measure: impl FnOnce()) {
         return measure();
     }
     let this = env::current_exe().expect("the path of the tests");
-    let run = Command::new(this).args(["--exact", name]).env(ALONE, "1").output().expect("a second process");
+    let run =
+        Command::new(this).args(["--exact", "--nocapture", name]).env(ALONE, "1").output().expect("a second process");
     let said = String::from_utf8_lossy(&run.stdout);
     assert!(run.status.success(), "{said}{}", String::from_utf8_lossy(&run.stderr));
     assert!(said.contains("1 passed"), "it ran nothing: {said}");
+    eprintln!("{}", String::from_utf8_lossy(&run.stderr));
 }
 
 #[test]
@@ -37,6 +41,60 @@ fn a_thousand_bad_clients_leave_the_heap_as_it_was() {
 #[test]
 fn a_delivery_allocates_nothing_for_a_member() {
     alone("heap::a_delivery_allocates_nothing_for_a_member", deliveries);
+}
+
+#[test]
+fn what_waits_for_a_database_that_takes_nothing_is_bounded() {
+    alone("heap::what_waits_for_a_database_that_takes_nothing_is_bounded", stalled);
+}
+
+/// How long the database takes nothing, unless `ROOMCAST_STALL_SECONDS` says otherwise.
+const STALL_SECONDS: u64 = 2;
+
+/// Four clients publish into fifty rooms without a pause; every ring is full after a moment, and then nothing grows.
+fn stalled() {
+    let seconds = env::var("ROOMCAST_STALL_SECONDS").map_or(STALL_SECONDS, |text| text.parse().expect("a number"));
+    let folder = Folder::new();
+    let server = Running::with(|config| {
+        config.data_dir.clone_from(&folder.0);
+        config.client.ping_interval = Duration::from_secs(3_600);
+    });
+    server.connected("Eve").publish(2, "room:0", "1");
+    let thief = rusqlite::Connection::open(folder.0.join("rooms.db")).expect("the database");
+    thief.busy_timeout(Duration::from_secs(10)).expect("a time");
+    thief.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+    let (taken, refused, is_over) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for publisher in 0..4 {
+            let (server, taken, refused, is_over) = (&server, &taken, &refused, &is_over);
+            scope.spawn(move || {
+                let mut client = server.connected("Ann");
+                let data = format!("\"{}\"", "x".repeat(1_000));
+                let rooms: Vec<String> = (0..50).map(|room| format!("room:{}", (room + publisher) % 50)).collect();
+                while !is_over.load(Relaxed) {
+                    rooms.iter().zip(2..).for_each(|(room, id)| client.send(&publish(id, room, &data)));
+                    for id in (2..).take(rooms.len()) {
+                        let reply = client.reply(id);
+                        if reply.get("error").is_some() { refused } else { taken }.fetch_add(1, Relaxed);
+                    }
+                }
+            });
+        }
+        eventually("every ring is full", || refused.load(Relaxed) > 20_000);
+        let (full, at_first) = (ALLOCATOR.allocated(), taken.load(Relaxed));
+        std::thread::sleep(Duration::from_secs(seconds));
+        let grown = ALLOCATOR.allocated().saturating_sub(full);
+        is_over.store(true, Relaxed);
+        eprintln!(
+            "{seconds} s: {at_first} messages taken at first, {} in all, {} refused; {full} bytes, {grown} more at the end",
+            taken.load(Relaxed),
+            refused.load(Relaxed),
+        );
+        assert!(grown < 4 * GROWTH_BYTES_MAX, "grown by {grown} of {full} bytes");
+    });
+    drop(thief);
+    let all = taken.load(Relaxed) + 1;
+    eventually("nothing of it is lost", || server.metric("roomcast_storage_messages_total") == all);
 }
 
 fn bad_clients() {

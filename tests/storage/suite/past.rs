@@ -11,6 +11,9 @@ use roomcast::{Room, RoomOptions};
 
 use crate::support::{Dice, Place, Run};
 
+/// What was asked for (a range, at most so many, from the newest down or not), how many were accepted before, and the answer.
+type Read = (Range<u64>, usize, bool, u64, Past<String>);
+
 /// What was accepted, by sequence.
 type Published = Mutex<BTreeMap<u64, String>>;
 
@@ -40,7 +43,7 @@ pub(crate) fn the_past_is_one_while_publishers_run(place: &dyn Place) {
     let run = Run::start(place.open(), options());
     let room = run.open("lobby");
     let is_over = AtomicBool::new(false);
-    let mut read: Vec<(Range<u64>, usize, bool, u64, Past<String>)> = Vec::new();
+    let mut read: Vec<Read> = Vec::new();
     thread::scope(|scope| {
         for writer in 0..2 {
             let (room, published, is_over) = (&room, &published, &is_over);
