@@ -81,7 +81,12 @@ fn what_is_not_ours_is_left_alone() {
     refused(SqliteStore::open_to_read(folder.path().join("none")), Kind::Unavailable, "there is no database at");
     fs::write(folder.path().join("file"), "").unwrap();
     refused(SqliteStore::open(folder.path().join("file/rooms.db")), Kind::Unavailable, "cannot be created");
-    refused(SqliteStore::open(folder.path()).unwrap().begin(), Kind::Unavailable, "cannot be opened; see whether");
+    fs::create_dir(folder.path().join("folder")).unwrap();
+    refused(
+        SqliteStore::open(folder.path().join("folder")).unwrap().begin(),
+        Kind::Unavailable,
+        "cannot be opened; see whether",
+    );
 }
 
 #[test]
