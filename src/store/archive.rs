@@ -249,7 +249,7 @@ impl<T: Send + Sync + 'static> Archive<T> {
     /// As the store has it; some may have been erased.
     pub fn erase(&self, author: &str, now: u64) -> Result<u64, StoreError> {
         // Relaxed: what follows goes through the store, which orders it.
-        self.erased_until.fetch_max(now, Relaxed);
+        self.erased_until.fetch_max(now.max(1), Relaxed);
         self.flush_within(FLUSH_TIMEOUT)?;
         let mut erased = 0;
         loop {

@@ -29,6 +29,9 @@ const REQUEST_RETRY: Duration = Duration::from_millis(1);
 /// Between two tries of a commit that fails, at first and at last.
 const RETRY: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
 
+/// How often ending the run is tried.
+const FINISH_TRIES: u32 = 3;
+
 /// How often the rooms' lag is summed up, at most; it may take a hundredth of the time.
 const LAG_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -238,7 +241,7 @@ impl<T: Send + Sync + 'static> Keeper<T> {
                         let _ = done.send(());
                     }
                 }
-                Gathered::Last => return self.shared.store.finish(),
+                Gathered::Last => return self.finish(),
             }
             if self.alarm.is_given_up() {
                 // Nobody is there to ask for more, and the broker runs on: what comes last is unknown.
@@ -398,6 +401,18 @@ impl<T: Send + Sync + 'static> Keeper<T> {
             mark.complete();
         }
         Ok(())
+    }
+
+    /// Ends the run; tried again, since what broke while nothing was written shows now.
+    fn finish(&self) -> Result<(), StoreError> {
+        for _ in 1..FINISH_TRIES {
+            match self.shared.store.finish() {
+                Ok(()) => return Ok(()),
+                Err(error) => tracing::warn!(%error, "the run could not be ended; trying again"),
+            }
+            self.alarm.wait(Some(Instant::now() + RETRY[0]));
+        }
+        self.shared.store.finish()
     }
 
     /// What is done now and then.

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 use super::group::Life;
 
@@ -79,6 +81,20 @@ impl StoredMark {
         poll_fn(|context| self.poll_reached(end, context)).await;
     }
 
+    /// [`StoredMark::reached`] for a plain thread, which sleeps meanwhile; false when it takes longer than `timeout`.
+    pub(super) fn is_reached_within(&self, end: u64, timeout: Duration) -> bool {
+        let waker = Waker::from(Arc::new(Sleeper(thread::current())));
+        let until = Instant::now() + timeout;
+        while self.poll_reached(end, &mut Context::from_waker(&waker)).is_pending() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            thread::park_timeout(left);
+        }
+        true
+    }
+
     /// [`StoredMark::reached`] for those who poll.
     pub fn poll_reached(&self, end: u64, context: &mut Context<'_>) -> Poll<()> {
         let is_reached = || self.stored() >= end || self.is_complete();
@@ -147,5 +163,14 @@ impl StoredMark {
 impl fmt::Debug for StoredMark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StoredMark").field("life", &self.life).field("stored", &self.stored()).finish_non_exhaustive()
+    }
+}
+
+/// Wakes a thread.
+struct Sleeper(Thread);
+
+impl Wake for Sleeper {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
     }
 }

@@ -128,12 +128,9 @@ impl<T: Clone + Send + Sync + 'static> Archive<T> {
     /// How far the store can be read from `at` on, which must be stored: waits until it is.
     fn stored_end(&self, room: &Room<T>, at: u64, end: u64) -> Result<u64, StoreError> {
         let Some(mark) = self.mark(room) else { return Ok(end) };
-        if mark.stored() <= at {
-            self.flush_within(COMMIT_TIMEOUT)?;
-        }
-        match mark.stored() {
-            stored if stored > at => Ok(stored.min(end)),
-            _ => Err(self.trouble("the store does not keep up; try again")),
+        match mark.is_reached_within(at + 1, COMMIT_TIMEOUT) && mark.stored() > at {
+            true => Ok(mark.stored().min(end)),
+            false => Err(self.trouble("the store does not keep up; try again")),
         }
     }
 

@@ -151,7 +151,10 @@ fn nothing_that_was_acknowledged_is_lost_and_no_place_is_given_twice() {
     let acknowledged = rooms[0].1.acknowledged.len();
     assert!(acknowledged as u64 > rounds, "only {acknowledged} acknowledgements in {rounds} rounds");
     assert!(ahead > 0, "the asynchronous room never began a new epoch");
-    eprintln!("| the server killed | {rounds} rounds | {acknowledged} acknowledged, none lost | {ahead} new epochs |");
+    eprintln!(
+        "server | {rounds} rounds of kill -9: {acknowledged} messages acknowledged as stored and all there, {ahead} new epochs of \
+         the room that is stored later"
+    );
 }
 
 /// Publishes into both rooms, listens, and kills the server at some moment.

@@ -59,7 +59,7 @@ fn stalled() {
         config.data_dir.clone_from(&folder.0);
         config.client.ping_interval = Duration::from_secs(3_600);
     });
-    server.connected("Eve").publish(2, "room:0", "1");
+    server.connected("Eve").publish(2, "room0", "1");
     let thief = rusqlite::Connection::open(folder.0.join("rooms.db")).expect("the database");
     thief.busy_timeout(Duration::from_secs(10)).expect("a time");
     thief.execute_batch("BEGIN IMMEDIATE").expect("the lock");
@@ -70,7 +70,7 @@ fn stalled() {
             scope.spawn(move || {
                 let mut client = server.connected("Ann");
                 let data = format!("\"{}\"", "x".repeat(1_000));
-                let rooms: Vec<String> = (0..50).map(|room| format!("room:{}", (room + publisher) % 50)).collect();
+                let rooms: Vec<String> = (0..50).map(|room| format!("room{}", (room + publisher) % 50)).collect();
                 while !is_over.load(Relaxed) {
                     rooms.iter().zip(2..).for_each(|(room, id)| client.send(&publish(id, room, &data)));
                     for id in (2..).take(rooms.len()) {
