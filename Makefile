@@ -126,7 +126,7 @@ fuzz: ## ten minutes of each fuzz target; QUICK=1: 20 s; INPUT=fuzz/artifacts/..
 crash: ## kill -9 and cut the power under load, hundreds of times; a quarter of an hour on two cores
 	ROOMCAST_CRASH_ROUNDS=$${ROOMCAST_CRASH_ROUNDS:-300} ROOMCAST_POWER_ROUNDS=$${ROOMCAST_POWER_ROUNDS:-150} \
 		tests/results.sh crash '[|] [0-9]+ rounds' \
-		$(CARGO) test --locked --features server,postgres --test storage --test server -- crash:: power:: --nocapture --test-threads=1
+		$(CARGO) test --locked --all-features --test storage --test server -- crash:: power:: --nocapture --test-threads=1
 
 valgrind: ## memcheck over the unit tests and the tests of the library that are not too slow for it
 	tests/valgrind.sh
