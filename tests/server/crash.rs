@@ -159,15 +159,17 @@ fn nothing_that_was_acknowledged_is_lost_and_no_place_is_given_twice() {
 
 /// Publishes into both rooms, listens, and kills the server at some moment.
 fn crash(server: &mut Process, rooms: &mut [(&str, Known); 2], payloads: &AtomicU64, round: u64) {
-    let address = server.address;
+    // In before the time runs: that they may fail to come in is not what this is about.
+    let mut clients: Vec<Client> = (0..2 * PUBLISHERS + 2).map(|_| server.connected()).collect();
+    let mut next = || clients.pop().expect("one for each");
     let [(_, stored), (_, other)] = rooms;
     let acknowledged = Mutex::new(&mut stored.acknowledged);
     std::thread::scope(|scope| {
         for at in 0..2 * PUBLISHERS {
             let acknowledged = &acknowledged;
             let room = if at % 2 == 0 { "stored:hall" } else { "async:hall" };
+            let mut client = next();
             scope.spawn(move || {
-                let Some(mut client) = try_connect(address) else { return };
                 for id in 2.. {
                     let data = payloads.fetch_add(1, Relaxed);
                     client.send(&publish(id, room, &data.to_string()));
@@ -186,7 +188,8 @@ fn crash(server: &mut Process, rooms: &mut [(&str, Known); 2], payloads: &Atomic
             [("stored:hall", (&stored.epoch, stored.offset)), ("async:hall", (&other.epoch, other.offset))]
         {
             let (epoch, offset) = (known.0.clone(), known.1);
-            listeners.push(scope.spawn(move || listen(address, room, &epoch, offset)));
+            let client = next();
+            listeners.push(scope.spawn(move || listen(client, room, &epoch, offset)));
         }
         // Any moment: sooner or later than a disk writes, in steps that do not repeat with the rounds.
         std::thread::sleep(Duration::from_millis(20 + round * 37 % 181));
@@ -206,8 +209,7 @@ fn crash(server: &mut Process, rooms: &mut [(&str, Known); 2], payloads: &Atomic
 }
 
 /// What a member is given until the server is gone.
-fn listen(address: SocketAddr, room: &str, epoch: &str, offset: u64) -> Vec<((String, u64), u64)> {
-    let Some(mut client) = try_connect(address) else { return Vec::new() };
+fn listen(mut client: Client, room: &str, epoch: &str, offset: u64) -> Vec<((String, u64), u64)> {
     client.send(&format!(
         r#"{{"id":2,"subscribe":{{"channel":"{room}","recover":true,"offset":{offset},"epoch":"{epoch}"}}}}"#
     ));
@@ -224,18 +226,6 @@ fn listen(address: SocketAddr, room: &str, epoch: &str, offset: u64) -> Vec<((St
             _ => return given,
         }
     }
-}
-
-fn try_connect(address: SocketAddr) -> Option<Client> {
-    std::net::TcpStream::connect(address).ok()?;
-    let client = std::panic::catch_unwind(|| {
-        let mut client = Client::open(address);
-        client.send(r#"{"id":1,"connect":{}}"#);
-        client
-    });
-    let mut client = client.ok()?;
-    next_reply(&mut client)?;
-    Some(client)
 }
 
 /// The next reply; nothing when the server is gone.
