@@ -135,8 +135,8 @@ impl Store for Lines {
                 let next = known.map_or(run.life.first, Room::next);
                 for (sequence, time, author, body) in run.messages().filter(|(sequence, ..)| *sequence >= next) {
                     let body = String::from_utf8_lossy(body).replace(['\n', '\t'], " ");
-                    lines +=
-                        &format!("{}\t{sequence}\t{time}\t{}\t{body}\n", run.life.room, author.unwrap_or_default());
+                    let (room, author) = (&run.life.room, author.unwrap_or_default());
+                    lines += &format!("message\t{room}\t{sequence}\t{time}\t{author}\t{body}\n");
                 }
             }
             let file = inner.file.as_mut().ok_or(io::ErrorKind::NotConnected)?;
