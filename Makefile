@@ -85,7 +85,7 @@ lint: ## clippy, as a library and with everything, warnings refused; are the loc
 	$(CARGO) clippy --locked --manifest-path $(SDK_RUST) --target-dir $(TOOLS)/sdk-rust --all-targets -- -D warnings
 
 build: ## the release binary, target/release/roomcast
-	$(CARGO) build --locked --release --features lab --bin roomcast
+	$(CARGO) build --locked --release --features lab,postgres --bin roomcast
 
 run: ## a chat at http://127.0.0.1:8000, in development mode
 	$(CARGO) run --locked --profile quick --features server --bin roomcast -- serve --dev
