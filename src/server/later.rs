@@ -31,8 +31,9 @@ pub(super) enum Done {
     Fetched(RoomName, u64, Vec<(u64, u64, Publication)>),
 }
 
-/// Messages that are fetched at once for a member that is behind its ring.
-const FETCHED: usize = 256;
+/// Messages that are fetched at once for a member that is behind its ring: few enough that many such members do not fill the memory
+/// with them, also where each is as large as it may be.
+const FETCHED: usize = 64;
 
 /// Enters a kept room.
 pub(super) fn enter(to: &Receiver, ticket: Ticket, name: RoomName, recover: Option<Recover>) {
