@@ -46,14 +46,16 @@ export class Wire {
   }
 
   #fetch(url, options) {
-    let { headers } = options;
-    if (isEmulation(url)) {
-      if (!this.#passes(emulatedData(options.body))) return Promise.resolve(new Response(null, { status: 204 }));
-      // A connection that is kept may end while this process does not get to run, and the next request with it.
-      headers = { ...headers, connection: "close" };
-    }
     const signals = [options.signal, this.#cutter.signal].filter((signal) => signal);
-    return fetch(url, { ...options, headers, signal: AbortSignal.any(signals) });
+    const signal = AbortSignal.any(signals);
+    const send = () => fetch(url, { ...options, signal });
+    if (!isEmulation(url)) return send();
+    if (!this.#passes(emulatedData(options.body))) return Promise.resolve(new Response(null, { status: 204 }));
+    // A connection that is kept may have ended while this process did not get to run: a browser asks again then, Node does not.
+    return send().catch((error) => {
+      if (signal.aborted || error.cause?.code !== "UND_ERR_SOCKET") throw error;
+      return send();
+    });
   }
 
   #passes(data) {
