@@ -190,9 +190,8 @@ lab: build ## turn every knob, in the process and over the network, some twenty 
 profile: ## a flame graph and an allocation profile in target/profile/NAME; SCENARIO=fan-out SET="subscribers=100 seconds=3"
 	$(CARGO) build --locked --release --features profile --bin roomcast
 	BIN=$(TARGET)/release/roomcast benches/profile.sh $(PROFILED)
-	RUSTFLAGS="--cfg roomcast_profile_heap" \
-		$(CARGO) build --locked --release --target-dir $(TARGET)/profile/build --features profile --bin roomcast
-	BIN=$(TARGET)/profile/build/release/roomcast benches/profile.sh $(PROFILED)
+	$(CARGO) rustc --locked --release --features profile --bin roomcast -- --cfg roomcast_profile_heap
+	BIN=$(TARGET)/release/roomcast benches/profile.sh $(PROFILED)
 	@ls $(TARGET)/profile/$(SCENARIO)
 
 check-rivals: ## clippy and the tests of what bench-rivals and bench-server run

@@ -36,6 +36,7 @@ history_ttl = "1h"
 force_recovery = true
 join_leave = false
 force_push_join_leave = false
+storage = "off"
 TOML
 ROOMCAST_PROFILE=$out "$BIN" serve --dev --log-level error --listen "127.0.0.1:$port" \
     --config "$folder/roomcast.toml" --data-dir "$folder/data" &
