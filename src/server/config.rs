@@ -247,8 +247,7 @@ impl Config {
 
     /// Whether any room's messages are kept in the database.
     pub(crate) fn stores(&self) -> bool {
-        let rooms = std::iter::once(&self.channel.without_namespace).chain(self.channel.namespaces.values());
-        rooms.into_iter().any(|options| options.storage != Storage::Off)
+        self.channel.all_options().any(|options| options.storage != Storage::Off)
     }
 
     /// Where the log files go.
@@ -307,6 +306,11 @@ impl HttpServer {
 }
 
 impl Channel {
+    /// The options of rooms without a namespace, and of each namespace.
+    pub(crate) fn all_options(&self) -> impl Iterator<Item = &RoomOptions> {
+        std::iter::once(&self.without_namespace).chain(self.namespaces.values())
+    }
+
     /// The options of a room by its name, or `None` when the name is of a namespace nobody declared (error 102 on the
     /// wire). Whether the name itself is acceptable is [`RoomOptions::allows_name`]'s to say.
     #[must_use]

@@ -212,7 +212,7 @@ impl<T: Send + Sync + 'static> Archive<T> {
         if let Some(span) = &mut span
             && let Some(mark) = self.shared.lives.newest(name)
         {
-            span.oldest = span.oldest.max(mark.floor()).min(span.next.max(span.oldest));
+            span.oldest = span.oldest.max(mark.floor()).min(span.next);
         }
         Ok(span)
     }

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::codec::Codec;
-use super::group::{Group, Part, RunPart};
+use super::group::{Group, RunPart};
 use super::mark::StoredMark;
+use super::options::Options;
 use crate::message::Batch;
 use crate::room::RoomKey;
 
@@ -23,10 +24,8 @@ impl Filling {
     /// Takes a life in, unless it is there.
     pub(super) fn life(&mut self, mark: &Arc<StoredMark>) -> usize {
         *self.places.entry(Arc::as_ptr(mark) as usize).or_insert_with(|| {
-            self.group.lives.push(mark.life.clone());
-            self.group.durability = self.group.durability.max(mark.life.durability);
             self.marks.push((Arc::clone(mark), None));
-            self.marks.len() - 1
+            self.group.push_life(&mark.life)
         })
     }
 
@@ -46,20 +45,15 @@ impl Filling {
 
     /// Takes messages of one life in, which stands there.
     pub(super) fn take<T: 'static>(&mut self, life: usize, batch: &Batch<'_, T>, codec: &dyn Codec<T>) {
-        let Group { runs, messages, bytes, .. } = &mut self.group;
-        let first = messages.len();
         for (sequence, time, message) in batch.iter() {
-            let author = bytes.len();
-            bytes.extend_from_slice(codec.author(message).unwrap_or_default().as_bytes());
-            let body = bytes.len();
-            codec.encode(message, bytes);
-            let time = time.unwrap_or(0);
-            messages.push(Part { sequence, time, author: author..body, body: body..bytes.len() });
+            let author = codec.author(message).unwrap_or_default();
+            self.group.push(life, (sequence, time.unwrap_or(0)), author, |bytes| codec.encode(message, bytes));
         }
-        match runs.last_mut().filter(|run| run.life == life) {
-            Some(run) => run.messages.end = messages.len(),
-            None => runs.push(RunPart { life, messages: first..messages.len() }),
-        }
+    }
+
+    /// Whether the group takes no more.
+    pub(super) fn is_full(&self, options: &Options) -> bool {
+        self.group.len() >= options.group_messages_max || self.group.bytes.len() >= options.group_bytes_max
     }
 
     /// The lives that were read, where they go on, and how far each has come with this group.

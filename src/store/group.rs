@@ -126,21 +126,36 @@ impl Group {
     /// ```
     pub fn add(&mut self, life: &Life, record: &Record) {
         let known = self.lives.iter().rposition(|known| known == life);
-        let at = known.unwrap_or_else(|| {
-            self.lives.push(life.clone());
-            self.durability = self.durability.max(life.durability);
-            self.lives.len() - 1
-        });
-        let author = self.bytes.len();
-        self.bytes.extend_from_slice(record.author.as_deref().unwrap_or_default().as_bytes());
+        let life = known.unwrap_or_else(|| self.push_life(life));
+        let body = record.body.as_deref().unwrap_or_default();
+        let author = record.author.as_deref().unwrap_or_default();
+        self.push(life, (record.sequence, record.time), author, |bytes| bytes.extend_from_slice(body));
+    }
+
+    /// Takes a life in that is not there, and says where it stands.
+    pub(super) fn push_life(&mut self, life: &Life) -> usize {
+        self.lives.push(life.clone());
+        self.durability = self.durability.max(life.durability);
+        self.lives.len() - 1
+    }
+
+    /// Takes a message in of the life that stands there, whose body `write` appends.
+    pub(super) fn push(
+        &mut self,
+        life: usize,
+        (sequence, time): (u64, u64),
+        author: &str,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(author.as_bytes());
         let body = self.bytes.len();
-        self.bytes.extend_from_slice(record.body.as_deref().unwrap_or_default());
-        let (author, body) = (author..body, body..self.bytes.len());
-        let message = self.messages.len();
-        self.messages.push(Part { sequence: record.sequence, time: record.time, author, body });
-        match self.runs.last_mut().filter(|run| run.life == at) {
-            Some(run) => run.messages.end = message + 1,
-            None => self.runs.push(RunPart { life: at, messages: message..message + 1 }),
+        write(&mut self.bytes);
+        let at = self.messages.len();
+        self.messages.push(Part { sequence, time, author: start..body, body: body..self.bytes.len() });
+        match self.runs.last_mut().filter(|run| run.life == life) {
+            Some(run) => run.messages.end = at + 1,
+            None => self.runs.push(RunPart { life, messages: at..at + 1 }),
         }
     }
 

@@ -307,8 +307,7 @@ impl<T: Send + Sync + 'static> Keeper<T> {
         let options = &self.shared.options;
         let mut life = None;
         loop {
-            let group = &self.filling.group;
-            if group.len() >= options.group_messages_max || group.bytes.len() >= options.group_bytes_max {
+            if self.filling.is_full(options) {
                 return;
             }
             // One by one: how large they are shows when they are encoded, and what was read cannot be put back.
@@ -337,8 +336,7 @@ impl<T: Send + Sync + 'static> Keeper<T> {
     }
 
     fn is_full(&self) -> bool {
-        let (group, options) = (&self.filling.group, &self.shared.options);
-        group.len() >= options.group_messages_max || group.bytes.len() >= options.group_bytes_max
+        self.filling.is_full(&self.shared.options)
     }
 
     /// Whether to commit now.

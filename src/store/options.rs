@@ -27,7 +27,7 @@ pub struct Retention {
 
 impl Retention {
     /// Whether anything is ever let go.
-    pub(super) fn is_bounded(self) -> bool {
+    pub(crate) fn is_bounded(self) -> bool {
         self.ttl.is_some() || self.messages_max.is_some()
     }
 }

@@ -45,8 +45,7 @@ impl Kept {
             Storage::Stored => Some(Durability::Stored),
         };
         let mut options = Options::by_room(durability);
-        let rooms = std::iter::once(&config.channel.without_namespace).chain(config.channel.namespaces.values());
-        if rooms.into_iter().any(|room| !room.storage_ttl.is_zero() || room.storage_size > 0) {
+        if config.channel.all_options().any(|room| room.retention().is_bounded()) {
             let channel = config.channel.clone();
             options = options.retention(
                 move |room| channel.options_for(room).map_or_else(Retention::default, |room| room.retention()),

@@ -141,10 +141,7 @@ impl Kept {
         from: u64,
         count: usize,
     ) -> Result<Vec<(u64, u64, Publication)>, ErrorCode> {
-        let past = self.archive.past(room, from..self.top(room), count).map_err(|error| match failed(error) {
-            NoAnswer::Failed(code) => code,
-            NoAnswer::InTheDatabase => ErrorCode::Internal,
-        })?;
+        let past = self.archive.past(room, from..self.top(room), count).map_err(failed)?;
         Ok(placed(past).into_iter().map(|it| (it.offset - 1, it.time_ms, it.publication)).collect())
     }
 
@@ -223,7 +220,7 @@ impl Kept {
         if may == May::AskInMemory {
             return Err(Unread::No(NoAnswer::InTheDatabase));
         }
-        let no = |error| Unread::No(failed(error));
+        let no = |error| Unread::No(failed(error).into());
         if self.oldest(room, visible, range.end).map_err(no)?.is_none_or(|oldest| range.start < oldest) {
             return Err(Unread::Gone);
         }
@@ -292,9 +289,9 @@ fn placed(past: Vec<Remembered<Publication>>) -> Vec<Placed> {
     past.into_iter().map(placed).collect()
 }
 
-fn failed(error: StoreError) -> NoAnswer {
+fn failed(error: StoreError) -> ErrorCode {
     tracing::warn!(%error, "the past could not be read");
-    NoAnswer::Failed(ErrorCode::Internal)
+    ErrorCode::Internal
 }
 
 #[cfg(test)]
