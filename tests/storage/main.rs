@@ -1,6 +1,8 @@
 //! Permanent storage: what is promised of it, over every store there is, and what happens when a store does not do its part.
 
 mod crash;
+#[path = "../soak/dice.rs"]
+mod dice;
 mod faulty;
 #[cfg(feature = "postgres")]
 mod postgres;

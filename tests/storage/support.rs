@@ -1,4 +1,4 @@
-//! Brokers that are kept, places to keep them in, and chance with a seed.
+//! Brokers that are kept, and places to keep them in.
 
 use std::env;
 use std::fs;
@@ -12,6 +12,8 @@ use roomcast::store::{
     Archive, Codec, Options, Page, Record, SqliteStore, Store, StoreError, StoreErrorKind, Undecodable,
 };
 use roomcast::{Broker, Room, RoomOptions};
+
+pub(crate) use crate::dice::Dice;
 
 /// How long something that must happen may take before the test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -170,37 +172,5 @@ pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     while !is_so() {
         assert!(Instant::now() < deadline, "waited in vain for: {what}");
         thread::sleep(Duration::from_millis(2));
-    }
-}
-
-/// The numbers of SplitMix64 (G. L. Steele and others, "Fast Splittable Pseudorandom Number Generators", 2014).
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    /// A seed for this test, from `ROOMCAST_SEED` where it is set; the output of a test that fails says which.
-    pub(crate) fn seed() -> u64 {
-        let seed = match env::var("ROOMCAST_SEED") {
-            Ok(seed) => seed.parse().expect("ROOMCAST_SEED is a number"),
-            Err(_) => RandomState::new().hash_one("seed"),
-        };
-        eprintln!("ROOMCAST_SEED={seed}");
-        seed
-    }
-
-    pub(crate) fn new(seed: u64, stream: u64) -> Self {
-        Self(seed.wrapping_add(stream.wrapping_mul(0xd134_2543_de82_ef95)))
-    }
-
-    /// A number below `below`.
-    pub(crate) fn roll(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ mixed >> 31) % below
-    }
-
-    pub(crate) fn once_in(&mut self, times: u64) -> bool {
-        self.roll(times) == 0
     }
 }
