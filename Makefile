@@ -37,7 +37,12 @@ setup: ## install what the tests need: apt packages (as root), crates, tools und
 			apt-get install -y -qq --no-install-recommends postgresql-common; \
 			sed -Ei 's/^#?(create_main_cluster).*/\1 = false/' /etc/postgresql-common/createcluster.conf; \
 		fi; \
+		if [[ ! -e /usr/sbin/policy-rc.d ]]; then \
+			trap 'rm -f /usr/sbin/policy-rc.d' EXIT; \
+			printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; \
+		fi; \
 		apt-get install -y -qq --no-install-recommends $$packages; \
+		if [[ " $$packages " == *" pgbouncer "* ]]; then systemctl disable -q pgbouncer 2>/dev/null || true; fi; \
 	fi
 	$(CARGO) fetch --locked
 	$(CARGO) fetch --locked --manifest-path $(FUZZ)
@@ -48,8 +53,8 @@ setup: ## install what the tests need: apt packages (as root), crates, tools und
 	fi
 	@for script in tests/sdk/setup.sh tests/browser/setup.sh; do if [[ -x $$script ]]; then $$script; fi; done
 
-# The apt packages whose programs are not there. Asked for by program: nodejs may have come from elsewhere. PostgreSQL is
-# installed without a server that runs: the tests start their own.
+# The apt packages whose programs are not there. Asked for by program: nodejs may have come from elsewhere. PostgreSQL and
+# PgBouncer are installed without a server that runs: the tests start their own.
 missing:
 	@packages=(); \
 	command -v c++ >/dev/null || packages+=(g++); \
@@ -58,6 +63,7 @@ missing:
 	command -v npm >/dev/null || packages+=(npm); \
 	command -v valgrind >/dev/null || packages+=(valgrind); \
 	compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql); \
+	[[ -x /usr/sbin/pgbouncer ]] || packages+=(pgbouncer); \
 	command -v python3 >/dev/null && python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv); \
 	echo "$${packages[*]}"
 
