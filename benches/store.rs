@@ -111,7 +111,7 @@ fn acknowledged(publishers: u64) {
             let publishes = async move {
                 while began.elapsed() < until {
                     let sequence = room.publish_wait(Arc::clone(&message)).await.expect("the room is open");
-                    mark.reached(sequence + 1).await;
+                    mark.reached(sequence + 1).await.expect("it is stored");
                     count.fetch_add(1, Relaxed);
                 }
             };

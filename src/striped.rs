@@ -26,7 +26,7 @@ impl<T> Striped<T> {
     }
 
     /// Every part, one after the other.
-    #[cfg(feature = "server")]
+    #[cfg(any(feature = "server", feature = "store"))]
     pub(crate) fn parts(&self) -> impl Iterator<Item = MutexGuard<'_, T>> {
         self.stripes.iter().map(lock)
     }

@@ -115,7 +115,9 @@ async fn publish_kept(hub: Arc<Hub>, name: RoomName, mut publication: Publicatio
 
 async fn stored(hub: &Hub, mark: &StoredMark, end: u64) -> Result<(), ErrorCode> {
     let limit = hub.kept().ok_or(ErrorCode::Internal)?.timeout;
-    timeout(limit, mark.reached(end)).await.map_err(|_| ErrorCode::TooManyRequests)
+    // Not in time, or never: either way it is not known to be stored.
+    let reached = timeout(limit, mark.reached(end)).await.map_err(|_| ErrorCode::TooManyRequests)?;
+    reached.map_err(|_| ErrorCode::TooManyRequests)
 }
 
 fn try_twice<R>(

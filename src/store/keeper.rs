@@ -168,6 +168,14 @@ pub(super) struct Keeper<T> {
     retention: Sweep,
 }
 
+/// However the thread ends, nobody waits for it for ever.
+impl<T> Drop for Keeper<T> {
+    fn drop(&mut self) {
+        self.shared.lives.give_up();
+        self.marks.values().chain(&self.ended).for_each(|mark| mark.give_up());
+    }
+}
+
 /// What of what rooms have published is in the group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gathered {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::mark::StoredMark;
 use crate::message::Epoch;
@@ -11,11 +12,13 @@ use crate::striped::Striped;
 #[derive(Debug)]
 pub(super) struct Lives {
     marks: Striped<HashMap<Box<str>, Arc<StoredMark>>>,
+    /// Nothing more is stored of any.
+    given_up: AtomicBool,
 }
 
 impl Lives {
     pub(super) fn new() -> Self {
-        Self { marks: Striped::new() }
+        Self { marks: Striped::new(), given_up: AtomicBool::new(false) }
     }
 
     pub(super) fn newest(&self, room: &str) -> Option<Arc<StoredMark>> {
@@ -28,7 +31,21 @@ impl Lives {
 
     pub(super) fn put(&self, mark: &Arc<StoredMark>) {
         let room = mark.life.room.as_str();
-        self.marks.of(room).insert(room.into(), Arc::clone(mark));
+        let mut marks = self.marks.of(room);
+        marks.insert(room.into(), Arc::clone(mark));
+        // Relaxed: either `give_up` comes to this stripe later, or it has been there, and the stripe's lock shows it to us.
+        if self.given_up.load(Relaxed) {
+            mark.give_up();
+        }
+    }
+
+    /// Says that nothing more is stored, of these lives and of all that come.
+    pub(super) fn give_up(&self) {
+        // Relaxed: as in `put`.
+        self.given_up.store(true, Relaxed);
+        for marks in self.marks.parts() {
+            marks.values().for_each(|mark| mark.give_up());
+        }
     }
 
     /// Forgets this life, unless another has taken its place.

@@ -1,5 +1,6 @@
 //! How far a room is stored, and waiting for it.
 
+use std::error::Error;
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
@@ -32,7 +33,7 @@ use super::group::Life;
 /// let ledger = archive.open("ledger", RoomOptions::new())?;
 /// let mark = archive.mark(&ledger).expect("the room is kept");
 /// let sequence = ledger.publish("a debt".to_owned())?;
-/// mark.reached(sequence + 1).await;
+/// mark.reached(sequence + 1).await?;
 /// assert_eq!(mark.stored(), 1, "it is on the disk");
 /// archive.close()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -44,6 +45,8 @@ pub struct StoredMark {
     stored: AtomicU64,
     /// The life has ended, and is stored to its end.
     complete: AtomicBool,
+    /// The archive has ended before everything was stored.
+    given_up: AtomicBool,
     /// Messages before this one were removed.
     floor: AtomicU64,
     /// As many as tasks wait, of which each has one future.
@@ -57,6 +60,7 @@ impl StoredMark {
             life,
             stored: AtomicU64::new(first),
             complete: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
             floor: AtomicU64::new(0),
             waiters: Mutex::default(),
         }
@@ -73,44 +77,61 @@ impl StoredMark {
         self.stored.load(Acquire)
     }
 
-    /// Waits until every sequence before `end` is stored, or the room has ended and all of it is. While the store is in trouble that takes as long as the trouble.
+    /// Waits until every sequence before `end` is stored, or the room has ended and all of it is. While the store is in trouble
+    /// that takes as long as the trouble: bound it with a timeout of your runtime.
+    ///
+    /// # Errors
+    /// [`NotStored`] when the archive has ended before that: it never will be.
     ///
     /// # Cancel safety
     /// May be dropped and called again at any time.
-    pub async fn reached(&self, end: u64) {
-        poll_fn(|context| self.poll_reached(end, context)).await;
+    pub async fn reached(&self, end: u64) -> Result<(), NotStored> {
+        poll_fn(|context| self.poll_reached(end, context)).await
     }
 
-    /// [`StoredMark::reached`] for a plain thread, which sleeps meanwhile; false when it takes longer than `timeout`.
+    /// [`StoredMark::reached`] for a plain thread, which sleeps meanwhile; false when it takes longer than `timeout`, or never
+    /// happens.
     pub(super) fn is_reached_within(&self, end: u64, timeout: Duration) -> bool {
         let waker = Waker::from(Arc::new(Sleeper(thread::current())));
         let until = Instant::now() + timeout;
-        while self.poll_reached(end, &mut Context::from_waker(&waker)).is_pending() {
+        loop {
+            if let Poll::Ready(reached) = self.poll_reached(end, &mut Context::from_waker(&waker)) {
+                return reached.is_ok();
+            }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;
             }
             thread::park_timeout(left);
         }
-        true
     }
 
     /// [`StoredMark::reached`] for those who poll.
-    pub fn poll_reached(&self, end: u64, context: &mut Context<'_>) -> Poll<()> {
-        let is_reached = || self.stored() >= end || self.is_complete();
-        if is_reached() {
-            return Poll::Ready(());
+    ///
+    /// # Errors
+    /// As there.
+    pub fn poll_reached(&self, end: u64, context: &mut Context<'_>) -> Poll<Result<(), NotStored>> {
+        if let Some(reached) = self.is_reached(end) {
+            return Poll::Ready(reached);
         }
         let mut waiters = self.waiters();
         // Again, now that whoever moves the mark sees us.
-        if is_reached() {
-            return Poll::Ready(());
+        if let Some(reached) = self.is_reached(end) {
+            return Poll::Ready(reached);
         }
         match waiters.iter_mut().find(|(_, waker)| waker.will_wake(context.waker())) {
             Some((known, _)) => *known = end.min(*known),
             None => waiters.push((end, context.waker().clone())),
         }
         Poll::Pending
+    }
+
+    fn is_reached(&self, end: u64) -> Option<Result<(), NotStored>> {
+        if self.stored() >= end || self.is_complete() {
+            Some(Ok(()))
+        } else {
+            self.is_given_up().then_some(Err(NotStored))
+        }
     }
 
     pub(super) fn advance(&self, stored: u64) {
@@ -130,6 +151,19 @@ impl StoredMark {
     pub fn is_complete(&self) -> bool {
         // Acquire: pairs with `complete`.
         self.complete.load(Acquire)
+    }
+
+    /// Says that nothing more of the life will be stored; to be said when that is so, whatever was stored.
+    pub(super) fn give_up(&self) {
+        // Release: pairs with `is_given_up`.
+        self.given_up.store(true, Release);
+        self.wake(|_| true);
+    }
+
+    /// Whether the archive has ended, so that the mark stays where it is.
+    pub fn is_given_up(&self) -> bool {
+        // Acquire: pairs with `give_up`; where the mark stands then is where it stays.
+        self.given_up.load(Acquire)
     }
 
     pub(super) fn floor(&self) -> u64 {
@@ -165,6 +199,18 @@ impl fmt::Debug for StoredMark {
         f.debug_struct("StoredMark").field("life", &self.life).field("stored", &self.stored()).finish_non_exhaustive()
     }
 }
+
+/// The archive has ended before that was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NotStored;
+
+impl fmt::Display for NotStored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("storage has ended before this was stored; open the room anew once an archive runs again")
+    }
+}
+
+impl Error for NotStored {}
 
 /// Wakes a thread.
 struct Sleeper(Thread);

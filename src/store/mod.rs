@@ -30,7 +30,7 @@ pub use self::archive::Archive;
 pub use self::codec::{Codec, Undecodable};
 pub use self::error::{OpenError, StoreError, StoreErrorKind};
 pub use self::group::{Group, Life, Run};
-pub use self::mark::StoredMark;
+pub use self::mark::{NotStored, StoredMark};
 pub use self::options::{Durability, Options, Retention};
 pub use self::past::{Past, Remembered};
 #[cfg(feature = "postgres")]

@@ -13,10 +13,14 @@ use std::time::Duration;
 use roomcast::store::{Durability, Options};
 
 use self::child::{ROOMS, checksum, durability};
+use crate::failing_disk::Disk;
 use crate::support::{Dice, Folder, Place as _, Run, stored};
 
 /// Rounds in the ordinary tests; `make crash` asks for more.
 const ROUNDS: u64 = 20;
+
+/// How long a slow disk takes to sync.
+const SYNC: Duration = Duration::from_millis(50);
 
 /// What a process may say before it is killed.
 const LINES_MAX: u64 = 120;
@@ -27,6 +31,8 @@ pub(crate) struct Told {
     /// Room, epoch and sequence, with the checksum of the message.
     given: HashMap<(String, String, u64), u32>,
     acknowledged: HashMap<(String, u64), u32>,
+    /// What a reader was given of the stored rooms.
+    seen: HashMap<(String, u64), u32>,
     epochs: HashMap<String, HashSet<String>>,
 }
 
@@ -61,6 +67,28 @@ fn a_killed_process_has_kept_what_it_acknowledged() {
     );
 }
 
+/// The same on a disk whose syncs take so long that every kill finds messages published and not stored.
+#[test]
+fn a_killed_process_with_a_slow_disk_has_kept_what_it_acknowledged_and_showed() {
+    let rounds = env::var("ROOMCAST_CRASH_ROUNDS").map_or(ROUNDS / 4, |rounds| rounds.parse().expect("a number"));
+    let mut dice = Dice::new(Dice::seed(), 0);
+    let (folder, tools, mut told) = (Folder::new(), Folder::new(), Told::default());
+    let disk = Disk::under(folder.path(), tools.path());
+    disk.is_slow(SYNC);
+    for round in 0..rounds {
+        live_and_die(&folder.file(), round, &mut dice, &disk.variables()).iter().for_each(|line| told.take(line));
+        check(&folder, &told, round);
+    }
+    assert!(!told.seen.is_empty(), "nobody has read anything");
+    eprintln!(
+        "crash | {rounds} rounds of kill -9 with a sync of {} ms: {} messages acknowledged as stored, {} shown to a reader, all \
+         there",
+        SYNC.as_millis(),
+        told.acknowledged.len(),
+        told.seen.len(),
+    );
+}
+
 /// Starts a process that publishes, and kills it at any moment: while it starts, or a moment after it has said so many lines.
 /// What it has said, to the last whole line.
 pub(crate) fn live_and_die(file: &Path, round: u64, dice: &mut Dice, variables: &[(&str, PathBuf)]) -> Vec<String> {
@@ -88,7 +116,7 @@ fn read_line(output: &mut impl BufRead, lines: &mut Vec<String>) -> bool {
     let mut line = String::new();
     let more = output.read_line(&mut line).expect("what it says is text") > 0;
     // The harness begins the first line.
-    let start = ["given ", "stored "].iter().filter_map(|word| line.find(word)).min();
+    let start = ["given ", "stored ", "seen "].iter().filter_map(|word| line.find(word)).min();
     lines.extend(start.filter(|_| line.ends_with('\n')).map(|start| line[start..].trim().to_owned()));
     more
 }
@@ -98,6 +126,11 @@ impl Told {
         let words: Vec<&str> = line.split(' ').collect();
         let [what, room, epoch, sequence, sum] = words[..] else { panic!("not a line of ours: {line}") };
         let (sequence, sum) = (sequence.parse::<u64>().unwrap(), sum.parse().unwrap());
+        if what == "seen" {
+            let twin = self.seen.insert((room.to_owned(), sequence), sum);
+            assert!(twin.is_none_or(|twin| twin == sum), "{room} has shown two messages as {sequence}");
+            return;
+        }
         self.epochs.entry(room.to_owned()).or_default().insert(epoch.to_owned());
         if what == "stored" {
             let twin = self.acknowledged.insert((room.to_owned(), sequence), sum);
@@ -131,6 +164,12 @@ pub(crate) fn check(folder: &Folder, told: &Told, round: u64) -> u64 {
                 Some(sum) => assert_eq!(*sum, checksum(body), "round {round}: {room} {} is another", record.sequence),
                 None => untold += u64::from(durability(room) == Durability::Stored),
             }
+        }
+        let shown = told.seen.iter().filter(|((of, _), _)| of == room);
+        for ((_, sequence), sum) in shown {
+            let kept =
+                records.get(*sequence as usize).map(|record| checksum(record.body.as_deref().unwrap_or_default()));
+            assert_eq!(kept, Some(*sum), "round {round}: {room} has shown {sequence}, which is not there");
         }
         let missing = told.acknowledged.keys().filter(|(of, sequence)| of == room && *sequence >= span.next).count();
         assert_eq!(missing, 0, "round {round}: {room} has lost what was acknowledged");

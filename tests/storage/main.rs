@@ -3,6 +3,8 @@
 mod crash;
 #[path = "../soak/dice.rs"]
 mod dice;
+#[path = "../disk/mod.rs"]
+mod failing_disk;
 mod faulty;
 #[cfg(feature = "postgres")]
 mod postgres;

@@ -4,11 +4,11 @@ mod disk;
 
 use std::env;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use self::disk::Disk;
 use crate::crash::{Told, check, live_and_die};
+use crate::failing_disk::compile;
 use crate::support::{Dice, Folder};
 
 /// Rounds in the ordinary tests; `make crash` asks for more.
@@ -21,7 +21,8 @@ fn what_was_acknowledged_survives_a_power_cut() {
     let rounds = env::var("ROOMCAST_POWER_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().expect("a number"));
     let mut dice = Dice::new(Dice::seed(), 0);
     let tools = Folder::new();
-    let shim = shim(tools.path());
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/storage/power/shim.c");
+    let shim = compile(&source, &tools.path().join("power.so"));
     let (mut folder, mut told) = (Folder::new(), Told::default());
     let (mut lost, mut acknowledged) = (0, 0);
     for round in 0..rounds {
@@ -51,19 +52,4 @@ fn what_was_acknowledged_survives_a_power_cut() {
         "power | {rounds} rounds of power cuts, {lost} writes that were not synced lost: {acknowledged} messages acknowledged as \
          stored and all there"
     );
-}
-
-/// Compiles what writes down what a process writes.
-fn shim(folder: &Path) -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/storage/power/shim.c");
-    let shim = folder.join("shim.so");
-    let output = Command::new("cc")
-        .args(["-O1", "-shared", "-fPIC", "-o"])
-        .arg(&shim)
-        .arg(source)
-        .args(["-ldl", "-lpthread"])
-        .output()
-        .expect("a C compiler is there, which the database needs as well");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    shim
 }

@@ -1,5 +1,6 @@
 //! The process that is killed.
 
+use std::collections::HashMap;
 use std::env;
 use std::io::Write as _;
 use std::sync::Arc;
@@ -31,6 +32,26 @@ pub(super) fn checksum(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
+/// Reads a stored room to its mark, slowly, so that it is behind, from the ring and from the store; says what it was given.
+fn read(run: &Run, mut dice: Dice, is_over: &AtomicBool) {
+    let mut at = HashMap::new();
+    while !is_over.load(SeqCst) {
+        let name = ROOMS[dice.roll(3) as usize];
+        let room = run.archive.open(name, RoomOptions::new()).expect("the room opens");
+        let Some(mark) = run.archive.mark(&room) else { continue };
+        let next = at.entry(name).or_insert(mark.first());
+        let end = mark.stored();
+        let past = run.archive.past(&room, *next..end, 1 + dice.roll(8) as usize).expect("the past is read");
+        for message in past {
+            let sum = checksum(message.message.as_deref().unwrap_or_default().as_bytes());
+            let line = format!("seen {name} {} {} {sum}\n", room.epoch(), message.sequence);
+            std::io::stdout().lock().write_all(line.as_bytes()).expect("somebody listens");
+            *next = message.sequence + 1;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Publishes into all rooms and says so, line by line, for as long as it is let: of stored rooms when their marks say that a
 /// message is stored, of the others at once. Rooms expire under it. When nobody kills it, all it has said is stored.
 #[test]
@@ -52,6 +73,7 @@ fn a_process_that_publishes() {
                 scope.spawn(move || publish(run, Dice::new(seed, publisher), is_over))
             })
             .collect();
+        scope.spawn(|| read(&run, Dice::new(seed, PUBLISHERS), &is_over));
         while Instant::now() < until {
             thread::sleep(Duration::from_millis(7));
             run.broker.expire_idle();
@@ -87,7 +109,7 @@ fn publish(run: &Run, mut dice: Dice, is_over: &AtomicBool) -> u64 {
             Err(error) => panic!("{error}"),
         };
         let what = if durability(name) == Durability::Stored {
-            block_on(mark.reached(sequence + 1));
+            block_on(mark.reached(sequence + 1)).expect("the archive runs");
             "stored"
         } else {
             thread::sleep(Duration::from_millis(1));

@@ -46,7 +46,7 @@ pub(crate) fn no_place_is_handed_out_twice(place: &dyn Place) {
             if durability(name) == Durability::Stored {
                 // Nobody is given it before it is stored.
                 let mark = run.archive.mark(&room).expect("an open room has a mark");
-                block_on(mark.reached(sequence + 1));
+                block_on(mark.reached(sequence + 1)).expect("the archive runs");
                 epochs.insert((name, room.epoch()));
                 acknowledged[at].push((sequence, text));
             }

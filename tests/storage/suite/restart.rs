@@ -79,7 +79,7 @@ pub(crate) fn stored_rooms_go_on_after_an_unclean_end(place: &dyn Place) {
             assert_eq!(place_of(&ledger), left, "nobody was given what is not stored");
         }
         publish(&ledger, 100);
-        block_on(run.archive.mark(&ledger).unwrap().reached(ledger.tail()));
+        block_on(run.archive.mark(&ledger).unwrap().reached(ledger.tail())).unwrap();
         left = Some(place_of(&ledger));
         crashed.push(run.crash());
     }

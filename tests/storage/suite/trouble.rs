@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::executor::block_on;
 
-use roomcast::store::{Durability, Options, StoreErrorKind};
+use roomcast::store::{Durability, NotStored, Options, StoreErrorKind};
 use roomcast::{PublishError, Room};
 
 use crate::faulty::{Fate, Faulty, REFUSAL};
@@ -131,4 +131,25 @@ pub(crate) fn closing_gives_up_in_time(place: &dyn Place) {
     let run = Run::start(place.open(), Options::all(Durability::Async));
     assert_eq!(run.open("lobby").tail(), 0);
     run.close();
+}
+
+/// Whoever waits for a mark is told that it stays where it is: those who wait already, and who comes later.
+pub(crate) fn whoever_waits_for_an_archive_that_gives_up_is_told(place: &dyn Place) {
+    let store = Faulty::new(place.open());
+    let run = Run::start(store.clone(), Options::all(Durability::Stored));
+    let room = run.open("ledger");
+    let mark = run.archive.mark(&room).unwrap();
+    room.publish("a: 0".to_owned()).unwrap();
+    block_on(mark.reached(1)).unwrap();
+    store.be_down(true);
+    room.publish("a: 1".to_owned()).unwrap();
+    assert!(!mark.is_given_up());
+    let waits = std::thread::spawn({
+        let mark = Arc::clone(&mark);
+        move || block_on(mark.reached(2))
+    });
+    run.archive.close_within(Duration::from_millis(20)).unwrap_err();
+    assert_eq!(waits.join().unwrap(), Err(NotStored));
+    assert_eq!((block_on(mark.reached(1)), block_on(mark.reached(2))), (Ok(()), Err(NotStored)));
+    assert!(mark.is_given_up() && !mark.is_complete());
 }
