@@ -16,7 +16,7 @@ use crate::room::{
 use crate::shard::{Shard, run_on_thread};
 use crate::stats::{BrokerStats, ShardStats};
 use crate::sync::{
-    self, Acquire, AtomicBool, AtomicU32, AtomicU64, JoinHandle, Relaxed, Release, SeqCst, Snapshot, fence,
+    self, Acquire, AtomicBool, AtomicU32, AtomicU64, JoinHandle, Panicked, Relaxed, Release, SeqCst, Snapshot, fence,
 };
 
 /// Rooms by name, each a broadcast ring, and a fixed number of shards.
@@ -528,7 +528,7 @@ impl<T> Drop for Inner<T> {
         // The last handle may be dropped by a handler: a shard that waited for itself would wait for ever.
         if !is_serving(sync::Arc::as_ptr(&self.shared) as usize) {
             for thread in self.threads.drain(..) {
-                let _ = thread.join();
+                drop(thread.join().map_err(Panicked::from_join));
             }
         }
     }

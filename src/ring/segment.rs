@@ -1,10 +1,9 @@
 //! A segment: `K` slots written once, a header that outlives them, and the leases that keep readers safe.
 
 use std::mem::MaybeUninit;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 
-use crate::sync::{AcqRel, Acquire, AtomicU8, AtomicU32, AtomicU64, Relaxed, Release, UnsafeCell};
+use crate::sync::{AcqRel, Acquire, AtomicU8, AtomicU32, AtomicU64, Relaxed, Release, UnsafeCell, guard};
 
 const EMPTY: u8 = 0;
 const READY: u8 = 1;
@@ -357,7 +356,7 @@ impl<T> Segment<T> {
         if std::mem::needs_drop::<T>() {
             for value in &self.values[..count] {
                 // A panicking drop counts as dropped: the value is not touched again.
-                let dropped = catch_unwind(AssertUnwindSafe(|| {
+                let dropped = guard(|| {
                     value.with_mut(|place| {
                         // SAFETY: exclusive, since nobody holds a lease or a claim (the caller's promise).
                         let place = unsafe { &mut *place };
@@ -365,7 +364,7 @@ impl<T> Segment<T> {
                         // before anybody can claim or lease the segment.
                         unsafe { place.assume_init_drop() }
                     })
-                }));
+                });
                 panicked |= dropped.is_err();
             }
         }
@@ -389,7 +388,7 @@ impl<T> Segment<T> {
                 // SAFETY: committed and not cleared, so initialised; `&mut self` makes us the only user, and the
                 // segment goes away with its ring.
                 let value = unsafe { self.take_back(slot) };
-                let _ = catch_unwind(AssertUnwindSafe(|| drop(value)));
+                drop(guard(|| drop(value)));
             }
         }
     }

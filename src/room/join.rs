@@ -2,17 +2,16 @@
 
 use std::fmt;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::Room;
 use super::ack::{Ack, Outcome, Promise};
 use super::core::Inside;
-use super::port::{Action, Port, is_serving, panic_text};
+use super::port::{Action, Port, is_serving};
 use crate::error::{CloseReason, SubscribeError};
 use crate::message::{Batch, Ref, Start};
-use crate::sync::{AcqRel, Acquire, Arc, AtomicBool, AtomicU64, Relaxed, Release};
+use crate::sync::{AcqRel, Acquire, Arc, AtomicBool, AtomicU64, Relaxed, Release, guard};
 
 /// What a shard runs for the messages of a room. Any `FnMut(Ref<'_, T>) + Send` is one.
 ///
@@ -60,8 +59,8 @@ impl<T> Join<T> {
     /// Drops a handler that does not get its seat, on a thread that is not its owner's: its panic stays here.
     pub(crate) fn refuse(self) {
         let Self { inside, handler, .. } = self;
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(handler))) {
-            tracing::error!(room = &*inside.0.name, panic = panic_text(&*panic), "the drop of a handler panicked");
+        if let Err(panic) = guard(|| drop(handler)) {
+            tracing::error!(room = &*inside.0.name, panic = panic.text(), "the drop of a handler panicked");
         }
     }
 }

@@ -25,7 +25,7 @@ pub use self::join::{Handler, Served, SubscribeWith};
 pub(crate) use self::join::{Join, Leave, Seat};
 pub use self::pattern::PatternSubscription;
 pub(crate) use self::pattern::{Glob, Names, PatternShared};
-pub(crate) use self::port::{Action, Port, Record, is_serving, panic_text, serving};
+pub(crate) use self::port::{Action, Port, Record, is_serving, serving};
 pub use self::publisher::Publisher;
 pub use self::recv::{Recv, RecvBatch, RecvRef};
 pub use self::set::{RoomKey, RoomSet};

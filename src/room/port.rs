@@ -1,7 +1,5 @@
 //! The side of a shard that rooms see: where to leave work for it, and how to wake it.
 
-use std::any::Any;
-
 use super::core::RoomCore;
 use super::join::{Join, Leave};
 use crate::sync::{
@@ -254,13 +252,4 @@ pub(crate) fn serving<R>(broker: usize, turn: impl FnOnce() -> R) -> R {
 /// Whether this thread is a shard of that broker, in the middle of a turn.
 pub(crate) fn is_serving(broker: usize) -> bool {
     SERVING.with(|serving| serving.get()) == broker
-}
-
-/// A short text of what somebody panicked with.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
 }

@@ -7,7 +7,6 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
@@ -24,6 +23,7 @@ use super::shard::{Shard, SocketGuard};
 use super::takeover::Takeover;
 use super::wire::Wire;
 use crate::protocol::CloseCode;
+use crate::sync::guard;
 
 /// Reads of one connection before others on its shard have their turn.
 const READS_PER_TURN: usize = 4;
@@ -259,7 +259,7 @@ impl Connection {
             }
             Phase::Open => {
                 let turn = || Conversation::tick(self, shard);
-                if catch_unwind(AssertUnwindSafe(turn)).is_err() {
+                if guard(turn).is_err() {
                     self.survive(shard);
                 }
                 if self.is_open() {
@@ -285,7 +285,7 @@ impl Connection {
         if !self.is_open() {
             return;
         }
-        if catch_unwind(AssertUnwindSafe(|| turn(self, shard))).is_err() {
+        if guard(|| turn(self, shard)).is_err() {
             self.survive(shard);
         }
         self.hasten(shard);
@@ -304,7 +304,7 @@ impl Connection {
     pub(crate) fn survive(self: &Rc<Self>, shard: &Shard) {
         tracing::error!(shard = shard.index, "a connection's handling panicked");
         let close = || self.close_with(shard, CloseCode::ServerError);
-        if !self.is_open() || catch_unwind(AssertUnwindSafe(close)).is_err() {
+        if !self.is_open() || guard(close).is_err() {
             self.phase.set(Phase::Gone);
             self.wake();
         }
@@ -466,7 +466,7 @@ impl Future for Task {
             }
             connection.poll(shard, cx)
         };
-        catch_unwind(AssertUnwindSafe(turn)).unwrap_or_else(|_| {
+        guard(turn).unwrap_or_else(|_| {
             connection.survive(shard);
             connection.wake();
             Poll::Pending
@@ -479,7 +479,7 @@ impl Drop for Task {
         let Self { shard, connection, .. } = self;
         connection.phase.set(Phase::Gone);
         let depart = || connection.conversation.borrow_mut().depart(shard);
-        if catch_unwind(AssertUnwindSafe(depart)).is_err() {
+        if guard(depart).is_err() {
             tracing::error!(shard = shard.index, "cleaning up a connection panicked");
         }
         shard.dismiss(connection);

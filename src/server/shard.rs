@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -33,6 +32,7 @@ use super::run::Run;
 use super::session::Action;
 use super::wheel::{Due, TICK_MS, Wheel};
 use crate::protocol::{CloseCode, Publication};
+use crate::sync::guard;
 
 /// The one buffer into which all connections of a shard are read, one after the other.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
@@ -282,7 +282,7 @@ impl Shard {
                     feed.finish(at);
                 }
             };
-            if catch_unwind(AssertUnwindSafe(visit)).is_err() {
+            if guard(visit).is_err() {
                 self.give_up(feed, at);
             }
             if writes == 0 {

@@ -1,14 +1,13 @@
 //! A shard's members in one room: one cursor for all of them.
 
 use std::cmp::Ordering;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use slab::Slab;
 
 use crate::message::{Batch, Resumption};
 use crate::ring::{Cursor, Nothing, Rest, Run};
-use crate::room::{Handler, Inside, Join, Port, Record, Seat, panic_text};
-use crate::sync::{Arc, Relaxed, SeqCst, fence};
+use crate::room::{Handler, Inside, Join, Port, Record, Seat};
+use crate::sync::{Arc, Panicked, Relaxed, SeqCst, fence, guard};
 
 /// Messages that one group handles before other rooms get their turn.
 const TURN_MESSAGES: usize = 256;
@@ -95,8 +94,8 @@ impl<T: 'static> Group<T> {
         // Relaxed: a figure.
         self.port().figures.members.fetch_sub(1, Relaxed);
         let Member { handler, seat, .. } = member;
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(handler))) {
-            self.report("the drop of a handler panicked", &*panic);
+        if let Err(panic) = guard(|| drop(handler)) {
+            self.report("the drop of a handler panicked", &panic);
         }
         seat.vacate();
     }
@@ -161,7 +160,7 @@ impl<T: 'static> Group<T> {
         let uneven = self.uneven > 0;
         let mut at = 0;
         // One guard for all members: it is entered again behind a handler that has panicked.
-        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| {
+        while let Err(panic) = guard(|| {
             for (key, member) in members.by_ref() {
                 at = key;
                 let skip = if uneven { member.skip(&run, key, &mut settled) } else { 0 };
@@ -170,7 +169,7 @@ impl<T: 'static> Group<T> {
                     member.handler.messages(run.behind(skip));
                 }
             }
-        })) {
+        }) {
             panics.push((at, panic));
         }
         let count = run.len();
@@ -179,7 +178,7 @@ impl<T: 'static> Group<T> {
             self.level(key);
         }
         for (key, panic) in panics {
-            self.panicked(key, &*panic);
+            self.panicked(key, &panic);
         }
         count
     }
@@ -209,8 +208,8 @@ impl<T: 'static> Group<T> {
             return;
         }
         self.inside.count_lagged(missed);
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| member.handler.lagged(missed))) {
-            self.panicked(key, &*panic);
+        if let Err(panic) = guard(|| member.handler.lagged(missed)) {
+            self.panicked(key, &panic);
         }
     }
 
@@ -253,10 +252,10 @@ impl<T: 'static> Group<T> {
                     budget -= run.messages.len();
                     let batch = Batch { first: run.first, messages: run.messages, times: run.times };
                     let (delivered, handler) = (batch.len(), &mut member.handler);
-                    let handled = catch_unwind(AssertUnwindSafe(|| handler.messages(batch)));
+                    let handled = guard(|| handler.messages(batch));
                     self.count_deliveries(delivered);
                     if let Err(panic) = handled {
-                        self.panicked(key, &*panic);
+                        self.panicked(key, &panic);
                     }
                 }
                 Err(Nothing::Lagged(missed)) => self.tell_lag(key, missed),
@@ -269,25 +268,25 @@ impl<T: 'static> Group<T> {
     fn close(&mut self) {
         let reason = self.inside.0.reason();
         for key in self.keys(|_| true) {
-            let closed = catch_unwind(AssertUnwindSafe(|| self.members[key].handler.closed(reason)));
+            let closed = guard(|| self.members[key].handler.closed(reason));
             if let Err(panic) = closed {
-                self.report("a handler panicked", &*panic);
+                self.report("a handler panicked", &panic);
             }
             self.remove(key);
         }
     }
 
-    fn panicked(&mut self, key: usize, panic: &(dyn std::any::Any + Send)) {
+    fn panicked(&mut self, key: usize, panic: &Panicked) {
         self.report("a handler panicked and was removed", panic);
         if self.members.contains(key) {
             self.remove(key);
         }
     }
 
-    fn report(&self, what: &str, panic: &(dyn std::any::Any + Send)) {
+    fn report(&self, what: &str, panic: &Panicked) {
         // Relaxed: a figure.
         self.port().figures.panics.fetch_add(1, Relaxed);
-        tracing::error!(room = &*self.inside.0.name, panic = panic_text(panic), "{what}");
+        tracing::error!(room = &*self.inside.0.name, panic = panic.text(), "{what}");
     }
 
     /// The cursors of those who are behind.

@@ -21,6 +21,7 @@ use crate::config::{Policy, RoomOptions};
 use crate::message::Position;
 use crate::room::Room;
 use crate::striped::Striped;
+use crate::sync::Panicked;
 
 /// How long opening a room, or reading, waits for what is published to be stored, where it must be.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -340,7 +341,10 @@ impl<T: Send + Sync + 'static> Archive<T> {
         if until.is_some() && !thread.is_finished() {
             self.post.give_up();
         }
-        thread.join().unwrap_or_else(|_| Err(self.trouble("the storage thread panicked")))
+        thread.join().unwrap_or_else(|payload| {
+            drop(Panicked::from_join(payload));
+            Err(self.trouble("the storage thread panicked"))
+        })
     }
 }
 

@@ -15,6 +15,7 @@ mod backend;
 #[path = "native.rs"]
 mod backend;
 
+mod guard;
 mod lazy;
 mod look;
 mod parker;
@@ -27,6 +28,7 @@ pub(crate) use self::backend::{
     Arc, AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, HashState, JoinHandle, Queue, Snapshot, UnsafeCell,
     cores, fence, lend_slice, spawn_named, spin_loop, thread_local, yield_now,
 };
+pub(crate) use self::guard::{Panicked, guard};
 pub(crate) use self::lazy::Lazy;
 pub(crate) use self::look::{Look, update};
 pub(crate) use self::parker::{Signal, block_on};

@@ -1,11 +1,10 @@
 //! The armed word of a room and the readers who wait for it to ring.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
 use super::stack::{Chain, Link, Linked, Stack};
 use super::waker_cell::WakerCell;
-use crate::sync::{AcqRel, Arc, AtomicU32, AtomicU64, Relaxed, Release};
+use crate::sync::{AcqRel, Arc, AtomicU32, AtomicU64, Relaxed, Release, guard};
 
 /// Waiters of dropped readers that may lie in a doorbell before they are swept out, however few live ones there are.
 const ABANDONED_MIN: u32 = 32;
@@ -121,7 +120,7 @@ pub(crate) fn wake_some(chain: &mut Chain<Waiter>, max: usize) {
 
 /// Wakes somebody whose waker is foreign code: its panic is not ours, nor that of the next to be woken.
 pub(crate) fn wake_safely(waker: Waker) {
-    let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+    drop(guard(|| waker.wake()));
 }
 
 #[inline(always)]

@@ -15,6 +15,7 @@ mod messages;
 mod model;
 mod order;
 mod patterns;
+mod payloads;
 mod peers;
 mod pinned;
 mod policies;
