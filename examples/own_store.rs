@@ -108,6 +108,7 @@ impl Store for Lines {
     fn begin(&self) -> Result<(), StoreError> {
         self.with(|inner| {
             let mut file = File::options().create(true).append(true).open(&self.path)?;
+            #[expect(clippy::incompatible_msrv, reason = "only an example; it needs Rust 1.89")]
             file.try_lock()?;
             let text = fs::read_to_string(&self.path)?;
             // A process that was killed may have left half a line.

@@ -1,4 +1,7 @@
 #![doc = include_str!("../README.md")]
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("roomcast runs on 64-bit targets only: sequences, claim words and layouts are made for them");
+
 mod broker;
 mod builder;
 mod config;

@@ -32,7 +32,7 @@ impl<T> Table<T> {
     /// Adds a segment; gives it back when the table is full.
     pub(crate) fn append(&self, mut segment: Box<Segment<T>>) -> Result<u16, Box<Segment<T>>> {
         // Relaxed: the index is ours alone; the words that name it publish the entry.
-        let Ok(index) = self.len.try_update(Relaxed, Relaxed, |len| (len < TABLE_MAX).then_some(len + 1)) else {
+        let Ok(index) = self.len.fetch_update(Relaxed, Relaxed, |len| (len < TABLE_MAX).then_some(len + 1)) else {
             return Err(segment);
         };
         segment.set_index(index as u16);

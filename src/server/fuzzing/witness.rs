@@ -206,7 +206,9 @@ impl Witness {
 
     /// What is not answered is done as soon as nothing is before it.
     fn pass_over(&mut self) {
-        while self.unanswered.pop_front_if(|id| id.is_none()).is_some() {}
+        while self.unanswered.front().is_some_and(Option::is_none) {
+            self.unanswered.pop_front();
+        }
     }
 
     fn reply(&mut self, reply: Reply) {

@@ -79,7 +79,8 @@ pub(crate) fn write_frame(buffer: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) 
 
 /// Appends a close frame; a reason longer than [`CLOSE_REASON_BYTES_MAX`] is cut at a character.
 pub(crate) fn write_close(buffer: &mut Vec<u8>, code: u16, reason: &str) {
-    let reason = &reason[..reason.floor_char_boundary(CLOSE_REASON_BYTES_MAX)];
+    let cut = (0..=reason.len().min(CLOSE_REASON_BYTES_MAX)).rev().find(|&at| reason.is_char_boundary(at));
+    let reason = &reason[..cut.unwrap_or(0)];
     let frame = FrameWriter::begin(buffer);
     buffer.extend_from_slice(&code.to_be_bytes());
     buffer.extend_from_slice(reason.as_bytes());

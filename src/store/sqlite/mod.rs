@@ -191,6 +191,7 @@ impl SqliteStore {
             let text = format!("{} cannot be written: {error}", Path::new(&name).display());
             StoreError::new(kind, text).caused_by(error)
         })?;
+        #[expect(clippy::incompatible_msrv, reason = "the feature `sqlite` needs Rust 1.89, as Cargo.toml says")]
         file.try_lock().map_err(|error| {
             let text =
                 format!("another process has {}; stop it first, or choose another data directory", path.display());
