@@ -76,7 +76,7 @@ fn handlers_of_two_shards_hear_everything() {
         let mut served = Vec::new();
         for _ in 0..3 {
             let (listener, told) = Listener::new();
-            served.push((block_on(room.subscribe_with(listener)).unwrap(), told));
+            served.push((block_on(room.subscribe_handler(listener)).unwrap(), told));
         }
         let other = {
             let room = room.clone();
@@ -111,7 +111,7 @@ fn handlers_come_and_go_beside_publishers() {
         };
         let (listener, told) = Listener::new();
         let start = room.tail();
-        let stays = block_on(room.subscribe_with_from(Start::Oldest, listener)).unwrap();
+        let stays = block_on(room.subscribe_handler_from(Start::Oldest, listener)).unwrap();
         if start > 0 {
             reached("one began in the past");
         }
@@ -127,7 +127,7 @@ fn come_and_go(room: &Room<Message>) {
     for _ in 0..3 {
         let (listener, told) = Listener::new();
         let before = room.tail();
-        let Ok(served) = block_on(room.subscribe_with(listener)) else { return };
+        let Ok(served) = block_on(room.subscribe_handler(listener)) else { return };
         let joined = room.tail();
         thread::yield_now();
         block_on(served.unsubscribe());
@@ -172,7 +172,7 @@ fn joins_that_are_given_up() {
             let (listener, told) = Listener::new();
             let weak = Arc::downgrade(&told);
             drop(told);
-            let mut join = Some(room.subscribe_with(listener));
+            let mut join = Some(room.subscribe_handler(listener));
             let pending = block_on(std::future::poll_fn(|context| {
                 let polled = std::pin::Pin::new(join.as_mut().unwrap()).poll(context);
                 std::task::Poll::Ready(polled.is_pending())

@@ -13,7 +13,8 @@ use crate::error::{CloseReason, SubscribeError};
 use crate::message::{Batch, Ref, Start};
 use crate::sync::{AcqRel, Acquire, Arc, AtomicBool, AtomicU64, Relaxed, Release, guard};
 
-/// What a shard runs for the messages of a room. Any `FnMut(Ref<'_, T>) + Send` is one.
+/// What a shard runs for the messages of a room. Any `FnMut(Ref<'_, T>) + Send` is one: see [`Room::subscribe_with`] and
+/// [`Room::subscribe_handler`].
 ///
 /// A handler that panics is removed and reported in the log and in
 /// [`ShardStats::panics`](crate::ShardStats::panics). It must not wait for its own broker.
@@ -108,7 +109,7 @@ impl Seat {
     }
 }
 
-/// The future of [`Room::subscribe_with`].
+/// The future of [`Room::subscribe_with`] and [`Room::subscribe_handler`].
 #[must_use = "futures do nothing unless polled"]
 pub struct SubscribeWith<T> {
     inside: Inside<T>,

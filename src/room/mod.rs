@@ -37,7 +37,7 @@ pub use self::weak::WeakRoom;
 
 use crate::config::Policy;
 use crate::error::{CloseReason, PublishError};
-use crate::message::{Epoch, Start};
+use crate::message::{Epoch, Ref, Start};
 use crate::sync::{Relaxed, block_on};
 
 /// A handle on one room. Cheap to clone; any number of threads may publish and subscribe through their own or one shared.
@@ -216,10 +216,11 @@ impl<T> Room<T> {
         Subscribe::new(self.clone(), start)
     }
 
-    /// Has a shard run `handler` for every message published from now on, by reference and in batches.
+    /// Has a shard run `handler`, a closure that takes a [`Ref`], for every message published from now on.
     ///
     /// The cheapest way to serve many: one wake-up per shard and burst, whatever the number of handlers. A handler that
-    /// panics is removed and reported; others are not affected. A handler must not wait for its own broker.
+    /// panics is removed and reported; others are not affected. A handler must not wait for its own broker. What wants runs
+    /// of messages, or to know of lag and of the end, is a [`Handler`]: see [`Room::subscribe_handler`].
     ///
     /// # Errors
     /// The future fails when the room has ended, and in a handler of the same broker, which must not wait for itself.
@@ -231,12 +232,12 @@ impl<T> Room<T> {
     /// ```
     /// use std::sync::mpsc;
     ///
-    /// use roomcast::{Broker, Ref};
+    /// use roomcast::Broker;
     ///
     /// let broker = Broker::<u32>::new();
     /// let room = broker.room("numbers")?;
     /// let (seen, all) = mpsc::channel();
-    /// let served = futures::executor::block_on(room.subscribe_with(move |message: Ref<'_, u32>| {
+    /// let served = futures::executor::block_on(room.subscribe_with(move |message| {
     ///     let _ = seen.send((message.sequence(), *message));
     /// }))?;
     /// room.publish(7)?;
@@ -246,15 +247,69 @@ impl<T> Room<T> {
     /// assert!(all.recv().is_err(), "after the acknowledgement nothing arrives, and the handler is gone");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn subscribe_with(&self, handler: impl Handler<T>) -> SubscribeWith<T> {
-        self.subscribe_with_from(Start::Latest, handler)
+    pub fn subscribe_with(&self, handler: impl FnMut(Ref<'_, T>) + Send + 'static) -> SubscribeWith<T> {
+        self.subscribe_handler(handler)
     }
 
     /// [`Room::subscribe_with`] from another start.
     ///
     /// # Errors
     /// As [`Room::subscribe_with`].
-    pub fn subscribe_with_from(&self, start: Start, handler: impl Handler<T>) -> SubscribeWith<T> {
+    pub fn subscribe_with_from(
+        &self,
+        start: Start,
+        handler: impl FnMut(Ref<'_, T>) + Send + 'static,
+    ) -> SubscribeWith<T> {
+        self.subscribe_handler_from(start, handler)
+    }
+
+    /// [`Room::subscribe_with`] for a [`Handler`] of your own, which may take messages in runs and is told of lag and of
+    /// the room's end.
+    ///
+    /// # Errors
+    /// As [`Room::subscribe_with`].
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::mpsc;
+    ///
+    /// use roomcast::{Batch, Broker, CloseReason, Handler, Ref};
+    ///
+    /// /// Adds up what it is given, and says so at the end.
+    /// struct Sum(u64, mpsc::Sender<u64>);
+    ///
+    /// impl Handler<u64> for Sum {
+    ///     fn message(&mut self, number: Ref<'_, u64>) {
+    ///         self.0 += *number;
+    ///     }
+    ///
+    ///     fn messages(&mut self, numbers: Batch<'_, u64>) {
+    ///         self.0 += numbers.iter().map(|(_, _, number)| number).sum::<u64>();
+    ///     }
+    ///
+    ///     fn closed(&mut self, _: CloseReason) {
+    ///         let _ = self.1.send(self.0);
+    ///     }
+    /// }
+    ///
+    /// let broker = Broker::<u64>::new();
+    /// let room = broker.room("numbers")?;
+    /// let (tell, told) = mpsc::channel();
+    /// let served = futures::executor::block_on(room.subscribe_handler(Sum(0, tell)))?;
+    /// room.publish_all([1, 2, 3])?;
+    /// room.close();
+    /// assert_eq!(told.recv()?, 6);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn subscribe_handler(&self, handler: impl Handler<T>) -> SubscribeWith<T> {
+        self.subscribe_handler_from(Start::Latest, handler)
+    }
+
+    /// [`Room::subscribe_handler`] from another start.
+    ///
+    /// # Errors
+    /// As [`Room::subscribe_with`].
+    pub fn subscribe_handler_from(&self, start: Start, handler: impl Handler<T>) -> SubscribeWith<T> {
         SubscribeWith::new(self.inside.clone(), start, Box::new(handler))
     }
 

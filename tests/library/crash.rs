@@ -112,8 +112,8 @@ fn a_panicking_handler_is_removed_reported_and_alone() {
         let room = broker.room("lobby").unwrap();
         let (to_fragile, of_fragile) = mpsc::channel();
         let (to_sturdy, of_sturdy) = mpsc::channel();
-        let fragile = block_on(room.subscribe_with(Fragile(2, to_fragile))).unwrap();
-        let sturdy = block_on(room.subscribe_with(Fragile(u64::MAX, to_sturdy))).unwrap();
+        let fragile = block_on(room.subscribe_handler(Fragile(2, to_fragile))).unwrap();
+        let sturdy = block_on(room.subscribe_handler(Fragile(u64::MAX, to_sturdy))).unwrap();
         publish_all(&room, 0..5);
         assert_eq!(of_fragile.iter().collect::<Vec<_>>(), [0, 1], "dropped with its sender");
         assert_eq!(of_sturdy.iter().take(5).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
@@ -154,11 +154,11 @@ fn a_handler_that_panics_everywhere_does_not_stop_its_shard() {
     finishes(|| {
         let broker = Broker::<u64>::builder().shards(1).build();
         let room = broker.room("wrecked").unwrap();
-        let by_message = block_on(room.subscribe_with(Wreck)).unwrap();
+        let by_message = block_on(room.subscribe_handler(Wreck)).unwrap();
         room.publish(1).unwrap();
         eventually("removed by its panic", || !by_message.is_running());
-        block_on(block_on(room.subscribe_with(Wreck)).unwrap().unsubscribe());
-        let by_close = block_on(room.subscribe_with(Wreck)).unwrap();
+        block_on(block_on(room.subscribe_handler(Wreck)).unwrap().unsubscribe());
+        let by_close = block_on(room.subscribe_handler(Wreck)).unwrap();
         room.close();
         eventually("removed by the close", || !by_close.is_running());
         shard_works(&broker);
@@ -186,9 +186,9 @@ fn a_handler_that_never_got_its_seat_may_panic_in_drop() {
     let (room, closed) = (broker.room("lobby").unwrap(), broker.room("closed").unwrap());
     let (_, waker) = Wakes::new();
     // Cancelled while it waits.
-    assert!(poll_once(room.subscribe_with(Wreck), &waker).is_pending());
+    assert!(poll_once(room.subscribe_handler(Wreck), &waker).is_pending());
     // Refused because the room has ended meanwhile.
-    let mut refused = closed.subscribe_with(Wreck);
+    let mut refused = closed.subscribe_handler(Wreck);
     assert!(poll_once(&mut refused, &waker).is_pending());
     closed.close();
     finishes(move || {

@@ -69,7 +69,7 @@ fn every_message_then_the_end() {
         let broker = Broker::<u64>::builder().shards(2).capacity(5_000).build();
         let room = broker.room("lobby").unwrap();
         let (tell, told) = Tell::pair();
-        let served = block_on(room.subscribe_with(tell)).unwrap();
+        let served = block_on(room.subscribe_handler(tell)).unwrap();
         publish_all(&room, 0..5_000);
         room.close();
         let account = account(told, 0);
@@ -89,7 +89,7 @@ fn handlers_of_one_shard_begin_where_they_joined() {
             let start = if joined % 3 == 0 { Start::Oldest } else { Start::Latest };
             let first = if joined % 3 == 0 { 0 } else { room.tail() };
             let (tell, told) = Tell::pair();
-            let served = block_on(room.subscribe_with_from(start, tell)).unwrap();
+            let served = block_on(room.subscribe_handler_from(start, tell)).unwrap();
             publish_all(&room, room.tail()..room.tail() + 30);
             all.push((first, served, told));
         }
@@ -109,7 +109,7 @@ fn a_shard_that_fell_behind_tells_each_handler_how_much_it_missed() {
     let room = broker.room("lobby").unwrap();
     let blocked = Blocked::new(&broker, "blocker");
     let (tell, told) = Tell::pair();
-    let served = block_on(room.subscribe_with(tell)).unwrap();
+    let served = block_on(room.subscribe_handler(tell)).unwrap();
     blocked.block();
     publish_all(&room, 0..1_000);
     blocked.release();
@@ -127,7 +127,7 @@ fn of_exclusive_rooms_too() {
         let broker = Broker::<u64>::builder().shards(1).capacity(20_000).build();
         let mut publisher = broker.exclusive("prices").unwrap();
         let (tell, told) = Tell::pair();
-        let served = block_on(publisher.room().subscribe_with(tell)).unwrap();
+        let served = block_on(publisher.room().subscribe_handler(tell)).unwrap();
         for first in (0..10_000).step_by(10) {
             publisher.publish_all(first..first + 10).unwrap();
         }
@@ -144,11 +144,30 @@ fn a_dropped_broker_lets_handlers_finish() {
     let (tell, told) = Tell::pair();
     let broker = Broker::<u64>::builder().shards(1).capacity(1_000).build();
     let room = broker.room("lobby").unwrap();
-    let served = block_on(room.subscribe_with(tell)).unwrap();
+    let served = block_on(room.subscribe_handler(tell)).unwrap();
     publish_all(&room, 0..1_000);
     finishes(move || drop(broker));
     let (messages, missed, end) = account(told, 0);
     assert_eq!((messages.len(), missed, end), (1_000, 0, Some(CloseReason::BrokerClosed)));
     assert!(!served.is_running());
     finishes(move || block_on(served.unsubscribe()));
+}
+
+/// What the closure takes is known from the room: nothing is to be written beside its names.
+#[test]
+fn a_closure_is_a_handler_without_types_written() {
+    finishes(|| {
+        let broker = Broker::<u64>::builder().shards(1).build();
+        let room = broker.room("lobby").unwrap();
+        publish_all(&room, [1, 2]);
+        let (seen, all) = mpsc::channel();
+        let past = seen.clone();
+        let one = block_on(room.subscribe_with(move |m| seen.send((m.sequence(), *m)).unwrap())).unwrap();
+        let other = block_on(room.subscribe_with_from(Start::Oldest, move |m| past.send((m.sequence(), *m)).unwrap()));
+        publish_all(&room, [3]);
+        let mut told: Vec<_> = (0..4).map(|_| all.recv().unwrap()).collect();
+        told.sort_unstable();
+        assert_eq!(told, [(0, 1), (1, 2), (2, 3), (2, 3)]);
+        drop((one, other));
+    });
 }

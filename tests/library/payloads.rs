@@ -59,7 +59,7 @@ fn of_a_handler_a_payload_that_panics_does_not_stop_the_shard() {
         let broker = Broker::<u64>::builder().shards(1).build();
         for place in ["messages", "closed", "drop"] {
             let room = broker.room(place).unwrap();
-            let served = block_on(room.subscribe_with(Wreck(place))).unwrap();
+            let served = block_on(room.subscribe_handler(Wreck(place))).unwrap();
             room.publish(1).unwrap();
             room.close();
             eventually("it is taken out", || !served.is_running());

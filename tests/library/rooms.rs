@@ -164,7 +164,7 @@ fn dropping_the_broker_ends_everybody_and_drops_every_message_b13() {
             let broker = Broker::<Counted>::builder().capacity(16).build();
             let room = broker.room("lobby").unwrap();
             let mut subscription = room.subscribe().now().unwrap();
-            let served = block_on(room.subscribe_with(Witness(report))).unwrap();
+            let served = block_on(room.subscribe_handler(Witness(report))).unwrap();
             for number in 0..10 {
                 room.publish(census.count(number)).unwrap();
             }

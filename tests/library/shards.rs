@@ -117,7 +117,7 @@ fn members_come_and_go_and_rooms_end_while_a_shard_still_looks_at_them() {
         for round in 0..500 {
             let room = broker.room(&format!("room {round}")).unwrap();
             let (told, all) = mpsc::channel();
-            let first = block_on(room.subscribe_with(Told(told.clone()))).unwrap();
+            let first = block_on(room.subscribe_handler(Told(told.clone()))).unwrap();
             room.publish(1).unwrap();
             assert_eq!(all.recv().unwrap(), Some(1));
             if round % 2 == 0 {
@@ -126,7 +126,7 @@ fn members_come_and_go_and_rooms_end_while_a_shard_still_looks_at_them() {
             } else {
                 drop(first);
             }
-            let _second = block_on(room.subscribe_with(Told(told))).unwrap();
+            let _second = block_on(room.subscribe_handler(Told(told))).unwrap();
             room.publish(2).unwrap();
             room.close();
             let rest: Vec<_> = all.iter().collect();

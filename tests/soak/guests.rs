@@ -178,7 +178,7 @@ pub(crate) fn handler(broker: &Broker<Message>, stage: &Arc<Stage>, dice: &mut D
     let Ok(room) = broker.room(&name(dice.roll(ROOMS))) else { return };
     let own = Dice::new(dice.roll(u64::MAX), 0);
     let listener = Listener { stage: stage.clone(), dice: own, hostile, last: None };
-    let mut join = room.subscribe_with(listener);
+    let mut join = room.subscribe_handler(listener);
     if dice.once_in(4) {
         // Given up before or after the shard has come to it.
         let waker = Grumpy::waker(dice, hostile);

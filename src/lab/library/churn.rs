@@ -72,7 +72,7 @@ impl<T: Carried> Churners<T> {
         let load = &self.scenario.load;
         let reader = Reader::new(&self.hall, room, Books::from_now(load.sources()), load.read, Place::Passing, false);
         let joined = match load.wait {
-            Wait::Handler => block_on(self.rooms[room].subscribe_with(Handling(reader))).map(Guest::Served),
+            Wait::Handler => block_on(self.rooms[room].subscribe_handler(Handling(reader))).map(Guest::Served),
             Wait::Spin | Wait::Blocking | Wait::Park => self.rooms[room]
                 .subscribe()
                 .now()

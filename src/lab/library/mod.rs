@@ -125,7 +125,7 @@ impl<T: Carried> Stage<T> {
                     reader = reader.latest();
                 }
                 if load.wait == Wait::Handler && !is_slow {
-                    joining.push(room.subscribe_with(Handling(reader)));
+                    joining.push(room.subscribe_handler(Handling(reader)));
                     continue;
                 }
                 let policy = match load.policy {

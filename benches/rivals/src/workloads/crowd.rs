@@ -107,7 +107,7 @@ impl Crowd {
         let meeting = Arc::new(Meeting { begin, desks, books });
         let member = || Member { tally: Tally::from(0), desk: None, meeting: meeting.clone() };
         let joins =
-            rooms.iter().flat_map(|room| (0..each).map(move |_| room)).map(|room| room.subscribe_with(member()));
+            rooms.iter().flat_map(|room| (0..each).map(move |_| room)).map(|room| room.subscribe_handler(member()));
         let served = join_all(joins).await.into_iter().map(|served| served.expect("the room is open")).collect();
         Self { meeting, served, desks: Vec::new() }
     }
