@@ -12,8 +12,8 @@ use bytes::Bytes;
 use super::connection::{Connection, ConnectionKey};
 use super::feed::{CaughtUp, Manner, Seat};
 use super::goodbye::Goodbye;
-use super::history::{self, Visible};
-use super::hub::{self, Hub};
+use super::history;
+use super::hub::Hub;
 use super::kept::{May, NoAnswer};
 use super::later::{self, Done, Receiver};
 use super::message::Event;
@@ -23,6 +23,7 @@ use super::run::Run;
 use super::session::{Action, Ids, Membership, Recover, Session, Subscribed};
 use super::shard::Shard;
 use super::tight::reserve_one;
+use super::visible::Edge;
 use super::wire::Wire;
 use super::ws::{self, Decoder, Opcode};
 use crate::Subscription;
@@ -367,15 +368,16 @@ impl Conversation {
         name: &RoomName,
         recover: Option<&Recover>,
     ) -> Result<(Subscription<Publication>, Subscribed), NoAnswer> {
-        let visible = visible(hub, name)?;
+        hub.options(name.as_str()).ok_or(ErrorCode::UnknownRoom)?;
         let publications_max = hub.config.client.recovery_max_publication_limit;
         if let Some((kept, _)) = hub.keeping(name) {
             let room = hub.running(name).ok_or(NoAnswer::InTheDatabase)?;
-            return kept.enter(&room, recover, visible, publications_max, May::AskInMemory);
+            return kept.enter(&room, recover, &hub.visible(&room)?, publications_max, May::AskInMemory);
         }
         let mut entered = Err(ErrorCode::Internal);
         for _ in 0..TRIES {
-            entered = history::enter(&hub.open(name)?, recover, visible, publications_max);
+            let room = hub.open(name)?;
+            entered = history::enter(&room, recover, &hub.visible(&room)?, publications_max);
             // A room that expired between the look-up and the entering: the next look-up opens a fresh one.
             if entered.is_ok() {
                 break;
@@ -409,8 +411,9 @@ impl Conversation {
         };
         tracing::debug!(client = self.client(), %room, shard = shard.index, "join");
         let manner = shard.hub.manner(&room);
-        let mark = shard.hub.kept().and_then(|kept| kept.delivery_mark(&start.room()));
-        let publications = shard.publications.borrow_mut().join(&room, start, connection, manner, mark);
+        // A room that nobody knows how far to show is not shown: the client comes again.
+        let edge = shard.hub.edge(&start.room()).map_err(|_| CloseCode::ServerError)?;
+        let publications = shard.publications.borrow_mut().join(&room, start, connection, manner, edge);
         let events = self.listen(turn, &room, membership);
         self.info = Some(info.clone());
         let is_new = membership.presence && shard.hub.enter(&room, info.clone());
@@ -432,7 +435,7 @@ impl Conversation {
         let events = turn.shard.hub.open_events(room).ok()?;
         let start = events.subscribe().now().ok()?;
         let mut feed = turn.shard.events.borrow_mut();
-        Some(feed.join(room, start, turn.connection, Manner::default(), None))
+        Some(feed.join(room, start, turn.connection, Manner::default(), Edge::published()))
     }
 
     fn leave(&self, shard: &Shard, stay: Stay) {
@@ -459,6 +462,7 @@ impl Conversation {
         for stay in &self.rooms {
             match shard.publications.borrow_mut().catch_up(stay.publications, &mut run) {
                 CaughtUp::Rejoined | CaughtUp::Waits => {}
+                CaughtUp::Held => shard.wake_delivery(),
                 CaughtUp::InTheDatabase(room, from) => later::fetch(&turn.receiver()?, stay.room.clone(), room, from),
                 CaughtUp::Full => return Ok(()),
                 CaughtUp::Unfinished => connection.wake(),
@@ -534,17 +538,13 @@ impl Turn<'_> {
 }
 
 fn read_history(hub: &Hub, name: &RoomName, query: &HistoryQuery) -> Result<HistoryResult, NoAnswer> {
-    let visible = visible(hub, name)?;
+    hub.options(name.as_str()).ok_or(ErrorCode::UnknownRoom)?;
     if let Some((kept, _)) = hub.keeping(name) {
         let room = hub.running(name).ok_or(NoAnswer::InTheDatabase)?;
-        return kept.history(&room, query, visible, May::AskInMemory);
+        return kept.history(&room, query, &hub.visible(&room)?, May::AskInMemory);
     }
-    Ok(history::history(&hub.open(name)?, query, visible)?)
-}
-
-fn visible(hub: &Hub, name: &RoomName) -> Result<Visible, ErrorCode> {
-    let options = hub.options(name.as_str()).ok_or(ErrorCode::UnknownRoom)?;
-    Ok(Visible::new(options, hub::unix_ms()))
+    let room = hub.open(name)?;
+    Ok(history::history(&room, query, &hub.visible(&room)?)?)
 }
 
 impl fmt::Debug for Conversation {

@@ -11,7 +11,6 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::fmt;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -24,9 +23,9 @@ use super::lag::Lag;
 use super::message::Message;
 use super::metrics::ShardMetrics;
 use super::run::Run;
+use super::visible::{Beyond, Edge};
 use super::wire::Wire;
 use crate::protocol::RoomName;
-use crate::store::StoredMark;
 use crate::{Room, RoomKey, RoomSet, Subscription};
 
 /// Messages of one room delivered before the next ready room has its turn.
@@ -43,8 +42,10 @@ pub(crate) struct Feed<M: Message> {
     by_key: HashMap<RoomKey, usize>,
     /// Groups whose last run has not been written to all members, the one that waits longest first.
     unfinished: VecDeque<usize>,
-    /// Groups that have reached what is stored of their rooms.
+    /// Groups that have reached the edge of what may be seen of their rooms.
     held: Vec<usize>,
+    /// The same of members that are behind their groups.
+    held_members: Vec<Seat>,
     /// Groups that let messages gather, by when they are due.
     gathering: BinaryHeap<Reverse<(Instant, usize)>>,
     metrics: ShardMetrics,
@@ -56,7 +57,7 @@ pub(crate) struct Manner {
     /// How long messages may gather, to be written together.
     pub(crate) delay: Duration,
     pub(crate) slow_consumer: SlowConsumer,
-    /// Whether the database has what the ring no longer has.
+    /// Whether the database has what the ring no longer has, or no longer shows.
     pub(crate) is_kept: bool,
 }
 
@@ -78,6 +79,8 @@ pub(crate) enum CaughtUp<M> {
     Unfinished,
     /// What it has missed is being read from the database.
     Waits,
+    /// It has everything that may be seen, and is woken when there is more; the delivery is to be woken for that.
+    Held,
     /// The ring has moved past it; from that sequence on it is to be given what the database has, with [`Feed::give`].
     InTheDatabase(Room<M>, u64),
     /// The ring has moved past it; that many messages are gone, and so is the client to be.
@@ -97,13 +100,14 @@ impl<M: Message> Feed<M> {
             by_key: HashMap::new(),
             unfinished: VecDeque::new(),
             held: Vec::new(),
+            held_members: Vec::new(),
             gathering: BinaryHeap::new(),
             metrics,
         }
     }
 
     /// Makes `connection` a member of `name`; its first message is the next one of `start`. Who comes first says in which
-    /// `manner` the room is delivered, and up to which `mark`.
+    /// `manner` the room is delivered, and up to which `edge`.
     ///
     /// What was published before that position is the caller's to have sent, so that there is neither gap nor overlap.
     pub(crate) fn join(
@@ -112,12 +116,12 @@ impl<M: Message> Feed<M> {
         start: Subscription<M>,
         connection: &Rc<Connection>,
         manner: Manner,
-        mark: Option<Arc<StoredMark>>,
+        edge: Edge,
     ) -> Seat {
         let (at, wire) = (start.position(), connection.wire());
         let group = match self.by_name.get(&(name.clone(), wire)) {
             Some(&group) if self.groups[group].room.epoch() == at.epoch => group,
-            _ => self.open(name, wire, start, manner, mark),
+            _ => self.open(name, wire, start, manner, edge),
         };
         let Group { members, next, .. } = &mut self.groups[group];
         let mut member =
@@ -159,7 +163,7 @@ impl<M: Message> Feed<M> {
             let due = self.gathering.pop().map(|Reverse((_, at))| at);
             return due.map_or(Poll::Pending, Poll::Ready);
         }
-        self.release_stored(cx);
+        self.release_held(cx);
         loop {
             let key = ready!(self.set.poll_ready(cx));
             let Some(&at) = self.by_key.get(&key) else {
@@ -176,14 +180,24 @@ impl<M: Message> Feed<M> {
         }
     }
 
-    /// Lets groups go on of whose rooms more is stored by now; who is left is woken for it.
-    fn release_stored(&mut self, cx: &mut Context<'_>) {
+    /// Lets groups and members go on of whose rooms more may be seen by now; for those that are left, this is woken.
+    fn release_held(&mut self, cx: &mut Context<'_>) {
         for at in std::mem::take(&mut self.held) {
             let Some(group) = self.groups.get(at) else { continue };
-            let is_held = group.mark.as_ref().is_some_and(|mark| mark.poll_reached(group.next + 1, cx).is_pending());
-            match is_held {
-                true => self.held.push(at),
-                false => self.list(at),
+            match group.edge.poll_beyond(group.next, cx) {
+                Poll::Pending => self.held.push(at),
+                Poll::Ready(Beyond::More) => self.list(at),
+                // It stays aside: its members have everything that will ever be acknowledged.
+                Poll::Ready(Beyond::Nothing) => tracing::debug!(room = %group.name, "nothing more will be stored"),
+            }
+        }
+        for seat in std::mem::take(&mut self.held_members) {
+            let Some(group) = self.groups.get(seat.group) else { continue };
+            let Some((member, at)) = group.behind(seat.member) else { continue };
+            match group.edge.poll_beyond(at, cx) {
+                Poll::Pending => self.held_members.push(seat),
+                Poll::Ready(Beyond::More) => member.connection.wake(),
+                Poll::Ready(Beyond::Nothing) => {}
             }
         }
     }
@@ -281,7 +295,11 @@ impl<M: Message> Feed<M> {
         let Some(group) = self.groups.get_mut(at.group) else {
             return CaughtUp::Ended;
         };
-        group.catch_up(at.member, run, &self.metrics)
+        let caught_up = group.catch_up(at.member, run, &self.metrics);
+        if matches!(caught_up, CaughtUp::Held) && !self.held_members.contains(&at) {
+            self.held_members.push(at);
+        }
+        caught_up
     }
 
     /// Gives a member that is behind at `from` what the database has, with sequences and times; nothing when it could not be
@@ -307,14 +325,7 @@ impl<M: Message> Feed<M> {
         })
     }
 
-    fn open(
-        &mut self,
-        name: &RoomName,
-        wire: Wire,
-        start: Subscription<M>,
-        manner: Manner,
-        mark: Option<Arc<StoredMark>>,
-    ) -> usize {
+    fn open(&mut self, name: &RoomName, wire: Wire, start: Subscription<M>, manner: Manner, edge: Edge) -> usize {
         let room = start.room().clone();
         let next = start.position().sequence;
         let key = self.set.join(start);
@@ -326,7 +337,7 @@ impl<M: Message> Feed<M> {
             encoder: M::encoder(name, wire.encoding()),
             manner,
             next,
-            mark,
+            edge,
             members: Slab::new(),
             sending: None,
         });

@@ -1,55 +1,12 @@
 //! Reading a room's past from its ring, always a bounded part of it.
 
 use std::ops::Range;
-use std::time::Duration;
 
-use super::config::{RecoveryMode, RoomOptions, Storage};
+use super::config::RecoveryMode;
 use super::session::{Recover, Subscribed};
+use super::visible::Visible;
 use crate::protocol::{ErrorCode, HistoryQuery, HistoryResult, Placed, Publication, StreamPosition};
-use crate::store::Retention;
 use crate::{Position, Room, Start, Subscription, TryRecvError};
-
-/// What of a room's ring is its history: the ring may keep more, for members that are behind.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Visible {
-    pub(crate) messages: usize,
-    /// Messages published before this time have expired.
-    pub(crate) since_ms: u64,
-    /// How many are in memory at least.
-    pub(crate) in_memory: usize,
-}
-
-impl Visible {
-    /// The history that `options` promise, at `now_ms` since 1970.
-    pub(crate) fn new(options: &RoomOptions, now_ms: u64) -> Self {
-        let before = |ttl: Duration| now_ms.saturating_sub(ttl.as_millis() as u64);
-        let (mut messages, mut since_ms) = (options.history_size, before(options.history_ttl));
-        if options.storage != Storage::Off {
-            let Retention { ttl, messages_max } = options.retention();
-            if options.history_ttl.is_zero() {
-                since_ms = 0;
-            }
-            since_ms = since_ms.max(ttl.map_or(0, before));
-            messages = messages.min(messages_max.map_or(usize::MAX, |most| most as usize));
-        }
-        Self { messages, since_ms, in_memory: options.ring_messages() }
-    }
-
-    /// The first sequence of the history in a room that stands at `tail`.
-    pub(crate) fn oldest(self, room: &Room<Publication>, tail: u64) -> u64 {
-        let oldest = room.oldest().max(tail.saturating_sub(self.messages as u64)).min(tail);
-        // Times never decrease within a room, so what has expired is a front part: halve until its end is found.
-        let (mut expired, mut kept) = (oldest, tail);
-        while expired < kept {
-            let middle = expired + (kept - expired) / 2;
-            match time_ms(room, middle) {
-                Some(time_ms) if time_ms < self.since_ms => expired = middle + 1,
-                _ => kept = middle,
-            }
-        }
-        kept
-    }
-}
 
 /// Enters a room: a subscription that goes on exactly after what the reply will hold.
 ///
@@ -58,7 +15,7 @@ impl Visible {
 pub(crate) fn enter(
     room: &Room<Publication>,
     recover: Option<&Recover>,
-    visible: Visible,
+    visible: &Visible,
     publications_max: usize,
 ) -> Result<(Subscription<Publication>, Subscribed), ErrorCode> {
     let wanted = recover.and_then(|Recover { position, mode }| match mode {
@@ -71,7 +28,9 @@ pub(crate) fn enter(
         let top = position(room, subscription.position().sequence);
         return Ok((subscription, Subscribed { top, found }));
     }
-    let subscription = room.subscribe().now().map_err(|_| ErrorCode::Internal)?;
+    // In a ring that is overrun as fast as it is looked at, the next message is as good a place as any.
+    let subscription =
+        from(room, visible.top(room)).or_else(|| room.subscribe().now().ok()).ok_or(ErrorCode::Internal)?;
     let top = position(room, subscription.position().sequence);
     let found = Vec::new();
     Ok((subscription, Subscribed { top, found }))
@@ -84,7 +43,7 @@ pub(crate) fn enter(
 pub(crate) fn history(
     room: &Room<Publication>,
     query: &HistoryQuery,
-    visible: Visible,
+    visible: &Visible,
 ) -> Result<HistoryResult, ErrorCode> {
     let epoch = room.epoch().to_string();
     if let Some(since) = &query.since
@@ -93,7 +52,7 @@ pub(crate) fn history(
     {
         return Err(ErrorCode::UnrecoverablePosition);
     }
-    let top = room.tail();
+    let top = visible.top(room);
     let window = query.window(visible.oldest(room, top) + 1, top);
     let mut found = match window.is_empty() {
         true => Vec::new(),
@@ -109,22 +68,22 @@ pub(crate) fn history(
 fn missed(
     room: &Room<Publication>,
     asked: &StreamPosition,
-    visible: Visible,
+    visible: &Visible,
     publications_max: usize,
 ) -> Option<Range<u64>> {
-    let tail = room.tail();
+    let top = visible.top(room);
     let known = asked.epoch.is_empty() || asked.epoch == room.epoch().to_string();
-    let missed = tail.checked_sub(asked.offset)?;
+    let missed = top.checked_sub(asked.offset)?;
     // An offset counts from 1, so it is also the sequence that comes next.
-    let all_there = missed == 0 || visible.oldest(room, tail) <= asked.offset;
-    (known && all_there && missed <= publications_max as u64).then_some(asked.offset..tail)
+    let all_there = missed == 0 || visible.oldest(room, top) <= asked.offset;
+    (known && all_there && missed <= publications_max as u64).then_some(asked.offset..top)
 }
 
 /// The newest sequence, if it is in the history.
-fn newest(room: &Room<Publication>, visible: Visible) -> Option<Range<u64>> {
-    let tail = room.tail();
-    let newest = tail.checked_sub(1)?;
-    (visible.oldest(room, tail) <= newest).then_some(newest..tail)
+fn newest(room: &Room<Publication>, visible: &Visible) -> Option<Range<u64>> {
+    let top = visible.top(room);
+    let newest = top.checked_sub(1)?;
+    (visible.oldest(room, top) <= newest).then_some(newest..top)
 }
 
 /// When the newest message was published, as far as it is still there.
@@ -160,7 +119,7 @@ pub(crate) fn from(room: &Room<Publication>, sequence: u64) -> Option<Subscripti
     (ring.position().sequence == sequence).then_some(ring)
 }
 
-fn time_ms(room: &Room<Publication>, sequence: u64) -> Option<u64> {
+pub(super) fn time_ms(room: &Room<Publication>, sequence: u64) -> Option<u64> {
     from(room, sequence)?.try_recv_ref().ok()?.time()
 }
 

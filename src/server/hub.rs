@@ -16,6 +16,7 @@ use super::origin::Origins;
 use super::presence::Presence;
 use super::rest::Resting;
 use super::session::{RoomRules, Settings};
+use super::visible::{Edge, Visible};
 use crate::protocol::{ClientInfo, ErrorCode, Limits, Publication, RoomName};
 use crate::store::{OpenError, StoreError};
 use crate::{Broker, Position, Room, RoomError};
@@ -130,6 +131,26 @@ impl Hub {
     /// The options of a room; rooms of unknown namespaces have none.
     pub(crate) fn options(&self, room: &str) -> Option<&RoomOptions> {
         self.config.channel.options_for(room)
+    }
+
+    /// From where to where a room may be seen.
+    ///
+    /// # Errors
+    /// As [`Edge::kept`].
+    pub(crate) fn edge(&self, room: &Room<Publication>) -> Result<Edge, ErrorCode> {
+        match self.kept() {
+            Some(kept) => Edge::kept(&kept.archive, room),
+            None => Ok(Edge::published()),
+        }
+    }
+
+    /// What of a room is its history at this moment.
+    ///
+    /// # Errors
+    /// [`ErrorCode::UnknownRoom`]; and as [`Edge::kept`].
+    pub(crate) fn visible(&self, room: &Room<Publication>) -> Result<Visible, ErrorCode> {
+        let options = self.options(room.name()).ok_or(ErrorCode::UnknownRoom)?;
+        Ok(Visible::new(options, self.edge(room)?, unix_ms()))
     }
 
     /// How a room is delivered.

@@ -11,12 +11,12 @@ use tokio::time::timeout;
 use super::config::Overload;
 use super::connection::Connection;
 use super::conversation::Conversation;
-use super::history::Visible;
-use super::hub::{self, Hub};
+use super::hub::Hub;
 use super::kept::{Kept, May, NoAnswer};
 use super::publish::{TRIES, refusal};
 use super::session::{Recover, Subscribed, Ticket};
 use super::shard::Shard;
+use super::visible::Visible;
 use crate::protocol::{ErrorCode, HistoryQuery, HistoryResult, Publication, RoomName};
 use crate::store::StoredMark;
 use crate::{PublishError, Room, Subscription};
@@ -100,7 +100,7 @@ async fn publish_kept(hub: Arc<Hub>, name: RoomName, mut publication: Publicatio
         };
         match published {
             Ok(sequence) => {
-                return match kept.delivery_mark(&room) {
+                return match hub.edge(&room)?.awaited() {
                     Some(mark) => stored(&hub, &mark, sequence + 1).await,
                     None => Ok(()),
                 };
@@ -123,14 +123,13 @@ async fn stored(hub: &Hub, mark: &StoredMark, end: u64) -> Result<(), ErrorCode>
 fn try_twice<R>(
     hub: &Hub,
     name: &RoomName,
-    work: impl Fn(&Kept, &Room<Publication>, Visible) -> Result<R, NoAnswer>,
+    work: impl Fn(&Kept, &Room<Publication>, &Visible) -> Result<R, NoAnswer>,
 ) -> Result<R, ErrorCode> {
     let kept = hub.kept().ok_or(ErrorCode::Internal)?;
-    let options = hub.options(name.as_str()).ok_or(ErrorCode::UnknownRoom)?;
     let mut done = Err(ErrorCode::Internal);
     for _ in 0..TRIES {
         let room = hub.open_kept(name)?;
-        done = work(kept, &room, Visible::new(options, hub::unix_ms())).map_err(|no| match no {
+        done = work(kept, &room, &hub.visible(&room)?).map_err(|no| match no {
             NoAnswer::Failed(code) => code,
             NoAnswer::InTheDatabase => ErrorCode::Internal,
         });

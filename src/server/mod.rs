@@ -40,6 +40,7 @@ pub mod storage;
 mod streaming;
 mod takeover;
 mod tight;
+mod visible;
 mod wheel;
 mod wire;
 mod ws;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::config::{Overload, Storage};
 use super::hub::Hub;
+use super::visible::Edge;
 use crate::PublishError;
 use crate::protocol::{ErrorCode, Publication, RoomName};
 use crate::store::StoredMark;
@@ -30,9 +31,10 @@ pub(super) fn publish(hub: &Hub, name: &RoomName, publication: Publication) -> P
     }
     let Some(room) = hub.running(name) else { return Published::Awaits(publication) };
     match room.publish(publication) {
-        Ok(sequence) => match kept.delivery_mark(&room) {
-            Some(mark) => Published::AwaitsDisk(mark, sequence + 1),
-            None => Published::Done(Ok(())),
+        Ok(sequence) => match hub.edge(&room).map(Edge::awaited) {
+            Ok(Some(mark)) => Published::AwaitsDisk(mark, sequence + 1),
+            Ok(None) => Published::Done(Ok(())),
+            Err(code) => Published::Done(Err(code)),
         },
         Err(PublishError::Closed(back) | PublishError::Crashed(back)) => Published::Awaits(back),
         Err(PublishError::Full(back)) if kept.overload == Overload::Wait => Published::Awaits(back),

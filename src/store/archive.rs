@@ -1,7 +1,6 @@
 //! The handle on permanent storage.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -82,8 +81,6 @@ pub struct Archive<T> {
     thread: Mutex<Option<JoinHandle<Result<(), StoreError>>>>,
     /// One at a time opens the rooms of a stripe.
     opening: Striped<()>,
-    /// Rings are not trusted with messages up to this time: some of them were erased.
-    pub(super) erased_until: AtomicU64,
 }
 
 impl<T: Send + Sync + 'static> Archive<T> {
@@ -118,14 +115,7 @@ impl<T: Send + Sync + 'static> Archive<T> {
         let (post, thread) = Keeper::start(Arc::clone(&shared), pattern).map_err(|error| {
             StoreError::new(StoreErrorKind::Other, "the storage thread could not be started").caused_by(error)
         })?;
-        Ok(Self {
-            broker: broker.clone(),
-            shared,
-            post,
-            thread: Mutex::new(Some(thread)),
-            opening: Striped::new(),
-            erased_until: AtomicU64::new(0),
-        })
+        Ok(Self { broker: broker.clone(), shared, post, thread: Mutex::new(Some(thread)), opening: Striped::new() })
     }
 
     /// The room of that name: the one that runs, or one that goes on where it ended. Rooms that are not kept are opened as the
@@ -244,14 +234,17 @@ impl<T: Send + Sync + 'static> Archive<T> {
 
     /// Erases what `author` has said so far, in all rooms, for good; how many messages. Their places stay taken, so that who
     /// recovers does not take them for lost. Rings keep theirs until they are evicted, but [`Archive::past`] no longer
-    /// shows them.
+    /// shows them, and [`StoredMark::ring_from`] says so to who reads rings.
     ///
     /// # Errors
     /// As the store has it; some may have been erased.
-    pub fn erase(&self, author: &str, now: u64) -> Result<u64, StoreError> {
-        // Relaxed: what follows goes through the store, which orders it.
-        self.erased_until.fetch_max(now.max(1), Relaxed);
+    pub fn erase(&self, author: &str) -> Result<u64, StoreError> {
+        // Everything published before has a mark then.
         self.flush_within(FLUSH_TIMEOUT)?;
+        for mark in self.shared.lives.all() {
+            let room = self.broker.get(&mark.life.room).filter(|room| room.epoch() == mark.life.epoch);
+            room.inspect(|room| mark.distrust_ring(room.tail()));
+        }
         let mut erased = 0;
         loop {
             let more = self.shared.store.erase(author, REMOVED_AT_ONCE)?;
@@ -259,15 +252,6 @@ impl<T: Send + Sync + 'static> Archive<T> {
             if more < REMOVED_AT_ONCE {
                 return Ok(erased);
             }
-        }
-    }
-
-    /// From which sequence on a room's ring shows what the past is: what it holds before was removed, or may have been erased.
-    pub fn ring_trusted_from(&self, room: &Room<T>) -> u64 {
-        // Relaxed: who erases goes through the store, and so does who sees this.
-        match self.erased_until.load(Relaxed) {
-            0 => self.mark(room).map_or(0, |mark| mark.floor()),
-            _ => room.tail(),
         }
     }
 

@@ -48,6 +48,11 @@ impl Lives {
         }
     }
 
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<Arc<StoredMark>> {
+        self.marks.parts().flat_map(|marks| marks.values().cloned().collect::<Vec<_>>()).collect()
+    }
+
     /// Forgets this life, unless another has taken its place.
     pub(super) fn forget(&self, mark: &Arc<StoredMark>) {
         let room = mark.life.room.as_str();

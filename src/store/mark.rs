@@ -49,6 +49,8 @@ pub struct StoredMark {
     given_up: AtomicBool,
     /// Messages before this one were removed.
     floor: AtomicU64,
+    /// Of the messages before this one, some may have been erased since the ring took them.
+    erased: AtomicU64,
     /// As many as tasks wait, of which each has one future.
     waiters: Mutex<Vec<(u64, Waker)>>,
 }
@@ -62,6 +64,7 @@ impl StoredMark {
             complete: AtomicBool::new(false),
             given_up: AtomicBool::new(false),
             floor: AtomicU64::new(0),
+            erased: AtomicU64::new(0),
             waiters: Mutex::default(),
         }
     }
@@ -166,7 +169,8 @@ impl StoredMark {
         self.given_up.load(Acquire)
     }
 
-    pub(super) fn floor(&self) -> u64 {
+    /// Messages before this one were removed: nobody is to be given them, whoever still has them.
+    pub fn floor(&self) -> u64 {
         // Relaxed: what is hidden was removed from the store before; both say the same.
         self.floor.load(Relaxed)
     }
@@ -174,6 +178,17 @@ impl StoredMark {
     pub(super) fn raise_floor(&self, floor: u64) {
         // Relaxed: as in `floor`.
         self.floor.fetch_max(floor, Relaxed);
+    }
+
+    /// From this sequence on a room's ring shows what its past is: what it holds before was removed, or may have been erased.
+    pub fn ring_from(&self) -> u64 {
+        // Relaxed: as in `floor`.
+        self.floor().max(self.erased.load(Relaxed))
+    }
+
+    pub(super) fn distrust_ring(&self, until: u64) {
+        // Relaxed: as in `floor`.
+        self.erased.fetch_max(until, Relaxed);
     }
 
     fn wake(&self, is_due: impl Fn(u64) -> bool) {

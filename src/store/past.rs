@@ -1,7 +1,6 @@
 //! A room's past, read as one from its store and its ring.
 
 use std::ops::Range;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::archive::Archive;
@@ -99,8 +98,7 @@ impl<T: Clone + Send + Sync + 'static> Archive<T> {
     /// Reads on in the ring from the start of `range`, as far as it goes, what `cut` lets fall left out; where it stopped.
     fn read_ring(&self, room: &Room<T>, range: Range<u64>, limit: usize, cut: Cut, found: &mut Past<T>) -> u64 {
         let Some(mut ring) = stand_at(room, range.start) else { return range.start };
-        // Relaxed: who erases goes through the store, and so does who sees this.
-        let erased_until = self.erased_until.load(Relaxed);
+        let ring_from = self.mark(room).map_or(0, |mark| mark.ring_from());
         let end = range.end.min(range.start.saturating_add(limit as u64));
         let mut at = range.start;
         while at < end {
@@ -108,7 +106,7 @@ impl<T: Clone + Send + Sync + 'static> Archive<T> {
                 Ok(batch) => {
                     for (sequence, time, message) in batch.iter() {
                         let time = time.unwrap_or(0);
-                        if erased_until > 0 && time <= erased_until {
+                        if sequence < ring_from {
                             return at;
                         }
                         if time >= cut.before_time {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -16,6 +17,9 @@ use crate::harness::{Client, Folder, Heard, number, publish, text};
 const ROUNDS: u64 = 20;
 
 const PUBLISHERS: u64 = 3;
+
+/// Messages read at once.
+const PAGE: u64 = 64;
 
 const CONFIG: &str = r#"
 [client]
@@ -32,13 +36,18 @@ history_size = 1000000
 "#;
 
 /// The binary, serving; killed when it is dropped.
-struct Process {
+pub(crate) struct Process {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Process {
-    fn start(folder: &Folder) -> Self {
+    pub(crate) fn start(folder: &Folder) -> Self {
+        Self::start_with(folder, &[])
+    }
+
+    /// The same, with variables in its environment.
+    pub(crate) fn start_with(folder: &Folder, variables: &[(&str, PathBuf)]) -> Self {
         let config = folder.0.join("roomcast.toml");
         std::fs::write(&config, CONFIG).expect("a file");
         let mut child = Command::new(env!("CARGO_BIN_EXE_roomcast"))
@@ -47,6 +56,7 @@ impl Process {
             .arg(&config)
             .arg("--data-dir")
             .arg(&folder.0)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
@@ -61,14 +71,14 @@ impl Process {
         Self { child, address: address.expect("where it listens") }
     }
 
-    fn connected(&self) -> Client {
+    pub(crate) fn connected(&self) -> Client {
         let mut client = Client::open(self.address);
         client.send(r#"{"id":1,"connect":{}}"#);
         client.reply(1);
         client
     }
 
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().expect("a process to kill");
         self.child.wait().expect("an end");
     }
@@ -229,7 +239,7 @@ fn listen(mut client: Client, room: &str, epoch: &str, offset: u64) -> Vec<((Str
 }
 
 /// The next reply; nothing when the server is gone.
-fn next_reply(client: &mut Client) -> Option<Value> {
+pub(crate) fn next_reply(client: &mut Client) -> Option<Value> {
     loop {
         match client.hear() {
             Heard::Object(value) if value.get("id").is_some() => return Some(value),
@@ -239,12 +249,13 @@ fn next_reply(client: &mut Client) -> Option<Value> {
     }
 }
 
-fn read_all(client: &mut Client, room: &str) -> Vec<Value> {
+/// All of a room, in pages.
+pub(crate) fn read_all(client: &mut Client, room: &str) -> Vec<Value> {
     let mut all = Vec::<Value>::new();
     for id in 100.. {
         let since = all.last().map_or(0, |last| number(&last["offset"]));
         client.send(&format!(
-            r#"{{"id":{id},"history":{{"channel":"{room}","limit":10000,"since":{{"offset":{since},"epoch":""}}}}}}"#
+            r#"{{"id":{id},"history":{{"channel":"{room}","limit":{PAGE},"since":{{"offset":{since},"epoch":""}}}}}}"#
         ));
         let page = client.reply(id)["history"]["publications"].as_array().cloned().unwrap_or_default();
         if page.is_empty() {

@@ -2,10 +2,13 @@
 
 mod autobahn;
 mod bad_input;
+mod behind;
 mod chat;
 mod codes;
 mod crash;
 mod delivery;
+#[path = "../disk/mod.rs"]
+mod failing_disk;
 mod harness;
 mod heap;
 mod http;

@@ -184,7 +184,7 @@ fn groups_are_as_durable_as_they_must_be(server: &Server) {
         run.flush();
     }
     assert_eq!(run.texts("chat"), [(0, "a\0: a\0b".to_owned())], "any text is kept");
-    assert_eq!(run.archive.erase("a\0", 1).unwrap(), 2);
+    assert_eq!(run.archive.erase("a\0").unwrap(), 2);
     let rows = database.client().query("SELECT level FROM public.levels ORDER BY room", &[]).unwrap();
     let levels: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     assert_eq!(levels, ["off", "on"]);

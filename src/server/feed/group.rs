@@ -1,7 +1,6 @@
 //! A room's members of one form on one shard, and the run on its way round them.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use slab::Slab;
 
@@ -13,8 +12,8 @@ use crate::server::lag::Lag;
 use crate::server::message::Message;
 use crate::server::metrics::ShardMetrics;
 use crate::server::run::Run;
+use crate::server::visible::Edge;
 use crate::server::wire::Wire;
-use crate::store::StoredMark;
 use crate::{Position, Resumption, Room, RoomKey, Start, Subscription, TryRecvError};
 
 /// Runs a member may take from the ring at once to catch up before others on its shard have their turn.
@@ -30,8 +29,8 @@ pub(super) struct Group<M: Message> {
     pub(super) manner: Manner,
     /// The next sequence the group takes.
     pub(super) next: u64,
-    /// How far the room is stored, where nothing else is delivered.
-    pub(super) mark: Option<Arc<StoredMark>>,
+    /// From where to where the room may be seen.
+    pub(super) edge: Edge,
     pub(super) members: Slab<Member>,
     /// The run that has not been written to all members.
     pub(super) sending: Option<Sending>,
@@ -102,7 +101,7 @@ pub(super) enum Read {
     Through,
     /// Some members have not been given the last run.
     Unfinished,
-    /// Everything that is stored is with the members.
+    /// Everything that may be seen is with the members.
     Held,
     /// The room has ended.
     Ended,
@@ -117,6 +116,7 @@ impl<M: Message> Group<M> {
         writes: &mut usize,
         metrics: &ShardMetrics,
     ) -> Read {
+        self.pass_by_erased(cursor, metrics);
         let deliverable = self.deliverable();
         for _ in 0..deliverable.min(ROOM_MESSAGES_PER_VISIT as u64) {
             match cursor.try_recv_ref() {
@@ -147,10 +147,25 @@ impl<M: Message> Group<M> {
         }
     }
 
+    /// Passes by what may have been erased since the ring took it: the members are given what the database has.
+    fn pass_by_erased(&mut self, cursor: &mut Subscription<M>, metrics: &ShardMetrics) {
+        let ring_from = self.edge.ring_from();
+        if self.next >= ring_from {
+            return;
+        }
+        while cursor.position().sequence < ring_from {
+            let left = (ring_from - cursor.position().sequence) as usize;
+            if cursor.try_recv_batch(left).is_err() {
+                break;
+            }
+        }
+        let missed = cursor.position().sequence.saturating_sub(self.next);
+        self.fall_behind_all(missed, metrics);
+    }
+
     /// How many more messages may be delivered.
     fn deliverable(&self) -> u64 {
-        let mark = self.mark.as_ref().filter(|mark| !mark.is_complete());
-        mark.map_or(u64::MAX, |mark| mark.stored().saturating_sub(self.next))
+        self.edge.range().end.saturating_sub(self.next)
     }
 
     /// Sends the run, whatever it takes.
@@ -238,8 +253,13 @@ impl<M: Message> Group<M> {
 
     /// The ring moved past the group: each member learns for itself what that means for it.
     fn lose(&mut self, missed: u64, metrics: &ShardMetrics) {
-        let next = self.next + missed;
         tracing::warn!(room = %self.name, missed, "the shard fell behind the room");
+        self.fall_behind_all(missed, metrics);
+    }
+
+    /// Moves the group on past messages that it does not give; the members go on by themselves.
+    fn fall_behind_all(&mut self, missed: u64, metrics: &ShardMetrics) {
+        let next = self.next + missed;
         for (_, member) in &mut self.members {
             match member.place {
                 Place::With(from) if from < next => member.fall_behind(from.max(self.next), metrics),
@@ -256,6 +276,15 @@ impl<M: Message> Group<M> {
             if let Place::With(from) = member.place {
                 member.fall_behind(from.max(self.next), metrics);
             }
+        }
+    }
+
+    /// A member that is behind, and where.
+    pub(super) fn behind(&self, member: usize) -> Option<(&Member, u64)> {
+        let member = self.members.get(member)?;
+        match member.place {
+            Place::Behind(at) => Some((member, at)),
+            Place::With(_) => None,
         }
     }
 
@@ -288,6 +317,12 @@ impl<M: Message> Group<M> {
                 member.catch_up(sequence, metrics);
                 return CaughtUp::Rejoined;
             }
+            // What the group may not give, nobody is given. Behind the group the member goes along with it again.
+            let group_end = if matches!(self.cursor, Cursor::Ended) { u64::MAX } else { self.next };
+            let left = self.edge.range().end.min(group_end).saturating_sub(sequence);
+            if left == 0 {
+                return CaughtUp::Held;
+            }
             let position = Position { epoch: self.room.epoch(), sequence };
             let Ok(mut ring) = self.room.subscribe_from(Start::Resume(position)).now() else {
                 return CaughtUp::Ended;
@@ -295,7 +330,8 @@ impl<M: Message> Group<M> {
             let read = match ring.resumption() {
                 Resumption::Gap(missed) => Err(TryRecvError::Lagged(missed)),
                 Resumption::Unknown => return CaughtUp::Ended,
-                _ => ring.try_recv_batch(ROOM_MESSAGES_PER_VISIT),
+                _ if sequence < self.edge.ring_from() => Err(TryRecvError::Lagged(self.edge.ring_from() - sequence)),
+                _ => ring.try_recv_batch(left.min(ROOM_MESSAGES_PER_VISIT as u64) as usize),
             };
             let batch = match read {
                 Ok(batch) => batch,
@@ -313,7 +349,9 @@ impl<M: Message> Group<M> {
                     SlowConsumer::Disconnect => return CaughtUp::Missed(missed),
                     SlowConsumer::Skip => return CaughtUp::Skipped(missed),
                     SlowConsumer::Latest => {
-                        member.place = Place::Behind(self.room.tail().saturating_sub(1));
+                        // The newest one that may be seen; behind the group there is nothing to go on with.
+                        let newest = self.edge.range().end.min(self.room.tail()).saturating_sub(1);
+                        member.place = Place::Behind(newest.max(sequence + 1).min(group_end.max(sequence)));
                         continue;
                     }
                 },

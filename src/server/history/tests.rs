@@ -11,6 +11,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::Broker;
 use crate::protocol::{Payload, recovered};
+use crate::server::config::RoomOptions;
+use crate::server::visible::Edge;
 
 /// What a room's namespace says.
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +99,7 @@ impl World {
             history_ttl: Duration::from_millis(self.rules.ttl_ms),
             ..RoomOptions::default()
         };
-        Visible::new(&options, self.clock.load(Relaxed))
+        Visible::new(&options, Edge::published(), self.clock.load(Relaxed))
     }
 
     fn publish(&mut self, count: u8) {
@@ -132,7 +134,7 @@ impl World {
         let asked = client.position.clone();
         let recover = Recover { position: asked.clone(), mode: RecoveryMode::Stream };
         let max = self.rules.publications_max;
-        let (live, Subscribed { top, found }) = enter(&self.room, Some(&recover), self.visible(), max).unwrap();
+        let (live, Subscribed { top, found }) = enter(&self.room, Some(&recover), &self.visible(), max).unwrap();
         let is_recovered = recovered(&asked, &top, found.iter().map(|placed| placed.offset), max);
         assert_eq!(is_recovered, self.is_all_there(&asked), "{asked:?} of {top:?}, {:?}", self.rules);
         assert_eq!(top.offset, self.published.len() as u64);
@@ -209,7 +211,7 @@ proptest! {
             reverse,
         };
         let query = HistoryQuery::new(&request, 300);
-        let result = history(&world.room, &query, world.visible()).unwrap();
+        let result = history(&world.room, &query, &world.visible()).unwrap();
         let top = world.published.len() as u64;
         prop_assert_eq!(result.position, StreamPosition { offset: top, epoch });
 
@@ -251,8 +253,8 @@ fn under_full_speed_no_gap_is_passed_off_as_recovered() {
         let mut position = StreamPosition { offset: 0, epoch: room.epoch().to_string() };
         for _ in 0..RETURNS {
             let recover = Recover { position: position.clone(), mode: RecoveryMode::Stream };
-            let visible = Visible::new(&options, 1_000_000);
-            let (mut live, Subscribed { top, found }) = enter(&room, Some(&recover), visible, 300).unwrap();
+            let visible = Visible::new(&options, Edge::published(), 1_000_000);
+            let (mut live, Subscribed { top, found }) = enter(&room, Some(&recover), &visible, 300).unwrap();
             let offsets: Vec<u64> = found.iter().map(|placed| placed.offset).collect();
             if recovered(&position, &top, offsets.iter().copied(), 300) {
                 recovered_count += 1;

@@ -17,7 +17,7 @@ use self::warm::Warm;
 use super::config::{Config, Overload, Storage, StorageKind};
 use super::hub::unix_ms;
 use crate::protocol::Publication;
-use crate::store::{Archive, Durability, Options, Retention, SqliteStore, Store, StoreError, StoredMark};
+use crate::store::{Archive, Durability, Options, Retention, SqliteStore, Store, StoreError};
 use crate::{Broker, Room};
 
 /// The database of a server, and how it is used.
@@ -59,14 +59,6 @@ impl Kept {
             overload: config.storage.overload,
             timeout: config.storage.timeout,
         }))
-    }
-
-    /// Up to where a room may be delivered, where that is not all that is published.
-    pub(crate) fn delivery_mark(&self, room: &Room<Publication>) -> Option<Arc<StoredMark>> {
-        match self.archive.durability(room.name()) {
-            Some(Durability::Stored) => self.archive.mark(room),
-            _ => None,
-        }
     }
 
     /// Forgets what is in memory of rooms that are over.

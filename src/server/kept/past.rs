@@ -7,8 +7,9 @@ use super::Kept;
 use super::warm::Part;
 use crate::protocol::{ErrorCode, HistoryQuery, HistoryResult, Payload, Placed, Publication, StreamPosition};
 use crate::server::config::RecoveryMode;
-use crate::server::history::{self, Visible};
+use crate::server::history;
 use crate::server::session::{Recover, Subscribed};
+use crate::server::visible::{Edge, Visible};
 use crate::store::{Remembered, StoreError};
 use crate::{Room, Subscription};
 
@@ -55,14 +56,14 @@ impl Kept {
         &self,
         room: &Room<Publication>,
         recover: Option<&Recover>,
-        visible: Visible,
+        visible: &Visible,
         publications_max: usize,
         may: May,
     ) -> Result<(Subscription<Publication>, Subscribed), NoAnswer> {
         let mut tries = if may == May::AskTheDatabase { TRIES } else { 1 };
         loop {
             tries -= 1;
-            let Some(at_top) = self.stand_at_top(room) else {
+            let Some(at_top) = history::from(room, visible.top(room)) else {
                 // What is delivered next is stored, so that it lies in the ring, unless more is stored by now.
                 if tries == 0 {
                     return Err(if may == May::AskTheDatabase {
@@ -96,14 +97,14 @@ impl Kept {
         &self,
         room: &Room<Publication>,
         query: &HistoryQuery,
-        visible: Visible,
+        visible: &Visible,
         may: May,
     ) -> Result<HistoryResult, NoAnswer> {
         let StreamPosition { epoch, .. } = history::position(room, 0);
         if query.since.as_ref().is_some_and(|since| !since.epoch.is_empty() && since.epoch != epoch) {
             return Err(NoAnswer::Failed(ErrorCode::UnrecoverablePosition));
         }
-        let top = self.top(room);
+        let top = visible.top(room);
         let near = self.near(room, visible, top, may);
         let mut window = query.window(near.oldest + 1, top);
         let is_near = near.is_all || query.window(1, top) == window;
@@ -141,29 +142,16 @@ impl Kept {
         from: u64,
         count: usize,
     ) -> Result<Vec<(u64, u64, Publication)>, ErrorCode> {
-        let past = self.archive.past(room, from..self.top(room), count).map_err(failed)?;
+        let end = Edge::kept(&self.archive, room)?.range().end;
+        let past = self.archive.past(room, from..end, count).map_err(failed)?;
         Ok(placed(past).into_iter().map(|it| (it.offset - 1, it.time_ms, it.publication)).collect())
     }
 
-    /// The sequence after the newest message that clients may know of.
-    fn top(&self, room: &Room<Publication>) -> u64 {
-        let tail = room.tail();
-        self.delivery_mark(room).map_or(tail, |mark| mark.stored().min(tail))
-    }
-
-    /// A subscription that begins with what comes next; `None` when the ring has moved past it.
-    fn stand_at_top(&self, room: &Room<Publication>) -> Option<Subscription<Publication>> {
-        match self.delivery_mark(room) {
-            Some(mark) => history::from(room, mark.stored()),
-            None => room.subscribe().now().ok(),
-        }
-    }
-
     /// What of the history is in memory.
-    fn near(&self, room: &Room<Publication>, visible: Visible, top: u64, may: May) -> Near {
+    fn near(&self, room: &Room<Publication>, visible: &Visible, top: u64, may: May) -> Near {
         let kept = room.oldest();
         let seen = visible.oldest(room, top);
-        let trusted = self.archive.ring_trusted_from(room);
+        let trusted = visible.edge.ring_from();
         let ring = seen.max(trusted).min(top);
         // Whatever lies before what has expired in the ring has expired as well.
         let near = Near { ring, oldest: ring, is_all: seen > kept.min(top) || ring == 0, warm: None };
@@ -178,13 +166,13 @@ impl Kept {
     }
 
     /// The first sequence of the history in the database, in a room that stands at `top`.
-    fn oldest(&self, room: &Room<Publication>, visible: Visible, top: u64) -> Result<Option<u64>, StoreError> {
+    fn oldest(&self, room: &Room<Publication>, visible: &Visible, top: u64) -> Result<Option<u64>, StoreError> {
         let span = self.archive.span_since(room.name(), visible.since_ms)?;
         Ok(span.map(|span| span.oldest.max(top.saturating_sub(visible.messages as u64))))
     }
 
     /// Reads the newest messages before a ring that nothing has been evicted from yet: everybody who comes back asks for them.
-    fn warm_up(&self, room: &Room<Publication>, visible: Visible) -> Option<Arc<Part>> {
+    fn warm_up(&self, room: &Room<Publication>, visible: &Visible) -> Option<Arc<Part>> {
         let border = self.archive.mark(room)?.first();
         if room.oldest() != border || border == 0 || visible.in_memory == 0 {
             return None;
@@ -207,7 +195,7 @@ impl Kept {
         &self,
         room: &Room<Publication>,
         range: Range<u64>,
-        visible: Visible,
+        visible: &Visible,
         may: May,
     ) -> Result<(Subscription<Publication>, Vec<Placed>), Unread> {
         let near = self.near(room, visible, range.end, may);
@@ -301,7 +289,7 @@ mod tests {
     use super::*;
     use crate::protocol::RoomName;
     use crate::server::config::Config;
-    use crate::server::hub::{Hub, unix_ms};
+    use crate::server::hub::Hub;
 
     fn hub(folder: &std::path::Path) -> Hub {
         let mut config = Config::dev();
@@ -321,8 +309,8 @@ mod tests {
     fn recover(hub: &Hub, room: &Room<Publication>, offset: u64, may: May) -> Result<Vec<u64>, NoAnswer> {
         let position = StreamPosition { offset, epoch: String::new() };
         let recover = Recover { position, mode: RecoveryMode::Stream };
-        let visible = Visible::new(hub.options(room.name()).unwrap(), unix_ms());
-        let (_, subscribed) = hub.kept().unwrap().enter(room, Some(&recover), visible, 10_000, may)?;
+        let visible = hub.visible(room)?;
+        let (_, subscribed) = hub.kept().unwrap().enter(room, Some(&recover), &visible, 10_000, may)?;
         Ok(subscribed.found.iter().map(|placed| placed.offset).collect())
     }
 
