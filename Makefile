@@ -21,7 +21,7 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 ARCHIVE = roomcast-$(VERSION)-$(HOST)
 
 .PHONY: help setup fmt fmt-check lint build run test loom docs bench bench-rivals check-rivals deny ci dist image clean loom-full loom-mutants
-.PHONY: bench-server check-bench lab profile
+.PHONY: instructions bench-server check-bench lab profile
 .PHONY: missing tools doctests examples benches shuttle soak crash fuzz valgrind autobahn
 
 help: ## list the targets
@@ -188,6 +188,14 @@ bench-server: build ## measure the server and its rivals into target/results/ser
 	@mkdir -p $(TARGET)/results
 	$(TARGET)/release/server-bench $(if $(QUICK),--quick) \
 		$(or $(ROWS),--out $(TARGET)/results/server$(if $(QUICK),-quick).md)
+
+# They mean the same on a busy machine.
+instructions: ## count a publish, a receive, a delivery of the server into target/results/instructions.md; ONLY=library, ONLY=server
+	$(if $(filter library,$(ONLY)),,$(CARGO) build --locked --release --features server --bin roomcast)
+	$(CARGO) build $(BENCHES) --release $(if $(filter library,$(ONLY)),,-p server-bench) -p instructions --bins
+	@mkdir -p $(TARGET)/results
+	$(TARGET)/release/instructions $(if $(ONLY),--only $(ONLY)) \
+		--before docs/results/instructions.md --out $(TARGET)/results/instructions.md
 
 lab: build ## turn every knob, in the process and over the network, some twenty minutes: docs/lab/report.html
 	$(TARGET)/release/roomcast lab sweep --plan every-knob --out docs/lab

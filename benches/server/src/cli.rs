@@ -7,6 +7,7 @@ use harness::Suite;
 use harness::cli::{finish, usage};
 
 use crate::contenders::{ROOMCAST, versions};
+use crate::count;
 use crate::rivals::Rival;
 use crate::workloads::{self, TITLES};
 
@@ -15,6 +16,7 @@ pub fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
         Some("serve") => finish(serve(&arguments[1..])),
+        Some("count") => finish(count::main(&arguments[1..])),
         _ => harness::cli::main(&suite()),
     }
 }
@@ -30,7 +32,7 @@ fn suite() -> Suite {
     Suite {
         program: "server-bench",
         make_target: "bench-server",
-        usage: "server-bench serve RIVAL PORT             be one: floor, floor-with-envelope, axum, axum-tuned\n",
+        usage: USAGE,
         title: "The roomcast server and its rivals",
         method: METHOD,
         versions,
@@ -42,6 +44,12 @@ fn suite() -> Suite {
         limit: Duration::from_secs(90),
     }
 }
+
+const USAGE: &str = "\
+server-bench serve RIVAL PORT             be one: floor, floor-with-envelope, axum, axum-tuned
+server-bench count STORAGE MEMBERS IN_FLIGHT WINDOWS
+                                          instructions of the server, under callgrind, for so many windows
+";
 
 const METHOD: &str = "
 

@@ -24,7 +24,7 @@ pub struct Contender {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Program {
-    Roomcast,
+    Roomcast(Storage),
     Ours(Rival),
     Bun,
     Node,
@@ -33,12 +33,25 @@ enum Program {
     NatsOverWebSocket,
 }
 
+/// What becomes of what is published into a room of ours, as its option `storage` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Storage {
+    Off,
+    Async,
+    Stored,
+}
+
 const fn contender(name: &'static str, wire: Wire, program: Program) -> Contender {
     Contender { name, wire, program }
 }
 
-/// Ourselves, with the whole protocol, history, recovery and presence.
-pub const ROOMCAST: Contender = contender("roomcast", Wire::Centrifugo, Program::Roomcast);
+/// Ourselves, with the whole protocol, history, recovery and presence; nothing is written to a disk, as nobody else does.
+pub const ROOMCAST: Contender = contender("roomcast", Wire::Centrifugo, Program::Roomcast(Storage::Off));
+/// The same, and messages are written to a database after they were delivered.
+pub const ROOMCAST_ASYNC: Contender = contender("roomcast async", Wire::Centrifugo, Program::Roomcast(Storage::Async));
+/// The same, and messages are in the database before they are delivered.
+pub const ROOMCAST_STORED: Contender =
+    contender("roomcast stored", Wire::Centrifugo, Program::Roomcast(Storage::Stored));
 /// One thread that does nothing but fan out.
 pub const FLOOR: Contender = contender("floor", Wire::Plain, Program::Ours(Rival::Floor));
 /// The same, with as many bytes around each message as the protocol has.
@@ -74,15 +87,19 @@ impl Contender {
         Process::start(|place| self.command(place))
     }
 
-    fn command(self, place: &Place) -> Result<Command, Fault> {
+    /// The command that starts it there.
+    ///
+    /// # Errors
+    /// As [`Contender::start`].
+    pub fn command(self, place: &Place) -> Result<Command, Fault> {
         let port = place.address.port().to_string();
         let mut command;
         match self.program {
-            Program::Roomcast => {
+            Program::Roomcast(storage) => {
                 command = Command::new(beside_us("roomcast")?);
                 command.args(["serve", "--dev", "--listen", &place.address.to_string(), "--log-level", "error"]);
                 command.arg("--data-dir").arg(place.scratch.join("data"));
-                command.arg("--config").arg(place.write("roomcast.toml", ROOMCAST_CONFIG)?);
+                command.arg("--config").arg(place.write("roomcast.toml", &roomcast_config(storage))?);
             }
             Program::Ours(rival) => {
                 command = Command::new(env::current_exe()?);
@@ -110,6 +127,15 @@ impl Contender {
         }
         Ok(command)
     }
+}
+
+fn roomcast_config(storage: Storage) -> String {
+    let storage = match storage {
+        Storage::Off => "off",
+        Storage::Async => "async",
+        Storage::Stored => "stored",
+    };
+    format!("{ROOMCAST_CONFIG}storage = \"{storage}\"\n")
 }
 
 /// Everything on, except that everybody is told of everybody who comes or goes: nobody else does that.

@@ -10,6 +10,7 @@ pub mod books;
 pub mod cli;
 pub mod client;
 mod contenders;
+mod count;
 pub mod fault;
 pub mod load;
 pub mod payload;

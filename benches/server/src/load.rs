@@ -47,6 +47,7 @@ pub struct Load {
     opening: usize,
     buffer: Vec<u8>,
     events: Vec<epoll::Event>,
+    patience: Duration,
 }
 
 impl Load {
@@ -67,7 +68,15 @@ impl Load {
             opening: 0,
             buffer: vec![0; READ_BYTES],
             events: Vec::with_capacity(EVENTS_PER_TURN),
+            patience: PATIENCE,
         })
+    }
+
+    /// Lets opening, and the arrival of what is on its way, take that long.
+    #[must_use]
+    pub fn patient_for(mut self, time: Duration) -> Self {
+        self.patience = time;
+        self
     }
 
     /// Lets connections that only publish talk otherwise than members.
@@ -162,7 +171,7 @@ impl Load {
     }
 
     fn open_until(&mut self, opening: usize) -> Result<(), Fault> {
-        let limit = Instant::now() + PATIENCE;
+        let limit = Instant::now() + self.patience;
         self.turns_until(limit, "opening connections", |load| load.opening <= opening)
     }
 
@@ -193,7 +202,7 @@ impl Load {
     /// As [`Load::turn`], and [`Fault::TooLong`].
     pub fn settle(&mut self) -> Result<(), Fault> {
         self.is_running = false;
-        let limit = Instant::now() + PATIENCE;
+        let limit = Instant::now() + self.patience;
         self.turns_until(limit, "the arrival of what was published", |load| load.rooms.iter().all(Room::is_settled))
     }
 

@@ -38,6 +38,17 @@ impl Process {
     /// # Errors
     /// [`Fault::NotRun`] when there is no such program or it does not listen.
     pub fn start(command: impl FnOnce(&Place) -> Result<Command, Fault>) -> Result<Self, Fault> {
+        Self::start_within(START_LIMIT, command)
+    }
+
+    /// The same for a server that may take that long until it listens.
+    ///
+    /// # Errors
+    /// As [`Process::start`].
+    pub fn start_within(
+        limit: Duration,
+        command: impl FnOnce(&Place) -> Result<Command, Fault>,
+    ) -> Result<Self, Fault> {
         let place = Place::new()?;
         let made = command(&place)?;
         if !exists(Path::new(made.get_program())) {
@@ -59,7 +70,7 @@ impl Process {
         let child = command.spawn();
         machine::pin_to(load_core);
         let mut process = Self { child: child?, place };
-        process.wait_until_it_listens()?;
+        process.wait_until_it_listens(limit)?;
         Ok(process)
     }
 
@@ -95,8 +106,24 @@ impl Process {
         Ok(private.filter_map(|line| line.split_once(':')).map(|(_, rest)| first_number(rest) * 1_024).sum())
     }
 
-    fn wait_until_it_listens(&mut self) -> Result<(), Fault> {
-        let limit = Instant::now() + START_LIMIT;
+    /// Asks it to end, waits until it has, and returns what it has said.
+    ///
+    /// # Errors
+    /// [`Fault::TooLong`], and what the system says.
+    pub fn stop(mut self, limit: Duration) -> Result<String, Fault> {
+        let end = Instant::now() + limit;
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), rustix::process::Signal::TERM)?;
+        while self.child.try_wait()?.is_none() {
+            if Instant::now() > end {
+                return Err(Fault::TooLong("the end of the server"));
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(fs::read_to_string(self.place.log())?)
+    }
+
+    fn wait_until_it_listens(&mut self, limit: Duration) -> Result<(), Fault> {
+        let limit = Instant::now() + limit;
         while TcpStream::connect_timeout(&self.place.address, START_LIMIT).is_err() {
             if self.child.try_wait()?.is_some() || Instant::now() > limit {
                 let log = fs::read_to_string(self.place.log()).unwrap_or_default();
