@@ -9,9 +9,9 @@ pub struct Limits {
     /// Bytes in one frame from a client (default 64 KiB). A transport closes with 1009 beyond it, having allocated no
     /// more than this.
     pub frame_bytes_max: usize,
-    /// Commands in one frame (default 1,024): a client that reconnects sends its connect and up to 128 subscribes in
-    /// one frame, a batch of publishes is bounded by the frame's bytes long before this; the bound is for frames of
-    /// `{}`.
+    /// Commands in one frame (default 1,024). A client that comes back sends its `connect` and a subscribe for each of its
+    /// rooms in one frame, so this has to be more than `rooms_per_client_max`; a batch of publishes is bounded by the
+    /// frame's bytes long before; the bound is for frames of `{}`.
     pub commands_per_frame_max: usize,
     /// Bytes in the name of a room (default 255); a longer one answers error 107.
     pub room_name_bytes_max: usize,

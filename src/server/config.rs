@@ -106,7 +106,8 @@ pub struct HttpServer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WebSocket {
-    /// The largest message a client may send, in bytes; a larger one closes with 1009. Default 64 KiB.
+    /// The largest message a client may send, in bytes; a larger one closes with 1009. Default 64 KiB, or 512 bytes for each
+    /// room of [`Client::channel_limit`] where that is more.
     pub message_size_limit: usize,
 }
 
@@ -133,8 +134,12 @@ pub struct Client {
     pub pong_timeout: Duration,
     /// How long a connection may wait before its `connect` command. Default 10 s.
     pub stale_close_delay: Duration,
-    /// How many rooms one connection may be in. Default 128.
+    /// How many rooms one connection may be in. Default 128. A client that comes back sends `connect` and a subscribe for each
+    /// of its rooms in one message, for which [`WebSocket::message_size_limit`] needs space.
     pub channel_limit: usize,
+    /// How many commands one message may hold; more than `channel_limit`. `None` is what a client that comes back may need,
+    /// twice over, and 1,024 at least.
+    pub message_command_limit: Option<NonZeroUsize>,
     /// Rooms that every client is put into when it connects, at most 16; leave to subscribe is not asked for there.
     pub subscribe_on_connect: Vec<String>,
     /// How many connections the server takes in all; 0 is as many as descriptors allow.
@@ -275,6 +280,7 @@ impl Default for Config {
                 pong_timeout: Duration::from_secs(8),
                 stale_close_delay: Duration::from_secs(10),
                 channel_limit: 128,
+                message_command_limit: None,
                 subscribe_on_connect: Vec::new(),
                 connection_limit: 0,
                 history_max_publication_limit: 300,
@@ -297,6 +303,17 @@ impl Default for Config {
     }
 }
 
+impl Client {
+    /// How many commands one message may hold.
+    pub(crate) fn commands_per_message(&self) -> usize {
+        let needed = 2 * (self.channel_limit + 1);
+        self.message_command_limit.map_or(needed.max(COMMANDS_PER_MESSAGE), NonZeroUsize::get)
+    }
+}
+
+/// Commands in one message, whatever the limits on rooms: a batch of publishes is bounded by its bytes before.
+const COMMANDS_PER_MESSAGE: usize = 1_024;
+
 impl HttpServer {
     /// Where to listen.
     #[must_use]
@@ -315,7 +332,7 @@ impl Channel {
     /// wire). Whether the name itself is acceptable is [`RoomOptions::allows_name`]'s to say.
     #[must_use]
     pub fn options_for(&self, room: &str) -> Option<&RoomOptions> {
-        match room.split_once(NAMESPACE_BOUNDARY) {
+        match room.strip_prefix(PRIVATE_PREFIX).unwrap_or(room).split_once(NAMESPACE_BOUNDARY) {
             Some((namespace, _)) => self.namespaces.get(namespace),
             None => Some(&self.without_namespace),
         }
@@ -332,6 +349,9 @@ impl std::fmt::Debug for HttpApi {
 /// What divides a namespace from the rest of a room's name.
 pub const NAMESPACE_BOUNDARY: char = ':';
 
+/// Starts the names of rooms that only a subscription token opens, before their namespace.
+pub const PRIVATE_PREFIX: char = '$';
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -344,6 +364,9 @@ mod tests {
 
         assert!(config.channel.options_for("chat:1").unwrap().presence);
         assert!(config.channel.options_for("chat:1:2").unwrap().presence, "the first colon divides");
+        assert!(config.channel.options_for("$chat:1").unwrap().presence, "a private room is one of its namespace");
+        assert!(!config.channel.options_for("$lobby").unwrap().presence);
+        assert!(config.channel.options_for("$news:1").is_none());
         assert!(!config.channel.options_for("chat").unwrap().presence, "a namespace's name alone is a plain room");
         assert!(config.channel.options_for("news:1").is_none());
         assert!(config.channel.options_for(":1").is_none());

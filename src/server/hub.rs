@@ -248,6 +248,7 @@ fn settings(config: &Config) -> Settings {
     };
     let limits = Limits {
         frame_bytes_max: config.websocket.message_size_limit,
+        commands_per_frame_max: config.client.commands_per_message(),
         room_name_bytes_max: config.channel.max_length,
         rooms_per_client_max: config.client.channel_limit,
         history_publications_max: config.client.history_max_publication_limit,

@@ -182,6 +182,13 @@ fn what_is_not_served_yet_is_refused_and_not_ignored() {
         "[admin]\nlisten = \"127.0.0.1:9000\"\n",
         "[engine]\ntype = \"redis\"\n",
         "[channel.without_namespace]\ndelta_publish = true\n",
+        "[channel.without_namespace]\nallow_tags_filter = true",
+        "[channel.without_namespace]\nsubscribe_stream_proxy_bidirectional = true",
+        "[channel.without_namespace.map]\nmode = \"x\"",
+        "[channel]\npublication_data_format = \"json\"",
+        "[map_broker]\ntype = \"memory\"",
+        "[http_server.tls_autocert]\nenabled = true",
+        "pid_file = \"x\"",
     ];
     for text in texts {
         assert!(matches!(read("c.toml", text), Err(ConfigError::NotSupportedYet { .. })), "{text}");
@@ -219,6 +226,32 @@ fn wrong_values_are_refused_with_what_was_expected() {
             other => panic!("{text:?}: {other}"),
         }
     }
+}
+
+/// Clients that come back send connect and all their subscribes in one message.
+#[test]
+fn a_client_in_as_many_rooms_as_it_may_be_in_can_come_back() {
+    let load = |text: &str| {
+        let file = TempFile::new("c.toml", text);
+        load_from(&Flags { config: Some(file.path().into()), ..Flags::default() }, [])
+    };
+    let bytes = |text: &str| {
+        let loaded = load(text).unwrap();
+        (loaded.config.websocket.message_size_limit, loaded.warnings)
+    };
+    assert_eq!(bytes(""), (64 * 1024, vec![]));
+    assert_eq!(bytes("[client]\nchannel_limit = 7"), (64 * 1024, vec![]), "never less than usual");
+    assert_eq!(bytes("[client]\nchannel_limit = 1000"), (512_000, vec![]), "it follows");
+    let both = "[client]\nchannel_limit = 1000\n[websocket]\nmessage_size_limit =";
+    assert_eq!(bytes(&format!("{both} 512000")), (512_000, vec![]));
+    let (said, warnings) = bytes(&format!("{both} 65536"));
+    assert_eq!(said, 65_536, "what was said holds");
+    assert!(warnings.len() == 1 && warnings[0].contains("512000"), "{warnings:?}");
+
+    let few = load("[client]\nmessage_command_limit = 128").unwrap_err().to_string();
+    assert!(few.contains("`client.message_command_limit` 128 must be 129 or more"), "{few}");
+    assert!(load("[client]\nmessage_command_limit = 129").is_ok());
+    assert!(load("[client]\nchannel_limit = 32769").is_err(), "the largest message has no space for more");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use super::error::ConfigError;
-use super::options::{NAMESPACE_BYTES_MAX, NAMESPACES_MAX, ROOM, ROOM_LATER, SECTIONS, Section, Setting};
+use super::options::{NAMESPACE_BYTES_MAX, NAMESPACES_MAX, ROOM, ROOM_BYTES, ROOM_LATER, SECTIONS, Section, Setting};
 use super::parse::Format;
 use super::setting::Kind as _;
 use super::tree::{Node, Value};
@@ -79,6 +79,8 @@ pub fn load_from(
 ) -> Result<Loaded, ConfigError> {
     let mut config = if flags.dev { Config::dev() } else { Config::default() };
     let mut warnings = Vec::new();
+    // Nothing until somebody says something: the default follows from other options.
+    let message_bytes = std::mem::take(&mut config.websocket.message_size_limit);
     if let Some(path) = &flags.config {
         apply_file(&mut config, path)?;
     }
@@ -88,6 +90,7 @@ pub fn load_from(
         apply_variable(&mut config, &name, value, &mut warnings)?;
     }
     apply_flags(&mut config, flags)?;
+    fit_messages(&mut config, message_bytes, &mut warnings);
     check_together(&config)?;
     let generated_api_key = if config.dev && config.http_api.key.is_none() { Some(random_key()?) } else { None };
     if generated_api_key.is_some() {
@@ -261,12 +264,36 @@ fn apply_flags(config: &mut Config, flags: &Flags) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// Makes the largest message one that a client in as many rooms as it may be in can come back with; says so where it was told
+/// otherwise.
+fn fit_messages(config: &mut Config, default: usize, warnings: &mut Vec<String>) {
+    let rooms = config.client.channel_limit;
+    let needed = rooms * ROOM_BYTES;
+    let limit = &mut config.websocket.message_size_limit;
+    match *limit {
+        0 => *limit = needed.max(default),
+        bytes if bytes < needed => warnings.push(format!(
+            "`websocket.message_size_limit` {bytes} may be too small for `client.channel_limit` {rooms}: a client that comes back \
+             sends connect and a subscribe for each of its rooms in one message; {needed} is always enough"
+        )),
+        _ => {}
+    }
+}
+
 /// What no option can see alone.
 fn check_together(config: &Config) -> Result<(), ConfigError> {
     let conflict = |message: String| Err(ConfigError::Conflict(message));
     if config.client.pong_timeout >= config.client.ping_interval {
         let [pong, ping] = [config.client.pong_timeout, config.client.ping_interval].map(humantime::format_duration);
         return conflict(format!("`client.pong_timeout` {pong} must be shorter than `client.ping_interval` {ping}"));
+    }
+    let rooms = config.client.channel_limit;
+    if config.client.commands_per_message() <= rooms {
+        let (commands, enough) = (config.client.commands_per_message(), rooms + 1);
+        return conflict(format!(
+            "`client.message_command_limit` {commands} must be {enough} or more: a client that comes back sends connect and a \
+             subscribe for each of its rooms (`client.channel_limit` {rooms}) in one message"
+        ));
     }
     for room in &config.client.subscribe_on_connect {
         let Some(options) = config.channel.options_for(room) else {

@@ -78,14 +78,23 @@ pub(super) const SECTIONS: &[Section] = &[
             setting!("address", http_server.address, "the address to listen on; 0.0.0.0 for all"),
             setting!("port", http_server.port, "the port to listen on; 0 takes a free one"),
         ],
-        later: &["tls", "internal_address", "internal_port", "internal_tls", "http3"],
+        later: &[
+            "tls",
+            "tls_autocert",
+            "tls_external",
+            "internal_address",
+            "internal_port",
+            "internal_tls",
+            "http3",
+            "h2c_external",
+        ],
     },
     Section {
         name: "websocket",
         settings: &[setting!(
             "message_size_limit",
             websocket.message_size_limit,
-            "the largest message from a client, in bytes",
+            "the largest message from a client, in bytes; unset: 64 KiB, or 512 bytes for each of channel_limit",
             |v: &usize| within(v, &MESSAGE_BYTES_MIN, &MESSAGE_BYTES_MAX)
         )],
         later: &[
@@ -94,7 +103,11 @@ pub(super) const SECTIONS: &[Section] = &[
             "compression",
             "compression_min_size",
             "compression_level",
+            "read_buffer_size",
+            "use_write_buffer_pool",
+            "write_buffer_size",
             "write_timeout",
+            "decompressed_message_size_limit",
         ],
     },
     Section {
@@ -141,6 +154,11 @@ pub(super) const SECTIONS: &[Section] = &[
                 &CHANNEL_LIMIT_MAX
             )),
             setting!(
+                "message_command_limit",
+                client.message_command_limit,
+                "commands in one message, more than channel_limit; unset: what a client that comes back may need"
+            ),
+            setting!(
                 "subscribe_on_connect",
                 client.subscribe_on_connect,
                 "rooms that every client is put into when it connects",
@@ -186,6 +204,7 @@ pub(super) const SECTIONS: &[Section] = &[
             "insecure_skip_token_signature_verify",
             "user_id_http_header",
             "subscribe_to_user_personal_channel",
+            "connect_code_to_unidirectional_disconnect",
         ],
     },
     Section {
@@ -246,6 +265,7 @@ pub(super) const SECTIONS: &[Section] = &[
         later: &[
             "history_meta_ttl",
             "proxy",
+            "publication_data_format",
             "private_prefix",
             "namespace_boundary",
             "user_boundary",
@@ -332,41 +352,55 @@ pub(super) const ROOM: &[Setting<RoomOptions>] = &[
 
 /// Options of rooms that are known and not served yet.
 pub(super) const ROOM_LATER: &[&str] = &[
+    "allow_tags_filter",
     "allow_user_limited_channels",
     "allowed_delta_types",
+    "auto_cache_recover",
     "delta_publish",
+    "map",
+    "map_clients_presence_channel_prefix",
+    "map_users_presence_channel_prefix",
+    "publication_data_format",
     "publish_proxy_enabled",
     "publish_proxy_name",
+    "shared_poll",
+    "subscription_type",
     "sub_refresh_proxy_enabled",
     "sub_refresh_proxy_name",
     "subscribe_proxy_enabled",
     "subscribe_proxy_name",
     "subscribe_stream_proxy_enabled",
     "subscribe_stream_proxy_name",
-    "subscribe_stream_bidirectional",
+    "subscribe_stream_proxy_bidirectional",
 ];
 
 const LATER_SECTIONS: &[&str] = &[
     "broker",
     "consumers",
+    "controller",
     "debug",
     "emulation",
+    "enable_unreleased_features",
     "engine",
     "graphite",
     "grpc_api",
     "health",
     "init",
+    "map_broker",
     "node",
     "opentelemetry",
+    "pid_file",
     "prometheus",
     "proxies",
     "presence_manager",
     "rpc",
+    "shared_poll",
     "swagger",
     "uni_grpc",
     "uni_http_stream",
     "uni_sse",
     "uni_websocket",
+    "usage_stats",
     "webtransport",
 ];
 
@@ -389,8 +423,11 @@ const HEARTBEAT_MIN: Duration = Duration::from_millis(50);
 const DELAY_MAX: Duration = Duration::from_secs(60 * 60);
 /// Less than a disk may take for one commit would refuse what is about to be stored.
 const STORAGE_TIMEOUT_MIN: Duration = Duration::from_millis(100);
-/// A member costs memory per room and connection.
-const CHANNEL_LIMIT_MAX: usize = 65_536;
+/// Bytes of a message that each room of a client takes when it comes back: a subscribe with a name of full length, a position
+/// and a token.
+pub(super) const ROOM_BYTES: usize = 512;
+/// What a client that comes back sends must fit into the largest message.
+const CHANNEL_LIMIT_MAX: usize = MESSAGE_BYTES_MAX / ROOM_BYTES;
 /// A reply is encoded in one piece.
 const REPLY_PUBLICATIONS_MAX: usize = 10_000;
 /// The wire contract's.
