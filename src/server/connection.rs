@@ -114,6 +114,8 @@ impl Connection {
             // Its handshake was under way when the others were closed.
             connection.close_soon(CloseCode::Shutdown);
         }
+        // A request without commands is told so; a socket of frames may have said nothing yet.
+        let first = (wire.is_emulated() || !first.is_empty()).then_some(first);
         tokio::task::spawn_local(Task { shard: Rc::clone(shard), connection, first });
     }
 
@@ -447,17 +449,18 @@ impl fmt::Debug for Connection {
 struct Task {
     shard: Rc<Shard>,
     connection: Rc<Connection>,
-    first: Bytes,
+    /// What the client said before this was begun.
+    first: Option<Bytes>,
 }
 
 impl Future for Task {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let first = std::mem::take(&mut self.first);
+        let first = self.first.take();
         let Self { shard, connection, .. } = &*self;
         let turn = || {
-            if !first.is_empty() {
+            if let Some(first) = first {
                 match connection.wire.is_emulated() {
                     true => Conversation::hear(connection, shard, first),
                     false => Conversation::receive(connection, shard, &mut first.to_vec()),

@@ -72,9 +72,7 @@ impl Transport {
             Method::GET => commands_in_query(&request)?,
             _ => body(hub, request, hub.config.websocket.message_size_limit).await?,
         };
-        if frame.is_empty() {
-            return Err((StatusCode::BAD_REQUEST, "send the connect command with the request\n"));
-        }
+        // Like all that is wrong with commands, that there are none is said by the session.
         let (wire, content_type) = match self {
             Self::Events => (Wire::Events, "text/event-stream"),
             Self::HttpStream if encoding == Encoding::Protobuf => (Wire::Stream(encoding), BINARY),
@@ -125,7 +123,8 @@ struct Envelope {
     data: Bytes,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct JsonEnvelope {
     session: String,
     data: String,
@@ -175,8 +174,11 @@ fn commands_in_query(request: &Request) -> Result<Bytes, Refusal> {
     }
     let parameters = Query::<Parameters>::try_from_uri(request.uri());
     parameters
-        .map(|Query(Parameters { cf_connect })| cf_connect.into())
-        .map_err(|_| (StatusCode::BAD_REQUEST, "put the connect command into the parameter `cf_connect`\n"))
+        .map(|Query(Parameters { cf_connect })| cf_connect)
+        .ok()
+        .filter(|commands| !commands.is_empty())
+        .map(Bytes::from)
+        .ok_or((StatusCode::BAD_REQUEST, "put the connect command into the parameter `cf_connect`\n"))
 }
 
 /// The body, of at most so many bytes, if it comes in the time that a client has to say what it wants.

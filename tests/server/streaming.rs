@@ -303,7 +303,6 @@ fn requests_that_cannot_be_served_say_why() {
         (format!("GET /connection/http_stream HTTP/1.1\r\nHost: t\r\n{close}\r\n"), 405),
         (format!("GET /emulation HTTP/1.1\r\nHost: t\r\n{close}\r\n"), 405),
         (format!("GET /connection/sse HTTP/1.1\r\nHost: t\r\n{close}\r\n"), 400),
-        (request(Kind::HttpStream, "", close), 400),
         (request(Kind::HttpStream, &"x".repeat(1_025), close), 413),
         ("POST /connection/http_stream HTTP/1.0\r\nHost: t\r\nContent-Length: 2\r\n\r\n{}".to_owned(), 505),
         (request(Kind::HttpStream, "{}", &format!("{close}Origin: https://elsewhere.example\r\n")), 403),
@@ -311,11 +310,35 @@ fn requests_that_cannot_be_served_say_why() {
         assert_eq!(status(&answer(&running, request.as_bytes())), expected, "{request}");
     }
     let emulate = |body: &str| post(&running, "/emulation", "application/json", body.as_bytes());
-    assert_eq!(emulate("{}"), 400);
+    // Nobody's session.
+    assert_eq!(emulate("{}"), 404);
+    assert_eq!(emulate(""), 400);
     assert_eq!(emulate("nonsense"), 400);
     assert_eq!(emulate(r#"{"session":"nobody","data":"{}"}"#), 404);
     assert_eq!(emulate(&json!({"session": "s", "data": "x".repeat(1_025)}).to_string()), 413);
     assert_eq!(emulate(&"x".repeat(4_096)), 413);
+}
+
+/// As on a socket, an empty message is a bad one, and the client is told in words.
+#[test]
+fn a_request_without_commands_is_told_so_in_the_answer() {
+    let running = Running::start();
+    let told = |client: &mut Streamed<'_>| {
+        assert_eq!(client.hear_push("disconnect")["code"], 3501);
+        assert_eq!(client.hear(), None);
+    };
+    for kind in [Kind::HttpStream, Kind::EventsByPost] {
+        for commands in ["", "\n"] {
+            let mut client = Streamed::open(&running, kind, commands);
+            assert!(client.head.starts_with("HTTP/1.1 200 "), "{}", client.head);
+            told(&mut client);
+        }
+    }
+    for kind in [Kind::HttpStream, Kind::Events] {
+        let mut client = Streamed::connected(&running, kind, "Ann");
+        assert_eq!(client.send(""), 204);
+        told(&mut client);
+    }
 }
 
 #[test]
