@@ -64,6 +64,12 @@ pub enum Request {
     Pong,
     /// A method this server does not know; answered with error 104.
     Unknown,
+    /// A command with a name, token, epoch or other text that is no text, such as half a surrogate pair; answered with error
+    /// 107.
+    Unreadable {
+        /// Whether it is a `connect`, which may be tried again.
+        is_connect: bool,
+    },
 }
 
 /// Who connects, and what it has seen before.
@@ -78,9 +84,9 @@ pub struct ConnectRequest {
     pub name: String,
     /// The client's version.
     pub version: String,
-    /// Where the client stands in the rooms the server put it in before, by name, as far as it wants to recover there; at
-    /// most as many as a client may have rooms.
-    pub subs: Vec<(String, StreamPosition)>,
+    /// The rooms the client wants to be in from the start, by name, with the position to recover from where it wants to
+    /// recover; at most as many as a client may have rooms.
+    pub subs: Vec<(String, Option<StreamPosition>)>,
 }
 
 /// Which room to enter, and how.
@@ -109,12 +115,19 @@ pub struct SubscribeRequest {
     pub flag: u64,
     /// The kind of subscription: 0 is the plain one, no other is part of this server.
     pub kind: i32,
+    /// Whether the client wants only publications whose tags match a filter, which no room of this server allows.
+    pub is_filtered: bool,
 }
 
 impl SubscribeRequest {
     /// Bit of `flag`: answer error 112 instead of `recovered:false`. (Bit 1 offers channel compaction, which is not
     /// granted.)
     pub const REJECT_UNRECOVERED: u64 = 2;
+
+    /// Whether it asks for nothing but what this server has: all of a room's publications, as they come.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.kind == 0 && !self.is_filtered
+    }
 }
 
 /// What to publish where.
@@ -125,6 +138,8 @@ pub struct PublishRequest {
     pub room: String,
     /// The payload; `None` when the command had none.
     pub data: Option<Payload>,
+    /// Whether it sets or removes the entry of a map, which is not part of this server.
+    pub is_map: bool,
 }
 
 /// What to read of a room's past.

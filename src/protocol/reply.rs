@@ -83,10 +83,10 @@ pub struct SubscribeResult {
     pub recoverable: bool,
     /// Whether the server watches the client's position.
     pub positioned: bool,
-    /// Where the client stands: its pushes go on with the next offset. Left out unless the room is recoverable or
-    /// positioned.
+    /// Where the client stands before `publications`: what it recovered from, or the room's newest publication when it did not
+    /// recover. Left out unless the room is recoverable or positioned.
     pub position: Option<StreamPosition>,
-    /// What the client missed, oldest first.
+    /// What the client missed, oldest first; pushes go on behind them.
     pub publications: Vec<Placed>,
     /// Whether the client has asked to recover.
     pub was_recovering: bool,

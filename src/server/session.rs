@@ -20,8 +20,8 @@ use self::access::Grant;
 use self::heartbeat::{Beat, Heartbeat};
 use self::names::Names;
 use crate::protocol::{
-    ClientInfo, CloseCode, Command, ConnectResult, DecodeError, Encoding, Push, Reply, ReplyBody, Request, RoomName,
-    StreamPosition, UnsubscribeCode,
+    ClientInfo, CloseCode, Command, ConnectResult, DecodeError, Encoding, ErrorCode, Push, Reply, ReplyBody, Request,
+    RoomName, StreamPosition, UnsubscribeCode,
 };
 
 /// One client's side of the protocol.
@@ -36,7 +36,7 @@ use crate::protocol::{
 ///   [`Action::Unsubscribe`], which precedes the unsubscribe reply.
 /// - [`Action::Close`] comes once, and nothing after it.
 ///
-/// There is no key for tokens yet: outside development mode none is valid. Nobody handles `rpc`, which answers error 104, and
+/// There is no key for tokens yet: outside development mode none is valid. Nobody handles `rpc`, which answers error 108, and
 /// what `send` brings is dropped.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -50,6 +50,8 @@ pub(crate) struct Session {
     flight: Option<Flight>,
     /// Commands behind it, of at most one frame: see [`Session::wants_frames`].
     queue: VecDeque<Command>,
+    /// What ends the session when they are answered: the client has broken the protocol behind them.
+    ending: Option<CloseCode>,
     next_ticket: u64,
 }
 
@@ -93,7 +95,9 @@ enum FlightKind {
     Connect(Box<Connecting>),
     Subscribe {
         room: RoomName,
+        /// What is recovered; nothing, though the client may have asked, where the room is not recoverable.
         recover: Option<Recover>,
+        was_recovering: bool,
         grant: Grant,
         reject_unrecovered: bool,
     },
@@ -113,13 +117,20 @@ enum FlightKind {
 #[derive(Debug)]
 struct Connecting {
     result: ConnectResult,
-    /// Where the client stands in rooms it was put into before.
-    positions: Vec<(String, StreamPosition)>,
-    /// The room that is being entered, the last of those in `result.subs` being the one before it.
+    /// The rooms to be entered, the next one last.
+    rooms: Vec<PutIn>,
+    entered: Vec<(RoomName, Membership)>,
+}
+
+/// A room that a client is put into when it connects.
+#[derive(Debug)]
+struct PutIn {
     room: RoomName,
     recover: Option<Recover>,
+    was_recovering: bool,
     grant: Grant,
-    entered: Vec<(RoomName, Membership)>,
+    /// Whether the client named it, and can do without; the others are what it relies on.
+    is_wish: bool,
 }
 
 impl Session {
@@ -134,11 +145,12 @@ impl Session {
             rooms: Names::default(),
             flight: None,
             queue: VecDeque::new(),
+            ending: None,
             next_ticket: 0,
         }
     }
 
-    /// Takes a frame: all its commands, or those up to the first error, which closes the session.
+    /// Takes a frame: all its commands, or those up to the first error, which closes the session when they are answered.
     pub(crate) fn receive_frame(&mut self, encoding: Encoding, frame: &[u8], now_ms: u64, out: &mut Vec<Action>) {
         match encoding.commands(frame, &self.settings.limits) {
             Ok(commands) => {
@@ -157,12 +169,19 @@ impl Session {
     pub(crate) fn receive(&mut self, command: Command, now_ms: u64, out: &mut Vec<Action>) {
         match (self.phase, command.request) {
             (Phase::Closed, _) => {}
+            _ if self.ending.is_some() => {}
             (Phase::Opening, Request::Connect(request)) => self.connect(command.id, request, now_ms, out),
-            (Phase::Opening, _) | (Phase::Open, Request::Connect(_)) => self.close(CloseCode::BadRequest, out),
+            // As with one that is not authorized: it may try again.
+            (Phase::Opening, Request::Unreadable { is_connect: true }) => {
+                self.reply(command.id, ReplyBody::Error(ErrorCode::BadRequest), out);
+            }
+            (Phase::Opening, _) | (Phase::Open, Request::Connect(_) | Request::Unreadable { is_connect: true }) => {
+                self.end(CloseCode::BadRequest, out);
+            }
             // A pong waits for nothing, or a slow command would make a living client look dead.
             (Phase::Open, Request::Pong) => {
                 if !self.heartbeat.pong() {
-                    self.close(CloseCode::BadRequest, out);
+                    self.end(CloseCode::BadRequest, out);
                 }
             }
             // Nearly always: nothing is under way and nothing waits.
@@ -178,7 +197,16 @@ impl Session {
 
     /// Takes the news that the client's bytes are not the protocol.
     pub(crate) fn reject(&mut self, _error: DecodeError, out: &mut Vec<Action>) {
-        self.close(CloseCode::BadRequest, out);
+        self.end(CloseCode::BadRequest, out);
+    }
+
+    /// Ends the session behind the commands that wait: what was good before the client went wrong is still answered.
+    fn end(&mut self, code: CloseCode, out: &mut Vec<Action>) {
+        if self.flight.is_none() && self.queue.is_empty() {
+            self.close(code, out);
+        } else if !self.is_closed() {
+            self.ending.get_or_insert(code);
+        }
     }
 
     /// Takes the news that the client is out of a room it did not leave: the room ended, or the client fell behind.
@@ -198,6 +226,7 @@ impl Session {
         self.heartbeat = Heartbeat::Still;
         self.flight = None;
         self.queue = VecDeque::new();
+        self.ending = None;
         self.rooms = Names::default();
         out.push(Action::Close(code));
     }
@@ -220,13 +249,13 @@ impl Session {
         self.heartbeat.deadline_ms()
     }
 
-    /// Whether the transport should read. It should not while commands wait behind an action: so what a client can
+    /// Whether the transport should read. It should not while commands, or the end, wait behind an action: so what a client can
     /// make the server hold is one frame of commands, [`Limits::commands_per_frame_max`] at most, and a session that
     /// is handed more closes with 3013.
     ///
     /// [`Limits::commands_per_frame_max`]: crate::protocol::Limits::commands_per_frame_max
     pub(crate) fn wants_frames(&self) -> bool {
-        self.queue.is_empty() && !self.is_closed()
+        self.queue.is_empty() && self.ending.is_none() && !self.is_closed()
     }
 
     /// Whether the session has ended.
@@ -256,6 +285,9 @@ impl Session {
             let Some(command) = self.queue.pop_front() else {
                 // A client that is silent holds no memory for what it once said.
                 self.queue = VecDeque::new();
+                if let Some(code) = self.ending.take() {
+                    self.close(code, out);
+                }
                 return;
             };
             self.start(command.id, command.request, out);

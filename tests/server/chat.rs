@@ -143,8 +143,11 @@ fn errors_name_what_is_wrong_and_the_connection_goes_on() {
         (r#""subscribe":{"channel":""}"#.to_owned(), 107),
         (r#""subscribe":{"channel":"nobody:declared"}"#.to_owned(), 102),
         (r#""publish":{"channel":"hall"}"#.to_owned(), 107),
-        (r#""rpc":{"method":"m"}"#.to_owned(), 104),
+        (r#""rpc":{"method":"m"}"#.to_owned(), 108),
         (r#""subscribe":{"channel":"hall","type":1}"#.to_owned(), 108),
+        (r#""subscribe":{"channel":"hall","tf":{"key":"k"}}"#.to_owned(), 107),
+        (r#""publish":{"channel":"hall","data":1,"key":"k"}"#.to_owned(), 108),
+        (r#""publish":{"channel":"\ud83d","data":1}"#.to_owned(), 107),
         (r#""dance":{}"#.to_owned(), 104),
     ] {
         client.send(&format!(r#"{{"id":7,{command}}}"#));

@@ -363,6 +363,12 @@ pub(crate) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("not text: {value}"))
 }
 
+/// Where a client stands when it has handled a subscribe reply.
+pub(crate) fn newest(reply: &Value) -> u64 {
+    let last = reply["publications"].as_array().and_then(|publications| publications.last());
+    number(&last.unwrap_or(reply)["offset"])
+}
+
 pub(crate) fn number(value: &Value) -> u64 {
     // The encoding leaves zeros out.
     value.as_u64().unwrap_or(0)

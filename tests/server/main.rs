@@ -9,6 +9,7 @@ mod crash;
 mod delivery;
 #[path = "../disk/mod.rs"]
 mod failing_disk;
+mod fields;
 mod harness;
 mod heap;
 mod http;
@@ -18,6 +19,7 @@ mod recovery;
 mod slow;
 mod storage;
 mod streaming;
+mod subset;
 
 /// Counts live bytes, for [`heap`].
 #[global_allocator]

@@ -57,11 +57,11 @@ fn a_client_that_reconnects_under_full_load_misses_nothing_and_sees_nothing_twic
         assert!(bob.pushes.is_empty(), "a push before the reply");
         assert_eq!(reply["was_recovering"], true, "{reply}");
         assert_eq!(reply["recovered"], true, "after {seen}");
+        assert_eq!(number(&reply["offset"]), seen, "the position that was asked for");
         let replayed = reply["publications"].as_array().cloned();
         for publication in replayed.unwrap_or_default() {
             take(&publication, &mut seen);
         }
-        assert_eq!(number(&reply["offset"]), seen);
     }
     assert_eq!(seen, u64::from(MESSAGES));
     assert!(reconnects > 5, "only {reconnects} reconnects");
@@ -89,15 +89,55 @@ fn a_client_that_missed_too_much_is_told_and_starts_from_now() {
             r#"{{"id":2,"subscribe":{{"channel":"hall","recover":true,"offset":{offset},"epoch":"{epoch}"}}}}"#
         ));
         let reply = bob.reply(2)["subscribe"].clone();
-        assert_eq!(number(&reply["offset"]), 11);
         let replayed = reply["publications"].as_array().map_or(0, Vec::len);
-        (reply["recovered"] == true, replayed)
+        (reply["recovered"] == true, replayed, number(&reply["offset"]))
     };
-    assert_eq!(ask(0, ""), (false, 0));
-    assert_eq!(ask(1, ""), (true, 10));
-    assert_eq!(ask(11, ""), (true, 0));
-    assert_eq!(ask(12, ""), (false, 0));
-    assert_eq!(ask(5, "another"), (false, 0));
+    assert_eq!(ask(0, ""), (false, 0, 11));
+    assert_eq!(ask(1, ""), (true, 10, 1));
+    assert_eq!(ask(11, ""), (true, 0, 11));
+    assert_eq!(ask(12, ""), (false, 0, 11));
+    assert_eq!(ask(5, "another"), (false, 0, 11));
+}
+
+/// An application that saves the position it is told, and breaks off before it has handled what came with it, loses nothing.
+#[test]
+fn who_saves_the_position_of_the_reply_and_starts_again_recovers_all_of_it_again() {
+    let server = Running::start();
+    let mut ann = server.connected("Ann");
+    for n in 0..5 {
+        ann.publish(2 + n, "hall", &n.to_string());
+    }
+    let subs = |offset: u64, epoch: &str| format!(r#""hall":{{"recover":true,"offset":{offset},"epoch":"{epoch}"}}"#);
+    let (mut saved, mut epoch) = (2, String::new());
+    for round in 0..4 {
+        let mut bob = server.client();
+        let reply = if round % 2 == 0 {
+            bob.send(r#"{"id":1,"connect":{}}"#);
+            bob.reply(1);
+            bob.send(&format!(
+                r#"{{"id":2,"subscribe":{{"channel":"hall","recover":true,"offset":{saved},"epoch":"{epoch}"}}}}"#
+            ));
+            bob.reply(2)["subscribe"].clone()
+        } else {
+            bob.send(&format!(r#"{{"id":1,"connect":{{"subs":{{{}}}}}}}"#, subs(saved, &epoch)));
+            bob.reply(1)["connect"]["subs"]["hall"].clone()
+        };
+        assert_eq!(reply["recovered"], true, "{reply}");
+        let offsets: Vec<u64> =
+            reply["publications"].as_array().expect("some").iter().map(|it| number(&it["offset"])).collect();
+        assert_eq!(offsets, [3, 4, 5], "{round}");
+        (saved, epoch) = (number(&reply["offset"]), crate::harness::text(&reply["epoch"]).to_owned());
+        // Pushes go on behind what was recovered.
+        ann.publish(20, "yard", "1");
+        assert!(bob.pushes.is_empty(), "{:?}", bob.pushes);
+    }
+    let mut bob = server.connected("Bob");
+    bob.send(&format!(
+        r#"{{"id":2,"subscribe":{{"channel":"hall","recover":true,"offset":{saved},"epoch":"{epoch}"}}}}"#
+    ));
+    assert_eq!(crate::harness::newest(&bob.reply(2)["subscribe"]), 5);
+    ann.publish(30, "hall", "5");
+    assert_eq!(number(&bob.publication()["offset"]), 6);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! docs/protocol.md: every code we have stands there, and what it says is reached is reached by a test.
+//! docs/protocol.md: every code we have stands there, what it says is reached is reached by a test, and so is every difference.
 
 use super::nothing;
 use super::source::{File, read, rust};
@@ -53,6 +53,39 @@ fn every_code_is_reached_by_a_test_or_said_not_to_be() {
         };
         if !is_honest {
             findings.push(format!("{PAGE}: code {code}: there is no test `{reached}`"));
+        }
+    }
+    nothing(findings);
+}
+
+/// The rows of the table of differences, cell by cell.
+fn differences(page: &str) -> Vec<Vec<&str>> {
+    let Some((_, section)) = page.split_once("\n## Where it differs from Centrifugo\n") else { return Vec::new() };
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let rows = section.lines().filter_map(|line| line.strip_prefix('|')?.strip_suffix('|'));
+    // The first two are its head.
+    rows.skip(2).map(|row| row.split('|').map(str::trim).collect()).collect()
+}
+
+#[test]
+fn every_difference_has_its_reason_and_its_test() {
+    let page = read(PAGE).expect("the page");
+    let differences = differences(&page);
+    assert!(differences.len() > 15, "the page is written otherwise now: {differences:?}");
+    let files: Vec<File> = ["src", "tests"].iter().flat_map(|folder| rust(folder)).collect();
+    let mut findings = Vec::new();
+    for row in &differences {
+        let [what, theirs, ours, why, held] = row[..] else {
+            findings.push(format!("{PAGE}: {row:?} has other columns than the table"));
+            continue;
+        };
+        let has_gaps = [what, theirs, ours].iter().any(|cell| cell.is_empty()) || why.is_empty() && ours != "not yet";
+        if has_gaps {
+            findings.push(format!("{PAGE}: {what:?} must say what each does, and why"));
+        }
+        let test = held.strip_prefix('`').and_then(|name| name.strip_suffix('`'));
+        if held != "–" && !test.is_some_and(|test| has_test(&files, test)) {
+            findings.push(format!("{PAGE}: {what:?}: there is no test {held}"));
         }
     }
     nothing(findings);

@@ -268,7 +268,13 @@ impl Client {
                 _ => self.books.lose_track(),
             }
         }
-        self.position = position;
+        self.position = match (self.position.take(), position) {
+            // The reply names what was asked for; what it recovered has been received before.
+            (Some(was), Some(is)) if recovered == Some(true) && was.epoch == is.epoch => {
+                Some(Position { offset: was.offset.max(is.offset), ..is })
+            }
+            (_, position) => position,
+        };
         (self.state, turn.has_settled) = (State::In, true);
     }
 

@@ -8,7 +8,7 @@ use crate::protocol::{
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::StreamDeserializer;
 use serde_json::de::StrRead;
 use serde_json::value::RawValue;
@@ -17,26 +17,55 @@ use std::marker::PhantomData;
 
 /// The commands of one frame.
 pub(in crate::protocol) struct Commands<'a> {
-    stream: StreamDeserializer<'a, StrRead<'a>, Object<RawCommand<'a>>>,
+    stream: Stream<'a>,
+    /// What is being read.
+    text: &'a str,
+    /// Where in `text` the stream began.
+    begun: usize,
+    /// Whether bytes follow that are no text.
+    is_cut: bool,
     /// How many more commands the frame may hold; `None` after its end or an error.
     left: Option<usize>,
     limits: Limits,
 }
+
+type Stream<'a> = StreamDeserializer<'a, StrRead<'a>, Object<RawCommand<'a>>>;
 
 impl<'a> Commands<'a> {
     pub(in crate::protocol) fn new(frame: &'a [u8], limits: &Limits) -> Result<Self, DecodeError> {
         if frame.len() > limits.frame_bytes_max {
             return Err(DecodeError::TooLarge { bytes_max: limits.frame_bytes_max });
         }
-        let text = str::from_utf8(frame).map_err(|error| DecodeError::Malformed { at: error.valid_up_to() })?;
-        if text.trim_ascii().is_empty() {
+        // Commands before bytes that are no text are read, as those before any other noise.
+        let text = match str::from_utf8(frame) {
+            Ok(text) => text,
+            Err(error) => str::from_utf8(&frame[..error.valid_up_to()]).unwrap_or_default(),
+        };
+        let is_cut = text.len() < frame.len();
+        if text.trim_ascii().is_empty() && !is_cut {
             return Err(DecodeError::Empty);
         }
-        Ok(Self {
-            stream: serde_json::Deserializer::from_str(text).into_iter(),
-            left: Some(limits.commands_per_frame_max),
-            limits: *limits,
-        })
+        let stream = serde_json::Deserializer::from_str(text).into_iter();
+        Ok(Self { stream, text, begun: 0, is_cut, left: Some(limits.commands_per_frame_max), limits: *limits })
+    }
+
+    /// Reads a command that has not been understood once more, with marks in place of what is no text. What is malformed
+    /// otherwise stays so.
+    fn read_broken(&mut self, start: usize) -> Result<Command, DecodeError> {
+        let rest = &self.text[start..];
+        let malformed = DecodeError::Malformed { at: start };
+        let mut whole = serde_json::Deserializer::from_str(rest).into_iter::<&RawValue>();
+        let Some(Ok(command)) = whole.next() else { return Err(malformed) };
+        let mended = mend_surrogates(command.get()).ok_or(malformed)?;
+        let Object(raw) = serde_json::from_str::<Object<RawCommand<'_>>>(&mended).map_err(|_| malformed)?;
+        let is_connect = raw.connect.is_some();
+        let mut command = raw.into_command(&self.limits);
+        if command.id != 0 {
+            command.request = Request::Unreadable { is_connect };
+        }
+        self.begun = start + whole.byte_offset();
+        self.stream = serde_json::Deserializer::from_str(&self.text[self.begun..]).into_iter();
+        Ok(command)
     }
 }
 
@@ -45,18 +74,60 @@ impl Iterator for Commands<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let left = self.left.take()?;
-        let item = match self.stream.next()? {
-            Ok(_) if left == 0 => {
+        let start = self.begun + self.stream.byte_offset();
+        let item = match self.stream.next() {
+            None if self.is_cut => Err(DecodeError::Malformed { at: self.text.len() }),
+            None => return None,
+            Some(Ok(_)) if left == 0 => {
                 Err(DecodeError::TooManyCommands { commands_max: self.limits.commands_per_frame_max })
             }
-            Ok(Object(raw)) => Ok(raw.into_command(&self.limits)),
-            Err(_) => Err(DecodeError::Malformed { at: self.stream.byte_offset() }),
+            Some(Ok(Object(raw))) => Ok(raw.into_command(&self.limits)),
+            Some(Err(_)) if left == 0 => Err(DecodeError::Malformed { at: start }),
+            Some(Err(_)) => self.read_broken(start),
         };
         if item.is_ok() {
             self.left = Some(left - 1);
         }
         Some(item)
     }
+}
+
+/// JSON in which a replacement character stands for each half of a surrogate pair that stands alone, such as half an emoji;
+/// `None` when there is none. Such a half is JSON, but no text.
+fn mend_surrogates(json: &str) -> Option<String> {
+    /// The number that four digits at `at` write.
+    fn unit(json: &str, at: usize) -> Option<u16> {
+        u16::from_str_radix(json.get(at..at + 4)?, 16).ok()
+    }
+    let mut mended = String::with_capacity(json.len());
+    let (mut copied, mut at) = (0, 0);
+    while let Some(found) = json[at..].find('\\') {
+        at += found;
+        // Anything else that is escaped takes two bytes.
+        let (is_unit, next) = (json[at + 1..].starts_with('u'), at + 2);
+        let first = if is_unit { unit(json, next) } else { None };
+        at = match first {
+            None => next,
+            Some(0xd800..0xdc00)
+                if json[next + 4..].starts_with("\\u")
+                    && unit(json, next + 6).is_some_and(|second| (0xdc00..0xe000).contains(&second)) =>
+            {
+                next + 10
+            }
+            Some(0xd800..0xe000) => {
+                mended.push_str(&json[copied..next]);
+                mended.push_str("fffd");
+                copied = next + 4;
+                copied
+            }
+            Some(_) => next + 4,
+        };
+    }
+    if copied == 0 {
+        return None;
+    }
+    mended.push_str(&json[copied..]);
+    Some(mended)
 }
 
 impl fmt::Debug for Commands<'_> {
@@ -187,6 +258,8 @@ struct RawSubscribe<'a> {
     flag: Maybe<u64>,
     #[serde(default, rename = "type")]
     kind: Maybe<i32>,
+    #[serde(default)]
+    tf: Maybe<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -204,6 +277,12 @@ struct RawPublish<'a> {
     channel: Maybe<String>,
     #[serde(default)]
     data: RawPayload<'a>,
+    #[serde(default, rename = "type")]
+    kind: Maybe<i32>,
+    #[serde(default)]
+    key: Maybe<String>,
+    #[serde(default)]
+    removed: Maybe<bool>,
 }
 
 #[derive(Deserialize)]
@@ -248,20 +327,9 @@ struct RawToken {
     token: Maybe<String>,
 }
 
-/// Where the client stands in a room the server has put it in.
-#[derive(Deserialize)]
-struct RawSub {
-    #[serde(default)]
-    recover: Maybe<bool>,
-    #[serde(default)]
-    offset: Maybe<u64>,
-    #[serde(default)]
-    epoch: Maybe<String>,
-}
-
-/// Positions by room, in the order they came. How many are kept is decided with the limits at hand; the frame bounds
-/// how many there can be.
-struct RawSubs(Vec<(String, StreamPosition)>);
+/// Rooms, and where to recover from in them, in the order they came. How many are kept is decided with the limits at hand;
+/// the frame bounds how many there can be.
+struct RawSubs(Vec<(String, Option<StreamPosition>)>);
 
 impl<'de> Deserialize<'de> for RawSubs {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -276,10 +344,10 @@ impl<'de> Deserialize<'de> for RawSubs {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawSubs, A::Error> {
                 let mut subs = Vec::new();
                 while let Some(room) = map.next_key::<String>()? {
-                    if let Some(Object(RawSub { recover: Some(true), offset, epoch })) =
-                        map.next_value::<Maybe<Object<_>>>()?
-                    {
-                        subs.push((room, RawPosition { offset, epoch }.into()));
+                    let request = map.next_value::<Maybe<Object<RawSubscribe<'_>>>>()?;
+                    let request = request.map(|Object(raw)| raw.into_request()).unwrap_or_default();
+                    if request.is_plain() {
+                        subs.push((room, request.recover.then_some(request.position)));
                     }
                 }
                 Ok(RawSubs(subs))
@@ -313,14 +381,11 @@ impl RawCommand<'_> {
         if let Some(Object(raw)) = self.connect {
             raw.into_request(limits)
         } else if let Some(Object(raw)) = self.subscribe {
-            raw.into_request()
+            Request::Subscribe(raw.into_request())
         } else if let Some(Object(raw)) = self.unsubscribe {
             Request::Unsubscribe { room: raw.channel.unwrap_or_default() }
         } else if let Some(Object(raw)) = self.publish {
-            Request::Publish(PublishRequest {
-                room: raw.channel.unwrap_or_default(),
-                data: raw.data.compact().map(Payload::json),
-            })
+            raw.into_request()
         } else if let Some(Object(raw)) = self.presence {
             Request::Presence { room: raw.channel.unwrap_or_default() }
         } else if let Some(Object(raw)) = self.presence_stats {
@@ -359,8 +424,8 @@ impl RawConnect<'_> {
 }
 
 impl RawSubscribe<'_> {
-    fn into_request(self) -> Request {
-        Request::Subscribe(SubscribeRequest {
+    fn into_request(self) -> SubscribeRequest {
+        SubscribeRequest {
             room: self.channel.unwrap_or_default(),
             token: self.token.unwrap_or_default(),
             recover: self.recover.unwrap_or_default(),
@@ -372,6 +437,20 @@ impl RawSubscribe<'_> {
             delta: self.delta.unwrap_or_default(),
             flag: self.flag.unwrap_or_default(),
             kind: self.kind.unwrap_or_default(),
+            is_filtered: self.tf.is_some(),
+        }
+    }
+}
+
+impl RawPublish<'_> {
+    fn into_request(self) -> Request {
+        let is_map = self.kind.is_some_and(|kind| kind != 0)
+            || self.key.is_some_and(|key| !key.is_empty())
+            || self.removed == Some(true);
+        Request::Publish(PublishRequest {
+            room: self.channel.unwrap_or_default(),
+            data: self.data.compact().map(Payload::json),
+            is_map,
         })
     }
 }

@@ -97,14 +97,14 @@ struct Nothing {}
 /// A connect message but for its map.
 #[derive(Clone, PartialEq, Message)]
 struct RawConnect {
-    #[prost(string, tag = "1")]
-    token: String,
+    #[prost(bytes = "vec", tag = "1")]
+    token: Vec<u8>,
     #[prost(bytes = "bytes", tag = "2")]
     data: Bytes,
-    #[prost(string, tag = "4")]
-    name: String,
-    #[prost(string, tag = "5")]
-    version: String,
+    #[prost(bytes = "vec", tag = "4")]
+    name: Vec<u8>,
+    #[prost(bytes = "vec", tag = "5")]
+    version: Vec<u8>,
 }
 
 /// The field of a connect message that is its map.
@@ -112,22 +112,22 @@ const SUBS: u32 = 3;
 
 #[derive(Clone, PartialEq, Message)]
 struct RawSub {
-    #[prost(string, tag = "1")]
-    room: String,
+    #[prost(bytes = "vec", tag = "1")]
+    room: Vec<u8>,
     #[prost(message, optional, boxed, tag = "2")]
     request: Option<Box<RawSubscribe>>,
 }
 
 #[derive(Clone, PartialEq, Message)]
 struct RawSubscribe {
-    #[prost(string, tag = "1")]
-    room: String,
-    #[prost(string, tag = "2")]
-    token: String,
+    #[prost(bytes = "vec", tag = "1")]
+    room: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    token: Vec<u8>,
     #[prost(bool, tag = "3")]
     recover: bool,
-    #[prost(string, tag = "6")]
-    epoch: String,
+    #[prost(bytes = "vec", tag = "6")]
+    epoch: Vec<u8>,
     #[prost(uint64, tag = "7")]
     offset: u64,
     #[prost(bytes = "bytes", tag = "8")]
@@ -138,8 +138,10 @@ struct RawSubscribe {
     recoverable: bool,
     #[prost(bool, tag = "11")]
     join_leave: bool,
-    #[prost(string, tag = "12")]
-    delta: String,
+    #[prost(bytes = "vec", tag = "12")]
+    delta: Vec<u8>,
+    #[prost(message, optional, tag = "13")]
+    tf: Option<Nothing>,
     #[prost(int64, tag = "14")]
     flag: i64,
     #[prost(int32, tag = "15")]
@@ -149,24 +151,30 @@ struct RawSubscribe {
 /// A command that names a room, and perhaps brings a token for it.
 #[derive(Clone, PartialEq, Message)]
 struct RawRoom {
-    #[prost(string, tag = "1")]
-    room: String,
-    #[prost(string, tag = "2")]
-    token: String,
+    #[prost(bytes = "vec", tag = "1")]
+    room: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    token: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]
 struct RawPublish {
-    #[prost(string, tag = "1")]
-    room: String,
+    #[prost(bytes = "vec", tag = "1")]
+    room: Vec<u8>,
     #[prost(bytes = "bytes", tag = "2")]
     data: Bytes,
+    #[prost(int32, tag = "3")]
+    kind: i32,
+    #[prost(bytes = "vec", tag = "4")]
+    key: Vec<u8>,
+    #[prost(bool, tag = "5")]
+    removed: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
 struct RawHistory {
-    #[prost(string, tag = "1")]
-    room: String,
+    #[prost(bytes = "vec", tag = "1")]
+    room: Vec<u8>,
     #[prost(int32, tag = "7")]
     limit: i32,
     #[prost(message, optional, tag = "8")]
@@ -179,8 +187,8 @@ struct RawHistory {
 struct RawPosition {
     #[prost(uint64, tag = "1")]
     offset: u64,
-    #[prost(string, tag = "2")]
-    epoch: String,
+    #[prost(bytes = "vec", tag = "2")]
+    epoch: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -193,18 +201,32 @@ struct RawSend {
 struct RawRpc {
     #[prost(bytes = "bytes", tag = "1")]
     data: Bytes,
-    #[prost(string, tag = "2")]
-    method: String,
+    #[prost(bytes = "vec", tag = "2")]
+    method: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]
 struct RawToken {
-    #[prost(string, tag = "1")]
-    token: String,
+    #[prost(bytes = "vec", tag = "1")]
+    token: Vec<u8>,
+}
+
+/// Why a command is not read.
+enum Flaw {
+    /// Its bytes are not the protocol.
+    Malformed,
+    /// They are, but for a text that is none.
+    NoText,
+}
+
+impl From<prost::DecodeError> for Flaw {
+    fn from(_: prost::DecodeError) -> Self {
+        Self::Malformed
+    }
 }
 
 impl RawCommand {
-    fn into_command(self, limits: &Limits) -> Result<Command, prost::DecodeError> {
+    fn into_command(self, limits: &Limits) -> Result<Command, Flaw> {
         let id = self.id;
         if id == 0 {
             let request = match self.send {
@@ -213,36 +235,42 @@ impl RawCommand {
             };
             return Ok(Command { id, request });
         }
-        Ok(Command { id, request: self.into_request(limits)? })
+        let is_connect = self.connect.is_some();
+        let request = match self.into_request(limits) {
+            Err(Flaw::NoText) => Request::Unreadable { is_connect },
+            request => request?,
+        };
+        Ok(Command { id, request })
     }
 
     /// The first method that is there, in the order of the field numbers.
-    fn into_request(self, limits: &Limits) -> Result<Request, prost::DecodeError> {
+    fn into_request(self, limits: &Limits) -> Result<Request, Flaw> {
         Ok(if let Some(raw) = self.connect {
             let subs = subs(&raw, limits.rooms_per_client_max)?;
-            Request::Connect(RawConnect::decode(raw)?.into_request(subs))
+            Request::Connect(RawConnect::decode(raw)?.into_request(subs)?)
         } else if let Some(raw) = self.subscribe {
-            Request::Subscribe(raw.into_request())
+            Request::Subscribe(raw.into_request()?)
         } else if let Some(raw) = self.unsubscribe {
-            Request::Unsubscribe { room: raw.room }
+            Request::Unsubscribe { room: raw.room()? }
         } else if let Some(raw) = self.publish {
-            Request::Publish(PublishRequest { room: raw.room, data: given(raw.data).map(Payload::opaque) })
+            Request::Publish(raw.into_request()?)
         } else if let Some(raw) = self.presence {
-            Request::Presence { room: raw.room }
+            Request::Presence { room: raw.room()? }
         } else if let Some(raw) = self.presence_stats {
-            Request::PresenceStats { room: raw.room }
+            Request::PresenceStats { room: raw.room()? }
         } else if let Some(raw) = self.history {
-            Request::History(raw.into_request())
+            Request::History(raw.into_request()?)
         } else if self.ping.is_some() {
             Request::Ping
         } else if let Some(raw) = self.send {
             Request::Send { data: raw.data }
         } else if let Some(raw) = self.rpc {
-            Request::Rpc(RpcRequest { method: raw.method, data: given(raw.data) })
+            Request::Rpc(RpcRequest { method: text(raw.method)?, data: given(raw.data) })
         } else if let Some(raw) = self.refresh {
-            Request::Refresh { token: raw.token }
+            Request::Refresh { token: text(raw.token)? }
         } else if let Some(raw) = self.sub_refresh {
-            Request::SubRefresh { room: raw.room, token: raw.token }
+            let RawRoom { room, token } = raw;
+            Request::SubRefresh { room: text(room)?, token: text(token)? }
         } else {
             Request::Unknown
         })
@@ -250,14 +278,19 @@ impl RawCommand {
 }
 
 impl RawConnect {
-    fn into_request(self, subs: Vec<(String, StreamPosition)>) -> ConnectRequest {
-        ConnectRequest { token: self.token, data: given(self.data), name: self.name, version: self.version, subs }
+    fn into_request(self, subs: Subs) -> Result<ConnectRequest, Flaw> {
+        let Self { token, data, name, version } = self;
+        let (token, name, version) = (text(token)?, text(name)?, text(version)?);
+        Ok(ConnectRequest { token, data: given(data), name, version, subs })
     }
 }
 
+/// Rooms, and where to recover from in them.
+type Subs = Vec<(String, Option<StreamPosition>)>;
+
 /// The map of a connect message, of which at most `entries_max` entries are read. The others are not kept for a moment
 /// either: an entry can have two bytes, and whatever stands for it in a list has many more.
-fn subs(mut connect: &[u8], entries_max: usize) -> Result<Vec<(String, StreamPosition)>, prost::DecodeError> {
+fn subs(mut connect: &[u8], entries_max: usize) -> Result<Subs, Flaw> {
     let mut subs = Vec::new();
     let mut left = entries_max;
     while left > 0 && !connect.is_empty() {
@@ -268,8 +301,9 @@ fn subs(mut connect: &[u8], entries_max: usize) -> Result<Vec<(String, StreamPos
         }
         let mut entry = RawSub::default();
         message::merge(wire_type, &mut entry, &mut connect, DecodeContext::default())?;
-        if let Some(request) = entry.request.filter(|request| request.recover) {
-            subs.push((entry.room, request.into_request().position));
+        let request = entry.request.unwrap_or_default().into_request()?;
+        if request.is_plain() {
+            subs.push((text(entry.room)?, request.recover.then_some(request.position)));
         }
         left -= 1;
     }
@@ -277,28 +311,53 @@ fn subs(mut connect: &[u8], entries_max: usize) -> Result<Vec<(String, StreamPos
 }
 
 impl RawSubscribe {
-    fn into_request(self) -> SubscribeRequest {
-        SubscribeRequest {
-            room: self.room,
-            token: self.token,
+    fn into_request(self) -> Result<SubscribeRequest, Flaw> {
+        Ok(SubscribeRequest {
+            room: text(self.room)?,
+            token: text(self.token)?,
             recover: self.recover,
-            position: StreamPosition { offset: self.offset, epoch: self.epoch },
+            position: StreamPosition { offset: self.offset, epoch: text(self.epoch)? },
             data: given(self.data),
             positioned: self.positioned,
             recoverable: self.recoverable,
             join_leave: self.join_leave,
-            delta: self.delta,
+            delta: text(self.delta)?,
             flag: self.flag.cast_unsigned(),
             kind: self.kind,
-        }
+            is_filtered: self.tf.is_some(),
+        })
+    }
+}
+
+impl RawRoom {
+    fn room(self) -> Result<String, Flaw> {
+        text(self.room)
+    }
+}
+
+impl RawPublish {
+    fn into_request(self) -> Result<PublishRequest, Flaw> {
+        let is_map = self.kind != 0 || !self.key.is_empty() || self.removed;
+        Ok(PublishRequest { room: text(self.room)?, data: given(self.data).map(Payload::opaque), is_map })
     }
 }
 
 impl RawHistory {
-    fn into_request(self) -> HistoryRequest {
-        let since = self.since.map(|RawPosition { offset, epoch }| StreamPosition { offset, epoch });
-        HistoryRequest { room: self.room, limit: self.limit, since, reverse: self.reverse }
+    fn into_request(self) -> Result<HistoryRequest, Flaw> {
+        let since = self.since.map(RawPosition::into_position).transpose()?;
+        Ok(HistoryRequest { room: text(self.room)?, limit: self.limit, since, reverse: self.reverse })
     }
+}
+
+impl RawPosition {
+    fn into_position(self) -> Result<StreamPosition, Flaw> {
+        Ok(StreamPosition { offset: self.offset, epoch: text(self.epoch)? })
+    }
+}
+
+/// A text. The messages hold texts as bytes, so that one that is none does not spoil the frame.
+fn text(bytes: Vec<u8>) -> Result<String, Flaw> {
+    String::from_utf8(bytes).map_err(|_| Flaw::NoText)
 }
 
 /// A payload, which Protobuf cannot tell from none when it is empty.

@@ -52,15 +52,26 @@ fn every_command_is_read_by_its_numbers() {
     let position = |offset, epoch: &str| StreamPosition { offset, epoch: epoch.to_owned() };
     let sub = [field(1, b"news"), field(2, &[varint(3, 1), field(6, b"x"), varint(7, 5)].concat())].concat();
     let not_recovering = [field(1, b"other"), field(2, &varint(7, 5))].concat();
+    let map = [field(1, b"map"), field(2, &varint(15, 1))].concat();
+    let filtered = [field(1, b"some"), field(2, &field(13, b""))].concat();
     assert_reads(
         4,
-        &[field(1, b"T"), field(2, b"{}"), field(3, &sub), field(3, &not_recovering), field(4, b"js"), field(5, b"1")],
+        &[
+            field(1, b"T"),
+            field(2, b"{}"),
+            field(3, &sub),
+            field(3, &not_recovering),
+            field(3, &map),
+            field(3, &filtered),
+            field(4, b"js"),
+            field(5, b"1"),
+        ],
         Request::Connect(ConnectRequest {
             token: "T".to_owned(),
             data: Some("{}".into()),
             name: "js".to_owned(),
             version: "1".to_owned(),
-            subs: vec![("news".to_owned(), position(5, "x"))],
+            subs: vec![("news".to_owned(), Some(position(5, "x"))), ("other".to_owned(), None)],
         }),
     );
     assert_reads(
@@ -76,6 +87,7 @@ fn every_command_is_read_by_its_numbers() {
             varint(10, 1),
             varint(11, 1),
             field(12, b"fossil"),
+            field(13, &field(1, b"eq")),
             varint(14, 2),
             varint(15, 1),
         ],
@@ -91,13 +103,18 @@ fn every_command_is_read_by_its_numbers() {
             delta: "fossil".to_owned(),
             flag: 2,
             kind: 1,
+            is_filtered: true,
         }),
     );
     assert_reads(6, &[room()], Request::Unsubscribe { room: "chat:1".to_owned() });
     let data = Payload::opaque(Bytes::from_static(&[0xff, 0]));
-    let publish = PublishRequest { room: "chat:1".to_owned(), data: Some(data) };
-    assert_reads(7, &[room(), field(2, &[0xff, 0])], Request::Publish(publish));
-    assert_reads(7, &[room()], Request::Publish(PublishRequest { room: "chat:1".to_owned(), data: None }));
+    let publish = |data, is_map| Request::Publish(PublishRequest { room: "chat:1".to_owned(), data, is_map });
+    assert_reads(7, &[room(), field(2, &[0xff, 0])], publish(Some(data), false));
+    assert_reads(7, &[room()], publish(None, false));
+    for map in [varint(3, 1), field(4, b"k"), varint(5, 1)] {
+        assert_reads(7, &[room(), map], publish(None, true));
+    }
+    assert_reads(7, &[room(), varint(3, 0), field(4, b""), varint(5, 0)], publish(None, false));
     assert_reads(8, &[room()], Request::Presence { room: "chat:1".to_owned() });
     assert_reads(9, &[room()], Request::PresenceStats { room: "chat:1".to_owned() });
     let since = [varint(1, 3), field(2, b"x")].concat();
@@ -120,6 +137,47 @@ fn every_command_is_read_by_its_numbers() {
         Request::SubRefresh { room: "chat:1".to_owned(), token: "T".to_owned() },
     );
     assert_reads(99, &[], Request::Unknown);
+}
+
+/// Half a surrogate pair, as some clients write it, and other bytes that are no text.
+#[test]
+fn a_text_that_is_none_spoils_its_command_alone() {
+    for text in [&[0xed, 0xa0, 0xbd][..], b"a\xff", b"\xc3"] {
+        let position = field(8, &field(2, text));
+        let sub = field(3, &[field(1, text), field(2, b"")].concat());
+        let sub_epoch = field(3, &[field(1, b"a"), field(2, &field(6, text))].concat());
+        for (tag, bad) in [
+            (4, field(1, text)),
+            (4, field(4, text)),
+            (4, field(5, text)),
+            (4, sub),
+            (4, sub_epoch),
+            (5, field(1, text)),
+            (5, field(2, text)),
+            (5, field(6, text)),
+            (5, field(12, text)),
+            (6, field(1, text)),
+            (7, field(1, text)),
+            (8, field(1, text)),
+            (9, field(1, text)),
+            (10, field(1, text)),
+            (10, position),
+            (13, field(2, text)),
+            (14, field(1, text)),
+            (15, field(1, text)),
+            (15, field(2, text)),
+        ] {
+            let ping = || Command { id: 1, request: Request::Ping };
+            let unreadable = Command { id: 7, request: Request::Unreadable { is_connect: tag == 4 } };
+            let commands = [command(1, 11, &[]), command(7, tag, &[bad]), command(1, 11, &[])];
+            assert_eq!(read(&frame(&commands)), [Ok(ping()), Ok(unreadable), Ok(ping())], "{tag} {text:?}");
+        }
+        // Payloads are bytes, and who expects no reply gets none.
+        let data = Some(Payload::opaque(Bytes::copy_from_slice(text)));
+        let publish = PublishRequest { data, ..PublishRequest::default() };
+        assert_reads(7, &[field(2, text)], Request::Publish(publish));
+        assert_eq!(read(&frame(&[command(0, 8, &[field(1, text)])])), [Ok(Command { id: 0, request: Request::Pong })]);
+    }
 }
 
 #[test]

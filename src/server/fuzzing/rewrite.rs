@@ -38,6 +38,8 @@ fn method(request: &Request) -> Option<(&'static str, u32)> {
         Request::Rpc(_) => ("rpc", 13),
         Request::Refresh { .. } => ("refresh", 14),
         Request::SubRefresh { .. } => ("sub_refresh", 15),
+        Request::Unreadable { is_connect: true } => ("connect", 4),
+        Request::Unreadable { is_connect: false } => ("presence", 8),
         Request::Pong | Request::Unknown => return None,
     })
 }
@@ -99,8 +101,8 @@ impl JsonFields<'_> {
                 self.nested("subs", |all| {
                     for (room, position) in subs {
                         all.nested(room, |sub| {
-                            sub.value("recover", true);
-                            sub.position(position);
+                            sub.value("recover", position.is_some());
+                            position.iter().for_each(|position| sub.position(position));
                         });
                     }
                 });
@@ -117,6 +119,9 @@ impl JsonFields<'_> {
                 self.value("delta", &*request.delta);
                 self.value("flag", request.flag);
                 self.value("type", request.kind);
+                if request.is_filtered {
+                    self.nested("tf", |_| {});
+                }
             }
             Request::Unsubscribe { room } | Request::Presence { room } | Request::PresenceStats { room } => {
                 self.value("channel", &**room);
@@ -124,6 +129,9 @@ impl JsonFields<'_> {
             Request::Publish(request) => {
                 self.value("channel", &*request.room);
                 self.data(request.data.as_ref().map(|data| data.as_bytes()));
+                if request.is_map {
+                    self.value("removed", true);
+                }
             }
             Request::History(HistoryRequest { room, limit, since, reverse }) => {
                 self.value("channel", &**room);
@@ -143,6 +151,8 @@ impl JsonFields<'_> {
                 self.value("channel", &**room);
                 self.value("token", &**token);
             }
+            Request::Unreadable { is_connect: true } => self.raw("name", b"\"\\ud83d\""),
+            Request::Unreadable { is_connect: false } => self.raw("channel", b"\"\\ud83d\""),
             Request::Ping | Request::Pong | Request::Unknown => {}
         }
     }
@@ -177,7 +187,11 @@ fn protobuf_request(request: &Request, out: &mut Vec<u8>) {
             text(1, token, out);
             bytes(2, data.as_deref().unwrap_or_default(), out);
             for (room, position) in subs {
-                let sub = SubscribeRequest { recover: true, position: position.clone(), ..SubscribeRequest::default() };
+                let sub = SubscribeRequest {
+                    recover: position.is_some(),
+                    position: position.clone().unwrap_or_default(),
+                    ..SubscribeRequest::default()
+                };
                 nested(3, out, |entry| {
                     text(1, room, entry);
                     nested(2, entry, |out| protobuf_request(&Request::Subscribe(sub), out));
@@ -199,6 +213,9 @@ fn protobuf_request(request: &Request, out: &mut Vec<u8>) {
             text(12, &request.delta, out);
             wire::uint64::encode(14, &request.flag, out);
             wire::int32::encode(15, &request.kind, out);
+            if request.is_filtered {
+                bytes(13, &[], out);
+            }
         }
         Request::Unsubscribe { room } | Request::Presence { room } | Request::PresenceStats { room } => {
             text(1, room, out);
@@ -206,6 +223,7 @@ fn protobuf_request(request: &Request, out: &mut Vec<u8>) {
         Request::Publish(request) => {
             text(1, &request.room, out);
             bytes(2, request.data.as_ref().map(|data| data.as_bytes()).unwrap_or_default(), out);
+            wire::bool::encode(5, &request.is_map, out);
         }
         Request::History(HistoryRequest { room, limit, since, reverse }) => {
             text(1, room, out);
@@ -228,6 +246,8 @@ fn protobuf_request(request: &Request, out: &mut Vec<u8>) {
             text(1, room, out);
             text(2, token, out);
         }
+        Request::Unreadable { is_connect: true } => bytes(4, b"\xed\xa0\xbd", out),
+        Request::Unreadable { is_connect: false } => bytes(1, b"\xed\xa0\xbd", out),
         Request::Ping | Request::Pong | Request::Unknown => {}
     }
 }

@@ -16,8 +16,21 @@ use crate::server::session::{Action, Ids, RoomRules, Session, Settings, Subscrib
 /// Where the clock starts.
 const START_MS: u64 = 1_000_000;
 /// Names that clients use; the namespaces have rules of their own, and not all are names of rooms.
-const ROOMS: [&str; 12] =
-    ["a", "b", "c", "news", "cache:a", "asks:a", "shut:a", "none:a", "bare:a", "$private", "", "line\nbreak"];
+const ROOMS: [&str; 13] = [
+    "a",
+    "b",
+    "c",
+    "news",
+    "cache:a",
+    "asks:a",
+    "shut:a",
+    "none:a",
+    "bare:a",
+    "$private",
+    "",
+    "line\nbreak",
+    "$cache:a",
+];
 /// Steps of one course: longer inputs say nothing new.
 const STEPS_MAX: usize = 512;
 
@@ -197,10 +210,6 @@ impl Course {
 fn request(source: &mut Source<'_>) -> Request {
     let room = source.one_of(&ROOMS).to_owned();
     let data = |source: &mut Source<'_>| source.one_of(&["1", "{\"name\":\" Ann \"}", "null", "\"\\ud800\""]);
-    let position = |source: &mut Source<'_>| StreamPosition {
-        offset: source.one_of(&[0, 1, 2, 3, 7, u64::MAX]),
-        epoch: source.one_of(&["", "e", "other"]).to_owned(),
-    };
     match source.byte() % 20 {
         0..=3 => {
             let bits = source.byte();
@@ -214,13 +223,14 @@ fn request(source: &mut Source<'_>) -> Request {
                 join_leave: bits & 4 != 0,
                 flag: u64::from(bits >> 5 & 3),
                 kind: i32::from(bits == 255),
+                is_filtered: bits == 254,
                 ..SubscribeRequest::default()
             })
         }
         4..=6 => Request::Unsubscribe { room },
         7 | 8 => {
             let data = Payload::json(data(source).into());
-            Request::Publish(PublishRequest { room, data: Some(data) })
+            Request::Publish(PublishRequest { room, data: Some(data), is_map: source.byte() == 255 })
         }
         9 => {
             let (limit, reverse) = (i32::from(source.byte().cast_signed()), source.byte() & 1 != 0);
@@ -235,17 +245,32 @@ fn request(source: &mut Source<'_>) -> Request {
         15 => Request::Rpc(RpcRequest { method: room, data: None }),
         16 => Request::Refresh { token: "token".to_owned() },
         17 => Request::SubRefresh { room, token: "token".to_owned() },
+        18 if source.byte() & 3 == 3 => Request::Unreadable { is_connect: source.byte() & 1 != 0 },
         18 => Request::Unknown,
         _ => {
             let bits = source.byte();
             Request::Connect(ConnectRequest {
                 token: if bits & 15 == 15 { "token".to_owned() } else { String::new() },
                 data: (bits & 16 != 0).then(|| "{\"name\":\"\\u0007Ann\"}".into()),
-                subs: if bits & 32 != 0 { vec![("news".to_owned(), position(source))] } else { Vec::new() },
+                subs: subs(source, bits >> 5),
                 ..ConnectRequest::default()
             })
         }
     }
+}
+
+fn position(source: &mut Source<'_>) -> StreamPosition {
+    let offset = source.one_of(&[0, 1, 2, 3, 7, u64::MAX]);
+    StreamPosition { offset, epoch: source.one_of(&["", "e", "other"]).to_owned() }
+}
+
+/// Rooms that a client names when it connects, some of them twice.
+fn subs(source: &mut Source<'_>, count: u8) -> Vec<(String, Option<StreamPosition>)> {
+    let sub = |source: &mut Source<'_>| {
+        let room = source.one_of(&ROOMS).to_owned();
+        (room, (source.byte() & 1 != 0).then(|| position(source)))
+    };
+    (0..count).map(|_| sub(source)).collect()
 }
 
 /// The world's answer to an action, whichever it is.
@@ -317,7 +342,7 @@ fn rules(room: &str) -> Result<RoomRules, ErrorCode> {
         allow_presence_for_subscriber: true,
         allow_presence_for_anonymous: true,
     };
-    match room.split_once(':').map(|(namespace, _)| namespace) {
+    match room.trim_start_matches('$').split_once(':').map(|(namespace, _)| namespace) {
         Some("none") => Err(ErrorCode::UnknownRoom),
         Some("shut") => Ok(RoomRules { history_size: 1, presence: true, ..RoomRules::default() }),
         Some("asks") => Ok(RoomRules {

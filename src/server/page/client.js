@@ -274,7 +274,9 @@ export class Client extends EventTarget {
     let recovery = "none";
     if (before) recovery = result.recovered ? "recovered" : "lost";
     const publications = result.publications ?? [];
-    entry.position = { offset: result.offset ?? 0, epoch: result.epoch ?? "" };
+    // The reply names the position that was asked for; what was missed since is handed over with it.
+    const offset = publications.at(-1)?.offset ?? result.offset ?? 0;
+    entry.position = { offset, epoch: result.epoch ?? "" };
     this.#emit("subscribed", { room, recovery, publications, before, position: { ...entry.position } });
   }
 

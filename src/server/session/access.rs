@@ -3,10 +3,8 @@
 use super::action::Membership;
 use super::settings::RoomRules;
 use crate::protocol::{ErrorCode, SubscribeRequest};
-use crate::server::config::RecoveryMode;
+use crate::server::config::{PRIVATE_PREFIX, RecoveryMode};
 
-/// Starts the names of rooms that only a subscription token opens.
-const PRIVATE_PREFIX: char = '$';
 /// Stands before the ids of the users a room is limited to.
 const USERS_BOUNDARY: char = '#';
 /// Stands between these ids.
@@ -21,6 +19,8 @@ pub(super) struct Access<'a> {
     pub(super) user: &'a str,
     /// Whether the client is in the room.
     pub(super) is_subscribed: bool,
+    /// Whether private rooms open with a token only, as they do outside development mode.
+    pub(super) needs_token: bool,
 }
 
 /// What a subscription is granted.
@@ -38,8 +38,12 @@ impl Access<'_> {
         if request.kind != 0 {
             return Err(ErrorCode::NotAvailable);
         }
+        if request.is_filtered {
+            // No namespace allows it yet.
+            return Err(ErrorCode::BadRequest);
+        }
         let rules = self.rules;
-        let may_enter = if self.room.starts_with(PRIVATE_PREFIX) {
+        let may_enter = if self.needs_token && self.room.starts_with(PRIVATE_PREFIX) {
             // Only a subscription token opens it.
             false
         } else if let Some(users) = self.limited_users() {
@@ -56,14 +60,20 @@ impl Access<'_> {
     /// What of its wishes is granted to a client that may enter.
     pub(super) fn grant(self, request: &SubscribeRequest) -> Grant {
         let rules = self.rules;
+        // The client is about to be in the room.
+        let inside = Self { is_subscribed: true, ..self };
         let keeps_history = rules.history_size > 0;
-        let recoverable = keeps_history && (rules.force_recovery || rules.allow_recovery && request.recoverable);
-        let positioned =
-            recoverable || keeps_history && (rules.force_positioning || rules.allow_positioning && request.positioned);
+        let may_read = inside.history().is_ok();
+        let recoverable =
+            keeps_history && (rules.force_recovery || request.recoverable && (rules.allow_recovery || may_read));
+        let positioned = recoverable
+            || keeps_history
+                && (rules.force_positioning || request.positioned && (rules.allow_positioning || may_read));
+        let may_ask = request.join_leave && inside.may_see_presence();
         let membership = Membership {
             presence: rules.presence,
             announced: rules.join_leave,
-            hears_join_leave: rules.join_leave && (rules.force_push_join_leave || request.join_leave),
+            hears_join_leave: rules.join_leave && (rules.force_push_join_leave || may_ask),
         };
         Grant { recoverable, recovery_mode: rules.recovery_mode, positioned, membership }
     }
@@ -94,11 +104,18 @@ impl Access<'_> {
         if !rules.presence {
             return Err(ErrorCode::NotAvailable);
         }
-        self.permit(
+        if self.may_see_presence() { Ok(()) } else { Err(ErrorCode::PermissionDenied) }
+    }
+
+    /// Whether the client may know who is in the room, where the server does.
+    fn may_see_presence(self) -> bool {
+        let rules = self.rules;
+        let permitted = self.permit(
             rules.allow_presence_for_client,
             rules.allow_presence_for_subscriber,
             rules.allow_presence_for_anonymous,
-        )
+        );
+        permitted.is_ok()
     }
 
     fn permit(self, for_client: bool, for_subscriber: bool, for_anonymous: bool) -> Result<(), ErrorCode> {
@@ -122,7 +139,7 @@ mod tests {
     use super::*;
 
     fn access(rules: RoomRules, room: &'static str, user: &'static str, is_subscribed: bool) -> Access<'static> {
-        Access { rules, room, user, is_subscribed }
+        Access { rules, room, user, is_subscribed, needs_token: true }
     }
 
     #[test]
@@ -190,7 +207,11 @@ mod tests {
         let request = SubscribeRequest::default();
         let open =
             RoomRules { allow_subscribe_for_client: true, allow_subscribe_for_anonymous: true, ..RoomRules::default() };
-        assert_eq!(access(open, "$r", "42", false).subscribe(&request), Err(ErrorCode::PermissionDenied));
+        for name in ["$r", "$ns:r"] {
+            let private = access(open, name, "42", false);
+            assert_eq!(private.subscribe(&request), Err(ErrorCode::PermissionDenied));
+            assert!(Access { needs_token: false, ..private }.subscribe(&request).is_ok(), "{name} in development mode");
+        }
         assert!(access(open, "r#42", "7", false).subscribe(&request).is_ok(), "the option is off");
         let limited = RoomRules { allow_user_limited_channels: true, ..open };
         for (user, enters) in [("42", true), ("43", true), ("4", false), ("", false)] {
@@ -210,13 +231,71 @@ mod tests {
             (grant.recoverable, grant.positioned, grant.membership.hears_join_leave)
         };
         assert_eq!(grant(open, &asks), (false, false, false));
-        let allowed =
-            RoomRules { history_size: 1, allow_recovery: true, allow_positioning: true, join_leave: true, ..open };
+        let allowed = RoomRules {
+            history_size: 1,
+            allow_recovery: true,
+            allow_positioning: true,
+            join_leave: true,
+            allow_presence_for_subscriber: true,
+            ..open
+        };
         assert_eq!(grant(allowed, &asks), (true, true, true));
         assert_eq!(grant(allowed, &silent), (false, false, false));
         let forced = RoomRules { force_recovery: true, force_push_join_leave: true, ..allowed };
         assert_eq!(grant(forced, &silent), (true, true, true));
         let no_history = RoomRules { history_size: 0, ..forced };
         assert_eq!(grant(no_history, &asks), (false, false, true));
+    }
+
+    #[test]
+    fn who_may_read_the_history_may_recover_and_be_told_its_position() {
+        let asks = SubscribeRequest { recoverable: true, positioned: true, ..SubscribeRequest::default() };
+        let keeps = RoomRules { history_size: 1, allow_subscribe_for_client: true, ..RoomRules::default() };
+        let (subscriber, client) = (
+            RoomRules { allow_history_for_subscriber: true, ..keeps },
+            RoomRules { allow_history_for_client: true, ..keeps },
+        );
+        for (rules, granted) in [(keeps, false), (subscriber, true), (client, true)] {
+            let grant = access(rules, "r", "42", false).grant(&asks);
+            assert_eq!((grant.recoverable, grant.positioned), (granted, granted), "{rules:?}");
+            let silent = access(rules, "r", "42", false).grant(&SubscribeRequest::default());
+            assert!(!silent.recoverable && !silent.positioned, "nothing was asked for: {rules:?}");
+            let anonymous = access(rules, "r", "", false).grant(&asks);
+            assert!(
+                !anonymous.recoverable && !anonymous.positioned,
+                "the history is not for anonymous ones: {rules:?}"
+            );
+        }
+        let nothing_to_read = RoomRules { history_size: 0, ..subscriber };
+        assert!(!access(nothing_to_read, "r", "42", false).grant(&asks).recoverable);
+    }
+
+    #[test]
+    fn who_may_not_see_presence_hears_nobody_come_and_go_unless_everybody_does() {
+        let asks = SubscribeRequest { join_leave: true, ..SubscribeRequest::default() };
+        let told =
+            RoomRules { presence: true, join_leave: true, allow_subscribe_for_client: true, ..RoomRules::default() };
+        let hears = |rules, user| access(rules, "r", user, false).grant(&asks).membership.hears_join_leave;
+        assert!(!hears(told, "42"));
+        for seen in [
+            RoomRules { allow_presence_for_client: true, ..told },
+            RoomRules { allow_presence_for_subscriber: true, ..told },
+        ] {
+            assert!(hears(seen, "42"));
+            assert!(!hears(seen, ""), "presence is not for anonymous ones");
+            assert!(hears(RoomRules { allow_presence_for_anonymous: true, ..seen }, ""));
+        }
+        assert!(hears(RoomRules { force_push_join_leave: true, ..told }, ""), "the room tells everybody");
+    }
+
+    #[test]
+    fn what_is_outside_the_subset_is_refused() {
+        let open = RoomRules { allow_subscribe_for_client: true, ..RoomRules::default() };
+        let ask = |request: SubscribeRequest| access(open, "r", "42", false).subscribe(&request).map(drop);
+        assert_eq!(ask(SubscribeRequest { kind: 1, ..SubscribeRequest::default() }), Err(ErrorCode::NotAvailable));
+        assert_eq!(
+            ask(SubscribeRequest { is_filtered: true, ..SubscribeRequest::default() }),
+            Err(ErrorCode::BadRequest)
+        );
     }
 }

@@ -1,10 +1,12 @@
 //! Commands: what each one checks, and which action it asks for.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use super::access::{Access, Grant};
 use super::heartbeat::Heartbeat;
-use super::{Action, Connecting, Flight, FlightKind, Ids, Membership, Phase, Recover, Session, Ticket, Who};
+use super::{Action, Connecting, Flight, FlightKind, Ids, Phase, PutIn, Recover, Session, Ticket, Who};
 use crate::protocol::{
     ClientInfo, CloseCode, ConnectRequest, ConnectResult, ErrorCode, HistoryQuery, HistoryRequest, Publication,
     PublishRequest, RefreshResult, ReplyBody, Request, RoomName, StreamPosition, SubscribeRequest,
@@ -41,32 +43,52 @@ impl Session {
             node: self.settings.node.clone(),
             ..ConnectResult::default()
         };
-        self.put_in_next(id, result, request.subs, Vec::new(), out);
+        let Some(rooms) = self.put_in_rooms(request.subs) else {
+            // The configuration named one whose namespace is not there.
+            return self.close(CloseCode::ServerError, out);
+        };
+        self.put_in_next(id, Connecting { result, rooms, entered: Vec::new() }, out);
     }
 
-    /// Enters the next of the rooms that the server puts the client into; replies when it is in all of them.
-    pub(super) fn put_in_next(
-        &mut self,
-        id: u32,
-        result: ConnectResult,
-        positions: Vec<(String, StreamPosition)>,
-        entered: Vec<(RoomName, Membership)>,
-        out: &mut Vec<Action>,
-    ) {
-        let Some(room) = self.settings.subscribe_on_connect.get(entered.len()).cloned() else {
+    /// The rooms that a client is put into, the first one last: those of the configuration, and of those that it asks for in
+    /// `subs` the ones it may enter, as many as it may be in. Not being put in is all the answer the others have.
+    fn put_in_rooms(&self, subs: Vec<(String, Option<StreamPosition>)>) -> Option<Vec<PutIn>> {
+        let wishes = SubscribeRequest { recoverable: true, positioned: true, ..SubscribeRequest::default() };
+        let put_in = |room: RoomName, grant: Grant, position: Option<StreamPosition>, is_wish| {
+            let was_recovering = position.is_some();
+            let recover = position.and_then(|position| recover(grant, position));
+            PutIn { room, recover, was_recovering, grant, is_wish }
+        };
+        // Of a name that stands twice the last counts.
+        let named = subs.into_iter().filter_map(|(name, position)| Some((self.room(&name).ok()?, position)));
+        let mut asked: BTreeMap<RoomName, Option<StreamPosition>> = named.collect();
+        let mut rooms = Vec::new();
+        for room in &self.settings.subscribe_on_connect {
+            let grant = self.access(room).ok()?.grant(&wishes);
+            let position = asked.remove(room).flatten();
+            rooms.push(put_in(room.clone(), grant, position, false));
+        }
+        for (room, position) in asked {
+            if rooms.len() >= self.settings.limits.rooms_per_client_max {
+                break;
+            }
+            if let Ok(grant) = self.access(&room).and_then(|access| access.subscribe(&wishes)) {
+                rooms.push(put_in(room, grant, position, true));
+            }
+        }
+        rooms.reverse();
+        Some(rooms)
+    }
+
+    /// Enters the next of the rooms that a client is put into; replies when it is in all of them.
+    pub(super) fn put_in_next(&mut self, id: u32, connecting: Connecting, out: &mut Vec<Action>) {
+        let Some(PutIn { room, recover, .. }) = connecting.rooms.last() else {
+            let Connecting { result, entered, .. } = connecting;
             self.reply(id, ReplyBody::Connect(Box::new(result)), out);
             out.extend(entered.into_iter().map(|(room, membership)| Action::Activate { room, membership }));
             return;
         };
-        let Ok(access) = self.access(&room) else {
-            // The configuration named it, so its namespace is there.
-            return self.close(CloseCode::ServerError, out);
-        };
-        let wishes = SubscribeRequest { recoverable: true, positioned: true, ..SubscribeRequest::default() };
-        let grant = access.grant(&wishes);
-        let position = positions.iter().find(|(known, _)| known == room.as_str()).map(|(_, position)| position.clone());
-        let recover = position.and_then(|position| recover(grant, position));
-        let connecting = Connecting { result, positions, room: room.clone(), recover: recover.clone(), grant, entered };
+        let (room, recover) = (room.clone(), recover.clone());
         let ticket = self.take_off(id, FlightKind::Connect(Box::new(connecting)));
         out.push(Action::Subscribe { ticket, room, recover });
     }
@@ -103,10 +125,11 @@ impl Session {
                 self.reply(id, ReplyBody::SubRefresh { ttl_s: None }, out);
             }
             Request::SubRefresh { .. } => return Err(ErrorCode::PermissionDenied),
-            // No procedure is known by any name.
-            Request::Rpc(_) | Request::Unknown => return Err(ErrorCode::MethodNotFound),
-            // `receive` queues neither.
-            Request::Connect(_) | Request::Pong => return Err(ErrorCode::BadRequest),
+            // There is no backend to call.
+            Request::Rpc(_) => return Err(ErrorCode::NotAvailable),
+            Request::Unknown => return Err(ErrorCode::MethodNotFound),
+            // `receive` queues neither `connect` nor a pong.
+            Request::Unreadable { .. } | Request::Connect(_) | Request::Pong => return Err(ErrorCode::BadRequest),
         }
         Ok(())
     }
@@ -123,9 +146,16 @@ impl Session {
             return Err(ErrorCode::PermissionDenied);
         }
         let grant = self.access(&room)?.subscribe(&request)?;
-        let recover = request.recover.then_some(request.position).and_then(|position| recover(grant, position));
+        let was_recovering = request.recover;
+        let recover = was_recovering.then_some(request.position).and_then(|position| recover(grant, position));
         let reject_unrecovered = request.flag & SubscribeRequest::REJECT_UNRECOVERED != 0;
-        let kind = FlightKind::Subscribe { room: room.clone(), recover: recover.clone(), grant, reject_unrecovered };
+        let kind = FlightKind::Subscribe {
+            room: room.clone(),
+            recover: recover.clone(),
+            was_recovering,
+            grant,
+            reject_unrecovered,
+        };
         let ticket = self.take_off(id, kind);
         out.push(Action::Subscribe { ticket, room, recover });
         Ok(())
@@ -146,8 +176,12 @@ impl Session {
 
     fn begin_publish(&mut self, id: u32, request: PublishRequest, out: &mut Vec<Action>) -> Result<(), ErrorCode> {
         let room = self.room(&request.room)?;
+        let access = self.access(&room)?;
+        if request.is_map {
+            return Err(ErrorCode::NotAvailable);
+        }
         let data = request.data.ok_or(ErrorCode::BadRequest)?;
-        self.access(&room)?.publish()?;
+        access.publish()?;
         let publication = Publication::new(data, self.info().cloned());
         let ticket = self.take_off(id, FlightKind::Publish);
         out.push(Action::Publish { ticket, room, publication });
@@ -173,6 +207,7 @@ impl Session {
             room: room.as_str(),
             user: self.info().map_or("", ClientInfo::user),
             is_subscribed: self.rooms.contains(room.as_str()),
+            needs_token: !self.settings.ignore_tokens,
         })
     }
 

@@ -1,9 +1,10 @@
 //! Completions: what the world's answer to an action makes of the waiting command.
 
 use super::access::Grant;
-use super::{Action, Connecting, Flight, FlightKind, Recover, Session, Subscribed, Ticket};
+use super::{Action, Connecting, Flight, FlightKind, PutIn, Recover, Session, Subscribed, Ticket};
 use crate::protocol::{
-    ClientInfo, CloseCode, ErrorCode, HistoryResult, PresenceStats, ReplyBody, SubscribeResult, recovered,
+    ClientInfo, CloseCode, ErrorCode, HistoryResult, PresenceStats, ReplyBody, StreamPosition, SubscribeResult,
+    recovered,
 };
 use crate::server::config::RecoveryMode;
 
@@ -16,9 +17,9 @@ impl Session {
         let Some(flight) = self.land(ticket) else {
             return;
         };
-        let (room, recover, grant, reject_unrecovered) = match flight.kind {
-            FlightKind::Subscribe { room, recover, grant, reject_unrecovered } => {
-                (room, recover, grant, reject_unrecovered)
+        let (room, recover, was_recovering, grant, reject_unrecovered) = match flight.kind {
+            FlightKind::Subscribe { room, recover, was_recovering, grant, reject_unrecovered } => {
+                (room, recover, was_recovering, grant, reject_unrecovered)
             }
             FlightKind::Connect(connecting) => return self.put_in(flight.id, *connecting, result, out),
             _ => return self.misused(flight, out),
@@ -26,7 +27,7 @@ impl Session {
         match result {
             Err(error) => self.reply(flight.id, ReplyBody::Error(error), out),
             Ok(subscribed) => {
-                let result = self.subscribe_result(subscribed, recover.as_ref(), grant);
+                let result = self.subscribe_result(subscribed, recover.as_ref(), was_recovering, grant);
                 if reject_unrecovered && result.was_recovering && !result.recovered {
                     let reply = ReplyBody::Error(ErrorCode::UnrecoverablePosition);
                     let ticket = self.take_off(flight.id, FlightKind::Unsubscribe { reply });
@@ -41,23 +42,27 @@ impl Session {
         self.advance(out);
     }
 
-    /// The client is in one of the rooms that the server puts it into.
+    /// The client is in one of the rooms that it is put into, or cannot be.
     fn put_in(
         &mut self,
         id: u32,
-        connecting: Connecting,
+        mut connecting: Connecting,
         subscribed: Result<Subscribed, ErrorCode>,
         out: &mut Vec<Action>,
     ) {
-        let Connecting { mut result, positions, room, recover, grant, mut entered } = connecting;
-        let Ok(subscribed) = subscribed else {
+        let Some(PutIn { room, recover, was_recovering, grant, is_wish }) = connecting.rooms.pop() else { return };
+        match subscribed {
+            Ok(subscribed) => {
+                let result = self.subscribe_result(subscribed, recover.as_ref(), was_recovering, grant);
+                connecting.result.subs.push((room.clone(), result));
+                self.rooms.insert(room.clone());
+                connecting.entered.push((room, grant.membership));
+            }
+            Err(_) if is_wish => {}
             // It would go on without what it relies on; its SDK connects again.
-            return self.close(CloseCode::ServerError, out);
-        };
-        result.subs.push((room.clone(), self.subscribe_result(subscribed, recover.as_ref(), grant)));
-        self.rooms.insert(room.clone());
-        entered.push((room, grant.membership));
-        self.put_in_next(id, result, positions, entered, out);
+            Err(_) => return self.close(CloseCode::ServerError, out),
+        }
+        self.put_in_next(id, connecting, out);
         self.advance(out);
     }
 
@@ -133,27 +138,39 @@ impl Session {
     }
 
     /// What entering a room is answered with, by the recovery rule.
-    fn subscribe_result(&self, subscribed: Subscribed, recover: Option<&Recover>, grant: Grant) -> SubscribeResult {
-        let Subscribed { top, found } = subscribed;
+    fn subscribe_result(
+        &self,
+        subscribed: Subscribed,
+        recover: Option<&Recover>,
+        was_recovering: bool,
+        grant: Grant,
+    ) -> SubscribeResult {
+        let Subscribed { top: StreamPosition { mut offset, epoch }, found } = subscribed;
         let mut result = SubscribeResult {
             recoverable: grant.recoverable,
             positioned: grant.positioned,
+            was_recovering,
             ..SubscribeResult::default()
         };
         if let Some(Recover { position: asked, mode }) = recover {
-            result.was_recovering = true;
+            let top = StreamPosition { offset, epoch: epoch.clone() };
             let offsets = found.iter().map(|placed| placed.offset);
             let publications_max = self.settings.limits.recovery_publications_max;
+            // Then there is nothing to recover, whether the newest publication is still there or not.
+            let is_known = *mode == RecoveryMode::Cache && asked.offset > 0 && *asked == top;
             result.recovered = match mode {
                 RecoveryMode::Stream => recovered(asked, &top, offsets, publications_max),
-                RecoveryMode::Cache => offsets.last() == Some(top.offset),
+                RecoveryMode::Cache => is_known || offsets.last() == Some(top.offset),
             };
-            let is_known = *mode == RecoveryMode::Cache && asked.offset > 0 && *asked == top;
-            if result.recovered && !is_known {
-                result.publications = found;
+            if result.recovered {
+                // Where the client stands until it has handled them: who saves it and breaks off recovers them again.
+                offset = asked.offset;
+                if !is_known {
+                    result.publications = found;
+                }
             }
         }
-        result.position = grant.positioned.then_some(top);
+        result.position = grant.positioned.then_some(StreamPosition { offset, epoch });
         result
     }
 

@@ -157,7 +157,7 @@ fn open_rules() -> RoomRules {
 /// Settings of development mode, where rooms in the namespace "none" do not exist, those in "shut" allow nothing, those
 /// in "cache" recover their newest message, and those in "bare" keep nothing.
 fn dev_settings() -> Settings {
-    let rules = |room: &str| match room.split_once(':').map(|(namespace, _)| namespace) {
+    let rules = |room: &str| match room.trim_start_matches('$').split_once(':').map(|(namespace, _)| namespace) {
         Some("none") => Err(ErrorCode::UnknownRoom),
         Some("shut") => Ok(RoomRules { history_size: 1, presence: true, ..RoomRules::default() }),
         Some("cache") => Ok(RoomRules { recovery_mode: RecoveryMode::Cache, ..open_rules() }),

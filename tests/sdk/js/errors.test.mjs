@@ -51,9 +51,9 @@ onEveryWay((place, test) => {
     return member.left[0].code;
   }
 
-  test("a call to a procedure that nobody provides: 104", async (t) => {
+  test("a call where there is no backend: 108", async (t) => {
     const ann = await someone(t);
-    await assert.rejects(ann.rpc("anything", {}), { code: 104, message: "method not found" });
+    await assert.rejects(ann.rpc("anything", {}), { code: 108, message: "not available" });
     await ann.publish("hall", 1);
   });
 

@@ -70,7 +70,7 @@ test("each reply has the shape that the protocol names", async (t) => {
       recoverable: true,
       positioned: true,
       epoch,
-      offset: 1,
+      // Where it recovered from: nought, which is left out.
       publications: [{ data: { t: "hi" }, info, offset: 1, time }],
       was_recovering: true,
       recovered: true,
@@ -149,12 +149,18 @@ test("errors carry code, message, and whether to try again", async (t) => {
   assert.deepEqual(await errorOf(6, "subscribe", {}), { code: 107, message: "bad request" });
   assert.deepEqual(await errorOf(7, "publish", { channel: "twice" }), { code: 107, message: "bad request" });
   assert.deepEqual(await errorOf(8, "nothing", {}), { code: 104, message: "method not found" });
-  assert.deepEqual(await errorOf(9, "rpc", { method: "m" }), { code: 104, message: "method not found" });
+  assert.deepEqual(await errorOf(9, "rpc", { method: "m" }), { code: 108, message: "not available" });
   assert.deepEqual(await errorOf(10, "sub_refresh", { channel: "never entered", token: "x" }), {
     code: 103,
     message: "permission denied",
   });
   assert.deepEqual(await errorOf(12, "subscribe", { channel: "map", type: 1 }), { code: 108, message: "not available" });
+  for (const map of [{ type: 1 }, { key: "k" }, { removed: true }]) {
+    const publish = { channel: "twice", data: 1, ...map };
+    assert.deepEqual(await errorOf(12, "publish", publish), { code: 108, message: "not available" });
+  }
+  const filtered = { channel: "filtered", tf: { key: "a", cmp: "eq", val: "b" } };
+  assert.deepEqual(await errorOf(12, "subscribe", filtered), { code: 107, message: "bad request" });
   const lost = { channel: "flag", recover: true, offset: 5, epoch: "x", flag: 2 };
   assert.deepEqual(await errorOf(13, "subscribe", lost), { code: 112, message: "unrecoverable position" });
   // The refused subscription left nothing behind.
@@ -164,6 +170,42 @@ test("errors carry code, message, and whether to try again", async (t) => {
   });
   assert.deepEqual(await raw.ask(15, "unsubscribe", { channel: "never entered" }), { id: 15, unsubscribe: {} });
   assert.equal(raw.closed, undefined);
+});
+
+test("half an emoji spoils its command alone, and passes through in payloads", async (t) => {
+  const raw = await Raw.connect(t, server);
+  const half = "\ud83d";
+  await raw.ask(2, "subscribe", { channel: "emoji" });
+  for (const [id, method, parameters] of [
+    [3, "subscribe", { channel: half }],
+    [4, "publish", { channel: `${half}x`, data: 1 }],
+    [5, "history", { channel: "emoji", since: { offset: 1, epoch: half } }],
+    [6, "rpc", { method: half }],
+  ]) {
+    assert.deepEqual((await raw.ask(id, method, parameters)).error, { code: 107, message: "bad request" }, method);
+  }
+  await raw.ask(7, "publish", { channel: "emoji", data: { half, whole: "😀" } });
+  assert.deepEqual((await raw.push("pub")).pub.data, { half, whole: "😀" });
+  assert.ok(raw.frames.some((frame) => frame.includes('"half":"\\ud83d"')), "as it was written");
+  const stranger = await Raw.open(t, server);
+  assert.equal((await stranger.ask(1, "connect", { name: half })).error.code, 107);
+  assert.ok((await stranger.ask(2, "connect", {})).connect, "it may try again");
+});
+
+test("a client is put into the rooms it names, with what it missed", async (t) => {
+  const ann = await Raw.connect(t, server, "Ann");
+  const { subscribe } = await ann.ask(2, "subscribe", { channel: "named" });
+  for (const id of range(3, 6)) await ann.ask(id, "publish", { channel: "named", data: id });
+  const bob = await Raw.open(t, server);
+  const position = { recover: true, offset: 1, epoch: subscribe.epoch };
+  const subs = { named: position, "named too": {}, "nowhere:1": position, "": {} };
+  const { connect } = await bob.ask(1, "connect", { subs });
+  assert.deepEqual(Object.keys(connect.subs).sort(), ["named", "named too"]);
+  assert.equal(connect.subs.named.offset, 1, "the position that was asked for");
+  assert.equal(connect.subs.named.recovered, true);
+  assert.deepEqual(connect.subs.named.publications.map(({ data, offset }) => [data, offset]), [[4, 2], [5, 3]]);
+  await ann.ask(7, "publish", { channel: "named too", data: "live" });
+  assert.equal((await bob.push("pub")).pub.data, "live");
 });
 
 test("development mode looks at no token", async (t) => {
@@ -193,13 +235,13 @@ test("commands of one frame are answered in order, connect before all", async (t
   for (const command of commands) {
     const reply = await raw.reply(command.id);
     const [method] = Object.keys(command).filter((key) => key !== "id");
-    assert.ok(reply[method] || (method === "rpc" && reply.error.code === 104), JSON.stringify(reply));
+    assert.ok(reply[method] || (method === "rpc" && reply.error.code === 108), JSON.stringify(reply));
   }
 });
 
 test("unknown fields and flags are passed over, and what has no id and is no pong does no harm", async (t) => {
   const raw = await Raw.connect(t, server);
-  const odd = { channel: "odd", later: { than: ["us"] }, flag: 0xff00, tf: { key: "a", cmp: "eq" } };
+  const odd = { channel: "odd", later: { than: ["us"] }, flag: 0xff00, limit: 3, asc: true };
   assert.ok((await raw.ask(2, "subscribe", odd)).subscribe);
   raw.send({ send: { data: { any: 1 } } });
   assert.deepEqual(await raw.ask(3, "ping", {}), { id: 3, ping: {} });

@@ -107,6 +107,7 @@ onEveryWay((place, test) => {
     const { epoch } = member.entered[0].streamPosition;
     bob.client.removeSubscription(leave(member));
     const again = await bob.enter("since", { since: { offset: 4, epoch } });
+    assert.deepEqual(again.entered[0].streamPosition, { offset: 4, epoch }, "what is saved now loses nothing");
     await again.heard(6);
     assert.deepEqual(again.offsets, range(5, 11));
     bob.client.removeSubscription(leave(again));

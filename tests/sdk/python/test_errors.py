@@ -40,8 +40,8 @@ join_leave = false
         self.ann.client.remove_subscription(member.subscription)
         return member.left[0].code
 
-    async def test_a_call_to_a_procedure_that_nobody_provides_is_not_found(self) -> None:
-        await self.refused(104, self.ann.rpc("anything", {}))
+    async def test_a_call_where_there_is_no_backend_is_not_available(self) -> None:
+        await self.refused(108, self.ann.rpc("anything", {}))
 
     async def test_a_room_of_a_namespace_that_nobody_declared_is_unknown(self) -> None:
         ann = self.ann

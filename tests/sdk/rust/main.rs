@@ -111,7 +111,7 @@ mod bodies {
         let reader = ann.enter("read:1").await;
         assert_eq!(code(reader.subscription.publish(b"1".to_vec()).await), Some(103));
         assert_eq!(code(ann.publish(&"x".repeat(256), "1").await), Some(107));
-        assert_eq!(code(ann.client.rpc("anything", b"{}".to_vec()).await), Some(104));
+        assert_eq!(code(ann.client.rpc("anything", b"{}".to_vec()).await), Some(108));
         ann.publish("hall", "\"still here\"").await.unwrap();
         assert_eq!(ann.events.rest(), Vec::<String>::new());
         server.stop().await;

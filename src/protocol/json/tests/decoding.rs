@@ -36,14 +36,14 @@ fn room(name: &str) -> String {
 #[test]
 fn every_command_of_the_protocol_is_understood() {
     assert_request(
-        r#"{"id":1,"connect":{"token":"JWT","data":{},"name":"js","version":"1","headers":{"k":"v"},"subs":{"room":{"recover":true,"offset":5,"epoch":"x"}}}}"#,
+        r#"{"id":1,"connect":{"token":"JWT","data":{},"name":"js","version":"1","headers":{"k":"v"},"subs":{"room":{"recover":true,"offset":5,"epoch":"x"},"other":{"offset":5},"map":{"type":1},"some":{"tf":{}}}}}"#,
         1,
         Request::Connect(ConnectRequest {
             token: "JWT".to_owned(),
             data: Some(Bytes::from("{}")),
             name: "js".to_owned(),
             version: "1".to_owned(),
-            subs: vec![(room("room"), at(5, "x"))],
+            subs: vec![(room("room"), Some(at(5, "x"))), (room("other"), None)],
         }),
     );
     assert_request(
@@ -61,13 +61,28 @@ fn every_command_of_the_protocol_is_understood() {
             delta: "fossil".to_owned(),
             flag: 3,
             kind: 1,
+            is_filtered: true,
         }),
     );
     assert_request(
         r#"{"id":3,"publish":{"channel":"chat:1","data":{"t":"hi"}}}"#,
         3,
-        Request::Publish(PublishRequest { room: room("chat:1"), data: Some(Payload::json(r#"{"t":"hi"}"#.into())) }),
+        Request::Publish(PublishRequest {
+            room: room("chat:1"),
+            data: Some(Payload::json(r#"{"t":"hi"}"#.into())),
+            is_map: false,
+        }),
     );
+    for (fields, is_map) in [
+        (r#""type":1"#, true),
+        (r#""key":"k""#, true),
+        (r#""removed":true"#, true),
+        (r#""type":0,"key":"","removed":false"#, false),
+        (r#""type":null,"key":null,"removed":null"#, false),
+    ] {
+        let publish = PublishRequest { room: room("a"), data: None, is_map };
+        assert_request(&format!(r#"{{"id":3,"publish":{{"channel":"a",{fields}}}}}"#), 3, Request::Publish(publish));
+    }
     assert_request(
         r#"{"id":4,"history":{"channel":"chat:1","limit":-1,"since":{"offset":7,"epoch":"qFhv"},"reverse":true}}"#,
         4,
@@ -116,12 +131,12 @@ fn null_fields_count_as_missing_but_a_null_payload_is_one() {
     assert_request(
         r#"{"id":1,"publish":{"channel":"a","data":null}}"#,
         1,
-        Request::Publish(PublishRequest { room: room("a"), data: Some(Payload::json("null".into())) }),
+        Request::Publish(PublishRequest { room: room("a"), data: Some(Payload::json("null".into())), is_map: false }),
     );
     assert_request(
         r#"{"id":1,"publish":{"channel":"a"}}"#,
         1,
-        Request::Publish(PublishRequest { room: room("a"), data: None }),
+        Request::Publish(PublishRequest { room: room("a"), data: None, is_map: false }),
     );
 }
 
@@ -176,6 +191,46 @@ fn commands_before_an_error_are_read_and_none_after_it() {
     assert_eq!(commands.next(), Some(Ok(Command { id: 1, request: Request::Ping })));
     assert!(matches!(commands.next(), Some(Err(DecodeError::Malformed { .. }))));
     assert_eq!(commands.next(), None);
+}
+
+#[test]
+fn commands_before_bytes_that_are_no_text_are_read() {
+    let mut commands = Encoding::Json.commands(b"{\"id\":1,\"ping\":{}}\n\xff", &Limits::default()).unwrap();
+    assert_eq!(commands.next(), Some(Ok(Command { id: 1, request: Request::Ping })));
+    assert_eq!(commands.next(), Some(Err(DecodeError::Malformed { at: 19 })));
+    assert_eq!(commands.next(), None);
+}
+
+#[test]
+fn half_a_surrogate_pair_is_no_text_and_a_whole_one_is() {
+    let unreadable = |is_connect| Request::Unreadable { is_connect };
+    for half in ["\\ud83d", "x\\uDe00y", "\\ude00\\ud83d", "\\ud83d\\ud83d\\ude00", "\\ud83d\\\\ude00", "\\ud83dude00"]
+    {
+        let presence = format!(r#"{{"id":2,"presence":{{"channel":"{half}"}}}}"#);
+        assert_request(&presence, 2, unreadable(false));
+        assert_request(&format!(r#"{{"id":2,"connect":{{"name":"{half}"}}}}"#), 2, unreadable(true));
+        assert_request(&format!(r#"{{"id":2,"connect":{{"subs":{{"{half}":{{}}}}}}}}"#), 2, unreadable(true));
+        // The commands around it are read.
+        let ping = r#"{"id":1,"ping":{}}"#;
+        let read = decode(format!("{ping}\n {presence} {presence}{ping}").as_bytes()).unwrap();
+        let requests: Vec<_> = read.into_iter().map(|command| command.request).collect();
+        assert_eq!(requests, [Request::Ping, unreadable(false), unreadable(false), Request::Ping]);
+        // What else is wrong stays so.
+        for bad in [
+            format!(r#"{{"id":2,"presence":{{"channel":"{half}"}}"#),
+            format!(r#"{{"id":-2,"a":"{half}","{half}":1}}"#),
+        ] {
+            assert!(matches!(decode(bad.as_bytes()), Err(DecodeError::Malformed { .. })), "{bad}");
+        }
+        // Without an id there is nobody to tell.
+        assert_request(&format!(r#"{{"presence":{{"channel":"{half}"}}}}"#), 0, Request::Pong);
+    }
+    for (whole, text) in
+        [("\\ud83d\\ude00", "😀"), ("\\\\ud83d", "\\ud83d"), ("\\ufffd", "\u{fffd}"), ("\\\"\\ue000", "\"\u{e000}")]
+    {
+        let presence = format!(r#"{{"id":2,"presence":{{"channel":"{whole}"}}}}"#);
+        assert_request(&presence, 2, Request::Presence { room: text.to_owned() });
+    }
 }
 
 #[test]

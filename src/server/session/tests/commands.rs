@@ -89,8 +89,17 @@ fn presence_answers_with_who_is_there() {
 #[test]
 fn what_is_outside_the_subset_is_not_available_and_what_nobody_knows_is_not_found() {
     let mut harness = Harness::connected();
-    harness.assert_error(r#"{"id":2,"rpc":{"method":"m","data":{}}}"#, ErrorCode::MethodNotFound);
-    harness.assert_error(r#"{"id":2,"subscribe":{"channel":"a","type":1}}"#, ErrorCode::NotAvailable);
+    for frame in [
+        r#"{"id":2,"rpc":{"method":"m","data":{}}}"#,
+        r#"{"id":2,"subscribe":{"channel":"a","type":1}}"#,
+        r#"{"id":2,"publish":{"channel":"a","data":1,"type":1}}"#,
+        r#"{"id":2,"publish":{"channel":"a","data":1,"key":"k"}}"#,
+        r#"{"id":2,"publish":{"channel":"a","removed":true}}"#,
+    ] {
+        harness.assert_error(frame, ErrorCode::NotAvailable);
+    }
+    // A filter that is not applied would let through what the client does not want.
+    harness.assert_error(r#"{"id":2,"subscribe":{"channel":"a","tf":{"op":"eq"}}}"#, ErrorCode::BadRequest);
     harness.assert_error(r#"{"id":2,"shout":{}}"#, ErrorCode::MethodNotFound);
     harness.assert_error(r#"{"id":2}"#, ErrorCode::MethodNotFound);
     assert!(!harness.session.is_closed());
@@ -176,7 +185,60 @@ fn what_the_rules_forbid_is_denied() {
     for frame in &in_room("shut:a")[..5] {
         harness.assert_error(frame, ErrorCode::PermissionDenied);
     }
-    harness.assert_error(&in_room("$a")[0], ErrorCode::PermissionDenied);
+}
+
+#[test]
+fn private_rooms_need_a_token_but_in_development() {
+    let mut settings = dev_settings();
+    settings.ignore_tokens = false;
+    let mut harness = Harness::connected_with(settings);
+    for room in ["$a", "$cache:a"] {
+        harness.assert_error(&in_room(room)[0], ErrorCode::PermissionDenied);
+    }
+    let mut harness = Harness::connected();
+    for room in ["$a", "$cache:a"] {
+        harness.join(room);
+    }
+    harness.assert_error(&in_room("$none:a")[0], ErrorCode::UnknownRoom);
+}
+
+#[test]
+fn a_text_that_is_none_spoils_its_command_alone() {
+    for text in [r#""\ud83d""#, r#""\udc4d\ud83d""#, r#""a\ud83dB""#] {
+        let mut harness = Harness::connected();
+        for command in [
+            format!(r#""subscribe":{{"channel":{text}}}"#),
+            format!(r#""subscribe":{{"channel":"a","recover":true,"epoch":{text}}}"#),
+            format!(r#""subscribe":{{"channel":"a","token":{text}}}"#),
+            format!(r#""subscribe":{{"channel":"a","delta":{text}}}"#),
+            format!(r#""unsubscribe":{{"channel":{text}}}"#),
+            format!(r#""publish":{{"channel":{text},"data":1}}"#),
+            format!(r#""publish":{{"channel":"a","key":{text},"data":1}}"#),
+            format!(r#""history":{{"channel":"a","since":{{"offset":1,"epoch":{text}}}}}"#),
+            format!(r#""presence":{{"channel":{text}}}"#),
+            format!(r#""presence_stats":{{"channel":{text}}}"#),
+            format!(r#""rpc":{{"method":{text}}}"#),
+            format!(r#""refresh":{{"token":{text}}}"#),
+            format!(r#""sub_refresh":{{"channel":{text}}}"#),
+            format!(r#""ping":{{}},{text}:1"#),
+        ] {
+            harness.send(&format!("{{\"id\":2,{command}}}\n{{\"id\":3,\"ping\":{{}}}}"));
+            harness.assert_heard(&[&error_of(2, ErrorCode::BadRequest), r#"{"id":3,"ping":{}}"#]);
+        }
+        let mut harness = Harness::opening(dev_settings());
+        for connect in [format!(r#"{{"name":{text}}}"#), format!(r#"{{"subs":{{{text}:{{}}}}}}"#)] {
+            harness.send(&format!(r#"{{"id":1,"connect":{connect}}}"#));
+            harness.assert_heard(&[&error_of(1, ErrorCode::BadRequest)]);
+        }
+        harness.send(r#"{"id":2,"connect":{}}"#);
+        assert!(harness.session.info().is_some(), "it may try again");
+        harness.actions();
+        // A payload is the application's, whatever its strings hold.
+        harness.send(&format!(r#"{{"id":3,"publish":{{"channel":"a","data":{text}}}}}"#));
+        let actions = harness.actions();
+        let Some(Action::Publish { publication, .. }) = actions.last() else { panic!("{actions:?}") };
+        assert_eq!(publication.data.as_bytes(), text.as_bytes());
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::protocol::DecodeError;
 #[test]
 fn the_connect_reply_says_who_where_and_how_often_to_ping() {
     let mut harness = Harness::opening(dev_settings());
-    harness.send(r#"{"id":1,"connect":{"name":"js","subs":{"gone":{"recover":true,"offset":5,"epoch":"x"}}}}"#);
+    harness.send(r#"{"id":1,"connect":{"name":"js","subs":{"none:gone":{"recover":true,"offset":5,"epoch":"x"}}}}"#);
     let version = env!("CARGO_PKG_VERSION");
     harness.assert_heard(&[&format!(
         r#"{{"id":1,"connect":{{"client":"c1","version":"{version}","ping":25,"pong":true,"session":"secret","node":"n1"}}}}"#
@@ -64,6 +64,29 @@ fn commands_before_the_bad_part_of_a_frame_are_answered() {
     let mut harness = Harness::connected();
     harness.send("{\"id\":2,\"ping\":{}}\nnonsense");
     harness.assert_heard(&[r#"{"id":2,"ping":{}}"#, "close 3501"]);
+}
+
+/// Also when their answers take time.
+#[test]
+fn what_is_good_is_answered_before_what_is_bad_closes() {
+    for bad in ["nonsense", "{}", r#"{"id":9,"connect":{}}"#, r#"{"id":9,"connect":{"name":"\ud83d"}}"#] {
+        let mut harness = Harness::connected();
+        harness.send(&format!(
+            "{{\"id\":2,\"publish\":{{\"channel\":\"a\",\"data\":1}}}}\n{{\"id\":3,\"ping\":{{}}}}\n{bad}\n{{\"id\":4,\"ping\":{{}}}}"
+        ));
+        let ticket = harness.ticket();
+        harness.assert_heard(&["publish a"]);
+        assert!(!harness.session.wants_frames() && !harness.session.is_closed(), "{bad}");
+        // What comes behind is not heard.
+        harness.send(r#"{"id":5,"ping":{}}"#);
+        harness.session.published(ticket, Ok(()), &mut harness.actions);
+        harness.assert_heard(&[r#"{"id":2,"publish":{}}"#, r#"{"id":3,"ping":{}}"#, "close 3501"]);
+    }
+    let mut harness = Harness::connected();
+    harness.send(r#"{"id":2,"publish":{"channel":"a","data":1}}"#);
+    harness.session.reject(DecodeError::WrongFrameKind, &mut harness.actions);
+    harness.session.published(harness.ticket(), Ok(()), &mut harness.actions);
+    harness.assert_heard(&["publish a", r#"{"id":2,"publish":{}}"#, "close 3501"]);
 }
 
 #[test]

@@ -32,8 +32,19 @@ fn a_recovering_client_is_given_exactly_what_it_missed() {
     let (_, heard) = enter(r#","recover":true,"offset":41,"epoch":"e""#, entered(43, &[42, 43]));
     assert_eq!(
         heard[1],
-        r#"{"id":2,"subscribe":{"recoverable":true,"positioned":true,"epoch":"e","offset":43,"publications":[{"data":42,"offset":42},{"data":43,"offset":43}],"was_recovering":true,"recovered":true}}"#
+        r#"{"id":2,"subscribe":{"recoverable":true,"positioned":true,"epoch":"e","offset":41,"publications":[{"data":42,"offset":42},{"data":43,"offset":43}],"was_recovering":true,"recovered":true}}"#
     );
+}
+
+#[test]
+fn a_recovered_reply_names_the_position_that_was_asked_for() {
+    // Also without an epoch, in the life that the room is in.
+    for asked in [r#""offset":41,"epoch":"e""#, r#""offset":41"#] {
+        let (_, heard) = enter(&format!(r#","recover":true,{asked}"#), entered(43, &[42, 43]));
+        assert!(heard[1].contains(r#""epoch":"e","offset":41,"publications":[{"data":42,"#), "{heard:?}");
+    }
+    let (_, heard) = enter(r#","recover":true,"offset":0,"epoch":"e""#, entered(1, &[1]));
+    assert!(heard[1].contains(r#""epoch":"e","publications":[{"data":1,"#), "nought is left out: {heard:?}");
 }
 
 #[test]
@@ -99,7 +110,13 @@ fn a_room_without_history_gives_no_position_and_no_recovery() {
     harness.send(r#"{"id":2,"subscribe":{"channel":"bare:a","recover":true,"recoverable":true,"offset":1}}"#);
     assert!(matches!(harness.actions.last(), Some(Action::Subscribe { recover: None, .. })));
     harness.session.subscribed(harness.ticket(), Ok(entered(5, &[])), &mut harness.actions);
-    harness.assert_heard(&["subscribe bare:a", r#"{"id":2,"subscribe":{}}"#, "activate bare:a"]);
+    let lost = r#"{"id":2,"subscribe":{"was_recovering":true}}"#;
+    harness.assert_heard(&["subscribe bare:a", lost, "activate bare:a"]);
+    harness.send(r#"{"id":3,"subscribe":{"channel":"bare:b","recover":true,"offset":1,"flag":2}}"#);
+    harness.session.subscribed(harness.ticket(), Ok(entered(5, &[])), &mut harness.actions);
+    harness.session.unsubscribed(harness.ticket(), &mut harness.actions);
+    let rejected = error_of(3, ErrorCode::UnrecoverablePosition);
+    harness.assert_heard(&["subscribe bare:b", "unsubscribe bare:b", &rejected]);
 }
 
 #[test]
@@ -195,14 +212,40 @@ fn in_cache_mode_the_newest_message_is_recovered_unless_it_is_known() {
         harness.session.subscribed(ticket, Ok(subscribed), &mut harness.actions);
         harness.heard().remove(1)
     };
-    let newest = r#""offset":43,"publications":[{"data":43,"offset":43}],"was_recovering":true,"recovered":true}}"#;
-    for asked in ["", r#","offset":7,"epoch":"e""#, r#","offset":43,"epoch":"another""#] {
-        assert!(said(asked, entered(43, &[43])).ends_with(newest), "{asked}");
+    let newest = r#""publications":[{"data":43,"offset":43}],"was_recovering":true,"recovered":true}}"#;
+    for (asked, told) in [
+        ("", ""),
+        (r#","offset":7,"epoch":"e""#, r#""offset":7,"#),
+        (r#","offset":43,"epoch":"another""#, r#""offset":43,"#),
+    ] {
+        let said = said(asked, entered(43, &[43]));
+        assert!(said.ends_with(&format!(r#""epoch":"e",{told}{newest}"#)), "{said}");
     }
-    let known = said(r#","offset":43,"epoch":"e""#, entered(43, &[43]));
-    assert!(known.ends_with(r#""offset":43,"was_recovering":true,"recovered":true}}"#), "{known}");
+    for found in [&[43][..], &[]] {
+        // Also when the history has let it go.
+        let known = said(r#","offset":43,"epoch":"e""#, entered(43, found));
+        assert!(known.ends_with(r#""offset":43,"was_recovering":true,"recovered":true}}"#), "{known}");
+    }
     for gone in [entered(43, &[]), entered(43, &[42])] {
         let said = said("", gone);
         assert!(said.ends_with(r#""offset":43,"was_recovering":true}}"#), "{said}");
     }
+}
+
+#[test]
+fn every_cycle_of_leaving_and_entering_is_asked_for() {
+    let mut harness = Harness::connected();
+    harness.join("a");
+    let cycle = |id: u32| {
+        format!(r#"{{"id":{id},"unsubscribe":{{"channel":"a"}}}}{{"id":{},"subscribe":{{"channel":"a"}}}}"#, id + 1)
+    };
+    harness.send(&[2, 4, 6].map(cycle).join("\n"));
+    for _ in 0..3 {
+        harness.session.unsubscribed(harness.ticket(), &mut harness.actions);
+        harness.session.subscribed(harness.ticket(), Ok(entered(0, &[])), &mut harness.actions);
+    }
+    let heard = harness.heard();
+    let count = |what: &str| heard.iter().filter(|heard| *heard == what).count();
+    assert_eq!((count("unsubscribe a"), count("subscribe a"), count("activate a")), (3, 3, 3), "{heard:?}");
+    assert_eq!(heard.last().map(String::as_str), Some("activate a"));
 }
