@@ -1,6 +1,6 @@
 //! Sleeping and waking: no wake-up is lost.
 
-use std::task::{Wake, Waker};
+use std::task::{Context, Wake, Waker};
 
 use loom::future::block_on;
 use loom::sync::Arc;
@@ -9,7 +9,7 @@ use loom::thread;
 
 use super::support::{Silent, budget, inside, model, room, shared};
 use crate::ring::{Bell, Geometry, Ring};
-use crate::room::Room;
+use crate::room::{Action, Inside, Room};
 use crate::wake::WakerCell;
 use crate::{CloseReason, RecvError, Start};
 
@@ -85,6 +85,59 @@ fn park_disturb() {
         });
         assert_eq!(block_on(subscription.recv()), Ok(7));
         publisher.join().unwrap();
+    });
+}
+
+/// Of two who sleep the publisher wakes one, and that one the other when it goes: no shard is there to do it.
+#[test]
+fn leave_help() {
+    model(1..=2, || {
+        let room = room(2);
+        let readers = [(); 2].map(|()| room.subscribe().now().unwrap());
+        let readers = readers.map(|mut subscription| {
+            thread::spawn(move || {
+                assert_eq!(block_on(subscription.recv()), Ok(7));
+            })
+        });
+        room.publish(7).unwrap();
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+    });
+}
+
+/// What is left to a shard while it takes the call for what was left before is not forgotten.
+#[test]
+fn leave_call() {
+    model(2..=3, || {
+        let room = room(2);
+        let port = room.inside.0.shared.ports[0].clone();
+        let count = std::sync::Arc::new(Count::default());
+        let waker = Waker::from(count.clone());
+        let mut sleepers = [(); 4].map(|()| room.subscribe().now().unwrap());
+        let mut park = |which: std::ops::Range<usize>| {
+            for subscription in &mut sleepers[which] {
+                assert!(subscription.poll_readable(&mut Context::from_waker(&waker)).is_pending());
+            }
+        };
+        park(0..2);
+        room.inside.disturbed();
+        park(2..4);
+        let publisher = {
+            let room = room.clone();
+            thread::spawn(move || room.inside.disturbed())
+        };
+        let serve = || {
+            while let Some(action) = port.next_action() {
+                let Action::Wake(called) = action else { panic!("nothing else was left") };
+                if Inside(called.clone()).wake_called(1) {
+                    port.post_lazily(Action::Wake(called));
+                }
+            }
+        };
+        serve();
+        publisher.join().unwrap();
+        serve();
+        assert_eq!(count.0.load(Relaxed), 4, "somebody sleeps on");
+        drop(sleepers);
     });
 }
 

@@ -113,6 +113,34 @@ fn a_shard_wakes_those_who_are_too_many() {
     });
 }
 
+/// The same where the shard is in the midst of something for good: those who were woken wake the others.
+#[test]
+fn those_who_were_woken_wake_the_others() {
+    const SLEEPERS: usize = 9;
+    explore("those_who_were_woken_wake_the_others", &["a reader lagged"], || {
+        let rig = Rig::new(0);
+        let room = rig.room(1, 2);
+        let sleepers: Vec<_> = (0..SLEEPERS)
+            .map(|number| {
+                let mut reader = Reader::new(&room, Policy::Lag);
+                thread::spawn(move || match number % 3 {
+                    // One message, and gone.
+                    0 => {
+                        reader.wait(1);
+                        reader.finish().end > 0
+                    }
+                    _ => reader.wait_to_end(1).end == 3,
+                })
+            })
+            .collect();
+        publish(&room, 0, 3);
+        room.close();
+        for sleeper in sleepers {
+            assert!(sleeper.join().unwrap());
+        }
+    });
+}
+
 /// Reads until there is nothing; false at the end of the room.
 fn reads_on(reader: &mut Reader, context: &mut Context<'_>) -> bool {
     let Reader { subscription, seen } = reader;

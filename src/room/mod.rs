@@ -74,10 +74,10 @@ impl<T> Room<T> {
     /// # Guarantees
     /// Never waits for a subscriber and takes no lock. Lock-free, whatever the others do, also once per segment (every 64
     /// messages in a room of the usual capacity), when the publisher replaces the oldest one; only the allocator may lock,
-    /// while the room still grows. Costs the same with no subscriber and with 100,000. Sleeping ones are woken, for as long
-    /// as it takes to wake a shard that wakes the rest, or for the time of 16 wakes, whichever is more. Everybody receives
-    /// the messages of a room in the order of their sequences. Between the claim of a sequence and its commit, a few
-    /// instructions, later messages wait for this one to be seen.
+    /// while the room still grows. Costs the same with no subscriber and with 100,000 who are awake. Of those who sleep up
+    /// to 512 are woken, some 30 ns for a task and ten microseconds for a thread; they wake the others as soon as they
+    /// run, and so does a shard. Everybody receives the messages of a room in the order of their sequences. Between the
+    /// claim of a sequence and its commit, a few instructions, later messages wait for this one to be seen.
     ///
     /// # Errors
     /// The message comes back when the room has ended, when a [`Policy::Block`](crate::Policy::Block) subscriber would be

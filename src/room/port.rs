@@ -5,15 +5,15 @@ use super::join::{Join, Leave};
 use crate::sync::{
     AcqRel, Acquire, Arc, AtomicBool, AtomicU32, AtomicU64, Queue, Relaxed, Release, SeqCst, fence, thread_local,
 };
-use crate::wake::{Chain, Link, Linked, Stack, Waiter, WakerCell, wake_some};
+use crate::wake::{Chain, Link, Linked, Stack, WakerCell};
 
-/// What only a shard does. The queue holds at most one `Sweep` per room, one `Join` per pending future and one `Leave` per
-/// member, so it is bounded by what its users hold.
+/// What only a shard does. The queue holds at most one `Sweep` and two `Wake` per room, one `Join` per pending future and one `Leave`
+/// per member, so it is bounded by what its users hold.
 pub(crate) enum Action<T> {
     Join(Box<Join<T>>),
     Leave(Leave<T>),
-    /// Readers to wake that were too many for the publisher.
-    Wake(Chain<Waiter>),
+    /// Readers to wake that were too many for the publisher, unless others have done so meanwhile.
+    Wake(Arc<RoomCore<T>>),
     /// Messages to drop that the room has evicted.
     Sweep(Arc<RoomCore<T>>),
 }
@@ -176,7 +176,7 @@ impl<T> Port<T> {
     fn drop_actions(&self) {
         while let Some(action) = self.actions.pop() {
             match action {
-                Action::Wake(mut waiters) => wake_some(&mut waiters, usize::MAX),
+                Action::Wake(room) => room.wake_all_left(),
                 Action::Join(join) => join.refuse(),
                 Action::Leave(_) | Action::Sweep(_) => {}
             }

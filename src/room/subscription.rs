@@ -223,7 +223,10 @@ impl<T> Subscription<T> {
     fn nothing(&mut self, nothing: Nothing) -> TryRecvError {
         match nothing {
             Nothing::Empty => TryRecvError::Empty,
-            Nothing::Closed => TryRecvError::Closed(self.inside().0.reason()),
+            Nothing::Closed => {
+                self.inside().0.help();
+                TryRecvError::Closed(self.inside().0.reason())
+            }
             Nothing::Lagged(missed) if self.policy == Policy::Disconnect => {
                 self.count_lagged(missed);
                 if let Some(extra) = &mut self.extra {
@@ -388,6 +391,7 @@ impl<T> Subscription<T> {
             return Poll::Ready(());
         }
         let inside = self.cursor.ring();
+        inside.0.help();
         inside.0.bell.park(self.waiter.get_or_insert_with(Waiter::new), context.waker(), self.cursor.next());
         inside.arm();
         // SeqCst: our arming before our second look. Pairs with the fences of publisher, installer and closer.
@@ -506,6 +510,7 @@ impl<T> Drop for Subscription<T> {
         }
         // Last, since it drops a waker, which may panic: a gate left behind would hold publishers up for ever.
         if let Some(waiter) = &self.waiter {
+            core.help();
             core.abandon(waiter);
         }
     }

@@ -13,7 +13,6 @@ use slab::Slab;
 use super::group::{Group, Turn};
 use crate::room::{Action, Inside, Join, Leave, Port, Record, RoomId, serving};
 use crate::sync::{Arc, Relaxed};
-use crate::wake::wake_some;
 
 /// Actions served between two rooms, so that neither a flood of publishes holds up a join, nor joins a publish.
 const TURN_ACTIONS: usize = 64;
@@ -21,8 +20,8 @@ const TURN_ACTIONS: usize = 64;
 /// Rooms served in one poll before the runtime, where there is one, gets its turn.
 const TURN_ROOMS: usize = 64;
 
-/// Readers woken in one go by a shard before it looks at its rooms again.
-const TURN_WAKES: usize = 256;
+/// How often a shard helps to wake the readers of a room, a few dozen each time, before it looks at its rooms again.
+const TURN_HELPS: usize = 4;
 
 /// Rooms that a thread of our own goes on looking at when it has served them: enough for the few that are busy, few enough
 /// that looking costs less than being called.
@@ -175,10 +174,9 @@ impl<T: 'static> Shard<T> {
             match action {
                 Action::Join(join) => self.join(*join),
                 Action::Leave(leave) => self.leave(leave),
-                Action::Wake(mut waiters) => {
-                    wake_some(&mut waiters, TURN_WAKES);
-                    if !waiters.is_empty() {
-                        self.port.post_lazily(Action::Wake(waiters));
+                Action::Wake(room) => {
+                    if Inside(room.clone()).wake_called(TURN_HELPS) {
+                        self.port.post_lazily(Action::Wake(room));
                     }
                 }
                 Action::Sweep(room) => {

@@ -20,7 +20,6 @@ mod lazy;
 mod look;
 mod parker;
 mod stage;
-mod stint;
 
 #[cfg(not(roomcast_loom))]
 pub(crate) use self::backend::Weak;
@@ -35,6 +34,5 @@ pub(crate) use self::parker::{Signal, block_on};
 #[cfg(all(test, not(any(roomcast_loom, roomcast_shuttle))))]
 pub(crate) use self::stage::stop_at;
 pub(crate) use self::stage::{Stage, pass};
-pub(crate) use self::stint::Stint;
 pub(crate) use ::std::sync::atomic::Ordering;
 pub(crate) use ::std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};

@@ -109,13 +109,14 @@ impl Doorbell {
     }
 }
 
-/// Wakes up to `max` waiters of a chain. A waker that panics does not keep the others asleep.
+/// Wakes up to `max` of a chain, passing over those who are gone. A waker that panics does not keep the others asleep.
 pub(crate) fn wake_some(chain: &mut Chain<Waiter>, max: usize) {
-    for waiter in chain.take(max) {
-        if let Some(waker) = waiter.waker.take() {
-            wake_safely(waker);
-        }
-    }
+    chain.filter_map(|waiter| waiter.waker.take()).take(max).for_each(wake_safely);
+}
+
+/// Takes the wakers of the next waiters that have one out of a chain, to be woken by [`wake_safely`].
+pub(crate) fn take_some<const MAX: usize>(chain: &mut Chain<Waiter>) -> [Option<Waker>; MAX] {
+    std::array::from_fn(|_| chain.find_map(|waiter| waiter.waker.take()))
 }
 
 /// Wakes somebody whose waker is foreign code: its panic is not ours, nor that of the next to be woken.

@@ -265,14 +265,14 @@ mod on_the_runtime {
             let room = broker.room("lobby").unwrap();
             let served = runtime.block_on(room.subscribe_with(|_: Ref<'_, u64>| {})).unwrap();
             let (wakes, waker) = Wakes::new();
-            let mut asleep: Vec<_> = (0..100).map(|_| room.subscribe().now().unwrap()).collect();
+            let mut asleep: Vec<_> = (0..700).map(|_| room.subscribe().now().unwrap()).collect();
             for subscription in &mut asleep {
                 assert!(poll_once(subscription.recv(), &waker).is_pending());
             }
             drop(runtime);
             assert!(!served.is_running() && room.is_running());
             assert_eq!(room.publish(7), Ok(0));
-            assert_eq!(wakes.count(), 100, "those that a shard would have woken too");
+            assert_eq!(wakes.count(), 700, "those that a shard would have woken too");
             assert!(asleep.iter_mut().all(|subscription| subscription.try_recv() == Ok(7)));
             let refused = block_on(room.subscribe_with(|_: Ref<'_, u64>| {}));
             assert!(matches!(refused, Err(SubscribeError::Closed(_))), "{refused:?}");
