@@ -68,6 +68,21 @@ fn push_finish() {
     });
 }
 
+/// Who waits for the end of a shard hears of it.
+#[test]
+fn wait_finish() {
+    model(3..=4, || {
+        let port = Port::<u64>::new();
+        port.begin();
+        let shard = {
+            let port = port.clone();
+            thread::spawn(move || port.finish())
+        };
+        block_on(port.wait_until_gone());
+        shard.join().unwrap();
+    });
+}
+
 fn port_of(room: &Room<u64>) -> Arc<Port<u64>> {
     room.inside.0.shared.ports[0].clone()
 }

@@ -40,6 +40,7 @@ pub(crate) fn publish<T>(ring: &Ring<T>, message: T) -> Result<u64, Refusal> {
 pub(crate) fn shared() -> Arc<Shared<u64>> {
     Arc::new(Shared {
         ports: [Port::new()].into(),
+        start: None,
         clock: None,
         next_port: crate::sync::AtomicU32::new(0),
         nobody: Default::default(),

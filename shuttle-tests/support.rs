@@ -91,6 +91,7 @@ impl Rig {
     pub(crate) fn new(shards: usize) -> Self {
         let shared = Arc::new(Shared {
             ports: (0..shards.max(1)).map(|_| Port::new()).collect(),
+            start: None,
             clock: None,
             next_port: AtomicU32::new(0),
             nobody: Default::default(),

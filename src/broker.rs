@@ -3,25 +3,36 @@
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use crate::builder::Builder;
 use crate::config::{NAME_BYTES_MAX, Policy, RoomOptions};
-use crate::error::{CloseReason, PublishByNameError, PublishError, RoomError};
+use crate::error::{CloseReason, PublishByNameError, PublishError, RoomError, ShutdownError};
 use crate::message::Epoch;
 use crate::ring::{Budget, Geometry, Ring, Writer};
 use crate::room::{
     Added, Glob, Inside, Names, PatternShared, PatternSubscription, Port, Publisher, Room, RoomCore, RoomSet, Shared,
-    Table, is_serving,
+    StartShard, Table, is_serving,
 };
 use crate::shard::{Shard, run_on_thread};
 use crate::stats::{BrokerStats, ShardStats};
 use crate::sync::{
-    self, Acquire, AtomicBool, AtomicU32, AtomicU64, JoinHandle, Panicked, Relaxed, Release, SeqCst, Snapshot, fence,
+    self, Acquire, AtomicBool, AtomicU32, AtomicU64, JoinHandle, Panicked, Queue, Relaxed, Release, SeqCst, Snapshot,
+    block_on_for, fence,
 };
 
 /// Rooms by name, each a broadcast ring, and a fixed number of shards.
 ///
-/// Cheap to clone. When the last clone is dropped, the rooms end, handlers finish what is there, and the threads stop.
+/// Cheap to clone. When the last clone is dropped, the rooms end, and the threads stop when their handlers have finished
+/// what is there. The drop waits for them for a second at most: a handler that takes longer, or waits itself for
+/// whoever drops the broker, goes on behind it. [`Broker::shutdown`] waits as long as you like and says whether all have
+/// finished. Shards on runtimes of yours are not waited for by a drop.
+///
+/// # Forks
+/// After a `fork` the threads of the broker are in the parent alone. In the child rooms can be published into and pulled
+/// from as before; handlers are not called, [`Room::subscribe_with`] is refused
+/// ([`SubscribeError::NoShard`](crate::SubscribeError::NoShard)) where a shard had been started, and dropping or shutting
+/// down waits for nobody. Better make the broker in the child.
 ///
 /// # Examples
 /// ```
@@ -60,15 +71,21 @@ struct Inner<T> {
     closed: AtomicBool,
     /// Epochs are drawn from a random start in steps that visit every number once, so that none comes twice.
     epochs: AtomicU64,
-    threads: Vec<JoinHandle>,
+    /// The threads of the shards that were started; at most one each.
+    threads: Arc<Queue<JoinHandle>>,
+    /// How many shards there are. Without any there is a port all the same, at which nothing is done.
+    shards: usize,
+    /// Whether they have threads of their own.
+    has_threads: bool,
 }
+
+/// How long the drop of the last handle waits for handlers that are still running: long for any that keep to what they
+/// are told, and no harm where somebody waits in a circle.
+const DROP_WAIT: Duration = Duration::from_secs(1);
 
 impl<T: Send + Sync + 'static> Broker<T> {
     /// A broker with the defaults of [`Builder`].
-    ///
-    /// # Panics
-    /// When the system refuses to start a thread.
-    #[expect(clippy::new_without_default, reason = "starting threads is more than a default should do")]
+    #[expect(clippy::new_without_default, reason = "what starts threads some day is more than a default")]
     pub fn new() -> Self {
         Self::builder().build()
     }
@@ -86,29 +103,24 @@ impl<T: Send + Sync + 'static> Broker<T> {
         #[cfg(not(feature = "tokio"))]
         let default_shards = 0;
         let count = match (builder.shards, default_shards) {
-            (Some(shards), _) => shards.max(1),
+            (Some(shards), _) => shards,
             (None, 0) => sync::cores(),
             (None, runtimes) => runtimes,
         };
+        let threads = Arc::new(Queue::new());
         let shared = sync::Arc::new(Shared {
-            ports: (0..count).map(|_| Port::new()).collect(),
+            ports: (0..count.max(1)).map(|_| Port::new()).collect(),
+            start: Some(start_on_thread(threads.clone())),
             clock: builder.clock,
             next_port: AtomicU32::new(0),
             nobody: Arc::default(),
         });
-        let mut threads = Vec::new();
-        for (number, port) in shared.ports.iter().enumerate() {
-            let shard = Shard::new(port.clone(), sync::Arc::as_ptr(&shared) as usize);
-            #[cfg(feature = "tokio")]
-            if !runtimes.is_empty() {
-                runtimes[number % runtimes.len()].spawn(shard);
-                continue;
-            }
-            let spawned = sync::spawn_named(format!("roomcast-shard-{number}"), move || run_on_thread(shard));
-            match spawned {
-                Ok(thread) => threads.push(thread),
-                Err(error) => panic!("cannot start the thread of shard {number}: {error}"),
-            }
+        if count == 0 {
+            shared.ports.iter().for_each(|port| end_unbegun(port));
+        }
+        #[cfg(feature = "tokio")]
+        for (port, runtime) in shared.ports.iter().zip(runtimes.iter().cycle()).take(count) {
+            runtime.spawn(Shard::new(port.clone(), sync::Arc::as_ptr(&shared) as usize));
         }
         Self {
             inner: Arc::new(Inner {
@@ -120,6 +132,8 @@ impl<T: Send + Sync + 'static> Broker<T> {
                 closed: AtomicBool::new(false),
                 epochs: AtomicU64::new(RandomState::new().hash_one("epoch")),
                 threads,
+                shards: count,
+                has_threads: default_shards == 0,
             }),
         }
     }
@@ -407,11 +421,46 @@ impl<T: Send + Sync + 'static> Broker<T> {
         self.inner.is_closed()
     }
 
+    /// Closes the broker and waits until its shards have ended: every handler has been given what was published, was told
+    /// the end, and is dropped. Other handles on the broker find it closed. May be called again.
+    ///
+    /// # Errors
+    /// [`ShutdownError::StillRunning`] when `limit` is over before; the broker is closed, and the rest goes on.
+    /// [`ShutdownError::OnShard`] in a handler of this broker.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::mpsc;
+    /// use std::time::Duration;
+    ///
+    /// use futures::executor::block_on;
+    /// use roomcast::{Broker, ShutdownError};
+    ///
+    /// let broker = Broker::<u32>::new();
+    /// let (go_on, may_go_on) = mpsc::channel::<()>();
+    /// let room = broker.room("lobby")?;
+    /// let served = block_on(room.subscribe_with(move |_| drop(may_go_on.recv())))?;
+    /// room.publish(7)?;
+    /// assert_eq!(broker.shutdown(Duration::from_millis(1)), Err(ShutdownError::StillRunning));
+    /// drop(go_on);
+    /// assert_eq!(broker.shutdown(Duration::from_secs(60)), Ok(()));
+    /// assert!(!served.is_running());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn shutdown(&self, limit: Duration) -> Result<(), ShutdownError> {
+        self.inner.close();
+        self.inner.stop();
+        if self.inner.is_here() {
+            return Err(ShutdownError::OnShard);
+        }
+        if self.inner.wait_until_gone(limit) { Ok(()) } else { Err(ShutdownError::StillRunning) }
+    }
+
     /// Figures about the broker and its shards, read without stopping anybody.
     pub fn stats(&self) -> BrokerStats {
         let mut homes = vec![0; self.inner.shared.ports.len()];
         self.inner.table.for_each(&mut |inside| homes[inside.0.home_shard()] += 1);
-        let shards = self.inner.shared.ports.iter().zip(homes).map(|(port, rooms)| {
+        let shards = self.inner.shared.ports.iter().zip(homes).take(self.inner.shards).map(|(port, rooms)| {
             let figures = &port.figures;
             // Relaxed: figures.
             ShardStats {
@@ -519,17 +568,66 @@ impl<T> Inner<T> {
     }
 }
 
+impl<T> Inner<T> {
+    /// Tells the shards to end when they have served what is there.
+    fn stop(&self) {
+        for port in &self.shared.ports {
+            end_unbegun(port);
+            port.stop();
+        }
+    }
+
+    /// Whether this thread is in the midst of one of its handlers.
+    fn is_here(&self) -> bool {
+        is_serving(sync::Arc::as_ptr(&self.shared) as usize)
+    }
+
+    /// Waits for the shards, and for their threads to go; false if that takes longer than `limit`.
+    fn wait_until_gone(&self, limit: Duration) -> bool {
+        let all = async {
+            for port in &self.shared.ports {
+                port.wait_until_gone().await;
+            }
+        };
+        if block_on_for(all, limit).is_none() {
+            return false;
+        }
+        if self.shared.ports.iter().any(|port| port.is_elsewhere()) {
+            return true;
+        }
+        // They have said their last word and are about to return.
+        while let Some(thread) = self.threads.pop() {
+            drop(thread.join().map_err(Panicked::from_join));
+        }
+        true
+    }
+}
+
+/// Starts shards on threads, and keeps those.
+fn start_on_thread<T: Send + Sync + 'static>(threads: Arc<Queue<JoinHandle>>) -> Box<StartShard<T>> {
+    Box::new(move |number, port, broker| {
+        let port = port.clone();
+        // Made there: one that the system refuses to start is to be started another time.
+        let run = move || run_on_thread(Shard::new(port, broker));
+        threads.push(sync::spawn_named(format!("roomcast-shard-{number}"), run)?);
+        Ok(())
+    })
+}
+
+/// Ends a port at which no shard was started: none will be.
+fn end_unbegun<T>(port: &Port<T>) {
+    if port.begin() {
+        port.finish();
+    }
+}
+
 impl<T> Drop for Inner<T> {
     fn drop(&mut self) {
         self.close();
-        for port in &self.shared.ports {
-            port.stop();
-        }
-        // The last handle may be dropped by a handler: a shard that waited for itself would wait for ever.
-        if !is_serving(sync::Arc::as_ptr(&self.shared) as usize) {
-            for thread in self.threads.drain(..) {
-                drop(thread.join().map_err(Panicked::from_join));
-            }
+        self.stop();
+        // The last handle may be dropped by a handler: a shard that waited for itself would wait for nothing.
+        if self.has_threads && !self.is_here() {
+            self.wait_until_gone(DROP_WAIT);
         }
     }
 }

@@ -53,8 +53,27 @@ impl<T: Send + Sync + 'static> Builder<T> {
         self
     }
 
-    /// Shard executors (default: one per core). They run the handlers of
+    /// Shard executors at most (default: one per core). They run the handlers of
     /// [`Room::subscribe_with`](crate::Room::subscribe_with) and what else is not to hold up a publisher.
+    ///
+    /// Each has a thread of its own, which starts when it is first needed: a handler goes to the next shard in turn, and
+    /// where more than 512 readers of a room sleep a shard helps to wake them. A broker that is only pulled from by fewer
+    /// starts no thread. With 0 there are none at all: `subscribe_with` is refused
+    /// ([`SubscribeError::NoShard`](crate::SubscribeError::NoShard)), and publishers do everything themselves.
+    ///
+    /// # Examples
+    /// ```
+    /// use futures::executor::block_on;
+    /// use roomcast::{Broker, SubscribeError};
+    ///
+    /// let broker = Broker::<u32>::builder().shards(0).build();
+    /// let room = broker.room("lobby")?;
+    /// let mut pulling = room.subscribe().now()?;
+    /// room.publish(7)?;
+    /// assert_eq!(pulling.try_recv()?, 7);
+    /// assert_eq!(block_on(room.subscribe_with(|_| {})).err(), Some(SubscribeError::NoShard));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = Some(shards);
         self
@@ -81,17 +100,18 @@ impl<T: Send + Sync + 'static> Builder<T> {
         self
     }
 
-    /// Runs the shards as one task on each of these tokio runtimes instead of on threads of their own.
+    /// Runs the shards as one task on each of these tokio runtimes instead of on threads of their own, from the start.
+    ///
+    /// A runtime that ends takes its shards with it: their handlers are told
+    /// [`CloseReason::ShardGone`](crate::CloseReason::ShardGone), and further ones go to the other shards, or are refused
+    /// where none is left.
     #[cfg(feature = "tokio")]
     pub fn on_tokio(mut self, runtimes: Vec<tokio::runtime::Handle>) -> Self {
         self.tokio = runtimes;
         self
     }
 
-    /// Starts the broker.
-    ///
-    /// # Panics
-    /// When the system refuses to start a thread.
+    /// Makes the broker.
     pub fn build(self) -> Broker<T> {
         Broker::start(self)
     }

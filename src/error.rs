@@ -20,6 +20,9 @@ pub enum CloseReason {
     /// Nobody was subscribed and nothing published for so long that [`Broker::expire_idle`](crate::Broker::expire_idle)
     /// took the room out.
     Expired,
+    /// Said to a handler alone: the runtime that its shard ran on has ended, with the shard. The room goes on, and what the
+    /// handler had not been given yet it misses.
+    ShardGone,
 }
 
 impl fmt::Display for CloseReason {
@@ -30,6 +33,7 @@ impl fmt::Display for CloseReason {
             Self::Crashed => "the room has crashed",
             Self::BrokerClosed => "the broker is closed",
             Self::Expired => "the room has expired",
+            Self::ShardGone => "the runtime of the shard has ended",
         })
     }
 }
@@ -174,11 +178,15 @@ pub enum SubscribeError {
     /// Waiting here would stop the very shard that may have to answer: handlers must not wait for their own broker. Await
     /// it elsewhere.
     OnShard,
+    /// There is no shard to run a handler: the broker was built with none, the runtimes they ran on have ended, the system
+    /// refuses to start a thread, or this process was forked off the one they run in. The room is open: pull from it.
+    NoShard,
 }
 
 impl fmt::Display for SubscribeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NoShard => f.write_str("there is no shard to run a handler; pull, or make a broker that has one"),
             Self::Closed(reason) => write!(f, "{reason}; open it again by name"),
             Self::OnShard => f.write_str("a handler must not wait for its own broker; await it elsewhere"),
         }
@@ -186,6 +194,27 @@ impl fmt::Display for SubscribeError {
 }
 
 impl Error for SubscribeError {}
+
+/// A broker is not shut down yet. It is closed, and its shards have been told to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ShutdownError {
+    /// The time is over and a handler still runs. Wait again, or drop the broker.
+    StillRunning,
+    /// Waiting here would stop the very shard that is to end: handlers must not wait for their own broker.
+    OnShard,
+}
+
+impl fmt::Display for ShutdownError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::StillRunning => "a handler is still running; wait longer, or drop the broker",
+            Self::OnShard => "a handler must not wait for its own broker; shut it down elsewhere",
+        })
+    }
+}
+
+impl Error for ShutdownError {}
 
 /// A room was not opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

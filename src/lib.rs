@@ -40,7 +40,7 @@ pub use self::broker::{Broker, WeakBroker};
 pub use self::builder::Builder;
 pub use self::config::{CAPACITY_DEFAULT, NAME_BYTES_MAX, Policy, ROOMS_MAX_DEFAULT, RoomOptions, SEQUENCE_START_MAX};
 pub use self::error::{
-    CloseReason, PublishByNameError, PublishError, RecvError, RoomError, SubscribeError, TryRecvError,
+    CloseReason, PublishByNameError, PublishError, RecvError, RoomError, ShutdownError, SubscribeError, TryRecvError,
 };
 pub use self::message::{Batch, Epoch, Position, Ref, Resumption, Start};
 #[cfg(not(roomcast_loom))]

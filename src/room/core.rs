@@ -1,6 +1,7 @@
 //! The inside of a room: its ring, its bell, and who is to be told.
 
 use std::fmt;
+use std::io;
 use std::mem::offset_of;
 use std::ops::Deref;
 
@@ -40,14 +41,36 @@ const WAKES_HELP: usize = if cfg!(roomcast_loom) {
 /// which leaves publishers most of their rate beside one who comes and goes without pause.
 const PACE_SPINS: u32 = 77;
 
+/// Starts the shard of that number at this port, for the broker at this address.
+pub(crate) type StartShard<T> = dyn Fn(usize, &Arc<Port<T>>, usize) -> io::Result<()> + Send + Sync;
+
 /// What the rooms of one broker share.
 pub(crate) struct Shared<T> {
+    /// At least one.
     pub(crate) ports: Box<[Arc<Port<T>>]>,
+    /// How to start a shard that is needed for the first time; nothing where they are started otherwise.
+    pub(crate) start: Option<Box<StartShard<T>>>,
     pub(crate) clock: Option<Box<Clock>>,
     /// Where a new handler goes: shards take turns.
     pub(crate) next_port: AtomicU32,
     /// What a room without members lists; one allocation for all idle rooms.
     pub(crate) nobody: std::sync::Arc<Vec<Arc<Record<T>>>>,
+}
+
+impl<T> Shared<T> {
+    /// Starts a shard if that was not done; whether there is one now that will do what it is left.
+    pub(super) fn start(&self, number: usize) -> bool {
+        let port = &self.ports[number];
+        if port.begin()
+            && let Some(start) = &self.start
+            && let Err(error) = start(number, port, std::ptr::from_ref(self) as usize)
+        {
+            tracing::error!(shard = number, %error, "the thread of a shard cannot be started");
+            port.not_begun();
+            return false;
+        }
+        !port.is_gone()
+    }
 }
 
 impl<T> fmt::Debug for Shared<T> {
@@ -213,6 +236,7 @@ impl<T> RoomCore<T> {
             CloseReason::Crashed => 3,
             CloseReason::BrokerClosed => 4,
             CloseReason::Expired => 5,
+            CloseReason::ShardGone => unreachable!("a room goes on without a shard"),
         };
         // Release: pairs with the load in `ended`.
         self.end.compare_exchange(0, code, Release, Relaxed).is_ok()
@@ -253,13 +277,6 @@ impl<T> RoomCore<T> {
             self.seldom().left.push(rest);
         }
         wakers.into_iter().flatten().for_each(wake_safely);
-    }
-
-    /// Wakes everybody who was left: a shard that ends leaves nobody behind.
-    pub(super) fn wake_all_left(&self) {
-        while let Some(mut waiters) = self.seldom.peek().and_then(|seldom| seldom.left.pop()) {
-            wake_some(&mut waiters, usize::MAX);
-        }
     }
 
     pub(super) fn home_port(&self) -> &Arc<Port<T>> {
@@ -380,8 +397,13 @@ impl<T> Inside<T> {
         if self.0.seldom().called.swap(true, AcqRel) {
             return;
         }
-        let home = self.0.home_port();
-        let other = if home.is_asleep() { None } else { self.0.shared.ports.iter().find(|port| port.is_asleep()) };
+        let (home, shared) = (self.0.home_port(), &self.0.shared);
+        if !home.is_begun() && !shared.start(self.0.home_shard()) {
+            // Nobody could be called, and nobody would hear of it later.
+            self.wake_called(usize::MAX);
+            return;
+        }
+        let other = if home.is_asleep() { None } else { shared.ports.iter().find(|port| port.is_asleep()) };
         for port in other.into_iter().chain([home]) {
             port.post(Action::Wake(self.0.clone()));
         }
@@ -491,6 +513,10 @@ impl<T> Bell for Inside<T> {
     }
 
     fn retired(&self) {
+        // Without a shard the publisher sees to it by itself.
+        if !self.0.home_port().is_begun() {
+            return;
+        }
         // Relaxed look, then AcqRel: one Sweep at a time lies in the queue.
         if !self.0.sweeping.load(Relaxed) && !self.0.sweeping.swap(true, AcqRel) {
             self.0.home_port().post_lazily(Action::Sweep(self.0.clone()));

@@ -34,7 +34,8 @@ pub trait Handler<T>: Send + 'static {
         let _ = missed;
     }
 
-    /// The room has ended and everything in it was handled; nothing follows.
+    /// Nothing follows: the room has ended and everything in it was handled, or the runtime of the shard has ended
+    /// ([`CloseReason::ShardGone`]).
     fn closed(&mut self, reason: CloseReason) {
         let _ = reason;
     }
@@ -127,16 +128,19 @@ impl<T> SubscribeWith<T> {
         Self { inside, state: State::New(start, handler) }
     }
 
-    fn send(&mut self, start: Start, handler: Box<dyn Handler<T>>) {
+    fn send(&mut self, start: Start, handler: Box<dyn Handler<T>>) -> Result<(), SubscribeError> {
         let shared = &self.inside.0.shared;
+        let count = shared.ports.len();
         // Relaxed: any spread will do.
         let turn = shared.next_port.fetch_add(1, Relaxed) as usize;
-        let port = shared.ports[turn % shared.ports.len()].clone();
+        let number = (0..count).map(|step| (turn + step) % count).find(|&number| shared.start(number));
+        let port = shared.ports[number.ok_or(SubscribeError::NoShard)?].clone();
         let (ack, promise) = Ack::pair();
         let seat = Seat::new();
         let join = Join { inside: self.inside.clone(), start, handler, seat: seat.clone(), promise };
         port.post(Action::Join(Box::new(join)));
         self.state = State::Waiting { ack, seat, port };
+        Ok(())
     }
 }
 
@@ -152,7 +156,7 @@ impl<T> Future for SubscribeWith<T> {
                 return Poll::Ready(Err(SubscribeError::Closed(reason)));
             }
             if let State::New(start, handler) = std::mem::replace(&mut self.state, State::Done) {
-                self.send(start, handler);
+                self.send(start, handler)?;
             }
         }
         let State::Waiting { ack, .. } = &self.state else { panic!("polled after it was ready") };
@@ -162,7 +166,7 @@ impl<T> Future for SubscribeWith<T> {
         };
         Poll::Ready(match outcome {
             Outcome::Done => Ok(Served { inside: self.inside.clone(), seat, port, left: false }),
-            Outcome::Failed => Err(SubscribeError::Closed(self.inside.0.ended().unwrap_or(CloseReason::BrokerClosed))),
+            Outcome::Failed => Err(self.inside.0.ended().map_or(SubscribeError::NoShard, SubscribeError::Closed)),
         })
     }
 }

@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 pub use self::aside::{Closed, Deserted};
-pub(crate) use self::core::{Inside, RoomCore, RoomId, Shared};
+pub(crate) use self::core::{Inside, RoomCore, RoomId, Shared, StartShard};
 pub use self::join::{Handler, Served, SubscribeWith};
 pub(crate) use self::join::{Join, Leave, Seat};
 pub use self::pattern::PatternSubscription;

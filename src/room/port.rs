@@ -1,11 +1,15 @@
 //! The side of a shard that rooms see: where to leave work for it, and how to wake it.
 
-use super::core::RoomCore;
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use super::core::{Inside, RoomCore};
 use super::join::{Join, Leave};
 use crate::sync::{
-    AcqRel, Acquire, Arc, AtomicBool, AtomicU32, AtomicU64, Queue, Relaxed, Release, SeqCst, fence, thread_local,
+    AcqRel, Acquire, Arc, AtomicBool, AtomicU32, AtomicU64, Queue, Relaxed, Release, SeqCst, fence, process_id,
+    thread_local,
 };
-use crate::wake::{Chain, Link, Linked, Stack, WakerCell};
+use crate::wake::{Chain, Doorbell, Link, Linked, Stack, Waiter, WakerCell, wake_some};
 
 /// What only a shard does. The queue holds at most one `Sweep` and two `Wake` per room, one `Join` per pending future and one `Leave`
 /// per member, so it is bounded by what its users hold.
@@ -26,8 +30,12 @@ pub(crate) struct Port<T> {
     /// Set by the shard before its last look at the two above, cleared by whoever wakes it.
     sleeping: AtomicBool,
     waker: WakerCell,
+    /// The process in which a shard was started here, or the port ended without one; 0 before.
+    process: AtomicU32,
     stopping: AtomicBool,
     stopped: AtomicBool,
+    /// Those who wait for the end of the shard.
+    gone: Doorbell,
     pub(crate) figures: Figures,
 }
 
@@ -50,8 +58,10 @@ impl<T> Port<T> {
             actions: Queue::new(),
             sleeping: AtomicBool::new(false),
             waker: WakerCell::new(),
+            process: AtomicU32::new(0),
             stopping: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
+            gone: Doorbell::new(),
             figures: Figures {
                 rooms: AtomicU32::new(0),
                 members: AtomicU32::new(0),
@@ -62,6 +72,42 @@ impl<T> Port<T> {
                 panics: AtomicU64::new(0),
             },
         })
+    }
+
+    /// Claims the start of the shard, or the end without one; false if somebody else has.
+    pub(crate) fn begin(&self) -> bool {
+        // AcqRel: one starts it. Relaxed: who comes second looks at nothing else.
+        self.process.compare_exchange(0, process_id(), AcqRel, Relaxed).is_ok()
+    }
+
+    /// Takes back what [`Port::begin`] has claimed: there is no shard.
+    pub(super) fn not_begun(&self) {
+        // Relaxed: nothing was done in between.
+        self.process.store(0, Relaxed);
+    }
+
+    /// Whether a shard was started, or the port ended.
+    pub(super) fn is_begun(&self) -> bool {
+        // Relaxed: a shard that is just being started is as good as one that is not.
+        self.process.load(Relaxed) != 0
+    }
+
+    /// Whether the shard runs in another process, of which this one was forked off: it will do nothing here.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        // Relaxed: a fork copies it as it was.
+        ![0, process_id()].contains(&self.process.load(Relaxed))
+    }
+
+    /// Whether nothing will be done here any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        // Acquire: sees what the shard did last. Pairs with the store in `finish`.
+        self.stopped.load(Acquire) || self.is_elsewhere()
+    }
+
+    /// Waits until nothing will be done here any more.
+    pub(crate) async fn wait_until_gone(&self) {
+        let waiting = WaitsForEnd { port: self, waiter: Waiter::new() };
+        poll_fn(|context| waiting.poll(context)).await;
     }
 
     /// Leaves an action and wakes the shard.
@@ -165,21 +211,54 @@ impl<T> Port<T> {
 
     /// The shard's last word: nothing left here will be done.
     pub(crate) fn finish(&self) {
-        // Relaxed: ordered by the fence, which pairs with the one in `post`.
-        self.stopped.store(true, Relaxed);
+        // Release: who waits for the end sees what the shard did. Pairs with `is_gone`.
+        self.stopped.store(true, Release);
+        // SeqCst: our mark before our looks. Pairs with the fences in `post_lazily` and `ring`, and with that of one who
+        // waits for the end. model: post_finish, push_finish, wait_finish
         fence(SeqCst);
         self.drop_actions();
         drop(self.inbox.take_all());
+        if self.gone.is_armed() {
+            wake_some(&mut self.gone.disarm(), usize::MAX);
+        }
     }
 
     /// Promises are broken by dropping them, which their waiters notice; readers to be woken are woken.
     fn drop_actions(&self) {
         while let Some(action) = self.actions.pop() {
             match action {
-                Action::Wake(room) => room.wake_all_left(),
+                Action::Wake(room) => {
+                    Inside(room).wake_called(usize::MAX);
+                }
                 Action::Join(join) => join.refuse(),
                 Action::Leave(_) | Action::Sweep(_) => {}
             }
+        }
+    }
+}
+
+/// One who waits for the end of a shard.
+struct WaitsForEnd<'a, T> {
+    port: &'a Port<T>,
+    waiter: Arc<Waiter>,
+}
+
+impl<T> WaitsForEnd<'_, T> {
+    fn poll(&self, context: &Context<'_>) -> Poll<()> {
+        if self.port.is_gone() {
+            return Poll::Ready(());
+        }
+        self.port.gone.park(&self.waiter, context.waker(), 0);
+        // SeqCst: our waiting before our second look. Pairs with the fence in `finish`. model: wait_finish
+        fence(SeqCst);
+        if self.port.is_gone() { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl<T> Drop for WaitsForEnd<'_, T> {
+    fn drop(&mut self) {
+        if self.port.gone.abandon(&self.waiter, 0) {
+            wake_some(&mut self.port.gone.disarm(), usize::MAX);
         }
     }
 }
@@ -252,4 +331,31 @@ pub(crate) fn serving<R>(broker: usize, turn: impl FnOnce() -> R) -> R {
 /// Whether this thread is a shard of that broker, in the middle of a turn.
 pub(crate) fn is_serving(broker: usize) -> bool {
     SERVING.with(|serving| serving.get()) == broker
+}
+
+#[cfg(all(test, not(any(roomcast_loom, roomcast_shuttle))))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{Broker, SubscribeError};
+
+    /// A fork copies the broker and none of its threads. Here the port is told that it was copied.
+    #[test]
+    fn in_a_process_that_was_forked_off_nothing_hangs() {
+        let broker = Broker::<u64>::builder().shards(1).build();
+        let room = broker.room("lobby").unwrap();
+        let served = crate::sync::block_on(room.subscribe_with(|_: crate::Ref<'_, u64>| {})).unwrap();
+        let port = room.inside.0.home_port().clone();
+        let parent = port.process.swap(process_id() ^ 1, Relaxed);
+        assert!(port.is_elsewhere() && port.is_gone());
+        let refused = crate::sync::block_on(room.subscribe_with(|_: crate::Ref<'_, u64>| {}));
+        assert_eq!(refused.err(), Some(SubscribeError::NoShard));
+        let mut reader = room.subscribe().now().unwrap();
+        room.publish(7).unwrap();
+        assert_eq!(reader.try_recv(), Ok(7));
+        assert_eq!(broker.shutdown(Duration::from_secs(60)), Ok(()));
+        port.process.store(parent, Relaxed);
+        drop((broker, served));
+    }
 }

@@ -58,6 +58,8 @@ enum State {
 
 impl<T: 'static> Shard<T> {
     pub(crate) fn new(port: Arc<Port<T>>, broker: usize) -> Self {
+        // Whoever starts it has claimed it before, unless it runs by itself, as in a test.
+        port.begin();
         Self {
             port,
             broker,

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use slab::Slab;
 
+use crate::error::CloseReason;
 use crate::message::{Batch, Resumption};
 use crate::ring::{Cursor, Nothing, Rest, Run};
 use crate::room::{Handler, Inside, Join, Port, Record, Seat};
@@ -139,7 +140,7 @@ impl<T: 'static> Group<T> {
                 Ok(run) => *budget -= self.deliver(run),
                 Err(Nothing::Lagged(missed)) => self.lagged(missed),
                 Err(Nothing::Closed) if self.behind == 0 => {
-                    self.close();
+                    self.close(self.inside.0.reason());
                     return Turn::Over;
                 }
                 Err(nothing) => {
@@ -265,8 +266,8 @@ impl<T: 'static> Group<T> {
         }
     }
 
-    fn close(&mut self) {
-        let reason = self.inside.0.reason();
+    /// Tells everybody that nothing follows.
+    fn close(&mut self, reason: CloseReason) {
         for key in self.keys(|_| true) {
             let closed = guard(|| self.members[key].handler.closed(reason));
             if let Err(panic) = closed {
@@ -348,8 +349,7 @@ impl<T> Member<T> {
 impl<T: 'static> Drop for Group<T> {
     fn drop(&mut self) {
         self.inside.unlist(&self.record);
-        for key in self.keys(|_| true) {
-            self.remove(key);
-        }
+        // Somebody is left where the shard goes with its runtime, or the room ended at a hole.
+        self.close(self.inside.0.ended().unwrap_or(CloseReason::ShardGone));
     }
 }

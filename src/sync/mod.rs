@@ -30,9 +30,10 @@ pub(crate) use self::backend::{
 pub(crate) use self::guard::{Panicked, guard};
 pub(crate) use self::lazy::Lazy;
 pub(crate) use self::look::{Look, update};
-pub(crate) use self::parker::{Signal, block_on};
+pub(crate) use self::parker::{Signal, block_on, block_on_for};
 #[cfg(all(test, not(any(roomcast_loom, roomcast_shuttle))))]
 pub(crate) use self::stage::stop_at;
 pub(crate) use self::stage::{Stage, pass};
+pub(crate) use ::std::process::id as process_id;
 pub(crate) use ::std::sync::atomic::Ordering;
 pub(crate) use ::std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};

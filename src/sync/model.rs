@@ -97,6 +97,11 @@ impl<T> Queue<T> {
 pub(crate) type Thread = loom::thread::Thread;
 pub(crate) type JoinHandle = loom::thread::JoinHandle<()>;
 
+/// There is no time in here: it sleeps until it is woken.
+pub(crate) fn park_timeout(_: std::time::Duration) {
+    park();
+}
+
 pub(crate) fn current_thread() -> Thread {
     loom::thread::current()
 }

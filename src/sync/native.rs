@@ -10,6 +10,7 @@ pub(crate) use std::hint::spin_loop;
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, fence};
 pub(crate) use std::sync::{Arc, Weak};
 pub(crate) use std::thread::park;
+pub(crate) use std::thread::park_timeout;
 pub(crate) use std::thread::yield_now;
 pub(crate) use std::thread_local;
 

@@ -3,8 +3,9 @@
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
 
-use super::backend::{AtomicBool, Thread, current_thread, park};
+use super::backend::{AtomicBool, Thread, current_thread, park, park_timeout};
 use super::{AcqRel, Release};
 
 /// Runs `future` to its end on this thread, which sleeps between polls.
@@ -18,6 +19,27 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
             return output;
         }
         signal.wait();
+    }
+}
+
+/// The same for `timeout` at most: `None` if the future was not ready in time. It is polled at least once, and once more at
+/// the end.
+pub(crate) fn block_on_for<F: Future>(future: F, timeout: Duration) -> Option<F::Output> {
+    let signal = Signal::for_this_thread();
+    let waker = Waker::from(signal.clone());
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    // Beyond what a clock can tell is for ever.
+    let end = Instant::now().checked_add(timeout);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return Some(output);
+        }
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+        if left == Some(Duration::ZERO) {
+            return None;
+        }
+        signal.wait_for(left);
     }
 }
 
@@ -37,6 +59,16 @@ impl Signal {
     pub(crate) fn take(&self) -> bool {
         // AcqRel: sees what the waker did before. Pairs with the Release in `wake_by_ref`. model: wake_wait
         self.woken.swap(false, AcqRel)
+    }
+
+    /// Sleeps until woken, or, now and then, for nothing: for `time` at most if there is one.
+    fn wait_for(&self, time: Option<Duration>) {
+        if !self.take() {
+            match time {
+                Some(time) => park_timeout(time),
+                None => park(),
+            }
+        }
     }
 
     /// Sleeps until woken.

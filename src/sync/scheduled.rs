@@ -105,6 +105,11 @@ impl<T> Queue<T> {
 pub(crate) type Thread = shuttle::thread::Thread;
 pub(crate) type JoinHandle = shuttle::thread::JoinHandle<()>;
 
+/// There is no time in here: it sleeps until it is woken.
+pub(crate) fn park_timeout(_: std::time::Duration) {
+    park();
+}
+
 pub(crate) fn current_thread() -> Thread {
     shuttle::thread::current()
 }

@@ -226,7 +226,7 @@ fn a_subscription_moves_between_executors_while_it_is_parked() {
 /// The shards as tasks on runtimes of the embedder's.
 #[cfg(feature = "tokio")]
 mod on_the_runtime {
-    use roomcast::{Ref, SubscribeError};
+    use roomcast::{Handler, Ref, SubscribeError};
 
     use super::*;
     use crate::support::{Wakes, poll_once};
@@ -257,13 +257,43 @@ mod on_the_runtime {
         });
     }
 
+    /// Hears the end.
+    struct Told(mpsc::Sender<CloseReason>);
+
+    impl Handler<u64> for Told {
+        fn message(&mut self, _: Ref<'_, u64>) {}
+
+        fn closed(&mut self, reason: CloseReason) {
+            self.0.send(reason).unwrap();
+        }
+    }
+
+    #[test]
+    fn handlers_go_to_the_runtime_that_is_left() {
+        finishes(|| {
+            let (gone, left) = (one_thread(), many_threads());
+            let runtimes = vec![gone.handle().clone(), left.handle().clone()];
+            let broker = Broker::<u64>::builder().on_tokio(runtimes).build();
+            let room = broker.room("lobby").unwrap();
+            drop(gone);
+            for number in 0..4 {
+                let (told, all) = mpsc::channel();
+                let served = block_on(room.subscribe_with(move |message| told.send(*message).unwrap())).unwrap();
+                room.publish(number).unwrap();
+                assert_eq!(all.recv(), Ok(number));
+                block_on(served.unsubscribe());
+            }
+        });
+    }
+
     #[test]
     fn a_runtime_that_is_gone_takes_its_handlers_and_nobody_else() {
         finishes(|| {
             let runtime = one_thread();
             let broker = Broker::<u64>::builder().on_tokio(vec![runtime.handle().clone()]).build();
             let room = broker.room("lobby").unwrap();
-            let served = runtime.block_on(room.subscribe_with(|_: Ref<'_, u64>| {})).unwrap();
+            let (told, end) = mpsc::channel();
+            let served = runtime.block_on(room.subscribe_handler(Told(told))).unwrap();
             let (wakes, waker) = Wakes::new();
             let mut asleep: Vec<_> = (0..700).map(|_| room.subscribe().now().unwrap()).collect();
             for subscription in &mut asleep {
@@ -275,7 +305,8 @@ mod on_the_runtime {
             assert_eq!(wakes.count(), 700, "those that a shard would have woken too");
             assert!(asleep.iter_mut().all(|subscription| subscription.try_recv() == Ok(7)));
             let refused = block_on(room.subscribe_with(|_: Ref<'_, u64>| {}));
-            assert!(matches!(refused, Err(SubscribeError::Closed(_))), "{refused:?}");
+            assert_eq!(refused.err(), Some(SubscribeError::NoShard), "the broker is open");
+            assert_eq!(end.iter().collect::<Vec<_>>(), [CloseReason::ShardGone], "told once, and dropped");
             block_on(served.unsubscribe());
             drop(broker);
             assert!(!room.is_running());

@@ -28,6 +28,7 @@ mod resume;
 mod rooms;
 mod sets;
 mod shards;
+mod shutdown;
 mod sink;
 mod stress;
 mod support;

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use futures::executor::{LocalPool, block_on};
 use futures::task::LocalSpawnExt;
-use roomcast::{Broker, CloseReason, Handler, RecvError, Ref, Room, Subscription};
+use roomcast::{Broker, CloseReason, Handler, RecvError, Ref, Room, SubscribeError, Subscription};
 
-use crate::support::{Blocked, Wakes, eventually, finishes, poll_once};
+use crate::support::{Blocked, Census, Counted, Wakes, eventually, finishes, poll_once};
 
 #[test]
 fn every_shard_does_work_of_its_own() {
@@ -224,6 +224,7 @@ fn sleepers_are_woken_although_the_broker_goes_at_the_same_time() {
         for _ in 0..50 {
             let broker = Broker::<u64>::builder().shards(1).build();
             let room = broker.room("lobby").unwrap();
+            let _served = block_on(room.subscribe_with(|_| {})).unwrap();
             let (wakes, waker) = Wakes::new();
             // More than a publisher wakes itself.
             let mut all: Vec<_> = (0..700).map(|_| room.subscribe().now().unwrap()).collect();
@@ -239,7 +240,22 @@ fn sleepers_are_woken_although_the_broker_goes_at_the_same_time() {
 }
 
 #[test]
-fn no_shard_is_no_number() {
-    let broker = Broker::<u64>::builder().shards(0).build();
-    assert_eq!(broker.stats().shards.len(), 1, "there is always one");
+fn without_shards_publishers_do_everything() {
+    let census = Census::default();
+    let broker = Broker::<Counted>::builder().capacity(4).shards(0).build();
+    assert_eq!(broker.stats().shards.len(), 0);
+    let room = broker.room("lobby").unwrap();
+    assert_eq!(block_on(room.subscribe_with(|_| {})).err(), Some(SubscribeError::NoShard));
+    let (wakes, waker) = Wakes::new();
+    let mut all: Vec<_> = (0..1_000).map(|_| room.subscribe().now().unwrap()).collect();
+    for subscription in &mut all {
+        assert!(poll_once(subscription.recv_ref(), &waker).is_pending());
+    }
+    for number in 0..100 {
+        room.publish(census.count(number)).ok().unwrap();
+    }
+    assert_eq!(wakes.count(), 1_000, "the publisher wakes everybody");
+    assert!(census.alive() < 50, "the publisher drops what it evicts: {}", census.alive());
+    drop((all, room, broker));
+    assert_eq!(census.alive(), 0);
 }
