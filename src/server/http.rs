@@ -177,8 +177,14 @@ pub(super) fn admit_origin(origins: &Origins, headers: &HeaderMap) -> Result<(),
 const ORIGIN_ADVICE: &str = "pages from this origin may not connect: add it to `allowed_origins` \
      in section `[client]` of the configuration\n";
 
-async fn health() -> &'static str {
-    "{}\n"
+async fn health(State(hub): State<Arc<Hub>>) -> Response<Body> {
+    match hub.kept().is_some_and(|kept| kept.archive.is_stopped()) {
+        false => Response::new(Body::from("{}\n")),
+        true => refuse((
+            StatusCode::SERVICE_UNAVAILABLE,
+            "storage has stopped; the log says why. See that one server alone uses the database, then restart this one\n",
+        )),
+    }
 }
 
 async fn metrics(State(hub): State<Arc<Hub>>) -> Response<Body> {

@@ -114,7 +114,7 @@ impl Hub {
             OpenError::Room(error) => refused(error),
             error => {
                 tracing::warn!(room = %name, %error, "the room was not opened");
-                ErrorCode::Internal
+                if kept.archive.is_stopped() { ErrorCode::TooManyRequests } else { ErrorCode::Internal }
             }
         })?;
         if is_new {

@@ -122,7 +122,7 @@ impl Server {
     /// Serves until it is shut down and drained; blocks meanwhile.
     ///
     /// # Errors
-    /// [`ServeError::Start`] when the system refuses threads or descriptors.
+    /// [`ServeError::Start`] when the system refuses threads or descriptors; [`ServeError::Unstored`] at the end.
     pub fn run(self) -> Result<(), ServeError> {
         let connections_max = self.connections_max();
         let shards = self.shard_count();
@@ -146,7 +146,7 @@ impl Server {
         }
 
         let (shutdown, expiring) = (self.shutdown, Arc::clone(&hub));
-        let served = runtime()
+        let mut served = runtime()
             .and_then(|runtime| {
                 runtime.block_on(async {
                     if self.obeys_signals {
@@ -170,6 +170,7 @@ impl Server {
             && let Err(error) = kept.archive.close_within(hub.config.shutdown.timeout)
         {
             tracing::error!(%error, "not everything was stored; rooms will begin new epochs");
+            served = served.and(Err(ServeError::Unstored(error)));
         }
         tracing::info!("drained");
         served
@@ -222,6 +223,8 @@ pub enum ServeError {
     },
     /// The database could not be begun.
     Store(StoreError),
+    /// It has served, and at the end the database did not take everything that was published.
+    Unstored(StoreError),
     /// The system refused threads or descriptors, or a thread of the server died.
     Start(io::Error),
 }
@@ -246,6 +249,7 @@ impl fmt::Display for ServeError {
                 _ => write!(f, "cannot listen on {address}: {source}"),
             },
             Self::Store(error) => error.fmt(f),
+            Self::Unstored(error) => write!(f, "not everything that was published is stored: {error}"),
             Self::Start(source) => write!(
                 f,
                 "the server cannot go on: {source}; see whether the system is short of threads \
@@ -259,7 +263,7 @@ impl Error for ServeError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Bind { source, .. } | Self::Start(source) => Some(source),
-            Self::Store(error) => Some(error),
+            Self::Store(error) | Self::Unstored(error) => Some(error),
         }
     }
 }

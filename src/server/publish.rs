@@ -26,7 +26,8 @@ pub(super) fn publish(hub: &Hub, name: &RoomName, publication: Publication) -> P
     let Some((kept, storage)) = hub.keeping(name) else {
         return Published::Done(publish_unkept(hub, name, publication));
     };
-    if storage == Storage::Stored && kept.archive.is_in_trouble() {
+    let is_refused = kept.archive.is_stopped() || storage == Storage::Stored && kept.archive.is_in_trouble();
+    if is_refused {
         return Published::Done(Err(ErrorCode::TooManyRequests));
     }
     let Some(room) = hub.running(name) else { return Published::Awaits(publication) };

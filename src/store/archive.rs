@@ -35,6 +35,8 @@ const REMOVED_AT_ONCE: usize = 4_096;
 ///   the store takes messages. While it does not, rooms fill up to their capacity and then refuse
 ///   ([`PublishError::Full`](crate::PublishError::Full)): nothing is lost silently, and memory is bounded by the rings and one
 ///   group.
+/// - Nothing is written beside another process: each commit sees first that no other has begun to use the store, and a message
+///   that stands in the place of another is no repeat. Where it is so the archive stops for good ([`Archive::is_stopped`]).
 /// - No sequence is handed out twice under one epoch, in rooms opened with [`Archive::open`]. A room goes on in its epoch when
 ///   nothing of it can be missing: it is [`Durability::Stored`], or every run since ended with [`Archive::close`]. (For
 ///   `Stored` that needs publishers and readers who wait for the [`StoredMark`].) Otherwise it goes on at the stored sequence
@@ -142,6 +144,9 @@ impl<T: Send + Sync + 'static> Archive<T> {
         if let Some(room) = running() {
             return Ok((room, false));
         }
+        if let Some(error) = self.stopped() {
+            return Err(OpenError::Store(error));
+        }
         self.end_earlier_life(name)?;
         let span = self.shared.store.span(name, Cut::default()).map_err(OpenError::Store)?;
         let life = Life::going_on(name, span, durability);
@@ -154,6 +159,10 @@ impl<T: Send + Sync + 'static> Archive<T> {
             sent.map_err(|unsent| OpenError::Store(self.unsent(unsent)))?;
         }
         self.shared.lives.put(&mark);
+        if let Some(error) = self.stopped() {
+            self.shared.lives.forget(&mark);
+            return Err(OpenError::Store(error));
+        }
         let room = self.broker.room_with(name, options.starting_at(position)).map_err(|error| {
             self.shared.lives.forget(&mark);
             OpenError::Room(error)
@@ -260,6 +269,16 @@ impl<T: Send + Sync + 'static> Archive<T> {
         self.shared.board.is_in_trouble()
     }
 
+    /// Whether it has stopped for good: another process uses the store, or the store went back to an earlier state. Rooms then
+    /// fill up and refuse, whoever waits for a [`StoredMark`] is answered, and [`Archive::status`] says why.
+    pub fn is_stopped(&self) -> bool {
+        self.shared.board.is_stopped()
+    }
+
+    fn stopped(&self) -> Option<StoreError> {
+        self.is_stopped().then(|| self.unsent(Unsent::Ended))
+    }
+
     /// Waits until everything published before the call is committed.
     ///
     /// # Errors
@@ -318,6 +337,7 @@ impl<T: Send + Sync + 'static> Archive<T> {
         self.broker.close();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(thread) = thread else { return Ok(()) };
+        self.post.close();
         let until = timeout.map(|timeout| Instant::now() + timeout);
         while until.is_some_and(|until| Instant::now() < until) && !thread.is_finished() {
             std::thread::sleep(Duration::from_millis(1));

@@ -19,6 +19,9 @@ pub enum StoreErrorKind {
     Unavailable,
     /// What is there is damaged, or is not ours, or was written by a newer version.
     Damaged,
+    /// Another process has used it since, or what it had confirmed is not there. This one does not pass: nothing more is written
+    /// until the process is restarted.
+    Overtaken,
     /// Anything else.
     Other,
 }

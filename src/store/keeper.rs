@@ -1,6 +1,7 @@
 //! The thread that reads rooms and commits what they publish.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, mpsc};
@@ -9,7 +10,7 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use super::codec::Codec;
-use super::error::StoreError;
+use super::error::{StoreError, StoreErrorKind};
 use super::gather::Filling;
 use super::group::Life;
 use super::lives::Lives;
@@ -100,6 +101,13 @@ impl Post {
         }
     }
 
+    /// Tells the thread to end if it has stopped: nobody publishes any more.
+    pub(super) fn close(&self) {
+        // Release: pairs with `is_closed`.
+        self.alarm.closed.store(true, Release);
+        self.alarm.ring();
+    }
+
     /// Tells the thread to end without having stored everything, should it be in trouble.
     pub(super) fn give_up(&self) {
         // Release: pairs with `is_given_up`.
@@ -113,6 +121,7 @@ struct Alarm {
     thread: Thread,
     rung: AtomicBool,
     given_up: AtomicBool,
+    closed: AtomicBool,
 }
 
 impl Alarm {
@@ -133,6 +142,11 @@ impl Alarm {
             None => thread::park(),
         }
         self.rung.swap(false, AcqRel);
+    }
+
+    fn is_closed(&self) -> bool {
+        // Acquire: pairs with `close`.
+        self.closed.load(Acquire)
     }
 
     fn is_given_up(&self) -> bool {
@@ -171,6 +185,13 @@ pub(super) struct Keeper<T> {
 /// However the thread ends, nobody waits for it for ever.
 impl<T> Drop for Keeper<T> {
     fn drop(&mut self) {
+        self.answer_all();
+    }
+}
+
+impl<T> Keeper<T> {
+    /// Tells all who wait for a mark that nothing more will be stored.
+    fn answer_all(&self) {
         self.shared.lives.give_up();
         self.marks.values().chain(&self.ended).for_each(|mark| mark.give_up());
     }
@@ -209,6 +230,7 @@ impl<T: Send + Sync + 'static> Keeper<T> {
                 thread: thread::current(),
                 rung: AtomicBool::new(false),
                 given_up: AtomicBool::new(false),
+                closed: AtomicBool::new(false),
             });
             let _ = hello.send(Arc::clone(&alarm));
             let now = Instant::now();
@@ -232,6 +254,39 @@ impl<T: Send + Sync + 'static> Keeper<T> {
     }
 
     fn run(mut self) -> Result<(), StoreError> {
+        // A codec may panic. What is half done is only held from then on.
+        let kept = catch_unwind(AssertUnwindSafe(|| self.keep())).unwrap_or_else(|payload| {
+            // Not dropped: its destructor may panic as well.
+            Box::leak(payload);
+            Err(StoreError::new(
+                StoreErrorKind::Other,
+                "the storage thread panicked; nothing more is stored; restart this process",
+            ))
+        });
+        if let Err(error) = &kept {
+            self.stop(error);
+        }
+        kept
+    }
+
+    /// Answers all who wait, and stays until the archive is closed: as long as the rooms are subscribed to, those that are a ring
+    /// ahead take nothing more that would be lost.
+    fn stop(&mut self, error: &StoreError) {
+        if !self.alarm.is_given_up() {
+            tracing::error!(%error, "storage has stopped");
+        }
+        self.shared.board.stop(error);
+        self.answer_all();
+        // Whoever waits for a flush learns that there is none, and so does who asks from now on.
+        self.requests = mpsc::sync_channel(1).1;
+        self.flushes.clear();
+        while !self.alarm.is_closed() && !self.alarm.is_given_up() {
+            self.alarm.wait(None);
+        }
+    }
+
+    /// Until the broker is closed and everything is stored, or it is given up, or must not go on.
+    fn keep(&mut self) -> Result<(), StoreError> {
         let waker = Waker::from(Arc::clone(&self.alarm));
         let mut context = Context::from_waker(&waker);
         loop {
@@ -255,7 +310,7 @@ impl<T: Send + Sync + 'static> Keeper<T> {
                 // Nobody is there to ask for more, and the broker runs on: what comes last is unknown.
                 return self.commit();
             }
-            self.watch();
+            self.watch()?;
             if gathered == Gathered::All {
                 let chore = self.next_chore();
                 let until = self.group_due().map_or(chore, |due| due.min(chore));
@@ -368,13 +423,16 @@ impl<T: Send + Sync + 'static> Keeper<T> {
     /// Commits the group, however long it takes, and says so to all who wait.
     ///
     /// # Errors
-    /// When the archive gives up, what the store said last.
+    /// When the archive gives up, what the store said last; [`StoreErrorKind::Overtaken`] at once.
     fn commit(&mut self) -> Result<(), StoreError> {
         let shared = Arc::clone(&self.shared);
         let board = &shared.board;
         if !self.filling.group.is_empty() {
             let mut pause = RETRY[0];
             while let Err(error) = self.shared.store.commit(&self.filling.group) {
+                if error.kind() == StoreErrorKind::Overtaken {
+                    return Err(error);
+                }
                 if board.note(Some(&error)) {
                     tracing::error!(%error, messages = self.filling.group.len(), "the store does not take messages; trying again");
                 }
@@ -414,6 +472,7 @@ impl<T: Send + Sync + 'static> Keeper<T> {
         for _ in 1..FINISH_TRIES {
             match self.shared.store.finish() {
                 Ok(()) => return Ok(()),
+                Err(error) if error.kind() == StoreErrorKind::Overtaken => return Err(error),
                 Err(error) => tracing::warn!(%error, "the run could not be ended; trying again"),
             }
             self.alarm.wait(Some(Instant::now() + RETRY[0]));
@@ -422,7 +481,10 @@ impl<T: Send + Sync + 'static> Keeper<T> {
     }
 
     /// What is done now and then.
-    fn watch(&mut self) {
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Overtaken`].
+    fn watch(&mut self) -> Result<(), StoreError> {
         let now = Instant::now();
         if self.lag_due <= now {
             self.sum_up_lag();
@@ -430,13 +492,18 @@ impl<T: Send + Sync + 'static> Keeper<T> {
         if !self.shared.options.retains_all && self.retention.due <= now {
             let Sweep { after, .. } = &mut self.retention;
             let after = after.take();
-            let more = self.let_go(after.as_deref()).unwrap_or_else(|error| {
-                tracing::warn!(%error, "old messages could not be taken out; trying again in a minute");
-                None
-            });
+            let more = match self.let_go(after.as_deref()) {
+                Ok(more) => more,
+                Err(error) if error.kind() == StoreErrorKind::Overtaken => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%error, "old messages could not be taken out; trying again in a minute");
+                    None
+                }
+            };
             self.retention.due = if more.is_some() { now } else { now + RETENTION_INTERVAL };
             self.retention.after = more;
         }
+        Ok(())
     }
 
     fn sum_up_lag(&mut self) {

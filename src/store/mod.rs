@@ -12,6 +12,8 @@ mod archive;
 mod chain;
 mod codec;
 mod error;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod fence;
 mod gather;
 mod group;
 mod keeper;

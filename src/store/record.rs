@@ -52,6 +52,9 @@ pub struct RoomEntry {
 ///   error).
 /// - A group of [`Durability::Stored`](super::Durability::Stored) is on the disk when `commit` returns. Others may follow.
 /// - Reading sees all that was committed before it began. It may go on beside a commit: neither waits long for the other.
+/// - One process writes: after another has begun a run, whatever changes the store is refused as
+///   [`StoreErrorKind::Overtaken`](super::StoreErrorKind::Overtaken), which is decided in the same transaction. So is a message
+///   in whose place another stands.
 /// - An error keeps nothing, loses nothing, and may pass: the archive comes again with the same.
 ///
 /// Called from several threads: `commit` from one at a time, the others from any.

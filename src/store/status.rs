@@ -1,6 +1,6 @@
 //! How an archive is doing.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use std::sync::{Mutex, PoisonError};
 
 use super::error::{StoreError, StoreErrorKind};
@@ -18,6 +18,8 @@ pub struct Status {
     pub lag: u64,
     /// What the store said the last time, while it does not do what it is asked.
     pub trouble: Option<(StoreErrorKind, String)>,
+    /// Whether that is for good: nothing more is stored until the process is restarted.
+    pub is_stopped: bool,
 }
 
 /// The same, where it is kept.
@@ -27,6 +29,7 @@ pub(super) struct Board {
     pub(super) groups: AtomicU64,
     pub(super) lag: AtomicU64,
     in_trouble: AtomicBool,
+    is_stopped: AtomicBool,
     trouble: Mutex<Option<(StoreErrorKind, String)>>,
 }
 
@@ -38,12 +41,25 @@ impl Board {
             groups: self.groups.load(Relaxed),
             lag: self.lag.load(Relaxed),
             trouble: self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            is_stopped: self.is_stopped(),
         }
     }
 
     pub(super) fn is_in_trouble(&self) -> bool {
         // Relaxed: a hint.
         self.in_trouble.load(Relaxed)
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        // Acquire: pairs with `stop`; who sees it finds why.
+        self.is_stopped.load(Acquire)
+    }
+
+    /// Takes note that nothing more will be stored, and why.
+    pub(super) fn stop(&self, error: &StoreError) {
+        self.note(Some(error));
+        // Release: pairs with `is_stopped`.
+        self.is_stopped.store(true, Release);
     }
 
     /// Takes note of how a commit went; true when that is news.

@@ -1,5 +1,7 @@
 //! A real PostgreSQL server, started in a folder of its own: the same cases as over SQLite, and what happens when it is gone.
 
+mod failover;
+mod pooler;
 mod server;
 
 use std::sync::Arc;
@@ -26,6 +28,8 @@ fn a_real_server_keeps_what_rooms_publish() {
     }
     what_is_wrong_is_said_and_passwords_are_not(&server);
     a_run_that_was_overtaken_does_not_go_on(&server);
+    pooler::a_pooler_in_transaction_mode_is_refused_by_name(&server);
+    pooler::behind_a_pooler_nothing_is_lost_either(&server);
     groups_are_as_durable_as_they_must_be(&server);
     reading_goes_on_after_the_server_was_gone(&mut server);
     a_server_that_goes_away_and_comes_back_loses_nothing(&mut server);
@@ -159,7 +163,7 @@ fn a_run_that_was_overtaken_does_not_go_on(server: &Server) {
         archive.status().trouble.is_some_and(|(_, text)| text.contains("another process has used"))
     });
     let error = archive.close_within(Duration::ZERO).unwrap_err();
-    assert_eq!(error.kind(), Kind::Locked);
+    assert_eq!(error.kind(), Kind::Overtaken);
     assert!(matches!(lobby.publish(String::new()), Err(PublishError::Closed(_))));
 }
 
@@ -194,5 +198,13 @@ fn groups_are_as_durable_as_they_must_be(server: &Server) {
 impl Place for Database {
     fn open(&self) -> Arc<dyn roomcast::store::Store> {
         Arc::new(self.connect())
+    }
+
+    /// As an operator does who ends a session that seems to hang.
+    fn unlock(&self) {
+        let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND database =
+                   (SELECT oid FROM pg_database WHERE datname = current_database())";
+        let ended: i64 = self.client().query_one(end, &[]).unwrap().get(0);
+        assert_eq!(ended, 1, "there is a lock");
     }
 }

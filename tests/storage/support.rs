@@ -39,6 +39,9 @@ impl Codec<String> for Text {
 pub(crate) trait Place {
     /// The store, as a process finds it that has just started.
     fn open(&self) -> Arc<dyn Store>;
+
+    /// Takes away what keeps a second process out.
+    fn unlock(&self);
 }
 
 /// A folder that is gone with the test.
@@ -70,6 +73,10 @@ impl Drop for Folder {
 impl Place for Folder {
     fn open(&self) -> Arc<dyn Store> {
         Arc::new(SqliteStore::open(self.file()).expect("the store opens"))
+    }
+
+    fn unlock(&self) {
+        fs::remove_file(format!("{}.lock", self.file().display())).expect("there is a lock");
     }
 }
 

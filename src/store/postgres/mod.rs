@@ -1,22 +1,24 @@
 //! The store that is a PostgreSQL server.
 
 mod error;
+mod pooler;
 mod read;
 mod schema;
+mod url;
 mod write;
 
 use std::fmt;
 use std::ops::Range;
-use std::str::FromStr as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use postgres::config::Host;
+use postgres::config::{Host, TargetSessionAttrs};
 use postgres::{Client, Config, NoTls};
 
-use self::error::Explain as _;
+use self::error::{Explain as _, is_of_the_connection};
 use self::write::Writer;
 use super::error::{StoreError, StoreErrorKind};
+use super::fence::{self, Unwritten};
 use super::group::Group;
 use super::record::{Cut, Page, Record, RoomEntry, Span, Store};
 
@@ -49,8 +51,26 @@ pub struct PostgresStore {
     config: Config,
     /// Where it is, for people: without the password.
     place: String,
-    writer: Mutex<Option<Writer>>,
-    readers: Mutex<Vec<Client>>,
+    /// The run that this process has begun.
+    begun: Mutex<Option<Begun>>,
+    readers: Mutex<Readers>,
+    is_pooler_trusted: bool,
+}
+
+/// A run, and the connection that has the store for it, if it is there.
+struct Begun {
+    run: i64,
+    writer: Option<Writer>,
+}
+
+/// Idle connections for reading.
+#[derive(Default)]
+struct Readers {
+    idle: Vec<Client>,
+    /// Of which connection of the writer they are: they must read what it has written.
+    era: u64,
+    /// Whether a run was begun: then a server that only lets one read is the wrong one, and may be behind.
+    is_writing: bool,
 }
 
 impl PostgresStore {
@@ -60,12 +80,7 @@ impl PostgresStore {
     /// # Errors
     /// When that is no URL, or the server does not answer or refuses the user.
     pub fn connect(url: &str) -> Result<Self, StoreError> {
-        // What is wrong with it is not repeated: it may be in the password.
-        let mut config = Config::from_str(url).map_err(|_| {
-            let text = "the URL of the PostgreSQL server cannot be read; it looks like \
-                        postgres://USER:PASSWORD@HOST:PORT/DATABASE, with %XX for special characters in the password";
-            StoreError::new(StoreErrorKind::Other, text)
-        })?;
+        let mut config = url::parse(url)?;
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
         }
@@ -76,58 +91,120 @@ impl PostgresStore {
             config.application_name("roomcast");
         }
         let place = place(&config);
-        let store = Self { config, place, writer: Mutex::default(), readers: Mutex::default() };
-        let first = store.client()?;
-        store.keep(first);
+        let (begun, readers) = (Mutex::default(), Mutex::default());
+        let store = Self { config, place, begun, readers, is_pooler_trusted: false };
+        let (first, era) = store.reader()?;
+        store.keep(first, era);
         Ok(store)
     }
 
-    fn client(&self) -> Result<Client, StoreError> {
-        self.config.connect(NoTls).explain(&self.place)
+    /// Begins though a pooler hands each transaction to another session. For tests of what still holds then.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn trusting_poolers(mut self) -> Self {
+        self.is_pooler_trusted = true;
+        self
     }
 
-    fn keep(&self, client: Client) {
-        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        if readers.len() < READERS_KEPT && !client.is_closed() {
-            readers.push(client);
+    fn client(&self, is_to_write: bool) -> Result<Client, StoreError> {
+        if !is_to_write {
+            return self.config.connect(NoTls).explain(&self.place);
+        }
+        // Of several servers the one that can be written; of one, whether it is that.
+        let mut config = self.config.clone();
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite).connect(NoTls).explain(&self.place)
+    }
+
+    /// A new connection for reading, and its era.
+    fn reader(&self) -> Result<(Client, u64), StoreError> {
+        let (era, is_writing) = {
+            let readers = self.readers();
+            (readers.era, readers.is_writing)
+        };
+        Ok((self.client(is_writing)?, era))
+    }
+
+    fn keep(&self, client: Client, era: u64) {
+        let mut readers = self.readers();
+        if readers.era == era && readers.idle.len() < READERS_KEPT && !client.is_closed() {
+            readers.idle.push(client);
         }
     }
 
     fn read_with<R>(&self, read: impl Fn(&mut Client) -> Result<R, postgres::Error>) -> Result<R, StoreError> {
-        let idle = || self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        // An idle connection may have died meanwhile, which shows when it is used.
-        while let Some(mut client) = idle() {
+        let idle = || {
+            let mut readers = self.readers();
+            Some((readers.idle.pop()?, readers.era))
+        };
+        // An idle connection may have died meanwhile, or lead to the wrong server, which shows when it is used.
+        while let Some((mut client, era)) = idle() {
             match read(&mut client) {
-                Err(_) if client.is_closed() => {}
+                Err(error) if is_of_the_connection(&error) || client.is_closed() => {}
                 done => {
-                    self.keep(client);
+                    self.keep(client, era);
                     return done.explain(&self.place);
                 }
             }
         }
-        let mut client = self.client()?;
+        let (mut client, era) = self.reader()?;
         let done = read(&mut client);
-        self.keep(client);
+        if done.as_ref().err().is_none_or(|error| !is_of_the_connection(error)) {
+            self.keep(client, era);
+        }
         done.explain(&self.place)
     }
 
-    /// Runs `write` on the connection that has the store for this process, on a new one when that was lost.
-    fn write_with<R>(&self, write: impl FnOnce(&mut Writer) -> Result<R, postgres::Error>) -> Result<R, StoreError> {
-        let mut writer = self.writer();
-        let Some(writer) = writer.as_mut() else {
+    /// Runs `write` on the connection that has the store for this process, on a new one when that was lost or is the wrong one.
+    fn write_with<R>(
+        &self,
+        write: impl FnOnce(&mut Writer) -> Result<R, Unwritten<postgres::Error>>,
+    ) -> Result<R, StoreError> {
+        let mut begun = self.begun();
+        let Some(Begun { run, writer: place }) = begun.as_mut() else {
             return Err(StoreError::new(StoreErrorKind::Other, "the store was not begun"));
         };
-        if writer.client.is_closed() {
-            let client = self.taken()?;
-            writer.go_on(client, &self.place)?;
-            tracing::info!(place = self.place, "connected to the PostgreSQL server again");
+        let writer = match place {
+            Some(writer) if !writer.client.is_closed() => writer,
+            _ => {
+                // The one before must let go first.
+                drop(place.take());
+                let client = self.taken_again(*run)?;
+                self.begin_era();
+                tracing::info!(place = self.place, "connected to the PostgreSQL server again");
+                place.insert(Writer::new(client, *run))
+            }
+        };
+        let done = write(writer);
+        if let Err(Unwritten::Said(error)) = &done
+            && is_of_the_connection(error)
+        {
+            drop(place.take());
         }
-        write(writer).explain(&self.place)
+        done.explain(&self.place)
     }
 
-    /// A connection that has the store for this process.
-    fn taken(&self) -> Result<Client, StoreError> {
-        let mut client = self.client()?;
+    /// Lets go of connections for reading that may lead elsewhere than the writer's.
+    fn begin_era(&self) {
+        let old = {
+            let mut readers = self.readers();
+            readers.era += 1;
+            readers.is_writing = true;
+            std::mem::take(&mut readers.idle)
+        };
+        drop(old);
+    }
+
+    /// A connection with which that run goes on.
+    fn taken_again(&self, run: i64) -> Result<Client, StoreError> {
+        let mut client = self.client(true)?;
+        // Who has the lock may have begun a run since: then it will not be free for us any more.
+        let newest = schema::newest_run(&mut client).explain(&self.place)?;
+        fence::admit::<postgres::Error>(run, newest).explain(&self.place)?;
+        self.take(client)
+    }
+
+    /// Takes the store for this process, with that connection.
+    fn take(&self, mut client: Client) -> Result<Client, StoreError> {
         match schema::take(&mut client).explain(&self.place)? {
             true => Ok(client),
             false => {
@@ -137,9 +214,32 @@ impl PostgresStore {
         }
     }
 
-    fn writer(&self) -> MutexGuard<'_, Option<Writer>> {
+    /// Refuses to begin where each transaction may be another session's: the lock would be nobody's.
+    fn refuse_pooler(&self, client: &mut Client) -> Result<(), StoreError> {
+        if self.is_pooler_trusted {
+            return Ok(());
+        }
+        let mut other = self.client(true)?;
+        if !pooler::shares_sessions(client, &mut other).explain(&self.place)? {
+            return Ok(());
+        }
+        let name = pooler::name(&self.config).unwrap_or_else(|| "a connection pooler, PgBouncer perhaps,".to_owned());
+        let text = format!(
+            "before {} stands {name} in transaction mode, which gives each transaction to another session, so that two \
+             processes could write at once; name the server itself in the URL, or set pool_mode = session for this database",
+            self.place
+        );
+        Err(StoreError::new(StoreErrorKind::Unavailable, text))
+    }
+
+    fn begun(&self) -> MutexGuard<'_, Option<Begun>> {
         // A transaction that a panic has cut short was rolled back.
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn readers(&self) -> MutexGuard<'_, Readers> {
+        // Each change leaves it whole.
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -157,15 +257,19 @@ fn place(config: &Config) -> String {
 
 impl Store for PostgresStore {
     fn begin(&self) -> Result<(), StoreError> {
-        let mut writer = self.writer();
+        let mut begun = self.begun();
         // The one before must let go first.
-        drop(writer.take());
-        let mut client = self.taken()?;
+        drop(begun.take());
+        let mut client = self.client(true)?;
+        // Before anything is taken that a pooler would leave with somebody else.
+        self.refuse_pooler(&mut client)?;
+        let mut client = self.take(client)?;
         if let Some(refusal) = schema::prepare(&mut client, &self.place).explain(&self.place)? {
             return Err(StoreError::new(StoreErrorKind::Damaged, refusal));
         }
         let run = schema::begin_run(&mut client).explain(&self.place)?;
-        *writer = Some(Writer::new(client, run));
+        self.begin_era();
+        *begun = Some(Begun { run, writer: Some(Writer::new(client, run)) });
         Ok(())
     }
 
@@ -201,10 +305,10 @@ impl Store for PostgresStore {
 impl Drop for PostgresStore {
     fn drop(&mut self) {
         // Saying goodbye blocks, which a thread that runs tasks must not do.
-        let writer = self.writer().take();
-        let readers = std::mem::take(&mut *self.readers.lock().unwrap_or_else(PoisonError::into_inner));
+        let begun = self.begun().take();
+        let readers = std::mem::take(&mut *self.readers());
         let goodbye = std::thread::Builder::new().name("roomcast-goodbye".to_owned());
-        if let Ok(thread) = goodbye.spawn(move || drop((writer, readers))) {
+        if let Ok(thread) = goodbye.spawn(move || drop((begun, readers))) {
             let _ = thread.join();
         }
     }

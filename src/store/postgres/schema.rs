@@ -38,6 +38,15 @@ const LOCK: i64 = 0x726f_6f6d_6361_7374;
 pub(super) const LAST_UNCLEAN: &str = "(SELECT coalesce(max(run), 0) FROM roomcast.runs
      WHERE NOT is_clean AND run < (SELECT max(run) FROM roomcast.runs))";
 
+/// The newest run, which stays it until the transaction ends: the lock is that of any who writes, and keeps out whoever begins a
+/// run. It is taken before the rows are looked at.
+/// Nothing comes back of a server that lets nobody write: it may be behind, and says so itself when it is written to.
+pub(super) const NEWEST_RUN: &str = "LOCK TABLE roomcast.runs IN ROW SHARE MODE;
+     SELECT max(run) FROM roomcast.runs HAVING current_setting('transaction_read_only') = 'off'";
+
+/// Waits for those who write, and keeps them out until the run has begun. Who writes for longer is in trouble.
+const KEEP_OUT: &str = "SET LOCAL lock_timeout = '10s'; LOCK TABLE roomcast.runs IN EXCLUSIVE MODE";
+
 /// Takes the database for this connection; false when another has it.
 pub(super) fn take(client: &mut Client) -> Result<bool, Error> {
     Ok(client.query_one("SELECT pg_try_advisory_lock($1)", &[&LOCK])?.get(0))
@@ -72,10 +81,15 @@ pub(super) fn prepare(client: &mut Client, place: &str) -> Result<Option<String>
     Ok(None)
 }
 
-/// Begins the next run.
+/// The newest run at this moment.
+pub(super) fn newest_run(client: &mut Client) -> Result<Option<i64>, Error> {
+    Ok(client.query_one("SELECT max(run) FROM roomcast.runs", &[])?.get(0))
+}
+
+/// Begins the next run, from whose commit on no earlier one commits anything.
 pub(super) fn begin_run(client: &mut Client) -> Result<i64, Error> {
     let mut transaction = client.transaction()?;
-    transaction.batch_execute("SET LOCAL synchronous_commit = on")?;
+    transaction.batch_execute(&format!("SET LOCAL synchronous_commit = on; {KEEP_OUT}"))?;
     let add = "INSERT INTO roomcast.runs SELECT coalesce(max(run), 0) + 1, false FROM roomcast.runs RETURNING run";
     let run: i64 = transaction.query_one(add, &[])?.get(0);
     // Of the past, only the last one that was not clean counts.
@@ -86,9 +100,4 @@ pub(super) fn begin_run(client: &mut Client) -> Result<i64, Error> {
     )?;
     transaction.commit()?;
     Ok(run)
-}
-
-/// Whether no run has begun after this one.
-pub(super) fn is_newest(client: &mut Client, run: i64) -> Result<bool, Error> {
-    Ok(client.query_one("SELECT max(run) = $1 FROM roomcast.runs", &[&run])?.get::<_, Option<bool>>(0) == Some(true))
 }

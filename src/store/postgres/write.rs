@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use postgres::{Client, Error, Transaction};
+use postgres::{Client, Error, Row, SimpleQueryMessage, Transaction};
 
-use super::error::Explain as _;
 use super::schema;
 use crate::message::Epoch;
-use crate::store::error::{StoreError, StoreErrorKind};
+use crate::store::fence::{self, Foreign, Unwritten};
 use crate::store::group::{Group, Life};
 use crate::store::options::Durability;
 
@@ -15,6 +14,7 @@ use crate::store::options::Durability;
 const KNOWN_LIVES_MAX: usize = 1 << 16;
 
 type Known = HashMap<(Box<str>, Epoch), i64>;
+type Result<R> = std::result::Result<R, Unwritten<Error>>;
 
 /// The connection that writes.
 pub(super) struct Writer {
@@ -28,23 +28,7 @@ impl Writer {
         Self { client, run, known: HashMap::new() }
     }
 
-    /// Goes on with the run over another connection, unless somebody has used the store meanwhile.
-    ///
-    /// # Errors
-    /// [`StoreErrorKind::Locked`] when somebody has.
-    pub(super) fn go_on(&mut self, mut client: Client, place: &str) -> Result<(), StoreError> {
-        if !schema::is_newest(&mut client, self.run).explain(place)? {
-            let text = format!(
-                "another process has used {place} while the connection to it was lost; restart this one, and let only one use it"
-            );
-            return Err(StoreError::new(StoreErrorKind::Locked, text));
-        }
-        self.client = client;
-        self.known.clear();
-        Ok(())
-    }
-
-    pub(super) fn commit(&mut self, group: &Group) -> Result<(), Error> {
+    pub(super) fn commit(&mut self, group: &Group) -> Result<()> {
         if self.known.len() > KNOWN_LIVES_MAX {
             self.known.clear();
         }
@@ -56,24 +40,20 @@ impl Writer {
         committed
     }
 
-    fn write(&mut self, group: &Group) -> Result<(), Error> {
+    fn write(&mut self, group: &Group) -> Result<()> {
         let Self { client, run, known } = self;
-        let mut transaction = client.transaction()?;
-        let is_awaited = group.durability() == Durability::Stored;
-        transaction.batch_execute(match is_awaited {
-            true => "SET LOCAL synchronous_commit = on",
-            false => "SET LOCAL synchronous_commit = off",
-        })?;
+        let mut transaction = begin(client, *run, group.durability())?;
         learn(&mut transaction, known, group.lives(), *run)?;
-        let mut ends: BTreeMap<i64, (i64, bool)> = BTreeMap::new();
+        let mut ends: BTreeMap<i64, End> = BTreeMap::new();
         let count = group.len();
         let (mut lives, mut sequences, mut times) =
             (Vec::with_capacity(count), Vec::with_capacity(count), Vec::with_capacity(count));
         let (mut authors, mut bodies) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for part in group.runs() {
             let life = known[&key(part.life)];
-            let end = ends.entry(life).or_default();
-            *end = (end.0.max(part.next() as i64), is_stored(part.life));
+            let first = part.messages().next().map_or(part.life.first, |(sequence, ..)| sequence) as i64;
+            let end = ends.entry(life).or_insert(End { first, next: first, is_stored: false });
+            *end = End { next: end.next.max(part.next() as i64), is_stored: is_stored(part.life), ..*end };
             for (sequence, time, author, body) in part.messages() {
                 lives.push(life);
                 sequences.push(sequence as i64);
@@ -83,29 +63,59 @@ impl Writer {
             }
         }
         if !lives.is_empty() {
-            transaction.execute(
+            let added = transaction.execute(
                 "INSERT INTO roomcast.messages
                  SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[])
                  ON CONFLICT DO NOTHING",
                 &[&lives, &sequences, &times, &authors, &bodies],
             )?;
+            if added != lives.len() as u64 {
+                // A group may come again. What is there must be what comes, unless it was erased since.
+                let other = transaction.query_opt(
+                    "SELECT lives.room, new.sequence
+                     FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[])
+                          AS new (life, sequence, time, author, body)
+                     JOIN roomcast.messages USING (life, sequence) JOIN roomcast.lives USING (life)
+                     WHERE messages.time <> new.time OR (messages.body IS NOT NULL
+                           AND (messages.body IS DISTINCT FROM new.body OR messages.author IS DISTINCT FROM new.author))
+                     LIMIT 1",
+                    &[&lives, &sequences, &times, &authors, &bodies],
+                )?;
+                if let Some(row) = other {
+                    let (room, sequence) = (name(&row), row.get::<_, i64>(1) as u64);
+                    return Err(Unwritten::Foreign(Foreign::Message { room, sequence }));
+                }
+            }
         }
-        let (rows, ends): (Vec<i64>, Vec<(i64, bool)>) = ends.into_iter().unzip();
-        let (nexts, stored): (Vec<i64>, Vec<bool>) = ends.into_iter().unzip();
-        transaction.execute(
-            "UPDATE roomcast.lives SET next = greatest(lives.next, ends.next), run = $4, is_stored = ends.is_stored
-             FROM unnest($1::bigint[], $2::bigint[], $3::boolean[]) AS ends (life, next, is_stored)
-             WHERE lives.life = ends.life",
-            &[&rows, &nexts, &stored, run],
+        let rows: Vec<i64> = ends.keys().copied().collect();
+        let firsts: Vec<i64> = ends.values().map(|end| end.first).collect();
+        let nexts: Vec<i64> = ends.values().map(|end| end.next).collect();
+        let stored: Vec<bool> = ends.values().map(|end| end.is_stored).collect();
+        let touched = transaction.execute(
+            "UPDATE roomcast.lives SET next = greatest(lives.next, ends.next), run = $5, is_stored = ends.is_stored
+             FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::boolean[]) AS ends (life, first, next, is_stored)
+             WHERE lives.life = ends.life AND lives.next >= ends.first",
+            &[&rows, &firsts, &nexts, &stored, run],
         )?;
-        transaction.commit()
+        if touched != rows.len() as u64 {
+            let gap = transaction.query_opt(
+                "SELECT lives.room, lives.next, ends.first FROM unnest($1::bigint[], $2::bigint[]) AS ends (life, first)
+                 JOIN roomcast.lives USING (life) WHERE lives.next < ends.first LIMIT 1",
+                &[&rows, &firsts],
+            )?;
+            if let Some(row) = gap {
+                let (next, sequence) = (row.get::<_, i64>(1) as u64, row.get::<_, i64>(2) as u64);
+                return Err(Unwritten::Foreign(Foreign::Gap { room: name(&row), next, sequence }));
+            }
+        }
+        Ok(transaction.commit()?)
     }
 
-    pub(super) fn finish(&mut self) -> Result<(), Error> {
+    pub(super) fn finish(&mut self) -> Result<()> {
         self.durably("UPDATE roomcast.runs SET is_clean = true WHERE run = $1", &[&self.run.clone()]).map(|_| ())
     }
 
-    pub(super) fn remove(&mut self, room: &str, before: u64, limit: usize) -> Result<usize, Error> {
+    pub(super) fn remove(&mut self, room: &str, before: u64, limit: usize) -> Result<usize> {
         let (room, before) = (room.as_bytes(), i64::try_from(before).unwrap_or(i64::MAX));
         let removed = self.durably(
             "DELETE FROM roomcast.messages WHERE (life, sequence) IN (
@@ -124,7 +134,7 @@ impl Writer {
         Ok(removed)
     }
 
-    pub(super) fn erase(&mut self, author: &str, limit: usize) -> Result<usize, Error> {
+    pub(super) fn erase(&mut self, author: &str, limit: usize) -> Result<usize> {
         self.durably(
             "UPDATE roomcast.messages SET body = NULL, author = NULL WHERE (life, sequence) IN (
                  SELECT life, sequence FROM roomcast.messages WHERE author = $1 LIMIT $2)",
@@ -133,17 +143,42 @@ impl Writer {
     }
 
     /// One statement, on the disk when this returns; how many rows it has changed.
-    fn durably(&mut self, statement: &str, values: &[&(dyn postgres::types::ToSql + Sync)]) -> Result<usize, Error> {
-        let mut transaction = self.client.transaction()?;
-        transaction.batch_execute("SET LOCAL synchronous_commit = on")?;
+    fn durably(&mut self, statement: &str, values: &[&(dyn postgres::types::ToSql + Sync)]) -> Result<usize> {
+        let mut transaction = begin(&mut self.client, self.run, Durability::Stored)?;
         let changed = transaction.execute(statement, values)?;
         transaction.commit()?;
         Ok(changed as usize)
     }
 }
 
+/// From where to where a group takes a life.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    first: i64,
+    next: i64,
+    is_stored: bool,
+}
+
+/// A transaction that writes, in which nobody else has begun a run: whoever does waits for its end (see
+/// [`schema::begin_run`]). One exchange with the server.
+fn begin(client: &mut Client, run: i64, durability: Durability) -> Result<Transaction<'_>> {
+    let mut transaction = client.transaction()?;
+    let level = if durability == Durability::Stored { "on" } else { "off" };
+    let rows = transaction.simple_query(&format!("SET LOCAL synchronous_commit = {level}; {}", schema::NEWEST_RUN))?;
+    for row in &rows {
+        if let SimpleQueryMessage::Row(row) = row {
+            fence::admit(run, row.get(0).and_then(|newest| newest.parse().ok()))?;
+        }
+    }
+    Ok(transaction)
+}
+
+fn name(row: &Row) -> String {
+    String::from_utf8_lossy(row.get(0)).into_owned()
+}
+
 /// Makes rows for the lives that are new, and remembers where all are.
-fn learn(transaction: &mut Transaction<'_>, known: &mut Known, lives: &[Life], run: i64) -> Result<(), Error> {
+fn learn(transaction: &mut Transaction<'_>, known: &mut Known, lives: &[Life], run: i64) -> Result<()> {
     // In their order: of the lives of a room, the last one is the newest.
     let mut taken = HashSet::new();
     let is_unknown = |life: &&Life| !known.contains_key(&key(life)) && taken.insert(key(life));

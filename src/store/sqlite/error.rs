@@ -5,6 +5,7 @@ use std::path::Path;
 use rusqlite::ErrorCode;
 
 use crate::store::error::{StoreError, StoreErrorKind};
+use crate::store::fence::Unwritten;
 
 /// Puts an error of SQLite into words.
 pub(super) trait Explain<R> {
@@ -14,6 +15,15 @@ pub(super) trait Explain<R> {
 impl<R> Explain<R> for rusqlite::Result<R> {
     fn explain(self, path: &Path) -> Result<R, StoreError> {
         self.map_err(|error| explained(error, path))
+    }
+}
+
+impl<R> Explain<R> for Result<R, Unwritten<rusqlite::Error>> {
+    fn explain(self, path: &Path) -> Result<R, StoreError> {
+        self.map_err(|error| match error {
+            Unwritten::Said(error) => explained(error, path),
+            Unwritten::Foreign(foreign) => foreign.at(path.display()),
+        })
     }
 }
 

@@ -248,7 +248,8 @@ impl Store for SqliteStore {
             }
         }
         let run = schema::begin_run(&connection).explain(path)?;
-        *self.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(Writer::new(connection, run));
+        *self.writer.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Writer::new(connection, self.path.as_deref(), run));
         Ok(())
     }
 

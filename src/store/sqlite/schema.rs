@@ -102,12 +102,14 @@ pub(super) fn begin_run(connection: &Connection) -> Result<i64> {
 
 /// Notes that everything published in this run is stored.
 pub(super) fn end_run(connection: &Connection, run: i64) -> Result<()> {
-    connection.execute("UPDATE runs SET is_clean = 1 WHERE run = ?1", params![run])?;
-    // Best effort: the log is carried over and cut, so that the file alone is the database.
+    connection.execute("UPDATE runs SET is_clean = 1 WHERE run = ?1", params![run]).map(|_| ())
+}
+
+/// Carries the log over and cuts it, so that the file alone is the database. Best effort.
+pub(super) fn cut_log(connection: &Connection) {
     if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
         tracing::debug!(%error, "the log was not cut");
     }
-    Ok(())
 }
 
 /// The last run before the one that goes on that has not ended cleanly; 0 if all have. What lives wrote after it is whole.

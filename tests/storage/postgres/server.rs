@@ -26,16 +26,7 @@ pub(crate) struct Database(String);
 
 impl Server {
     pub(crate) fn start() -> Self {
-        let folder = Folder::new();
-        let is_root = fs::metadata("/proc/self").expect("a process of ours").uid() == 0;
-        let user = is_root.then_some("postgres");
-        if user.is_some() {
-            let id = |what| {
-                let output = Command::new("id").args([what, "postgres"]).output().expect("id runs");
-                String::from_utf8_lossy(&output.stdout).trim().parse().expect("the packages make a user `postgres`")
-            };
-            chown(folder.path(), Some(id("-u")), Some(id("-g"))).expect("the folder is given away");
-        }
+        let (folder, user) = given_away();
         let mut server = Self { folder, user, process: None };
         let password = server.folder.path().join("password");
         fs::write(&password, PASSWORD).unwrap();
@@ -46,6 +37,48 @@ impl Server {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         server.come_back();
         server
+    }
+
+    /// Another server that follows this one, and waits to be promoted.
+    pub(crate) fn standby(&self) -> Self {
+        let (folder, user) = given_away();
+        let mut standby = Self { folder, user, process: None };
+        let mut copy = standby.command("pg_basebackup");
+        let from = format!("host={} user=chat password={PASSWORD}", self.folder.path().display());
+        copy.args(["-c", "fast", "-X", "stream", "-R", "--no-sync", "-d", &from, "-D"]).arg(standby.data());
+        let output = copy.output().expect("pg_basebackup runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        standby.come_back();
+        standby
+    }
+
+    /// Has commits wait for the standby.
+    pub(crate) fn wait_for_standby(&self) {
+        let mut client = self.client();
+        client.batch_execute("ALTER SYSTEM SET synchronous_standby_names = '*'").unwrap();
+        client.batch_execute("SELECT pg_reload_conf()").unwrap();
+        let state = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+        until("the standby follows", || client.query_one(state, &[]).unwrap().get::<_, i64>(0) == 1);
+    }
+
+    pub(crate) fn promote(&self) {
+        assert!(self.client().query_one("SELECT pg_promote()", &[]).unwrap().get::<_, bool>(0));
+    }
+
+    /// Has it come back as a standby of nobody: what was a primary lets nobody write.
+    pub(crate) fn demote(&mut self) {
+        self.crash();
+        fs::write(self.data().join("standby.signal"), "").unwrap();
+        self.come_back();
+    }
+
+    /// Where it listens.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.path().join(".s.PGSQL.5432")
+    }
+
+    fn client(&self) -> Client {
+        Client::connect(&self.url("postgres", PASSWORD), NoTls).expect("the server answers")
     }
 
     pub(crate) fn database(&self, name: &str) -> Database {
@@ -82,17 +115,7 @@ impl Server {
 
     /// A program of the server, as a user it accepts.
     fn command(&self, program: &str) -> Command {
-        let program = programs().join(program);
-        let mut command = match self.user {
-            Some(user) => {
-                let mut command = Command::new("setpriv");
-                command.args(["--reuid", user, "--regid", user, "--clear-groups"]).arg(program);
-                command
-            }
-            None => Command::new(program),
-        };
-        command.current_dir(self.folder.path()).env("LC_ALL", "C");
-        command
+        command(&programs().join(program), self.user, self.folder.path())
     }
 }
 
@@ -110,6 +133,34 @@ impl Database {
     pub(crate) fn client(&self) -> Client {
         Client::connect(&self.0, NoTls).expect("the server answers")
     }
+}
+
+/// A folder for programs that refuse to be root, and whom they run as.
+pub(crate) fn given_away() -> (Folder, Option<&'static str>) {
+    let folder = Folder::new();
+    let is_root = fs::metadata("/proc/self").expect("a process of ours").uid() == 0;
+    if is_root {
+        let id = |what| {
+            let output = Command::new("id").args([what, "postgres"]).output().expect("id runs");
+            String::from_utf8_lossy(&output.stdout).trim().parse().expect("the packages make a user `postgres`")
+        };
+        chown(folder.path(), Some(id("-u")), Some(id("-g"))).expect("the folder is given away");
+    }
+    (folder, is_root.then_some("postgres"))
+}
+
+/// A program, as that user, in that folder.
+pub(crate) fn command(program: &Path, user: Option<&str>, folder: &Path) -> Command {
+    let mut command = match user {
+        Some(user) => {
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid", user, "--regid", user, "--clear-groups"]).arg(program);
+            command
+        }
+        None => Command::new(program),
+    };
+    command.current_dir(folder).env("LC_ALL", "C");
+    command
 }
 
 /// Where Debian keeps the programs of the newest version that is installed.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures::executor::block_on;
 
-use roomcast::store::{Durability, NotStored, Options, StoreErrorKind};
-use roomcast::{PublishError, Room};
+use roomcast::store::{Archive, Codec, Durability, NotStored, Options, StoreErrorKind, Undecodable};
+use roomcast::{Broker, PublishError, Room, RoomOptions};
 
 use crate::faulty::{Fate, Faulty, REFUSAL};
 use crate::support::{Place, Run, until};
@@ -113,6 +113,34 @@ pub(crate) fn an_archive_that_is_dropped_ends(place: &dyn Place) {
     publish(&room, 1_000);
     assert_eq!(room.tail(), 1_010);
     assert!(!broker.is_closed());
+}
+
+/// What comes after it may be lost, so rooms take no more of it than they hold, and whoever waits is told.
+pub(crate) fn a_codec_that_panics_stops_the_archive(place: &dyn Place) {
+    struct Picky;
+    impl Codec<String> for Picky {
+        fn encode(&self, message: &String, out: &mut Vec<u8>) {
+            assert!(message != "a: 1", "not this one");
+            out.extend_from_slice(message.as_bytes());
+        }
+
+        fn decode(&self, stored: &[u8]) -> Result<String, Undecodable> {
+            String::from_utf8(stored.to_vec()).map_err(|_| Undecodable)
+        }
+    }
+    let broker = Broker::builder().shards(1).capacity(64).build();
+    let options = Options::all(Durability::Stored);
+    let archive = Archive::start_with(&broker, place.open(), Box::new(Picky), options).unwrap();
+    let room = archive.open("lobby", RoomOptions::new()).unwrap();
+    let mark = archive.mark(&room).unwrap();
+    room.publish("a: 0".to_owned()).unwrap();
+    assert_eq!(block_on(mark.reached(1)), Ok(()));
+    room.publish("a: 1".to_owned()).unwrap();
+    assert_eq!(block_on(mark.reached(2)), Err(NotStored));
+    until("it is said", || archive.status().trouble.is_some_and(|(_, text)| text.contains("panicked")));
+    let taken = (0..100_000).find(|n| matches!(room.publish(format!("a: {n}")), Err(PublishError::Full(_))));
+    assert!(taken.is_some_and(|taken| taken <= 128), "the room refuses: {taken:?}");
+    assert!(archive.close().unwrap_err().to_string().contains("panicked"));
 }
 
 pub(crate) fn closing_gives_up_in_time(place: &dyn Place) {

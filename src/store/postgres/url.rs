@@ -1,0 +1,113 @@
+//! Where the server is, read strictly: what is not where it belongs may be part of the password, and would be shown as something
+//! else.
+
+use std::str::FromStr as _;
+
+use postgres::Config;
+use postgres::config::Host;
+
+use crate::store::error::{StoreError, StoreErrorKind};
+
+/// Reads `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, or words as libpq has them.
+///
+/// # Errors
+/// When it is none. What is wrong with it is not repeated: it may be in the password.
+pub(super) fn parse(url: &str) -> Result<Config, StoreError> {
+    let rest = url.strip_prefix("postgres://").or_else(|| url.strip_prefix("postgresql://"));
+    if rest.is_some_and(|rest| !is_plain(rest)) {
+        return Err(unreadable());
+    }
+    let config = Config::from_str(url).map_err(|_| unreadable())?;
+    let is_name = |host: &Host| match host {
+        Host::Tcp(name) => !name.is_empty() && !name.contains(|c: char| !is_of_hosts(c)),
+        Host::Unix(_) => true,
+    };
+    match config.get_hosts().iter().all(is_name) {
+        true => Ok(config),
+        false => Err(unreadable()),
+    }
+}
+
+/// Whether each part of a URL holds nothing that would begin another one.
+fn is_plain(rest: &str) -> bool {
+    let (place, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+    if parameters.contains('@') && !place.contains('@') {
+        // The question mark was part of the password.
+        return false;
+    }
+    let (credentials, place) = place.rsplit_once('@').unwrap_or(("", place));
+    let (hosts, database) = place.split_once('/').unwrap_or((place, ""));
+    let is_port = |port: &str| port.parse::<u16>().is_ok();
+    let is_host = |host: &str| match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
+        Some((address, port)) => {
+            address.parse::<std::net::Ipv6Addr>().is_ok()
+                && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
+        }
+        None => {
+            let (name, port) = host.split_once(':').unwrap_or((host, "5432"));
+            !name.contains(|c: char| !is_of_hosts(c) && c != '%') && is_port(port)
+        }
+    };
+    let must_be_escaped = |c: char| c.is_whitespace() || c.is_control() || "@/?#[]".contains(c);
+    !credentials.contains(must_be_escaped) && !database.contains(must_be_escaped) && hosts.split(',').all(is_host)
+}
+
+fn is_of_hosts(c: char) -> bool {
+    c.is_alphanumeric() || ".-_:".contains(c)
+}
+
+fn unreadable() -> StoreError {
+    let text = "the URL of the PostgreSQL server cannot be read; it looks like \
+                postgres://USER:PASSWORD@HOST:PORT/DATABASE, with %XX for special characters in the password (%40 for @, \
+                %2F for /, %3A for :)";
+    StoreError::new(StoreErrorKind::Other, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_part_of_a_password_is_taken_for_nothing_else() {
+        for url in [
+            "postgres://chat:Pa@ssw0rd@127.0.0.1:1/rooms",
+            "postgresql://chat:Pa@ssw0rd@127.0.0.1:1/rooms",
+            "postgres://chat:Pa/ssw0rd@127.0.0.1/rooms",
+            "postgres://chat:Pa#ssw0rd@127.0.0.1/rooms",
+            "postgres://chat:Pa?ssw0rd@127.0.0.1/rooms",
+            "postgres://chat:1?ssw0rd=1@127.0.0.1/rooms",
+            "postgres://chat:1/ssw0rd@127.0.0.1/rooms",
+            "postgres://chat:Pa ssw0rd@127.0.0.1/rooms",
+            "postgres://chat:Pa[ssw0rd@127.0.0.1/rooms",
+            "postgres://chat:ssw0rd",
+            "postgres://chat:Pa:ssw0rd",
+            "postgres://127.0.0.1/rooms/ssw0rd",
+            "postgres://127.0.0.1/rooms@ssw0rd",
+            "host=Pa@ssw0rd user=chat",
+            "ssw0rd",
+        ] {
+            let error = parse(url).expect_err(url);
+            let shown = format!("{error} {error:?}");
+            assert!(shown.contains("looks like postgres://USER") && !shown.contains("ssw0rd"), "{url}: {shown}");
+        }
+    }
+
+    #[test]
+    fn usual_places_are_read() {
+        for (url, hosts, database) in [
+            ("postgres://chat:Pa%40ss%2Fw0rd@127.0.0.1:1/rooms", 1, Some("rooms")),
+            ("postgres://chat:a:b@db.example/rooms?connect_timeout=3", 1, Some("rooms")),
+            ("postgresql://chat@%2Frun%2Fpostgresql/rooms", 1, Some("rooms")),
+            ("postgres://chat@one:1,two:2,three/rooms?target_session_attrs=read-write", 3, Some("rooms")),
+            ("postgres://chat@[::1]:5432/rooms", 1, Some("rooms")),
+            ("postgres:///rooms?host=/tmp&user=chat", 1, Some("rooms")),
+            ("host=/tmp user=chat password='a b@c' dbname=rooms", 1, Some("rooms")),
+            ("postgres://chat@localhost", 1, None),
+        ] {
+            let config = parse(url).expect(url);
+            assert_eq!((config.get_hosts().len(), config.get_dbname()), (hosts, database), "{url}");
+        }
+        let config = parse("postgres://chat:Pa%40ss%2Fw0rd@127.0.0.1:1/rooms").unwrap();
+        assert_eq!(config.get_password(), Some(&b"Pa@ss/w0rd"[..]));
+    }
+}
