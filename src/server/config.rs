@@ -81,6 +81,11 @@ pub struct Log {
     pub files_max: usize,
 }
 
+    /// Bytes of all files together; the oldest goes first, and a day has more than one file where it fills an eighth of
+    /// this. Default 512 MiB: whoever can make a server log must not be able to fill its disk.
+    pub bytes_max: usize,
+    /// Lines of one kind in ten seconds; more are counted, and the count is logged. Default 200; 0 is no limit.
+    pub repeats_max: usize,
 /// How a line of the log looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -268,8 +273,16 @@ impl Default for Config {
             dev: false,
             data_dir: PathBuf::from("data"),
             shards: None,
-            log: Log { level: "info".to_owned(), format: LogFormat::Text, file: true, dir: None, files_max: 14 },
-            http_server: HttpServer { address: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 8000 },
+            log: Log {
+                level: "info".to_owned(),
+                format: LogFormat::Text,
+                file: true,
+                dir: None,
+                files_max: 14,
+                bytes_max: 512 * 1024 * 1024,
+                repeats_max: 200,
+            },
+            http_server: HttpServer { address: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 8000, allowed_hosts: Vec::new() },
             websocket: WebSocket { message_size_limit: 64 * 1024 },
             http_stream: Transport { enabled: true },
             sse: Transport { enabled: true },

@@ -1,26 +1,35 @@
 //! Logs to the console and to a daily file at once.
 //!
-//! Lines are handed to a thread that writes them, so a slow disk does not slow a room. What that thread cannot keep up
-//! with is dropped, and how many lines that were is counted.
+//! Lines are handed to a thread that writes them, so a slow disk does not slow a room. Most of what is logged is what strangers
+//! do, so everything is bounded: what is cited of them, lines of one kind in a time, bytes that wait, bytes on the disk. What is
+//! left out is counted, and the count is logged.
+
+mod files;
+mod queue;
+mod repeats;
 
 use std::fmt;
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
 
-use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_appender::rolling::{RollingFileAppender, Rotation};
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry};
 
+use self::files::{Bounds, Files};
+use self::queue::{Queue, Sink, Worker};
+use self::repeats::{LeaveOut, Repeats};
 use super::config::{Config, LogFormat};
 
 /// Keeps the log writers alive. Hold it until the very end: dropping it writes out what is waiting.
 #[must_use = "dropping this ends logging"]
 pub struct LogGuard {
-    _workers: Vec<WorkerGuard>,
+    repeats: Arc<Repeats>,
+    workers: Vec<Worker>,
 }
 
 /// Why logging could not start.
@@ -36,6 +45,8 @@ pub enum LogError {
     },
     /// The level cannot be understood.
     Level(String),
+    /// The system refused a thread that writes.
+    Thread(io::Error),
     /// The program already logs elsewhere.
     AlreadySet,
 }
@@ -49,22 +60,26 @@ pub fn start(config: &Config) -> Result<LogGuard, LogError> {
         .with_default_directive(LevelFilter::INFO.into())
         .parse(&config.log.level)
         .map_err(|error| LogError::Level(error.to_string()))?;
-    let (console, console_worker) = background(io::stderr());
+    let repeats = Arc::new(Repeats::new(config.log.repeats_max as u64));
+    let sink_of = |sink| Queue::start(sink, Arc::clone(&repeats)).map_err(LogError::Thread);
+    let (console, console_worker) = sink_of(Sink::Console)?;
     let mut workers = vec![console_worker];
     let mut layers = vec![layer(config.log.format, io::stderr().is_terminal(), console)];
     if config.log.file {
-        let (file, worker) = background(daily_file(&config.log_dir(), config.log.files_max)?);
+        let bounds = Bounds { files: config.log.files_max, bytes: config.log.bytes_max as u64 };
+        let (file, worker) = sink_of(Sink::Files(daily_files(&config.log_dir(), bounds)?))?;
         workers.push(worker);
         layers.push(layer(config.log.format, false, file));
     }
     let registry = tracing_subscriber::registry();
-    // The console asks for spans of tokio's that no log should hold, so that the level is the log's alone.
+    // The console asks for spans of tokio's that no log should hold, so that the level is the log's alone; and it counts
+    // lines itself, so none are left out.
     #[cfg(all(feature = "console", tokio_unstable))]
     let registry = registry.with(console_subscriber::spawn()).with(layers.with_filter(level));
     #[cfg(not(all(feature = "console", tokio_unstable)))]
-    let registry = registry.with(layers).with(level);
+    let registry = registry.with(layers).with(LeaveOut(Arc::clone(&repeats))).with(level);
     registry.try_init().map_err(|_| LogError::AlreadySet)?;
-    Ok(LogGuard { _workers: workers })
+    Ok(LogGuard { repeats, workers })
 }
 
 /// Whether `directives` can be a level: one of the levels, or a comma-separated list of a level and `module=level`.
@@ -81,7 +96,7 @@ pub(crate) fn check_level(directives: &str) -> Result<(), String> {
     EnvFilter::builder().parse(directives).map(|_| ()).map_err(|_| format!("{expected}; found `{directives}`"))
 }
 
-fn layer(format: LogFormat, ansi: bool, writer: NonBlocking) -> Box<dyn Layer<Registry> + Send + Sync> {
+fn layer(format: LogFormat, ansi: bool, writer: Queue) -> Box<dyn Layer<Registry> + Send + Sync> {
     let layer = tracing_subscriber::fmt::layer().with_writer(BoxMakeWriter::new(writer)).with_ansi(ansi);
     match format {
         LogFormat::Text => layer.boxed(),
@@ -89,24 +104,36 @@ fn layer(format: LogFormat, ansi: bool, writer: NonBlocking) -> Box<dyn Layer<Re
     }
 }
 
-fn daily_file(dir: &Path, files_max: usize) -> Result<RollingFileAppender, LogError> {
-    let refused = |message: String| LogError::Directory { dir: dir.to_owned(), message };
-    std::fs::create_dir_all(dir).map_err(|error| refused(error.to_string()))?;
-    RollingFileAppender::builder()
-        .rotation(Rotation::DAILY)
-        .filename_prefix("roomcast")
-        .filename_suffix("log")
-        .max_log_files(files_max)
-        .build(dir)
-        .map_err(|error| refused(error.to_string()))
+fn daily_files(dir: &Path, bounds: Bounds) -> Result<Files, LogError> {
+    let refused = |error: io::Error| LogError::Directory { dir: dir.to_owned(), message: error.to_string() };
+    Files::open(dir, bounds, SystemTime::now()).map_err(refused)
 }
 
-fn background(writer: impl io::Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
-    NonBlockingBuilder::default()
-        .lossy(true)
-        .buffered_lines_limit(LINES_WAITING_MAX)
-        .thread_name("roomcast-log")
-        .finish(writer)
+/// What a stranger has sent, for a line of the log: its beginning, and how long it was.
+pub(crate) fn cut(bytes: &[u8]) -> String {
+    // A character takes four bytes at most.
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * CITED_CHARS_MAX)]);
+    let mut cited = String::new();
+    for character in text.chars().take(CITED_CHARS_MAX) {
+        match character.is_control() {
+            true => cited.extend(character.escape_default()),
+            false => cited.push(character),
+        }
+    }
+    if text.chars().count() > CITED_CHARS_MAX {
+        cited.push_str(&format!("… ({} bytes)", bytes.len()));
+    }
+    cited
+}
+
+/// Characters of what a stranger has sent: enough to know it again.
+const CITED_CHARS_MAX: usize = 120;
+
+impl Drop for LogGuard {
+    fn drop(&mut self) {
+        self.repeats.tell_all();
+        self.workers.drain(..).for_each(Worker::end);
+    }
 }
 
 impl fmt::Debug for LogGuard {
@@ -124,6 +151,7 @@ impl fmt::Display for LogError {
                 dir.display()
             ),
             Self::Level(message) => write!(f, "the log level cannot be understood: {message}"),
+            Self::Thread(error) => write!(f, "cannot start a thread that writes the log: {error}"),
             Self::AlreadySet => f.write_str("logging was started before in this process; start it once"),
         }
     }
@@ -132,8 +160,6 @@ impl fmt::Display for LogError {
 impl std::error::Error for LogError {}
 
 const LEVELS: &[&str] = &["trace", "debug", "info", "warn", "error", "off"];
-/// Lines waiting for a slow console or disk: about 4 MB of usual lines, each sink.
-const LINES_WAITING_MAX: usize = 16_384;
 
 #[cfg(test)]
 mod tests {
@@ -151,7 +177,15 @@ mod tests {
 
     #[test]
     fn an_unwritable_directory_is_named() {
-        let error = daily_file(Path::new("/dev/null/logs"), 1).unwrap_err();
+        let error = daily_files(Path::new("/dev/null/logs"), Bounds { files: 1, bytes: 1 }).unwrap_err();
         assert!(error.to_string().contains("/dev/null/logs"), "{error}");
+    }
+
+    #[test]
+    fn what_strangers_send_is_cited_in_part() {
+        assert_eq!(cut(b"https://evil.example"), "https://evil.example");
+        assert_eq!(cut(b"a\nb\x1b[31m\xff"), "a\\nb\\u{1b}[31m\u{fffd}");
+        let long = cut("é".repeat(15_000).as_bytes());
+        assert!(long.chars().count() < 150 && long.ends_with("… (30000 bytes)"), "{long}");
     }
 }

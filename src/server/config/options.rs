@@ -68,7 +68,16 @@ pub(super) const SECTIONS: &[Section] = &[
             setting!("format", log.format, "text or json"),
             setting!("file", log.file, "whether lines also go to a file a day"),
             setting!("dir", log.dir, "where the files go; unset: logs in the data directory"),
-            setting!("files_max", log.files_max, "daily files kept", |v: &usize| within(v, &1, &LOG_FILES_MAX)),
+            setting!("files_max", log.files_max, "files kept", |v: &usize| within(v, &1, &LOG_FILES_MAX)),
+            setting!("bytes_max", log.bytes_max, "bytes of all files together; the oldest goes first", |v: &usize| {
+                within(v, &LOG_BYTES_MIN, &LOG_BYTES_MAX)
+            }),
+            setting!(
+                "repeats_max",
+                log.repeats_max,
+                "lines of one kind in ten seconds; more are counted and left out; 0: no limit",
+                |v: &usize| within(v, &0, &LOG_REPEATS_MAX)
+            ),
         ],
         later: &[],
     },
@@ -449,6 +458,12 @@ fn between(value: Duration, least: Duration, most: Duration) -> Result<(), Strin
     if least <= value && value <= most {
         return Ok(());
     }
+/// A few thousand lines, in several files.
+const LOG_BYTES_MIN: usize = 1024 * 1024;
+/// More than a disk that is for logs.
+const LOG_BYTES_MAX: usize = 1024 * 1024 * 1024 * 1024;
+/// More than is written in that time.
+const LOG_REPEATS_MAX: usize = 1_000_000;
     let [least, most, value] = [least, most, value].map(humantime::format_duration);
     Err(format!("expected {least} to {most}, found {value}"))
 }
