@@ -147,6 +147,9 @@ pub struct Client {
     pub message_command_limit: Option<NonZeroUsize>,
     /// Rooms that every client is put into when it connects, at most 16; leave to subscribe is not asked for there.
     pub subscribe_on_connect: Vec<String>,
+    /// How long a socket may be full without taking anything before its client is closed, whatever it answers to pings.
+    /// Default 30 s: about what a client may take to show that it is gone, and a phone in a tunnel comes back within it.
+    pub write_timeout: Duration,
     /// How many connections the server takes in all; 0 is as many as descriptors allow.
     pub connection_limit: usize,
     /// The most publications one history reply holds. Default 300.
@@ -299,6 +302,7 @@ impl Default for Config {
                 history_max_publication_limit: 300,
                 recovery_max_publication_limit: 300,
             },
+                write_timeout: Duration::from_secs(30),
             channel: Channel {
                 max_length: 255,
                 without_namespace: RoomOptions::default(),

@@ -31,6 +31,8 @@ const READS_PER_TURN: usize = 4;
 /// How long a closed connection may take to accept the close frame and to answer it. A client that does not read is cut after it.
 const CLOSE_LINGER_MS: u64 = 2_000;
 
+const NOT_STALLED: u64 = u64::MAX;
+
 const SLOW: u16 = CloseCode::Slow.code();
 
 /// One client's connection.
@@ -51,6 +53,8 @@ pub(crate) struct Connection {
     outgoing: RefCell<Outgoing>,
     /// Memberships that are behind their group.
     behind: Cell<u32>,
+    /// Since when the full socket has taken nothing; [`NOT_STALLED`] while nothing waits for it.
+    stalled_since_ms: Cell<u64>,
     /// When its timer runs; see [`super::wheel`].
     pub(super) due_ms: Cell<u64>,
     pub(super) conversation: RefCell<Conversation>,
@@ -102,6 +106,7 @@ impl Connection {
             doom: Cell::new(None),
             outgoing: RefCell::new(Outgoing::of(head)),
             behind: Cell::new(0),
+            stalled_since_ms: Cell::new(NOT_STALLED),
             due_ms: Cell::new(0),
             conversation: RefCell::new(Conversation::new(shard, wire, key)),
             _socket: socket,
@@ -191,6 +196,12 @@ impl Connection {
         self.outgoing.borrow().reply_bytes() >= REPLY_BYTES_HIGH
     }
 
+    /// How long the full socket has taken nothing; `None` while nothing waits for it.
+    pub(crate) fn stalled_ms(&self, now_ms: u64) -> Option<u64> {
+        let since_ms = self.stalled_since_ms.get();
+        (since_ms != NOT_STALLED).then(|| now_ms.saturating_sub(since_ms))
+    }
+
     /// Whether the socket takes nothing at the moment.
     pub(crate) fn is_full(&self) -> bool {
         self.blocked.get()
@@ -260,13 +271,16 @@ impl Connection {
                 self.wake();
             }
             Phase::Open => {
+                // However punctual its pongs: what it does not take is held for it.
+                if self.stalled_ms(shard.now_ms()).is_some_and(|ms| ms >= shard.write_timeout_ms()) {
+                    return self.close_with(shard, CloseCode::Slow);
+                }
                 let turn = || Conversation::tick(self, shard);
                 if guard(turn).is_err() {
                     self.survive(shard);
                 }
                 if self.is_open() {
-                    let due_ms = self.conversation.borrow().due_ms();
-                    shard.schedule(self, due_ms);
+                    shard.schedule(self, self.next_due_ms(shard));
                 }
             }
         }
@@ -296,10 +310,16 @@ impl Connection {
     /// Brings the timer forward when the conversation is due earlier than it was: once a client has connected, its first
     /// ping may be due before its silence would have been.
     fn hasten(&self, shard: &Shard) {
-        let due_ms = self.conversation.borrow().due_ms();
+        let due_ms = self.next_due_ms(shard);
         if self.is_open() && due_ms < self.due_ms.get() {
             shard.schedule(self, due_ms);
         }
+    }
+
+    /// When there is something to be looked after next: the conversation, or a socket that takes nothing.
+    fn next_due_ms(&self, shard: &Shard) -> u64 {
+        let stalled_at_ms = self.stalled_since_ms.get().saturating_add(shard.write_timeout_ms());
+        self.conversation.borrow().due_ms().min(stalled_at_ms)
     }
 
     /// After a panic in its own work: the client is told, nobody else notices.
@@ -320,7 +340,9 @@ impl Connection {
             self.close_with(shard, code);
         }
         if self.is_open() {
-            if self.poll_flush(cx).is_ready() && self.behind.get() > 0 {
+            if self.poll_flush(shard, cx).is_pending() {
+                self.hasten(shard);
+            } else if self.behind.get() > 0 {
                 Conversation::catch_up(self, shard);
             }
             self.poll_input(shard, cx);
@@ -339,18 +361,27 @@ impl Connection {
     }
 
     /// Ready once nothing waits to be written.
-    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_flush(&self, shard: &Shard, cx: &mut Context<'_>) -> Poll<()> {
         while self.blocked.get() && !self.broken.get() {
+            if self.stalled_since_ms.get() == NOT_STALLED {
+                self.stalled_since_ms.set(shard.now_ms());
+            }
             let stream = self.stream.borrow();
+            let mut outgoing = self.outgoing.borrow_mut();
+            let waited = outgoing.bytes();
             let flushed = match ready!(stream.poll_write_ready(cx)) {
-                Ok(()) => self.outgoing.borrow_mut().flush(&stream),
+                Ok(()) => outgoing.flush(&stream),
                 Err(error) => Err(error),
             };
+            if outgoing.bytes() < waited {
+                self.stalled_since_ms.set(shard.now_ms());
+            }
             match flushed {
                 Ok(emptied) => self.blocked.set(!emptied),
                 Err(error) => self.fail(&error),
             }
         }
+        self.stalled_since_ms.set(NOT_STALLED);
         Poll::Ready(())
     }
 
@@ -395,7 +426,7 @@ impl Connection {
 
     /// Sends what waits, shuts our side, and waits for the peer's end: closing earlier could destroy the close frame.
     fn poll_closing(&self, shard: &Rc<Shard>, cx: &mut Context<'_>) -> Poll<()> {
-        let flushed = self.poll_flush(cx).is_ready();
+        let flushed = self.poll_flush(shard, cx).is_ready();
         if flushed && self.phase.get() == (Phase::Closing { shut: false }) {
             self.phase.set(Phase::Closing { shut: true });
             let mut stream = self.stream.borrow_mut();

@@ -162,11 +162,22 @@ impl Conversation {
         !self.session.wants_frames()
     }
 
-    /// Lets time pass.
+    /// Lets time pass. A ping or a goodbye that is due waits behind nothing.
     pub(crate) fn tick(connection: &Rc<Connection>, shard: &Shard) {
         Self::turn(connection, shard, |this, turn| {
-            this.session.tick(shard.now_ms(), &mut turn.out);
-            this.perform(turn)
+            let now_ms = shard.now_ms();
+            let pong_timeout_ms = shard.hub.settings.pong_timeout_ms;
+            match connection.stalled_ms(now_ms) {
+                // It has not seen the ping, or we have not read its answer; but somebody takes what waits for it.
+                Some(ms) if ms < pong_timeout_ms => this.session.excuse(now_ms + pong_timeout_ms),
+                Some(_) if this.session.owes_pong(now_ms) => return Err(CloseCode::NoPong.into()),
+                _ => {}
+            }
+            this.session.tick(now_ms, &mut turn.out);
+            for action in std::mem::take(&mut turn.out) {
+                this.act(turn, action)?;
+            }
+            Ok(())
         });
     }
 
@@ -284,7 +295,12 @@ impl Conversation {
         loop {
             turn.actions.extend(turn.out.drain(..));
             if turn.is_saturated() {
-                return Ok(());
+                // What the client has not taken does not keep it.
+                let goodbye = turn.actions.iter().find_map(|action| match action {
+                    Action::Close(code) => Some(Goodbye::from(*code)),
+                    _ => None,
+                });
+                return goodbye.map_or(Ok(()), Err);
             }
             let Some(action) = turn.actions.pop_front() else {
                 return Ok(());

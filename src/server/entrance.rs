@@ -41,7 +41,10 @@ pub(crate) async fn serve(shard: Rc<Shard>, stream: TcpStream, socket: SocketGua
     match said {
         None => {}
         // In a box: HTTP's state is large, and most who come never need it.
-        Some(Said::Otherwise(said)) => Box::pin(http::serve(shard, Opened { said, stream }, socket)).await,
+        Some(Said::Otherwise(said)) => {
+            let opened = Opened::new(said, stream, shard.hub.config.client.write_timeout);
+            Box::pin(http::serve(shard, opened, socket)).await;
+        }
         Some(Said::Knock { handshake, behind }) => {
             let head = handshake.head();
             match stream.try_write(&head) {
@@ -98,9 +101,17 @@ pub(crate) struct Opened {
 impl Opened {
     /// The bare socket, and what is to be read before it.
     pub(crate) fn into_parts(self) -> (TcpStream, Bytes) {
+    /// How long it may be full without taking anything.
+    write_timeout: Duration,
+    /// Runs while it is full.
+    stalled: Option<Pin<Box<Sleep>>>,
         (self.stream, self.said)
     }
 }
+    fn new(said: Bytes, stream: TcpStream, write_timeout: Duration) -> Self {
+        Self { said, stream, write_timeout, stalled: None }
+    }
+
 
 impl AsyncRead for Opened {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -116,7 +127,14 @@ impl AsyncRead for Opened {
 
 impl AsyncWrite for Opened {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let write_timeout = self.write_timeout;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(write_timeout)));
+        stalled.as_mut().poll(cx).map(|()| Err(ErrorKind::TimedOut.into()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

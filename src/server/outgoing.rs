@@ -95,6 +95,11 @@ impl Outgoing {
         self.run.is_none() && self.replies.len() == self.sent
     }
 
+    /// Bytes that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.run.as_ref().map_or(0, |run| run.len()) + self.reply_bytes()
+    }
+
     /// Bytes of replies that wait.
     pub(crate) fn reply_bytes(&self) -> usize {
         self.replies.len() - self.sent

@@ -244,6 +244,16 @@ impl Session {
         }
     }
 
+    /// Whether the answer to a ping is overdue.
+    pub(crate) fn owes_pong(&self, now_ms: u64) -> bool {
+        self.heartbeat.is_overdue(now_ms)
+    }
+
+    /// Gives the client until then to answer the ping that it was sent, if it was sent one: it shows otherwise that it lives.
+    pub(crate) fn excuse(&mut self, until_ms: u64) {
+        self.heartbeat.extend(until_ms);
+    }
+
     /// When to call [`Session::tick`] next; it changes with what the session takes in.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
         self.heartbeat.deadline_ms()

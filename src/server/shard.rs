@@ -165,6 +165,11 @@ impl Shard {
         self.started.elapsed().as_millis() as u64
     }
 
+    /// How long a full socket may take nothing.
+    pub(crate) fn write_timeout_ms(&self) -> u64 {
+        self.hub.config.client.write_timeout.as_millis() as u64
+    }
+
     /// Gives a new connection its place.
     pub(crate) fn admit(&self, connection: impl FnOnce(ConnectionKey) -> Connection) -> Rc<Connection> {
         let number = self.next_number.get();

@@ -17,6 +17,7 @@ mod lifecycle;
 mod presence;
 mod recovery;
 mod slow;
+mod stalled;
 mod storage;
 mod streaming;
 mod subset;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::{PATIENCE, Running, dial, eventually, number, text};
+use crate::stalled::{closes, fill, histories};
 
 /// A transport whose output is text.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -397,3 +398,37 @@ fn commands_that_come_faster_than_they_are_done_are_bounded() {
         running.get("/metrics", "").1.lines().any(|line| line.contains("code=\"3013\""))
     });
 }
+#[test]
+fn who_takes_nothing_and_answers_no_ping_is_closed() {
+    let running = Running::with(|config| {
+        config.client.ping_interval = Duration::from_secs(1);
+        config.client.pong_timeout = Duration::from_millis(500);
+        config.client.write_timeout = Duration::from_secs(3_600);
+    });
+    fill(&running, "hall");
+    for (closed, kind) in KINDS.into_iter().enumerate() {
+        // It reads nothing from here on, and its commands wait behind what it does not read.
+        let client = Streamed::connected(&running, kind, "deaf");
+        assert_eq!(client.send(&histories("hall")), 204);
+        eventually("the end of who takes nothing", || closes(&running, 3012) > closed as u64);
+    }
+}
+
+#[test]
+fn an_end_does_not_wait_for_who_takes_nothing() {
+    let running = Running::with(|config| config.client.write_timeout = Duration::from_secs(3_600));
+    fill(&running, "hall");
+    let client = Streamed::connected(&running, Kind::HttpStream, "deaf");
+    // One answer after the other, until one has to wait.
+    let said = || running.metric("roomcast_bytes_out_total{");
+    let mut before = 0;
+    while said() > before {
+        before = said();
+        assert_eq!(client.send(r#"{"id":2,"history":{"channel":"hall","limit":2}}"#), 204);
+        let asked = Instant::now();
+        while said() == before && asked.elapsed() < Duration::from_millis(500) {}
+    }
+    assert_eq!(client.send("nonsense"), 204);
+    eventually("the end", || closes(&running, 3501) == 1);
+}
+

@@ -182,6 +182,12 @@ pub(super) const SECTIONS: &[Section] = &[
                 "history_max_publication_limit",
                 client.history_max_publication_limit,
                 "publications in one history reply",
+            setting!(
+                "write_timeout",
+                client.write_timeout,
+                "how long a full socket may take nothing before its client is closed",
+                |v: &Duration| between(*v, HEARTBEAT_MIN, DELAY_MAX)
+            ),
                 |v: &usize| within(v, &1, &REPLY_PUBLICATIONS_MAX)
             ),
             setting!(

@@ -65,6 +65,11 @@ impl Heartbeat {
         }
     }
 
+    /// Whether the answer to a ping should have come by now.
+    pub(super) fn is_overdue(self, now_ms: u64) -> bool {
+        matches!(self, Self::Pinged { pong_by_ms, .. } if pong_by_ms <= now_ms)
+    }
+
     /// When `tick` has something to say next.
     pub(super) fn deadline_ms(self) -> Option<u64> {
         match self {
