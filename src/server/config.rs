@@ -39,6 +39,8 @@ pub use self::room::{DELIVERY_DELAY_MAX, RecoveryMode, RoomOptions, SlowConsumer
 pub struct Config {
     /// Whether this is development mode: anonymous clients may do everything that the file does not forbid.
     pub dev: bool,
+    /// Whether development mode may be reached from other machines, and by any name.
+    pub dev_anywhere: bool,
     /// Where logs and stored messages are kept. Created when it does not exist.
     pub data_dir: PathBuf,
     /// How many shards deliver messages; `None` is one per core.
@@ -77,15 +79,15 @@ pub struct Log {
     pub file: bool,
     /// Where the files go; `None` is `logs` in the data directory.
     pub dir: Option<PathBuf>,
-    /// How many daily files are kept; the oldest goes first. Default 14: two weeks to look back, bounded on the disk.
+    /// How many files are kept; the oldest goes first. Default 14: two weeks to look back, where a file holds a day.
     pub files_max: usize,
-}
-
     /// Bytes of all files together; the oldest goes first, and a day has more than one file where it fills an eighth of
     /// this. Default 512 MiB: whoever can make a server log must not be able to fill its disk.
     pub bytes_max: usize,
     /// Lines of one kind in ten seconds; more are counted, and the count is logged. Default 200; 0 is no limit.
     pub repeats_max: usize,
+}
+
 /// How a line of the log looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -105,6 +107,10 @@ pub struct HttpServer {
     pub address: IpAddr,
     /// The port to listen on; 0 takes a free one. Default 8000.
     pub port: u16,
+    /// Names by which pages may have reached this server, `*` standing for any run of characters, without ports; names of
+    /// this machine are always good. Empty, the default: all names, in development mode those of this machine. A page whose
+    /// name somebody has pointed here is refused, however much it looks like one of ours.
+    pub allowed_hosts: Vec<String>,
 }
 
 /// `[websocket]`: limits of the WebSocket transport.
@@ -137,6 +143,9 @@ pub struct Client {
     pub ping_interval: Duration,
     /// How long a client may take to answer a ping; shorter than `ping_interval`. Default 8 s.
     pub pong_timeout: Duration,
+    /// How long a socket may be full without taking anything before its client is closed, whatever it answers to pings.
+    /// Default 30 s: about what a client may take to show that it is gone, and a phone in a tunnel comes back within it.
+    pub write_timeout: Duration,
     /// How long a connection may wait before its `connect` command. Default 10 s.
     pub stale_close_delay: Duration,
     /// How many rooms one connection may be in. Default 128. A client that comes back sends `connect` and a subscribe for each
@@ -147,9 +156,6 @@ pub struct Client {
     pub message_command_limit: Option<NonZeroUsize>,
     /// Rooms that every client is put into when it connects, at most 16; leave to subscribe is not asked for there.
     pub subscribe_on_connect: Vec<String>,
-    /// How long a socket may be full without taking anything before its client is closed, whatever it answers to pings.
-    /// Default 30 s: about what a client may take to show that it is gone, and a phone in a tunnel comes back within it.
-    pub write_timeout: Duration,
     /// How many connections the server takes in all; 0 is as many as descriptors allow.
     pub connection_limit: usize,
     /// The most publications one history reply holds. Default 300.
@@ -274,6 +280,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             dev: false,
+            dev_anywhere: false,
             data_dir: PathBuf::from("data"),
             shards: None,
             log: Log {
@@ -294,6 +301,7 @@ impl Default for Config {
                 allow_anonymous_connect_without_token: false,
                 ping_interval: Duration::from_secs(25),
                 pong_timeout: Duration::from_secs(8),
+                write_timeout: Duration::from_secs(30),
                 stale_close_delay: Duration::from_secs(10),
                 channel_limit: 128,
                 message_command_limit: None,
@@ -302,7 +310,6 @@ impl Default for Config {
                 history_max_publication_limit: 300,
                 recovery_max_publication_limit: 300,
             },
-                write_timeout: Duration::from_secs(30),
             channel: Channel {
                 max_length: 255,
                 without_namespace: RoomOptions::default(),

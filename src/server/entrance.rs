@@ -3,16 +3,20 @@
 //! HTTP buffers, parses, routes and spawns for every request. For a handshake that arrived whole that is most of what a
 //! connection costs, and leaves holes in the heap where its buffers were.
 
+use std::future::Future as _;
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Sleep;
 
+use super::admission::Purpose;
 use super::connection::Connection;
 use super::http::{self, HEAD_TIMEOUT, HEADERS_MAX, WEBSOCKET_PATH};
 use super::shard::{Shard, SocketGuard};
@@ -69,7 +73,8 @@ enum Said {
 
 fn hear(shard: &Shard, said: &[u8]) -> Said {
     let knock = handshake_of(said).and_then(|(headers, bytes)| {
-        let handshake = http::admit(&shard.hub.origins, &Method::GET, None, &headers).ok()?;
+        let handshake = Handshake::parse(&Method::GET, None, &headers).ok()?;
+        shard.hub.admission.admit(Purpose::Connect, Version::HTTP_11, None, &headers).ok()?;
         Some(Said::Knock { handshake, behind: Bytes::copy_from_slice(&said[bytes..]) })
     });
     knock.unwrap_or_else(|| Said::Otherwise(Bytes::copy_from_slice(said)))
@@ -91,27 +96,27 @@ fn handshake_of(said: &[u8]) -> Option<(HeaderMap, usize)> {
     Some((headers, bytes))
 }
 
-/// A connection of which something has been read already.
+/// A connection of which something has been read already, and that is not held for somebody who takes nothing of it.
 #[derive(Debug)]
 pub(crate) struct Opened {
     said: Bytes,
     stream: TcpStream,
-}
-
-impl Opened {
-    /// The bare socket, and what is to be read before it.
-    pub(crate) fn into_parts(self) -> (TcpStream, Bytes) {
     /// How long it may be full without taking anything.
     write_timeout: Duration,
     /// Runs while it is full.
     stalled: Option<Pin<Box<Sleep>>>,
-        (self.stream, self.said)
-    }
 }
+
+impl Opened {
     fn new(said: Bytes, stream: TcpStream, write_timeout: Duration) -> Self {
         Self { said, stream, write_timeout, stalled: None }
     }
 
+    /// The bare socket, and what is to be read before it.
+    pub(crate) fn into_parts(self) -> (TcpStream, Bytes) {
+        (self.stream, self.said)
+    }
+}
 
 impl AsyncRead for Opened {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

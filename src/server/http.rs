@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
 use axum::routing::get;
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -20,10 +20,11 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 
+use super::admission::Purpose;
 use super::connection::Connection;
 use super::entrance::Opened;
 use super::hub::Hub;
-use super::origin::Origins;
+use super::logging::cut;
 use super::page;
 use super::shard::{Shard, SocketGuard};
 use super::streaming::{self, EMULATION_PATH, Transport};
@@ -114,13 +115,23 @@ async fn answer(shard: Rc<Shard>, request: Request<Incoming>, wish: Wish) -> Res
     let path = request.uri().path();
     let transport = Transport::at(path);
     let is_streaming = transport.is_some() || path == EMULATION_PATH;
-    let mut response = if path == WEBSOCKET_PATH {
-        match upgrade(hub, &request) {
+    let purpose = match path {
+        "/health" => Purpose::Health,
+        WEBSOCKET_PATH => Purpose::Connect,
+        _ if is_streaming => Purpose::Connect,
+        _ => Purpose::Read,
+    };
+    let authority = request.uri().authority();
+    let admitted = hub.admission.admit(purpose, request.version(), authority, request.headers());
+    let mut response = if let Err(refusal) = admitted {
+        turn_away(request.headers(), refusal)
+    } else if path == WEBSOCKET_PATH {
+        match upgrade(&request) {
             Ok(takeover) => wish.make(takeover).await,
-            Err(refusal) => refuse(refusal),
+            Err(refusal) => turn_away(request.headers(), refusal),
         }
     } else if is_streaming && request.method() == Method::OPTIONS {
-        streaming::preflight(hub, request.headers())
+        streaming::preflight(request.headers())
     } else if let Some(transport) = transport {
         match transport.open(hub, request).await {
             Ok(takeover) => wish.make(takeover).await,
@@ -138,44 +149,28 @@ async fn answer(shard: Rc<Shard>, request: Request<Incoming>, wish: Wish) -> Res
     Ok(response)
 }
 
+/// Refuses a request, and says so in the log.
+fn turn_away(headers: &HeaderMap, refusal: Refusal) -> Response<Body> {
+    let (status, advice) = refusal;
+    let [origin, host] = [header::ORIGIN, header::HOST].map(|name| headers.get(name).map(HeaderValue::as_bytes));
+    let [origin, host] = [origin, host].map(|value| value.map(cut));
+    tracing::warn!(origin, host, %status, "not let in: {}", advice.trim_end());
+    refuse(refusal)
+}
+
 /// How a request for a WebSocket goes on.
-fn upgrade(hub: &Hub, request: &Request) -> Result<Takeover, Refusal> {
-    match admit(&hub.origins, request.method(), request.uri().query(), request.headers()) {
-        Ok(handshake) => {
-            let wire = Wire::Frames(handshake.encoding);
-            Ok(Takeover { wire, head: handshake.head(), frame: Bytes::new() })
-        }
-        Err((status, advice)) => {
-            let origin = request.headers().get(header::ORIGIN);
-            tracing::warn!(?origin, %status, "not let in: {}", advice.trim_end());
-            Err((status, advice))
-        }
+fn upgrade(request: &Request) -> Result<Takeover, Refusal> {
+    if request.version() < Version::HTTP_11 {
+        return Err((
+            StatusCode::BAD_REQUEST,
+            "a WebSocket needs HTTP/1.1; behind nginx, say `proxy_http_version 1.1;`\n",
+        ));
     }
+    let handshake = Handshake::parse(request.method(), request.uri().query(), request.headers());
+    let handshake = handshake.map_err(|error| (error.status(), error.advice()))?;
+    let wire = Wire::Frames(handshake.encoding);
+    Ok(Takeover { wire, head: handshake.head(), frame: Bytes::new() })
 }
-
-/// Whether a request may become a WebSocket; otherwise with what it is refused.
-pub(super) fn admit(
-    origins: &Origins,
-    method: &Method,
-    query: Option<&str>,
-    headers: &HeaderMap,
-) -> Result<Handshake, Refusal> {
-    let handshake = Handshake::parse(method, query, headers).map_err(|error| (error.status(), error.advice()))?;
-    admit_origin(origins, headers).map(|()| handshake)
-}
-
-/// Whether the page a request comes from may connect; otherwise with what it is refused.
-pub(super) fn admit_origin(origins: &Origins, headers: &HeaderMap) -> Result<(), Refusal> {
-    let text = |name| headers.get(name).map(HeaderValue::to_str);
-    match text(header::ORIGIN) {
-        None => Ok(()),
-        Some(Ok(origin)) if origins.allow(origin, text(header::HOST).and_then(Result::ok)) => Ok(()),
-        Some(_) => Err((StatusCode::FORBIDDEN, ORIGIN_ADVICE)),
-    }
-}
-
-const ORIGIN_ADVICE: &str = "pages from this origin may not connect: add it to `allowed_origins` \
-     in section `[client]` of the configuration\n";
 
 async fn health(State(hub): State<Arc<Hub>>) -> Response<Body> {
     match hub.kept().is_some_and(|kept| kept.archive.is_stopped()) {

@@ -6,13 +6,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::runtime::Handle;
 
+use super::admission::Admission;
 use super::config::{Config, RoomOptions, Storage};
 use super::emulation::Emulation;
 use super::feed::Manner;
 use super::kept::Kept;
 use super::message::{Event, Message};
 use super::metrics::Metrics;
-use super::origin::Origins;
 use super::presence::Presence;
 use super::rest::Resting;
 use super::session::{RoomRules, Settings};
@@ -36,7 +36,7 @@ pub(crate) const ROOMS_MAX: usize = 1_000_000;
 pub(crate) struct Hub {
     pub(crate) config: Config,
     pub(crate) settings: Arc<Settings>,
-    pub(crate) origins: Origins,
+    pub(crate) admission: Admission,
     pub(crate) metrics: Metrics,
     pub(crate) presence: Presence,
     pub(crate) emulation: Emulation,
@@ -53,11 +53,11 @@ impl Hub {
     pub(crate) fn new(config: Config, shards: Vec<Handle>) -> Self {
         let metrics = Metrics::new(shards.len());
         let settings = Arc::new(settings(&config));
-        let origins = Origins::new(&config.client.allowed_origins, config.dev);
+        let admission = Admission::new(&config);
         Self {
             config,
             settings,
-            origins,
+            admission,
             metrics,
             presence: Presence::new(),
             emulation: Emulation::new(shards.len()),

@@ -4,6 +4,7 @@
 //! commands, carries them out, and delivers what rooms have gathered to its members. Shards meet in the rooms, which are
 //! lock-free, and in presence, when members come and go.
 
+mod admission;
 pub mod config;
 mod connection;
 mod conversation;

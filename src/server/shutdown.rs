@@ -32,22 +32,40 @@ impl Shutdown {
 /// Exit status of a process that a second signal ended.
 const INTERRUPTED: i32 = 130;
 
-/// Drains the server at the first SIGINT or SIGTERM and ends the process at the second.
+/// Drains the server at the first SIGINT, SIGTERM or SIGHUP and ends the process at the next SIGINT or SIGTERM.
 pub(crate) async fn on_signals(shutdown: Shutdown) -> io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let mut signals = 0;
+    let mut hangup = match hangups_are_ignored() {
+        true => None,
+        false => Some(signal(SignalKind::hangup())?),
+    };
+    let mut drains = false;
     loop {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        signals += 1;
-        if signals > 1 {
+        let is_hangup = tokio::select! {
+            _ = interrupt.recv() => false,
+            _ = terminate.recv() => false,
+            _ = async { hangup.as_mut()?.recv().await }, if hangup.is_some() => true,
+        };
+        if !drains {
+            tracing::info!("draining; a second signal ends at once");
+            shutdown.begin();
+            drains = true;
+        } else if !is_hangup {
+            // A terminal that goes says so once itself and once by its shell.
             tracing::warn!("second signal: ending at once");
             std::process::exit(INTERRUPTED);
         }
-        tracing::info!("draining; a second signal ends at once");
-        shutdown.begin();
     }
 }
+
+/// Whether this process was started so that it outlives its terminal, as `nohup` does; that is to stay so.
+fn hangups_are_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    ignored & 1 << (HANGUP - 1) != 0
+}
+
+/// The number of SIGHUP.
+const HANGUP: u32 = 1;

@@ -9,12 +9,12 @@ use prost::Message;
 use serde::Deserialize;
 
 use super::emulation::NoSession;
-use super::http::{self, Refusal, refuse};
+use super::http::{Refusal, refuse};
 use super::hub::Hub;
 use super::page;
 use super::takeover::Takeover;
 use super::wire::Wire;
-use crate::protocol::Encoding;
+use crate::protocol::{Command, Encoding, Request as Asked};
 
 /// Where commands of all emulated connections go.
 pub(super) const EMULATION_PATH: &str = "/emulation";
@@ -67,9 +67,9 @@ impl Transport {
             Self::HttpStream => encoding_of(request.headers()),
             Self::Events => Encoding::Json,
         };
-        let cors = cors(hub, request.headers())?;
+        let cors = cors(request.headers());
         let frame = match method {
-            Method::GET => commands_in_query(&request)?,
+            Method::GET => commands_in_query(hub, &request)?,
             _ => body(hub, request, hub.config.websocket.message_size_limit).await?,
         };
         // Like all that is wrong with commands, that there are none is said by the session.
@@ -102,11 +102,8 @@ pub(super) async fn emulate(hub: &Hub, request: Request) -> Response<Body> {
 }
 
 /// Answers a browser that asks whether a page may send such a request.
-pub(super) fn preflight(hub: &Hub, headers: &HeaderMap) -> Response<Body> {
-    let cors = match cors(hub, headers) {
-        Ok(cors) => cors,
-        Err(refusal) => return refuse(refusal),
-    };
+pub(super) fn preflight(headers: &HeaderMap) -> Response<Body> {
+    let cors = cors(headers);
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
@@ -142,7 +139,7 @@ async fn receive(hub: &Hub, request: Request) -> Result<(HeaderMap, Envelope), R
     if request.method() != Method::POST {
         return Err((StatusCode::METHOD_NOT_ALLOWED, "send commands with POST\n"));
     }
-    let cors = cors(hub, request.headers())?;
+    let cors = cors(request.headers());
     let encoding = encoding_of(request.headers());
     let bytes_max = hub.config.websocket.message_size_limit;
     // A string of JSON may be longer than what it says.
@@ -167,18 +164,24 @@ fn encoding_of(headers: &HeaderMap) -> Encoding {
     if content_type == Some(BINARY.as_bytes()) { Encoding::Protobuf } else { Encoding::Json }
 }
 
-fn commands_in_query(request: &Request) -> Result<Bytes, Refusal> {
+/// The commands in the address. It is asked for by pictures and links, too, and remembered by those it passes; so what it
+/// asks for must change nothing.
+fn commands_in_query(hub: &Hub, request: &Request) -> Result<Bytes, Refusal> {
     #[derive(Deserialize)]
     struct Parameters {
         cf_connect: String,
     }
     let parameters = Query::<Parameters>::try_from_uri(request.uri());
-    parameters
-        .map(|Query(Parameters { cf_connect })| cf_connect)
-        .ok()
-        .filter(|commands| !commands.is_empty())
-        .map(Bytes::from)
-        .ok_or((StatusCode::BAD_REQUEST, "put the connect command into the parameter `cf_connect`\n"))
+    let commands = parameters.map(|Query(Parameters { cf_connect })| cf_connect).ok().filter(|it| !it.is_empty());
+    let frame = commands.map(Bytes::from);
+    let frame = frame.ok_or((StatusCode::BAD_REQUEST, "put the connect command into the parameter `cf_connect`\n"))?;
+    // Of what is not the protocol the session says so.
+    let commands = Encoding::Json.commands(&frame, &hub.settings.limits).into_iter().flatten();
+    let changes_nothing = |command: Command| matches!(command.request, Asked::Connect(_) | Asked::Subscribe(_));
+    if commands.flatten().all(changes_nothing) {
+        return Ok(frame);
+    }
+    Err((StatusCode::BAD_REQUEST, "an address may connect and subscribe; send other commands with POST\n"))
 }
 
 /// The body, of at most so many bytes, if it comes in the time that a client has to say what it wants.
@@ -195,15 +198,14 @@ const MALFORMED: Refusal =
 const TOO_LARGE: Refusal =
     (StatusCode::PAYLOAD_TOO_LARGE, "the commands are longer than `message_size_limit` allows\n");
 
-/// What tells a browser that the page may read the answer; the answer itself when it may not ask.
-fn cors(hub: &Hub, headers: &HeaderMap) -> Result<HeaderMap, Refusal> {
+/// What tells a browser that the page, which was let in, may read the answer.
+fn cors(headers: &HeaderMap) -> HeaderMap {
     let mut cors = HeaderMap::new();
-    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(cors) };
-    http::admit_origin(&hub.origins, headers)?;
+    let Some(origin) = headers.get(header::ORIGIN) else { return cors };
     cors.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     cors.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     cors.insert(header::VARY, HeaderValue::from_static("origin"));
-    Ok(cors)
+    cors
 }
 
 /// The head of an answer without end.

@@ -1,6 +1,7 @@
 //! The command line as a person meets it: exit codes and messages of the binary, and what configurations come to.
 
 mod config;
+mod serve;
 mod storage;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

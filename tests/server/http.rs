@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::{Running, frame};
+use crate::harness::{Running, dial, frame};
 
 const UPGRADE: &str = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
@@ -47,6 +47,76 @@ fn pages_of_other_origins_may_not_connect() {
     assert_eq!(open("Origin: http://t\r\n"), "101");
     assert_eq!(open("Origin: https://evil.example\r\n"), "403");
     assert_eq!(open("Origin: \u{ff}\r\n"), "403");
+}
+
+/// The status of the answer to a request's head, as it is.
+fn status(server: &Running, head: &str) -> u16 {
+    let mut stream = dial(server.address);
+    stream.write_all(format!("{head}\r\n").as_bytes()).expect("a request");
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).expect("a status");
+    String::from_utf8_lossy(&status[9..]).parse().expect("a number")
+}
+
+/// What may be asked for, with the status that it is answered with when all is well.
+fn requests(host: &str, more: &str) -> [(String, u16); 6] {
+    let connect = "cf_connect=%7B%22id%22%3A1%2C%22connect%22%3A%7B%7D%7D";
+    let body = r#"{"id":1,"connect":{}}"#;
+    let post = format!("{more}Content-Length: {}\r\n\r\n{body}", body.len());
+    [
+        (format!("GET / HTTP/1.1\r\n{host}{more}"), 200),
+        (format!("GET /metrics HTTP/1.1\r\n{host}{more}"), 200),
+        (format!("GET /connection/websocket HTTP/1.1\r\n{host}Connection: Upgrade\r\n{UPGRADE}{more}"), 101),
+        (format!("GET /connection/sse?{connect} HTTP/1.1\r\n{host}{more}"), 200),
+        (format!("POST /connection/http_stream HTTP/1.1\r\n{host}{post}"), 200),
+        (format!("POST /emulation HTTP/1.1\r\n{host}{post}"), 400),
+    ]
+}
+
+#[test]
+fn a_request_names_one_host_and_websockets_need_http_1_1() {
+    let server = Running::start();
+    for hosts in ["", "Host: localhost\r\nHost: localhost\r\n", "Host: a b\r\n", "Host: me@localhost\r\n"] {
+        for (request, _) in requests(hosts, "") {
+            assert_eq!(status(&server, &request), 400, "{request}");
+        }
+    }
+    let old = format!("GET /connection/websocket HTTP/1.0\r\nHost: t\r\nConnection: Upgrade\r\n{UPGRADE}");
+    assert_eq!(status(&server, &old), 400);
+    assert_eq!(status(&server, "GET /health HTTP/1.0\r\n"), 200, "older than the header");
+}
+
+#[test]
+fn in_development_only_names_of_this_machine_reach_the_server() {
+    let local = Running::with(|config| config.http_server.allowed_hosts.clear());
+    let anywhere = Running::with(|config| {
+        config.http_server.allowed_hosts.clear();
+        config.dev_anywhere = true;
+    });
+    let origin = "Origin: http://rebound.example\r\n";
+    for (request, well) in requests("Host: rebound.example\r\n", origin) {
+        assert_eq!(status(&local, &request), 421, "{request}");
+        assert_eq!(status(&anywhere, &request), well, "{request}");
+    }
+    for (request, well) in requests("Host: localhost:8000\r\n", "") {
+        assert_eq!(status(&local, &request), well, "{request}");
+    }
+    assert_eq!(status(&local, "GET /health HTTP/1.1\r\nHost: 10.0.0.7\r\n"), 200, "probes know no names");
+}
+
+#[test]
+fn other_sites_may_not_connect_without_saying_who_they_are() {
+    let server = Running::start();
+    for (site, listed) in [("cross-site", false), ("same-site", false), ("same-origin", true), ("none", true)] {
+        for (request, well) in requests("Host: localhost\r\n", &format!("Sec-Fetch-Site: {site}\r\n")) {
+            let may = listed || request.starts_with("GET / ") || request.starts_with("GET /metrics ");
+            assert_eq!(status(&server, &request), if may { well } else { 403 }, "{request}");
+        }
+        let more = format!("Sec-Fetch-Site: {site}\r\nOrigin: http://localhost:3000\r\n");
+        for (request, well) in requests("Host: localhost\r\n", &more) {
+            assert_eq!(status(&server, &request), well, "{request}");
+        }
+    }
 }
 
 #[test]

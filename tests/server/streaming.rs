@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -343,6 +343,29 @@ fn a_request_without_commands_is_told_so_in_the_answer() {
 }
 
 #[test]
+fn an_address_changes_nothing() {
+    let running = Running::start();
+    let mut ann = running.member("Ann", "hall");
+    let connect = r#"{"id":1,"connect":{}}"#;
+    for more in [
+        r#"{"id":2,"publish":{"channel":"hall","data":1}}"#,
+        r#"{"id":2,"rpc":{"method":"a","data":1}}"#,
+        r#"{"send":{"data":1}}"#,
+        r#"{"id":2,"unsubscribe":{"channel":"hall"}}"#,
+    ] {
+        let commands = format!("{connect}\n{more}");
+        let refused = answer(&running, request(Kind::Events, &commands, "Connection: close\r\n").as_bytes());
+        assert_eq!(status(&refused), 400, "{more}");
+        assert!(refused.contains("with POST"), "{refused}");
+    }
+    let commands = format!("{connect}\n{}", r#"{"id":2,"subscribe":{"channel":"hall"}}"#);
+    let mut client = Streamed::open(&running, Kind::Events, &commands);
+    assert!(client.hear_reply(2)["subscribe"].is_object());
+    ann.publish(3, "hall", "2");
+    assert_eq!(ann.publication()["data"], 2, "nothing else came");
+}
+
+#[test]
 fn a_request_that_stops_halfway_is_not_waited_for() {
     let running = Running::with(|config| config.client.stale_close_delay = Duration::from_millis(100));
     for path in ["/connection/http_stream", "/connection/sse", "/emulation"] {
@@ -382,23 +405,6 @@ fn pages_that_may_connect_may_read_the_answers() {
 }
 
 #[test]
-fn commands_that_come_faster_than_they_are_done_are_bounded() {
-    let running = Running::start();
-    let client = Streamed::connected(&running, Kind::HttpStream, "flood");
-    // It reads nothing: histories fill its socket, then what waits has a limit.
-    let mut speaker = running.connected("speaker");
-    let long = format!("\"{}\"", "x".repeat(20_000));
-    for id in 2..102 {
-        speaker.publish(id, "hall", &long);
-    }
-    let history = r#"{"id":5,"history":{"channel":"hall","limit":-1}}"#;
-    eventually("the session to end", || client.send(history) == 404);
-    let running = &running;
-    eventually("a goodbye in the metrics", || {
-        running.get("/metrics", "").1.lines().any(|line| line.contains("code=\"3013\""))
-    });
-}
-#[test]
 fn who_takes_nothing_and_answers_no_ping_is_closed() {
     let running = Running::with(|config| {
         config.client.ping_interval = Duration::from_secs(1);
@@ -432,3 +438,20 @@ fn an_end_does_not_wait_for_who_takes_nothing() {
     eventually("the end", || closes(&running, 3501) == 1);
 }
 
+#[test]
+fn commands_that_come_faster_than_they_are_done_are_bounded() {
+    let running = Running::start();
+    let client = Streamed::connected(&running, Kind::HttpStream, "flood");
+    // It reads nothing: histories fill its socket, then what waits has a limit.
+    let mut speaker = running.connected("speaker");
+    let long = format!("\"{}\"", "x".repeat(20_000));
+    for id in 2..102 {
+        speaker.publish(id, "hall", &long);
+    }
+    let history = r#"{"id":5,"history":{"channel":"hall","limit":-1}}"#;
+    eventually("the session to end", || client.send(history) == 404);
+    let running = &running;
+    eventually("a goodbye in the metrics", || {
+        running.get("/metrics", "").1.lines().any(|line| line.contains("code=\"3013\""))
+    });
+}

@@ -257,6 +257,7 @@ fn apply_flags(config: &mut Config, flags: &Flags) -> Result<(), ConfigError> {
         let node = Node { place: "--shards".to_owned(), value: Value::Plain(shards.to_string()) };
         apply_setting(config, SECTIONS[0].settings, "", "shards", &node)?;
     }
+    config.dev_anywhere = config.dev && flags.dev_anywhere;
     let address = config.http_server.socket_addr();
     if config.dev && !flags.dev_anywhere && !address.ip().is_loopback() {
         return Err(ConfigError::DevExposed { address });

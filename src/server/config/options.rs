@@ -10,6 +10,7 @@ use super::setting::{Kind as _, read};
 use super::tree::Value;
 use super::{Config, DELIVERY_DELAY_MAX, RoomOptions};
 use crate::protocol::RoomName;
+use crate::server::origin::{normal_host, normal_origin};
 
 /// One option of a `T`.
 pub(super) struct Setting<T> {
@@ -40,6 +41,23 @@ macro_rules! setting {
                 let value = read(value)?;
                 $($check(&value)?;)?
                 target.$($field).+ = value;
+                Ok(())
+            },
+            write: |target| target.$($field).+.write(),
+        }
+    };
+}
+
+/// `listing!(key, place in the struct, what it does, most entries, how an entry is written)`
+macro_rules! listing {
+    ($key:literal, $($field:ident).+, $about:literal, $max:expr, $normal:expr) => {
+        Setting {
+            key: $key,
+            about: $about,
+            read: |target, value| {
+                let written: Vec<String> = read(value)?;
+                within(&written.len(), &0, &$max)?;
+                target.$($field).+ = written.iter().map(|entry| $normal(entry)).collect::<Result<_, String>>()?;
                 Ok(())
             },
             write: |target| target.$($field).+.write(),
@@ -86,6 +104,13 @@ pub(super) const SECTIONS: &[Section] = &[
         settings: &[
             setting!("address", http_server.address, "the address to listen on; 0.0.0.0 for all"),
             setting!("port", http_server.port, "the port to listen on; 0 takes a free one"),
+            listing!(
+                "allowed_hosts",
+                http_server.allowed_hosts,
+                "names by which pages may have reached this server, * standing for any run of characters; empty: all, or with --dev those of this machine",
+                HOSTS_MAX,
+                normal_host
+            ),
         ],
         later: &[
             "tls",
@@ -132,11 +157,12 @@ pub(super) const SECTIONS: &[Section] = &[
     Section {
         name: "client",
         settings: &[
-            setting!(
+            listing!(
                 "allowed_origins",
                 client.allowed_origins,
                 "origins of pages that may connect, * standing for any run of characters; empty: this server's own pages",
-                origins
+                ORIGINS_MAX,
+                normal_origin
             ),
             setting!(
                 "allow_anonymous_connect_without_token",
@@ -151,6 +177,12 @@ pub(super) const SECTIONS: &[Section] = &[
             setting!("pong_timeout", client.pong_timeout, "how long a client may take to answer", |v: &Duration| {
                 between(*v, HEARTBEAT_MIN, DELAY_MAX)
             }),
+            setting!(
+                "write_timeout",
+                client.write_timeout,
+                "how long a full socket may take nothing before its client is closed",
+                |v: &Duration| between(*v, HEARTBEAT_MIN, DELAY_MAX)
+            ),
             setting!(
                 "stale_close_delay",
                 client.stale_close_delay,
@@ -167,11 +199,12 @@ pub(super) const SECTIONS: &[Section] = &[
                 client.message_command_limit,
                 "commands in one message, more than channel_limit; unset: what a client that comes back may need"
             ),
-            setting!(
+            listing!(
                 "subscribe_on_connect",
                 client.subscribe_on_connect,
                 "rooms that every client is put into when it connects",
-                room_names
+                SUBSCRIBE_ON_CONNECT_MAX,
+                room_name
             ),
             setting!(
                 "connection_limit",
@@ -182,12 +215,6 @@ pub(super) const SECTIONS: &[Section] = &[
                 "history_max_publication_limit",
                 client.history_max_publication_limit,
                 "publications in one history reply",
-            setting!(
-                "write_timeout",
-                client.write_timeout,
-                "how long a full socket may take nothing before its client is closed",
-                |v: &Duration| between(*v, HEARTBEAT_MIN, DELAY_MAX)
-            ),
                 |v: &usize| within(v, &1, &REPLY_PUBLICATIONS_MAX)
             ),
             setting!(
@@ -428,6 +455,12 @@ pub(super) const NAMESPACE_BYTES_MAX: usize = 64;
 const SHARDS_MAX: usize = 1_024;
 /// Ten years of daily files.
 const LOG_FILES_MAX: usize = 3_660;
+/// A few thousand lines, in several files.
+const LOG_BYTES_MIN: usize = 1024 * 1024;
+/// More than a disk that is for logs.
+const LOG_BYTES_MAX: usize = 1024 * 1024 * 1024 * 1024;
+/// More than is written in that time.
+const LOG_REPEATS_MAX: usize = 1_000_000;
 /// A connect command with a token must fit.
 const MESSAGE_BYTES_MIN: usize = 1_024;
 /// A message is held whole in memory, once per client that is sending one.
@@ -455,6 +488,8 @@ const TTL_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 const SUBSCRIBE_ON_CONNECT_MAX: usize = 16;
 /// Each is compared with each connection's origin.
 const ORIGINS_MAX: usize = 256;
+/// Each is compared with each request's host.
+const HOSTS_MAX: usize = 256;
 
 fn within<N: PartialOrd + Display>(value: &N, least: &N, most: &N) -> Result<(), String> {
     if least <= value && value <= most { Ok(()) } else { Err(format!("expected {least} to {most}, found {value}")) }
@@ -464,12 +499,6 @@ fn between(value: Duration, least: Duration, most: Duration) -> Result<(), Strin
     if least <= value && value <= most {
         return Ok(());
     }
-/// A few thousand lines, in several files.
-const LOG_BYTES_MIN: usize = 1024 * 1024;
-/// More than a disk that is for logs.
-const LOG_BYTES_MAX: usize = 1024 * 1024 * 1024 * 1024;
-/// More than is written in that time.
-const LOG_REPEATS_MAX: usize = 1_000_000;
     let [least, most, value] = [least, most, value].map(humantime::format_duration);
     Err(format!("expected {least} to {most}, found {value}"))
 }
@@ -483,21 +512,9 @@ fn level(directives: &String) -> Result<(), String> {
     crate::server::logging::check_level(directives)
 }
 
-#[expect(clippy::ptr_arg, reason = "the option's type is read off this parameter")]
-fn room_names(names: &Vec<String>) -> Result<(), String> {
-    within(&names.len(), &0, &SUBSCRIBE_ON_CONNECT_MAX)?;
-    let wrong = names.iter().find_map(|name| Some((name, RoomName::parse(name, ROOM_NAME_BYTES_MAX).err()?)));
-    wrong.map_or(Ok(()), |(name, error)| Err(format!("{name:?} is no name of a room: {error}")))
-}
-
-#[expect(clippy::ptr_arg, reason = "the option's type is read off this parameter")]
-fn origins(origins: &Vec<String>) -> Result<(), String> {
-    within(&origins.len(), &0, &ORIGINS_MAX)?;
-    let wrong = |origin: &&String| *origin != "*" && (!origin.contains("://") || origin.ends_with('/'));
-    match origins.iter().find(wrong) {
-        Some(origin) => {
-            Err(format!("{origin:?} should look like \"https://example.com\", without a path, or be \"*\""))
-        }
-        None => Ok(()),
+fn room_name(name: &str) -> Result<String, String> {
+    match RoomName::parse(name, ROOM_NAME_BYTES_MAX) {
+        Ok(_) => Ok(name.to_owned()),
+        Err(error) => Err(format!("{name:?} is no name of a room: {error}")),
     }
 }

@@ -1,0 +1,139 @@
+//! A server as its operator runs it: signals, and logs that strangers write much into.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+
+use crate::{TempDir, command, text};
+
+/// A server of its own, killed if it is still there at the end.
+struct Served {
+    child: Child,
+    address: String,
+    data: TempDir,
+    /// What it says after where it listens.
+    said: BufReader<ChildStderr>,
+}
+
+impl Served {
+    fn start(more: &[&str], through: Option<&str>) -> Self {
+        let data = TempDir::new();
+        let arguments = [&["serve", "--dev", "--listen", "127.0.0.1:0", "--data-dir", data.path()], more].concat();
+        let mut command = command(&arguments);
+        if let Some(through) = through {
+            let binary = command.get_program().to_owned();
+            let mut other = Command::new(through);
+            other.arg(binary).args(&arguments).stdin(Stdio::null()).stdout(Stdio::null());
+            command = other;
+        }
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(child.stderr.take().unwrap());
+        let address = loop {
+            let mut line = String::new();
+            assert!(said.read_line(&mut line).unwrap() > 0, "it never said where it listens");
+            if let Some((_, address)) = line.split_once("listening on http://") {
+                break address.split(['"', ' ', '/', '\n']).next().unwrap().to_owned();
+            }
+        };
+        Self { child, address, data, said }
+    }
+
+    fn signal(&self, name: &str) {
+        let told = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
+        assert!(told.success());
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let mut rest = String::new();
+        self.said.read_to_string(&mut rest).unwrap();
+        self.child.wait().unwrap()
+    }
+
+    fn is_well(&self) -> bool {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.starts_with("HTTP/1.1 200 ")
+    }
+
+    /// Knocks that often as a page that may not connect, with an origin that is long.
+    fn knock(&self, times: usize) {
+        let origin = format!("https://{}.example", "x".repeat(7_000));
+        let request = format!("GET /connection/websocket HTTP/1.1\r\nHost: localhost\r\nOrigin: {origin}\r\n\r\n");
+        let mut stream = BufReader::new(TcpStream::connect(&self.address).unwrap());
+        for _ in 0..times {
+            stream.get_mut().write_all(request.as_bytes()).unwrap();
+            let mut length = 0;
+            loop {
+                let mut line = String::new();
+                assert!(stream.read_line(&mut line).unwrap() > 0, "it hung up");
+                if let Some(bytes) = line.strip_prefix("content-length: ") {
+                    length = bytes.trim().parse().unwrap();
+                }
+                if line == "\r\n" {
+                    break;
+                }
+            }
+            stream.read_exact(&mut vec![0; length]).unwrap();
+        }
+    }
+
+    fn logged(&self) -> String {
+        let logs = Path::new(self.data.path()).join("logs");
+        let files = std::fs::read_dir(logs).unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap());
+        text(&files.collect::<Vec<_>>().concat())
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_terminal_that_goes_lets_the_server_drain() {
+    let mut server = Served::start(&[], None);
+    server.signal("-HUP");
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(server.logged().contains("drained"));
+}
+
+#[test]
+fn a_server_that_is_to_outlive_its_terminal_does() {
+    let mut server = Served::start(&[], Some("nohup"));
+    server.signal("-HUP");
+    // One signal is taken before the other, and what comes between is answered.
+    assert!(server.is_well());
+    assert!(!server.logged().contains("draining"));
+    server.signal("-TERM");
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn strangers_fill_no_disk_through_the_log() {
+    let mut server = Served::start(&[], None);
+    server.knock(2_000);
+    server.signal("-TERM");
+    assert_eq!(server.wait().code(), Some(0));
+    let logged = server.logged();
+    let knocks = logged.lines().filter(|line| line.contains("not let in") && !line.contains("left_out")).count();
+    assert_eq!(knocks, 200, "{}", &logged[..logged.len().min(4_000)]);
+    assert!(logged.contains("(7016 bytes)"), "what they send is cited in part");
+    assert!(logged.contains("left_out=1800 like=\"not let in: "), "what is left out is counted");
+    assert!(logged.len() < 200_000, "{} bytes", logged.len());
+}
+
+#[test]
+fn a_console_that_is_stuck_holds_up_nobody() {
+    let mut server = Served::start(&["--log-level", "trace"], None);
+    // Nobody reads what it says, which is far more than a pipe holds.
+    server.knock(2_000);
+    assert!(server.is_well());
+    server.signal("-TERM");
+    assert_eq!(server.child.wait().unwrap().code(), Some(0), "it ends all the same");
+    assert!(server.logged().contains("drained"), "the file has it to the end");
+}
