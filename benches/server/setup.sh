@@ -13,12 +13,11 @@ for pair in nats-server:nats-server redis-server:redis-server node:nodejs npm:np
 done
 if [ -n "$missing" ]; then
     if [ "$(id -u)" = 0 ]; then
-        export DEBIAN_FRONTEND=noninteractive
         # shellcheck disable=SC2086
-        apt-get update -qq && apt-get install -y -qq --no-install-recommends $missing ||
+        "$root/tests/make/apt.sh" $missing ||
             echo "could not install$missing: what needs them will not be measured"
     else
-        echo "to measure all rivals type: sudo apt-get install -y$missing"
+        echo "to measure all rivals type: sudo tests/make/apt.sh$missing"
     fi
 fi
 

@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod machine;
 pub mod measure;
+pub mod origin;
 mod report;
 pub mod run;
 pub mod targets;
@@ -25,6 +26,10 @@ pub struct Suite {
     pub usage: &'static str,
     /// The heading of the report.
     pub title: &'static str,
+    /// The files and folders, in words, that the figures depend on.
+    pub measures: &'static str,
+    /// When somebody else than the contender was the limit of a row.
+    pub limit_of: Option<Limit>,
     /// How it is measured: a paragraph for the report's head.
     pub method: &'static str,
     /// Who is measured, in which version.
@@ -41,6 +46,17 @@ pub struct Suite {
     pub rounds: (usize, usize),
     /// A measurement that takes longer is ended and reported as failed.
     pub limit: Duration,
+}
+
+/// Whoever makes the load may be the limit of a row, and is named in it.
+#[derive(Clone, Copy)]
+pub struct Limit {
+    /// The figure that tells.
+    pub figure: &'static str,
+    /// From there on it is.
+    pub from: f64,
+    /// Who it is.
+    pub who: &'static str,
 }
 
 /// These crates with their versions, as a lock file has them.
@@ -70,6 +86,8 @@ mod tests {
             make_target: "bench-suite",
             usage: "",
             title: "A suite",
+            measures: "benches/harness",
+            limit_of: Some(Limit { figure: "busy", from: 90.0, who: "the load" }),
             method: "",
             versions: String::new,
             base: "we",

@@ -36,6 +36,12 @@ pub fn process_cpu() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
+/// Processor time this thread has used.
+pub fn thread_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 /// What reading the clock adds to a single call that is timed, in nanoseconds; to be taken off.
 pub fn clock_cost() -> f64 {
     let mut samples: Vec<f64> = (0..1_001)

@@ -2,9 +2,9 @@
 
 use std::env;
 use std::fmt::Write;
-use std::process::Command;
 
 use crate::measure::{Case, grouped, key, median};
+use crate::origin::said;
 use crate::run::{Outcomes, Plan, Results};
 use crate::targets::{Bound, Target};
 use crate::{Suite, machine};
@@ -27,11 +27,6 @@ pub fn markdown(suite: &Suite, plan: &Plan, results: &Results) -> String {
 
 fn head(suite: &Suite, plan: &Plan, results: &Results) -> String {
     let Suite { program, make_target, title, method, base, .. } = suite;
-    let run = |program: &str, arguments: &[&str]| {
-        let output = Command::new(program).args(arguments).output().ok();
-        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-        text.filter(|text| !text.is_empty()).unwrap_or_else(|| "unknown".to_owned())
-    };
     let thoroughly = if plan.effort.quick { "quick: an impression only" } else { "full" };
     format!(
         "# {title}\n\n\
@@ -40,15 +35,15 @@ fn head(suite: &Suite, plan: &Plan, results: &Results) -> String {
          the row of `{base}` with the same name. `make {make_target} ROWS='{} --rival {base}'` measures \
          some rows and prints them; `{program}` with `list` names all, with `measure` and a name from the list runs one \
          in its own process, for a profiler.{method}\n\n\
-         * command: `{program} {}`\n* date: {}\n* commit: {}\n* machine: {}\n* compiler: {}\n* versions: {}\n\n",
+         * command: `{program} {}`\n* date: {}\n{}* machine: {}\n* compiler: {}\n* versions: {}\n\n",
         plan.rounds,
         results.took,
         suite.titles.last().map_or("", |(workload, _)| workload),
         env::args().skip(1).map(without_folders).collect::<Vec<_>>().join(" "),
-        run("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
-        run("git", &["describe", "--always", "--dirty"]),
+        said("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
+        results.origin.lines(),
         machine::description(),
-        run("rustc", &["--version"]),
+        said("rustc", &["--version"]),
         (suite.versions)(),
     )
 }
@@ -77,13 +72,15 @@ impl Sheet<'_> {
 
     fn table(&self, text: &mut String, plan: &Plan, workload: &str, title: &str) {
         let _ = write!(text, "## {workload}: {title}\n\n");
-        text.push_str("| row | who | figure | median | least – greatest | ratio | target | met |\n");
-        text.push_str("|---|---|---|--:|--:|--:|---|---|\n");
+        text.push_str("| row | who | figure | median | least – greatest | ratio | target | met | limit |\n");
+        text.push_str("|---|---|---|--:|--:|--:|---|---|---|\n");
         for case in self.suite.cases.all.iter().filter(|case| case.workload == workload && plan.wants(case)) {
             let Some(outcome) = self.outcomes.get(&case.key()) else { continue };
             if let Some(failure) = &outcome.failure {
-                let _ = writeln!(text, "| {} | {} | – | – | – | – | | {} |", case.name, case.contender, told(failure));
+                let _ =
+                    writeln!(text, "| {} | {} | – | – | – | – | | {} | |", case.name, case.contender, told(failure));
             }
+            let limit = self.limit(workload, &case.name, case.contender).unwrap_or_default();
             for (figure, unit, values) in &outcome.figures {
                 let mut values = values.clone();
                 let middle = median(&mut values);
@@ -95,7 +92,7 @@ impl Sheet<'_> {
                 let verdicts = targets().map(|target| self.verdict(target, middle)).collect::<Vec<_>>().join("; ");
                 let _ = writeln!(
                     text,
-                    "| {} | {} | {figure}, {unit} | {} | {} – {} | {ratio} | {wishes} | {verdicts} |",
+                    "| {} | {} | {figure}, {unit} | {} | {} – {} | {ratio} | {wishes} | {verdicts} | {limit} |",
                     case.name,
                     case.contender,
                     number(middle),
@@ -108,6 +105,12 @@ impl Sheet<'_> {
             let _ = write!(text, "\n– {who}: {reason}.\n");
         }
         text.push('\n');
+    }
+
+    /// Who was the limit of a row, if not the contender.
+    fn limit(&self, workload: &str, name: &str, contender: &str) -> Option<&'static str> {
+        let limit = self.suite.limit_of?;
+        self.median(workload, name, contender, limit.figure).filter(|busy| *busy >= limit.from).map(|_| limit.who)
     }
 
     fn summary(&self, text: &mut String) {
@@ -124,12 +127,15 @@ impl Sheet<'_> {
                 }
                 continue;
             };
-            let verdict = self.verdict(target, measured);
+            let mut verdict = self.verdict(target, measured);
             match &*verdict {
                 NO_RIVAL => missing += 1,
                 met if met.starts_with("yes") => counts[0] += 1,
                 missed if missed.starts_with("no") => counts[1] += 1,
                 _ => counts[2] += 1,
+            }
+            if let Some(limit) = self.limit(workload, name, contender) {
+                let _ = write!(verdict, "; the limit was {limit}");
             }
             let wish = wish(target);
             let _ = writeln!(
@@ -262,8 +268,25 @@ mod tests {
     fn who_failed_and_who_was_not_run_have_a_row() {
         let outcomes = [("we", failed("a|b")), ("they", failed("not run: not installed"))];
         let text = sheet(&outcomes, |sheet, text| sheet.table(text, &Plan::default(), "W1", "a workload"));
-        assert!(text.contains("| row | we | – | – | – | – | | failed: a/b |"), "{text}");
-        assert!(text.contains("| row | they | – | – | – | – | | not run: not installed |"), "{text}");
+        assert!(text.contains("| row | we | – | – | – | – | | failed: a/b | |"), "{text}");
+        assert!(text.contains("| row | they | – | – | – | – | | not run: not installed | |"), "{text}");
+    }
+
+    #[test]
+    fn a_row_says_when_the_load_was_its_limit() {
+        let busy = |percent| {
+            let mut outcome = cost(11.0);
+            outcome.figures.push(("busy".to_owned(), "%".to_owned(), vec![percent]));
+            outcome
+        };
+        let outcomes = [("we", busy(97.0)), ("they", busy(60.0))];
+        let text = sheet(&outcomes, |sheet, text| sheet.table(text, &Plan::default(), "W1", "a workload"));
+        let row =
+            |who: &str| text.lines().find(|line| line.contains(&format!("| {who} | cost"))).expect("a row").to_owned();
+        assert!(row("we").ends_with("| the load |"), "{text}");
+        assert!(row("they").ends_with("| |") || row("they").ends_with("|  |"), "{text}");
+        let text = sheet(&outcomes, |sheet, text| sheet.summary(text));
+        assert!(text.contains("; the limit was the load |"), "{text}");
     }
 
     #[test]

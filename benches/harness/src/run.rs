@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::Suite;
 use crate::measure::{Case, Effort, Figure};
+use crate::origin::Origin;
 
 /// What is to be measured, and how often.
 pub struct Plan {
@@ -67,6 +68,8 @@ pub struct Results {
     pub outcomes: Outcomes,
     /// In all.
     pub took: Duration,
+    /// Of what.
+    pub origin: Origin,
 }
 
 /// Measures everybody once, then everybody again, so that what disturbs the machine for a while disturbs all alike.
@@ -75,7 +78,7 @@ pub fn rounds(suite: &Suite, plan: &Plan) -> Result<Results, String> {
     if wanted.is_empty() {
         return Err(format!("nothing fits; see: {} list", suite.program));
     }
-    let begin = Instant::now();
+    let (begin, origin) = (Instant::now(), Origin::of(suite.measures));
     let mut outcomes = Outcomes::new();
     for round in 0..plan.rounds {
         for case in wanted.iter().filter(|case| round == 0 || !case.is_exact) {
@@ -90,7 +93,7 @@ pub fn rounds(suite: &Suite, plan: &Plan) -> Result<Results, String> {
         }
         eprintln!("round {} of {} done after {:.0?}", round + 1, plan.rounds, begin.elapsed());
     }
-    Ok(Results { outcomes, took: begin.elapsed() })
+    Ok(Results { outcomes, took: begin.elapsed(), origin })
 }
 
 impl Outcome {

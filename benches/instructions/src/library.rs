@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 use roomcast::{Broker, Room, Subscription};
 
@@ -128,10 +128,9 @@ fn by_polls(reader: &mut Subscription<u64>) {
     let mut context = Context::from_waker(Waker::noop());
     for _ in 0..BURST {
         // Who has polled long enough is asked to come back.
-        while let Poll::Pending =
-            pin!(reader.recv_ref()).poll(&mut context).map(|message| black_box(*message.expect("it was published")))
-        {
-        }
+        let mut poll =
+            || pin!(reader.recv_ref()).poll(&mut context).map(|message| black_box(*message.expect("published")));
+        while poll().is_pending() {}
     }
 }
 

@@ -5,9 +5,10 @@ mod count;
 mod library;
 
 use std::fmt::Write as _;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::{env, fs};
 
+use harness::origin::{Origin, said};
 use harness::{cli, machine};
 
 const USAGE: &str = "\
@@ -42,7 +43,8 @@ fn everything(arguments: &[String]) -> Result<(), String> {
             _ => return Err(USAGE.to_owned()),
         }
     }
-    let mut table = format!("{}{HEAD}", head());
+    let mut table =
+        format!("{}{HEAD}", head(&Origin::of("src Cargo.lock benches/harness benches/server benches/instructions")));
     let mut add = |name: &str, counted: Result<f64, String>| {
         let counted = counted.map_err(|error| format!("{name}: {error}"))?;
         let earlier = figure(&before, name);
@@ -76,11 +78,7 @@ fn figure(report: &str, name: &str) -> Option<f64> {
 
 const HEAD: &str = "| what | instructions | before | change |\n|---|--:|--:|--:|\n";
 
-fn head() -> String {
-    let said = |program: &str, arguments: &[&str]| {
-        let output = Command::new(program).args(arguments).output().ok();
-        output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
-    };
+fn head(origin: &Origin) -> String {
     format!(
         "# Instructions\n\n\
          Written by `make instructions`; do not edit. Callgrind counts; two runs that differ in nothing but how often they do \
@@ -89,9 +87,9 @@ fn head() -> String {
          included, for each message that one of 100 members receives; messages of 128 bytes in JSON come in windows: the \
          next one begins when everybody has the one before. What the kernel executes is not counted. *Before* are the figures \
          of the report that was checked in.\n\n\
-         * date: {}\n* commit: {}\n* machine: {}\n* compiler: {}, {}\n\n",
+         * date: {}\n{}* machine: {}\n* compiler: {}, {}\n\n",
         said("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
-        said("git", &["describe", "--always", "--dirty"]),
+        origin.lines(),
         machine::description(),
         said("rustc", &["--version"]),
         said("valgrind", &["--version"]),

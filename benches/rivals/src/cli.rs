@@ -28,6 +28,8 @@ fn suite() -> Suite {
         make_target: "bench-rivals",
         usage: "rivals count WHAT CONTENDER N       do something N times, for callgrind to count instructions\n",
         title: "Roomcast and its rivals",
+        measures: MEASURES,
+        limit_of: None,
         method: "",
         versions,
         base: "roomcast",
@@ -38,6 +40,10 @@ fn suite() -> Suite {
         limit: Duration::from_secs(60),
     }
 }
+
+/// What a publish and a receive are made of.
+const MEASURES: &str = "src/ring src/wake src/room src/shard src/sync src/broker.rs src/builder.rs src/message.rs \
+    benches/harness benches/rivals benches/Cargo.lock";
 
 fn count(arguments: &[String]) -> Result<(), String> {
     let [what, contender, times] = arguments else { return Err(usage(&suite())) };

@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use harness::Suite;
 use harness::cli::{finish, usage};
+use harness::{Limit, Suite};
 
 use crate::contenders::{ROOMCAST, versions};
 use crate::count;
 use crate::rivals::Rival;
-use crate::workloads::{self, TITLES};
+use crate::workloads::{self, LOAD_SHARE, TITLES};
 
 /// Runs the program.
 pub fn main() -> ExitCode {
@@ -34,6 +34,8 @@ fn suite() -> Suite {
         make_target: "bench-server",
         usage: USAGE,
         title: "The roomcast server and its rivals",
+        measures: "src Cargo.lock benches/harness benches/server",
+        limit_of: Some(LIMIT),
         method: METHOD,
         versions,
         base: ROOMCAST.name,
@@ -44,6 +46,9 @@ fn suite() -> Suite {
         limit: Duration::from_secs(90),
     }
 }
+
+/// The load has one thread. When that has nothing left to give, a faster server would not be faster.
+const LIMIT: Limit = Limit { figure: LOAD_SHARE, from: 90.0, who: "the load" };
 
 const USAGE: &str = "\
 server-bench serve RIVAL PORT             be one: floor, floor-with-envelope, axum, axum-tuned
@@ -60,12 +65,18 @@ of all threads of the server, user and system, divided by what members received;
 message carries its publisher, its sequence and a checksum, all of which the load checks as it receives; when a run is over \
 every member must have received, or been told that it missed, exactly what was published, or the row fails. *In flight*: \
 the publisher sends the next message when the last member has received an earlier one. The load's core bounds deliveries \
-a second too, so processor time is what to compare. Clients acknowledge segments when they read them, on the load's core. \
+a second too, so processor time is what to compare: *load CPU* is what the load itself needs for a delivery, *load's share* \
+how much of its core it used. Where that is 90 % and more the load is the limit and the row says so: such a row tells what a \
+delivery costs the server, not how many it could make, and a load that is slower makes a server look different, since it then \
+finds more or less to send at once. Clients acknowledge segments when they read them, on the load's core. \
 Latency is from when a message was \
 due, not from when it was sent.
 
 * **roomcast** speaks the Centrifugo protocol in JSON: sessions, offsets, history of 1,000 messages, recovery and presence \
-are on; announcing members to each other is off. Each publish is a frame of its own and is answered. After each run of one \
+are on; announcing members to each other is off. It keeps messages in memory only, as all others do. **roomcast async** and \
+**roomcast stored** write them to a database too, after they were delivered and before; a publisher that is a whole ring ahead \
+of the database waits (`overload = \"wait\"`; by default it is refused with 111), so with few members these rows go as fast as \
+the database takes messages. Each publish is a frame of its own and is answered. After each run of one \
 room a member recovers what it missed.
 * **bun**, **ws**, **axum**, **axum tuned** and both floors take a frame and send it to the members of the room: no \
 sessions, history, recovery or presence, and nothing is answered. The **floor** is one thread with epoll that sends each \

@@ -73,7 +73,20 @@ pub const AXUM: Contender = contender("axum", Wire::Plain, Program::Ours(Rival::
 pub const NODE_WS: Contender = contender("ws", Wire::Plain, Program::Node);
 
 /// Everybody, in the order of the report.
-pub const ALL: &[Contender] = &[ROOMCAST, FLOOR, FLOOR_ENVELOPE, BUN, REDIS, NATS, NATS_WS, AXUM_TUNED, AXUM, NODE_WS];
+pub const ALL: &[Contender] = &[
+    ROOMCAST,
+    ROOMCAST_ASYNC,
+    ROOMCAST_STORED,
+    FLOOR,
+    FLOOR_ENVELOPE,
+    BUN,
+    REDIS,
+    NATS,
+    NATS_WS,
+    AXUM_TUNED,
+    AXUM,
+    NODE_WS,
+];
 
 /// Those who do different things where bytes do not matter.
 pub const REPORTED: &[Contender] = &[ROOMCAST, FLOOR, BUN, REDIS, NATS, NATS_WS, AXUM_TUNED, AXUM, NODE_WS];
@@ -135,7 +148,7 @@ fn roomcast_config(storage: Storage) -> String {
         Storage::Async => "async",
         Storage::Stored => "stored",
     };
-    format!("{ROOMCAST_CONFIG}storage = \"{storage}\"\n")
+    format!("{ROOMCAST_CONFIG}storage = \"{storage}\"\n\n[storage]\noverload = \"wait\"\n")
 }
 
 /// Everything on, except that everybody is told of everybody who comes or goes: nobody else does that.

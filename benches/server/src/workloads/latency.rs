@@ -7,7 +7,7 @@ use harness::targets::Bound::MostTimes;
 use harness::targets::Target;
 
 use super::{each, percentile, target};
-use crate::contenders::{BUN, Contender, REPORTED};
+use crate::contenders::{BUN, Contender, REPORTED, ROOMCAST_ASYNC, ROOMCAST_STORED};
 use crate::fault::Fault;
 use crate::load::Load;
 
@@ -19,6 +19,7 @@ const EVERY: Duration = Duration::from_millis(5);
 
 pub(super) fn add(cases: &mut Cases) {
     each(cases, WORKLOAD, NAME, REPORTED, measure);
+    each(cases, WORKLOAD, NAME, &[ROOMCAST_ASYNC, ROOMCAST_STORED], measure);
 }
 
 pub(super) fn aim(targets: &mut Vec<Target>) {

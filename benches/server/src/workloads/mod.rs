@@ -11,6 +11,7 @@ mod transports;
 
 use std::time::{Duration, Instant};
 
+use harness::machine::thread_cpu;
 use harness::measure::{Cases, Effort, Figure, figure};
 use harness::targets::Bound::{Most, MostTimes};
 use harness::targets::{Bound, Target};
@@ -68,6 +69,12 @@ pub fn targets() -> Vec<Target> {
 const CPU: &str = "server CPU";
 const CPU_UNIT: &str = "µs a delivery";
 
+/// Of the load, which must not be what is measured.
+const LOAD_CPU: &str = "load CPU";
+/// Of its core.
+pub(crate) const LOAD_SHARE: &str = "load's share";
+const SERVER_SHARE: &str = "server's share";
+
 /// How much more than the floor is allowed.
 const FLOOR_TIMES: f64 = 1.1;
 
@@ -103,6 +110,8 @@ fn aim_at(targets: &mut Vec<Target>, workload: &'static str, name: &'static str,
 /// What a server did for a while.
 struct Spent {
     cpu: Duration,
+    /// Of the load.
+    load_cpu: Duration,
     took: Duration,
     deliveries: u64,
 }
@@ -111,12 +120,14 @@ impl Spent {
     /// Runs `load` for that time.
     fn on(server: &Process, load: &mut Load, time: Duration) -> Result<Self, Fault> {
         let (begin, cpu, deliveries) = (Instant::now(), server.cpu()?, load.deliveries());
+        let load_cpu = thread_cpu();
         load.run_until(begin + time)?;
+        let load_cpu = thread_cpu() - load_cpu;
         let (took, cpu, deliveries) = (begin.elapsed(), server.cpu()? - cpu, load.deliveries() - deliveries);
         if deliveries == 0 {
             return Err(Fault::TooLong("the first delivery"));
         }
-        Ok(Self { cpu, took, deliveries })
+        Ok(Self { cpu, load_cpu, took, deliveries })
     }
 
     /// Opens everything, lets it grow warm, measures, and closes the books.
@@ -131,7 +142,14 @@ impl Spent {
     }
 
     fn figures(&self) -> Vec<Figure> {
-        vec![figure(CPU, CPU_UNIT, self.micros_a_delivery()), figure("deliveries", "1,000/s", self.rate() / 1e3)]
+        let share = |cpu: Duration| 100.0 * cpu.as_secs_f64() / self.took.as_secs_f64();
+        vec![
+            figure(CPU, CPU_UNIT, self.micros_a_delivery()),
+            figure("deliveries", "1,000/s", self.rate() / 1e3),
+            figure(LOAD_CPU, CPU_UNIT, self.load_cpu.as_secs_f64() * 1e6 / self.deliveries as f64),
+            figure(LOAD_SHARE, "% of its core", share(self.load_cpu)),
+            figure(SERVER_SHARE, "% of its core", share(self.cpu)),
+        ]
     }
 
     fn micros_a_delivery(&self) -> f64 {
