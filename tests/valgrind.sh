@@ -12,6 +12,7 @@ mkdir -p "$folder"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 began=$(date +%s)
+tree=$(tests/make/tree.sh src tests/library tests/soak)
 
 binary() {
 	cargo test --locked --no-run "$@" 2>&1 | tee /dev/stderr | sed -n 's/.*Executable .*(\(.*\))$/\1/p'
@@ -49,6 +50,8 @@ check 'hostile messages and wakers' "$(binary --test soak)" hostile wakers::
 	echo
 	echo "- command: \`make valgrind\`, which runs \`tests/valgrind.sh\`; $(valgrind --version), memcheck"
 	echo "- machine: $(sed -n 's/^model name.*: //p' /proc/cpuinfo | sort -u | head -1), $(nproc) cores, $(uname -sm), $(rustc --version)"
+	echo "- commit: $(git describe --always --dirty 2>/dev/null || echo unknown)"
+	echo "- tree: $tree of src tests/library tests/soak"
 	echo "- date: $(date -u +%F), $(($(date +%s) - began)) s with the build"
 	echo
 	echo '| what | tests | errors | definitely lost | indirectly lost | possibly lost | still reachable | took |'

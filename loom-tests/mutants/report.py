@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import subprocess
 
 CORE = ("ring/", "wake/", "sync/")
 
@@ -38,6 +39,16 @@ def machine():
     return f"{names[0] if names else 'unknown'}, {os.cpu_count()} cores"
 
 
+TREE = "src loom-tests"
+
+
+def said(*command):
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
 def page(sites, baselines, results, argued, seconds):
     orderings = {site.name: site.ordering for site in sites}
     lines = [
@@ -48,6 +59,8 @@ def page(sites, baselines, results, argued, seconds):
         "for what is not noticed, are in section 7 of [how roomcast is built](../design.md).",
         "",
         f"- machine: {machine()}",
+        f"- commit: {said('git', 'describe', '--always', '--dirty')}",
+        f"- tree: {said('tests/make/tree.sh', *TREE.split())} of {TREE}",
         f"- date: {datetime.date.today()}",
         f"- {summary(sites, results, seconds)}",
         "",

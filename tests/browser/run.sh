@@ -10,15 +10,8 @@ root=$(cd "$here/../.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
 tools=$target/tools/browser
 
-# As long as the lock file is the one that was installed, there is nothing to install.
-if ! cmp -s "$here/package-lock.json" "$tools/installed-lock.json"; then
-    mkdir -p "$tools"
-    cp "$here/package.json" "$here/package-lock.json" "$here/.npmrc" "$tools/"
-    (cd "$tools" && npm ci --loglevel=error)
-    cp "$here/package-lock.json" "$tools/installed-lock.json"
-fi
-
 # The SDK that pages use is that of the other tests.
+"$here/setup.sh"
 "$here/../sdk/setup.sh"
 
 if [ -z "${ROOMCAST_BIN:-}" ]; then

@@ -23,4 +23,5 @@ if ! cmp -s "$here/python/requirements.txt" "$python/installed.txt"; then
     cp "$here/python/requirements.txt" "$python/installed.txt"
 fi
 
-cargo fetch --locked --manifest-path "$here/rust/Cargo.toml"
+manifest=$here/rust/Cargo.toml
+cargo fetch -q --locked --offline --manifest-path "$manifest" 2>/dev/null || cargo fetch --locked --manifest-path "$manifest"

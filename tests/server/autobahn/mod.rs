@@ -107,7 +107,7 @@ fn every_case_is_there_and_on_the_page() {
     let ported: Vec<_> = sections().into_iter().flat_map(|section| section.cases).map(|case| case.id).collect();
     assert_eq!(ported, known);
     if !page::is_written() {
-        assert_eq!(page::ids(), known, "docs/autobahn.md is out of date, say `make autobahn`");
+        assert_eq!(page::ids(), known, "docs/autobahn.md is out of date, say `make autobahn results`");
     }
 }
 

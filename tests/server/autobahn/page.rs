@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use super::case::{Row, THE_SUITE, Verdict};
 use super::{Section, sections};
 
-/// Set, the tests write the page instead of reading it.
-const WRITE: &str = "ROOMCAST_WRITE_DOCS";
+/// The file that the tests write a page into, instead of reading the one of the documentation.
+const WRITE: &str = "ROOMCAST_WRITE_PAGE";
 
 const COLUMNS: &str = "| case | sent | expected | observed |\n|---|---|---|---|\n";
 
@@ -23,7 +23,7 @@ pub(super) fn settle(section: &Section, rows: &[Row]) {
     let then = parts(&page).1.into_iter().find(|part| is_of(part, section)).unwrap_or_default();
     let differing = now.lines().find(|line| !then.lines().any(|other| other == *line));
     let line = differing.unwrap_or("lines that are there no more");
-    assert!(now == then, "docs/autobahn.md is out of date, say `make autobahn`; it does not say\n{line}");
+    assert!(now == then, "docs/autobahn.md is out of date, say `make autobahn results`; it does not say\n{line}");
 }
 
 /// Whether the page is being written.
@@ -35,12 +35,13 @@ pub(super) fn is_written() -> bool {
 pub(super) fn ids() -> Vec<String> {
     let page = fs::read_to_string(path()).unwrap_or_default();
     let (head, sections) = parts(&page);
-    assert_eq!(head, self::head(&sections), "the head of docs/autobahn.md is out of date, say `make autobahn`");
+    assert_eq!(head, self::head(&sections), "the head of docs/autobahn.md is out of date, say `make autobahn results`");
     rows(&sections).map(|row| row.split(" | ").next().unwrap_or_default().to_owned()).collect()
 }
 
 fn path() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/autobahn.md")
+    let written = std::env::var_os(WRITE).map(PathBuf::from);
+    written.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/autobahn.md"))
 }
 
 /// Puts the section in its place; others may do the same at the same time, from other processes too.
