@@ -6,7 +6,7 @@ use loom::thread;
 use super::support::{budget, inside, model, room, shared};
 use crate::ring::{Geometry, Ring};
 use crate::room::Room;
-use crate::{Policy, PublishError, Start};
+use crate::{Policy, PublishError, Start, TryRecvError};
 
 /// Whoever blocks is never overrun from its acknowledgement on: the rotation sees its gate, or it sees the rotation.
 #[test]
@@ -31,27 +31,73 @@ fn gate_join() {
     });
 }
 
-/// The same when segments go early, two at once, to stay within a byte budget.
+/// The same when segments go early to stay within a byte budget: two at once, or one that is begun anew beside whoever
+/// weighs it.
 #[test]
 fn budget_join() {
+    // Twelve bytes are kept: only the last three messages of each.
+    for (preemptions, before) in [(2..=3, &[2, 2, 4, 4, 4][..]), (3..=4, &[4, 4, 4, 4])] {
+        model(preemptions, move || {
+            let ring = Ring::new(Geometry::new(1, 8), false, Some(budget(16)));
+            let room = Room::new(inside("model", 1, ring, shared()));
+            for &bytes in before {
+                room.publish(bytes).unwrap();
+            }
+            let publisher = {
+                let room = room.clone();
+                thread::spawn(move || room.publish(1).is_ok())
+            };
+            let mut subscription = room.subscribe_from(Start::Oldest).policy(Policy::Block).now().unwrap();
+            let published = before.len() as u64 + u64::from(publisher.join().unwrap());
+            for sequence in subscription.position().sequence..published {
+                let expected = before.get(sequence as usize).copied().unwrap_or(1);
+                assert_eq!(subscription.try_recv(), Ok(expected), "a blocking subscriber was overrun");
+            }
+        });
+    }
+}
+
+/// Who joins holds up no publisher that overruns nobody: neither one that is refused, nor one that waits and is to be woken.
+#[test]
+fn gate_join_publish() {
     model(2..=3, || {
-        let ring = Ring::new(Geometry::new(1, 8), false, Some(budget(16)));
-        let room = Room::new(inside("model", 1, ring, shared()));
-        // Twelve bytes are kept: of the first five messages only the last three.
-        for bytes in [2, 2, 4, 4, 4] {
-            room.publish(bytes).unwrap();
+        let room = room(1);
+        for value in 0..2 {
+            room.publish(value).unwrap();
         }
         let publisher = {
             let room = room.clone();
-            thread::spawn(move || room.publish(1).is_ok())
+            thread::spawn(move || room.publish(2))
         };
-        let mut subscription = room.subscribe_from(Start::Oldest).policy(Policy::Block).now().unwrap();
-        let published = 5 + u64::from(publisher.join().unwrap());
-        for sequence in subscription.position().sequence..published {
-            let received = subscription.try_recv();
-            assert_eq!(received, Ok([2, 2, 4, 4, 4, 1][sequence as usize]), "a blocking subscriber was overrun");
-        }
+        let mut subscription = room.subscribe().policy(Policy::Block).now().unwrap();
+        assert_eq!(publisher.join().unwrap(), Ok(2), "a subscriber at the tail wants nothing that is evicted");
+        assert!(matches!(subscription.try_recv(), Ok(2) | Err(TryRecvError::Empty)));
     });
+}
+
+/// A publisher that waits while somebody joins is not left asleep: at the tail nothing is kept that it needs, and in the
+/// past the one who joins turns out to begin later than the room was first kept for it.
+#[test]
+fn gate_join_wait() {
+    for start in [Start::Latest, Start::Oldest] {
+        model(2..=3, move || {
+            let room = room(1);
+            for value in 0..2 {
+                room.publish(value).unwrap();
+            }
+            let publisher = {
+                let room = room.clone();
+                thread::spawn(move || block_on(room.publish_wait(2)))
+            };
+            let subscription = room.subscribe_from(start).policy(Policy::Block).now().unwrap();
+            assert_eq!(
+                publisher.join().unwrap(),
+                Ok(2),
+                "of two messages one is kept for whoever begins at the oldest"
+            );
+            drop(subscription);
+        });
+    }
 }
 
 /// A publisher that waits for space is woken when the blocker reads on.

@@ -10,14 +10,32 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// Puts a gate before everything, to be moved to its subscriber's start.
+    /// Lists a gate that is open, and so holds nobody up, until [`Gate::shut`] says what its subscriber wants.
     pub(super) fn join<T>(inside: &Inside<T>) -> Arc<Self> {
-        let gate = Arc::new(Self { next: AtomicU64::new(0) });
+        let gate = Arc::new(Self { next: AtomicU64::new(u64::MAX) });
         inside.0.seldom().gates.update(|gates| Some(gates.iter().chain([&gate]).cloned().collect()));
-        // SeqCst: the gate before our look at the tail. Pairs with the fence in `rotate`: a rotation that evicts what we
-        // are to read began after our look, and sees the gate. model: gate_join
-        fence(SeqCst);
         gate
+    }
+
+    /// Has the room keep what lies from `next` on, as far as it is not on its way out already: returns where its
+    /// subscriber can begin.
+    ///
+    /// A rotation looks at the claim word, fences, and looks at the gates:
+    /// 1. its fence comes after ours: it sees the gate, shut at `next`, and evicts nothing from there on;
+    /// 2. its fence comes before ours: it may have missed the gate, but then we see the claim word at least as far as it
+    ///    did, and begin behind what it may be evicting ([`crate::ring::Ring::oldest_kept`]). A publisher that found the
+    ///    gate too low meanwhile may sleep: moved, the gate wakes it as when its subscriber reads on.
+    ///
+    /// A gate that was shut before it is known where would refuse rotations that overrun nobody.
+    pub(super) fn shut<T>(&self, inside: &Inside<T>, next: u64) -> u64 {
+        // Release: as in `pass_slow`.
+        self.next.store(next, Release);
+        // SeqCst: the gate before our look at the tail. Pairs with the fence in `rotate`. model: gate_join
+        fence(SeqCst);
+        let begin = inside.oldest_kept().max(next);
+        // model: gate_join_wait, gate_join_publish
+        self.pass(inside, begin);
+        begin
     }
 
     /// Says how far its subscriber has read.

@@ -13,7 +13,7 @@ use super::{Policy, Room};
 use crate::error::{RecvError, SubscribeError, TryRecvError};
 use crate::message::{Batch, Position, Ref, Resumption, Start};
 use crate::ring::{Cursor, Nothing, Rest};
-use crate::sync::{Arc, Relaxed, Release, SeqCst, block_on, fence, spin_loop};
+use crate::sync::{Arc, Relaxed, SeqCst, block_on, fence, spin_loop};
 use crate::wake::Waiter;
 
 /// The future of [`Room::subscribe`]: ready at its first poll. [`Subscribe::now`] does without a future.
@@ -129,20 +129,20 @@ impl<T> Subscription<T> {
         let gate = (policy == Policy::Block).then(|| Gate::join(&inside));
         let (mut next, mut resumption) = inside.0.begin(start);
         if let Some(gate) = &gate {
-            // A rotation that looked at the gates before ours was there may be evicting: begin after what that evicts.
-            // Nothing, while the ring is full neither by count nor by bytes.
-            let skipped = inside.oldest_kept().saturating_sub(next);
+            // Nothing is skipped while the ring is full neither by count nor by bytes.
+            let skipped = gate.shut(&inside, next) - next;
             next += skipped;
             resumption = match resumption {
                 Resumption::Gap(missed) => Resumption::Gap(missed + skipped),
                 Resumption::Resumed if skipped > 0 => Resumption::Gap(skipped),
                 told => told,
             };
-            // Release: pairs with the Acquire in `may_evict`.
-            gate.next.store(next, Release);
         }
-        // Relaxed: a figure.
-        if watches { &inside.0.watchers } else { &inside.0.subscribers }.fetch_add(1, Relaxed);
+        // Relaxed: figures.
+        match watches {
+            true => drop(inside.0.watchers.fetch_add(1, Relaxed)),
+            false => drop(inside.0.subscribers.fetch_add(1, Relaxed)),
+        }
         let extra = (policy != Policy::Lag || resumption != Resumption::Fresh)
             .then(|| Box::new(Extra { resumption, gate, holds: false, disconnected: None, conflated: 0 }));
         let cursor = Cursor::new(inside, next);

@@ -103,6 +103,30 @@ fn a_blocking_subscriber_that_only_tries_makes_room_by_itself() {
     }
 }
 
+/// Who joins at the tail wants nothing that is on its way out: a publisher that waits beside one who comes and goes is
+/// always woken again.
+#[test]
+fn who_comes_and_goes_leaves_no_publisher_asleep() {
+    const COMINGS: u64 = 5_000;
+    finishes(|| {
+        let broker = small();
+        let room = broker.room("lobby").unwrap();
+        let publisher = {
+            let room = room.clone();
+            thread::spawn(move || {
+                (0..).take_while(|&number| room.publish_blocking(number).is_ok()).count();
+            })
+        };
+        for _ in 0..COMINGS {
+            let mut comer = room.subscribe().policy(Policy::Block).now().unwrap();
+            let start = comer.position().sequence;
+            assert_eq!(comer.recv_blocking(), Ok(start), "a blocking subscriber was overrun");
+        }
+        room.close();
+        publisher.join().unwrap();
+    });
+}
+
 #[test]
 fn waiting_publishers_are_woken_by_reading_and_by_leaving() {
     finishes(|| {
