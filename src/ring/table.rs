@@ -1,5 +1,6 @@
 //! The append-only table of a ring's segments: an index names memory for as long as the ring lives.
 
+use std::marker::PhantomData;
 use std::ptr;
 
 use super::segment::Segment;
@@ -22,11 +23,14 @@ pub(crate) struct Table<T> {
     chunks: [Lazy<Chunk<T>>; CHUNKS],
     /// Indices handed out; at most [`TABLE_MAX`].
     len: AtomicU32,
+    /// The entries own their segments, which an `AtomicPtr` does not tell the compiler: it goes to any thread, whatever it
+    /// points to.
+    segments: PhantomData<Box<Segment<T>>>,
 }
 
 impl<T> Table<T> {
     pub(crate) fn new() -> Self {
-        Self { chunks: std::array::from_fn(|_| Lazy::new()), len: AtomicU32::new(0) }
+        Self { chunks: std::array::from_fn(|_| Lazy::new()), len: AtomicU32::new(0), segments: PhantomData }
     }
 
     /// Adds a segment; gives it back when the table is full.

@@ -1,17 +1,20 @@
 //! What may cross threads, be moved between polls and survive a panic, in one table. (That a payload which is not `Send`
 //! and `Sync` is refused, B1, is shown by the `compile_fail` examples of [`roomcast::Broker`] and `docs/misuse.md`.)
 
+use std::cell::Cell;
 use std::error::Error;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::marker::{PhantomData, PhantomPinned};
 use std::panic::UnwindSafe;
+use std::rc::Rc;
+use std::sync::MutexGuard;
 
 use roomcast::{
-    Accounting, Batch, Broker, BrokerStats, Builder, CloseReason, Epoch, PatternSubscription, Policy, Position,
-    PublishByNameError, PublishError, PublishWait, Publisher, Recv, RecvBatch, RecvError, RecvRef, Ref, Resumption,
-    Room, RoomError, RoomKey, RoomOptions, RoomSet, RoomStats, Served, ShardStats, Start, Subscribe, SubscribeError,
-    SubscribeWith, Subscription, TryRecvError, Unsubscribe,
+    Accounting, Batch, Broker, BrokerStats, Builder, CloseReason, Closed, Deserted, Epoch, PatternSubscription, Policy,
+    Position, PublishByNameError, PublishError, PublishWait, Publisher, Recv, RecvBatch, RecvError, RecvRef, Ref,
+    Resumption, Room, RoomError, RoomKey, RoomOptions, RoomSet, RoomSink, RoomStats, Served, ShardStats, Start,
+    Subscribe, SubscribeError, SubscribeWith, Subscription, TryRecvError, Unsubscribe, WeakBroker, WeakRoom,
 };
 
 /// `Send` and `Sync` and nothing else: not `Clone`, not `Debug`, not `Unpin`.
@@ -149,6 +152,50 @@ fn the_table_of_what_goes_anywhere_b1() {
     all(plain, (true, true, true, true));
     // An error has the message in it.
     all(rows![PublishError<Bare>], (true, true, false, false));
+}
+
+/// A room hands messages to any thread, by reference and to be dropped there; whatever leads to one goes where they may.
+#[test]
+fn what_leads_to_messages_goes_no_further_than_they_may() {
+    fn neither<const N: usize>(rows: [(&str, bool, bool, bool, bool); N]) {
+        for (name, send, sync, ..) in rows {
+            assert_eq!((send, sync), (false, false), "(Send, Sync) of {name}");
+        }
+    }
+    macro_rules! leading_to {
+        ($message:ty) => {
+            neither(rows![
+                Broker<$message>,
+                WeakBroker<$message>,
+                Room<$message>,
+                WeakRoom<$message>,
+                Subscription<$message>,
+                Served<$message>,
+                Publisher<$message>,
+                RoomSet<$message>,
+                RoomSink<$message>,
+                PatternSubscription<$message>,
+                Subscribe<$message>,
+                SubscribeWith<$message>,
+                Closed<$message>,
+                Deserted<$message>,
+                Recv<'static, $message>,
+                RecvRef<'static, $message>,
+                RecvBatch<'static, $message>,
+                PublishWait<'static, $message>,
+            ])
+        };
+    }
+    // Neither; `Send` alone; `Sync` alone.
+    leading_to!(Rc<Cell<u8>>);
+    leading_to!(Cell<u8>);
+    leading_to!(MutexGuard<'static, u8>);
+    // What is lent is a reference: it may go where the message may be shared.
+    neither(rows![Ref<'static, Cell<u8>>, Batch<'static, Cell<u8>>]);
+    for (name, send, sync, ..) in rows![Ref<'static, MutexGuard<'static, u8>>, Batch<'static, MutexGuard<'static, u8>>]
+    {
+        assert!(send && sync, "{name}");
+    }
 }
 
 #[test]
