@@ -32,6 +32,37 @@ fn reclaim_reclaim() {
     });
 }
 
+/// Whoever takes the segment evicted last may have slept since long before that segment was made: it learns of it by its
+/// index alone, and finds it whole. So do two who evict, of which one is given what the other has left.
+#[test]
+fn retire_take() {
+    for evicts in [false, true] {
+        model(3..=4, move || {
+            let shared = limbo(0);
+            let evictor = {
+                let shared = shared.clone();
+                thread::spawn(move || make_and_retire(&shared))
+            };
+            let (table, limbo) = &*shared;
+            let before = if evicts { make_and_retire(&shared) } else { None };
+            let mut taken = Vec::from_iter(limbo.take(table, before, true));
+            taken.extend(limbo.take_unused(table, true));
+            let before = evictor.join().unwrap();
+            taken.extend(limbo.take(table, before, true));
+            taken.extend(std::iter::from_fn(|| limbo.take_unused(table, true)).take(2));
+            taken.sort_unstable();
+            assert_eq!(taken, if evicts { vec![0, 1] } else { vec![0] }, "each segment is found once");
+        });
+    }
+}
+
+/// Makes a segment and evicts it; returns the one evicted before.
+fn make_and_retire((table, limbo): &(Table<u64>, Limbo)) -> Option<u16> {
+    let index = table.append(Box::new(Segment::new(1, false))).ok().unwrap();
+    table.segment(index).begin(1, 0, 0);
+    limbo.retire(table, index)
+}
+
 /// What is pushed while another pops is neither lost nor given out twice.
 #[test]
 fn free_stack() {

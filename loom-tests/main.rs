@@ -6,6 +6,7 @@
 mod close;
 mod exclusive;
 mod gate;
+mod lease;
 mod lifetime;
 mod limbo;
 mod park;

@@ -46,9 +46,12 @@ pub enum PublishError<T> {
     Closed(T),
     /// The room has crashed. Opening it by name gives a fresh one.
     Crashed(T),
-    /// A *block* subscriber has not read far enough, or too many segments are pinned. Try again, or use
+    /// A *block* subscriber has not read far enough. Try again, or use
     /// [`Room::publish_wait`](crate::Room::publish_wait).
     Full(T),
+    /// As many readers as a room has segments, 65,535, have each stopped in the midst of another one, which is kept for
+    /// them. Try again once some have read on or are dropped; no wait of the room's ends then, so it offers none.
+    Pinned(T),
     /// The message is larger than the room's byte budget allows for one message.
     TooLarge(T),
     /// The room is exclusive: only its [`Publisher`](crate::Publisher) publishes.
@@ -64,6 +67,7 @@ impl<T> PublishError<T> {
             Self::Closed(message)
             | Self::Crashed(message)
             | Self::Full(message)
+            | Self::Pinned(message)
             | Self::TooLarge(message)
             | Self::Exclusive(message)
             | Self::OnShard(message) => message,
@@ -75,6 +79,9 @@ impl<T> PublishError<T> {
             Self::Closed(_) => "the room is closed; open it again by name",
             Self::Crashed(_) => "the room has crashed; open it again by name",
             Self::Full(_) => "the room is full: a blocking subscriber has not read far enough",
+            Self::Pinned(_) => {
+                "the room has no memory left: 65,535 readers have stopped, each in a part of its own; drop some"
+            }
             Self::TooLarge(_) => "the message is larger than the room's byte budget allows",
             Self::Exclusive(_) => "the room is exclusive; publish with its publisher",
             Self::OnShard(_) => "a handler must not wait for its own broker",
@@ -88,6 +95,7 @@ impl<T> fmt::Debug for PublishError<T> {
             Self::Closed(_) => "Closed",
             Self::Crashed(_) => "Crashed",
             Self::Full(_) => "Full",
+            Self::Pinned(_) => "Pinned",
             Self::TooLarge(_) => "TooLarge",
             Self::Exclusive(_) => "Exclusive",
             Self::OnShard(_) => "OnShard",

@@ -63,10 +63,22 @@ RULES = (
         "self.leases.load(Acquire) == 0",
     ),
     rule(
-        "a lease does not see the eviction mark",
-        "ring/segment",
-        "self.life.load(Acquire) == life(generation, Phase::Live)",
-        "self.life.load(Acquire) >> PHASE_BITS == generation",
+        "a lease is taken by an old directory word",
+        "ring/directory",
+        "self.word(generation) == word",
+        "true",
+    ),
+    rule(
+        "a lease is taken by the generation in the header",
+        "ring/directory",
+        "self.word(generation) == word",
+        "segment.generation() == generation",
+    ),
+    rule(
+        "the bytes of a segment are counted that the directory names no more",
+        "ring/budget",
+        "directory.word_to_replace(generation) != word",
+        "false",
     ),
     rule(
         "the oldest retained is computed from the claim word",

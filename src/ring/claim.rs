@@ -25,7 +25,10 @@ pub(super) const ERA: u64 = if cfg!(roomcast_loom) { 1 } else { 1 << 20 };
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     Closed,
+    /// A gate is shut; it says when it moves.
     Full,
+    /// Every segment that the ring may have is in use. Nobody says when one is not any more.
+    Pinned,
     TooLarge,
 }
 
@@ -421,5 +424,15 @@ impl<T> Ring<T> {
     pub(crate) fn leave_hole(&self, bell: &impl Bell) {
         self.rotate(0, bell).unwrap();
         self.claim.fetch_add(1, AcqRel);
+    }
+
+    /// What an installer does that saw `generation` missing, and slept until it had come and gone.
+    pub(crate) fn install_late(&self, generation: u64, time_floor: u64, bell: &impl Bell) {
+        let directory = self.directory();
+        let index = directory.take(bell).unwrap();
+        directory.segment(index).begin(generation, self.shape.first(generation), time_floor);
+        let (old, new) = (super::words::DirectoryWord(0), super::words::DirectoryWord::new(generation, index));
+        assert!(!directory.replace(generation, old, new), "it came too late");
+        directory.give_back(index);
     }
 }

@@ -203,13 +203,16 @@ impl<T, R: Deref<Target = Ring<T>>> Cursor<T, R> {
                 continue;
             }
             let leased = self.lease.as_ref().is_some_and(|lease| lease.first == shape.first(generation));
-            if word.generation() < generation || leased {
+            if leased {
                 break false;
             }
+            // The segment we stood in is read to its end. Kept while we find nothing, the lease would pin it for nothing.
             self.ready = self.next;
             give_up(&mut self.lease);
-            let segment = directory.segment(word.index());
-            if segment.lease(generation) {
+            if word.generation() < generation {
+                break false;
+            }
+            if let Some(segment) = directory.lease(generation, word) {
                 self.lease = Some(Lease {
                     segment: NonNull::from(segment),
                     slots: segment.slots(),

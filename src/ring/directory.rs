@@ -51,6 +51,25 @@ impl<T> Directory<T> {
         DirectoryWord(self.words[self.shape.position(generation)].look(Acquire))
     }
 
+    /// Takes a lease on the segment that `word`, found where `generation` stands, names; nothing if it names it no more.
+    ///
+    /// 1. We count ourselves before a reclaimer looks at the counter: it sees us and leaves the segment alone.
+    /// 2. We count ourselves after it looked: it had seen the segment evicted, and the counter's own order makes the exchange
+    ///    that took it out of the directory visible to us. We find another word, which never becomes the old one again, and
+    ///    step back without touching a slot.
+    ///
+    /// The generation in the header would not do: an installer that slept begins a segment for an old generation once more
+    /// before it loses. model: rotate_lease, begin_again, time_floor_again
+    pub(super) fn lease(&self, generation: u64, word: DirectoryWord) -> Option<&Segment<T>> {
+        let segment = self.segment(word.index());
+        segment.count_lease();
+        if self.word(generation) == word {
+            return Some(segment);
+        }
+        segment.end_lease();
+        None
+    }
+
     /// Replaces `old` where `generation` stands; false if somebody was faster.
     pub(crate) fn replace(&self, generation: u64, old: DirectoryWord, new: DirectoryWord) -> bool {
         // AcqRel: publishes `begin` and everything the installer saw. Pairs with the load in `word`. Never an

@@ -272,7 +272,7 @@ impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
             // It may have gone with the others.
             old = directory.word_to_replace(generation);
         }
-        let Some(index) = directory.take(bell) else { return Err(Refusal::Full) };
+        let Some(index) = directory.take(bell) else { return Err(Refusal::Pinned) };
         let floor = if self.has_segment { self.segment().last_time() } else { 0 };
         directory.segment(index).begin(generation, self.tail, floor);
         let installed = directory.replace(generation, old, DirectoryWord::new(generation, index));

@@ -62,7 +62,7 @@ impl<T> Ring<T> {
         }
         let time_floor = if self.timed { self.time_floor(directory, full, now) } else { Some(0) };
         let Some(time_floor) = time_floor else { return Ok(()) };
-        let Some(index) = directory.take(bell) else { return Err(Refusal::Full) };
+        let Some(index) = directory.take(bell) else { return Err(Refusal::Pinned) };
         directory.segment(index).begin(next, self.shape.first(next), time_floor);
         let new = DirectoryWord::new(next, index);
         if !directory.replace(next, old, new) {
@@ -115,12 +115,10 @@ impl<T> Ring<T> {
         if !word.retains(full) {
             return None;
         }
-        let segment = directory.segment(word.index());
         // The lease keeps the segment from being reclaimed, and its times from being decided for another generation.
-        segment.lease(full).then(|| {
-            let floor = segment.decide_times(self.shape.slots() as usize - 1, now);
-            segment.end_lease();
-            floor
-        })
+        let segment = directory.lease(full, word)?;
+        let floor = segment.decide_times(self.shape.slots() as usize - 1, now);
+        segment.end_lease();
+        Some(floor)
     }
 }

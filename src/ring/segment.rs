@@ -51,8 +51,10 @@ pub(crate) struct Segment<T> {
     /// * `Evicted` → `Pinned` by whoever finds it in use;
     /// * `Evicted` or `Pinned` → `Owned` by whoever finds it unused: one of several.
     life: AtomicU64,
-    /// Readers standing in this segment, and for a moment readers that came too late.
-    leases: AtomicU32,
+    /// Readers standing in this segment, and for a moment readers that came too late. So many bits that nobody can count
+    /// them full, not even with readers that are forgotten and never end; 32 were full within minutes. They take the place
+    /// of what would be padding.
+    leases: AtomicU64,
     /// The next one on the stack of empty segments.
     next_free: AtomicU32,
     /// Its own place in the table.
@@ -78,7 +80,7 @@ impl<T> Segment<T> {
     pub(crate) fn new(slots: usize, timed: bool) -> Self {
         Self {
             life: AtomicU64::new(life(0, Phase::Owned)),
-            leases: AtomicU32::new(0),
+            leases: AtomicU64::new(0),
             next_free: AtomicU32::new(0),
             index: 0,
             committed: AtomicU64::new(0),
@@ -116,39 +118,32 @@ impl<T> Segment<T> {
 
     /// Makes a reclaimed (or new) segment ready for `generation`; nobody but the caller may use it now.
     pub(crate) fn begin(&self, generation: u64, first: u64, time_floor: u64) {
-        // Relaxed: read only by those who saw the directory word or the claim word that follow.
+        // Release: who reads these bytes knows that the directory names the segment for an earlier generation no more. Pairs
+        // with the Acquire in `bytes`. model: budget_join
+        self.bytes.store(0, Release);
+        // Relaxed, all three: read only by those who saw the directory word or the claim word that follow; `reclaim` acts on
+        // an evicted segment alone. model: begin_again
         self.committed.store(first, Relaxed);
-        self.bytes.store(0, Relaxed);
         self.time_floor.store(time_floor, Relaxed);
-        // Release: a late reader that sees this generation sees an empty segment. Pairs with the Acquire in `lease`.
-        self.life.store(life(generation, Phase::Live), Release);
+        self.life.store(life(generation, Phase::Live), Relaxed);
     }
 
-    /// Marks the segment evicted; from here on no lease on it succeeds.
+    /// Marks the segment, which the directory names no more, evicted.
     pub(crate) fn evict(&self) {
-        // Release: pairs with the Acquire in `lease`, through the leases counter: a reader that counts itself after
-        // `is_unleased` looked sees this bit. model: rotate_lease
+        // Release: who reclaims it knows that the directory has let it go, and so, through the leases counter, does a
+        // reader that counts itself after that. Pairs with the Acquire in `reclaim`. model: sweep_lease
         self.life.fetch_or(Phase::Evicted as u64, Release);
     }
 
     // --- readers
 
-    /// Takes a lease, if the segment still holds `generation`.
-    ///
-    /// 1. We count ourselves before the reclaimer looks at the counter: it sees us and leaves the segment alone.
-    /// 2. We count ourselves after it looked: the counter's own order makes the eviction mark, set before, visible to
-    ///    us; we step back without touching a slot.
+    /// Counts one more reader. It may touch a slot once the directory, asked after this, still names the segment
+    /// ([`super::directory::Directory::lease`]).
     #[inline]
-    pub(crate) fn lease(&self, generation: u64) -> bool {
-        // AcqRel: Acquire for case 2, pairs with the Release half of the RMW in `is_unleased`; Release keeps the
-        // chain whole for the next one who counts. model: rotate_lease
-        self.leases.fetch_add(1, AcqRel);
-        // Acquire: pairs with the Release store in `begin`.
-        if self.life.load(Acquire) == life(generation, Phase::Live) {
-            return true;
-        }
-        self.end_lease();
-        false
+    pub(super) fn count_lease(&self) {
+        // Acquire: pairs with the Release half of the RMW in `is_unleased`, and a read-modify-write goes on with the release
+        // of the one before. model: rotate_lease, sweep_lease
+        self.leases.fetch_add(1, Acquire);
     }
 
     /// Gives a lease back.
@@ -253,10 +248,11 @@ impl<T> Segment<T> {
         self.bytes.fetch_add(bytes, Relaxed) + bytes
     }
 
-    /// The bytes held.
+    /// The bytes held, in whatever generation it is in: those of the one wanted if the directory, asked after this, still
+    /// names the segment.
     pub(crate) fn bytes(&self) -> u64 {
-        // Relaxed: see `add_bytes`.
-        self.bytes.load(Relaxed)
+        // Acquire: pairs with the Release in `begin`. As a sum it may miss what is being added.
+        self.bytes.load(Acquire)
     }
 
     /// Decides the publish time of `slot` and of every undecided slot below it, and returns it.
@@ -288,10 +284,10 @@ impl<T> Segment<T> {
 
     /// Whether no reader stands in it.
     ///
-    /// Always a read-modify-write: a plain load could miss a reader that has just counted itself and then sees the
-    /// segment as not yet evicted.
+    /// Always a read-modify-write: a plain load could miss a reader that has just counted itself and then finds the
+    /// segment still named by the directory.
     pub(crate) fn is_unleased(&self) -> bool {
-        // AcqRel: Release for case 2 of `lease`, pairs with the RMW there; Acquire pairs with `end_lease`.
+        // AcqRel: Release for a reader that counts itself later, pairs with `count_lease`; Acquire pairs with `end_lease`.
         // model: rotate_lease, sweep_lease
         self.leases.fetch_add(0, AcqRel) == 0
     }
@@ -299,11 +295,11 @@ impl<T> Segment<T> {
     /// Takes an evicted segment that nobody uses for the caller alone; false if it is not evicted, in use, or another's.
     /// `waiting` counts the evicted ones that nobody has looked at, where messages are to be dropped.
     ///
-    /// Evicted, then unleased, then full, in this order: a reader that counts itself later sees the mark and steps back,
-    /// and a publisher with a claim has not committed. If another thread takes it meanwhile, and it even comes round again,
-    /// its generation is another one and the exchange fails.
+    /// Evicted, then unleased, then full, in this order: a reader that counts itself later finds it named no more and steps
+    /// back, and a publisher with a claim has not committed. If another thread takes it meanwhile, the exchange fails, even
+    /// if it comes round again: a generation is in the directory once, so a segment is evicted from it once.
     pub(crate) fn reclaim(&self, waiting: &AtomicU32, exclusive: bool) -> bool {
-        // Acquire: pairs with the Release in `evict`.
+        // Acquire: pairs with the Release in `evict`. model: sweep_lease
         let seen = self.life.load(Acquire);
         let phase = phase(seen);
         if !matches!(phase, Phase::Evicted | Phase::Pinned) {
@@ -411,3 +407,21 @@ pub(crate) unsafe fn fill<T>(slot: &Slot<T>, value: T) {
 unsafe impl<T: Send + Sync> Sync for Segment<T> {}
 // SAFETY: as above; owning a segment is owning its values.
 unsafe impl<T: Send> Send for Segment<T> {}
+
+#[cfg(all(test, not(any(roomcast_loom, roomcast_shuttle))))]
+mod tests {
+    use super::*;
+
+    /// Four billion readers are within anybody's reach: a subscription that is forgotten keeps its lease for good.
+    #[test]
+    fn leases_are_not_counted_round_to_none() {
+        let segment = Segment::<u8>::new(1, false);
+        segment.begin(1, 0, 0);
+        segment.leases.store(u32::MAX.into(), Relaxed);
+        segment.count_lease();
+        segment.evict();
+        assert!(!segment.is_unleased(), "a segment with 2^32 readers counts as unused");
+        segment.end_lease();
+        assert!(!segment.is_unleased());
+    }
+}

@@ -37,7 +37,7 @@ impl<T> Drop for Aside<T> {
         let seldom = self.inside.0.seldom();
         // Relaxed: a figure that decides when to sweep.
         let others = seldom.waiting.fetch_sub(1, Relaxed) - 1;
-        if seldom.aside.abandon(&self.waiter, others) {
+        if seldom.aside.abandon(&self.waiter, u64::from(others)) {
             self.inside.0.wake_aside();
         }
     }

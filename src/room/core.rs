@@ -38,8 +38,9 @@ const WAKES_HELP: usize = if cfg!(roomcast_loom) {
 };
 
 /// How long one who joins is held up where somebody has published since the last one joined: about 0.7 microseconds,
-/// which leaves publishers most of their rate beside one who comes and goes without pause.
-const PACE_SPINS: u32 = 77;
+/// which leaves publishers most of their rate beside one who comes and goes without pause. In a model not at all: a spin is
+/// a call to let the others run, and whoever joins would always come after them.
+const PACE_SPINS: u32 = if cfg!(any(roomcast_loom, roomcast_shuttle)) { 0 } else { 77 };
 
 /// Starts the shard of that number at this port, for the broker at this address.
 pub(crate) type StartShard<T> = dyn Fn(usize, &Arc<Port<T>>, usize) -> io::Result<()> + Send + Sync;
@@ -85,12 +86,12 @@ impl<T> fmt::Debug for Shared<T> {
 /// publishes reads or writes the words from `shared` on: they must not share a cache line.
 #[repr(C)]
 pub(crate) struct RoomCore<T> {
-    /// Subscriptions and handlers; those of patterns are counted apart, since they come by themselves.
-    pub(super) subscribers: AtomicU32,
+    /// Subscriptions and handlers. So many bits that those which are forgotten and never end do not count it round to none.
+    pub(super) subscribers: AtomicU64,
+    /// The subscriptions of patterns, which come by themselves.
     pub(super) watchers: AtomicU32,
     /// The tail when somebody last joined, its lower half.
     joined_at: AtomicU32,
-    pub(super) home: u32,
     /// The shards that have members here: replaced whole when a shard's first member joins or its last one leaves.
     pub(super) served: Snapshot<Vec<Arc<Record<T>>>>,
     pub(crate) name: Box<str>,
@@ -105,6 +106,7 @@ pub(crate) struct RoomCore<T> {
     sweeping: AtomicBool,
     /// Whether a shard has ever had members here.
     was_served: AtomicBool,
+    pub(super) home: u32,
     pub(crate) shared: Arc<Shared<T>>,
     pub(super) seldom: Lazy<Seldom>,
     pub(super) bell: Doorbell,
@@ -168,7 +170,7 @@ impl<T> RoomCore<T> {
         shared: Arc<Shared<T>>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            subscribers: AtomicU32::new(0),
+            subscribers: AtomicU64::new(0),
             watchers: AtomicU32::new(0),
             tail_seen: AtomicU64::new(u64::MAX),
             seldom: Lazy::new(),
@@ -424,6 +426,7 @@ impl<T> Inside<T> {
     pub(super) fn refused<M>(&self, refusal: Refusal, message: M) -> PublishError<M> {
         match refusal {
             Refusal::Full => PublishError::Full(message),
+            Refusal::Pinned => PublishError::Pinned(message),
             Refusal::TooLarge => PublishError::TooLarge(message),
             Refusal::Closed if self.0.ended() == Some(CloseReason::Crashed) => PublishError::Crashed(message),
             Refusal::Closed => PublishError::Closed(message),
@@ -593,5 +596,32 @@ impl<T> Inside<T> {
 
     pub(crate) fn id(&self) -> RoomId {
         RoomId(Arc::as_ptr(&self.0) as usize)
+    }
+}
+
+#[cfg(all(test, not(any(roomcast_loom, roomcast_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::ring::Geometry;
+    use crate::room::Room;
+
+    /// As leases: a subscription that is forgotten is counted for good.
+    #[test]
+    fn subscribers_are_not_counted_round_to_none() {
+        let shared = Shared::<u8> {
+            ports: [Port::new()].into(),
+            start: None,
+            clock: None,
+            next_port: AtomicU32::new(0),
+            nobody: Default::default(),
+        };
+        let ring = Ring::new(Geometry::new(1, 2), false, None);
+        let room = Room::new(Inside(RoomCore::new("lobby", Epoch(1), 0, false, ring, Arc::new(shared))));
+        room.inside.0.subscribers.store(u32::MAX.into(), Relaxed);
+        let subscription = room.subscribe().now().unwrap();
+        assert!(!room.inside.0.is_deserted(), "a room with 2^32 subscribers counts as deserted");
+        assert_eq!(room.stats().subscribers, u32::MAX, "a figure that says as much as it can");
+        assert!((0..2).all(|_| !room.inside.expire(|| true)));
+        drop(subscription);
     }
 }

@@ -81,7 +81,8 @@ impl<T> Room<T> {
     ///
     /// # Errors
     /// The message comes back when the room has ended, when a [`Policy::Block`](crate::Policy::Block) subscriber would be
-    /// overrun, or when the message is too large for the room's byte budget.
+    /// overrun, when the message is too large for the room's byte budget, or, [`PublishError::Pinned`], when readers have
+    /// stopped in 65,535 different places of it and keep what they stand in.
     ///
     /// # Examples
     /// ```
@@ -162,8 +163,8 @@ impl<T> Room<T> {
     /// Publishes, waiting while a [`Policy::Block`](crate::Policy::Block) subscriber keeps the room full.
     ///
     /// # Errors
-    /// As [`Room::publish`], without `Full`; [`PublishError::OnShard`] in a handler of the same broker, which must not
-    /// wait for itself.
+    /// As [`Room::publish`], without [`PublishError::Full`]: it waits for *block* subscribers and for nobody else.
+    /// [`PublishError::OnShard`] in a handler of the same broker, which must not wait for itself.
     ///
     /// # Cancel safety
     /// Dropped before it is ready, nothing was published; the message is dropped with it.
@@ -404,7 +405,7 @@ impl<T> Room<T> {
             published: self.tail(),
             oldest: self.oldest(),
             // Relaxed: figures, these four.
-            subscribers: core.subscribers.load(Relaxed),
+            subscribers: core.subscribers.load(Relaxed).try_into().unwrap_or(u32::MAX),
             patterns: core.watchers.load(Relaxed),
             waiting: seldom.map_or(0, |seldom| seldom.waiting.load(Relaxed)),
             // Relaxed: as above.

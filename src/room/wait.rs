@@ -28,24 +28,14 @@ impl<T> Pending<T> {
             return Poll::Ready(Err(PublishError::OnShard(refused)));
         }
         self.aside.get_or_insert_with(|| Aside::new(room.inside.clone())).park(context);
-        self.publish(room, refused).map_or(Poll::Pending, Poll::Ready)
-    }
-
-    /// Publishes while somebody may make space for it; `None` when its time to wait has come.
-    fn publish(&mut self, room: &Room<T>, mut message: T) -> Option<Result<u64, PublishError<T>>> {
-        let mut nobody_blocks = false;
-        loop {
-            match room.publish(message) {
-                Err(PublishError::Full(back)) if room.core().blocking() > 0 => {
-                    self.message = Some(back);
-                    return None;
-                }
-                // The last one who blocked has left between our two looks: try again.
-                Err(PublishError::Full(back)) if !nobody_blocks => (nobody_blocks, message) = (true, back),
-                // Full without anybody who blocks is for good: every segment is pinned, and nobody would tell us of a
-                // change.
-                done => return Some(done),
+        // Once more, behind the fence in `park`: whichever gate refuses us now has not moved yet, and wakes us when it moves
+        // or goes. model: gate_pass_wait, gate_leave_wait, gate_join_wait
+        match room.publish(refused) {
+            Err(PublishError::Full(back)) => {
+                self.message = Some(back);
+                Poll::Pending
             }
+            done => Poll::Ready(done),
         }
     }
 }

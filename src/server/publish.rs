@@ -58,7 +58,7 @@ fn publish_unkept(hub: &Hub, name: &RoomName, mut publication: Publication) -> R
 /// The answer to a publisher whom a room has refused.
 pub(super) fn refusal(refused: &PublishError<Publication>) -> ErrorCode {
     match refused {
-        PublishError::Full(_) => ErrorCode::TooManyRequests,
+        PublishError::Full(_) | PublishError::Pinned(_) => ErrorCode::TooManyRequests,
         PublishError::TooLarge(_) => ErrorCode::LimitExceeded,
         _ => ErrorCode::Internal,
     }

@@ -98,14 +98,14 @@ impl Doorbell {
     /// Says that a reader is gone while `live` others remain; true when most of the waiters are such, and everybody is to
     /// be woken: the live ones look, find nothing and park again, the abandoned ones go away. So each drop costs one
     /// needless wake at most, and a reader that lives costs no bookkeeping.
-    pub(crate) fn abandon(&self, waiter: &Waiter, live: u32) -> bool {
+    pub(crate) fn abandon(&self, waiter: &Waiter, live: u64) -> bool {
         drop(waiter.waker.take());
         if !waiter.link.is_queued() {
             return false;
         }
         // Relaxed: see `disarm`.
         let abandoned = self.abandoned.fetch_add(1, Relaxed) + 1;
-        abandoned >= ABANDONED_MIN && abandoned > live
+        abandoned >= ABANDONED_MIN && u64::from(abandoned) > live
     }
 }
 

@@ -20,8 +20,9 @@ fn an_error_gives_the_message_back() {
         PublishError::TooLarge(Bare(4)),
         PublishError::Exclusive(Bare(5)),
         PublishError::OnShard(Bare(6)),
+        PublishError::Pinned(Bare(7)),
     ];
-    assert!(errors.into_iter().map(|error| error.into_inner().0).eq(1..=6));
+    assert!(errors.into_iter().map(|error| error.into_inner().0).eq(1..=7));
 
     let broker = Broker::<Bare>::builder().bytes_max(1_000, |bare| bare.0 as usize).capacity(4).rooms_max(2).build();
     let room = broker.room("lobby").unwrap();
@@ -52,6 +53,7 @@ fn an_error_says_what_to_do() {
     says(&PublishError::Closed(()), "open it again by name");
     says(&PublishError::Crashed(()), "open it again by name");
     says(&PublishError::Full(()), "a blocking subscriber has not read far enough");
+    says(&PublishError::Pinned(()), "65,535 readers have stopped");
     says(&PublishError::TooLarge(()), "larger than the room's byte budget allows");
     says(&PublishError::Exclusive(()), "publish with its publisher");
     says(&PublishError::OnShard(()), "must not wait for its own broker");
