@@ -240,6 +240,33 @@ test("drafts wait in their rooms, and shortcuts go there", LIMIT, () =>
     assert.equal(focused, "join");
   }));
 
+test("one may type at once, after entering, reloading, opening a room and joining one", LIMIT, () =>
+  stage(async ({ arrive }) => {
+    const ada = await arrive("");
+    const { keyboard } = ada.page;
+    // Nothing is clicked: the cursor is where one writes next.
+    await keyboard.type("Ada");
+    await ada.part("first-room").fill("keys");
+    await keyboard.press("Enter");
+    await ada.isJoined("keys");
+    await ada.type("entered");
+    await ada.sees("entered");
+    await ada.page.reload();
+    await ada.isJoined("keys");
+    await ada.type("reloaded");
+    await ada.sees("reloaded");
+    await keyboard.press("Control+k");
+    await ada.type("locks");
+    await ada.isJoined("locks");
+    await ada.type("joined");
+    await ada.sees("joined");
+    await keyboard.press("Alt+ArrowUp");
+    await ada.isJoined("keys");
+    await ada.type("opened");
+    await ada.sees("opened");
+    assert.deepEqual((await ada.messages()).map(({ text }) => text), ["entered", "reloaded", "opened"]);
+  }));
+
 test("an empty room welcomes, a full one explains", LIMIT, () =>
   stage(async ({ enter }) => {
     // No option limits a room yet: the refusal is put in on the way, all else is the server's.

@@ -64,6 +64,13 @@ export class Server {
       .reduce((sum, line) => sum + Number(line.split(" ")[1]), 0);
   }
 
+  /** Ends the server in the middle of whatever it does; its data is left for another. */
+  async kill() {
+    const ended = new Promise((resolve) => this.#process.once("exit", resolve));
+    this.#process.kill("SIGKILL");
+    await ended;
+  }
+
   /** Asks the server to end and returns its exit code; its data is left for another with `keep`. */
   async stop({ keep = false } = {}) {
     const ended = new Promise((resolve) => this.#process.once("exit", resolve));

@@ -96,6 +96,12 @@ export class Visitor {
     await this.page.locator(`[data-testid="room"][data-room="${room}"][data-status="joined"]`).waitFor();
   }
 
+  /** Types where the cursor is, as people do, and sends it. */
+  async type(text) {
+    await this.page.keyboard.type(text);
+    await this.page.keyboard.press("Enter");
+  }
+
   async write(text) {
     await this.part("input").fill(text);
     await this.part("input").press("Enter");

@@ -113,11 +113,11 @@ function enter(name, firstRoom) {
       drawers.open("rooms");
       part("join").focus();
     },
-    write: () => composer.focus(),
+    write,
     escape: () => {
       if (drawers.close()) return;
       timeline.follow();
-      composer.focus();
+      write();
     },
     help: () => part("keys-dialog").showModal(),
   });
@@ -131,8 +131,8 @@ function enter(name, firstRoom) {
   if (known.length > 0) chat.open(known[0]);
   addressChanged();
   chat.start();
-  render();
-  if (chat.active) composer.focus();
+  render.now();
+  if (isPointed()) write();
 
   function self() {
     return { name: settings.name, client: chat.clientId, user: "" };
@@ -142,11 +142,18 @@ function enter(name, firstRoom) {
     chat.open(room.name);
     addressChanged();
     drawers.close();
-    // On a touch screen the keyboard would cover what one came to read.
-    if (matchMedia("(hover: hover)").matches) {
-      render.now();
-      composer.focus();
-    }
+    if (isPointed()) write();
+  }
+
+  /** Puts the cursor where one writes. What is hidden cannot have it: first the page has to look as it is to. */
+  function write() {
+    render.now();
+    composer.focus();
+  }
+
+  /** On a touch screen the keyboard would cover what one came to read. */
+  function isPointed() {
+    return matchMedia("(hover: hover)").matches;
   }
 
   /** Returns why it cannot be joined, or an empty string. */

@@ -150,14 +150,17 @@ export class Chat extends EventTarget {
 
   /** Fetches a page of messages before the oldest one known. */
   async loadEarlier(room) {
-    const { oldest } = room;
-    if (!oldest) return;
+    if (!room.oldest) return;
     // Whoever asks for these reads up there, and what they ask for is not to be trimmed.
     room.isFollowed = false;
-    const since = { offset: oldest.offset, epoch: room.epoch };
-    const { publications } = await this.#client.history(room.name, { limit: PAGE_MESSAGES, since, reverse: true });
-    const added = this.#addAll(room, publications);
-    room.hasEarlier = added.length > 0 && room.oldest.offset > 1;
+    let added = [];
+    do {
+      const since = { offset: room.oldest.offset, epoch: room.epoch };
+      const { publications } = await this.#client.history(room.name, { limit: PAGE_MESSAGES, since, reverse: true });
+      added = this.#addAll(room, publications);
+      room.hasEarlier = publications.length > 0 && room.oldest.offset > 1;
+      // A page of messages that are here from before a crash shows nothing: it takes the next one.
+    } while (added.length === 0 && room.hasEarlier);
     this.#changed(room);
   }
 

@@ -50,24 +50,44 @@ export class Room {
   /** Takes a publication in at its place. Returns the message, or null when it is known already. */
   add(publication, isOwn) {
     const offset = publication.offset ?? 0;
-    const place = this.#place(offset);
-    if (place === -1) return null;
     const author = person(publication.info);
     const own = isOwn(author.client);
+    const { id } = publication.data ?? {};
+    if (own && id) this.pending = this.pending.filter((unsent) => unsent.id !== id);
+    const place = this.#place(offset);
+    if (place === -1 || this.#isOfEarlierLife(publication, author)) return null;
     const message = {
       kind: "message",
       life: this.#life,
       offset,
+      id,
       author,
       own,
       text: messageText(publication.data),
       timeMs: publication.time || Date.now(),
     };
     this.items.splice(place, 0, message);
-    const id = publication.data?.id;
-    if (own && id) this.pending = this.pending.filter((unsent) => unsent.id !== id);
     this.#trim();
     return message;
+  }
+
+  /**
+   * Whether this is a message that the room had in an earlier life: one that the server has kept, with its offset and its time,
+   * under another epoch. It stays where it is and counts for the present life from then on.
+   */
+  #isOfEarlierLife({ offset, time, data }, author) {
+    if (!offset || !time) return false;
+    const known = this.items.find(
+      (item) =>
+        item.kind === "message" &&
+        item.life !== this.#life &&
+        item.offset === offset &&
+        item.timeMs === time &&
+        item.id === data?.id &&
+        item.author.client === author.client,
+    );
+    if (known) known.life = this.#life;
+    return known !== undefined;
   }
 
   /** Says something about the room itself, before the message `before` or at the end. */
@@ -130,21 +150,22 @@ export class Room {
 
   /** Where a message with `offset` belongs, -1 when there is one. Searched from the end: that is where most go. */
   #place(offset) {
+    const isOfThisLife = (item) => item.life === this.#life;
+    const first = this.items.findIndex(isOfThisLife);
     let place = this.items.length;
-    while (place > 0) {
+    // Those of an earlier life have offsets of their own: between those of the present one they are passed over.
+    while (first !== -1 && place > first) {
       const item = this.items[place - 1];
-      if (item.life !== this.#life) break;
-      if (item.kind === "message") {
+      if (isOfThisLife(item) && item.kind === "message") {
         // Without history the server gives no offsets; then order of arrival is all there is.
         if (item.offset === offset && offset !== 0) return -1;
         if (item.offset <= offset) break;
       }
       place -= 1;
     }
-    // A notice stays behind the message it followed.
-    while (place < this.items.length && this.items[place].kind === "notice" && this.items[place].life === this.#life) {
-      place += 1;
-    }
+    // A notice stays behind the message it followed, and what the server has lost where it was read.
+    const isOvertaken = (item) => item !== undefined && (item.kind === "notice" || !isOfThisLife(item));
+    while (isOvertaken(this.items[place])) place += 1;
     return place;
   }
 
