@@ -102,7 +102,7 @@ impl Running {
     /// The answer to a plain HTTP request: its head and its body.
     pub(crate) fn get(&self, path: &str, headers: &str) -> (String, String) {
         let mut stream = dial(self.address);
-        let request = format!("GET {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n{headers}\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).expect("a request");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer");
@@ -170,7 +170,7 @@ impl Client {
     pub(crate) fn over(mut stream: TcpStream) -> Self {
         stream
             .write_all(
-                b"GET /connection/websocket HTTP/1.1\r\nHost: t\r\nConnection: Upgrade\r\n\
+                b"GET /connection/websocket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
                   Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
             )

@@ -51,7 +51,7 @@ fn beyond_the_connection_limit_newcomers_are_refused_and_others_stay() {
     drop(bob);
     crate::harness::eventually("room for another", || {
         let newcomer = TcpStream::connect(server.address).expect("the system accepts");
-        let asked = (&newcomer).write_all(b"GET /health HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n");
+        let asked = (&newcomer).write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         let mut answer = String::new();
         asked.is_ok() && (&newcomer).read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200 ")
     });

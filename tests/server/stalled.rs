@@ -99,7 +99,7 @@ fn http_answers_that_nobody_takes_are_not_held() {
     let mut deaf = dial(server.address);
     set_socket_recv_buffer_size(&deaf, 8 * 1024).expect("a socket option");
     deaf.set_write_timeout(Some(PATIENCE)).expect("a socket option");
-    let requests = "GET /page/style.css HTTP/1.1\r\nHost: t\r\n\r\n".repeat(300);
+    let requests = "GET /page/style.css HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(300);
     // It is cut off in the midst of asking, perhaps.
     let _ = deaf.write_all(requests.as_bytes());
     // The one that asks for the metric is one.

@@ -141,14 +141,16 @@ fn request(kind: Kind, commands: &str, headers: &str) -> String {
     let length = commands.len();
     match kind {
         Kind::HttpStream => format!(
-            "POST /connection/http_stream HTTP/1.1\r\nHost: t\r\nContent-Length: {length}\r\n{headers}\r\n{commands}"
+            "POST /connection/http_stream HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n{headers}\r\n{commands}"
         ),
         Kind::EventsByPost => {
-            format!("POST /connection/sse HTTP/1.1\r\nHost: t\r\nContent-Length: {length}\r\n{headers}\r\n{commands}")
+            format!(
+                "POST /connection/sse HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n{headers}\r\n{commands}"
+            )
         }
         Kind::Events => {
             let quoted: String = commands.bytes().map(|byte| format!("%{byte:02X}")).collect();
-            format!("GET /connection/sse?cf_connect={quoted} HTTP/1.1\r\nHost: t\r\n{headers}\r\n")
+            format!("GET /connection/sse?cf_connect={quoted} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n")
         }
     }
 }
@@ -169,7 +171,7 @@ fn status(answer: &str) -> u16 {
 
 fn post(running: &Running, path: &str, content_type: &str, body: &[u8]) -> u16 {
     let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
     status(&answer(running, &[head.as_bytes(), body].concat()))
@@ -224,7 +226,7 @@ fn what_is_missed_is_recovered_by_a_streamed_client() {
 fn a_page_may_have_asked_for_something_else_on_the_same_socket() {
     let running = Running::start();
     let mut stream = dial(running.address);
-    stream.write_all(b"GET /health HTTP/1.1\r\nHost: t\r\n\r\n").expect("a request");
+    stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("a request");
     let mut seen = Vec::new();
     while !seen.ends_with(b"{}\n") {
         let mut byte = [0];
@@ -279,7 +281,7 @@ fn protobuf_is_streamed_as_it_is() {
     let connect = [4, 0x08, 1, 0x22, 0];
     let mut stream = dial(running.address);
     let head = format!(
-        "POST /connection/http_stream HTTP/1.1\r\nHost: t\r\nContent-Type: application/octet-stream\r\nContent-Length: {}\r\n\r\n",
+        "POST /connection/http_stream HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/octet-stream\r\nContent-Length: {}\r\n\r\n",
         connect.len()
     );
     stream.write_all(&[head.as_bytes(), &connect].concat()).expect("a request");
@@ -301,11 +303,11 @@ fn requests_that_cannot_be_served_say_why() {
     let running = Running::with(|config| config.websocket.message_size_limit = 1_024);
     let close = "Connection: close\r\n";
     for (request, expected) in [
-        (format!("GET /connection/http_stream HTTP/1.1\r\nHost: t\r\n{close}\r\n"), 405),
-        (format!("GET /emulation HTTP/1.1\r\nHost: t\r\n{close}\r\n"), 405),
-        (format!("GET /connection/sse HTTP/1.1\r\nHost: t\r\n{close}\r\n"), 400),
+        (format!("GET /connection/http_stream HTTP/1.1\r\nHost: localhost\r\n{close}\r\n"), 405),
+        (format!("GET /emulation HTTP/1.1\r\nHost: localhost\r\n{close}\r\n"), 405),
+        (format!("GET /connection/sse HTTP/1.1\r\nHost: localhost\r\n{close}\r\n"), 400),
         (request(Kind::HttpStream, &"x".repeat(1_025), close), 413),
-        ("POST /connection/http_stream HTTP/1.0\r\nHost: t\r\nContent-Length: 2\r\n\r\n{}".to_owned(), 505),
+        ("POST /connection/http_stream HTTP/1.0\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}".to_owned(), 505),
         (request(Kind::HttpStream, "{}", &format!("{close}Origin: https://elsewhere.example\r\n")), 403),
     ] {
         assert_eq!(status(&answer(&running, request.as_bytes())), expected, "{request}");
@@ -369,7 +371,8 @@ fn an_address_changes_nothing() {
 fn a_request_that_stops_halfway_is_not_waited_for() {
     let running = Running::with(|config| config.client.stale_close_delay = Duration::from_millis(100));
     for path in ["/connection/http_stream", "/connection/sse", "/emulation"] {
-        let half = format!("POST {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\nContent-Length: 100\r\n\r\n{{");
+        let half =
+            format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 100\r\n\r\n{{");
         assert_eq!(status(&answer(&running, half.as_bytes())), 408, "{path}");
     }
 }
@@ -380,8 +383,10 @@ fn pages_that_may_connect_may_read_the_answers() {
     let origin = "Origin: https://chat.example\r\nConnection: close\r\n";
     let preflight = answer(
         &running,
-        format!("OPTIONS /emulation HTTP/1.1\r\nHost: t\r\nAccess-Control-Request-Method: POST\r\n{origin}\r\n")
-            .as_bytes(),
+        format!(
+            "OPTIONS /emulation HTTP/1.1\r\nHost: localhost\r\nAccess-Control-Request-Method: POST\r\n{origin}\r\n"
+        )
+        .as_bytes(),
     );
     assert_eq!(status(&preflight), 204);
     for line in [
@@ -399,8 +404,7 @@ fn pages_that_may_connect_may_read_the_answers() {
     let head = String::from_utf8_lossy(&head);
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     assert!(head.contains("access-control-allow-origin: https://chat.example"), "{head}");
-    let stranger =
-        "OPTIONS /emulation HTTP/1.1\r\nHost: t\r\nOrigin: https://elsewhere.example\r\nConnection: close\r\n\r\n";
+    let stranger = "OPTIONS /emulation HTTP/1.1\r\nHost: localhost\r\nOrigin: https://elsewhere.example\r\nConnection: close\r\n\r\n";
     assert_eq!(status(&answer(&running, stranger.as_bytes())), 403);
 }
 
