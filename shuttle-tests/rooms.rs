@@ -74,7 +74,7 @@ fn a_pattern_misses_no_room() {
 fn rooms_are_removed_and_made_again() {
     explore("rooms_are_removed_and_made_again", &["a room was removed", "there was none"], || {
         let broker = broker();
-        let all = broker.subscribe_pattern("room");
+        let all = broker.subscribe_pattern_with("room", Policy::Block);
         let all = thread::spawn(move || read_pattern(all));
         let publishers: Vec<_> = (0..2)
             .map(|publisher| {
@@ -105,6 +105,51 @@ fn rooms_are_removed_and_made_again() {
         let expected: Vec<_> = (0..2).flat_map(|publisher| (0..5).map(move |number| (publisher, number))).collect();
         assert_eq!(all, expected, "each message was taken by one life of the room, and read there");
         assert!(lives <= removed + 1, "{lives} lives after {removed} removals");
+    });
+}
+
+/// Rooms come and go faster than they are read: each message is read, or counted as passed over, and none that runs is.
+#[test]
+fn a_pattern_that_is_not_read_passes_over_rooms() {
+    explore("a_pattern_that_is_not_read_passes_over_rooms", &["some were passed over", "none was"], || {
+        let broker = broker();
+        let mut pattern = broker.subscribe_pattern("*");
+        let makers: Vec<_> = (0..2)
+            .map(|publisher| {
+                let broker = broker.clone();
+                thread::spawn(move || {
+                    for number in 0..6 {
+                        let name = format!("{publisher}.{number}");
+                        broker.publish(&name, Message::new(publisher, number)).expect("by name it finds one");
+                        if number < 5 {
+                            assert!(broker.remove(&name));
+                        }
+                    }
+                })
+            })
+            .collect();
+        let reading = thread::spawn(move || {
+            let mut read = Vec::new();
+            while let Some(key) = block_on(pattern.ready()) {
+                match pattern.get_mut(key).expect("it was said to be ready").try_recv_ref() {
+                    Ok(message) => read.push(message.read()),
+                    Err(TryRecvError::Empty | TryRecvError::Closed(_)) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            assert!(pattern.is_empty());
+            (read, pattern.passed_over())
+        });
+        makers.into_iter().for_each(|maker| maker.join().unwrap());
+        broker.close();
+        let (read, passed) = reading.join().unwrap();
+        assert_eq!(read.iter().copied().collect::<BTreeSet<_>>().len(), read.len(), "nothing comes twice");
+        assert_eq!(read.len() as u64 + passed.messages, 12, "{passed:?}");
+        assert!((0..2).all(|publisher| read.contains(&(publisher, 5))), "the rooms that ran are read");
+        match passed.rooms {
+            0 => reached("none was"),
+            _ => reached("some were passed over"),
+        }
     });
 }
 

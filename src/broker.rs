@@ -1,10 +1,13 @@
 //! The broker: all rooms, by name, and the shards that serve them.
 
+mod weak;
+
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::weak::WeakBroker;
 use crate::builder::Builder;
 use crate::config::{NAME_BYTES_MAX, Policy, RoomOptions};
 use crate::error::{CloseReason, PublishByNameError, PublishError, RoomError, ShutdownError};
@@ -183,6 +186,28 @@ impl<T: Send + Sync + 'static> Broker<T> {
     /// # Errors
     /// As [`Broker::room`]; [`RoomError::Taken`] when there is a room of that name.
     pub fn exclusive(&self, name: &str) -> Result<Publisher<T>, RoomError> {
+        self.exclusive_with(name, RoomOptions::default())
+    }
+
+    /// [`Broker::exclusive`] with options. ([`RoomOptions::lasting`] says nothing new: such a room ends with its publisher.)
+    ///
+    /// # Errors
+    /// As [`Broker::exclusive`]; [`RoomError::Unweighed`] when it asks for a byte budget and the broker cannot weigh
+    /// messages.
+    ///
+    /// # Examples
+    /// ```
+    /// use roomcast::{Broker, PublishError, RoomOptions};
+    ///
+    /// let broker = Broker::<String>::builder().weigh(|text| text.len()).clock(|| 7).build();
+    /// let mut news = broker.exclusive_with("news", RoomOptions::new().capacity(4).bytes_max(400))?;
+    /// let mut reader = news.room().subscribe().now()?;
+    /// news.publish("short".into())?;
+    /// assert_eq!(reader.try_recv_ref()?.time(), Some(7));
+    /// assert!(matches!(news.publish("x".repeat(101)), Err(PublishError::TooLarge(_))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn exclusive_with(&self, name: &str, options: RoomOptions) -> Result<Publisher<T>, RoomError> {
         let hash = self.inner.check(name)?;
         if let Some(found) = self.inner.table.find(hash, name) {
             if found.0.ended().is_none() {
@@ -190,7 +215,7 @@ impl<T: Send + Sync + 'static> Broker<T> {
             }
             self.inner.table.remove(hash, &found);
         }
-        let inside = self.inner.create(hash, name, RoomOptions::default(), true)?.ok_or(RoomError::Taken)?;
+        let inside = self.inner.create(hash, name, options, true)?.ok_or(RoomError::Taken)?;
         Ok(Publisher::new(Writer::new(inside)))
     }
 
@@ -208,6 +233,7 @@ impl<T: Send + Sync + 'static> Broker<T> {
         let ended = found.end(CloseReason::Removed);
         // Whoever opens the name afresh between the two steps takes the old room out: it was removed all the same.
         let taken = self.inner.table.remove(hash, &found);
+        self.inner.pass_over_ended();
         ended || (taken && found.0.ended() != Some(CloseReason::Removed))
     }
 
@@ -401,13 +427,14 @@ impl<T: Send + Sync + 'static> Broker<T> {
         });
         for inside in &expired {
             self.inner.table.remove(self.inner.table.hash(&inside.0.name), inside);
+            self.inner.pass_over_ended();
         }
         expired.len()
     }
 
     /// A handle that does not keep the broker running.
     pub fn downgrade(&self) -> WeakBroker<T> {
-        WeakBroker { inner: Arc::downgrade(&self.inner) }
+        WeakBroker::new(&self.inner)
     }
 
     /// Ends every room and refuses new ones. Subscribers and handlers read what is there and then get
@@ -501,6 +528,9 @@ impl<T> Inner<T> {
         options: RoomOptions,
         exclusive: bool,
     ) -> Result<Option<Inside<T>>, RoomError> {
+        if self.patterns.read(|patterns| patterns.iter().any(|pattern| pattern.refuses(name, self.table.rooms_max()))) {
+            return Err(RoomError::TooManyRooms);
+        }
         let capacity = options.capacity.or(self.room.capacity).unwrap_or(crate::config::CAPACITY_DEFAULT);
         let start = options.start.map_or(0, |position| position.sequence);
         let shape = Geometry::for_capacity(capacity as u64).starting_at(start);
@@ -547,8 +577,15 @@ impl<T> Inner<T> {
             self.table.remove(hash, &inside);
             return Err(RoomError::Closed);
         }
+        self.pass_over_ended();
         tracing::debug!(room = name, %epoch, "room opened");
         Ok(Some(inside))
+    }
+
+    /// Keeps patterns that nobody reads from keeping every room that has ended.
+    fn pass_over_ended(&self) {
+        let live = self.table.len() as usize;
+        self.patterns.read(|patterns| patterns.iter().for_each(|pattern| pattern.pass_over_ended(live)));
     }
 
     fn close(&self) {
@@ -635,43 +672,6 @@ impl<T> Drop for Inner<T> {
 impl<T> Clone for Broker<T> {
     fn clone(&self) -> Self {
         Self { inner: self.inner.clone() }
-    }
-}
-
-/// A handle on a broker that does not keep it running.
-///
-/// For handlers and tasks that open rooms but are not to be the reason why the broker lives on.
-///
-/// # Examples
-/// ```
-/// use roomcast::Broker;
-///
-/// let broker = Broker::<u32>::new();
-/// let weak = broker.downgrade();
-/// assert!(weak.upgrade().is_some());
-/// drop(broker);
-/// assert!(weak.upgrade().is_none());
-/// ```
-pub struct WeakBroker<T> {
-    inner: Weak<Inner<T>>,
-}
-
-impl<T> WeakBroker<T> {
-    /// The broker, while somebody else keeps it.
-    pub fn upgrade(&self) -> Option<Broker<T>> {
-        self.inner.upgrade().map(|inner| Broker { inner })
-    }
-}
-
-impl<T> Clone for WeakBroker<T> {
-    fn clone(&self) -> Self {
-        Self { inner: self.inner.clone() }
-    }
-}
-
-impl<T> fmt::Debug for WeakBroker<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WeakBroker").finish_non_exhaustive()
     }
 }
 

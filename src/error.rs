@@ -46,8 +46,8 @@ pub enum PublishError<T> {
     Closed(T),
     /// The room has crashed. Opening it by name gives a fresh one.
     Crashed(T),
-    /// A *block* subscriber has not read far enough. Try again, or use
-    /// [`Room::publish_wait`](crate::Room::publish_wait).
+    /// A *block* subscriber has not read far enough. Try again, or use [`Room::publish_wait`](crate::Room::publish_wait) or
+    /// [`Room::publish_timeout`](crate::Room::publish_timeout).
     Full(T),
     /// As many readers as a room has segments, 65,535, have each stopped in the midst of another one, which is kept for
     /// them. Try again once some have read on or are dropped; no wait of the room's ends then, so it offers none.
@@ -140,6 +140,47 @@ impl fmt::Display for RecvError {
 }
 
 impl Error for RecvError {}
+
+/// Nothing was received within a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecvTimeoutError {
+    /// Nothing came in time. Nothing was missed by it: the next call waits for the same message.
+    Timeout,
+    /// See [`RecvError::Lagged`].
+    Lagged(u64),
+    /// See [`RecvError::Disconnected`].
+    Disconnected(u64),
+    /// See [`RecvError::Closed`].
+    Closed(CloseReason),
+    /// See [`RecvError::OnShard`].
+    OnShard,
+}
+
+impl From<RecvError> for RecvTimeoutError {
+    fn from(error: RecvError) -> Self {
+        match error {
+            RecvError::Lagged(missed) => Self::Lagged(missed),
+            RecvError::Disconnected(missed) => Self::Disconnected(missed),
+            RecvError::Closed(reason) => Self::Closed(reason),
+            RecvError::OnShard => Self::OnShard,
+        }
+    }
+}
+
+impl fmt::Display for RecvTimeoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Timeout => f.write_str("nothing came in time; the next call waits for the same message"),
+            Self::Lagged(missed) => RecvError::Lagged(missed).fmt(f),
+            Self::Disconnected(missed) => RecvError::Disconnected(missed).fmt(f),
+            Self::Closed(reason) => RecvError::Closed(reason).fmt(f),
+            Self::OnShard => RecvError::OnShard.fmt(f),
+        }
+    }
+}
+
+impl Error for RecvTimeoutError {}
 
 /// Nothing was received without waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,7 +277,8 @@ pub enum RoomError {
     NameEmpty,
     /// The name is longer than [`NAME_BYTES_MAX`](crate::NAME_BYTES_MAX).
     NameTooLong,
-    /// The broker holds as many rooms as [`Builder::rooms_max`](crate::Builder::rooms_max) allows. Remove some.
+    /// The broker holds as many rooms as [`Builder::rooms_max`](crate::Builder::rooms_max) allows, or a pattern with
+    /// [`Policy::Block`](crate::Policy::Block) has as many to look at. Remove some, or have the pattern read.
     TooManyRooms,
     /// The room was to have a byte budget, and the broker was not told how to weigh a message: see
     /// [`Builder::weigh`](crate::Builder::weigh).
@@ -261,13 +303,32 @@ impl fmt::Display for RoomError {
 impl Error for RoomError {}
 
 /// A message was not published by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PublishByNameError<T> {
     /// There is no room to publish into.
     Room(RoomError, T),
     /// The room refused it.
     Publish(PublishError<T>),
+}
+
+impl<T> PublishByNameError<T> {
+    /// The message that was not published.
+    pub fn into_inner(self) -> T {
+        match self {
+            Self::Room(_, message) => message,
+            Self::Publish(error) => error.into_inner(),
+        }
+    }
+}
+
+impl<T> fmt::Debug for PublishByNameError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Room(error, _) => f.debug_tuple("Room").field(error).finish_non_exhaustive(),
+            Self::Publish(error) => f.debug_tuple("Publish").field(error).finish(),
+        }
+    }
 }
 
 impl<T> fmt::Display for PublishByNameError<T> {
@@ -279,4 +340,4 @@ impl<T> fmt::Display for PublishByNameError<T> {
     }
 }
 
-impl<T: fmt::Debug> Error for PublishByNameError<T> {}
+impl<T> Error for PublishByNameError<T> {}

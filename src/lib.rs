@@ -40,14 +40,15 @@ pub use self::broker::{Broker, WeakBroker};
 pub use self::builder::Builder;
 pub use self::config::{CAPACITY_DEFAULT, NAME_BYTES_MAX, Policy, ROOMS_MAX_DEFAULT, RoomOptions, SEQUENCE_START_MAX};
 pub use self::error::{
-    CloseReason, PublishByNameError, PublishError, RecvError, RoomError, ShutdownError, SubscribeError, TryRecvError,
+    CloseReason, PublishByNameError, PublishError, RecvError, RecvTimeoutError, RoomError, ShutdownError,
+    SubscribeError, TryRecvError,
 };
 pub use self::message::{Batch, Epoch, Position, Ref, Resumption, Start};
 #[cfg(not(roomcast_loom))]
 pub use self::room::WeakRoom;
 pub use self::room::{
-    Accounting, Closed, Deserted, Handler, PatternSubscription, PublishWait, Publisher, Recv, RecvBatch, RecvRef, Room,
-    RoomKey, RoomSet, RoomSink, RoomStats, Served, Subscribe, SubscribeWith, Subscription, Unsubscribe,
+    Accounting, Closed, Deserted, Handler, PassedOver, PatternSubscription, PublishWait, Publisher, Recv, RecvBatch,
+    RecvRef, Room, RoomKey, RoomSet, RoomSink, RoomStats, Served, Subscribe, SubscribeWith, Subscription, Unsubscribe,
 };
 pub use self::stats::{BrokerStats, ShardStats};
 

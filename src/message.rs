@@ -65,6 +65,20 @@ pub enum Start {
     Latest,
     /// With the oldest message retained.
     Oldest,
+    /// That many messages before what is published from now on, or as many as are retained.
+    ///
+    /// # Examples
+    /// ```
+    /// use roomcast::{Broker, Start};
+    ///
+    /// let broker = Broker::<u32>::new();
+    /// let room = broker.room("chat")?;
+    /// room.publish_all(0..10)?;
+    /// let mut screen = room.subscribe_from(Start::Last(3)).now()?;
+    /// assert_eq!(&*screen.try_recv_batch(usize::MAX)?, &[7, 8, 9]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    Last(u64),
     /// Where an earlier subscription stopped; [`Subscription::resumption`](crate::Subscription::resumption) says whether
     /// anything was missed.
     Resume(Position),
@@ -107,6 +121,32 @@ impl<T> Ref<'_, T> {
     }
 }
 
+impl<'a, T> Ref<'a, T> {
+    /// The message as a plain reference, for as long as it is lent.
+    ///
+    /// # Examples
+    /// ```
+    /// use roomcast::{Broker, Subscription};
+    ///
+    /// /// The longest of what is there.
+    /// fn longest(notes: &mut Subscription<String>) -> Option<&str> {
+    ///     let notes = notes.try_recv_batch(usize::MAX).ok()?;
+    ///     notes.refs().map(|note| note.into_ref().as_str()).max_by_key(|note| note.len())
+    /// }
+    ///
+    /// let broker = Broker::<String>::new();
+    /// let room = broker.room("notes")?;
+    /// let mut notes = room.subscribe().now()?;
+    /// room.publish_all(["a", "abc", "ab"].map(String::from))?;
+    /// assert_eq!(longest(&mut notes), Some("abc"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn into_ref(self) -> &'a T {
+        self.message
+    }
+}
+
 impl<T> Clone for Ref<'_, T> {
     fn clone(&self) -> Self {
         *self
@@ -131,6 +171,27 @@ impl<T: fmt::Debug> fmt::Debug for Ref<'_, T> {
 }
 
 /// A run of consecutive messages lent by reference, as one slice.
+///
+/// It is the slice, and iterates over it. With sequences and times, [`Batch::iter`] and [`Batch::refs`] do so.
+///
+/// # Examples
+/// ```
+/// use roomcast::Broker;
+///
+/// let broker = Broker::<u64>::new();
+/// let room = broker.room("numbers")?;
+/// let mut numbers = room.subscribe().now()?;
+/// room.publish_all([5, 6, 7])?;
+/// let run = numbers.try_recv_batch(usize::MAX)?;
+/// assert_eq!(run.iter().map(|(sequence, _, number)| sequence * number).sum::<u64>(), 20);
+/// assert_eq!((run.len(), run.contains(&6), run[2]), (3, true, 7));
+/// let mut sum = 0;
+/// for number in run {
+///     sum += number;
+/// }
+/// assert_eq!(sum, 18);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Batch<'a, T> {
     pub(crate) first: u64,
     pub(crate) messages: &'a [T],
@@ -145,7 +206,14 @@ impl<'a, T> Batch<'a, T> {
         self.first
     }
 
-    /// The messages with their sequence and publish time.
+    /// The messages as a plain slice, for as long as they are lent.
+    #[inline]
+    pub fn as_slice(&self) -> &'a [T] {
+        self.messages
+    }
+
+    /// The messages with their sequence and publish time. (The slice's own is `as_slice().iter()`, or the batch itself in a
+    /// `for` loop.)
     #[inline]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (u64, Option<u64>, &'a T)> + use<'a, T> {
         self.refs().map(|message| (message.sequence, message.time(), message.message))
@@ -173,6 +241,26 @@ impl<'a, T> Batch<'a, T> {
         let (first, times) = (self.first, self.times);
         let messages = self.messages.iter().enumerate();
         messages.map(move |(index, message)| Ref { sequence: first + index as u64, time: times.get(index), message })
+    }
+}
+
+impl<'a, T> IntoIterator for Batch<'a, T> {
+    type Item = &'a T;
+    type IntoIter = std::slice::Iter<'a, T>;
+
+    #[inline]
+    fn into_iter(self) -> Self::IntoIter {
+        self.messages.iter()
+    }
+}
+
+impl<'a, T> IntoIterator for &Batch<'a, T> {
+    type Item = &'a T;
+    type IntoIter = std::slice::Iter<'a, T>;
+
+    #[inline]
+    fn into_iter(self) -> Self::IntoIter {
+        self.messages.iter()
     }
 }
 

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use super::coop::Coop;
 use super::core::Inside;
 use crate::error::CloseReason;
 use crate::sync::{Arc, Relaxed, SeqCst, fence};
@@ -46,27 +47,41 @@ impl<T> Drop for Aside<T> {
 /// Waits until `look` finds something.
 fn wait_until<T, R>(
     inside: &Inside<T>,
-    aside: &mut Option<Aside<T>>,
+    waiting: &mut Waiting<T>,
     context: &Context<'_>,
     look: impl Fn(&Inside<T>) -> Option<R>,
 ) -> Poll<R> {
-    if let Some(found) = look(inside) {
-        return Poll::Ready(found);
+    ready!(waiting.coop.proceed(context));
+    let polled = look(inside).map_or(Poll::Pending, Poll::Ready);
+    if polled.is_ready() {
+        return waiting.coop.note(polled);
     }
-    aside.get_or_insert_with(|| Aside::new(inside.clone())).park(context);
-    look(inside).map_or(Poll::Pending, Poll::Ready)
+    waiting.aside.get_or_insert_with(|| Aside::new(inside.clone())).park(context);
+    waiting.coop.note(look(inside).map_or(Poll::Pending, Poll::Ready))
+}
+
+/// What a future of this kind keeps between its polls.
+struct Waiting<T> {
+    aside: Option<Aside<T>>,
+    coop: Coop,
+}
+
+impl<T> Waiting<T> {
+    fn new() -> Self {
+        Self { aside: None, coop: Coop::single() }
+    }
 }
 
 /// The future of [`Room::closed`](crate::Room::closed).
 #[must_use = "futures do nothing unless polled"]
 pub struct Closed<T> {
     inside: Inside<T>,
-    aside: Option<Aside<T>>,
+    waiting: Waiting<T>,
 }
 
 impl<T> Closed<T> {
     pub(super) fn new(inside: Inside<T>) -> Self {
-        Self { inside, aside: None }
+        Self { inside, waiting: Waiting::new() }
     }
 }
 
@@ -74,8 +89,8 @@ impl<T> Future for Closed<T> {
     type Output = CloseReason;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<CloseReason> {
-        let Self { inside, aside } = &mut *self;
-        wait_until(inside, aside, context, |inside| inside.0.ended())
+        let Self { inside, waiting } = &mut *self;
+        wait_until(inside, waiting, context, |inside| inside.0.ended())
     }
 }
 
@@ -83,12 +98,12 @@ impl<T> Future for Closed<T> {
 #[must_use = "futures do nothing unless polled"]
 pub struct Deserted<T> {
     inside: Inside<T>,
-    aside: Option<Aside<T>>,
+    waiting: Waiting<T>,
 }
 
 impl<T> Deserted<T> {
     pub(super) fn new(inside: Inside<T>) -> Self {
-        Self { inside, aside: None }
+        Self { inside, waiting: Waiting::new() }
     }
 }
 
@@ -96,8 +111,8 @@ impl<T> Future for Deserted<T> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let Self { inside, aside } = &mut *self;
-        wait_until(inside, aside, context, |inside| inside.0.is_deserted().then_some(()))
+        let Self { inside, waiting } = &mut *self;
+        wait_until(inside, waiting, context, |inside| inside.0.is_deserted().then_some(()))
     }
 }
 

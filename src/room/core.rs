@@ -353,6 +353,7 @@ impl<T> RoomCore<T> {
         match start {
             Start::Latest => (tail, Resumption::Fresh),
             Start::Oldest => (self.ring.oldest(), Resumption::Fresh),
+            Start::Last(count) => (self.ring.oldest().max(tail.saturating_sub(count)), Resumption::Fresh),
             Start::Resume(Position { epoch, sequence }) if epoch == self.epoch && sequence <= tail => {
                 let oldest = self.ring.oldest();
                 match sequence < oldest {

@@ -2,7 +2,10 @@
 
 mod ack;
 mod aside;
+mod blocking;
+mod coop;
 mod core;
+mod found;
 mod gate;
 mod join;
 mod pattern;
@@ -23,10 +26,11 @@ pub use self::aside::{Closed, Deserted};
 pub(crate) use self::core::{Inside, RoomCore, RoomId, Shared, StartShard};
 pub use self::join::{Handler, Served, SubscribeWith};
 pub(crate) use self::join::{Join, Leave, Seat};
-pub use self::pattern::PatternSubscription;
 pub(crate) use self::pattern::{Glob, Names, PatternShared};
+pub use self::pattern::{PassedOver, PatternSubscription};
 pub(crate) use self::port::{Action, Port, Record, is_serving, serving};
 pub use self::publisher::Publisher;
+use self::publisher::may_wait;
 pub use self::recv::{Recv, RecvBatch, RecvRef};
 pub use self::set::{RoomKey, RoomSet};
 pub use self::subscription::{Accounting, Subscribe, Subscription, Unsubscribe};
@@ -38,7 +42,8 @@ pub use self::weak::WeakRoom;
 use crate::config::Policy;
 use crate::error::{CloseReason, PublishError};
 use crate::message::{Epoch, Ref, Start};
-use crate::sync::{Relaxed, block_on};
+use crate::ring::Refusal;
+use crate::sync::Relaxed;
 
 /// A handle on one room. Cheap to clone; any number of threads may publish and subscribe through their own or one shared.
 ///
@@ -122,42 +127,59 @@ impl<T> Room<T> {
     ///
     /// Cheaper than one by one from a few messages on. Those that share a segment follow each other directly; between two
     /// segments messages of other publishers may come, whose sequences then lie in the range as well. In rooms with a byte
-    /// budget each message is claimed by itself.
+    /// budget each message is claimed by itself. The iterator is asked for what fills a segment, 64 messages in a room of
+    /// the usual capacity, before those are published: it may be without end, and one that waits for more keeps the ones
+    /// before waiting.
     ///
     /// # Errors
-    /// As [`Room::publish`]; what was not published comes back, and what came before it is published.
+    /// As [`Room::publish`]. What was taken from the iterator and not published comes back, a segment's worth at most; what
+    /// came before it is published. The rest is still in the iterator: lend it (`by_ref`) and you have it.
     ///
     /// # Examples
     /// ```
-    /// use roomcast::{Broker, PublishError};
+    /// use roomcast::{Broker, Policy, PublishError};
     ///
-    /// let broker = Broker::<u32>::new();
+    /// let broker = Broker::<u32>::builder().capacity(4).build();
     /// let room = broker.room("numbers")?;
     /// let mut numbers = room.subscribe().now()?;
     /// assert_eq!(room.publish_all([1, 2, 3])?, 0..3);
-    /// assert_eq!(&*numbers.try_recv_batch(10)?, &[1, 2, 3]);
-    /// room.close();
-    /// assert_eq!(room.publish_all([4, 5]), Err(PublishError::Closed(vec![4, 5])));
+    /// assert_eq!((numbers.try_recv()?, numbers.try_recv()?, numbers.try_recv()?), (1, 2, 3));
+    ///
+    /// // A room that takes no more says so, and nothing is lost.
+    /// let _blocking = room.subscribe().policy(Policy::Block).now()?;
+    /// let mut more = 4..1_000_000_000;
+    /// let Err(PublishError::Full(back)) = room.publish_all(more.by_ref()) else { panic!("nobody reads") };
+    /// assert_eq!(back.into_iter().chain(more).next(), Some(room.tail() as u32 + 1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn publish_all(
         &self,
         messages: impl IntoIterator<Item = T>,
     ) -> Result<std::ops::Range<u64>, PublishError<Vec<T>>> {
-        // Collected first: no code of the caller's may run between a claim and its commit.
-        let mut messages: VecDeque<T> = messages.into_iter().collect();
+        let mut source = messages.into_iter().fuse();
+        let slots = self.inside.shape().slots() as usize;
+        let mut taken = VecDeque::new();
         if self.inside.is_exclusive() {
-            return Err(PublishError::Exclusive(messages.into()));
+            // It takes none, so none is waited for.
+            let surely = source.size_hint().0.min(slots);
+            return Err(PublishError::Exclusive(source.take(surely).collect()));
         }
         let mut range: Option<std::ops::Range<u64>> = None;
-        while !messages.is_empty() {
-            match self.inside.publish_batch(&mut messages, self.core().now(), &self.inside) {
+        loop {
+            if may_wait(&source) && self.inside.is_closed() {
+                return Err(self.inside.refused(Refusal::Closed, taken.into()));
+            }
+            // Taken before it is claimed: no code of the caller's may run between a claim and its commit.
+            taken.extend(source.by_ref().take(slots - taken.len()));
+            if taken.is_empty() {
+                let tail = self.tail();
+                return Ok(range.unwrap_or(tail..tail));
+            }
+            match self.inside.publish_batch(&mut taken, self.core().now(), &self.inside) {
                 Ok((first, count)) => range = Some(range.map_or(first, |range| range.start)..first + count),
-                Err(refusal) => return Err(self.inside.refused(refusal, messages.into())),
+                Err(refusal) => return Err(self.inside.refused(refusal, taken.into())),
             }
         }
-        let tail = self.tail();
-        Ok(range.unwrap_or(tail..tail))
     }
 
     /// Publishes, waiting while a [`Policy::Block`](crate::Policy::Block) subscriber keeps the room full.
@@ -169,15 +191,7 @@ impl<T> Room<T> {
     /// # Cancel safety
     /// Dropped before it is ready, nothing was published; the message is dropped with it.
     pub fn publish_wait(&self, message: T) -> PublishWait<'_, T> {
-        PublishWait::new(self, message)
-    }
-
-    /// [`Room::publish_wait`] for a plain thread, which sleeps while the room is full.
-    ///
-    /// # Errors
-    /// As [`Room::publish_wait`].
-    pub fn publish_blocking(&self, message: T) -> Result<u64, PublishError<T>> {
-        block_on(self.publish_wait(message))
+        PublishWait::shared(self, message)
     }
 
     /// The room as a [`Sink`](futures_sink::Sink), to be fed by a stream.
@@ -186,11 +200,30 @@ impl<T> Room<T> {
     }
 
     /// Subscribes to what is published from now on; [`Room::subscribe_from`] with [`Start::Latest`].
+    ///
+    /// Nothing is waited for: [`Subscribe::now`] subscribes at once, anywhere, and awaiting it does the same in an `async`
+    /// block.
+    ///
+    /// # Examples
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use roomcast::{Broker, Policy};
+    ///
+    /// let broker = Broker::<u32>::new();
+    /// let room = broker.room("numbers")?;
+    /// let mut numbers = room.subscribe().now()?;
+    /// let mut newest = room.subscribe().policy(Policy::Latest).await?;
+    /// room.publish_all([1, 2, 3])?;
+    /// assert_eq!((numbers.try_recv()?, newest.try_recv()?), (1, 3));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
     pub fn subscribe(&self) -> Subscribe<T> {
         self.subscribe_from(Start::Latest)
     }
 
-    /// Subscribes from `start`. The future is ready at its first poll, without a thread hop.
+    /// Subscribes from `start`: at once, with [`Subscribe::now`]. As a future it is ready at its first poll, without a
+    /// thread hop.
     ///
     /// # Guarantees
     /// Every publish that begins after the future is ready is delivered or counted as lag. Costs the same however many
@@ -324,6 +357,26 @@ impl<T> Room<T> {
     /// The oldest sequence retained; the tail when there is none.
     pub fn oldest(&self) -> u64 {
         self.inside.oldest()
+    }
+
+    /// How many are subscribed, handlers included, those of patterns not. May be out of date the moment it is returned:
+    /// [`Room::deserted`] waits for the last one to leave.
+    ///
+    /// # Examples
+    /// ```
+    /// use roomcast::Broker;
+    ///
+    /// let broker = Broker::<u32>::new();
+    /// let room = broker.room("lobby")?;
+    /// let everything = broker.subscribe_pattern("*");
+    /// let (ann, ben) = (room.subscribe().now()?, room.subscribe().now()?);
+    /// drop(ann);
+    /// assert_eq!(room.subscribers(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn subscribers(&self) -> u32 {
+        // Relaxed: a figure.
+        self.core().subscribers.load(Relaxed).try_into().unwrap_or(u32::MAX)
     }
 
     /// Whether the room takes messages. May be out of date the moment it is returned.

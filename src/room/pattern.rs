@@ -1,16 +1,23 @@
 //! One reader of every room whose name matches, those created later included.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use futures_core::Stream;
+
 use super::core::Inside;
+use super::found::Found;
 use super::set::{ReadyList, RoomKey, RoomSet};
 use super::subscription::Subscription;
 use crate::config::Policy;
+use crate::error::RecvError;
 use crate::message::Start;
-use crate::sync::{AcqRel, Acquire, AtomicBool, Queue, Release};
+use crate::sync::{AcqRel, Acquire, AtomicBool, Release, yield_now};
 use crate::wake::wake_safely;
+
+pub use super::found::PassedOver;
 
 /// A pattern over names: `*` stands for any text, also none; everything else for itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,8 +79,8 @@ impl fmt::Debug for Names {
 pub(crate) struct PatternShared<T> {
     names: Names,
     policy: Policy,
-    /// Rooms created or found since the subscriber looked; as many as there are rooms at most.
-    found: Queue<Subscription<T>>,
+    /// Rooms created or found since the subscriber looked.
+    found: Found<T>,
     ready: Arc<ReadyList>,
     dropped: AtomicBool,
     /// Whether the broker is closed, so that no room will be found any more.
@@ -106,28 +113,47 @@ impl<T> PatternShared<T> {
     pub(crate) fn hand_over(&self, subscription: Subscription<T>) {
         self.found.push(subscription);
         if self.is_dropped() {
-            self.forget_found();
-        } else if let Some(waker) = self.ready.reader.take() {
+            self.found.clear();
+        } else {
+            self.wake_reader();
+        }
+    }
+
+    fn wake_reader(&self) {
+        if let Some(waker) = self.ready.reader.take() {
             wake_safely(waker);
         }
+    }
+
+    /// Whether it has as many rooms to look at as there may be, and must not miss the one of that name: then that is not to
+    /// be made.
+    pub(crate) fn refuses(&self, name: &str, rooms_max: u64) -> bool {
+        self.policy == Policy::Block && self.found.len() as u64 >= rooms_max && self.names.matches(name)
+    }
+
+    /// Passes over rooms that have ended, where nobody looks at what was found: a few, to be called whenever a room comes or
+    /// goes. `live` is how many there are.
+    pub(crate) fn pass_over_ended(&self, live: usize) {
+        if self.policy == Policy::Block || !self.found.pass_over_ended(live) {
+            return;
+        }
+        if self.is_dropped() {
+            self.found.clear();
+        }
+        // It may have looked while some were in our hands.
+        self.wake_reader();
     }
 
     /// Says that no room will be found any more.
     pub(crate) fn end(&self) {
         // Release: rooms handed over before are seen. Pairs with `is_ended`.
         self.ended.store(true, Release);
-        if let Some(waker) = self.ready.reader.take() {
-            wake_safely(waker);
-        }
+        self.wake_reader();
     }
 
     fn is_ended(&self) -> bool {
         // Acquire: pairs with `end`.
         self.ended.load(Acquire)
-    }
-
-    fn forget_found(&self) {
-        while self.found.pop().is_some() {}
     }
 }
 
@@ -142,7 +168,12 @@ impl<T> fmt::Debug for PatternShared<T> {
 /// [`Broker::subscribe_where`](crate::Broker::subscribe_where).
 ///
 /// Rooms created later are joined before anybody can publish into them, so their first message is never missed. Order and
-/// lag are per room. It is read like a [`RoomSet`].
+/// lag are per room. It is read like a [`RoomSet`], and rooms whose end was told leave it by themselves.
+///
+/// Of rooms that it has not looked at yet it keeps those that run. Of those that have ended meanwhile it keeps 1,024, and
+/// beyond that as many as there are rooms; the oldest are then passed over ([`PatternSubscription::passed_over`]). With
+/// [`Policy::Block`] none is, but no room is made while there are [`Builder::rooms_max`](crate::Builder::rooms_max) to
+/// look at.
 pub struct PatternSubscription<T> {
     set: RoomSet<T>,
     shared: Arc<PatternShared<T>>,
@@ -154,7 +185,7 @@ impl<T> PatternSubscription<T> {
         let shared = Arc::new(PatternShared {
             names,
             policy,
-            found: Queue::new(),
+            found: Found::new(),
             ready: set.ready_list().clone(),
             dropped: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -166,19 +197,28 @@ impl<T> PatternSubscription<T> {
         &self.shared
     }
 
-    /// Takes in what was found since the last call. A room that two threads have found at once is taken once: the first
-    /// one handed over reads from the same place.
-    fn take_found(&mut self) {
-        while let Some(subscription) = self.shared.found.pop() {
-            if !self.set.has_room(subscription.room_id()) {
-                self.set.join(subscription);
+    /// Takes in what was found since the last call; false if some may have been left out, because somebody is just passing
+    /// over those that have ended. A room that two threads have found at once is taken once: the first one handed over reads
+    /// from the same place.
+    fn take_found(&mut self) -> bool {
+        let Self { set, shared } = self;
+        shared.found.take_all(|subscription| {
+            if !set.has_room(subscription.room_id()) {
+                set.join(subscription);
             }
+        })
+    }
+
+    /// The same, waiting for whoever has some in their hands.
+    fn take_all_found(&mut self) {
+        while !self.take_found() {
+            yield_now();
         }
     }
 
-    /// How many rooms it covers now.
+    /// How many rooms it covers now, those included that have ended and were not said to be over yet.
     pub fn len(&mut self) -> usize {
-        self.take_found();
+        self.take_all_found();
         self.set.len()
     }
 
@@ -189,11 +229,21 @@ impl<T> PatternSubscription<T> {
 
     /// The keys of all rooms it covers now, those with nothing to read included.
     pub fn keys(&mut self) -> impl Iterator<Item = RoomKey> {
-        self.take_found();
+        self.take_all_found();
         self.set.keys()
     }
 
-    /// The subscription to one of the rooms, to be read with its `try_recv*`.
+    /// What was not looked at for so long that it was let go.
+    pub fn passed_over(&self) -> PassedOver {
+        self.shared.found.passed_over()
+    }
+
+    /// The subscription to one of the rooms.
+    pub fn get(&self, key: RoomKey) -> Option<&Subscription<T>> {
+        self.set.get(key)
+    }
+
+    /// The subscription to one of the rooms, to be read in any way; see [`RoomSet::get_mut`].
     pub fn get_mut(&mut self, key: RoomKey) -> Option<&mut Subscription<T>> {
         self.set.get_mut(key)
     }
@@ -206,12 +256,26 @@ impl<T> PatternSubscription<T> {
     /// The next room that has something to read; see [`RoomSet::poll_ready`]. `None` when the broker is closed and
     /// every room was left: there will be nothing more.
     pub fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Option<RoomKey>> {
+        self.poll_set(context, RoomSet::poll_ready)
+    }
+
+    /// The same whenever a room has something.
+    #[cfg(feature = "store")]
+    pub(crate) fn poll_listed(&mut self, context: &mut Context<'_>) -> Poll<Option<RoomKey>> {
+        self.poll_set(context, RoomSet::poll_listed)
+    }
+
+    fn poll_set(
+        &mut self,
+        context: &mut Context<'_>,
+        poll: impl Fn(&mut RoomSet<T>, &mut Context<'_>) -> Poll<RoomKey>,
+    ) -> Poll<Option<RoomKey>> {
         // Registered before the looks, so that a room found in between wakes us.
         self.set.ready_list().reader.register(context.waker());
         let ended = self.shared.is_ended();
-        self.take_found();
-        match self.set.poll_ready(context) {
-            Poll::Pending if ended && self.set.is_empty() => Poll::Ready(None),
+        let took_all = self.take_found();
+        match poll(&mut self.set, context) {
+            Poll::Pending if ended && took_all && self.set.is_empty() => Poll::Ready(None),
             polled => polled.map(Some),
         }
     }
@@ -235,8 +299,7 @@ impl<T> PatternSubscription<T> {
     /// while let Some(key) = all.ready().await {
     ///     match all.get_mut(key).unwrap().try_recv() {
     ///         Ok(number) => sum += number,
-    ///         Err(TryRecvError::Closed(_)) => drop(all.leave(key)),
-    ///         Err(error) => return Err(error.into()),
+    ///         Err(error) => assert!(matches!(error, TryRecvError::Closed(_)), "{error}"),
     ///     }
     /// }
     /// assert_eq!(sum, 3);
@@ -246,13 +309,64 @@ impl<T> PatternSubscription<T> {
     pub async fn ready(&mut self) -> Option<RoomKey> {
         std::future::poll_fn(|context| self.poll_ready(context)).await
     }
+
+    /// Receives a clone of the next message of any room, waiting for it, with the key of its subscription; see
+    /// [`RoomSet::recv`]. `None` when the broker is closed and every room was read to its end.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, nothing is lost.
+    ///
+    /// # Panics
+    /// When `T::clone` panics; the message then counts as received.
+    ///
+    /// # Examples
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use roomcast::Broker;
+    ///
+    /// let broker = Broker::<u8>::new();
+    /// let mut chats = broker.subscribe_pattern("chat.*");
+    /// broker.publish("chat.1", 7)?;
+    /// let (key, received) = chats.recv().await.expect("the broker is open");
+    /// assert_eq!((chats.get(key).unwrap().room().name(), received), ("chat.1", Ok(7)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn recv(&mut self) -> Option<(RoomKey, Result<T, RecvError>)>
+    where
+        T: Clone,
+    {
+        std::future::poll_fn(|context| self.poll_recv(context)).await
+    }
+
+    /// [`PatternSubscription::recv`] for a poll of your own.
+    pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<(RoomKey, Result<T, RecvError>)>>
+    where
+        T: Clone,
+    {
+        loop {
+            let Some(key) = std::task::ready!(self.poll_ready(context)) else { return Poll::Ready(None) };
+            if let Some(received) = self.set.receive(key) {
+                return Poll::Ready(Some((key, received)));
+            }
+        }
+    }
+}
+
+/// As a stream, a pattern yields what [`PatternSubscription::recv`] does.
+impl<T: Clone> Stream for PatternSubscription<T> {
+    type Item = (RoomKey, Result<T, RecvError>);
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_recv(context)
+    }
 }
 
 impl<T> Drop for PatternSubscription<T> {
     fn drop(&mut self) {
         // AcqRel: pairs with `is_dropped`; the broker forgets the pattern at the next one.
         self.shared.dropped.swap(true, AcqRel);
-        self.shared.forget_found();
+        self.shared.found.clear();
         // The broker keeps the list until the next pattern, but not whoever read it.
         drop(self.shared.ready.reader.take());
     }

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use super::Room;
 use super::core::Inside;
+use super::{PublishWait, Room};
 use crate::error::{CloseReason, PublishError};
-use crate::ring::Writer;
+use crate::ring::{Refusal, Writer};
 
 /// Publishes into an exclusive room, alone: no claim, no fence, and a batch costs one atomic operation.
 ///
@@ -48,11 +48,47 @@ impl<T> Publisher<T> {
         writer.publish(message, inside.0.now(), inside).map_err(|(refusal, message)| inside.refused(refusal, message))
     }
 
-    /// Publishes messages in order, with one atomic operation for each segment they fill, and returns their sequences.
-    /// They are written where they stay, as the iterator gives them.
+    /// Publishes, waiting while a [`Policy::Block`](crate::Policy::Block) subscriber keeps the room full.
     ///
     /// # Errors
-    /// As [`Room::publish`]; what was not published comes back, and what came before it is published.
+    /// As [`Room::publish_wait`].
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, nothing was published; the message is dropped with it.
+    ///
+    /// # Examples
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use roomcast::{Broker, Policy, RoomOptions};
+    ///
+    /// let broker = Broker::<u64>::new();
+    /// let mut prices = broker.exclusive_with("prices", RoomOptions::new().capacity(1))?;
+    /// let mut ledger = prices.room().subscribe().policy(Policy::Block).now()?;
+    /// let publishing = async {
+    ///     for price in 0..100 {
+    ///         assert_eq!(prices.publish_wait(price).await, Ok(price));
+    ///     }
+    /// };
+    /// let reading = async {
+    ///     for price in 0..100 {
+    ///         assert_eq!(ledger.recv().await, Ok(price));
+    ///     }
+    /// };
+    /// futures::join!(publishing, reading);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn publish_wait(&mut self, message: T) -> PublishWait<'_, T> {
+        PublishWait::exclusive(self, message)
+    }
+
+    /// Publishes messages in order, with one atomic operation for each segment they fill, and returns their sequences.
+    /// They are written where they stay, as the iterator gives them, and are published when a segment is full or the
+    /// iterator has no more.
+    ///
+    /// # Errors
+    /// As [`Room::publish_all`]: what was taken from the iterator and not published comes back, what came before it is
+    /// published, and the rest is still in the iterator.
     ///
     /// # Panics
     /// When the iterator does; what it gave since the last full segment is then not published.
@@ -64,9 +100,11 @@ impl<T> Publisher<T> {
         let Self { writer, inside } = self;
         let (first, mut messages) = (writer.tail(), messages.into_iter());
         loop {
+            if may_wait(&messages) && inside.is_closed() {
+                return Err(inside.refused(Refusal::Closed, Vec::new()));
+            }
             let published = writer.publish_run(&mut messages, inside.0.now(), inside);
-            if let Some((refusal, mut back)) = published.refused {
-                back.extend(messages);
+            if let Some((refusal, back)) = published.refused {
                 return Err(inside.refused(refusal, back));
             }
             if !published.more {
@@ -74,6 +112,18 @@ impl<T> Publisher<T> {
             }
         }
     }
+
+    pub(super) fn inside(&self) -> &Inside<T> {
+        &self.inside
+    }
+}
+
+/// Whether the next message of an iterator may be long in coming, as from a channel: a room that is closed does not wait
+/// for it.
+#[inline(always)]
+pub(super) fn may_wait(messages: &impl Iterator) -> bool {
+    let (surely, perhaps) = messages.size_hint();
+    surely == 0 && perhaps != Some(0)
 }
 
 impl<T> Drop for Publisher<T> {

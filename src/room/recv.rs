@@ -29,18 +29,11 @@ impl<'a, T> RecvBatch<'a, T> {
             // Nothing could be taken, so no message would ever end the wait.
             return Poll::Ready(Ok(subscription.none()));
         }
-        loop {
-            match subscription.look(self.max) {
-                Ok(run) => return Poll::Ready(Ok(subscription.take(run))),
-                Err(error) => {
-                    if let Some(error) = error.into_recv_error() {
-                        return Poll::Ready(Err(error));
-                    }
-                }
-            }
-            if subscription.poll_readable(context).is_pending() {
+        match subscription.poll_look(self.max, context) {
+            Poll::Ready(found) => Poll::Ready(found.map(|run| subscription.take(run))),
+            Poll::Pending => {
                 self.subscription = Some(subscription);
-                return Poll::Pending;
+                Poll::Pending
             }
         }
     }

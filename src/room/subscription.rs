@@ -1,10 +1,11 @@
 //! A pulling subscription: a cursor that its owner polls, on any executor or thread.
 
 use std::fmt;
-use std::future::{Future, Ready, ready};
+use std::future::{Future, Ready};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use super::coop::Coop;
 use super::core::{Inside, RoomId};
 use super::gate::Gate;
 use super::port::is_serving;
@@ -13,7 +14,7 @@ use super::{Policy, Room};
 use crate::error::{RecvError, SubscribeError, TryRecvError};
 use crate::message::{Batch, Position, Ref, Resumption, Start};
 use crate::ring::{Cursor, Nothing, Rest};
-use crate::sync::{Arc, Relaxed, SeqCst, block_on, fence, spin_loop};
+use crate::sync::{Arc, Relaxed, SeqCst, fence, spin_loop};
 use crate::wake::Waiter;
 
 /// The future of [`Room::subscribe`]: ready at its first poll. [`Subscribe::now`] does without a future.
@@ -104,6 +105,9 @@ pub struct Subscription<T> {
     policy: Policy,
     /// Whether it belongs to a pattern.
     watches: bool,
+    /// Whether its end was told: there will be nothing more.
+    is_over: bool,
+    coop: Coop,
 }
 
 /// What only those have that resume, or have a policy of their own.
@@ -146,7 +150,8 @@ impl<T> Subscription<T> {
         let extra = (policy != Policy::Lag || resumption != Resumption::Fresh)
             .then(|| Box::new(Extra { resumption, gate, holds: false, disconnected: None, conflated: 0 }));
         let cursor = Cursor::new(inside, next);
-        Ok(Self { cursor, waiter: None, start: next, lagged: 0, extra, policy, watches })
+        let (waiter, lagged, is_over, coop) = (None, 0, false, Coop::default());
+        Ok(Self { cursor, waiter, start: next, lagged, extra, policy, watches, is_over, coop })
     }
 
     /// The subscription of a pattern, which does not count as somebody who is interested in this very room.
@@ -156,6 +161,26 @@ impl<T> Subscription<T> {
 
     fn inside(&self) -> &Inside<T> {
         self.cursor.ring()
+    }
+
+    /// Whether its end was told: there will be nothing more.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// Its end is to be told once more.
+    pub(super) fn begin_anew(&mut self) {
+        self.is_over = false;
+    }
+
+    /// Whether its room has ended; there may be messages left in it.
+    pub(super) fn has_ended(&self) -> bool {
+        self.inside().0.ended().is_some()
+    }
+
+    /// Whether it must not wait here, being in a handler of its own broker.
+    pub(super) fn is_on_shard(&self) -> bool {
+        is_serving(self.inside().0.broker())
     }
 
     pub(super) fn room_id(&self) -> RoomId {
@@ -224,10 +249,12 @@ impl<T> Subscription<T> {
         match nothing {
             Nothing::Empty => TryRecvError::Empty,
             Nothing::Closed => {
+                self.is_over = true;
                 self.inside().0.help();
                 TryRecvError::Closed(self.inside().0.reason())
             }
             Nothing::Lagged(missed) if self.policy == Policy::Disconnect => {
+                self.is_over = true;
                 self.count_lagged(missed);
                 if let Some(extra) = &mut self.extra {
                     extra.disconnected = Some(missed);
@@ -249,6 +276,7 @@ impl<T> Subscription<T> {
 
     fn look_by_policy(&mut self, max: usize) -> Result<usize, TryRecvError> {
         if let Some(missed) = self.extra.as_ref().and_then(|extra| extra.disconnected) {
+            self.is_over = true;
             return Err(TryRecvError::Disconnected(missed));
         }
         if self.policy != Policy::Latest {
@@ -375,8 +403,42 @@ impl<T> Subscription<T> {
     }
 
     /// Whether the next `try_recv*` would return something other than `Empty`; if not, `context` is woken when that may
-    /// have changed. Only the last context is remembered.
+    /// have changed. Only the last context is remembered. Now and then pending although there is something, and woken at
+    /// once, so that other tasks have their turn.
     pub fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        ready!(self.coop.proceed(context));
+        let polled = self.poll_found(context);
+        self.coop.note(polled)
+    }
+
+    /// How many consecutive messages can be taken, or why none, waiting for them.
+    pub(super) fn poll_look(&mut self, max: usize, context: &mut Context<'_>) -> Poll<Result<usize, RecvError>> {
+        ready!(self.coop.proceed(context));
+        let polled = self.poll_look_unbudgeted(max, context);
+        self.coop.note(polled)
+    }
+
+    /// The same for somebody who has nobody beside.
+    pub(super) fn poll_look_unbudgeted(
+        &mut self,
+        max: usize,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<usize, RecvError>> {
+        loop {
+            match self.look(max) {
+                Ok(run) => return Poll::Ready(Ok(run)),
+                Err(error) => {
+                    if let Some(error) = error.into_recv_error() {
+                        return Poll::Ready(Err(error));
+                    }
+                }
+            }
+            ready!(self.poll_found(context));
+        }
+    }
+
+    /// [`Subscription::poll_readable`] whenever there is something.
+    pub(super) fn poll_found(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if self.extra.as_ref().is_some_and(|extra| extra.disconnected.is_some()) {
             return Poll::Ready(());
         }
@@ -464,35 +526,10 @@ impl<T> Subscription<T> {
         Recv::new(self)
     }
 
-    /// [`Subscription::recv`] for a plain thread, which sleeps until there is something.
-    ///
-    /// # Errors
-    /// As [`Subscription::recv_ref`]; [`RecvError::OnShard`] in a handler of the same broker, which must not wait for
-    /// itself.
-    pub fn recv_blocking(&mut self) -> Result<T, RecvError>
-    where
-        T: Clone,
-    {
-        self.recv_ref_blocking().map(|message| T::clone(&message))
-    }
-
-    /// [`Subscription::recv_ref`] for a plain thread, which sleeps until there is something.
-    ///
-    /// # Errors
-    /// As [`Subscription::recv_blocking`].
-    pub fn recv_ref_blocking(&mut self) -> Result<Ref<'_, T>, RecvError> {
-        match self.look(1).map_err(TryRecvError::into_recv_error) {
-            Err(None) if is_serving(self.inside().0.broker()) => Err(RecvError::OnShard),
-            // Said at once: the cursor has moved past what was missed, so a second look would not find it.
-            Err(Some(error)) => Err(error),
-            Ok(_) | Err(None) => block_on(self.recv_ref()),
-        }
-    }
-
     /// Ends the subscription. When the future is ready, nothing arrives any more and nothing of it is left in the room.
     pub fn unsubscribe(self) -> Unsubscribe {
         drop(self);
-        ready(())
+        std::future::ready(())
     }
 }
 

@@ -79,6 +79,11 @@ impl<T> Table<T> {
         self.hasher.hash_one(name)
     }
 
+    pub(crate) fn rooms_max(&self) -> u64 {
+        self.rooms_max
+    }
+
+    /// How many rooms are in it.
     pub(crate) fn len(&self) -> u64 {
         // Relaxed: a figure.
         self.len.load(Relaxed)

@@ -3,34 +3,48 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures_sink::Sink;
 
 use super::aside::Aside;
-use super::{Room, is_serving};
+use super::coop::Coop;
+use super::core::Inside;
+use super::{Publisher, Room, is_serving};
 use crate::error::PublishError;
 
 /// A message on its way into a room that may be full.
 struct Pending<T> {
     message: Option<T>,
     aside: Option<Aside<T>>,
+    coop: Coop,
 }
 
 impl<T> Pending<T> {
-    fn poll(&mut self, room: &Room<T>, context: &Context<'_>) -> Poll<Result<u64, PublishError<T>>> {
+    fn new(message: Option<T>) -> Self {
+        Self { message, aside: None, coop: Coop::single() }
+    }
+
+    fn poll(&mut self, way: &mut impl Way<T>, context: &Context<'_>) -> Poll<Result<u64, PublishError<T>>> {
+        assert!(self.message.is_some(), "polled after it was ready");
+        ready!(self.coop.proceed(context));
+        let polled = self.poll_unbudgeted(way, context);
+        self.coop.note(polled)
+    }
+
+    fn poll_unbudgeted(&mut self, way: &mut impl Way<T>, context: &Context<'_>) -> Poll<Result<u64, PublishError<T>>> {
         let Some(message) = self.message.take() else { panic!("polled after it was ready") };
-        let refused = match room.publish(message) {
+        let refused = match way.publish(message) {
             Err(PublishError::Full(message)) => message,
             done => return Poll::Ready(done),
         };
-        if is_serving(room.core().broker()) {
+        if is_serving(way.inside().0.broker()) {
             return Poll::Ready(Err(PublishError::OnShard(refused)));
         }
-        self.aside.get_or_insert_with(|| Aside::new(room.inside.clone())).park(context);
+        self.aside.get_or_insert_with(|| Aside::new(way.inside().clone())).park(context);
         // Once more, behind the fence in `park`: whichever gate refuses us now has not moved yet, and wakes us when it moves
         // or goes. model: gate_pass_wait, gate_leave_wait, gate_join_wait
-        match room.publish(refused) {
+        match way.publish(refused) {
             Err(PublishError::Full(back)) => {
                 self.message = Some(back);
                 Poll::Pending
@@ -40,16 +54,67 @@ impl<T> Pending<T> {
     }
 }
 
-/// The future of [`Room::publish_wait`].
+/// How a message gets into its room.
+trait Way<T> {
+    fn inside(&self) -> &Inside<T>;
+    fn publish(&mut self, message: T) -> Result<u64, PublishError<T>>;
+}
+
+impl<T> Way<T> for &Room<T> {
+    fn inside(&self) -> &Inside<T> {
+        &self.inside
+    }
+
+    fn publish(&mut self, message: T) -> Result<u64, PublishError<T>> {
+        Room::publish(self, message)
+    }
+}
+
+impl<T> Way<T> for &mut Publisher<T> {
+    fn inside(&self) -> &Inside<T> {
+        Publisher::inside(self)
+    }
+
+    fn publish(&mut self, message: T) -> Result<u64, PublishError<T>> {
+        Publisher::publish(self, message)
+    }
+}
+
+/// The future of [`Room::publish_wait`] and [`Publisher::publish_wait`].
 #[must_use = "futures do nothing unless polled"]
 pub struct PublishWait<'a, T> {
-    room: &'a Room<T>,
+    target: Target<'a, T>,
     pending: Pending<T>,
 }
 
+enum Target<'a, T> {
+    Shared(&'a Room<T>),
+    Exclusive(&'a mut Publisher<T>),
+}
+
 impl<'a, T> PublishWait<'a, T> {
-    pub(super) fn new(room: &'a Room<T>, message: T) -> Self {
-        Self { room, pending: Pending { message: Some(message), aside: None } }
+    pub(super) fn shared(room: &'a Room<T>, message: T) -> Self {
+        Self { target: Target::Shared(room), pending: Pending::new(Some(message)) }
+    }
+
+    pub(super) fn exclusive(publisher: &'a mut Publisher<T>, message: T) -> Self {
+        Self { target: Target::Exclusive(publisher), pending: Pending::new(Some(message)) }
+    }
+
+    /// [`Future::poll`] for somebody who has nobody beside.
+    pub(super) fn poll_unbudgeted(&mut self, context: &Context<'_>) -> Poll<Result<u64, PublishError<T>>> {
+        match &mut self.target {
+            Target::Shared(room) => self.pending.poll_unbudgeted(room, context),
+            Target::Exclusive(publisher) => self.pending.poll_unbudgeted(publisher, context),
+        }
+    }
+
+    /// The message back, of a future that was not ready.
+    pub(super) fn give_up(self) -> PublishError<T> {
+        match self.pending.message {
+            Some(message) => PublishError::Full(message),
+            None => panic!("polled after it was ready"),
+        }
     }
 }
 
@@ -59,14 +124,21 @@ impl<T> Future for PublishWait<'_, T> {
     type Output = Result<u64, PublishError<T>>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { room, pending } = &mut *self;
-        pending.poll(room, context)
+        let Self { target, pending } = &mut *self;
+        match target {
+            Target::Shared(room) => pending.poll(room, context),
+            Target::Exclusive(publisher) => pending.poll(publisher, context),
+        }
     }
 }
 
 impl<T> fmt::Debug for PublishWait<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PublishWait").field("room", &self.room.name()).finish_non_exhaustive()
+        let inside = match &self.target {
+            Target::Shared(room) => &room.inside,
+            Target::Exclusive(publisher) => publisher.inside(),
+        };
+        f.debug_struct("PublishWait").field("room", &inside.0.name).finish_non_exhaustive()
     }
 }
 
@@ -101,7 +173,7 @@ pub struct RoomSink<T> {
 
 impl<T> RoomSink<T> {
     pub(super) fn new(room: Room<T>) -> Self {
-        Self { room, pending: Pending { message: None, aside: None } }
+        Self { room, pending: Pending { coop: Coop::default(), ..Pending::new(None) } }
     }
 
     /// The room.
@@ -111,7 +183,7 @@ impl<T> RoomSink<T> {
 
     fn poll_empty(&mut self, context: &Context<'_>) -> Poll<Result<(), PublishError<T>>> {
         match self.pending.message {
-            Some(_) => self.pending.poll(&self.room, context).map_ok(drop),
+            Some(_) => self.pending.poll(&mut &self.room, context).map_ok(drop),
             None => Poll::Ready(Ok(())),
         }
     }
@@ -123,6 +195,10 @@ impl<T> Sink<T> for RoomSink<T> {
     type Error = PublishError<T>;
 
     fn poll_ready(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        if self.pending.message.is_none() {
+            ready!(self.pending.coop.proceed(context));
+            return self.pending.coop.note(Poll::Ready(Ok(())));
+        }
         self.poll_empty(context)
     }
 

@@ -165,7 +165,7 @@ impl<M: Message> Feed<M> {
         }
         self.release_held(cx);
         loop {
-            let key = ready!(self.set.poll_ready(cx));
+            let key = ready!(self.set.poll_listed(cx));
             let Some(&at) = self.by_key.get(&key) else {
                 self.set.leave(key);
                 continue;

@@ -334,7 +334,7 @@ impl<T: Send + Sync + 'static> Keeper<T> {
     /// Reads what there is, up to a group.
     fn gather(&mut self, context: &mut Context<'_>) -> Gathered {
         while !self.is_full() {
-            match self.pattern.poll_ready(context) {
+            match self.pattern.poll_listed(context) {
                 Poll::Ready(Some(key)) => self.read(key),
                 Poll::Ready(None) => return Gathered::Last,
                 Poll::Pending => return Gathered::All,

@@ -3,7 +3,8 @@
 use std::task::Poll;
 use std::thread;
 
-use roomcast::{Broker, CloseReason, Policy, PublishError, RecvError, RoomError, Start, TryRecvError};
+use futures::FutureExt;
+use roomcast::{Broker, CloseReason, Policy, PublishError, RecvError, RoomError, RoomOptions, Start, TryRecvError};
 
 use crate::support::{Census, Counted, Wakes, drain, finishes, poll_once};
 
@@ -71,9 +72,11 @@ fn everything_is_dropped_once_also_what_came_back() {
         publisher.publish_all((0..50).map(|number| census.count(round * 50 + number))).unwrap();
     }
     room.close();
-    let Err(PublishError::Closed(back)) = publisher.publish_all((0..5).map(|number| census.count(number))) else {
+    let mut messages = (0..5).map(|number| census.count(number));
+    let Err(PublishError::Closed(mut back)) = publisher.publish_all(messages.by_ref()) else {
         panic!("a closed room takes nothing")
     };
+    back.extend(messages);
     assert_eq!(back.iter().map(|message| message.number).collect::<Vec<_>>(), [0, 1, 2, 3, 4], "in order");
     let Err(PublishError::Closed(one)) = publisher.publish(census.count(9)) else { panic!("nor one") };
     assert_eq!(one.number, 9);
@@ -111,11 +114,11 @@ fn a_blocking_subscriber_holds_the_publisher_up_and_loses_nothing() {
     let mut publisher = broker.exclusive("prices").unwrap();
     let mut blocking = publisher.room().subscribe().policy(Policy::Block).now().unwrap();
     let mut all = Vec::new();
-    let mut waiting: Vec<u64> = (0..500).collect();
-    while !waiting.is_empty() {
-        match publisher.publish_all(std::mem::take(&mut waiting)) {
+    let mut waiting = (0..500).collect::<Vec<u64>>().into_iter();
+    while waiting.len() > 0 {
+        match publisher.publish_all(waiting.by_ref()) {
             Ok(_) => {}
-            Err(PublishError::Full(rest)) => waiting = rest,
+            Err(PublishError::Full(back)) => waiting = back.into_iter().chain(waiting).collect::<Vec<_>>().into_iter(),
             Err(error) => panic!("{error}"),
         }
         all.extend(drain(&mut blocking));
@@ -180,4 +183,65 @@ fn parked_readers_follow_to_the_end() {
         drop(publisher);
         readers.into_iter().for_each(|reader| assert_eq!(reader.join().unwrap(), 30_000));
     });
+}
+
+#[test]
+fn its_publisher_waits_for_space() {
+    finishes(|| {
+        let broker = Broker::<u64>::new();
+        let mut publisher = broker.exclusive_with("prices", RoomOptions::new().capacity(4)).unwrap();
+        let room = publisher.room();
+        let mut blocking = room.subscribe().policy(Policy::Block).now().unwrap();
+        let reading = thread::spawn(move || (0..5_000).map(|_| blocking.recv_blocking().unwrap()).collect::<Vec<_>>());
+        for number in 0..5_000 {
+            let published = match number % 2 {
+                0 => publisher.publish_blocking(number),
+                _ => futures::executor::block_on(publisher.publish_wait(number)),
+            };
+            assert_eq!(published, Ok(number));
+        }
+        assert_eq!(reading.join().unwrap(), (0..5_000).collect::<Vec<_>>());
+        room.close();
+        let (wakes, waker) = Wakes::new();
+        let mut refused = publisher.publish_wait(1);
+        assert!(format!("{refused:?}").contains("prices"));
+        assert_eq!(poll_once(&mut refused, &waker), Poll::Ready(Err(PublishError::Closed(1))));
+        assert_eq!(wakes.count(), 0);
+    });
+}
+
+#[test]
+fn a_wait_that_is_dropped_publishes_nothing() {
+    let broker = Broker::<u64>::new();
+    let mut publisher = broker.exclusive_with("prices", RoomOptions::new().capacity(1)).unwrap();
+    let mut blocking = publisher.room().subscribe().policy(Policy::Block).now().unwrap();
+    let filled = (0..).find(|number| publisher.publish(*number).is_err()).expect("it is full at some time");
+    assert!(publisher.publish_wait(99).now_or_never().is_none());
+    assert_eq!(drain(&mut blocking), (0..filled).collect::<Vec<_>>());
+    assert_eq!(publisher.publish_wait(filled).now_or_never(), Some(Ok(filled)));
+    assert_eq!(drain(&mut blocking), [filled]);
+}
+
+#[test]
+fn it_has_the_options_of_other_rooms() {
+    let broker = Broker::<Vec<u8>>::builder().weigh(Vec::len).clock(|| 41).build();
+    let options = RoomOptions::new().capacity(16).bytes_max(1_600);
+    let mut publisher = broker.exclusive_with("files", options).unwrap();
+    let room = publisher.room();
+    assert_eq!(broker.exclusive_with("files", options).err(), Some(RoomError::Taken));
+    for _ in 0..100 {
+        publisher.publish(vec![0; 50]).unwrap();
+        assert!(room.stats().bytes <= 1_600);
+    }
+    assert!(room.tail() - room.oldest() <= 32);
+    assert!(matches!(publisher.publish(vec![0; 401]), Err(PublishError::TooLarge(_))));
+    let mut files = room.subscribe_from(Start::Last(1)).now().unwrap();
+    assert_eq!(files.try_recv_ref().unwrap().time(), Some(41));
+    let unweighed = Broker::<u8>::new().exclusive_with("files", options).err();
+    assert_eq!(unweighed, Some(RoomError::Unweighed));
+    // It goes on where another life of it has ended.
+    let left_at = files.position();
+    let today = Broker::<Vec<u8>>::new();
+    let mut publisher = today.exclusive_with("files", RoomOptions::new().starting_at(left_at)).unwrap();
+    assert_eq!(publisher.publish(vec![]), Ok(100));
 }

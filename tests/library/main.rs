@@ -33,5 +33,7 @@ mod sink;
 mod stress;
 mod support;
 mod texts;
+mod timeouts;
 mod traits;
 mod waking;
+mod yielding;

@@ -1,5 +1,6 @@
 //! Going on where an earlier subscription stopped.
 
+use futures::executor::block_on;
 use roomcast::{
     Broker, CloseReason, Epoch, Policy, Position, Resumption, RoomOptions, SEQUENCE_START_MAX, Start, TryRecvError,
 };
@@ -139,4 +140,23 @@ fn a_room_goes_on_from_anywhere_in_a_segment() {
 fn a_start_beyond_all_numbers_is_refused() {
     let position = Position { epoch: Epoch::from(9), sequence: SEQUENCE_START_MAX + 1 };
     let _ = RoomOptions::new().starting_at(position);
+}
+
+#[test]
+fn the_last_few_are_read_first_as_far_as_they_are_there() {
+    let broker = Broker::<u64>::builder().capacity(16).shards(1).build();
+    let room = broker.room("lobby").unwrap();
+    let from = |count| drain(&mut room.subscribe_from(Start::Last(count)).now().unwrap());
+    assert_eq!(from(5), [], "nothing is there");
+    publish_all(&room, 0..3);
+    assert_eq!((from(0), from(2), from(5), from(u64::MAX)), (vec![], vec![1, 2], vec![0, 1, 2], vec![0, 1, 2]));
+    publish_all(&room, 3..100);
+    assert_eq!(from(5), (95..100).collect::<Vec<_>>());
+    assert_eq!(from(1_000), (room.oldest()..100).collect::<Vec<_>>());
+    assert_eq!(room.subscribe_from(Start::Last(1_000)).now().unwrap().resumption(), Resumption::Fresh);
+    // A handler as well.
+    let (seen, all) = std::sync::mpsc::channel();
+    let served = block_on(room.subscribe_with_from(Start::Last(2), move |m| seen.send(*m).unwrap_or(()))).unwrap();
+    assert_eq!((all.recv(), all.recv(), room.subscribers()), (Ok(98), Ok(99), 1));
+    drop(served);
 }

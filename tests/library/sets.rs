@@ -1,13 +1,14 @@
 //! One reader of many rooms, which come and go while it reads.
 
 use std::collections::HashMap;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use futures::executor::block_on;
-use roomcast::{Broker, CloseReason, RoomSet, TryRecvError};
+use futures::{FutureExt, StreamExt};
+use roomcast::{Broker, CloseReason, Policy, RecvError, RoomSet, TryRecvError};
 
-use crate::support::{Wakes, finishes};
+use crate::support::{Wakes, finishes, poll_once, publish_all};
 
 #[test]
 fn only_rooms_with_something_come_up_and_they_take_turns() {
@@ -123,4 +124,113 @@ fn it_is_woken_from_other_threads_and_misses_nothing() {
         assert!(next.len() as u64 == ROOMS && next.values().all(|count| *count == EACH));
         publishers.into_iter().for_each(|publisher| publisher.join().unwrap());
     });
+}
+
+/// How often a set names a room until it has nothing to say.
+fn namings(set: &mut RoomSet<u64>, mut read: impl FnMut(&mut RoomSet<u64>, roomcast::RoomKey)) -> usize {
+    let mut namings = 0;
+    while let Some(key) = set.ready().now_or_never() {
+        namings += 1;
+        assert!(namings < 1_000, "it goes on naming {key:?}");
+        read(set, key);
+    }
+    namings
+}
+
+#[test]
+fn a_room_that_ended_says_so_once_and_leaves() {
+    let broker = Broker::<u64>::new();
+    let (ends, stays) = (broker.room("ends").unwrap(), broker.room("stays").unwrap());
+    let mut set = RoomSet::new();
+    let (gone, kept) = (set.join(ends.subscribe().now().unwrap()), set.join(stays.subscribe().now().unwrap()));
+    ends.publish(1).unwrap();
+    broker.remove("ends");
+    let mut told = Vec::new();
+    let named = namings(&mut set, |set, key| {
+        assert_eq!(key, gone);
+        told.push(set.get_mut(key).unwrap().try_recv());
+        assert_eq!(set.get_mut(key).unwrap().room().name(), "ends", "until the next poll it is there");
+    });
+    assert_eq!((named, told), (2, vec![Ok(1), Err(TryRecvError::Closed(CloseReason::Removed))]));
+    assert_eq!((set.len(), set.keys().collect::<Vec<_>>()), (1, vec![kept]));
+    assert!(set.get_mut(gone).is_none() && set.leave(gone).is_none());
+    let next = set.join(stays.subscribe().now().unwrap());
+    assert!(next != gone && set.leave(gone).is_none(), "its key is not another's");
+    stays.publish(2).unwrap();
+    assert!(set.ready().now_or_never().is_some());
+}
+
+/// What a loop reads that knows nothing but messages: the end comes to it as well.
+#[test]
+fn a_disconnected_reader_says_so_once_and_leaves() {
+    let broker = Broker::<u64>::builder().capacity(4).build();
+    let room = broker.room("lobby").unwrap();
+    let mut set = RoomSet::new();
+    let key = set.join(room.subscribe().policy(Policy::Disconnect).now().unwrap());
+    publish_all(&room, 0..100);
+    let named = namings(&mut set, |set, key| while set.get_mut(key).unwrap().try_recv().is_ok() {});
+    assert!((1..=2).contains(&named) && set.is_empty(), "{named} times");
+    assert!(set.get(key).is_none());
+    // Taken out and put in again, it says it once more.
+    let mut left = room.subscribe().now().unwrap();
+    room.close();
+    assert_eq!(left.try_recv(), Err(TryRecvError::Closed(CloseReason::Closed)));
+    set.join(left);
+    assert_eq!(namings(&mut set, |set, key| assert!(set.get_mut(key).unwrap().try_recv().is_err())), 1);
+    assert!(set.is_empty());
+}
+
+/// A member's own futures register the waker of their task in its place. Fails where the set is not told afterwards.
+#[test]
+fn a_member_that_was_read_with_its_futures_comes_up_again() {
+    let broker = Broker::<u64>::new();
+    let rooms: Vec<_> = (0..3).map(|number| broker.room(&number.to_string()).unwrap()).collect();
+    let mut set = RoomSet::new();
+    let keys: Vec<_> = rooms.iter().map(|room| set.join(room.subscribe().now().unwrap())).collect();
+    let (wakes, waker) = Wakes::new();
+    assert!(poll_once(set.ready(), &waker).is_pending());
+    // Several in a row, and none of them was named by `ready` before.
+    for key in &keys {
+        assert!(poll_once(set.get_mut(*key).unwrap().recv(), Waker::noop()).is_pending());
+    }
+    publish_all(&rooms[0], [7]);
+    assert_eq!(poll_once(set.ready(), &waker), Poll::Ready(keys[0]), "what came before it waits");
+    assert_eq!(set.get_mut(keys[0]).unwrap().try_recv(), Ok(7));
+    let before = wakes.count();
+    assert!(poll_once(set.ready(), &waker).is_pending());
+    for (room, key) in rooms.iter().zip(&keys) {
+        publish_all(room, [8]);
+        assert_eq!(poll_once(set.ready(), &waker), Poll::Ready(*key), "and what comes while it waits");
+        assert_eq!(poll_once(set.get_mut(*key).unwrap().recv(), &waker), Poll::Ready(Ok(8)));
+        assert!(poll_once(set.ready(), &waker).is_pending());
+    }
+    assert_eq!(wakes.count(), before + 3, "each woke it");
+}
+
+#[test]
+fn messages_come_with_the_key_of_their_room_and_rooms_take_turns() {
+    let broker = Broker::<u64>::builder().capacity(8).build();
+    let (one, two) = (broker.room("one").unwrap(), broker.room("two").unwrap());
+    let mut set = RoomSet::new();
+    assert_eq!(block_on(set.recv()), None, "nobody is in it");
+    let first = set.join(one.subscribe().now().unwrap());
+    let second = set.join(two.subscribe().now().unwrap());
+    publish_all(&one, 0..3);
+    publish_all(&two, 10..12);
+    let received: Vec<_> = (0..5).map(|_| block_on(set.recv()).unwrap()).collect();
+    let of = |key| received.iter().filter(move |(of, _)| *of == key).map(|(_, received)| received.unwrap());
+    assert!(of(first).eq(0..3) && of(second).eq(10..12), "{received:?}");
+    assert!(received[..4].windows(2).all(|pair| pair[0].0 != pair[1].0), "in turns: {received:?}");
+    let (wakes, waker) = Wakes::new();
+    assert!(poll_once(set.recv(), &waker).is_pending());
+    publish_all(&two, 12..112);
+    assert_eq!(wakes.count(), 1);
+    let missed = two.oldest() - 2;
+    assert_eq!(block_on(set.recv()), Some((second, Err(RecvError::Lagged(missed)))));
+    assert_eq!(block_on(set.recv()), Some((second, Ok(missed + 12))));
+    drop(set.leave(second));
+    one.close();
+    let rest = block_on(set.by_ref().collect::<Vec<_>>());
+    assert_eq!(rest, [(first, Err(RecvError::Closed(CloseReason::Closed)))], "the stream ends when all have ended");
+    assert!(set.is_empty());
 }

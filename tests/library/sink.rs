@@ -61,3 +61,14 @@ fn closing_the_sink_leaves_the_room_open() {
     assert!(room.is_running());
     assert_eq!(room.publish(2), Ok(1));
 }
+
+/// Fails where a sink that is refused asks its stream for more.
+#[test]
+fn a_refused_sink_takes_one_message_of_its_stream() {
+    let broker = Broker::<u64>::new();
+    let room = broker.room("numbers").unwrap();
+    room.close();
+    let mut numbers = stream::iter(0..).map(Ok);
+    assert_eq!(block_on(room.sink().send_all(&mut numbers)), Err(PublishError::Closed(0)));
+    assert_eq!(block_on(numbers.next()), Some(Ok(1)));
+}

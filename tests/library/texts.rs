@@ -4,8 +4,8 @@ use std::error::Error;
 
 use futures::executor::block_on;
 use roomcast::{
-    Broker, CloseReason, Epoch, NAME_BYTES_MAX, Policy, PublishByNameError, PublishError, RecvError, Ref, RoomError,
-    RoomOptions, RoomSet, SubscribeError, TryRecvError,
+    Broker, CloseReason, Epoch, NAME_BYTES_MAX, Policy, PublishByNameError, PublishError, RecvError, RecvTimeoutError,
+    Ref, RoomError, RoomOptions, RoomSet, SubscribeError, TryRecvError,
 };
 
 /// Not `Debug`, not `Clone`, not `PartialEq`.
@@ -34,10 +34,13 @@ fn an_error_gives_the_message_back() {
     assert!(matches!(block_on(publisher.room().publish_wait(Bare(2))), Err(PublishError::Exclusive(Bare(2)))));
     let nowhere = broker.publish("third", Bare(3));
     assert!(matches!(nowhere, Err(PublishByNameError::Room(RoomError::TooManyRooms, Bare(3)))));
-    let Err(PublishError::TooLarge(rest)) = publisher.publish_all([Bare(1), Bare(10_000), Bare(2)]) else {
+    assert_eq!(nowhere.map_err(|error| error.into_inner().0), Err(3));
+    let mut messages = [Bare(1), Bare(10_000), Bare(2)].into_iter();
+    let Err(PublishError::TooLarge(back)) = publisher.publish_all(messages.by_ref()) else {
         panic!("the second is too large")
     };
-    assert!(rest.iter().map(|bare| bare.0).eq([10_000, 2]), "what was not published comes back in order");
+    assert!(back.iter().map(|bare| bare.0).eq([10_000]), "what was taken and not published comes back");
+    assert!(messages.map(|bare| bare.0).eq([2]), "and no more was taken");
     broker.close();
     assert!(matches!(room.publish(Bare(4)), Err(PublishError::Closed(Bare(4)))));
     assert!(matches!(publisher.publish(Bare(5)), Err(PublishError::Closed(Bare(5)))));
@@ -61,6 +64,10 @@ fn an_error_says_what_to_do() {
     says(&RecvError::Disconnected(17), "disconnected after falling 17 messages behind");
     says(&RecvError::OnShard, "must not wait for its own broker");
     says(&TryRecvError::Empty, "nothing to receive yet");
+    says(&RecvTimeoutError::Timeout, "the next call waits for the same message");
+    says(&RecvTimeoutError::Lagged(17), "17 messages were missed; reading goes on");
+    says(&RecvTimeoutError::Disconnected(17), "17 messages behind");
+    says(&RecvTimeoutError::OnShard, "must not wait for its own broker");
     says(&TryRecvError::Lagged(17), "17 messages were missed; reading goes on");
     says(&TryRecvError::Disconnected(17), "17 messages behind");
     says(&SubscribeError::OnShard, "await it elsewhere");
@@ -72,6 +79,7 @@ fn an_error_says_what_to_do() {
     for reason in [CloseReason::Closed, CloseReason::Removed, CloseReason::Crashed, CloseReason::BrokerClosed] {
         says(&RecvError::Closed(reason), &reason.to_string());
         says(&TryRecvError::Closed(reason), &reason.to_string());
+        says(&RecvTimeoutError::Closed(reason), &reason.to_string());
         says(&SubscribeError::Closed(reason), &format!("{reason}; open it again by name"));
     }
     says(&PublishByNameError::Room(RoomError::NameEmpty, ()), "needs a name");
@@ -107,6 +115,8 @@ fn everything_prints_whatever_the_message_is() {
     has(format!("{:?}", subscription.recv_ref()), &["RecvRef"]);
     has(format!("{:?}", subscription.recv_batch(9)), &["RecvBatch", "max: 9"]);
     has(format!("{:?}", PublishError::Full(Bare(1))), &["Full"]);
+    has(format!("{:?}", PublishByNameError::Room(RoomError::Taken, Bare(1))), &["Room", "Taken"]);
+    has(format!("{:?}", PublishByNameError::Publish(PublishError::Full(Bare(1)))), &["Publish", "Full"]);
     has(format!("{:?}", RoomOptions::new().capacity(3)), &["capacity: Some(3)"]);
     // What is lent prints its messages, where these can be printed.
     let numbers = Broker::<u64>::builder().shards(1).build().room("numbers").unwrap();

@@ -11,10 +11,11 @@ use std::rc::Rc;
 use std::sync::MutexGuard;
 
 use roomcast::{
-    Accounting, Batch, Broker, BrokerStats, Builder, CloseReason, Closed, Deserted, Epoch, PatternSubscription, Policy,
-    Position, PublishByNameError, PublishError, PublishWait, Publisher, Recv, RecvBatch, RecvError, RecvRef, Ref,
-    Resumption, Room, RoomError, RoomKey, RoomOptions, RoomSet, RoomSink, RoomStats, Served, ShardStats, Start,
-    Subscribe, SubscribeError, SubscribeWith, Subscription, TryRecvError, Unsubscribe, WeakBroker, WeakRoom,
+    Accounting, Batch, Broker, BrokerStats, Builder, CloseReason, Closed, Deserted, Epoch, PassedOver,
+    PatternSubscription, Policy, Position, PublishByNameError, PublishError, PublishWait, Publisher, Recv, RecvBatch,
+    RecvError, RecvRef, RecvTimeoutError, Ref, Resumption, Room, RoomError, RoomKey, RoomOptions, RoomSet, RoomSink,
+    RoomStats, Served, ShardStats, Start, Subscribe, SubscribeError, SubscribeWith, Subscription, TryRecvError,
+    Unsubscribe, WeakBroker, WeakRoom,
 };
 
 /// `Send` and `Sync` and nothing else: not `Clone`, not `Debug`, not `Unpin`.
@@ -142,7 +143,9 @@ fn the_table_of_what_goes_anywhere_b1() {
         RoomStats,
         ShardStats,
         Start,
+        PassedOver,
         RecvError,
+        RecvTimeoutError,
         TryRecvError,
         SubscribeError,
         RoomError,
@@ -233,7 +236,8 @@ fn plain_values_are_plain() {
 fn errors_are_errors_and_need_nothing_of_the_message() {
     fn error<T: Error + Send + Sync + 'static>() {}
     error::<PublishError<Bare>>();
-    error::<PublishByNameError<String>>();
+    error::<PublishByNameError<Bare>>();
+    error::<RecvTimeoutError>();
     error::<RecvError>();
     error::<RoomError>();
     error::<SubscribeError>();

@@ -17,6 +17,7 @@ pub(super) struct Parcel {
 pub(super) enum Begin {
     Latest,
     Oldest,
+    Last(u64),
     /// In this life of the room, or in another one.
     At(u64, bool),
 }
@@ -202,6 +203,7 @@ impl Model {
         let (next, told) = match begin {
             Begin::Latest => (tail, Resumption::Fresh),
             Begin::Oldest => (oldest, Resumption::Fresh),
+            Begin::Last(count) => (oldest.max(tail.saturating_sub(count)), Resumption::Fresh),
             Begin::At(sequence, true) if sequence < oldest => (oldest, Resumption::Gap(oldest - sequence)),
             Begin::At(sequence, true) if sequence <= tail => (sequence, Resumption::Resumed),
             Begin::At(..) => (tail, Resumption::Unknown),
