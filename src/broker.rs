@@ -1,5 +1,7 @@
 //! The broker: all rooms, by name, and the shards that serve them.
 
+mod expiry;
+mod many;
 mod weak;
 
 use std::fmt;
@@ -14,8 +16,8 @@ use crate::error::{CloseReason, PublishByNameError, PublishError, RoomError, Shu
 use crate::message::Epoch;
 use crate::ring::{Budget, Geometry, Ring, Writer};
 use crate::room::{
-    Added, Glob, Inside, Names, PatternShared, PatternSubscription, Port, Publisher, Room, RoomCore, RoomSet, Shared,
-    StartShard, Table, is_serving,
+    Added, Inside, Names, PatternShared, PatternSubscription, Port, Publisher, Room, RoomCore, Shared, StartShard,
+    Table, is_serving,
 };
 use crate::shard::{Shard, run_on_thread};
 use crate::stats::{BrokerStats, ShardStats};
@@ -267,94 +269,6 @@ impl<T: Send + Sync + 'static> Broker<T> {
         }
     }
 
-    /// Subscribes to each of these rooms from now on, creating those that are missing: one handle, to which rooms can be
-    /// added and from which they can be taken while it is read.
-    ///
-    /// # Errors
-    /// As [`Broker::room`], for the first name that fails; no subscription is left behind then.
-    ///
-    /// # Examples
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// use roomcast::Broker;
-    ///
-    /// let broker = Broker::<u8>::new();
-    /// let mut both = broker.subscribe_many(["kitchen", "garden"])?;
-    /// broker.publish("garden", 7)?;
-    /// let key = both.ready().await;
-    /// let garden = both.get_mut(key).unwrap();
-    /// assert_eq!((garden.room().name(), garden.try_recv()?), ("garden", 7));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// # }).unwrap();
-    /// ```
-    pub fn subscribe_many<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<RoomSet<T>, RoomError> {
-        let mut set = RoomSet::new();
-        for name in names {
-            // A room that ends between the two steps is opened afresh.
-            let subscription = loop {
-                if let Ok(subscription) = self.room(name)?.subscribe().now() {
-                    break subscription;
-                }
-            };
-            set.join(subscription);
-        }
-        Ok(set)
-    }
-
-    /// Subscribes to every room whose name matches `pattern`, in which `*` stands for any text. Rooms that exist are
-    /// read from now on; rooms created later from their first message, which is never missed.
-    ///
-    /// # Examples
-    /// ```
-    /// # futures::executor::block_on(async {
-    /// use roomcast::Broker;
-    ///
-    /// let broker = Broker::<u8>::new();
-    /// let mut chats = broker.subscribe_pattern("chat.*");
-    /// broker.publish("chat.1", 7)?;
-    /// broker.publish("news", 8)?;
-    /// let key = chats.ready().await.unwrap();
-    /// let chat = chats.get_mut(key).unwrap();
-    /// assert_eq!((chat.room().name(), chat.try_recv()?), ("chat.1", 7));
-    /// assert_eq!(chats.len(), 1);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// # }).unwrap();
-    /// ```
-    pub fn subscribe_pattern(&self, pattern: &str) -> PatternSubscription<T> {
-        self.subscribe_pattern_with(pattern, Policy::Lag)
-    }
-
-    /// [`Broker::subscribe_pattern`] with a policy, such as [`Policy::Block`] for a subscriber that must not miss a
-    /// message even when it is slow.
-    pub fn subscribe_pattern_with(&self, pattern: &str, policy: Policy) -> PatternSubscription<T> {
-        self.subscribe_names(Names::Like(Glob::new(pattern)), policy)
-    }
-
-    /// [`Broker::subscribe_pattern`] for rooms that a function knows by their names, where no pattern describes them.
-    ///
-    /// The function is asked once per room, by whoever creates it: it must be quick, always say the same of the same name,
-    /// and not call the broker.
-    ///
-    /// # Examples
-    /// ```
-    /// use roomcast::{Broker, Policy};
-    ///
-    /// let broker = Broker::<u8>::new();
-    /// let mut short = broker.subscribe_where(|name| name.len() < 5, Policy::Lag);
-    /// for name in ["hall", "garden", "loft"] {
-    ///     broker.room(name)?;
-    /// }
-    /// assert_eq!(short.len(), 2);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn subscribe_where(
-        &self,
-        are_meant: impl Fn(&str) -> bool + Send + Sync + 'static,
-        policy: Policy,
-    ) -> PatternSubscription<T> {
-        self.subscribe_names(Names::Those(Box::new(are_meant)), policy)
-    }
-
     fn subscribe_names(&self, names: Names, policy: Policy) -> PatternSubscription<T> {
         let subscription = PatternSubscription::new(names, policy);
         let shared = subscription.shared();
@@ -374,62 +288,6 @@ impl<T: Send + Sync + 'static> Broker<T> {
             shared.end();
         }
         subscription
-    }
-
-    /// Ends the rooms in which nobody is subscribed and into which nothing was published since the last call, and takes
-    /// them out; returns how many. Whoever still holds one is told [`CloseReason::Expired`].
-    ///
-    /// The broker knows no time: call this from a timer of yours, and a room expires after one to two of your intervals.
-    /// Pattern subscriptions keep no room, they read it to its end; exclusive rooms end with their publisher, and rooms
-    /// made with [`RoomOptions::lasting`] stay. A room into which somebody publishes at this very moment stays too; one
-    /// that somebody joins at this very moment may end. Looks at every room, some 100 ns each, and holds nobody up.
-    ///
-    /// # Examples
-    /// ```
-    /// use roomcast::{Broker, CloseReason};
-    ///
-    /// let broker = Broker::<u32>::new();
-    /// let (quiet, busy) = (broker.room("quiet")?, broker.room("busy")?);
-    /// assert_eq!(broker.expire_idle(), 0, "the first call takes note");
-    /// busy.publish(7)?;
-    /// assert_eq!(broker.expire_idle(), 1);
-    /// assert_eq!((quiet.ended(), busy.ended()), (Some(CloseReason::Expired), None));
-    /// assert!(broker.get("quiet").is_none());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn expire_idle(&self) -> usize {
-        self.expire_idle_if(|_| true)
-    }
-
-    /// [`Broker::expire_idle`] of those idle rooms of which `expires` says yes: for rooms that live differently long.
-    ///
-    /// It is asked about rooms that are idle at the moment, and may look into them; what it subscribes must be dropped again.
-    ///
-    /// # Examples
-    /// ```
-    /// use roomcast::Broker;
-    ///
-    /// let broker = Broker::<u32>::new();
-    /// for name in ["kept:1", "other"] {
-    ///     broker.room(name)?;
-    /// }
-    /// broker.expire_idle_if(|room| !room.name().starts_with("kept:"));
-    /// assert_eq!(broker.expire_idle_if(|room| !room.name().starts_with("kept:")), 1);
-    /// assert!(broker.get("kept:1").is_some());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn expire_idle_if(&self, mut expires: impl FnMut(&Room<T>) -> bool) -> usize {
-        let mut expired = Vec::new();
-        self.inner.table.for_each(&mut |inside| {
-            if inside.expire(|| expires(&Room::new(inside.clone()))) {
-                expired.push(inside.clone());
-            }
-        });
-        for inside in &expired {
-            self.inner.table.remove(self.inner.table.hash(&inside.0.name), inside);
-            self.inner.pass_over_ended();
-        }
-        expired.len()
     }
 
     /// A handle that does not keep the broker running.

@@ -147,7 +147,7 @@ fn the_last_few_are_read_first_as_far_as_they_are_there() {
     let broker = Broker::<u64>::builder().capacity(16).shards(1).build();
     let room = broker.room("lobby").unwrap();
     let from = |count| drain(&mut room.subscribe_from(Start::Last(count)).now().unwrap());
-    assert_eq!(from(5), [], "nothing is there");
+    assert!(from(5).is_empty(), "nothing is there");
     publish_all(&room, 0..3);
     assert_eq!((from(0), from(2), from(5), from(u64::MAX)), (vec![], vec![1, 2], vec![0, 1, 2], vec![0, 1, 2]));
     publish_all(&room, 3..100);
