@@ -66,6 +66,8 @@ history_size = 10
             await member.subscription.ready()
             await member.heard((turn + 1) * 100)
             self.assertTrue(member.entered[-1].recovered)
+            # What is saved now loses nothing: the position that was asked for.
+            self.assertEqual(member.entered[-1].stream_position.offset, turn * 100)
         self.assertEqual(member.data, list(range(400)))
 
     async def test_who_missed_more_than_the_history_holds_is_told_and_goes_on_from_now(self) -> None:
@@ -99,6 +101,7 @@ history_size = 10
         member = await bob.enter("short:2", get_state=state)
         await member.heard(3)
         self.assertEqual(loads, 2)
+        self.assertEqual(member.entered[0].stream_position.offset, 17)
         self.assertEqual(member.offsets, [18, 19, 20])
 
     async def test_a_position_of_another_life_or_of_the_future_is_refused_to_who_would_rather_know(self) -> None:
