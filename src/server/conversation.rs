@@ -300,6 +300,7 @@ impl Conversation {
                     Action::Close(code) => Some(Goodbye::from(*code)),
                     _ => None,
                 });
+                let goodbye = goodbye.or_else(|| self.session.ending().map(Goodbye::from));
                 return goodbye.map_or(Ok(()), Err);
             }
             let Some(action) = turn.actions.pop_front() else {

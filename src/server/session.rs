@@ -268,6 +268,11 @@ impl Session {
         self.queue.is_empty() && self.ending.is_none() && !self.is_closed()
     }
 
+    /// What is to end the session when the commands that wait are answered.
+    pub(crate) fn ending(&self) -> Option<CloseCode> {
+        self.ending
+    }
+
     /// Whether the session has ended.
     pub(crate) fn is_closed(&self) -> bool {
         self.phase == Phase::Closed

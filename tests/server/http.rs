@@ -70,7 +70,8 @@ fn requests(host: &str, more: &str) -> [(String, u16); 6] {
         (format!("GET /connection/websocket HTTP/1.1\r\n{host}Connection: Upgrade\r\n{UPGRADE}{more}"), 101),
         (format!("GET /connection/sse?{connect} HTTP/1.1\r\n{host}{more}"), 200),
         (format!("POST /connection/http_stream HTTP/1.1\r\n{host}{post}"), 200),
-        (format!("POST /emulation HTTP/1.1\r\n{host}{post}"), 400),
+        // It names no session.
+        (format!("POST /emulation HTTP/1.1\r\n{host}{post}"), 404),
     ]
 }
 
