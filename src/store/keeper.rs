@@ -1,7 +1,6 @@
 //! The thread that reads rooms and commits what they publish.
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, mpsc};
@@ -20,6 +19,7 @@ use super::record::{Cut, Store};
 use super::status::Board;
 use crate::error::TryRecvError;
 use crate::room::{PatternSubscription, RoomKey};
+use crate::sync::guard;
 
 /// Requests that wait for the thread at most; who comes with more tries again until it gives up.
 const REQUESTS_MAX: usize = 1_024;
@@ -255,13 +255,12 @@ impl<T: Send + Sync + 'static> Keeper<T> {
 
     fn run(mut self) -> Result<(), StoreError> {
         // A codec may panic. What is half done is only held from then on.
-        let kept = catch_unwind(AssertUnwindSafe(|| self.keep())).unwrap_or_else(|payload| {
-            // Not dropped: its destructor may panic as well.
-            Box::leak(payload);
-            Err(StoreError::new(
-                StoreErrorKind::Other,
-                "the storage thread panicked; nothing more is stored; restart this process",
-            ))
+        let kept = guard(|| self.keep()).unwrap_or_else(|panicked| {
+            let text = format!(
+                "the storage thread panicked ({}); nothing more is stored; restart this process",
+                panicked.text()
+            );
+            Err(StoreError::new(StoreErrorKind::Other, text))
         });
         if let Err(error) = &kept {
             self.stop(error);

@@ -43,9 +43,8 @@ impl Lives {
     pub(super) fn give_up(&self) {
         // Relaxed: as in `put`.
         self.given_up.store(true, Relaxed);
-        for marks in self.marks.parts() {
-            marks.values().for_each(|mark| mark.give_up());
-        }
+        // Without the locks: who is woken may ask for a mark.
+        self.all().iter().for_each(|mark| mark.give_up());
     }
 
     /// All of them.

@@ -280,6 +280,46 @@ fn retention_bounds_what_is_seen() {
     assert_eq!(recover(&mut bob, 3, "async:hall", 40, "")["recovered"], true);
 }
 
+/// The lock is deleted and a second server started: the first one stops loudly, and what either has acknowledged is there.
+#[test]
+fn a_server_whose_database_another_has_taken_refuses_and_says_so() {
+    let folder = Folder::new();
+    let first = keeping(&folder, |config| config.storage.timeout = Duration::from_secs(60));
+    let mut ann = first.connected("Ann");
+    let joined = ann.subscribe(2, "stored:hall");
+    ann.subscribe(3, "async:hall");
+    for room in ["stored:hall", "async:hall"] {
+        ann.publish(4, room, "\"first\"");
+    }
+    eventually("it is stored", || first.metric("roomcast_storage_messages_total") >= 2);
+    assert!(first.get("/health", "").0.starts_with("HTTP/1.1 200"));
+    std::fs::remove_file(folder.0.join("rooms.db.lock")).expect("there is a lock");
+    let second = keeping(&folder, |_| {});
+    let mut bob = second.connected("Bob");
+    let taken_over = bob.subscribe(2, "stored:hall");
+    assert_eq!((&taken_over["epoch"], number(&taken_over["offset"])), (&joined["epoch"], 1));
+    ann.send(&publish(5, "stored:hall", "\"lost\""));
+    assert_eq!(number(&ann.reply(5)["error"]["code"]), 111, "who waits for the disk is answered");
+    for (id, room) in [(6, "stored:hall"), (7, "async:hall"), (8, "async:new"), (9, "stored:new")] {
+        ann.send(&publish(id, room, "\"lost\""));
+        let refused = ann.reply(id);
+        assert_eq!(number(&refused["error"]["code"]), 111, "{room}: {refused}");
+    }
+    ann.publish(10, "off:bell", "\"ding\"");
+    bob.publish(5, "stored:hall", "\"second\"");
+    let all = history(&mut bob, 6, "stored:hall", r#","limit":10"#)["history"].clone();
+    let said = |n: usize| text(&all["publications"][n]["data"]).to_owned();
+    assert_eq!((offsets(&all), said(0), said(1)), (vec![1, 2], "first".to_owned(), "second".to_owned()));
+    let (head, body) = first.get("/health", "");
+    assert!(head.starts_with("HTTP/1.1 503") && body.contains("storage has stopped"), "{head} {body}");
+    assert!(second.get("/health", "").0.starts_with("HTTP/1.1 200"));
+    assert_eq!((first.metric("roomcast_storage_trouble"), second.metric("roomcast_storage_trouble")), (1, 0));
+    drop((ann, bob));
+    let told = first.stop().expect_err("not everything was stored").to_string();
+    assert!(told.contains("another process has used") && told.contains("restart this one"), "{told}");
+    second.stop().expect("a clean end");
+}
+
 #[test]
 fn two_servers_do_not_share_a_database() {
     let folder = Folder::new();
