@@ -16,7 +16,7 @@ pub(super) struct Arguments {
 enum Action {
     /// Check a file together with the environment; exit 2 and say why if it cannot be used
     Check(File),
-    /// Print what a file and the environment come to, secrets included
+    /// Print what a file and the environment come to: the API key too, the password of the database not
     Show(File),
     /// Print every option with its default
     Default {
@@ -39,7 +39,7 @@ struct File {
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let outcome = match &arguments.action {
         Action::Check(file) => read(file).map(|_| "the configuration can be used\n".to_owned()),
-        Action::Show(file) => read(file).map(|loaded| loaded.config.to_toml()),
+        Action::Show(file) => read(file).map(|loaded| loaded.config.without_password().to_toml()),
         Action::Default { dev } => Ok(if *dev { Config::dev() } else { Config::default() }.to_toml()),
     };
     match outcome {

@@ -75,6 +75,15 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
+/// Has everything this process writes be its owner's alone: messages, logs, copies.
+fn keep_private() {
+    use rustix::fs::Mode;
+    let others = Mode::RWXG | Mode::RWXO;
+    // Asked by setting it: what was taken away already stays so.
+    let before = rustix::process::umask(others);
+    rustix::process::umask(before | others);
+}
+
 fn no_command() -> ExitCode {
     let names: Vec<_> = Arguments::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
     refuse(format_args!(

@@ -53,6 +53,7 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
             "clients cannot prove who they are yet, tokens are not supported; run `roomcast serve --dev` to try it",
         );
     }
+    super::keep_private();
     let guard = match logging::start(&loaded.config) {
         Ok(guard) => guard,
         Err(error) => return super::fail(error),

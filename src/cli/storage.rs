@@ -95,16 +95,16 @@ pub(super) fn history(arguments: &History) -> ExitCode {
 pub(super) fn export(arguments: &Export) -> ExitCode {
     let prefix = arguments.prefix.as_deref().unwrap_or_default();
     done(&arguments.place, |config| {
-        let mut out: Box<dyn Write> = match &arguments.out {
-            Some(file) => Box::new(BufWriter::new(File::create_new(file)?)),
-            None => Box::new(output()),
-        };
         let mut damaged = 0;
         let complain = |room: &str, error: &_| {
             damaged += 1;
             super::complain(format_args!("{room:?} could not be read to its end: {error}"));
         };
-        let count = storage::export(config, |room| room.starts_with(prefix), &mut *out, complain)?;
+        let is_meant = |room: &str| room.starts_with(prefix);
+        let count = match &arguments.out {
+            Some(file) => storage::export_to(config, is_meant, file, complain)?,
+            None => storage::export(config, is_meant, &mut output(), complain)?,
+        };
         super::complain(format_args!("{count} messages written, {damaged} rooms not to their end"));
         Ok(None)
     })
@@ -129,7 +129,10 @@ pub(super) fn backup(arguments: &Backup) -> ExitCode {
 }
 
 pub(super) fn check(arguments: &Check) -> ExitCode {
-    done(&arguments.place, |config| storage::check(config).map(|()| Some("the database is sound\n".to_owned())))
+    done(&arguments.place, |config| {
+        let rooms = if storage::check(config)? { "" } else { "; there are no rooms in it" };
+        Ok(Some(format!("the database is sound{rooms}\n")))
+    })
 }
 
 pub(super) fn erase(arguments: &Erase) -> ExitCode {
@@ -151,6 +154,7 @@ fn done(place: &Place, work: impl FnOnce(&Config) -> Result<Option<String>, Tool
         Ok(loaded) => loaded,
         Err(error) => return super::refuse(error),
     };
+    super::keep_private();
     match work(&loaded.config) {
         Ok(text) => {
             super::print(text.unwrap_or_default());

@@ -18,6 +18,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::protocol::Limits;
+use crate::store::address::Address;
+
 pub use self::error::ConfigError;
 pub use self::load::{Flags, Loaded, load, load_from};
 pub use self::room::{DELIVERY_DELAY_MAX, RecoveryMode, RoomOptions, SlowConsumer, Storage};
@@ -250,6 +253,33 @@ impl Config {
         config.client.allow_anonymous_connect_without_token = true;
         config.channel.without_namespace = RoomOptions::dev();
         config
+    }
+
+    /// The same without the password of the database, to be shown to people: of its URL the hosts and the database stay.
+    #[must_use]
+    pub fn without_password(&self) -> Self {
+        let mut config = self.clone();
+        if let Some(url) = &mut config.storage.url {
+            *url = match Address::of(url) {
+                Some(Address { hosts, database }) => format!("postgresql://…@{hosts}/{database}"),
+                None => "…".to_owned(),
+            };
+        }
+        config
+    }
+
+    /// What clients may send.
+    #[must_use]
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            frame_bytes_max: self.websocket.message_size_limit,
+            commands_per_frame_max: self.client.commands_per_message(),
+            room_name_bytes_max: self.channel.max_length,
+            rooms_per_client_max: self.client.channel_limit,
+            history_publications_max: self.client.history_max_publication_limit,
+            recovery_publications_max: self.client.recovery_max_publication_limit,
+            ..Limits::default()
+        }
     }
 
     /// The options a room starts from in this mode, before anything is said about its namespace.

@@ -17,7 +17,7 @@ use super::presence::Presence;
 use super::rest::Resting;
 use super::session::{RoomRules, Settings};
 use super::visible::{Edge, Visible};
-use crate::protocol::{ClientInfo, ErrorCode, Limits, Publication, RoomName};
+use crate::protocol::{ClientInfo, ErrorCode, Publication, RoomName};
 use crate::store::{OpenError, StoreError};
 use crate::{Broker, Position, Room, RoomError};
 
@@ -246,15 +246,6 @@ fn settings(config: &Config) -> Settings {
         let options = channel.options_for(room).ok_or(ErrorCode::UnknownRoom)?;
         if options.allows_name(room) { Ok(rules(options)) } else { Err(ErrorCode::BadRequest) }
     };
-    let limits = Limits {
-        frame_bytes_max: config.websocket.message_size_limit,
-        commands_per_frame_max: config.client.commands_per_message(),
-        room_name_bytes_max: config.channel.max_length,
-        rooms_per_client_max: config.client.channel_limit,
-        history_publications_max: config.client.history_max_publication_limit,
-        recovery_publications_max: config.client.recovery_max_publication_limit,
-        ..Limits::default()
-    };
     let mut settings = Settings::new(uuid::Uuid::new_v4().to_string(), Box::new(lookup));
     settings.ping_interval_ms = config.client.ping_interval.as_millis() as u64;
     settings.pong_timeout_ms = config.client.pong_timeout.as_millis() as u64;
@@ -266,7 +257,7 @@ fn settings(config: &Config) -> Settings {
     // What the configuration lets through are names.
     settings.subscribe_on_connect =
         rooms.filter_map(|name| RoomName::parse(name, config.channel.max_length).ok()).collect();
-    settings.limits = limits;
+    settings.limits = config.limits();
     settings
 }
 

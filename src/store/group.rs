@@ -108,6 +108,11 @@ impl Group {
         self.messages.len()
     }
 
+    /// How many bytes its bodies and authors have.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Whether there is nothing to commit.
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty() && self.lives.is_empty()

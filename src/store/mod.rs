@@ -7,7 +7,11 @@
 //!
 //! Where to: a [`SqliteStore`], a [`PostgresStore`] (the feature `postgres`), or whatever implements [`Store`].
 
+#[cfg(any(feature = "postgres", feature = "server"))]
+pub(crate) mod address;
 mod archive;
+#[cfg(feature = "sqlite")]
+pub(crate) mod beside;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod chain;
 mod codec;

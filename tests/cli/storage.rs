@@ -1,9 +1,11 @@
 //! The tools of the database, as an operator types them.
 
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 
-use crate::{TempDir, roomcast, text};
+use crate::{TempDir, TempFile, command, roomcast, text};
 
 /// Three messages of one room and one of another: JSON, bytes that are none, an author, an erased one.
 const LINES: &str = concat!(
@@ -172,4 +174,199 @@ fn a_database_that_is_not_there_is_not_made_by_looking() {
         assert!(data.tool(tool).failed().contains("there is no database"), "{tool:?}");
     }
     assert_eq!(std::fs::read_dir(data.0.path()).unwrap().count(), 0);
+}
+
+/// So many messages of 100 bytes in one room, as lines.
+fn numbered(count: u64) -> String {
+    let line = |n| format!("{{\"channel\":\"hall\",\"offset\":{n},\"time\":{n},\"data\":\"{n:0100}\"}}\n");
+    (1..=count).map(line).collect()
+}
+
+#[test]
+fn what_came_before_a_bad_line_is_kept_and_counted() {
+    let data = Data::new();
+    let good = numbered(2_500);
+    let refused = data.tool(&["import", &data.write("lines", format!("{good}{{oops\n"))]).failed();
+    assert!(
+        refused.contains("line 2501") && refused.contains("2500 messages imported, 0 were there already"),
+        "{refused}"
+    );
+    assert_eq!(data.tool(&["export"]).succeeded(), good);
+    let mended = format!("\u{feff}{good}\n \n{}", numbered(2_501).lines().last().unwrap());
+    let said = data.tool(&["import", &data.write("lines", mended)]).succeeded();
+    assert_eq!(said, "1 messages imported, 2500 were there already\n");
+}
+
+/// Nothing comes in that could not have come over the wire.
+#[test]
+fn what_no_client_could_send_is_not_imported() {
+    let data = Data::new();
+    let long = "x".repeat(60_000);
+    for (room, offset, time, payload) in [
+        ("", 1, 1, "1"),
+        (long.as_str(), 1, 1, "1"),
+        ("a\\u0007b", 1, 1, "1"),
+        ("a", 0, 1, "1"),
+        ("a", 1_u64 << 53, 1_u64, "1"),
+        ("a", 1_u64 << 63, 1_u64, "1"),
+        ("a", u64::MAX, 1, "1"),
+        ("a", 1, 1_u64 << 53, "1"),
+        ("a", 1, 1, &format!("\"{}\"", "x".repeat(70_000))),
+    ] {
+        let line = format!(r#"{{"channel":"{room}","offset":{offset},"time":{time},"data":{payload}}}"#);
+        let refused = data.tool(&["import", &data.write("line", line)]).failed();
+        assert!(refused.contains("line 1: ") && refused.contains("0 messages imported"), "{refused}");
+    }
+    assert_eq!(data.tool(&["export"]).succeeded(), "");
+    let largest = format!(r#"{{"channel":"a","offset":{},"time":1,"data":1}}"#, (1_u64 << 53) - 1);
+    data.tool(&["import", &data.write("line", largest)]).succeeded();
+}
+
+/// A copy that does not fit leaves nothing that could be taken for one.
+#[test]
+fn a_copy_is_whole_or_not_there() {
+    let data = Data::new();
+    data.tool(&["import", &data.write("lines", numbered(5_000))]).succeeded();
+    let other = Data::new();
+    let limited = |tool: &[&str]| {
+        // Blocks of 512 bytes; a write beyond them is to fail instead of ending the process.
+        let shell = "trap '' XFSZ; ulimit -f 400; exec \"$@\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", shell, "sh", env!("CARGO_BIN_EXE_roomcast")]).args(tool);
+        command.args(["--data-dir", data.0.path()]).output().unwrap()
+    };
+    let (copy, lines) = (other.file("copy.db"), other.file("lines"));
+    assert!(limited(&["backup", &copy]).failed().contains("copy.db"));
+    assert_eq!(limited(&["export", "--out", &lines]).status.code(), Some(1));
+    let left: Vec<_> = std::fs::read_dir(other.0.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    assert!(left.is_empty(), "{left:?}");
+    data.tool(&["backup", &copy]).succeeded();
+    data.tool(&["export", "--out", &lines]).succeeded();
+    assert_eq!(std::fs::read_to_string(&lines).unwrap(), numbered(5_000));
+    let left = std::fs::read_dir(other.0.path()).unwrap().count();
+    assert_eq!(left, 2, "the two, and nothing beside them");
+}
+
+#[test]
+fn what_is_empty_is_not_called_sound() {
+    let data = Data::new();
+    data.write("rooms.db", "");
+    for tool in [&["check"][..], &["backup", &data.file("copy")]] {
+        let said = data.tool(tool).failed();
+        assert!(said.contains("there is nothing in") && said.contains("put a backup"), "{said}");
+    }
+    assert!(!Path::new(&data.file("copy")).exists());
+    let new = Data::new();
+    new.tool(&["import", &new.write("none", "")]).succeeded();
+    assert_eq!(new.tool(&["check"]).succeeded(), "the database is sound; there are no rooms in it\n");
+}
+
+/// What a server says until it listens. It is then ended, and must end well.
+fn served(data_dir: &str) -> String {
+    let arguments = ["serve", "--dev", "--listen", "127.0.0.1:0", "--data-dir", data_dir];
+    let mut server = command(&arguments).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    for line in BufReader::new(server.stderr.take().unwrap()).lines().map_while(Result::ok) {
+        said += &line;
+        said.push('\n');
+        if line.contains("listening on http://") {
+            assert!(Command::new("kill").args(["-TERM", &server.id().to_string()]).status().unwrap().success());
+        }
+    }
+    assert_eq!(server.wait().unwrap().code(), Some(0), "{said}");
+    said
+}
+
+#[test]
+fn a_database_that_was_emptied_or_lost_its_log_is_said() {
+    const CHECK: &str = "run `roomcast check`";
+    let data = Data::new();
+    let said = served(data.0.path());
+    assert!(!said.contains(CHECK), "a new one is no trouble: {said}");
+    let said = served(data.0.path());
+    assert!(!said.contains(CHECK), "neither is one without rooms: {said}");
+    data.write("rooms.db", "");
+    let said = served(data.0.path());
+    assert!(said.contains("is empty") && said.contains(CHECK), "{said}");
+    std::fs::remove_file(data.file("rooms.db")).unwrap();
+    data.write("rooms.db-wal", vec![0xa5; 100_000]);
+    let said = served(data.0.path());
+    assert!(said.contains("nothing could be read") && said.contains(CHECK), "{said}");
+
+    // Everything is in the log, as after a crash, and the log is damaged.
+    let (source, crashed) = (Data::new(), Data::new());
+    source.tool(&["import", &source.write("lines", LINES)]).succeeded();
+    let writer = rusqlite::Connection::open(source.file("rooms.db")).unwrap();
+    writer.execute_batch("UPDATE messages SET time = time + 1").unwrap();
+    std::fs::copy(source.file("rooms.db"), crashed.file("rooms.db")).unwrap();
+    let mut log = std::fs::read(source.file("rooms.db-wal")).unwrap();
+    crashed.write("rooms.db-wal", &log);
+    let said = served(crashed.0.path());
+    assert!(!said.contains(CHECK), "the log is read: {said}");
+    std::fs::copy(source.file("rooms.db"), crashed.file("rooms.db")).unwrap();
+    log[..64].fill(0xa5);
+    crashed.write("rooms.db-wal", &log);
+    let said = served(crashed.0.path());
+    assert!(said.contains("nothing could be read") && said.contains(CHECK), "{said}");
+}
+
+/// Whatever others may do by default.
+#[test]
+fn what_is_written_is_for_its_owner_alone() {
+    let folder = TempDir::new();
+    let place = |name: &str| format!("{}/{name}", folder.path());
+    std::fs::create_dir(folder.path()).unwrap();
+    std::fs::write(place("lines"), LINES).unwrap();
+    let data = place("data/here");
+    served(&data);
+    for tool in
+        [&["import", &place("lines")][..], &["backup", &place("copy.db")], &["export", "--out", &place("all.jsonl")]]
+    {
+        roomcast(&[tool, &["--data-dir", &data]].concat()).succeeded();
+    }
+    let mut seen = Vec::new();
+    let mut left = vec![place("data"), place("copy.db"), place("all.jsonl")];
+    while let Some(path) = left.pop() {
+        let found = std::fs::metadata(&path).unwrap();
+        let mode = found.permissions().mode() & 0o777;
+        assert_eq!(mode, if found.is_dir() { 0o700 } else { 0o600 }, "{path} {mode:o}");
+        if found.is_dir() {
+            let entries = std::fs::read_dir(&path).unwrap().flatten();
+            left.extend(entries.map(|entry| entry.path().to_str().unwrap().to_owned()));
+        }
+        seen.push(path);
+    }
+    for name in ["rooms.db", "rooms.db.lock", "logs", "copy.db"] {
+        assert!(seen.iter().any(|path| path.ends_with(name)), "{name}: {seen:?}");
+    }
+    // Where none of it was said by the command line, as in a program of another's own.
+    let database = place("library/rooms.db");
+    let store = roomcast::store::SqliteStore::open(&database).unwrap();
+    roomcast::store::Store::begin(&store).unwrap();
+    for (path, expected) in [(place("library"), 0o700), (database.clone(), 0o600), (format!("{database}-wal"), 0o600)] {
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, expected, "{path}");
+    }
+}
+
+/// The password may hold anything, and be written as it should not be.
+#[test]
+fn no_part_of_a_password_is_shown() {
+    for (url, is_read) in [
+        ("postgresql://chat:Pa@ssw0rd@127.0.0.1:1/rooms", false),
+        ("postgresql://chat:Pa/ssw0rd@127.0.0.1:1/rooms", false),
+        ("postgresql://chat:1?ssw0rd@127.0.0.1:1/rooms", false),
+        ("postgresql://chat:ssw0rd@127.0.0.1:1/rooms", true),
+        ("host=127.0.0.1 port=1 user=chat password=ssw0rd dbname=rooms", true),
+    ] {
+        let file = TempFile::new("chat.toml", &format!("[storage]\ntype = \"postgresql\"\nurl = \"{url}\"\n"));
+        let shown = roomcast(&["config", "show", file.path()]);
+        assert_eq!(shown.status.code(), Some(0));
+        let tool = roomcast(&["export", "--config", file.path()]);
+        assert_eq!(tool.status.code(), Some(1));
+        let said = [text(&shown.stdout), text(&shown.stderr), text(&tool.stderr)].concat();
+        assert!(!said.contains("ssw0rd") && !said.contains("Pa"), "{url}: {said}");
+        if cfg!(feature = "postgres") && is_read {
+            assert!(said.contains("the database rooms of the PostgreSQL server at 127.0.0.1:1"), "{said}");
+        }
+    }
 }

@@ -12,8 +12,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{PublicationCodec, body_of};
-use crate::protocol::{ClientInfo, Payload, Publication};
+use crate::protocol::{ClientInfo, Limits, Payload, Publication, RoomName};
 use crate::store::{Codec as _, Record};
+
+/// The largest number that a client counts exactly, where numbers are floating: 2^53 - 1.
+const NUMBER_MAX: u64 = (1 << 53) - 1;
 
 /// The names are those of the wire.
 #[derive(Debug, Serialize, Deserialize)]
@@ -84,15 +87,28 @@ impl<'a> Line<'a> {
     }
 
     /// The room and what the database keeps.
-    pub(super) fn read(text: &[u8]) -> Result<(String, Record), String> {
+    ///
+    /// # Errors
+    /// What is wrong with it: nothing comes in that could not have come from a client.
+    pub(super) fn read(text: &[u8], limits: &Limits) -> Result<(String, Record), String> {
         let line: Line<'_> = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        let room = RoomName::parse(&line.channel, limits.room_name_bytes_max).map_err(|error| error.to_string())?;
         let sequence = line.offset.checked_sub(1).ok_or("offsets count from 1")?;
+        if line.offset > NUMBER_MAX || line.time > NUMBER_MAX {
+            return Err(format!("offsets and times are at most {NUMBER_MAX}, so that every client can count them"));
+        }
         let data: Bytes = match (line.data, line.data_base64) {
             (Some(data), None) => data.get().to_owned().into(),
             (None, Some(text)) => STANDARD.decode(text).map_err(|error| error.to_string())?.into(),
             (None, None) if line.erased => "null".into(),
             _ => return Err("expected one of `data` and `data_base64`".to_owned()),
         };
+        if data.len() > limits.frame_bytes_max {
+            let (found, most) = (data.len(), limits.frame_bytes_max);
+            return Err(format!(
+                "a payload of {found} bytes; `websocket.message_size_limit` is {most}: name the server's --config"
+            ));
+        }
         let json = |raw: Box<RawValue>| Bytes::from(raw.get().to_owned());
         let info = line
             .info
@@ -102,7 +118,7 @@ impl<'a> Line<'a> {
         let mut body = Vec::new();
         PublicationCodec.encode(&publication, &mut body);
         let author = PublicationCodec.author(&publication).map(str::to_owned);
-        Ok((line.channel.into_owned(), Record { sequence, time: line.time, author, body: Some(body) }))
+        Ok((room.as_str().to_owned(), Record { sequence, time: line.time, author, body: Some(body) }))
     }
 }
 
@@ -131,7 +147,7 @@ mod tests {
             let mut line = Vec::new();
             Line::new("hall", &record).write(&mut line).unwrap();
             prop_assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
-            prop_assert_eq!(Line::read(&line), Ok(("hall".to_owned(), record)));
+            prop_assert_eq!(Line::read(&line, &Limits::default()), Ok(("hall".to_owned(), record)));
         }
     }
 
@@ -143,8 +159,13 @@ mod tests {
             "[1]",
             r#"{"channel":"a","offset":0,"time":1,"data":1}"#,
             r#"{"channel":"a","offset":1,"time":1}"#,
+            r#"{"channel":"","offset":1,"time":1,"data":1}"#,
+            r#"{"channel":"a\u0007b","offset":1,"time":1,"data":1}"#,
+            r#"{"channel":"a","offset":9007199254740992,"time":1,"data":1}"#,
+            r#"{"channel":"a","offset":9223372036854775808,"time":1,"data":1}"#,
+            r#"{"channel":"a","offset":1,"time":9007199254740992,"data":1}"#,
         ] {
-            assert!(Line::read(text.as_bytes()).is_err(), "{text}");
+            assert!(Line::read(text.as_bytes(), &Limits::default()).is_err(), "{text}");
         }
     }
 }

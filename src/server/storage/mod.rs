@@ -4,13 +4,16 @@
 
 mod line;
 
+use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::fmt;
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, BufWriter, Write};
 use std::path::Path;
 
 use self::line::Line;
 use super::config::{Config, StorageKind};
 use super::kept::{PublicationCodec, open_store};
+use crate::store::beside::Beside;
 use crate::store::{Codec as _, Cut, Durability, Group, Life, Page, Record, Retention, SqliteStore, Store, StoreError};
 
 /// Messages read or written at once.
@@ -36,6 +39,8 @@ pub enum ToolError {
         number: u64,
         /// What is wrong with it.
         message: String,
+        /// What came before it, and is in the database.
+        before: Imported,
     },
     /// There is no such room.
     UnknownRoom(String),
@@ -48,7 +53,11 @@ impl fmt::Display for ToolError {
         match self {
             Self::Store(error) => error.fmt(f),
             Self::Io(error) => write!(f, "{error}"),
-            Self::Line { number, message } => write!(f, "line {number}: {message}"),
+            Self::Line { number, message, before: Imported { messages, skipped } } => write!(
+                f,
+                "line {number}: {message}; what came before it is in the database ({messages} messages imported, {skipped} were there \
+                 already). Mend the line, and import the file again"
+            ),
             Self::UnknownRoom(room) => write!(f, "the database knows no room {room:?}; `roomcast export` shows all"),
             Self::NotHere(message) => f.write_str(message),
         }
@@ -158,6 +167,31 @@ pub fn export(
     }
 }
 
+/// [`export`] into a new file, which appears when all of it is there.
+///
+/// # Errors
+/// As [`export`], and when there is such a file already.
+pub fn export_to(
+    config: &Config,
+    is_meant: impl Fn(&str) -> bool,
+    file: &Path,
+    complain: impl FnMut(&str, &StoreError),
+) -> Result<u64, ToolError> {
+    let named = |error: io::Error| {
+        let said = match error.kind() {
+            io::ErrorKind::AlreadyExists => "exists already; name a file that does not".to_owned(),
+            _ => format!("cannot be written: {error}"),
+        };
+        io::Error::new(error.kind(), format!("{} {said}", file.display()))
+    };
+    let (beside, out) = Beside::create(file).map_err(named)?;
+    let mut out = BufWriter::new(out);
+    let count = export(config, is_meant, &mut out, complain)?;
+    let out = out.into_inner().map_err(|error| named(error.into_error()))?;
+    beside.finish(&out).map_err(named)?;
+    Ok(count)
+}
+
 /// What has been imported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Imported {
@@ -171,57 +205,97 @@ pub struct Imported {
 /// seen more of them elsewhere. Called again after it was cut short, it goes on where it stopped.
 ///
 /// # Errors
-/// [`ToolError::Line`] for a line that is none of ours: what came before it is in the database.
+/// [`ToolError::Line`] for a line that is none of ours, or says what no server would take; and as the input has it. What came
+/// before is in the database.
 pub fn import(config: &Config, input: &mut dyn BufRead) -> Result<Imported, ToolError> {
     let store = open_store(config)?;
     store.begin()?;
-    let mut done = Imported::default();
-    let mut group = Group::default();
-    let mut lives = std::collections::HashMap::<String, (Life, u64)>::new();
-    let mut number = 0;
-    loop {
+    let mut import =
+        Import { config, store: &*store, done: Imported::default(), group: Group::default(), ends: HashMap::new() };
+    let read = import.lines(input);
+    if let Err(error @ ToolError::Store(_)) = read {
+        // Nothing more can be put there.
+        return Err(error);
+    }
+    import.commit()?;
+    store.finish()?;
+    let done = import.done;
+    read.map(|()| done).map_err(|error| match error {
+        ToolError::Line { number, message, .. } => ToolError::Line { number, message, before: done },
+        error => error,
+    })
+}
+
+/// An import under way.
+struct Import<'a> {
+    config: &'a Config,
+    store: &'a dyn Store,
+    done: Imported,
+    group: Group,
+    /// The lives that go on, and where.
+    ends: HashMap<String, (Life, u64)>,
+}
+
+impl Import<'_> {
+    fn lines(&mut self, input: &mut dyn BufRead) -> Result<(), ToolError> {
         let mut text = Vec::new();
-        number += 1;
-        let length = io::Read::take(&mut *input, LINE_BYTES_MAX).read_until(b'\n', &mut text)?;
-        if length > 0 && text.trim_ascii().is_empty() {
-            continue;
-        }
-        if length > 0 {
-            let wrong = |message| ToolError::Line { number, message };
-            let (room, record) = Line::read(&text).map_err(wrong)?;
-            if !lives.contains_key(&room) {
-                let span = store.span(&room, Cut::default())?;
-                let mut life = Life::going_on(&room, span, Durability::Async);
-                life.first = span.map_or(record.sequence, |span| span.next);
-                let next = life.first;
-                lives.insert(room.clone(), (life, next));
+        for number in 1.. {
+            text.clear();
+            let length = io::Read::take(&mut *input, LINE_BYTES_MAX).read_until(b'\n', &mut text)?;
+            if length == 0 {
+                break;
             }
-            if let Some((life, next)) = lives.get_mut(&room) {
-                if record.sequence == *next {
-                    *next += 1;
-                    group.add(life, &record);
-                } else if record.sequence < *next {
-                    done.skipped += 1;
-                } else {
-                    let message = format!(
-                        "after offset {next} of {room:?} comes {}: some are missing between",
-                        record.sequence + 1
-                    );
-                    return Err(wrong(message));
-                }
+            let line = if number == 1 { text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text) } else { &text };
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            let wrong = |message| ToolError::Line { number, message, before: Imported::default() };
+            if length as u64 == LINE_BYTES_MAX && !line.ends_with(b"\n") {
+                return Err(wrong(format!("the line is longer than {LINE_BYTES_MAX} bytes")));
+            }
+            let (room, record) = Line::read(line, &self.config.limits()).map_err(wrong)?;
+            self.take(room, &record)?.map_err(wrong)?;
+            if self.group.len() >= PAGE.limit || self.group.bytes() >= PAGE.bytes_max {
+                self.commit()?;
             }
         }
-        if length == 0 || group.len() >= PAGE.limit {
-            store.commit(&group)?;
-            done.messages += group.len() as u64;
-            group = Group::default();
+        Ok(())
+    }
+
+    /// Takes a message in, where it is the next one of its room; what is wrong with it where it comes too early.
+    fn take(&mut self, room: String, record: &Record) -> Result<Result<(), String>, StoreError> {
+        if !self.ends.contains_key(&room) {
+            let span = self.store.span(&room, Cut::default())?;
+            let mut life = Life::going_on(&room, span, Durability::Async);
+            life.first = span.map_or(record.sequence, |span| span.next);
+            let next = life.first;
+            self.ends.insert(room.clone(), (life, next));
         }
-        if length == 0 {
-            store.finish()?;
-            return Ok(done);
+        let Some((life, next)) = self.ends.get_mut(&room) else { return Ok(Ok(())) };
+        match record.sequence.cmp(next) {
+            Ordering::Equal => {
+                *next += 1;
+                self.group.add(life, record);
+            }
+            Ordering::Less => self.done.skipped += 1,
+            Ordering::Greater => {
+                let offset = record.sequence + 1;
+                return Ok(Err(format!("after offset {next} of {room:?} comes {offset}: some are missing between")));
+            }
         }
+        Ok(Ok(()))
+    }
+
+    fn commit(&mut self) -> Result<(), StoreError> {
+        self.store.commit(&self.group)?;
+        self.done.messages += self.group.len() as u64;
+        self.group = Group::default();
+        Ok(())
     }
 }
+
+/// What some programs put before a text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Copies the whole database into a new file, while a server may be running on it. Restored, the copy's rooms begin new epochs.
 ///
@@ -231,12 +305,14 @@ pub fn backup(config: &Config, to: &Path) -> Result<(), ToolError> {
     Ok(file(config, "`roomcast backup` copies the built-in database; for PostgreSQL use pg_dump")?.backup(to)?)
 }
 
-/// Reads the whole database and says whether it is sound.
+/// Reads the whole database and says whether it is sound; whether there are rooms in it.
 ///
 /// # Errors
-/// As [`backup`], and when it is damaged.
-pub fn check(config: &Config) -> Result<(), ToolError> {
-    Ok(file(config, "`roomcast check` reads the built-in database; PostgreSQL checks itself")?.check()?)
+/// As [`backup`], and when it is damaged, or a file that was never written or was emptied.
+pub fn check(config: &Config) -> Result<bool, ToolError> {
+    let store = file(config, "`roomcast check` reads the built-in database; PostgreSQL checks itself")?;
+    store.check()?;
+    Ok(!store.rooms(None, 1)?.is_empty())
 }
 
 /// Removes all messages of a room for good; how many. Its position stays.

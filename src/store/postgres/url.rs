@@ -6,6 +6,7 @@ use std::str::FromStr as _;
 use postgres::Config;
 use postgres::config::Host;
 
+use crate::store::address::{self, Address};
 use crate::store::error::{StoreError, StoreErrorKind};
 
 /// Reads `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, or words as libpq has them.
@@ -13,47 +14,18 @@ use crate::store::error::{StoreError, StoreErrorKind};
 /// # Errors
 /// When it is none. What is wrong with it is not repeated: it may be in the password.
 pub(super) fn parse(url: &str) -> Result<Config, StoreError> {
-    let rest = url.strip_prefix("postgres://").or_else(|| url.strip_prefix("postgresql://"));
-    if rest.is_some_and(|rest| !is_plain(rest)) {
+    if Address::is_url(url) && Address::of(url).is_none() {
         return Err(unreadable());
     }
     let config = Config::from_str(url).map_err(|_| unreadable())?;
     let is_name = |host: &Host| match host {
-        Host::Tcp(name) => !name.is_empty() && !name.contains(|c: char| !is_of_hosts(c)),
+        Host::Tcp(name) => !name.is_empty() && !name.contains(|c: char| !address::is_of_names(c)),
         Host::Unix(_) => true,
     };
     match config.get_hosts().iter().all(is_name) {
         true => Ok(config),
         false => Err(unreadable()),
     }
-}
-
-/// Whether each part of a URL holds nothing that would begin another one.
-fn is_plain(rest: &str) -> bool {
-    let (place, parameters) = rest.split_once('?').unwrap_or((rest, ""));
-    if parameters.contains('@') && !place.contains('@') {
-        // The question mark was part of the password.
-        return false;
-    }
-    let (credentials, place) = place.rsplit_once('@').unwrap_or(("", place));
-    let (hosts, database) = place.split_once('/').unwrap_or((place, ""));
-    let is_port = |port: &str| port.parse::<u16>().is_ok();
-    let is_host = |host: &str| match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
-        Some((address, port)) => {
-            address.parse::<std::net::Ipv6Addr>().is_ok()
-                && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
-        }
-        None => {
-            let (name, port) = host.split_once(':').unwrap_or((host, "5432"));
-            !name.contains(|c: char| !is_of_hosts(c) && c != '%') && is_port(port)
-        }
-    };
-    let must_be_escaped = |c: char| c.is_whitespace() || c.is_control() || "@/?#[]".contains(c);
-    !credentials.contains(must_be_escaped) && !database.contains(must_be_escaped) && hosts.split(',').all(is_host)
-}
-
-fn is_of_hosts(c: char) -> bool {
-    c.is_alphanumeric() || ".-_:".contains(c)
 }
 
 fn unreadable() -> StoreError {

@@ -16,6 +16,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use self::error::Explain;
 use self::write::Writer;
+use super::beside::{self, Beside};
 use super::error::{StoreError, StoreErrorKind};
 use super::group::Group;
 use super::record::{Cut, Page, Record, RoomEntry, Span, Store};
@@ -60,7 +61,7 @@ impl SqliteStore {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref();
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder).map_err(|error| {
+            beside::private_folder(folder).map_err(|error| {
                 let text = format!("the folder {} cannot be created: {error}", folder.display());
                 StoreError::new(StoreErrorKind::Unavailable, text).caused_by(error)
             })?;
@@ -98,30 +99,52 @@ impl SqliteStore {
     /// Copies the whole store, as it is at this moment, into a new file, while it may be written on. Restored, the copy begins
     /// new lives: its rooms may have gone on since.
     ///
+    /// The file appears when all of it is on the disk. Until then it is written beside, under a name that ends in `.part-` and
+    /// digits, which is gone again when the copy fails (and stays where the process is killed).
+    ///
     /// # Errors
-    /// When the file exists already or cannot be written, or the disk is full.
+    /// When the file exists already or cannot be written, the disk is full, or there is nothing to copy.
     pub fn backup(&self, to: impl AsRef<Path>) -> Result<(), StoreError> {
         let to = to.as_ref();
-        if to.exists() {
-            let text = format!("{} exists already; name a file that does not", to.display());
-            return Err(StoreError::new(StoreErrorKind::Other, text));
-        }
+        let (beside, file) = Beside::create(to).map_err(|error| not_copied(to, error))?;
+        let part = beside.path();
         let name =
-            to.to_str().ok_or_else(|| StoreError::new(StoreErrorKind::Other, "the name of the copy must be text"))?;
-        self.read_with(|reader| reader.execute("VACUUM INTO ?1", [name]).explain(to))?;
-        let copy = Connection::open(to).explain(to)?;
-        schema::set_free(&copy).explain(to)
+            part.to_str().ok_or_else(|| StoreError::new(StoreErrorKind::Other, "the name of the copy must be text"))?;
+        self.read_with(|reader| {
+            self.refuse_nothing(reader)?;
+            reader.execute("VACUUM INTO ?1", [name]).explain(to)
+        })?;
+        let copy = Connection::open(part).explain(to)?;
+        schema::set_free(&copy).explain(to)?;
+        copy.close().map_err(|(_, error)| error).explain(to)?;
+        beside.finish(&file).map_err(|error| not_copied(to, error))
     }
 
     /// Reads the whole file and says whether it is sound. Takes about a second for 300 MB.
     ///
     /// # Errors
-    /// [`StoreErrorKind::Damaged`] when it is not.
+    /// [`StoreErrorKind::Damaged`] when it is not, or there is nothing in it, not even tables.
     pub fn check(&self) -> Result<(), StoreError> {
         self.read_with(|reader| {
             ours(reader, self.path())?;
+            self.refuse_nothing(reader)?;
             self.check_pages(reader)
         })
+    }
+
+    /// Refuses to take a file without tables for a store: something may have emptied it.
+    fn refuse_nothing(&self, reader: &Connection) -> Result<(), StoreError> {
+        match schema::has_tables(reader).explain(self.path())? {
+            true => Ok(()),
+            false => {
+                let text = format!(
+                    "there is nothing in {}: it was never written, or was emptied. Where messages were kept in it, put a backup in \
+                     its place (`roomcast backup` makes them)",
+                    self.path().display()
+                );
+                Err(StoreError::new(StoreErrorKind::Damaged, text))
+            }
+        }
     }
 
     fn check_pages(&self, connection: &Connection) -> Result<(), StoreError> {
@@ -180,7 +203,7 @@ impl SqliteStore {
         }
         let mut name = path.clone().into_os_string();
         name.push(".lock");
-        let file = File::options().create(true).truncate(false).write(true).open(&name).map_err(|error| {
+        let file = beside::private().create(true).truncate(false).write(true).open(&name).map_err(|error| {
             let kind = match error.kind() {
                 std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
                     StoreErrorKind::ReadOnly
@@ -200,6 +223,52 @@ impl SqliteStore {
         *lock = Some(file);
         Ok(())
     }
+}
+
+/// What was there before a store was begun.
+#[derive(Debug, Default)]
+struct Before {
+    has_file: bool,
+    log_bytes: u64,
+}
+
+impl Before {
+    fn look(path: &Path) -> Self {
+        let mut log = path.to_owned().into_os_string();
+        log.push("-wal");
+        let log_bytes = std::fs::metadata(log).map_or(0, |log| log.len());
+        Self { has_file: path.exists(), log_bytes }
+    }
+
+    /// What of it shows no more, though it should.
+    fn lost(&self, connection: &Connection, had_tables: bool, read: u64) -> rusqlite::Result<Option<String>> {
+        let logged = schema::pages_of_log(self.log_bytes);
+        Ok(if logged > 0 && read == 0 {
+            Some("beside the database lay a log of which nothing could be read: what was in it is gone".to_owned())
+        } else if logged > read && !schema::has_rooms(connection)? {
+            Some(format!(
+                "beside the database lay a log of {logged} pages, of which {read} could be read, and there are no rooms"
+            ))
+        } else if self.has_file && !had_tables {
+            Some("the database was there and is empty".to_owned())
+        } else {
+            None
+        })
+    }
+}
+
+fn not_copied(to: &Path, error: std::io::Error) -> StoreError {
+    use std::io::ErrorKind as Io;
+    let (kind, text) = match error.kind() {
+        Io::AlreadyExists => {
+            (StoreErrorKind::Other, format!("{} exists already; name a file that does not", to.display()))
+        }
+        Io::StorageFull => {
+            (StoreErrorKind::Full, format!("the disk is full: {} cannot be written; make space", to.display()))
+        }
+        _ => (StoreErrorKind::Unavailable, format!("{} cannot be written: {error}", to.display())),
+    };
+    StoreError::new(kind, text).caused_by(error)
 }
 
 /// Whether the file is empty, or ours and of a version that is known.
@@ -231,13 +300,27 @@ impl Store for SqliteStore {
     fn begin(&self) -> Result<(), StoreError> {
         self.lock()?;
         let path = self.path();
+        let before = self.path.as_deref().map(Before::look).unwrap_or_default();
         let connection = match &self.path {
-            Some(path) => Connection::open(path).explain(path)?,
+            Some(path) => {
+                // One that cannot be made is reported by the database.
+                let _ = beside::private().write(true).create_new(true).open(path);
+                Connection::open(path).explain(path)?
+            }
             None => Connection::open_in_memory().explain(path)?,
         };
         connection.busy_timeout(BUSY_TIMEOUT).explain(path)?;
         ours(&connection, path)?;
+        let had_tables = schema::has_tables(&connection).explain(path)?;
+        // Before anything is written, so that what is counted was there.
+        let logged = schema::log_pages(&connection).explain(path)?;
         schema::prepare(&connection).explain(path)?;
+        if let Some(lost) = before.lost(&connection, had_tables, logged).explain(path)? {
+            tracing::warn!(
+                database = %path.display(),
+                "{lost}. If messages were kept here, stop the server, run `roomcast check`, and put a backup in place"
+            );
+        }
         let was_clean = schema::was_clean(&connection).explain(path)?;
         let bytes = self.path.as_ref().and_then(|path| path.metadata().ok()).map_or(0, |file| file.len());
         if !was_clean {

@@ -59,6 +59,32 @@ pub(super) fn prepare(connection: &Connection) -> Result<()> {
     Ok(())
 }
 
+/// Whether anything was ever put in.
+pub(super) fn has_tables(connection: &Connection) -> Result<bool> {
+    connection.query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))
+}
+
+/// Whether any room is known.
+pub(super) fn has_rooms(connection: &Connection) -> Result<bool> {
+    connection.query_row("SELECT EXISTS (SELECT 1 FROM lives)", [], |row| row.get(0))
+}
+
+/// Pages of the log that count, those that were carried over already among them.
+pub(super) fn log_pages(connection: &Connection) -> Result<u64> {
+    let pages: i64 = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1))?;
+    Ok(u64::try_from(pages).unwrap_or(0))
+}
+
+/// How many pages a log of that size may hold, at the usual size of a page.
+pub(super) fn pages_of_log(bytes: u64) -> u64 {
+    bytes.saturating_sub(LOG_HEAD_BYTES) / (PAGE_BYTES + LOG_FRAME_HEAD_BYTES)
+}
+
+/// The head of the log, of each page in it, and a page: as the format of the file has it.
+const LOG_HEAD_BYTES: u64 = 32;
+const LOG_FRAME_HEAD_BYTES: u64 = 24;
+const PAGE_BYTES: u64 = 4_096;
+
 /// Why the file is none of ours, or not one that this version can use; `None` when it is, or is empty.
 pub(super) fn refusal(connection: &Connection) -> Result<Option<String>> {
     let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
