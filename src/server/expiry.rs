@@ -82,8 +82,8 @@ struct Times {
 
 #[cfg(test)]
 mod tests {
+    use super::super::clock::unix_ms;
     use super::super::config::{Config, RoomOptions};
-    use super::super::hub::unix_ms;
     use super::*;
     use crate::protocol::{Payload, RoomName};
     use tokio::runtime::Handle;

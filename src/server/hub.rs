@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::runtime::Handle;
 
 use super::admission::Admission;
+use super::clock::unix_ms;
 use super::config::{Config, RoomOptions, Storage};
 use super::emulation::Emulation;
 use super::feed::Manner;
@@ -220,12 +220,6 @@ impl Hub {
         self.publications.close();
         self.events.close();
     }
-}
-
-/// Milliseconds since 1970, the time on the wire.
-pub(crate) fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as u64)
 }
 
 fn broker<M: Message>(shards: Vec<Handle>, messages: usize) -> Broker<M> {

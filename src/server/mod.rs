@@ -5,6 +5,7 @@
 //! lock-free, and in presence, when members come and go.
 
 mod admission;
+mod clock;
 pub mod config;
 mod connection;
 mod conversation;
@@ -197,7 +198,7 @@ impl Server {
 async fn expire_forever(hub: Arc<Hub>) {
     loop {
         tokio::time::sleep(expiry::EXPIRY_INTERVAL).await;
-        let expired = hub.expire_rooms(hub::unix_ms());
+        let expired = hub.expire_rooms(clock::unix_ms());
         if expired > 0 {
             tracing::debug!(expired, "rooms expired");
         }

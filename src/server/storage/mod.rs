@@ -103,7 +103,7 @@ pub struct Part {
 /// [`ToolError::UnknownRoom`]; and as the database or `out` have it.
 pub fn history(config: &Config, room: &str, part: Part, out: &mut dyn Write) -> Result<(), ToolError> {
     let store = to_read(config)?;
-    let cut = Cut::at(retention(config, room), super::hub::unix_ms());
+    let cut = Cut::at(retention(config, room), super::clock::unix_ms());
     let span = store.span(room, cut)?.ok_or_else(|| ToolError::UnknownRoom(room.to_owned()))?;
     // An offset counts from 1: it is also the sequence that comes next.
     let mut range = match (part.since, part.reverse) {
