@@ -10,20 +10,19 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::connection::{Connection, ConnectionKey};
-use super::feed::{CaughtUp, Manner, Seat};
+use super::events::What;
+use super::feed::{CaughtUp, Seat};
 use super::goodbye::Goodbye;
 use super::history;
 use super::hub::Hub;
 use super::kept::{May, NoAnswer};
 use super::later::{self, Done, Receiver};
-use super::message::Event;
 use super::outgoing::REPLY_BYTES_HIGH;
 use super::publish::{Published, TRIES, publish};
 use super::run::Run;
 use super::session::{Action, Ids, Membership, Recover, Session, Subscribed};
 use super::shard::Shard;
 use super::tight::reserve_one;
-use super::visible::Edge;
 use super::wire::Wire;
 use super::ws::{self, Decoder, Opcode};
 use crate::Subscription;
@@ -64,8 +63,7 @@ const FRAMES_WAITING_MAX: usize = 64;
 #[derive(Debug)]
 struct Stay {
     room: RoomName,
-    publications: Seat,
-    events: Option<Seat>,
+    seat: Seat,
     membership: Membership,
 }
 
@@ -149,7 +147,7 @@ impl Conversation {
                 Done::Fetched(room, from, past) => {
                     if let Some(stay) = this.rooms.iter().find(|stay| stay.room == room) {
                         let mut run = shard.run.borrow_mut();
-                        shard.publications.borrow_mut().give(stay.publications, from, &past, &mut run);
+                        shard.feed.borrow_mut().give(stay.seat, from, &past, &mut run);
                     }
                 }
             }
@@ -430,45 +428,34 @@ impl Conversation {
         let manner = shard.hub.manner(&room);
         // A room that nobody knows how far to show is not shown: the client comes again.
         let edge = shard.hub.edge(&start.room()).map_err(|_| CloseCode::ServerError)?;
-        let publications = shard.publications.borrow_mut().join(&room, start, connection, manner, edge);
-        let events = self.listen(turn, &room, membership);
+        let delivery = (manner, edge);
+        let seat = shard.feed.borrow_mut().join(&room, start, connection, delivery, membership.hears_join_leave);
         self.info = Some(info.clone());
         let is_new = membership.presence && shard.hub.enter(&room, info.clone());
         reserve_one(&mut self.rooms);
-        self.rooms.push(Stay { room: room.clone(), publications, events, membership });
+        self.rooms.push(Stay { room: room.clone(), seat, membership });
         shard.metrics.members.inc();
         shard.wake_delivery();
-        if membership.announced && (is_new || !membership.presence) {
-            shard.hub.announce(&room, Event::Join(info));
+        if membership.announced
+            && (is_new || !membership.presence)
+            && let Some(position) = shard.feed.borrow().position(seat)
+        {
+            shard.hub.events.announce(&room, What::Join(info), position);
         }
         Ok(())
     }
 
-    /// Joins the room's comings and goings, for a client that hears of them.
-    fn listen(&self, turn: &Turn<'_>, room: &RoomName, membership: Membership) -> Option<Seat> {
-        if !membership.hears_join_leave {
-            return None;
-        }
-        let events = turn.shard.hub.open_events(room).ok()?;
-        let start = events.subscribe().now().ok()?;
-        let mut feed = turn.shard.events.borrow_mut();
-        Some(feed.join(room, start, turn.connection, Manner::default(), Edge::published()))
-    }
-
     fn leave(&self, shard: &Shard, stay: Stay) {
-        let Stay { room, publications, events, membership } = stay;
+        let Stay { room, seat, membership } = stay;
         tracing::debug!(client = self.client(), %room, shard = shard.index, "leave");
-        shard.publications.borrow_mut().leave(publications);
-        if let Some(events) = events {
-            shard.events.borrow_mut().leave(events);
-        }
+        let position = shard.feed.borrow_mut().leave(seat);
         shard.metrics.members.dec();
         let present = membership.presence && shard.hub.presence.leave(room.as_str(), self.client()).is_some();
         if membership.announced
             && (present || !membership.presence)
-            && let Some(info) = self.info.clone()
+            && let (Some(info), Some(position)) = (self.info.clone(), position)
         {
-            shard.hub.announce(&room, Event::Leave(info));
+            shard.hub.events.announce(&room, What::Leave(info), position);
         }
     }
 
@@ -477,7 +464,7 @@ impl Conversation {
         let mut ended = Vec::new();
         let mut run = shard.run.borrow_mut();
         for stay in &self.rooms {
-            match shard.publications.borrow_mut().catch_up(stay.publications, &mut run) {
+            match shard.feed.borrow_mut().catch_up(stay.seat, &mut run) {
                 CaughtUp::Rejoined | CaughtUp::Waits => {}
                 CaughtUp::Held => shard.wake_delivery(),
                 CaughtUp::InTheDatabase(room, from) => later::fetch(&turn.receiver()?, stay.room.clone(), room, from),
@@ -490,18 +477,17 @@ impl Conversation {
                     shard.metrics.slow_consumers.inc();
                     ended.push(room.clone());
                 }
+                CaughtUp::EventsLost => {
+                    let room = &stay.room;
+                    tracing::warn!(client = self.client(), %room, "joins and leaves were lost, out of the room");
+                    shard.metrics.slow_consumers.inc();
+                    ended.push(room.clone());
+                }
                 CaughtUp::Missed(missed) => {
                     let room = &stay.room;
                     tracing::warn!(client = self.client(), %room, missed, "slow consumer");
                     return Err(CloseCode::Slow.into());
                 }
-            }
-            // Of comings and goings nothing is ever missed that matters.
-            match stay.events.map(|seat| shard.events.borrow_mut().catch_up(seat, &mut run)) {
-                Some(CaughtUp::Full) => return Ok(()),
-                Some(CaughtUp::Unfinished) => connection.wake(),
-                Some(CaughtUp::Ended) => ended.push(stay.room.clone()),
-                _ => {}
             }
         }
         drop(run);

@@ -40,8 +40,6 @@ impl Hub {
         {
             kept.forget(|room| self.publications().get(room).is_none());
         }
-        // Who comes and goes is remembered by nobody.
-        self.events().expire_idle();
         self.metrics.rooms.dec_by(expired as i64);
         expired
     }

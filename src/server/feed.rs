@@ -4,8 +4,14 @@
 //! bytes are written to every socket of that form: members of one room and one form are a group. A member is a cursor: while
 //! its socket takes everything it goes along with the group and costs nothing but the write; when the socket is full it stops,
 //! alone, at its sequence, and later goes on from the room's ring, or from the database, until it has caught up with the group.
+//!
+//! Members that hear who comes and goes form groups of their own, whose runs have joins and leaves at their places among the
+//! publications (`queue`); the others pay nothing for it.
 
+mod behind;
+mod events;
 mod group;
+mod queue;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -16,17 +22,19 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
+use self::events::Hearing;
 use self::group::{Cursor, Group, Member, Place, Read};
+use self::queue::At;
 use super::config::SlowConsumer;
 use super::connection::Connection;
+use super::events::Inbox;
 use super::lag::Lag;
-use super::message::Message;
 use super::metrics::ShardMetrics;
 use super::run::Run;
 use super::visible::{Beyond, Edge};
 use super::wire::Wire;
-use crate::protocol::RoomName;
-use crate::{Room, RoomKey, RoomSet, Subscription};
+use crate::protocol::{Publication, RoomName};
+use crate::{Position, Room, RoomKey, RoomSet, Subscription};
 
 /// Messages of one room delivered before the next ready room has its turn.
 const ROOM_MESSAGES_PER_VISIT: usize = 256;
@@ -34,11 +42,11 @@ const ROOM_MESSAGES_PER_VISIT: usize = 256;
 /// Members a run is written to before other rooms have their turn: about a millisecond of system calls.
 const ROOM_WRITES_PER_VISIT: usize = 512;
 
-/// The rooms of one kind of message that a shard has members in.
-pub(crate) struct Feed<M: Message> {
-    set: RoomSet<M>,
-    groups: Slab<Group<M>>,
-    by_name: HashMap<(RoomName, Wire), usize>,
+/// The rooms that a shard has members in.
+pub(crate) struct Feed {
+    set: RoomSet<Publication>,
+    groups: Slab<Group>,
+    by_name: HashMap<GroupKey, usize>,
     by_key: HashMap<RoomKey, usize>,
     /// Groups whose last run has not been written to all members, the one that waits longest first.
     unfinished: VecDeque<usize>,
@@ -46,10 +54,15 @@ pub(crate) struct Feed<M: Message> {
     held: Vec<usize>,
     /// The same of members that are behind their groups.
     held_members: Vec<Seat>,
+    /// Joins and leaves, and the groups that hear of them.
+    hearing: Hearing,
     /// Groups that let messages gather, by when they are due.
     gathering: BinaryHeap<Reverse<(Instant, usize)>>,
     metrics: ShardMetrics,
 }
+
+/// Members of one room and one form, all of which hear who comes and goes, or none.
+type GroupKey = (RoomName, Wire, bool);
 
 /// How a room is delivered.
 #[derive(Clone, Copy, Debug, Default)]
@@ -70,7 +83,7 @@ pub(crate) struct Seat {
 
 /// How far a member came that was behind.
 #[derive(Debug)]
-pub(crate) enum CaughtUp<M> {
+pub(crate) enum CaughtUp {
     /// It goes along with the group again.
     Rejoined,
     /// Its socket is full again.
@@ -82,17 +95,19 @@ pub(crate) enum CaughtUp<M> {
     /// It has everything that may be seen, and is woken when there is more; the delivery is to be woken for that.
     Held,
     /// The ring has moved past it; from that sequence on it is to be given what the database has, with [`Feed::give`].
-    InTheDatabase(Room<M>, u64),
+    InTheDatabase(Room<Publication>, u64),
     /// The ring has moved past it; that many messages are gone, and so is the client to be.
     Missed(u64),
     /// The same, and the client is to leave the room.
     Skipped(u64),
+    /// Joins or leaves that it was not given are gone: the client is to leave the room, and may come again and ask who is there.
+    EventsLost,
     /// The room has ended.
     Ended,
 }
 
-impl<M: Message> Feed<M> {
-    pub(crate) fn new(metrics: ShardMetrics) -> Self {
+impl Feed {
+    pub(crate) fn new(metrics: ShardMetrics, inbox: Inbox) -> Self {
         Self {
             set: RoomSet::new(),
             groups: Slab::new(),
@@ -101,60 +116,65 @@ impl<M: Message> Feed<M> {
             unfinished: VecDeque::new(),
             held: Vec::new(),
             held_members: Vec::new(),
+            hearing: Hearing::new(inbox),
             gathering: BinaryHeap::new(),
             metrics,
         }
     }
 
-    /// Makes `connection` a member of `name`; its first message is the next one of `start`. Who comes first says in which
-    /// `manner` the room is delivered, and up to which `edge`.
+    /// Makes `connection` a member of `name`; its first message is the next one of `start`. If it `hears` who comes and goes, it
+    /// does so from now on. Who comes first says in which `manner` the room is delivered, and up to which `edge`.
     ///
     /// What was published before that position is the caller's to have sent, so that there is neither gap nor overlap.
     pub(crate) fn join(
         &mut self,
         name: &RoomName,
-        start: Subscription<M>,
+        start: Subscription<Publication>,
         connection: &Rc<Connection>,
-        manner: Manner,
-        edge: Edge,
+        (manner, edge): (Manner, Edge),
+        hears: bool,
     ) -> Seat {
         let (at, wire) = (start.position(), connection.wire());
-        let group = match self.by_name.get(&(name.clone(), wire)) {
+        let group = match self.by_name.get(&(name.clone(), wire, hears)) {
             Some(&group) if self.groups[group].room.epoch() == at.epoch => group,
-            _ => self.open(name, wire, start, manner, edge),
+            _ => self.open(name, wire, start, (manner, edge), hears),
         };
-        let Group { members, next, .. } = &mut self.groups[group];
-        let mut member =
-            Member { connection: Rc::clone(connection), place: Place::With(at.sequence), is_fetching: false };
-        if at.sequence < *next {
-            member.fall_behind(at.sequence, &self.metrics);
+        if hears {
+            // What has come in was announced before.
+            self.hearing.collect(&mut self.groups, &self.metrics);
         }
-        let member = members.insert(member);
+        let its_group = &mut self.groups[group];
+        let place = At { publication: at.sequence, event: its_group.events_end() };
+        let mut member = Member { connection: Rc::clone(connection), place: Place::With(place), is_fetching: false };
+        if at.sequence < its_group.next {
+            member.fall_behind(place, &mut its_group.behind, &self.metrics);
+        }
+        let member = its_group.members.insert(member);
         Seat { group, member }
     }
 
-    /// Gives a seat back: nothing of the room goes to it any more.
-    pub(crate) fn leave(&mut self, Seat { group, member }: Seat) {
-        let Some(at) = self.groups.get_mut(group) else {
-            return;
-        };
-        let Some(mut gone) = at.members.try_remove(member) else {
-            return;
-        };
-        if let Place::Behind(at) = gone.place {
-            gone.catch_up(at, &self.metrics);
+    /// Where the room of a seat stands: behind everything that has been published so far.
+    pub(crate) fn position(&self, seat: Seat) -> Option<Position> {
+        self.groups.get(seat.group).map(|group| position(&group.room))
+    }
+
+    /// Gives a seat back: nothing of the room goes to it any more. Where the room stands.
+    pub(crate) fn leave(&mut self, Seat { group, member }: Seat) -> Option<Position> {
+        let at = self.groups.get_mut(group)?;
+        let mut gone = at.members.try_remove(member)?;
+        let position = position(&at.room);
+        if let Place::Behind(place) = gone.place {
+            gone.catch_up(place, &mut at.behind, &self.metrics);
         }
         if at.members.is_empty() {
-            let gone = self.groups.remove(group);
-            if let Cursor::Listed(key) = gone.cursor {
-                self.by_key.remove(&key);
-                self.set.leave(key);
-            }
-            let key = (gone.name, gone.wire);
-            if self.by_name.get(&key) == Some(&group) {
-                self.by_name.remove(&key);
-            }
+            self.close(group);
         }
+        Some(position)
+    }
+
+    /// Takes in the joins and leaves that have come in, and has whoever polls woken when there are more. Once a turn.
+    pub(crate) fn poll_events(&mut self, cx: &mut Context<'_>) {
+        self.hearing.poll(&mut self.groups, &self.metrics, cx);
     }
 
     /// The next group with something to deliver: first those whose messages have gathered, all of them if `now` is `None`.
@@ -164,6 +184,9 @@ impl<M: Message> Feed<M> {
             return due.map_or(Poll::Pending, Poll::Ready);
         }
         self.release_held(cx);
+        if let Some(at) = self.hearing.next(&mut self.groups) {
+            return Poll::Ready(at);
+        }
         loop {
             let key = ready!(self.set.poll_listed(cx));
             let Some(&at) = self.by_key.get(&key) else {
@@ -183,22 +206,32 @@ impl<M: Message> Feed<M> {
     /// Lets groups and members go on of whose rooms more may be seen by now; for those that are left, this is woken.
     fn release_held(&mut self, cx: &mut Context<'_>) {
         for at in std::mem::take(&mut self.held) {
-            let Some(group) = self.groups.get(at) else { continue };
+            let Some(group) = self.groups.get_mut(at) else { continue };
+            group.is_held = false;
             match group.edge.poll_beyond(group.next, cx) {
-                Poll::Pending => self.held.push(at),
+                Poll::Pending => self.hold(at),
                 Poll::Ready(Beyond::More) => self.list(at),
-                // It stays aside: its members have everything that will ever be acknowledged.
-                Poll::Ready(Beyond::Nothing) => tracing::debug!(room = %group.name, "nothing more will be stored"),
+                // It stays aside: its members have everything that will ever be acknowledged. Events come without it.
+                Poll::Ready(Beyond::Nothing) => self.hearing.note(at, group),
             }
         }
         for seat in std::mem::take(&mut self.held_members) {
             let Some(group) = self.groups.get(seat.group) else { continue };
             let Some((member, at)) = group.behind(seat.member) else { continue };
-            match group.edge.poll_beyond(at, cx) {
+            match group.edge.poll_beyond(at.publication, cx) {
                 Poll::Pending => self.held_members.push(seat),
                 Poll::Ready(Beyond::More) => member.connection.wake(),
                 Poll::Ready(Beyond::Nothing) => {}
             }
+        }
+    }
+
+    /// Lets a group rest until more may be seen of its room.
+    fn hold(&mut self, at: usize) {
+        if let Some(group) = self.groups.get_mut(at)
+            && !std::mem::replace(&mut group.is_held, true)
+        {
+            self.held.push(at);
         }
     }
 
@@ -227,16 +260,7 @@ impl<M: Message> Feed<M> {
         let mut left = before;
         let mut is_held = false;
         let is_through = group.go_on(&mut left, &self.metrics) && {
-            let read = if let Cursor::Listed(key) = group.cursor {
-                let subscription = self.set.get_mut(key);
-                subscription.map_or(Read::Ended, |cursor| group.read(cursor, run, &mut left, &self.metrics))
-            } else if let Cursor::Aside(mut cursor) = std::mem::replace(&mut group.cursor, Cursor::Ended) {
-                let read = group.read(&mut cursor, run, &mut left, &self.metrics);
-                group.cursor = Cursor::Aside(cursor);
-                read
-            } else {
-                Read::Through
-            };
+            let read = self.read(at, run, &mut left);
             if read == Read::Ended {
                 self.end(at);
             }
@@ -247,11 +271,37 @@ impl<M: Message> Feed<M> {
         if !is_through {
             self.lay_aside(at);
             self.unfinished.push_back(at);
-        } else if is_held {
-            self.lay_aside(at);
-            self.held.push(at);
+            return;
+        }
+        match is_held {
+            true => {
+                self.lay_aside(at);
+                self.hold(at);
+            }
+            false => self.list(at),
+        }
+        self.hearing.settle(at, &mut self.groups);
+    }
+
+    fn read(&mut self, at: usize, run: &mut Run, left: &mut usize) -> Read {
+        let group = &mut self.groups[at];
+        let mut end = u64::MAX;
+        if group.hears.is_some() {
+            // First how far to go, then which events have come in: whoever has published up to there was announced before.
+            // A room that has ended is read to its end.
+            end = if group.room.is_running() { group.room.tail() } else { u64::MAX };
+            self.hearing.collect(&mut self.groups, &self.metrics);
+        }
+        let group = &mut self.groups[at];
+        if let Cursor::Listed(key) = group.cursor {
+            let subscription = self.set.get_mut(key);
+            subscription.map_or(Read::Ended, |cursor| group.read_to(end, cursor, run, left, &self.metrics))
+        } else if let Cursor::Aside(mut cursor) = std::mem::replace(&mut group.cursor, Cursor::Ended) {
+            let read = group.read_to(end, &mut cursor, run, left, &self.metrics);
+            group.cursor = Cursor::Aside(cursor);
+            read
         } else {
-            self.list(at);
+            Read::Through
         }
     }
 
@@ -261,6 +311,7 @@ impl<M: Message> Feed<M> {
             let mut writes = usize::MAX;
             group.go_on(&mut writes, &self.metrics);
             self.list(at);
+            self.hearing.settle(at, &mut self.groups);
         }
     }
 
@@ -291,20 +342,22 @@ impl<M: Message> Feed<M> {
     }
 
     /// Lets a member that is behind go on from the ring, as far as its socket and the budget allow.
-    pub(crate) fn catch_up(&mut self, at: Seat, run: &mut Run) -> CaughtUp<M> {
+    pub(crate) fn catch_up(&mut self, at: Seat, run: &mut Run) -> CaughtUp {
         let Some(group) = self.groups.get_mut(at.group) else {
             return CaughtUp::Ended;
         };
         let caught_up = group.catch_up(at.member, run, &self.metrics);
-        if matches!(caught_up, CaughtUp::Held) && !self.held_members.contains(&at) {
-            self.held_members.push(at);
+        match caught_up {
+            CaughtUp::Held if !self.held_members.contains(&at) => self.held_members.push(at),
+            CaughtUp::Rejoined => self.hearing.settle(at.group, &mut self.groups),
+            _ => {}
         }
         caught_up
     }
 
     /// Gives a member that is behind at `from` what the database has, with sequences and times; nothing when it could not be
     /// read. What its socket does not take is read again.
-    pub(crate) fn give(&mut self, at: Seat, from: u64, past: &[(u64, u64, M)], run: &mut Run) {
+    pub(crate) fn give(&mut self, at: Seat, from: u64, past: &[(u64, u64, Publication)], run: &mut Run) {
         if let Some(group) = self.groups.get_mut(at.group) {
             group.give(at.member, from, past, run, &self.metrics);
         }
@@ -325,29 +378,62 @@ impl<M: Message> Feed<M> {
         })
     }
 
-    fn open(&mut self, name: &RoomName, wire: Wire, start: Subscription<M>, manner: Manner, edge: Edge) -> usize {
+    fn open(
+        &mut self,
+        name: &RoomName,
+        wire: Wire,
+        start: Subscription<Publication>,
+        (manner, edge): (Manner, Edge),
+        hears: bool,
+    ) -> usize {
         let room = start.room().clone();
         let next = start.position().sequence;
         let key = self.set.join(start);
-        let group = self.groups.insert(Group {
+        let vacant = self.groups.vacant_entry();
+        let group = vacant.key();
+        vacant.insert(Group {
             name: name.clone(),
             wire,
+            hears: hears.then(|| self.hearing.listen(name, room.epoch(), group)),
             room,
             cursor: Cursor::Listed(key),
-            encoder: M::encoder(name, wire.encoding()),
+            encoder: wire.encoding().publications(name.as_str()),
             manner,
             next,
             edge,
+            is_held: false,
             members: Slab::new(),
+            behind: 0,
             sending: None,
         });
         self.by_key.insert(key, group);
-        self.by_name.insert((name.clone(), wire), group);
+        self.by_name.insert((name.clone(), wire, hears), group);
         group
+    }
+
+    /// Forgets a group that has no members any more.
+    fn close(&mut self, at: usize) {
+        let gone = self.groups.remove(at);
+        if let Cursor::Listed(key) = gone.cursor {
+            self.by_key.remove(&key);
+            self.set.leave(key);
+        }
+        let hears = gone.hears.is_some();
+        if hears {
+            self.hearing.unlisten(&gone.name, at);
+        }
+        let key = (gone.name, gone.wire, hears);
+        if self.by_name.get(&key) == Some(&at) {
+            self.by_name.remove(&key);
+        }
     }
 }
 
-impl<M: Message> fmt::Debug for Feed<M> {
+fn position(room: &Room<Publication>) -> Position {
+    Position { epoch: room.epoch(), sequence: room.tail() }
+}
+
+impl fmt::Debug for Feed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Feed").field("rooms", &self.by_name.len()).finish_non_exhaustive()
     }

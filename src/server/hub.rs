@@ -9,9 +9,9 @@ use super::admission::Admission;
 use super::clock::unix_ms;
 use super::config::{Config, RoomOptions, Storage};
 use super::emulation::Emulation;
+use super::events::Events;
 use super::feed::Manner;
 use super::kept::Kept;
-use super::message::{Event, Message};
 use super::metrics::Metrics;
 use super::presence::Presence;
 use super::rest::Resting;
@@ -24,9 +24,6 @@ use crate::{Broker, Position, Room, RoomError};
 /// Messages a room keeps at least, whatever its history: its ring is also what members that fall behind go on from. At a few
 /// thousand messages a second this is a good part of a second for a socket to drain.
 const ROOM_MESSAGES_MIN: usize = 1_024;
-
-/// Comings and goings a room keeps for members that are behind; who misses some asks for presence.
-const ROOM_EVENTS: usize = 256;
 
 /// Rooms that may exist at once. A room costs little until it is published into, but names come from the network and must not
 /// fill the memory.
@@ -44,8 +41,8 @@ pub(crate) struct Hub {
     /// The database; nothing where no room is kept.
     kept: OnceLock<Kept>,
     publications: Broker<Publication>,
-    /// Rooms of the same names for comings and goings, which take no offsets.
-    events: Broker<Event>,
+    /// Who comes and goes, on the way to those who hear of it.
+    pub(crate) events: Arc<Events>,
 }
 
 impl Hub {
@@ -63,8 +60,8 @@ impl Hub {
             emulation: Emulation::new(shards.len()),
             resting: Resting::new(),
             kept: OnceLock::new(),
-            publications: broker(shards.clone(), ROOM_MESSAGES_MIN),
-            events: broker(shards, ROOM_EVENTS),
+            events: Arc::new(Events::new(shards.len())),
+            publications: broker(shards, ROOM_MESSAGES_MIN),
         }
     }
 
@@ -185,23 +182,6 @@ impl Hub {
         Ok(room)
     }
 
-    /// The comings and goings of a room.
-    ///
-    /// # Errors
-    /// As [`Hub::open`].
-    pub(crate) fn open_events(&self, name: &RoomName) -> Result<Room<Event>, ErrorCode> {
-        self.events.room(name.as_str()).map_err(refused)
-    }
-
-    /// Tells a room's listeners of a coming or going.
-    pub(crate) fn announce(&self, name: &RoomName, event: Event) {
-        if let Ok(room) = self.open_events(name)
-            && room.publish(event).is_err()
-        {
-            tracing::warn!(room = %name, "could not announce a member");
-        }
-    }
-
     /// Adds a member to a room's presence; true unless it was there.
     pub(crate) fn enter(&self, room: &RoomName, member: ClientInfo) -> bool {
         self.presence.enter(room.as_str(), member)
@@ -211,18 +191,13 @@ impl Hub {
         &self.publications
     }
 
-    pub(crate) fn events(&self) -> &Broker<Event> {
-        &self.events
-    }
-
     /// Closes every room.
     pub(crate) fn close(&self) {
         self.publications.close();
-        self.events.close();
     }
 }
 
-fn broker<M: Message>(shards: Vec<Handle>, messages: usize) -> Broker<M> {
+fn broker(shards: Vec<Handle>, messages: usize) -> Broker<Publication> {
     Broker::builder().capacity(messages).clock(unix_ms).shards(shards.len()).on_tokio(shards).build()
 }
 

@@ -12,6 +12,7 @@ mod conversation;
 mod descriptors;
 mod emulation;
 mod entrance;
+mod events;
 mod expiry;
 mod feed;
 #[cfg(any(test, roomcast_fuzz))]
@@ -26,7 +27,6 @@ mod lag;
 mod later;
 mod listener;
 pub mod logging;
-mod message;
 mod metrics;
 mod origin;
 mod outgoing;

@@ -21,17 +21,17 @@ use tokio::task::LocalSet;
 use super::connection::{Connection, ConnectionKey};
 use super::emulation::Letter;
 use super::entrance;
+use super::events::Inbox;
 use super::feed::Feed;
 use super::http;
 use super::hub::Hub;
 use super::lag::Shown;
 use super::listener::Door;
-use super::message::{Event, Message};
 use super::metrics::ShardMetrics;
 use super::run::Run;
 use super::session::Action;
 use super::wheel::{Due, TICK_MS, Wheel};
-use crate::protocol::{CloseCode, Publication};
+use crate::protocol::CloseCode;
 use crate::sync::guard;
 
 /// The one buffer into which all connections of a shard are read, one after the other.
@@ -67,8 +67,7 @@ pub(crate) struct Shard {
     pub(crate) index: usize,
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: ShardMetrics,
-    pub(crate) publications: RefCell<Feed<Publication>>,
-    pub(crate) events: RefCell<Feed<Event>>,
+    pub(crate) feed: RefCell<Feed>,
     pub(crate) run: RefCell<Run>,
     /// Where replies are built, for one turn of one connection.
     replies: Cell<Run>,
@@ -103,7 +102,8 @@ impl Shard {
     ) -> io::Result<()> {
         let tasks = LocalSet::new();
         tasks.block_on(runtime, async move {
-            let shard = Rc::new_cyclic(|itself| Self::new(itself.clone(), hub, index, draining.clone()));
+            let inbox = hub.events.inbox(index).ok_or_else(|| io::Error::other("a shard runs twice"))?;
+            let shard = Rc::new_cyclic(|itself| Self::new(itself.clone(), hub, index, inbox, draining.clone()));
             tokio::task::spawn_local(Self::deliver_forever(Rc::clone(&shard)));
             tokio::task::spawn_local(Self::tick_forever(Rc::clone(&shard)));
             tokio::task::spawn_local(Self::read_letters(Rc::clone(&shard)));
@@ -128,13 +128,12 @@ impl Shard {
         })
     }
 
-    fn new(itself: Weak<Self>, hub: Arc<Hub>, index: usize, draining: watch::Receiver<bool>) -> Self {
+    fn new(itself: Weak<Self>, hub: Arc<Hub>, index: usize, inbox: Inbox, draining: watch::Receiver<bool>) -> Self {
         let metrics = hub.metrics.shard(index);
         Self {
             itself,
             index,
-            publications: RefCell::new(Feed::new(metrics.clone())),
-            events: RefCell::new(Feed::new(metrics.clone())),
+            feed: RefCell::new(Feed::new(metrics.clone(), inbox)),
             metrics,
             router: http::router(Arc::clone(&hub)),
             hub,
@@ -261,13 +260,14 @@ impl Shard {
     fn deliver(&self, cx: &mut Context<'_>, now: Option<Instant>) -> bool {
         self.undelivered.set(0);
         self.metrics.turns.inc();
-        let publications = self.deliver_feed(&self.publications, cx, now);
-        let events = self.deliver_feed(&self.events, cx, now);
+        let is_left = self.deliver_rooms(cx, now);
         self.flush_all();
-        publications || events
+        is_left
     }
 
-    fn deliver_feed<M: Message>(&self, feed: &RefCell<Feed<M>>, cx: &mut Context<'_>, now: Option<Instant>) -> bool {
+    fn deliver_rooms(&self, cx: &mut Context<'_>, now: Option<Instant>) -> bool {
+        let feed = &self.feed;
+        feed.borrow_mut().poll_events(cx);
         let mut writes = WRITES_PER_TURN;
         let unfinished = feed.borrow_mut().next_unfinished();
         for turn in 0..ROOMS_PER_TURN {
@@ -288,7 +288,7 @@ impl Shard {
                 }
             };
             if guard(visit).is_err() {
-                self.give_up(feed, at);
+                self.give_up(at);
             }
             if writes == 0 {
                 break;
@@ -298,9 +298,9 @@ impl Shard {
     }
 
     /// Delivering a room panicked: its members are told to come again, the shard goes on.
-    fn give_up<M: Message>(&self, feed: &RefCell<Feed<M>>, at: usize) {
+    fn give_up(&self, at: usize) {
         tracing::error!(shard = self.index, "delivering a room panicked");
-        let members = feed.borrow().connections(at);
+        let members = self.feed.borrow().connections(at);
         for connection in members {
             connection.close_soon(CloseCode::ServerError);
         }
@@ -314,7 +314,7 @@ impl Shard {
                 *shard.delivery.borrow_mut() = cx.waker().clone();
             }
             let is_unfinished = shard.deliver(cx, Some(Instant::now()));
-            let due = shard.publications.borrow().due();
+            let due = shard.feed.borrow().due();
             let is_due = due.is_some_and(|due| {
                 timer.as_mut().reset(due.into());
                 timer.as_mut().poll(cx).is_ready()
@@ -349,7 +349,7 @@ impl Shard {
         for tick in 0_u64.. {
             tokio::time::sleep(Duration::from_millis(TICK_MS)).await;
             if tick.is_multiple_of(LAG_TICKS) && (shard.metrics.behind.get() > 0 || !lagging.is_empty()) {
-                let lags = shard.publications.borrow().lags();
+                let lags = shard.feed.borrow().lags();
                 lagging.replace(&shard.hub, shard.index, lags);
             }
             shard.wheel.borrow_mut().advance(shard.now_ms(), &mut due);

@@ -82,6 +82,11 @@ impl Edge {
         }
     }
 
+    /// Whether there will never be more than there is: the archive has ended.
+    pub(crate) fn is_final(&self) -> bool {
+        self.is_stored && self.mark.as_ref().is_some_and(|mark| mark.is_given_up() && !mark.is_complete())
+    }
+
     /// The mark that a publisher waits for before its message is acknowledged; none where it need not wait.
     pub(crate) fn awaited(self) -> Option<Arc<StoredMark>> {
         self.mark.filter(|_| self.is_stored)

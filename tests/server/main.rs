@@ -7,6 +7,7 @@ mod chat;
 mod codes;
 mod crash;
 mod delivery;
+mod events;
 #[path = "../disk/mod.rs"]
 mod failing_disk;
 mod fields;

@@ -4,44 +4,48 @@ use std::rc::Rc;
 
 use slab::Slab;
 
-use super::{CaughtUp, Manner, ROOM_MESSAGES_PER_VISIT};
-use crate::protocol::{CloseCode, RoomName};
+use super::events::Hears;
+use super::queue::At;
+use super::{Manner, ROOM_MESSAGES_PER_VISIT};
+use crate::protocol::{CloseCode, Publication, PublicationEncoder, RoomName};
 use crate::server::config::SlowConsumer;
 use crate::server::connection::{Connection, Written};
 use crate::server::lag::Lag;
-use crate::server::message::Message;
 use crate::server::metrics::ShardMetrics;
 use crate::server::run::Run;
 use crate::server::visible::Edge;
 use crate::server::wire::Wire;
-use crate::{Position, Resumption, Room, RoomKey, Start, Subscription, TryRecvError};
-
-/// Runs a member may take from the ring at once to catch up before others on its shard have their turn.
-const CATCH_UP_RUNS_PER_VISIT: usize = 4;
+use crate::{Room, RoomKey, Subscription, TryRecvError};
 
 /// A room's members of one form on this shard.
-pub(super) struct Group<M: Message> {
+pub(super) struct Group {
     pub(super) name: RoomName,
     pub(super) wire: Wire,
-    pub(super) room: Room<M>,
-    pub(super) cursor: Cursor<M>,
-    pub(super) encoder: M::Encoder,
+    pub(super) room: Room<Publication>,
+    pub(super) cursor: Cursor,
+    pub(super) encoder: PublicationEncoder,
     pub(super) manner: Manner,
     /// The next sequence the group takes.
     pub(super) next: u64,
+    /// The joins and leaves of a group whose members hear of them.
+    pub(super) hears: Option<Box<Hears>>,
     /// From where to where the room may be seen.
     pub(super) edge: Edge,
+    /// Whether it rests until more may be seen.
+    pub(super) is_held: bool,
     pub(super) members: Slab<Member>,
+    /// How many of them are behind.
+    pub(super) behind: usize,
     /// The run that has not been written to all members.
     pub(super) sending: Option<Sending>,
 }
 
 /// Where the group's subscription is.
-pub(super) enum Cursor<M: Message> {
+pub(super) enum Cursor {
     /// In the feed's set, which says when there is something.
     Listed(RoomKey),
     /// Here: something is there, and not to be read yet.
-    Aside(Box<Subscription<M>>),
+    Aside(Box<Subscription<Publication>>),
     /// The room has ended.
     Ended,
 }
@@ -54,8 +58,8 @@ pub(super) struct Sending {
 
 /// How far a run has come.
 pub(super) struct Round {
-    /// The sequence the run begins with; it ends where the group stands.
-    first: u64,
+    /// Where the run begins; it ends where the group stands.
+    first: At,
     /// The member that is next.
     at: usize,
     takers: u64,
@@ -72,22 +76,24 @@ pub(super) struct Member {
 /// group lost messages; only [`Feed::catch_up`](super::Feed::catch_up) leads back.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Place {
-    /// Takes the group's runs, from this sequence on.
-    With(u64),
-    /// Takes nothing from the group; its next message is this one.
-    Behind(u64),
+    /// Takes the group's runs, from there on.
+    With(At),
+    /// Takes nothing from the group; it goes on there.
+    Behind(At),
 }
 
 impl Member {
-    /// From here on it goes on by itself, from that sequence.
-    pub(super) fn fall_behind(&mut self, at: u64, metrics: &ShardMetrics) {
+    /// From here on it goes on by itself, from there; one more is `behind`.
+    pub(super) fn fall_behind(&mut self, at: At, behind: &mut usize, metrics: &ShardMetrics) {
+        *behind += 1;
         self.place = Place::Behind(at);
         self.connection.fell_behind();
         metrics.behind.inc();
     }
 
     /// From here on it takes the group's runs again.
-    pub(super) fn catch_up(&mut self, at: u64, metrics: &ShardMetrics) {
+    pub(super) fn catch_up(&mut self, at: At, behind: &mut usize, metrics: &ShardMetrics) {
+        *behind -= 1;
         self.place = Place::With(at);
         self.connection.caught_up();
         metrics.behind.dec();
@@ -107,23 +113,39 @@ pub(super) enum Read {
     Ended,
 }
 
-impl<M: Message> Group<M> {
-    /// Reads what there is and sends it, within a budget.
-    pub(super) fn read(
+impl Group {
+    /// Reads what there is and sends it, within a budget. Where events are put between the publications, it reads no further than
+    /// `end`: which events come before those is not known yet.
+    pub(super) fn read_to(
         &mut self,
-        cursor: &mut Subscription<M>,
+        end: u64,
+        cursor: &mut Subscription<Publication>,
         run: &mut Run,
         writes: &mut usize,
         metrics: &ShardMetrics,
     ) -> Read {
         self.pass_by_erased(cursor, metrics);
+        match self.hears {
+            None => self.read(cursor, run, writes, metrics),
+            Some(_) => self.read_with_events(end, cursor, run, writes, metrics),
+        }
+    }
+
+    fn read(
+        &mut self,
+        cursor: &mut Subscription<Publication>,
+        run: &mut Run,
+        writes: &mut usize,
+        metrics: &ShardMetrics,
+    ) -> Read {
         let deliverable = self.deliverable();
         for _ in 0..deliverable.min(ROOM_MESSAGES_PER_VISIT as u64) {
             match cursor.try_recv_ref() {
                 Ok(message) => {
                     let (sequence, time_ms) = (message.sequence(), message.time().unwrap_or(0));
                     debug_assert_eq!(self.next + run.messages(), sequence);
-                    run.push(|out| message.encode(&self.encoder, sequence, time_ms, out));
+                    // The wire counts from 1.
+                    run.push(|out| self.encoder.encode(&message, sequence + 1, time_ms, out));
                     if run.is_full() && !self.send(run, writes, metrics) {
                         return Read::Unfinished;
                     }
@@ -147,8 +169,73 @@ impl<M: Message> Group<M> {
         }
     }
 
+    /// The same with joins and leaves at their places.
+    fn read_with_events(
+        &mut self,
+        end: u64,
+        cursor: &mut Subscription<Publication>,
+        run: &mut Run,
+        writes: &mut usize,
+        metrics: &ShardMetrics,
+    ) -> Read {
+        let end = end.min(self.edge.range().end);
+        let is_final = self.edge.is_final();
+        let mut at = self.at();
+        for _ in 0..ROOM_MESSAGES_PER_VISIT {
+            if let Some(event) = self.hears.as_ref().and_then(|hears| hears.queue.due(at, is_final)) {
+                run.push(|out| self.wire.encoding().encode_push(&event.push(), out));
+                at.event += 1;
+            } else if at.publication >= end {
+                break;
+            } else {
+                match cursor.try_recv_ref() {
+                    Ok(message) => {
+                        let (sequence, time_ms) = (message.sequence(), message.time().unwrap_or(0));
+                        debug_assert_eq!(at.publication, sequence);
+                        run.push(|out| self.encoder.encode(&message, sequence + 1, time_ms, out));
+                        at.publication = sequence + 1;
+                    }
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Lagged(missed) | TryRecvError::Disconnected(missed)) => {
+                        self.send_to(at, run, &mut { usize::MAX }, metrics);
+                        self.lose(missed, metrics);
+                        at = self.at();
+                    }
+                    Err(TryRecvError::Closed(_)) => {
+                        self.send_to(at, run, &mut { usize::MAX }, metrics);
+                        return Read::Ended;
+                    }
+                }
+            }
+            if run.is_full() && !self.send_to(at, run, writes, metrics) {
+                return Read::Unfinished;
+            }
+        }
+        match self.send_to(at, run, writes, metrics) {
+            false => Read::Unfinished,
+            true if self.deliverable() == 0 => Read::Held,
+            true => Read::Through,
+        }
+    }
+
+    /// Where the group stands.
+    pub(super) fn at(&self) -> At {
+        At { publication: self.next, event: self.hears.as_ref().map_or(0, |hears| hears.next) }
+    }
+
+    /// The number that the next event gets.
+    pub(super) fn events_end(&self) -> u64 {
+        self.hears.as_ref().map_or(0, |hears| hears.queue.end())
+    }
+
+    /// Whether there is an event to be given now.
+    pub(super) fn has_due(&self) -> bool {
+        let due = |hears: &Hears| hears.queue.due(self.at(), self.edge.is_final()).is_some();
+        !matches!(self.cursor, Cursor::Ended) && self.hears.as_ref().is_some_and(|hears| due(hears))
+    }
+
     /// Passes by what may have been erased since the ring took it: the members are given what the database has.
-    fn pass_by_erased(&mut self, cursor: &mut Subscription<M>, metrics: &ShardMetrics) {
+    fn pass_by_erased(&mut self, cursor: &mut Subscription<Publication>, metrics: &ShardMetrics) {
         let ring_from = self.edge.ring_from();
         if self.next >= ring_from {
             return;
@@ -174,15 +261,24 @@ impl<M: Message> Group<M> {
         self.send(run, &mut writes, metrics);
     }
 
-    /// Sends the run to the members that go along, and moves the group behind it. False if there are more members than
-    /// writes left; [`Group::go_on`] gives it to the others.
+    /// Sends a run of publications alone.
     fn send(&mut self, run: &mut Run, writes: &mut usize, metrics: &ShardMetrics) -> bool {
+        let to = At { publication: self.next + run.messages(), event: 0 };
+        self.send_to(to, run, writes, metrics)
+    }
+
+    /// Sends the run to the members that go along, and moves the group to where it ends. False if there are more members than
+    /// writes left; [`Group::go_on`] gives it to the others.
+    fn send_to(&mut self, to: At, run: &mut Run, writes: &mut usize, metrics: &ShardMetrics) -> bool {
         if run.is_empty() {
             return true;
         }
         run.finish();
-        let mut round = Round { first: self.next, at: 0, takers: 0 };
-        self.next += run.messages();
+        let mut round = Round { first: self.at(), at: 0, takers: 0 };
+        self.next = to.publication;
+        if let Some(hears) = &mut self.hears {
+            hears.next = to.event;
+        }
         let is_through = self.go_round(&mut round, run, writes, metrics);
         match is_through {
             true => run.clear(),
@@ -206,6 +302,7 @@ impl<M: Message> Group<M> {
 
     fn go_round(&mut self, round: &mut Round, run: &mut Run, writes: &mut usize, metrics: &ShardMetrics) -> bool {
         let mut oldest = None;
+        let end = self.at();
         while round.at < self.members.capacity() {
             if *writes == 0 {
                 return false;
@@ -218,21 +315,19 @@ impl<M: Message> Group<M> {
                 Place::Behind(at) => {
                     // A socket that stays full never asks for what the ring has lost: it is told from here.
                     let oldest = *oldest.get_or_insert_with(|| self.room.oldest());
-                    let ends = M::LOSS_MATTERS
-                        && !self.manner.is_kept
-                        && self.manner.slow_consumer == SlowConsumer::Disconnect;
-                    if ends && at < oldest && member.connection.is_full() {
+                    let ends = !self.manner.is_kept && self.manner.slow_consumer == SlowConsumer::Disconnect;
+                    if ends && at.publication < oldest && member.connection.is_full() {
                         member.connection.close_soon(CloseCode::Slow);
                     }
                     continue;
                 }
             };
-            if from >= self.next {
+            if from.has_reached(end) {
                 continue;
             }
-            let behind_at = if from > round.first {
+            let behind_at = if from.publication > round.first.publication || from.event > round.first.event {
                 // It starts in the middle of this run: the ring has its part.
-                from
+                from.max(round.first)
             } else {
                 *writes -= 1;
                 match member.connection.write_run(run) {
@@ -243,7 +338,7 @@ impl<M: Message> Group<M> {
                     Written::Full => round.first,
                 }
             };
-            member.fall_behind(behind_at, metrics);
+            member.fall_behind(behind_at, &mut self.behind, metrics);
         }
         metrics.runs.inc();
         metrics.messages_out.inc_by(round.takers * run.messages());
@@ -260,27 +355,54 @@ impl<M: Message> Group<M> {
     /// Moves the group on past messages that it does not give; the members go on by themselves.
     fn fall_behind_all(&mut self, missed: u64, metrics: &ShardMetrics) {
         let next = self.next + missed;
+        let at = self.at();
         for (_, member) in &mut self.members {
             match member.place {
-                Place::With(from) if from < next => member.fall_behind(from.max(self.next), metrics),
+                Place::With(from) if from.publication < next => {
+                    member.fall_behind(from.max(at), &mut self.behind, metrics);
+                }
                 _ => {}
             }
         }
         self.next = next;
     }
 
+    /// Moves the group on past events that are gone; each member that was to be given them learns of it.
+    pub(super) fn lose_events(&mut self, metrics: &ShardMetrics) {
+        tracing::warn!(room = %self.name, "joins and leaves did not fit into the queue, members come again");
+        let at = self.at();
+        let Some(hears) = &mut self.hears else { return };
+        hears.next = hears.queue.first();
+        for (_, member) in &mut self.members {
+            match member.place {
+                Place::With(from) if from.event < hears.next => {
+                    member.fall_behind(from.max(at), &mut self.behind, metrics);
+                }
+                Place::With(_) => {}
+                Place::Behind(_) => member.connection.wake(),
+            }
+        }
+    }
+
+    /// Has the members look who are behind: some may have lost what they were to be given.
+    pub(super) fn wake_behind(&self) {
+        let behind = self.members.iter().filter(|(_, member)| matches!(member.place, Place::Behind(_)));
+        behind.for_each(|(_, member)| member.connection.wake());
+    }
+
     /// The room is over: members find out when they next go on from the ring.
     pub(super) fn end(&mut self, metrics: &ShardMetrics) {
         self.cursor = Cursor::Ended;
+        let at = self.at();
         for (_, member) in &mut self.members {
             if let Place::With(from) = member.place {
-                member.fall_behind(from.max(self.next), metrics);
+                member.fall_behind(from.max(at), &mut self.behind, metrics);
             }
         }
     }
 
     /// A member that is behind, and where.
-    pub(super) fn behind(&self, member: usize) -> Option<(&Member, u64)> {
+    pub(super) fn behind(&self, member: usize) -> Option<(&Member, At)> {
         let member = self.members.get(member)?;
         match member.place {
             Place::Behind(at) => Some((member, at)),
@@ -296,129 +418,9 @@ impl<M: Message> Group<M> {
                 lags.push(Lag {
                     room: self.name.to_string(),
                     client: member.connection.conversation.borrow().client().to_owned(),
-                    messages: head.get_or_insert_with(|| self.room.tail()).saturating_sub(at),
+                    messages: head.get_or_insert_with(|| self.room.tail()).saturating_sub(at.publication),
                 });
             }
         }
-    }
-
-    pub(super) fn catch_up(&mut self, member: usize, run: &mut Run, metrics: &ShardMetrics) -> CaughtUp<M> {
-        let Some(member) = self.members.get_mut(member) else {
-            return CaughtUp::Rejoined;
-        };
-        if member.is_fetching {
-            return CaughtUp::Waits;
-        }
-        for _ in 0..CATCH_UP_RUNS_PER_VISIT {
-            let Place::Behind(sequence) = member.place else {
-                return CaughtUp::Rejoined;
-            };
-            if !matches!(self.cursor, Cursor::Ended) && sequence >= self.next {
-                member.catch_up(sequence, metrics);
-                return CaughtUp::Rejoined;
-            }
-            // What the group may not give, nobody is given. Behind the group the member goes along with it again.
-            let group_end = if matches!(self.cursor, Cursor::Ended) { u64::MAX } else { self.next };
-            let left = self.edge.range().end.min(group_end).saturating_sub(sequence);
-            if left == 0 {
-                return CaughtUp::Held;
-            }
-            let position = Position { epoch: self.room.epoch(), sequence };
-            let Ok(mut ring) = self.room.subscribe_from(Start::Resume(position)).now() else {
-                return CaughtUp::Ended;
-            };
-            let read = match ring.resumption() {
-                Resumption::Gap(missed) => Err(TryRecvError::Lagged(missed)),
-                Resumption::Unknown => return CaughtUp::Ended,
-                _ if sequence < self.edge.ring_from() => Err(TryRecvError::Lagged(self.edge.ring_from() - sequence)),
-                _ => ring.try_recv_batch(left.min(ROOM_MESSAGES_PER_VISIT as u64) as usize),
-            };
-            let batch = match read {
-                Ok(batch) => batch,
-                Err(TryRecvError::Lagged(missed)) if !M::LOSS_MATTERS => {
-                    member.place = Place::Behind(sequence + missed);
-                    continue;
-                }
-                Err(TryRecvError::Lagged(_))
-                    if self.manner.is_kept && self.manner.slow_consumer != SlowConsumer::Latest =>
-                {
-                    member.is_fetching = true;
-                    return CaughtUp::InTheDatabase(self.room.clone(), sequence);
-                }
-                Err(TryRecvError::Lagged(missed)) => match self.manner.slow_consumer {
-                    SlowConsumer::Disconnect => return CaughtUp::Missed(missed),
-                    SlowConsumer::Skip => return CaughtUp::Skipped(missed),
-                    SlowConsumer::Latest => {
-                        // The newest one that may be seen; behind the group there is nothing to go on with.
-                        let newest = self.edge.range().end.min(self.room.tail()).saturating_sub(1);
-                        member.place = Place::Behind(newest.max(sequence + 1).min(group_end.max(sequence)));
-                        continue;
-                    }
-                },
-                Err(TryRecvError::Empty) => return CaughtUp::Unfinished,
-                Err(_) => return CaughtUp::Ended,
-            };
-            run.begin(self.wire);
-            let mut next = batch.first_sequence();
-            for (sequence, time_ms, message) in batch.iter() {
-                let time_ms = time_ms.unwrap_or(0);
-                run.push(|out| message.encode(&self.encoder, sequence, time_ms, out));
-                next = sequence + 1;
-                if run.is_full() {
-                    break;
-                }
-            }
-            run.finish();
-            match member.connection.write_run(run) {
-                Written::Taken => {
-                    member.place = Place::Behind(next);
-                    metrics.messages_out.inc_by(run.messages());
-                    metrics.bytes_out.inc_by(run.as_bytes().len() as u64);
-                }
-                Written::Full => return CaughtUp::Full,
-            }
-        }
-        CaughtUp::Unfinished
-    }
-
-    /// Gives a member what the database has from `from` on.
-    pub(super) fn give(
-        &mut self,
-        member: usize,
-        from: u64,
-        past: &[(u64, u64, M)],
-        run: &mut Run,
-        metrics: &ShardMetrics,
-    ) {
-        let Some(member) = self.members.get_mut(member) else { return };
-        if !member.is_fetching || !matches!(member.place, Place::Behind(at) if at == from) {
-            // It has left the room meanwhile, and come again.
-            return;
-        }
-        member.is_fetching = false;
-        if past.first().is_none_or(|(first, ..)| *first != from) {
-            return member.connection.close_soon(CloseCode::Slow);
-        }
-        let mut left = past;
-        while !left.is_empty() {
-            run.begin(self.wire);
-            let mut taken = 0;
-            for (sequence, time_ms, message) in left {
-                run.push(|out| message.encode(&self.encoder, *sequence, *time_ms, out));
-                taken += 1;
-                if run.is_full() {
-                    break;
-                }
-            }
-            run.finish();
-            if member.connection.write_run(run) == Written::Full {
-                break;
-            }
-            metrics.messages_out.inc_by(run.messages());
-            metrics.bytes_out.inc_by(run.as_bytes().len() as u64);
-            member.place = Place::Behind(left[taken - 1].0 + 1);
-            left = &left[taken..];
-        }
-        member.connection.wake();
     }
 }

@@ -39,7 +39,7 @@ fn read(run: &Run, mut dice: Dice, is_over: &AtomicBool) {
         let name = ROOMS[dice.roll(3) as usize];
         let room = run.archive.open(name, RoomOptions::new()).expect("the room opens");
         let Some(mark) = run.archive.mark(&room) else { continue };
-        let next = at.entry(name).or_insert(mark.first());
+        let next = at.entry(name).or_insert_with(|| mark.first());
         let end = mark.stored();
         let past = run.archive.past(&room, *next..end, 1 + dice.roll(8) as usize).expect("the past is read");
         for message in past {
