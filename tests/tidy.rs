@@ -4,6 +4,8 @@
 
 #[path = "tidy/layers.rs"]
 mod layers;
+#[path = "tidy/make.rs"]
+mod make;
 #[path = "tidy/orderings.rs"]
 mod orderings;
 #[path = "tidy/protocol.rs"]
