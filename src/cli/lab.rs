@@ -68,9 +68,12 @@ enum Action {
 
 #[derive(Debug, Args)]
 struct How {
-    /// Where the results go
+    /// Where the results go: a folder without any
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Replace results that are there
+    #[arg(long)]
+    overwrite: bool,
     /// Say a key of the scenario otherwise: subscribers=50, target=network, drive=open, seconds=2, repeats=1, seed=7
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -132,6 +135,7 @@ fn knobs() {
 fn run_one(name: &str, how: &How) -> Result<(), Trouble> {
     let text = scenario::text(name)?;
     let scenario = scenario::parse(&text, &how.otherwise()?)?;
+    how.check()?;
     let report = measure::run(&text, &scenario, &how.asking(), &mut Person::new())?;
     finish(&how.out, &report)
 }
@@ -156,6 +160,7 @@ fn sweep(knobs: &[String], scenario: Option<&str>, plan: Option<&str>, how: &How
             (base.name, base.about, text, sweeps)
         }
     };
+    how.check()?;
     let report = measure::sweep((&name, &about), &text, &sweeps, &how.asking(), &mut Person::new())?;
     finish(&how.out, &report)
 }
@@ -181,11 +186,24 @@ fn finish(out: &Path, results: &Report) -> Result<(), Trouble> {
     let runs = results.series.iter().flat_map(|series| &series.points).flat_map(|point| &point.repeats);
     match runs.filter(|run| !run.checks.is_clean()).count() {
         0 => Ok(()),
+        1 => Err(Trouble::Failed("in one measurement messages were lost, twice or out of order".to_owned())),
         wrong => Err(Trouble::Failed(format!("in {wrong} measurements messages were lost, twice or out of order"))),
     }
 }
 
 impl How {
+    /// Results are hours of measuring: what is there is not replaced by the way.
+    fn check(&self) -> Result<(), Trouble> {
+        let there = self.out.join(roomcast::lab::result::FILE);
+        if self.overwrite || !there.exists() {
+            return Ok(());
+        }
+        Err(Trouble::Asked(format!(
+            "{} is there already: say another folder with --out, or --overwrite to replace what is in it",
+            there.display()
+        )))
+    }
+
     fn otherwise(&self) -> Result<Vec<(String, toml::Value)>, Wrong> {
         self.set.iter().map(|set| scenario::setting(set)).collect()
     }

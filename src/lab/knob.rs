@@ -101,6 +101,13 @@ pub const KNOBS: &[Knob] = &[
     knob("threads", "threads", Takes::Whole(0, 256), BOTH, "threads of the lab that read; 0: as many as make sense"),
 ];
 
+/// The nearest of `names` to one that there is not, where it is near enough to have been meant.
+pub(super) fn meant<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let (distance, nearest) = names.map(|known| (strsim::damerau_levenshtein(known, name), known)).min()?;
+    // Of a short name three letters would be most of it.
+    (distance <= (name.len() / 2).min(3)).then_some(nearest)
+}
+
 /// The knob of that name.
 ///
 /// # Errors
@@ -109,13 +116,11 @@ pub fn find(name: &str) -> Result<&'static Knob, String> {
     if let Some(knob) = KNOBS.iter().find(|knob| knob.name == name) {
         return Ok(knob);
     }
-    let nearest = KNOBS.iter().map(|knob| (strsim::damerau_levenshtein(knob.name, name), knob.name)).min();
-    let guess = match nearest {
-        Some((distance, nearest)) if distance <= 3 => format!("did you mean {nearest}? "),
-        _ => String::new(),
-    };
+    if let Some(nearest) = meant(name, KNOBS.iter().map(|knob| knob.name)) {
+        return Err(format!("there is no knob {name:?}; did you mean {nearest}?"));
+    }
     let names: Vec<_> = KNOBS.iter().map(|knob| knob.name).collect();
-    Err(format!("there is no knob {name:?}; {guess}the knobs are {}", names.join(", ")))
+    Err(format!("there is no knob {name:?}; the knobs are {}", names.join(", ")))
 }
 
 impl Knob {

@@ -271,14 +271,12 @@ pub fn text(name: &str) -> Result<String, Wrong> {
         return std::fs::read_to_string(path)
             .map_err(|error| Wrong(format!("{name} cannot be read: {error}; or name one of `roomcast lab list`")));
     }
-    let nearest = LIBRARY.iter().map(|(known, _)| (strsim::damerau_levenshtein(known, name), *known)).min();
-    let guess = match nearest {
-        Some((distance, nearest)) if distance <= 3 => format!("did you mean {nearest}? "),
-        _ => String::new(),
-    };
+    if let Some(nearest) = knob::meant(name, LIBRARY.iter().map(|(known, _)| *known)) {
+        return Err(Wrong(format!("there is no scenario {name:?}; did you mean {nearest}?")));
+    }
     let names: Vec<_> = LIBRARY.iter().map(|(name, _)| *name).collect();
     Err(Wrong(format!(
-        "there is no scenario {name:?}; {guess}there are {}, or the path of a file that ends in .toml",
+        "there is no scenario {name:?}; there are {}, or the path of a file that ends in .toml",
         names.join(", ")
     )))
 }
@@ -295,11 +293,24 @@ pub fn setting(text: &str) -> Result<(String, toml::Value), Wrong> {
         "target" | "drive" | "arrivals" | "name" => toml::Value::String(value.to_owned()),
         "seconds" | "warmup" => toml::Value::Float(number()?),
         "repeats" | "seed" => toml::Value::Integer(number()? as i64),
-        _ => knob::find(key).and_then(|knob| knob.value(value)).map_err(|error| {
-            Wrong(format!("{error}; above them: target, drive, arrivals, seconds, warmup, repeats, seed"))
-        })?,
+        _ => match KNOBS.iter().find(|knob| knob.name == key) {
+            Some(knob) => knob.value(value).map_err(Wrong)?,
+            None => return Err(no_key(key)),
+        },
     };
     Ok((key.to_owned(), value))
+}
+
+/// Keys of a scenario that are no knobs.
+const ABOVE: [&str; 7] = ["target", "drive", "arrivals", "seconds", "warmup", "repeats", "seed"];
+
+fn no_key(key: &str) -> Wrong {
+    let knobs = || KNOBS.iter().map(|knob| knob.name);
+    if let Some(nearest) = knob::meant(key, knobs().chain(ABOVE)) {
+        return Wrong(format!("there is no key {key:?}; did you mean {nearest}?"));
+    }
+    let knobs: Vec<_> = knobs().collect();
+    Wrong(format!("there is no key {key:?}; there are {}, and the knobs {}", ABOVE.join(", "), knobs.join(", ")))
 }
 
 /// Reads a scenario, with some keys of it said otherwise: `rooms` of `[load]`, or `seconds` and others above it.

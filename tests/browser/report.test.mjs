@@ -74,6 +74,28 @@ for (const file of ["report.html", "compare.html"]) {
   });
 }
 
+for (const file of ["report.html", "compare.html"]) {
+  test(`verdicts of ${file} are seen on a phone without scrolling sideways`, LIMIT, async () => {
+    const { page } = await open(file, { width: 375 });
+    const verdicts = await page.evaluate(() =>
+      [...document.querySelectorAll(".tag")].map((tag) => {
+        const { left, right, width } = tag.getBoundingClientRect();
+        return { text: tag.textContent, isSeen: left >= 0 && right <= innerWidth && width > 20 };
+      }),
+    );
+    assert.ok(verdicts.length > 3, `${verdicts.length} verdicts`);
+    assert.deepEqual(verdicts.filter(({ isSeen }) => !isSeen), []);
+  });
+}
+
+test("from a section one comes back to the table, by keyboard too", LIMIT, async () => {
+  const { page } = await open("report.html");
+  const back = page.getByRole("link", { name: "At a glance" }).last();
+  await back.focus();
+  await page.keyboard.press("Enter");
+  await page.waitForFunction(() => Math.abs(document.getElementById("glance").getBoundingClientRect().top) < 40);
+});
+
 test("letters of charts are readable on a phone", LIMIT, async () => {
   const { page } = await open("report.html", { width: 375 });
   const heights = await page.evaluate(() =>

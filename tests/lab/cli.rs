@@ -69,6 +69,39 @@ fn what_there_is_not_is_refused_with_what_there_is() {
 }
 
 #[test]
+fn what_may_have_been_meant_is_one_question_at_the_end() {
+    let folder = Folder::new("meant");
+    let out = folder.path();
+    for (arguments, said) in [
+        (&["run", "fanout"][..], "there is no scenario \"fanout\"; did you mean fan-out?"),
+        (&["run", "fan-out", "--set", "second=5"], "there is no key \"second\"; did you mean seconds?"),
+        (&["run", "fan-out", "--set", "size=huge"], "\"huge\" is no value for size: it takes 0 to 1048576"),
+        (&["sweep", "--knob", "roms=1,2"], "there is no knob \"roms\"; did you mean rooms?"),
+    ] {
+        let output = lab(&[arguments, &["--out", &out]].concat());
+        let error = text(&output.stderr);
+        assert!(error.lines().next().is_some_and(|line| line.trim_end().ends_with(said)), "{error:?} is not {said:?}");
+    }
+}
+
+#[test]
+fn results_that_are_there_are_not_replaced_by_the_way() {
+    let folder = Folder::new("overwrite");
+    let out = folder.path();
+    fs::create_dir_all(&folder.0).expect("a folder");
+    fs::write(folder.0.join("results.json"), "hours of measuring").expect("a file");
+    let quick = ["--set", "seconds=0.05", "--set", "repeats=1", "--set", "warmup=0", "--out", &out];
+    let run = [&["run", "fan-out", "--set", "target=library"][..], &quick].concat();
+    refused(&run, "results.json is there already");
+    let sweep = [&["sweep", "--knob", "subscribers=1,2"][..], &quick].concat();
+    refused(&sweep, "--overwrite");
+    assert_eq!(fs::read_to_string(folder.0.join("results.json")).expect("a file"), "hours of measuring");
+    let output = lab(&[&sweep[..], &["--overwrite"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(roomcast::lab::result::Report::read(&folder.0).is_ok(), "it was replaced");
+}
+
+#[test]
 fn a_sweep_leaves_results_that_can_be_read() {
     let folder = Folder::new("sweep");
     let out = folder.path();

@@ -87,6 +87,62 @@ fn where_the_lab_was_the_limit_the_page_warns() {
 }
 
 #[test]
+fn the_glance_says_what_its_columns_are_and_has_none_that_is_empty() {
+    let glance = |report: &Report| {
+        let html = report::html(report);
+        html.split("id=\"glance\"").nth(1).and_then(|rest| rest.split("</section>").next()).expect("a table").to_owned()
+    };
+    let mut report = report_fixture::report();
+    let text = glance(&report);
+    assert!(text.contains(">limit</th>") && text.contains("the lab, at 2 of 9"), "{text}");
+    assert!(text.contains("cost at the first") && text.contains("at the last"), "{text}");
+    assert!(!text.contains(">first</th>"), "first of what?");
+    for run in report.series.iter_mut().flat_map(|series| &mut series.points).flat_map(|point| &mut point.repeats) {
+        run.is_lab_bound = false;
+    }
+    assert!(!glance(&report).contains("limit"), "a column without anything in it");
+}
+
+#[test]
+fn from_every_section_a_link_leads_back() {
+    let html = report::html(&report_fixture::report());
+    let sections = html.matches("<section class=\"card\" id=").count();
+    assert!(sections > 5, "{sections}");
+    assert_eq!(html.matches("class=\"back\" href=\"#glance\"").count(), sections - 1, "all but the glance itself");
+    assert!(!report::html(&report_fixture::run()).contains("#glance"), "a page without one has no link to it");
+}
+
+#[test]
+fn one_is_not_said_to_be_many() {
+    let mut report = report_fixture::run();
+    let series = &mut report.series[0];
+    (series.knob.name, series.knob.unit) = ("subscribers".to_owned(), "subscribers a room".to_owned());
+    series.points[0].value = 1.0;
+    series.points[0].repeats.truncate(1);
+    series.points[0].repeats[0].checks.subscribers = 1;
+    let said = report::html(&report);
+    let found = ["1 subscribers", "1 measurements", "1 figures"].into_iter().find(|words| {
+        said.match_indices(words)
+            .any(|(at, _)| !said[..at].ends_with(|letter: char| letter.is_ascii_digit() || letter == ','))
+    });
+    assert_eq!(found, None, "{said}");
+    assert!(said.contains("1 subscriber a room"), "{said}");
+}
+
+#[test]
+fn nobody_is_told_of_room_where_there_was_none() {
+    let mut report = report_fixture::run();
+    for run in report.series.iter_mut().flat_map(|series| &mut series.points).flat_map(|point| &mut point.repeats) {
+        // Nine tenths of two cores, nearly, in a run that goes as fast as it can.
+        run.cpu.per_core = vec![0.9, 0.88];
+        run.is_lab_bound = false;
+    }
+    let said = report::html(&report);
+    assert!(said.contains("1.78 of 2 cores were busy") && said.contains("The cores had little left"), "{said}");
+    assert!(!said.contains("room for more load"), "{said}");
+}
+
+#[test]
 fn what_is_wrong_is_not_hidden() {
     let mut report = report_fixture::report();
     let checks = &mut report.series[0].points[0].repeats[0].checks;
@@ -177,7 +233,7 @@ fn the_command_compares_two_results() {
     let row =
         text.lines().find(|line| line.starts_with("delivered/s") && line.contains("better, clear")).expect("the gain");
     assert!(row.contains("2.00x"), "{row}");
-    assert!(text.contains("1 figures are clearly better") || text.contains("2 figures are clearly better"), "{text}");
+    assert!(text.contains("1 figure is clearly better") || text.contains("2 figures are clearly better"), "{text}");
     assert!(fs::read_to_string(page).expect("a page").contains("better, clear"));
 }
 

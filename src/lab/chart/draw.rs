@@ -59,6 +59,15 @@ impl Frame {
         Some(self.bottom - place * (self.bottom - self.top))
     }
 
+    /// Where the edge of a band lies: what has no place on an axis of factors, as zero, lies at its low end.
+    fn edge(&self, value: f64) -> Option<f64> {
+        if !value.is_finite() {
+            return None;
+        }
+        let place = self.y.place(value).unwrap_or(0.0).clamp(0.0, 1.0);
+        Some(self.bottom - place * (self.bottom - self.top))
+    }
+
     fn at(&self, spot: &Spot) -> Option<(f64, f64)> {
         Some((self.x(spot.x)?, self.y(spot.y)?))
     }
@@ -163,7 +172,7 @@ impl Drawing {
             |value: fn(&Spot) -> f64| line.spots.iter().map(move |spot| (spot.x, value(spot))).collect::<Vec<_>>();
         let mut around: Vec<(f64, f64)> = edge(|spot| spot.high);
         around.extend(edge(|spot| spot.low).into_iter().rev());
-        let places = around.iter().filter_map(|(x, y)| Some((self.frame.x(*x)?, self.frame.y(*y)?)));
+        let places = around.iter().filter_map(|(x, y)| Some((self.frame.x(*x)?, self.frame.edge(*y)?)));
         let path = joined(places);
         if line.spots.iter().any(|spot| spot.high > spot.low) && !path.is_empty() {
             self.push(&format!("<path class=\"band f{colour}\" d=\"{path}Z\"/>"));
@@ -210,7 +219,7 @@ impl Drawing {
 
     /// From the smallest to the largest repeat, at one place.
     fn whisker(&mut self, spot: &Spot, x: f64, colour: usize) {
-        let (Some(low), Some(high)) = (self.frame.y(spot.low), self.frame.y(spot.high)) else { return };
+        let (Some(low), Some(high)) = (self.frame.edge(spot.low), self.frame.edge(spot.high)) else { return };
         if low - high < 1.0 {
             return;
         }

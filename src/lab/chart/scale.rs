@@ -40,7 +40,7 @@ impl Scale {
             Division::Linear => {
                 low = low.min(0.0);
                 let step = step(high - low, TICKS, unit);
-                high = if high > low { (high / step - 0.05).ceil().max(1.0) * step } else { low + 1.0 };
+                high = if high > low { (high / step - ROUNDING).ceil().max(1.0) * step } else { low + 1.0 };
             }
             Division::Logarithmic => {
                 let base = base(unit);
@@ -131,6 +131,8 @@ fn step(span: f64, most: usize, unit: Unit) -> f64 {
     part * power
 }
 
+/// What a sum of steps may be off by, in steps.
+const ROUNDING: f64 = 1e-9;
 const TICKS: usize = 5;
 /// From a nice number to the next is at most this factor.
 const NICE_GAP: f64 = 2.5;

@@ -64,6 +64,44 @@ fn ticks_stand_at_round_numbers_inside_the_axis() {
 }
 
 #[test]
+fn an_axis_holds_everything_it_is_around() {
+    for tenths in 1..=2_000 {
+        let high = f64::from(tenths) / 10.0 * 1.004;
+        for division in [Division::Linear, Division::Logarithmic] {
+            let scale = Scale::around([high / 30.0, high].into_iter(), &division, Unit::Count, false);
+            let place = scale.place(high).expect("a place");
+            assert!(place <= 1.000_001, "{high} lies at {place} of {scale:?}");
+        }
+    }
+}
+
+/// The numbers of the path with that class.
+fn path(svg: &str, class: &str) -> Vec<f64> {
+    let path = svg.split(&format!("class=\"{class}\" d=\"")).nth(1).and_then(|rest| rest.split('"').next());
+    let numbers = path.unwrap_or_else(|| panic!("no {class}")).split(|letter: char| !"-.0123456789".contains(letter));
+    numbers.filter(|number| !number.is_empty()).map(|number| number.parse().expect("a number")).collect()
+}
+
+#[test]
+fn the_line_lies_inside_its_band() {
+    for division in [Division::Linear, Division::Logarithmic] {
+        // The largest is a little more than a round number, the smallest is nothing at all.
+        let spots = |high: f64| vec![Spot { x: 1.0, y: 5.0, low: 0.0, high }, Spot { x: 2.0, y: 9.9, low: 8.0, high }];
+        let chart = Chart {
+            y: Axis { division: division.clone(), ..Axis::default() },
+            lines: vec![Line { name: "one".to_owned(), spots: spots(10.04), is_ideal: false }],
+            ..Chart::default()
+        };
+        let svg = chart.svg(Setting::Page);
+        let (band, line) = (path(&svg, "band f0"), path(&svg, "line s0"));
+        assert_eq!(band.len(), 8, "{division:?}: two edges of two points, not {band:?}");
+        for (point, (upper, lower)) in [(1, (1, 7)), (3, (3, 5))] {
+            assert!(band[upper] <= line[point] && line[point] <= band[lower], "{division:?}: {line:?} in {band:?}");
+        }
+    }
+}
+
+#[test]
 fn memory_is_divided_by_powers_of_two() {
     let scale = Scale::around([16.0, 65_536.0].into_iter(), &Division::Logarithmic, Unit::Bytes, true);
     let labels: Vec<_> = scale.ticks(7).into_iter().map(|(_, label)| label).collect();

@@ -3,6 +3,7 @@
 //! Repeats are compared as logarithms. The spread of a series' repeats is pooled over its points, since three repeats alone
 //! say little about spread; a point with more spread of its own keeps it.
 
+mod charts;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -10,7 +11,7 @@ mod tests;
 use std::collections::BTreeSet;
 
 use super::chart::Unit;
-use super::fit::{median, student_95};
+use super::fit::{median, range, student_95};
 use super::report::measure;
 use super::result::{Point, Report, Run, Series};
 
@@ -62,10 +63,15 @@ pub struct Row {
     pub before: f64,
     /// The median after.
     pub after: f64,
+    /// The value of the knob.
+    pub value: f64,
+    /// The smallest and the largest of the repeats, before and after.
+    pub ranges: [(f64, f64); 2],
     /// After over before.
     pub ratio: f64,
-    /// How far the ratio may be off, at 95 %; 0 where [`Verdict::Unknown`].
-    pub margin: f64,
+    /// Between which ratios the true one is taken to lie; the verdict is clear where 1 is not between them. `None` where
+    /// [`Verdict::Unknown`].
+    pub interval: Option<(f64, f64)>,
     /// What it means.
     pub verdict: Verdict,
 }
@@ -78,6 +84,8 @@ pub struct Pair {
     pub name: String,
     /// What its points count.
     pub counted: String,
+    /// Whether the values of its knob are names.
+    pub is_named: bool,
     /// By measure, then by point.
     pub rows: Vec<Row>,
 }
@@ -167,7 +175,7 @@ fn pair(before: &Series, after: &Series) -> Pair {
     }
     let knob = &before.knob;
     let counted = if knob.unit.is_empty() { knob.name.clone() } else { knob.unit.clone() };
-    Pair { name: before.name.clone(), counted, rows }
+    Pair { name: before.name.clone(), counted, is_named: knob.unit.is_empty(), rows }
 }
 
 fn row(measure: Measure, before: &Point, after: &Point, noise: &Noise) -> Option<Row> {
@@ -178,19 +186,30 @@ fn row(measure: Measure, before: &Point, after: &Point, noise: &Noise) -> Option
     }
     let ratio = middle_after / middle;
     let spread = (noise.at(&values) / values.len() as f64 + noise.at(&values_after) / values_after.len() as f64).sqrt();
-    let margin = spread * student_95(noise.degrees);
+    let margin = (spread * student_95(noise.degrees) * CLEAR).max(SEEN);
     let is_known = values.len() > 1 && values_after.len() > 1;
+    let interval = is_known.then(|| (ratio * (-margin).exp(), ratio * margin.exp()));
     let verdict = if !is_known {
         Verdict::Unknown
-    } else if ratio.ln().abs() <= (margin * CLEAR).max(SEEN) {
+    } else if interval.is_some_and(|(low, high)| (low..=high).contains(&1.0)) {
         Verdict::WithinNoise
     } else if (ratio > 1.0) == measure.is_better_when_more() {
         Verdict::Better
     } else {
         Verdict::Worse
     };
-    let margin = if is_known { ratio * margin } else { 0.0 };
-    Some(Row { measure, label: before.label.clone(), before: middle, after: middle_after, ratio, margin, verdict })
+    let ranges = [range(&values)?, range(&values_after)?];
+    Some(Row {
+        measure,
+        label: before.label.clone(),
+        value: before.value,
+        before: middle,
+        after: middle_after,
+        ranges,
+        ratio,
+        interval,
+        verdict,
+    })
 }
 
 impl Measure {

@@ -1,5 +1,6 @@
 //! A comparison as text for a terminal, and as a page.
 
+use super::charts::charts;
 use super::{Comparison, Pair, Row, Verdict};
 use crate::lab::chart::escaped;
 use crate::lab::report::page;
@@ -38,7 +39,11 @@ impl Comparison {
     pub fn summary(&self) -> String {
         match self.counts() {
             (0, 0, 0) => "The two have nothing in common to compare.".to_owned(),
+            (0, 0, 1) => "The only figure is within noise, or was measured once only.".to_owned(),
             (0, 0, rest) => format!("All {rest} figures are within noise, or were measured once only."),
+            (1, worse, rest) => {
+                format!("1 figure is clearly better, {worse} clearly worse, {rest} within noise or measured once.")
+            }
             (better, worse, rest) => {
                 format!(
                     "{better} figures are clearly better, {worse} clearly worse, {rest} within noise or measured once."
@@ -63,8 +68,9 @@ impl Comparison {
         }
         self.pairs.iter().filter(|pair| !pair.rows.is_empty()).for_each(|pair| body.push_str(&section(pair)));
         body.push_str(
-            "</main><footer><p>Ratios are after over before, of medians; the margin holds at 95 %, from the spread of the \
-             repeats. Clear is what lies half as far again outside of it.</p></footer>",
+            "</main><footer><p>Ratios are after over before, of medians. Behind each stands from where to where it may lie, by \
+             the spread of the repeats: at 95 %, and half as far again since many are compared. Clear is a ratio whose range \
+             leaves out 1.</p></footer>",
         );
         page::document("Before and after", &body)
     }
@@ -72,6 +78,7 @@ impl Comparison {
 
 fn section(pair: &Pair) -> String {
     let mut rows = String::new();
+    let head = escaped(named(pair));
     for row in &pair.rows {
         let [measure, label, before, after, ratio, word] = cells(row);
         let tone = match row.verdict {
@@ -81,16 +88,17 @@ fn section(pair: &Pair) -> String {
         };
         let word = format!("<span class=\"tag{tone}\">{word}</span>");
         rows.push_str(&format!(
-            "<tr><td>{measure}</td><td>{}</td><td>{before}</td><td>{after}</td><td>{ratio}</td><td class=\"text\">{word}</td></tr>",
+            "<tr><td>{measure}</td><td data-head=\"{head}\">{}</td><td class=\"text verdict\">{word}</td>\
+             <td data-head=\"before\">{before}</td><td data-head=\"after\">{after}</td><td data-head=\"ratio\">{ratio}</td></tr>",
             escaped(&label)
         ));
     }
     format!(
-        "<section class=\"card\"><h2>{}</h2><div class=\"scroller\" tabindex=\"0\"><table><thead><tr><th>measure</th><th>{}</th>\
-         <th>before</th><th>after</th><th>ratio</th><th class=\"text\">verdict</th></tr></thead><tbody>{rows}</tbody></table></div>\
+        "<section class=\"card compared\"><h2>{}</h2>{}<table class=\"stacked\"><thead><tr><th>measure</th><th>{head}</th>\
+         <th class=\"text\">verdict</th><th>before</th><th>after</th><th>ratio</th></tr></thead><tbody>{rows}</tbody></table>\
          </section>",
         escaped(&pair.name),
-        escaped(named(pair))
+        charts(pair)
     )
 }
 
@@ -100,9 +108,9 @@ fn named(pair: &Pair) -> &str {
 
 fn cells(row: &Row) -> [String; 6] {
     let unit = row.measure.unit();
-    let ratio = match row.verdict {
-        Verdict::Unknown => format!("{:.2}x", row.ratio),
-        _ => format!("{:.2}x ± {:.2}", row.ratio, row.margin),
+    let ratio = match row.interval {
+        None => format!("{:.2}x", row.ratio),
+        Some((low, high)) => format!("{:.2}x ({low:.2} to {high:.2})", row.ratio),
     };
     let word = match row.verdict {
         Verdict::Better => "better, clear",

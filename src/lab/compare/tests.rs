@@ -43,7 +43,10 @@ fn a_clear_gain_is_better_and_a_clear_loss_worse() {
     let same = Verdict::WithinNoise;
     assert_eq!(verdicts, [same, Verdict::Better, Verdict::Worse, same, same]);
     let gained = comparison.pairs[0].rows.iter().find(|row| row.label == "1").expect("the row");
-    assert!((gained.ratio - 1.5).abs() < 0.01 && gained.margin < 0.05, "{gained:?}");
+    assert!(
+        (gained.ratio - 1.5).abs() < 0.01 && gained.interval.is_some_and(|(low, high)| low > 1.43 && high < 1.58),
+        "{gained:?}"
+    );
     // A delivery costs less where more are made in the same time.
     let cost = comparison.pairs[0].rows.iter().find(|row| row.measure == Measure::Cost && row.label == "1");
     assert_eq!(cost.map(|row| row.verdict), Some(Verdict::Better));
@@ -56,6 +59,35 @@ fn what_repeats_differ_by_is_noise() {
     assert!(comparison.pairs[0].rows.iter().all(|row| row.verdict == Verdict::WithinNoise), "{comparison:?}");
     assert!(comparison.text().contains("within noise"), "{}", comparison.text());
     assert_eq!(comparison.counts().0, 0);
+}
+
+#[test]
+fn a_verdict_is_clear_where_the_interval_that_is_shown_leaves_out_one() {
+    // From a clear gain, over one that is not, to a huge one among repeats that are all over the place.
+    for factor in [1.02, 1.2, 1.6, 2.0, 12.0] {
+        let loud = [[1_000, 1_900, 500]; 5];
+        let after = loud.map(|repeats| repeats.map(|rate| (rate as f64 * factor) as u64));
+        for (before, after) in
+            [(loud, after), (QUIET, QUIET.map(|repeats| repeats.map(|rate| (rate as f64 * factor) as u64)))]
+        {
+            let comparison = compare(&report(before), &report(after));
+            for row in &comparison.pairs[0].rows {
+                let (low, high) = row.interval.expect("repeats");
+                let is_clear = matches!(row.verdict, Verdict::Better | Verdict::Worse);
+                assert_eq!(is_clear, !(low..=high).contains(&1.0), "{row:?}");
+                assert!(0.0 < low && low < row.ratio && row.ratio < high, "{row:?}");
+                assert!(comparison.text().contains(&format!("({low:.2} to {high:.2})")), "{}", comparison.text());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_page_draws_before_and_after() {
+    let html = compare(&report(QUIET), &report(QUIET)).html();
+    assert_eq!(html.matches("<figure>").count(), 3, "delivered, published and the cost");
+    let figure = html.split("<figure>").nth(1).expect("a chart");
+    assert!(figure.contains(">before</text>") && figure.contains(">after</text>"), "{figure}");
 }
 
 #[test]

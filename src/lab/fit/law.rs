@@ -5,6 +5,7 @@
 //! is searched for.
 
 use super::statistics::{line, mean};
+use super::words::raised;
 
 /// How a cost grows with the knob `n`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,7 +41,7 @@ impl Law {
             Self::Linear => "n".to_owned(),
             Self::LinearLogarithmic => "n log n".to_owned(),
             Self::Quadratic => "n²".to_owned(),
-            Self::Power { exponent } => format!("n^{exponent:.2}"),
+            Self::Power { exponent } => raised(exponent, 2),
         }
     }
 

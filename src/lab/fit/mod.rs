@@ -16,7 +16,7 @@ pub use self::law::{Curve, Law};
 pub use self::saturation::{Limit, Load, limit};
 pub(crate) use self::statistics::student_95;
 pub use self::statistics::{median, range};
-pub(crate) use self::words::count;
+pub(crate) use self::words::{count, things};
 
 /// One value of the knob and what was measured there, once per repeat.
 #[derive(Clone, Debug, PartialEq)]

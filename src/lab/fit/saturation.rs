@@ -15,6 +15,8 @@ pub struct Load {
     pub memory: f64,
     /// Messages that were lost or skipped, over those that were due.
     pub missed: f64,
+    /// Whether a schedule said how much there is to do; else everybody went as fast as they could.
+    pub is_paced: bool,
 }
 
 /// What a run had no more of.
@@ -29,7 +31,11 @@ pub enum Limit {
     Memory,
     /// Readers fell behind although cores were free.
     Readers,
-    /// Nothing: the load was below what the machine can do, or everybody waited for something that is not measured.
+    /// Cores, nearly: little was left of them.
+    NearlyCores,
+    /// Nothing that is measured, although everybody went as fast as they could: they waited for each other.
+    Waiting,
+    /// Nothing: the load that was asked for was below what the machine can do.
     Nothing,
 }
 
@@ -51,12 +57,18 @@ pub fn limit(load: &Load) -> Limit {
         Limit::Cores
     } else if load.missed > MISSED_SEEN {
         Limit::Readers
-    } else {
+    } else if load.cores > 0.0 && load.busy >= NEARLY_FULL * load.cores {
+        Limit::NearlyCores
+    } else if load.is_paced {
         Limit::Nothing
+    } else {
+        Limit::Waiting
     }
 }
 
 /// Nobody gets all of a core from a machine that others use too.
 const FULL: f64 = 0.9;
+/// Above it nobody says that there was room for more.
+const NEARLY_FULL: f64 = 0.75;
 /// One in a thousand.
 const MISSED_SEEN: f64 = 0.001;

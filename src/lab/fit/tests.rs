@@ -1,6 +1,6 @@
 //! Sweeps of which the answer is known, with noise from a seed.
 
-use super::{Finding, Growth, Law, Limit, Load, Point, examine, limit};
+use super::{Finding, Growth, Law, Limit, Load, Point, examine, limit, things};
 
 /// Noise of a seed, distributed as errors of measurement are.
 struct Noise(u64);
@@ -186,5 +186,21 @@ fn what_ran_out_is_told_apart() {
     assert_eq!(limit(&one_thread), Limit::Generator);
     assert_eq!(limit(&Load { busy: 0.5, memory: 0.95, ..load }), Limit::Memory);
     assert_eq!(limit(&Load { busy: 0.5, missed: 0.2, ..load }), Limit::Readers);
-    assert_eq!(limit(&Load { busy: 0.5, ..load }), Limit::Nothing);
+    let idle = Load { busy: 0.5, is_paced: true, ..load };
+    assert_eq!(limit(&idle), Limit::Nothing);
+    assert_eq!(limit(&Load { is_paced: false, ..idle }), Limit::Waiting, "it went as fast as it could");
+    for is_paced in [true, false] {
+        let nearly = Load { busy: 1.78, is_paced, ..load };
+        assert_eq!(limit(&nearly), Limit::NearlyCores);
+        assert!(!limit(&nearly).sentence().contains("room for more"), "nine tenths of the cores were busy");
+    }
+}
+
+#[test]
+fn numbers_and_powers_are_written_as_people_do() {
+    assert_eq!(things(1.0, "subscribers a room"), "1 subscriber a room");
+    assert_eq!(things(1_000.0, "subscribers a room"), "1,000 subscribers a room");
+    assert_eq!(things(1.0, "bytes"), "1 byte");
+    assert_eq!(Law::Power { exponent: 0.74 }.formula(), "n⁰·⁷⁴");
+    assert_eq!(Law::Power { exponent: -1.5 }.formula(), "n⁻¹·⁵⁰");
 }

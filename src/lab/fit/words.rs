@@ -9,7 +9,7 @@ impl Finding {
     #[must_use]
     pub fn sentence(&self, cost: &str, knob: &str) -> String {
         let (from, to) = self.knobs;
-        let over = format!("from {} to {} {knob}", count(from), count(to));
+        let over = format!("from {} to {}", count(from), things(to, knob));
         match self.growth {
             Growth::TooFew => format!(
                 "{cost} {} {over}; that is too few points, or too narrow a range, to name a law.",
@@ -71,7 +71,7 @@ impl Finding {
                 } else {
                     "grows about in proportion to"
                 };
-                format!("{cost} {kind} {knob}, as n^{exponent:.2} (±{margin:.2}): it {factor} {over}.")
+                format!("{cost} {kind} {knob}, as {} (±{margin:.2}): it {factor} {over}.", raised(exponent, 2))
             }
         }
     }
@@ -100,6 +100,10 @@ impl Limit {
             Self::Cores => "The cores are what ran out.",
             Self::Memory => "Memory is what ran out.",
             Self::Readers => "Readers fell behind although cores were free.",
+            Self::NearlyCores => "The cores had little left.",
+            Self::Waiting => {
+                "Cores were left over, and nothing that is measured ran out: publishers and readers waited for each other."
+            }
             Self::Nothing => "Nothing ran out: there was room for more load.",
         }
     }
@@ -108,9 +112,9 @@ impl Limit {
 fn slope(exponent: f64) -> String {
     match exponent {
         exponent if exponent.abs() < 0.12 => "it is flat".to_owned(),
-        exponent if exponent < 0.0 => format!("it falls as n^{exponent:.1}"),
+        exponent if exponent < 0.0 => format!("it falls as {}", raised(exponent, 1)),
         exponent if (0.88..1.12).contains(&exponent) => "it grows in proportion".to_owned(),
-        exponent => format!("it grows as n^{exponent:.1}"),
+        exponent => format!("it grows as {}", raised(exponent, 1)),
     }
 }
 
@@ -159,6 +163,34 @@ fn grouped(value: f64) -> String {
         text.push(digit);
     }
     if value < 0.0 { format!("-{text}") } else { text }
+}
+
+/// A power of n as it is written by hand: `n⁰·⁷⁴`.
+pub(super) fn raised(exponent: f64, digits: usize) -> String {
+    let high = |letter: char| match letter {
+        '0' => '⁰',
+        '1' => '¹',
+        '2' => '²',
+        '3' => '³',
+        '4' => '⁴',
+        '5' => '⁵',
+        '6' => '⁶',
+        '7' => '⁷',
+        '8' => '⁸',
+        '9' => '⁹',
+        '-' => '⁻',
+        // The point at the height of the digits.
+        _ => '·',
+    };
+    format!("n{}", format!("{exponent:.digits$}").chars().map(high).collect::<String>())
+}
+
+/// So many things, named in the plural with the noun first: `1 subscriber a room`, `1,000 subscribers a room`.
+pub(crate) fn things(value: f64, plural: &str) -> String {
+    let (noun, rest) =
+        plural.split_once(' ').map_or((plural, String::new()), |(noun, rest)| (noun, format!(" {rest}")));
+    let noun = if value == 1.0 { noun.strip_suffix('s').unwrap_or(noun) } else { noun };
+    format!("{} {noun}{rest}", count(value))
 }
 
 /// The text with its first letter small, to stand inside a sentence.

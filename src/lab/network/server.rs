@@ -140,11 +140,34 @@ fn configuration(scenario: &Scenario) -> String {
 fn scratch() -> std::io::Result<PathBuf> {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    let folder = std::env::temp_dir().join(format!("roomcast-lab-{}-{number}", std::process::id()));
+    let temporary = std::env::temp_dir();
+    remove_left_behind(&temporary);
+    let folder = temporary.join(format!("{SCRATCH}{}-{number}", std::process::id()));
     fs::create_dir_all(&folder)?;
     Ok(folder)
 }
 
+/// Removes the folders of labs that were killed, and so could not do it themselves.
+fn remove_left_behind(temporary: &Path) {
+    for entry in fs::read_dir(temporary).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if owner(&name.to_string_lossy()).is_some_and(|process| !Path::new("/proc").join(process.to_string()).exists())
+        {
+            // Somebody else's folder stays where it is.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// The process that made a folder of that name.
+fn owner(name: &str) -> Option<u32> {
+    let (process, number) = name.strip_prefix(SCRATCH)?.split_once('-')?;
+    number.parse::<usize>().ok()?;
+    process.parse().ok()
+}
+
+/// What names of folders begin with; then the process and a number.
+const SCRATCH: &str = "roomcast-lab-";
 /// Where the protocol is served.
 const PATH: &str = "/connection/websocket";
 /// The program that ends another one when its parent does.
@@ -155,6 +178,24 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn folders_of_labs_that_are_gone_are_removed_and_no_others() {
+        let place = std::env::temp_dir().join(format!("left-behind-{}", std::process::id()));
+        let own = format!("{SCRATCH}{}-0", std::process::id());
+        // No process has so large a number.
+        let gone = format!("{SCRATCH}4294967295-3");
+        let others = [&*own, "roomcast-lab-test-4294967295-x", "roomcast-lab-4294967295", "elsewhere"];
+        for name in others.into_iter().chain([&*gone]) {
+            fs::create_dir_all(place.join(name).join("data")).expect("a folder");
+        }
+        remove_left_behind(&place);
+        let left: Vec<_> = others.iter().filter(|name| place.join(name).exists()).collect();
+        let is_gone = !place.join(&gone).exists();
+        fs::remove_dir_all(&place).expect("it is ours");
+        assert_eq!(left.len(), others.len(), "{left:?}");
+        assert!(is_gone, "what a killed lab left behind is still there");
+    }
 
     #[test]
     fn addresses_of_servers_are_read() {

@@ -4,7 +4,7 @@ use super::group::Group;
 use super::measure::{cost, delivered_rate, middle, own};
 use super::verdict::{Tone, books, place};
 use crate::lab::chart::Unit;
-use crate::lab::fit::count;
+use crate::lab::fit::{count, things};
 use crate::lab::result::{Point, Report, Run, Series};
 
 /// A question of the reader's, and its answer.
@@ -121,8 +121,11 @@ fn every_run(report: &Report) -> impl Iterator<Item = &Run> {
 fn correctness(report: &Report) -> Answer {
     let question = "Was anything lost, repeated or out of order?";
     let (books, delivered) = books(every_run(report));
-    let checked =
-        format!("{} deliveries to {} subscribers", Unit::Count.text(delivered as f64), count(books.subscribers as f64));
+    let checked = format!(
+        "{} deliveries to {}",
+        Unit::Count.text(delivered as f64),
+        things(books.subscribers as f64, "subscribers")
+    );
     if books.subscribers == 0 {
         let sentence = "No subscriber was checked.".to_owned();
         return Answer { question, short: "Not checked".to_owned(), sentence, tone: Tone::Plain };
@@ -159,7 +162,13 @@ fn bottleneck(report: &Report) -> Answer {
     });
     let own = own.unwrap_or_default();
     let (short, sentence, tone) = match bound {
+        0 if all == 1 => ("roomcast", format!("In the one measurement the lab was not the limit.{own}"), Tone::Good),
         0 => ("roomcast", format!("In none of {all} measurements was the lab the limit.{own}"), Tone::Good),
+        1 if all == 1 => (
+            "The lab",
+            format!("In the one measurement the lab was the limit: its figures are lower bounds.{own}"),
+            Tone::Plain,
+        ),
         bound => (
             if bound * 2 > all { "The lab" } else { "roomcast, mostly" },
             format!(

@@ -155,6 +155,7 @@ pub(in crate::lab) fn load(report: &Report, point: &Point) -> Load {
             .map(|(generator, busiest)| generator / busiest.max(f64::MIN_POSITIVE)),
         memory: middle(point, resident).unwrap_or(0.0) / memory,
         missed: middle(point, missed).unwrap_or(0.0),
+        is_paced: middle(point, |run| run.offered_rate).is_some(),
     }
 }
 

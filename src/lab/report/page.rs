@@ -23,10 +23,12 @@ pub(super) fn page(report: &Report, sections: &[Section<'_>], answers: &[Answer]
     body.push_str("<main><div class=\"answers\">");
     answers.iter().for_each(|answer| body.push_str(&card(answer)));
     body.push_str("</div>");
-    if sections.iter().filter(|section| section.group.is_sweep()).count() > 1 {
+    let has_glance = sections.iter().filter(|section| section.group.is_sweep()).count() > 1;
+    if has_glance {
         body.push_str(&glance(sections));
     }
-    sections.iter().for_each(|shown| body.push_str(&section(report, shown)));
+    let back = if has_glance { "<a class=\"back\" href=\"#glance\">↑ At a glance</a>" } else { "" };
+    sections.iter().for_each(|shown| body.push_str(&section(report, shown, back)));
     body.push_str("</main>");
     body.push_str(&foot(report));
     document(&title, &body)
@@ -97,6 +99,11 @@ pub(super) fn tone(tone: Tone) -> &'static str {
 /// All sweeps in one table: how the cost of each grows.
 fn glance(sections: &[Section<'_>]) -> String {
     let mut rows = String::new();
+    let has_bounds = sections
+        .iter()
+        .filter(|section| section.group.is_sweep())
+        .flat_map(|section| &section.group.series)
+        .any(|series| series.points.iter().any(is_lab_bound));
     for Section { group, .. } in sections.iter().filter(|section| section.group.is_sweep()) {
         for series in &group.series {
             let (first, last) = (series.points.first(), series.points.last());
@@ -123,12 +130,18 @@ fn glance(sections: &[Section<'_>]) -> String {
             };
             let bound = series.points.iter().filter(|point| is_lab_bound(point)).count();
             let bound = match bound {
-                0 => String::new(),
-                bound => format!("lab at {bound} of {}", series.points.len()),
+                _ if !has_bounds => String::new(),
+                0 => "<td class=\"text\" data-head=\"limit\">–</td>".to_owned(),
+                bound => format!(
+                    "<td class=\"text\" data-head=\"limit\">the lab, at {bound} of {}</td>",
+                    series.points.len()
+                ),
             };
             rows.push_str(&format!(
-                "<tr><td><a href=\"#{}\">{}</a></td><td class=\"text\">{target}</td><td class=\"text\">{}</td>\
-                 <td class=\"text\">{}</td><td class=\"text\">{word}</td><td>{}</td><td>{}</td><td class=\"text\">{bound}</td></tr>",
+                "<tr><td><a href=\"#{}\">{}</a></td><td class=\"text verdict\">{word}</td>\
+                 <td class=\"text\" data-head=\"target\">{target}</td><td class=\"text\" data-head=\"turned\">{}</td>\
+                 <td class=\"text\">{}</td><td data-head=\"cost at the first\">{}</td>\
+                 <td data-head=\"at the last\">{}</td>{bound}</tr>",
                 group.name,
                 escaped(&format!("{}{second}", series.knob.name)),
                 escaped(&range),
@@ -138,15 +151,17 @@ fn glance(sections: &[Section<'_>]) -> String {
             ));
         }
     }
+    let limit = if has_bounds { "<th class=\"text\">limit</th>" } else { "" };
     format!(
-        "<section class=\"card\" id=\"glance\"><h2>At a glance</h2><p class=\"kept\">Processor time for each delivery, and how it \
-         grows with each knob.</p><div class=\"scroller\" tabindex=\"0\"><table><thead><tr><th>knob</th><th class=\"text\">target</th>\
-         <th class=\"text\">from, to</th><th class=\"text\">curve</th><th class=\"text\">growth</th><th>first</th><th>last</th>\
-         <th class=\"text\">limit</th></tr></thead><tbody>{rows}</tbody></table></div></section>"
+        "<section class=\"card\" id=\"glance\"><h2>At a glance</h2><p class=\"kept\">Processor time for each delivery: how it \
+         grows when a knob is turned, and what it is at the first value and at the last.</p><table class=\"stacked\"><thead><tr>\
+         <th>knob</th><th class=\"text\">growth</th><th class=\"text\">target</th><th class=\"text\">turned</th>\
+         <th class=\"text\">curve</th><th>cost at the first</th><th>at the last</th>{limit}</tr></thead><tbody>{rows}</tbody>\
+         </table></section>"
     )
 }
 
-fn section(report: &Report, section: &Section<'_>) -> String {
+fn section(report: &Report, section: &Section<'_>, back: &str) -> String {
     let group = &section.group;
     let kept = group.first().kept.iter().map(|setting| format!("{} {}", setting.name, setting.value));
     let drive = match &*group.first().drive {
@@ -165,7 +180,7 @@ fn section(report: &Report, section: &Section<'_>) -> String {
     let figures: String =
         section.figures.iter().map(|figure| format!("<figure>{}</figure>", figure.chart.svg(Setting::Page))).collect();
     format!(
-        "<section class=\"card\" id=\"{0}\"><h2><a href=\"#{0}\">{1}</a></h2><p class=\"kept\">{2}</p><ul class=\"words\">{words}</ul>\
+        "<section class=\"card\" id=\"{0}\">{back}<h2><a href=\"#{0}\">{1}</a></h2><p class=\"kept\">{2}</p><ul class=\"words\">{words}</ul>\
          {warnings}<div class=\"charts\">{figures}</div><details><summary>The figures</summary>{3}</details></section>",
         group.name,
         escaped(&group.title()),

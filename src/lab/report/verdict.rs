@@ -6,7 +6,7 @@ use super::measure::{
     publish_time, published_rate, resident,
 };
 use crate::lab::chart::Unit;
-use crate::lab::fit::{Finding, Growth, Law, Limit, count, limit};
+use crate::lab::fit::{Finding, Growth, Law, Limit, count, limit, things};
 use crate::lab::result::{Checks, Point, Report, Run, Series, Target};
 
 /// Whether an answer pleases.
@@ -214,6 +214,9 @@ pub(super) fn tag(finding: &Finding) -> (String, Tone) {
                 Some(at) => (format!("flat to {}, then linear", count(at)), Tone::Plain),
                 None => ("linear".to_owned(), Tone::Plain),
             },
+            Law::Power { exponent } if exponent < SLOWER => {
+                (format!("slower than linear, {}", curve.law.formula()), Tone::Plain)
+            }
             law => (law.formula(), Tone::Plain),
         },
     }
@@ -228,13 +231,16 @@ pub(super) fn place(group: &Group<'_>, series: &Series, point: &Point) -> String
     let mut knob = match (series.knob.name.as_str(), series.knob.unit.as_str()) {
         ("", _) => return target.to_owned(),
         (name, "") => format!("with {name} {}", point.label),
-        (_, unit) => format!("at {} {unit}", count(point.value)),
+        (_, unit) => format!("at {}", things(point.value, unit)),
     };
     if let Some(second) = &series.second_knob {
         knob.push_str(&format!(" and {} {}", second.name, second.value));
     }
     format!("{knob}, {target}")
 }
+
+/// An exponent above it is as good as one.
+const SLOWER: f64 = 0.95;
 
 /// How the warning begins that the machine was not the run's alone.
 pub(super) const OTHERS: &str = "Other programs";
