@@ -56,8 +56,11 @@ lint: ## clippy, as a library and with everything, warnings refused; are the loc
 build: ## the release binary, target/release/roomcast
 	$(CARGO) build --locked --release --features lab,postgres --bin roomcast
 
-run: ## a chat at http://127.0.0.1:8000, in development mode
-	$(CARGO) run --locked --profile quick --features server --bin roomcast -- serve --dev
+run: ## a chat at http://127.0.0.1:8000, in development mode; PORT=8001 for another, ARGS="..." for more that serve takes
+	@$(CARGO) run --locked --profile quick --features server --bin roomcast -- \
+		serve --dev $(if $(PORT),--listen 127.0.0.1:$(PORT)) $(ARGS) || { status=$$?; \
+		if [[ $$status = 1 ]]; then echo "make run takes another port as PORT=8001, and more for the server as ARGS=\"...\""; fi; \
+		exit $$status; }
 
 # A suite is a name and a command. All run, then it fails if one did; docs/testing.md says what each is for.
 CARGO_TEST = $(if $(shell test -x $(NEXTEST) && echo yes),$(NEXTEST) nextest run,$(CARGO) test --no-fail-fast) --locked --all-features
