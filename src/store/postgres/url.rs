@@ -17,6 +17,11 @@ pub(super) fn parse(url: &str) -> Result<Config, StoreError> {
     if Address::is_url(url) && Address::of(url).is_none() {
         return Err(unreadable());
     }
+    if url.split(['?', '&']).flat_map(str::split_whitespace).any(|part| ENCRYPTED.contains(&part)) {
+        let text = "connections to PostgreSQL are not encrypted by this program: leave sslmode out, and reach a server that is \
+                    not on this machine or in a network of your own through a tunnel";
+        return Err(StoreError::new(StoreErrorKind::Other, text));
+    }
     let config = Config::from_str(url).map_err(|_| unreadable())?;
     let is_name = |host: &Host| match host {
         Host::Tcp(name) => !name.is_empty() && !name.contains(|c: char| !address::is_of_names(c)),
@@ -27,6 +32,9 @@ pub(super) fn parse(url: &str) -> Result<Config, StoreError> {
         false => Err(unreadable()),
     }
 }
+
+/// What asks for a connection that nobody else can read.
+const ENCRYPTED: [&str; 3] = ["sslmode=require", "sslmode=verify-ca", "sslmode=verify-full"];
 
 fn unreadable() -> StoreError {
     let text = "the URL of the PostgreSQL server cannot be read; it looks like \
@@ -62,6 +70,20 @@ mod tests {
             let shown = format!("{error} {error:?}");
             assert!(shown.contains("looks like postgres://USER") && !shown.contains("ssw0rd"), "{url}: {shown}");
         }
+    }
+
+    #[test]
+    fn that_connections_are_not_encrypted_is_said_and_the_server_is_not_blamed() {
+        for url in [
+            "postgres://chat:ssw0rd@127.0.0.1/rooms?sslmode=require",
+            "postgres://chat:ssw0rd@127.0.0.1/rooms?connect_timeout=3&sslmode=verify-full",
+            "host=127.0.0.1 password=ssw0rd sslmode=verify-ca",
+        ] {
+            let error = parse(url).expect_err(url).to_string();
+            assert!(error.contains("not encrypted by this program") && !error.contains("ssw0rd"), "{error}");
+        }
+        assert!(parse("postgres://chat@127.0.0.1/rooms?sslmode=prefer").is_ok());
+        assert!(parse("postgres://chat:sslmode=require@127.0.0.1/rooms").is_ok(), "a password is what it is");
     }
 
     #[test]
