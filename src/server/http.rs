@@ -174,7 +174,7 @@ fn upgrade(request: &Request) -> Result<Takeover, Refusal> {
 
 async fn health(State(hub): State<Arc<Hub>>) -> Response<Body> {
     match hub.kept().is_some_and(|kept| kept.archive.is_stopped()) {
-        false => Response::new(Body::from("{}\n")),
+        false => plain(StatusCode::OK, "{}\n"),
         true => refuse((
             StatusCode::SERVICE_UNAVAILABLE,
             "storage has stopped; the log says why. See that one server alone uses the database, then restart this one\n",
@@ -200,7 +200,11 @@ async fn not_found() -> Response<Body> {
 pub(super) type Refusal = (StatusCode, &'static str);
 
 pub(super) fn refuse((status, advice): Refusal) -> Response<Body> {
-    let mut response = Response::new(Body::from(advice));
+    plain(status, advice)
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response

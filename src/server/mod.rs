@@ -152,7 +152,7 @@ impl Server {
             .and_then(|runtime| {
                 runtime.block_on(async {
                     if self.obeys_signals {
-                        tokio::spawn(shutdown::on_signals(shutdown.clone()));
+                        tokio::spawn(shutdown::Signals::hear()?.obey(shutdown.clone()));
                     }
                     tokio::spawn(expire_forever(Arc::clone(&expiring)));
                     let address = self.local_addr;

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 /// Ends a running server, from any thread. Cloning it makes another handle to the same server.
@@ -32,29 +32,47 @@ impl Shutdown {
 /// Exit status of a process that a second signal ended.
 const INTERRUPTED: i32 = 130;
 
-/// Drains the server at the first SIGINT, SIGTERM or SIGHUP and ends the process at the next SIGINT or SIGTERM.
-pub(crate) async fn on_signals(shutdown: Shutdown) -> io::Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = match hangups_are_ignored() {
-        true => None,
-        false => Some(signal(SignalKind::hangup())?),
-    };
-    let mut drains = false;
-    loop {
-        let is_hangup = tokio::select! {
-            _ = interrupt.recv() => false,
-            _ = terminate.recv() => false,
-            _ = async { hangup.as_mut()?.recv().await }, if hangup.is_some() => true,
+/// The signals that end a server, heard from here on: whoever sends one before would end the process.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    /// Nothing where the process is to outlive its terminal.
+    hangup: Option<Signal>,
+}
+
+impl Signals {
+    /// Begins to hear them.
+    ///
+    /// # Errors
+    /// When the system does not let it.
+    pub(crate) fn hear() -> io::Result<Self> {
+        let hangup = match hangups_are_ignored() {
+            true => None,
+            false => Some(signal(SignalKind::hangup())?),
         };
-        if !drains {
-            tracing::info!("draining; a second signal ends at once");
-            shutdown.begin();
-            drains = true;
-        } else if !is_hangup {
-            // A terminal that goes says so once itself and once by its shell.
-            tracing::warn!("second signal: ending at once");
-            std::process::exit(INTERRUPTED);
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())?, hangup })
+    }
+
+    /// Drains the server at the first SIGINT, SIGTERM or SIGHUP and ends the process at the next SIGINT or SIGTERM.
+    pub(crate) async fn obey(self, shutdown: Shutdown) {
+        let Self { mut interrupt, mut terminate, mut hangup } = self;
+        let mut drains = false;
+        loop {
+            let is_hangup = tokio::select! {
+                _ = interrupt.recv() => false,
+                _ = terminate.recv() => false,
+                _ = async { hangup.as_mut()?.recv().await }, if hangup.is_some() => true,
+            };
+            if !drains {
+                tracing::info!("draining; a second signal ends at once");
+                shutdown.begin();
+                drains = true;
+            } else if !is_hangup {
+                // A terminal that goes says so once itself and once by its shell.
+                tracing::warn!("second signal: ending at once");
+                std::process::exit(INTERRUPTED);
+            }
         }
     }
 }
