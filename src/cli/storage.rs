@@ -1,7 +1,8 @@
 //! `roomcast history`, `export`, `import`, `backup`, `check`, `erase`, `remove-history`: the database.
 
+use std::fmt::Display;
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,8 +13,8 @@ use roomcast::server::storage::{self, Part, ToolError};
 /// Where the database is.
 #[derive(Debug, Args)]
 pub(super) struct Place {
-    /// A .toml, .yaml, .yml or .json file, as for `serve`
-    #[arg(long, value_name = "FILE", env = "ROOMCAST_CONFIG")]
+    /// A .toml, .yaml, .yml or .json file, as for `serve` [env: ROOMCAST_CONFIG]
+    #[arg(long, value_name = "FILE", value_parser = super::path_parser())]
     config: Option<PathBuf>,
     /// Where the database is kept [default: data]
     #[arg(long, value_name = "DIR")]
@@ -70,10 +71,23 @@ pub(super) struct Check {
     place: Place,
 }
 
+/// Whether what cannot be undone is done.
+#[derive(Debug, Args)]
+struct Consent {
+    /// Do it without asking
+    #[arg(long)]
+    yes: bool,
+    /// Only say how many messages it would be; beside a running server, too
+    #[arg(long, conflicts_with = "yes")]
+    dry_run: bool,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct Erase {
     /// The user's id
     user: String,
+    #[command(flatten)]
+    consent: Consent,
     #[command(flatten)]
     place: Place,
 }
@@ -83,13 +97,25 @@ pub(super) struct RemoveHistory {
     /// The room
     room: String,
     #[command(flatten)]
+    consent: Consent,
+    #[command(flatten)]
     place: Place,
 }
 
 pub(super) fn history(arguments: &History) -> ExitCode {
     let History { room, since, limit, reverse, place } = arguments;
     let part = Part { since: *since, limit: *limit, reverse: *reverse };
-    done(place, |config| storage::history(config, room, part, &mut output()).map(|()| None))
+    done(place, |config| {
+        let rest = storage::history(config, room, part, &mut output()).map_err(of(STANDARD_OUTPUT))?;
+        if rest.messages > 0 {
+            let (messages, since) = (rest.messages, rest.since);
+            let direction = if *reverse { " --reverse" } else { "" };
+            super::complain(format_args!(
+                "{messages} more: go on with{direction} --since {since}, or show more with --limit"
+            ));
+        }
+        Ok(None)
+    })
 }
 
 pub(super) fn export(arguments: &Export) -> ExitCode {
@@ -103,7 +129,7 @@ pub(super) fn export(arguments: &Export) -> ExitCode {
         let is_meant = |room: &str| room.starts_with(prefix);
         let count = match &arguments.out {
             Some(file) => storage::export_to(config, is_meant, file, complain)?,
-            None => storage::export(config, is_meant, &mut output(), complain)?,
+            None => storage::export(config, is_meant, &mut output(), complain).map_err(of(STANDARD_OUTPUT))?,
         };
         super::complain(format_args!("{count} messages written, {damaged} rooms not to their end"));
         Ok(None)
@@ -113,9 +139,12 @@ pub(super) fn export(arguments: &Export) -> ExitCode {
 pub(super) fn import(arguments: &Import) -> ExitCode {
     done(&arguments.place, |config| {
         let imported = match arguments.file.to_str() {
-            Some("-") => storage::import(config, &mut io::stdin().lock())?,
-            _ => storage::import(config, &mut BufReader::new(File::open(&arguments.file)?))?,
+            Some("-") => storage::import(config, &mut io::stdin().lock()),
+            _ => File::open(&arguments.file)
+                .map_err(ToolError::from)
+                .and_then(|file| storage::import(config, &mut BufReader::new(file))),
         };
+        let imported = imported.map_err(of(arguments.file.display()))?;
         Ok(Some(format!("{} messages imported, {} were there already\n", imported.messages, imported.skipped)))
     })
 }
@@ -136,35 +165,93 @@ pub(super) fn check(arguments: &Check) -> ExitCode {
 }
 
 pub(super) fn erase(arguments: &Erase) -> ExitCode {
-    done(&arguments.place, |config| {
-        storage::erase(config, &arguments.user).map(|count| Some(format!("{count} messages erased\n")))
-    })
+    let user = &arguments.user;
+    let (would, did) = (format!("by {user:?} would be erased for good"), "erased");
+    for_good(
+        &arguments.place,
+        &arguments.consent,
+        &would,
+        did,
+        |config| storage::erasable(config, user),
+        |config| storage::erase(config, user),
+    )
 }
 
 pub(super) fn remove_history(arguments: &RemoveHistory) -> ExitCode {
-    done(&arguments.place, |config| {
-        storage::remove(config, &arguments.room).map(|count| Some(format!("{count} messages removed\n")))
-    })
+    let room = &arguments.room;
+    let (would, did) = (format!("of {room:?} would be removed for good"), "removed");
+    for_good(
+        &arguments.place,
+        &arguments.consent,
+        &would,
+        did,
+        |config| storage::removable(config, room),
+        |config| storage::remove(config, room),
+    )
+}
+
+/// Does what cannot be undone, when somebody has said that it is meant.
+fn for_good(
+    place: &Place,
+    consent: &Consent,
+    would: &str,
+    did: &str,
+    count: impl Fn(&Config) -> Result<u64, ToolError>,
+    work: impl Fn(&Config) -> Result<u64, ToolError>,
+) -> ExitCode {
+    if consent.dry_run {
+        return done(place, |config| Ok(Some(format!("{} messages {would}\n", count(config)?))));
+    }
+    let mut is_meant = consent.yes;
+    if !is_meant {
+        if !io::stdin().is_terminal() {
+            return super::refuse(
+                "this cannot be undone: add --yes to do it, or --dry-run to see how many messages it would be",
+            );
+        }
+        let asked = done(place, |config| {
+            super::complain(format_args!("{} messages {would}. Type yes to go on:", count(config)?));
+            let mut answer = String::new();
+            io::stdin().read_line(&mut answer).map_err(ToolError::from).map_err(of("the answer"))?;
+            is_meant = answer.trim().eq_ignore_ascii_case("yes");
+            Ok(None)
+        });
+        if !is_meant {
+            return if asked == ExitCode::SUCCESS { super::fail("nothing was changed") } else { asked };
+        }
+    }
+    done(place, |config| Ok(Some(format!("{} messages {did}\n", work(config)?))))
 }
 
 /// Does something with the database, and says how it went.
 fn done(place: &Place, work: impl FnOnce(&Config) -> Result<Option<String>, ToolError>) -> ExitCode {
-    let flags = Flags { config: place.config.clone(), data_dir: place.data_dir.clone(), ..Flags::default() };
+    let flags = Flags {
+        config: super::config_file(place.config.as_ref()),
+        data_dir: place.data_dir.clone(),
+        ..Flags::default()
+    };
     let loaded = match load(&flags) {
         Ok(loaded) => loaded,
         Err(error) => return super::refuse(error),
     };
     super::keep_private();
     match work(&loaded.config) {
-        Ok(text) => {
-            super::print(text.unwrap_or_default());
-            ExitCode::SUCCESS
-        }
+        Ok(text) => super::print(text.unwrap_or_default()),
         // A reader that went away, as `head` does, is no failure.
         Err(ToolError::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => super::fail(error),
     }
 }
+
+/// Says of what an error is, which systems do not.
+fn of(name: impl Display) -> impl Fn(ToolError) -> ToolError {
+    move |error| match error {
+        ToolError::Io(error) => io::Error::new(error.kind(), format!("{name}: {error}")).into(),
+        other => other,
+    }
+}
+
+const STANDARD_OUTPUT: &str = "the standard output";
 
 fn output() -> impl Write {
     BufWriter::new(io::stdout().lock())

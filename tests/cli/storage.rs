@@ -78,7 +78,8 @@ fn what_is_exported_is_what_was_imported() {
     let file = data.file("all.jsonl");
     data.tool(&["export", "--out", &file]).succeeded();
     assert_eq!(std::fs::read_to_string(&file).unwrap(), LINES);
-    assert!(data.tool(&["export", "--out", &file]).failed().contains("exists"), "nothing is overwritten");
+    let refused = data.tool(&["export", "--out", &file]).failed();
+    assert!(refused.contains(&file) && refused.contains("exists already"), "nothing is overwritten: {refused}");
     let again = data.tool(&["import", &file]).succeeded();
     assert_eq!(again, "0 messages imported, 4 were there already\n");
 }
@@ -101,6 +102,41 @@ fn history_shows_the_part_asked_for() {
 }
 
 #[test]
+fn history_says_what_it_has_not_shown() {
+    let data = Data::filled();
+    let said = |more: &[&str]| text(&data.tool(&[&["history", "chat:1"], more].concat()).stderr);
+    assert_eq!(said(&[]), "");
+    assert_eq!(said(&["--limit", "1"]), "roomcast: 2 more: go on with --since 1, or show more with --limit\n");
+    let reverse = "roomcast: 2 more: go on with --reverse --since 3, or show more with --limit\n";
+    assert_eq!(said(&["--limit", "1", "--reverse"]), reverse);
+    let next = data.tool(&["history", "chat:1", "--limit", "1", "--since", "1"]).succeeded();
+    assert!(next.contains("\"offset\":2,"), "{next}");
+    let next = data.tool(&["history", "chat:1", "--limit", "1", "--reverse", "--since", "3"]).succeeded();
+    assert!(next.contains("\"offset\":2,"), "{next}");
+}
+
+#[test]
+fn what_is_written_nowhere_is_a_failure_that_names_it() {
+    let data = Data::filled();
+    for tool in [&["export"][..], &["history", "chat:1"]] {
+        let arguments = [tool, &["--data-dir", data.0.path()]].concat();
+        let full = std::fs::File::create("/dev/full").unwrap();
+        let refused = command(&arguments).stdout(full).output().unwrap().failed();
+        assert!(refused.contains("the standard output: "), "{refused}");
+    }
+    let file = data.file("nowhere/all.jsonl");
+    let refused = data.tool(&["export", "--out", &file]).failed();
+    assert!(refused.contains(&file), "{refused}");
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_lines() {
+    let data = Data::new();
+    let said = data.tool(&["import", &data.write("lines.jsonl", format!("\u{feff}{LINES}"))]).succeeded();
+    assert_eq!(said, "4 messages imported, 0 were there already\n");
+}
+
+#[test]
 fn what_cannot_be_imported_names_its_line() {
     let data = Data::new();
     let line = LINES.lines().next().unwrap();
@@ -113,7 +149,8 @@ fn what_cannot_be_imported_names_its_line() {
         let refused = data.tool(&["import", &data.write("lines", format!("{line}\n{second}\n"))]).failed();
         assert!(refused.contains("line 2") && refused.contains(said), "{refused}");
     }
-    assert!(data.tool(&["import", &data.file("nothing")]).failed().contains("No such file"));
+    let refused = data.tool(&["import", &data.file("nothing")]).failed();
+    assert!(refused.contains(&data.file("nothing")) && refused.contains("No such file"), "{refused}");
 }
 
 #[test]
@@ -129,13 +166,23 @@ fn a_backup_is_a_database() {
 #[test]
 fn who_is_erased_is_gone_and_the_places_stay() {
     let data = Data::filled();
-    assert_eq!(data.tool(&["erase", "ann"]).succeeded(), "1 messages erased\n");
+    let would = data.tool(&["erase", "ann", "--dry-run"]).succeeded();
+    assert_eq!(would, "1 messages by \"ann\" would be erased for good\n");
+    for tool in [&["erase", "ann"][..], &["remove-history", "chat:1"]] {
+        let refused = data.tool(tool);
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(text(&refused.stderr).contains("--yes"), "nobody can be asked: {}", text(&refused.stderr));
+    }
+    assert_eq!(data.tool(&["export"]).succeeded(), LINES, "nothing was changed");
+    assert_eq!(data.tool(&["erase", "ann", "--yes"]).succeeded(), "1 messages erased\n");
     let shown = data.tool(&["history", "chat:1"]).succeeded();
     assert_eq!(shown.lines().next(), Some(r#"{"channel":"chat:1","offset":1,"time":1700000000000,"erased":true}"#));
     assert_eq!(shown.lines().count(), 3);
     let file = std::fs::read(data.file("rooms.db")).unwrap();
     assert!(!file.windows(5).any(|bytes| bytes == b"\"Ann\""), "nothing of it is in the file");
-    assert_eq!(data.tool(&["remove-history", "chat:1"]).succeeded(), "3 messages removed\n");
+    let would = data.tool(&["remove-history", "chat:1", "--dry-run"]).succeeded();
+    assert_eq!(would, "3 messages of \"chat:1\" would be removed for good\n");
+    assert_eq!(data.tool(&["remove-history", "chat:1", "--yes"]).succeeded(), "3 messages removed\n");
     assert_eq!(data.tool(&["history", "chat:1"]).succeeded(), "");
     let next = r#"{"channel":"chat:1","offset":4,"time":1,"data":1}"#;
     let said = data.tool(&["import", &data.write("next", next)]).succeeded();

@@ -97,11 +97,20 @@ pub struct Part {
     pub reverse: bool,
 }
 
-/// Writes part of a room's past, a JSON object a line.
+/// What of a room's past was not shown, as it was beyond the limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rest {
+    /// How many messages.
+    pub messages: u64,
+    /// The [`Part::since`] that goes on with them.
+    pub since: u64,
+}
+
+/// Writes part of a room's past, a JSON object a line; what is left of it.
 ///
 /// # Errors
 /// [`ToolError::UnknownRoom`]; and as the database or `out` have it.
-pub fn history(config: &Config, room: &str, part: Part, out: &mut dyn Write) -> Result<(), ToolError> {
+pub fn history(config: &Config, room: &str, part: Part, out: &mut dyn Write) -> Result<Rest, ToolError> {
     let store = to_read(config)?;
     let cut = Cut::at(retention(config, room), super::clock::unix_ms());
     let span = store.span(room, cut)?.ok_or_else(|| ToolError::UnknownRoom(room.to_owned()))?;
@@ -125,7 +134,10 @@ pub fn history(config: &Config, room: &str, part: Part, out: &mut dyn Write) -> 
             Line::new(room, record).write(out)?;
         }
     }
-    Ok(out.flush()?)
+    out.flush()?;
+    // The last one that was shown has the offset after its sequence.
+    let since = if part.reverse { range.end + 1 } else { range.start };
+    Ok(Rest { messages: range.end.saturating_sub(range.start), since })
 }
 
 /// Writes every message of the rooms whose names `is_meant` says yes to, a JSON object a line; how many. Rooms that cannot be
@@ -313,6 +325,37 @@ pub fn check(config: &Config) -> Result<bool, ToolError> {
     let store = file(config, "`roomcast check` reads the built-in database; PostgreSQL checks itself")?;
     store.check()?;
     Ok(!store.rooms(None, 1)?.is_empty())
+}
+
+/// How many messages [`remove`] would remove.
+///
+/// # Errors
+/// [`ToolError::UnknownRoom`]; and as the database has it.
+pub fn removable(config: &Config, room: &str) -> Result<u64, ToolError> {
+    let span = to_read(config)?.span(room, Cut::default())?.ok_or_else(|| ToolError::UnknownRoom(room.to_owned()))?;
+    Ok(span.next - span.oldest)
+}
+
+/// How many messages [`erase`] would erase. Reads all of them.
+///
+/// # Errors
+/// As the database has it.
+pub fn erasable(config: &Config, user: &str) -> Result<u64, ToolError> {
+    let store = to_read(config)?;
+    let (mut after, mut count) = (None::<String>, 0);
+    loop {
+        let rooms = store.rooms(after.as_deref(), ROOMS_AT_ONCE)?;
+        let Some(last) = rooms.last() else { return Ok(count) };
+        after = Some(last.name.clone());
+        for room in &rooms {
+            let mut at = room.span.oldest;
+            while at < room.span.next {
+                let records = store.read(&room.name, at..room.span.next, PAGE)?;
+                at = records.last().map_or(room.span.next, |last| last.sequence + 1);
+                count += records.iter().filter(|record| record.author.as_deref() == Some(user)).count() as u64;
+            }
+        }
+    }
 }
 
 /// Removes all messages of a room for good; how many. Its position stays.
