@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use roomcast::server::config::{Config, ConfigError, Flags, Loaded, load};
+use roomcast::server::config::{Config, Flags, Loaded, check};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -14,7 +14,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Check a file together with the environment; exit 2 and say why if it cannot be used
+    /// Check a file together with the environment; exit 2 and say all that is wrong if it cannot be used
     Check(File),
     /// Print what a file and the environment come to: the API key too, the password of the database not
     Show(File),
@@ -28,32 +28,36 @@ enum Action {
 
 #[derive(Debug, Args)]
 struct File {
-    /// A .toml, .yaml, .yml or .json file; without one, only the environment counts
-    #[arg(env = "ROOMCAST_CONFIG")]
+    /// A .toml, .yaml, .yml or .json file; without one, only the environment counts [env: ROOMCAST_CONFIG]
+    #[arg(value_parser = super::path_parser())]
     file: Option<PathBuf>,
+    /// The same, said as to `serve`
+    #[arg(long, value_name = "FILE", conflicts_with = "file", value_parser = super::path_parser())]
+    config: Option<PathBuf>,
     /// Read it as `serve --dev` would
     #[arg(long)]
     dev: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    let outcome = match &arguments.action {
+    let text = match &arguments.action {
         Action::Check(file) => read(file).map(|_| "the configuration can be used\n".to_owned()),
         Action::Show(file) => read(file).map(|loaded| loaded.config.without_password().to_toml()),
         Action::Default { dev } => Ok(if *dev { Config::dev() } else { Config::default() }.to_toml()),
     };
-    match outcome {
-        Ok(text) => {
-            super::print(text);
-            ExitCode::SUCCESS
-        }
-        Err(error) => super::refuse(error),
-    }
+    text.map_or_else(|refused| refused, super::print)
 }
 
-fn read(file: &File) -> Result<Loaded, ConfigError> {
-    let flags = Flags { config: file.file.clone(), dev: file.dev, ..Flags::default() };
-    let loaded = load(&flags)?;
+/// What a file comes to, or the exit code once all that is wrong with it was said.
+fn read(file: &File) -> Result<Loaded, ExitCode> {
+    let config = super::config_file(file.file.as_ref().or(file.config.as_ref()));
+    let loaded = match check(&Flags { config, dev: file.dev, ..Flags::default() }) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            problems.iter().for_each(super::complain);
+            return Err(ExitCode::from(2));
+        }
+    };
     for warning in &loaded.warnings {
         super::complain(format_args!("warning: {warning}"));
     }

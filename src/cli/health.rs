@@ -10,10 +10,13 @@ use clap::Args;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Where the server answers
-    #[arg(long, default_value = "http://127.0.0.1:8000/health", env = "ROOMCAST_HEALTH_URL")]
-    url: String,
+    /// Where the server answers [default: http://127.0.0.1:8000/health] [env: ROOMCAST_HEALTH_URL]
+    #[arg(long)]
+    url: Option<String>,
 }
+
+/// Where a server answers that was told nothing else.
+const USUAL_URL: &str = "http://127.0.0.1:8000/health";
 
 /// Why the server is not well.
 enum Unwell {
@@ -23,11 +26,11 @@ enum Unwell {
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    match ask(&arguments.url) {
-        Ok(()) => {
-            super::print("well\n");
-            ExitCode::SUCCESS
-        }
+    // An empty variable names nobody, as one that is not there.
+    let named = || std::env::var("ROOMCAST_HEALTH_URL").ok().filter(|url| !url.is_empty());
+    let url = arguments.url.clone().or_else(named).unwrap_or_else(|| USUAL_URL.to_owned());
+    match ask(&url) {
+        Ok(()) => super::print("well\n"),
         Err(reason @ Unwell::Url(_)) => super::refuse(reason),
         Err(reason) => super::fail(reason),
     }

@@ -96,11 +96,8 @@ enum Trouble {
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let outcome = match &arguments.action {
         Action::List => list(),
-        Action::Knobs => {
-            knobs();
-            Ok(())
-        }
-        Action::Show { scenario } => scenario::text(scenario).map(super::print).map_err(Trouble::from),
+        Action::Knobs => knobs(),
+        Action::Show { scenario } => scenario::text(scenario).map_err(Trouble::from).and_then(print),
         Action::Run { scenario, how } => run_one(scenario, how),
         Action::Sweep { knob, scenario, plan, how } => sweep(knob, scenario.as_deref(), plan.as_deref(), how),
         Action::Compare { before, after, html } => {
@@ -120,16 +117,21 @@ fn list() -> Result<(), Trouble> {
     for (name, text) in scenario::LIBRARY {
         let scenario = scenario::parse(text, &[])?;
         let seconds = scenario.seconds * scenario.repeats as f64;
-        super::print(format_args!("{name:width$}  {} ({}, {seconds} s)\n", scenario.about, scenario.target));
+        print(format_args!("{name:width$}  {} ({}, {seconds} s)\n", scenario.about, scenario.target))?;
     }
     Ok(())
 }
 
-fn knobs() {
+fn knobs() -> Result<(), Trouble> {
     for knob in knob::KNOBS {
         let on: Vec<String> = knob.on.iter().map(ToString::to_string).collect();
-        super::print(format_args!("{:12} {} ({}; {})\n", knob.name, knob.about, knob.domain(), on.join(", ")));
+        print(format_args!("{:12} {} ({}; {})\n", knob.name, knob.about, knob.domain(), on.join(", ")))?;
     }
+    Ok(())
+}
+
+fn print(text: impl std::fmt::Display) -> Result<(), Trouble> {
+    super::try_print(text).map_err(Trouble::Failed)
 }
 
 fn run_one(name: &str, how: &How) -> Result<(), Trouble> {
@@ -182,7 +184,7 @@ fn finish(out: &Path, results: &Report) -> Result<(), Trouble> {
     for note in &results.notes {
         super::complain(note);
     }
-    super::print(format_args!("{}\n", page.display()));
+    print(format_args!("{}\n", page.display()))?;
     let runs = results.series.iter().flat_map(|series| &series.points).flat_map(|point| &point.repeats);
     match runs.filter(|run| !run.checks.is_clean()).count() {
         0 => Ok(()),

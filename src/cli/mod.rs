@@ -14,9 +14,11 @@ mod serve;
 mod storage;
 
 use std::fmt::Display;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// Rooms on a website: history, presence and recovery over WebSocket, in one binary.
@@ -58,7 +60,13 @@ enum Command {
 pub(crate) fn main() -> ExitCode {
     #[cfg(feature = "profile")]
     let _profile = profile::begin();
-    match Arguments::parse().command {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) if error.use_stderr() => error.exit(),
+        // What was asked for, such as --help.
+        Err(text) => return print(text.render()),
+    };
+    match arguments.command {
         Some(Command::Serve(arguments)) => serve::run(arguments),
         Some(Command::Config(arguments)) => config::run(&arguments),
         Some(Command::Health(arguments)) => health::run(&arguments),
@@ -109,7 +117,31 @@ fn complain(line: impl Display) {
     let _ = writeln!(std::io::stderr(), "roomcast: {line}");
 }
 
-/// Prints to the standard output; a reader that went away, as `head` does, is no failure.
-fn print(text: impl Display) {
-    let _ = write!(std::io::stdout(), "{text}");
+/// Prints to the standard output, and says so where that fails.
+fn print(text: impl Display) -> ExitCode {
+    match try_print(text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => fail(reason),
+    }
+}
+
+/// The same, for what goes on; a reader that went away, as `head` does, is no failure.
+fn try_print(text: impl Display) -> Result<(), String> {
+    let mut out = std::io::stdout();
+    let written = write!(out, "{text}").and_then(|()| out.flush());
+    written.or_else(|error| if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(unprinted(&error)) })
+}
+
+fn unprinted(error: &std::io::Error) -> String {
+    format!("the standard output takes nothing: {error}")
+}
+
+/// The configuration file that a command was given, or that the environment names; an empty name there is none.
+fn config_file(given: Option<&PathBuf>) -> Option<PathBuf> {
+    given.cloned().or_else(|| std::env::var_os("ROOMCAST_CONFIG").filter(|name| !name.is_empty()).map(PathBuf::from))
+}
+
+/// A path that clap has no opinion about: an empty one is refused in our own words.
+fn path_parser() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }

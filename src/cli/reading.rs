@@ -11,16 +11,16 @@ pub(super) fn report(folder: &Path) -> Result<(), String> {
     let folder = if folder.is_dir() { folder } else { folder.parent().unwrap_or(folder) };
     let page = report::write(&results, folder).map_err(|error| error.to_string())?;
     for (question, answer) in report::answers(&results) {
-        super::print(format_args!("{question}\n  {answer}\n"));
+        super::try_print(format_args!("{question}\n  {answer}\n"))?;
     }
-    super::print(format_args!("{}\n", page.display()));
+    super::try_print(format_args!("{}\n", page.display()))?;
     Ok(())
 }
 
 /// Prints the second result beside the first, and writes it as a page where one is asked for.
 pub(super) fn compare(before: &Path, after: &Path, page: Option<&Path>) -> Result<(), String> {
     let comparison = compare::compare(&read(before)?, &read(after)?);
-    super::print(comparison.text());
+    super::try_print(comparison.text())?;
     let Some(page) = page else { return Ok(()) };
     std::fs::write(page, comparison.html()).map_err(|error| format!("{} cannot be written: {error}", page.display()))
 }

@@ -1,6 +1,5 @@
 //! `roomcast serve`: the server.
 
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,11 +16,11 @@ pub(super) struct Arguments {
     /// Let development mode listen where other machines can reach it
     #[arg(long, requires = "dev")]
     dev_anywhere: bool,
-    /// Where to listen [default: 127.0.0.1:8000]
+    /// Where to listen: an address, a port or both [default: 127.0.0.1:8000]
     #[arg(long, value_name = "ADDRESS:PORT")]
-    listen: Option<SocketAddr>,
-    /// A .toml, .yaml, .yml or .json file
-    #[arg(long, value_name = "FILE", env = "ROOMCAST_CONFIG")]
+    listen: Option<String>,
+    /// A .toml, .yaml, .yml or .json file [env: ROOMCAST_CONFIG]
+    #[arg(long, value_name = "FILE", value_parser = super::path_parser())]
     config: Option<PathBuf>,
     /// Where logs and messages are kept [default: data]
     #[arg(long, value_name = "DIR")]
@@ -67,15 +66,12 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
-/// What only the person at the console should see goes there and not to the log.
+/// Says what is begun, and what looks wrong about it.
 fn announce(loaded: &Loaded) {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), data_dir = %loaded.config.data_dir.display(), "starting");
-    if let Some(key) = &loaded.generated_api_key {
-        super::complain(format_args!("development mode; the key of the server API for this run is {key}"));
-    }
 }
 
 impl Arguments {
@@ -83,7 +79,7 @@ impl Arguments {
         Flags {
             dev: self.dev,
             dev_anywhere: self.dev_anywhere,
-            config: self.config,
+            config: super::config_file(self.config.as_ref()),
             listen: self.listen,
             data_dir: self.data_dir,
             log_level: self.log_level,

@@ -3,6 +3,7 @@
 //! The names are those of Centrifugo 6 wherever an option means the same. Values come from, weakest first: the
 //! defaults here, a file (TOML, YAML or JSON), the environment, the flags; [`load`] joins them.
 
+mod draft;
 mod error;
 mod load;
 mod options;
@@ -10,6 +11,7 @@ mod parse;
 mod render;
 mod room;
 mod setting;
+mod together;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -22,7 +24,7 @@ use crate::protocol::Limits;
 use crate::store::address::Address;
 
 pub use self::error::ConfigError;
-pub use self::load::{Flags, Loaded, load, load_from};
+pub use self::load::{Flags, Loaded, check, check_from, load, load_from};
 pub use self::room::{DELIVERY_DELAY_MAX, RecoveryMode, RoomOptions, SlowConsumer, Storage};
 
 /// Everything the server can be told.
@@ -62,8 +64,6 @@ pub struct Config {
     pub client: Client,
     /// `[channel]`
     pub channel: Channel,
-    /// `[http_api]`
-    pub http_api: HttpApi,
     /// `[storage]`
     pub storage: StorageOptions,
     /// `[shutdown]`
@@ -177,14 +177,6 @@ pub struct Channel {
     pub without_namespace: RoomOptions,
     /// `[[channel.namespaces]]` by name: rooms named `name:rest`.
     pub namespaces: BTreeMap<String, RoomOptions>,
-}
-
-/// `[http_api]`: the server API.
-#[derive(Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct HttpApi {
-    /// The key a caller must show; without one the API answers 401 to everybody.
-    pub key: Option<String>,
 }
 
 /// `[storage]`: the database of the rooms whose `storage` is on.
@@ -345,7 +337,6 @@ impl Default for Config {
                 without_namespace: RoomOptions::default(),
                 namespaces: BTreeMap::new(),
             },
-            http_api: HttpApi { key: None },
             storage: StorageOptions {
                 kind: StorageKind::Sqlite,
                 url: None,
@@ -361,7 +352,7 @@ impl Client {
     /// How many commands one message may hold.
     pub(crate) fn commands_per_message(&self) -> usize {
         let needed = 2 * (self.channel_limit + 1);
-        self.message_command_limit.map_or(needed.max(COMMANDS_PER_MESSAGE), NonZeroUsize::get)
+        self.message_command_limit.map_or_else(|| needed.max(COMMANDS_PER_MESSAGE), NonZeroUsize::get)
     }
 }
 
@@ -393,13 +384,6 @@ impl Channel {
     }
 }
 
-impl std::fmt::Debug for HttpApi {
-    /// Says whether there is a key, never which.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HttpApi").field("key", &self.key.as_ref().map(|_| "…")).finish()
-    }
-}
-
 /// What divides a namespace from the rest of a room's name.
 pub const NAMESPACE_BOUNDARY: char = ':';
 
@@ -424,11 +408,5 @@ mod tests {
         assert!(!config.channel.options_for("chat").unwrap().presence, "a namespace's name alone is a plain room");
         assert!(config.channel.options_for("news:1").is_none());
         assert!(config.channel.options_for(":1").is_none());
-    }
-
-    #[test]
-    fn the_api_key_never_shows_in_debug_output() {
-        let api = HttpApi { key: Some("hunter2".to_owned()) };
-        assert!(!format!("{api:?}").contains("hunter2"));
     }
 }

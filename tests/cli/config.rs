@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use roomcast::server::config::{Config, ConfigError, Flags, load_from};
+use roomcast::server::config::{Config, ConfigError, Flags, check_from, load_from};
 
 use super::TempFile;
 
@@ -298,16 +298,81 @@ fn development_mode_fills_only_what_the_file_leaves_unset() {
 }
 
 #[test]
-fn development_mode_makes_up_a_key_only_when_there_is_none() {
-    let flags = Flags { dev: true, ..Flags::default() };
-    let [first, second] = [(), ()].map(|()| load_from(&flags, []).unwrap());
-    assert!(first.generated_api_key.as_ref().is_some_and(|key| key.len() == 32));
-    assert_eq!(first.config.http_api.key, first.generated_api_key);
-    assert_ne!(first.generated_api_key, second.generated_api_key);
+fn a_key_for_an_api_that_is_not_there_is_refused() {
+    let refused = load_from(&Flags::default(), variables(&[("ROOMCAST_HTTP_API_KEY", "mine")])).unwrap_err();
+    assert!(matches!(refused, ConfigError::NotSupportedYet { .. }), "{refused}");
+    assert!(matches!(read("c.toml", "[http_api]\nkey = \"mine\"\n"), Err(ConfigError::NotSupportedYet { .. })));
+}
 
-    let given = load_from(&flags, variables(&[("ROOMCAST_HTTP_API_KEY", "mine")])).unwrap();
-    assert_eq!((given.config.http_api.key.as_deref(), given.generated_api_key), (Some("mine"), None));
-    assert_eq!(load_from(&Flags::default(), []).unwrap().config.http_api.key, None, "without --dev nothing is made up");
+#[test]
+fn lists_in_the_environment_are_separated_by_commas_or_spaces_or_in_json() {
+    for text in ["news,x", "news x", " news , x ", r#"["news", "x"]"#] {
+        let environment = variables(&[("ROOMCAST_CLIENT_SUBSCRIBE_ON_CONNECT", text)]);
+        let config = load_from(&Flags::default(), environment).unwrap().config;
+        assert_eq!(config.client.subscribe_on_connect, ["news", "x"], "{text}");
+    }
+    for text in ["https://a.example:443,null", r#"["https://A.example", "null"]"#] {
+        let environment = variables(&[("ROOMCAST_CLIENT_ALLOWED_ORIGINS", text)]);
+        let config = load_from(&Flags::default(), environment).unwrap().config;
+        assert_eq!(config.client.allowed_origins, ["https://a.example", "null"], "{text}");
+    }
+    let environment = variables(&[("ROOMCAST_HTTP_SERVER_ALLOWED_HOSTS", "chat.example,*.chat.example")]);
+    let config = load_from(&Flags::default(), environment).unwrap().config;
+    assert_eq!(config.http_server.allowed_hosts, ["chat.example", "*.chat.example"]);
+    let yaml = read("c.yaml", "client:\n  subscribe_on_connect: news, x\n").unwrap();
+    assert_eq!(yaml.client.subscribe_on_connect, ["news", "x"]);
+    let broken = variables(&[("ROOMCAST_CLIENT_SUBSCRIBE_ON_CONNECT", r#"["news", "x""#)]);
+    let refused = load_from(&Flags::default(), broken).unwrap_err().to_string();
+    assert!(refused.contains("ROOMCAST_CLIENT_SUBSCRIBE_ON_CONNECT") && refused.contains("JSON"), "{refused}");
+}
+
+#[test]
+fn entries_of_lists_that_can_never_match_are_refused_with_what_to_write() {
+    for (option, text, advice) in [
+        ("client", "allowed_origins = [\"https://example.com/chat\"]", "write \"https://example.com\""),
+        ("client", "allowed_origins = [\"https://a.example,https://b.example\"]", "an entry of its own"),
+        ("client", "allowed_origins = [\"example.com\"]", "write \"https://example.com\""),
+        ("client", "subscribe_on_connect = [\"\"]", "no name of a room"),
+        ("http_server", "allowed_hosts = [\"https://example.com/\"]", "write \"example.com\""),
+        ("http_server", "allowed_hosts = [\"example.com:8000\"]", "write \"example.com\""),
+    ] {
+        let refused = read("c.toml", &format!("[{option}]\n{text}\n")).unwrap_err().to_string();
+        assert!(refused.contains("c.toml:2") && refused.contains(advice), "{text}: {refused}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_file() {
+    for (name, text) in [("c.toml", TOML), ("c.yaml", YAML), ("c.json", JSON)] {
+        assert_eq!(read(name, &format!("\u{feff}{text}")).unwrap(), read(name, text).unwrap(), "{name}");
+        assert_eq!(read(name, "\u{feff}").unwrap(), Config::default(), "{name}");
+    }
+}
+
+#[test]
+fn everything_that_is_wrong_is_found_at_once_and_contradictions_have_lines() {
+    let text = "[client]\npong_timeout = \"30s\"\nchanel_limit = 1\n[http_server]\nport = \"web\"\n\n\
+                [[channel.namespaces]]\nname = \"a\"\nhistory_size = 5\n\
+                [[channel.namespaces]]\nname = \"b\"\nhistory_size = 5\nhistory_ttl = \"soon\"\n\
+                [[channel.namespaces]]\nname = \"c\"\nforce_recovery = true\npresense = true\n";
+    let file = TempFile::new("c.toml", text);
+    let flags = Flags { config: Some(file.path().into()), ..Flags::default() };
+    let problems = check_from(&flags, variables(&[("ROOMCAST_SHARDS", "none")])).unwrap_err();
+    let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let expected = [
+        ("c.toml:3", "chanel_limit"),
+        ("c.toml:5", "`http_server.port`"),
+        ("c.toml:13", "history_ttl"),
+        ("c.toml:17", "presense"),
+        ("ROOMCAST_SHARDS", "a whole number"),
+        ("c.toml:2", "`client.pong_timeout` 30s must be shorter"),
+        ("c.toml:9", "namespace `a`: `history_size` needs"),
+        ("c.toml:16", "namespace `c`: recovery needs"),
+    ];
+    assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+    for ((place, what), problem) in expected.iter().zip(&problems) {
+        assert!(problem.contains(place) && problem.contains(what), "{place} {what}: {problem}");
+    }
 }
 
 #[test]

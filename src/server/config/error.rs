@@ -66,18 +66,22 @@ pub enum ConfigError {
         /// The address that is not loopback.
         address: std::net::SocketAddr,
     },
-    /// The system gave no random bytes for the API key.
-    NoRandomness(String),
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Read { path, source } if source.kind() == io::ErrorKind::InvalidData => {
+                write!(f, "{} is no text in UTF-8; save it as such", path.display())
+            }
             Self::Read { path, source } => {
                 write!(f, "cannot read {}: {source}; give the path of an existing file to --config", path.display())
             }
             Self::TooLarge { path, bytes_max } => {
                 write!(f, "{} is larger than {bytes_max} bytes; is it a configuration file?", path.display())
+            }
+            Self::UnknownFormat { path } if path.as_os_str().is_empty() => {
+                f.write_str("--config names no file; give the path of one that ends in .toml, .yaml, .yml or .json, or leave it out")
             }
             Self::UnknownFormat { path } => {
                 write!(f, "{} should end in .toml, .yaml, .yml or .json", path.display())
@@ -99,7 +103,6 @@ impl fmt::Display for ConfigError {
                 "--dev lets anybody do everything, and {address} may be reached from other machines; \
                  use 127.0.0.1, or add --dev-anywhere if that is what you want"
             ),
-            Self::NoRandomness(message) => write!(f, "no random bytes for the API key: {message}; set `http_api.key`"),
         }
     }
 }

@@ -251,8 +251,8 @@ pub(super) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "http_api",
-        settings: &[setting!("key", http_api.key, "what callers of /api must show; unset: nobody may call")],
-        later: &["disabled", "handler_prefix", "error_mode", "external", "insecure"],
+        settings: &[],
+        later: &["key", "disabled", "handler_prefix", "error_mode", "external", "insecure"],
     },
     Section {
         name: "admin",

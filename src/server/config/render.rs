@@ -8,7 +8,7 @@ use super::{Config, RoomOptions};
 impl Config {
     /// The configuration as TOML, each option with what it does. Options without a value stand there commented out.
     ///
-    /// The API key is written in full: the result may be as secret as the file it came from.
+    /// Passwords are written in full: the result may be as secret as the file it came from.
     #[must_use]
     pub fn to_toml(&self) -> String {
         let mut out = String::new();

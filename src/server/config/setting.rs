@@ -36,6 +36,29 @@ impl Value {
     }
 }
 
+/// Where to listen: an address of this machine, a port, or both.
+pub(super) fn listen(text: &str) -> Result<(Option<IpAddr>, Option<u16>), String> {
+    let address_of = |host: &str| match host.strip_prefix('[').and_then(|v6| v6.strip_suffix(']')) {
+        Some(v6) => v6.parse().ok(),
+        None if host.eq_ignore_ascii_case("localhost") => Some(IpAddr::from([127, 0, 0, 1])),
+        None => host.parse().ok(),
+    };
+    let both = text.rsplit_once(':').and_then(|(host, port)| {
+        let port = Some(port.parse().ok()?);
+        if host.is_empty() { Some((None, port)) } else { Some((Some(address_of(host)?), port)) }
+    });
+    let port_of = |text: &str| Some((None, Some(text.parse().ok()?)));
+    let alone = || address_of(text).map(|address| (Some(address), None)).or_else(|| port_of(text));
+    // An address of IPv6 has colons of its own, and stands in brackets where a port follows.
+    let found = if text.parse::<IpAddr>().is_ok() { alone() } else { both.or_else(alone) };
+    found.ok_or_else(|| {
+        format!(
+            "expected an address of this machine, a port or both, such as \"127.0.0.1:8000\", \"localhost:8000\", \"0.0.0.0\" or \
+             \"8000\", found {text:?}"
+        )
+    })
+}
+
 fn quote(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
@@ -133,12 +156,18 @@ impl Kind for Option<String> {
 }
 
 impl Kind for Vec<String> {
-    const EXPECTED: &'static str = "a list of texts (in the environment: separated by spaces)";
+    const EXPECTED: &'static str =
+        "a list of texts (in the environment: separated by commas or spaces, or a list in JSON)";
 
     fn read(value: &Value) -> Option<Self> {
         match value {
             Value::List(items) => items.iter().map(|item| String::read(&item.value)).collect(),
-            Value::Plain(text) => Some(text.split_whitespace().map(str::to_owned).collect()),
+            // No entry of a list begins like this, and what looks like JSON is meant as JSON.
+            Value::Plain(text) if text.trim_start().starts_with('[') => serde_json::from_str(text).ok(),
+            Value::Plain(text) => {
+                let entries = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|entry| !entry.is_empty());
+                Some(entries.map(str::to_owned).collect())
+            }
             _ => None,
         }
     }
@@ -312,5 +341,32 @@ impl Kind for Overload {
             Self::Refuse => "refuse",
             Self::Wait => "wait",
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_to_listen_is_an_address_a_port_or_both() {
+        let local = Some(IpAddr::from([127, 0, 0, 1]));
+        let v6 = "::1".parse().ok();
+        for (text, expected) in [
+            ("127.0.0.1:8000", (local, Some(8000))),
+            ("localhost:8000", (local, Some(8000))),
+            ("127.0.0.1", (local, None)),
+            ("localhost", (local, None)),
+            (":8000", (None, Some(8000))),
+            ("8000", (None, Some(8000))),
+            ("[::1]:8000", (v6, Some(8000))),
+            ("[::1]", (v6, None)),
+            ("::1", (v6, None)),
+        ] {
+            assert_eq!(listen(text), Ok(expected), "{text}");
+        }
+        for wrong in ["", "example.com:80", "127.0.0.1:http", "127.0.0.1:65536", "http://localhost:8000", "[::1"] {
+            assert!(listen(wrong).unwrap_err().contains("\"localhost:8000\""), "{wrong}");
+        }
     }
 }

@@ -1,0 +1,79 @@
+//! What no option can see alone.
+
+use super::draft::{Draft, path, scope_of};
+use super::{Storage, StorageKind};
+
+impl Draft {
+    /// Notes which options contradict each other.
+    pub(super) fn check_together(&mut self) {
+        let Self { config, notes, .. } = self;
+        if config.client.pong_timeout >= config.client.ping_interval {
+            let [pong, ping] =
+                [config.client.pong_timeout, config.client.ping_interval].map(humantime::format_duration);
+            notes.conflict(
+                &["client.pong_timeout", "client.ping_interval"],
+                &format!("`client.pong_timeout` {pong} must be shorter than `client.ping_interval` {ping}"),
+            );
+        }
+        let rooms = config.client.channel_limit;
+        let commands = config.client.commands_per_message();
+        if commands <= rooms {
+            let enough = rooms + 1;
+            notes.conflict(
+                &["client.message_command_limit", "client.channel_limit"],
+                &format!(
+                    "`client.message_command_limit` {commands} must be {enough} or more: a client that comes back sends connect \
+                     and a subscribe for each of its rooms (`client.channel_limit` {rooms}) in one message"
+                ),
+            );
+        }
+        let on_connect = ["client.subscribe_on_connect"];
+        for room in &config.client.subscribe_on_connect {
+            match config.channel.options_for(room) {
+                None => notes.conflict(
+                    &on_connect,
+                    &format!("`client.subscribe_on_connect`: {room:?} is of a namespace that nobody declared"),
+                ),
+                Some(options) if !options.allows_name(room) => notes.conflict(
+                    &on_connect,
+                    &format!("`client.subscribe_on_connect`: {room:?} does not match its `channel_regex`"),
+                ),
+                Some(_) => {}
+            }
+        }
+        if config.client.subscribe_on_connect.len() > config.client.channel_limit {
+            notes.conflict(
+                &["client.subscribe_on_connect", "client.channel_limit"],
+                "`client.subscribe_on_connect` names more rooms than `client.channel_limit` allows",
+            );
+        }
+        let unnamed = std::iter::once(("channel.without_namespace".to_owned(), &config.channel.without_namespace));
+        let named = config.channel.namespaces.iter().map(|(name, options)| (scope_of(name), options));
+        for (scope, options) in unnamed.chain(named) {
+            let mut conflict = |keys: &[&str], message: &str| {
+                let mut keys: Vec<String> = keys.iter().map(|key| path(&scope, key)).collect();
+                // Where none of them is written, the place is that of the namespace.
+                keys.push(scope.clone());
+                let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+                notes.conflict(&keys, &format!("{scope}: {message}"));
+            };
+            if options.history_size > 0 && options.history_ttl.is_zero() && options.storage == Storage::Off {
+                let keys = ["history_size", "history_ttl", "storage"];
+                conflict(&keys, "`history_size` needs `history_ttl`, for example \"24h\"");
+            }
+            if options.history_meta_ttl < options.history_ttl {
+                let keys = ["history_meta_ttl", "history_ttl"];
+                conflict(&keys, "`history_meta_ttl` must not be shorter than `history_ttl`");
+            }
+            // Development mode turns recovery on where nobody spoke of it, so a room without history is no contradiction.
+            let recovers = options.allow_recovery || options.force_recovery;
+            if recovers && options.history_size == 0 && !config.dev {
+                let keys = ["force_recovery", "allow_recovery", "history_size"];
+                conflict(&keys, "recovery needs `history_size` and `history_ttl`");
+            }
+        }
+        if config.storage.kind == StorageKind::PostgreSql && config.storage.url.is_none() && config.stores() {
+            notes.conflict(&["storage.type", "storage.url"], "`storage.type` is postgresql, which needs `storage.url`");
+        }
+    }
+}
