@@ -9,7 +9,7 @@ use loom::thread;
 
 use super::support::{Silent, budget, inside, model, room, shared};
 use crate::ring::{Bell, Geometry, Ring};
-use crate::room::{Action, Inside, Room};
+use crate::room::{Action, Room};
 use crate::wake::WakerCell;
 use crate::{CloseReason, RecvError, Start};
 
@@ -128,7 +128,7 @@ fn leave_call() {
         let serve = || {
             while let Some(action) = port.next_action() {
                 let Action::Wake(called) = action else { panic!("nothing else was left") };
-                if Inside(called.clone()).wake_called(1) {
+                if called.wake_called(1) {
                     port.post_lazily(Action::Wake(called));
                 }
             }

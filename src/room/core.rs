@@ -6,36 +6,17 @@ use std::mem::offset_of;
 use std::ops::Deref;
 
 use super::gate::Gate;
+use super::left::{Left, WAKES_HELP, WAKES_MAX};
 use super::port::{Action, Port, Record};
 use crate::config::Clock;
 use crate::error::{CloseReason, PublishError};
 use crate::message::{Epoch, Position, Resumption, Start};
 use crate::ring::{Bell, Refusal, Ring};
 use crate::sync::{
-    AcqRel, Acquire, Arc, AtomicBool, AtomicU8, AtomicU32, AtomicU64, Lazy, Queue, Relaxed, Release, SeqCst, Snapshot,
-    fence, spin_loop, thread_local,
+    AcqRel, Acquire, Arc, AtomicBool, AtomicU8, AtomicU32, AtomicU64, Lazy, Relaxed, Release, SeqCst, Snapshot, fence,
+    spin_loop,
 };
 use crate::wake::{Chain, Doorbell, Waiter, take_some, wake_safely, wake_some};
-
-/// Readers that a publisher wakes itself, whoever else might: a task takes some 30 ns, a sleeping thread ten microseconds.
-/// Few in models, so that they come to what lies beyond.
-const WAKES_MAX: usize = if cfg!(roomcast_loom) {
-    1
-} else if cfg!(roomcast_shuttle) {
-    4
-} else {
-    512
-};
-
-/// Readers that one who helps wakes: so many that those who are woken, and help in their turn, are soon enough, and so few
-/// that a helper is not held up by it.
-const WAKES_HELP: usize = if cfg!(roomcast_loom) {
-    1
-} else if cfg!(roomcast_shuttle) {
-    2
-} else {
-    64
-};
 
 /// How long one who joins is held up where somebody has published since the last one joined: about 0.7 microseconds,
 /// which leaves publishers most of their rate beside one who comes and goes without pause. In a model not at all: a spin is
@@ -141,10 +122,8 @@ pub(super) struct Seldom {
     pub(super) waiting: AtomicU32,
     /// Messages that subscribers were told they missed.
     pub(super) lagged: AtomicU64,
-    /// Readers that publishers have left to others to wake, a chain each; as many as have ever slept at once at most.
-    left: Queue<Chain<Waiter>>,
-    /// Whether a `Wake` for this room lies in a shard's queue.
-    called: AtomicBool,
+    /// Readers whom publishers have left to others to wake.
+    left: Lazy<Arc<Left>>,
 }
 
 impl Seldom {
@@ -154,8 +133,15 @@ impl Seldom {
             aside: Doorbell::new(),
             waiting: AtomicU32::new(0),
             lagged: AtomicU64::new(0),
-            left: Queue::new(),
-            called: AtomicBool::new(false),
+            left: Lazy::new(),
+        }
+    }
+
+    /// Wakes some of those who are left to others.
+    #[inline(never)]
+    fn help(&self) {
+        if let Some(left) = self.left.peek().filter(|left| !left.is_empty()) {
+            left.help();
         }
     }
 }
@@ -254,31 +240,55 @@ impl<T> RoomCore<T> {
         waiters
     }
 
-    /// Wakes some of those whom a publisher has left to others. Every reader calls it that is about to sleep, has come to
-    /// the end, or goes: it may be one of the woken, on whom the rest relies. model: leave_help
-    #[inline]
-    pub(super) fn help(&self) {
-        if self.seldom.peek().is_some_and(|seldom| !seldom.left.is_empty()) {
-            help_one_deeper(|| self.wake_left());
+    /// Wakes everybody who is parked.
+    #[cold]
+    #[inline(never)]
+    fn ring_bell(&self) {
+        let mut waiters = self.answer();
+        wake_some(&mut waiters, WAKES_MAX - WAKES_HELP);
+        match waiters.is_empty() {
+            true => self.help(),
+            false => self.wake_last(waiters),
         }
     }
 
-    /// Wakes the next few of those who were left; whether there are more.
-    fn wake_left(&self) -> bool {
-        let Some(seldom) = self.seldom.peek() else { return false };
-        let Some(mut waiters) = seldom.left.pop() else { return false };
-        self.wake_next(&mut waiters);
-        !seldom.left.is_empty()
-    }
-
-    /// Wakes the next few of a chain, having left the rest where they find it.
-    fn wake_next(&self, waiters: &mut Chain<Waiter>) {
-        let wakers = take_some::<WAKES_HELP>(waiters);
-        let rest = waiters.take_all();
-        if !rest.is_empty() {
-            self.seldom().left.push(rest);
+    /// Wakes the last few that a publisher wakes itself, and leaves whoever remains to them and to the shards.
+    #[cold]
+    #[inline(never)]
+    fn wake_last(&self, mut waiters: Chain<Waiter>) {
+        let wakers = take_some::<WAKES_HELP>(&mut waiters);
+        let left = (!waiters.is_empty()).then(|| self.seldom().left.force(|| Arc::new(Left::new())));
+        if let Some(left) = left {
+            left.leave(waiters);
         }
         wakers.into_iter().flatten().for_each(wake_safely);
+        if let Some(left) = left.filter(|left| left.call()) {
+            self.call_shard(left);
+        }
+    }
+
+    /// Has a shard help: the home shard, and, as that may be in the midst of a handler, another one that sleeps.
+    /// Both may be held up for long, so nobody relies on them.
+    fn call_shard(&self, left: &Arc<Left>) {
+        let (home, shared) = (self.home_port(), &self.shared);
+        if !home.is_begun() && !shared.start(self.home_shard()) {
+            // Nobody could be called, and nobody would hear of it later.
+            left.wake_called(usize::MAX);
+            return;
+        }
+        let other = if home.is_asleep() { None } else { shared.ports.iter().find(|port| port.is_asleep()) };
+        for port in other.into_iter().chain([home]) {
+            port.post(Action::Wake(left.clone()));
+        }
+    }
+
+    /// Wakes some of those whom a publisher has left to others. Every reader calls it that is about to sleep, has come to
+    /// the end, or goes: it may be one of the woken, on whom the rest relies. model: leave_help
+    #[inline(always)]
+    pub(super) fn help(&self) {
+        if let Some(seldom) = self.seldom.peek() {
+            seldom.help();
+        }
     }
 
     pub(super) fn home_port(&self) -> &Arc<Port<T>> {
@@ -304,6 +314,7 @@ impl<T> RoomCore<T> {
     }
 
     /// The same if anybody does. To be called after a `fence(SeqCst)`.
+    #[inline(always)]
     pub(super) fn wake_aside_if_any(&self) {
         if self.seldom.peek().is_some_and(|seldom| seldom.aside.is_armed()) {
             self.wake_aside();
@@ -317,6 +328,7 @@ impl<T> RoomCore<T> {
     }
 
     /// Counts a subscriber out and tells those who wait for the last one.
+    #[inline(always)]
     pub(super) fn leave(&self) {
         // Relaxed: ordered by the fence.
         if self.subscribers.fetch_sub(1, Relaxed) == 1 {
@@ -328,7 +340,10 @@ impl<T> RoomCore<T> {
     }
 
     /// A reader that may have parked is gone.
+    #[inline(never)]
     pub(super) fn abandon(&self, waiter: &Waiter) {
+        // First, since what follows drops a waker, which may panic.
+        self.help();
         // Relaxed: a figure that decides when to sweep.
         if self.bell.abandon(waiter, self.subscribers.load(Relaxed)) {
             // All of them here: left to a shard that is busy, those who are gone would pile up.
@@ -371,57 +386,6 @@ impl<T> RoomCore<T> {
 pub(crate) struct Inside<T>(pub(crate) Arc<RoomCore<T>>);
 
 impl<T> Inside<T> {
-    /// Wakes everybody who is parked.
-    #[cold]
-    #[inline(never)]
-    fn ring_bell(&self) {
-        let mut waiters = self.0.answer();
-        wake_some(&mut waiters, WAKES_MAX - WAKES_HELP);
-        match waiters.is_empty() {
-            true => self.0.help(),
-            false => self.wake_first(waiters),
-        }
-    }
-
-    /// Wakes the last few that a publisher wakes itself, and leaves whoever remains to them and to the shards.
-    #[cold]
-    fn wake_first(&self, mut waiters: Chain<Waiter>) {
-        self.0.wake_next(&mut waiters);
-        if self.0.seldom.peek().is_some_and(|seldom| !seldom.left.is_empty()) {
-            self.call_shard();
-        }
-    }
-
-    /// Has a shard help: the home shard, and, as that may be in the midst of a handler, another one that sleeps.
-    /// Both may be held up for long, so nobody relies on them.
-    fn call_shard(&self) {
-        // AcqRel: whoever finds it set comes before the shard that clears it, which then finds what we have left. Pairs
-        // with the swap in `wake_called`. model: leave_call
-        if self.0.seldom().called.swap(true, AcqRel) {
-            return;
-        }
-        let (home, shared) = (self.0.home_port(), &self.0.shared);
-        if !home.is_begun() && !shared.start(self.0.home_shard()) {
-            // Nobody could be called, and nobody would hear of it later.
-            self.wake_called(usize::MAX);
-            return;
-        }
-        let other = if home.is_asleep() { None } else { shared.ports.iter().find(|port| port.is_asleep()) };
-        for port in other.into_iter().chain([home]) {
-            port.post(Action::Wake(self.0.clone()));
-        }
-    }
-
-    /// A shard's help: wakes some of those who were left; whether it is to go on.
-    pub(crate) fn wake_called(&self, rounds: usize) -> bool {
-        let called = &self.0.seldom().called;
-        // AcqRel: what is left after this calls again. Pairs with the swap in `call_shard`.
-        called.swap(false, AcqRel);
-        let has_more = (0..rounds).all(|_| self.0.wake_left());
-        // AcqRel: as above; whoever has called meanwhile has posted the room.
-        has_more && !called.swap(true, AcqRel)
-    }
-
     /// Gives a message (or several) back with the reason why the ring did not take it.
     #[cold]
     pub(super) fn refused<M>(&self, refusal: Refusal, message: M) -> PublishError<M> {
@@ -500,13 +464,13 @@ impl<T> Bell for Inside<T> {
     #[inline(always)]
     fn committed(&self, first: u64, count: u64) {
         if self.0.bell.is_armed_for(first, count) {
-            self.ring_bell();
+            self.0.ring_bell();
         }
     }
 
     fn disturbed(&self) {
         if self.0.bell.is_armed() {
-            self.ring_bell();
+            self.0.ring_bell();
         }
     }
 
@@ -539,26 +503,6 @@ impl<T> Bell for Inside<T> {
 impl<T> fmt::Debug for RoomCore<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Room").field("name", &self.name).field("epoch", &self.epoch).finish_non_exhaustive()
-    }
-}
-
-thread_local! {
-    /// How many that help this thread is in the midst of, one within the other.
-    static HELPING: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
-}
-
-/// Helpers within helpers on one thread, where a waker polls its reader at once and that one helps. A bound, since each
-/// takes stack; enough for more readers than there can be: each helper goes on with as many as it has itself.
-const HELP_DEPTH: u32 = 4;
-
-#[cold]
-fn help_one_deeper(help: impl FnOnce() -> bool) {
-    let depth = HELPING.with(|helping| helping.get());
-    if depth < HELP_DEPTH {
-        HELPING.with(|helping| helping.set(depth + 1));
-        // Nothing here unwinds: wakers are foreign code and guarded.
-        help();
-        HELPING.with(|helping| helping.set(depth));
     }
 }
 

@@ -8,6 +8,7 @@ mod core;
 mod found;
 mod gate;
 mod join;
+mod left;
 mod pattern;
 mod port;
 mod publisher;

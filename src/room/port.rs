@@ -3,8 +3,9 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
-use super::core::{Inside, RoomCore};
+use super::core::RoomCore;
 use super::join::{Join, Leave};
+use super::left::Left;
 use crate::sync::{
     AcqRel, Acquire, Arc, AtomicBool, AtomicU32, AtomicU64, Queue, Relaxed, Release, SeqCst, fence, process_id,
     thread_local,
@@ -17,7 +18,7 @@ pub(crate) enum Action<T> {
     Join(Box<Join<T>>),
     Leave(Leave<T>),
     /// Readers to wake that were too many for the publisher, unless others have done so meanwhile.
-    Wake(Arc<RoomCore<T>>),
+    Wake(Arc<Left>),
     /// Messages to drop that the room has evicted.
     Sweep(Arc<RoomCore<T>>),
 }
@@ -227,8 +228,8 @@ impl<T> Port<T> {
     fn drop_actions(&self) {
         while let Some(action) = self.actions.pop() {
             match action {
-                Action::Wake(room) => {
-                    Inside(room).wake_called(usize::MAX);
+                Action::Wake(left) => {
+                    left.wake_called(usize::MAX);
                 }
                 Action::Join(join) => join.refuse(),
                 Action::Leave(_) | Action::Sweep(_) => {}

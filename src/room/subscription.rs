@@ -547,7 +547,6 @@ impl<T> Drop for Subscription<T> {
         }
         // Last, since it drops a waker, which may panic: a gate left behind would hold publishers up for ever.
         if let Some(waiter) = &self.waiter {
-            core.help();
             core.abandon(waiter);
         }
     }

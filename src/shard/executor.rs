@@ -176,9 +176,9 @@ impl<T: 'static> Shard<T> {
             match action {
                 Action::Join(join) => self.join(*join),
                 Action::Leave(leave) => self.leave(leave),
-                Action::Wake(room) => {
-                    if Inside(room.clone()).wake_called(TURN_HELPS) {
-                        self.port.post_lazily(Action::Wake(room));
+                Action::Wake(left) => {
+                    if left.wake_called(TURN_HELPS) {
+                        self.port.post_lazily(Action::Wake(left));
                     }
                 }
                 Action::Sweep(room) => {

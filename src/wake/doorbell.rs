@@ -111,7 +111,14 @@ impl Doorbell {
 
 /// Wakes up to `max` of a chain, passing over those who are gone. A waker that panics does not keep the others asleep.
 pub(crate) fn wake_some(chain: &mut Chain<Waiter>, max: usize) {
-    chain.filter_map(|waiter| waiter.waker.take()).take(max).for_each(wake_safely);
+    let mut woken = 0;
+    while woken < max {
+        let Some(waiter) = chain.next() else { break };
+        if let Some(waker) = waiter.waker.take() {
+            wake_safely(waker);
+            woken += 1;
+        }
+    }
 }
 
 /// Takes the wakers of the next waiters that have one out of a chain, to be woken by [`wake_safely`].
@@ -120,6 +127,7 @@ pub(crate) fn take_some<const MAX: usize>(chain: &mut Chain<Waiter>) -> [Option<
 }
 
 /// Wakes somebody whose waker is foreign code: its panic is not ours, nor that of the next to be woken.
+#[inline]
 pub(crate) fn wake_safely(waker: Waker) {
     drop(guard(|| waker.wake()));
 }

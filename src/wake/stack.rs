@@ -131,11 +131,6 @@ impl<N: Linked> Chain<N> {
     pub(crate) fn is_empty(&self) -> bool {
         self.top.is_null()
     }
-
-    /// Takes what is left in it.
-    pub(crate) fn take_all(&mut self) -> Self {
-        Self { top: std::mem::replace(&mut self.top, ptr::null_mut()) }
-    }
 }
 
 impl<N: Linked> Iterator for Chain<N> {
