@@ -23,7 +23,7 @@ use crate::shard::{Shard, run_on_thread};
 use crate::stats::{BrokerStats, ShardStats};
 use crate::sync::{
     self, Acquire, AtomicBool, AtomicU32, AtomicU64, JoinHandle, Panicked, Queue, Relaxed, Release, SeqCst, Snapshot,
-    block_on_for, fence,
+    block_anywhere_for, block_on_for, fence,
 };
 
 /// Rooms by name, each a broadcast ring, and a fixed number of shards.
@@ -313,6 +313,10 @@ impl<T: Send + Sync + 'static> Broker<T> {
     /// [`ShutdownError::StillRunning`] when `limit` is over before; the broker is closed, and the rest goes on.
     /// [`ShutdownError::OnShard`] in a handler of this broker.
     ///
+    /// # Panics
+    /// With the feature `tokio`, when it has to wait on a thread that runs the tasks of a tokio runtime; wrap it in
+    /// `spawn_blocking`.
+    ///
     /// # Examples
     /// ```
     /// use std::sync::mpsc;
@@ -338,7 +342,9 @@ impl<T: Send + Sync + 'static> Broker<T> {
         if self.inner.is_here() {
             return Err(ShutdownError::OnShard);
         }
-        if self.inner.wait_until_gone(limit) { Ok(()) } else { Err(ShutdownError::StillRunning) }
+        block_on_for(self.inner.gone(), limit).ok_or(ShutdownError::StillRunning)?;
+        self.inner.join();
+        Ok(())
     }
 
     /// Figures about the broker and its shards, read without stopping anybody.
@@ -477,24 +483,21 @@ impl<T> Inner<T> {
         is_serving(sync::Arc::as_ptr(&self.shared) as usize)
     }
 
-    /// Waits for the shards, and for their threads to go; false if that takes longer than `limit`.
-    fn wait_until_gone(&self, limit: Duration) -> bool {
-        let all = async {
-            for port in &self.shared.ports {
-                port.wait_until_gone().await;
-            }
-        };
-        if block_on_for(all, limit).is_none() {
-            return false;
+    /// Waits for the end of the shards.
+    async fn gone(&self) {
+        for port in &self.shared.ports {
+            port.wait_until_gone().await;
         }
+    }
+
+    /// Joins the threads of shards that have ended: they have said their last word and are about to return.
+    fn join(&self) {
         if self.shared.ports.iter().any(|port| port.is_elsewhere()) {
-            return true;
+            return;
         }
-        // They have said their last word and are about to return.
         while let Some(thread) = self.threads.pop() {
             drop(thread.join().map_err(Panicked::from_join));
         }
-        true
     }
 }
 
@@ -521,8 +524,8 @@ impl<T> Drop for Inner<T> {
         self.close();
         self.stop();
         // The last handle may be dropped by a handler: a shard that waited for itself would wait for nothing.
-        if self.has_threads && !self.is_here() {
-            self.wait_until_gone(DROP_WAIT);
+        if self.has_threads && !self.is_here() && block_anywhere_for(self.gone(), DROP_WAIT).is_some() {
+            self.join();
         }
     }
 }

@@ -30,7 +30,7 @@ pub(crate) use self::backend::{
 pub(crate) use self::guard::{Panicked, guard};
 pub(crate) use self::lazy::Lazy;
 pub(crate) use self::look::{Look, update};
-pub(crate) use self::parker::{Signal, block_on, block_on_for};
+pub(crate) use self::parker::{Signal, block_anywhere_for, block_on, block_on_for};
 #[cfg(all(test, not(any(roomcast_loom, roomcast_shuttle))))]
 pub(crate) use self::stage::stop_at;
 pub(crate) use self::stage::{Stage, pass};

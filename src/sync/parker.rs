@@ -8,29 +8,35 @@ use std::time::{Duration, Instant};
 use super::backend::{AtomicBool, Thread, current_thread, park, park_timeout};
 use super::{AcqRel, Release};
 
-/// Runs `future` to its end on this thread, which sleeps between polls.
+/// Runs `future` to its end on this thread, which sleeps between polls. Panics where it must not sleep.
+#[track_caller]
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
-    let signal = Signal::for_this_thread();
-    let waker = Waker::from(signal.clone());
-    let mut context = Context::from_waker(&waker);
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            return output;
-        }
-        signal.wait();
+    match sleep_on(future, None, refuse_async_worker) {
+        Some(output) => output,
+        None => unreachable!("without a timeout it waits for ever"),
     }
 }
 
 /// The same for `timeout` at most: `None` if the future was not ready in time. It is polled at least once, and once more at
 /// the end.
+#[track_caller]
 pub(crate) fn block_on_for<F: Future>(future: F, timeout: Duration) -> Option<F::Output> {
+    sleep_on(future, Some(timeout), refuse_async_worker)
+}
+
+/// The same on any thread: for a drop, which must not panic and may come anywhere.
+pub(crate) fn block_anywhere_for<F: Future>(future: F, timeout: Duration) -> Option<F::Output> {
+    sleep_on(future, Some(timeout), || {})
+}
+
+#[track_caller]
+fn sleep_on<F: Future>(future: F, timeout: Option<Duration>, before_sleep: impl Fn()) -> Option<F::Output> {
     let signal = Signal::for_this_thread();
     let waker = Waker::from(signal.clone());
     let mut context = Context::from_waker(&waker);
     let mut future = pin!(future);
     // Beyond what a clock can tell is for ever.
-    let end = Instant::now().checked_add(timeout);
+    let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
             return Some(output);
@@ -39,7 +45,18 @@ pub(crate) fn block_on_for<F: Future>(future: F, timeout: Duration) -> Option<F:
         if left == Some(Duration::ZERO) {
             return None;
         }
+        before_sleep();
         signal.wait_for(left);
+    }
+}
+
+/// Panics on a thread that runs the tasks of a tokio runtime: they would all wait, perhaps for one another.
+#[track_caller]
+fn refuse_async_worker() {
+    #[cfg(feature = "tokio")]
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        // Nothing else tells such a thread from those of `spawn_blocking`, which may block.
+        runtime.block_on(std::future::ready(()));
     }
 }
 

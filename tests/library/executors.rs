@@ -257,6 +257,62 @@ mod on_the_runtime {
         });
     }
 
+    /// Runs on a thread of the runtime that runs its tasks; whether it panicked.
+    fn panics_on_a_worker(runtime: &Runtime, run: impl FnOnce() + Send + 'static) -> bool {
+        runtime.block_on(async { tokio::spawn(async move { run() }).await }).is_err_and(|error| error.is_panic())
+    }
+
+    #[test]
+    fn who_would_sleep_on_a_thread_that_runs_tasks_is_refused() {
+        for runtime in [many_threads(), one_thread()] {
+            finishes(move || {
+                let broker = Broker::<u64>::builder().capacity(4).shards(1).build();
+                let (empty, full) = (broker.room("empty").unwrap(), broker.room("full").unwrap());
+                let mut reader = empty.subscribe().now().unwrap();
+                assert!(panics_on_a_worker(&runtime, move || _ = reader.recv_blocking()));
+                let mut blocking = full.subscribe().policy(Policy::Block).now().unwrap();
+                while full.publish(1).is_ok() {}
+                let publisher = full.clone();
+                assert!(panics_on_a_worker(&runtime, move || _ = publisher.publish_blocking(2)));
+                // Where nobody has to wait, or where waiting is what the thread is for, nothing is refused.
+                let mut reader = empty.subscribe().now().unwrap();
+                empty.publish(3).unwrap();
+                assert!(!panics_on_a_worker(&runtime, move || assert_eq!(reader.recv_blocking(), Ok(3))));
+                assert_eq!(blocking.try_recv(), Ok(1));
+                let mut reader = empty.subscribe().now().unwrap();
+                let received = runtime.block_on(async {
+                    let waiting = tokio::task::spawn_blocking(move || reader.recv_blocking());
+                    tokio::task::yield_now().await;
+                    empty.publish(4).unwrap();
+                    waiting.await.unwrap()
+                });
+                assert_eq!(received, Ok(4));
+            });
+        }
+    }
+
+    #[test]
+    fn a_shutdown_is_refused_there_and_a_drop_is_not() {
+        finishes(|| {
+            let runtime = one_thread();
+            let broker = Broker::<u64>::builder().shards(1).build();
+            let room = broker.room("lobby").unwrap();
+            let (go_on, may_go_on) = mpsc::channel::<()>();
+            let (began, has_begun) = mpsc::channel();
+            let _served = block_on(room.subscribe_with(move |_| {
+                began.send(()).unwrap();
+                let _ = may_go_on.recv();
+            }));
+            room.publish(1).unwrap();
+            has_begun.recv().unwrap();
+            let other = broker.clone();
+            let shut_down = move || _ = other.shutdown(std::time::Duration::from_secs(60));
+            assert!(panics_on_a_worker(&runtime, shut_down));
+            assert!(!panics_on_a_worker(&runtime, move || drop(broker)));
+            drop(go_on);
+        });
+    }
+
     /// Hears the end.
     struct Told(mpsc::Sender<CloseReason>);
 
