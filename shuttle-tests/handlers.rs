@@ -141,6 +141,37 @@ fn come_and_go(room: &Room<Message>) {
     }
 }
 
+/// A handler that is drained is given everything published before, nothing published after, and then it is gone.
+#[test]
+fn handlers_are_drained_beside_publishers() {
+    explore("handlers_are_drained_beside_publishers", &["one was given something", "one was given nothing"], || {
+        let rig = Rig::new(2);
+        let room = rig.room(4, 4);
+        let publisher = {
+            let room = room.clone();
+            thread::spawn(move || publish(&room, 0, 8))
+        };
+        for start in [Start::Latest, Start::Oldest, Start::Latest] {
+            let (listener, told) = Listener::new();
+            let begin = if start == Start::Oldest { 0 } else { room.tail() };
+            let served = block_on(room.subscribe_with_from(start, listener)).unwrap();
+            let joined = if start == Start::Oldest { 0 } else { room.tail() };
+            thread::yield_now();
+            let before = room.tail();
+            let drained = served.drain();
+            let after = room.tail();
+            assert!(block_on(drained));
+            told.gone.store(true, Relaxed);
+            let (received, lagged, closed) = told.all();
+            assert_eq!((lagged, closed), (0, 0));
+            assert!(received >= before.saturating_sub(joined), "what was published before is missing");
+            assert!(received <= after - begin, "what was published after was given");
+            reached(if received > 0 { "one was given something" } else { "one was given nothing" });
+        }
+        publisher.join().unwrap();
+    });
+}
+
 /// A publish, the handler's answer, the next publish: each time the shard may have fallen asleep.
 #[test]
 fn a_shard_is_woken_for_every_message() {

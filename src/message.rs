@@ -229,6 +229,12 @@ impl<'a, T> Batch<'a, T> {
         }
     }
 
+    /// The first `count` messages.
+    #[inline]
+    pub(crate) fn before(&self, count: usize) -> Self {
+        Self { first: self.first, messages: &self.messages[..count], times: self.times.get(..count).unwrap_or(&[]) }
+    }
+
     /// The first message; a batch that was received has one.
     #[inline]
     pub(crate) fn into_first(self) -> Ref<'a, T> {

@@ -72,6 +72,8 @@ pub(crate) struct Leave<T> {
     pub(crate) inside: Inside<T>,
     pub(crate) member: usize,
     pub(crate) seat: Arc<Seat>,
+    /// Up to where it is to be given messages before; at once if nothing is said.
+    pub(crate) end: Option<u64>,
     pub(crate) promise: Option<Promise>,
 }
 
@@ -178,7 +180,7 @@ impl<T> Drop for SubscribeWith<T> {
         if let State::Waiting { ack, seat, port } = &self.state
             && ack.cancel()
         {
-            leave(&self.inside, seat, port, None);
+            leave(&self.inside, seat, port, None, None);
         }
     }
 }
@@ -209,7 +211,8 @@ impl<T> Served<T> {
         self.seat.is_taken()
     }
 
-    /// Removes the handler. When the future is ready, it has been dropped and is not called any more.
+    /// Removes the handler at once: what was published and not handled yet is not handled. When the future is ready, it has
+    /// been dropped and is not called any more. [`Served::drain`] lets it finish.
     ///
     /// # Panics
     /// When it is awaited in a handler of the same broker, which must not wait for itself; drop the `Served` there, which
@@ -218,25 +221,71 @@ impl<T> Served<T> {
     /// # Cancel safety
     /// The handler is removed even if the future is dropped.
     pub async fn unsubscribe(mut self) {
+        let ack = self.leave(None);
+        left(&ack, self.inside.0.broker()).await;
+    }
+
+    /// Removes the handler when it was given everything published before this call, and nothing that is published after
+    /// it. When the future is ready, it has been dropped and is not called any more; true if it was given all of it, or
+    /// told what it missed, and false if it had gone before: it has panicked, was told the end of the room, or its shard
+    /// is gone.
+    ///
+    /// # Panics
+    /// When it is awaited in a handler of the same broker, which must not wait for itself; drop the future there.
+    ///
+    /// # Cancel safety
+    /// The handler finishes and is removed even if the future is dropped.
+    ///
+    /// # Examples
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use roomcast::Broker;
+    ///
+    /// let broker = Broker::<u32>::new();
+    /// let room = broker.room("jobs")?;
+    /// let (done, all) = std::sync::mpsc::channel();
+    /// let worker = room.subscribe_with(move |job| drop(done.send(*job))).await?;
+    /// room.publish_all(0..100)?;
+    /// let draining = worker.drain();
+    /// assert!(draining.await);
+    /// room.publish(100)?;
+    /// assert!(all.iter().eq(0..100), "all that came before, and the handler is gone");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn drain(mut self) -> impl Future<Output = bool> + Send {
+        let ack = self.leave(Some(self.inside.tail()));
+        let broker = self.inside.0.broker();
+        async move { left(&ack, broker).await == Outcome::Done }
+    }
+
+    fn leave(&mut self, end: Option<u64>) -> Arc<Ack> {
         let (ack, promise) = Ack::pair();
         self.left = true;
-        leave(&self.inside, &self.seat, &self.port, Some(promise));
-        assert!(!is_serving(self.inside.0.broker()), "a handler must not wait for its own broker");
-        std::future::poll_fn(|context| ack.poll(context)).await;
+        leave(&self.inside, &self.seat, &self.port, end, Some(promise));
+        ack
     }
+}
+
+/// Waits until a handler of the broker at this address has left.
+async fn left(ack: &Ack, broker: usize) -> Outcome {
+    assert!(!is_serving(broker), "a handler must not wait for its own broker");
+    std::future::poll_fn(|context| ack.poll(context)).await
 }
 
 impl<T> Drop for Served<T> {
     fn drop(&mut self) {
         if !self.left {
-            leave(&self.inside, &self.seat, &self.port, None);
+            leave(&self.inside, &self.seat, &self.port, None, None);
         }
     }
 }
 
-fn leave<T>(inside: &Inside<T>, seat: &Arc<Seat>, port: &Arc<Port<T>>, promise: Option<Promise>) {
-    if seat.is_taken() || promise.is_some() {
-        port.post(Action::Leave(Leave { inside: inside.clone(), member: seat.member(), seat: seat.clone(), promise }));
+fn leave<T>(inside: &Inside<T>, seat: &Arc<Seat>, port: &Arc<Port<T>>, end: Option<u64>, promise: Option<Promise>) {
+    // In a process that was forked off nobody would ever take the call.
+    if (seat.is_taken() || promise.is_some()) && !port.is_elsewhere() {
+        let (member, seat, inside) = (seat.member(), seat.clone(), inside.clone());
+        port.post(Action::Leave(Leave { inside, member, seat, end, promise }));
     }
 }
 

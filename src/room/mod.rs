@@ -23,6 +23,7 @@ mod weak;
 use std::collections::VecDeque;
 use std::fmt;
 
+pub(crate) use self::ack::Promise;
 pub use self::aside::{Closed, Deserted};
 pub(crate) use self::core::{Inside, RoomCore, RoomId, Shared, StartShard};
 pub use self::join::{Handler, Served, SubscribeWith};

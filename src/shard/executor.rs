@@ -217,12 +217,17 @@ impl<T: 'static> Shard<T> {
 
     fn leave(&mut self, leave: Leave<T>) {
         if let Some(&key) = self.by_room.get(&leave.inside.id()) {
+            if let Some(end) = leave.end {
+                self.groups[key].drain(leave.member, &leave.seat, end, leave.promise);
+                return self.make_ready(key);
+            }
             self.groups[key].leave(leave.member, &leave.seat);
             if self.groups[key].is_empty() {
                 self.remove_group(key);
             }
         }
-        if let Some(promise) = leave.promise {
+        // A handler that was to be drained and is not here was not: its promise is broken by dropping it.
+        if let Some(promise) = leave.promise.filter(|_| leave.end.is_none()) {
             promise.keep();
         }
     }

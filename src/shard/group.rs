@@ -7,7 +7,7 @@ use slab::Slab;
 use crate::error::CloseReason;
 use crate::message::{Batch, Resumption};
 use crate::ring::{Cursor, Nothing, Rest, Run};
-use crate::room::{Handler, Inside, Join, Port, Record, Seat};
+use crate::room::{Handler, Inside, Join, Port, Promise, Record, Seat};
 use crate::sync::{Arc, Panicked, Relaxed, SeqCst, fence, guard};
 
 /// Messages that one group handles before other rooms get their turn.
@@ -18,6 +18,16 @@ struct Member<T> {
     handler: Box<dyn Handler<T>>,
     place: Place<T>,
     seat: Arc<Seat>,
+    /// Where it leaves, if it is to be given everything before.
+    leaving: Option<Leaving>,
+}
+
+/// How a member leaves that is drained.
+struct Leaving {
+    /// The sequence of the first message that it is not given.
+    end: u64,
+    /// Who is told that it has left.
+    promise: Option<Promise>,
 }
 
 /// Where a member stands beside its group's cursor. Nearly always level, and then it costs a delivery nothing.
@@ -49,6 +59,8 @@ pub(super) struct Group<T: 'static> {
     /// Members that are not level, and those of them that are behind.
     uneven: usize,
     behind: usize,
+    /// Members that leave.
+    leaving: usize,
     /// Whether the room is closed and the group has read it to its end; members that are behind go on.
     has_ended: bool,
 }
@@ -57,7 +69,7 @@ impl<T: 'static> Group<T> {
     pub(super) fn new(inside: Inside<T>, record: Arc<Record<T>>) -> Self {
         let cursor = Cursor::new(inside.clone(), inside.tail());
         inside.list(&record);
-        Self { inside, record, cursor, members: Slab::new(), uneven: 0, behind: 0, has_ended: false }
+        Self { inside, record, cursor, members: Slab::new(), uneven: 0, behind: 0, leaving: 0, has_ended: false }
     }
 
     /// Adds a handler and acknowledges it.
@@ -71,7 +83,7 @@ impl<T: 'static> Group<T> {
         self.behind += usize::from(matches!(place, Place::Behind(_)));
         self.uneven += usize::from(!matches!(place, Place::Level));
         let seat = join.seat;
-        let key = self.members.insert(Member { handler: join.handler, place, seat: seat.clone() });
+        let key = self.members.insert(Member { handler: join.handler, place, seat: seat.clone(), leaving: None });
         seat.assign(key);
         self.inside.count_handler();
         // Relaxed: a figure.
@@ -88,9 +100,39 @@ impl<T: 'static> Group<T> {
         }
     }
 
+    /// Removes a handler when it was given everything before `end`, if it is the one that sits there.
+    pub(super) fn drain(&mut self, key: usize, seat: &Arc<Seat>, end: u64, promise: Option<Promise>) {
+        if let Some(member) = self.members.get_mut(key).filter(|member| Arc::ptr_eq(&member.seat, seat)) {
+            member.leaving = Some(Leaving { end, promise });
+            self.leaving += 1;
+        }
+    }
+
+    /// Removes those who leave and have come to where they leave.
+    fn let_leave(&mut self) {
+        if self.leaving == 0 {
+            return;
+        }
+        let now = self.cursor.next();
+        for key in self.keys(|_| true) {
+            let Some(member) = self.members.get_mut(key) else { continue };
+            let next = match &member.place {
+                Place::Level => now,
+                Place::Ahead(next) => now.max(*next),
+                Place::Behind(cursor) => cursor.next(),
+            };
+            if let Some(leaving) = member.leaving.take_if(|leaving| leaving.end <= next) {
+                self.leaving -= 1;
+                self.remove(key);
+                leaving.promise.map(Promise::keep);
+            }
+        }
+    }
+
     fn remove(&mut self, key: usize) {
         self.level(key);
         let member = self.members.remove(key);
+        self.leaving -= usize::from(member.leaving.is_some());
         self.inside.forget_handler();
         // Relaxed: a figure.
         self.port().figures.members.fetch_sub(1, Relaxed);
@@ -127,7 +169,11 @@ impl<T: 'static> Group<T> {
         figure.store(figure.load(Relaxed) + 1, Relaxed);
         let more_behind = self.catch_up();
         let mut budget = TURN_MESSAGES;
-        let turn = self.spend(&mut budget);
+        let mut turn = self.spend(&mut budget);
+        self.let_leave();
+        if self.members.is_empty() {
+            turn = Turn::Over;
+        }
         (if turn == Turn::Idle && more_behind { Turn::Again } else { turn }, TURN_MESSAGES - budget)
     }
 
@@ -140,6 +186,7 @@ impl<T: 'static> Group<T> {
                 Ok(run) => *budget -= self.deliver(run),
                 Err(Nothing::Lagged(missed)) => self.lagged(missed),
                 Err(Nothing::Closed) if self.behind == 0 => {
+                    self.let_leave();
                     self.close(self.inside.0.reason());
                     return Turn::Over;
                 }
@@ -158,16 +205,16 @@ impl<T: 'static> Group<T> {
         let run = Batch { first, messages, times };
         let (mut panics, mut delivered, mut settled) = (Vec::new(), 0, Vec::new());
         let mut members = self.members.iter_mut();
-        let uneven = self.uneven > 0;
+        let uneven = self.uneven + self.leaving > 0;
         let mut at = 0;
         // One guard for all members: it is entered again behind a handler that has panicked.
         while let Err(panic) = guard(|| {
             for (key, member) in members.by_ref() {
                 at = key;
-                let skip = if uneven { member.skip(&run, key, &mut settled) } else { 0 };
-                if skip < run.len() {
-                    delivered += run.len() - skip;
-                    member.handler.messages(run.behind(skip));
+                let share = if uneven { member.share(&run, key, &mut settled) } else { run.behind(0) };
+                if !share.is_empty() {
+                    delivered += share.len();
+                    member.handler.messages(share);
                 }
             }
         }) {
@@ -196,10 +243,11 @@ impl<T: 'static> Group<T> {
         for key in self.keys(|place| !matches!(place, Place::Behind(_))) {
             let Some(member) = self.members.get(key) else { continue };
             let next = if let Place::Ahead(next) = member.place { next } else { now - missed };
+            let end = member.end().min(now);
             if next <= now {
                 self.level(key);
             }
-            self.tell_lag(key, now.saturating_sub(next));
+            self.tell_lag(key, end.saturating_sub(next));
         }
     }
 
@@ -232,7 +280,8 @@ impl<T: 'static> Group<T> {
         let mut budget = TURN_MESSAGES;
         loop {
             let Some(member) = self.members.get_mut(key) else { return false };
-            let Place::Behind(cursor) = &mut member.place else { return false };
+            let (end, Place::Behind(cursor)) = (member.end(), &mut member.place) else { return false };
+            let goal = goal.min(end);
             if cursor.next() >= goal {
                 let next = cursor.next();
                 self.level(key);
@@ -243,7 +292,8 @@ impl<T: 'static> Group<T> {
                 }
                 return false;
             }
-            let wanted = budget.min((goal - cursor.next()) as usize);
+            let before = cursor.next();
+            let wanted = budget.min((goal - before) as usize);
             if wanted == 0 {
                 return true;
             }
@@ -259,7 +309,7 @@ impl<T: 'static> Group<T> {
                         self.panicked(key, &panic);
                     }
                 }
-                Err(Nothing::Lagged(missed)) => self.tell_lag(key, missed),
+                Err(Nothing::Lagged(missed)) => self.tell_lag(key, missed.min(end - before)),
                 // A hole: the group began behind it. Whoever fills it calls.
                 Err(Nothing::Empty | Nothing::Closed) => return false,
             }
@@ -329,10 +379,16 @@ impl<T: 'static> Group<T> {
 }
 
 impl<T> Member<T> {
-    /// How many messages of a run the member is not to be given. Notes a member that is level from this run on.
+    /// The first sequence that it is not to be given.
+    fn end(&self) -> u64 {
+        self.leaving.as_ref().map_or(u64::MAX, |leaving| leaving.end)
+    }
+
+    /// What of a run the member is to be given. Notes a member that is level from this run on.
     #[cold]
-    fn skip(&self, run: &Batch<'_, T>, key: usize, settled: &mut Vec<usize>) -> usize {
-        match self.place {
+    fn share<'a>(&self, run: &Batch<'a, T>, key: usize, settled: &mut Vec<usize>) -> Batch<'a, T> {
+        let end = self.end().saturating_sub(run.first).min(run.len() as u64) as usize;
+        let skip = match self.place {
             Place::Level => 0,
             Place::Behind(_) => run.len(),
             Place::Ahead(next) => {
@@ -342,7 +398,8 @@ impl<T> Member<T> {
                 }
                 skip.min(run.len())
             }
-        }
+        };
+        run.before(end).behind(skip.min(end))
     }
 }
 

@@ -7,6 +7,7 @@ mod acknowledgement;
 mod batches;
 mod budget;
 mod crash;
+mod draining;
 mod exclusive;
 mod executors;
 mod expiry;
