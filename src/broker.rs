@@ -2,29 +2,27 @@
 
 mod expiry;
 mod many;
+mod shards;
 mod weak;
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::time::Duration;
 
+use self::shards::{Shards, Threads};
 pub use self::weak::WeakBroker;
 use crate::builder::Builder;
 use crate::config::{NAME_BYTES_MAX, Policy, RoomOptions};
-use crate::error::{CloseReason, PublishByNameError, PublishError, RoomError, ShutdownError};
+use crate::error::{CloseReason, PublishByNameError, PublishError, RoomError};
 use crate::message::Epoch;
 use crate::ring::{Budget, Geometry, Ring, Writer};
 use crate::room::{
-    Added, Inside, Names, PatternShared, PatternSubscription, Port, Publisher, Room, RoomCore, Shared, StartShard,
-    Table, is_serving,
+    Added, Inside, Names, PatternShared, PatternSubscription, Port, Publisher, Room, RoomCore, Shared, Table,
 };
-use crate::shard::{Shard, run_on_thread};
+#[cfg(feature = "tokio")]
+use crate::shard::Shard;
 use crate::stats::{BrokerStats, ShardStats};
-use crate::sync::{
-    self, Acquire, AtomicBool, AtomicU32, AtomicU64, JoinHandle, Panicked, Queue, Relaxed, Release, SeqCst, Snapshot,
-    block_anywhere_for, block_on_for, fence,
-};
+use crate::sync::{self, Acquire, AtomicBool, AtomicU32, AtomicU64, Relaxed, Release, SeqCst, Snapshot, fence};
 
 /// Rooms by name, each a broadcast ring, and a fixed number of shards.
 ///
@@ -76,17 +74,8 @@ struct Inner<T> {
     closed: AtomicBool,
     /// Epochs are drawn from a random start in steps that visit every number once, so that none comes twice.
     epochs: AtomicU64,
-    /// The threads of the shards that were started; at most one each.
-    threads: Arc<Queue<JoinHandle>>,
-    /// How many shards there are. Without any there is a port all the same, at which nothing is done.
-    shards: usize,
-    /// Whether they have threads of their own.
-    has_threads: bool,
+    shards: Shards<T>,
 }
-
-/// How long the drop of the last handle waits for handlers that are still running: long for any that keep to what they
-/// are told, and no harm where somebody waits in a circle.
-const DROP_WAIT: Duration = Duration::from_secs(1);
 
 impl<T: Send + Sync + 'static> Broker<T> {
     /// A broker with the defaults of [`Builder`].
@@ -112,21 +101,19 @@ impl<T: Send + Sync + 'static> Broker<T> {
             (None, 0) => sync::cores(),
             (None, runtimes) => runtimes,
         };
-        let threads = Arc::new(Queue::new());
+        let threads = Threads::new();
         let shared = sync::Arc::new(Shared {
             ports: (0..count.max(1)).map(|_| Port::new()).collect(),
-            start: Some(start_on_thread(threads.clone())),
+            start: Some(threads.clone().starting()),
             clock: builder.clock,
             next_port: AtomicU32::new(0),
             nobody: Arc::default(),
         });
-        if count == 0 {
-            shared.ports.iter().for_each(|port| end_unbegun(port));
-        }
         #[cfg(feature = "tokio")]
         for (port, runtime) in shared.ports.iter().zip(runtimes.iter().cycle()).take(count) {
             runtime.spawn(Shard::new(port.clone(), sync::Arc::as_ptr(&shared) as usize));
         }
+        let shards = Shards::new(shared.clone(), count, (default_shards == 0).then_some(threads));
         Self {
             inner: Arc::new(Inner {
                 shared,
@@ -136,9 +123,7 @@ impl<T: Send + Sync + 'static> Broker<T> {
                 weigh: builder.weigh,
                 closed: AtomicBool::new(false),
                 epochs: AtomicU64::new(RandomState::new().hash_one("epoch")),
-                threads,
-                shards: count,
-                has_threads: default_shards == 0,
+                shards,
             }),
         }
     }
@@ -306,52 +291,11 @@ impl<T: Send + Sync + 'static> Broker<T> {
         self.inner.is_closed()
     }
 
-    /// Closes the broker and waits until its shards have ended: every handler has been given what was published, was told
-    /// the end, and is dropped. Other handles on the broker find it closed. May be called again.
-    ///
-    /// # Errors
-    /// [`ShutdownError::StillRunning`] when `limit` is over before; the broker is closed, and the rest goes on.
-    /// [`ShutdownError::OnShard`] in a handler of this broker.
-    ///
-    /// # Panics
-    /// With the feature `tokio`, when it has to wait on a thread that runs the tasks of a tokio runtime; wrap it in
-    /// `spawn_blocking`.
-    ///
-    /// # Examples
-    /// ```
-    /// use std::sync::mpsc;
-    /// use std::time::Duration;
-    ///
-    /// use futures::executor::block_on;
-    /// use roomcast::{Broker, ShutdownError};
-    ///
-    /// let broker = Broker::<u32>::new();
-    /// let (go_on, may_go_on) = mpsc::channel::<()>();
-    /// let room = broker.room("lobby")?;
-    /// let served = block_on(room.subscribe_with(move |_| drop(may_go_on.recv())))?;
-    /// room.publish(7)?;
-    /// assert_eq!(broker.shutdown(Duration::from_millis(1)), Err(ShutdownError::StillRunning));
-    /// drop(go_on);
-    /// assert_eq!(broker.shutdown(Duration::from_secs(60)), Ok(()));
-    /// assert!(!served.is_running());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn shutdown(&self, limit: Duration) -> Result<(), ShutdownError> {
-        self.inner.close();
-        self.inner.stop();
-        if self.inner.is_here() {
-            return Err(ShutdownError::OnShard);
-        }
-        block_on_for(self.inner.gone(), limit).ok_or(ShutdownError::StillRunning)?;
-        self.inner.join();
-        Ok(())
-    }
-
     /// Figures about the broker and its shards, read without stopping anybody.
     pub fn stats(&self) -> BrokerStats {
         let mut homes = vec![0; self.inner.shared.ports.len()];
         self.inner.table.for_each(&mut |inside| homes[inside.0.home_shard()] += 1);
-        let shards = self.inner.shared.ports.iter().zip(homes).take(self.inner.shards).map(|(port, rooms)| {
+        let shards = self.inner.shared.ports.iter().zip(homes).take(self.inner.shards.count()).map(|(port, rooms)| {
             let figures = &port.figures;
             // Relaxed: figures.
             ShardStats {
@@ -469,64 +413,10 @@ impl<T> Inner<T> {
     }
 }
 
-impl<T> Inner<T> {
-    /// Tells the shards to end when they have served what is there.
-    fn stop(&self) {
-        for port in &self.shared.ports {
-            end_unbegun(port);
-            port.stop();
-        }
-    }
-
-    /// Whether this thread is in the midst of one of its handlers.
-    fn is_here(&self) -> bool {
-        is_serving(sync::Arc::as_ptr(&self.shared) as usize)
-    }
-
-    /// Waits for the end of the shards.
-    async fn gone(&self) {
-        for port in &self.shared.ports {
-            port.wait_until_gone().await;
-        }
-    }
-
-    /// Joins the threads of shards that have ended: they have said their last word and are about to return.
-    fn join(&self) {
-        if self.shared.ports.iter().any(|port| port.is_elsewhere()) {
-            return;
-        }
-        while let Some(thread) = self.threads.pop() {
-            drop(thread.join().map_err(Panicked::from_join));
-        }
-    }
-}
-
-/// Starts shards on threads, and keeps those.
-fn start_on_thread<T: Send + Sync + 'static>(threads: Arc<Queue<JoinHandle>>) -> Box<StartShard<T>> {
-    Box::new(move |number, port, broker| {
-        let port = port.clone();
-        // Made there: one that the system refuses to start is to be started another time.
-        let run = move || run_on_thread(Shard::new(port, broker));
-        threads.push(sync::spawn_named(format!("roomcast-shard-{number}"), run)?);
-        Ok(())
-    })
-}
-
-/// Ends a port at which no shard was started: none will be.
-fn end_unbegun<T>(port: &Port<T>) {
-    if port.begin() {
-        port.finish();
-    }
-}
-
 impl<T> Drop for Inner<T> {
     fn drop(&mut self) {
         self.close();
-        self.stop();
-        // The last handle may be dropped by a handler: a shard that waited for itself would wait for nothing.
-        if self.has_threads && !self.is_here() && block_anywhere_for(self.gone(), DROP_WAIT).is_some() {
-            self.join();
-        }
+        self.shards.end();
     }
 }
 

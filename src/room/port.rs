@@ -335,28 +335,10 @@ pub(crate) fn is_serving(broker: usize) -> bool {
 }
 
 #[cfg(all(test, not(any(roomcast_loom, roomcast_shuttle))))]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::{Broker, SubscribeError};
-
-    /// A fork copies the broker and none of its threads. Here the port is told that it was copied.
-    #[test]
-    fn in_a_process_that_was_forked_off_nothing_hangs() {
-        let broker = Broker::<u64>::builder().shards(1).build();
-        let room = broker.room("lobby").unwrap();
-        let served = crate::sync::block_on(room.subscribe_with(|_: crate::Ref<'_, u64>| {})).unwrap();
-        let port = room.inside.0.home_port().clone();
-        let parent = port.process.swap(process_id() ^ 1, Relaxed);
-        assert!(port.is_elsewhere() && port.is_gone());
-        let refused = crate::sync::block_on(room.subscribe_with(|_: crate::Ref<'_, u64>| {}));
-        assert_eq!(refused.err(), Some(SubscribeError::NoShard));
-        let mut reader = room.subscribe().now().unwrap();
-        room.publish(7).unwrap();
-        assert_eq!(reader.try_recv(), Ok(7));
-        assert_eq!(broker.shutdown(Duration::from_secs(60)), Ok(()));
-        port.process.store(parent, Relaxed);
-        drop((broker, served));
+impl<T> Port<T> {
+    /// Says that the shard runs in that process; returns what was said before.
+    pub(crate) fn set_process(&self, process: u32) -> u32 {
+        // Relaxed: for one thread.
+        self.process.swap(process, Relaxed)
     }
 }
