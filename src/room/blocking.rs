@@ -16,6 +16,9 @@ impl<T> Subscription<T> {
     /// # Errors
     /// As [`Subscription::recv_ref`]; [`RecvError::OnShard`] in a handler of the same broker, which must not wait for
     /// itself.
+    ///
+    /// # Panics
+    /// With the feature `tokio`, when it has to wait on a thread that runs the tasks of a tokio runtime.
     pub fn recv_blocking(&mut self) -> Result<T, RecvError>
     where
         T: Clone,
@@ -96,6 +99,9 @@ impl<T> Room<T> {
     ///
     /// # Errors
     /// As [`Room::publish_wait`].
+    ///
+    /// # Panics
+    /// With the feature `tokio`, when it has to wait on a thread that runs the tasks of a tokio runtime.
     pub fn publish_blocking(&self, message: T) -> Result<u64, PublishError<T>> {
         publish_or_sleep(self.publish_wait(message), None)
     }
