@@ -35,8 +35,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                             }
                         }
                         Err(TryRecvError::Empty) => break,
+                        // It leaves the pattern by itself.
                         Err(TryRecvError::Closed(_)) => {
-                            chats.leave(key);
                             ended += 1;
                             break;
                         }

@@ -23,7 +23,7 @@ async fn listen(
     Path(room): Path<String>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, StatusCode> {
     let room = rooms.room(&room).map_err(|_| StatusCode::BAD_REQUEST)?;
-    let subscription = room.subscribe().await.map_err(|_| StatusCode::GONE)?;
+    let subscription = room.subscribe().now().map_err(|_| StatusCode::GONE)?;
     Ok(Sse::new(subscription.map(|received| {
         Ok(match received {
             Ok(text) => Event::default().data(text),

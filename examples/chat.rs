@@ -37,24 +37,24 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let broker = Broker::<Line>::builder().capacity(64).build();
     let (kitchen, garden) = (broker.room("kitchen")?, broker.room("garden")?);
 
-    let ben = tokio::spawn(listen(kitchen.subscribe().await?));
-    let mut slow = kitchen.subscribe().await?;
+    let ben = tokio::spawn(listen(kitchen.subscribe().now()?));
+    let mut slow = kitchen.subscribe().now()?;
     tokio::join!(talk(kitchen.clone(), "Ann", 20), talk(kitchen.clone(), "Cleo", 20), talk(garden.clone(), "Dan", 3));
 
     // Who comes late reads what the room retains, in the same order as everybody.
-    let late = tokio::spawn(listen(kitchen.subscribe_from(Start::Oldest).await?));
+    let late = tokio::spawn(listen(kitchen.subscribe_from(Start::Oldest).now()?));
 
     // One reads a little, goes away, and comes back when the ring has moved on: it is told how much it missed.
     slow.recv().await?;
     let left_at = slow.position();
     drop(slow);
     talk(kitchen.clone(), "Ann", 200).await;
-    let back = kitchen.subscribe_from(Start::Resume(left_at)).await?;
+    let back = kitchen.subscribe_from(Start::Resume(left_at)).now()?;
     let Resumption::Gap(missed) = back.resumption() else { panic!("64 messages are not 240") };
     assert_eq!(back.position().sequence, left_at.sequence + missed);
 
     // Somebody who only wants the newest.
-    let mut newest = kitchen.subscribe_from(Start::Oldest).policy(Policy::Latest).await?;
+    let mut newest = kitchen.subscribe_from(Start::Oldest).policy(Policy::Latest).now()?;
     assert_eq!(newest.recv().await?.text, "Ann says 199");
 
     broker.close();

@@ -44,8 +44,8 @@ use crate::sync::{self, Acquire, AtomicBool, AtomicU32, AtomicU64, Relaxed, Rele
 ///
 /// let broker = Broker::<String>::new();
 /// let lobby = broker.room("lobby")?;
-/// let mut ann = lobby.subscribe().await?;
-/// let mut ben = lobby.subscribe().await?;
+/// let mut ann = lobby.subscribe().now()?;
+/// let mut ben = lobby.subscribe().now()?;
 /// lobby.publish("hello".to_string())?;
 /// assert_eq!(ann.recv().await?, "hello");
 /// assert_eq!(ben.recv().await?, "hello");

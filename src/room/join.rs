@@ -16,6 +16,10 @@ use crate::sync::{AcqRel, Acquire, Arc, AtomicBool, AtomicU64, Relaxed, Release,
 /// What a shard runs for the messages of a room. Any `FnMut(Ref<'_, T>) + Send` is one: see [`Room::subscribe_with`] and
 /// [`Room::subscribe_handler`].
 ///
+/// A slow one holds up the others of its shard, and nobody else. When the shard has fallen a whole ring behind, each is told
+/// how much it missed and goes on with the oldest retained. A handler has no other [`Policy`](crate::Policy), since a shard
+/// reads a room once for all of them: what must miss nothing, or wants the newest alone, pulls on a task or thread of its own.
+///
 /// A handler that panics is removed and reported in the log and in
 /// [`ShardStats::panics`](crate::ShardStats::panics). It must not wait for its own broker.
 pub trait Handler<T>: Send + 'static {

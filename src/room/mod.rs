@@ -433,7 +433,7 @@ impl<T> Room<T> {
     ///
     /// let broker = Broker::<u32>::new();
     /// let room = broker.room("webcam")?;
-    /// let viewer = room.subscribe().await?;
+    /// let viewer = room.subscribe().now()?;
     /// let deserted = room.deserted();
     /// drop(viewer);
     /// deserted.await;

@@ -17,7 +17,7 @@ use crate::ring::{Cursor, Nothing, Rest};
 use crate::sync::{Arc, Relaxed, SeqCst, fence, spin_loop};
 use crate::wake::Waiter;
 
-/// The future of [`Room::subscribe`]: ready at its first poll. [`Subscribe::now`] does without a future.
+/// What [`Room::subscribe`] makes: [`Subscribe::now`] subscribes at once. As a future it does the same at its first poll.
 #[must_use = "futures do nothing unless polled"]
 pub struct Subscribe<T> {
     room: Room<T>,
@@ -488,7 +488,7 @@ impl<T> Subscription<T> {
     ///
     /// let broker = Broker::<NotClone>::new();
     /// let room = broker.room("lobby")?;
-    /// let mut subscription = room.subscribe().await?;
+    /// let mut subscription = room.subscribe().now()?;
     /// room.publish(NotClone(7))?;
     /// room.close();
     /// assert_eq!(subscription.recv_ref().await?.0, 7, "what is in the ring is still read");

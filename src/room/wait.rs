@@ -159,7 +159,7 @@ impl<T> fmt::Debug for PublishWait<'_, T> {
 ///
 /// let broker = Broker::<u32>::new();
 /// let room = broker.room("numbers")?;
-/// let numbers = room.subscribe().await?;
+/// let numbers = room.subscribe().now()?;
 /// room.sink().send_all(&mut stream::iter([1, 2, 3]).map(Ok)).await?;
 /// room.close();
 /// assert_eq!(numbers.map(Result::unwrap).collect::<Vec<_>>().await, [1, 2, 3]);
