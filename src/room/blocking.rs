@@ -31,9 +31,8 @@ impl<T> Subscription<T> {
     /// # Errors
     /// As [`Subscription::recv_blocking`].
     pub fn recv_ref_blocking(&mut self) -> Result<Ref<'_, T>, RecvError> {
-        let run = match self.look_or_sleep(None)? {
-            Some(run) => run,
-            None => unreachable!("without a timeout it waits until there is something"),
+        let Some(run) = self.look_or_sleep(None)? else {
+            unreachable!("without a timeout it waits until there is something")
         };
         Ok(Batch::into_first(self.take(run)))
     }
