@@ -43,6 +43,9 @@ impl<T> Subscription<T> {
     /// [`RecvTimeoutError::Timeout`] when nothing came; nothing was missed by it. The others as
     /// [`Subscription::recv_blocking`].
     ///
+    /// # Panics
+    /// As [`Subscription::recv_blocking`].
+    ///
     /// # Examples
     /// ```
     /// use std::time::Duration;
@@ -71,6 +74,9 @@ impl<T> Subscription<T> {
     ///
     /// # Errors
     /// As [`Subscription::recv_timeout`].
+    ///
+    /// # Panics
+    /// As [`Subscription::recv_blocking`].
     pub fn recv_ref_timeout(&mut self, timeout: Duration) -> Result<Ref<'_, T>, RecvTimeoutError> {
         let run = self.look_or_sleep(Some(timeout))?.ok_or(RecvTimeoutError::Timeout)?;
         Ok(Batch::into_first(self.take(run)))
@@ -110,6 +116,9 @@ impl<T> Room<T> {
     /// # Errors
     /// [`PublishError::Full`] when the room was full all the time; the others as [`Room::publish_wait`].
     ///
+    /// # Panics
+    /// As [`Room::publish_blocking`].
+    ///
     /// # Examples
     /// ```
     /// use std::time::Duration;
@@ -137,6 +146,9 @@ impl<T> Publisher<T> {
     ///
     /// # Errors
     /// As [`Publisher::publish_wait`].
+    ///
+    /// # Panics
+    /// As [`Room::publish_blocking`].
     pub fn publish_blocking(&mut self, message: T) -> Result<u64, PublishError<T>> {
         publish_or_sleep(self.publish_wait(message), None)
     }
@@ -145,6 +157,9 @@ impl<T> Publisher<T> {
     ///
     /// # Errors
     /// [`PublishError::Full`] when the room was full all the time; the others as [`Publisher::publish_wait`].
+    ///
+    /// # Panics
+    /// As [`Room::publish_blocking`].
     pub fn publish_timeout(&mut self, message: T, timeout: Duration) -> Result<u64, PublishError<T>> {
         publish_or_sleep(self.publish_wait(message), Some(timeout))
     }
