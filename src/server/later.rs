@@ -16,7 +16,7 @@ use super::kept::{Kept, May, NoAnswer};
 use super::publish::{TRIES, refusal};
 use super::session::{Recover, Subscribed, Ticket};
 use super::shard::Shard;
-use super::visible::Visible;
+use super::visible::{Edge, Visible};
 use crate::protocol::{ErrorCode, HistoryQuery, HistoryResult, Publication, RoomName};
 use crate::store::StoredMark;
 use crate::{PublishError, Room, Subscription};
@@ -100,7 +100,7 @@ async fn publish_kept(hub: Arc<Hub>, name: RoomName, mut publication: Publicatio
         };
         match published {
             Ok(sequence) => {
-                return match hub.edge(&room)?.awaited() {
+                return match Edge::awaited(&kept.archive, &room)? {
                     Some(mark) => stored(&hub, &mark, sequence + 1).await,
                     None => Ok(()),
                 };

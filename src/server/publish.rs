@@ -32,7 +32,7 @@ pub(super) fn publish(hub: &Hub, name: &RoomName, publication: Publication) -> P
     }
     let Some(room) = hub.running(name) else { return Published::Awaits(publication) };
     match room.publish(publication) {
-        Ok(sequence) => match hub.edge(&room).map(Edge::awaited) {
+        Ok(sequence) => match Edge::awaited(&kept.archive, &room) {
             Ok(Some(mark)) => Published::AwaitsDisk(mark, sequence + 1),
             Ok(None) => Published::Done(Ok(())),
             Err(code) => Published::Done(Err(code)),

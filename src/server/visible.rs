@@ -56,6 +56,21 @@ impl Edge {
         Ok(edge)
     }
 
+    /// The mark that a publisher into `room` waits for before its message is acknowledged; none where it need not wait.
+    ///
+    /// # Errors
+    /// As [`Edge::kept`].
+    pub(crate) fn awaited(
+        archive: &Archive<Publication>,
+        room: &Room<Publication>,
+    ) -> Result<Option<Arc<StoredMark>>, ErrorCode> {
+        match archive.durability(room.name()) {
+            // A publisher waits for what everybody waits for who wants to see it.
+            Some(Durability::Stored) => Self::kept(archive, room).map(|edge| edge.mark),
+            _ => Ok(None),
+        }
+    }
+
     /// The sequences that may be seen now, by anybody, in any way: none before the first was kept, none from the end on is sure
     /// to be there after a crash. The end of a room that need not be stored lies beyond everything.
     pub(crate) fn range(&self) -> Range<u64> {
@@ -85,11 +100,6 @@ impl Edge {
     /// Whether there will never be more than there is: the archive has ended.
     pub(crate) fn is_final(&self) -> bool {
         self.is_stored && self.mark.as_ref().is_some_and(|mark| mark.is_given_up() && !mark.is_complete())
-    }
-
-    /// The mark that a publisher waits for before its message is acknowledged; none where it need not wait.
-    pub(crate) fn awaited(self) -> Option<Arc<StoredMark>> {
-        self.mark.filter(|_| self.is_stored)
     }
 }
 
@@ -195,7 +205,8 @@ mod tests {
 
     /// Until the mark says so; in vain for ever is a hang, which the test runner ends.
     async fn stored_to(hub: &Hub, room: &Room<Publication>, end: u64) {
-        hub.edge(room).unwrap().awaited().expect("a stored room has a mark").reached(end).await.unwrap();
+        let mark = Edge::awaited(&hub.kept().unwrap().archive, room).unwrap();
+        mark.expect("a stored room has a mark").reached(end).await.unwrap();
     }
 
     #[tokio::test]
