@@ -111,10 +111,10 @@ soak: ## the long runs of tests/soak, some twenty minutes on two cores
 fuzz: ## ten minutes of each fuzz target; QUICK=1: 20 s; INPUT=fuzz/artifacts/... runs an input once more
 	$(if $(or $(QUICK),$(INPUT)),,TREE="src fuzz" tests/make/results.sh fuzz ' no finding$$') fuzz/run.sh $(or $(INPUT),$(if $(QUICK),20,600))
 
-crash: ## kill -9 and cut the power under load, hundreds of times; a quarter of an hour on two cores
+crash: ## kill -9 and cut the power under load, readers behind, hundreds of times; half an hour on two cores
 	ROOMCAST_CRASH_ROUNDS=$${ROOMCAST_CRASH_ROUNDS:-300} ROOMCAST_POWER_ROUNDS=$${ROOMCAST_POWER_ROUNDS:-150} \
-		TREE="src tests/storage tests/server" tests/make/results.sh crash '[|] [0-9]+ rounds' \
-		$(CARGO) test --locked --all-features --test storage --test server -- crash:: power:: --nocapture --test-threads=1
+		TREE="src tests/storage tests/server tests/disk" tests/make/results.sh crash '[|] [0-9]+ rounds' \
+		$(CARGO) test --locked --all-features --test storage --test server -- crash:: power:: behind::nothing_is_seen --nocapture --test-threads=1
 
 valgrind: ## memcheck over the unit tests and the tests of the library that are not too slow for it
 	tests/valgrind.sh
