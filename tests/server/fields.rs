@@ -20,8 +20,11 @@ enum Kind {
     Position,
 }
 
+/// A name, its number, and what it holds.
+type Field = (&'static str, u32, Kind);
+
 /// The commands of `client.proto` with the numbers of their fields.
-const SCHEMA: [(&str, u32, &[(&str, u32, Kind)]); 12] = [
+const SCHEMA: [(&str, u32, &[Field]); 12] = [
     (
         "connect",
         4,
@@ -137,7 +140,7 @@ fn delimited(number: u32, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// A command of that method in both encodings, with one field or none.
-fn commands(id: u32, method: (&str, u32), field: Option<(&str, u32, Kind)>) -> [Command; 2] {
+fn commands(id: u32, method: (&str, u32), field: Option<Field>) -> [Command; 2] {
     let json = field.map_or_else(String::new, |(name, _, kind)| format!(r#""{name}":{}"#, kind.json()));
     let json = format!(r#"{{"id":{id},"{}":{{{json}}}}}"#, method.0);
     let body = field.map_or_else(Vec::new, |(_, number, kind)| kind.protobuf(number));

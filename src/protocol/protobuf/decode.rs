@@ -246,8 +246,9 @@ impl RawCommand {
     /// The first method that is there, in the order of the field numbers.
     fn into_request(self, limits: &Limits) -> Result<Request, Flaw> {
         Ok(if let Some(raw) = self.connect {
-            let subs = subs(&raw, limits.rooms_per_client_max)?;
-            Request::Connect(RawConnect::decode(raw)?.into_request(subs)?)
+            // Whether it is well-formed is looked at first, whatever its map holds.
+            let connect = RawConnect::decode(raw.clone())?;
+            Request::Connect(connect.into_request(subs(&raw, limits.rooms_per_client_max)?)?)
         } else if let Some(raw) = self.subscribe {
             Request::Subscribe(raw.into_request()?)
         } else if let Some(raw) = self.unsubscribe {
