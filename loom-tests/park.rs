@@ -4,7 +4,7 @@ use std::task::{Context, Wake, Waker};
 
 use loom::future::block_on;
 use loom::sync::Arc;
-use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use loom::thread;
 
 use super::support::{Silent, budget, inside, model, room, shared};
@@ -58,6 +58,31 @@ fn replace_take() {
         };
         cell.register(&waker);
         assert!(taker.join().unwrap() || count.0.load(Relaxed) == 1, "neither took the waker nor woke");
+    });
+}
+
+/// Of two who take at once the later one leaves it to the first: whoever registers afterwards sees what both did before, or
+/// is woken.
+#[test]
+fn take_take() {
+    model(3..=4, || {
+        let shared = Arc::new((WakerCell::new(), [AtomicBool::new(false), AtomicBool::new(false)]));
+        let takers = [0, 1].map(|mine| {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                let (cell, done) = &*shared;
+                done[mine].store(true, Relaxed);
+                if let Some(waker) = cell.take() {
+                    waker.wake();
+                }
+            })
+        });
+        let (cell, done) = &*shared;
+        let count = std::sync::Arc::new(Count::default());
+        cell.register(&Waker::from(count.clone()));
+        let seen = done.iter().all(|done| done.load(Relaxed));
+        takers.into_iter().for_each(|taker| taker.join().unwrap());
+        assert!(seen || count.0.load(Relaxed) > 0, "what a taker did was neither seen nor called");
     });
 }
 

@@ -62,8 +62,9 @@ impl WakerCell {
         }
         // SAFETY: we moved the state from IDLE to TAKING, so nobody else touches the cell.
         let waker = unsafe { self.replace(None) };
-        // Release: pairs with the Acquire in `register`. A store: while we are taking, others only set what is set.
-        self.state.store(IDLE, Release);
+        // Release: pairs with the Acquire in `register`. A swap: another taker that came meanwhile has left it to us, and who
+        // registers next is to see what that one did before; a store would cut off what it released. model: take_take
+        self.state.swap(IDLE, Release);
         waker
     }
 
