@@ -14,7 +14,7 @@ use super::subscription::Subscription;
 use crate::config::Policy;
 use crate::error::RecvError;
 use crate::message::Start;
-use crate::sync::{AcqRel, Acquire, AtomicBool, Release, yield_now};
+use crate::sync::{AcqRel, Acquire, AtomicBool, Release, SeqCst, fence, yield_now};
 use crate::wake::wake_safely;
 
 pub use super::found::PassedOver;
@@ -112,11 +112,21 @@ impl<T> PatternShared<T> {
     /// Hands a subscription from [`PatternShared::attach`] over, once its room is there to stay.
     pub(crate) fn hand_over(&self, subscription: Subscription<T>) {
         self.found.push(subscription);
-        if self.is_dropped() {
-            self.found.clear();
-        } else {
+        if !self.clear_if_dropped() {
             self.wake_reader();
         }
+    }
+
+    /// Lets go what nobody will take any more, if the reader is gone; whether it is. To be called after something was put in.
+    fn clear_if_dropped(&self) -> bool {
+        // SeqCst: what was put in before our look at the mark. Pairs with the fence in `drop`: either it is found there, or
+        // we find the reader gone. model: create_drop
+        fence(SeqCst);
+        let dropped = self.is_dropped();
+        if dropped {
+            self.found.clear();
+        }
+        dropped
     }
 
     fn wake_reader(&self) {
@@ -137,9 +147,7 @@ impl<T> PatternShared<T> {
         if self.policy == Policy::Block || !self.found.pass_over_ended(live) {
             return;
         }
-        if self.is_dropped() {
-            self.found.clear();
-        }
+        self.clear_if_dropped();
         // It may have looked while some were in our hands.
         self.wake_reader();
     }
@@ -366,6 +374,8 @@ impl<T> Drop for PatternSubscription<T> {
     fn drop(&mut self) {
         // AcqRel: pairs with `is_dropped`; the broker forgets the pattern at the next one.
         self.shared.dropped.swap(true, AcqRel);
+        // SeqCst: pairs with the fence in `clear_if_dropped`.
+        fence(SeqCst);
         self.shared.found.clear();
         // The broker keeps the list until the next pattern, but not whoever read it.
         drop(self.shared.ready.reader.take());
