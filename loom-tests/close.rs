@@ -2,8 +2,9 @@
 
 use loom::thread;
 
-use super::support::{Reader, Silent, model, publish, ring};
+use super::support::{Reader, Silent, model, publish, ring, room};
 use crate::ring::{Cursor, Refusal, Rest};
+use crate::{CloseReason, PublishError};
 
 #[test]
 fn close_claim() {
@@ -64,6 +65,20 @@ fn close_receive() {
         while let Ok(Some(_)) = reader.read() {}
         assert_eq!(reader.read(), Err(()));
         assert_eq!(reader.received, u64::from(published));
+    });
+}
+
+/// Whoever finds a ring closed knows why it was, for the reason is said before.
+#[test]
+fn crash_publish() {
+    model(3..=4, || {
+        let room = room(2);
+        let crashing = {
+            let inside = room.inside.clone();
+            thread::spawn(move || inside.end(CloseReason::Crashed))
+        };
+        assert!(matches!(room.publish(7), Ok(0) | Err(PublishError::Crashed(7))));
+        assert!(crashing.join().unwrap());
     });
 }
 

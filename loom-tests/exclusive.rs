@@ -5,9 +5,9 @@ use loom::sync::Arc;
 use loom::thread;
 
 use super::support::{Reader, Silent, inside, model, shared};
-use crate::Policy;
 use crate::ring::{Geometry, Refusal, Ring, Writer};
 use crate::room::Publisher;
+use crate::{CloseReason, Policy, PublishError};
 
 fn publisher(slots: u64) -> Publisher<u64> {
     let ring = Ring::new_exclusive(Geometry::new(slots, 2), false, None);
@@ -48,6 +48,25 @@ fn exclusive_close() {
         assert_eq!(reader.read(), Err(()));
         assert_eq!(reader.received, ring.tail());
     });
+}
+
+/// As `crash_publish`, in an exclusive room: in the midst of a segment, and where the next one is needed.
+#[test]
+fn exclusive_crash() {
+    for first in [true, false] {
+        model(3..=4, move || {
+            let mut publisher = publisher(2);
+            if !first {
+                publisher.publish(6).unwrap();
+            }
+            let crashing = {
+                let inside = publisher.room().inside;
+                thread::spawn(move || inside.end(CloseReason::Crashed))
+            };
+            assert!(matches!(publisher.publish(7), Ok(_) | Err(PublishError::Crashed(7))));
+            assert!(crashing.join().unwrap());
+        });
+    }
 }
 
 #[test]

@@ -33,7 +33,7 @@ def arguments(root):
     """Why a mutant is not noticed, by (site, weaker ordering)."""
     found = {}
     for cells in rows(root, SURVIVORS):
-        if len(cells) != 3:
+        if len(cells) != 4:
             raise SystemExit(f"a line of {SURVIVORS!r} has {len(cells)} cells: {' | '.join(cells)}")
         site = re.sub(r"`", "", cells[0])
         for weaker in cells[1].split(", "):

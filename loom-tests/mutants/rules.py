@@ -77,7 +77,7 @@ RULES = (
     rule(
         "the bytes of a segment are counted that the directory names no more",
         "ring/budget",
-        "directory.word_to_replace(generation) != word",
+        "directory.word(generation) != word",
         "false",
     ),
     rule(
@@ -195,6 +195,18 @@ RULES = (
         "wake/waker_cell",
         "self.state.compare_exchange(REGISTERING, IDLE, AcqRel, Acquire).is_err()",
         "self.state.swap(IDLE, AcqRel); false",
+    ),
+    rule(
+        "a waker's cell is given back by a plain store",
+        "wake/waker_cell",
+        "self.state.swap(IDLE, Release);",
+        "self.state.store(IDLE, Release);",
+    ),
+    rule(
+        "a gate that moves while its subscriber joins wakes nobody",
+        "room/gate",
+        "self.pass(inside, begin);",
+        "self.next.store(begin, Release);",
     ),
     rule(
         "a thread is woken by a plain store",

@@ -84,14 +84,14 @@ impl<T> Budget<T> {
         let allowed = self.bytes_max / 4 * 3;
         let (mut held, mut first, mut end) = (0, newest_full + 1, None);
         for generation in (shape.oldest(newest_full + 1)..=newest_full).rev() {
-            let word = directory.word_to_replace(generation);
+            let word = directory.word(generation);
             if !word.retains(generation) {
                 break;
             }
             let bytes = directory.segment(word.index()).bytes();
             // Asked again: evicted and begun anew since, it holds fewer bytes, and those of another generation.
             // model: budget_join
-            if directory.word_to_replace(generation) != word {
+            if directory.word(generation) != word {
                 break;
             }
             held += bytes;

@@ -127,3 +127,33 @@ impl<T> fmt::Debug for Deserted<T> {
         f.debug_struct("Deserted").field("room", &self.inside.0.name).finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(any(roomcast_loom, roomcast_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::message::Epoch;
+    use crate::ring::{Geometry, Ring};
+    use crate::room::core::{RoomCore, Shared};
+    use crate::room::{Port, Room};
+    use crate::sync::AtomicU32;
+
+    /// As leases: a subscription that is forgotten is counted for good.
+    #[test]
+    fn subscribers_are_not_counted_round_to_none() {
+        let shared = Shared::<u8> {
+            ports: [Port::new()].into(),
+            start: None,
+            clock: None,
+            next_port: AtomicU32::new(0),
+            nobody: Default::default(),
+        };
+        let ring = Ring::new(Geometry::new(1, 2), false, None);
+        let room = Room::new(Inside(RoomCore::new("lobby", Epoch(1), 0, false, ring, Arc::new(shared))));
+        room.inside.0.subscribers.store(u32::MAX.into(), Relaxed);
+        let subscription = room.subscribe().now().unwrap();
+        assert!(!room.inside.0.is_deserted(), "a room with 2^32 subscribers counts as deserted");
+        assert_eq!(room.stats().subscribers, u32::MAX, "a figure that says as much as it can");
+        assert!((0..2).all(|_| !room.inside.expire(|| true)));
+        drop(subscription);
+    }
+}

@@ -46,7 +46,8 @@ pub(crate) fn lend_slice<T>(cells: &[UnsafeCell<MaybeUninit<T>>]) -> (*const T, 
     (cells[0].with(|value| value.cast()), 1)
 }
 
-/// The twin of arc-swap.
+/// The twin of arc-swap. Others have their turn between the look and the exchange, as with the original, so that what makes
+/// the next value may run again.
 #[derive(Debug)]
 pub(crate) struct Snapshot<T>(loom::sync::Mutex<std::sync::Arc<T>>);
 
@@ -61,10 +62,17 @@ impl<T> Snapshot<T> {
     }
 
     pub(crate) fn update(&self, mut next: impl FnMut(&T) -> Option<T>) -> bool {
-        let mut value = self.0.lock().unwrap();
-        let Some(new) = next(&value) else { return false };
-        *value = std::sync::Arc::new(new);
-        true
+        loop {
+            let seen = self.0.lock().unwrap().clone();
+            let Some(new) = next(&seen) else { return false };
+            let mut value = self.0.lock().unwrap();
+            if std::sync::Arc::ptr_eq(&value, &seen) {
+                let old = std::mem::replace(&mut *value, std::sync::Arc::new(new));
+                drop(value);
+                drop(old);
+                return true;
+            }
+        }
     }
 }
 

@@ -62,6 +62,7 @@ impl<T> Snapshot<T> {
     /// Replaces the value by what `next` makes of it, again while others are faster; `None` leaves it as it is.
     /// Returns whether it was replaced. `next` may run several times.
     pub(crate) fn update(&self, mut next: impl FnMut(&T) -> Option<T>) -> bool {
+        // model: replace_replace
         let mut seen = self.0.load();
         loop {
             let Some(new) = next(&seen) else { return false };
