@@ -11,7 +11,8 @@ const STEP_TIMEOUT_MS = 15_000;
 /** What Chromium itself reports when a test cuts the network; everything else on the console is a fault. */
 const NETWORK_NOISE = /WebSocket connection to '[^']*' failed|net::ERR_/;
 
-export function openBrowser() {
+/** Headless Chromium; `more` are switches of its command line. */
+export function openBrowser(more = []) {
   return chromium.launch({
     executablePath: process.env.CHROMIUM,
     args: [
@@ -22,6 +23,7 @@ export function openBrowser() {
       "--disable-component-update",
       "--disable-sync",
       "--no-first-run",
+      ...more,
     ],
   });
 }
