@@ -45,6 +45,9 @@ fn everything(arguments: &[String]) -> Result<(), String> {
     }
     let mut table =
         format!("{}{HEAD}", head(&Origin::of("src Cargo.lock benches/harness benches/server benches/instructions")));
+    if let Some(commit) = before.lines().find_map(|line| line.strip_prefix("* commit: ")) {
+        table = table.replacen("* machine", &format!("* before: commit {commit}\n* machine"), 1);
+    }
     let mut add = |name: &str, counted: Result<f64, String>| {
         let counted = counted.map_err(|error| format!("{name}: {error}"))?;
         let earlier = figure(&before, name);
