@@ -193,7 +193,7 @@ fn cycles(client: &mut Client, id: u32, times: u64, publications: u64) -> Vec<To
     expected
 }
 
-fn of<'a>(told: &'a Told) -> Option<&'a str> {
+fn of(told: &Told) -> Option<&str> {
     match told {
         Join(client) | Leave(client) | Publication(client, _) => Some(client),
         Out(_) => None,
