@@ -154,7 +154,7 @@ fn handlers_are_drained_beside_publishers() {
         for start in [Start::Latest, Start::Oldest, Start::Latest] {
             let (listener, told) = Listener::new();
             let begin = if start == Start::Oldest { 0 } else { room.tail() };
-            let served = block_on(room.subscribe_with_from(start, listener)).unwrap();
+            let served = block_on(room.subscribe_handler_from(start, listener)).unwrap();
             let joined = if start == Start::Oldest { 0 } else { room.tail() };
             thread::yield_now();
             let before = room.tail();
