@@ -58,10 +58,11 @@ fn a_close_beside_the_publisher() {
         let mut published = 0;
         for first in (0..12).step_by(3) {
             let batch: Vec<_> = (first..first + 3).map(|number| Message::new(0, number)).collect();
-            match publisher.publish_all(batch) {
+            let mut batch = batch.into_iter();
+            match publisher.publish_all(batch.by_ref()) {
                 Ok(range) => published = range.end,
                 Err(PublishError::Closed(back)) => {
-                    let numbers: Vec<_> = back.iter().map(|message| message.read().1).collect();
+                    let numbers: Vec<_> = back.into_iter().chain(batch).map(|message| message.read().1).collect();
                     published = u64::from(numbers[0]);
                     assert_eq!(numbers, (numbers[0]..first + 3).collect::<Vec<_>>(), "the rest comes back in order");
                     reached("a batch came back");
