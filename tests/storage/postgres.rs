@@ -205,6 +205,6 @@ impl Place for Database {
         let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND database =
                    (SELECT oid FROM pg_database WHERE datname = current_database())";
         let ended: i64 = self.client().query_one(end, &[]).unwrap().get(0);
-        assert_eq!(ended, 1, "there is a lock");
+        assert!(ended <= 1, "one has the lock: {ended}");
     }
 }
