@@ -259,6 +259,7 @@ mod tests {
         stored_to(&hub, &room, 1).await;
         let edge = hub.edge(&room).unwrap();
         let thief = rusqlite::Connection::open(hub.config.database()).unwrap();
+        thief.busy_timeout(Duration::from_secs(10)).unwrap();
         thief.execute_batch("BEGIN IMMEDIATE").unwrap();
         room.publish(publication("")).unwrap();
         let mut context = Context::from_waker(std::task::Waker::noop());

@@ -300,9 +300,9 @@ mod tests {
         hub
     }
 
-    fn publish(room: &Room<Publication>, count: u64) {
+    async fn publish(room: &Room<Publication>, count: u64) {
         for _ in 0..count {
-            room.publish_blocking(Publication::new(Payload::json("1".into()), None)).unwrap();
+            room.publish_wait(Publication::new(Payload::json("1".into()), None)).await.unwrap();
         }
     }
 
@@ -319,7 +319,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("roomcast-warm-{}", std::process::id()));
         let name = RoomName::parse("hall", 255).unwrap();
         let first = hub(&folder);
-        publish(&first.open_kept(&name).unwrap(), 6_000);
+        publish(&first.open_kept(&name).unwrap(), 6_000).await;
         first.kept().unwrap().archive.close().unwrap();
         drop(first);
 
@@ -329,13 +329,13 @@ mod tests {
             |offset, may| recover(&second, &room, offset, may).map(|found| (found.len(), found.first().copied()));
         assert_eq!(found(5_900, May::AskInMemory), Err(NoAnswer::InTheDatabase));
         assert_eq!(found(5_900, May::AskTheDatabase), Ok((100, Some(5_901))));
-        publish(&room, 10);
+        publish(&room, 10).await;
         assert_eq!(found(2_000, May::AskInMemory), Ok((4_010, Some(2_001))), "from both, as one");
         assert_eq!(found(6_005, May::AskInMemory), Ok((5, Some(6_006))));
         assert_eq!(found(6_010, May::AskInMemory), Ok((0, None)));
         assert_eq!(found(100, May::AskInMemory), Err(NoAnswer::InTheDatabase), "too far back");
         assert_eq!(found(100, May::AskTheDatabase), Ok((5_910, Some(101))));
-        publish(&room, 6_000);
+        publish(&room, 6_000).await;
         assert_eq!(found(5_900, May::AskInMemory), Err(NoAnswer::InTheDatabase), "the ring has moved on");
         assert_eq!(found(5_900, May::AskTheDatabase), Ok((6_110, Some(5_901))));
         second.kept().unwrap().archive.close().unwrap();
