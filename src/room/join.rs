@@ -229,8 +229,8 @@ impl<T> Served<T> {
         left(&ack, self.inside.0.broker()).await;
     }
 
-    /// Removes the handler when it was given everything published before this call, and nothing that is published after
-    /// it. When the future is ready, it has been dropped and is not called any more; true if it was given all of it, or
+    /// Removes the handler when it was given everything published before this call. Of what is published after it, it may
+    /// be given some, until its shard has taken note. When the future is ready, it has been dropped and is not called any more; true if it was given all of it, or
     /// told what it missed, and false if it had gone before: it has panicked, was told the end of the room, or its shard
     /// is gone.
     ///
