@@ -113,19 +113,24 @@ fn park_disturb() {
     });
 }
 
-/// Of two who sleep the publisher wakes one, and that one the other when it goes: no shard is there to do it.
+/// Of two who sleep the publisher wakes one, and that one the other when it goes: no shard is there to do it, and the other
+/// one never helps itself.
 #[test]
 fn leave_help() {
     model(1..=2, || {
         let room = room(2);
-        let readers = [(); 2].map(|()| room.subscribe().now().unwrap());
-        let readers = readers.map(|mut subscription| {
-            thread::spawn(move || {
-                assert_eq!(block_on(subscription.recv()), Ok(7));
-            })
+        let count = std::sync::Arc::new(Count::default());
+        let waker = Waker::from(count.clone());
+        let mut sleeper = room.subscribe().now().unwrap();
+        assert!(sleeper.poll_readable(&mut Context::from_waker(&waker)).is_pending());
+        let mut subscription = room.subscribe().now().unwrap();
+        let reader = thread::spawn(move || {
+            assert_eq!(block_on(subscription.recv()), Ok(7));
         });
         room.publish(7).unwrap();
-        readers.into_iter().for_each(|reader| reader.join().unwrap());
+        reader.join().unwrap();
+        assert_eq!(count.0.load(Relaxed), 1, "the other one sleeps on");
+        drop(sleeper);
     });
 }
 

@@ -12,6 +12,9 @@ impl<T: Send + Sync + 'static> Broker<T> {
     /// made with [`RoomOptions::lasting`] stay. A room into which somebody publishes at this very moment stays too; one
     /// that somebody joins at this very moment may end. Looks at every room, some 100 ns each, and holds nobody up.
     ///
+    /// [`CloseReason::Expired`]: crate::CloseReason::Expired
+    /// [`RoomOptions::lasting`]: crate::RoomOptions::lasting
+    ///
     /// # Examples
     /// ```
     /// use roomcast::{Broker, CloseReason};
