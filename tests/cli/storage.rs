@@ -189,6 +189,18 @@ fn who_is_erased_is_gone_and_the_places_stay() {
     assert_eq!(said, "1 messages imported, 0 were there already\n", "the position stays");
 }
 
+/// Rooms would begin new epochs after a run that was not ended, though nothing was lost.
+#[test]
+fn a_tool_that_finds_nothing_to_do_ends_its_run() {
+    let data = Data::filled();
+    let refused = data.tool(&["remove-history", "chta:1", "--yes"]).failed();
+    assert!(refused.contains("knows no room \"chta:1\""), "{refused}");
+    let database = rusqlite::Connection::open(data.file("rooms.db")).unwrap();
+    let unclean: u32 =
+        database.query_row("SELECT count(*) FROM runs WHERE is_clean = 0", [], |row| row.get(0)).unwrap();
+    assert_eq!(unclean, 0);
+}
+
 #[test]
 fn a_database_that_is_damaged_or_not_ours_is_refused_with_a_way_out() {
     let data = Data::filled();

@@ -363,12 +363,10 @@ pub fn erasable(config: &Config, user: &str) -> Result<u64, ToolError> {
 /// # Errors
 /// When a server has the database; and as the database has it.
 pub fn remove(config: &Config, room: &str) -> Result<u64, ToolError> {
-    let store = open_store(config)?;
-    store.begin()?;
-    let span = store.span(room, Cut::default())?.ok_or_else(|| ToolError::UnknownRoom(room.to_owned()))?;
-    let removed = until_none(|| store.remove(room, span.next, PAGE.limit))?;
-    store.finish()?;
-    Ok(removed)
+    alone(config, |store| {
+        let span = store.span(room, Cut::default())?.ok_or_else(|| ToolError::UnknownRoom(room.to_owned()))?;
+        Ok(until_none(|| store.remove(room, span.next, PAGE.limit))?)
+    })
 }
 
 /// Erases what a user has said in all rooms for good; how many messages. Their places stay taken.
@@ -376,11 +374,19 @@ pub fn remove(config: &Config, room: &str) -> Result<u64, ToolError> {
 /// # Errors
 /// As [`remove`].
 pub fn erase(config: &Config, user: &str) -> Result<u64, ToolError> {
+    alone(config, |store| Ok(until_none(|| store.erase(user, PAGE.limit))?))
+}
+
+/// Does something in a run of its own. That is ended however it went: nothing is published in it, and rooms would not go on in
+/// their epochs after it otherwise.
+fn alone<R>(config: &Config, work: impl FnOnce(&dyn Store) -> Result<R, ToolError>) -> Result<R, ToolError> {
     let store = open_store(config)?;
     store.begin()?;
-    let erased = until_none(|| store.erase(user, PAGE.limit))?;
-    store.finish()?;
-    Ok(erased)
+    let done = work(&*store);
+    let finished = store.finish();
+    let done = done?;
+    finished?;
+    Ok(done)
 }
 
 fn until_none(mut some: impl FnMut() -> Result<usize, StoreError>) -> Result<u64, StoreError> {
