@@ -149,6 +149,8 @@ impl<T: Send + Sync + 'static> Archive<T> {
         }
         self.end_earlier_life(name)?;
         let span = self.shared.store.span(name, Cut::default()).map_err(OpenError::Store)?;
+        // What was read may be another process's by now, in whose epoch nothing may be published here.
+        self.shared.store.confirm().map_err(OpenError::Store)?;
         let life = Life::going_on(name, span, durability);
         let position = Position { epoch: life.epoch, sequence: life.first };
         let mark = Arc::new(StoredMark::new(life));

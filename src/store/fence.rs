@@ -5,6 +5,7 @@
 //! writes a higher one, and from then on nobody else commits.
 
 use std::fmt::Display;
+use std::path::PathBuf;
 
 use super::error::{StoreError, StoreErrorKind};
 
@@ -17,8 +18,8 @@ pub(super) enum Foreign {
     Message { room: String, sequence: u64 },
     /// Messages that were confirmed before are not there: the room ends at `next`.
     Gap { room: String, next: u64, sequence: u64 },
-    /// The file is no longer where it was opened.
-    Moved,
+    /// A file of the store is no longer where it was opened.
+    Moved(PathBuf),
 }
 
 /// Why something was not written.
@@ -36,6 +37,15 @@ impl<E> From<E> for Unwritten<E> {
     }
 }
 
+/// Whether another run has begun since ours, for who only reads: what it finds may be behind, and says nothing about a store
+/// that went back.
+pub(super) fn confirm<E>(ours: i64, newest: Option<i64>) -> Result<(), Unwritten<E>> {
+    match newest {
+        Some(newest) if newest > ours => admit(ours, Some(newest)),
+        _ => Ok(()),
+    }
+}
+
 /// Refuses to write unless our run is the newest.
 pub(super) fn admit<E>(ours: i64, newest: Option<i64>) -> Result<(), Unwritten<E>> {
     match newest == Some(ours) {
@@ -45,6 +55,16 @@ pub(super) fn admit<E>(ours: i64, newest: Option<i64>) -> Result<(), Unwritten<E
 }
 
 impl Foreign {
+    /// Whether the store has forgotten what it had confirmed, and nobody else is its owner: then the places behind its end were
+    /// handed out, and none of its lives may go on.
+    pub(super) fn is_of_an_earlier_state(&self) -> bool {
+        match self {
+            Self::Run { ours, newest } => newest.is_none_or(|newest| newest < *ours),
+            Self::Message { .. } | Self::Gap { .. } => true,
+            Self::Moved(_) => false,
+        }
+    }
+
     /// For whoever runs the process: what was found at `place`, and what to do.
     pub(super) fn at(&self, place: impl Display) -> StoreError {
         let found = match self {
@@ -62,7 +82,9 @@ impl Foreign {
             Self::Gap { room, next, sequence } => format!(
                 "{place} went back to an earlier state: {room:?} ends at offset {next}, and {sequence} were confirmed (a failover to a server that had not followed, or a restored backup)"
             ),
-            Self::Moved => format!("{place} was moved, replaced or deleted while it was written"),
+            Self::Moved(file) => {
+                format!("{} was moved, replaced or deleted while {place} was written", file.display())
+            }
         };
         let text = format!(
             "{found}. Nothing more is stored, so that nothing is overwritten. See that one process alone uses it, then restart this one"

@@ -36,6 +36,9 @@ const FINISH_TRIES: u32 = 3;
 /// How often the rooms' lag is summed up, at most; it may take a hundredth of the time.
 const LAG_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether the store is still ours, while nothing is committed, which looks as well.
+const CONFIRM_INTERVAL: Duration = Duration::from_secs(2);
+
 /// How often what has outlived its retention is taken out.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -179,6 +182,7 @@ pub(super) struct Keeper<T> {
     requests: Receiver<Request>,
     alarm: Arc<Alarm>,
     lag_due: Instant,
+    confirm_due: Instant,
     retention: Sweep,
 }
 
@@ -245,6 +249,7 @@ impl<T: Send + Sync + 'static> Keeper<T> {
                 requests: inbox,
                 alarm,
                 lag_due: now,
+                confirm_due: now + CONFIRM_INTERVAL,
                 retention: Sweep { due: now, after: None },
             };
             keeper.run()
@@ -417,6 +422,7 @@ impl<T: Send + Sync + 'static> Keeper<T> {
             true => self.lag_due,
             false => self.lag_due.min(self.retention.due),
         }
+        .min(self.confirm_due)
     }
 
     /// Commits the group, however long it takes, and says so to all who wait.
@@ -458,6 +464,7 @@ impl<T: Send + Sync + 'static> Keeper<T> {
             }
             self.filling.clear(BYTES_KEPT);
             self.since = None;
+            self.confirm_due = Instant::now() + CONFIRM_INTERVAL;
         }
         for mark in self.ended.drain(..) {
             self.shared.lives.forget(&mark);
@@ -487,6 +494,15 @@ impl<T: Send + Sync + 'static> Keeper<T> {
         let now = Instant::now();
         if self.lag_due <= now {
             self.sum_up_lag();
+        }
+        if self.confirm_due <= now {
+            if let Err(error) = self.shared.store.confirm()
+                && error.kind() == StoreErrorKind::Overtaken
+            {
+                return Err(error);
+            }
+            // What else is wrong shows where something is to be written.
+            self.confirm_due = Instant::now() + CONFIRM_INTERVAL;
         }
         if !self.shared.options.retains_all && self.retention.due <= now {
             let Sweep { after, .. } = &mut self.retention;

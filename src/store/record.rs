@@ -77,6 +77,16 @@ pub trait Store: Send + Sync + 'static {
     /// When that cannot be written down; the next run then begins new lives where messages may be missing.
     fn finish(&self) -> Result<(), StoreError>;
 
+    /// Looks whether another process has begun a run since ours, without writing. It is asked every few seconds while nothing is
+    /// committed, and when a room is opened; [`Store::commit`] is to see it by itself. Without it, who was overtaken learns it
+    /// with the next commit.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Overtaken`](super::StoreErrorKind::Overtaken) when one has; others as the store has it.
+    fn confirm(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// How far a room is stored, what `cut` lets fall left out; `None` for an unknown one.
     ///
     /// # Errors

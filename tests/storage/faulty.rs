@@ -126,6 +126,10 @@ impl Store for Faulty {
         if self.finish_fails.load(SeqCst) { refusal() } else { self.inner.finish() }
     }
 
+    fn confirm(&self) -> Result<(), StoreError> {
+        self.inner.confirm()
+    }
+
     fn span(&self, room: &str, cut: Cut) -> Result<Option<Span>, StoreError> {
         self.inner.span(room, cut)
     }

@@ -1,6 +1,7 @@
 //! What can happen to the one file.
 
 mod disk;
+mod files;
 mod tools;
 
 use std::fs;

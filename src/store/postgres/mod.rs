@@ -53,6 +53,8 @@ pub struct PostgresStore {
     place: String,
     /// The run that this process has begun.
     begun: Mutex<Option<Begun>>,
+    /// Its number, beside the writer, which may be waiting for the server.
+    run: Mutex<Option<i64>>,
     readers: Mutex<Readers>,
     is_pooler_trusted: bool,
 }
@@ -91,8 +93,8 @@ impl PostgresStore {
             config.application_name("roomcast");
         }
         let place = place(&config);
-        let (begun, readers) = (Mutex::default(), Mutex::default());
-        let store = Self { config, place, begun, readers, is_pooler_trusted: false };
+        let (begun, run, readers) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let store = Self { config, place, begun, run, readers, is_pooler_trusted: false };
         let (first, era) = store.reader()?;
         store.keep(first, era);
         Ok(store)
@@ -161,7 +163,7 @@ impl PostgresStore {
     ) -> Result<R, StoreError> {
         let mut begun = self.begun();
         let Some(Begun { run, writer: place }) = begun.as_mut() else {
-            return Err(StoreError::new(StoreErrorKind::Other, "the store was not begun"));
+            return Err(not_begun());
         };
         let writer = match place {
             Some(writer) if !writer.client.is_closed() => writer,
@@ -175,6 +177,7 @@ impl PostgresStore {
             }
         };
         let done = write(writer);
+        let done = writer.seen_through(done);
         if let Err(Unwritten::Said(error)) = &done
             && is_of_the_connection(error)
         {
@@ -199,7 +202,12 @@ impl PostgresStore {
         let mut client = self.client(true)?;
         // Who has the lock may have begun a run since: then it will not be free for us any more.
         let newest = schema::newest_run(&mut client).explain(&self.place)?;
-        fence::admit::<postgres::Error>(run, newest).explain(&self.place)?;
+        if let Err(Unwritten::Foreign(foreign)) = fence::admit::<postgres::Error>(run, newest) {
+            if foreign.is_of_an_earlier_state() {
+                write::distrust(&mut client, run).explain(&self.place)?;
+            }
+            return Err(foreign.at(&self.place));
+        }
         self.take(client)
     }
 
@@ -243,6 +251,10 @@ impl PostgresStore {
     }
 }
 
+fn not_begun() -> StoreError {
+    StoreError::new(StoreErrorKind::Other, "the store was not begun")
+}
+
 /// Host, port and database.
 fn place(config: &Config) -> String {
     let host = match config.get_hosts().first() {
@@ -269,6 +281,7 @@ impl Store for PostgresStore {
         }
         let run = schema::begin_run(&mut client).explain(&self.place)?;
         self.begin_era();
+        *self.run.lock().unwrap_or_else(PoisonError::into_inner) = Some(run);
         *begun = Some(Begun { run, writer: Some(Writer::new(client, run)) });
         Ok(())
     }
@@ -279,6 +292,13 @@ impl Store for PostgresStore {
 
     fn finish(&self) -> Result<(), StoreError> {
         self.write_with(Writer::finish)
+    }
+
+    fn confirm(&self) -> Result<(), StoreError> {
+        let run = *self.run.lock().unwrap_or_else(PoisonError::into_inner);
+        let run = run.ok_or_else(not_begun)?;
+        let newest = self.read_with(schema::newest_run)?;
+        fence::confirm::<postgres::Error>(run, newest).explain(&self.place)
     }
 
     fn span(&self, room: &str, cut: Cut) -> Result<Option<Span>, StoreError> {

@@ -28,6 +28,17 @@ impl Writer {
         Self { client, run, known: HashMap::new() }
     }
 
+    /// What a transaction has come to, once it is over: of a store that went back no life goes on.
+    pub(super) fn seen_through<R>(&mut self, done: Result<R>) -> Result<R> {
+        match &done {
+            Err(Unwritten::Foreign(foreign)) if foreign.is_of_an_earlier_state() => {
+                distrust(&mut self.client, self.run)?
+            }
+            _ => {}
+        }
+        done
+    }
+
     pub(super) fn commit(&mut self, group: &Group) -> Result<()> {
         if self.known.len() > KNOWN_LIVES_MAX {
             self.known.clear();
@@ -171,6 +182,16 @@ fn begin(client: &mut Client, run: i64, durability: Durability) -> Result<Transa
         }
     }
     Ok(transaction)
+}
+
+/// Has no life go on, unless somebody else has begun a run since ours: what was confirmed is not all there.
+pub(super) fn distrust(client: &mut Client, run: i64) -> Result<()> {
+    let mut transaction = client.transaction()?;
+    transaction.batch_execute("LOCK TABLE roomcast.runs IN ROW SHARE MODE")?;
+    let newest = transaction.query_one("SELECT max(run) FROM roomcast.runs", &[])?.get(0);
+    fence::confirm(run, newest)?;
+    transaction.batch_execute("UPDATE roomcast.lives SET is_stored = false, run = 0")?;
+    Ok(transaction.commit()?)
 }
 
 fn name(row: &Row) -> String {

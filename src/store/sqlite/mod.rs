@@ -15,9 +15,10 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use self::error::Explain;
-use self::write::Writer;
+use self::write::{Tenure, Writer};
 use super::beside::{self, Beside};
 use super::error::{StoreError, StoreErrorKind};
+use super::fence::Unwritten;
 use super::group::Group;
 use super::record::{Cut, Page, Record, RoomEntry, Span, Store};
 
@@ -48,6 +49,8 @@ pub struct SqliteStore {
     /// `None` in memory.
     path: Option<PathBuf>,
     writer: Mutex<Option<Writer>>,
+    /// Of the run that was begun: beside the writer, which may be waiting for the disk.
+    tenure: Mutex<Option<Tenure>>,
     readers: Mutex<Vec<Connection>>,
     /// Held while this process may write.
     lock: Mutex<Option<File>>,
@@ -93,7 +96,13 @@ impl SqliteStore {
     }
 
     fn at(path: Option<PathBuf>) -> Self {
-        Self { path, writer: Mutex::new(None), readers: Mutex::default(), lock: Mutex::default() }
+        Self {
+            path,
+            writer: Mutex::new(None),
+            tenure: Mutex::new(None),
+            readers: Mutex::default(),
+            lock: Mutex::default(),
+        }
     }
 
     /// Copies the whole store, as it is at this moment, into a new file, while it may be written on. Restored, the copy begins
@@ -164,8 +173,17 @@ impl SqliteStore {
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         match writer.is_some() {
             true => Ok(Held(writer)),
-            false => Err(StoreError::new(StoreErrorKind::Other, "the store was not begun")),
+            false => Err(not_begun()),
         }
+    }
+
+    fn write_with<R>(
+        &self,
+        write: impl FnOnce(&mut Writer) -> Result<R, Unwritten<rusqlite::Error>>,
+    ) -> Result<R, StoreError> {
+        let mut writer = self.writer()?;
+        let done = write(&mut writer);
+        writer.seen_through(done).explain(self.path())
     }
 
     /// Runs `read` on a connection of its own, or, in memory, on the only one.
@@ -234,10 +252,7 @@ struct Before {
 
 impl Before {
     fn look(path: &Path) -> Self {
-        let mut log = path.to_owned().into_os_string();
-        log.push("-wal");
-        let log_bytes = std::fs::metadata(log).map_or(0, |log| log.len());
-        Self { has_file: path.exists(), log_bytes }
+        Self { has_file: path.exists(), log_bytes: log_bytes(path) }
     }
 
     /// What of it shows no more, though it should.
@@ -269,6 +284,16 @@ fn not_copied(to: &Path, error: std::io::Error) -> StoreError {
         _ => (StoreErrorKind::Unavailable, format!("{} cannot be written: {error}", to.display())),
     };
     StoreError::new(kind, text).caused_by(error)
+}
+
+fn log_bytes(path: &Path) -> u64 {
+    let mut log = path.to_owned().into_os_string();
+    log.push("-wal");
+    std::fs::metadata(log).map_or(0, |log| log.len())
+}
+
+fn not_begun() -> StoreError {
+    StoreError::new(StoreErrorKind::Other, "the store was not begun")
 }
 
 /// Whether the file is empty, or ours and of a version that is known.
@@ -331,17 +356,24 @@ impl Store for SqliteStore {
             }
         }
         let run = schema::begin_run(&connection).explain(path)?;
-        *self.writer.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Writer::new(connection, self.path.as_deref(), run));
+        let tenure = Tenure::new(self.path.as_deref(), run);
+        *self.tenure.lock().unwrap_or_else(PoisonError::into_inner) = Some(tenure.clone());
+        *self.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(Writer::new(connection, tenure));
         Ok(())
     }
 
     fn commit(&self, group: &Group) -> Result<(), StoreError> {
-        self.writer()?.commit(group).explain(self.path())
+        self.write_with(|writer| writer.commit(group))
     }
 
     fn finish(&self) -> Result<(), StoreError> {
-        self.writer()?.finish().explain(self.path())
+        self.write_with(Writer::finish)
+    }
+
+    fn confirm(&self) -> Result<(), StoreError> {
+        let tenure = self.tenure.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let tenure = tenure.ok_or_else(not_begun)?;
+        self.read_with(|reader| tenure.confirm(reader).explain(self.path()))
     }
 
     fn span(&self, room: &str, cut: Cut) -> Result<Option<Span>, StoreError> {
@@ -357,11 +389,11 @@ impl Store for SqliteStore {
     }
 
     fn remove(&self, room: &str, before: u64, limit: usize) -> Result<usize, StoreError> {
-        self.writer()?.remove(room, before, limit).explain(self.path())
+        self.write_with(|writer| writer.remove(room, before, limit))
     }
 
     fn erase(&self, author: &str, limit: usize) -> Result<usize, StoreError> {
-        self.writer()?.erase(author, limit).explain(self.path())
+        self.write_with(|writer| writer.erase(author, limit))
     }
 }
 

@@ -126,6 +126,16 @@ pub(super) fn begin_run(connection: &Connection) -> Result<i64> {
     Ok(run)
 }
 
+/// The newest run at this moment.
+pub(super) fn newest_run(connection: &Connection) -> Result<Option<i64>> {
+    connection.prepare_cached("SELECT max(run) FROM runs")?.query_row([], |row| row.get(0))
+}
+
+/// Has no life go on: what was confirmed of them is not all there.
+pub(super) fn distrust(connection: &Connection) -> Result<()> {
+    connection.execute("UPDATE lives SET is_stored = 0, run = 0", []).map(|_| ())
+}
+
 /// Notes that everything published in this run is stored.
 pub(super) fn end_run(connection: &Connection, run: i64) -> Result<()> {
     connection.execute("UPDATE runs SET is_clean = 1 WHERE run = ?1", params![run]).map(|_| ())

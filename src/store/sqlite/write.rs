@@ -19,18 +19,34 @@ type Result<R, E = Unwritten<rusqlite::Error>> = std::result::Result<R, E>;
 /// The connection that writes.
 pub(super) struct Writer {
     pub(super) connection: Connection,
-    /// Where the file is, and which it was when it was opened.
-    file: Option<(PathBuf, FileId)>,
-    run: i64,
+    tenure: Tenure,
     known: HashMap<(Box<str>, Epoch), i64>,
     /// How safely the last transaction was committed.
     durability: Option<Durability>,
 }
 
 impl Writer {
-    pub(super) fn new(connection: Connection, path: Option<&Path>, run: i64) -> Self {
-        let file = path.and_then(|path| Some((path.to_owned(), FileId::of(path).ok()?)));
-        Self { connection, file, run, known: HashMap::new(), durability: None }
+    pub(super) fn new(connection: Connection, tenure: Tenure) -> Self {
+        Self { connection, tenure, known: HashMap::new(), durability: None }
+    }
+
+    /// What a transaction has come to, once it is over: what was written into files that are not there any more is lost, and of a
+    /// store that went back no life goes on.
+    pub(super) fn seen_through<R>(&mut self, done: Result<R>) -> Result<R> {
+        match &done {
+            Ok(_) => self.tenure.is_in_place()?,
+            Err(Unwritten::Foreign(foreign)) if foreign.is_of_an_earlier_state() => self.distrust()?,
+            Err(_) => {}
+        }
+        done
+    }
+
+    fn distrust(&mut self) -> Result<()> {
+        self.be_durable(Durability::Stored)?;
+        let transaction = Transaction::new(&mut self.connection, TransactionBehavior::Immediate)?;
+        fence::confirm(self.tenure.run, schema::newest_run(&transaction)?)?;
+        schema::distrust(&transaction)?;
+        Ok(transaction.commit()?)
     }
 
     pub(super) fn commit(&mut self, group: &Group) -> Result<()> {
@@ -47,8 +63,9 @@ impl Writer {
     }
 
     fn write(&mut self, group: &Group) -> Result<()> {
-        let Self { connection, run, known, file, .. } = self;
-        let transaction = begin(connection, file.as_ref(), *run)?;
+        let Self { connection, tenure, known, .. } = self;
+        let transaction = begin(connection, tenure)?;
+        let run = &tenure.run;
         {
             let mut add = transaction.prepare_cached("INSERT OR IGNORE INTO messages VALUES (?1, ?2, ?3, ?4, ?5)")?;
             let mut touch = transaction.prepare_cached(
@@ -82,15 +99,19 @@ impl Writer {
 
     pub(super) fn finish(&mut self) -> Result<()> {
         self.be_durable(Durability::Stored)?;
-        let transaction = begin(&mut self.connection, self.file.as_ref(), self.run)?;
-        schema::end_run(&transaction, self.run)?;
+        let transaction = begin(&mut self.connection, &self.tenure)?;
+        schema::end_run(&transaction, self.tenure.run)?;
         transaction.commit()?;
         schema::cut_log(&self.connection);
         Ok(())
     }
 
     pub(super) fn remove(&mut self, room: &str, before: u64, limit: usize) -> Result<usize> {
-        let transaction = begin(&mut self.connection, self.file.as_ref(), self.run)?;
+        // For good: also when the power fails.
+        self.be_durable(Durability::Stored)?;
+        // Rows of lives go with it.
+        self.known.clear();
+        let transaction = begin(&mut self.connection, &self.tenure)?;
         let removed = transaction.execute(
             "DELETE FROM messages WHERE (life, sequence) IN (
                  SELECT life, sequence FROM lives JOIN messages USING (life)
@@ -108,7 +129,8 @@ impl Writer {
     }
 
     pub(super) fn erase(&mut self, author: &str, limit: usize) -> Result<usize> {
-        let transaction = begin(&mut self.connection, self.file.as_ref(), self.run)?;
+        self.be_durable(Durability::Stored)?;
+        let transaction = begin(&mut self.connection, &self.tenure)?;
         let erased = transaction.execute(
             "UPDATE messages SET body = NULL, author = NULL WHERE (life, sequence) IN (
                  SELECT life, sequence FROM messages WHERE author = ?1 LIMIT ?2)",
@@ -130,16 +152,49 @@ impl Writer {
 }
 
 /// A transaction that writes, in which nobody else has begun a run: they would have to wait for its end.
-fn begin<'a>(connection: &'a mut Connection, file: Option<&(PathBuf, FileId)>, run: i64) -> Result<Transaction<'a>> {
-    if let Some((path, id)) = file
-        && !id.is_at(path)
-    {
-        return Err(Unwritten::Foreign(Foreign::Moved));
-    }
+fn begin<'a>(connection: &'a mut Connection, tenure: &Tenure) -> Result<Transaction<'a>> {
+    tenure.is_in_place()?;
     let transaction = Transaction::new(connection, TransactionBehavior::Immediate)?;
-    let newest = transaction.prepare_cached("SELECT max(run) FROM runs")?.query_row([], |row| row.get(0))?;
-    fence::admit(run, newest)?;
+    fence::admit(tenure.run, schema::newest_run(&transaction)?)?;
     Ok(transaction)
+}
+
+/// What is ours while we write: a run, and the files it was begun on.
+#[derive(Clone, Debug)]
+pub(super) struct Tenure {
+    run: i64,
+    /// Where each is, and which it was when the run began: the database, its log, and the index of that, by which processes
+    /// know of each other.
+    files: Vec<(PathBuf, FileId)>,
+}
+
+impl Tenure {
+    /// Of a run that was begun at `path`; in memory without one.
+    pub(super) fn new(path: Option<&Path>, run: i64) -> Self {
+        let named = |path: &Path, end| {
+            let mut name = path.to_owned().into_os_string();
+            name.push(end);
+            PathBuf::from(name)
+        };
+        let known = |path: PathBuf| FileId::of(&path).ok().map(|id| (path, id));
+        let files = path.map_or_else(Vec::new, |path| {
+            ["", "-wal", "-shm"].into_iter().filter_map(|end| known(named(path, end))).collect()
+        });
+        Self { run, files }
+    }
+
+    pub(super) fn is_in_place<E>(&self) -> Result<(), Unwritten<E>> {
+        match self.files.iter().find(|(path, id)| !id.is_at(path)) {
+            Some((path, _)) => Err(Unwritten::Foreign(Foreign::Moved(path.clone()))),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether it is ours still, as far as a reader sees.
+    pub(super) fn confirm(&self, connection: &Connection) -> Result<()> {
+        self.is_in_place()?;
+        fence::confirm(self.run, schema::newest_run(connection)?)
+    }
 }
 
 /// Whether the message at that place of a life is this one, or was erased since: a group may come again.

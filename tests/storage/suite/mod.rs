@@ -54,5 +54,6 @@ cases! {
         a_codec_that_panics_stops_the_archive;
     overtaken: a_process_that_was_overtaken_stops_and_loses_nothing,
         what_two_processes_acknowledge_is_all_there, nothing_at_all_is_written_by_who_was_overtaken,
-        another_message_in_the_place_of_ours_is_no_repeat;
+        another_message_in_the_place_of_ours_is_no_repeat, who_has_nothing_to_write_notices_too,
+        the_life_of_another_process_is_not_gone_on_in, a_store_that_went_back_begins_new_lives;
 }

@@ -148,6 +148,55 @@ pub(crate) fn another_message_in_the_place_of_ours_is_no_repeat(place: &dyn Plac
     store.finish().unwrap();
 }
 
+/// Nothing is published, so nothing is committed: it is noticed all the same, within some seconds.
+pub(crate) fn who_has_nothing_to_write_notices_too(place: &dyn Place) {
+    let run = Run::start(place.open(), kinds());
+    run.open("ledger");
+    run.flush();
+    let other = Run::overtaking(place, kinds());
+    until("it is noticed", || run.archive.is_stopped());
+    let (kind, text) = run.archive.status().trouble.expect("it says why");
+    assert!(kind == StoreErrorKind::Overtaken && text.contains("another process has used"), "{kind:?} {text}");
+    other.end();
+}
+
+/// What is read of a room may be what another process has just written: its life is not gone on in.
+pub(crate) fn the_life_of_another_process_is_not_gone_on_in(place: &dyn Place) {
+    let run = Run::start(place.open(), kinds());
+    let other = Run::overtaking(place, kinds());
+    for room in ["chat", "ledger"] {
+        other.open(room).publish("b: theirs".to_owned()).unwrap();
+    }
+    other.flush();
+    for room in ["chat", "ledger"] {
+        match run.archive.open(room, RoomOptions::new()) {
+            Err(OpenError::Store(error)) => assert_eq!(error.kind(), StoreErrorKind::Overtaken),
+            opened => panic!("{room} is opened: {opened:?}"),
+        }
+    }
+    other.end();
+}
+
+/// What was acknowledged is not there any more, so its places would be handed out again: under another epoch.
+pub(crate) fn a_store_that_went_back_begins_new_lives(place: &dyn Place) {
+    let life = Life::going_on("lobby", None, Durability::Stored);
+    let message = |sequence| {
+        let mut group = Group::default();
+        group.add(&life, &Record { sequence, time: 7, author: None, body: Some(b"a".to_vec()) });
+        group
+    };
+    let store = begun(place);
+    store.commit(&message(0)).unwrap();
+    assert!(store.span("lobby", Default::default()).unwrap().unwrap().is_whole);
+    // As if 1 had been acknowledged by a server that is not asked any more.
+    assert_eq!(store.commit(&message(2)).unwrap_err().kind(), StoreErrorKind::Overtaken);
+    drop(store);
+    let store = begun(place);
+    let span = store.span("lobby", Default::default()).unwrap().unwrap();
+    assert!(!span.is_whole && span.next == 1, "{span:?}");
+    store.finish().unwrap();
+}
+
 /// The store, begun: one that was let go a moment ago may be held still.
 fn begun(place: &dyn Place) -> Arc<dyn Store> {
     let store = place.open();

@@ -1,0 +1,83 @@
+//! Files that are taken away, or put in the place of others, while they are written.
+
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use futures::executor::block_on;
+use roomcast::store::{Durability, Group, Life, NotStored, Options, Record, StoreErrorKind as Kind};
+use rusqlite::Connection;
+
+use super::refused;
+use crate::support::{Folder, Place as _, Run, until};
+
+fn message(life: &Life, sequence: u64) -> Group {
+    let mut group = Group::default();
+    group.add(life, &Record { sequence, time: 7, author: None, body: Some(b"a".to_vec()) });
+    group
+}
+
+/// What is written goes on into a log that nobody finds any more: it is not acknowledged.
+#[test]
+fn a_log_that_is_deleted_stops_the_archive() {
+    for end in ["-wal", "-shm"] {
+        let folder = Folder::new();
+        let run = Run::start(folder.open(), Options::all(Durability::Stored));
+        let ledger = run.open("ledger");
+        ledger.publish("a: 0".to_owned()).unwrap();
+        run.flush();
+        let file = format!("{}{end}", folder.file().display());
+        fs::remove_file(&file).unwrap();
+        let mark = run.archive.mark(&ledger).unwrap();
+        let sequence = ledger.publish("a: 1".to_owned()).unwrap();
+        assert_eq!(block_on(mark.reached(sequence + 1)), Err(NotStored), "{end}");
+        let (kind, text) = run.archive.status().trouble.expect("it says why");
+        assert!(kind == Kind::Overtaken && text.contains(&format!("{file} was moved, replaced or deleted")), "{text}");
+    }
+}
+
+/// The file goes while the transaction runs, after it was looked at: what was committed is not where anybody looks for it.
+#[test]
+fn a_file_that_goes_during_a_commit_is_noticed() {
+    let folder = Folder::new();
+    let store = folder.open();
+    store.begin().unwrap();
+    let life = Life::going_on("lobby", None, Durability::Stored);
+    store.commit(&message(&life, 0)).unwrap();
+    let other = Connection::open(folder.file()).unwrap();
+    // Takes its time, which is time enough.
+    other
+        .execute_batch(
+            "CREATE TABLE counted (number);
+             CREATE TRIGGER slow AFTER INSERT ON messages BEGIN
+                 INSERT INTO counted WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 5000000)
+                                     SELECT count(*) FROM n;
+             END",
+        )
+        .unwrap();
+    other.busy_timeout(Duration::ZERO).unwrap();
+    thread::scope(|scope| {
+        let commit = scope.spawn(|| store.commit(&message(&life, 1)));
+        until("the transaction has begun", || other.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_err());
+        fs::rename(folder.file(), folder.path().join("elsewhere")).unwrap();
+        refused(commit.join().unwrap(), Kind::Overtaken, "was moved, replaced or deleted");
+    });
+}
+
+/// A state from before the run: its lives do not go on, though they were whole then.
+#[test]
+fn a_store_that_forgot_the_run_begins_new_lives() {
+    let folder = Folder::new();
+    let life = Life::going_on("lobby", None, Durability::Stored);
+    let store = folder.open();
+    store.begin().unwrap();
+    store.commit(&message(&life, 0)).unwrap();
+    Connection::open(folder.file()).unwrap().execute_batch("DELETE FROM runs").unwrap();
+    store.confirm().expect("who reads may be behind");
+    refused(store.commit(&message(&life, 1)), Kind::Overtaken, "went back to an earlier state: our run 1 is not in it");
+    drop(store);
+    let store = folder.open();
+    store.begin().unwrap();
+    assert!(!store.span("lobby", Default::default()).unwrap().unwrap().is_whole);
+    store.finish().unwrap();
+}
