@@ -153,7 +153,11 @@ pub(super) fn backup(arguments: &Backup) -> ExitCode {
     let file = &arguments.file;
     done(&arguments.place, |config| {
         storage::backup(config, file)?;
-        Ok(Some(format!("{} is a copy of the database; put it in place of rooms.db to restore it\n", file.display())))
+        Ok(Some(format!(
+            "{} is a copy of the database; to restore it, put it in place of rooms.db and remove \
+             rooms.db-wal and rooms.db-shm\n",
+            file.display()
+        )))
     })
 }
 
