@@ -196,10 +196,11 @@ impl Connection {
         self.outgoing.borrow().reply_bytes() >= REPLY_BYTES_HIGH
     }
 
-    /// How long the full socket has taken nothing; `None` while nothing waits for it.
-    pub(crate) fn stalled_ms(&self, now_ms: u64) -> Option<u64> {
+    /// How long the full socket has taken nothing, of the time in which we were there to see it; `None` while nothing waits
+    /// for it.
+    pub(crate) fn stalled_ms(&self, shard: &Shard) -> Option<u64> {
         let since_ms = self.stalled_since_ms.get();
-        (since_ms != NOT_STALLED).then(|| now_ms.saturating_sub(since_ms))
+        (since_ms != NOT_STALLED).then(|| shard.now_ms().saturating_sub(since_ms.max(shard.awake_since_ms())))
     }
 
     /// Whether the socket takes nothing at the moment.
@@ -272,7 +273,7 @@ impl Connection {
             }
             Phase::Open => {
                 // However punctual its pongs: what it does not take is held for it.
-                if self.stalled_ms(shard.now_ms()).is_some_and(|ms| ms >= shard.write_timeout_ms()) {
+                if self.stalled_ms(shard).is_some_and(|ms| ms >= shard.write_timeout_ms()) {
                     return self.close_with(shard, CloseCode::Slow);
                 }
                 let turn = || Conversation::tick(self, shard);
@@ -318,7 +319,8 @@ impl Connection {
 
     /// When there is something to be looked after next: the conversation, or a socket that takes nothing.
     fn next_due_ms(&self, shard: &Shard) -> u64 {
-        let stalled_at_ms = self.stalled_since_ms.get().saturating_add(shard.write_timeout_ms());
+        let since_ms = self.stalled_since_ms.get().max(shard.awake_since_ms());
+        let stalled_at_ms = since_ms.saturating_add(shard.write_timeout_ms());
         self.conversation.borrow().due_ms().min(stalled_at_ms)
     }
 
@@ -340,10 +342,16 @@ impl Connection {
             self.close_with(shard, code);
         }
         if self.is_open() {
+            let was_full = self.is_full();
             if self.poll_flush(shard, cx).is_pending() {
                 self.hasten(shard);
-            } else if self.behind.get() > 0 {
-                Conversation::catch_up(self, shard);
+            } else {
+                if was_full {
+                    self.conversation.borrow_mut().has_taken_all(shard);
+                }
+                if self.behind.get() > 0 {
+                    Conversation::catch_up(self, shard);
+                }
             }
             self.poll_input(shard, cx);
         }

@@ -165,11 +165,12 @@ impl Conversation {
         Self::turn(connection, shard, |this, turn| {
             let now_ms = shard.now_ms();
             let pong_timeout_ms = shard.hub.settings.pong_timeout_ms;
-            match connection.stalled_ms(now_ms) {
+            match connection.stalled_ms(shard) {
                 // It has not seen the ping, or we have not read its answer; but somebody takes what waits for it.
                 Some(ms) if ms < pong_timeout_ms => this.session.excuse(now_ms + pong_timeout_ms),
                 Some(_) if this.session.owes_pong(now_ms) => return Err(CloseCode::NoPong.into()),
-                _ => {}
+                // What it said may have come while nobody was there to read it.
+                _ => this.session.has_not_been_heard(shard.awake_since_ms() + pong_timeout_ms),
             }
             this.session.tick(now_ms, &mut turn.out);
             for action in std::mem::take(&mut turn.out) {
@@ -177,6 +178,11 @@ impl Conversation {
             }
             Ok(())
         });
+    }
+
+    /// The client has taken what waited for it: only now it may have seen the ping that was among it.
+    pub(crate) fn has_taken_all(&mut self, shard: &Shard) {
+        self.session.excuse(shard.now_ms() + shard.hub.settings.pong_timeout_ms);
     }
 
     /// Lets the rooms whose messages the client did not take go on from their rings.

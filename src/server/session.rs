@@ -254,6 +254,11 @@ impl Session {
         self.heartbeat.extend(until_ms);
     }
 
+    /// Gives the client until then to say what it is waited for: nobody has read what it said.
+    pub(crate) fn has_not_been_heard(&mut self, until_ms: u64) {
+        self.heartbeat.extend_any(until_ms);
+    }
+
     /// When to call [`Session::tick`] next; it changes with what the session takes in.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
         self.heartbeat.deadline_ms()

@@ -46,6 +46,10 @@ const WRITES_PER_TURN: usize = 2_048;
 /// Ticks of the timer between two looks at who lags.
 const LAG_TICKS: u64 = 4;
 
+/// A tick that comes so late says that the shard stood still: the process was stopped, or the machine had no time for it. It has
+/// read nothing meanwhile, and judges nobody by that time.
+const STOOD_STILL_MS: u64 = 2_000;
+
 /// Messages a shard's clients may publish before the shard delivers, in the midst of reading: a burst from many clients must not
 /// run the room's ring around before anybody has been given any of it.
 const PUBLISHES_PER_TURN: usize = 256;
@@ -76,6 +80,8 @@ pub(crate) struct Shard {
     /// Turns true when the server drains.
     pub(crate) draining: watch::Receiver<bool>,
     started: Instant,
+    /// Since when the shard has not stood still.
+    awake_since_ms: Cell<u64>,
     connections: RefCell<Slab<Rc<Connection>>>,
     next_number: Cell<u64>,
     read_buffer: Cell<Vec<u8>>,
@@ -142,6 +148,7 @@ impl Shard {
             actions: Cell::default(),
             draining,
             started: Instant::now(),
+            awake_since_ms: Cell::new(0),
             connections: RefCell::default(),
             next_number: Cell::new(0),
             read_buffer: Cell::default(),
@@ -162,6 +169,11 @@ impl Shard {
     /// Milliseconds since the shard started; timers and sessions count in them.
     pub(crate) fn now_ms(&self) -> u64 {
         self.started.elapsed().as_millis() as u64
+    }
+
+    /// Since when it has looked after its connections without standing still.
+    pub(crate) fn awake_since_ms(&self) -> u64 {
+        self.awake_since_ms.get()
     }
 
     /// How long a full socket may take nothing.
@@ -347,7 +359,11 @@ impl Shard {
         let mut due = Vec::new();
         let mut lagging = Shown::default();
         for tick in 0_u64.. {
+            let expected_ms = shard.now_ms() + TICK_MS;
             tokio::time::sleep(Duration::from_millis(TICK_MS)).await;
+            if shard.now_ms() > expected_ms + STOOD_STILL_MS {
+                shard.awake_since_ms.set(shard.now_ms());
+            }
             if tick.is_multiple_of(LAG_TICKS) && (shard.metrics.behind.get() > 0 || !lagging.is_empty()) {
                 let lags = shard.feed.borrow().lags();
                 lagging.replace(&shard.hub, shard.index, lags);

@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::harness::{Client, Folder, Heard, newest, number, publish, text};
@@ -76,6 +77,10 @@ impl Process {
         client.send(r#"{"id":1,"connect":{}}"#);
         client.reply(1);
         client
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("a process to signal");
     }
 
     pub(crate) fn kill(&mut self) {

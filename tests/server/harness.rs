@@ -288,6 +288,17 @@ impl Client {
         }
     }
 
+    /// The next thing the server says, pings among it, which are not answered.
+    pub(crate) fn hear_in_silence(&mut self) -> Heard {
+        loop {
+            match self.heard.pop_front() {
+                Some(heard) => return heard,
+                None if self.parse() || self.fill() => {}
+                None => return Heard::End,
+            }
+        }
+    }
+
     /// Takes one frame out of the input.
     fn parse(&mut self) -> bool {
         let [first, second, rest @ ..] = &self.input[..] else {

@@ -58,10 +58,18 @@ impl Heartbeat {
         true
     }
 
-    /// Gives the client until `pong_by_ms` to answer.
-    pub(super) fn extend(&mut self, extended_ms: u64) {
+    /// Gives the client until then to answer.
+    pub(super) fn extend(&mut self, until_ms: u64) {
         if let Self::Pinged { pong_by_ms, .. } = self {
-            *pong_by_ms = extended_ms;
+            *pong_by_ms = until_ms.max(*pong_by_ms);
+        }
+    }
+
+    /// Gives the client until then to say what it is waited for: that it connects, or its answer.
+    pub(super) fn extend_any(&mut self, until_ms: u64) {
+        self.extend(until_ms);
+        if let Self::Opening { stale_at_ms } = self {
+            *stale_at_ms = until_ms.max(*stale_at_ms);
         }
     }
 
