@@ -6,11 +6,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::Epoch;
-use crate::server::events::Event;
+use crate::server::events::{Event, INBOX_BYTES_MAX};
 
 /// Bytes of events that a group keeps for members that are behind, some 4,000 joins: as much as happens while a phone is without a
 /// network for a while. Who is farther behind is better told to ask who is there.
 const QUEUE_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of events that the group itself has not come to, as many as may come in at once: when everybody enters a room in the same
+/// moment, nobody is behind, and nobody is to be put out.
+const NEW_BYTES_MAX: usize = INBOX_BYTES_MAX;
 
 /// The same of all groups of a shard together, so that many rooms with a member each that does not read do not fill the memory.
 const QUEUES_BYTES_MAX: usize = 16 << 20;
@@ -89,13 +93,14 @@ impl EventQueue {
         let after = self.entries.back().map_or(after, |last| last.after.max(after));
         let bytes = event.bytes();
         let (before, mut kept) = (self.first, Kept::Yes);
-        while self.is_full(bytes) && self.first < next {
+        while self.is_full(bytes, QUEUE_BYTES_MAX) && self.first < next {
             self.pop();
         }
         if self.first > before {
             kept = Kept::InsteadOfOlder;
         }
-        if self.is_full(bytes) {
+        // If it is full still, the group has all of this before it.
+        if self.is_full(bytes, NEW_BYTES_MAX) {
             // The number is used, so that who has come to it knows of the loss.
             let end = self.end() + 1;
             self.clear();
@@ -132,8 +137,8 @@ impl EventQueue {
         }
     }
 
-    fn is_full(&self, more: usize) -> bool {
-        self.bytes + more > QUEUE_BYTES_MAX || self.total.get() + more > QUEUES_BYTES_MAX
+    fn is_full(&self, more: usize, most: usize) -> bool {
+        self.bytes + more > most || self.total.get() + more > QUEUES_BYTES_MAX
     }
 
     fn pop(&mut self) {
@@ -329,7 +334,12 @@ mod tests {
         assert!(total.get() <= QUEUE_BYTES_MAX && total.get() > QUEUE_BYTES_MAX / 2);
         assert_eq!(queue.push(join_of(epoch), most as u64), Kept::InsteadOfOlder, "the group goes on");
         assert_eq!(queue.first(), 1, "who is behind at 0 is not");
-        // A group that has taken nothing is to be told itself.
+        // A group that has taken nothing is given time, and then is to be told itself.
+        let most = NEW_BYTES_MAX / join_of(epoch).bytes();
+        for _ in queue.entries.len()..most {
+            assert_eq!(queue.push(join_of(epoch), 1), Kept::Yes);
+        }
+        assert!(total.get() <= NEW_BYTES_MAX && total.get() > NEW_BYTES_MAX / 2);
         let end = queue.end();
         assert_eq!(queue.push(join_of(epoch), 1), Kept::No);
         assert!(queue.first() > end && queue.end() == queue.first(), "nobody who has come to any of them goes on");
