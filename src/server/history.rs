@@ -8,6 +8,9 @@ use super::visible::Visible;
 use crate::protocol::{ErrorCode, HistoryQuery, HistoryResult, Placed, Publication, StreamPosition};
 use crate::{Position, Room, Start, Subscription, TryRecvError};
 
+/// Times that reading is tried when the ring moves past where it was to begin.
+const TRIES: usize = 3;
+
 /// Enters a room: a subscription that goes on exactly after what the reply will hold.
 ///
 /// # Errors
@@ -39,7 +42,8 @@ pub(crate) fn enter(
 /// Answers a history command.
 ///
 /// # Errors
-/// [`ErrorCode::UnrecoverablePosition`] when the command names another life of the room.
+/// [`ErrorCode::UnrecoverablePosition`] when the command names another life of the room, [`ErrorCode::Internal`] when the ring is
+/// overrun as fast as it is read.
 pub(crate) fn history(
     room: &Room<Publication>,
     query: &HistoryQuery,
@@ -52,16 +56,28 @@ pub(crate) fn history(
     {
         return Err(ErrorCode::UnrecoverablePosition);
     }
-    let top = visible.top(room);
-    let window = query.window(visible.oldest(room, top) + 1, top);
-    let mut found = match window.is_empty() {
-        true => Vec::new(),
-        false => read(room, window.start - 1..window.end - 1).map(|(_, found)| found).unwrap_or_default(),
-    };
-    if query.reverse {
-        found.reverse();
+    for _ in 0..TRIES {
+        let top = visible.top(room);
+        let window = query.window(visible.oldest(room, top) + 1, top);
+        let sequences = window.start.saturating_sub(1)..window.end.saturating_sub(1);
+        if sequences.is_empty() {
+            return Ok(HistoryResult::new(Vec::new(), position(room, top)));
+        }
+        if let Some((ring, mut found)) = read(room, sequences.clone()) {
+            if query.reverse {
+                found.reverse();
+            }
+            return Ok(HistoryResult::new(found, position(room, told(&ring, sequences.end, top))));
+        }
     }
-    Ok(HistoryResult::new(found, position(room, top)))
+    Err(ErrorCode::Internal)
+}
+
+/// Where a room stands for who has been given what `ring` has gone through of the sequences up to `end`. Before one that is being
+/// written at this moment, where it did not come to the end: who goes on there is given what has come behind it already, too.
+pub(crate) fn told(ring: &Subscription<Publication>, end: u64, top: u64) -> u64 {
+    let reached = ring.position().sequence;
+    if reached < end { reached } else { top }
 }
 
 /// The sequences a client that saw `asked` has missed, if they are all still there and not too many.

@@ -235,6 +235,57 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_goes_on_from_what_history_tells_misses_nothing() {
+        let folder = folder("hole");
+        let mut config = Config::dev();
+        config.data_dir = folder.clone();
+        config.channel.without_namespace.history_size = 100;
+        let hub = Arc::new(Hub::new(config, vec![Handle::current()]));
+        hub.start_keeping().unwrap();
+        let kept = hub.open_kept(&RoomName::parse("hall", 255).unwrap()).unwrap();
+        let broker = crate::Broker::<Publication>::new();
+        let room = broker.room("hall").unwrap();
+        let options = RoomOptions { history_size: 10, history_ttl: Duration::MAX, ..RoomOptions::default() };
+        let visible = Visible::new(&options, Edge::published(), 0);
+        let asked = |reverse| {
+            let request = HistoryRequest { room: "hall".to_owned(), limit: 10, since: None, reverse };
+            HistoryQuery::new(&request, 10)
+        };
+        let offsets = |told: &crate::protocol::HistoryResult| -> (Vec<u64>, u64) {
+            (told.publications.iter().map(|placed| placed.offset).collect(), told.position.offset)
+        };
+        for (room, is_kept) in [(&room, false), (&kept, true)] {
+            room.publish(publication("")).unwrap();
+            let looked = Arc::new(AtomicBool::new(false));
+            stop_at(Stage::Claimed, {
+                let (room, visible, looked) = (room.clone(), visible.clone(), Arc::clone(&looked));
+                let of_kept = is_kept.then(|| (Arc::clone(&hub), hub.visible(&room).unwrap()));
+                move || {
+                    // Another publisher overtakes it.
+                    room.publish(publication("")).unwrap();
+                    for reverse in [false, true] {
+                        let told = match &of_kept {
+                            Some((hub, visible)) => {
+                                let kept = hub.kept().unwrap();
+                                kept.history(&room, &asked(reverse), visible, May::AskInMemory)
+                            }
+                            None => history::history(&room, &asked(reverse), &visible).map_err(Into::into),
+                        };
+                        assert_eq!(offsets(&told.unwrap()), (vec![1], 1), "kept: {is_kept}, reverse: {reverse}");
+                    }
+                    looked.store(true, SeqCst);
+                }
+            });
+            room.publish(publication("")).unwrap();
+            assert!(looked.load(SeqCst));
+            let told = history::history(room, &asked(true), &visible).unwrap();
+            assert_eq!(offsets(&told), (vec![3, 2, 1], 3));
+        }
+        hub.kept().unwrap().archive.close().unwrap();
+        let _ = std::fs::remove_dir_all(&folder);
+    }
+
+    #[tokio::test]
     async fn a_stored_room_is_seen_up_to_its_mark_and_not_at_all_without_one() {
         let folder = folder("mark");
         let (hub, room) = stored(&folder);

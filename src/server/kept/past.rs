@@ -104,7 +104,7 @@ impl Kept {
         if query.since.as_ref().is_some_and(|since| !since.epoch.is_empty() && since.epoch != epoch) {
             return Err(NoAnswer::Failed(ErrorCode::UnrecoverablePosition));
         }
-        let top = visible.top(room);
+        let mut top = visible.top(room);
         let near = self.near(room, visible, top, may);
         let mut window = query.window(near.oldest + 1, top);
         let is_near = near.is_all || query.window(1, top) == window;
@@ -118,7 +118,8 @@ impl Kept {
         let sequences = window.start.saturating_sub(1)..window.end.saturating_sub(1);
         let mut found = if sequences.is_empty() {
             Vec::new()
-        } else if let Some((_, found)) = near.read(room, sequences.clone()) {
+        } else if let Some((ring, found)) = near.read(room, sequences.clone()) {
+            top = history::told(&ring, sequences.end.max(near.ring), top);
             found
         } else if may == May::AskInMemory {
             return Err(NoAnswer::InTheDatabase);
