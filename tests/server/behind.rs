@@ -12,8 +12,8 @@ use rustix::net::sockopt::set_socket_recv_buffer_size;
 use serde_json::Value;
 
 use crate::crash::{Process, next_reply, read_all};
-use crate::failing_disk::Disk;
-use crate::harness::{Client, Folder, Heard, Running, number, publish, text};
+use crate::failing_disk::{BROKEN, Disk, FULL};
+use crate::harness::{Client, Folder, Heard, Running, eventually, number, publish, text};
 
 /// Rounds, unless `ROOMCAST_CRASH_ROUNDS` says otherwise.
 const ROUNDS: u64 = 20;
@@ -186,6 +186,73 @@ fn behind_and_killed(server: &mut Process, disk: &Disk, room: &str, round: u64) 
         seen.join(asks.join().expect("the asker asks"));
         (seen, epoch)
     })
+}
+
+/// A disk that is full, or broken: publishers are refused, members that go along and members that are behind are given what was
+/// stored and nothing else, and when it works again everybody goes on. Then the same, and the process is killed meanwhile.
+#[test]
+fn what_a_failing_disk_does_not_take_is_not_seen() {
+    for error in [FULL, BROKEN] {
+        let (folder, tools) = (Folder::new(), Folder::new());
+        let disk = Disk::under(&folder.0, &tools.0);
+        let [shim, of, control] = disk.variables();
+        let variables = [shim, of, control, ("ROOMCAST_STORAGE_TIMEOUT", "500ms".into())];
+        let mut server = Process::start_with(&folder, &variables);
+        let room = "stored:hall";
+        let (mut live, mut reader) = (server.connected(), server.connected());
+        narrow(&reader);
+        let epoch = text(&live.subscribe(2, room)["epoch"]).to_owned();
+        reader.subscribe(2, room);
+        let mut ann = server.connected();
+        (1..=BEHIND).for_each(|number| ann.publish(number as u32 + 1, room, &large(number)));
+        let mut seen = Seen::default();
+        for _ in 0..BEHIND {
+            seen.take(&live.publication());
+        }
+        disk.fails_with(error);
+        let mut refused = 0;
+        for number in BEHIND + 1..=BEHIND + 20 {
+            ann.send(&publish(number as u32 + 1, room, &small(number)));
+            let reply = ann.reply(number as u32 + 1);
+            assert_eq!(reply["error"]["code"], 111, "{error}: {reply}");
+            refused += 1;
+        }
+        for offset in 1..=BEHIND {
+            assert_eq!(number(&reader.publication()["offset"]), offset);
+        }
+        for client in [&mut live, &mut reader] {
+            client.send(&format!(r#"{{"id":9,"history":{{"channel":"{room}","limit":1,"reverse":true}}}}"#));
+            let told = client.reply(9);
+            assert_eq!((number(&told["history"]["offset"]), client.pushes.len()), (BEHIND, 0), "{error}: {told}");
+        }
+        disk.works();
+        let mut id = 1_000;
+        eventually("it takes messages again", || {
+            id += 1;
+            ann.send(&publish(id, room, &small(u64::from(id))));
+            ann.reply(id).get("publish").is_some()
+        });
+        // What was refused may have been stored all the same, each at one place.
+        while seen.payloads.values().next_back() != Some(&u64::from(id)) {
+            let (one, other) = (live.publication(), reader.publication());
+            assert_eq!(one, other, "{error}");
+            assert_eq!(number(&one["offset"]), seen.payloads.len() as u64 + 1, "{error}");
+            seen.take(&one);
+        }
+        assert!(seen.payloads.len() as u64 <= BEHIND + refused + u64::from(id - 1_000), "{error}");
+        disk.fails_with(error);
+        ann.send(&publish(5_000, room, &small(5_000)));
+        assert!(ann.reply(5_000).get("error").is_some());
+        server.kill();
+        disk.works();
+        let server = Process::start_with(&folder, &variables);
+        let mut client = server.connected();
+        let joined = client.subscribe(2, room);
+        assert_eq!(text(&joined["epoch"]), epoch, "{error}: a stored room keeps its epoch");
+        let mut there = Seen::default();
+        read_all(&mut client, room).iter().for_each(|publication| there.take(publication));
+        assert!(seen.payloads.iter().all(|(offset, data)| there.payloads.get(offset) == Some(data)), "{error}");
+    }
 }
 
 /// A database that is locked: the member that is behind reads up to what was stored, and no further until it is.
