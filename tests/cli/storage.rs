@@ -276,6 +276,16 @@ fn what_no_client_could_send_is_not_imported() {
         let refused = data.tool(&["import", &data.write("line", line)]).failed();
         assert!(refused.contains("line 1: ") && refused.contains("0 messages imported"), "{refused}");
     }
+    let long = "x".repeat(140_000);
+    for beside in [
+        format!(r#""info":{{"user":"{long}","client":"c"}}"#),
+        format!(r#""info":{{"user":"u","client":"c","conn_info":"{long}"}}"#),
+        format!(r#""tags":{{"k":"{long}"}}"#),
+    ] {
+        let line = format!(r#"{{"channel":"a","offset":1,"time":1,"data":1,{beside}}}"#);
+        let refused = data.tool(&["import", &data.write("line", line)]).failed();
+        assert!(refused.contains("more than the tokens of a client can hold"), "{refused}");
+    }
     assert_eq!(data.tool(&["export"]).succeeded(), "");
     let largest = format!(r#"{{"channel":"a","offset":{},"time":1,"data":1}}"#, (1_u64 << 53) - 1);
     data.tool(&["import", &data.write("line", largest)]).succeeded();

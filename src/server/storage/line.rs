@@ -18,6 +18,9 @@ use crate::store::{Codec as _, Record};
 /// The largest number that a client counts exactly, where numbers are floating: 2^53 - 1.
 const NUMBER_MAX: u64 = (1 << 53) - 1;
 
+/// What may stand beside a payload, in frames: who says it comes in the token of the connection and in that of the subscription.
+const FRAMES_BESIDE_MAX: usize = 2;
+
 /// The names are those of the wire.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -117,6 +120,14 @@ impl<'a> Line<'a> {
         publication.tags = (!line.tags.is_empty()).then(|| Arc::new(line.tags));
         let mut body = Vec::new();
         PublicationCodec.encode(&publication, &mut body);
+        let beside = body.len().saturating_sub(publication.data.as_bytes().len());
+        if beside > FRAMES_BESIDE_MAX * limits.frame_bytes_max {
+            return Err(format!(
+                "`info` and `tags` of {beside} bytes: more than the tokens of a client can hold, as \
+                 `websocket.message_size_limit` is {}: name the server's --config",
+                limits.frame_bytes_max
+            ));
+        }
         let author = PublicationCodec.author(&publication).map(str::to_owned);
         Ok((room.as_str().to_owned(), Record { sequence, time: line.time, author, body: Some(body) }))
     }
