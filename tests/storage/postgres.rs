@@ -33,6 +33,26 @@ fn a_real_server_keeps_what_rooms_publish() {
     groups_are_as_durable_as_they_must_be(&server);
     reading_goes_on_after_the_server_was_gone(&mut server);
     a_server_that_goes_away_and_comes_back_loses_nothing(&mut server);
+    a_writer_that_is_cut_off_does_not_keep_the_store_for_hours(&mut server);
+}
+
+/// The lock is the old session's until the server gives that up: it asks soon whether anybody is there. The system shows when.
+fn a_writer_that_is_cut_off_does_not_keep_the_store_for_hours(server: &mut Server) {
+    let (port, database) = server.listen();
+    let store = database.connect();
+    store.begin().unwrap();
+    let sockets = std::fs::read_to_string("/proc/net/tcp").expect("a system that shows its sockets");
+    let (ours, keepalive) = (format!(":{port:04X}"), |timer: &str| {
+        let hundredths = timer.strip_prefix("02:")?;
+        u64::from_str_radix(hundredths, 16).ok()
+    });
+    let due: Vec<_> = sockets
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|words| words[1].ends_with(&ours) && words[3] == "01")
+        .map(|words| keepalive(words[5]))
+        .collect();
+    assert!(due.iter().flatten().any(|due| *due <= 20 * 100), "of the server's side: {due:?}");
 }
 
 /// Whoever writes goes on by itself, and what was acknowledged is there, in the life it was acknowledged in.

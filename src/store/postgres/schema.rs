@@ -47,8 +47,15 @@ pub(super) const NEWEST_RUN: &str = "LOCK TABLE roomcast.runs IN ROW SHARE MODE;
 /// Waits for those who write, and keeps them out until the run has begun. Who writes for longer is in trouble.
 const KEEP_OUT: &str = "SET LOCAL lock_timeout = '10s'; LOCK TABLE roomcast.runs IN EXCLUSIVE MODE";
 
+/// How the server finds out that the one who writes cannot be reached any more, within half a minute: until then the lock is held
+/// by a session that nobody uses, and of itself the server waits for two hours. What a version does not know is left out.
+const NOTICE_SOON: &str = "SELECT set_config(name, wanted.setting, false) FROM pg_settings
+     JOIN (VALUES ('tcp_keepalives_idle', '15'), ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '3'),
+                  ('tcp_user_timeout', '30000')) AS wanted (name, setting) USING (name)";
+
 /// Takes the database for this connection; false when another has it.
 pub(super) fn take(client: &mut Client) -> Result<bool, Error> {
+    client.batch_execute(NOTICE_SOON)?;
     Ok(client.query_one("SELECT pg_try_advisory_lock($1)", &[&LOCK])?.get(0))
 }
 

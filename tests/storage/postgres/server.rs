@@ -1,6 +1,7 @@
 //! A PostgreSQL server of the tests' own, reached through a socket in its folder.
 
 use std::fs::{self, File};
+use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -101,12 +102,26 @@ impl Server {
     }
 
     pub(crate) fn come_back(&mut self) {
+        self.run(&["-c", "listen_addresses="]);
+        until("the server answers", || Client::connect(&self.url("postgres", PASSWORD), NoTls).is_ok());
+    }
+
+    /// Has it listen on a port of this machine, and nowhere else, until it ends.
+    pub(crate) fn listen(&mut self) -> (u16, Database) {
+        self.crash();
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port is free").port();
+        self.run(&["-c", "listen_addresses=127.0.0.1", "-c", &format!("port={port}")]);
+        let url = format!("postgres://chat:{PASSWORD}@127.0.0.1:{port}/postgres");
+        until("the server answers", || Client::connect(&url, NoTls).is_ok());
+        (port, Database(url))
+    }
+
+    fn run(&mut self, options: &[&str]) {
         let log = File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let mut start = self.command("postgres");
         start.arg("-D").arg(self.data()).arg("-k").arg(self.folder.path());
-        start.args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=40"]);
+        start.args(["-c", "fsync=off", "-c", "max_connections=40"]).args(options);
         self.process = Some(start.stdout(Stdio::null()).stderr(log).spawn().expect("the server starts"));
-        until("the server answers", || Client::connect(&self.url("postgres", PASSWORD), NoTls).is_ok());
     }
 
     fn data(&self) -> PathBuf {
