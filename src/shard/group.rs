@@ -285,7 +285,7 @@ impl<T: 'static> Group<T> {
             if cursor.next() >= goal {
                 let next = cursor.next();
                 self.level(key);
-                if next > goal {
+                if next > self.cursor.next() {
                     // A jump over evicted messages may lead beyond the group.
                     self.members[key].place = Place::Ahead(next);
                     self.uneven += 1;

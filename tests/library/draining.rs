@@ -121,6 +121,51 @@ fn a_drained_handler_is_told_what_it_missed() {
     });
 }
 
+/// It is overrun beyond where it leaves, while the others of its room are further on.
+#[test]
+fn one_that_is_behind_and_misses_all_that_it_was_to_be_given_still_leaves() {
+    /// Waits at each message that it is told to.
+    struct Waits {
+        at: Vec<u64>,
+        reached: Sender<u64>,
+        may_go_on: Receiver<()>,
+        lagged: Sender<u64>,
+    }
+    impl Handler<u64> for Waits {
+        fn message(&mut self, message: Ref<'_, u64>) {
+            if self.at.contains(&*message) {
+                self.reached.send(*message).unwrap();
+                let _ = self.may_go_on.recv();
+            }
+        }
+        fn lagged(&mut self, missed: u64) {
+            self.lagged.send(missed).unwrap();
+        }
+    }
+    finishes(|| {
+        let (broker, room) = room(1_024);
+        publish_all(&room, 0..1_000);
+        let (seen, beside) = mpsc::channel();
+        let level = block_on(room.subscribe_with(move |message| seen.send(*message).unwrap())).unwrap();
+        let ((reached, at), (go_on, may_go_on), (lagged, missed)) = (mpsc::channel(), mpsc::channel(), mpsc::channel());
+        // A turn gives it 256 messages, and the others as many.
+        let waits = Waits { at: vec![255, 511], reached, may_go_on, lagged };
+        let behind = block_on(room.subscribe_handler_from(Start::Oldest, waits)).unwrap();
+        assert_eq!(at.recv(), Ok(255));
+        let drained = behind.drain();
+        publish_all(&room, 1_000..1_256);
+        go_on.send(()).unwrap();
+        assert_eq!(at.recv(), Ok(511));
+        publish_all(&room, 1_256..2_180);
+        go_on.send(()).unwrap();
+        assert!(block_on(drained));
+        assert_eq!(missed.iter().collect::<Vec<_>>(), [1_000 - 512], "and of what came after it is told nothing");
+        assert_eq!(broker.stats().shards[0].panics, 0);
+        assert!(beside.iter().take(1_180).eq(1_000..2_180), "its neighbour goes on");
+        drop(level);
+    });
+}
+
 #[test]
 fn a_drain_whose_future_is_dropped_goes_on() {
     finishes(|| {
