@@ -107,6 +107,8 @@ pub struct Subscription<T> {
     watches: bool,
     /// Whether its end was told: there will be nothing more.
     is_over: bool,
+    /// Whether it has slept and not looked since: it may be one of those on whom others rely to be woken.
+    has_slept: bool,
     coop: Coop,
 }
 
@@ -150,8 +152,8 @@ impl<T> Subscription<T> {
         let extra = (policy != Policy::Lag || resumption != Resumption::Fresh)
             .then(|| Box::new(Extra { resumption, gate, holds: false, disconnected: None, conflated: 0 }));
         let cursor = Cursor::new(inside, next);
-        let (waiter, lagged, is_over, coop) = (None, 0, false, Coop::default());
-        Ok(Self { cursor, waiter, start: next, lagged, extra, policy, watches, is_over, coop })
+        let (waiter, lagged, is_over, has_slept, coop) = (None, 0, false, false, Coop::default());
+        Ok(Self { cursor, waiter, start: next, lagged, extra, policy, watches, is_over, has_slept, coop })
     }
 
     /// The subscription of a pattern, which does not count as somebody who is interested in this very room.
@@ -235,12 +237,32 @@ impl<T> Subscription<T> {
         if max == 0 {
             return Err(TryRecvError::Empty);
         }
+        self.help_if_woken();
         // What was lent before has been read by now: `&mut self` ended that loan.
         self.pass_gate();
         if self.policy != Policy::Lag {
             return self.look_by_policy(max);
         }
         self.cursor.look(max).map_err(|nothing| self.nothing(nothing))
+    }
+
+    /// Wakes some of those who are left to the woken, at the first look behind a sleep: who always finds something never
+    /// comes to sleep again.
+    #[inline]
+    fn help_if_woken(&mut self) {
+        if std::mem::take(&mut self.has_slept) {
+            self.inside().0.help();
+        }
+    }
+
+    /// [`Coop::proceed`]. Who yields helps, too: it may have been woken when it had looked already.
+    #[inline]
+    fn proceed(&mut self, context: &Context<'_>) -> Poll<()> {
+        let proceeds = self.coop.proceed(context);
+        if proceeds.is_pending() {
+            self.inside().0.help();
+        }
+        proceeds
     }
 
     #[cold]
@@ -406,14 +428,14 @@ impl<T> Subscription<T> {
     /// have changed. Only the last context is remembered. Now and then pending although there is something, and woken at
     /// once, so that other tasks have their turn.
     pub fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        ready!(self.coop.proceed(context));
+        ready!(self.proceed(context));
         let polled = self.poll_found(context);
         self.coop.note(polled)
     }
 
     /// How many consecutive messages can be taken, or why none, waiting for them.
     pub(super) fn poll_look(&mut self, max: usize, context: &mut Context<'_>) -> Poll<Result<usize, RecvError>> {
-        ready!(self.coop.proceed(context));
+        ready!(self.proceed(context));
         let polled = self.poll_look_unbudgeted(max, context);
         self.coop.note(polled)
     }
@@ -442,6 +464,7 @@ impl<T> Subscription<T> {
         if self.extra.as_ref().is_some_and(|extra| extra.disconnected.is_some()) {
             return Poll::Ready(());
         }
+        self.help_if_woken();
         self.pass_gate();
         if self.policy == Policy::Latest {
             // What may be conflated is no reason to be woken; what comes after it is.
@@ -460,7 +483,10 @@ impl<T> Subscription<T> {
         // model: publish_park, evicted_hole_park, close_park
         fence(SeqCst);
         match self.cursor.rest() {
-            Rest::Asleep => Poll::Pending,
+            Rest::Asleep => {
+                self.has_slept = true;
+                Poll::Pending
+            }
             Rest::Ready => Poll::Ready(()),
             Rest::Imminent => {
                 spin_loop();

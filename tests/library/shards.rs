@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use futures::executor::{LocalPool, block_on};
 use futures::task::LocalSpawnExt;
-use roomcast::{Broker, CloseReason, Handler, RecvError, Ref, Room, SubscribeError, Subscription};
+use roomcast::{Broker, CloseReason, Handler, RecvError, Ref, Room, SubscribeError, Subscription, TryRecvError};
 
-use crate::support::{Blocked, Census, Counted, Wakes, eventually, finishes, poll_once};
+use crate::support::{Blocked, Census, Counted, Wakes, eventually, finishes, poll_once, publish_all};
 
 #[test]
 fn every_shard_does_work_of_its_own() {
@@ -215,6 +215,40 @@ fn readers_wake_each_other_where_the_only_shard_is_in_a_slow_handler() {
     eventually("all have the second", || asleep.load(SeqCst) == 3 * READERS);
     room.close();
     finishes(move || reading.join().unwrap());
+    blocked.release();
+}
+
+/// Those who were woken may find so much that they never sleep again.
+#[test]
+fn readers_who_always_find_something_wake_the_others_all_the_same() {
+    let broker = Broker::<u64>::builder().shards(1).build();
+    let blocked = Blocked::new(&broker, "slow");
+    blocked.block();
+    for by in ["recv", "try_recv"] {
+        let room = broker.room(by).unwrap();
+        let mut all: Vec<_> = (0..2_000).map(|_| (room.subscribe().now().unwrap(), Wakes::new())).collect();
+        for (subscription, (_, waker)) in &mut all {
+            assert!(poll_once(subscription.recv(), waker).is_pending());
+        }
+        for round in 0..10 {
+            // More than one who is woken takes in its turn.
+            publish_all(&room, 0..300);
+            for (subscription, (wakes, waker)) in &mut all {
+                if wakes.count() == 0 {
+                    continue;
+                }
+                for _ in 0..200 {
+                    match by {
+                        "recv" if poll_once(subscription.recv(), waker).is_pending() => break,
+                        "recv" => {}
+                        _ => assert!(subscription.try_recv() != Err(TryRecvError::Empty), "round {round}"),
+                    }
+                }
+            }
+        }
+        let asleep = all.iter().filter(|(_, (wakes, _))| wakes.count() == 0).count();
+        assert_eq!(asleep, 0, "of 2,000, where the others read by {by}");
+    }
     blocked.release();
 }
 
