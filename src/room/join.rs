@@ -76,9 +76,19 @@ pub(crate) struct Leave<T> {
     pub(crate) inside: Inside<T>,
     pub(crate) member: usize,
     pub(crate) seat: Arc<Seat>,
-    /// Up to where it is to be given messages before; at once if nothing is said.
-    pub(crate) end: Option<u64>,
+    /// Whether it is to be given messages up to where its seat says before; at once if not.
+    pub(crate) drains: bool,
     pub(crate) promise: Option<Promise>,
+}
+
+impl<T> Leave<T> {
+    /// Answers for a handler that is not there any more: one that was to be drained may have gone before it was, and then
+    /// its promise is broken by dropping it.
+    pub(crate) fn answer(self) {
+        if let Some(promise) = self.promise.filter(|_| !self.drains || self.seat.was_drained()) {
+            promise.keep();
+        }
+    }
 }
 
 /// Where a handler sits in its shard, known to its owner and to the shard.
@@ -88,11 +98,16 @@ pub(crate) struct Seat {
     member: AtomicU64,
     /// Cleared when the handler is removed, for whatever reason.
     taken: AtomicBool,
+    /// The sequence of the first message that it is not to be given. Here, so that its shard knows in the midst of a turn.
+    end: AtomicU64,
+    /// Whether it was given everything before that, and was removed.
+    drained: AtomicBool,
 }
 
 impl Seat {
     fn new() -> Arc<Self> {
-        Arc::new(Self { member: AtomicU64::new(0), taken: AtomicBool::new(true) })
+        let (taken, drained) = (AtomicBool::new(true), AtomicBool::new(false));
+        Arc::new(Self { member: AtomicU64::new(0), taken, end: AtomicU64::new(u64::MAX), drained })
     }
 
     pub(crate) fn assign(&self, member: usize) {
@@ -103,6 +118,22 @@ impl Seat {
     fn member(&self) -> usize {
         // Acquire: pairs with `assign`.
         self.member.load(Acquire) as usize
+    }
+
+    /// The sequence of the first message that it is not to be given. To be asked after a look at the messages.
+    pub(crate) fn end(&self) -> u64 {
+        // Relaxed: written before what is published after `drain`, whose commit the look has acquired.
+        self.end.load(Relaxed)
+    }
+
+    pub(crate) fn note_drained(&self) {
+        // Relaxed: for the shard itself.
+        self.drained.store(true, Relaxed);
+    }
+
+    fn was_drained(&self) -> bool {
+        // Relaxed: as above. Where the shard is gone, ordered by the mark that says so.
+        self.drained.load(Relaxed)
     }
 
     pub(crate) fn vacate(&self) {
@@ -184,7 +215,7 @@ impl<T> Drop for SubscribeWith<T> {
         if let State::Waiting { ack, seat, port } = &self.state
             && ack.cancel()
         {
-            leave(&self.inside, seat, port, None, None);
+            leave(&self.inside, seat, port, false, None);
         }
     }
 }
@@ -225,12 +256,12 @@ impl<T> Served<T> {
     /// # Cancel safety
     /// The handler is removed even if the future is dropped.
     pub async fn unsubscribe(mut self) {
-        let ack = self.leave(None);
+        let ack = self.leave(false);
         left(&ack, self.inside.0.broker()).await;
     }
 
-    /// Removes the handler when it was given everything published before this call. Of what is published after it, it may
-    /// be given some, until its shard has taken note. When the future is ready, it has been dropped and is not called any more; true if it was given all of it, or
+    /// Removes the handler when it was given everything published before this call, and nothing that is published after
+    /// it. When the future is ready, it has been dropped and is not called any more; true if it was given all of it, or
     /// told what it missed, and false if it had gone before: it has panicked, was told the end of the room, or its shard
     /// is gone.
     ///
@@ -258,15 +289,17 @@ impl<T> Served<T> {
     /// # }).unwrap();
     /// ```
     pub fn drain(mut self) -> impl Future<Output = bool> + Send {
-        let ack = self.leave(Some(self.inside.tail()));
+        // Relaxed: see `Seat::end`.
+        self.seat.end.store(self.inside.tail(), Relaxed);
+        let ack = self.leave(true);
         let broker = self.inside.0.broker();
         async move { left(&ack, broker).await == Outcome::Done }
     }
 
-    fn leave(&mut self, end: Option<u64>) -> Arc<Ack> {
+    fn leave(&mut self, drains: bool) -> Arc<Ack> {
         let (ack, promise) = Ack::pair();
         self.left = true;
-        leave(&self.inside, &self.seat, &self.port, end, Some(promise));
+        leave(&self.inside, &self.seat, &self.port, drains, Some(promise));
         ack
     }
 }
@@ -280,16 +313,19 @@ async fn left(ack: &Ack, broker: usize) -> Outcome {
 impl<T> Drop for Served<T> {
     fn drop(&mut self) {
         if !self.left {
-            leave(&self.inside, &self.seat, &self.port, None, None);
+            leave(&self.inside, &self.seat, &self.port, false, None);
         }
     }
 }
 
-fn leave<T>(inside: &Inside<T>, seat: &Arc<Seat>, port: &Arc<Port<T>>, end: Option<u64>, promise: Option<Promise>) {
+fn leave<T>(inside: &Inside<T>, seat: &Arc<Seat>, port: &Arc<Port<T>>, drains: bool, promise: Option<Promise>) {
     // In a process that was forked off nobody would ever take the call.
     if (seat.is_taken() || promise.is_some()) && !port.is_elsewhere() {
+        if drains {
+            port.begin_drain();
+        }
         let (member, seat, inside) = (seat.member(), seat.clone(), inside.clone());
-        port.post(Action::Leave(Leave { inside, member, seat, end, promise }));
+        port.post(Action::Leave(Leave { inside, member, seat, drains, promise }));
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) struct Port<T> {
     /// Rooms that have something for this shard's members.
     inbox: Stack<Record<T>>,
     actions: Queue<Action<T>>,
+    /// Handlers that are to be drained and of which the shard was not told yet.
+    draining: AtomicU32,
     /// Set by the shard before its last look at the two above, cleared by whoever wakes it.
     sleeping: AtomicBool,
     waker: WakerCell,
@@ -57,6 +59,7 @@ impl<T> Port<T> {
         Arc::new(Self {
             inbox: Stack::new(),
             actions: Queue::new(),
+            draining: AtomicU32::new(0),
             sleeping: AtomicBool::new(false),
             waker: WakerCell::new(),
             process: AtomicU32::new(0),
@@ -158,6 +161,24 @@ impl<T> Port<T> {
         }
     }
 
+    /// Says that a handler is to be drained, before the action that tells the shard.
+    pub(super) fn begin_drain(&self) {
+        // Relaxed: as `Seat::end`.
+        self.draining.fetch_add(1, Relaxed);
+    }
+
+    /// The shard was told.
+    pub(crate) fn end_drain(&self) {
+        // Relaxed: as above.
+        self.draining.fetch_sub(1, Relaxed);
+    }
+
+    /// Whether a handler is to be drained of which the shard was not told yet. To be asked after a look at the messages.
+    pub(crate) fn is_draining(&self) -> bool {
+        // Relaxed: as `Seat::end`.
+        self.draining.load(Relaxed) > 0
+    }
+
     /// Whether waking the shard takes a call. A guess: it may fall asleep or be woken at any moment.
     pub(crate) fn is_asleep(&self) -> bool {
         // Relaxed: a guess.
@@ -232,7 +253,8 @@ impl<T> Port<T> {
                     left.wake_called(usize::MAX);
                 }
                 Action::Join(join) => join.refuse(),
-                Action::Leave(_) | Action::Sweep(_) => {}
+                Action::Leave(leave) => leave.answer(),
+                Action::Sweep(_) => {}
             }
         }
     }

@@ -216,9 +216,12 @@ impl<T: 'static> Shard<T> {
     }
 
     fn leave(&mut self, leave: Leave<T>) {
+        if leave.drains {
+            self.port.end_drain();
+        }
         if let Some(&key) = self.by_room.get(&leave.inside.id()) {
-            if let Some(end) = leave.end {
-                self.groups[key].drain(leave.member, &leave.seat, end, leave.promise);
+            if leave.drains && self.groups[key].is_seated(leave.member, &leave.seat) {
+                self.groups[key].drain(leave.member, leave.promise);
                 return self.make_ready(key);
             }
             self.groups[key].leave(leave.member, &leave.seat);
@@ -226,10 +229,7 @@ impl<T: 'static> Shard<T> {
                 self.remove_group(key);
             }
         }
-        // A handler that was to be drained and is not here was not: its promise is broken by dropping it.
-        if let Some(promise) = leave.promise.filter(|_| leave.end.is_none()) {
-            promise.keep();
-        }
+        leave.answer();
     }
 
     fn make_ready(&mut self, key: usize) {

@@ -17,17 +17,10 @@ const TURN_MESSAGES: usize = 256;
 struct Member<T> {
     handler: Box<dyn Handler<T>>,
     place: Place<T>,
+    /// Where it leaves, too, if it is drained.
     seat: Arc<Seat>,
-    /// Where it leaves, if it is to be given everything before.
-    leaving: Option<Leaving>,
-}
-
-/// How a member leaves that is drained.
-struct Leaving {
-    /// The sequence of the first message that it is not given.
-    end: u64,
-    /// Who is told that it has left.
-    promise: Option<Promise>,
+    /// Who is to be told that it has left, if it is drained and its shard was told.
+    leaving: Option<Promise>,
 }
 
 /// Where a member stands beside its group's cursor. Nearly always level, and then it costs a delivery nothing.
@@ -59,7 +52,7 @@ pub(super) struct Group<T: 'static> {
     /// Members that are not level, and those of them that are behind.
     uneven: usize,
     behind: usize,
-    /// Members that leave.
+    /// Members that are drained, those aside of which the shard was not told yet.
     leaving: usize,
     /// Whether the room is closed and the group has read it to its end; members that are behind go on.
     has_ended: bool,
@@ -95,22 +88,30 @@ impl<T: 'static> Group<T> {
 
     /// Removes a handler, if it is the one that sits there.
     pub(super) fn leave(&mut self, key: usize, seat: &Arc<Seat>) {
-        if self.members.get(key).is_some_and(|member| Arc::ptr_eq(&member.seat, seat)) {
+        if self.is_seated(key, seat) {
             self.remove(key);
         }
     }
 
-    /// Removes a handler when it was given everything before `end`, if it is the one that sits there.
-    pub(super) fn drain(&mut self, key: usize, seat: &Arc<Seat>, end: u64, promise: Option<Promise>) {
-        if let Some(member) = self.members.get_mut(key).filter(|member| Arc::ptr_eq(&member.seat, seat)) {
-            member.leaving = Some(Leaving { end, promise });
-            self.leaving += 1;
-        }
+    /// Whether it is that handler that sits there.
+    pub(super) fn is_seated(&self, key: usize, seat: &Arc<Seat>) -> bool {
+        self.members.get(key).is_some_and(|member| Arc::ptr_eq(&member.seat, seat))
+    }
+
+    /// Removes a handler when it was given everything before where its seat says that it leaves.
+    pub(super) fn drain(&mut self, key: usize, promise: Option<Promise>) {
+        self.leaving += usize::from(promise.is_some());
+        self.members[key].leaving = promise;
+    }
+
+    /// Whether somebody is to be given less than there is.
+    fn has_drained(&self) -> bool {
+        self.leaving > 0 || self.port().is_draining()
     }
 
     /// Removes those who leave and have come to where they leave.
     fn let_leave(&mut self) {
-        if self.leaving == 0 {
+        if !self.has_drained() {
             return;
         }
         let now = self.cursor.next();
@@ -121,10 +122,12 @@ impl<T: 'static> Group<T> {
                 Place::Ahead(next) => now.max(*next),
                 Place::Behind(cursor) => cursor.next(),
             };
-            if let Some(leaving) = member.leaving.take_if(|leaving| leaving.end <= next) {
-                self.leaving -= 1;
+            if member.end() <= next {
+                member.seat.note_drained();
+                let leaving = member.leaving.take();
+                self.leaving -= usize::from(leaving.is_some());
                 self.remove(key);
-                leaving.promise.map(Promise::keep);
+                leaving.map(Promise::keep);
             }
         }
     }
@@ -201,11 +204,12 @@ impl<T: 'static> Group<T> {
 
     /// Hands a run to every member; returns how many messages it had.
     fn deliver(&mut self, run: usize) -> usize {
+        let has_drained = self.has_drained();
         let Run { first, messages, times } = self.cursor.take(run);
         let run = Batch { first, messages, times };
         let (mut panics, mut delivered, mut settled) = (Vec::new(), 0, Vec::new());
         let mut members = self.members.iter_mut();
-        let uneven = self.uneven + self.leaving > 0;
+        let uneven = self.uneven > 0 || has_drained;
         let mut at = 0;
         // One guard for all members: it is entered again behind a handler that has panicked.
         while let Err(panic) = guard(|| {
@@ -381,7 +385,7 @@ impl<T: 'static> Group<T> {
 impl<T> Member<T> {
     /// The first sequence that it is not to be given.
     fn end(&self) -> u64 {
-        self.leaving.as_ref().map_or(u64::MAX, |leaving| leaving.end)
+        self.seat.end()
     }
 
     /// What of a run the member is to be given. Notes a member that is level from this run on.

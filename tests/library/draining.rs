@@ -56,7 +56,7 @@ fn room(capacity: usize) -> (Broker<u64>, Room<u64>) {
 }
 
 #[test]
-fn a_drained_handler_is_given_all_that_came_before_and_then_leaves() {
+fn a_drained_handler_is_given_all_that_came_before_and_nothing_after() {
     finishes(|| {
         let (_broker, room) = room(1_024);
         let (handler, go_on, all) = slow();
@@ -66,7 +66,11 @@ fn a_drained_handler_is_given_all_that_came_before_and_then_leaves() {
             (block_on(room.subscribe_with(move |message| seen.send(*message).unwrap())).unwrap(), all)
         };
         publish_all(&room, 0..300);
-        assert_eq!(all.recv(), Ok(Told::Message(0)), "its shard is busy from here on");
+        assert_eq!(
+            all.recv(),
+            Ok(Told::Message(0)),
+            "its shard is busy from here on, and may have 255 more in this turn"
+        );
         let drained = draining.drain();
         publish_all(&room, 300..600);
         drop(go_on);
@@ -98,7 +102,7 @@ fn without_anything_to_be_given_it_leaves_at_once() {
 }
 
 #[test]
-fn a_drained_handler_is_told_what_it_missed() {
+fn a_drained_handler_is_told_what_it_missed_and_no_more() {
     finishes(|| {
         let (_broker, room) = room(16);
         let (handler, go_on, all) = slow();
@@ -112,12 +116,15 @@ fn a_drained_handler_is_told_what_it_missed() {
         let (mut given, mut missed) = (0, 0);
         for told in std::iter::once(first).chain(all) {
             match told {
-                Told::Message(_) => given += 1,
+                Told::Message(number) => {
+                    assert!(number < 200, "{number} came after");
+                    given += 1;
+                }
                 Told::Lagged(count) => missed += count,
                 Told::Closed(reason) => panic!("{reason}"),
             }
         }
-        assert!((200..=400).contains(&(given + missed)), "{given} given, {missed} missed");
+        assert_eq!(given + missed, 200);
     });
 }
 
@@ -214,14 +221,13 @@ fn a_room_that_ends_meanwhile_does_not_keep_it() {
         let (_broker, room) = room(1_024);
         let (handler, go_on, all) = slow();
         let served = block_on(room.subscribe_handler(handler)).unwrap();
-        // More than a shard hands out before it looks at what it was left.
-        publish_all(&room, 0..300);
+        publish_all(&room, 0..50);
         assert_eq!(all.recv(), Ok(Told::Message(0)), "its shard is busy from here on");
         let drained = served.drain();
-        publish_all(&room, 300..310);
+        publish_all(&room, 50..60);
         room.close();
         drop(go_on);
         assert!(block_on(drained));
-        assert_eq!(all.iter().collect::<Vec<_>>(), messages(1..300), "it has left before the end");
+        assert_eq!(all.iter().collect::<Vec<_>>(), messages(1..50), "it has left before the end");
     });
 }
