@@ -17,6 +17,7 @@ use crate::{Ref, Start, SubscribeWith};
 fn shard_sleep_push() {
     model(3..=4, || {
         let port = Port::<u64>::new();
+        port.begin();
         let room = room(2);
         let poster = {
             let (port, inside) = (port.clone(), room.inside.clone());
@@ -40,6 +41,7 @@ fn shard_sleep_push() {
 fn post_finish() {
     model(3..=4, || {
         let port = Port::<u64>::new();
+        port.begin();
         let room = room(2);
         let poster = {
             let (port, inside) = (port.clone(), room.inside.clone());
@@ -51,7 +53,29 @@ fn post_finish() {
     });
 }
 
-/// The same for a room that is handed over.
+/// An action left beside one who cannot start the shard is kept by nobody, and neither is what was to end meanwhile.
+#[test]
+fn post_not_begun() {
+    model(3..=4, || {
+        let port = Port::<u64>::new();
+        let room = room(2);
+        port.begin();
+        let starter = {
+            let port = port.clone();
+            thread::spawn(move || port.not_begun())
+        };
+        port.post(Action::Sweep(room.inside.0.clone()));
+        port.stop();
+        if port.begin() {
+            port.finish();
+        }
+        starter.join().unwrap();
+        assert!(port.next_action().is_none(), "an action lies in the queue of a shard that could not be started");
+        assert!(port.is_gone(), "the end of a shard that could not be started is waited for in vain");
+    });
+}
+
+/// A room that is handed over beside the end of a shard is kept by nobody, either.
 #[test]
 fn push_finish() {
     model(3..=4, || {

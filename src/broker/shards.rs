@@ -58,8 +58,9 @@ impl<T> Shards<T> {
     /// Tells them to end when they have served what is there.
     fn stop(&self) {
         for port in &self.shared.ports {
-            end_unbegun(port);
             port.stop();
+            // Behind it: whoever is about to start the shard and cannot sees that it is to end.
+            end_unbegun(port);
         }
     }
 
@@ -146,9 +147,15 @@ impl<T: Send + Sync + 'static> Broker<T> {
 
 #[cfg(all(test, not(any(roomcast_loom, roomcast_shuttle))))]
 mod tests {
+    use std::future::Future;
+    use std::task::{Context, Waker};
+
     use super::*;
     use crate::SubscribeError;
-    use crate::sync::process_id;
+    use crate::message::Epoch;
+    use crate::ring::{Geometry, Ring};
+    use crate::room::{Inside, Room, RoomCore};
+    use crate::sync::{AtomicU32, process_id};
 
     /// A fork copies the broker and none of its threads. Here the port is told that it was copied.
     #[test]
@@ -168,5 +175,82 @@ mod tests {
         assert_eq!(broker.shutdown(Duration::from_secs(60)), Ok(()));
         port.set_process(parent);
         drop(broker);
+    }
+
+    /// In the child the ports of the parent do nothing more, and so must be left nothing that leads back to them.
+    #[test]
+    fn in_a_process_that_was_forked_off_rooms_are_let_go() {
+        let broker = Broker::<Arc<()>>::builder().shards(1).capacity(4).build();
+        let room = broker.room("lobby").unwrap();
+        let served = crate::sync::block_on(room.subscribe_with(|_: crate::Ref<'_, Arc<()>>| {})).unwrap();
+        let port = room.inside.0.shared.ports[0].clone();
+        crate::sync::block_on(served.unsubscribe());
+        let parent = port.set_process(process_id() ^ 1);
+        let message = Arc::new(());
+        let other = broker.room("other").unwrap();
+        (0..100).for_each(|_| drop(other.publish(message.clone())));
+        broker.remove("other");
+        drop(other);
+        assert_eq!(Arc::strong_count(&message), 1, "the room is kept by what it has left for a shard");
+        port.set_process(parent);
+    }
+
+    /// What rooms share where no thread can be started; `meanwhile` happens while one tries.
+    fn without_threads(meanwhile: impl Fn() + Send + Sync + 'static) -> sync::Arc<Shared<u64>> {
+        sync::Arc::new(Shared {
+            ports: [Port::new()].into(),
+            start: Some(Box::new(move |_, _, _| {
+                meanwhile();
+                Err(std::io::ErrorKind::OutOfMemory.into())
+            })),
+            clock: None,
+            next_port: AtomicU32::new(0),
+            nobody: Arc::default(),
+        })
+    }
+
+    fn room_of(shared: &sync::Arc<Shared<u64>>) -> Room<u64> {
+        let ring = Ring::new(Geometry::for_capacity(4), false, None);
+        Room::new(Inside(RoomCore::new("lobby", Epoch(1), 0, false, ring, shared.clone())))
+    }
+
+    /// Who finds that another one is just starting the shard, which then fails, is refused as well.
+    #[test]
+    fn of_two_who_need_a_thread_that_cannot_be_started_none_waits() {
+        let (rooms, others) = (Arc::new(Queue::<Room<u64>>::new()), Arc::new(Queue::new()));
+        let shared = {
+            let (rooms, others) = (rooms.clone(), others.clone());
+            without_threads(move || {
+                let mut other = Box::pin(rooms.pop().unwrap().subscribe_with(|_| {}));
+                let context = &mut Context::from_waker(Waker::noop());
+                assert!(other.as_mut().poll(context).is_pending(), "the shard is just being started");
+                others.push(other);
+            })
+        };
+        let room = room_of(&shared);
+        rooms.push(room.clone());
+        let refused = crate::sync::block_on(room.subscribe_with(|_| {}));
+        assert_eq!(refused.err(), Some(SubscribeError::NoShard));
+        let refused = block_on_for(others.pop().unwrap(), Duration::ZERO);
+        assert_eq!(
+            refused.map(Result::err),
+            Some(Some(SubscribeError::NoShard)),
+            "it waits for a shard that is not there"
+        );
+    }
+
+    /// Nobody waits for the end of a shard that was to be started meanwhile and could not.
+    #[test]
+    fn a_thread_that_cannot_be_started_is_not_waited_for() {
+        let ending = Arc::new(Queue::<Arc<Shards<u64>>>::new());
+        let shared = {
+            let ending = ending.clone();
+            without_threads(move || ending.pop().unwrap().stop())
+        };
+        let shards = Arc::new(Shards::new(shared.clone(), 1, None));
+        ending.push(shards.clone());
+        let refused = crate::sync::block_on(room_of(&shared).subscribe_with(|_| {}));
+        assert_eq!(refused.err(), Some(SubscribeError::NoShard));
+        assert!(block_on_for(shards.gone(), Duration::ZERO).is_some(), "the end of what never began is waited for");
     }
 }

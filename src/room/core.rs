@@ -281,8 +281,8 @@ impl<T> RoomCore<T> {
         }
     }
 
-    /// Wakes some of those whom a publisher has left to others. Every reader calls it that is about to sleep, has come to
-    /// the end, or goes: it may be one of the woken, on whom the rest relies. model: leave_help
+    /// Wakes some of those whom a publisher has left to others. Every reader calls it that was woken, yields, is about to
+    /// sleep, has come to the end, or goes: it may be one of the woken, on whom the rest relies. model: leave_help
     #[inline(always)]
     pub(super) fn help(&self) {
         if let Some(seldom) = self.seldom.peek() {
@@ -486,6 +486,10 @@ impl<T> Bell for Inside<T> {
         }
         // Relaxed look, then AcqRel: one Sweep at a time lies in the queue.
         if !self.0.sweeping.load(Relaxed) && !self.0.sweeping.swap(true, AcqRel) {
+            if self.0.home_port().is_elsewhere() {
+                // It would keep the room for ever. The mark stays, so that nobody asks again.
+                return;
+            }
             self.0.home_port().post_lazily(Action::Sweep(self.0.clone()));
             if self.0.ended().is_some() {
                 self.0.home_port().ring();

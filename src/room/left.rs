@@ -1,9 +1,9 @@
 //! Readers whom a publisher has left to others to wake.
 //!
 //! A publisher wakes so many itself and leaves the rest here, before it wakes the last few of its own. From then on every
-//! reader helps that is about to sleep, has come to the end of the room, or goes: it takes some from here, puts the rest
-//! back, and only then wakes those it took. So each of the woken finds the others, and nobody relies on a shard, which may
-//! be in a handler for as long as that likes; but shards help, too.
+//! reader helps that was woken, yields, is about to sleep, has come to the end of the room, or goes: it takes some from
+//! here, puts the rest back, and only then wakes those it took. So each of the woken finds the others, and nobody relies on
+//! a shard, which may be in a handler for as long as that likes; but shards help, too.
 
 use std::cell::Cell;
 use std::fmt;

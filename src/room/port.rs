@@ -84,10 +84,18 @@ impl<T> Port<T> {
         self.process.compare_exchange(0, process_id(), AcqRel, Relaxed).is_ok()
     }
 
-    /// Takes back what [`Port::begin`] has claimed: there is no shard.
-    pub(super) fn not_begun(&self) {
-        // Relaxed: nothing was done in between.
+    /// Takes back what [`Port::begin`] has claimed: there is no shard. Who has relied on one meanwhile is told, and if the
+    /// port was to end meanwhile, it does.
+    pub(crate) fn not_begun(&self) {
+        // Relaxed: ordered by the fence.
         self.process.store(0, Relaxed);
+        // SeqCst: our mark before our looks. Pairs with the fences in `post_lazily` and in `ring`, which `stop` comes by.
+        // model: post_not_begun
+        fence(SeqCst);
+        self.drop_actions();
+        if self.is_stopping() && self.begin() {
+            self.finish();
+        }
     }
 
     /// Whether a shard was started, or the port ended.
@@ -125,10 +133,10 @@ impl<T> Port<T> {
     pub(crate) fn post_lazily(&self, action: Action<T>) {
         self.actions.push(action);
         // SeqCst: our push before our look at `stopped`. Pairs with the fence in `finish`: either the shard
-        // finds the action, or we find it gone.
+        // finds the action, or we find it gone. With that in `not_begun`, too: there may be no shard after all.
         fence(SeqCst);
         // Relaxed: ordered by the fence.
-        if self.stopped.load(Relaxed) {
+        if self.stopped.load(Relaxed) || !self.is_begun() {
             self.drop_actions();
         }
     }
