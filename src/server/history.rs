@@ -8,6 +8,13 @@ use super::visible::Visible;
 use crate::protocol::{ErrorCode, HistoryQuery, HistoryResult, Placed, Publication, StreamPosition};
 use crate::{Position, Room, Start, Subscription, TryRecvError};
 
+/// Bytes of publications in one answer: what a client that takes none of it can make the server hold by asking. Who reads history
+/// goes on behind it; who recovers is given the rest as it takes it.
+pub(crate) const ANSWER_BYTES_MAX: usize = 4 << 20;
+
+/// Messages read at once where their bytes are counted.
+const COUNTED: usize = 16;
+
 /// Times that reading is tried when the ring moves past where it was to begin.
 const TRIES: usize = 3;
 
@@ -26,7 +33,7 @@ pub(crate) fn enter(
         RecoveryMode::Cache => newest(room, visible),
     });
     if let Some(wanted) = wanted
-        && let Some((subscription, found)) = read(room, wanted)
+        && let Some((subscription, found)) = read(room, wanted, ANSWER_BYTES_MAX)
     {
         let top = position(room, subscription.position().sequence);
         return Ok((subscription, Subscribed { top, found }));
@@ -63,14 +70,31 @@ pub(crate) fn history(
         if sequences.is_empty() {
             return Ok(HistoryResult::new(Vec::new(), position(room, top)));
         }
-        if let Some((ring, mut found)) = read(room, sequences.clone()) {
+        if let Some((ring, mut found)) = read(room, sequences.clone(), usize::MAX) {
             if query.reverse {
                 found.reverse();
             }
+            limit_bytes(&mut found);
             return Ok(HistoryResult::new(found, position(room, told(&ring, sequences.end, top))));
         }
     }
     Err(ErrorCode::Internal)
+}
+
+/// Leaves what one answer may hold: the first of it, and one in any case.
+pub(crate) fn limit_bytes(found: &mut Vec<Placed>) {
+    let mut bytes = 0;
+    let fits = |placed: &&Placed| {
+        let fits = bytes < ANSWER_BYTES_MAX;
+        bytes += weight(placed);
+        fits
+    };
+    let count = found.iter().take_while(fits).count();
+    found.truncate(count);
+}
+
+fn weight(placed: &Placed) -> usize {
+    size_of::<Placed>() + placed.publication.data.as_bytes().len()
 }
 
 /// Where a room stands for who has been given what `ring` has gone through of the sequences up to `end`. Before one that is being
@@ -107,17 +131,23 @@ pub(crate) fn newest_ms(room: &Room<Publication>) -> Option<u64> {
     time_ms(room, room.tail().checked_sub(1)?)
 }
 
-/// Reads these sequences; the subscription then stands behind the last one found. `None` when the first is gone.
-pub(crate) fn read(room: &Room<Publication>, range: Range<u64>) -> Option<(Subscription<Publication>, Vec<Placed>)> {
+/// Reads these sequences, or the first of them, about as many bytes as are allowed; the subscription then stands behind the last
+/// one found. `None` when the first is gone.
+pub(crate) fn read(
+    room: &Room<Publication>,
+    range: Range<u64>,
+    bytes_max: usize,
+) -> Option<(Subscription<Publication>, Vec<Placed>)> {
     let mut ring = from(room, range.start)?;
-    let mut found = Vec::new();
-    while ring.position().sequence < range.end {
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    while ring.position().sequence < range.end && bytes < bytes_max {
         let left = (range.end - ring.position().sequence) as usize;
-        match ring.try_recv_batch(left) {
-            Ok(batch) => found.extend(batch.iter().map(|(sequence, time_ms, publication)| Placed {
-                offset: sequence + 1,
-                time_ms: time_ms.unwrap_or(0),
-                publication: publication.clone(),
+        match ring.try_recv_batch(left.min(COUNTED)) {
+            Ok(batch) => found.extend(batch.iter().map(|(sequence, time_ms, publication)| {
+                let (offset, time_ms) = (sequence + 1, time_ms.unwrap_or(0));
+                let placed = Placed { offset, time_ms, publication: publication.clone() };
+                bytes += weight(&placed);
+                placed
             })),
             // The last ones are being written this moment: they will come as pushes.
             Err(TryRecvError::Empty) => break,

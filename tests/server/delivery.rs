@@ -138,6 +138,48 @@ fn a_client_that_asks_for_much_and_reads_late_gets_every_reply() {
     assert!(ann.reply(2_000).get("presence_stats").is_some());
 }
 
+/// Three hundred messages of 60 kB: one command asks for eighteen megabytes.
+#[test]
+fn an_answer_is_bounded_in_bytes_and_who_takes_it_gets_the_rest() {
+    const MESSAGES: u64 = 300;
+    let server = Running::start();
+    let mut ann = server.connected("Ann");
+    let data = format!("\"{}\"", "x".repeat(60_000));
+    (2..MESSAGES as u32 + 2).for_each(|id| ann.publish(id, "hall", &data));
+    let offsets = |result: &serde_json::Value| -> Vec<u64> {
+        let found = result["publications"].as_array().expect("publications");
+        found.iter().map(|publication| number(&publication["offset"])).collect()
+    };
+    // In pages.
+    let (mut id, mut since) = (1_000, 0);
+    while since < MESSAGES {
+        id += 1;
+        ann.send(&format!(
+            r#"{{"id":{id},"history":{{"channel":"hall","limit":300,"since":{{"offset":{since},"epoch":""}}}}}}"#
+        ));
+        let told = ann.reply(id)["history"].clone();
+        let page = offsets(&told);
+        assert!(page.len() < 100 && page.iter().copied().eq((since + 1..).take(page.len())), "{page:?}");
+        assert_eq!(number(&told["offset"]), MESSAGES, "which says that there are more");
+        since = page.last().copied().expect("a page holds one at least");
+    }
+    ann.send(r#"{"id":2000,"history":{"channel":"hall","limit":300,"reverse":true}}"#);
+    let newest = offsets(&ann.reply(2_000)["history"]);
+    assert!(newest.len() < 100 && newest.iter().copied().eq((1..=MESSAGES).rev().take(newest.len())), "{newest:?}");
+    // Who recovers has recovered, and is given the rest as pushes.
+    let mut bob = server.connected("Bob");
+    bob.send(r#"{"id":2,"subscribe":{"channel":"hall","recover":true,"offset":0,"epoch":""}}"#);
+    let back = bob.reply(2)["subscribe"].clone();
+    let first = offsets(&back);
+    assert!(back["recovered"] == true && first.len() < 100, "{} at once", first.len());
+    assert!(first.iter().copied().eq((1..).take(first.len())), "{first:?}");
+    let mut next = first.len() as u64 + 1;
+    while next <= MESSAGES {
+        assert_eq!(number(&bob.publication()["offset"]), next);
+        next += 1;
+    }
+}
+
 #[test]
 fn a_room_of_more_members_than_a_visit_writes_to_loses_nothing() {
     const MEMBERS: usize = 1_300;

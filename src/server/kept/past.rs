@@ -118,7 +118,7 @@ impl Kept {
         let sequences = window.start.saturating_sub(1)..window.end.saturating_sub(1);
         let mut found = if sequences.is_empty() {
             Vec::new()
-        } else if let Some((ring, found)) = near.read(room, sequences.clone()) {
+        } else if let Some((ring, found)) = near.read(room, sequences.clone(), usize::MAX) {
             top = history::told(&ring, sequences.end.max(near.ring), top);
             found
         } else if may == May::AskInMemory {
@@ -130,6 +130,7 @@ impl Kept {
         if query.reverse {
             found.reverse();
         }
+        history::limit_bytes(&mut found);
         Ok(HistoryResult::new(found, history::position(room, top)))
     }
 
@@ -201,7 +202,7 @@ impl Kept {
     ) -> Result<(Subscription<Publication>, Vec<Placed>), Unread> {
         let near = self.near(room, visible, range.end, may);
         if range.start >= near.oldest {
-            return near.read(room, range).ok_or(Unread::Moved);
+            return near.read(room, range, history::ANSWER_BYTES_MAX).ok_or(Unread::Moved);
         }
         if near.is_all {
             return Err(Unread::Gone);
@@ -219,7 +220,8 @@ impl Kept {
         if found.len() != count {
             return Err(Unread::Gone);
         }
-        let (subscription, rest) = near.read(room, border..range.end).ok_or(Unread::Moved)?;
+        let (subscription, rest) =
+            near.read(room, border..range.end, history::ANSWER_BYTES_MAX).ok_or(Unread::Moved)?;
         found.extend(rest);
         Ok((subscription, found))
     }
@@ -257,11 +259,17 @@ struct Near {
 
 impl Near {
     /// Reads these sequences, and stands behind the last one found. `None` when they are not all there any more.
-    fn read(&self, room: &Room<Publication>, range: Range<u64>) -> Option<(Subscription<Publication>, Vec<Placed>)> {
+    fn read(
+        &self,
+        room: &Room<Publication>,
+        range: Range<u64>,
+        bytes_max: usize,
+    ) -> Option<(Subscription<Publication>, Vec<Placed>)> {
         if range.start < self.oldest {
             return None;
         }
-        let (subscription, in_ring) = history::read(room, range.start.max(self.ring)..range.end.max(self.ring))?;
+        let (subscription, in_ring) =
+            history::read(room, range.start.max(self.ring)..range.end.max(self.ring), bytes_max)?;
         let warm = self.warm.as_ref().map_or(&[][..], |part| part.slice(range.start..range.end.min(self.ring)));
         Some((subscription, warm.iter().cloned().chain(in_ring).collect()))
     }
