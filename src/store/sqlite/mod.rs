@@ -82,7 +82,6 @@ impl SqliteStore {
             let text = format!("there is no database at {}; is it another data directory?", path.display());
             return Err(StoreError::new(StoreErrorKind::Unavailable, text));
         }
-        refuse_foreign_log(path)?;
         let store = Self::at(Some(path.to_owned()));
         store.read_with(|reader| ours(reader, path))?;
         Ok(store)
@@ -293,24 +292,6 @@ fn log_bytes(path: &Path) -> u64 {
     std::fs::metadata(log).map_or(0, |log| log.len())
 }
 
-/// Refuses a copy beside which lies the log of the database that was there before it: SQLite would take that for its own, and
-/// make one database of both. A database has had no log as long as its head says that it needs none.
-fn refuse_foreign_log(path: &Path) -> Result<(), StoreError> {
-    let mut head = [0; 20];
-    let is_read = File::open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut head)).is_ok();
-    if !is_read || head[18..] != WITHOUT_A_LOG || schema::pages_of_log(log_bytes(path)) == 0 {
-        return Ok(());
-    }
-    let path = path.display();
-    let text = format!(
-        "{path} is a copy, and {path}-wal is the log of the database that was there before it; move {path}-wal and {path}-shm away"
-    );
-    Err(StoreError::new(StoreErrorKind::Damaged, text))
-}
-
-/// The versions for writing and reading in the head of a database that was never in WAL mode.
-const WITHOUT_A_LOG: [u8; 2] = [1, 1];
-
 fn not_begun() -> StoreError {
     StoreError::new(StoreErrorKind::Other, "the store was not begun")
 }
@@ -344,7 +325,6 @@ impl Store for SqliteStore {
     fn begin(&self) -> Result<(), StoreError> {
         self.lock()?;
         let path = self.path();
-        self.path.as_deref().map_or(Ok(()), refuse_foreign_log)?;
         let before = self.path.as_deref().map(Before::look).unwrap_or_default();
         let connection = match &self.path {
             Some(path) => {

@@ -1,7 +1,5 @@
 //! Copies, and reading beside the one who writes.
 
-use std::fs;
-
 use roomcast::store::{Durability, Options, SqliteStore, StoreErrorKind as Kind};
 
 use super::{publish, refused};
@@ -32,31 +30,6 @@ fn a_backup_of_a_running_store_begins_new_lives() {
     assert!(copied.iter().map(|record| record.sequence).eq(0..ledger.tail()));
     run.end();
     SqliteStore::open_to_read(copy.file()).unwrap().check().expect("it is sound");
-}
-
-/// As after a crash: SQLite would take the log for that of the copy, without a word.
-#[test]
-fn a_copy_beside_the_log_of_another_database_is_refused() {
-    let folder = Folder::new();
-    let (copy, log, log_kept) =
-        (folder.path().join("copy"), folder.path().join("rooms.db-wal"), folder.path().join("log"));
-    let run = Run::start(folder.open(), Options::all(Durability::Stored));
-    publish(&run, "ledger", 100);
-    run.flush();
-    SqliteStore::open_to_read(folder.file()).unwrap().backup(&copy).unwrap();
-    publish(&run, "ledger", 100);
-    run.flush();
-    fs::copy(&log, &log_kept).unwrap();
-    run.end();
-    fs::rename(&copy, folder.file()).unwrap();
-    fs::rename(&log_kept, &log).unwrap();
-    let words = "is the log of the database that was there before it; move";
-    refused(SqliteStore::open_to_read(folder.file()), Kind::Damaged, words);
-    refused(folder.open().begin(), Kind::Damaged, words);
-    fs::remove_file(&log).unwrap();
-    let run = Run::start(folder.open(), Options::all(Durability::Stored));
-    assert_eq!((run.open("ledger").tail(), stored(run.archive.store(), "ledger").len()), (100, 100));
-    run.end();
 }
 
 #[test]
