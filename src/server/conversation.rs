@@ -474,7 +474,8 @@ impl Conversation {
                 CaughtUp::Rejoined | CaughtUp::Waits => {}
                 CaughtUp::Held => shard.wake_delivery(),
                 CaughtUp::InTheDatabase(room, from) => later::fetch(&turn.receiver()?, stay.room.clone(), room, from),
-                CaughtUp::Full => return Ok(()),
+                // Who was put out of a room before is told, socket or not.
+                CaughtUp::Full => break,
                 CaughtUp::Unfinished => connection.wake(),
                 CaughtUp::Ended => ended.push(stay.room.clone()),
                 CaughtUp::Skipped(missed) => {

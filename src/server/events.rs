@@ -111,10 +111,11 @@ impl Events {
         for (shard, _) in shards {
             let way = &self.shards[*shard];
             // Relaxed: a figure.
-            if way.bytes.fetch_add(bytes, Relaxed) + bytes > INBOX_BYTES_MAX {
+            let is_full = way.bytes.fetch_add(bytes, Relaxed) + bytes > INBOX_BYTES_MAX;
+            // AcqRel: pairs with `Inbox::take_loss`. The first one that does not fit is sent behind the mark all the same:
+            // whoever empties the inbox at this moment is woken for it, and then sees the mark.
+            if is_full && way.has_lost.swap(true, AcqRel) {
                 way.bytes.fetch_sub(bytes, Relaxed);
-                // AcqRel: pairs with `Inbox::take_loss`. The inbox is not empty, so that it is looked at.
-                way.has_lost.swap(true, AcqRel);
             } else {
                 // Nobody is there any more when the server ends.
                 let _ = way.sender.send(Arc::clone(&event));
@@ -233,12 +234,26 @@ mod tests {
         inbox.listen(&room("hall"));
         let count = INBOX_BYTES_MAX / EVENT_BYTES;
         (0..count).for_each(|_| join(&events, "hall", "somebody"));
-        assert!(events.shards[0].bytes.load(Relaxed) <= INBOX_BYTES_MAX);
+        // The first one that does not fit is there, to wake whoever is to see that others are not.
+        assert!(events.shards[0].bytes.load(Relaxed) <= INBOX_BYTES_MAX + 2 * EVENT_BYTES);
         let taken = taken(&mut inbox);
         assert!(taken < count && taken > count / 4, "{taken} of {count}");
         assert!(inbox.take_loss(), "it is told");
         assert!(!inbox.take_loss(), "once");
         join(&events, "hall", "again");
         assert!(inbox.try_take().is_some() && !inbox.take_loss(), "and it goes on");
+    }
+
+    #[test]
+    fn who_is_to_see_that_something_was_lost_is_woken_for_it() {
+        let events = Arc::new(Events::new(1));
+        let mut inbox = events.inbox(0).unwrap();
+        inbox.listen(&room("hall"));
+        // As when the inbox is emptied between the count and the mark.
+        events.shards[0].bytes.store(INBOX_BYTES_MAX, Relaxed);
+        (0..3).for_each(|_| join(&events, "hall", "somebody"));
+        assert_eq!(taken(&mut inbox), 1, "there is something to be woken for");
+        assert!(inbox.take_loss());
+        assert_eq!(events.shards[0].bytes.load(Relaxed), INBOX_BYTES_MAX, "and nothing is counted that is not there");
     }
 }
