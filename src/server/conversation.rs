@@ -170,7 +170,10 @@ impl Conversation {
                 Some(ms) if ms < pong_timeout_ms => this.session.excuse(now_ms + pong_timeout_ms),
                 Some(_) if this.session.owes_pong(now_ms) => return Err(CloseCode::NoPong.into()),
                 // What it said may have come while nobody was there to read it.
-                _ => this.session.has_not_been_heard(shard.awake_since_ms() + pong_timeout_ms),
+                _ if shard.awake_since_ms() > 0 => {
+                    this.session.has_not_been_heard(shard.awake_since_ms() + pong_timeout_ms);
+                }
+                _ => {}
             }
             this.session.tick(now_ms, &mut turn.out);
             for action in std::mem::take(&mut turn.out) {

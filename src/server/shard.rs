@@ -171,7 +171,7 @@ impl Shard {
         self.started.elapsed().as_millis() as u64
     }
 
-    /// Since when it has looked after its connections without standing still.
+    /// Since when it has looked after its connections without standing still; 0 if it never has.
     pub(crate) fn awake_since_ms(&self) -> u64 {
         self.awake_since_ms.get()
     }
