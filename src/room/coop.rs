@@ -16,6 +16,10 @@ use crate::sync::thread_local;
 /// Finds in a row until the others have their turn: what tokio gives a task, a few microseconds of work.
 const FINDS_MAX: u8 = 128;
 
+/// How many of them whoever polls with a waker that wakes nobody has before it is looked at again. Odd, so that who polls in
+/// turns with such a waker and with one of its executor is sooner or later met with the latter.
+const FINDS_UNWOKEN: u8 = 31;
+
 /// How many pollers with other wakers yield as well: they may be parts of the same task, with wakers of their own
 /// (`FuturesUnordered`, which gives up after two). So few that it costs a thread with many tasks nothing to speak of.
 const STRANGERS_MAX: u8 = 3;
@@ -35,16 +39,17 @@ pub(super) struct Coop {
     finds: u8,
     /// Whether it is over with its first find, so that what it finds is counted for its thread.
     is_single: bool,
-    /// Whether it has yielded and found nothing since.
-    waits: bool,
+    /// Whether it has yielded; forgotten with the first find after that, at the latest when `finds` is set back.
+    has_yielded: bool,
     /// The yielding of its thread in which it took part; 0 for none.
     yielded_in: u32,
 }
 
 /// Who yields on one thread.
 struct Thread {
-    /// Whether somebody does, and nobody was polled again since.
-    yields: Cell<bool>,
+    /// How many finds in a row a poller has without being looked at: none while somebody yields and nobody was polled again
+    /// since, otherwise [`FINDS_MAX`].
+    allowed: Cell<u8>,
     /// Counts them, from 1 on.
     yielding: Cell<u32>,
     /// The task of the one who began, by its waker.
@@ -69,24 +74,54 @@ impl Coop {
     pub(super) fn proceed(&mut self, context: &Context<'_>) -> Poll<()> {
         let goes_on = THREAD.with(|thread| {
             let finds = if self.is_single { thread.finds.get() } else { self.finds };
-            finds < FINDS_MAX && !thread.yields.get()
+            finds < thread.allowed.get()
         });
         if goes_on { Poll::Ready(()) } else { self.proceed_or_yield(context.waker()) }
+    }
+
+    /// The same at the beginning of a poll that is sure to find something, which is counted here; false if it is to go the
+    /// long way, by [`Coop::proceed`] and [`Coop::note`]. Not for what is over with one find.
+    #[inline(always)]
+    pub(super) fn finds_at_once(&mut self) -> bool {
+        debug_assert!(!self.is_single, "its finds are counted for its thread");
+        let goes_on = self.finds < THREAD.with(|thread| thread.allowed.get());
+        if goes_on {
+            self.finds += 1;
+        }
+        goes_on
     }
 
     /// Notes how a poll has ended.
     #[inline]
     pub(super) fn note<R>(&mut self, polled: Poll<R>) -> Poll<R> {
         if polled.is_pending() {
-            self.finds = 0;
+            self.begin_anew();
         } else {
             self.finds = self.finds.saturating_add(1);
-            self.waits = false;
             if self.is_single {
                 THREAD.with(|thread| thread.finds.set(thread.finds.get().saturating_add(1)));
             }
         }
         polled
+    }
+
+    /// Whether it has yielded and found nothing since.
+    fn waits(&self) -> bool {
+        self.has_yielded && self.finds == 0
+    }
+
+    /// Counts from the beginning.
+    fn begin_anew(&mut self) {
+        (self.has_yielded, self.finds) = (self.waits(), 0);
+    }
+
+    /// Lets somebody who has found enough find so many more.
+    fn look_at_again_after(&mut self, finds: u8) {
+        let counted = FINDS_MAX - finds;
+        match self.is_single {
+            true => THREAD.with(|thread| thread.finds.set(thread.finds.get().min(counted))),
+            false => self.finds = self.finds.min(counted),
+        }
     }
 
     #[cold]
@@ -95,24 +130,23 @@ impl Coop {
         let task = (waker.data() as usize, std::ptr::from_ref(waker.vtable()) as usize);
         if task.0 == 0 {
             // A waker that wakes nobody: whoever polls with it wants to know what is there now.
+            self.look_at_again_after(FINDS_UNWOKEN);
             return Poll::Ready(());
         }
         let yields = THREAD.with(|thread| {
-            let yields = match thread.yields.get() {
+            let yields = match thread.allowed.get() == 0 {
                 true => thread.keeps(self, task),
                 false => thread.begins(self, task),
             };
+            self.begin_anew();
             if yields {
-                self.yielded_in = thread.yielding.get();
-            } else {
-                self.finds = 0;
+                (self.has_yielded, self.yielded_in) = (true, thread.yielding.get());
             }
             yields
         });
         if !yields {
             return Poll::Ready(());
         }
-        self.waits = true;
         waker.wake_by_ref();
         Poll::Pending
     }
@@ -121,7 +155,7 @@ impl Coop {
 impl Thread {
     const fn new() -> Self {
         Self {
-            yields: Cell::new(false),
+            allowed: Cell::new(FINDS_MAX),
             yielding: Cell::new(0),
             task: Cell::new((0, 0)),
             strangers: Cell::new(0),
@@ -134,10 +168,10 @@ impl Thread {
     /// Whether somebody who has found enough is to yield: not if it has, and somebody else has told since that the executor
     /// had its turn.
     fn begins(&self, coop: &Coop, task: (usize, usize)) -> bool {
-        if coop.waits {
+        if coop.waits() {
             return false;
         }
-        self.yields.set(true);
+        self.allowed.set(0);
         // 0 stands for none.
         self.yielding.set(self.yielding.get().checked_add(1).unwrap_or(1));
         self.task.set(task);
@@ -155,19 +189,72 @@ impl Thread {
     ///    all the turns otherwise;
     /// 3. is one stranger, or one newcomer, too many.
     fn keeps(&self, coop: &Coop, task: (usize, usize)) -> bool {
-        let is_stranger = self.task.get() != task;
         let had_its_turn = coop.yielded_in == self.yielding.get();
-        let breaks_off = !had_its_turn && coop.waits && !self.broken_off.get();
+        if had_its_turn {
+            return self.ends(false);
+        }
+        let is_stranger = self.task.get() != task;
+        let breaks_off = coop.waits() && !self.broken_off.get();
         let is_newcomer = coop.yielded_in == 0;
         let is_one_too_many = is_stranger && self.strangers.get() == STRANGERS_MAX
             || is_newcomer && self.newcomers.get() == NEWCOMERS_MAX;
-        if had_its_turn || breaks_off || is_one_too_many {
-            self.yields.set(false);
-            self.broken_off.set(breaks_off);
-            return false;
+        if breaks_off || is_one_too_many {
+            return self.ends(breaks_off);
         }
         self.strangers.set(self.strangers.get() + u8::from(is_stranger));
         self.newcomers.set(self.newcomers.get() + u8::from(is_newcomer));
         true
+    }
+
+    /// The yielding is over, and nobody is to go on with it.
+    fn ends(&self, broken_off: bool) -> bool {
+        self.allowed.set(FINDS_MAX);
+        self.broken_off.set(broken_off);
+        false
+    }
+}
+
+#[cfg(all(test, not(any(roomcast_loom, roomcast_shuttle))))]
+mod tests {
+    use std::sync::Arc;
+    use std::task::Wake;
+
+    use super::*;
+
+    struct Nobody;
+
+    impl Wake for Nobody {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    /// Finds once; whether it went the short way, or `None` if it was asked to yield.
+    fn find(coop: &mut Coop, waker: &Waker) -> Option<bool> {
+        if coop.finds_at_once() {
+            return Some(true);
+        }
+        let goes_on = coop.proceed(&Context::from_waker(waker)).is_ready();
+        goes_on.then(|| {
+            assert!(coop.note(Poll::Ready(())).is_ready());
+            false
+        })
+    }
+
+    #[test]
+    fn who_polls_without_a_waker_is_seldom_looked_at_and_never_yields() {
+        let mut coop = Coop::default();
+        let found: Vec<_> = (0..1000).map(|_| find(&mut coop, Waker::noop()).expect("nobody would wake it")).collect();
+        assert!(found.iter().filter(|short| **short).count() > 900, "it is looked at with every poll");
+    }
+
+    #[test]
+    fn one_of_an_executor_yields_after_so_many_finds_however_it_polls_beside() {
+        let waker = Waker::from(Arc::new(Nobody));
+        let mut coop = Coop::default();
+        for _ in 0..3 {
+            assert!((0..FINDS_MAX).all(|_| find(&mut coop, &waker).is_some()));
+            assert_eq!(find(&mut coop, &waker), None);
+        }
+        let polled = (0..1000).map(|n| find(&mut coop, if n % 2 == 0 { Waker::noop() } else { &waker }));
+        assert!(polled.filter(Option::is_none).count() > 3, "it has all the turns");
     }
 }

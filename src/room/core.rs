@@ -361,9 +361,19 @@ impl<T> RoomCore<T> {
     }
 
     /// Where a subscription that asks for `start` begins.
+    #[inline]
     pub(crate) fn begin(&self, start: Start) -> (u64, Resumption) {
         let tail = self.ring.tail();
         self.pace(tail);
+        match start {
+            Start::Latest => (tail, Resumption::Fresh),
+            _ => self.begin_before(start, tail),
+        }
+    }
+
+    /// The same for one that may want what was published before.
+    #[inline(never)]
+    fn begin_before(&self, start: Start, tail: u64) -> (u64, Resumption) {
         match start {
             Start::Latest => (tail, Resumption::Fresh),
             Start::Oldest => (self.ring.oldest(), Resumption::Fresh),

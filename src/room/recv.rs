@@ -27,7 +27,8 @@ impl<'a, T> RecvBatch<'a, T> {
         let Some(subscription) = self.subscription.take() else { panic!("polled after it was ready") };
         if self.max == 0 {
             // Nothing could be taken, so no message would ever end the wait.
-            return Poll::Ready(Ok(subscription.none()));
+            let first = subscription.position().sequence;
+            return Poll::Ready(Ok(Batch { first, messages: &[], times: &[] }));
         }
         match subscription.poll_look(self.max, context) {
             Poll::Ready(found) => Poll::Ready(found.map(|run| subscription.take(run))),
@@ -49,20 +50,37 @@ impl<'a, T> Future for RecvBatch<'a, T> {
 
 /// The future of [`Subscription::recv_ref`].
 #[must_use = "futures do nothing unless polled"]
-pub struct RecvRef<'a, T>(RecvBatch<'a, T>);
+pub struct RecvRef<'a, T>(Option<&'a mut Subscription<T>>);
 
 impl<'a, T> RecvRef<'a, T> {
     pub(super) fn new(subscription: &'a mut Subscription<T>) -> Self {
-        Self(RecvBatch::new(subscription, 1))
+        Self(Some(subscription))
     }
 }
 
 impl<'a, T> Future for RecvRef<'a, T> {
     type Output = Result<Ref<'a, T>, RecvError>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.poll_batch(context).map_ok(Batch::into_first)
+        let Some(subscription) = self.0.take() else { panic!("polled after it was ready") };
+        if subscription.finds_at_once() {
+            return Poll::Ready(Ok(subscription.take_found()));
+        }
+        match poll_one(subscription, context) {
+            Poll::Ready(found) => Poll::Ready(found.map(|()| subscription.take_found())),
+            Poll::Pending => {
+                self.0 = Some(subscription);
+                Poll::Pending
+            }
+        }
     }
+}
+
+/// Whether a message can be taken, waiting for it.
+#[inline(never)]
+fn poll_one<T>(subscription: &mut Subscription<T>, context: &mut Context<'_>) -> Poll<Result<(), RecvError>> {
+    subscription.poll_look(1, context).map_ok(drop)
 }
 
 /// The future of [`Subscription::recv`].

@@ -382,11 +382,6 @@ impl<T> Subscription<T> {
         Ok(self.take(run))
     }
 
-    /// Lends nothing.
-    pub(super) fn none(&self) -> Batch<'_, T> {
-        Batch { first: self.cursor.next(), messages: &[], times: &[] }
-    }
-
     /// Lends what `look` has just found.
     #[inline]
     pub(super) fn take(&mut self, run: usize) -> Batch<'_, T> {
@@ -403,10 +398,16 @@ impl<T> Subscription<T> {
         if !self.cursor.is_ready() {
             self.look_slow(1)?;
         }
-        match self.cursor.take_ready() {
-            Some((sequence, message, time)) => Ok(Ref { sequence, time, message }),
-            None => unreachable!("`look` has found a message"),
-        }
+        Ok(self.take_found())
+    }
+
+    /// Lends the one message that was just found.
+    #[inline]
+    pub(super) fn take_found(&mut self) -> Ref<'_, T> {
+        let Some((sequence, message, time)) = self.cursor.take_ready() else {
+            unreachable!("`look` has found a message")
+        };
+        Ref { sequence, time, message }
     }
 
     /// Receives a clone of the next message, if there is one.
@@ -431,6 +432,12 @@ impl<T> Subscription<T> {
         ready!(self.proceed(context));
         let polled = self.poll_found(context);
         self.coop.note(polled)
+    }
+
+    /// Whether a message can be taken, and nothing else need be looked at: the short way of a poll.
+    #[inline(always)]
+    pub(super) fn finds_at_once(&mut self) -> bool {
+        self.cursor.is_ready() && self.coop.finds_at_once()
     }
 
     /// How many consecutive messages can be taken, or why none, waiting for them.
@@ -460,6 +467,7 @@ impl<T> Subscription<T> {
     }
 
     /// [`Subscription::poll_readable`] whenever there is something.
+    #[inline(never)]
     pub(super) fn poll_found(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if self.extra.as_ref().is_some_and(|extra| extra.disconnected.is_some()) {
             return Poll::Ready(());
