@@ -190,7 +190,8 @@ impl<T, R: Deref<Target = Ring<T>>> Cursor<T, R> {
         let mut missed = 0;
         let found = loop {
             let generation = shape.generation(self.next);
-            let word = directory.word(generation);
+            let place = directory.place(generation);
+            let word = place.word();
             if word.generation() >= generation && !word.retains(generation) {
                 let oldest = match word.generation() == generation {
                     true => generation + 1,
@@ -212,7 +213,7 @@ impl<T, R: Deref<Target = Ring<T>>> Cursor<T, R> {
             if word.generation() < generation {
                 break false;
             }
-            if let Some(segment) = directory.lease(generation, word) {
+            if let Some(segment) = directory.lease(place, word) {
                 self.lease = Some(Lease {
                     segment: NonNull::from(segment),
                     slots: segment.slots(),

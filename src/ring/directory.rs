@@ -26,6 +26,18 @@ pub(crate) struct Directory<T> {
     limbo: Limbo,
 }
 
+/// The place of a generation in the directory.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a>(&'a AtomicU64);
+
+impl Place<'_> {
+    #[inline(always)]
+    pub(super) fn word(self) -> DirectoryWord {
+        // Acquire: the segment it names is begun. Pairs with the exchange in `replace`. model: rotate_lease
+        DirectoryWord(self.0.load(Acquire))
+    }
+}
+
 impl<T> Directory<T> {
     pub(crate) fn new(shape: Geometry, exclusive: bool, timed: bool) -> Self {
         Self {
@@ -41,8 +53,13 @@ impl<T> Directory<T> {
     /// The word where `generation` stands, or will stand, or stood.
     #[inline(always)]
     pub(crate) fn word(&self, generation: u64) -> DirectoryWord {
-        // Acquire: the segment it names is begun. Pairs with the exchange in `replace`. model: rotate_lease
-        DirectoryWord(self.words[self.shape.position(generation)].load(Acquire))
+        self.place(generation).word()
+    }
+
+    /// Where `generation` stands, for whoever looks there twice.
+    #[inline(always)]
+    pub(super) fn place(&self, generation: u64) -> Place<'_> {
+        Place(&self.words[self.shape.position(generation)])
     }
 
     /// The same word, for an installer that is going to replace it.
@@ -51,7 +68,7 @@ impl<T> Directory<T> {
         DirectoryWord(self.words[self.shape.position(generation)].look(Acquire))
     }
 
-    /// Takes a lease on the segment that `word`, found where `generation` stands, names; nothing if it names it no more.
+    /// Takes a lease on the segment that `word`, found at `place`, names; nothing if it is not found there any more.
     ///
     /// 1. We count ourselves before a reclaimer looks at the counter: it sees us and leaves the segment alone.
     /// 2. We count ourselves after it looked: it had seen the segment evicted, and the counter's own order makes the exchange
@@ -60,10 +77,11 @@ impl<T> Directory<T> {
     ///
     /// The generation in the header would not do: an installer that slept begins a segment for an old generation once more
     /// before it loses. model: rotate_lease, begin_again, time_floor_again
-    pub(super) fn lease(&self, generation: u64, word: DirectoryWord) -> Option<&Segment<T>> {
+    #[inline(always)]
+    pub(super) fn lease(&self, place: Place<'_>, word: DirectoryWord) -> Option<&Segment<T>> {
         let segment = self.segment(word.index());
         segment.count_lease();
-        if self.word(generation) == word {
+        if place.word() == word {
             return Some(segment);
         }
         segment.end_lease();

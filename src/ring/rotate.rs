@@ -111,12 +111,13 @@ impl<T> Ring<T> {
         if full == 0 {
             return Some(0);
         }
-        let word = directory.word(full);
+        let place = directory.place(full);
+        let word = place.word();
         if !word.retains(full) {
             return None;
         }
         // The lease keeps the segment from being reclaimed, and its times from being decided for another generation.
-        let segment = directory.lease(full, word)?;
+        let segment = directory.lease(place, word)?;
         let floor = segment.decide_times(self.shape.slots() as usize - 1, now);
         segment.end_lease();
         Some(floor)

@@ -75,7 +75,7 @@ impl<T> Table<T> {
     fn entry(&self, index: u16) -> &AtomicPtr<Segment<T>> {
         let index = u32::from(index);
         let chunk = (3 * index / CHUNK_FIRST + 1).ilog2() / 2;
-        let first = CHUNK_FIRST * (4_u32.pow(chunk) - 1) / 3;
+        let first = CHUNK_FIRST * ((1 << (2 * chunk)) - 1) / 3;
         let entries = self.chunks[chunk as usize]
             .force(|| (0..CHUNK_FIRST << (2 * chunk)).map(|_| AtomicPtr::new(ptr::null_mut())).collect());
         &entries[(index - first) as usize]
