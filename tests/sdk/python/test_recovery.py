@@ -6,7 +6,11 @@ from people import Member, Person, ServedCase, on_every_encoding, until
 
 
 class Recovery(ServedCase):
+    # Who publishes 3,000 at once waits for the disk, however busy the machine: what is tested is recovery.
     config = """
+[storage]
+overload = "wait"
+
 [client]
 recovery_max_publication_limit = 3500
 
