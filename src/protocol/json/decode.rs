@@ -78,17 +78,17 @@ impl Iterator for Commands<'_> {
         let item = match self.stream.next() {
             None if self.is_cut => Err(DecodeError::Malformed { at: self.text.len() }),
             None => return None,
-            Some(Ok(_)) if left == 0 => {
-                Err(DecodeError::TooManyCommands { commands_max: self.limits.commands_per_frame_max })
-            }
             Some(Ok(Object(raw))) => Ok(raw.into_command(&self.limits)),
-            Some(Err(_)) if left == 0 => Err(DecodeError::Malformed { at: start }),
             Some(Err(_)) => self.read_broken(start),
         };
-        if item.is_ok() {
-            self.left = Some(left - 1);
-        }
-        Some(item)
+        Some(match (item, left.checked_sub(1)) {
+            (Ok(_), None) => Err(DecodeError::TooManyCommands { commands_max: self.limits.commands_per_frame_max }),
+            (Ok(command), left) => {
+                self.left = left;
+                Ok(command)
+            }
+            (Err(error), _) => Err(error),
+        })
     }
 }
 

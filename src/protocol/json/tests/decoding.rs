@@ -240,6 +240,14 @@ fn frames_are_bounded_in_bytes_and_in_commands() {
     assert_eq!(decode(b"{}\n{}").map(|commands| commands.len()), Ok(2));
     assert_eq!(decode(b"{}\n{}\n{}"), Err(DecodeError::TooManyCommands { commands_max: 2 }));
     assert_eq!(decode(b"{}       "), Err(DecodeError::TooLarge { bytes_max: 8 }));
+
+    // A command too many is that, whether its texts are text or not.
+    let limits = Limits { commands_per_frame_max: 1, ..Limits::default() };
+    let decode = |frame: &[u8]| Encoding::Json.commands(frame, &limits)?.collect::<Result<Vec<_>, _>>();
+    let too_many = Err(DecodeError::TooManyCommands { commands_max: 1 });
+    assert_eq!(decode(br#"{}{"send":{"\ud800":1}}"#), too_many);
+    assert_eq!(decode(br#"{}{"id":2,"presence":{"channel":"\ud800"}}"#), too_many);
+    assert_eq!(decode(br#"{}{"send":"\ud800"}"#), Err(DecodeError::Malformed { at: 2 }));
 }
 
 #[test]
