@@ -21,7 +21,7 @@ VERSION = $(shell $(CARGO) pkgid --offline | sed 's/.*[@#]//')
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 ARCHIVE = roomcast-$(VERSION)-$(HOST)
 
-.PHONY: help setup missing fmt fmt-check lint build run test test-all results loom loom-full loom-mutants shuttle soak crash
+.PHONY: help setup missing fmt fmt-check lint features build run test test-all results loom loom-full loom-mutants shuttle soak crash
 .PHONY: fuzz valgrind autobahn docs doctests examples bench benches bench-rivals bench-server instructions check-rivals
 .PHONY: check-bench tables deny ci lab profile dist image clean
 
@@ -35,39 +35,47 @@ missing:
 	@tests/make/setup.sh missing
 
 fmt: ## format the code
-	$(CARGO) fmt
+	$(CARGO) fmt --all
 	$(CARGO) fmt --manifest-path benches/Cargo.toml --all
 	$(CARGO) fmt --manifest-path $(SDK_RUST)
 	$(CARGO) fmt --manifest-path $(FUZZ)
 
 fmt-check: ## is the code formatted?
-	$(CARGO) fmt --check
+	$(CARGO) fmt --all --check
 	$(CARGO) fmt --manifest-path benches/Cargo.toml --all --check
 	$(CARGO) fmt --manifest-path $(SDK_RUST) --check
 	$(CARGO) fmt --manifest-path $(FUZZ) --check
 
-lint: ## clippy, as a library and with everything, warnings refused; are the locks up to date?
+lint: features ## clippy, as a library and with everything, warnings refused; are the locks up to date?
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
 	$(CARGO) metadata --locked --format-version 1 --manifest-path benches/Cargo.toml > /dev/null
 	$(CARGO) metadata --locked --format-version 1 --manifest-path $(FUZZ) > /dev/null
 	$(CARGO) clippy --locked --manifest-path $(SDK_RUST) --target-dir $(TOOLS)/sdk-rust --all-targets -- -D warnings
 
+# Built together, one package would switch on what another one lacks.
+FEATURES = roomcast:tokio roomcast:store roomcast:sqlite roomcast:postgres \
+	roomcast-server: roomcast-server:postgres roomcast-server:lab roomcast-server:profile roomcast-server:console
+features: ## each package and each feature by itself: does it compile?
+	$(foreach package,roomcast-protocol roomcast-lab,$(CARGO) clippy --locked -q -p $(package) --lib -- -D warnings &&) true
+	$(foreach each,$(FEATURES),$(CARGO) clippy --locked -q -p $(subst :, --features=,$(each)) --lib --bins -- -D warnings &&) true
+
 build: ## the release binary, target/release/roomcast
-	$(CARGO) build --locked --release --features lab,postgres --bin roomcast
+	$(CARGO) build --locked --release -p roomcast-server --features lab,postgres
 
 run: ## a chat at http://127.0.0.1:8000, in development mode; PORT=8001 for another, ARGS="..." for more that serve takes
-	@$(CARGO) run --locked --profile quick --features server --bin roomcast -- \
+	@$(CARGO) run --locked --profile quick -p roomcast-server -- \
 		serve --dev $(if $(PORT),--listen 127.0.0.1:$(PORT)) $(ARGS) || { status=$$?; \
 		if [[ $$status = 1 ]]; then echo "make run takes another port as PORT=8001, and more for the server as ARGS=\"...\""; fi; \
 		exit $$status; }
 
 # A suite is a name and a command. All run, then it fails if one did; docs/testing.md says what each is for.
-CARGO_TEST = $(if $(shell test -x $(NEXTEST) && echo yes),$(NEXTEST) nextest run,$(CARGO) test --no-fail-fast) --locked --all-features
+CARGO_TEST = $(if $(shell test -x $(NEXTEST) && echo yes),$(NEXTEST) nextest run,$(CARGO) test --no-fail-fast) --locked --workspace --all-features
 TEST_BINARIES := library storage server cli lab process soak tidy
 SDKS := js python rust
 SUITES = \
-	build "$(CARGO) build --locked --all-features --bin roomcast && $(CARGO) test --locked --all-features --no-run --lib --bins --tests" \
+	build "$(CARGO) build --locked -p roomcast-server --all-features && $(CARGO) test --locked --workspace --all-features --no-run --lib --bins --tests" \
+	alone "$(CARGO) test --locked -p roomcast --lib --test library && $(CARGO) test --locked -p roomcast --all-features --no-run" \
 	unit "$(CARGO_TEST) --lib --bins" \
 	$(foreach name,$(TEST_BINARIES),$(name) "$(CARGO_TEST) --test $(name)") \
 	$(foreach name,$(SDKS),sdk-$(name) "ROOMCAST_BIN=$(TARGET)/debug/roomcast tests/sdk/run.sh sdk/$(name)/") \
@@ -86,7 +94,7 @@ results: ## copy what the long targets have left in target/results into docs
 	tests/make/publish.sh
 
 LOOM_FLAGS = RUSTFLAGS="--cfg roomcast_loom -C debug-assertions"
-LOOM = $(CARGO) test --locked --release --target-dir $(TARGET)/loom --lib $(or $(MODEL),loom_tests::)
+LOOM = $(CARGO) test --locked -p roomcast --release --target-dir $(TARGET)/loom --lib $(or $(MODEL),loom_tests::)
 
 loom: ## check the concurrency models; MODEL=name for one
 	$(LOOM_FLAGS) $(if $(MODEL),,TREE="src loom-tests" tests/make/results.sh loom ' \.\.\. ok$$') $(LOOM)
@@ -102,33 +110,33 @@ shuttle: ## scenarios under random schedules, a few minutes; QUICK=1: less than 
 	ROOMCAST_SHUTTLE_SCHEDULES=$${ROOMCAST_SHUTTLE_SCHEDULES:-$(if $(QUICK),500,10000)} \
 	RUSTFLAGS="--cfg roomcast_shuttle -C debug-assertions" \
 		TREE="src shuttle-tests" tests/make/results.sh shuttle$(if $(QUICK),-quick) ' schedules$$' \
-		$(CARGO) test --locked --release --target-dir $(TARGET)/shuttle --lib shuttle_tests:: -- --nocapture
+		$(CARGO) test --locked -p roomcast --release --target-dir $(TARGET)/shuttle --lib shuttle_tests:: -- --nocapture
 
 soak: ## the long runs of tests/soak, some twenty minutes on two cores
 	ROOMCAST_SOAK=1 TREE="src tests/soak" tests/make/results.sh soak '^.*[|] ' \
 		$(CARGO) test --locked --release --test soak -- --nocapture --test-threads=1
 
 fuzz: ## ten minutes of each fuzz target; QUICK=1: 20 s; INPUT=fuzz/artifacts/... runs an input once more
-	$(if $(or $(QUICK),$(INPUT)),,TREE="src fuzz" tests/make/results.sh fuzz ' no finding$$') fuzz/run.sh $(or $(INPUT),$(if $(QUICK),20,600))
+	$(if $(or $(QUICK),$(INPUT)),,TREE="src crates fuzz" tests/make/results.sh fuzz ' no finding$$') fuzz/run.sh $(or $(INPUT),$(if $(QUICK),20,600))
 
 crash: ## kill -9 and cut the power under load, readers behind, hundreds of times; half an hour on two cores
 	ROOMCAST_CRASH_ROUNDS=$${ROOMCAST_CRASH_ROUNDS:-300} ROOMCAST_POWER_ROUNDS=$${ROOMCAST_POWER_ROUNDS:-150} \
-		TREE="src tests/storage tests/server tests/disk" tests/make/results.sh crash '[|] [0-9]+ rounds' \
-		$(CARGO) test --locked --all-features --test storage --test server -- crash:: power:: behind::nothing_is_seen --nocapture --test-threads=1
+		TREE="src crates tests/storage tests/server tests/disk" tests/make/results.sh crash '[|] [0-9]+ rounds' \
+		$(CARGO) test --locked --workspace --all-features --test storage --test server -- crash:: power:: behind::nothing_is_seen --nocapture --test-threads=1
 
 valgrind: ## memcheck over the unit tests and the tests of the library that are not too slow for it
 	tests/valgrind.sh
 
 autobahn: ## play the cases of the Autobahn test suite and write what they show into target/results/autobahn.md
 	@mkdir -p $(RESULTS) && rm -f $(RESULTS)/autobahn.md
-	ROOMCAST_WRITE_PAGE=$(RESULTS)/autobahn.md $(CARGO) test --locked --all-features --test server autobahn::
+	ROOMCAST_WRITE_PAGE=$(RESULTS)/autobahn.md $(CARGO) test --locked -p roomcast-server --all-features --test server autobahn::
 
-docs: ## the documentation of the library, warnings refused
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --all-features --no-deps
+docs: ## the documentation of all packages, warnings refused
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --all-features --no-deps
 
 # By a rustdoc that looks at the codes of the errors that examples name; the stable one ignores them.
 doctests:
-	RUSTDOC=$(abspath tests/rustdoc.sh) $(CARGO) test --locked --all-features --doc
+	RUSTDOC=$(abspath tests/rustdoc.sh) $(CARGO) test --locked --workspace --all-features --doc
 
 examples:
 	$(CARGO) build --locked --all-features --examples
@@ -176,7 +184,7 @@ bench-server: build ## measure the server and its rivals into target/results/ser
 
 # They mean the same on a busy machine.
 instructions: ## count a publish, a receive, a delivery of the server into target/results/instructions.md; ONLY=library, ONLY=server
-	$(if $(filter library,$(ONLY)),,$(CARGO) build --locked --release --features server --bin roomcast)
+	$(if $(filter library,$(ONLY)),,$(CARGO) build --locked --release -p roomcast-server)
 	$(CARGO) build $(BENCHES) --release $(if $(filter library,$(ONLY)),,-p server-bench) -p instructions --bins
 	@mkdir -p $(RESULTS)
 	$(TARGET)/release/instructions $(if $(ONLY),--only $(ONLY)) \
@@ -188,9 +196,9 @@ lab: build ## turn every knob, in the process and over the network, some twenty 
 
 # Books of the allocator slow everything down, so that binary is another one.
 profile: ## a flame graph and an allocation profile in target/profile/NAME; SCENARIO=fan-out SET="subscribers=100 seconds=3"
-	$(CARGO) build --locked --release --features profile --bin roomcast
+	$(CARGO) build --locked --release -p roomcast-server --features profile
 	BIN=$(TARGET)/release/roomcast benches/profile.sh $(PROFILED)
-	$(CARGO) rustc --locked --release --features profile --bin roomcast -- --cfg roomcast_profile_heap
+	$(CARGO) rustc --locked --release -p roomcast-server --features profile --bin roomcast -- --cfg roomcast_profile_heap
 	BIN=$(TARGET)/release/roomcast benches/profile.sh $(PROFILED)
 	@ls $(TARGET)/profile/$(SCENARIO)
 

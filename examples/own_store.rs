@@ -13,8 +13,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use roomcast::store::{
-    Archive, Codec, Cut, Durability, Group, Options, Page, Record, RoomEntry, Span, Store, StoreError, StoreErrorKind,
-    Undecodable,
+    Archive, Batch, Codec, Durability, Options, Page, Record, RetentionCutoff, RoomEntry, Span, Store, StoreError,
+    StoreErrorKind, Undecodable,
 };
 use roomcast::{Broker, Epoch, RoomOptions};
 
@@ -123,26 +123,26 @@ impl Store for Lines {
         })
     }
 
-    fn commit(&self, group: &Group) -> Result<(), StoreError> {
+    fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
         self.with(|inner| {
             // Whole or not at all: everything is put together first, and written at once. What comes again is not kept again.
             let mut lines = String::new();
-            for life in group.lives() {
+            for life in batch.incarnations() {
                 let durability = if life.durability == Durability::Stored { "stored" } else { "async" };
                 lines += &format!("life\t{}\t{}\t{}\t{durability}\n", life.room, life.epoch, life.first);
             }
-            for run in group.runs() {
-                let known = inner.rooms.get(&run.life.room).filter(|room| room.epoch == run.life.epoch);
-                let next = known.map_or(run.life.first, Room::next);
+            for run in batch.parts() {
+                let known = inner.rooms.get(&run.incarnation.room).filter(|room| room.epoch == run.incarnation.epoch);
+                let next = known.map_or(run.incarnation.first, Room::next);
                 for (sequence, time, author, body) in run.messages().filter(|(sequence, ..)| *sequence >= next) {
                     let body = String::from_utf8_lossy(body).replace(['\n', '\t'], " ");
-                    let (room, author) = (&run.life.room, author.unwrap_or_default());
+                    let (room, author) = (&run.incarnation.room, author.unwrap_or_default());
                     lines += &format!("message\t{room}\t{sequence}\t{time}\t{author}\t{body}\n");
                 }
             }
             let file = inner.file.as_mut().ok_or(io::ErrorKind::NotConnected)?;
             let before = file.metadata()?.len();
-            let written = file.write_all(lines.as_bytes()).and_then(|()| match group.durability() {
+            let written = file.write_all(lines.as_bytes()).and_then(|()| match batch.durability() {
                 Durability::Stored => file.sync_data(),
                 _ => Ok(()),
             });
@@ -163,7 +163,7 @@ impl Store for Lines {
         })
     }
 
-    fn span(&self, room: &str, cut: Cut) -> Result<Option<Span>, StoreError> {
+    fn span(&self, room: &str, cut: RetentionCutoff) -> Result<Option<Span>, StoreError> {
         self.with(|inner| Ok(inner.rooms.get(room).map(|room| room.span(cut))))
     }
 
@@ -187,8 +187,10 @@ impl Store for Lines {
     fn rooms(&self, after: Option<&str>, limit: usize) -> Result<Vec<RoomEntry>, StoreError> {
         self.with(|inner| {
             let later = inner.rooms.iter().filter(|(name, _)| after.is_none_or(|after| name.as_str() > after));
-            let entry =
-                |(name, room): (&String, &Room)| RoomEntry { name: name.clone(), span: room.span(Cut::default()) };
+            let entry = |(name, room): (&String, &Room)| RoomEntry {
+                name: name.clone(),
+                span: room.span(RetentionCutoff::default()),
+            };
             Ok(later.take(limit).map(entry).collect())
         })
     }
@@ -208,7 +210,7 @@ impl Room {
         self.records.last().map_or(self.first, |record| record.sequence + 1)
     }
 
-    fn span(&self, cut: Cut) -> Span {
+    fn span(&self, cut: RetentionCutoff) -> Span {
         let next = self.next();
         let is_young = |record: &&Record| {
             record.time >= cut.before_time && cut.messages_max.is_none_or(|most| next - record.sequence <= most)
@@ -243,7 +245,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             lobby.publish_blocking(format!("{day}, {count}"))?;
         }
         archive.flush_within(Duration::from_secs(10))?;
-        let past = archive.past(&lobby, 0..lobby.tail(), 1_000)?;
+        let past = archive.history(&lobby, 0..lobby.tail(), 1_000)?;
         println!("{day}: {} messages, the first says {:?}", past.len(), past[0].message);
         assert_eq!(past.len(), if day == "today" { 200 } else { 100 });
         assert_eq!(past[0].message.as_deref(), Some("yesterday, 0"));

@@ -74,8 +74,8 @@ fn crash_publish() {
     model(3..=4, || {
         let room = room(2);
         let crashing = {
-            let inside = room.inside.clone();
-            thread::spawn(move || inside.end(CloseReason::Crashed))
+            let room_ref = room.room_ref.clone();
+            thread::spawn(move || room_ref.end(CloseReason::Crashed))
         };
         assert!(matches!(room.publish(7), Ok(0) | Err(PublishError::Crashed(7))));
         assert!(crashing.join().unwrap());

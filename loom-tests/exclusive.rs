@@ -4,14 +4,14 @@ use loom::future::block_on;
 use loom::sync::Arc;
 use loom::thread;
 
-use super::support::{Reader, Silent, inside, model, shared};
+use super::support::{Reader, Silent, model, room_ref, shared};
 use crate::ring::{Geometry, Refusal, Ring, Writer};
 use crate::room::Publisher;
 use crate::{CloseReason, Policy, PublishError};
 
 fn publisher(slots: u64) -> Publisher<u64> {
     let ring = Ring::new_exclusive(Geometry::new(slots, 2), false, None);
-    Publisher::new(Writer::new(inside("model", 1, ring, shared())))
+    Publisher::new(Writer::new(room_ref("model", 1, ring, shared())))
 }
 
 #[test]
@@ -60,8 +60,8 @@ fn exclusive_crash() {
                 publisher.publish(6).unwrap();
             }
             let crashing = {
-                let inside = publisher.room().inside;
-                thread::spawn(move || inside.end(CloseReason::Crashed))
+                let room_ref = publisher.room().room_ref;
+                thread::spawn(move || room_ref.end(CloseReason::Crashed))
             };
             assert!(matches!(publisher.publish(7), Ok(_) | Err(PublishError::Crashed(7))));
             assert!(crashing.join().unwrap());

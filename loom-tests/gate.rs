@@ -3,7 +3,7 @@
 use loom::future::block_on;
 use loom::thread;
 
-use super::support::{budget, inside, model, room, shared};
+use super::support::{budget, model, room, room_ref, shared};
 use crate::ring::{Geometry, Ring};
 use crate::room::Room;
 use crate::{Policy, PublishError, Start, TryRecvError};
@@ -39,7 +39,7 @@ fn budget_join() {
     for (preemptions, before) in [(2..=3, &[2, 2, 4, 4, 4][..]), (3..=4, &[4, 4, 4, 4])] {
         model(preemptions, move || {
             let ring = Ring::new(Geometry::new(1, 8), false, Some(budget(16)));
-            let room = Room::new(inside("model", 1, ring, shared()));
+            let room = Room::new(room_ref("model", 1, ring, shared()));
             for &bytes in before {
                 room.publish(bytes).unwrap();
             }

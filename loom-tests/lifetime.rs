@@ -56,12 +56,12 @@ fn expire_publish() {
     model(3..=4, || {
         let room = room(2);
         room.publish(10).unwrap();
-        assert!(!room.inside.expire(|| true), "the first look takes note");
+        assert!(!room.room_ref.expire(|| true), "the first look takes note");
         let publisher = {
             let room = room.clone();
             thread::spawn(move || room.publish(11))
         };
-        let expired = room.inside.expire(|| true);
+        let expired = room.room_ref.expire(|| true);
         let published = publisher.join().unwrap();
         match expired {
             true => assert_eq!((published, room.ended()), (Err(PublishError::Closed(11)), Some(CloseReason::Expired))),
@@ -75,13 +75,13 @@ fn expire_publish() {
 fn expire_read() {
     model(3..=4, || {
         let room = room(2);
-        assert!(!room.inside.expire(|| true), "the first look takes note");
+        assert!(!room.room_ref.expire(|| true), "the first look takes note");
         let expiring = {
             let room = room.clone();
-            thread::spawn(move || room.inside.expire(|| true))
+            thread::spawn(move || room.room_ref.expire(|| true))
         };
         if room.publish(11).is_err() {
-            assert_eq!(room.inside.0.reason(), CloseReason::Expired);
+            assert_eq!(room.room_ref.0.reason(), CloseReason::Expired);
         }
         let expired = expiring.join().unwrap();
         assert_eq!(room.ended(), expired.then_some(CloseReason::Expired));
@@ -95,7 +95,7 @@ fn leave_deserted() {
         let room = room(2);
         let subscription = room.subscribe().now().unwrap();
         let leaving = thread::spawn(move || drop(subscription));
-        block_on(room.deserted());
+        block_on(room.vacated());
         assert_eq!(room.stats().subscribers, 0);
         leaving.join().unwrap();
     });

@@ -7,7 +7,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use loom::thread;
 
-use super::support::{Silent, budget, inside, model, room, shared};
+use super::support::{Silent, budget, model, room, room_ref, shared};
 use crate::ring::{Bell, Geometry, Ring};
 use crate::room::{Action, Room};
 use crate::wake::WakerCell;
@@ -103,9 +103,9 @@ fn park_disturb() {
     model(2..=3, || {
         let room = room(2);
         let mut subscription = room.subscribe().now().unwrap();
-        room.inside.0.arm_for(0);
+        room.room_ref.0.arm_for(0);
         let publisher = thread::spawn(move || {
-            room.inside.disturbed();
+            room.room_ref.disturbed();
             room.publish(7).unwrap();
         });
         assert_eq!(block_on(subscription.recv()), Ok(7));
@@ -139,7 +139,7 @@ fn leave_help() {
 fn leave_call() {
     model(2..=3, || {
         let room = room(2);
-        let port = room.inside.0.shared.ports[0].clone();
+        let port = room.room_ref.0.shared.ports[0].clone();
         let count = std::sync::Arc::new(Count::default());
         let waker = Waker::from(count.clone());
         let mut sleepers = [(); 4].map(|()| room.subscribe().now().unwrap());
@@ -149,11 +149,11 @@ fn leave_call() {
             }
         };
         park(0..2);
-        room.inside.disturbed();
+        room.room_ref.disturbed();
         park(2..4);
         let publisher = {
             let room = room.clone();
-            thread::spawn(move || room.inside.disturbed())
+            thread::spawn(move || room.room_ref.disturbed())
         };
         let serve = || {
             while let Some(action) = port.next_action() {
@@ -187,7 +187,7 @@ fn close_park() {
 fn evicted_hole_park() {
     model(2..=3, || {
         let room = room(1);
-        room.inside.leave_hole(&Silent);
+        room.room_ref.leave_hole(&Silent);
         room.publish(1).unwrap();
         let mut subscription = room.subscribe_from(Start::Oldest).now().unwrap();
         let publisher = {
@@ -206,8 +206,8 @@ fn budget_hole_park() {
     model(2..=3, || {
         // Of messages of four bytes three are kept when the next segment is begun.
         let ring = Ring::new(Geometry::new(1, 8), false, Some(budget(16)));
-        let room = Room::new(inside("model", 1, ring, shared()));
-        room.inside.leave_hole(&Silent);
+        let room = Room::new(room_ref("model", 1, ring, shared()));
+        room.room_ref.leave_hole(&Silent);
         for _ in 0..4 {
             room.publish(4).unwrap();
         }

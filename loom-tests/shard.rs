@@ -9,19 +9,19 @@ use loom::sync::{Arc, Notify};
 use loom::thread;
 
 use super::support::{model, room};
-use crate::room::{Action, Join, Port, Record, Room};
+use crate::room::{Action, Join, Room, ShardEntry, ShardInbox};
 use crate::shard::Shard;
 use crate::{Ref, Start, SubscribeWith};
 
 #[test]
 fn shard_sleep_push() {
     model(3..=4, || {
-        let port = Port::<u64>::new();
+        let port = ShardInbox::<u64>::new();
         port.begin();
         let room = room(2);
         let poster = {
-            let (port, inside) = (port.clone(), room.inside.clone());
-            thread::spawn(move || port.post(crate::room::Action::Sweep(inside.0)))
+            let (port, room_ref) = (port.clone(), room.room_ref.clone());
+            thread::spawn(move || port.post(crate::room::Action::Sweep(room_ref.0)))
         };
         block_on(std::future::poll_fn(|context| {
             if port.next_action().is_some() {
@@ -40,12 +40,12 @@ fn shard_sleep_push() {
 #[test]
 fn post_finish() {
     model(3..=4, || {
-        let port = Port::<u64>::new();
+        let port = ShardInbox::<u64>::new();
         port.begin();
         let room = room(2);
         let poster = {
-            let (port, inside) = (port.clone(), room.inside.clone());
-            thread::spawn(move || port.post(Action::Sweep(inside.0)))
+            let (port, room_ref) = (port.clone(), room.room_ref.clone());
+            thread::spawn(move || port.post(Action::Sweep(room_ref.0)))
         };
         port.finish();
         poster.join().unwrap();
@@ -57,14 +57,14 @@ fn post_finish() {
 #[test]
 fn post_not_begun() {
     model(3..=4, || {
-        let port = Port::<u64>::new();
+        let port = ShardInbox::<u64>::new();
         let room = room(2);
         port.begin();
         let starter = {
             let port = port.clone();
             thread::spawn(move || port.not_begun())
         };
-        port.post(Action::Sweep(room.inside.0.clone()));
+        port.post(Action::Sweep(room.room_ref.0.clone()));
         port.stop();
         if port.begin() {
             port.finish();
@@ -79,12 +79,12 @@ fn post_not_begun() {
 #[test]
 fn push_finish() {
     model(3..=4, || {
-        let port = Port::<u64>::new();
-        let record = Record::new(port.clone(), 0);
+        let port = ShardInbox::<u64>::new();
+        let record = ShardEntry::new(port.clone(), 0);
         record.park();
         let caller = {
             let record = record.clone();
-            thread::spawn(move || Record::call(&record))
+            thread::spawn(move || ShardEntry::call(&record))
         };
         port.finish();
         caller.join().unwrap();
@@ -96,7 +96,7 @@ fn push_finish() {
 #[test]
 fn wait_finish() {
     model(3..=4, || {
-        let port = Port::<u64>::new();
+        let port = ShardInbox::<u64>::new();
         port.begin();
         let shard = {
             let port = port.clone();
@@ -107,8 +107,8 @@ fn wait_finish() {
     });
 }
 
-fn port_of(room: &Room<u64>) -> Arc<Port<u64>> {
-    room.inside.0.shared.ports[0].clone()
+fn port_of(room: &Room<u64>) -> Arc<ShardInbox<u64>> {
+    room.room_ref.0.shared.ports[0].clone()
 }
 
 /// A future that has posted its join and waits for a shard.
@@ -118,7 +118,7 @@ fn joining(room: &Room<u64>) -> Pin<Box<SubscribeWith<u64>>> {
     joining
 }
 
-fn posted_join(port: &Port<u64>) -> Box<Join<u64>> {
+fn posted_join(port: &ShardInbox<u64>) -> Box<Join<u64>> {
     match port.next_action() {
         Some(Action::Join(join)) => join,
         _ => panic!("the future has posted its join"),

@@ -7,7 +7,7 @@ use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::message::Epoch;
 use crate::ring::{Bell, Budget, Cursor, Geometry, Nothing, Refusal, Ring};
-use crate::room::{Inside, Port, Room, RoomCore, Shared};
+use crate::room::{Room, RoomCore, RoomRef, ShardInbox, Shared};
 
 /// A bell that nobody waits at.
 #[derive(Default)]
@@ -39,7 +39,7 @@ pub(crate) fn publish<T>(ring: &Ring<T>, message: T) -> Result<u64, Refusal> {
 /// What rooms share when no shard is running: ports that only collect.
 pub(crate) fn shared() -> Arc<Shared<u64>> {
     Arc::new(Shared {
-        ports: [Port::new()].into(),
+        ports: [ShardInbox::new()].into(),
         start: None,
         clock: None,
         next_port: crate::sync::AtomicU32::new(0),
@@ -48,13 +48,13 @@ pub(crate) fn shared() -> Arc<Shared<u64>> {
 }
 
 /// The inside of a room around a ring.
-pub(crate) fn inside(name: &str, epoch: u64, ring: Ring<u64>, shared: Arc<Shared<u64>>) -> Inside<u64> {
-    Inside(RoomCore::new(name, Epoch(epoch), 0, false, ring, shared))
+pub(crate) fn room_ref(name: &str, epoch: u64, ring: Ring<u64>, shared: Arc<Shared<u64>>) -> RoomRef<u64> {
+    RoomRef(RoomCore::new(name, Epoch(epoch), 0, false, ring, shared))
 }
 
 /// A room of 2 segments with `slots` slots each.
 pub(crate) fn room(slots: u64) -> Room<u64> {
-    Room::new(inside("model", 1, Ring::new(Geometry::new(slots, 2), false, None), shared()))
+    Room::new(room_ref("model", 1, Ring::new(Geometry::new(slots, 2), false, None), shared()))
 }
 
 /// A budget of so many bytes, where a message weighs as many as it says.

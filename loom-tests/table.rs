@@ -3,12 +3,12 @@
 use loom::sync::Arc;
 use loom::thread;
 
-use super::support::{inside, model, shared};
+use super::support::{model, room_ref, shared};
 use crate::CloseReason;
 use crate::ring::{Geometry, Ring};
-use crate::room::{Added, Inside, Table};
+use crate::room::{Added, RoomRef, Table};
 
-fn open(table: &Table<u64>, epoch: u64, shared: &Arc<crate::room::Shared<u64>>) -> Inside<u64> {
+fn open(table: &Table<u64>, epoch: u64, shared: &Arc<crate::room::Shared<u64>>) -> RoomRef<u64> {
     let hash = table.hash("a");
     loop {
         if let Some(found) = table.find(hash, "a") {
@@ -17,7 +17,7 @@ fn open(table: &Table<u64>, epoch: u64, shared: &Arc<crate::room::Shared<u64>>) 
             }
             table.remove(hash, &found);
         }
-        let fresh = inside("a", epoch, Ring::new(Geometry::new(1, 2), false, None), shared.clone());
+        let fresh = room_ref("a", epoch, Ring::new(Geometry::new(1, 2), false, None), shared.clone());
         if let Added::New = table.add(hash, &fresh) {
             return fresh;
         }

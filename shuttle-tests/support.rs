@@ -16,7 +16,7 @@ use shuttle::{Config, MaxSteps, Runner};
 use super::ledger::{self, Message};
 use crate::message::Epoch;
 use crate::ring::{Budget, Geometry, Ring, Writer};
-use crate::room::{Inside, Port, RoomCore, Shared};
+use crate::room::{RoomCore, RoomRef, ShardInbox, Shared};
 use crate::shard::Shard;
 use crate::sync::{AtomicU32, JoinHandle, spawn_named, spin_loop};
 use crate::{Accounting, Batch, Policy, Publisher, RecvError, Room, Subscription, TryRecvError};
@@ -90,13 +90,13 @@ pub(crate) struct Rig {
 impl Rig {
     pub(crate) fn new(shards: usize) -> Self {
         let shared = Arc::new(Shared {
-            ports: (0..shards.max(1)).map(|_| Port::new()).collect(),
+            ports: (0..shards.max(1)).map(|_| ShardInbox::new()).collect(),
             start: None,
             clock: None,
             next_port: AtomicU32::new(0),
             nobody: Default::default(),
         });
-        let start = |port: &Arc<Port<Message>>| {
+        let start = |port: &Arc<ShardInbox<Message>>| {
             let shard = Shard::new(port.clone(), Arc::as_ptr(&shared) as usize);
             spawn_named("shard".to_owned(), move || run_as_task(shard)).expect("a thread of shuttle's starts")
         };
@@ -104,24 +104,24 @@ impl Rig {
         Self { shared, threads }
     }
 
-    fn inside(&self, ring: Ring<Message>) -> Inside<Message> {
-        Inside(RoomCore::new("scenario", Epoch(1), 0, false, ring, self.shared.clone()))
+    fn room_ref(&self, ring: Ring<Message>) -> RoomRef<Message> {
+        RoomRef(RoomCore::new("scenario", Epoch(1), 0, false, ring, self.shared.clone()))
     }
 
     /// A room of so many segments with so many slots.
     pub(crate) fn room(&self, slots: u32, segments: u32) -> Room<Message> {
-        Room::new(self.inside(Ring::new(shape(slots, segments), false, None)))
+        Room::new(self.room_ref(Ring::new(shape(slots, segments), false, None)))
     }
 
     /// The same, with at most so many bytes; a message weighs its number plus one.
     pub(crate) fn room_of_bytes(&self, slots: u32, segments: u32, bytes: u64) -> Room<Message> {
         let budget = Budget::new(bytes, Arc::new(|message: &Message| message.read().1 as usize + 1));
-        Room::new(self.inside(Ring::new(shape(slots, segments), false, Some(Arc::new(budget)))))
+        Room::new(self.room_ref(Ring::new(shape(slots, segments), false, Some(Arc::new(budget)))))
     }
 
     /// The one publisher of an exclusive room.
     pub(crate) fn exclusive(&self, slots: u32, segments: u32) -> Publisher<Message> {
-        Publisher::new(Writer::new(self.inside(Ring::new_exclusive(shape(slots, segments), false, None))))
+        Publisher::new(Writer::new(self.room_ref(Ring::new_exclusive(shape(slots, segments), false, None))))
     }
 }
 

@@ -1,3 +1,5 @@
+// The picture of the README as data, since documentation elsewhere cannot reach the file: the first definition of a link counts.
+#![doc = include_str!("../docs/chat-inline.md")]
 #![doc = include_str!("../README.md")]
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("roomcast runs on 64-bit targets only: sequences, claim words and layouts are made for them");
@@ -6,15 +8,11 @@ mod broker;
 mod builder;
 mod config;
 mod error;
-#[cfg(feature = "lab")]
-pub mod lab;
+#[doc(hidden)]
+pub mod internal;
 mod message;
-#[cfg(feature = "server")]
-pub mod protocol;
 mod ring;
 mod room;
-#[cfg(feature = "server")]
-pub mod server;
 mod shard;
 mod stats;
 #[cfg(feature = "store")]
@@ -47,8 +45,9 @@ pub use self::message::{Batch, Epoch, Position, Ref, Resumption, Start};
 #[cfg(not(roomcast_loom))]
 pub use self::room::WeakRoom;
 pub use self::room::{
-    Accounting, Closed, Deserted, Handler, PassedOver, PatternSubscription, PublishWait, Publisher, Recv, RecvBatch,
-    RecvRef, Room, RoomKey, RoomSet, RoomSink, RoomStats, Served, Subscribe, SubscribeWith, Subscription, Unsubscribe,
+    Accounting, Closed, Handler, HandlerSubscription, PassedOver, PatternSubscription, PublishWait, Publisher, Recv,
+    RecvBatch, RecvRef, Room, RoomKey, RoomSet, RoomSink, RoomStats, Subscribe, SubscribeWith, Subscription,
+    Unsubscribe, Vacated,
 };
 pub use self::stats::{BrokerStats, ShardStats};
 

@@ -8,26 +8,25 @@ const STRIPES: usize = 64;
 
 /// A `T` for each stripe of names.
 #[derive(Debug)]
-pub(crate) struct Striped<T> {
+pub struct Striped<T> {
     hasher: RandomState,
     stripes: Box<[Mutex<T>]>,
 }
 
-impl<T: Default> Striped<T> {
-    pub(crate) fn new() -> Self {
+impl<T: Default> Default for Striped<T> {
+    fn default() -> Self {
         Self { hasher: RandomState::new(), stripes: (0..STRIPES).map(|_| Mutex::default()).collect() }
     }
 }
 
 impl<T> Striped<T> {
     /// The part in which that name is.
-    pub(crate) fn of(&self, name: &str) -> MutexGuard<'_, T> {
+    pub fn of(&self, name: &str) -> MutexGuard<'_, T> {
         lock(&self.stripes[self.hasher.hash_one(name) as usize % STRIPES])
     }
 
     /// Every part, one after the other.
-    #[cfg(any(feature = "server", feature = "store"))]
-    pub(crate) fn parts(&self) -> impl Iterator<Item = MutexGuard<'_, T>> {
+    pub fn parts(&self) -> impl Iterator<Item = MutexGuard<'_, T>> {
         self.stripes.iter().map(lock)
     }
 }

@@ -13,7 +13,7 @@ mkdir -p "$results"
 
 # Frame pointers, or stacks end at the first function.
 export RUSTFLAGS="-C force-frame-pointers=yes"
-cargo build --locked --release --features server --target-dir "$target"
+cargo build --locked --release -p roomcast-server --target-dir "$target"
 cargo build --locked --release --manifest-path benches/rivals/Cargo.toml -p server-bench --bins --target-dir "$target"
 
 bench=$target/release/server-bench

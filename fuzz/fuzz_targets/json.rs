@@ -2,4 +2,4 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| roomcast::server::fuzzing::json(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| roomcast_server::fuzzing::json(input));

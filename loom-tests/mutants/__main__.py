@@ -28,7 +28,7 @@ def arguments():
     parser = argparse.ArgumentParser(prog="make loom-mutants", description=__doc__)
     parser.add_argument("--only", default="", help="mutants whose name contains this text")
     parser.add_argument("--list", action="store_true", help="list the mutants and end")
-    parser.add_argument("--room", action="store_true", help="orderings in src/{room,shard,broker.rs} as well")
+    parser.add_argument("--room", action="store_true", help="orderings in src/{room,shard,broker} as well")
     parser.add_argument("--jobs", type=int, default=2, help="models that run at a time")
     parser.add_argument("--write", type=Path, help="write the results to this file")
     return parser.parse_args()

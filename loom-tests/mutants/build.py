@@ -13,7 +13,7 @@ from pathlib import Path
 from rules import RULES
 
 VARIABLE = "ROOMCAST_MUTANT"
-COPIED = ("src", "tests", "loom-tests", "benches", "examples", "docs", "Cargo.toml", "Cargo.lock", "README.md")
+COPIED = ("src", "crates", "tests", "loom-tests", "benches", "examples", "docs", "Cargo.toml", "Cargo.lock", "README.md")
 FLAGS = "--cfg roomcast_loom -C debug-assertions"
 
 SWITCH = """

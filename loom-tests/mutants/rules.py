@@ -65,14 +65,8 @@ RULES = (
     rule(
         "a lease is taken by an old directory word",
         "ring/directory",
-        "self.word(generation) == word",
+        "place.word() == word",
         "true",
-    ),
-    rule(
-        "a lease is taken by the generation in the header",
-        "ring/directory",
-        "self.word(generation) == word",
-        "segment.generation() == generation",
     ),
     rule(
         "the bytes of a segment are counted that the directory names no more",
@@ -205,7 +199,7 @@ RULES = (
     rule(
         "a gate that moves while its subscriber joins wakes nobody",
         "room/gate",
-        "self.pass(inside, begin);",
+        "self.pass(room_ref, begin);",
         "self.next.store(begin, Release);",
     ),
     rule(

@@ -51,13 +51,13 @@ impl<T: Send + Sync + 'static> Broker<T> {
     /// ```
     pub fn expire_idle_if(&self, mut expires: impl FnMut(&Room<T>) -> bool) -> usize {
         let mut expired = Vec::new();
-        self.inner.table.for_each(&mut |inside| {
-            if inside.expire(|| expires(&Room::new(inside.clone()))) {
-                expired.push(inside.clone());
+        self.inner.table.for_each(&mut |room_ref| {
+            if room_ref.expire(|| expires(&Room::new(room_ref.clone()))) {
+                expired.push(room_ref.clone());
             }
         });
-        for inside in &expired {
-            self.inner.table.remove(self.inner.table.hash(&inside.0.name), inside);
+        for room_ref in &expired {
+            self.inner.table.remove(self.inner.table.hash(&room_ref.0.name), room_ref);
             self.inner.pass_over_ended();
         }
         expired.len()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Broker;
 use crate::error::ShutdownError;
-use crate::room::{Port, Shared, StartShard, is_serving};
+use crate::room::{ShardInbox, Shared, StartShard, is_serving};
 use crate::shard::{Shard, run_on_thread};
 use crate::sync::{self, JoinHandle, Panicked, Queue, block_anywhere_for, block_on_for};
 
@@ -95,7 +95,7 @@ impl<T> Shards<T> {
 }
 
 /// Ends a port at which no shard was started: none will be.
-fn end_unbegun<T>(port: &Port<T>) {
+fn end_unbegun<T>(port: &ShardInbox<T>) {
     if port.begin() {
         port.finish();
     }
@@ -154,7 +154,7 @@ mod tests {
     use crate::SubscribeError;
     use crate::message::Epoch;
     use crate::ring::{Geometry, Ring};
-    use crate::room::{Inside, Room, RoomCore};
+    use crate::room::{Room, RoomCore, RoomRef};
     use crate::sync::{AtomicU32, process_id};
 
     /// A fork copies the broker and none of its threads. Here the port is told that it was copied.
@@ -163,7 +163,7 @@ mod tests {
         let broker = Broker::<u64>::builder().shards(1).build();
         let room = broker.room("lobby").unwrap();
         let served = crate::sync::block_on(room.subscribe_with(|_: crate::Ref<'_, u64>| {})).unwrap();
-        let port = room.inside.0.shared.ports[0].clone();
+        let port = room.room_ref.0.shared.ports[0].clone();
         let parent = port.set_process(process_id() ^ 1);
         assert!(port.is_elsewhere() && port.is_gone());
         let refused = crate::sync::block_on(room.subscribe_with(|_: crate::Ref<'_, u64>| {}));
@@ -183,7 +183,7 @@ mod tests {
         let broker = Broker::<Arc<()>>::builder().shards(1).capacity(4).build();
         let room = broker.room("lobby").unwrap();
         let served = crate::sync::block_on(room.subscribe_with(|_: crate::Ref<'_, Arc<()>>| {})).unwrap();
-        let port = room.inside.0.shared.ports[0].clone();
+        let port = room.room_ref.0.shared.ports[0].clone();
         crate::sync::block_on(served.unsubscribe());
         let parent = port.set_process(process_id() ^ 1);
         let message = Arc::new(());
@@ -198,7 +198,7 @@ mod tests {
     /// What rooms share where no thread can be started; `meanwhile` happens while one tries.
     fn without_threads(meanwhile: impl Fn() + Send + Sync + 'static) -> sync::Arc<Shared<u64>> {
         sync::Arc::new(Shared {
-            ports: [Port::new()].into(),
+            ports: [ShardInbox::new()].into(),
             start: Some(Box::new(move |_, _, _| {
                 meanwhile();
                 Err(std::io::ErrorKind::OutOfMemory.into())
@@ -211,7 +211,7 @@ mod tests {
 
     fn room_of(shared: &sync::Arc<Shared<u64>>) -> Room<u64> {
         let ring = Ring::new(Geometry::for_capacity(4), false, None);
-        Room::new(Inside(RoomCore::new("lobby", Epoch(1), 0, false, ring, shared.clone())))
+        Room::new(RoomRef(RoomCore::new("lobby", Epoch(1), 0, false, ring, shared.clone())))
     }
 
     /// Who finds that another one is just starting the shard, which then fails, is refused as well.

@@ -11,7 +11,7 @@ use super::geometry::Geometry;
 use super::segment::Segment;
 use super::words::ClaimWord;
 use crate::sync::{
-    AcqRel, Acquire, AtomicBool, AtomicPtr, AtomicU64, Lazy, Look, Release, SeqCst, Stage, fence, pass, update,
+    AcqRel, Acquire, AtomicBool, AtomicPtr, AtomicU64, Lazy, Look, Release, SeqCst, Stage, failpoint, fence, update,
 };
 
 /// The segment index of a claim word that nobody has claimed from yet.
@@ -190,7 +190,7 @@ impl<T> Ring<T> {
     ) -> u64 {
         let (segment, slot) = (self.claimed(word), word.count() as usize);
         let sequence = self.shape.after(segment.generation(), word.count());
-        pass(Stage::Claimed);
+        failpoint(Stage::Claimed);
         before_commit(segment, slot);
         // SAFETY: the word gave this slot of this segment to us alone; the segment cannot be reclaimed before all its
         // slots, ours included, are committed.
@@ -251,7 +251,7 @@ impl<T> Ring<T> {
             let (slot, count) = (word.count() as usize, share(word.count()));
             let segment = self.claimed(word);
             let first = self.shape.after(segment.generation(), word.count());
-            pass(Stage::Claimed);
+            failpoint(Stage::Claimed);
             if self.timed {
                 segment.decide_times(slot + count as usize - 1, now);
             }

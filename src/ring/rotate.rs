@@ -4,7 +4,7 @@ use super::Bell;
 use super::claim::{ERA, Refusal, Ring};
 use super::directory::Directory;
 use super::words::{ClaimWord, DirectoryWord};
-use crate::sync::{AcqRel, Acquire, Look, Release, SeqCst, Stage, fence, pass, update};
+use crate::sync::{AcqRel, Acquire, Look, Release, SeqCst, Stage, failpoint, fence, update};
 
 impl<T> Ring<T> {
     /// Makes room for the next claim, or says why there is none. `Ok` only says: look at the claim word again.
@@ -69,7 +69,7 @@ impl<T> Ring<T> {
             directory.give_back(index);
             return Ok(());
         }
-        pass(Stage::Installed);
+        failpoint(Stage::Installed);
         if evicts {
             directory.retire(old.index(), bell);
         }

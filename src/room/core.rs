@@ -1,4 +1,4 @@
-//! The inside of a room: its ring, its bell, and who is to be told.
+//! The core of a room: its ring, its bell, and who is to be told.
 
 use std::fmt;
 use std::io;
@@ -6,8 +6,8 @@ use std::mem::offset_of;
 use std::ops::Deref;
 
 use super::gate::Gate;
+use super::inbox::{Action, ShardEntry, ShardInbox};
 use super::left::{Left, WAKES_HELP, WAKES_MAX};
-use super::port::{Action, Port, Record};
 use crate::config::Clock;
 use crate::error::{CloseReason, PublishError};
 use crate::message::{Epoch, Position, Resumption, Start};
@@ -22,20 +22,20 @@ use crate::wake::{Chain, Doorbell, Waiter, take_some, wake_safely, wake_some};
 /// which leaves publishers most of their rate beside one who comes and goes. In a model a spin lets all others run first.
 const PACE_SPINS: u32 = if cfg!(any(roomcast_loom, roomcast_shuttle)) { 0 } else { 77 };
 
-/// Starts the shard of that number at this port, for the broker at this address.
-pub(crate) type StartShard<T> = dyn Fn(usize, &Arc<Port<T>>, usize) -> io::Result<()> + Send + Sync;
+/// Starts the shard of that number at this inbox, for the broker at this address.
+pub(crate) type StartShard<T> = dyn Fn(usize, &Arc<ShardInbox<T>>, usize) -> io::Result<()> + Send + Sync;
 
 /// What the rooms of one broker share.
 pub(crate) struct Shared<T> {
     /// At least one.
-    pub(crate) ports: Box<[Arc<Port<T>>]>,
+    pub(crate) ports: Box<[Arc<ShardInbox<T>>]>,
     /// How to start a shard that is needed for the first time; nothing where they are started otherwise.
     pub(crate) start: Option<Box<StartShard<T>>>,
     pub(crate) clock: Option<Box<Clock>>,
     /// Where a new handler goes: shards take turns.
     pub(crate) next_port: AtomicU32,
     /// What a room without members lists; one allocation for all idle rooms.
-    pub(crate) nobody: std::sync::Arc<Vec<Arc<Record<T>>>>,
+    pub(crate) nobody: std::sync::Arc<Vec<Arc<ShardEntry<T>>>>,
 }
 
 impl<T> Shared<T> {
@@ -73,7 +73,7 @@ pub(crate) struct RoomCore<T> {
     /// The tail when somebody last joined, its lower half.
     joined_at: AtomicU32,
     /// The shards that have members here: replaced whole when a shard's first member joins or its last one leaves.
-    pub(super) served: Snapshot<Vec<Arc<Record<T>>>>,
+    pub(super) served: Snapshot<Vec<Arc<ShardEntry<T>>>>,
     pub(crate) name: Box<str>,
     pub(crate) epoch: Epoch,
     /// The tail at the last look for idle rooms.
@@ -88,7 +88,7 @@ pub(crate) struct RoomCore<T> {
     was_served: AtomicBool,
     pub(super) home: u32,
     pub(crate) shared: Arc<Shared<T>>,
-    pub(super) seldom: Lazy<Seldom>,
+    pub(super) cold: Lazy<ColdState>,
     pub(super) bell: Doorbell,
     pub(crate) ring: Ring<T>,
 }
@@ -113,11 +113,11 @@ const fn are_apart(end: usize, begin: usize) -> bool {
 
 /// What most rooms never need.
 #[derive(Debug)]
-pub(super) struct Seldom {
+pub(super) struct ColdState {
     /// The *block* subscribers.
     pub(super) gates: Snapshot<Vec<Arc<Gate>>>,
     /// Those who wait for something other than a message, and how many they are.
-    pub(super) aside: Doorbell,
+    pub(super) lifecycle: Doorbell,
     pub(super) waiting: AtomicU32,
     /// Messages that subscribers were told they missed.
     pub(super) lagged: AtomicU64,
@@ -125,11 +125,11 @@ pub(super) struct Seldom {
     left: Lazy<Arc<Left>>,
 }
 
-impl Seldom {
+impl ColdState {
     fn new() -> Self {
         Self {
             gates: Snapshot::new(std::sync::Arc::default()),
-            aside: Doorbell::new(),
+            lifecycle: Doorbell::new(),
             waiting: AtomicU32::new(0),
             lagged: AtomicU64::new(0),
             left: Lazy::new(),
@@ -158,7 +158,7 @@ impl<T> RoomCore<T> {
             subscribers: AtomicU64::new(0),
             watchers: AtomicU32::new(0),
             tail_seen: AtomicU64::new(u64::MAX),
-            seldom: Lazy::new(),
+            cold: Lazy::new(),
             served: Snapshot::new(shared.nobody.clone()),
             name: name.into(),
             epoch,
@@ -175,13 +175,13 @@ impl<T> RoomCore<T> {
     }
 
     /// What most rooms never need, made now if need be.
-    pub(super) fn seldom(&self) -> &Seldom {
-        self.seldom.force(Seldom::new)
+    pub(super) fn cold(&self) -> &ColdState {
+        self.cold.force(ColdState::new)
     }
 
     /// The number of *block* subscribers.
     pub(super) fn blocking(&self) -> usize {
-        self.seldom.peek().map_or(0, |seldom| seldom.gates.read(Vec::len))
+        self.cold.peek().map_or(0, |cold| cold.gates.read(Vec::len))
     }
 
     /// The broker's identity, for telling whether a thread serves it.
@@ -206,7 +206,7 @@ impl<T> RoomCore<T> {
         }
     }
 
-    /// Why the room has ended, for somebody who has found its ring closed. Settles it where [`Inside::expire`] has closed
+    /// Why the room has ended, for somebody who has found its ring closed. Settles it where [`RoomRef::expire`] has closed
     /// the ring and not said so yet.
     pub(crate) fn reason(&self) -> CloseReason {
         self.ended().unwrap_or_else(|| {
@@ -234,7 +234,7 @@ impl<T> RoomCore<T> {
         let waiters = self.bell.disarm();
         // Relaxed: set before the first shard has armed the bell. Pairs with the store in `list`, by way of the bell.
         if self.was_served.load(Relaxed) {
-            self.served.read(|records| records.iter().for_each(Record::call));
+            self.served.read(|records| records.iter().for_each(ShardEntry::call));
         }
         waiters
     }
@@ -256,7 +256,7 @@ impl<T> RoomCore<T> {
     #[inline(never)]
     fn wake_last(&self, mut waiters: Chain<Waiter>) {
         let wakers = take_some::<WAKES_HELP>(&mut waiters);
-        let left = (!waiters.is_empty()).then(|| self.seldom().left.force(|| Arc::new(Left::new())));
+        let left = (!waiters.is_empty()).then(|| self.cold().left.force(|| Arc::new(Left::new())));
         if let Some(left) = left {
             left.leave(waiters);
         }
@@ -285,12 +285,12 @@ impl<T> RoomCore<T> {
     /// sleep, has come to the end, or goes: it may be one of the woken, on whom the rest relies. model: leave_help
     #[inline(always)]
     pub(super) fn help(&self) {
-        if let Some(seldom) = self.seldom.peek() {
-            seldom.help();
+        if let Some(cold) = self.cold.peek() {
+            cold.help();
         }
     }
 
-    pub(super) fn home_port(&self) -> &Arc<Port<T>> {
+    pub(super) fn home_port(&self) -> &Arc<ShardInbox<T>> {
         &self.shared.ports[self.home as usize]
     }
 
@@ -306,17 +306,17 @@ impl<T> RoomCore<T> {
     }
 
     /// Wakes those who wait for something other than a message.
-    pub(super) fn wake_aside(&self) {
-        if let Some(seldom) = self.seldom.peek() {
-            wake_some(&mut seldom.aside.disarm(), usize::MAX);
+    pub(super) fn wake_lifecycle(&self) {
+        if let Some(cold) = self.cold.peek() {
+            wake_some(&mut cold.lifecycle.disarm(), usize::MAX);
         }
     }
 
     /// The same if anybody does. To be called after a `fence(SeqCst)`.
     #[inline(always)]
     pub(super) fn wake_aside_if_any(&self) {
-        if self.seldom.peek().is_some_and(|seldom| seldom.aside.is_armed()) {
-            self.wake_aside();
+        if self.cold.peek().is_some_and(|cold| cold.lifecycle.is_armed()) {
+            self.wake_lifecycle();
         }
     }
 
@@ -392,9 +392,9 @@ impl<T> RoomCore<T> {
 
 /// A room in an `Arc`, in the roles that need one.
 #[derive(Debug)]
-pub(crate) struct Inside<T>(pub(crate) Arc<RoomCore<T>>);
+pub(crate) struct RoomRef<T>(pub(crate) Arc<RoomCore<T>>);
 
-impl<T> Inside<T> {
+impl<T> RoomRef<T> {
     /// Gives a message (or several) back with the reason why the ring did not take it.
     #[cold]
     pub(super) fn refused<M>(&self, refusal: Refusal, message: M) -> PublishError<M> {
@@ -438,12 +438,12 @@ impl<T> Inside<T> {
 
     /// What follows the close of the ring.
     fn tell_ended(&self) {
-        // Relaxed: ordered by the fence in `close`. Pairs with the fence in `Port::post_lazily`: either we see that a sweep
+        // Relaxed: ordered by the fence in `close`. Pairs with the fence in `ShardInbox::post_lazily`: either we see that a sweep
         // is queued, or `retired` sees that the room has ended. A shard that slept on would keep the whole room.
         if self.0.sweeping.load(Relaxed) {
             self.0.home_port().ring();
         }
-        self.0.wake_aside();
+        self.0.wake_lifecycle();
     }
 
     /// Drops messages that were evicted, a few segments at a time; the shard calls again while it returns true.
@@ -454,13 +454,13 @@ impl<T> Inside<T> {
     }
 }
 
-impl<T> Clone for Inside<T> {
+impl<T> Clone for RoomRef<T> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<T> Deref for Inside<T> {
+impl<T> Deref for RoomRef<T> {
     type Target = Ring<T>;
 
     #[inline(always)]
@@ -469,7 +469,7 @@ impl<T> Deref for Inside<T> {
     }
 }
 
-impl<T> Bell for Inside<T> {
+impl<T> Bell for RoomRef<T> {
     #[inline(always)]
     fn committed(&self, first: u64, count: u64) {
         if self.0.bell.is_armed_for(first, count) {
@@ -484,9 +484,9 @@ impl<T> Bell for Inside<T> {
     }
 
     fn may_evict(&self, sequence: u64) -> bool {
-        let Some(seldom) = self.0.seldom.peek() else { return true };
+        let Some(cold) = self.0.cold.peek() else { return true };
         // Acquire: the reads up to there are done. Pairs with the Release store of the reader.
-        seldom.gates.read(|gates| gates.iter().all(|gate| gate.next.load(Acquire) >= sequence))
+        cold.gates.read(|gates| gates.iter().all(|gate| gate.next.load(Acquire) >= sequence))
     }
 
     fn retired(&self) {
@@ -519,20 +519,20 @@ impl<T> fmt::Debug for RoomCore<T> {
     }
 }
 
-/// Tells rooms apart while they live; the address of their inside.
+/// Tells rooms apart while they live; the address of the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RoomId(usize);
 
-impl<T> Inside<T> {
+impl<T> RoomRef<T> {
     /// Lists a shard that has its first member here.
-    pub(crate) fn list(&self, record: &Arc<Record<T>>) {
+    pub(crate) fn list(&self, record: &Arc<ShardEntry<T>>) {
         self.0.served.update(|records| Some(records.iter().chain([record]).cloned().collect()));
         // Relaxed: the shard arms the bell afterwards, with Release, and who answers looks behind an Acquire.
         self.0.was_served.store(true, Relaxed);
     }
 
     /// Takes a shard off the list whose last member has left.
-    pub(crate) fn unlist(&self, record: &Arc<Record<T>>) {
+    pub(crate) fn unlist(&self, record: &Arc<ShardEntry<T>>) {
         self.0
             .served
             .update(|records| Some(records.iter().filter(|other| !Arc::ptr_eq(other, record)).cloned().collect()));
@@ -549,7 +549,7 @@ impl<T> Inside<T> {
 
     pub(crate) fn count_lagged(&self, missed: u64) {
         // Relaxed: a figure.
-        self.0.seldom().lagged.fetch_add(missed, Relaxed);
+        self.0.cold().lagged.fetch_add(missed, Relaxed);
     }
 
     pub(crate) fn id(&self) -> RoomId {

@@ -1,6 +1,6 @@
 //! How a *block* subscriber keeps the room from overrunning it: a gate that it moves as it reads.
 
-use super::core::Inside;
+use super::core::RoomRef;
 use crate::sync::{Arc, AtomicU64, Relaxed, Release, SeqCst, fence};
 
 /// How far a *block* subscriber has read.
@@ -11,9 +11,9 @@ pub(crate) struct Gate {
 
 impl Gate {
     /// Lists a gate that is open, and so holds nobody up, until [`Gate::shut`] says what its subscriber wants.
-    pub(super) fn join<T>(inside: &Inside<T>) -> Arc<Self> {
+    pub(super) fn join<T>(room_ref: &RoomRef<T>) -> Arc<Self> {
         let gate = Arc::new(Self { next: AtomicU64::new(u64::MAX) });
-        inside.0.seldom().gates.update(|gates| Some(gates.iter().chain([&gate]).cloned().collect()));
+        room_ref.0.cold().gates.update(|gates| Some(gates.iter().chain([&gate]).cloned().collect()));
         gate
     }
 
@@ -27,43 +27,43 @@ impl Gate {
     ///    gate too low meanwhile may sleep: moved, the gate wakes it as when its subscriber reads on.
     ///
     /// A gate that was shut before it is known where would refuse rotations that overrun nobody.
-    pub(super) fn shut<T>(&self, inside: &Inside<T>, next: u64) -> u64 {
+    pub(super) fn shut<T>(&self, room_ref: &RoomRef<T>, next: u64) -> u64 {
         // Release: as in `pass_slow`.
         self.next.store(next, Release);
         // SeqCst: the gate before our look at the tail. Pairs with the fence in `rotate`. model: gate_join
         fence(SeqCst);
-        let begin = inside.oldest_kept().max(next);
+        let begin = room_ref.oldest_kept().max(next);
         // model: gate_join_wait, gate_join_publish
-        self.pass(inside, begin);
+        self.pass(room_ref, begin);
         begin
     }
 
     /// Says how far its subscriber has read.
     #[inline]
-    pub(super) fn pass<T>(&self, inside: &Inside<T>, next: u64) {
-        let shape = inside.shape();
+    pub(super) fn pass<T>(&self, room_ref: &RoomRef<T>, next: u64) {
+        let shape = room_ref.shape();
         // Relaxed: only the subscriber writes it.
         if shape.generation(self.next.load(Relaxed)) != shape.generation(next) {
-            self.pass_slow(inside, next);
+            self.pass_slow(room_ref, next);
         }
     }
 
-    fn pass_slow<T>(&self, inside: &Inside<T>, next: u64) {
+    fn pass_slow<T>(&self, room_ref: &RoomRef<T>, next: u64) {
         // Release: our reads come before the eviction. Pairs with the Acquire in `may_evict`.
         self.next.store(next, Release);
         // SeqCst: our progress before our look at who waits. Pairs with the fence in `PublishWait::poll`.
         fence(SeqCst);
-        inside.0.wake_aside_if_any();
+        room_ref.0.wake_aside_if_any();
     }
 
-    pub(super) fn leave<T>(gate: &Arc<Self>, inside: &Inside<T>) {
-        inside
+    pub(super) fn leave<T>(gate: &Arc<Self>, room_ref: &RoomRef<T>) {
+        room_ref
             .0
-            .seldom()
+            .cold()
             .gates
             .update(|gates| Some(gates.iter().filter(|other| !Arc::ptr_eq(other, gate)).cloned().collect()));
         // SeqCst: as in `pass`.
         fence(SeqCst);
-        inside.0.wake_aside();
+        room_ref.0.wake_lifecycle();
     }
 }

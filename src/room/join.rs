@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 
 use super::Room;
 use super::ack::{Ack, Outcome, Promise};
-use super::core::Inside;
-use super::port::{Action, Port, is_serving};
+use super::core::RoomRef;
+use super::inbox::{Action, ShardInbox, is_serving};
 use crate::error::{CloseReason, SubscribeError};
 use crate::message::{Batch, Ref, Start};
 use crate::sync::{AcqRel, Acquire, Arc, AtomicBool, AtomicU64, Relaxed, Release, guard};
@@ -54,7 +54,7 @@ impl<T, F: FnMut(Ref<'_, T>) + Send + 'static> Handler<T> for F {
 
 /// A handler on its way to a shard.
 pub(crate) struct Join<T> {
-    pub(crate) inside: Inside<T>,
+    pub(crate) room_ref: RoomRef<T>,
     pub(crate) start: Start,
     pub(crate) handler: Box<dyn Handler<T>>,
     pub(crate) seat: Arc<Seat>,
@@ -64,16 +64,16 @@ pub(crate) struct Join<T> {
 impl<T> Join<T> {
     /// Drops a handler that does not get its seat, on a thread that is not its owner's: its panic stays here.
     pub(crate) fn refuse(self) {
-        let Self { inside, handler, .. } = self;
+        let Self { room_ref, handler, .. } = self;
         if let Err(panic) = guard(|| drop(handler)) {
-            tracing::error!(room = &*inside.0.name, panic = panic.text(), "the drop of a handler panicked");
+            tracing::error!(room = &*room_ref.0.name, panic = panic.text(), "the drop of a handler panicked");
         }
     }
 }
 
 /// A handler that is to go.
 pub(crate) struct Leave<T> {
-    pub(crate) inside: Inside<T>,
+    pub(crate) room_ref: RoomRef<T>,
     pub(crate) member: usize,
     pub(crate) seat: Arc<Seat>,
     /// Whether it is to be given messages up to where its seat says before; at once if not.
@@ -150,23 +150,23 @@ impl Seat {
 /// The future of [`Room::subscribe_with`] and [`Room::subscribe_handler`].
 #[must_use = "futures do nothing unless polled"]
 pub struct SubscribeWith<T> {
-    inside: Inside<T>,
+    room_ref: RoomRef<T>,
     state: State<T>,
 }
 
 enum State<T> {
     New(Start, Box<dyn Handler<T>>),
-    Waiting { ack: Arc<Ack>, seat: Arc<Seat>, port: Arc<Port<T>> },
+    Waiting { ack: Arc<Ack>, seat: Arc<Seat>, port: Arc<ShardInbox<T>> },
     Done,
 }
 
 impl<T> SubscribeWith<T> {
-    pub(super) fn new(inside: Inside<T>, start: Start, handler: Box<dyn Handler<T>>) -> Self {
-        Self { inside, state: State::New(start, handler) }
+    pub(super) fn new(room_ref: RoomRef<T>, start: Start, handler: Box<dyn Handler<T>>) -> Self {
+        Self { room_ref, state: State::New(start, handler) }
     }
 
     fn send(&mut self, start: Start, handler: Box<dyn Handler<T>>) -> Result<(), SubscribeError> {
-        let shared = &self.inside.0.shared;
+        let shared = &self.room_ref.0.shared;
         let count = shared.ports.len();
         // Relaxed: any spread will do.
         let turn = shared.next_port.fetch_add(1, Relaxed) as usize;
@@ -174,7 +174,7 @@ impl<T> SubscribeWith<T> {
         let port = shared.ports[number.ok_or(SubscribeError::NoShard)?].clone();
         let (ack, promise) = Ack::pair();
         let seat = Seat::new();
-        let join = Join { inside: self.inside.clone(), start, handler, seat: seat.clone(), promise };
+        let join = Join { room_ref: self.room_ref.clone(), start, handler, seat: seat.clone(), promise };
         port.post(Action::Join(Box::new(join)));
         self.state = State::Waiting { ack, seat, port };
         Ok(())
@@ -182,14 +182,14 @@ impl<T> SubscribeWith<T> {
 }
 
 impl<T> Future for SubscribeWith<T> {
-    type Output = Result<Served<T>, SubscribeError>;
+    type Output = Result<HandlerSubscription<T>, SubscribeError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if is_serving(self.inside.0.broker()) {
+        if is_serving(self.room_ref.0.broker()) {
             return Poll::Ready(Err(SubscribeError::OnShard));
         }
         if let State::New(..) = self.state {
-            if let Some(reason) = self.inside.0.ended() {
+            if let Some(reason) = self.room_ref.0.ended() {
                 return Poll::Ready(Err(SubscribeError::Closed(reason)));
             }
             if let State::New(start, handler) = std::mem::replace(&mut self.state, State::Done) {
@@ -202,8 +202,8 @@ impl<T> Future for SubscribeWith<T> {
             unreachable!("it was waiting a moment ago")
         };
         Poll::Ready(match outcome {
-            Outcome::Done => Ok(Served { inside: self.inside.clone(), seat, port, left: false }),
-            Outcome::Failed => Err(self.inside.0.ended().map_or(SubscribeError::NoShard, SubscribeError::Closed)),
+            Outcome::Done => Ok(HandlerSubscription { room_ref: self.room_ref.clone(), seat, port, left: false }),
+            Outcome::Failed => Err(self.room_ref.0.ended().map_or(SubscribeError::NoShard, SubscribeError::Closed)),
         })
     }
 }
@@ -215,30 +215,30 @@ impl<T> Drop for SubscribeWith<T> {
         if let State::Waiting { ack, seat, port } = &self.state
             && ack.cancel()
         {
-            leave(&self.inside, seat, port, false, None);
+            leave(&self.room_ref, seat, port, false, None);
         }
     }
 }
 
 impl<T> fmt::Debug for SubscribeWith<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SubscribeWith").field("room", &self.inside.0.name).finish_non_exhaustive()
+        f.debug_struct("SubscribeWith").field("room", &self.room_ref.0.name).finish_non_exhaustive()
     }
 }
 
-/// A handler that a shard serves. Dropping it removes the handler soon; [`Served::unsubscribe`] says when.
+/// A handler that a shard serves. Dropping it removes the handler soon; [`HandlerSubscription::unsubscribe`] says when.
 #[must_use = "dropping it removes the handler"]
-pub struct Served<T> {
-    inside: Inside<T>,
+pub struct HandlerSubscription<T> {
+    room_ref: RoomRef<T>,
     seat: Arc<Seat>,
-    port: Arc<Port<T>>,
+    port: Arc<ShardInbox<T>>,
     left: bool,
 }
 
-impl<T> Served<T> {
+impl<T> HandlerSubscription<T> {
     /// The room.
     pub fn room(&self) -> Room<T> {
-        Room::new(self.inside.clone())
+        Room::new(self.room_ref.clone())
     }
 
     /// Whether the handler is still served: it has not panicked and the room has not ended.
@@ -247,17 +247,17 @@ impl<T> Served<T> {
     }
 
     /// Removes the handler at once: what was published and not handled yet is not handled. When the future is ready, it has
-    /// been dropped and is not called any more. [`Served::drain`] lets it finish.
+    /// been dropped and is not called any more. [`HandlerSubscription::drain`] lets it finish.
     ///
     /// # Panics
-    /// When it is awaited in a handler of the same broker, which must not wait for itself; drop the `Served` there, which
+    /// When it is awaited in a handler of the same broker, which must not wait for itself; drop the `HandlerSubscription` there, which
     /// removes the handler as well.
     ///
     /// # Cancel safety
     /// The handler is removed even if the future is dropped.
     pub async fn unsubscribe(mut self) {
         let ack = self.leave(false);
-        left(&ack, self.inside.0.broker()).await;
+        left(&ack, self.room_ref.0.broker()).await;
     }
 
     /// Removes the handler when it was given everything published before this call, and nothing that is published after
@@ -290,16 +290,16 @@ impl<T> Served<T> {
     /// ```
     pub fn drain(mut self) -> impl Future<Output = bool> + Send {
         // Relaxed: see `Seat::end`.
-        self.seat.end.store(self.inside.tail(), Relaxed);
+        self.seat.end.store(self.room_ref.tail(), Relaxed);
         let ack = self.leave(true);
-        let broker = self.inside.0.broker();
+        let broker = self.room_ref.0.broker();
         async move { left(&ack, broker).await == Outcome::Done }
     }
 
     fn leave(&mut self, drains: bool) -> Arc<Ack> {
         let (ack, promise) = Ack::pair();
         self.left = true;
-        leave(&self.inside, &self.seat, &self.port, drains, Some(promise));
+        leave(&self.room_ref, &self.seat, &self.port, drains, Some(promise));
         ack
     }
 }
@@ -310,29 +310,35 @@ async fn left(ack: &Ack, broker: usize) -> Outcome {
     std::future::poll_fn(|context| ack.poll(context)).await
 }
 
-impl<T> Drop for Served<T> {
+impl<T> Drop for HandlerSubscription<T> {
     fn drop(&mut self) {
         if !self.left {
-            leave(&self.inside, &self.seat, &self.port, false, None);
+            leave(&self.room_ref, &self.seat, &self.port, false, None);
         }
     }
 }
 
-fn leave<T>(inside: &Inside<T>, seat: &Arc<Seat>, port: &Arc<Port<T>>, drains: bool, promise: Option<Promise>) {
+fn leave<T>(
+    room_ref: &RoomRef<T>,
+    seat: &Arc<Seat>,
+    port: &Arc<ShardInbox<T>>,
+    drains: bool,
+    promise: Option<Promise>,
+) {
     // In a process that was forked off nobody would ever take the call.
     if (seat.is_taken() || promise.is_some()) && !port.is_elsewhere() {
         if drains {
             port.begin_drain();
         }
-        let (member, seat, inside) = (seat.member(), seat.clone(), inside.clone());
-        port.post(Action::Leave(Leave { inside, member, seat, drains, promise }));
+        let (member, seat, room_ref) = (seat.member(), seat.clone(), room_ref.clone());
+        port.post(Action::Leave(Leave { room_ref, member, seat, drains, promise }));
     }
 }
 
-impl<T> fmt::Debug for Served<T> {
+impl<T> fmt::Debug for HandlerSubscription<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Served")
-            .field("room", &self.inside.0.name)
+            .field("room", &self.room_ref.0.name)
             .field("running", &self.is_running())
             .finish_non_exhaustive()
     }

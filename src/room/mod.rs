@@ -1,16 +1,16 @@
 //! The safe face of one room.
 
 mod ack;
-mod aside;
 mod blocking;
 mod coop;
 mod core;
 mod found;
 mod gate;
+mod inbox;
 mod join;
 mod left;
+mod lifecycle;
 mod pattern;
-mod port;
 mod publisher;
 mod recv;
 mod set;
@@ -24,13 +24,13 @@ use std::collections::VecDeque;
 use std::fmt;
 
 pub(crate) use self::ack::Promise;
-pub use self::aside::{Closed, Deserted};
-pub(crate) use self::core::{Inside, RoomCore, RoomId, Shared, StartShard};
-pub use self::join::{Handler, Served, SubscribeWith};
+pub(crate) use self::core::{RoomCore, RoomId, RoomRef, Shared, StartShard};
+pub(crate) use self::inbox::{Action, ShardEntry, ShardInbox, is_serving, serving};
+pub use self::join::{Handler, HandlerSubscription, SubscribeWith};
 pub(crate) use self::join::{Join, Leave, Seat};
+pub use self::lifecycle::{Closed, Vacated};
 pub(crate) use self::pattern::{Glob, Names, PatternShared};
 pub use self::pattern::{PassedOver, PatternSubscription};
-pub(crate) use self::port::{Action, Port, Record, is_serving, serving};
 pub use self::publisher::Publisher;
 use self::publisher::may_wait;
 pub use self::recv::{Recv, RecvBatch, RecvRef};
@@ -51,16 +51,16 @@ use crate::sync::Relaxed;
 ///
 /// A room lives until it is closed, removed, or its broker is dropped; handles that outlive it return errors.
 pub struct Room<T> {
-    pub(crate) inside: Inside<T>,
+    pub(crate) room_ref: RoomRef<T>,
 }
 
 impl<T> Room<T> {
-    pub(crate) fn new(inside: Inside<T>) -> Self {
-        Self { inside }
+    pub(crate) fn new(room_ref: RoomRef<T>) -> Self {
+        Self { room_ref }
     }
 
     fn core(&self) -> &RoomCore<T> {
-        &self.inside.0
+        &self.room_ref.0
     }
 
     /// The name it was opened by.
@@ -68,7 +68,7 @@ impl<T> Room<T> {
         &self.core().name
     }
 
-    /// The identity of this life of the room.
+    /// The identity of this incarnation of the room.
     pub fn epoch(&self) -> Epoch {
         self.core().epoch
     }
@@ -105,23 +105,23 @@ impl<T> Room<T> {
     /// ```
     #[inline]
     pub fn publish(&self, message: T) -> Result<u64, PublishError<T>> {
-        if !self.inside.is_plain() {
+        if !self.room_ref.is_plain() {
             return self.publish_otherwise(message);
         }
-        self.inside
-            .publish_plainly(message, &self.inside)
-            .map_err(|(refusal, message)| self.inside.refused(refusal, message))
+        self.room_ref
+            .publish_plainly(message, &self.room_ref)
+            .map_err(|(refusal, message)| self.room_ref.refused(refusal, message))
     }
 
     /// Publishes where there is a clock or a byte budget, or says that the room is exclusive.
     #[inline(never)]
     fn publish_otherwise(&self, message: T) -> Result<u64, PublishError<T>> {
-        if self.inside.is_exclusive() {
+        if self.room_ref.is_exclusive() {
             return Err(PublishError::Exclusive(message));
         }
-        self.inside
-            .publish(message, self.core().now(), &self.inside)
-            .map_err(|(refusal, message)| self.inside.refused(refusal, message))
+        self.room_ref
+            .publish(message, self.core().now(), &self.room_ref)
+            .map_err(|(refusal, message)| self.room_ref.refused(refusal, message))
     }
 
     /// Publishes messages in order, with one claim for each segment they fill, and returns the sequences from the first to
@@ -159,17 +159,17 @@ impl<T> Room<T> {
         messages: impl IntoIterator<Item = T>,
     ) -> Result<std::ops::Range<u64>, PublishError<Vec<T>>> {
         let mut source = messages.into_iter().fuse();
-        let slots = self.inside.shape().slots() as usize;
+        let slots = self.room_ref.shape().slots() as usize;
         let mut taken = VecDeque::new();
-        if self.inside.is_exclusive() {
+        if self.room_ref.is_exclusive() {
             // It takes none, so none is waited for.
             let surely = source.size_hint().0.min(slots);
             return Err(PublishError::Exclusive(source.take(surely).collect()));
         }
         let mut range: Option<std::ops::Range<u64>> = None;
         loop {
-            if may_wait(&source) && self.inside.is_closed() {
-                return Err(self.inside.refused(Refusal::Closed, taken.into()));
+            if may_wait(&source) && self.room_ref.is_closed() {
+                return Err(self.room_ref.refused(Refusal::Closed, taken.into()));
             }
             // Taken before it is claimed: no code of the caller's may run between a claim and its commit.
             taken.extend(source.by_ref().take(slots - taken.len()));
@@ -177,9 +177,9 @@ impl<T> Room<T> {
                 let tail = self.tail();
                 return Ok(range.unwrap_or(tail..tail));
             }
-            match self.inside.publish_batch(&mut taken, self.core().now(), &self.inside) {
+            match self.room_ref.publish_batch(&mut taken, self.core().now(), &self.room_ref) {
                 Ok((first, count)) => range = Some(range.map_or(first, |range| range.start)..first + count),
-                Err(refusal) => return Err(self.inside.refused(refusal, taken.into())),
+                Err(refusal) => return Err(self.room_ref.refused(refusal, taken.into())),
             }
         }
     }
@@ -346,23 +346,23 @@ impl<T> Room<T> {
     /// # Errors
     /// As [`Room::subscribe_with`].
     pub fn subscribe_handler_from(&self, start: Start, handler: impl Handler<T>) -> SubscribeWith<T> {
-        SubscribeWith::new(self.inside.clone(), start, Box::new(handler))
+        SubscribeWith::new(self.room_ref.clone(), start, Box::new(handler))
     }
 
-    /// The sequence the next message will get, which is the number of messages published so far, in earlier lives that the
-    /// room goes on from ([`RoomOptions::starting_at`](crate::RoomOptions::starting_at)) too. May be out of date the moment
-    /// it is returned.
+    /// The sequence the next message will get, which is the number of messages published so far, in earlier incarnations
+    /// that the room goes on from ([`RoomOptions::starting_at`](crate::RoomOptions::starting_at)) too. May be out of date the
+    /// moment it is returned.
     pub fn tail(&self) -> u64 {
-        self.inside.tail()
+        self.room_ref.tail()
     }
 
     /// The oldest sequence retained; the tail when there is none.
     pub fn oldest(&self) -> u64 {
-        self.inside.oldest()
+        self.room_ref.oldest()
     }
 
     /// How many are subscribed, handlers included, those of patterns not. May be out of date the moment it is returned:
-    /// [`Room::deserted`] waits for the last one to leave.
+    /// [`Room::vacated`] waits for the last one to leave.
     ///
     /// # Examples
     /// ```
@@ -395,7 +395,7 @@ impl<T> Room<T> {
     /// [`RecvError::Closed`](crate::RecvError::Closed). False if it had ended before. The name stays taken until the room
     /// is removed or opened again.
     pub fn close(&self) -> bool {
-        self.inside.end(CloseReason::Closed)
+        self.room_ref.end(CloseReason::Closed)
     }
 
     /// Waits until the room has ended, and says why. Ready at once if it has.
@@ -417,7 +417,7 @@ impl<T> Room<T> {
     /// # }).unwrap();
     /// ```
     pub fn closed(&self) -> Closed<T> {
-        Closed::new(self.inside.clone())
+        Closed::new(self.room_ref.clone())
     }
 
     /// Waits until nobody is subscribed, patterns aside, which are not interested in this very room. Ready at once if that
@@ -434,15 +434,15 @@ impl<T> Room<T> {
     /// let broker = Broker::<u32>::new();
     /// let room = broker.room("webcam")?;
     /// let viewer = room.subscribe().now()?;
-    /// let deserted = room.deserted();
+    /// let vacated = room.vacated();
     /// drop(viewer);
-    /// deserted.await;
+    /// vacated.await;
     /// assert_eq!(room.stats().subscribers, 0);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// # }).unwrap();
     /// ```
-    pub fn deserted(&self) -> Deserted<T> {
-        Deserted::new(self.inside.clone())
+    pub fn vacated(&self) -> Vacated<T> {
+        Vacated::new(self.room_ref.clone())
     }
 
     /// A handle that does not keep the room.
@@ -453,19 +453,19 @@ impl<T> Room<T> {
 
     /// Figures about the room, read without stopping anybody; each is true of some moment.
     pub fn stats(&self) -> RoomStats {
-        let (segments, evicted, pinned) = self.inside.census();
+        let (segments, evicted, pinned) = self.room_ref.census();
         let core = self.core();
-        let seldom = core.seldom.peek();
+        let cold = core.cold.peek();
         RoomStats {
             published: self.tail(),
             oldest: self.oldest(),
             // Relaxed: figures, these four.
             subscribers: core.subscribers.load(Relaxed).try_into().unwrap_or(u32::MAX),
             patterns: core.watchers.load(Relaxed),
-            waiting: seldom.map_or(0, |seldom| seldom.waiting.load(Relaxed)),
+            waiting: cold.map_or(0, |cold| cold.waiting.load(Relaxed)),
             // Relaxed: as above.
-            lagged: seldom.map_or(0, |seldom| seldom.lagged.load(Relaxed)),
-            bytes: self.inside.bytes(),
+            lagged: cold.map_or(0, |cold| cold.lagged.load(Relaxed)),
+            bytes: self.room_ref.bytes(),
             shards: core.served.read(Vec::len),
             blocking: core.blocking(),
             segments,
@@ -477,12 +477,12 @@ impl<T> Room<T> {
 
 impl<T> Clone for Room<T> {
     fn clone(&self) -> Self {
-        Self { inside: self.inside.clone() }
+        Self { room_ref: self.room_ref.clone() }
     }
 }
 
 impl<T> PartialEq for Room<T> {
-    /// Whether both are handles on the same life of the same room.
+    /// Whether both are handles on the same incarnation of the same room.
     fn eq(&self, other: &Self) -> bool {
         std::ptr::eq(self.core(), other.core())
     }

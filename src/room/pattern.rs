@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 
-use super::core::Inside;
+use super::core::RoomRef;
 use super::found::Found;
 use super::set::{ReadyList, RoomKey, RoomSet};
 use super::subscription::Subscription;
@@ -94,19 +94,19 @@ impl<T> PatternShared<T> {
     }
 
     /// Subscribes to a room nobody can see yet, if its name matches: its first message will be there.
-    pub(crate) fn attach(&self, inside: &Inside<T>) -> Option<Subscription<T>> {
-        if self.is_dropped() || !self.names.matches(&inside.0.name) {
+    pub(crate) fn attach(&self, room_ref: &RoomRef<T>) -> Option<Subscription<T>> {
+        if self.is_dropped() || !self.names.matches(&room_ref.0.name) {
             return None;
         }
-        Subscription::watch(inside.clone(), Start::Oldest, self.policy)
+        Subscription::watch(room_ref.clone(), Start::Oldest, self.policy)
     }
 
     /// Subscribes to a room that is there already, if its name matches: from now on.
-    pub(crate) fn attach_existing(&self, inside: &Inside<T>) -> Option<Subscription<T>> {
-        if !self.names.matches(&inside.0.name) {
+    pub(crate) fn attach_existing(&self, room_ref: &RoomRef<T>) -> Option<Subscription<T>> {
+        if !self.names.matches(&room_ref.0.name) {
             return None;
         }
-        Subscription::watch(inside.clone(), Start::Latest, self.policy)
+        Subscription::watch(room_ref.clone(), Start::Latest, self.policy)
     }
 
     /// Hands a subscription from [`PatternShared::attach`] over, once its room is there to stay.
@@ -270,7 +270,7 @@ impl<T> PatternSubscription<T> {
     /// The same whenever a room has something.
     #[cfg(feature = "store")]
     pub(crate) fn poll_listed(&mut self, context: &mut Context<'_>) -> Poll<Option<RoomKey>> {
-        self.poll_set(context, RoomSet::poll_listed)
+        self.poll_set(context, RoomSet::poll_ready_unconstrained)
     }
 
     fn poll_set(

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::core::Inside;
+use super::core::RoomRef;
 use super::{PublishWait, Room};
 use crate::error::{CloseReason, PublishError};
 use crate::ring::{Refusal, Writer};
@@ -24,18 +24,18 @@ use crate::ring::{Refusal, Writer};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Publisher<T> {
-    writer: Writer<T, Inside<T>>,
-    inside: Inside<T>,
+    writer: Writer<T, RoomRef<T>>,
+    room_ref: RoomRef<T>,
 }
 
 impl<T> Publisher<T> {
-    pub(crate) fn new(writer: Writer<T, Inside<T>>) -> Self {
-        Self { inside: writer.ring().clone(), writer }
+    pub(crate) fn new(writer: Writer<T, RoomRef<T>>) -> Self {
+        Self { room_ref: writer.ring().clone(), writer }
     }
 
     /// A handle on the room, whose `publish` is refused.
     pub fn room(&self) -> Room<T> {
-        Room::new(self.inside.clone())
+        Room::new(self.room_ref.clone())
     }
 
     /// Publishes a message and returns its sequence.
@@ -44,8 +44,10 @@ impl<T> Publisher<T> {
     /// As [`Room::publish`].
     #[inline]
     pub fn publish(&mut self, message: T) -> Result<u64, PublishError<T>> {
-        let Self { writer, inside } = self;
-        writer.publish(message, inside.0.now(), inside).map_err(|(refusal, message)| inside.refused(refusal, message))
+        let Self { writer, room_ref } = self;
+        writer
+            .publish(message, room_ref.0.now(), room_ref)
+            .map_err(|(refusal, message)| room_ref.refused(refusal, message))
     }
 
     /// Publishes, waiting while a [`Policy::Block`](crate::Policy::Block) subscriber keeps the room full.
@@ -97,15 +99,15 @@ impl<T> Publisher<T> {
         &mut self,
         messages: impl IntoIterator<Item = T>,
     ) -> Result<std::ops::Range<u64>, PublishError<Vec<T>>> {
-        let Self { writer, inside } = self;
+        let Self { writer, room_ref } = self;
         let (first, mut messages) = (writer.tail(), messages.into_iter());
         loop {
-            if may_wait(&messages) && inside.is_closed() {
-                return Err(inside.refused(Refusal::Closed, Vec::new()));
+            if may_wait(&messages) && room_ref.is_closed() {
+                return Err(room_ref.refused(Refusal::Closed, Vec::new()));
             }
-            let published = writer.publish_run(&mut messages, inside.0.now(), inside);
+            let published = writer.publish_run(&mut messages, room_ref.0.now(), room_ref);
             if let Some((refusal, back)) = published.refused {
-                return Err(inside.refused(refusal, back));
+                return Err(room_ref.refused(refusal, back));
             }
             if !published.more {
                 return Ok(first..writer.tail());
@@ -113,8 +115,8 @@ impl<T> Publisher<T> {
         }
     }
 
-    pub(super) fn inside(&self) -> &Inside<T> {
-        &self.inside
+    pub(super) fn room_ref(&self) -> &RoomRef<T> {
+        &self.room_ref
     }
 }
 
@@ -128,12 +130,12 @@ pub(super) fn may_wait(messages: &impl Iterator) -> bool {
 
 impl<T> Drop for Publisher<T> {
     fn drop(&mut self) {
-        self.inside.end(CloseReason::Closed);
+        self.room_ref.end(CloseReason::Closed);
     }
 }
 
 impl<T> fmt::Debug for Publisher<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Publisher").field("room", &self.inside.0.name).finish_non_exhaustive()
+        f.debug_struct("Publisher").field("room", &self.room_ref.0.name).finish_non_exhaustive()
     }
 }

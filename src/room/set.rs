@@ -262,12 +262,13 @@ impl<T> RoomSet<T> {
     /// A room that has ended comes up until its end was told, and then leaves.
     pub fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<RoomKey> {
         ready!(self.coop.proceed(context));
-        let polled = self.poll_listed(context);
+        let polled = self.poll_ready_unconstrained(context);
         self.coop.note(polled)
     }
 
-    /// The same whenever a room has something.
-    pub(crate) fn poll_listed(&mut self, context: &mut Context<'_>) -> Poll<RoomKey> {
+    /// The same whenever a room has something: for callers that let other tasks have their turn by themselves, as with
+    /// tokio's `unconstrained`.
+    pub fn poll_ready_unconstrained(&mut self, context: &mut Context<'_>) -> Poll<RoomKey> {
         if let Some(lent) = self.current.take() {
             self.list(lent);
         }

@@ -6,9 +6,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use super::coop::Coop;
-use super::core::{Inside, RoomId};
+use super::core::{RoomId, RoomRef};
 use super::gate::Gate;
-use super::port::is_serving;
+use super::inbox::is_serving;
 use super::recv::{Recv, RecvBatch, RecvRef};
 use super::{Policy, Room};
 use crate::error::{RecvError, SubscribeError, TryRecvError};
@@ -41,7 +41,7 @@ impl<T> Subscribe<T> {
     /// # Errors
     /// When the room has ended.
     pub fn now(self) -> Result<Subscription<T>, SubscribeError> {
-        Subscription::begin(self.room.inside.clone(), self.start, self.policy)
+        Subscription::begin(self.room.room_ref.clone(), self.start, self.policy)
     }
 }
 
@@ -49,7 +49,7 @@ impl<T> Future for Subscribe<T> {
     type Output = Result<Subscription<T>, SubscribeError>;
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(Subscription::begin(self.room.inside.clone(), self.start, self.policy))
+        Poll::Ready(Subscription::begin(self.room.room_ref.clone(), self.start, self.policy))
     }
 }
 
@@ -97,7 +97,7 @@ pub struct Accounting {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Subscription<T> {
-    cursor: Cursor<T, Inside<T>>,
+    cursor: Cursor<T, RoomRef<T>>,
     waiter: Option<Arc<Waiter>>,
     start: u64,
     lagged: u64,
@@ -124,19 +124,19 @@ struct Extra {
 }
 
 impl<T> Subscription<T> {
-    pub(super) fn begin(inside: Inside<T>, start: Start, policy: Policy) -> Result<Self, SubscribeError> {
-        Self::begin_as(inside, start, policy, false)
+    pub(super) fn begin(room_ref: RoomRef<T>, start: Start, policy: Policy) -> Result<Self, SubscribeError> {
+        Self::begin_as(room_ref, start, policy, false)
     }
 
-    fn begin_as(inside: Inside<T>, start: Start, policy: Policy, watches: bool) -> Result<Self, SubscribeError> {
-        if let Some(reason) = inside.0.ended() {
+    fn begin_as(room_ref: RoomRef<T>, start: Start, policy: Policy, watches: bool) -> Result<Self, SubscribeError> {
+        if let Some(reason) = room_ref.0.ended() {
             return Err(SubscribeError::Closed(reason));
         }
-        let gate = (policy == Policy::Block).then(|| Gate::join(&inside));
-        let (mut next, mut resumption) = inside.0.begin(start);
+        let gate = (policy == Policy::Block).then(|| Gate::join(&room_ref));
+        let (mut next, mut resumption) = room_ref.0.begin(start);
         if let Some(gate) = &gate {
             // Nothing is skipped while the ring is full neither by count nor by bytes.
-            let skipped = gate.shut(&inside, next) - next;
+            let skipped = gate.shut(&room_ref, next) - next;
             next += skipped;
             resumption = match resumption {
                 Resumption::Gap(missed) => Resumption::Gap(missed + skipped),
@@ -146,22 +146,22 @@ impl<T> Subscription<T> {
         }
         // Relaxed: figures.
         match watches {
-            true => drop(inside.0.watchers.fetch_add(1, Relaxed)),
-            false => drop(inside.0.subscribers.fetch_add(1, Relaxed)),
+            true => drop(room_ref.0.watchers.fetch_add(1, Relaxed)),
+            false => drop(room_ref.0.subscribers.fetch_add(1, Relaxed)),
         }
         let extra = (policy != Policy::Lag || resumption != Resumption::Fresh)
             .then(|| Box::new(Extra { resumption, gate, holds: false, disconnected: None, conflated: 0 }));
-        let cursor = Cursor::new(inside, next);
+        let cursor = Cursor::new(room_ref, next);
         let (waiter, lagged, is_over, has_slept, coop) = (None, 0, false, false, Coop::default());
         Ok(Self { cursor, waiter, start: next, lagged, extra, policy, watches, is_over, has_slept, coop })
     }
 
     /// The subscription of a pattern, which does not count as somebody who is interested in this very room.
-    pub(super) fn watch(inside: Inside<T>, start: Start, policy: Policy) -> Option<Self> {
-        Self::begin_as(inside, start, policy, true).ok()
+    pub(super) fn watch(room_ref: RoomRef<T>, start: Start, policy: Policy) -> Option<Self> {
+        Self::begin_as(room_ref, start, policy, true).ok()
     }
 
-    fn inside(&self) -> &Inside<T> {
+    fn room_ref(&self) -> &RoomRef<T> {
         self.cursor.ring()
     }
 
@@ -177,21 +177,21 @@ impl<T> Subscription<T> {
 
     /// Whether its room has ended; there may be messages left in it.
     pub(super) fn has_ended(&self) -> bool {
-        self.inside().0.ended().is_some()
+        self.room_ref().0.ended().is_some()
     }
 
     /// Whether it must not wait here, being in a handler of its own broker.
     pub(super) fn is_on_shard(&self) -> bool {
-        is_serving(self.inside().0.broker())
+        is_serving(self.room_ref().0.broker())
     }
 
     pub(super) fn room_id(&self) -> RoomId {
-        self.inside().id()
+        self.room_ref().id()
     }
 
     /// The room.
     pub fn room(&self) -> Room<T> {
-        Room::new(self.inside().clone())
+        Room::new(self.room_ref().clone())
     }
 
     /// How it began, compared with the start that was asked for.
@@ -201,12 +201,12 @@ impl<T> Subscription<T> {
 
     /// Where it stands: give it to [`Start::Resume`] to go on later.
     pub fn position(&self) -> Position {
-        Position { epoch: self.inside().0.epoch, sequence: self.cursor.next() }
+        Position { epoch: self.room_ref().0.epoch, sequence: self.cursor.next() }
     }
 
     /// How many messages it is behind the newest.
     pub fn lag(&self) -> u64 {
-        self.inside().tail().saturating_sub(self.cursor.next())
+        self.room_ref().tail().saturating_sub(self.cursor.next())
     }
 
     /// What has become of its messages so far.
@@ -251,7 +251,7 @@ impl<T> Subscription<T> {
     #[inline]
     fn help_if_woken(&mut self) {
         if std::mem::take(&mut self.has_slept) {
-            self.inside().0.help();
+            self.room_ref().0.help();
         }
     }
 
@@ -260,7 +260,7 @@ impl<T> Subscription<T> {
     fn proceed(&mut self, context: &Context<'_>) -> Poll<()> {
         let proceeds = self.coop.proceed(context);
         if proceeds.is_pending() {
-            self.inside().0.help();
+            self.room_ref().0.help();
         }
         proceeds
     }
@@ -272,8 +272,8 @@ impl<T> Subscription<T> {
             Nothing::Empty => TryRecvError::Empty,
             Nothing::Closed => {
                 self.is_over = true;
-                self.inside().0.help();
-                TryRecvError::Closed(self.inside().0.reason())
+                self.room_ref().0.help();
+                TryRecvError::Closed(self.room_ref().0.reason())
             }
             Nothing::Lagged(missed) if self.policy == Policy::Disconnect => {
                 self.is_over = true;
@@ -293,7 +293,7 @@ impl<T> Subscription<T> {
 
     fn count_lagged(&mut self, missed: u64) {
         self.lagged += missed;
-        self.inside().count_lagged(missed);
+        self.room_ref().count_lagged(missed);
     }
 
     fn look_by_policy(&mut self, max: usize) -> Result<usize, TryRecvError> {
@@ -305,8 +305,8 @@ impl<T> Subscription<T> {
             return self.cursor.look(max).map_err(|nothing| self.nothing(nothing));
         }
         // The newest segment first, then the newest message of its committed run.
-        let newest = self.inside().tail().saturating_sub(1);
-        let shape = self.inside().shape();
+        let newest = self.room_ref().tail().saturating_sub(1);
+        let shape = self.room_ref().shape();
         self.skip_to(shape.first(shape.generation(newest)));
         loop {
             match self.cursor.look(usize::MAX) {
@@ -344,7 +344,7 @@ impl<T> Subscription<T> {
     #[cfg(feature = "store")]
     pub(crate) fn let_go(&mut self, end: u64) {
         if let Some(Extra { gate: Some(gate), .. }) = self.extra.as_deref() {
-            gate.pass(self.inside(), end.min(self.cursor.next()));
+            gate.pass(self.room_ref(), end.min(self.cursor.next()));
         }
     }
 
@@ -352,7 +352,7 @@ impl<T> Subscription<T> {
     #[inline]
     fn pass_gate(&self) {
         if let Some(Extra { gate: Some(gate), holds: false, .. }) = self.extra.as_deref() {
-            gate.pass(self.inside(), self.cursor.next());
+            gate.pass(self.room_ref(), self.cursor.next());
         }
     }
 
@@ -476,17 +476,17 @@ impl<T> Subscription<T> {
         self.pass_gate();
         if self.policy == Policy::Latest {
             // What may be conflated is no reason to be woken; what comes after it is.
-            let newest = self.inside().tail().saturating_sub(1);
-            let shape = self.inside().shape();
+            let newest = self.room_ref().tail().saturating_sub(1);
+            let shape = self.room_ref().shape();
             self.skip_to(shape.first(shape.generation(newest)));
         }
         if self.cursor.peek() {
             return Poll::Ready(());
         }
-        let inside = self.cursor.ring();
-        inside.0.help();
-        inside.0.bell.park(self.waiter.get_or_insert_with(Waiter::new), context.waker(), self.cursor.next());
-        inside.arm();
+        let room_ref = self.cursor.ring();
+        room_ref.0.help();
+        room_ref.0.bell.park(self.waiter.get_or_insert_with(Waiter::new), context.waker(), self.cursor.next());
+        room_ref.arm();
         // SeqCst: our arming before our second look. Pairs with the fences of publisher, installer and closer.
         // model: publish_park, evicted_hole_park, close_park
         fence(SeqCst);
@@ -589,7 +589,7 @@ impl<T> Drop for Subscription<T> {
 impl<T> fmt::Debug for Subscription<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subscription")
-            .field("room", &self.inside().0.name)
+            .field("room", &self.room_ref().0.name)
             .field("next", &self.cursor.next())
             .field("policy", &self.policy)
             .finish_non_exhaustive()

@@ -8,7 +8,7 @@ use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use super::core::Inside;
+use super::core::RoomRef;
 use crate::sync::{AtomicU64, HashState, Relaxed, Snapshot};
 
 /// Rooms in a leaf before it is split.
@@ -27,7 +27,7 @@ enum Node<T> {
 /// memory away, which among many rooms are in no cache.
 struct Entry<T> {
     hash: u64,
-    room: Inside<T>,
+    room: RoomRef<T>,
 }
 
 impl<T> Entry<T> {
@@ -90,12 +90,12 @@ impl<T> Table<T> {
     }
 
     /// The room of that name.
-    pub(crate) fn find(&self, hash: u64, name: &str) -> Option<Inside<T>> {
+    pub(crate) fn find(&self, hash: u64, name: &str) -> Option<RoomRef<T>> {
         find_in(&self.root[root_index(hash)], hash, ROOT_BITS, name)
     }
 
     /// Adds a room unless there is one of its name.
-    pub(crate) fn add(&self, hash: u64, room: &Inside<T>) -> Added {
+    pub(crate) fn add(&self, hash: u64, room: &RoomRef<T>) -> Added {
         // Relaxed: a bound on a number; the room itself is published by its leaf.
         if self.len.fetch_add(1, Relaxed) >= self.rooms_max {
             self.len.fetch_sub(1, Relaxed);
@@ -112,7 +112,7 @@ impl<T> Table<T> {
         }
     }
 
-    fn add_in(&self, slot: &Snapshot<Node<T>>, hash: u64, used: u32, room: &Inside<T>) -> Option<Inside<T>> {
+    fn add_in(&self, slot: &Snapshot<Node<T>>, hash: u64, used: u32, room: &RoomRef<T>) -> Option<RoomRef<T>> {
         let mut found = None;
         let added = slot.update(|node| {
             let Node::Leaf(entries) = node else { return None };
@@ -149,7 +149,7 @@ impl<T> Table<T> {
     }
 
     /// Takes out this very room; another of its name stays. False if it was not there.
-    pub(crate) fn remove(&self, hash: u64, room: &Inside<T>) -> bool {
+    pub(crate) fn remove(&self, hash: u64, room: &RoomRef<T>) -> bool {
         let removed = remove_in(&self.root[root_index(hash)], hash, ROOT_BITS, room);
         if removed {
             // Relaxed: as in `add`.
@@ -159,21 +159,21 @@ impl<T> Table<T> {
     }
 
     /// Visits every room that is there throughout, and perhaps some that come or go meanwhile.
-    pub(crate) fn for_each(&self, visit: &mut impl FnMut(&Inside<T>)) {
+    pub(crate) fn for_each(&self, visit: &mut impl FnMut(&RoomRef<T>)) {
         for slot in &self.root {
             visit_in(slot, visit);
         }
     }
 }
 
-fn find_in<T>(slot: &Snapshot<Node<T>>, hash: u64, used: u32, name: &str) -> Option<Inside<T>> {
+fn find_in<T>(slot: &Snapshot<Node<T>>, hash: u64, used: u32, name: &str) -> Option<RoomRef<T>> {
     slot.read(|node| match node {
         Node::Leaf(entries) => entries.iter().find(|entry| entry.is(hash, name)).map(|entry| entry.room.clone()),
         Node::Branch(slots) => find_in(&slots[branch_index(hash, used)], hash, used + BRANCH_BITS, name),
     })
 }
 
-fn remove_in<T>(slot: &Snapshot<Node<T>>, hash: u64, used: u32, room: &Inside<T>) -> bool {
+fn remove_in<T>(slot: &Snapshot<Node<T>>, hash: u64, used: u32, room: &RoomRef<T>) -> bool {
     let removed = slot.update(|node| {
         let Node::Leaf(entries) = node else { return None };
         let rest: Vec<_> = entries.iter().filter(|other| other.room.id() != room.id()).cloned().collect();
@@ -186,7 +186,7 @@ fn remove_in<T>(slot: &Snapshot<Node<T>>, hash: u64, used: u32, room: &Inside<T>
         })
 }
 
-fn visit_in<T>(slot: &Snapshot<Node<T>>, visit: &mut impl FnMut(&Inside<T>)) {
+fn visit_in<T>(slot: &Snapshot<Node<T>>, visit: &mut impl FnMut(&RoomRef<T>)) {
     slot.read(|node| match node {
         Node::Leaf(entries) => entries.iter().for_each(|entry| visit(&entry.room)),
         Node::Branch(slots) => slots.iter().for_each(|slot| visit_in(slot, visit)),

@@ -7,22 +7,22 @@ use std::task::{Context, Poll, ready};
 
 use futures_sink::Sink;
 
-use super::aside::Aside;
 use super::coop::Coop;
-use super::core::Inside;
+use super::core::RoomRef;
+use super::lifecycle::LifecycleWait;
 use super::{Publisher, Room, is_serving};
 use crate::error::PublishError;
 
 /// A message on its way into a room that may be full.
 struct Pending<T> {
     message: Option<T>,
-    aside: Option<Aside<T>>,
+    lifecycle: Option<LifecycleWait<T>>,
     coop: Coop,
 }
 
 impl<T> Pending<T> {
     fn new(message: Option<T>) -> Self {
-        Self { message, aside: None, coop: Coop::single() }
+        Self { message, lifecycle: None, coop: Coop::single() }
     }
 
     fn poll(&mut self, way: &mut impl Way<T>, context: &Context<'_>) -> Poll<Result<u64, PublishError<T>>> {
@@ -38,10 +38,10 @@ impl<T> Pending<T> {
             Err(PublishError::Full(message)) => message,
             done => return Poll::Ready(done),
         };
-        if is_serving(way.inside().0.broker()) {
+        if is_serving(way.room_ref().0.broker()) {
             return Poll::Ready(Err(PublishError::OnShard(refused)));
         }
-        self.aside.get_or_insert_with(|| Aside::new(way.inside().clone())).park(context);
+        self.lifecycle.get_or_insert_with(|| LifecycleWait::new(way.room_ref().clone())).park(context);
         // Once more, behind the fence in `park`: whichever gate refuses us now has not moved yet, and wakes us when it moves
         // or goes. model: gate_pass_wait, gate_leave_wait, gate_join_wait
         match way.publish(refused) {
@@ -56,13 +56,13 @@ impl<T> Pending<T> {
 
 /// How a message gets into its room.
 trait Way<T> {
-    fn inside(&self) -> &Inside<T>;
+    fn room_ref(&self) -> &RoomRef<T>;
     fn publish(&mut self, message: T) -> Result<u64, PublishError<T>>;
 }
 
 impl<T> Way<T> for &Room<T> {
-    fn inside(&self) -> &Inside<T> {
-        &self.inside
+    fn room_ref(&self) -> &RoomRef<T> {
+        &self.room_ref
     }
 
     fn publish(&mut self, message: T) -> Result<u64, PublishError<T>> {
@@ -71,8 +71,8 @@ impl<T> Way<T> for &Room<T> {
 }
 
 impl<T> Way<T> for &mut Publisher<T> {
-    fn inside(&self) -> &Inside<T> {
-        Publisher::inside(self)
+    fn room_ref(&self) -> &RoomRef<T> {
+        Publisher::room_ref(self)
     }
 
     fn publish(&mut self, message: T) -> Result<u64, PublishError<T>> {
@@ -134,11 +134,11 @@ impl<T> Future for PublishWait<'_, T> {
 
 impl<T> fmt::Debug for PublishWait<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let inside = match &self.target {
-            Target::Shared(room) => &room.inside,
-            Target::Exclusive(publisher) => publisher.inside(),
+        let room_ref = match &self.target {
+            Target::Shared(room) => &room.room_ref,
+            Target::Exclusive(publisher) => publisher.room_ref(),
         };
-        f.debug_struct("PublishWait").field("room", &inside.0.name).finish_non_exhaustive()
+        f.debug_struct("PublishWait").field("room", &room_ref.0.name).finish_non_exhaustive()
     }
 }
 

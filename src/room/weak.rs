@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Room;
-use super::core::{Inside, RoomCore};
+use super::core::{RoomCore, RoomRef};
 use crate::sync::Weak;
 
 /// A handle on a room that keeps neither the room nor its messages in memory.
@@ -26,12 +26,12 @@ pub struct WeakRoom<T>(Weak<RoomCore<T>>);
 
 impl<T> WeakRoom<T> {
     pub(super) fn new(room: &Room<T>) -> Self {
-        Self(crate::sync::Arc::downgrade(&room.inside.0))
+        Self(crate::sync::Arc::downgrade(&room.room_ref.0))
     }
 
     /// The room, as long as its broker or anybody else holds it; it may have ended meanwhile ([`Room::ended`]).
     pub fn upgrade(&self) -> Option<Room<T>> {
-        self.0.upgrade().map(|core| Room::new(Inside(core)))
+        self.0.upgrade().map(|core| Room::new(RoomRef(core)))
     }
 }
 

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use slab::Slab;
 
 use super::group::{Group, Turn};
-use crate::room::{Action, Inside, Join, Leave, Port, Record, RoomId, serving};
+use crate::room::{Action, Join, Leave, RoomId, RoomRef, ShardEntry, ShardInbox, serving};
 use crate::sync::{Arc, Relaxed};
 
 /// Actions served between two rooms, so that neither a flood of publishes holds up a join, nor joins a publish.
@@ -29,7 +29,7 @@ const LINGER_ROOMS: usize = 16;
 
 /// A shard of a broker; ready when it was told to stop and has served what was there.
 pub(crate) struct Shard<T: 'static> {
-    port: Arc<Port<T>>,
+    port: Arc<ShardInbox<T>>,
     /// See [`serving`].
     broker: usize,
     groups: Slab<Group<T>>,
@@ -57,7 +57,7 @@ enum State {
 }
 
 impl<T: 'static> Shard<T> {
-    pub(crate) fn new(port: Arc<Port<T>>, broker: usize) -> Self {
+    pub(crate) fn new(port: Arc<ShardInbox<T>>, broker: usize) -> Self {
         // Whoever starts it has claimed it before, unless it runs by itself, as in a test.
         port.begin();
         Self {
@@ -182,7 +182,7 @@ impl<T: 'static> Shard<T> {
                     }
                 }
                 Action::Sweep(room) => {
-                    if Inside(room.clone()).sweep() {
+                    if RoomRef(room.clone()).sweep() {
                         self.port.post_lazily(Action::Sweep(room));
                     }
                 }
@@ -191,19 +191,19 @@ impl<T: 'static> Shard<T> {
     }
 
     fn join(&mut self, join: Join<T>) {
-        if join.inside.0.ended().is_some() || join.promise.is_cancelled() {
+        if join.room_ref.0.ended().is_some() || join.promise.is_cancelled() {
             // The promise is dropped, which says so.
             join.refuse();
             return;
         }
-        let id = join.inside.id();
+        let id = join.room_ref.id();
         let key = match self.by_room.get(&id) {
             Some(&key) => key,
             None => {
                 let slot = self.groups.vacant_entry();
                 let key = slot.key();
-                let record = Record::new(self.port.clone(), key);
-                slot.insert(Group::new(join.inside.clone(), record));
+                let record = ShardEntry::new(self.port.clone(), key);
+                slot.insert(Group::new(join.room_ref.clone(), record));
                 self.by_room.insert(id, key);
                 self.states.resize(self.states.len().max(key + 1), State::Parked);
                 // Relaxed: a figure.
@@ -219,7 +219,7 @@ impl<T: 'static> Shard<T> {
         if leave.drains {
             self.port.end_drain();
         }
-        if let Some(&key) = self.by_room.get(&leave.inside.id()) {
+        if let Some(&key) = self.by_room.get(&leave.room_ref.id()) {
             if leave.drains && self.groups[key].is_seated(leave.member, &leave.seat) {
                 self.groups[key].drain(leave.member, leave.promise);
                 return self.make_ready(key);
@@ -244,7 +244,7 @@ impl<T: 'static> Shard<T> {
 
     fn remove_group(&mut self, key: usize) {
         let group = self.groups.remove(key);
-        self.by_room.remove(&group.inside.id());
+        self.by_room.remove(&group.room_ref.id());
         match std::mem::replace(&mut self.states[key], State::Parked) {
             State::Parked => {}
             State::Ready => self.ready.retain(|&ready| ready != key),

@@ -7,7 +7,7 @@ use slab::Slab;
 use crate::error::CloseReason;
 use crate::message::{Batch, Resumption};
 use crate::ring::{Cursor, Nothing, Rest, Run};
-use crate::room::{Handler, Inside, Join, Port, Promise, Record, Seat};
+use crate::room::{Handler, Join, Promise, RoomRef, Seat, ShardEntry, ShardInbox};
 use crate::sync::{Arc, Panicked, Relaxed, SeqCst, fence, guard};
 
 /// Messages that one group handles before other rooms get their turn.
@@ -29,7 +29,7 @@ enum Place<T> {
     /// It joined later than the cursor stands and skips what comes before this sequence.
     Ahead(u64),
     /// It reads with a cursor of its own until it has caught up.
-    Behind(Box<Cursor<T, Inside<T>>>),
+    Behind(Box<Cursor<T, RoomRef<T>>>),
 }
 
 /// How a turn of a group ended.
@@ -45,9 +45,9 @@ pub(super) enum Turn {
 
 /// The members of one room on one shard.
 pub(super) struct Group<T: 'static> {
-    pub(super) inside: Inside<T>,
-    pub(super) record: Arc<Record<T>>,
-    cursor: Cursor<T, Inside<T>>,
+    pub(super) room_ref: RoomRef<T>,
+    pub(super) record: Arc<ShardEntry<T>>,
+    cursor: Cursor<T, RoomRef<T>>,
     members: Slab<Member<T>>,
     /// Members that are not level, and those of them that are behind.
     uneven: usize,
@@ -59,17 +59,17 @@ pub(super) struct Group<T: 'static> {
 }
 
 impl<T: 'static> Group<T> {
-    pub(super) fn new(inside: Inside<T>, record: Arc<Record<T>>) -> Self {
-        let cursor = Cursor::new(inside.clone(), inside.tail());
-        inside.list(&record);
-        Self { inside, record, cursor, members: Slab::new(), uneven: 0, behind: 0, leaving: 0, has_ended: false }
+    pub(super) fn new(room_ref: RoomRef<T>, record: Arc<ShardEntry<T>>) -> Self {
+        let cursor = Cursor::new(room_ref.clone(), room_ref.tail());
+        room_ref.list(&record);
+        Self { room_ref, record, cursor, members: Slab::new(), uneven: 0, behind: 0, leaving: 0, has_ended: false }
     }
 
     /// Adds a handler and acknowledges it.
     pub(super) fn join(&mut self, join: Join<T>) {
-        let (next, _resumption): (u64, Resumption) = self.inside.0.begin(join.start);
+        let (next, _resumption): (u64, Resumption) = self.room_ref.0.begin(join.start);
         let place = match next.cmp(&self.cursor.next()) {
-            Ordering::Less => Place::Behind(Box::new(Cursor::new(self.inside.clone(), next))),
+            Ordering::Less => Place::Behind(Box::new(Cursor::new(self.room_ref.clone(), next))),
             Ordering::Equal => Place::Level,
             Ordering::Greater => Place::Ahead(next),
         };
@@ -78,7 +78,7 @@ impl<T: 'static> Group<T> {
         let seat = join.seat;
         let key = self.members.insert(Member { handler: join.handler, place, seat: seat.clone(), leaving: None });
         seat.assign(key);
-        self.inside.count_handler();
+        self.room_ref.count_handler();
         // Relaxed: a figure.
         self.port().figures.members.fetch_add(1, Relaxed);
         if !join.promise.keep() {
@@ -136,7 +136,7 @@ impl<T: 'static> Group<T> {
         self.level(key);
         let member = self.members.remove(key);
         self.leaving -= usize::from(member.leaving.is_some());
-        self.inside.forget_handler();
+        self.room_ref.forget_handler();
         // Relaxed: a figure.
         self.port().figures.members.fetch_sub(1, Relaxed);
         let Member { handler, seat, .. } = member;
@@ -160,7 +160,7 @@ impl<T: 'static> Group<T> {
         self.members.is_empty()
     }
 
-    fn port(&self) -> &Port<T> {
+    fn port(&self) -> &ShardInbox<T> {
         &self.record.port
     }
 
@@ -190,7 +190,7 @@ impl<T: 'static> Group<T> {
                 Err(Nothing::Lagged(missed)) => self.lagged(missed),
                 Err(Nothing::Closed) if self.behind == 0 => {
                     self.let_leave();
-                    self.close(self.inside.0.reason());
+                    self.close(self.room_ref.0.reason());
                     return Turn::Over;
                 }
                 Err(nothing) => {
@@ -260,7 +260,7 @@ impl<T: 'static> Group<T> {
         if missed == 0 {
             return;
         }
-        self.inside.count_lagged(missed);
+        self.room_ref.count_lagged(missed);
         if let Err(panic) = guard(|| member.handler.lagged(missed)) {
             self.panicked(key, &panic);
         }
@@ -341,11 +341,11 @@ impl<T: 'static> Group<T> {
     fn report(&self, what: &str, panic: &Panicked) {
         // Relaxed: a figure.
         self.port().figures.panics.fetch_add(1, Relaxed);
-        tracing::error!(room = &*self.inside.0.name, panic = panic.text(), "{what}");
+        tracing::error!(room = &*self.room_ref.0.name, panic = panic.text(), "{what}");
     }
 
     /// The cursors of those who are behind.
-    fn behind_cursors(&mut self) -> impl Iterator<Item = &mut Cursor<T, Inside<T>>> {
+    fn behind_cursors(&mut self) -> impl Iterator<Item = &mut Cursor<T, RoomRef<T>>> {
         let members = if self.behind > 0 { Some(self.members.iter_mut()) } else { None };
         members.into_iter().flatten().filter_map(|(_, member)| match &mut member.place {
             Place::Behind(cursor) => Some(&mut **cursor),
@@ -367,7 +367,7 @@ impl<T: 'static> Group<T> {
     pub(super) fn park(&mut self) -> bool {
         self.record.park();
         if !self.has_ended {
-            self.inside.0.arm_for(self.cursor.next());
+            self.room_ref.0.arm_for(self.cursor.next());
         }
         self.behind_cursors().for_each(|cursor| cursor.ring().0.arm_for(cursor.next()));
         // SeqCst: our arming before our second look. Pairs with the fences of publisher, installer and closer.
@@ -409,8 +409,8 @@ impl<T> Member<T> {
 
 impl<T: 'static> Drop for Group<T> {
     fn drop(&mut self) {
-        self.inside.unlist(&self.record);
+        self.room_ref.unlist(&self.record);
         // Somebody is left where the shard goes with its runtime, or the room ended at a hole.
-        self.close(self.inside.0.ended().unwrap_or(CloseReason::ShardGone));
+        self.close(self.room_ref.0.ended().unwrap_or(CloseReason::ShardGone));
     }
 }

@@ -3,20 +3,21 @@
 
 /// The parts of `postgres://USER:PASSWORD@HOST:PORT/DATABASE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Address<'a> {
+pub struct Address<'a> {
     /// One host and port, or several with commas between.
-    pub(crate) hosts: &'a str,
-    pub(crate) database: &'a str,
+    pub hosts: &'a str,
+    /// Its name; empty where the URL names none.
+    pub database: &'a str,
 }
 
 impl<'a> Address<'a> {
     /// Whether this is a URL at all, and not words as libpq has them.
-    pub(crate) fn is_url(text: &str) -> bool {
+    pub fn is_url(text: &str) -> bool {
         without_scheme(text).is_some()
     }
 
     /// `None` where a part holds something that would begin another one.
-    pub(crate) fn of(url: &'a str) -> Option<Self> {
+    pub fn of(url: &'a str) -> Option<Self> {
         let rest = without_scheme(url)?;
         let (place, parameters) = rest.split_once('?').unwrap_or((rest, ""));
         if parameters.contains('@') && !place.contains('@') {
@@ -53,6 +54,6 @@ fn is_host(host: &str) -> bool {
 }
 
 /// Whether a character may be in the name of a host.
-pub(crate) fn is_of_names(c: char) -> bool {
+pub(super) fn is_of_names(c: char) -> bool {
     c.is_alphanumeric() || ".-_:".contains(c)
 }

@@ -6,15 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::backend::{RetentionCutoff, Span, Store};
+use super::batch::Incarnation;
 use super::codec::Codec;
 use super::error::{OpenError, StoreError, StoreErrorKind};
-use super::group::Life;
-use super::keeper::{Keeper, Post, Request, Shared, Unsent};
-use super::lives::Lives;
-use super::mark::StoredMark;
+use super::incarnations::Lives;
 use super::options::{Durability, Options};
-use super::record::{Cut, Span, Store};
-use super::status::{Board, Status};
+use super::status::{Status, StatusCell};
+use super::watermark::Watermark;
+use super::writer::{BatchWriter, Post, Request, Shared, Unsent};
 use crate::broker::Broker;
 use crate::config::{Policy, RoomOptions};
 use crate::message::Position;
@@ -34,12 +34,12 @@ const REMOVED_AT_ONCE: usize = 4_096;
 /// - Every message of a kept room that was published is stored once, in order, under its sequence, while the process lives and
 ///   the store takes messages. While it does not, rooms fill up to their capacity and then refuse
 ///   ([`PublishError::Full`](crate::PublishError::Full)): nothing is lost silently, and memory is bounded by the rings and one
-///   group.
+///   batch.
 /// - Nothing is written beside another process: each commit sees first that no other has begun to use the store, and a message
 ///   that stands in the place of another is no repeat. Where it is so the archive stops for good ([`Archive::is_stopped`]).
 /// - No sequence is handed out twice under one epoch, in rooms opened with [`Archive::open`]. A room goes on in its epoch when
 ///   nothing of it can be missing: it is [`Durability::Stored`], or every run since ended with [`Archive::close`]. (For
-///   `Stored` that needs publishers and readers who wait for the [`StoredMark`].) Otherwise it goes on at the stored sequence
+///   `Stored` that needs publishers and readers who wait for the [`Watermark`].) Otherwise it goes on at the stored sequence
 ///   under a new epoch, so that those who saw more learn of it.
 /// - Publishing costs what it costs with one more subscriber that keeps up.
 ///
@@ -67,7 +67,7 @@ const REMOVED_AT_ONCE: usize = 4_096;
 ///     let archive = Archive::start(&broker, SqliteStore::open(&file)?, Text, Options::all(Durability::Async))?;
 ///     let lobby = archive.open("lobby", RoomOptions::new())?;
 ///     lobby.publish(day.to_owned())?;
-///     let past = archive.past(&lobby, 0..lobby.tail(), 100)?;
+///     let past = archive.history(&lobby, 0..lobby.tail(), 100)?;
 ///     assert_eq!(past.last().and_then(|message| message.message.as_deref()), Some(day));
 ///     assert_eq!(past.len(), if day == "today" { 2 } else { 1 });
 ///     archive.close()?;
@@ -113,11 +113,11 @@ impl<T: Send + Sync + 'static> Archive<T> {
         store.begin()?;
         let durability = Arc::clone(&options.durability);
         let pattern = broker.subscribe_where(move |room| durability(room).is_some(), Policy::Block);
-        let shared = Arc::new(Shared { store, codec, options, lives: Lives::new(), board: Board::default() });
-        let (post, thread) = Keeper::start(Arc::clone(&shared), pattern).map_err(|error| {
+        let shared = Arc::new(Shared { store, codec, options, lives: Lives::new(), board: StatusCell::default() });
+        let (post, thread) = BatchWriter::start(Arc::clone(&shared), pattern).map_err(|error| {
             StoreError::new(StoreErrorKind::Other, "the storage thread could not be started").caused_by(error)
         })?;
-        Ok(Self { broker: broker.clone(), shared, post, thread: Mutex::new(Some(thread)), opening: Striped::new() })
+        Ok(Self { broker: broker.clone(), shared, post, thread: Mutex::new(Some(thread)), opening: Striped::default() })
     }
 
     /// The room of that name: the one that runs, or one that goes on where it ended. Rooms that are not kept are opened as the
@@ -131,8 +131,11 @@ impl<T: Send + Sync + 'static> Archive<T> {
         self.open_or_create(name, options).map(|(room, _)| room)
     }
 
-    /// The same, with whether it was created.
-    pub(crate) fn open_or_create(&self, name: &str, options: RoomOptions) -> Result<(Room<T>, bool), OpenError> {
+    /// The same, with whether the room was created in this process: it did not run.
+    ///
+    /// # Errors
+    /// As [`Archive::open`].
+    pub fn open_or_create(&self, name: &str, options: RoomOptions) -> Result<(Room<T>, bool), OpenError> {
         let running = || self.broker.get(name).filter(Room::is_running);
         if let Some(room) = running() {
             return Ok((room, false));
@@ -148,12 +151,12 @@ impl<T: Send + Sync + 'static> Archive<T> {
             return Err(OpenError::Store(error));
         }
         self.end_earlier_life(name)?;
-        let span = self.shared.store.span(name, Cut::default()).map_err(OpenError::Store)?;
+        let span = self.shared.store.span(name, RetentionCutoff::default()).map_err(OpenError::Store)?;
         // What was read may be another process's by now, in whose epoch nothing may be published here.
         self.shared.store.confirm().map_err(OpenError::Store)?;
-        let life = Life::going_on(name, span, durability);
+        let life = Incarnation::going_on(name, span, durability);
         let position = Position { epoch: life.epoch, sequence: life.first };
-        let mark = Arc::new(StoredMark::new(life));
+        let mark = Arc::new(Watermark::new(life));
         if span.is_some_and(|span| span.epoch != position.epoch) {
             // A room that was published into keeps its epoch even when nothing more is; others leave nothing behind.
             let until = Instant::now() + FLUSH_TIMEOUT;
@@ -172,7 +175,7 @@ impl<T: Send + Sync + 'static> Archive<T> {
         Ok((room, true))
     }
 
-    /// Waits until the life before is stored to its end: the next one goes on there.
+    /// Waits until the incarnation before is stored to its end: the next one goes on there.
     fn end_earlier_life(&self, name: &str) -> Result<(), OpenError> {
         let Some(mark) = self.shared.lives.newest(name) else { return Ok(()) };
         if !mark.is_complete() {
@@ -186,7 +189,7 @@ impl<T: Send + Sync + 'static> Archive<T> {
 
     /// How far a room is stored, and waiting for it; `None` when it is not kept, or was not opened with [`Archive::open`] and
     /// has not published yet.
-    pub fn mark(&self, room: &Room<T>) -> Option<Arc<StoredMark>> {
+    pub fn watermark(&self, room: &Room<T>) -> Option<Arc<Watermark>> {
         self.shared.lives.of(room.name(), room.epoch())
     }
 
@@ -219,10 +222,10 @@ impl<T: Send + Sync + 'static> Archive<T> {
         Ok(span)
     }
 
-    pub(super) fn cut(&self, name: &str) -> Cut {
+    pub(super) fn cut(&self, name: &str) -> RetentionCutoff {
         let options = &self.shared.options;
         let now = options.clock.as_ref().map_or(0, |clock| clock(name));
-        Cut::at((options.retention)(name), now)
+        RetentionCutoff::at((options.retention)(name), now)
     }
 
     /// Removes the messages of a room that were published so far, for good. Its position stays: new ones get new sequences.
@@ -232,20 +235,20 @@ impl<T: Send + Sync + 'static> Archive<T> {
     pub fn remove(&self, name: &str) -> Result<(), StoreError> {
         let room = self.broker.get(name).filter(Room::is_running);
         // Of a room that has ended, nothing is published any more: all that will be stored of it goes.
-        let mark = room.and_then(|room| Some((self.mark(&room)?, room.tail())));
+        let mark = room.and_then(|room| Some((self.watermark(&room)?, room.tail())));
         if let Some((mark, tail)) = &mark {
             mark.raise_floor(*tail);
         }
         self.flush_within(FLUSH_TIMEOUT)?;
-        let Some(span) = self.shared.store.span(name, Cut::default())? else { return Ok(()) };
+        let Some(span) = self.shared.store.span(name, RetentionCutoff::default())? else { return Ok(()) };
         let before = mark.map_or(span.next, |(_, tail)| tail.min(span.next));
         while self.shared.store.remove(name, before, REMOVED_AT_ONCE)? == REMOVED_AT_ONCE {}
         Ok(())
     }
 
     /// Erases what `author` has said so far, in all rooms, for good; how many messages. Their places stay taken, so that who
-    /// recovers does not take them for lost. Rings keep theirs until they are evicted, but [`Archive::past`] no longer
-    /// shows them, and [`StoredMark::ring_from`] says so to who reads rings.
+    /// recovers does not take them for lost. Rings keep theirs until they are evicted, but [`Archive::history`] no longer
+    /// shows them, and [`Watermark::ring_from`] says so to who reads rings.
     ///
     /// # Errors
     /// As the store has it; some may have been erased.
@@ -272,7 +275,7 @@ impl<T: Send + Sync + 'static> Archive<T> {
     }
 
     /// Whether it has stopped for good: another process uses the store, or the store went back to an earlier state. Rooms then
-    /// fill up and refuse, whoever waits for a [`StoredMark`] is answered, and [`Archive::status`] says why.
+    /// fill up and refuse, whoever waits for a [`Watermark`] is answered, and [`Archive::status`] says why.
     pub fn is_stopped(&self) -> bool {
         self.shared.board.is_stopped()
     }
@@ -318,11 +321,11 @@ impl<T: Send + Sync + 'static> Archive<T> {
         &*self.shared.store
     }
 
-    /// Closes the broker, stores everything that was published, and ends the run: the next one goes on in the same lives.
+    /// Closes the broker, stores everything that was published, and ends the run: the next one goes on in the same incarnations.
     /// Blocks meanwhile, without a bound where the store does not take messages.
     ///
     /// # Errors
-    /// When the store could not note that; the next run then begins new lives where messages may be missing.
+    /// When the store could not note that; the next run then begins new incarnations where messages may be missing.
     pub fn close(&self) -> Result<(), StoreError> {
         self.end(None)
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// A file that is written beside where it is to be, and is gone again unless it is finished.
 #[derive(Debug)]
-pub(crate) struct Beside {
+pub struct Beside {
     to: PathBuf,
     path: PathBuf,
 }
@@ -17,7 +17,7 @@ impl Beside {
     ///
     /// # Errors
     /// [`io::ErrorKind::AlreadyExists`] when there is something at `to`; and as the system has it.
-    pub(crate) fn create(to: &Path) -> io::Result<(Self, File)> {
+    pub fn create(to: &Path) -> io::Result<(Self, File)> {
         if to.symlink_metadata().is_ok() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -29,7 +29,7 @@ impl Beside {
     }
 
     /// Where it is until it is finished.
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
@@ -37,7 +37,7 @@ impl Beside {
     ///
     /// # Errors
     /// As [`Beside::create`]; it is gone then.
-    pub(crate) fn finish(self, file: &File) -> io::Result<()> {
+    pub fn finish(self, file: &File) -> io::Result<()> {
         file.sync_all()?;
         match fs::hard_link(&self.path, &self.to) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists && self.to.symlink_metadata().is_err() => {
@@ -68,7 +68,7 @@ impl Drop for Beside {
 }
 
 /// How files are opened that nobody but their owner is to read; it counts for those that are made.
-pub(crate) fn private() -> OpenOptions {
+pub(super) fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
@@ -79,7 +79,7 @@ pub(crate) fn private() -> OpenOptions {
 ///
 /// # Errors
 /// As the system has it.
-pub(crate) fn private_folder(path: &Path) -> io::Result<()> {
+pub(super) fn private_folder(path: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);

@@ -76,7 +76,7 @@ pub enum OpenError {
     /// The store does not say where the room stands, so no position could be given out that is not given out twice. Try
     /// again.
     Store(StoreError),
-    /// An earlier life of the room has ended and is not stored to its end yet. Try again.
+    /// An earlier incarnation of the room has ended and is not stored to its end yet. Try again.
     Ending,
 }
 

@@ -5,6 +5,7 @@
 //! writes a higher one, and from then on nobody else commits.
 
 use std::fmt::Display;
+#[cfg(feature = "sqlite")]
 use std::path::PathBuf;
 
 use super::error::{StoreError, StoreErrorKind};
@@ -19,6 +20,7 @@ pub(super) enum Foreign {
     /// Messages that were confirmed before are not there: the room ends at `next`.
     Gap { room: String, next: u64, sequence: u64 },
     /// A file of the store is no longer where it was opened.
+    #[cfg(feature = "sqlite")]
     Moved(PathBuf),
 }
 
@@ -56,11 +58,12 @@ pub(super) fn admit<E>(ours: i64, newest: Option<i64>) -> Result<(), Unwritten<E
 
 impl Foreign {
     /// Whether the store has forgotten what it had confirmed, and nobody else is its owner: then the places behind its end were
-    /// handed out, and none of its lives may go on.
+    /// handed out, and none of its incarnations may go on.
     pub(super) fn is_of_an_earlier_state(&self) -> bool {
         match self {
             Self::Run { ours, newest } => newest.is_none_or(|newest| newest < *ours),
             Self::Message { .. } | Self::Gap { .. } => true,
+            #[cfg(feature = "sqlite")]
             Self::Moved(_) => false,
         }
     }
@@ -82,6 +85,7 @@ impl Foreign {
             Self::Gap { room, next, sequence } => format!(
                 "{place} went back to an earlier state: {room:?} ends at offset {next}, and {sequence} were confirmed (a failover to a server that had not followed, or a restored backup)"
             ),
+            #[cfg(feature = "sqlite")]
             Self::Moved(file) => {
                 format!("{} was moved, replaced or deleted while {place} was written", file.display())
             }

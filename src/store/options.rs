@@ -11,7 +11,7 @@ pub enum Durability {
     /// Soon after they were published. What was published in the last moments before a crash may be missing.
     #[default]
     Async,
-    /// On the disk when [`StoredMark`](super::StoredMark) says so: for rooms whose messages are acknowledged or delivered
+    /// On the disk when [`Watermark`](super::Watermark) says so: for rooms whose messages are acknowledged or delivered
     /// after that only.
     Stored,
 }
@@ -27,7 +27,8 @@ pub struct Retention {
 
 impl Retention {
     /// Whether anything is ever let go.
-    pub(crate) fn is_bounded(self) -> bool {
+    #[must_use]
+    pub fn is_bounded(self) -> bool {
         self.ttl.is_some() || self.messages_max.is_some()
     }
 }
@@ -40,9 +41,9 @@ pub struct Options {
     pub(super) durability: ByRoom<Option<Durability>>,
     pub(super) retention: ByRoom<Retention>,
     pub(super) retains_all: bool,
-    pub(super) group_messages_max: usize,
-    pub(super) group_bytes_max: usize,
-    pub(super) group_delay: Duration,
+    pub(super) batch_messages_max: usize,
+    pub(super) batch_bytes_max: usize,
+    pub(super) batch_delay: Duration,
     pub(super) clock: Option<ByRoom<u64>>,
 }
 
@@ -50,7 +51,7 @@ pub struct Options {
 /// who wait for one wait some ten milliseconds.
 const GROUP_MESSAGES_MAX: usize = 8_192;
 
-/// Bytes after which a group takes no more messages. The archive holds one such group in memory.
+/// Bytes after which a batch takes no more messages. The archive holds one such batch in memory.
 const GROUP_BYTES_MAX: usize = 4 << 20;
 
 /// How long messages gather that nobody waits for.
@@ -69,9 +70,9 @@ impl Options {
             durability: Arc::new(durability),
             retention: Arc::new(|_| Retention::default()),
             retains_all: true,
-            group_messages_max: GROUP_MESSAGES_MAX,
-            group_bytes_max: GROUP_BYTES_MAX,
-            group_delay: GROUP_DELAY,
+            batch_messages_max: GROUP_MESSAGES_MAX,
+            batch_bytes_max: GROUP_BYTES_MAX,
+            batch_delay: GROUP_DELAY,
             clock: None,
         }
     }
@@ -92,23 +93,23 @@ impl Options {
 
     /// Messages committed at once at most. Default 8,192.
     #[must_use]
-    pub fn group_messages_max(mut self, messages: usize) -> Self {
-        self.group_messages_max = messages.max(1);
+    pub fn batch_messages_max(mut self, messages: usize) -> Self {
+        self.batch_messages_max = messages.max(1);
         self
     }
 
-    /// Bytes of bodies after which a group takes no more messages: it is larger by one message at most. Default 4 MiB.
+    /// Bytes of bodies after which a batch takes no more messages: it is larger by one message at most. Default 4 MiB.
     #[must_use]
-    pub fn group_bytes_max(mut self, bytes: usize) -> Self {
-        self.group_bytes_max = bytes.max(1);
+    pub fn batch_bytes_max(mut self, bytes: usize) -> Self {
+        self.batch_bytes_max = bytes.max(1);
         self
     }
 
     /// How long messages may gather that nobody waits for. Default 5 ms. Messages of [`Durability::Stored`] do not wait for
-    /// others: they gather while the group before them is written.
+    /// others: they gather while the batch before them is written.
     #[must_use]
-    pub fn group_delay(mut self, delay: Duration) -> Self {
-        self.group_delay = delay;
+    pub fn batch_delay(mut self, delay: Duration) -> Self {
+        self.batch_delay = delay;
         self
     }
 }
@@ -116,9 +117,9 @@ impl Options {
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
-            .field("group_messages_max", &self.group_messages_max)
-            .field("group_bytes_max", &self.group_bytes_max)
-            .field("group_delay", &self.group_delay)
+            .field("group_messages_max", &self.batch_messages_max)
+            .field("group_bytes_max", &self.batch_bytes_max)
+            .field("group_delay", &self.batch_delay)
             .finish_non_exhaustive()
     }
 }

@@ -11,8 +11,8 @@ use super::error::{StoreError, StoreErrorKind};
 pub struct Status {
     /// Messages committed since the start.
     pub stored: u64,
-    /// Groups committed since the start.
-    pub groups: u64,
+    /// Batches committed since the start.
+    pub batches: u64,
     /// Messages published and not committed, in all rooms. Bounded by what the rings hold: a room that is a whole ring ahead
     /// of the store takes no more.
     pub lag: u64,
@@ -24,21 +24,21 @@ pub struct Status {
 
 /// The same, where it is kept.
 #[derive(Debug, Default)]
-pub(super) struct Board {
+pub(super) struct StatusCell {
     pub(super) stored: AtomicU64,
-    pub(super) groups: AtomicU64,
+    pub(super) batches: AtomicU64,
     pub(super) lag: AtomicU64,
     in_trouble: AtomicBool,
     is_stopped: AtomicBool,
     trouble: Mutex<Option<(StoreErrorKind, String)>>,
 }
 
-impl Board {
+impl StatusCell {
     pub(super) fn read(&self) -> Status {
         // Relaxed: figures.
         Status {
             stored: self.stored.load(Relaxed),
-            groups: self.groups.load(Relaxed),
+            batches: self.batches.load(Relaxed),
             lag: self.lag.load(Relaxed),
             trouble: self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             is_stopped: self.is_stopped(),

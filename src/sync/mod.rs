@@ -15,11 +15,11 @@ mod backend;
 #[path = "native.rs"]
 mod backend;
 
+mod failpoint;
 mod guard;
 mod lazy;
 mod look;
 mod parker;
-mod stage;
 
 #[cfg(not(roomcast_loom))]
 pub(crate) use self::backend::Weak;
@@ -27,13 +27,14 @@ pub(crate) use self::backend::{
     Arc, AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, HashState, JoinHandle, Queue, Snapshot, UnsafeCell,
     cores, fence, lend_slice, spawn_named, spin_loop, thread_local, yield_now,
 };
+pub use self::failpoint::Stage;
+pub(crate) use self::failpoint::failpoint;
+#[cfg(all(any(test, feature = "failpoint"), not(any(roomcast_loom, roomcast_shuttle))))]
+pub use self::failpoint::stop_at;
 pub(crate) use self::guard::{Panicked, guard};
 pub(crate) use self::lazy::Lazy;
 pub(crate) use self::look::{Look, update};
 pub(crate) use self::parker::{Signal, block_anywhere_for, block_on, block_on_for};
-#[cfg(all(test, not(any(roomcast_loom, roomcast_shuttle))))]
-pub(crate) use self::stage::stop_at;
-pub(crate) use self::stage::{Stage, pass};
 pub(crate) use ::std::process::id as process_id;
 pub(crate) use ::std::sync::atomic::Ordering;
 pub(crate) use ::std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};

@@ -15,7 +15,7 @@ tools=$target/tools/browser
 "$here/../sdk/setup.sh"
 
 if [ -z "${ROOMCAST_BIN:-}" ]; then
-    (cd "$root" && cargo build --features lab --bin roomcast)
+    (cd "$root" && cargo build -p roomcast-server --features lab)
     ROOMCAST_BIN=$target/debug/roomcast
 fi
 

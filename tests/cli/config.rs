@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use roomcast::server::config::{Config, ConfigError, Flags, check_from, load_from};
+use roomcast_server::config::{Config, ConfigError, Flags, check_from, load_from};
 
 use super::TempFile;
 
@@ -114,7 +114,7 @@ fn the_environment_overrides_the_file_and_flags_override_both() {
     flags.log_level = Some("error".to_owned());
     let config = load_from(&flags, environment).unwrap().config;
     assert_eq!((config.http_server.port, config.log.level.as_str()), (3, "error"));
-    assert_eq!(config.log.format, roomcast::server::config::LogFormat::Json, "what nobody overrides stays the file's");
+    assert_eq!(config.log.format, roomcast_server::config::LogFormat::Json, "what nobody overrides stays the file's");
 }
 
 #[test]

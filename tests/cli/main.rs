@@ -207,8 +207,11 @@ fn output_that_nobody_takes_is_a_failure() {
 #[test]
 fn make_run_takes_a_port_and_more() {
     let make = |more: &[&str]| {
-        let output =
-            Command::new("make").args(["-n", "run"]).args(more).current_dir(env!("CARGO_MANIFEST_DIR")).output();
+        let output = Command::new("make")
+            .args(["-n", "run"])
+            .args(more)
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+            .output();
         text(&output.expect("make").stdout)
     };
     assert!(make(&["PORT=8001"]).contains("serve --dev --listen 127.0.0.1:8001"));

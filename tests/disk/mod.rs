@@ -26,9 +26,8 @@ pub(crate) struct Disk {
 impl Disk {
     /// A disk that does what it should, under `folder`; what it is told lies in `tools`, another one.
     pub(crate) fn under(folder: &Path, tools: &Path) -> Self {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/disk/shim.c");
         let disk = Self {
-            shim: compile(&source, &tools.join("disk.so")),
+            shim: compile(include_str!("shim.c"), &tools.join("disk.so")),
             control: tools.join("disk.control"),
             folder: fs::canonicalize(folder).expect("the folder is there"),
         };
@@ -69,11 +68,13 @@ impl Disk {
 }
 
 /// Compiles a library that goes between a process and the system.
-pub(crate) fn compile(source: &Path, to: &Path) -> PathBuf {
+pub(crate) fn compile(source: &str, to: &Path) -> PathBuf {
+    let file = to.with_extension("c");
+    fs::write(&file, source).expect("the source is written");
     let output = Command::new("cc")
         .args(["-O1", "-shared", "-fPIC", "-o"])
         .arg(to)
-        .arg(source)
+        .arg(file)
         .args(["-ldl", "-lpthread"])
         .output()
         .expect("a C compiler is there, which the database needs as well");

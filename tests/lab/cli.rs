@@ -98,7 +98,7 @@ fn results_that_are_there_are_not_replaced_by_the_way() {
     assert_eq!(fs::read_to_string(folder.0.join("results.json")).expect("a file"), "hours of measuring");
     let output = lab(&[&sweep[..], &["--overwrite"]].concat());
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert!(roomcast::lab::result::Report::read(&folder.0).is_ok(), "it was replaced");
+    assert!(roomcast_lab::result::Report::read(&folder.0).is_ok(), "it was replaced");
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn a_sweep_leaves_results_that_can_be_read() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let said = text(&output.stderr);
     assert_eq!(said.lines().filter(|line| line.contains("delivered/s")).count(), 8, "{said}");
-    let report = roomcast::lab::result::Report::read(&folder.0).expect("results");
+    let report = roomcast_lab::result::Report::read(&folder.0).expect("results");
     assert_eq!(report.series.len(), 2);
     for series in &report.series {
         assert_eq!(

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use base64::Engine as _;
-use roomcast::lab::measure::once;
-use roomcast::lab::network::Server;
-use roomcast::lab::result::Checks;
-use roomcast::lab::scenario::parse;
-use roomcast::lab::watch::Nobody;
+use roomcast_lab::measure::once;
+use roomcast_lab::network::Server;
+use roomcast_lab::result::Checks;
+use roomcast_lab::scenario::parse;
+use roomcast_lab::watch::Nobody;
 use sha1::{Digest as _, Sha1};
 
 /// What happens to a message in the middle of a run.

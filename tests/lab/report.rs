@@ -4,8 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use roomcast::lab::report;
-use roomcast::lab::result::{FILE, Report};
+use roomcast_lab::report;
+use roomcast_lab::result::{FILE, Report};
 
 use super::report_fixture;
 

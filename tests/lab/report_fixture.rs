@@ -1,6 +1,6 @@
 //! A result of which every figure is known: what a lab might have measured, made by formulas.
 
-use roomcast::lab::result::{
+use roomcast_lab::result::{
     Checks, ContextSwitches, Cpu, FORMAT, Fairness, Knob, Latency, Machine, Memory, OwnCost, Point, Report, Run,
     Scenario, Series, Setting, Target,
 };

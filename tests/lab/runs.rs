@@ -1,10 +1,10 @@
 //! Short runs of everything that can be turned; the counts and checks must be right, whatever the speed.
 
-use roomcast::lab::measure::once;
-use roomcast::lab::network::Server;
-use roomcast::lab::result::Run;
-use roomcast::lab::scenario::parse;
-use roomcast::lab::watch::Nobody;
+use roomcast_lab::measure::once;
+use roomcast_lab::network::Server;
+use roomcast_lab::result::Run;
+use roomcast_lab::scenario::parse;
+use roomcast_lab::watch::Nobody;
 
 fn run(text: &str) -> Run {
     let scenario = parse(&format!("name = \"test\"\nseconds = 0.2\nwarmup = 0.05\n{text}"), &[]).expect("a scenario");

@@ -3,15 +3,15 @@
 use std::fs;
 use std::path::Path;
 
-use roomcast::lab::measure;
-use roomcast::lab::scenario::{LIBRARY, parse, text};
+use roomcast_lab::measure;
+use roomcast_lab::scenario::{LIBRARY, parse, text};
 
 /// A scenario other than the soak is to be done within this time, preparation included.
 const SECONDS_MAX: f64 = 30.0;
 
 #[test]
 fn every_file_is_a_scenario_that_comes_with_the_program() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../lab/scenarios");
     let mut found = 0;
     for entry in fs::read_dir(folder).expect("the folder") {
         let path = entry.expect("an entry").path();

@@ -93,12 +93,12 @@ fn a_room_is_deserted_when_the_last_of_any_kind_has_left() {
         let broker = Broker::<u8>::new();
         let room = broker.room("lobby").unwrap();
         let _pattern = broker.subscribe_pattern("*");
-        block_on(room.deserted());
+        block_on(room.vacated());
         let subscription = room.subscribe().now().unwrap();
         let served = block_on(room.subscribe_with(|_: Ref<'_, u8>| {})).unwrap();
         let waiting = {
-            let deserted = room.deserted();
-            thread::spawn(move || block_on(deserted))
+            let vacated = room.vacated();
+            thread::spawn(move || block_on(vacated))
         };
         eventually("it waits", || room.stats().waiting == 1);
         drop(subscription);
@@ -117,9 +117,9 @@ fn futures_that_are_given_up_leave_nothing_behind() {
     let waker = std::task::Waker::noop();
     for _ in 0..1_000 {
         let mut context = std::task::Context::from_waker(waker);
-        let (mut closed, mut deserted) = (room.closed(), room.deserted());
+        let (mut closed, mut vacated) = (room.closed(), room.vacated());
         assert!(std::pin::Pin::new(&mut closed).poll(&mut context).is_pending());
-        assert!(std::pin::Pin::new(&mut deserted).poll(&mut context).is_pending());
+        assert!(std::pin::Pin::new(&mut vacated).poll(&mut context).is_pending());
         assert_eq!(room.stats().waiting, 2);
     }
     assert_eq!(room.stats().waiting, 0);

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
-use roomcast::{Broker, Ref, Room, Served, Subscription, TryRecvError};
+use roomcast::{Broker, HandlerSubscription, Ref, Room, Subscription, TryRecvError};
 
 /// How long something that must happen may take before the test fails instead of hanging. Far beyond what a loaded
 /// machine needs; nothing is concluded from how long it took.
@@ -141,7 +141,7 @@ pub(crate) fn drain<T: Clone + Send + Sync + 'static>(subscription: &mut Subscri
 pub(crate) struct Blocked {
     entered: Receiver<()>,
     go_on: Sender<()>,
-    pub(crate) served: Served<u64>,
+    pub(crate) served: HandlerSubscription<u64>,
     pub(crate) room: Room<u64>,
 }
 

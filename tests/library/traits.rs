@@ -11,11 +11,11 @@ use std::rc::Rc;
 use std::sync::MutexGuard;
 
 use roomcast::{
-    Accounting, Batch, Broker, BrokerStats, Builder, CloseReason, Closed, Deserted, Epoch, PassedOver,
+    Accounting, Batch, Broker, BrokerStats, Builder, CloseReason, Closed, Epoch, HandlerSubscription, PassedOver,
     PatternSubscription, Policy, Position, PublishByNameError, PublishError, PublishWait, Publisher, Recv, RecvBatch,
     RecvError, RecvRef, RecvTimeoutError, Ref, Resumption, Room, RoomError, RoomKey, RoomOptions, RoomSet, RoomSink,
-    RoomStats, Served, ShardStats, Start, Subscribe, SubscribeError, SubscribeWith, Subscription, TryRecvError,
-    Unsubscribe, WeakBroker, WeakRoom,
+    RoomStats, ShardStats, Start, Subscribe, SubscribeError, SubscribeWith, Subscription, TryRecvError, Unsubscribe,
+    Vacated, WeakBroker, WeakRoom,
 };
 
 /// `Send` and `Sync` and nothing else: not `Clone`, not `Debug`, not `Unpin`.
@@ -110,7 +110,7 @@ fn the_table_of_what_goes_anywhere_b1() {
     // Handles with one owner.
     let owned = rows![
         Subscription<Bare>,
-        Served<Bare>,
+        HandlerSubscription<Bare>,
         Publisher<u8>,
         RoomSet<Bare>,
         PatternSubscription<Bare>,
@@ -173,7 +173,7 @@ fn what_leads_to_messages_goes_no_further_than_they_may() {
                 Room<$message>,
                 WeakRoom<$message>,
                 Subscription<$message>,
-                Served<$message>,
+                HandlerSubscription<$message>,
                 Publisher<$message>,
                 RoomSet<$message>,
                 RoomSink<$message>,
@@ -181,7 +181,7 @@ fn what_leads_to_messages_goes_no_further_than_they_may() {
                 Subscribe<$message>,
                 SubscribeWith<$message>,
                 Closed<$message>,
-                Deserted<$message>,
+                Vacated<$message>,
                 Recv<'static, $message>,
                 RecvRef<'static, $message>,
                 RecvBatch<'static, $message>,

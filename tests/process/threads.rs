@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
-use roomcast::{Broker, CloseReason, Ref, Room, Served};
+use roomcast::{Broker, CloseReason, HandlerSubscription, Ref, Room};
 
 use crate::alone;
 
@@ -67,7 +67,7 @@ fn two_brokers_have_their_own() {
     drop((of_one, of_two));
 }
 
-fn served(room: &Room<u64>) -> Served<u64> {
+fn served(room: &Room<u64>) -> HandlerSubscription<u64> {
     block_on(room.subscribe_with(|_| {})).unwrap()
 }
 
@@ -102,7 +102,7 @@ fn a_broker_that_is_only_pulled_from_starts_no_thread() {
 }
 
 /// A handler that runs until it is let go.
-fn busy(broker: &Broker<u64>) -> (Served<u64>, mpsc::Sender<()>) {
+fn busy(broker: &Broker<u64>) -> (HandlerSubscription<u64>, mpsc::Sender<()>) {
     let room = broker.room("busy").unwrap();
     let ((began, has_begun), (go_on, may_go_on)) = (mpsc::channel(), mpsc::channel::<()>());
     let handler = move |_: Ref<'_, u64>| {

@@ -11,7 +11,7 @@ target=${CARGO_TARGET_DIR:-$root/target}
 
 "$here/setup.sh"
 if [[ -z "${ROOMCAST_BIN:-}" ]]; then
-    (cd "$root" && cargo build --features server --bin roomcast)
+    (cd "$root" && cargo build -p roomcast-server)
     ROOMCAST_BIN=$target/debug/roomcast
 fi
 export ROOMCAST_BIN

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use roomcast::server::config::{SlowConsumer, Storage};
+use roomcast_server::config::{SlowConsumer, Storage};
 use rusqlite::Connection;
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use serde_json::Value;

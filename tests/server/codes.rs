@@ -1,6 +1,6 @@
 //! What refuses, and with which code; docs/protocol.md names these tests.
 
-use roomcast::server::config::RoomOptions;
+use roomcast_server::config::NamespaceOptions;
 
 use crate::harness::Running;
 
@@ -27,7 +27,7 @@ fn a_token_that_nobody_can_verify_is_invalid() {
 fn each_refusal_in_a_room_has_its_error() {
     let server = Running::with(|config| {
         config.client.channel_limit = 2;
-        config.channel.namespaces.insert("shut".to_owned(), RoomOptions::default());
+        config.channel.namespaces.insert("shut".to_owned(), NamespaceOptions::default());
     });
     let mut client = server.member("Ann", "hall");
     for (command, code) in [

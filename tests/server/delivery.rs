@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use roomcast::server::config::Storage;
+use roomcast_server::config::Storage;
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 
 use crate::harness::{Client, Heard, Running, number, publish};
@@ -226,7 +226,7 @@ fn messages_that_gather_share_a_write() {
     });
     let mut ann = server.member("Ann", "hall");
     let mut bob = server.member("Bob", "hall");
-    let runs = server.metric("roomcast_shard_runs_total");
+    let runs = server.metric("roomcast_shard_batches_total");
     for id in 3..13 {
         // One by one: the reply says that it was published.
         ann.publish(id, "hall", "1");
@@ -236,7 +236,7 @@ fn messages_that_gather_share_a_write() {
             assert_eq!(number(&client.publication()["offset"]), offset);
         }
     }
-    let runs = server.metric("roomcast_shard_runs_total") - runs;
+    let runs = server.metric("roomcast_shard_batches_total") - runs;
     assert!(runs <= 5, "{runs} runs for ten messages that gathered");
     // And again, when the room has been quiet.
     ann.publish(13, "hall", "2");

@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use roomcast::server::config::{Config, Storage};
+use roomcast_server::config::{Config, Storage};
 use rusqlite::Connection;
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use serde_json::Value;
@@ -310,7 +310,7 @@ fn a_watcher_that_is_behind_is_given_everything_in_order() {
         let server = server(|config| {
             let options = &mut config.channel.without_namespace;
             (options.storage, options.history_size) = (storage, 100_000);
-            config.storage.overload = roomcast::server::config::Overload::Wait;
+            config.storage.overload = roomcast_server::config::Overload::Wait;
         });
         let mut watcher = watcher(&server);
         set_socket_recv_buffer_size(&watcher.stream, 64 * 1024).expect("a socket option");

@@ -1,7 +1,7 @@
 //! docs/protocol.md says what becomes of every field that a client may send; here is the schema's list of them, and each is tried
 //! in both encodings.
 
-use roomcast::protocol::{Command, Encoding, Limits};
+use roomcast_protocol::{Command, Encoding, Limits};
 
 const PAGE: &str = include_str!("../../docs/protocol.md");
 

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use roomcast::server::config::Config;
-use roomcast::server::{ServeError, Server, Shutdown};
+use roomcast_server::config::Config;
+use roomcast_server::{ServeError, Server, Shutdown};
 use serde_json::Value;
 
 /// How long anything may take before a test gives up.

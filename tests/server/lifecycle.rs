@@ -4,8 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use roomcast::server::config::Config;
-use roomcast::server::{ServeError, Server};
+use roomcast_server::config::Config;
+use roomcast_server::{ServeError, Server};
 
 use crate::harness::{Heard, Running};
 

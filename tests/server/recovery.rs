@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::channel;
 
-use roomcast::server::config::RecoveryMode;
+use roomcast_server::config::RecoveryMode;
 use serde_json::Value;
 
 use crate::harness::{Client, Running, number, publish};

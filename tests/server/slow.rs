@@ -1,6 +1,6 @@
 //! What becomes of members that cannot keep up, by `slow_consumer`, and where they are seen.
 
-use roomcast::server::config::{SlowConsumer, Storage};
+use roomcast_server::config::{SlowConsumer, Storage};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 
 use crate::harness::{Client, Running, eventually, number, text};

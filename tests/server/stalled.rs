@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::thread::{scope, sleep};
 use std::time::Duration;
 
-use roomcast::server::config::{Config, Storage};
+use roomcast_server::config::{Config, Storage};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::process::Signal;
 use serde_json::json;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use roomcast::server::config::{Config, Overload, Storage};
+use roomcast_server::config::{Config, Overload, Storage};
 use rusqlite::Connection;
 use serde_json::Value;
 
@@ -328,7 +328,7 @@ fn two_servers_do_not_share_a_database() {
     let mut config = Config::dev();
     config.http_server.port = 0;
     config.data_dir.clone_from(&folder.0);
-    let second = roomcast::server::Server::bind(config).expect("a port");
+    let second = roomcast_server::Server::bind(config).expect("a port");
     let refused = second.run().expect_err("the database is taken").to_string();
     assert!(refused.contains("another process"), "{refused}");
 }

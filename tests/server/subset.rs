@@ -1,23 +1,23 @@
 //! What of the protocol is not served says so, and what is served goes as clients of the protocol know it.
 
-use roomcast::server::config::RoomOptions;
+use roomcast_server::config::NamespaceOptions;
 
 use crate::harness::{Running, number, publish, text};
 
 /// A server with a namespace for each thing that may be looked at.
 fn server() -> Running {
     Running::with(|config| {
-        let options = |change: &dyn Fn(&mut RoomOptions)| {
-            let mut options = RoomOptions::dev();
+        let options = |change: &dyn Fn(&mut NamespaceOptions)| {
+            let mut options = NamespaceOptions::dev();
             change(&mut options);
             options
         };
-        let told = |options: &mut RoomOptions| {
+        let told = |options: &mut NamespaceOptions| {
             options.allow_presence_for_client = false;
             options.allow_presence_for_subscriber = false;
             options.force_push_join_leave = false;
         };
-        let read = |options: &mut RoomOptions| {
+        let read = |options: &mut NamespaceOptions| {
             (options.allow_recovery, options.force_recovery) = (false, false);
             (options.allow_positioning, options.force_positioning) = (false, false);
         };
@@ -102,7 +102,7 @@ fn a_private_room_is_one_of_its_namespace() {
     // Only a token opens it where anything needs one.
     let strict = Running::with(|config| {
         config.dev = false;
-        config.channel.namespaces.insert("chat".to_owned(), RoomOptions::dev());
+        config.channel.namespaces.insert("chat".to_owned(), NamespaceOptions::dev());
     });
     let mut bob = strict.connected("Bob");
     for (room, code) in [("$chat:1", 103), ("$none:1", 102)] {

@@ -7,7 +7,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use roomcast::store::{Cut, Durability, Group, Page, Record, RoomEntry, Span, Store, StoreError, StoreErrorKind};
+use roomcast::store::{
+    Batch, Durability, Page, Record, RetentionCutoff, RoomEntry, Span, Store, StoreError, StoreErrorKind,
+};
 
 use crate::support::until;
 
@@ -99,7 +101,7 @@ impl Store for Faulty {
         self.inner.begin()
     }
 
-    fn commit(&self, group: &Group) -> Result<(), StoreError> {
+    fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
         let mut is_stalled = self.is_stalled.lock().unwrap();
         while *is_stalled {
             self.is_waited_for.store(true, SeqCst);
@@ -116,9 +118,9 @@ impl Store for Faulty {
         if fate == Fate::Late {
             thread::sleep(Duration::from_millis(20));
         }
-        self.inner.commit(group)?;
-        let bytes = group.runs().flat_map(|run| run.messages()).map(|(.., body)| body.len()).sum();
-        self.seen.lock().unwrap().push(Seen { messages: group.len(), bytes, durability: group.durability() });
+        self.inner.commit(batch)?;
+        let bytes = batch.parts().flat_map(|run| run.messages()).map(|(.., body)| body.len()).sum();
+        self.seen.lock().unwrap().push(Seen { messages: batch.len(), bytes, durability: batch.durability() });
         if fate == Fate::Unanswered { refusal() } else { Ok(()) }
     }
 
@@ -130,7 +132,7 @@ impl Store for Faulty {
         self.inner.confirm()
     }
 
-    fn span(&self, room: &str, cut: Cut) -> Result<Option<Span>, StoreError> {
+    fn span(&self, room: &str, cut: RetentionCutoff) -> Result<Option<Span>, StoreError> {
         self.inner.span(room, cut)
     }
 

@@ -128,7 +128,7 @@ fn models() -> BTreeSet<String> {
 /// The orderings used, by operation.
 fn operations() -> BTreeMap<String, Vec<&'static str>> {
     let mut operations: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for file in files().into_iter().chain(rust("src/broker.rs")) {
+    for file in files().into_iter().chain(rust("src/broker")) {
         for (_, ordering, function) in uses(&file) {
             operations.entry(format!("{}::{function}", place(&file.path))).or_default().push(ordering);
         }

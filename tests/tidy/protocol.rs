@@ -9,7 +9,7 @@ const PAGE: &str = "docs/protocol.md";
 const UNREACHED: [&str; 2] = ["later:", "never said:"];
 
 fn numbers() -> Vec<String> {
-    let source = read("src/protocol/code.rs").expect("the codes");
+    let source = read("crates/protocol/src/code.rs").expect("the codes");
     let number = |line: &str| line.trim().strip_suffix(',')?.split_once(" = ").map(|(_, number)| number.to_owned());
     source.lines().filter_map(number).filter(|number| number.parse::<u16>().is_ok()).collect()
 }
@@ -35,7 +35,7 @@ fn every_code_is_reached_by_a_test_or_said_not_to_be() {
     let page = read(PAGE).expect("the page");
     let (rows, numbers) = (rows(&page), numbers());
     assert!(numbers.len() > 30, "the codes are written otherwise now: {numbers:?}");
-    let files: Vec<File> = ["src", "tests"].iter().flat_map(|folder| rust(folder)).collect();
+    let files: Vec<File> = ["src", "crates", "tests"].iter().flat_map(|folder| rust(folder)).collect();
     let mut findings = Vec::new();
     for number in &numbers {
         if rows.iter().filter(|(code, _)| code == number).count() != 1 {
@@ -72,7 +72,7 @@ fn every_difference_has_its_reason_and_its_test() {
     let page = read(PAGE).expect("the page");
     let differences = differences(&page);
     assert!(differences.len() > 15, "the page is written otherwise now: {differences:?}");
-    let files: Vec<File> = ["src", "tests"].iter().flat_map(|folder| rust(folder)).collect();
+    let files: Vec<File> = ["src", "crates", "tests"].iter().flat_map(|folder| rust(folder)).collect();
     let mut findings = Vec::new();
     for row in &differences {
         let [what, theirs, ours, why, held] = row[..] else {

@@ -2,17 +2,20 @@
 
 use std::process::Command;
 
+use base64::Engine as _;
+
 use super::nothing;
 use super::source::{File, files, has_word, read, root, rust};
 
 /// Lines after which a file is probably two.
 const LINES_MAX: usize = 600;
 /// Files that may be longer, each with the reason.
-const LONG: &[(&str, &str)] = &[("src/server/page/style.css", "one sheet is one request, and its parts are headed")];
+const LONG: &[(&str, &str)] =
+    &[("crates/server/src/page/style.css", "one sheet is one request, and its parts are headed")];
 
 /// Everything of ours that is Rust.
 fn all_rust() -> Vec<File> {
-    ["src", "tests", "loom-tests", "shuttle-tests", "benches", "examples", "fuzz"]
+    ["src", "crates", "tests", "loom-tests", "shuttle-tests", "benches", "examples", "fuzz"]
         .iter()
         .flat_map(|folder| rust(folder))
         .collect()
@@ -22,7 +25,7 @@ fn all_rust() -> Vec<File> {
 fn a_file_holds_one_idea() {
     let extensions = ["rs", "js", "mjs", "css", "html", "py", "sh"];
     let mut findings = Vec::new();
-    for file in ["src", "tests", "loom-tests", "shuttle-tests", "benches", "examples", "fuzz"]
+    for file in ["src", "crates", "tests", "loom-tests", "shuttle-tests", "benches", "examples", "fuzz"]
         .iter()
         .flat_map(|folder| files(folder, &extensions))
     {
@@ -57,7 +60,7 @@ fn nothing_unfinished_is_left() {
 #[test]
 fn no_broadcast_channel_and_no_channel_per_subscriber() {
     let mut findings = Vec::new();
-    for file in rust("src") {
+    for file in ["src", "crates"].iter().flat_map(|folder| rust(folder)) {
         for word in ["sync::broadcast", "broadcast::channel"] {
             let lines = file.lines_with(&file.code, word);
             findings
@@ -90,7 +93,7 @@ fn links_lead_to_files() {
 fn the_version_stands_in_one_place() {
     let version = env!("CARGO_PKG_VERSION");
     let mut findings = Vec::new();
-    let places = ["src", "dist", "Dockerfile", "Makefile", ".ci", "tests/browser", "tests/sdk"];
+    let places = ["src", "crates", "dist", "Dockerfile", "Makefile", ".ci", "tests/browser", "tests/sdk"];
     for file in places.iter().flat_map(|place| files(place, &[])).filter(|file| !file.path.ends_with("-lock.json")) {
         for (index, line) in file.text.lines().enumerate() {
             if has_word(line, version) && line.to_lowercase().contains("roomcast") {
@@ -113,7 +116,7 @@ fn the_page_calls_nobody_else() {
     // Names of XML vocabularies look like addresses and are never asked for.
     let vocabulary = "http://www.w3.org/";
     let mut findings = Vec::new();
-    for file in files("src/server/page", &[]) {
+    for file in files("crates/server/src/page", &[]) {
         for (index, line) in file.text.lines().enumerate() {
             let is_comment = ["//", "*", "/*"].iter().any(|mark| line.trim_start().starts_with(mark));
             let line_left = if is_comment { String::new() } else { line.replace(vocabulary, "") };
@@ -144,6 +147,36 @@ fn the_embedded_broker_stays_lean() {
     assert_eq!(default, Some(0), "the default features are none");
 }
 
+/// Documentation that is read elsewhere has the picture in it.
+#[test]
+fn the_picture_in_the_documentation_is_that_of_the_readme() {
+    let picture = std::fs::read(root().join("docs/chat.png")).expect("the picture");
+    let inline = read("docs/chat-inline.md").unwrap_or_default();
+    let data = inline.trim_end().strip_prefix("[chat]: data:image/png;base64,").unwrap_or_default();
+    let advice =
+        "write docs/chat-inline.md again: [chat]: data:image/png;base64, and the output of base64 -w0 docs/chat.png";
+    assert!(base64::prelude::BASE64_STANDARD.decode(data).is_ok_and(|data| data == picture), "{advice}");
+}
+
+/// Who depends on the library downloads no server.
+#[test]
+fn the_package_of_the_library_carries_the_library_only() {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["package", "--list", "--allow-dirty", "--offline", "-p", "roomcast"]).current_dir(root());
+    let output = command.output().expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let listed = String::from_utf8(output.stdout).expect("names are text");
+    let places =
+        ["src/", "examples/", "docs/chat-inline.md", "docs/guide.md", "docs/from-tokio-broadcast.md", "docs/misuse.md"];
+    let others =
+        listed.lines().filter(|path| path.contains('/') && !places.iter().any(|place| path.starts_with(place)));
+    nothing(others.map(|path| format!("{path} is packaged with the library; leave it out of `include`")).collect());
+    for needed in ["src/lib.rs", "README.md", "LICENSE-MIT", "docs/guide.md"] {
+        assert!(listed.lines().any(|path| path == needed), "{needed} is missing in the package");
+    }
+}
+
 /// That nothing newer is used is clippy's to say (`incompatible_msrv`).
 #[test]
 fn the_toolchain_is_not_older_than_the_declared_rust_version() {
@@ -152,7 +185,10 @@ fn the_toolchain_is_not_older_than_the_declared_rust_version() {
     let output = Command::new(rustc).arg("--version").output().expect("rustc runs");
     let used = numbers(String::from_utf8_lossy(&output.stdout).split(' ').nth(1).unwrap_or_default());
     assert!(used[..2] >= declared[..2], "rust-version in Cargo.toml is newer than the toolchain; lower it");
-    let lint = manifest()["lints"]["clippy"].get("incompatible_msrv").and_then(toml::Value::as_str).map(str::to_owned);
+    let lint = manifest()["workspace"]["lints"]["clippy"]
+        .get("incompatible_msrv")
+        .and_then(toml::Value::as_str)
+        .map(str::to_owned);
     assert_eq!(lint.as_deref(), Some("warn"), "without the lint nobody notices that something newer is used");
 }
 

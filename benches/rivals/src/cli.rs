@@ -42,7 +42,7 @@ fn suite() -> Suite {
 }
 
 /// What a publish and a receive are made of.
-const MEASURES: &str = "src/ring src/wake src/room src/shard src/sync src/broker.rs src/builder.rs src/message.rs \
+const MEASURES: &str = "src/ring src/wake src/room src/shard src/sync src/broker src/builder.rs src/message.rs \
     benches/harness benches/rivals benches/Cargo.lock";
 
 fn count(arguments: &[String]) -> Result<(), String> {

@@ -34,7 +34,7 @@ fn suite() -> Suite {
         make_target: "bench-server",
         usage: USAGE,
         title: "The roomcast server and its rivals",
-        measures: "src Cargo.lock benches/harness benches/server",
+        measures: "src crates Cargo.lock benches/harness benches/server",
         limit_of: Some(LIMIT),
         method: METHOD,
         versions,

@@ -17,10 +17,10 @@ use postgres::{Client, Config, NoTls};
 
 use self::error::{Explain as _, is_of_the_connection};
 use self::write::Writer;
+use super::backend::{Page, Record, RetentionCutoff, RoomEntry, Span, Store};
+use super::batch::Batch;
 use super::error::{StoreError, StoreErrorKind};
 use super::fence::{self, Unwritten};
-use super::group::Group;
-use super::record::{Cut, Page, Record, RoomEntry, Span, Store};
 
 /// Idle connections for reading that are kept.
 const READERS_KEPT: usize = 4;
@@ -286,8 +286,8 @@ impl Store for PostgresStore {
         Ok(())
     }
 
-    fn commit(&self, group: &Group) -> Result<(), StoreError> {
-        self.write_with(|writer| writer.commit(group))
+    fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
+        self.write_with(|writer| writer.commit(batch))
     }
 
     fn finish(&self) -> Result<(), StoreError> {
@@ -301,7 +301,7 @@ impl Store for PostgresStore {
         fence::confirm::<postgres::Error>(run, newest).explain(&self.place)
     }
 
-    fn span(&self, room: &str, cut: Cut) -> Result<Option<Span>, StoreError> {
+    fn span(&self, room: &str, cut: RetentionCutoff) -> Result<Option<Span>, StoreError> {
         self.read_with(|client| read::span(client, room, cut))
     }
 

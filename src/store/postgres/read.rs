@@ -6,14 +6,14 @@ use postgres::{Client, Error, Row};
 
 use super::schema;
 use crate::message::Epoch;
-use crate::store::chain::{self, LIVES_MAX, Messages, Seen};
+use crate::store::backend::{Page, Record, RetentionCutoff, RoomEntry, Span};
+use crate::store::epoch_chain::{self, LIVES_MAX, Messages, Seen};
 use crate::store::options::Durability;
-use crate::store::record::{Cut, Page, Record, RoomEntry, Span};
 
 /// Bytes of bodies fetched from the server at once at most, a single larger message excepted.
 const FETCHED_MAX: usize = 8 << 20;
 
-/// The lives of a room that go on from each other, the newest first.
+/// The incarnations of a room that go on from each other, the newest first.
 fn lives(client: &mut Client, room: &str) -> Result<Vec<Seen>, Error> {
     let select = format!(
         "SELECT life, epoch, first, next, is_stored, run > {} FROM roomcast.lives WHERE room = $1
@@ -21,7 +21,7 @@ fn lives(client: &mut Client, room: &str) -> Result<Vec<Seen>, Error> {
         schema::LAST_UNCLEAN
     );
     let rows = client.query(&select, &[&room.as_bytes(), &LIVES_MAX])?;
-    chain::chain(rows.iter().map(|row| {
+    epoch_chain::chain(rows.iter().map(|row| {
         let number = |at| row.get::<_, i64>(at) as u64;
         let durability = if row.get(4) { Durability::Stored } else { Durability::Async };
         let is_whole = durability == Durability::Stored || row.get(5);
@@ -29,9 +29,9 @@ fn lives(client: &mut Client, room: &str) -> Result<Vec<Seen>, Error> {
     }))
 }
 
-pub(super) fn span(client: &mut Client, room: &str, cut: Cut) -> Result<Option<Span>, Error> {
+pub(super) fn span(client: &mut Client, room: &str, cut: RetentionCutoff) -> Result<Option<Span>, Error> {
     let lives = lives(client, room)?;
-    chain::span(&lives, &mut Looks(client), cut)
+    epoch_chain::span(&lives, &mut Looks(client), cut)
 }
 
 /// Single looks at messages.
@@ -111,7 +111,7 @@ pub(super) fn rooms(client: &mut Client, after: Option<&str>, limit: usize) -> R
     let mut rooms = Vec::new();
     for row in client.query(select, &[&after.unwrap_or_default().as_bytes(), &limit])? {
         let name = String::from_utf8_lossy(row.get(0)).into_owned();
-        if let Some(span) = span(client, &name, Cut::default())? {
+        if let Some(span) = span(client, &name, RetentionCutoff::default())? {
             rooms.push(RoomEntry { name, span });
         }
     }

@@ -34,7 +34,7 @@ const MIGRATIONS: &[&str] = &["
 /// Whoever holds this lock of the database writes: \"roomcast\".
 const LOCK: i64 = 0x726f_6f6d_6361_7374;
 
-/// The last run before the one that goes on that has not ended cleanly; 0 if all have. What lives wrote after it is whole.
+/// The last run before the one that goes on that has not ended cleanly; 0 if all have. What incarnations wrote after it is whole.
 pub(super) const LAST_UNCLEAN: &str = "(SELECT coalesce(max(run), 0) FROM roomcast.runs
      WHERE NOT is_clean AND run < (SELECT max(run) FROM roomcast.runs))";
 

@@ -6,11 +6,11 @@ use postgres::{Client, Error, Row, SimpleQueryMessage, Transaction};
 
 use super::schema;
 use crate::message::Epoch;
+use crate::store::batch::{Batch, Incarnation};
 use crate::store::fence::{self, Foreign, Unwritten};
-use crate::store::group::{Group, Life};
 use crate::store::options::Durability;
 
-/// Lives whose rows are remembered, so that they need not be looked up for each group.
+/// Incarnations whose rows are remembered, so that they need not be looked up for each batch.
 const KNOWN_LIVES_MAX: usize = 1 << 16;
 
 type Known = HashMap<(Box<str>, Epoch), i64>;
@@ -28,7 +28,7 @@ impl Writer {
         Self { client, run, known: HashMap::new() }
     }
 
-    /// What a transaction has come to, once it is over: of a store that went back no life goes on.
+    /// What a transaction has come to, once it is over: of a store that went back no incarnation goes on.
     pub(super) fn seen_through<R>(&mut self, done: Result<R>) -> Result<R> {
         match &done {
             Err(Unwritten::Foreign(foreign)) if foreign.is_of_an_earlier_state() => {
@@ -39,11 +39,11 @@ impl Writer {
         done
     }
 
-    pub(super) fn commit(&mut self, group: &Group) -> Result<()> {
+    pub(super) fn commit(&mut self, batch: &Batch) -> Result<()> {
         if self.known.len() > KNOWN_LIVES_MAX {
             self.known.clear();
         }
-        let committed = self.write(group);
+        let committed = self.write(batch);
         if committed.is_err() {
             // Their rows may be gone with the transaction.
             self.known.clear();
@@ -51,20 +51,20 @@ impl Writer {
         committed
     }
 
-    fn write(&mut self, group: &Group) -> Result<()> {
+    fn write(&mut self, batch: &Batch) -> Result<()> {
         let Self { client, run, known } = self;
-        let mut transaction = begin(client, *run, group.durability())?;
-        learn(&mut transaction, known, group.lives(), *run)?;
+        let mut transaction = begin(client, *run, batch.durability())?;
+        learn(&mut transaction, known, batch.incarnations(), *run)?;
         let mut ends: BTreeMap<i64, End> = BTreeMap::new();
-        let count = group.len();
+        let count = batch.len();
         let (mut lives, mut sequences, mut times) =
             (Vec::with_capacity(count), Vec::with_capacity(count), Vec::with_capacity(count));
         let (mut authors, mut bodies) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        for part in group.runs() {
-            let life = known[&key(part.life)];
-            let first = part.messages().next().map_or(part.life.first, |(sequence, ..)| sequence) as i64;
+        for part in batch.parts() {
+            let life = known[&key(part.incarnation)];
+            let first = part.messages().next().map_or(part.incarnation.first, |(sequence, ..)| sequence) as i64;
             let end = ends.entry(life).or_insert(End { first, next: first, is_stored: false });
-            *end = End { next: end.next.max(part.next() as i64), is_stored: is_stored(part.life), ..*end };
+            *end = End { next: end.next.max(part.next() as i64), is_stored: is_stored(part.incarnation), ..*end };
             for (sequence, time, author, body) in part.messages() {
                 lives.push(life);
                 sequences.push(sequence as i64);
@@ -162,7 +162,7 @@ impl Writer {
     }
 }
 
-/// From where to where a group takes a life.
+/// From where to where a batch takes an incarnation.
 #[derive(Clone, Copy, Debug)]
 struct End {
     first: i64,
@@ -184,7 +184,7 @@ fn begin(client: &mut Client, run: i64, durability: Durability) -> Result<Transa
     Ok(transaction)
 }
 
-/// Has no life go on, unless somebody else has begun a run since ours: what was confirmed is not all there.
+/// Has no incarnation go on, unless somebody else has begun a run since ours: what was confirmed is not all there.
 pub(super) fn distrust(client: &mut Client, run: i64) -> Result<()> {
     let mut transaction = client.transaction()?;
     transaction.batch_execute("LOCK TABLE roomcast.runs IN ROW SHARE MODE")?;
@@ -198,12 +198,12 @@ fn name(row: &Row) -> String {
     String::from_utf8_lossy(row.get(0)).into_owned()
 }
 
-/// Makes rows for the lives that are new, and remembers where all are.
-fn learn(transaction: &mut Transaction<'_>, known: &mut Known, lives: &[Life], run: i64) -> Result<()> {
+/// Makes rows for the incarnations that are new, and remembers where all are.
+fn learn(transaction: &mut Transaction<'_>, known: &mut Known, lives: &[Incarnation], run: i64) -> Result<()> {
     // In their order: of the lives of a room, the last one is the newest.
     let mut taken = HashSet::new();
-    let is_unknown = |life: &&Life| !known.contains_key(&key(life)) && taken.insert(key(life));
-    let unknown: Vec<&Life> = lives.iter().filter(is_unknown).collect();
+    let is_unknown = |life: &&Incarnation| !known.contains_key(&key(life)) && taken.insert(key(life));
+    let unknown: Vec<&Incarnation> = lives.iter().filter(is_unknown).collect();
     if unknown.is_empty() {
         return Ok(());
     }
@@ -228,11 +228,11 @@ fn learn(transaction: &mut Transaction<'_>, known: &mut Known, lives: &[Life], r
     Ok(())
 }
 
-fn key(life: &Life) -> (Box<str>, Epoch) {
+fn key(life: &Incarnation) -> (Box<str>, Epoch) {
     (life.room.as_str().into(), life.epoch)
 }
 
-fn is_stored(life: &Life) -> bool {
+fn is_stored(life: &Incarnation) -> bool {
     life.durability == Durability::Stored
 }
 

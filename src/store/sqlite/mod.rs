@@ -16,11 +16,11 @@ use rusqlite::{Connection, OpenFlags};
 
 use self::error::Explain;
 use self::write::{Tenure, Writer};
+use super::backend::{Page, Record, RetentionCutoff, RoomEntry, Span, Store};
+use super::batch::Batch;
 use super::beside::{self, Beside};
 use super::error::{StoreError, StoreErrorKind};
 use super::fence::Unwritten;
-use super::group::Group;
-use super::record::{Cut, Page, Record, RoomEntry, Span, Store};
 
 /// How long one connection waits for another that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,11 +38,11 @@ const CHECKED_BYTES_MAX: u64 = 256 << 20;
 ///
 /// # Examples
 /// ```
-/// use roomcast::store::{Cut, SqliteStore, Store};
+/// use roomcast::store::{RetentionCutoff, SqliteStore, Store};
 ///
 /// let store = SqliteStore::in_memory()?;
 /// store.begin()?;
-/// assert_eq!(store.span("lobby", Cut::default())?, None);
+/// assert_eq!(store.span("lobby", RetentionCutoff::default())?, None);
 /// # Ok::<(), roomcast::store::StoreError>(())
 /// ```
 pub struct SqliteStore {
@@ -106,7 +106,7 @@ impl SqliteStore {
     }
 
     /// Copies the whole store, as it is at this moment, into a new file, while it may be written on. Restored, the copy begins
-    /// new lives: its rooms may have gone on since.
+    /// new incarnations: its rooms may have gone on since.
     ///
     /// The file appears when all of it is on the disk. Until then it is written beside, under a name that ends in `.part-` and
     /// digits, which is gone again when the copy fails (and stays where the process is killed).
@@ -362,8 +362,8 @@ impl Store for SqliteStore {
         Ok(())
     }
 
-    fn commit(&self, group: &Group) -> Result<(), StoreError> {
-        self.write_with(|writer| writer.commit(group))
+    fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
+        self.write_with(|writer| writer.commit(batch))
     }
 
     fn finish(&self) -> Result<(), StoreError> {
@@ -376,7 +376,7 @@ impl Store for SqliteStore {
         self.read_with(|reader| tenure.confirm(reader).explain(self.path()))
     }
 
-    fn span(&self, room: &str, cut: Cut) -> Result<Option<Span>, StoreError> {
+    fn span(&self, room: &str, cut: RetentionCutoff) -> Result<Option<Span>, StoreError> {
         self.read_with(|reader| read::span(reader, room, cut).explain(self.path()))
     }
 

@@ -6,11 +6,11 @@ use rusqlite::{Connection, OptionalExtension as _, Result, Row, params};
 
 use super::schema;
 use crate::message::Epoch;
-use crate::store::chain::{self, LIVES_MAX, Messages, Seen};
+use crate::store::backend::{Page, Record, RetentionCutoff, RoomEntry, Span};
+use crate::store::epoch_chain::{self, LIVES_MAX, Messages, Seen};
 use crate::store::options::Durability;
-use crate::store::record::{Cut, Page, Record, RoomEntry, Span};
 
-/// The lives of a room that go on from each other, the newest first.
+/// The incarnations of a room that go on from each other, the newest first.
 fn lives(connection: &Connection, room: &str) -> Result<Vec<Seen>> {
     let unclean = schema::last_unclean(connection)?;
     let mut lives = connection.prepare_cached(
@@ -23,11 +23,11 @@ fn lives(connection: &Connection, room: &str) -> Result<Vec<Seen>> {
         let is_whole = durability == Durability::Stored || row.get(5)?;
         Ok(Seen { life: row.get(0)?, epoch: Epoch(number(1)?), range, is_whole, durability })
     })?;
-    chain::chain(rows)
+    epoch_chain::chain(rows)
 }
 
-pub(super) fn span(connection: &Connection, room: &str, cut: Cut) -> Result<Option<Span>> {
-    chain::span(&lives(connection, room)?, &mut Looks(connection), cut)
+pub(super) fn span(connection: &Connection, room: &str, cut: RetentionCutoff) -> Result<Option<Span>> {
+    epoch_chain::span(&lives(connection, room)?, &mut Looks(connection), cut)
 }
 
 /// Single looks at messages.
@@ -100,7 +100,7 @@ pub(super) fn rooms(connection: &Connection, after: Option<&str>, limit: usize) 
         select.query_map(params![after.unwrap_or_default(), limit], |row| row.get(0))?.collect::<Result<_>>()?;
     let mut rooms = Vec::with_capacity(names.len());
     for name in names {
-        if let Some(span) = span(connection, &name, Cut::default())? {
+        if let Some(span) = span(connection, &name, RetentionCutoff::default())? {
             rooms.push(RoomEntry { name, span });
         }
     }

@@ -131,7 +131,7 @@ pub(super) fn newest_run(connection: &Connection) -> Result<Option<i64>> {
     connection.prepare_cached("SELECT max(run) FROM runs")?.query_row([], |row| row.get(0))
 }
 
-/// Has no life go on: what was confirmed of them is not all there.
+/// Has no incarnation go on: what was confirmed of them is not all there.
 pub(super) fn distrust(connection: &Connection) -> Result<()> {
     connection.execute("UPDATE lives SET is_stored = 0, run = 0", []).map(|_| ())
 }
@@ -148,7 +148,7 @@ pub(super) fn cut_log(connection: &Connection) {
     }
 }
 
-/// The last run before the one that goes on that has not ended cleanly; 0 if all have. What lives wrote after it is whole.
+/// The last run before the one that goes on that has not ended cleanly; 0 if all have. What incarnations wrote after it is whole.
 pub(super) fn last_unclean(connection: &Connection) -> Result<i64> {
     let mut last = connection.prepare_cached(
         "SELECT coalesce(max(run), 0) FROM runs WHERE is_clean = 0 AND run < (SELECT max(run) FROM runs)",
@@ -156,7 +156,7 @@ pub(super) fn last_unclean(connection: &Connection) -> Result<i64> {
     last.query_row([], |row| row.get(0))
 }
 
-/// Marks a copy: its rooms may have gone on elsewhere since, so that no life of it goes on.
+/// Marks a copy: its rooms may have gone on elsewhere since, so that no incarnation of it goes on.
 pub(super) fn set_free(connection: &Connection) -> Result<()> {
     connection.execute_batch("UPDATE runs SET is_clean = 0; UPDATE lives SET is_stored = 0")
 }

@@ -7,11 +7,11 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehav
 
 use super::schema;
 use crate::message::Epoch;
+use crate::store::batch::{Batch, Incarnation};
 use crate::store::fence::{self, Foreign, Unwritten};
-use crate::store::group::{Group, Life};
 use crate::store::options::Durability;
 
-/// Lives whose rows are remembered, so that they need not be looked up for each group.
+/// Incarnations whose rows are remembered, so that they need not be looked up for each batch.
 const KNOWN_LIVES_MAX: usize = 1 << 16;
 
 type Result<R, E = Unwritten<rusqlite::Error>> = std::result::Result<R, E>;
@@ -31,7 +31,7 @@ impl Writer {
     }
 
     /// What a transaction has come to, once it is over: what was written into files that are not there any more is lost, and of a
-    /// store that went back no life goes on.
+    /// store that went back no incarnation goes on.
     pub(super) fn seen_through<R>(&mut self, done: Result<R>) -> Result<R> {
         match &done {
             Ok(_) => self.tenure.is_in_place()?,
@@ -49,12 +49,12 @@ impl Writer {
         Ok(transaction.commit()?)
     }
 
-    pub(super) fn commit(&mut self, group: &Group) -> Result<()> {
-        self.be_durable(group.durability())?;
+    pub(super) fn commit(&mut self, batch: &Batch) -> Result<()> {
+        self.be_durable(batch.durability())?;
         if self.known.len() > KNOWN_LIVES_MAX {
             self.known.clear();
         }
-        let committed = self.write(group);
+        let committed = self.write(batch);
         if committed.is_err() {
             // Their rows may be gone with the transaction.
             self.known.clear();
@@ -62,7 +62,7 @@ impl Writer {
         committed
     }
 
-    fn write(&mut self, group: &Group) -> Result<()> {
+    fn write(&mut self, batch: &Batch) -> Result<()> {
         let Self { connection, tenure, known, .. } = self;
         let transaction = begin(connection, tenure)?;
         let run = &tenure.run;
@@ -71,26 +71,31 @@ impl Writer {
             let mut touch = transaction.prepare_cached(
                 "UPDATE lives SET next = max(next, ?2), run = ?3, is_stored = ?4 WHERE life = ?1 AND next >= ?5",
             )?;
-            for life in group.lives() {
+            for life in batch.incarnations() {
                 find(&transaction, known, life, *run)?;
             }
-            for part in group.runs() {
-                let life = find(&transaction, known, part.life, *run)?;
+            for part in batch.parts() {
+                let life = find(&transaction, known, part.incarnation, *run)?;
                 let mut first = None;
                 for (sequence, time, author, body) in part.messages() {
                     first.get_or_insert(sequence);
                     let place = (life, sequence as i64);
                     let is_new = add.execute(params![place.0, place.1, time as i64, author, body])? > 0;
                     if !is_new && !is_repeat(&transaction, place, (time as i64, author, body))? {
-                        let room = part.life.room.clone();
+                        let room = part.incarnation.room.clone();
                         return Err(Unwritten::Foreign(Foreign::Message { room, sequence }));
                     }
                 }
-                let first = first.unwrap_or(part.life.first);
-                let touched =
-                    touch.execute(params![life, part.next() as i64, *run, is_stored(part.life), first as i64])?;
+                let first = first.unwrap_or(part.incarnation.first);
+                let touched = touch.execute(params![
+                    life,
+                    part.next() as i64,
+                    *run,
+                    is_stored(part.incarnation),
+                    first as i64
+                ])?;
                 if touched == 0 {
-                    refuse_gap(&transaction, life, part.life, first)?;
+                    refuse_gap(&transaction, life, part.incarnation, first)?;
                 }
             }
         }
@@ -197,7 +202,7 @@ impl Tenure {
     }
 }
 
-/// Whether the message at that place of a life is this one, or was erased since: a group may come again.
+/// Whether the message at that place of an incarnation is this one, or was erased since: a batch may come again.
 fn is_repeat(
     transaction: &Transaction<'_>,
     (life, sequence): (i64, i64),
@@ -211,7 +216,7 @@ fn is_repeat(
 }
 
 /// Refuses to leave out messages that were confirmed before and are not there.
-fn refuse_gap(transaction: &Transaction<'_>, row: i64, life: &Life, sequence: u64) -> Result<()> {
+fn refuse_gap(transaction: &Transaction<'_>, row: i64, life: &Incarnation, sequence: u64) -> Result<()> {
     let mut end = transaction.prepare_cached("SELECT next FROM lives WHERE life = ?1")?;
     let next: Option<i64> = end.query_row(params![row], |row| row.get(0)).optional()?;
     match next.map(|next| next as u64).filter(|next| *next < sequence) {
@@ -253,11 +258,11 @@ impl FileId {
     }
 }
 
-/// The row of a life, which is made when it is new.
+/// The row of an incarnation, which is made when it is new.
 fn find(
     transaction: &Transaction<'_>,
     known: &mut HashMap<(Box<str>, Epoch), i64>,
-    life: &Life,
+    life: &Incarnation,
     run: i64,
 ) -> Result<i64> {
     // Borrowing a pair from two references would need a key of its own; this is once per room and group.
@@ -275,7 +280,7 @@ fn find(
     Ok(row)
 }
 
-fn is_stored(life: &Life) -> bool {
+fn is_stored(life: &Incarnation) -> bool {
     life.durability == Durability::Stored
 }
 

@@ -12,7 +12,7 @@ use crate::support::{drain, finishes, publish_all, publish_more};
 /// compiled, which the documentation's examples try; this fails where one of them is gone.
 #[test]
 fn b01_a_payload_that_is_not_sync_or_not_send_does_not_compile() {
-    let examples = include_str!("../../../src/broker.rs");
+    let examples = include_str!("../../../src/broker/mod.rs");
     for payload in ["std::cell::Cell<u8>", "std::sync::MutexGuard<'static, u8>"] {
         let example = format!("/// ```compile_fail,E0599\n/// roomcast::Broker::<{payload}>::new();\n/// ```");
         assert!(examples.contains(&example), "no example shows that {payload} is refused");

@@ -11,7 +11,7 @@ mod refused;
 mod utf8;
 mod wire;
 
-use roomcast::server::config::Config;
+use roomcast_server::config::Config;
 
 use self::case::Case;
 use crate::harness::Running;

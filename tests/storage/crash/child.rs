@@ -38,10 +38,10 @@ fn read(run: &Run, mut dice: Dice, is_over: &AtomicBool) {
     while !is_over.load(SeqCst) {
         let name = ROOMS[dice.roll(3) as usize];
         let room = run.archive.open(name, RoomOptions::new()).expect("the room opens");
-        let Some(mark) = run.archive.mark(&room) else { continue };
+        let Some(mark) = run.archive.watermark(&room) else { continue };
         let next = at.entry(name).or_insert_with(|| mark.first());
         let end = mark.stored();
-        let past = run.archive.past(&room, *next..end, 1 + dice.roll(8) as usize).expect("the past is read");
+        let past = run.archive.history(&room, *next..end, 1 + dice.roll(8) as usize).expect("the past is read");
         for message in past {
             let sum = checksum(message.message.as_deref().unwrap_or_default().as_bytes());
             let line = format!("seen {name} {} {} {sum}\n", room.epoch(), message.sequence);
@@ -63,7 +63,7 @@ fn a_process_that_publishes() {
         (None, folder) => folder.as_ref().expect("it was made").open(),
     };
     let seed = env::var(ROUND).map_or(0, |round| round.parse().expect("a number"));
-    let run = Run::start(store, Options::by_room(|room| Some(durability(room))).group_messages_max(64));
+    let run = Run::start(store, Options::by_room(|room| Some(durability(room))).batch_messages_max(64));
     let until = Instant::now() + if file.is_some() { Duration::from_secs(60) } else { Duration::from_millis(50) };
     let is_over = AtomicBool::new(false);
     let said: u64 = thread::scope(|scope| {
@@ -100,7 +100,7 @@ fn publish(run: &Run, mut dice: Dice, is_over: &AtomicBool) -> u64 {
             if is_lazy { ROOMS[3 + dice.roll(2) as usize] } else { ROOMS[dice.roll(ROOMS.len() as u64) as usize] };
         let room = run.archive.open(name, RoomOptions::new()).expect("the room opens");
         // None when the room has expired since.
-        let Some(mark) = run.archive.mark(&room) else { continue };
+        let Some(mark) = run.archive.watermark(&room) else { continue };
         let text = format!("a: {:x} {}", dice.roll(u64::MAX), "x".repeat(dice.roll(200) as usize));
         let sum = checksum(text.as_bytes());
         let sequence = match room.publish_blocking(text) {

@@ -82,7 +82,7 @@ fn a_standby_that_is_promoted_is_found_by_itself() {
     let is_over = AtomicBool::new(false);
     let acknowledged = thread::scope(|scope| {
         let writer = scope.spawn(|| {
-            let mark = run.archive.mark(&ledger).unwrap();
+            let mark = run.archive.watermark(&ledger).unwrap();
             let mut acknowledged = 0;
             while !is_over.load(SeqCst) {
                 let sequence = ledger.publish_blocking(format!("a: {acknowledged}")).unwrap();

@@ -24,7 +24,7 @@ struct OnDisk {
 
 enum Change {
     Write { offset: usize, data: Vec<u8> },
-    Cut(usize),
+    RetentionCutoff(usize),
 }
 
 impl Change {
@@ -35,7 +35,7 @@ impl Change {
                 file.resize(file.len().max(end), 0);
                 file[offset..end].copy_from_slice(&data);
             }
-            Self::Cut(bytes) => file.resize(bytes, 0),
+            Self::RetentionCutoff(bytes) => file.resize(bytes, 0),
         }
     }
 }
@@ -88,7 +88,7 @@ impl Disk {
         let file = self.files.entry(name.to_owned()).or_default();
         match what {
             b'w' => file.pending.push(Change::Write { offset, data: data.to_vec() }),
-            b't' => file.pending.push(Change::Cut(offset)),
+            b't' => file.pending.push(Change::RetentionCutoff(offset)),
             b's' => {
                 file.is_known = true;
                 file.pending.drain(..).for_each(|change| change.apply(&mut file.kept));

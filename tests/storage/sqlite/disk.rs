@@ -52,7 +52,7 @@ fn fill(folder: &Path, kind: Kind, words: &str, make_space: impl FnOnce()) {
     });
     let (trouble, said) = run.archive.status().trouble.unwrap();
     assert!(trouble == kind && said.contains(words), "{trouble:?}: {said}");
-    let mark = run.archive.mark(&room).unwrap();
+    let mark = run.archive.watermark(&room).unwrap();
     let stored = run.stored("lobby").len() as u64;
     assert!(mark.stored() <= stored && stored < accepted, "{} {stored} {accepted}", mark.stored());
     make_space();

@@ -5,14 +5,14 @@ use std::thread;
 use std::time::Duration;
 
 use futures::executor::block_on;
-use roomcast::store::{Durability, Group, Life, NotStored, Options, Record, StoreErrorKind as Kind};
+use roomcast::store::{Batch, Durability, Incarnation, NotStored, Options, Record, StoreErrorKind as Kind};
 use rusqlite::Connection;
 
 use super::refused;
 use crate::support::{Folder, Place as _, Run, until};
 
-fn message(life: &Life, sequence: u64) -> Group {
-    let mut group = Group::default();
+fn message(life: &Incarnation, sequence: u64) -> Batch {
+    let mut group = Batch::default();
     group.add(life, &Record { sequence, time: 7, author: None, body: Some(b"a".to_vec()) });
     group
 }
@@ -28,7 +28,7 @@ fn a_log_that_is_deleted_stops_the_archive() {
         run.flush();
         let file = format!("{}{end}", folder.file().display());
         fs::remove_file(&file).unwrap();
-        let mark = run.archive.mark(&ledger).unwrap();
+        let mark = run.archive.watermark(&ledger).unwrap();
         let sequence = ledger.publish("a: 1".to_owned()).unwrap();
         assert_eq!(block_on(mark.reached(sequence + 1)), Err(NotStored), "{end}");
         let (kind, text) = run.archive.status().trouble.expect("it says why");
@@ -42,7 +42,7 @@ fn a_file_that_goes_during_a_commit_is_noticed() {
     let folder = Folder::new();
     let store = folder.open();
     store.begin().unwrap();
-    let life = Life::going_on("lobby", None, Durability::Stored);
+    let life = Incarnation::going_on("lobby", None, Durability::Stored);
     store.commit(&message(&life, 0)).unwrap();
     let other = Connection::open(folder.file()).unwrap();
     // Takes its time, which is time enough.
@@ -68,7 +68,7 @@ fn a_file_that_goes_during_a_commit_is_noticed() {
 #[test]
 fn a_store_that_forgot_the_run_begins_new_lives() {
     let folder = Folder::new();
-    let life = Life::going_on("lobby", None, Durability::Stored);
+    let life = Incarnation::going_on("lobby", None, Durability::Stored);
     let store = folder.open();
     store.begin().unwrap();
     store.commit(&message(&life, 0)).unwrap();

@@ -35,21 +35,21 @@ fn groups(place: &dyn Place, options: Options, messages: usize, bytes: usize) ->
 }
 
 pub(crate) fn a_group_ends_at_its_most_messages(place: &dyn Place) {
-    let seen = groups(place, Options::all(Durability::Async).group_messages_max(10).group_delay(FOR_EVER), 60, 5);
+    let seen = groups(place, Options::all(Durability::Async).batch_messages_max(10).batch_delay(FOR_EVER), 60, 5);
     assert!(seen.iter().all(|(messages, _)| *messages <= 10), "{seen:?}");
     assert_eq!(seen.len(), 24, "{seen:?}");
 }
 
 pub(crate) fn a_group_ends_at_its_most_bytes(place: &dyn Place) {
-    let seen = groups(place, Options::all(Durability::Async).group_bytes_max(1_000).group_delay(FOR_EVER), 60, 90);
+    let seen = groups(place, Options::all(Durability::Async).batch_bytes_max(1_000).batch_delay(FOR_EVER), 60, 90);
     assert!(seen.iter().all(|(_, bytes)| *bytes < 1_000 + 90), "{seen:?}");
-    let seen = groups(place, Options::all(Durability::Async).group_bytes_max(1_000).group_delay(FOR_EVER), 5, 2_000);
+    let seen = groups(place, Options::all(Durability::Async).batch_bytes_max(1_000).batch_delay(FOR_EVER), 5, 2_000);
     assert!(seen.iter().all(|(messages, _)| *messages == 1), "a larger one goes alone: {seen:?}");
 }
 
 pub(crate) fn messages_nobody_waits_for_gather_until_they_are_asked_for(place: &dyn Place) {
     let store = Faulty::new(place.open());
-    let run = Run::start(store.clone(), Options::all(Durability::Async).group_delay(FOR_EVER));
+    let run = Run::start(store.clone(), Options::all(Durability::Async).batch_delay(FOR_EVER));
     let room = run.open("lobby");
     for count in 0..3 {
         room.publish(format!("a: {count}")).unwrap();
@@ -59,14 +59,14 @@ pub(crate) fn messages_nobody_waits_for_gather_until_they_are_asked_for(place: &
     run.flush();
     let seen = store.seen();
     assert_eq!((seen.len(), seen[0].messages), (1, 3));
-    assert_eq!(run.archive.status().groups, 1);
+    assert_eq!(run.archive.status().batches, 1);
     run.close();
 }
 
 pub(crate) fn stored_messages_wait_for_no_others(place: &dyn Place) {
-    let run = Run::start(place.open(), Options::all(Durability::Stored).group_delay(FOR_EVER));
+    let run = Run::start(place.open(), Options::all(Durability::Stored).batch_delay(FOR_EVER));
     let room = run.open("ledger");
-    let mark = run.archive.mark(&room).unwrap();
+    let mark = run.archive.watermark(&room).unwrap();
     for count in 0..20 {
         let sequence = room.publish(format!("a: {count}")).unwrap();
         block_on(mark.reached(sequence + 1)).expect("the archive runs");

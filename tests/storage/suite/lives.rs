@@ -26,7 +26,7 @@ pub(crate) fn no_place_is_handed_out_twice(place: &dyn Place) {
     let mut crashed = Vec::new();
     for run_number in 0..40 {
         let store = Faulty::new(place.open());
-        let options = Options::by_room(|room| Some(durability(room))).group_messages_max(1 + dice.roll(20) as usize);
+        let options = Options::by_room(|room| Some(durability(room))).batch_messages_max(1 + dice.roll(20) as usize);
         let run = Run::start(store.clone(), options);
         let fate = |roll| [Fate::Done, Fate::Done, Fate::Refused, Fate::Unanswered][roll as usize];
         store.will((0..dice.roll(6)).map(|_| fate(dice.roll(4))));
@@ -45,7 +45,7 @@ pub(crate) fn no_place_is_handed_out_twice(place: &dyn Place) {
             };
             if durability(name) == Durability::Stored {
                 // Nobody is given it before it is stored.
-                let mark = run.archive.mark(&room).expect("an open room has a mark");
+                let mark = run.archive.watermark(&room).expect("an open room has a mark");
                 block_on(mark.reached(sequence + 1)).expect("the archive runs");
                 epochs.insert((name, room.epoch()));
                 acknowledged[at].push((sequence, text));

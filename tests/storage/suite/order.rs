@@ -27,7 +27,7 @@ pub(crate) fn every_message_of_every_room_is_stored_once_in_order(place: &dyn Pl
     let mut dice = Dice::new(seed, PUBLISHERS);
     let fates = [Fate::Done, Fate::Done, Fate::Late, Fate::Late, Fate::Late, Fate::Refused, Fate::Unanswered];
     store.will((0..60).map(|_| fates[dice.roll(7) as usize]));
-    let run = Run::start(store, Options::by_room(kinds).group_messages_max(100));
+    let run = Run::start(store, Options::by_room(kinds).batch_messages_max(100));
     let published = Published::default();
     thread::scope(|scope| {
         let writers: Vec<_> = (0..PUBLISHERS)
@@ -106,7 +106,7 @@ pub(crate) fn rooms_made_without_the_archive_are_found_by_themselves(place: &dyn
     assert_eq!(run.archive.durability("other"), None);
 
     let first = run.broker.get("found:7").unwrap();
-    let mark = run.archive.mark(&first).expect("what was read has a mark");
+    let mark = run.archive.watermark(&first).expect("what was read has a mark");
     assert_eq!(mark.stored(), 5);
     run.broker.expire_idle();
     assert!(run.broker.expire_idle() >= 100, "nobody is subscribed but the archive");

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use futures::executor::block_on;
 
-use roomcast::store::{Durability, Group, Life, NotStored, OpenError, Options, Record, Store, StoreErrorKind};
+use roomcast::store::{Batch, Durability, Incarnation, NotStored, OpenError, Options, Record, Store, StoreErrorKind};
 use roomcast::{PublishError, RoomOptions};
 
 use crate::support::{PATIENCE, Place, Run, until};
@@ -29,10 +29,10 @@ pub(crate) fn a_process_that_was_overtaken_stops_and_loses_nothing(place: &dyn P
     assert_eq!((theirs.epoch(), theirs.tail()), (ledger.epoch(), 10), "it takes the room over where it stood");
     // Both publish. One is told that it was not stored, the other that it was.
     let place_of_ours = ledger.publish("a: lost".to_owned()).unwrap();
-    let mark = run.archive.mark(&ledger).unwrap();
+    let mark = run.archive.watermark(&ledger).unwrap();
     assert_eq!(block_on(mark.reached(place_of_ours + 1)), Err(NotStored));
     assert_eq!(theirs.publish("b: kept".to_owned()), Ok(10));
-    assert_eq!(block_on(other.archive.mark(&theirs).unwrap().reached(11)), Ok(()));
+    assert_eq!(block_on(other.archive.watermark(&theirs).unwrap().reached(11)), Ok(()));
 
     let status = run.archive.status();
     assert!(status.is_stopped && run.archive.is_stopped());
@@ -58,7 +58,7 @@ pub(crate) fn a_process_that_was_overtaken_stops_and_loses_nothing(place: &dyn P
 pub(crate) fn what_two_processes_acknowledge_is_all_there(place: &dyn Place) {
     let acknowledged = |run: &Run, who: &str, most: u64| {
         let ledger = run.open("ledger");
-        let mark = run.archive.mark(&ledger).unwrap();
+        let mark = run.archive.watermark(&ledger).unwrap();
         let mut acknowledged = Vec::new();
         let deadline = Instant::now() + PATIENCE;
         while acknowledged.len() < most as usize && Instant::now() < deadline {
@@ -89,10 +89,10 @@ pub(crate) fn what_two_processes_acknowledge_is_all_there(place: &dyn Place) {
 
 /// Each statement that changes something asks, and keeps nothing of what it was to do.
 pub(crate) fn nothing_at_all_is_written_by_who_was_overtaken(place: &dyn Place) {
-    let life = Life::going_on("lobby", None, Durability::Stored);
+    let life = Incarnation::going_on("lobby", None, Durability::Stored);
     let message = |sequence, text: &str| {
         let body = Some(text.as_bytes().to_vec());
-        let mut group = Group::default();
+        let mut group = Batch::default();
         group.add(&life, &Record { sequence, time: 7, author: Some("a".to_owned()), body });
         group
     };
@@ -121,9 +121,9 @@ pub(crate) fn nothing_at_all_is_written_by_who_was_overtaken(place: &dyn Place) 
 /// A group that comes again is a repeat where it says the same, or was erased since. Another message in its place is none, and
 /// neither is a place behind others that are not there.
 pub(crate) fn another_message_in_the_place_of_ours_is_no_repeat(place: &dyn Place) {
-    let life = Life::going_on("lobby", None, Durability::Stored);
+    let life = Incarnation::going_on("lobby", None, Durability::Stored);
     let group = |records: &[(u64, u64, &str, &str)]| {
-        let mut group = Group::default();
+        let mut group = Batch::default();
         for &(sequence, time, author, text) in records {
             let (author, body) = (Some(author.to_owned()), Some(text.as_bytes().to_vec()));
             group.add(&life, &Record { sequence, time, author, body });
@@ -179,9 +179,9 @@ pub(crate) fn the_life_of_another_process_is_not_gone_on_in(place: &dyn Place) {
 
 /// What was acknowledged is not there any more, so its places would be handed out again: under another epoch.
 pub(crate) fn a_store_that_went_back_begins_new_lives(place: &dyn Place) {
-    let life = Life::going_on("lobby", None, Durability::Stored);
+    let life = Incarnation::going_on("lobby", None, Durability::Stored);
     let message = |sequence| {
-        let mut group = Group::default();
+        let mut group = Batch::default();
         group.add(&life, &Record { sequence, time: 7, author: None, body: Some(b"a".to_vec()) });
         group
     };

@@ -6,13 +6,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 
-use roomcast::store::{Durability, Options, Page, Past};
+use roomcast::store::{Durability, HistoryPage, Options, Page};
 use roomcast::{Room, RoomOptions};
 
 use crate::support::{Dice, Place, Run};
 
 /// What was asked for (a range, at most so many, from the newest down or not), how many were accepted before, and the answer.
-type Read = (Range<u64>, usize, bool, u64, Past<String>);
+type Read = (Range<u64>, usize, bool, u64, HistoryPage<String>);
 
 /// What was accepted, by sequence.
 type Published = Mutex<BTreeMap<u64, String>>;
@@ -31,7 +31,7 @@ fn confirmed(published: &Published) -> u64 {
 /// Two publishers overrun the ring all the time, while random ranges are read from either end: what comes is what was
 /// published, without a gap, and all of it where all of it has been accepted. The room's first messages are of an earlier life.
 pub(crate) fn the_past_is_one_while_publishers_run(place: &dyn Place) {
-    let options = || Options::all(Durability::Async).group_messages_max(50);
+    let options = || Options::all(Durability::Async).batch_messages_max(50);
     let published = Published::default();
     let run = Run::start(place.open(), options());
     let room = run.open("lobby");
@@ -67,8 +67,8 @@ pub(crate) fn the_past_is_one_while_publishers_run(place: &dyn Place) {
             let (limit, is_newest_first) = (1 + dice.roll(120) as usize, dice.once_in(2));
             let all = confirmed(&published);
             let past = match is_newest_first {
-                true => run.archive.past_newest_first(&room, range.clone(), limit),
-                false => run.archive.past(&room, range.clone(), limit),
+                true => run.archive.history_newest_first(&room, range.clone(), limit),
+                false => run.archive.history(&room, range.clone(), limit),
             };
             read.push((range, limit, is_newest_first, all, past.expect("the past is read")));
         }
@@ -101,9 +101,9 @@ pub(crate) fn the_past_is_one_while_publishers_run(place: &dyn Place) {
 pub(crate) fn more_than_there_is_may_be_asked_for(place: &dyn Place) {
     let run = Run::start(place.open(), Options::all(Durability::Async));
     let room = run.open("lobby");
-    let sequences = |past: Past<String>| past.iter().map(|message| message.sequence).collect::<Vec<_>>();
-    let oldest = |range: Range<u64>, limit| sequences(run.archive.past(&room, range, limit).unwrap());
-    let newest = |range: Range<u64>, limit| sequences(run.archive.past_newest_first(&room, range, limit).unwrap());
+    let sequences = |past: HistoryPage<String>| past.iter().map(|message| message.sequence).collect::<Vec<_>>();
+    let oldest = |range: Range<u64>, limit| sequences(run.archive.history(&room, range, limit).unwrap());
+    let newest = |range: Range<u64>, limit| sequences(run.archive.history_newest_first(&room, range, limit).unwrap());
     assert_eq!((oldest(0..10, 10), newest(0..10, 10)), (vec![], vec![]), "an empty room");
     for count in 0..3 {
         room.publish(format!("a: {count}")).unwrap();
@@ -133,7 +133,7 @@ pub(crate) fn a_message_too_large_for_a_page_comes_alone(place: &dyn Place) {
     assert_eq!(first.iter().map(|record| record.sequence).collect::<Vec<_>>(), [3]);
     let last = run.archive.store().read("files", 3..60, Page { newest_first: true, ..page }).unwrap();
     assert_eq!(last.iter().map(|record| record.sequence).collect::<Vec<_>>(), [59]);
-    let past = run.archive.past(&room, 0..60, 1_000).unwrap();
+    let past = run.archive.history(&room, 0..60, 1_000).unwrap();
     assert!(past.iter().map(|message| message.message.clone().unwrap()).eq((0..60).map(body)));
     run.close();
 }

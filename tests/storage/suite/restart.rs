@@ -37,7 +37,7 @@ pub(crate) fn a_clean_end_goes_on_in_the_same_life(place: &dyn Place) {
         let lobby = run.open("lobby");
         assert_eq!(place_of(&lobby), left);
         publish(&lobby, 5);
-        assert_eq!(run.archive.past(&lobby, 0..lobby.tail(), 1_000).unwrap().len() as u64, 5 * round);
+        assert_eq!(run.archive.history(&lobby, 0..lobby.tail(), 1_000).unwrap().len() as u64, 5 * round);
         run.end();
         left = place_of(&lobby);
         assert_eq!(left.sequence, 5 * round);
@@ -57,7 +57,7 @@ pub(crate) fn an_unclean_end_begins_a_new_life_at_the_stored_sequence(place: &dy
     assert_ne!(lobby.epoch(), left.epoch, "clients may be ahead of the store");
     assert_eq!(lobby.tail(), 200, "it goes on where the store ends");
     publish(&lobby, 3);
-    let past = run.archive.past(&lobby, 0..lobby.tail(), 1_000).unwrap();
+    let past = run.archive.history(&lobby, 0..lobby.tail(), 1_000).unwrap();
     let sequences: Vec<u64> = past.iter().map(|message| message.sequence).collect();
     assert_eq!(sequences, (0..203).collect::<Vec<_>>(), "the earlier life can still be read");
     assert!(past.iter().all(|message| message.message == Some(format!("a: {}", message.sequence))));
@@ -79,7 +79,7 @@ pub(crate) fn stored_rooms_go_on_after_an_unclean_end(place: &dyn Place) {
             assert_eq!(place_of(&ledger), left, "nobody was given what is not stored");
         }
         publish(&ledger, 100);
-        block_on(run.archive.mark(&ledger).unwrap().reached(ledger.tail())).unwrap();
+        block_on(run.archive.watermark(&ledger).unwrap().reached(ledger.tail())).unwrap();
         left = Some(place_of(&ledger));
         crashed.push(run.crash());
     }
@@ -174,7 +174,7 @@ pub(crate) fn a_life_of_which_nothing_is_stored_hides_no_other(place: &dyn Place
         assert_eq!(lobby.tail(), if round == 0 { 0 } else { 5 });
         publish(&lobby, if round == 0 { 5 } else { 0 });
         run.flush();
-        assert_eq!(run.archive.past(&lobby, 0..5, 10).unwrap().len(), 5, "after {round} crashes");
+        assert_eq!(run.archive.history(&lobby, 0..5, 10).unwrap().len(), 5, "after {round} crashes");
         assert_eq!(run.texts("lobby").len(), 5);
         crashed.push(run.crash());
     }

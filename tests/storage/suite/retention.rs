@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
-use roomcast::store::{Cut, Durability, Options, Past, Retention, Store};
+use roomcast::store::{Durability, HistoryPage, Options, Retention, RetentionCutoff, Store};
 use roomcast::{Broker, Room};
 
 use crate::faulty::Faulty;
@@ -36,15 +36,15 @@ fn publish(room: &Room<String>, author: &str, count: u64) {
     (0..count).for_each(|_| _ = room.publish_blocking(format!("{author}: {}", room.tail())).unwrap());
 }
 
-fn sequences(past: Past<String>) -> Vec<u64> {
+fn sequences(past: HistoryPage<String>) -> Vec<u64> {
     past.into_iter().map(|message| message.sequence).collect()
 }
 
 /// Both ways of reading say the same.
 #[track_caller]
 fn read(run: &Run, room: &Room<String>) -> Vec<u64> {
-    let oldest = sequences(run.archive.past(room, 0..room.tail(), 10_000).unwrap());
-    let mut newest = sequences(run.archive.past_newest_first(room, 0..room.tail(), 10_000).unwrap());
+    let oldest = sequences(run.archive.history(room, 0..room.tail(), 10_000).unwrap());
+    let mut newest = sequences(run.archive.history_newest_first(room, 0..room.tail(), 10_000).unwrap());
     newest.reverse();
     assert_eq!(oldest, newest);
     oldest
@@ -52,7 +52,7 @@ fn read(run: &Run, room: &Room<String>) -> Vec<u64> {
 
 /// What the store still has, whatever may be read of it.
 fn kept_from(run: &Run, room: &str) -> u64 {
-    run.archive.store().span(room, Cut::default()).unwrap().expect("the room is known").oldest
+    run.archive.store().span(room, RetentionCutoff::default()).unwrap().expect("the room is known").oldest
 }
 
 pub(crate) fn messages_go_with_their_time(place: &dyn Place) {
@@ -164,19 +164,19 @@ pub(crate) fn what_an_author_said_is_erased_and_its_place_stays(place: &dyn Plac
     publish(&rooms[0], "eve", 1);
     run.flush();
     for room in &rooms {
-        let past = run.archive.past(room, 0..120, 1_000).unwrap();
+        let past = run.archive.history(room, 0..120, 1_000).unwrap();
         assert_eq!(past.len(), 120, "the places stay");
         for message in &past {
             let expected = (message.sequence % 2 == 1).then(|| format!("bob: {}", message.sequence));
             assert_eq!(message.message, expected);
         }
-        let mut newest_first = run.archive.past_newest_first(room, 0..120, 1_000).unwrap();
+        let mut newest_first = run.archive.history_newest_first(room, 0..120, 1_000).unwrap();
         newest_first.reverse();
         assert_eq!(newest_first, past);
         let records = run.stored(room.name());
         assert!(records.iter().take(120).all(|record| record.author.is_some() == record.body.is_some()));
     }
-    let later = run.archive.past(&rooms[0], 120..121, 1).unwrap();
+    let later = run.archive.history(&rooms[0], 120..121, 1).unwrap();
     assert_eq!(later[0].message.as_deref(), Some("eve: 120"), "what is said later is not meant");
     run.end();
 }

@@ -49,10 +49,10 @@ pub(crate) fn a_store_that_fails_gets_everything_when_it_goes_on(place: &dyn Pla
     until("the lag is counted", || run.archive.status().lag == 10);
     let error = run.archive.flush_within(Duration::from_millis(1)).unwrap_err();
     assert_eq!((error.kind(), error.to_string().as_str()), (StoreErrorKind::Unavailable, REFUSAL));
-    assert_eq!(run.archive.mark(&room).unwrap().stored(), 0);
+    assert_eq!(run.archive.watermark(&room).unwrap().stored(), 0);
     store.be_down(false);
     run.flush();
-    assert_eq!(run.archive.mark(&room).unwrap().stored(), 10);
+    assert_eq!(run.archive.watermark(&room).unwrap().stored(), 10);
     assert_eq!(run.archive.status().trouble, None);
     until("the lag is gone", || run.archive.status().lag == 0);
     assert_eq!(run.texts("lobby"), numbered(10));
@@ -132,7 +132,7 @@ pub(crate) fn a_codec_that_panics_stops_the_archive(place: &dyn Place) {
     let options = Options::all(Durability::Stored);
     let archive = Archive::start_with(&broker, place.open(), Box::new(Picky), options).unwrap();
     let room = archive.open("lobby", RoomOptions::new()).unwrap();
-    let mark = archive.mark(&room).unwrap();
+    let mark = archive.watermark(&room).unwrap();
     room.publish("a: 0".to_owned()).unwrap();
     assert_eq!(block_on(mark.reached(1)), Ok(()));
     room.publish("a: 1".to_owned()).unwrap();
@@ -166,7 +166,7 @@ pub(crate) fn whoever_waits_for_an_archive_that_gives_up_is_told(place: &dyn Pla
     let store = Faulty::new(place.open());
     let run = Run::start(store.clone(), Options::all(Durability::Stored));
     let room = run.open("ledger");
-    let mark = run.archive.mark(&room).unwrap();
+    let mark = run.archive.watermark(&room).unwrap();
     room.publish("a: 0".to_owned()).unwrap();
     block_on(mark.reached(1)).unwrap();
     store.be_down(true);

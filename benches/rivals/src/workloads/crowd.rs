@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use futures::future::join_all;
 use harness::machine::{nanos, wait_until};
-use roomcast::{Broker, Handler, Ref, Room, Served};
+use roomcast::{Broker, Handler, Ref, Room, HandlerSubscription};
 
 use crate::tally::Tally;
 
@@ -96,7 +96,7 @@ impl Drop for Member {
 /// Handlers in one room or in several.
 pub struct Crowd {
     meeting: Arc<Meeting>,
-    served: Vec<Served<u64>>,
+    served: Vec<HandlerSubscription<u64>>,
     desks: Vec<Arc<Desk>>,
 }
 

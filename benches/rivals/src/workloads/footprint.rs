@@ -184,6 +184,6 @@ fn idle(effort: Effort) -> Vec<Figure> {
     let (begin, cpu) = (Instant::now(), process_cpu());
     thread::sleep(effort.choose(Duration::from_secs(3), Duration::from_millis(300)));
     let used = (process_cpu() - cpu).as_secs_f64() / begin.elapsed().as_secs_f64();
-    assert!(served.iter().all(roomcast::Served::is_running));
+    assert!(served.iter().all(roomcast::HandlerSubscription::is_running));
     vec![figure("processor", "% of a core", 100.0 * used)]
 }

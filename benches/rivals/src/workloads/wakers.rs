@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use harness::machine::{nanos, wait_until};
 use harness::measure::{Cases, Effort, Figure, grouped};
-use roomcast::{Broker, Ref, Room, Served};
+use roomcast::{Broker, Ref, Room, HandlerSubscription};
 
 use super::each;
 use super::parked::{figures, pause, settle};
@@ -68,7 +68,7 @@ impl Wake for Count {
 struct Alarm {
     room: Room<u64>,
     rang: Arc<AtomicU64>,
-    handlers: Vec<Served<u64>>,
+    handlers: Vec<HandlerSubscription<u64>>,
 }
 
 impl Alarm {

@@ -1,0 +1,524 @@
+//! One connection, of whatever transport: its socket, what waits to be written, its end.
+//!
+//! A connection is a task on its shard, woken when its socket can be read or, while something waits, written. The shard's delivery
+//! writes to it directly. Everything happens on one thread, in turns that never wait, so nothing here needs a lock.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::client::driver::SessionDriver;
+use crate::client::shard::{Shard, SocketGuard};
+use crate::delivery::sink::{MemberSink, Written};
+use crate::util::key::ConnectionKey;
+use crate::util::panics::guard;
+use crate::wire::disconnect::Disconnect;
+use crate::wire::encoded_batch::EncodedBatch;
+use crate::wire::framing::Framing;
+use crate::wire::send_queue::{REPLY_BYTES_HIGH, SendQueue, write_some};
+use roomcast_protocol::CloseCode;
+
+/// Reads of one connection before others on its shard have their turn.
+const READS_PER_TURN: usize = 4;
+
+/// How long a closed connection may take to accept the close frame and to answer it. A client that does not read is cut after it.
+const CLOSE_LINGER_MS: u64 = 2_000;
+
+const NOT_STALLED: u64 = u64::MAX;
+
+const SLOW: u16 = CloseCode::Slow.code();
+
+/// One client's connection.
+pub(crate) struct Connection {
+    pub(crate) key: ConnectionKey,
+    framing: Framing,
+    stream: RefCell<TcpStream>,
+    waker: RefCell<Waker>,
+    phase: Cell<Phase>,
+    /// The socket is full; whatever waits in `send_queue` goes first when it is not.
+    blocked: Cell<bool>,
+    /// Something waits in `send_queue` for the end of the shard's turn.
+    unflushed: Cell<bool>,
+    /// Writing failed; the connection's task ends it.
+    broken: Cell<bool>,
+    /// To be closed with this code by the connection's task.
+    doom: Cell<Option<CloseCode>>,
+    send_queue: RefCell<SendQueue>,
+    /// Memberships that are behind their group.
+    behind: Cell<u32>,
+    /// Since when the full socket has taken nothing; [`NOT_STALLED`] while nothing waits for it.
+    stalled_since_ms: Cell<u64>,
+    /// When its timer runs; see [`crate::util::timer_wheel`].
+    pub(crate) due_ms: Cell<u64>,
+    pub(crate) driver: RefCell<SessionDriver>,
+    _socket: SocketGuard,
+}
+
+/// A socket that has left HTTP, and how it goes on as a client's.
+#[derive(Debug)]
+pub(crate) struct Takeover {
+    pub(crate) framing: Framing,
+    /// The head of the answer; nothing when it has been written.
+    pub(crate) head: Vec<u8>,
+    /// Commands that came with the request.
+    pub(crate) frame: Bytes,
+}
+
+/// Open → Closing (the close frame is on its way) → Gone; Open → Gone when the peer vanished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// Nothing more is said; what waits is written, then the peer's end is awaited.
+    Closing {
+        /// Our side of the socket is shut.
+        shut: bool,
+    },
+    Gone,
+}
+
+impl MemberSink for Connection {
+    fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    fn write_batch(&self, run: &mut EncodedBatch) -> Written {
+        if self.blocked.get() || self.phase.get() != Phase::Open {
+            return Written::Full;
+        }
+        let bytes = run.as_bytes();
+        let written = {
+            let (stream, mut send_queue) = (self.stream.borrow(), self.send_queue.borrow_mut());
+            match send_queue.is_empty() {
+                true => write_some(&stream, bytes).map(Some),
+                false => send_queue.write_with_batch(&stream, bytes),
+            }
+        };
+        match written {
+            Ok(Some(n)) if n == bytes.len() => Written::Taken,
+            Ok(None | Some(0)) => {
+                self.block();
+                Written::Full
+            }
+            Ok(Some(n)) => {
+                self.send_queue.borrow_mut().keep_batch(run.share(n));
+                self.block();
+                Written::Taken
+            }
+            Err(error) => {
+                self.fail(&error);
+                Written::Full
+            }
+        }
+    }
+
+    fn client(&self) -> String {
+        self.driver.borrow().client().to_owned()
+    }
+
+    fn is_full(&self) -> bool {
+        self.blocked.get()
+    }
+
+    fn fell_behind(&self) {
+        self.behind.set(self.behind.get() + 1);
+        self.wake();
+    }
+
+    fn caught_up(&self) {
+        self.behind.set(self.behind.get() - 1);
+    }
+
+    fn close_soon(&self, code: CloseCode) {
+        self.doom.set(Some(code));
+        self.wake();
+    }
+
+    fn wake(&self) {
+        self.waker.borrow().wake_by_ref();
+    }
+}
+
+impl Connection {
+    /// Starts a connection on `shard`.
+    pub(crate) fn start(shard: &Rc<Shard>, stream: TcpStream, takeover: Takeover, socket: SocketGuard) {
+        let Takeover { framing, head, frame: first } = takeover;
+        let connection = shard.connections.admit(|key| Self {
+            key,
+            framing,
+            stream: RefCell::new(stream),
+            waker: RefCell::new(Waker::noop().clone()),
+            phase: Cell::new(Phase::Open),
+            // Its task writes the head before anything else.
+            blocked: Cell::new(!head.is_empty()),
+            unflushed: Cell::new(false),
+            broken: Cell::new(false),
+            doom: Cell::new(None),
+            send_queue: RefCell::new(SendQueue::of(head)),
+            behind: Cell::new(0),
+            stalled_since_ms: Cell::new(NOT_STALLED),
+            due_ms: Cell::new(0),
+            driver: RefCell::new(SessionDriver::new(shard, framing, key)),
+            _socket: socket,
+        });
+        shard.metrics.connections.inc();
+        shard.metrics.connected.inc();
+        let due_ms = connection.driver.borrow().due_ms();
+        shard.connections.schedule(&connection, due_ms);
+        if *shard.draining.borrow() {
+            // Its handshake was under way when the others were closed.
+            connection.close_soon(CloseCode::Shutdown);
+        }
+        // A request without commands is told so; a socket of frames may have said nothing yet.
+        let first = (framing.is_emulated() || !first.is_empty()).then_some(first);
+        tokio::task::spawn_local(Task { shard: Rc::clone(shard), connection, first });
+    }
+
+    /// Keeps bytes for this client alone, behind whatever waits. They are written with the next run that the shard delivers
+    /// to it, and behind those deliveries in any case: a publisher's reply and its own message share a system call.
+    pub(crate) fn write_own(self: &Rc<Self>, shard: &Shard, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.send_queue.borrow_mut().keep_replies(bytes);
+        if self.blocked.get() {
+            return;
+        }
+        if self.is_saturated() {
+            self.flush();
+        } else if !self.unflushed.replace(true) {
+            shard.flush_later(self);
+        }
+    }
+
+    /// Writes what waits, as much as the socket takes.
+    pub(crate) fn flush(&self) {
+        self.unflushed.set(false);
+        if self.blocked.get() {
+            return;
+        }
+        let flushed = self.send_queue.borrow_mut().flush(&self.stream.borrow());
+        match flushed {
+            Ok(true) => {}
+            Ok(false) => self.block(),
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    /// Whether so many replies wait that the client's commands must, too.
+    pub(crate) fn is_saturated(&self) -> bool {
+        self.send_queue.borrow().reply_bytes() >= REPLY_BYTES_HIGH
+    }
+
+    /// How long the full socket has taken nothing, of the time in which we were there to see it; `None` while nothing waits
+    /// for it.
+    pub(crate) fn stalled_ms(&self, shard: &Shard) -> Option<u64> {
+        let since_ms = self.stalled_since_ms.get();
+        (since_ms != NOT_STALLED).then(|| shard.now_ms().saturating_sub(since_ms.max(shard.awake_since_ms())))
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.phase.get() == Phase::Open
+    }
+
+    /// Leaves every room and says goodbye, behind whatever waits to be written.
+    pub(crate) fn close(self: &Rc<Self>, shard: &Shard, disconnect: &Disconnect) {
+        if !self.is_open() {
+            return;
+        }
+        self.phase.set(Phase::Closing { shut: false });
+        self.driver.borrow_mut().depart(shard);
+        let mut last = Vec::new();
+        disconnect.write(self.framing, &mut last);
+        self.write_own(shard, &last);
+        // Its task shuts the socket behind it.
+        self.flush();
+        shard.hub.metrics.closed(disconnect.code());
+        if disconnect.code() == SLOW {
+            shard.metrics.slow_consumers.inc();
+        }
+        shard.connections.schedule(self, shard.now_ms() + CLOSE_LINGER_MS);
+        self.wake();
+    }
+
+    /// The same for a code of the protocol.
+    pub(crate) fn close_with(self: &Rc<Self>, shard: &Shard, code: CloseCode) {
+        if self.is_open() {
+            let driver = self.driver.borrow();
+            let (client, shard) = (driver.client(), shard.index);
+            let (code, reason) = (code.code(), code.reason());
+            match code {
+                SLOW => tracing::warn!(client, shard, code, reason, "slow consumer"),
+                _ => tracing::debug!(client, shard, code, reason, "closing"),
+            }
+        }
+        self.close(shard, &code.into());
+    }
+
+    /// Runs the connection's timer.
+    pub(crate) fn on_timer(self: &Rc<Self>, shard: &Shard) {
+        match self.phase.get() {
+            Phase::Gone => {}
+            Phase::Closing { .. } => {
+                self.phase.set(Phase::Gone);
+                self.wake();
+            }
+            Phase::Open => {
+                // However punctual its pongs: what it does not take is held for it.
+                if self.stalled_ms(shard).is_some_and(|ms| ms >= shard.write_timeout_ms()) {
+                    return self.close_with(shard, CloseCode::Slow);
+                }
+                let turn = || SessionDriver::tick(self, shard);
+                if guard(turn).is_err() {
+                    self.survive(shard);
+                }
+                if self.is_open() {
+                    shard.connections.schedule(self, self.next_due_ms(shard));
+                }
+            }
+        }
+    }
+
+    /// Takes commands that came in a request of their own.
+    pub(crate) fn receive_frame(self: &Rc<Self>, shard: &Shard, frame: Bytes) {
+        self.take_turn(shard, |this, shard| SessionDriver::receive_frame(this, shard, frame));
+    }
+
+    /// Takes a turn for something that was waited for, and then goes on reading.
+    pub(crate) fn go_on(self: &Rc<Self>, shard: &Shard, turn: impl FnOnce(&Rc<Self>, &Shard)) {
+        self.take_turn(shard, turn);
+        self.wake();
+    }
+
+    fn take_turn(self: &Rc<Self>, shard: &Shard, turn: impl FnOnce(&Rc<Self>, &Shard)) {
+        if !self.is_open() {
+            return;
+        }
+        if guard(|| turn(self, shard)).is_err() {
+            self.survive(shard);
+        }
+        self.hasten(shard);
+    }
+
+    /// Brings the timer forward when the conversation is due earlier than it was: once a client has connected, its first
+    /// ping may be due before its silence would have been.
+    fn hasten(&self, shard: &Shard) {
+        let due_ms = self.next_due_ms(shard);
+        if self.is_open() && due_ms < self.due_ms.get() {
+            shard.connections.schedule(self, due_ms);
+        }
+    }
+
+    /// When there is something to be looked after next: the conversation, or a socket that takes nothing.
+    fn next_due_ms(&self, shard: &Shard) -> u64 {
+        let since_ms = self.stalled_since_ms.get().max(shard.awake_since_ms());
+        let stalled_at_ms = since_ms.saturating_add(shard.write_timeout_ms());
+        self.driver.borrow().due_ms().min(stalled_at_ms)
+    }
+
+    /// After a panic in its own work: the client is told, nobody else notices.
+    pub(crate) fn survive(self: &Rc<Self>, shard: &Shard) {
+        tracing::error!(shard = shard.index, "a connection's handling panicked");
+        let close = || self.close_with(shard, CloseCode::ServerError);
+        if !self.is_open() || guard(close).is_err() {
+            self.phase.set(Phase::Gone);
+            self.wake();
+        }
+    }
+
+    fn poll(self: &Rc<Self>, shard: &Rc<Shard>, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.waker.borrow().will_wake(cx.waker()) {
+            *self.waker.borrow_mut() = cx.waker().clone();
+        }
+        if let Some(code) = self.doom.take() {
+            self.close_with(shard, code);
+        }
+        if self.is_open() {
+            let was_full = self.is_full();
+            if self.poll_flush(shard, cx).is_pending() {
+                self.hasten(shard);
+            } else {
+                if was_full {
+                    self.driver.borrow_mut().has_taken_all(shard);
+                }
+                if self.behind.get() > 0 {
+                    SessionDriver::catch_up(self, shard);
+                }
+            }
+            self.poll_input(shard, cx);
+        }
+        if self.broken.get() {
+            self.phase.set(Phase::Gone);
+        }
+        if let Phase::Closing { .. } = self.phase.get() {
+            ready!(self.poll_closing(shard, cx));
+            self.phase.set(Phase::Gone);
+        }
+        match self.phase.get() {
+            Phase::Gone => Poll::Ready(()),
+            _ => Poll::Pending,
+        }
+    }
+
+    /// Ready once nothing waits to be written.
+    fn poll_flush(&self, shard: &Shard, cx: &mut Context<'_>) -> Poll<()> {
+        while self.blocked.get() && !self.broken.get() {
+            if self.stalled_since_ms.get() == NOT_STALLED {
+                self.stalled_since_ms.set(shard.now_ms());
+            }
+            let stream = self.stream.borrow();
+            let mut send_queue = self.send_queue.borrow_mut();
+            let waited = send_queue.bytes();
+            let flushed = match ready!(stream.poll_write_ready(cx)) {
+                Ok(()) => send_queue.flush(&stream),
+                Err(error) => Err(error),
+            };
+            if send_queue.bytes() < waited {
+                self.stalled_since_ms.set(shard.now_ms());
+            }
+            match flushed {
+                Ok(emptied) => self.blocked.set(!emptied),
+                Err(error) => self.fail(&error),
+            }
+        }
+        self.stalled_since_ms.set(NOT_STALLED);
+        Poll::Ready(())
+    }
+
+    /// Handles what was held back and what can be read, as long as the client takes its replies.
+    fn poll_input(self: &Rc<Self>, shard: &Rc<Shard>, cx: &mut Context<'_>) {
+        if !self.is_saturated() {
+            SessionDriver::resume(self, shard);
+        }
+        for _ in 0..READS_PER_TURN {
+            // A saturated connection is woken when its socket takes more, one that waits when it has what it waits for.
+            if !self.is_open() || self.broken.get() || self.is_saturated() || self.driver.borrow().waits() {
+                return;
+            }
+            let mut buffer = shard.scratch.take_read_buffer();
+            let read = self.poll_read(&mut buffer, cx);
+            match read {
+                Poll::Ready(Ok(n)) if n > 0 => {
+                    shard.metrics.bytes_in.inc_by(n as u64);
+                    // On an emulated connection there is nothing more to say; its client is heard through others.
+                    if !self.framing.is_emulated() {
+                        SessionDriver::receive(self, shard, &mut buffer[..n]);
+                        self.hasten(shard);
+                    }
+                }
+                Poll::Ready(_) => self.vanish(),
+                Poll::Pending => {}
+            }
+            shard.scratch.return_read_buffer(buffer);
+            if read.is_pending() {
+                return;
+            }
+        }
+        self.wake();
+    }
+
+    fn poll_read(&self, buffer: &mut [u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(buffer);
+        let mut stream = self.stream.borrow_mut();
+        ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer))?;
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    /// Sends what waits, shuts our side, and waits for the peer's end: closing earlier could destroy the close frame.
+    fn poll_closing(&self, shard: &Rc<Shard>, cx: &mut Context<'_>) -> Poll<()> {
+        let flushed = self.poll_flush(shard, cx).is_ready();
+        if flushed && self.phase.get() == (Phase::Closing { shut: false }) {
+            self.phase.set(Phase::Closing { shut: true });
+            let mut stream = self.stream.borrow_mut();
+            if let Poll::Ready(Err(_)) = Pin::new(&mut *stream).poll_shutdown(cx) {
+                return Poll::Ready(());
+            }
+        }
+        for _ in 0..READS_PER_TURN {
+            let mut buffer = shard.scratch.take_read_buffer();
+            let read = self.poll_read(&mut buffer, cx);
+            shard.scratch.return_read_buffer(buffer);
+            match ready!(read) {
+                Ok(n) if n > 0 => {}
+                _ => return Poll::Ready(()),
+            }
+        }
+        self.wake();
+        Poll::Pending
+    }
+
+    /// The peer is gone without a word. It may have shut its side only and still read what it asked for.
+    fn vanish(&self) {
+        self.flush();
+        self.phase.set(Phase::Gone);
+    }
+
+    fn block(&self) {
+        self.blocked.set(true);
+        self.wake();
+    }
+
+    fn fail(&self, error: &io::Error) {
+        tracing::debug!(%error, "writing failed");
+        self.broken.set(true);
+        self.wake();
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("key", &self.key).field("phase", &self.phase.get()).finish_non_exhaustive()
+    }
+}
+
+/// Runs a connection to its end and cleans up behind it, however it ends.
+struct Task {
+    shard: Rc<Shard>,
+    connection: Rc<Connection>,
+    /// What the client said before this was begun.
+    first: Option<Bytes>,
+}
+
+impl Future for Task {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let first = self.first.take();
+        let Self { shard, connection, .. } = &*self;
+        let turn = || {
+            if let Some(first) = first {
+                match connection.framing.is_emulated() {
+                    true => SessionDriver::receive_frame(connection, shard, first),
+                    false => SessionDriver::receive(connection, shard, &mut first.to_vec()),
+                }
+                connection.hasten(shard);
+            }
+            connection.poll(shard, cx)
+        };
+        guard(turn).unwrap_or_else(|_| {
+            connection.survive(shard);
+            connection.wake();
+            Poll::Pending
+        })
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        let Self { shard, connection, .. } = self;
+        connection.phase.set(Phase::Gone);
+        let depart = || connection.driver.borrow_mut().depart(shard);
+        if guard(depart).is_err() {
+            tracing::error!(shard = shard.index, "cleaning up a connection panicked");
+        }
+        shard.connections.dismiss(connection);
+        shard.metrics.connections.dec();
+    }
+}

@@ -1,0 +1,435 @@
+//! What a client and its session say to each other, and the doing of what the session wants done.
+//!
+//! The session decides, this carries out: it finds rooms, publishes, reads history, keeps presence, and writes replies in their
+//! order. It works in turns that never wait; what a turn says is written at its end, in as few frames as it fits into.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use crate::client::connection::Connection;
+use crate::client::deferred::{self, Done, Receiver};
+use crate::client::membership::{self, Memberships};
+use crate::client::shard::Shard;
+use crate::delivery::sink::MemberSink as _;
+use crate::rooms::history;
+use crate::rooms::hub::Hub;
+use crate::rooms::publish::{Published, publish};
+use crate::rooms::stored::{NoAnswer, ReadFrom};
+use crate::session::{Action, Ids, Session};
+use crate::util::key::ConnectionKey;
+use crate::wire::disconnect::Disconnect;
+use crate::wire::encoded_batch::EncodedBatch;
+use crate::wire::framing::Framing;
+use crate::wire::send_queue::REPLY_BYTES_HIGH;
+use crate::wire::ws;
+use crate::wire::ws::{Decoder, Opcode};
+use roomcast_protocol::{
+    CloseCode, DecodeError, Encoding, ErrorCode, HistoryQuery, HistoryResult, RoomName, UnsubscribeCode,
+};
+
+/// One client's side: its session and the rooms it is in.
+pub(crate) struct SessionDriver {
+    session: Session,
+    encoding: Encoding,
+    decoder: Decoder,
+    /// The name under which commands find the session that does not come by its own connection.
+    emulated: Option<Box<str>>,
+    rooms: Memberships,
+    /// What waits until the client has taken its replies.
+    backlog: Option<Box<Backlog>>,
+    departed: bool,
+}
+
+#[derive(Debug, Default)]
+struct Backlog {
+    actions: VecDeque<Action>,
+    input: Vec<u8>,
+    /// The same of an emulated connection: whole frames.
+    frames: VecDeque<Bytes>,
+}
+
+/// Frames that an emulated connection may have waiting; they come in requests, which nothing holds up.
+const FRAMES_WAITING_MAX: usize = 64;
+
+impl SessionDriver {
+    /// A conversation that has not begun.
+    pub(crate) fn new(shard: &Shard, framing: Framing, key: ConnectionKey) -> Self {
+        let ids = Ids { client: uuid::Uuid::new_v4().to_string(), session: uuid::Uuid::new_v4().to_string() };
+        tracing::info!(client = ids.client, shard = shard.index, "connected");
+        let emulated = framing.is_emulated().then(|| {
+            shard.hub.emulation.register(&ids.session, shard.index, key);
+            ids.session.as_str().into()
+        });
+        let settings = shard.hub.settings.clone();
+        Self {
+            session: Session::new(settings, ids, shard.now_ms()),
+            encoding: framing.encoding(),
+            decoder: Decoder::default(),
+            emulated,
+            rooms: Memberships::default(),
+            backlog: None,
+            departed: false,
+        }
+    }
+
+    /// The client's id.
+    pub(crate) fn client(&self) -> &str {
+        self.session.client()
+    }
+
+    /// When [`SessionDriver::tick`] is due.
+    pub(crate) fn due_ms(&self) -> u64 {
+        self.session.deadline_ms().unwrap_or(u64::MAX)
+    }
+
+    /// Takes what the client sent; `input` is changed in place.
+    pub(crate) fn receive(connection: &Rc<Connection>, shard: &Shard, input: &mut [u8]) {
+        Self::turn(connection, shard, |this, turn| this.read(turn, input));
+    }
+
+    /// Takes a frame that the client sent by another way than its connection.
+    pub(crate) fn receive_frame(connection: &Rc<Connection>, shard: &Shard, frame: Bytes) {
+        Self::turn(connection, shard, |this, turn| this.read_frame(turn, frame));
+    }
+
+    /// Goes on with what waited for the client to take its replies.
+    pub(crate) fn resume(connection: &Rc<Connection>, shard: &Shard) {
+        let backlog = connection.driver.borrow_mut().backlog.take();
+        let Some(backlog) = backlog else { return };
+        Self::turn(connection, shard, |this, turn| {
+            let Backlog { actions, mut input, frames } = *backlog;
+            turn.actions.extend(actions);
+            this.run_actions(turn)?;
+            frames.into_iter().try_for_each(|frame| this.read_frame(turn, frame))?;
+            this.read(turn, &mut input)
+        });
+    }
+
+    /// Goes on with what was waited for.
+    pub(crate) fn complete(connection: &Rc<Connection>, shard: &Shard, done: Done) {
+        Self::turn(connection, shard, |this, turn| {
+            if this.departed {
+                return Ok(());
+            }
+            if let Some(backlog) = &mut this.backlog {
+                turn.actions.append(&mut backlog.actions);
+            }
+            match done {
+                Done::Entered(ticket, room, entered) => {
+                    let entered = entered.map(|entered| this.rooms.remember(room, entered));
+                    this.session.subscribed(ticket, entered, &mut turn.out);
+                }
+                Done::Published(ticket, published) => {
+                    if published.is_ok() {
+                        turn.shard.metrics.messages_in.inc();
+                    }
+                    this.session.published(ticket, published, &mut turn.out);
+                }
+                Done::Read(ticket, read) => this.session.history(ticket, read, &mut turn.out),
+                Done::Fetched(room, from, past) => {
+                    if let Some(member_key) = this.rooms.member_key(&room) {
+                        shard.delivery.deliver_stored(member_key, from, &past);
+                    }
+                }
+            }
+            this.run_actions(turn)
+        });
+    }
+
+    /// Whether the client is not to be heard until a command of its is completed.
+    pub(crate) fn waits(&self) -> bool {
+        !self.session.wants_frames()
+    }
+
+    /// Lets time pass. A ping or a goodbye that is due waits behind nothing.
+    pub(crate) fn tick(connection: &Rc<Connection>, shard: &Shard) {
+        Self::turn(connection, shard, |this, turn| {
+            let now_ms = shard.now_ms();
+            let pong_timeout_ms = shard.hub.settings.pong_timeout_ms;
+            match connection.stalled_ms(shard) {
+                // It has not seen the ping, or we have not read its answer; but somebody takes what waits for it.
+                Some(ms) if ms < pong_timeout_ms => this.session.excuse(now_ms + pong_timeout_ms),
+                Some(_) if this.session.owes_pong(now_ms) => return Err(CloseCode::NoPong.into()),
+                // What it said may have come while nobody was there to read it.
+                _ if shard.awake_since_ms() > 0 => {
+                    this.session.has_not_been_heard(shard.awake_since_ms() + pong_timeout_ms);
+                }
+                _ => {}
+            }
+            this.session.tick(now_ms, &mut turn.out);
+            for action in std::mem::take(&mut turn.out) {
+                this.run_action(turn, action)?;
+            }
+            Ok(())
+        });
+    }
+
+    /// The client has taken what waited for it: only now it may have seen the ping that was among it.
+    pub(crate) fn has_taken_all(&mut self, shard: &Shard) {
+        self.session.excuse(shard.now_ms() + shard.hub.settings.pong_timeout_ms);
+    }
+
+    /// Lets the rooms whose messages the client did not take go on from their rings.
+    pub(crate) fn catch_up(connection: &Rc<Connection>, shard: &Shard) {
+        Self::turn(connection, shard, |this, turn| this.resume_rooms(turn));
+    }
+
+    /// Leaves every room, and says so there. Does it once, however often it is called.
+    pub(crate) fn depart(&mut self, shard: &Shard) {
+        if std::mem::replace(&mut self.departed, true) {
+            return;
+        }
+        self.rooms.leave_all(shard, self.session.client());
+        if let Some(session) = self.emulated.take() {
+            shard.hub.emulation.forget(&session);
+        }
+        self.session.close(CloseCode::Closed, &mut Vec::new());
+        self.backlog = None;
+        tracing::info!(client = self.client(), shard = shard.index, "disconnected");
+    }
+
+    /// One turn: what `work` leads to is written at its end.
+    fn turn<'a>(
+        connection: &'a Rc<Connection>,
+        shard: &'a Shard,
+        work: impl FnOnce(&mut Self, &mut Turn<'a>) -> Result<(), Disconnect>,
+    ) {
+        let (replies, actions) = shard.scratch.lend();
+        let mut turn = Turn { connection, shard, replies, actions, out: Vec::new() };
+        turn.replies.begin(connection.framing());
+        let done = {
+            let mut this = connection.driver.borrow_mut();
+            let done = work(&mut this, &mut turn);
+            if done.is_ok() && !turn.actions.is_empty() {
+                this.backlog().actions.append(&mut turn.actions);
+            }
+            done
+        };
+        turn.flush();
+        turn.actions.clear();
+        shard.scratch.take_back(turn.replies, turn.actions);
+        if let Err(disconnect) = done {
+            let driver = connection.driver.borrow();
+            let (client, code, reason) = (driver.client(), disconnect.code(), disconnect.reason());
+            if disconnect.is_bad_input() {
+                shard.metrics.bad_input.inc();
+                tracing::warn!(client, shard = shard.index, code, reason, "bad input");
+            } else {
+                tracing::debug!(client, shard = shard.index, code, reason, "closing");
+            }
+            drop(driver);
+            connection.close(shard, &disconnect);
+        }
+    }
+
+    /// Decodes and handles frames, until there are no more or the client must first take its replies.
+    fn read(&mut self, turn: &mut Turn<'_>, input: &mut [u8]) -> Result<(), Disconnect> {
+        let limit_bytes = turn.shard.hub.config.websocket.message_size_limit;
+        let mut used = 0;
+        while used < input.len() {
+            if !self.wants_input(turn) {
+                self.backlog().input.extend_from_slice(&input[used..]);
+                return Ok(());
+            }
+            let (read, event) = self.decoder.decode(&mut input[used..], limit_bytes)?;
+            used += read;
+            let Some(event) = event else { continue };
+            match event {
+                ws::Event::Text(text) if self.encoding == Encoding::Json => self.feed_session(turn, text.as_bytes())?,
+                ws::Event::Binary(bytes) if self.encoding == Encoding::Protobuf => self.feed_session(turn, &bytes)?,
+                ws::Event::Text(_) | ws::Event::Binary(_) => {
+                    self.session.reject(DecodeError::WrongFrameKind, &mut turn.out);
+                    self.run_actions(turn)?;
+                }
+                ws::Event::Ping(payload) => turn.replies.push_control(Opcode::Pong, &payload),
+                ws::Event::Pong => {}
+                ws::Event::Close(code) => return Err(Disconnect::answer(code)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for a whole frame.
+    fn read_frame(&mut self, turn: &mut Turn<'_>, frame: Bytes) -> Result<(), Disconnect> {
+        if self.wants_input(turn) {
+            return self.feed_session(turn, &frame);
+        }
+        let frames = &mut self.backlog().frames;
+        if frames.len() >= FRAMES_WAITING_MAX {
+            return Err(CloseCode::TooManyRequests.into());
+        }
+        frames.push_back(frame);
+        Ok(())
+    }
+
+    fn feed_session(&mut self, turn: &mut Turn<'_>, frame: &[u8]) -> Result<(), Disconnect> {
+        self.session.receive_frame(self.encoding, frame, turn.shard.now_ms(), &mut turn.out);
+        self.run_actions(turn)
+    }
+
+    fn backlog(&mut self) -> &mut Backlog {
+        self.backlog.get_or_insert_default()
+    }
+
+    fn wants_input(&self, turn: &Turn<'_>) -> bool {
+        turn.actions.is_empty() && self.session.wants_frames()
+    }
+
+    /// Does what the session wants done, in order, until nothing is left or the client must first take its replies.
+    fn run_actions(&mut self, turn: &mut Turn<'_>) -> Result<(), Disconnect> {
+        loop {
+            turn.actions.extend(turn.out.drain(..));
+            if turn.is_saturated() {
+                // What the client has not taken does not keep it.
+                let disconnect = turn.actions.iter().find_map(|action| match action {
+                    Action::Close(code) => Some(Disconnect::from(*code)),
+                    _ => None,
+                });
+                let disconnect = disconnect.or_else(|| self.session.ending().map(Disconnect::from));
+                return disconnect.map_or(Ok(()), Err);
+            }
+            let Some(action) = turn.actions.pop_front() else {
+                return Ok(());
+            };
+            self.run_action(turn, action)?;
+        }
+    }
+
+    fn run_action(&mut self, turn: &mut Turn<'_>, action: Action) -> Result<(), Disconnect> {
+        let hub = &*turn.shard.hub;
+        match action {
+            Action::Reply(reply) => turn.replies.push(|out| self.encoding.encode_reply(&reply, out)),
+            Action::Push(push) => turn.replies.push(|out| self.encoding.encode_push(&push, out)),
+            Action::Ping => turn.replies.push(|out| self.encoding.encode_ping(out)),
+            Action::Close(code) => return Err(code.into()),
+            Action::Subscribe { ticket, room, recover } => match membership::enter(hub, &room, recover.as_ref()) {
+                Err(NoAnswer::InTheDatabase) => deferred::enter(&turn.receiver()?, ticket, room, recover),
+                Err(NoAnswer::Failed(code)) => self.session.subscribed(ticket, Err(code), &mut turn.out),
+                Ok(entered) => {
+                    let subscribed = self.rooms.remember(room, entered);
+                    self.session.subscribed(ticket, Ok(subscribed), &mut turn.out);
+                }
+            },
+            Action::Activate { room, membership } => {
+                let info = self.session.info().cloned();
+                self.rooms.activate(turn.connection, turn.shard, room, membership, info)?;
+            }
+            Action::Unsubscribe { ticket, room } => {
+                self.rooms.leave(turn.shard, self.session.client(), &room);
+                self.session.unsubscribed(ticket, &mut turn.out);
+            }
+            Action::Publish { ticket, room, publication } => {
+                tracing::trace!(client = self.client(), %room, "publish");
+                let published = match publish(hub, &room, publication) {
+                    Published::Done(published) => published,
+                    Published::AwaitsDisk(mark, end) => {
+                        deferred::await_stored(&turn.receiver()?, ticket, mark, end);
+                        return Ok(());
+                    }
+                    Published::Awaits(publication) => {
+                        deferred::publish(&turn.receiver()?, ticket, room, publication);
+                        return Ok(());
+                    }
+                };
+                let is_due = published.is_ok() && turn.shard.delivery.has_published();
+                self.session.published(ticket, published, &mut turn.out);
+                if is_due {
+                    // Replies before what others publish, as they were said first.
+                    turn.flush();
+                    turn.shard.deliver_now();
+                }
+            }
+            Action::History { ticket, room, query } => {
+                let read = match read_history(hub, &room, &query) {
+                    Err(NoAnswer::InTheDatabase) => {
+                        deferred::read(&turn.receiver()?, ticket, room, query);
+                        return Ok(());
+                    }
+                    Err(NoAnswer::Failed(code)) => Err(code),
+                    Ok(read) => Ok(read),
+                };
+                self.session.history(ticket, read, &mut turn.out);
+            }
+            Action::Presence { ticket, room } => {
+                let members = hub.presence.members(room.as_str());
+                self.session.presence(ticket, Ok(members), &mut turn.out);
+            }
+            Action::PresenceStats { ticket, room } => {
+                let stats = hub.presence.stats(room.as_str());
+                self.session.presence_stats(ticket, Ok(stats), &mut turn.out);
+            }
+        }
+        Ok(())
+    }
+
+    fn resume_rooms(&mut self, turn: &mut Turn<'_>) -> Result<(), Disconnect> {
+        let Turn { connection, shard, .. } = *turn;
+        let receiver = || turn.receiver();
+        let ended = self.rooms.catch_up(connection, shard, self.session.client(), receiver)?;
+        for room in ended {
+            if self.rooms.leave(shard, self.session.client(), &room) {
+                self.session.expelled(room.as_str(), UnsubscribeCode::InsufficientState, &mut turn.out);
+            }
+        }
+        self.run_actions(turn)
+    }
+}
+
+/// What one turn of one connection works with.
+struct Turn<'a> {
+    connection: &'a Rc<Connection>,
+    shard: &'a Shard,
+    replies: EncodedBatch,
+    /// What is to be done next.
+    actions: VecDeque<Action>,
+    /// What the session has just added.
+    out: Vec<Action>,
+}
+
+impl Turn<'_> {
+    /// Writes what has been said so far.
+    fn flush(&mut self) {
+        self.replies.finish();
+        if !self.replies.is_empty() {
+            let bytes = self.replies.as_bytes();
+            self.shard.metrics.bytes_out.inc_by(bytes.len() as u64);
+            self.connection.write_own(self.shard, bytes);
+            self.replies.clear();
+        }
+    }
+
+    /// Who is told when something that takes its time is done.
+    fn receiver(&self) -> Result<Receiver, Disconnect> {
+        Receiver::new(self.connection, self.shard).ok_or_else(|| CloseCode::Shutdown.into())
+    }
+
+    /// Whether the client must take its replies before more is done for it.
+    fn is_saturated(&mut self) -> bool {
+        if self.replies.len() >= REPLY_BYTES_HIGH {
+            self.flush();
+        }
+        self.connection.is_saturated()
+    }
+}
+
+fn read_history(hub: &Hub, name: &RoomName, query: &HistoryQuery) -> Result<HistoryResult, NoAnswer> {
+    hub.options(name.as_str()).ok_or(ErrorCode::UnknownRoom)?;
+    if let Some((stored_rooms, _)) = hub.storing(name) {
+        let room = hub.running(name).ok_or(NoAnswer::InTheDatabase)?;
+        return stored_rooms.history(&room, query, &hub.visible(&room)?, ReadFrom::Memory);
+    }
+    let room = hub.open(name)?;
+    Ok(history::history(&room, query, &hub.visible(&room)?)?)
+}
+
+impl fmt::Debug for SessionDriver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conversation")
+            .field("client", &self.client())
+            .field("rooms", &self.rooms.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,188 @@
+//! The rooms that a client is in: entering, becoming a member, catching up, leaving, and saying so there.
+
+use std::rc::Rc;
+
+use roomcast::Subscription;
+use roomcast_protocol::{ClientInfo, CloseCode, ErrorCode, Publication, RoomName};
+
+use crate::client::connection::Connection;
+use crate::client::deferred::{self, Receiver};
+use crate::client::shard::Shard;
+use crate::delivery::feed::{CaughtUp, MemberKey};
+use crate::delivery::sink::MemberSink as _;
+use crate::rooms::history;
+use crate::rooms::hub::Hub;
+use crate::rooms::join_leave::What;
+use crate::rooms::publish::TRIES;
+use crate::rooms::stored::{NoAnswer, ReadFrom};
+use crate::session::{MembershipGrant, Recover, Subscribed};
+use crate::util::reserve::reserve_one;
+use crate::wire::disconnect::Disconnect;
+
+/// A room the client is in.
+#[derive(Debug)]
+struct Membership {
+    room: RoomName,
+    member_key: MemberKey,
+    membership: MembershipGrant,
+}
+
+/// The rooms of one client.
+#[derive(Debug, Default)]
+pub(crate) struct Memberships {
+    /// Where the client stands in the rooms whose subscribe replies are being written.
+    entering: Vec<(RoomName, Subscription<Publication>)>,
+    rooms: Vec<Membership>,
+    /// Who the client is to others; the session forgets it when it ends, and leaving is announced after that.
+    info: Option<ClientInfo>,
+}
+
+impl Memberships {
+    pub(crate) fn len(&self) -> usize {
+        self.rooms.len()
+    }
+
+    /// Its place in the delivery of a room.
+    pub(crate) fn member_key(&self, room: &RoomName) -> Option<MemberKey> {
+        self.rooms.iter().find(|membership| membership.room == *room).map(|membership| membership.member_key)
+    }
+
+    /// Remembers where the client stands in a room until it is made a member.
+    pub(crate) fn remember(&mut self, room: RoomName, entered: (Subscription<Publication>, Subscribed)) -> Subscribed {
+        let (subscription, subscribed) = entered;
+        self.entering.push((room, subscription));
+        subscribed
+    }
+
+    /// Makes the client a member of a room that it has entered.
+    pub(crate) fn activate(
+        &mut self,
+        connection: &Rc<Connection>,
+        shard: &Shard,
+        room: RoomName,
+        membership: MembershipGrant,
+        info: Option<ClientInfo>,
+    ) -> Result<(), Disconnect> {
+        let at = self.entering.iter().position(|(entered, _)| *entered == room);
+        let entered = at.map(|at| self.entering.swap_remove(at));
+        if self.entering.is_empty() {
+            // A member that is silent holds no memory for how it came in.
+            self.entering = Vec::new();
+        }
+        let (Some((_, start)), Some(info)) = (entered, info) else {
+            debug_assert!(false, "a room is activated that was not entered");
+            return Err(CloseCode::ServerError.into());
+        };
+        tracing::debug!(client = info.client(), %room, shard = shard.index, "join");
+        let options = shard.hub.delivery_options(&room);
+        // A room that nobody knows how far to show is not shown: the client comes again.
+        let edge = shard.hub.edge(&start.room()).map_err(|_| CloseCode::ServerError)?;
+        let member_key = shard.delivery.join(&room, start, connection, (options, edge), membership.hears_join_leave);
+        self.info = Some(info.clone());
+        let is_new = membership.presence && shard.hub.enter(&room, info.clone());
+        reserve_one(&mut self.rooms);
+        self.rooms.push(Membership { room: room.clone(), member_key, membership });
+        shard.metrics.members.inc();
+        if membership.announced
+            && (is_new || !membership.presence)
+            && let Some(position) = shard.delivery.position(member_key)
+        {
+            shard.hub.events.announce(&room, What::Join(info), position);
+        }
+        Ok(())
+    }
+
+    /// Leaves a room, or gives up entering it; false if it was not in it.
+    pub(crate) fn leave(&mut self, shard: &Shard, client: &str, room: &RoomName) -> bool {
+        self.entering.retain(|(entering, _)| entering != room);
+        let Some(at) = self.rooms.iter().position(|membership| membership.room == *room) else { return false };
+        let membership = self.rooms.swap_remove(at);
+        self.end(shard, client, membership);
+        true
+    }
+
+    pub(crate) fn leave_all(&mut self, shard: &Shard, client: &str) {
+        self.entering = Vec::new();
+        for membership in std::mem::take(&mut self.rooms) {
+            self.end(shard, client, membership);
+        }
+    }
+
+    fn end(&self, shard: &Shard, client: &str, membership: Membership) {
+        let Membership { room, member_key, membership } = membership;
+        tracing::debug!(client, %room, shard = shard.index, "leave");
+        let position = shard.delivery.leave(member_key);
+        shard.metrics.members.dec();
+        let present = membership.presence && shard.hub.presence.leave(room.as_str(), client).is_some();
+        if membership.announced
+            && (present || !membership.presence)
+            && let (Some(info), Some(position)) = (self.info.clone(), position)
+        {
+            shard.hub.events.announce(&room, What::Leave(info), position);
+        }
+    }
+
+    /// Lets the rooms go on whose messages the client did not take; those that it is to leave.
+    ///
+    /// # Errors
+    /// With what the connection is to be closed.
+    pub(crate) fn catch_up(
+        &self,
+        connection: &Rc<Connection>,
+        shard: &Shard,
+        client: &str,
+        receiver: impl Fn() -> Result<Receiver, Disconnect>,
+    ) -> Result<Vec<RoomName>, Disconnect> {
+        let mut ended = Vec::new();
+        for Membership { room, member_key, .. } in &self.rooms {
+            match shard.delivery.catch_up(*member_key) {
+                CaughtUp::Rejoined | CaughtUp::Waits => {}
+                CaughtUp::Held => shard.delivery.wake(),
+                CaughtUp::InTheDatabase(of, from) => deferred::fetch(&receiver()?, room.clone(), of, from),
+                // Who was put out of a room before is told, socket or not.
+                CaughtUp::Full => break,
+                CaughtUp::Unfinished => connection.wake(),
+                CaughtUp::Ended => ended.push(room.clone()),
+                CaughtUp::Skipped(missed) => {
+                    tracing::warn!(client, %room, missed, "slow consumer, out of the room");
+                    shard.metrics.slow_consumers.inc();
+                    ended.push(room.clone());
+                }
+                CaughtUp::EventsLost => {
+                    tracing::warn!(client, %room, "joins and leaves were lost, out of the room");
+                    shard.metrics.slow_consumers.inc();
+                    ended.push(room.clone());
+                }
+                CaughtUp::Missed(missed) => {
+                    tracing::warn!(client, %room, missed, "slow consumer");
+                    return Err(CloseCode::Slow.into());
+                }
+            }
+        }
+        Ok(ended)
+    }
+}
+
+/// Takes a position in the room, silently; [`Memberships::activate`] makes the client a member from there.
+pub(crate) fn enter(
+    hub: &Hub,
+    name: &RoomName,
+    recover: Option<&Recover>,
+) -> Result<(Subscription<Publication>, Subscribed), NoAnswer> {
+    hub.options(name.as_str()).ok_or(ErrorCode::UnknownRoom)?;
+    let publications_max = hub.config.client.recovery_max_publication_limit;
+    if let Some((stored_rooms, _)) = hub.storing(name) {
+        let room = hub.running(name).ok_or(NoAnswer::InTheDatabase)?;
+        return stored_rooms.enter(&room, recover, &hub.visible(&room)?, publications_max, ReadFrom::Memory);
+    }
+    let mut entered = Err(ErrorCode::Internal);
+    for _ in 0..TRIES {
+        let room = hub.open(name)?;
+        entered = history::enter(&room, recover, &hub.visible(&room)?, publications_max);
+        // A room that expired between the look-up and the entering: the next look-up opens a fresh one.
+        if entered.is_ok() {
+            break;
+        }
+    }
+    Ok(entered?)
+}

@@ -1,0 +1,11 @@
+//! Clients: one connection on its thread, what its session wants done, and the shard that both belong to.
+//!
+//! It uses `delivery`, `rooms`, `session` and `wire`. It is used by `net`.
+
+pub(crate) mod connection;
+mod connection_table;
+pub(crate) mod deferred;
+pub(crate) mod driver;
+mod membership;
+mod scratch;
+pub(crate) mod shard;

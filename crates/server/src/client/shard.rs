@@ -1,0 +1,266 @@
+//! A shard: one thread that owns its connections and delivers to them.
+
+use std::cell::Cell;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+use tokio::sync::{Notify, watch};
+use tokio::task::LocalSet;
+
+use crate::client::connection::Connection;
+use crate::client::connection_table::ConnectionTable;
+use crate::client::scratch::Scratch;
+use crate::delivery::lag::Shown;
+use crate::delivery::turns::Delivery;
+use crate::ops::metrics::ShardMetrics;
+use crate::rooms::emulation::ShardCommand;
+use crate::rooms::hub::Hub;
+use crate::rooms::join_leave::Inbox;
+use crate::util::timer_wheel::{Due, TICK_MS};
+use roomcast_protocol::CloseCode;
+
+/// Ticks of the timer between two looks at who lags.
+const LAG_TICKS: u64 = 4;
+
+/// A tick that comes so late says that the shard stood still: the process was stopped, or the machine had no time for it. It has
+/// read nothing meanwhile, and judges nobody by that time.
+const STOOD_STILL_MS: u64 = 2_000;
+
+/// What the connections and the delivery of one shard share.
+pub(crate) struct Shard {
+    itself: Weak<Self>,
+    pub(crate) index: usize,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) metrics: ShardMetrics,
+    pub(crate) connections: ConnectionTable,
+    pub(crate) delivery: Delivery<Connection>,
+    pub(crate) scratch: Scratch,
+    sockets: Sockets,
+    /// Turns true when the server drains.
+    pub(crate) draining: watch::Receiver<bool>,
+    started: Instant,
+    /// Since when the shard has not stood still.
+    awake_since_ms: Cell<u64>,
+}
+
+impl Shard {
+    /// Runs a shard on this thread until the server drains and its connections are gone, or the time for that is up.
+    ///
+    /// Meanwhile it waits for `coming`, which brings it its connections.
+    ///
+    /// # Errors
+    /// Those of `coming`.
+    pub(crate) fn run<Coming: Future<Output = io::Result<()>>>(
+        runtime: &Runtime,
+        hub: Arc<Hub>,
+        index: usize,
+        mut draining: watch::Receiver<bool>,
+        coming: impl FnOnce(Rc<Self>) -> Coming,
+    ) -> io::Result<()> {
+        let tasks = LocalSet::new();
+        tasks.block_on(runtime, async move {
+            let inbox = hub.events.inbox(index).ok_or_else(|| io::Error::other("a shard runs twice"))?;
+            let shard = Rc::new_cyclic(|itself| Self::new(itself.clone(), hub, index, inbox, draining.clone()));
+            tokio::task::spawn_local(Self::deliver_forever(Rc::clone(&shard)));
+            tokio::task::spawn_local(Self::tick_forever(Rc::clone(&shard)));
+            tokio::task::spawn_local(Self::run_commands(Rc::clone(&shard)));
+            let came = tokio::select! {
+                biased;
+                _ = draining.wait_for(|draining| *draining) => Ok(()),
+                came = coming(Rc::clone(&shard)) => came,
+            };
+            shard.drain().await;
+            came
+        })
+    }
+
+    fn new(itself: Weak<Self>, hub: Arc<Hub>, index: usize, inbox: Inbox, draining: watch::Receiver<bool>) -> Self {
+        let metrics = hub.metrics.shard(index);
+        Self {
+            itself,
+            index,
+            delivery: Delivery::new(metrics.clone(), inbox),
+            metrics,
+            hub,
+            connections: ConnectionTable::new(),
+            scratch: Scratch::default(),
+            sockets: Sockets::default(),
+            draining,
+            started: Instant::now(),
+            awake_since_ms: Cell::new(0),
+        }
+    }
+
+    /// A handle for what outlives a turn; `None` once the shard is over.
+    pub(crate) fn itself(&self) -> Option<Rc<Self>> {
+        self.itself.upgrade()
+    }
+
+    /// Milliseconds since the shard started; timers and sessions count in them.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// Since when it has looked after its connections without standing still; 0 if it never has.
+    pub(crate) fn awake_since_ms(&self) -> u64 {
+        self.awake_since_ms.get()
+    }
+
+    /// How long a full socket may take nothing.
+    pub(crate) fn write_timeout_ms(&self) -> u64 {
+        self.hub.config.client.write_timeout.as_millis() as u64
+    }
+
+    /// Writes what waits for a connection when the rooms that are ready have been served.
+    pub(crate) fn flush_later(&self, connection: &Rc<Connection>) {
+        self.connections.flush_later(connection);
+        self.delivery.wake();
+    }
+
+    /// Delivers now, in the midst of another turn, and to the last member: those who publish have to wait for it.
+    pub(crate) fn deliver_now(&self) {
+        let waker = self.delivery.waker();
+        if self.deliver(&mut Context::from_waker(&waker), None) {
+            waker.wake();
+        }
+    }
+
+    /// Serves the rooms that are ready, as [`Delivery::deliver`] does, and writes what waits for connections.
+    fn deliver(&self, cx: &mut Context<'_>, now: Option<Instant>) -> bool {
+        let is_left = self.delivery.deliver(cx, now);
+        self.connections.flush_all();
+        is_left
+    }
+
+    async fn deliver_forever(shard: Rc<Self>) {
+        // For rooms that let messages gather.
+        let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
+        std::future::poll_fn(|cx| {
+            shard.delivery.set_waker(cx.waker());
+            let is_unfinished = shard.deliver(cx, Some(Instant::now()));
+            let due = shard.delivery.due();
+            let is_due = due.is_some_and(|due| {
+                timer.as_mut().reset(due.into());
+                timer.as_mut().poll(cx).is_ready()
+            });
+            if is_unfinished || is_due {
+                cx.waker().wake_by_ref();
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Takes commands of emulated connections to them.
+    async fn run_commands(shard: Rc<Self>) {
+        let Some(mut mailbox) = shard.hub.emulation.mailbox(shard.index) else { return };
+        while let Some(ShardCommand { to, frame }) = mailbox.recv().await {
+            shard.metrics.bytes_in.inc_by(frame.len() as u64);
+            if let Some(connection) = shard.connections.find(to) {
+                connection.receive_frame(&shard, frame);
+            }
+        }
+    }
+
+    async fn tick_forever(shard: Rc<Self>) {
+        let mut due = Vec::new();
+        let mut lagging = Shown::default();
+        for tick in 0_u64.. {
+            let expected_ms = shard.now_ms() + TICK_MS;
+            tokio::time::sleep(Duration::from_millis(TICK_MS)).await;
+            if shard.now_ms() > expected_ms + STOOD_STILL_MS {
+                shard.awake_since_ms.set(shard.now_ms());
+            }
+            if tick.is_multiple_of(LAG_TICKS) && (shard.metrics.behind.get() > 0 || !lagging.is_empty()) {
+                let lags = shard.delivery.lags();
+                lagging.replace(&shard.hub, shard.index, lags);
+            }
+            shard.connections.take_due(shard.now_ms(), &mut due);
+            for Due { at_ms, what: key } in due.drain(..) {
+                if let Some(connection) = shard.connections.find(key)
+                    && connection.due_ms.get() == at_ms
+                {
+                    connection.on_timer(&shard);
+                }
+            }
+            due.shrink_to(DUE_KEPT);
+        }
+    }
+
+    /// Closes every connection and waits until they are gone, or the configured time is up.
+    async fn drain(&self) {
+        for connection in self.connections.all() {
+            connection.close_with(self, CloseCode::Shutdown);
+        }
+        let timeout = self.hub.config.shutdown.timeout;
+        if tokio::time::timeout(timeout, self.sockets.gone()).await.is_err() {
+            let left = self.sockets.open();
+            tracing::warn!(shard = self.index, left, "connections are cut");
+        }
+    }
+}
+
+/// Room for due entries that is kept between ticks.
+const DUE_KEPT: usize = 256;
+
+impl fmt::Debug for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shard").field("index", &self.index).finish_non_exhaustive()
+    }
+}
+
+/// The sockets that a shard has open.
+#[derive(Debug, Default)]
+struct Sockets {
+    open: Cell<usize>,
+    one_closed: Notify,
+}
+
+impl Sockets {
+    fn open(&self) -> usize {
+        self.open.get()
+    }
+
+    fn opened(&self) {
+        self.open.set(self.open.get() + 1);
+    }
+
+    fn closed(&self) {
+        self.open.set(self.open.get() - 1);
+        self.one_closed.notify_waiters();
+    }
+
+    /// Returns when none is open.
+    async fn gone(&self) {
+        while self.open.get() > 0 {
+            self.one_closed.notified().await;
+        }
+    }
+}
+
+/// Counts a socket as long as it is open.
+#[derive(Debug)]
+pub(crate) struct SocketGuard(Rc<Shard>);
+
+impl SocketGuard {
+    pub(crate) fn new(shard: &Rc<Shard>) -> Self {
+        shard.sockets.opened();
+        shard.hub.metrics.sockets.inc();
+        Self(Rc::clone(shard))
+    }
+}
+
+impl Drop for SocketGuard {
+    fn drop(&mut self) {
+        let Self(shard) = self;
+        shard.sockets.closed();
+        shard.hub.metrics.sockets.dec();
+    }
+}

@@ -1,0 +1,416 @@
+//! What the server can be told: the settings, their defaults and why they are what they are.
+//!
+//! The names are those of Centrifugo 6 wherever an option means the same. Values come from, weakest first: the
+//! defaults here, a file (TOML, YAML or JSON), the environment, the flags; [`load`] joins them.
+//!
+//! It uses `util`. It is used by everybody above.
+
+mod draft;
+mod error;
+mod level;
+mod load;
+mod namespace;
+mod options;
+pub(crate) mod origin;
+mod parse;
+mod render;
+mod setting;
+mod together;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use roomcast::internal::Address;
+use roomcast_protocol::Limits;
+
+pub use self::error::ConfigError;
+pub use self::load::{Flags, Loaded, check, check_from, load, load_from};
+pub use self::namespace::{DELIVERY_DELAY_MAX, NamespaceOptions, RecoveryMode, SlowConsumer, Storage};
+
+/// Everything the server can be told.
+///
+/// ```
+/// use roomcast_server::config::Config;
+///
+/// let config = Config::default();
+/// assert_eq!(config.http_server.socket_addr().to_string(), "127.0.0.1:8000");
+/// assert!(!config.channel.options_for("chat").unwrap().presence);
+///
+/// let dev = Config::dev();
+/// assert!(dev.channel.options_for("chat").unwrap().allow_publish_for_anonymous);
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Config {
+    /// Whether this is development mode: anonymous clients may do everything that the file does not forbid.
+    pub dev: bool,
+    /// Whether development mode may be reached from other machines, and by any name.
+    pub dev_anywhere: bool,
+    /// Where logs and stored messages are kept. Created when it does not exist.
+    pub data_dir: PathBuf,
+    /// How many shards deliver messages; `None` is one per core.
+    pub shards: Option<NonZeroUsize>,
+    /// `[log]`
+    pub log: Log,
+    /// `[http_server]`
+    pub http_server: HttpServer,
+    /// `[websocket]`
+    pub websocket: WebSocket,
+    /// `[http_stream]`
+    pub http_stream: HttpTransport,
+    /// `[sse]`
+    pub sse: HttpTransport,
+    /// `[client]`
+    pub client: Client,
+    /// `[channel]`
+    pub channel: Channel,
+    /// `[storage]`
+    pub storage: StorageOptions,
+    /// `[shutdown]`
+    pub shutdown: Shutdown,
+}
+
+/// `[log]`: what is logged, and where to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Log {
+    /// A level (`info`) or directives of levels by module (`info,roomcast_server=debug`).
+    pub level: String,
+    /// How a line looks on the console and in the file.
+    pub format: LogFormat,
+    /// Whether lines also go to a file a day under `dir`.
+    pub file: bool,
+    /// Where the files go; `None` is `logs` in the data directory.
+    pub dir: Option<PathBuf>,
+    /// How many files are kept; the oldest goes first. Default 14: two weeks to look back, where a file holds a day.
+    pub files_max: usize,
+    /// Bytes of all files together; the oldest goes first, and a day has more than one file where it fills an eighth of
+    /// this. Default 512 MiB: whoever can make a server log must not be able to fill its disk.
+    pub bytes_max: usize,
+    /// Lines of one kind in ten seconds; more are counted, and the count is logged. Default 200; 0 is no limit.
+    pub repeats_max: usize,
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line, for collectors.
+    Json,
+}
+
+/// `[http_server]`: the one listener that serves pages, clients and the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HttpServer {
+    /// The address to listen on. Default `127.0.0.1`: nothing is reachable from outside until somebody says so.
+    pub address: IpAddr,
+    /// The port to listen on; 0 takes a free one. Default 8000.
+    pub port: u16,
+    /// Names by which pages may have reached this server, `*` standing for any run of characters, without ports; names of
+    /// this machine are always good. Empty, the default: all names, in development mode those of this machine. A page whose
+    /// name somebody has pointed here is refused, however much it looks like one of ours.
+    pub allowed_hosts: Vec<String>,
+}
+
+/// `[websocket]`: limits of the WebSocket transport.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WebSocket {
+    /// The largest message a client may send, in bytes; a larger one closes with 1009. Default 64 KiB, or 512 bytes for each
+    /// room of [`Client::channel_limit`] where that is more.
+    pub message_size_limit: usize,
+}
+
+/// `[http_stream]`, `[sse]`: a transport for clients that WebSocket does not reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HttpTransport {
+    /// Whether clients may connect by it. Default true.
+    pub enabled: bool,
+}
+
+/// `[client]`: what a connection may do, and how long it may be silent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Client {
+    /// Origins of web pages that may connect, `*` standing for any run of characters. Empty: only pages this server
+    /// served itself. A request without an `Origin` header does not come from a page and passes.
+    pub allowed_origins: Vec<String>,
+    /// Whether clients may connect without a token; they then have the empty user id.
+    pub allow_anonymous_connect_without_token: bool,
+    /// How often the server pings. Default 25 s: under the 30 to 60 s after which proxies cut idle connections.
+    pub ping_interval: Duration,
+    /// How long a client may take to answer a ping; shorter than `ping_interval`. Default 8 s.
+    pub pong_timeout: Duration,
+    /// How long a socket may be full without taking anything before its client is closed, whatever it answers to pings.
+    /// Default 30 s: about what a client may take to show that it is gone, and a phone in a tunnel comes back within it.
+    pub write_timeout: Duration,
+    /// How long a connection may wait before its `connect` command. Default 10 s.
+    pub stale_close_delay: Duration,
+    /// How many rooms one connection may be in. Default 128. A client that comes back sends `connect` and a subscribe for each
+    /// of its rooms in one message, for which [`WebSocket::message_size_limit`] needs space.
+    pub channel_limit: usize,
+    /// How many commands one message may hold; more than `channel_limit`. `None` is what a client that comes back may need,
+    /// twice over, and 1,024 at least.
+    pub message_command_limit: Option<NonZeroUsize>,
+    /// Rooms that every client is put into when it connects, at most 16; leave to subscribe is not asked for there.
+    pub subscribe_on_connect: Vec<String>,
+    /// How many connections the server takes in all; 0 is as many as descriptors allow.
+    pub connection_limit: usize,
+    /// The most publications one history reply holds. Default 300.
+    pub history_max_publication_limit: usize,
+    /// The most publications a reconnecting client is given; one that missed more is told that it did. Default 300.
+    pub recovery_max_publication_limit: usize,
+}
+
+/// `[channel]`: rooms by namespace.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Channel {
+    /// The longest room name, in bytes. Default 255.
+    pub max_length: usize,
+    /// `[channel.without_namespace]`: rooms whose name has no `:`.
+    pub without_namespace: NamespaceOptions,
+    /// `[[channel.namespaces]]` by name: rooms named `name:rest`.
+    pub namespaces: BTreeMap<String, NamespaceOptions>,
+}
+
+/// `[storage]`: the database of the rooms whose `storage` is on.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StorageOptions {
+    /// Which one.
+    pub kind: StorageKind,
+    /// Where the PostgreSQL server is; may hold a password.
+    pub url: Option<String>,
+    /// What becomes of a publisher whose room is a whole ring ahead of the database.
+    pub overload: Overload,
+    /// How long a publisher waits for the database at most, before it is answered with error 111. What it published into a
+    /// `stored` room may be stored later all the same. Default 10 s.
+    pub timeout: Duration,
+}
+
+/// Which database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StorageKind {
+    /// The one that is built in: the file `rooms.db` in the data directory.
+    #[default]
+    Sqlite,
+    /// A PostgreSQL server.
+    PostgreSql,
+}
+
+/// What becomes of those who publish faster than the database takes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Overload {
+    /// They are answered with the temporary error 111.
+    #[default]
+    Refuse,
+    /// They are answered when there is space, or, after `storage.timeout`, with error 111.
+    Wait,
+}
+
+impl std::fmt::Debug for StorageOptions {
+    /// Says whether there is an address, never which: it may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StorageOptions")
+            .field("kind", &self.kind)
+            .field("url", &self.url.as_ref().map(|_| "…"))
+            .field("overload", &self.overload)
+            .field("timeout", &self.timeout)
+            .finish()
+    }
+}
+
+/// `[shutdown]`: how the server ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Shutdown {
+    /// How long draining may take before what is left is cut. Default 30 s.
+    pub timeout: Duration,
+}
+
+impl Config {
+    /// The defaults of development mode: like [`Config::default`], with anonymous clients allowed to do everything and
+    /// history, recovery, presence and join/leave in every room.
+    #[must_use]
+    pub fn dev() -> Self {
+        let mut config = Self { dev: true, ..Self::default() };
+        config.client.allow_anonymous_connect_without_token = true;
+        config.channel.without_namespace = NamespaceOptions::dev();
+        config
+    }
+
+    /// The same without the password of the database, to be shown to people: of its URL the hosts and the database stay.
+    #[must_use]
+    pub fn without_password(&self) -> Self {
+        let mut config = self.clone();
+        if let Some(url) = &mut config.storage.url {
+            *url = match Address::of(url) {
+                Some(Address { hosts, database }) => format!("postgresql://…@{hosts}/{database}"),
+                None => "…".to_owned(),
+            };
+        }
+        config
+    }
+
+    /// What clients may send.
+    #[must_use]
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            frame_bytes_max: self.websocket.message_size_limit,
+            commands_per_frame_max: self.client.commands_per_message(),
+            room_name_bytes_max: self.channel.max_length,
+            rooms_per_client_max: self.client.channel_limit,
+            history_publications_max: self.client.history_max_publication_limit,
+            recovery_publications_max: self.client.recovery_max_publication_limit,
+            ..Limits::default()
+        }
+    }
+
+    /// The options a room starts from in this mode, before anything is said about its namespace.
+    #[must_use]
+    pub(crate) fn room_defaults(&self) -> NamespaceOptions {
+        if self.dev { NamespaceOptions::dev() } else { NamespaceOptions::default() }
+    }
+
+    /// The file of the built-in database.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.data_dir.join("rooms.db")
+    }
+
+    /// Whether any room's messages are kept in the database.
+    pub(crate) fn stores(&self) -> bool {
+        self.channel.all_options().any(|options| options.storage != Storage::Off)
+    }
+
+    /// Where the log files go.
+    #[must_use]
+    pub fn log_dir(&self) -> PathBuf {
+        self.log.dir.clone().unwrap_or_else(|| self.data_dir.join("logs"))
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            dev: false,
+            dev_anywhere: false,
+            data_dir: PathBuf::from("data"),
+            shards: None,
+            log: Log {
+                level: "info".to_owned(),
+                format: LogFormat::Text,
+                file: true,
+                dir: None,
+                files_max: 14,
+                bytes_max: 512 * 1024 * 1024,
+                repeats_max: 200,
+            },
+            http_server: HttpServer { address: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 8000, allowed_hosts: Vec::new() },
+            websocket: WebSocket { message_size_limit: 64 * 1024 },
+            http_stream: HttpTransport { enabled: true },
+            sse: HttpTransport { enabled: true },
+            client: Client {
+                allowed_origins: Vec::new(),
+                allow_anonymous_connect_without_token: false,
+                ping_interval: Duration::from_secs(25),
+                pong_timeout: Duration::from_secs(8),
+                write_timeout: Duration::from_secs(30),
+                stale_close_delay: Duration::from_secs(10),
+                channel_limit: 128,
+                message_command_limit: None,
+                subscribe_on_connect: Vec::new(),
+                connection_limit: 0,
+                history_max_publication_limit: 300,
+                recovery_max_publication_limit: 300,
+            },
+            channel: Channel {
+                max_length: 255,
+                without_namespace: NamespaceOptions::default(),
+                namespaces: BTreeMap::new(),
+            },
+            storage: StorageOptions {
+                kind: StorageKind::Sqlite,
+                url: None,
+                overload: Overload::Refuse,
+                timeout: Duration::from_secs(10),
+            },
+            shutdown: Shutdown { timeout: Duration::from_secs(30) },
+        }
+    }
+}
+
+impl Client {
+    /// How many commands one message may hold.
+    pub(crate) fn commands_per_message(&self) -> usize {
+        let needed = 2 * (self.channel_limit + 1);
+        self.message_command_limit.map_or_else(|| needed.max(COMMANDS_PER_MESSAGE), NonZeroUsize::get)
+    }
+}
+
+/// Commands in one message, whatever the limits on rooms: a batch of publishes is bounded by its bytes before.
+const COMMANDS_PER_MESSAGE: usize = 1_024;
+
+impl HttpServer {
+    /// Where to listen.
+    #[must_use]
+    pub const fn socket_addr(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
+    }
+}
+
+impl Channel {
+    /// The options of rooms without a namespace, and of each namespace.
+    pub(crate) fn all_options(&self) -> impl Iterator<Item = &NamespaceOptions> {
+        std::iter::once(&self.without_namespace).chain(self.namespaces.values())
+    }
+
+    /// The options of a room by its name, or `None` when the name is of a namespace nobody declared (error 102 on the
+    /// wire). Whether the name itself is acceptable is [`NamespaceOptions::allows_name`]'s to say.
+    #[must_use]
+    pub fn options_for(&self, room: &str) -> Option<&NamespaceOptions> {
+        match room.strip_prefix(PRIVATE_PREFIX).unwrap_or(room).split_once(NAMESPACE_BOUNDARY) {
+            Some((namespace, _)) => self.namespaces.get(namespace),
+            None => Some(&self.without_namespace),
+        }
+    }
+}
+
+/// What divides a namespace from the rest of a room's name.
+pub const NAMESPACE_BOUNDARY: char = ':';
+
+/// Starts the names of rooms that only a subscription token opens, before their namespace.
+pub const PRIVATE_PREFIX: char = '$';
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rooms_find_the_options_of_their_namespace() {
+        let mut config = Config::default();
+        let chat = NamespaceOptions { presence: true, ..NamespaceOptions::default() };
+        config.channel.namespaces.insert("chat".to_owned(), chat);
+
+        assert!(config.channel.options_for("chat:1").unwrap().presence);
+        assert!(config.channel.options_for("chat:1:2").unwrap().presence, "the first colon divides");
+        assert!(config.channel.options_for("$chat:1").unwrap().presence, "a private room is one of its namespace");
+        assert!(!config.channel.options_for("$lobby").unwrap().presence);
+        assert!(config.channel.options_for("$news:1").is_none());
+        assert!(!config.channel.options_for("chat").unwrap().presence, "a namespace's name alone is a plain room");
+        assert!(config.channel.options_for("news:1").is_none());
+        assert!(config.channel.options_for(":1").is_none());
+    }
+}

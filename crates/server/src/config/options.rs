@@ -1,0 +1,520 @@
+//! The table of all options: the one place that knows their names, sections, bounds and descriptions.
+//!
+//! Reading a file, the environment's names, the nearest name to a typing error and the printed configuration all
+//! come from here, so an option cannot be known to one and not to another.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use super::origin::{normal_host, normal_origin};
+use super::setting::{Kind as _, read};
+use super::tree::Value;
+use super::{Config, DELIVERY_DELAY_MAX, NamespaceOptions};
+use roomcast_protocol::RoomName;
+
+/// One option of a `T`.
+pub(super) struct Setting<T> {
+    pub(super) key: &'static str,
+    /// What it does, for the printed configuration.
+    pub(super) about: &'static str,
+    /// Takes a value over, or says what is wrong with it.
+    pub(super) read: fn(&mut T, &Value) -> Result<(), String>,
+    /// The value in TOML; nothing when none is set.
+    pub(super) write: fn(&T) -> Option<String>,
+}
+
+/// A section of the file, and the names in it that are known but not served yet.
+pub(super) struct Section {
+    /// The name in brackets; empty for what stands above all sections.
+    pub(super) name: &'static str,
+    pub(super) settings: &'static [Setting<Config>],
+    pub(super) later: &'static [&'static str],
+}
+
+/// `setting!(key, place in the struct, what it does[, bounds])`
+macro_rules! setting {
+    ($key:literal, $($field:ident).+, $about:literal $(, $check:expr)?) => {
+        Setting {
+            key: $key,
+            about: $about,
+            read: |target, value| {
+                let value = read(value)?;
+                $($check(&value)?;)?
+                target.$($field).+ = value;
+                Ok(())
+            },
+            write: |target| target.$($field).+.write(),
+        }
+    };
+}
+
+/// `listing!(key, place in the struct, what it does, most entries, how an entry is written)`
+macro_rules! listing {
+    ($key:literal, $($field:ident).+, $about:literal, $max:expr, $normal:expr) => {
+        Setting {
+            key: $key,
+            about: $about,
+            read: |target, value| {
+                let written: Vec<String> = read(value)?;
+                within(&written.len(), &0, &$max)?;
+                target.$($field).+ = written.iter().map(|entry| $normal(entry)).collect::<Result<_, String>>()?;
+                Ok(())
+            },
+            write: |target| target.$($field).+.write(),
+        }
+    };
+}
+
+pub(super) const SECTIONS: &[Section] = &[
+    Section {
+        name: "",
+        settings: &[
+            setting!("data_dir", data_dir, "where logs and stored messages are kept"),
+            setting!("shards", shards, "threads that deliver; unset: one per core", shards_in_bounds),
+        ],
+        later: LATER_SECTIONS,
+    },
+    Section {
+        name: "log",
+        settings: &[
+            setting!(
+                "level",
+                log.level,
+                "trace, debug, info, warn, error or off; or by module: info,roomcast=debug",
+                level
+            ),
+            setting!("format", log.format, "text or json"),
+            setting!("file", log.file, "whether lines also go to a file a day"),
+            setting!("dir", log.dir, "where the files go; unset: logs in the data directory"),
+            setting!("files_max", log.files_max, "files kept", |v: &usize| within(v, &1, &LOG_FILES_MAX)),
+            setting!("bytes_max", log.bytes_max, "bytes of all files together; the oldest goes first", |v: &usize| {
+                within(v, &LOG_BYTES_MIN, &LOG_BYTES_MAX)
+            }),
+            setting!(
+                "repeats_max",
+                log.repeats_max,
+                "lines of one kind in ten seconds; more are counted and left out; 0: no limit",
+                |v: &usize| within(v, &0, &LOG_REPEATS_MAX)
+            ),
+        ],
+        later: &[],
+    },
+    Section {
+        name: "http_server",
+        settings: &[
+            setting!("address", http_server.address, "the address to listen on; 0.0.0.0 for all"),
+            setting!("port", http_server.port, "the port to listen on; 0 takes a free one"),
+            listing!(
+                "allowed_hosts",
+                http_server.allowed_hosts,
+                "names by which pages may have reached this server, * standing for any run of characters; empty: all, or with --dev those of this machine",
+                HOSTS_MAX,
+                normal_host
+            ),
+        ],
+        later: &[
+            "tls",
+            "tls_autocert",
+            "tls_external",
+            "internal_address",
+            "internal_port",
+            "internal_tls",
+            "http3",
+            "h2c_external",
+        ],
+    },
+    Section {
+        name: "websocket",
+        settings: &[setting!(
+            "message_size_limit",
+            websocket.message_size_limit,
+            "the largest message from a client, in bytes; unset: 64 KiB, or 512 bytes for each of channel_limit",
+            |v: &usize| within(v, &MESSAGE_BYTES_MIN, &MESSAGE_BYTES_MAX)
+        )],
+        later: &[
+            "disabled",
+            "handler_prefix",
+            "compression",
+            "compression_min_size",
+            "compression_level",
+            "read_buffer_size",
+            "use_write_buffer_pool",
+            "write_buffer_size",
+            "write_timeout",
+            "decompressed_message_size_limit",
+        ],
+    },
+    Section {
+        name: "http_stream",
+        settings: &[setting!("enabled", http_stream.enabled, "whether clients may connect by HTTP streaming")],
+        later: &["handler_prefix", "max_request_body_size"],
+    },
+    Section {
+        name: "sse",
+        settings: &[setting!("enabled", sse.enabled, "whether clients may connect by server-sent events")],
+        later: &["handler_prefix", "max_request_body_size"],
+    },
+    Section {
+        name: "client",
+        settings: &[
+            listing!(
+                "allowed_origins",
+                client.allowed_origins,
+                "origins of pages that may connect, * standing for any run of characters; empty: this server's own pages",
+                ORIGINS_MAX,
+                normal_origin
+            ),
+            setting!(
+                "allow_anonymous_connect_without_token",
+                client.allow_anonymous_connect_without_token,
+                "let clients connect without a token"
+            ),
+            setting!("ping_interval", client.ping_interval, "how often the server pings", |v: &Duration| between(
+                *v,
+                HEARTBEAT_MIN,
+                DELAY_MAX
+            )),
+            setting!("pong_timeout", client.pong_timeout, "how long a client may take to answer", |v: &Duration| {
+                between(*v, HEARTBEAT_MIN, DELAY_MAX)
+            }),
+            setting!(
+                "write_timeout",
+                client.write_timeout,
+                "how long a full socket may take nothing before its client is closed",
+                |v: &Duration| between(*v, HEARTBEAT_MIN, DELAY_MAX)
+            ),
+            setting!(
+                "stale_close_delay",
+                client.stale_close_delay,
+                "how long a connection may wait before it says connect",
+                |v: &Duration| between(*v, HEARTBEAT_MIN, DELAY_MAX)
+            ),
+            setting!("channel_limit", client.channel_limit, "rooms one connection may be in", |v: &usize| within(
+                v,
+                &1,
+                &CHANNEL_LIMIT_MAX
+            )),
+            setting!(
+                "message_command_limit",
+                client.message_command_limit,
+                "commands in one message, more than channel_limit; unset: what a client that comes back may need"
+            ),
+            listing!(
+                "subscribe_on_connect",
+                client.subscribe_on_connect,
+                "rooms that every client is put into when it connects",
+                SUBSCRIBE_ON_CONNECT_MAX,
+                room_name
+            ),
+            setting!(
+                "connection_limit",
+                client.connection_limit,
+                "connections in all; 0: as many as descriptors allow"
+            ),
+            setting!(
+                "history_max_publication_limit",
+                client.history_max_publication_limit,
+                "publications in one history reply",
+                |v: &usize| within(v, &1, &REPLY_PUBLICATIONS_MAX)
+            ),
+            setting!(
+                "recovery_max_publication_limit",
+                client.recovery_max_publication_limit,
+                "publications a reconnecting client is given",
+                |v: &usize| within(v, &1, &REPLY_PUBLICATIONS_MAX)
+            ),
+        ],
+        later: &[
+            "token",
+            "subscription_token",
+            "insecure",
+            "proxy",
+            "connect_proxy_name",
+            "refresh_proxy_name",
+            "disallow_anonymous_connection_tokens",
+            "allowed_delta_types",
+            "expired_close_delay",
+            "expired_sub_close_delay",
+            "presence_update_interval",
+            "concurrency",
+            "queue_max_size",
+            "channel_position_check_delay",
+            "channel_position_max_time_lag",
+            "user_connection_limit",
+            "connection_rate_limit",
+            "connect_include_server_time",
+            "insecure_skip_token_signature_verify",
+            "user_id_http_header",
+            "subscribe_to_user_personal_channel",
+            "connect_code_to_unidirectional_disconnect",
+        ],
+    },
+    Section {
+        name: "http_api",
+        settings: &[],
+        later: &["key", "disabled", "handler_prefix", "error_mode", "external", "insecure"],
+    },
+    Section {
+        name: "admin",
+        settings: &[],
+        later: &[
+            "listen",
+            "enabled",
+            "handler_prefix",
+            "password",
+            "secret",
+            "insecure",
+            "web_path",
+            "web_proxy_address",
+            "external",
+        ],
+    },
+    Section {
+        name: "shutdown",
+        settings: &[setting!("timeout", shutdown.timeout, "how long draining may take", |v: &Duration| between(
+            *v,
+            Duration::ZERO,
+            DELAY_MAX
+        ))],
+        later: &[],
+    },
+    Section {
+        name: "storage",
+        settings: &[
+            setting!("type", storage.kind, "where messages are kept: sqlite (a file in data_dir) or postgresql"),
+            setting!("url", storage.url, "of the PostgreSQL server: postgresql://user:password@host/database"),
+            setting!(
+                "overload",
+                storage.overload,
+                "a publisher whose room is a whole ring ahead of the database: refuse it (error 111) or let it wait"
+            ),
+            setting!(
+                "timeout",
+                storage.timeout,
+                "how long a publisher waits for the database at most; then error 111",
+                |v: &Duration| between(*v, STORAGE_TIMEOUT_MIN, DELAY_MAX)
+            ),
+        ],
+        later: &[],
+    },
+    Section {
+        name: "channel",
+        settings: &[setting!("max_length", channel.max_length, "the longest room name, in bytes", |v: &usize| within(
+            v,
+            &1,
+            &ROOM_NAME_BYTES_MAX
+        ))],
+        later: &[
+            "history_meta_ttl",
+            "proxy",
+            "publication_data_format",
+            "private_prefix",
+            "namespace_boundary",
+            "user_boundary",
+            "user_separator",
+            "patterns",
+        ],
+    },
+];
+
+/// The options of `[channel.without_namespace]` and of each of `[[channel.namespaces]]`.
+pub(super) const ROOM: &[Setting<NamespaceOptions>] = &[
+    setting!("history_size", history_size, "messages of the history; 0: no history", |v: &usize| within(
+        v,
+        &0,
+        &HISTORY_SIZE_MAX
+    )),
+    setting!("history_ttl", history_ttl, "how long a message stays in the history", |v: &Duration| between(
+        *v,
+        Duration::ZERO,
+        TTL_MAX
+    )),
+    setting!(
+        "storage",
+        storage,
+        "keep messages in the database: off, async (soon) or stored (before they are acknowledged and delivered)"
+    ),
+    setting!(
+        "storage_ttl",
+        storage_ttl,
+        "how long the database keeps a message; 0s: for good",
+        |v: &Duration| between(*v, Duration::ZERO, TTL_MAX)
+    ),
+    setting!("storage_size", storage_size, "messages of a room that the database keeps; 0: all"),
+    setting!("presence", presence, "know who is in the room"),
+    setting!("join_leave", join_leave, "announce coming and going to clients that ask for it"),
+    setting!("force_push_join_leave", force_push_join_leave, "announce coming and going to everybody"),
+    setting!("force_recovery", force_recovery, "every subscription recovers what it missed"),
+    setting!("allow_recovery", allow_recovery, "a subscription recovers when the client asks"),
+    setting!("force_positioning", force_positioning, "every subscription is told its position"),
+    setting!("allow_positioning", allow_positioning, "a subscription is told its position when the client asks"),
+    setting!("allow_subscribe_for_client", allow_subscribe_for_client, "clients with a user id may subscribe"),
+    setting!("allow_subscribe_for_anonymous", allow_subscribe_for_anonymous, "clients without a user id may subscribe"),
+    setting!("allow_publish_for_client", allow_publish_for_client, "clients with a user id may publish"),
+    setting!("allow_publish_for_subscriber", allow_publish_for_subscriber, "clients in the room may publish"),
+    setting!("allow_publish_for_anonymous", allow_publish_for_anonymous, "both also without a user id"),
+    setting!("allow_history_for_client", allow_history_for_client, "clients with a user id may read the history"),
+    setting!("allow_history_for_subscriber", allow_history_for_subscriber, "clients in the room may read the history"),
+    setting!("allow_history_for_anonymous", allow_history_for_anonymous, "both also without a user id"),
+    setting!(
+        "allow_presence_for_client",
+        allow_presence_for_client,
+        "clients with a user id may ask who is in the room"
+    ),
+    setting!(
+        "allow_presence_for_subscriber",
+        allow_presence_for_subscriber,
+        "clients in the room may ask who is in it"
+    ),
+    setting!("allow_presence_for_anonymous", allow_presence_for_anonymous, "both also without a user id"),
+    setting!(
+        "history_meta_ttl",
+        history_meta_ttl,
+        "how long a room that nobody uses keeps its position after its last message",
+        |v: &Duration| between(*v, Duration::from_secs(1), TTL_MAX)
+    ),
+    setting!(
+        "force_recovery_mode",
+        force_recovery_mode,
+        "what is recovered: stream (all that was missed) or cache (the newest message)"
+    ),
+    setting!("channel_regex", channel_regex, "what names must match, without their namespace"),
+    setting!(
+        "slow_consumer",
+        slow_consumer,
+        "a member that cannot keep up: disconnect it, skip (it must subscribe again) or go on with the latest message"
+    ),
+    setting!(
+        "delivery_delay",
+        delivery_delay,
+        "how long messages may gather, so that more share a write",
+        |v: &Duration| between(*v, Duration::ZERO, DELIVERY_DELAY_MAX)
+    ),
+];
+
+/// Options of rooms that are known and not served yet.
+pub(super) const ROOM_LATER: &[&str] = &[
+    "allow_tags_filter",
+    "allow_user_limited_channels",
+    "allowed_delta_types",
+    "auto_cache_recover",
+    "delta_publish",
+    "map",
+    "map_clients_presence_channel_prefix",
+    "map_users_presence_channel_prefix",
+    "publication_data_format",
+    "publish_proxy_enabled",
+    "publish_proxy_name",
+    "shared_poll",
+    "subscription_type",
+    "sub_refresh_proxy_enabled",
+    "sub_refresh_proxy_name",
+    "subscribe_proxy_enabled",
+    "subscribe_proxy_name",
+    "subscribe_stream_proxy_enabled",
+    "subscribe_stream_proxy_name",
+    "subscribe_stream_proxy_bidirectional",
+];
+
+const LATER_SECTIONS: &[&str] = &[
+    "broker",
+    "consumers",
+    "controller",
+    "debug",
+    "emulation",
+    "enable_unreleased_features",
+    "engine",
+    "graphite",
+    "grpc_api",
+    "health",
+    "init",
+    "map_broker",
+    "node",
+    "opentelemetry",
+    "pid_file",
+    "prometheus",
+    "proxies",
+    "presence_manager",
+    "rpc",
+    "shared_poll",
+    "swagger",
+    "uni_grpc",
+    "uni_http_stream",
+    "uni_sse",
+    "uni_websocket",
+    "usage_stats",
+    "webtransport",
+];
+
+/// Namespaces a configuration may declare: far above what anybody writes, so that a generated file fails early.
+pub(super) const NAMESPACES_MAX: usize = 1_000;
+/// The longest namespace name: it must leave most of a room's name to the room.
+pub(super) const NAMESPACE_BYTES_MAX: usize = 64;
+
+/// A shard is a thread; more than this is a typing error.
+const SHARDS_MAX: usize = 1_024;
+/// Ten years of daily files.
+const LOG_FILES_MAX: usize = 3_660;
+/// A few thousand lines, in several files.
+const LOG_BYTES_MIN: usize = 1024 * 1024;
+/// More than a disk that is for logs.
+const LOG_BYTES_MAX: usize = 1024 * 1024 * 1024 * 1024;
+/// More than is written in that time.
+const LOG_REPEATS_MAX: usize = 1_000_000;
+/// A connect command with a token must fit.
+const MESSAGE_BYTES_MIN: usize = 1_024;
+/// A message is held whole in memory, once per client that is sending one.
+const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Below this, timers cost more than the connections they watch.
+const HEARTBEAT_MIN: Duration = Duration::from_millis(50);
+/// A connection nobody looked after for longer is gone.
+const DELAY_MAX: Duration = Duration::from_secs(60 * 60);
+/// Less than a disk may take for one commit would refuse what is about to be stored.
+const STORAGE_TIMEOUT_MIN: Duration = Duration::from_millis(100);
+/// Bytes of a message that each room of a client takes when it comes back: a subscribe with a name of full length, a position
+/// and a token.
+pub(super) const ROOM_BYTES: usize = 512;
+/// What a client that comes back sends must fit into the largest message.
+const CHANNEL_LIMIT_MAX: usize = MESSAGE_BYTES_MAX / ROOM_BYTES;
+/// A reply is encoded in one piece.
+const REPLY_PUBLICATIONS_MAX: usize = 10_000;
+/// The wire contract's.
+const ROOM_NAME_BYTES_MAX: usize = 255;
+/// A history is held in memory, per room.
+const HISTORY_SIZE_MAX: usize = 1_000_000;
+/// Ten years.
+const TTL_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+/// Each is entered before a client has its first answer.
+const SUBSCRIBE_ON_CONNECT_MAX: usize = 16;
+/// Each is compared with each connection's origin.
+const ORIGINS_MAX: usize = 256;
+/// Each is compared with each request's host.
+const HOSTS_MAX: usize = 256;
+
+fn within<N: PartialOrd + Display>(value: &N, least: &N, most: &N) -> Result<(), String> {
+    if least <= value && value <= most { Ok(()) } else { Err(format!("expected {least} to {most}, found {value}")) }
+}
+
+fn between(value: Duration, least: Duration, most: Duration) -> Result<(), String> {
+    if least <= value && value <= most {
+        return Ok(());
+    }
+    let [least, most, value] = [least, most, value].map(humantime::format_duration);
+    Err(format!("expected {least} to {most}, found {value}"))
+}
+
+fn shards_in_bounds(shards: &Option<std::num::NonZeroUsize>) -> Result<(), String> {
+    shards.map_or(Ok(()), |shards| within(&shards.get(), &1, &SHARDS_MAX))
+}
+
+#[expect(clippy::ptr_arg, reason = "the option's type is read off this parameter")]
+fn level(directives: &String) -> Result<(), String> {
+    super::level::check_level(directives)
+}
+
+fn room_name(name: &str) -> Result<String, String> {
+    match RoomName::parse(name, ROOM_NAME_BYTES_MAX) {
+        Ok(_) => Ok(name.to_owned()),
+        Err(error) => Err(format!("{name:?} is no name of a room: {error}")),
+    }
+}

@@ -1,0 +1,188 @@
+//! Members that are behind: each goes on by itself, from the ring or from what the database has, until it has caught up.
+
+use super::events::Hears;
+use super::group::{Cursor, Group, Place};
+use super::queue::At;
+use super::{CaughtUp, ROOM_MESSAGES_PER_VISIT};
+use crate::config::SlowConsumer;
+use crate::delivery::sink::{MemberSink, Written};
+use crate::ops::metrics::ShardMetrics;
+use crate::wire::encoded_batch::EncodedBatch;
+use roomcast::{Position, Resumption, Start, TryRecvError};
+use roomcast_protocol::{CloseCode, Encoding, Publication};
+
+/// Runs a member may take from the ring at once to catch up before others on its shard have their turn.
+const CATCH_UP_RUNS_PER_VISIT: usize = 4;
+
+impl<S: MemberSink> Group<S> {
+    /// Lets a member go on, as far as its socket and the budget allow.
+    pub(super) fn catch_up(&mut self, member: usize, batch: &mut EncodedBatch, metrics: &ShardMetrics) -> CaughtUp {
+        let group_at = self.at();
+        let Some(member) = self.members.get_mut(member) else {
+            return CaughtUp::Rejoined;
+        };
+        if member.is_fetching {
+            return CaughtUp::Waits;
+        }
+        // What the group may not give, nobody is given. Behind the group a member goes along with it again.
+        let is_ended = matches!(self.cursor, Cursor::Ended);
+        let group_end = if is_ended { u64::MAX } else { group_at.publication };
+        let events = Events::of(self.hears.as_deref(), is_ended, self.edge.is_final(), self.framing.encoding());
+        for _ in 0..CATCH_UP_RUNS_PER_VISIT {
+            let Place::Behind(at) = member.place else {
+                return CaughtUp::Rejoined;
+            };
+            if !is_ended && at.has_reached(group_at) {
+                member.catch_up(at, &mut self.behind, metrics);
+                return CaughtUp::Rejoined;
+            }
+            if events.are_lost_at(at) {
+                return CaughtUp::EventsLost;
+            }
+            let sequence = at.publication;
+            let left = self.edge.range().end.min(group_end).saturating_sub(sequence);
+            let mut next = at;
+            batch.begin(self.framing);
+            if left > 0 {
+                let position = Position { epoch: self.room.epoch(), sequence };
+                let Ok(mut ring) = self.room.subscribe_from(Start::Resume(position)).now() else {
+                    return CaughtUp::Ended;
+                };
+                let read = match ring.resumption() {
+                    Resumption::Gap(missed) => Err(TryRecvError::Lagged(missed)),
+                    Resumption::Unknown => return CaughtUp::Ended,
+                    _ if sequence < self.edge.ring_from() => {
+                        Err(TryRecvError::Lagged(self.edge.ring_from() - sequence))
+                    }
+                    _ => ring.try_recv_batch(left.min(ROOM_MESSAGES_PER_VISIT as u64) as usize),
+                };
+                let messages = match read {
+                    Ok(messages) => messages,
+                    Err(TryRecvError::Lagged(_))
+                        if self.options.has_database && self.options.slow_consumer != SlowConsumer::Latest =>
+                    {
+                        member.is_fetching = true;
+                        return CaughtUp::InTheDatabase(self.room.clone(), sequence);
+                    }
+                    Err(TryRecvError::Lagged(missed)) => match self.options.slow_consumer {
+                        SlowConsumer::Disconnect => return CaughtUp::Missed(missed),
+                        SlowConsumer::Skip => return CaughtUp::Skipped(missed),
+                        SlowConsumer::Latest => {
+                            // The newest one that may be seen; behind the group there is nothing to go on with.
+                            let newest = self.edge.range().end.min(self.room.tail()).saturating_sub(1);
+                            let publication = newest.max(sequence + 1).min(group_end.max(sequence));
+                            member.place = Place::Behind(At { publication, ..at });
+                            continue;
+                        }
+                    },
+                    Err(TryRecvError::Empty) => return CaughtUp::Unfinished,
+                    Err(_) => return CaughtUp::Ended,
+                };
+                for (sequence, time_ms, message) in messages.iter() {
+                    events.push_due(&mut next, batch);
+                    let time_ms = time_ms.unwrap_or(0);
+                    batch.push(|out| self.encoder.encode(message, sequence + 1, time_ms, out));
+                    next.publication = sequence + 1;
+                    if batch.is_full() {
+                        break;
+                    }
+                }
+            }
+            events.push_due(&mut next, batch);
+            if batch.is_empty() {
+                return CaughtUp::Held;
+            }
+            batch.finish();
+            match member.sink.write_batch(batch) {
+                Written::Taken => {
+                    member.place = Place::Behind(next);
+                    metrics.messages_out.inc_by(batch.messages());
+                    metrics.bytes_out.inc_by(batch.as_bytes().len() as u64);
+                }
+                Written::Full => return CaughtUp::Full,
+            }
+        }
+        CaughtUp::Unfinished
+    }
+
+    /// Gives a member what the database has from `from` on.
+    pub(super) fn deliver_stored(
+        &mut self,
+        member: usize,
+        from: u64,
+        past: &[(u64, u64, Publication)],
+        batch: &mut EncodedBatch,
+        metrics: &ShardMetrics,
+    ) {
+        let group_at = self.at();
+        let Some(member) = self.members.get_mut(member) else { return };
+        let mut at = match member.place {
+            Place::Behind(at) if member.is_fetching && at.publication == from => at,
+            // It has left the room meanwhile, and come again.
+            _ => return,
+        };
+        member.is_fetching = false;
+        if past.first().is_none_or(|(first, ..)| *first != from) {
+            return member.sink.close_soon(CloseCode::Slow);
+        }
+        let is_ended = matches!(self.cursor, Cursor::Ended);
+        let group_end = if is_ended { u64::MAX } else { group_at.publication };
+        let events = Events::of(self.hears.as_deref(), is_ended, self.edge.is_final(), self.framing.encoding());
+        // Behind the group it goes along with it.
+        let mut left = &past[..past.partition_point(|(sequence, ..)| *sequence < group_end)];
+        while !left.is_empty() && !events.are_lost_at(at) {
+            batch.begin(self.framing);
+            let (mut next, mut taken) = (at, 0);
+            for (sequence, time_ms, message) in left {
+                events.push_due(&mut next, batch);
+                batch.push(|out| self.encoder.encode(message, *sequence + 1, *time_ms, out));
+                next.publication = *sequence + 1;
+                taken += 1;
+                if batch.is_full() {
+                    break;
+                }
+            }
+            batch.finish();
+            if member.sink.write_batch(batch) == Written::Full {
+                break;
+            }
+            metrics.messages_out.inc_by(batch.messages());
+            metrics.bytes_out.inc_by(batch.as_bytes().len() as u64);
+            member.place = Place::Behind(next);
+            (at, left) = (next, &left[taken..]);
+        }
+        member.sink.wake();
+    }
+}
+
+/// The events that a member is to be given which goes on by itself: those that its group has taken, or, when there is no group
+/// any more, all.
+struct Events<'a> {
+    hears: Option<&'a Hears>,
+    end: u64,
+    is_final: bool,
+    encoding: Encoding,
+}
+
+impl<'a> Events<'a> {
+    fn of(hears: Option<&'a Hears>, is_ended: bool, is_final: bool, encoding: Encoding) -> Self {
+        let end = hears.map_or(0, |hears| if is_ended { hears.queue.end() } else { hears.next });
+        Self { hears, end, is_final, encoding }
+    }
+
+    fn are_lost_at(&self, at: At) -> bool {
+        self.hears.is_some_and(|hears| at.event < hears.queue.first())
+    }
+
+    /// Appends those that come before the publication that comes next: all of them, so that none is overtaken, which the queue
+    /// bounds.
+    fn push_due(&self, at: &mut At, batch: &mut EncodedBatch) {
+        let Some(hears) = self.hears else { return };
+        while at.event < self.end
+            && let Some(event) = hears.queue.due(*at, self.is_final)
+        {
+            batch.push(|out| self.encoding.encode_push(&event.push(), out));
+            at.event += 1;
+        }
+    }
+}

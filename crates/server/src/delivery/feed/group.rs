@@ -1,0 +1,435 @@
+//! A room's members of one form on one shard, and the run on its way round them.
+
+use std::rc::Rc;
+
+use slab::Slab;
+
+use super::ROOM_MESSAGES_PER_VISIT;
+use super::events::Hears;
+use super::queue::At;
+use crate::config::SlowConsumer;
+use crate::delivery::lag::Lag;
+use crate::delivery::sink::{MemberSink, Written};
+use crate::ops::metrics::ShardMetrics;
+use crate::rooms::delivery_options::DeliveryOptions;
+use crate::rooms::visible::Edge;
+use crate::wire::encoded_batch::EncodedBatch;
+use crate::wire::framing::Framing;
+use roomcast::{Room, RoomKey, Subscription, TryRecvError};
+use roomcast_protocol::{CloseCode, Publication, PublicationEncoder, RoomName};
+
+/// A room's members of one form on this shard.
+pub(super) struct Group<S> {
+    pub(super) name: RoomName,
+    pub(super) framing: Framing,
+    pub(super) room: Room<Publication>,
+    pub(super) cursor: Cursor,
+    pub(super) encoder: PublicationEncoder,
+    pub(super) options: DeliveryOptions,
+    /// The next sequence the group takes.
+    pub(super) next: u64,
+    /// The joins and leaves of a group whose members hear of them.
+    pub(super) hears: Option<Box<Hears>>,
+    /// From where to where the room may be seen.
+    pub(super) edge: Edge,
+    /// Whether it rests until more may be seen.
+    pub(super) is_held: bool,
+    pub(super) members: Slab<Member<S>>,
+    /// How many of them are behind.
+    pub(super) behind: usize,
+    /// The run that has not been written to all members.
+    pub(super) sending: Option<Sending>,
+}
+
+/// Where the group's subscription is.
+pub(super) enum Cursor {
+    /// In the feed's set, which says when there is something.
+    Listed(RoomKey),
+    /// Here: something is there, and not to be read yet.
+    Detached(Box<Subscription<Publication>>),
+    /// The room has ended.
+    Ended,
+}
+
+/// A run on its way round the members.
+pub(super) struct Sending {
+    batch: EncodedBatch,
+    round: Round,
+}
+
+/// How far a run has come.
+pub(super) struct Round {
+    /// Where the run begins; it ends where the group stands.
+    first: At,
+    /// The member that is next.
+    at: usize,
+    takers: u64,
+}
+
+pub(super) struct Member<S> {
+    pub(super) sink: Rc<S>,
+    pub(super) place: Place,
+    /// What it has missed is being read from the database.
+    pub(super) is_fetching: bool,
+}
+
+/// Where a member is. `With` becomes `Behind` when its socket is full, when it starts in the middle of a run or when the
+/// group lost messages; only [`RoomFeed::catch_up`](super::RoomFeed::catch_up) leads back.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    /// Takes the group's runs, from there on.
+    With(At),
+    /// Takes nothing from the group; it goes on there.
+    Behind(At),
+}
+
+impl<S: MemberSink> Member<S> {
+    /// From here on it goes on by itself, from there; one more is `behind`.
+    pub(super) fn fall_behind(&mut self, at: At, behind: &mut usize, metrics: &ShardMetrics) {
+        *behind += 1;
+        self.place = Place::Behind(at);
+        self.sink.fell_behind();
+        metrics.behind.inc();
+    }
+
+    /// From here on it takes the group's runs again.
+    pub(super) fn catch_up(&mut self, at: At, behind: &mut usize, metrics: &ShardMetrics) {
+        *behind -= 1;
+        self.place = Place::With(at);
+        self.sink.caught_up();
+        metrics.behind.dec();
+    }
+}
+
+/// How reading a room ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Read {
+    /// Everything is with the members, or the room's turn is over.
+    Through,
+    /// Some members have not been given the last run.
+    Unfinished,
+    /// Everything that may be seen is with the members.
+    Held,
+    /// The room has ended.
+    Ended,
+}
+
+impl<S: MemberSink> Group<S> {
+    /// Reads what there is and sends it, within a budget. Where events are put between the publications, it reads no further than
+    /// `end`: which events come before those is not known yet.
+    pub(super) fn read_to(
+        &mut self,
+        end: u64,
+        cursor: &mut Subscription<Publication>,
+        batch: &mut EncodedBatch,
+        writes: &mut usize,
+        metrics: &ShardMetrics,
+    ) -> Read {
+        self.pass_by_erased(cursor, metrics);
+        match self.hears {
+            None => self.read(cursor, batch, writes, metrics),
+            Some(_) => self.read_with_events(end, cursor, batch, writes, metrics),
+        }
+    }
+
+    fn read(
+        &mut self,
+        cursor: &mut Subscription<Publication>,
+        batch: &mut EncodedBatch,
+        writes: &mut usize,
+        metrics: &ShardMetrics,
+    ) -> Read {
+        let deliverable = self.deliverable();
+        for _ in 0..deliverable.min(ROOM_MESSAGES_PER_VISIT as u64) {
+            match cursor.try_recv_ref() {
+                Ok(message) => {
+                    let (sequence, time_ms) = (message.sequence(), message.time().unwrap_or(0));
+                    debug_assert_eq!(self.next + batch.messages(), sequence);
+                    // The wire counts from 1.
+                    batch.push(|out| self.encoder.encode(&message, sequence + 1, time_ms, out));
+                    if batch.is_full() && !self.send(batch, writes, metrics) {
+                        return Read::Unfinished;
+                    }
+                }
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Lagged(missed) | TryRecvError::Disconnected(missed)) => {
+                    // Nobody is to be left with a run that lies before what is lost.
+                    self.send_to_all(batch, metrics);
+                    self.lose(missed, metrics);
+                }
+                // Closed.
+                Err(_) => {
+                    self.send_to_all(batch, metrics);
+                    return Read::Ended;
+                }
+            }
+        }
+        match self.send(batch, writes, metrics) {
+            false => Read::Unfinished,
+            true if self.deliverable() == 0 => Read::Held,
+            true => Read::Through,
+        }
+    }
+
+    /// The same with joins and leaves at their places.
+    fn read_with_events(
+        &mut self,
+        end: u64,
+        cursor: &mut Subscription<Publication>,
+        batch: &mut EncodedBatch,
+        writes: &mut usize,
+        metrics: &ShardMetrics,
+    ) -> Read {
+        let end = end.min(self.edge.range().end);
+        let is_final = self.edge.is_final();
+        let mut at = self.at();
+        for _ in 0..ROOM_MESSAGES_PER_VISIT {
+            if let Some(event) = self.hears.as_ref().and_then(|hears| hears.queue.due(at, is_final)) {
+                batch.push(|out| self.framing.encoding().encode_push(&event.push(), out));
+                at.event += 1;
+            } else if at.publication >= end {
+                break;
+            } else {
+                match cursor.try_recv_ref() {
+                    Ok(message) => {
+                        let (sequence, time_ms) = (message.sequence(), message.time().unwrap_or(0));
+                        debug_assert_eq!(at.publication, sequence);
+                        batch.push(|out| self.encoder.encode(&message, sequence + 1, time_ms, out));
+                        at.publication = sequence + 1;
+                    }
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Lagged(missed) | TryRecvError::Disconnected(missed)) => {
+                        self.send_to(at, batch, &mut { usize::MAX }, metrics);
+                        self.lose(missed, metrics);
+                        at = self.at();
+                    }
+                    // Closed.
+                    Err(_) => {
+                        self.send_to(at, batch, &mut { usize::MAX }, metrics);
+                        return Read::Ended;
+                    }
+                }
+            }
+            if batch.is_full() && !self.send_to(at, batch, writes, metrics) {
+                return Read::Unfinished;
+            }
+        }
+        match self.send_to(at, batch, writes, metrics) {
+            false => Read::Unfinished,
+            true if self.deliverable() == 0 => Read::Held,
+            true => Read::Through,
+        }
+    }
+
+    /// Where the group stands.
+    pub(super) fn at(&self) -> At {
+        At { publication: self.next, event: self.hears.as_ref().map_or(0, |hears| hears.next) }
+    }
+
+    /// The number that the next event gets.
+    pub(super) fn events_end(&self) -> u64 {
+        self.hears.as_ref().map_or(0, |hears| hears.queue.end())
+    }
+
+    /// Whether there is an event to be given now.
+    pub(super) fn has_due(&self) -> bool {
+        let due = |hears: &Hears| hears.queue.due(self.at(), self.edge.is_final()).is_some();
+        !matches!(self.cursor, Cursor::Ended) && self.hears.as_ref().is_some_and(|hears| due(hears))
+    }
+
+    /// Passes by what may have been erased since the ring took it: the members are given what the database has.
+    fn pass_by_erased(&mut self, cursor: &mut Subscription<Publication>, metrics: &ShardMetrics) {
+        let ring_from = self.edge.ring_from();
+        if self.next >= ring_from {
+            return;
+        }
+        while cursor.position().sequence < ring_from {
+            let left = (ring_from - cursor.position().sequence) as usize;
+            if cursor.try_recv_batch(left).is_err() {
+                break;
+            }
+        }
+        let missed = cursor.position().sequence.saturating_sub(self.next);
+        self.fall_behind_all(missed, metrics);
+    }
+
+    /// How many more messages may be delivered.
+    fn deliverable(&self) -> u64 {
+        self.edge.range().end.saturating_sub(self.next)
+    }
+
+    /// Sends the run, whatever it takes.
+    fn send_to_all(&mut self, batch: &mut EncodedBatch, metrics: &ShardMetrics) {
+        let mut writes = usize::MAX;
+        self.send(batch, &mut writes, metrics);
+    }
+
+    /// Sends a run of publications alone.
+    fn send(&mut self, batch: &mut EncodedBatch, writes: &mut usize, metrics: &ShardMetrics) -> bool {
+        let to = At { publication: self.next + batch.messages(), event: 0 };
+        self.send_to(to, batch, writes, metrics)
+    }
+
+    /// Sends the run to the members that go along, and moves the group to where it ends. False if there are more members than
+    /// writes left; [`Group::go_on`] gives it to the others.
+    fn send_to(&mut self, to: At, batch: &mut EncodedBatch, writes: &mut usize, metrics: &ShardMetrics) -> bool {
+        if batch.is_empty() {
+            return true;
+        }
+        batch.finish();
+        let mut round = Round { first: self.at(), at: 0, takers: 0 };
+        self.next = to.publication;
+        if let Some(hears) = &mut self.hears {
+            hears.next = to.event;
+        }
+        let is_through = self.go_round(&mut round, batch, writes, metrics);
+        match is_through {
+            true => batch.clear(),
+            false => {
+                self.sending = Some(Sending { batch: std::mem::take(batch), round });
+                batch.begin(self.framing);
+            }
+        }
+        is_through
+    }
+
+    /// Gives the run that is on its way to further members; true when all have it.
+    pub(super) fn go_on(&mut self, writes: &mut usize, metrics: &ShardMetrics) -> bool {
+        let Some(mut sending) = self.sending.take() else { return true };
+        let is_through = self.go_round(&mut sending.round, &mut sending.batch, writes, metrics);
+        if !is_through {
+            self.sending = Some(sending);
+        }
+        is_through
+    }
+
+    fn go_round(
+        &mut self,
+        round: &mut Round,
+        batch: &mut EncodedBatch,
+        writes: &mut usize,
+        metrics: &ShardMetrics,
+    ) -> bool {
+        let mut oldest = None;
+        let end = self.at();
+        while round.at < self.members.capacity() {
+            if *writes == 0 {
+                return false;
+            }
+            let member = self.members.get_mut(round.at);
+            round.at += 1;
+            let Some(member) = member else { continue };
+            let from = match member.place {
+                Place::With(from) => from,
+                Place::Behind(at) => {
+                    // A socket that stays full never asks for what the ring has lost: it is told from here.
+                    let oldest = *oldest.get_or_insert_with(|| self.room.oldest());
+                    let ends = !self.options.has_database && self.options.slow_consumer == SlowConsumer::Disconnect;
+                    if ends && at.publication < oldest && member.sink.is_full() {
+                        member.sink.close_soon(CloseCode::Slow);
+                    }
+                    continue;
+                }
+            };
+            if from.has_reached(end) {
+                continue;
+            }
+            let behind_at = if from.publication > round.first.publication || from.event > round.first.event {
+                // It starts in the middle of this run: the ring has its part.
+                from.max(round.first)
+            } else {
+                *writes -= 1;
+                match member.sink.write_batch(batch) {
+                    Written::Taken => {
+                        round.takers += 1;
+                        continue;
+                    }
+                    Written::Full => round.first,
+                }
+            };
+            member.fall_behind(behind_at, &mut self.behind, metrics);
+        }
+        metrics.runs.inc();
+        metrics.messages_out.inc_by(round.takers * batch.messages());
+        metrics.bytes_out.inc_by(round.takers * batch.as_bytes().len() as u64);
+        true
+    }
+
+    /// The ring moved past the group: each member learns for itself what that means for it.
+    fn lose(&mut self, missed: u64, metrics: &ShardMetrics) {
+        tracing::warn!(room = %self.name, missed, "the shard fell behind the room");
+        self.fall_behind_all(missed, metrics);
+    }
+
+    /// Moves the group on past messages that it does not give; the members go on by themselves.
+    fn fall_behind_all(&mut self, missed: u64, metrics: &ShardMetrics) {
+        let next = self.next + missed;
+        let at = self.at();
+        for (_, member) in &mut self.members {
+            match member.place {
+                Place::With(from) if from.publication < next => {
+                    member.fall_behind(from.max(at), &mut self.behind, metrics);
+                }
+                _ => {}
+            }
+        }
+        self.next = next;
+    }
+
+    /// Moves the group on past events that are gone; each member that was to be given them learns of it.
+    pub(super) fn lose_events(&mut self, metrics: &ShardMetrics) {
+        tracing::warn!(room = %self.name, "joins and leaves did not fit into the queue, members come again");
+        let at = self.at();
+        let Some(hears) = &mut self.hears else { return };
+        hears.next = hears.queue.first();
+        for (_, member) in &mut self.members {
+            match member.place {
+                Place::With(from) if from.event < hears.next => {
+                    member.fall_behind(from.max(at), &mut self.behind, metrics);
+                }
+                Place::With(_) => {}
+                Place::Behind(_) => member.sink.wake(),
+            }
+        }
+    }
+
+    /// Has the members look who are behind: some may have lost what they were to be given.
+    pub(super) fn wake_behind(&self) {
+        let behind = self.members.iter().filter(|(_, member)| matches!(member.place, Place::Behind(_)));
+        behind.for_each(|(_, member)| member.sink.wake());
+    }
+
+    /// The room is over: members find out when they next go on from the ring.
+    pub(super) fn end(&mut self, metrics: &ShardMetrics) {
+        self.cursor = Cursor::Ended;
+        let at = self.at();
+        for (_, member) in &mut self.members {
+            if let Place::With(from) = member.place {
+                member.fall_behind(from.max(at), &mut self.behind, metrics);
+            }
+        }
+    }
+
+    /// A member that is behind, and where.
+    pub(super) fn behind(&self, member: usize) -> Option<(&Member<S>, At)> {
+        let member = self.members.get(member)?;
+        match member.place {
+            Place::Behind(at) => Some((member, at)),
+            Place::With(_) => None,
+        }
+    }
+
+    /// The members that are behind, and by how much.
+    pub(super) fn lags(&self, lags: &mut Vec<Lag>) {
+        let mut head = None;
+        for (_, member) in &self.members {
+            if let Place::Behind(at) = member.place {
+                lags.push(Lag {
+                    room: self.name.to_string(),
+                    client: member.sink.client(),
+                    messages: head.get_or_insert_with(|| self.room.tail()).saturating_sub(at.publication),
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,436 @@
+//! What a shard delivers: one cursor per room it has members in, and the members.
+//!
+//! What a room has gathered since its last visit is one run. It is encoded once for each form that clients speak, and the same
+//! bytes are written to every socket of that form: members of one room and one form are a group. A member is a cursor: while
+//! its socket takes everything it goes along with the group and costs nothing but the write; when the socket is full it stops,
+//! alone, at its sequence, and later goes on from the room's ring, or from the database, until it has caught up with the group.
+//!
+//! Members that hear who comes and goes form groups of their own, whose runs have joins and leaves at their places among the
+//! publications (`queue`); the others pay nothing for it.
+
+mod behind;
+mod events;
+mod group;
+mod queue;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::fmt;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+
+use self::events::Hearing;
+use self::group::{Cursor, Group, Member, Place, Read};
+use self::queue::At;
+use crate::delivery::lag::Lag;
+use crate::delivery::sink::MemberSink;
+use crate::ops::metrics::ShardMetrics;
+use crate::rooms::delivery_options::DeliveryOptions;
+use crate::rooms::join_leave::Inbox;
+use crate::rooms::visible::{Beyond, Edge};
+use crate::wire::encoded_batch::EncodedBatch;
+use crate::wire::framing::Framing;
+use roomcast::{Position, Room, RoomKey, RoomSet, Subscription};
+use roomcast_protocol::{Publication, RoomName};
+
+/// Messages of one room delivered before the next ready room has its turn.
+const ROOM_MESSAGES_PER_VISIT: usize = 256;
+
+/// Members a run is written to before other rooms have their turn: about a millisecond of system calls.
+const ROOM_WRITES_PER_VISIT: usize = 512;
+
+/// The rooms that a shard has members in.
+pub(crate) struct RoomFeed<S> {
+    set: RoomSet<Publication>,
+    groups: Slab<Group<S>>,
+    by_name: HashMap<GroupKey, usize>,
+    by_key: HashMap<RoomKey, usize>,
+    /// Groups whose last run has not been written to all members, the one that waits longest first.
+    unfinished: VecDeque<usize>,
+    /// Groups that have reached the edge of what may be seen of their rooms.
+    held: Vec<usize>,
+    /// The same of members that are behind their groups.
+    held_members: Vec<MemberKey>,
+    /// Joins and leaves, and the groups that hear of them.
+    hearing: Hearing,
+    /// Groups that let messages gather, by when they are due.
+    gathering: BinaryHeap<Reverse<(Instant, usize)>>,
+    metrics: ShardMetrics,
+}
+
+/// Members of one room and one form, all of which hear who comes and goes, or none.
+type GroupKey = (RoomName, Framing, bool);
+
+/// A member's place in a feed; valid until it is given to [`RoomFeed::leave`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MemberKey {
+    group: usize,
+    member: usize,
+}
+
+/// How far a member came that was behind.
+#[derive(Debug)]
+pub(crate) enum CaughtUp {
+    /// It goes along with the group again.
+    Rejoined,
+    /// Its socket is full again.
+    Full,
+    /// There is more to take and others have their turn first.
+    Unfinished,
+    /// What it has missed is being read from the database.
+    Waits,
+    /// It has everything that may be seen, and is woken when there is more; the delivery is to be woken for that.
+    Held,
+    /// The ring has moved past it; from that sequence on it is to be given what the database has, with [`RoomFeed::deliver_stored`].
+    InTheDatabase(Room<Publication>, u64),
+    /// The ring has moved past it; that many messages are gone, and so is the client to be.
+    Missed(u64),
+    /// The same, and the client is to leave the room.
+    Skipped(u64),
+    /// Joins or leaves that it was not given are gone: the client is to leave the room, and may come again and ask who is there.
+    EventsLost,
+    /// The room has ended.
+    Ended,
+}
+
+impl<S: MemberSink> RoomFeed<S> {
+    pub(crate) fn new(metrics: ShardMetrics, inbox: Inbox) -> Self {
+        Self {
+            set: RoomSet::new(),
+            groups: Slab::new(),
+            by_name: HashMap::new(),
+            by_key: HashMap::new(),
+            unfinished: VecDeque::new(),
+            held: Vec::new(),
+            held_members: Vec::new(),
+            hearing: Hearing::new(inbox),
+            gathering: BinaryHeap::new(),
+            metrics,
+        }
+    }
+
+    /// Makes `sink` a member of `name`; its first message is the next one of `start`. If it `hears` who comes and goes, it
+    /// does so from now on. Who comes first says in which `options` the room is delivered, and up to which `edge`.
+    ///
+    /// What was published before that position is the caller's to have sent, so that there is neither gap nor overlap.
+    pub(crate) fn join(
+        &mut self,
+        name: &RoomName,
+        start: Subscription<Publication>,
+        sink: &Rc<S>,
+        (options, edge): (DeliveryOptions, Edge),
+        hears: bool,
+    ) -> MemberKey {
+        let (at, framing) = (start.position(), sink.framing());
+        let group = match self.by_name.get(&(name.clone(), framing, hears)) {
+            Some(&group) if self.groups[group].room.epoch() == at.epoch => group,
+            _ => self.open(name, framing, start, (options, edge), hears),
+        };
+        if hears {
+            // What has come in was announced before.
+            self.hearing.collect(&mut self.groups, &self.metrics);
+        }
+        let its_group = &mut self.groups[group];
+        let place = At { publication: at.sequence, event: its_group.events_end() };
+        let mut member = Member { sink: Rc::clone(sink), place: Place::With(place), is_fetching: false };
+        if at.sequence < its_group.next {
+            member.fall_behind(place, &mut its_group.behind, &self.metrics);
+        }
+        let member = its_group.members.insert(member);
+        MemberKey { group, member }
+    }
+
+    /// Where the room of a seat stands: behind everything that has been published so far.
+    pub(crate) fn position(&self, member_key: MemberKey) -> Option<Position> {
+        self.groups.get(member_key.group).map(|group| position(&group.room))
+    }
+
+    /// Gives a seat back: nothing of the room goes to it any more. Where the room stands.
+    pub(crate) fn leave(&mut self, MemberKey { group, member }: MemberKey) -> Option<Position> {
+        let at = self.groups.get_mut(group)?;
+        let mut gone = at.members.try_remove(member)?;
+        let position = position(&at.room);
+        if let Place::Behind(place) = gone.place {
+            gone.catch_up(place, &mut at.behind, &self.metrics);
+        }
+        if at.members.is_empty() {
+            self.close(group);
+        }
+        Some(position)
+    }
+
+    /// Takes in the joins and leaves that have come in, and has whoever polls woken when there are more. Once a turn.
+    pub(crate) fn poll_events(&mut self, cx: &mut Context<'_>) {
+        self.hearing.poll(&mut self.groups, &self.metrics, cx);
+    }
+
+    /// The next group with something to deliver: first those whose messages have gathered, all of them if `now` is `None`.
+    pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>, now: Option<Instant>) -> Poll<usize> {
+        if self.gathering.peek().is_some_and(|Reverse((due, _))| now.is_none_or(|now| *due <= now)) {
+            let due = self.gathering.pop().map(|Reverse((_, at))| at);
+            return due.map_or(Poll::Pending, Poll::Ready);
+        }
+        self.release_held(cx);
+        if let Some(at) = self.hearing.next(&mut self.groups) {
+            return Poll::Ready(at);
+        }
+        loop {
+            let key = ready!(self.set.poll_ready_unconstrained(cx));
+            let Some(&at) = self.by_key.get(&key) else {
+                self.set.leave(key);
+                continue;
+            };
+            match (self.groups.get(at).map_or(Duration::ZERO, |group| group.options.delay), now) {
+                (Duration::ZERO, _) | (_, None) => return Poll::Ready(at),
+                (delay, Some(now)) => {
+                    self.detach(at);
+                    self.gathering.push(Reverse((now + delay, at)));
+                }
+            }
+        }
+    }
+
+    /// Lets groups and members go on of whose rooms more may be seen by now; for those that are left, this is woken.
+    fn release_held(&mut self, cx: &mut Context<'_>) {
+        for at in std::mem::take(&mut self.held) {
+            let Some(group) = self.groups.get_mut(at) else { continue };
+            group.is_held = false;
+            match group.edge.poll_beyond(group.next, cx) {
+                Poll::Pending => self.hold(at),
+                Poll::Ready(Beyond::More) => self.list(at),
+                // It stays aside: its members have everything that will ever be acknowledged. Events come without it.
+                Poll::Ready(Beyond::Nothing) => self.hearing.note(at, group),
+            }
+        }
+        for member_key in std::mem::take(&mut self.held_members) {
+            let Some(group) = self.groups.get(member_key.group) else { continue };
+            let Some((member, at)) = group.behind(member_key.member) else { continue };
+            match group.edge.poll_beyond(at.publication, cx) {
+                Poll::Pending => self.held_members.push(member_key),
+                Poll::Ready(Beyond::More) => member.sink.wake(),
+                Poll::Ready(Beyond::Nothing) => {}
+            }
+        }
+    }
+
+    /// Lets a group rest until more may be seen of its room.
+    fn hold(&mut self, at: usize) {
+        if let Some(group) = self.groups.get_mut(at)
+            && !std::mem::replace(&mut group.is_held, true)
+        {
+            self.held.push(at);
+        }
+    }
+
+    /// The group whose run waits longest for the rest of its members.
+    pub(crate) fn next_unfinished(&mut self) -> Option<usize> {
+        self.unfinished.pop_front()
+    }
+
+    pub(crate) fn has_unfinished(&self) -> bool {
+        !self.unfinished.is_empty()
+    }
+
+    /// When the next messages will have gathered.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.gathering.peek().map(|Reverse((due, _))| *due)
+    }
+
+    /// Delivers what a room has gathered, within a budget; a room with more comes up again after the others. What it
+    /// writes is taken from `writes`.
+    pub(crate) fn deliver(&mut self, at: usize, batch: &mut EncodedBatch, writes: &mut usize) {
+        let Some(group) = self.groups.get_mut(at) else {
+            return;
+        };
+        batch.begin(group.framing);
+        let before = (*writes).min(ROOM_WRITES_PER_VISIT);
+        let mut left = before;
+        let mut is_held = false;
+        let is_through = group.go_on(&mut left, &self.metrics) && {
+            let read = self.read(at, batch, &mut left);
+            if read == Read::Ended {
+                self.end(at);
+            }
+            is_held = read == Read::Held;
+            read != Read::Unfinished
+        };
+        *writes -= before - left;
+        if !is_through {
+            self.detach(at);
+            self.unfinished.push_back(at);
+            return;
+        }
+        match is_held {
+            true => {
+                self.detach(at);
+                self.hold(at);
+            }
+            false => self.list(at),
+        }
+        self.hearing.settle(at, &mut self.groups);
+    }
+
+    fn read(&mut self, at: usize, batch: &mut EncodedBatch, left: &mut usize) -> Read {
+        let group = &mut self.groups[at];
+        let mut end = u64::MAX;
+        if group.hears.is_some() {
+            // First how far to go, then which events have come in: whoever has published up to there was announced before.
+            // A room that has ended is read to its end.
+            end = if group.room.is_running() { group.room.tail() } else { u64::MAX };
+            self.hearing.collect(&mut self.groups, &self.metrics);
+        }
+        let group = &mut self.groups[at];
+        if let Cursor::Listed(key) = group.cursor {
+            let subscription = self.set.get_mut(key);
+            subscription.map_or(Read::Ended, |cursor| group.read_to(end, cursor, batch, left, &self.metrics))
+        } else if let Cursor::Detached(mut cursor) = std::mem::replace(&mut group.cursor, Cursor::Ended) {
+            let read = group.read_to(end, &mut cursor, batch, left, &self.metrics);
+            group.cursor = Cursor::Detached(cursor);
+            read
+        } else {
+            Read::Through
+        }
+    }
+
+    /// Delivers everything that is left of a room's run, whatever it takes.
+    pub(crate) fn finish(&mut self, at: usize) {
+        if let Some(group) = self.groups.get_mut(at) {
+            let mut writes = usize::MAX;
+            group.go_on(&mut writes, &self.metrics);
+            self.list(at);
+            self.hearing.settle(at, &mut self.groups);
+        }
+    }
+
+    /// Takes a group's subscription out of the set, which would go on saying that there is something.
+    fn detach(&mut self, at: usize) {
+        let group = &mut self.groups[at];
+        if let Cursor::Listed(key) = group.cursor {
+            self.by_key.remove(&key);
+            group.cursor = self.set.leave(key).map_or(Cursor::Ended, |cursor| Cursor::Detached(Box::new(cursor)));
+        }
+    }
+
+    /// Puts it back.
+    fn list(&mut self, at: usize) {
+        let Some(group) = self.groups.get_mut(at) else { return };
+        if let Cursor::Detached(_) = group.cursor
+            && let Cursor::Detached(cursor) = std::mem::replace(&mut group.cursor, Cursor::Ended)
+        {
+            let key = self.set.join(*cursor);
+            group.cursor = Cursor::Listed(key);
+            self.by_key.insert(key, at);
+        }
+    }
+
+    fn end(&mut self, at: usize) {
+        self.detach(at);
+        self.groups[at].end(&self.metrics);
+    }
+
+    /// Lets a member that is behind go on from the ring, as far as its socket and the budget allow.
+    pub(crate) fn catch_up(&mut self, at: MemberKey, batch: &mut EncodedBatch) -> CaughtUp {
+        let Some(group) = self.groups.get_mut(at.group) else {
+            return CaughtUp::Ended;
+        };
+        let caught_up = group.catch_up(at.member, batch, &self.metrics);
+        match caught_up {
+            CaughtUp::Held if !self.held_members.contains(&at) => self.held_members.push(at),
+            CaughtUp::Rejoined => self.hearing.settle(at.group, &mut self.groups),
+            _ => {}
+        }
+        caught_up
+    }
+
+    /// Gives a member that is behind at `from` what the database has, with sequences and times; nothing when it could not be
+    /// read. What its socket does not take is read again.
+    pub(crate) fn deliver_stored(
+        &mut self,
+        at: MemberKey,
+        from: u64,
+        past: &[(u64, u64, Publication)],
+        batch: &mut EncodedBatch,
+    ) {
+        if let Some(group) = self.groups.get_mut(at.group) {
+            group.deliver_stored(at.member, from, past, batch, &self.metrics);
+        }
+    }
+
+    /// The members that are behind, in all rooms.
+    pub(crate) fn lags(&self) -> Vec<Lag> {
+        let mut lags = Vec::new();
+        self.groups.iter().for_each(|(_, group)| group.lags(&mut lags));
+        lags
+    }
+
+    /// The live members of a room; for closing them when its delivery failed.
+    pub(crate) fn members(&self, at: usize) -> Vec<Rc<S>> {
+        self.groups.get(at).map_or_else(Vec::new, |group| {
+            let members = group.members.iter();
+            members.map(|(_, m)| Rc::clone(&m.sink)).collect()
+        })
+    }
+
+    fn open(
+        &mut self,
+        name: &RoomName,
+        framing: Framing,
+        start: Subscription<Publication>,
+        (options, edge): (DeliveryOptions, Edge),
+        hears: bool,
+    ) -> usize {
+        let room = start.room().clone();
+        let next = start.position().sequence;
+        let key = self.set.join(start);
+        let vacant = self.groups.vacant_entry();
+        let group = vacant.key();
+        vacant.insert(Group {
+            name: name.clone(),
+            framing,
+            hears: hears.then(|| self.hearing.listen(name, room.epoch(), group)),
+            room,
+            cursor: Cursor::Listed(key),
+            encoder: framing.encoding().publications(name.as_str()),
+            options,
+            next,
+            edge,
+            is_held: false,
+            members: Slab::new(),
+            behind: 0,
+            sending: None,
+        });
+        self.by_key.insert(key, group);
+        self.by_name.insert((name.clone(), framing, hears), group);
+        group
+    }
+
+    /// Forgets a group that has no members any more.
+    fn close(&mut self, at: usize) {
+        let gone = self.groups.remove(at);
+        if let Cursor::Listed(key) = gone.cursor {
+            self.by_key.remove(&key);
+            self.set.leave(key);
+        }
+        let hears = gone.hears.is_some();
+        if hears {
+            self.hearing.unlisten(&gone.name, at);
+        }
+        let key = (gone.name, gone.framing, hears);
+        if self.by_name.get(&key) == Some(&at) {
+            self.by_name.remove(&key);
+        }
+    }
+}
+
+fn position(room: &Room<Publication>) -> Position {
+    Position { epoch: room.epoch(), sequence: room.tail() }
+}
+
+impl<S> fmt::Debug for RoomFeed<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RoomFeed").field("rooms", &self.by_name.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,373 @@
+//! The joins and leaves of one room that a group has to give, each at its place among the publications.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::rooms::join_leave::{Event, INBOX_BYTES_MAX};
+use roomcast::Epoch;
+
+/// Bytes of events that a group keeps for members that are behind, some 4,000 joins: as much as happens while a phone is without a
+/// network for a while. Who is farther behind is better told to ask who is there.
+const QUEUE_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of events that the group itself has not come to, as many as may come in at once: when everybody enters a room in the same
+/// moment, nobody is behind, and nobody is to be put out.
+const NEW_BYTES_MAX: usize = INBOX_BYTES_MAX;
+
+/// The same of all groups of a shard together, so that many rooms with a member each that does not read do not fill the memory.
+const QUEUES_BYTES_MAX: usize = 16 << 20;
+
+/// How far somebody has come in a room: the next publication, by its sequence, and the next event, by its number in the queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct At {
+    pub(super) publication: u64,
+    pub(super) event: u64,
+}
+
+impl At {
+    /// Whether nothing of what comes before `other` is missing.
+    pub(super) fn has_reached(self, other: Self) -> bool {
+        self.publication >= other.publication && self.event >= other.event
+    }
+
+    /// The farther of both, of publications and of events.
+    pub(super) fn max(self, other: Self) -> Self {
+        Self { publication: self.publication.max(other.publication), event: self.event.max(other.event) }
+    }
+}
+
+/// The bytes of all queues of a shard.
+pub(super) type Total = Rc<Cell<usize>>;
+
+/// Events in the order in which they came in, numbered; those that all members have been given are gone.
+#[derive(Debug)]
+pub(super) struct EventQueue {
+    /// The life of the room that the positions are of.
+    epoch: Epoch,
+    entries: VecDeque<Entry>,
+    /// The number of the first entry.
+    first: u64,
+    bytes: usize,
+    total: Total,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// It comes behind all publications before this one, and before this one. Never falls.
+    after: u64,
+    event: Arc<Event>,
+}
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    Yes,
+    /// Older ones that only members behind the group still need are gone.
+    InsteadOfOlder,
+    /// It is lost, with all that were there.
+    No,
+}
+
+impl EventQueue {
+    pub(super) fn new(epoch: Epoch, total: Total) -> Self {
+        Self { epoch, entries: VecDeque::new(), first: 0, bytes: 0, total }
+    }
+
+    /// The number of the oldest event that is still there.
+    pub(super) fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// The number that the next event gets.
+    pub(super) fn end(&self) -> u64 {
+        self.first + self.entries.len() as u64
+    }
+
+    /// Takes an event in, of a group that goes on with event `next`.
+    pub(super) fn push(&mut self, event: Arc<Event>, next: u64) -> Kept {
+        // What happened in another life of the room happened before this one, or speaks of members that are in neither.
+        let after = if event.after.epoch == self.epoch { event.after.sequence } else { 0 };
+        // Two that happen at once may come in otherwise than their positions say; of one member they do not.
+        let after = self.entries.back().map_or(after, |last| last.after.max(after));
+        let bytes = event.bytes();
+        let (before, mut kept) = (self.first, Kept::Yes);
+        while self.is_full(bytes, QUEUE_BYTES_MAX) && self.first < next {
+            self.pop();
+        }
+        if self.first > before {
+            kept = Kept::InsteadOfOlder;
+        }
+        // If it is full still, the group has all of this before it.
+        if self.is_full(bytes, NEW_BYTES_MAX) {
+            // The number is used, so that who has come to it knows of the loss.
+            let end = self.end() + 1;
+            self.clear();
+            self.first = end;
+            return Kept::No;
+        }
+        self.bytes += bytes;
+        self.total.set(self.total.get() + bytes);
+        self.entries.push_back(Entry { after, event });
+        kept
+    }
+
+    /// Forgets all events; whoever has not been given them has lost them.
+    pub(super) fn lose_all(&mut self) {
+        self.first = self.end() + 1;
+        self.clear();
+    }
+
+    /// The event that comes next for somebody who is there, before the publication that comes next; where nothing more is ever
+    /// published, `is_over`, whatever is left.
+    pub(super) fn due(&self, at: At, is_over: bool) -> Option<&Event> {
+        let entry = self.entries.get(at.event.checked_sub(self.first)? as usize)?;
+        (entry.after <= at.publication || is_over).then_some(&*entry.event)
+    }
+
+    /// Forgets the events before `number`: everybody has been given them.
+    pub(super) fn forget_before(&mut self, number: u64) {
+        while self.first < number && !self.entries.is_empty() {
+            self.pop();
+        }
+        if self.entries.is_empty() {
+            // A room in which nobody comes or goes takes no memory for it.
+            self.entries = VecDeque::new();
+        }
+    }
+
+    fn is_full(&self, more: usize, most: usize) -> bool {
+        self.bytes + more > most || self.total.get() + more > QUEUES_BYTES_MAX
+    }
+
+    fn pop(&mut self) {
+        if let Some(entry) = self.entries.pop_front() {
+            let bytes = entry.event.bytes();
+            self.bytes -= bytes;
+            self.total.set(self.total.get() - bytes);
+            self.first += 1;
+        }
+    }
+
+    fn clear(&mut self) {
+        self.total.set(self.total.get() - self.bytes);
+        self.bytes = 0;
+        self.entries = VecDeque::new();
+    }
+}
+
+impl Drop for EventQueue {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::rooms::join_leave::What;
+    use roomcast::Position;
+    use roomcast_protocol::{ClientInfo, RoomName};
+
+    const MEMBERS: usize = 4;
+
+    fn event(epoch: Epoch, sequence: u64, what: What) -> Arc<Event> {
+        let room = RoomName::parse("hall", 255).unwrap();
+        Arc::new(Event { room, what, after: Position { epoch, sequence } })
+    }
+
+    fn info(client: usize) -> ClientInfo {
+        ClientInfo::new(String::new(), client.to_string(), None, None)
+    }
+
+    /// What a watcher is given.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    enum Item {
+        Join(usize),
+        Leave(usize),
+        /// By whom, and the sequence.
+        Publication(usize, u64),
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// A member enters or leaves. Before the announcement is there, others publish as often.
+        Move(usize, u8),
+        Publish(usize, u8),
+        /// The group takes so many things.
+        Group(u8),
+        /// Somebody behind it takes so many.
+        Behind(u8),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let member = || 0..MEMBERS;
+        let step = prop_oneof![
+            3 => (member(), 0..3_u8).prop_map(|(member, others)| Step::Move(member, others)),
+            3 => (member(), 1..4_u8).prop_map(|(member, count)| Step::Publish(member, count)),
+            3 => (0..12_u8).prop_map(Step::Group),
+            2 => (0..12_u8).prop_map(Step::Behind),
+        ];
+        prop::collection::vec(step, 1..80)
+    }
+
+    /// A room, what is published in it, and what two watchers of it were given.
+    struct World {
+        epoch: Epoch,
+        queue: EventQueue,
+        /// By whom each publication is.
+        published: Vec<usize>,
+        present: [bool; MEMBERS],
+        announced: Vec<Item>,
+        group: (At, Vec<Item>),
+        behind: (At, Vec<Item>),
+    }
+
+    impl World {
+        fn step(&mut self, step: &Step) {
+            match *step {
+                Step::Move(member, others) => {
+                    let position = self.published.len() as u64;
+                    let other = (member + 1) % MEMBERS;
+                    let others = if self.present[other] { others } else { 0 };
+                    self.published.extend(std::iter::repeat_n(other, others.into()));
+                    let is_in = self.present[member];
+                    self.present[member] = !is_in;
+                    let (what, item) = match is_in {
+                        true => (What::Leave(info(member)), Item::Leave(member)),
+                        false => (What::Join(info(member)), Item::Join(member)),
+                    };
+                    let kept = self.queue.push(event(self.epoch, position, what), self.group.0.event);
+                    assert_eq!(kept, Kept::Yes);
+                    self.announced.push(item);
+                }
+                Step::Publish(member, count) => {
+                    let count = if self.present[member] { count } else { 0 };
+                    self.published.extend(std::iter::repeat_n(member, count.into()));
+                }
+                Step::Group(count) => {
+                    let end = At { publication: self.published.len() as u64, event: self.queue.end() };
+                    take(&self.queue, &self.published, &mut self.group, end, count.into());
+                }
+                Step::Behind(count) => {
+                    take(&self.queue, &self.published, &mut self.behind, self.group.0, count.into());
+                    self.queue.forget_before(self.behind.0.event);
+                }
+            }
+        }
+    }
+
+    fn take(queue: &EventQueue, published: &[usize], (at, given): &mut (At, Vec<Item>), end: At, count: usize) {
+        for _ in 0..count {
+            if at.event < end.event
+                && let Some(event) = queue.due(*at, false)
+            {
+                let client = |info: &ClientInfo| info.client().parse().unwrap();
+                given.push(match &event.what {
+                    What::Join(info) => Item::Join(client(info)),
+                    What::Leave(info) => Item::Leave(client(info)),
+                });
+                at.event += 1;
+            } else if at.publication < end.publication {
+                given.push(Item::Publication(published[at.publication as usize], at.publication));
+                at.publication += 1;
+            } else {
+                return;
+            }
+        }
+    }
+
+    proptest! {
+        /// Whoever watches, from the group or from behind it, is given every join, publication and leave, each member's in the
+        /// order in which they happened.
+        #[test]
+        fn joins_publications_and_leaves_come_in_order_and_none_is_lost(steps in steps()) {
+            let (epoch, queue) = (Epoch::from(7), EventQueue::new(Epoch::from(7), Total::default()));
+            let (group, behind) = Default::default();
+            let mut world = World {
+                epoch, queue, published: Vec::new(), present: [false; MEMBERS], announced: Vec::new(), group, behind,
+            };
+            steps.iter().for_each(|step| world.step(step));
+            world.step(&Step::Group(u8::MAX));
+            world.step(&Step::Group(u8::MAX));
+            world.step(&Step::Behind(u8::MAX));
+            world.step(&Step::Behind(u8::MAX));
+            let World { published, announced, group, behind, .. } = world;
+            for given in [&group.1, &behind.1] {
+                let events: Vec<_> = given.iter().filter(|it| !matches!(it, Item::Publication(..))).cloned().collect();
+                prop_assert_eq!(&events, &announced);
+                let sequences: Vec<_> = given
+                    .iter()
+                    .filter_map(|it| if let Item::Publication(_, sequence) = it { Some(*sequence) } else { None })
+                    .collect();
+                prop_assert_eq!(sequences, (0..published.len() as u64).collect::<Vec<_>>());
+                let mut present = [false; MEMBERS];
+                for item in given {
+                    match item {
+                        Item::Join(member) => prop_assert!(!std::mem::replace(&mut present[*member], true)),
+                        Item::Leave(member) => prop_assert!(std::mem::replace(&mut present[*member], false)),
+                        Item::Publication(member, _) => prop_assert!(present[*member], "{:?} in {:?}", item, given),
+                    }
+                }
+            }
+            prop_assert_eq!(&group.1, &behind.1, "one order for both");
+        }
+    }
+
+    fn join_of(epoch: Epoch) -> Arc<Event> {
+        event(epoch, 0, What::Join(info(1)))
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_and_whoever_loses_something_can_tell() {
+        let (epoch, total) = (Epoch::from(7), Total::default());
+        let mut queue = EventQueue::new(epoch, Total::clone(&total));
+        let most = QUEUE_BYTES_MAX / join_of(epoch).bytes();
+        for number in 0..most as u64 {
+            assert_eq!(queue.push(join_of(epoch), number), Kept::Yes);
+        }
+        assert!(total.get() <= QUEUE_BYTES_MAX && total.get() > QUEUE_BYTES_MAX / 2);
+        assert_eq!(queue.push(join_of(epoch), most as u64), Kept::InsteadOfOlder, "the group goes on");
+        assert_eq!(queue.first(), 1, "who is behind at 0 is not");
+        // A group that has taken nothing is given time, and then is to be told itself.
+        let most = NEW_BYTES_MAX / join_of(epoch).bytes();
+        for _ in queue.entries.len()..most {
+            assert_eq!(queue.push(join_of(epoch), 1), Kept::Yes);
+        }
+        assert!(total.get() <= NEW_BYTES_MAX && total.get() > NEW_BYTES_MAX / 2);
+        let end = queue.end();
+        assert_eq!(queue.push(join_of(epoch), 1), Kept::No);
+        assert!(queue.first() > end && queue.end() == queue.first(), "nobody who has come to any of them goes on");
+        assert_eq!((queue.push(join_of(epoch), queue.first()), total.get()), (Kept::Yes, join_of(epoch).bytes()));
+        drop(queue);
+        assert_eq!(total.get(), 0);
+    }
+
+    #[test]
+    fn all_queues_of_a_shard_are_bounded_together() {
+        let (epoch, total) = (Epoch::from(7), Total::default());
+        total.set(QUEUES_BYTES_MAX);
+        let mut queue = EventQueue::new(epoch, total);
+        assert_eq!(queue.push(join_of(epoch), 0), Kept::No);
+    }
+
+    #[test]
+    fn an_event_of_another_life_waits_for_nothing() {
+        let mut queue = EventQueue::new(Epoch::from(7), Total::default());
+        queue.push(event(Epoch::from(8), 1_000, What::Leave(info(1))), 0);
+        assert!(queue.due(At::default(), false).is_some());
+    }
+
+    #[test]
+    fn where_nothing_more_is_published_events_do_not_wait() {
+        let epoch = Epoch::from(7);
+        let mut queue = EventQueue::new(epoch, Total::default());
+        queue.push(event(epoch, 5, What::Join(info(1))), 0);
+        let at = At { publication: 4, event: 0 };
+        assert!(queue.due(at, false).is_none() && queue.due(at, true).is_some());
+        assert!(queue.due(At { publication: 5, event: 0 }, false).is_some());
+    }
+}

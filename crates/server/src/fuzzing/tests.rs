@@ -1,0 +1,58 @@
+//! What the fuzzer has found worth keeping, and random bytes, through the same assertions.
+
+use std::fs;
+use std::path::Path;
+
+use proptest::prelude::*;
+
+/// Runs every file of the target's corpus, and says which one failed.
+#[track_caller]
+fn replay(target: &str, check: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
+    let mut count = 0;
+    for entry in fs::read_dir(folder).expect("a corpus") {
+        let path = entry.expect("its files").path();
+        let input = fs::read(&path).expect("a file of it");
+        let outcome = std::panic::catch_unwind(|| check(&input));
+        assert!(outcome.is_ok(), "{} does not pass, see above", path.display());
+        count += 1;
+    }
+    assert!(count > 0, "the corpus of {target} is empty");
+}
+
+#[test]
+fn the_corpus_of_frames_passes() {
+    replay("frames", super::frames);
+}
+
+#[test]
+fn the_corpus_of_json_passes() {
+    replay("json", super::json);
+}
+
+#[test]
+fn the_corpus_of_protobuf_passes() {
+    replay("protobuf", super::protobuf);
+}
+
+#[test]
+fn the_corpus_of_sessions_passes() {
+    replay("session", super::session);
+}
+
+proptest! {
+    #[test]
+    fn random_bytes_pass_as_well(input in prop::collection::vec(any::<u8>(), 0..300)) {
+        super::frames(&input);
+        super::json(&input);
+        super::protobuf(&input);
+        super::session(&input);
+    }
+
+    /// Bytes that are not wholly random: after connecting, whatever the steps say.
+    #[test]
+    fn random_courses_pass_as_well(bits: [u8; 2], steps in prop::collection::vec(any::<u8>(), 0..2_000)) {
+        let connect = [0, 2, 0, 19, 0, 1];
+        super::session(&[&bits[..], &connect, &steps].concat());
+    }
+}

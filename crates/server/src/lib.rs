@@ -1,0 +1,247 @@
+//! The server: listener, transports, sessions, delivery.
+//!
+//! The first shard accepts and deals connections out to all. A shard is one thread that owns its connections: it reads their
+//! commands, carries them out, and delivers what rooms have gathered to its members. Shards meet in the rooms, which are
+//! lock-free, and in presence, when members come and go.
+
+mod client;
+pub mod config;
+pub mod db_tools;
+mod delivery;
+#[cfg(any(test, roomcast_fuzz))]
+#[doc(hidden)]
+pub mod fuzzing;
+mod net;
+mod ops;
+mod rooms;
+mod session;
+mod util;
+mod wire;
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread;
+
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+
+use self::client::shard::Shard;
+use self::config::Config;
+use self::net::accept::{self, Acceptor, WayIn};
+pub use self::ops::logging;
+use self::ops::rlimit;
+use self::ops::shutdown;
+pub use self::ops::shutdown::Shutdown;
+use self::rooms::expiry;
+use self::rooms::hub::Hub;
+use self::util::clock;
+use roomcast::store::StoreError;
+
+/// Serves until SIGINT or SIGTERM, then drains and returns; a second signal ends the process at once.
+///
+/// # Errors
+/// As [`Server::bind`] and [`Server::run`].
+pub fn run(config: Config) -> Result<(), ServeError> {
+    let mut server = Server::bind(config)?;
+    server.obeys_signals = true;
+    server.run()
+}
+
+/// A server that listens and has not begun to serve.
+///
+/// ```
+/// use roomcast_server::{Server, config::Config};
+///
+/// let mut config = Config::dev();
+/// config.http_server.port = 0;
+/// let server = Server::bind(config)?;
+/// assert_ne!(server.local_addr().port(), 0);
+/// let shutdown = server.shutdown();
+/// let serving = std::thread::spawn(|| server.run());
+/// shutdown.begin();
+/// serving.join().expect("no panic")?;
+/// # Ok::<(), roomcast_server::ServeError>(())
+/// ```
+#[derive(Debug)]
+pub struct Server {
+    config: Config,
+    listener: TcpListener,
+    local_addr: SocketAddr,
+    shutdown: Shutdown,
+    obeys_signals: bool,
+}
+
+impl Server {
+    /// Takes the configured address; connections wait there until [`Server::run`].
+    ///
+    /// # Errors
+    /// [`ServeError::Bind`] when the address is in use or not one of this machine.
+    pub fn bind(config: Config) -> Result<Self, ServeError> {
+        let address = config.http_server.socket_addr();
+        let bound = accept::bind(address).and_then(|listener| listener.local_addr().map(|local| (listener, local)));
+        let (listener, local_addr) = bound.map_err(|source| ServeError::Bind { address, source })?;
+        Ok(Self { config, listener, local_addr, shutdown: Shutdown::new(), obeys_signals: false })
+    }
+
+    /// Where it listens; with the port it was given where the configuration said 0.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// A handle that ends it.
+    pub fn shutdown(&self) -> Shutdown {
+        self.shutdown.clone()
+    }
+
+    /// Serves until it is shut down and drained; blocks meanwhile.
+    ///
+    /// # Errors
+    /// [`ServeError::Start`] when the system refuses threads or descriptors; [`ServeError::Unstored`] at the end.
+    pub fn run(self) -> Result<(), ServeError> {
+        let connections_max = self.connections_max();
+        let shards = self.shard_count();
+        let runtimes: Vec<Runtime> =
+            (0..shards).map(|_| runtime()).collect::<Result<_, _>>().map_err(ServeError::Start)?;
+        let handles = runtimes.iter().map(|r| r.handle().clone()).collect();
+        let hub = Arc::new(Hub::new(self.config, handles));
+        hub.start_storing().map_err(ServeError::Store)?;
+
+        let (others, inboxes): (Vec<_>, Vec<_>) = (1..shards).map(|_| mpsc::channel(accept::INBOX_CONNECTIONS)).unzip();
+        let acceptor = WayIn::Acceptor(Acceptor { listener: self.listener, connections_max, others });
+        let ways_in = std::iter::once(acceptor).chain(inboxes.into_iter().map(WayIn::Inbox));
+        let mut threads = Vec::with_capacity(shards);
+        for ((index, runtime), way_in) in runtimes.into_iter().enumerate().zip(ways_in) {
+            let (hub, draining) = (Arc::clone(&hub), self.shutdown.watch());
+            let thread = thread::Builder::new()
+                .name(format!("roomcast-shard-{index}"))
+                .spawn(move || Shard::run(&runtime, hub, index, draining, |shard| way_in.serve(shard)))
+                .map_err(ServeError::Start)?;
+            threads.push(thread);
+        }
+
+        let (shutdown, expiring) = (self.shutdown, Arc::clone(&hub));
+        let mut served = runtime()
+            .and_then(|runtime| {
+                runtime.block_on(async {
+                    if self.obeys_signals {
+                        tokio::spawn(shutdown::Signals::hear()?.obey(shutdown.clone()));
+                    }
+                    tokio::spawn(expire_forever(Arc::clone(&expiring)));
+                    let address = self.local_addr;
+                    tracing::info!(%address, shards, "listening on http://{address}");
+                    // Signals are heard meanwhile.
+                    let end = |thread: thread::JoinHandle<io::Result<()>>| {
+                        thread.join().unwrap_or_else(|_| Err(io::Error::other("a shard panicked")))
+                    };
+                    tokio::task::spawn_blocking(move || threads.into_iter().try_for_each(end))
+                        .await
+                        .map_err(io::Error::other)?
+                })
+            })
+            .map_err(ServeError::Start);
+        hub.close();
+        if let Some(stored_rooms) = hub.stored_rooms()
+            && let Err(error) = stored_rooms.archive.close_within(hub.config.shutdown.timeout)
+        {
+            tracing::error!(%error, "not everything was stored; rooms will begin new epochs");
+            served = served.and(Err(ServeError::Unstored(error)));
+        }
+        tracing::info!("drained");
+        served
+    }
+
+    fn shard_count(&self) -> usize {
+        let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        self.config.shards.unwrap_or_else(cores).get()
+    }
+
+    /// How many connections are taken: as many as configured, or as descriptors allow.
+    fn connections_max(&self) -> u64 {
+        let allowed = rlimit::raise_limit().unwrap_or(u64::MAX);
+        let connections_max = match self.config.client.connection_limit as u64 {
+            0 => allowed,
+            limit => limit.min(allowed),
+        };
+        tracing::info!(connections_max, "descriptors allow this many connections");
+        connections_max
+    }
+}
+
+async fn expire_forever(hub: Arc<Hub>) {
+    loop {
+        tokio::time::sleep(expiry::EXPIRY_INTERVAL).await;
+        let expired = hub.expire_rooms(clock::unix_ms());
+        if expired > 0 {
+            tracing::debug!(expired, "rooms expired");
+        }
+    }
+}
+
+/// Threads of a shard that may wait for the database: as many as a disk serves at once.
+const WAITING_THREADS: usize = 4;
+
+fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(WAITING_THREADS).build()
+}
+
+/// Why a server does not serve.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The address could not be taken.
+    Bind {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The database could not be begun.
+    Store(StoreError),
+    /// It has served, and at the end the database did not take everything that was published.
+    Unstored(StoreError),
+    /// The system refused threads or descriptors, or a thread of the server died.
+    Start(io::Error),
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind { address, source } => match source.kind() {
+                io::ErrorKind::AddrInUse => write!(
+                    f,
+                    "{address} is in use: stop the program that listens there or choose another \
+                     address with --listen"
+                ),
+                io::ErrorKind::AddrNotAvailable => {
+                    write!(f, "{address} is not an address of this machine: choose one with --listen")
+                }
+                io::ErrorKind::PermissionDenied => write!(
+                    f,
+                    "listening on {address} is not permitted: choose a port from 1024 up with \
+                     --listen"
+                ),
+                _ => write!(f, "cannot listen on {address}: {source}"),
+            },
+            Self::Store(error) => error.fmt(f),
+            Self::Unstored(error) => write!(f, "not everything that was published is stored: {error}"),
+            Self::Start(source) => write!(
+                f,
+                "the server cannot go on: {source}; see whether the system is short of threads \
+                 or descriptors"
+            ),
+        }
+    }
+}
+
+impl Error for ServeError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Bind { source, .. } | Self::Start(source) => Some(source),
+            Self::Store(error) | Self::Unstored(error) => Some(error),
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The way in: most who come ask for a WebSocket in one piece, and are let in at once; everybody else is HTTP's.
+//!
+//! HTTP buffers, parses, routes and spawns for every request. For a handshake that arrived whole that is most of what a
+//! connection costs, and leaves holes in the heap where its buffers were.
+
+use std::future::Future as _;
+use std::io::{self, ErrorKind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use bytes::{Buf as _, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+use super::Front;
+use crate::client::connection::{Connection, Takeover};
+use crate::client::shard::{Shard, SocketGuard};
+use crate::net::admission::Purpose;
+use crate::net::http;
+use crate::net::http::{HEAD_TIMEOUT, HEADERS_MAX, WEBSOCKET_PATH};
+use crate::wire::framing::Framing;
+use crate::wire::ws::Handshake;
+
+/// Serves an accepted connection until it ends, or has become a WebSocket, which lives on by itself.
+pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, stream: TcpStream, socket: SocketGuard) {
+    let mut draining = shard.draining.clone();
+    let is_readable = tokio::select! {
+        readable = tokio::time::timeout(HEAD_TIMEOUT, stream.readable()) => matches!(readable, Ok(Ok(()))),
+        _ = draining.wait_for(|draining| *draining) => false,
+    };
+    if !is_readable {
+        return;
+    }
+    let mut buffer = shard.scratch.take_read_buffer();
+    let said = match stream.try_read(&mut buffer) {
+        Ok(0) => None,
+        Ok(n) => Some(hear(&front, &buffer[..n])),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Some(FirstRead::Other(Bytes::new())),
+        Err(_) => None,
+    };
+    shard.scratch.return_read_buffer(buffer);
+    match said {
+        None => {}
+        // In a box: HTTP's state is large, and most who come never need it.
+        Some(FirstRead::Other(said)) => {
+            let opened = Opened::new(said, stream, shard.hub.config.client.write_timeout);
+            Box::pin(http::serve(front, shard, opened, socket)).await;
+        }
+        Some(FirstRead::WebSocket { handshake, behind }) => {
+            let head = handshake.head();
+            match stream.try_write(&head) {
+                Ok(n) if n == head.len() => {
+                    let framing = Framing::Frames(handshake.encoding);
+                    Connection::start(&shard, stream, Takeover { framing, head: Vec::new(), frame: behind }, socket);
+                }
+                // A socket that has no room for its first line is on its way out.
+                _ => tracing::debug!("a client was gone before it was answered"),
+            }
+        }
+    }
+}
+
+/// What somebody said first.
+enum FirstRead {
+    /// A handshake, and what came behind it.
+    WebSocket { handshake: Handshake, behind: Bytes },
+    /// Something else, or a part of something.
+    Other(Bytes),
+}
+
+fn hear(front: &Front, said: &[u8]) -> FirstRead {
+    let websocket = handshake_of(said).and_then(|(headers, bytes)| {
+        let handshake = Handshake::parse(&Method::GET, None, &headers).ok()?;
+        front.admission.admit(Purpose::Connect, Version::HTTP_11, None, &headers).ok()?;
+        Some(FirstRead::WebSocket { handshake, behind: Bytes::copy_from_slice(&said[bytes..]) })
+    });
+    websocket.unwrap_or_else(|| FirstRead::Other(Bytes::copy_from_slice(said)))
+}
+
+/// The headers of a request for a WebSocket that is there in one piece, and how long its head is.
+fn handshake_of(said: &[u8]) -> Option<(HeaderMap, usize)> {
+    let mut lines = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut lines);
+    let httparse::Status::Complete(bytes) = request.parse(said).ok()? else { return None };
+    if request.method != Some("GET") || request.path != Some(WEBSOCKET_PATH) || request.version != Some(1) {
+        return None;
+    }
+    let mut headers = HeaderMap::with_capacity(request.headers.len());
+    for line in request.headers.iter() {
+        let name = HeaderName::from_bytes(line.name.as_bytes()).ok()?;
+        headers.append(name, HeaderValue::from_bytes(line.value).ok()?);
+    }
+    Some((headers, bytes))
+}
+
+/// A connection of which something has been read already, and that is not held for somebody who takes nothing of it.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    said: Bytes,
+    stream: TcpStream,
+    /// How long it may be full without taking anything.
+    write_timeout: Duration,
+    /// Runs while it is full.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Opened {
+    fn new(said: Bytes, stream: TcpStream, write_timeout: Duration) -> Self {
+        Self { said, stream, write_timeout, stalled: None }
+    }
+
+    /// The bare socket, and what is to be read before it.
+    pub(crate) fn into_parts(self) -> (TcpStream, Bytes) {
+        (self.stream, self.said)
+    }
+}
+
+impl AsyncRead for Opened {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.said.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buffer);
+        }
+        let taken = self.said.len().min(buffer.remaining());
+        buffer.put_slice(&self.said[..taken]);
+        self.said.advance(taken);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Opened {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let write_timeout = self.write_timeout;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(write_timeout)));
+        stalled.as_mut().poll(cx).map(|()| Err(ErrorKind::TimedOut.into()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUEST: &str = "GET /connection/websocket HTTP/1.1\r\nHost: t\r\nUpgrade: websocket\r\n\r\n";
+
+    #[test]
+    fn only_a_whole_request_for_a_websocket_is_one() {
+        let (headers, bytes) = handshake_of(format!("{REQUEST}more").as_bytes()).expect("it is whole");
+        assert_eq!((headers["upgrade"].as_bytes(), bytes), (&b"websocket"[..], REQUEST.len()));
+        assert!(handshake_of(&REQUEST.as_bytes()[..REQUEST.len() - 1]).is_none(), "the end may come later");
+        for other in [
+            REQUEST.replace("GET", "POST"),
+            REQUEST.replace("/connection/websocket", "/"),
+            REQUEST.replace("HTTP/1.1", "HTTP/1.0"),
+            "\u{1}\u{2}".to_owned(),
+            format!("GET /connection/websocket HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(HEADERS_MAX + 1)),
+        ] {
+            assert!(handshake_of(other.as_bytes()).is_none(), "{other}");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! HTTP: the page, health, metrics, and the door to WebSocket connections.
+
+use std::convert::Infallible;
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
+use axum::routing::get;
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::server::conn::http1::{self, Parts};
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+
+use super::Front;
+use crate::client::connection::{Connection, Takeover};
+use crate::client::shard::{Shard, SocketGuard};
+use crate::net::admission::Purpose;
+use crate::net::fast_upgrade::Opened;
+use crate::net::http_stream;
+use crate::net::http_stream::{EMULATION_PATH, Transport};
+use crate::net::page;
+use crate::net::upgrade::UpgradeSlot;
+use crate::ops::logging::cut;
+use crate::rooms::hub::Hub;
+use crate::wire::framing::Framing;
+use crate::wire::ws::Handshake;
+
+/// Where clients connect.
+pub(crate) const WEBSOCKET_PATH: &str = "/connection/websocket";
+
+/// How long a client may take for the head of a request, and how long a connection may wait for the next one.
+pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of a request's head, and of what is buffered of it; the most hyper can be told to keep small.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Header lines of a request.
+pub(crate) const HEADERS_MAX: usize = 64;
+/// How long a request under way may take once the server drains.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Serves a connection that did not ask for a WebSocket in its first breath, until it ends or a client has taken it over.
+pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, stream: Opened, socket: SocketGuard) {
+    let mut draining = shard.draining.clone();
+    let slot = UpgradeSlot::default();
+    let service = {
+        let (hub, slot) = (Arc::clone(&shard.hub), slot.clone());
+        service_fn(move |request| Box::pin(answer(Rc::clone(&front), Arc::clone(&hub), request, slot.clone())))
+    };
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    let served = poll_fn(|cx| {
+        let polled = Pin::new(&mut connection).poll(cx);
+        match slot.take() {
+            Some(takeover) => Poll::Ready(Served::TakenOver(takeover)),
+            None => polled.map(Served::Ended),
+        }
+    });
+    let served = tokio::select! {
+        served = served => served,
+        _ = draining.wait_for(|draining| *draining) => {
+            Pin::new(&mut connection).graceful_shutdown();
+            let ended = tokio::time::timeout(DRAIN_TIMEOUT, connection).await;
+            return note(ended.unwrap_or(Ok(())));
+        }
+    };
+    match served {
+        Served::Ended(ended) => note(ended),
+        // A client sends this request when it has read the answer to the one before, so HTTP has nothing left to write.
+        Served::TakenOver(mut takeover) => {
+            let Parts { io, read_buf, .. } = connection.into_parts();
+            let (stream, said) = io.into_inner().into_parts();
+            if !takeover.framing.is_emulated() {
+                takeover.frame = [read_buf, said].concat().into();
+            }
+            Connection::start(&shard, stream, takeover, socket);
+        }
+    }
+}
+
+enum Served {
+    Ended(hyper::Result<()>),
+    TakenOver(Takeover),
+}
+
+fn note(ended: hyper::Result<()>) {
+    if let Err(error) = ended {
+        tracing::debug!(%error, "an HTTP connection ended early");
+    }
+}
+
+/// The routes that answer with a body.
+pub(crate) fn router(hub: Arc<Hub>) -> Router {
+    Router::new()
+        .route("/", get(page::index))
+        .route("/page/{name}", get(page::file))
+        .route("/health", get(health))
+        .route("/metrics", get(metrics))
+        .fallback(not_found)
+        .with_state(hub)
+}
+
+async fn answer(
+    front: Rc<Front>,
+    hub: Arc<Hub>,
+    request: Request<Incoming>,
+    slot: UpgradeSlot,
+) -> Result<Response<Body>, Infallible> {
+    let request = request.map(Body::new);
+    let hub = &*hub;
+    let path = request.uri().path();
+    let transport = Transport::at(path);
+    let is_streaming = transport.is_some() || path == EMULATION_PATH;
+    let purpose = match path {
+        "/health" => Purpose::Health,
+        WEBSOCKET_PATH => Purpose::Connect,
+        _ if is_streaming => Purpose::Connect,
+        _ => Purpose::Read,
+    };
+    let authority = request.uri().authority();
+    let admitted = front.admission.admit(purpose, request.version(), authority, request.headers());
+    let mut response = if let Err(refusal) = admitted {
+        turn_away(request.headers(), refusal)
+    } else if path == WEBSOCKET_PATH {
+        match upgrade(&request) {
+            Ok(takeover) => slot.make(takeover).await,
+            Err(refusal) => turn_away(request.headers(), refusal),
+        }
+    } else if is_streaming && request.method() == Method::OPTIONS {
+        http_stream::preflight(request.headers())
+    } else if let Some(transport) = transport {
+        match transport.open(hub, request).await {
+            Ok(takeover) => slot.make(takeover).await,
+            Err(refusal) => refuse(refusal),
+        }
+    } else if is_streaming {
+        http_stream::emulate(hub, request).await
+    } else {
+        TowerToHyperService::new(front.router.clone()).call(request).await?
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(page::CONTENT_SECURITY_POLICY));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    Ok(response)
+}
+
+/// Refuses a request, and says so in the log.
+fn turn_away(headers: &HeaderMap, refusal: Refusal) -> Response<Body> {
+    let (status, advice) = refusal;
+    let [origin, host] = [header::ORIGIN, header::HOST].map(|name| headers.get(name).map(HeaderValue::as_bytes));
+    let [origin, host] = [origin, host].map(|value| value.map(cut));
+    tracing::warn!(origin, host, %status, "not let in: {}", advice.trim_end());
+    refuse(refusal)
+}
+
+/// How a request for a WebSocket goes on.
+fn upgrade(request: &Request) -> Result<Takeover, Refusal> {
+    if request.version() < Version::HTTP_11 {
+        return Err((
+            StatusCode::BAD_REQUEST,
+            "a WebSocket needs HTTP/1.1; behind nginx, say `proxy_http_version 1.1;`\n",
+        ));
+    }
+    let handshake = Handshake::parse(request.method(), request.uri().query(), request.headers());
+    let handshake = handshake.map_err(|error| (error.status(), error.advice()))?;
+    let framing = Framing::Frames(handshake.encoding);
+    Ok(Takeover { framing, head: handshake.head(), frame: Bytes::new() })
+}
+
+async fn health(State(hub): State<Arc<Hub>>) -> Response<Body> {
+    match hub.stored_rooms().is_some_and(|stored_rooms| stored_rooms.archive.is_stopped()) {
+        false => plain(StatusCode::OK, "{}\n"),
+        true => refuse((
+            StatusCode::SERVICE_UNAVAILABLE,
+            "storage has stopped; the log says why. See that one server alone uses the database, then restart this one\n",
+        )),
+    }
+}
+
+async fn metrics(State(hub): State<Arc<Hub>>) -> Response<Body> {
+    let mut response = Response::new(Body::from(
+        hub.metrics.render(hub.stored_rooms().map(|stored_rooms| stored_rooms.archive.status()).as_ref()),
+    ));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8"),
+    );
+    response
+}
+
+async fn not_found() -> Response<Body> {
+    refuse((StatusCode::NOT_FOUND, "there is nothing here\n"))
+}
+
+/// With what a request is refused, and what to do about it.
+pub(crate) type Refusal = (StatusCode, &'static str);
+
+pub(crate) fn refuse((status, advice): Refusal) -> Response<Body> {
+    plain(status, advice)
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}

@@ -1,0 +1,234 @@
+//! The transports for clients that WebSocket does not reach: HTTP streaming, server-sent events, and the requests that bring
+//! their commands.
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{Query, Request};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
+use bytes::Bytes;
+use prost::Message;
+use serde::Deserialize;
+
+use crate::client::connection::Takeover;
+use crate::net::http::{Refusal, refuse};
+use crate::net::page;
+use crate::rooms::emulation::NoSession;
+use crate::rooms::hub::Hub;
+use crate::wire::framing::Framing;
+use roomcast_protocol::{Command, Encoding, Request as Asked};
+
+/// Where commands of all emulated connections go.
+pub(crate) const EMULATION_PATH: &str = "/emulation";
+
+/// Bytes of an emulation request beside its commands: names of session and node, and what quoting adds.
+const EMULATION_BYTES_MORE: usize = 1_024;
+
+/// A content type that says Protobuf.
+const BINARY: &str = "application/octet-stream";
+
+/// How long a browser may remember that it may ask, in seconds.
+const PREFLIGHT_SECONDS: &str = "300";
+
+/// A transport that answers one request for as long as its client stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    HttpStream,
+    Events,
+}
+
+impl Transport {
+    pub(crate) fn at(path: &str) -> Option<Self> {
+        match path {
+            "/connection/http_stream" => Some(Self::HttpStream),
+            "/connection/sse" => Some(Self::Events),
+            _ => None,
+        }
+    }
+
+    /// What the request asks for, if it may.
+    pub(crate) async fn open(self, hub: &Hub, request: Request) -> Result<Takeover, Refusal> {
+        let transport = match self {
+            Self::HttpStream => &hub.config.http_stream,
+            Self::Events => &hub.config.sse,
+        };
+        if !transport.enabled {
+            return Err((StatusCode::NOT_FOUND, "this transport is switched off in the configuration\n"));
+        }
+        let method = request.method().clone();
+        if method != Method::POST && !(self == Self::Events && method == Method::GET) {
+            return Err((StatusCode::METHOD_NOT_ALLOWED, "open this address with POST, the commands in the body\n"));
+        }
+        if request.version() != Version::HTTP_11 {
+            return Err((
+                StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+                "an answer without end needs HTTP/1.1; behind nginx, say `proxy_http_version 1.1;`\n",
+            ));
+        }
+        let encoding = match self {
+            Self::HttpStream => encoding_of(request.headers()),
+            Self::Events => Encoding::Json,
+        };
+        let cors = cors(request.headers());
+        let frame = match method {
+            Method::GET => commands_in_query(hub, &request)?,
+            _ => body(hub, request, hub.config.websocket.message_size_limit).await?,
+        };
+        // Like all that is wrong with commands, that there are none is said by the session.
+        let (framing, content_type) = match self {
+            Self::Events => (Framing::Events, "text/event-stream"),
+            Self::HttpStream if encoding == Encoding::Protobuf => (Framing::Stream(encoding), BINARY),
+            Self::HttpStream => (Framing::Stream(encoding), "application/json"),
+        };
+        Ok(Takeover { framing, head: head(content_type, &cors), frame })
+    }
+}
+
+/// Takes the commands of one request to the session it names.
+pub(crate) async fn emulate(hub: &Hub, request: Request) -> Response<Body> {
+    let (cors, command) = match receive(hub, request).await {
+        Ok(received) => received,
+        Err(refusal) => return refuse(refusal),
+    };
+    let Envelope { session, data } = command;
+    let mut response = match hub.emulation.send(&session, data).await {
+        Ok(()) => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            response
+        }
+        Err(NoSession) => refuse((StatusCode::NOT_FOUND, "there is no such session: connect again\n")),
+    };
+    response.headers_mut().extend(cors);
+    response
+}
+
+/// Answers a browser that asks whether a page may send such a request.
+pub(crate) fn preflight(headers: &HeaderMap) -> Response<Body> {
+    let cors = cors(headers);
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.extend(cors);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("content-type"));
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(PREFLIGHT_SECONDS));
+    response
+}
+
+/// Commands, and whom they are for.
+struct Envelope {
+    session: String,
+    data: Bytes,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct JsonEnvelope {
+    session: String,
+    data: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ProtobufEnvelope {
+    #[prost(string, tag = "2")]
+    session: String,
+    #[prost(bytes = "bytes", tag = "3")]
+    data: Bytes,
+}
+
+async fn receive(hub: &Hub, request: Request) -> Result<(HeaderMap, Envelope), Refusal> {
+    if request.method() != Method::POST {
+        return Err((StatusCode::METHOD_NOT_ALLOWED, "send commands with POST\n"));
+    }
+    let cors = cors(request.headers());
+    let encoding = encoding_of(request.headers());
+    let bytes_max = hub.config.websocket.message_size_limit;
+    // A string of JSON may be longer than what it says.
+    let body = body(hub, request, 2 * bytes_max + EMULATION_BYTES_MORE).await?;
+    let command = match encoding {
+        Encoding::Json => serde_json::from_slice(&body)
+            .map(|JsonEnvelope { session, data }| Envelope { session, data: data.into() })
+            .ok(),
+        Encoding::Protobuf => {
+            ProtobufEnvelope::decode(body).map(|ProtobufEnvelope { session, data }| Envelope { session, data }).ok()
+        }
+    };
+    let command = command.ok_or(MALFORMED)?;
+    if command.data.len() > bytes_max {
+        return Err(TOO_LARGE);
+    }
+    Ok((cors, command))
+}
+
+fn encoding_of(headers: &HeaderMap) -> Encoding {
+    let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    if content_type == Some(BINARY.as_bytes()) { Encoding::Protobuf } else { Encoding::Json }
+}
+
+/// The commands in the address. It is asked for by pictures and links, too, and remembered by those it passes; so what it
+/// asks for must change nothing.
+fn commands_in_query(hub: &Hub, request: &Request) -> Result<Bytes, Refusal> {
+    #[derive(Deserialize)]
+    struct Parameters {
+        cf_connect: String,
+    }
+    let parameters = Query::<Parameters>::try_from_uri(request.uri());
+    let commands = parameters.map(|Query(Parameters { cf_connect })| cf_connect).ok().filter(|it| !it.is_empty());
+    let frame = commands.map(Bytes::from);
+    let frame = frame.ok_or((StatusCode::BAD_REQUEST, "put the connect command into the parameter `cf_connect`\n"))?;
+    // Of what is not the protocol the session says so.
+    let commands = Encoding::Json.commands(&frame, &hub.settings.limits).into_iter().flatten();
+    let changes_nothing = |command: Command| matches!(command.request, Asked::Connect(_) | Asked::Subscribe(_));
+    if commands.flatten().all(changes_nothing) {
+        return Ok(frame);
+    }
+    Err((StatusCode::BAD_REQUEST, "an address may connect and subscribe; send other commands with POST\n"))
+}
+
+/// The body, of at most so many bytes, if it comes in the time that a client has to say what it wants.
+async fn body(hub: &Hub, request: Request, bytes_max: usize) -> Result<Bytes, Refusal> {
+    let body = to_bytes(request.into_body(), bytes_max);
+    let body = tokio::time::timeout(hub.config.client.stale_close_delay, body).await;
+    body.map_err(|_| (StatusCode::REQUEST_TIMEOUT, "the rest of the request did not come in time\n"))?
+        .map_err(|_| TOO_LARGE)
+}
+
+const MALFORMED: Refusal =
+    (StatusCode::BAD_REQUEST, "send {\"session\":…,\"node\":…,\"data\":…}, the commands as text in `data`\n");
+
+const TOO_LARGE: Refusal =
+    (StatusCode::PAYLOAD_TOO_LARGE, "the commands are longer than `message_size_limit` allows\n");
+
+/// What tells a browser that the page, which was let in, may read the answer.
+fn cors(headers: &HeaderMap) -> HeaderMap {
+    let mut cors = HeaderMap::new();
+    let Some(origin) = headers.get(header::ORIGIN) else { return cors };
+    cors.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    cors.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+    cors.insert(header::VARY, HeaderValue::from_static("origin"));
+    cors
+}
+
+/// The head of an answer without end.
+fn head(content_type: &str, cors: &HeaderMap) -> Vec<u8> {
+    let mut head = Vec::new();
+    head.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+    let mut line = |name: &str, value: &[u8]| {
+        head.extend_from_slice(name.as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value);
+        head.extend_from_slice(b"\r\n");
+    };
+    line("content-type", content_type.as_bytes());
+    line("transfer-encoding", b"chunked");
+    line("cache-control", b"private, no-cache, no-store, must-revalidate, max-age=0");
+    // Proxies are not to gather what is meant for now.
+    line("x-accel-buffering", b"no");
+    line("x-content-type-options", b"nosniff");
+    line("content-security-policy", page::CONTENT_SECURITY_POLICY.as_bytes());
+    line("referrer-policy", b"no-referrer");
+    for (name, value) in cors {
+        line(name.as_str(), value.as_bytes());
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}

@@ -1,0 +1,40 @@
+//! The network: accepting, telling WebSocket from HTTP, the HTTP transports, the page, and who may connect from where.
+//!
+//! It uses `client` and everything below. It is used by the server itself, in `lib.rs`.
+
+pub(crate) mod accept;
+pub(crate) mod admission;
+pub(crate) mod fast_upgrade;
+pub(crate) mod http;
+pub(crate) mod http_stream;
+pub(crate) mod page;
+pub(crate) mod upgrade;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use axum::Router;
+use tokio::net::TcpStream;
+
+use self::admission::Admission;
+use crate::client::shard::{Shard, SocketGuard};
+use crate::rooms::hub::Hub;
+
+/// What a shard answers with before a socket is a client's.
+#[derive(Debug)]
+pub(crate) struct Front {
+    admission: Admission,
+    router: Router,
+}
+
+impl Front {
+    fn new(hub: &Arc<Hub>) -> Self {
+        Self { admission: Admission::new(&hub.config), router: http::router(Arc::clone(hub)) }
+    }
+
+    /// Serves a connection that was accepted.
+    fn take_in(self: &Rc<Self>, shard: &Rc<Shard>, stream: TcpStream) {
+        let socket = SocketGuard::new(shard);
+        tokio::task::spawn_local(fast_upgrade::serve(Rc::clone(self), Rc::clone(shard), stream, socket));
+    }
+}

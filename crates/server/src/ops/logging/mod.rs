@@ -1,0 +1,165 @@
+//! Logs to the console and to a daily file at once.
+//!
+//! Lines are handed to a thread that writes them, so a slow disk does not slow a room. Most of what is logged is what strangers
+//! do, so everything is bounded: what is cited of them, lines of one kind in a time, bytes that wait, bytes on the disk. What is
+//! left out is counted, and the count is logged.
+
+mod files;
+mod queue;
+mod repeats;
+
+use std::fmt;
+use std::io::{self, IsTerminal as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer, Registry};
+
+use self::files::{Bounds, Files};
+use self::queue::{Queue, Sink, Worker};
+use self::repeats::{LeaveOut, Repeats};
+use crate::config::{Config, LogFormat};
+
+/// Keeps the log writers alive. Hold it until the very end: dropping it writes out what is waiting.
+#[must_use = "dropping this ends logging"]
+pub struct LogGuard {
+    repeats: Arc<Repeats>,
+    workers: Vec<Worker>,
+}
+
+/// Why logging could not start.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum LogError {
+    /// The directory of the log files cannot be made or written.
+    Directory {
+        /// The directory asked for.
+        dir: PathBuf,
+        /// What the system said.
+        message: String,
+    },
+    /// The level cannot be understood.
+    Level(String),
+    /// The system refused a thread that writes.
+    Thread(io::Error),
+    /// The program already logs elsewhere.
+    AlreadySet,
+}
+
+/// Starts logging as `[log]` says, for the whole process.
+///
+/// # Errors
+/// When the directory cannot be written, the level cannot be understood, or logging was started before.
+pub fn start(config: &Config) -> Result<LogGuard, LogError> {
+    let level = EnvFilter::builder()
+        .with_default_directive(LevelFilter::INFO.into())
+        .parse(&config.log.level)
+        .map_err(|error| LogError::Level(error.to_string()))?;
+    let repeats = Arc::new(Repeats::new(config.log.repeats_max as u64));
+    let sink_of = |sink| Queue::start(sink, Arc::clone(&repeats)).map_err(LogError::Thread);
+    let (console, console_worker) = sink_of(Sink::Console)?;
+    let mut workers = vec![console_worker];
+    let mut layers = vec![layer(config.log.format, io::stderr().is_terminal(), console)];
+    if config.log.file {
+        let bounds = Bounds { files: config.log.files_max, bytes: config.log.bytes_max as u64 };
+        let (file, worker) = sink_of(Sink::Files(daily_files(&config.log_dir(), bounds)?))?;
+        workers.push(worker);
+        layers.push(layer(config.log.format, false, file));
+    }
+    let registry = tracing_subscriber::registry();
+    // The console asks for spans of tokio's that no log should hold, so that the level is the log's alone; and it counts
+    // lines itself, so none are left out.
+    #[cfg(all(feature = "console", tokio_unstable))]
+    let registry = registry.with(console_subscriber::spawn()).with(layers.with_filter(level));
+    #[cfg(not(all(feature = "console", tokio_unstable)))]
+    let registry = registry.with(layers).with(LeaveOut(Arc::clone(&repeats))).with(level);
+    registry.try_init().map_err(|_| LogError::AlreadySet)?;
+    Ok(LogGuard { repeats, workers })
+}
+
+fn layer(format: LogFormat, ansi: bool, writer: Queue) -> Box<dyn Layer<Registry> + Send + Sync> {
+    let layer = tracing_subscriber::fmt::layer().with_writer(BoxMakeWriter::new(writer)).with_ansi(ansi);
+    match format {
+        LogFormat::Text => layer.boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+    }
+}
+
+fn daily_files(dir: &Path, bounds: Bounds) -> Result<Files, LogError> {
+    let refused = |error: io::Error| LogError::Directory { dir: dir.to_owned(), message: error.to_string() };
+    Files::open(dir, bounds, SystemTime::now()).map_err(refused)
+}
+
+/// What a stranger has sent, for a line of the log: its beginning, and how long it was.
+pub(crate) fn cut(bytes: &[u8]) -> String {
+    // A character takes four bytes at most.
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * CITED_CHARS_MAX)]);
+    let mut cited = String::new();
+    for character in text.chars().take(CITED_CHARS_MAX) {
+        match character.is_control() {
+            true => cited.extend(character.escape_default()),
+            false => cited.push(character),
+        }
+    }
+    if text.chars().count() > CITED_CHARS_MAX {
+        cited.push_str(&format!("… ({} bytes)", bytes.len()));
+    }
+    cited
+}
+
+/// Characters of what a stranger has sent: enough to know it again.
+const CITED_CHARS_MAX: usize = 120;
+
+impl Drop for LogGuard {
+    fn drop(&mut self) {
+        self.repeats.tell_all();
+        self.workers.drain(..).for_each(Worker::end);
+    }
+}
+
+impl fmt::Debug for LogGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LogGuard")
+    }
+}
+
+impl fmt::Display for LogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory { dir, message } => write!(
+                f,
+                "cannot write logs to {}: {message}; give a directory you may write to --data-dir, or set `log.file` to false",
+                dir.display()
+            ),
+            Self::Level(message) => write!(f, "the log level cannot be understood: {message}"),
+            Self::Thread(error) => write!(f, "cannot start a thread that writes the log: {error}"),
+            Self::AlreadySet => f.write_str("logging was started before in this process; start it once"),
+        }
+    }
+}
+
+impl std::error::Error for LogError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unwritable_directory_is_named() {
+        let error = daily_files(Path::new("/dev/null/logs"), Bounds { files: 1, bytes: 1 }).unwrap_err();
+        assert!(error.to_string().contains("/dev/null/logs"), "{error}");
+    }
+
+    #[test]
+    fn what_strangers_send_is_cited_in_part() {
+        assert_eq!(cut(b"https://evil.example"), "https://evil.example");
+        assert_eq!(cut(b"a\nb\x1b[31m\xff"), "a\\nb\\u{1b}[31m\u{fffd}");
+        let long = cut("é".repeat(15_000).as_bytes());
+        assert!(long.chars().count() < 150 && long.ends_with("… (30000 bytes)"), "{long}");
+    }
+}

@@ -1,0 +1,223 @@
+//! What the server counts, in the words of Prometheus.
+//!
+//! Every shard has counters of its own, told apart by a label: counting never makes two shards write to one cache line, and
+//! the picture shows whether all cores work.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use roomcast::store::Status;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ShardLabel {
+    shard: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CloseLabel {
+    code: u16,
+}
+
+/// Who lags: a room on a shard, or one member of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct RoomLag {
+    pub(crate) shard: usize,
+    pub(crate) room: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct MemberLag {
+    pub(crate) shard: usize,
+    pub(crate) room: String,
+    pub(crate) client: String,
+}
+
+/// The metrics of one server.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    closes: Family<CloseLabel, Counter>,
+    /// Rooms that exist.
+    pub(crate) rooms: Gauge,
+    /// Open sockets, those that still speak HTTP included.
+    pub(crate) sockets: Gauge,
+    /// Connections refused because there were too many.
+    pub(crate) refused: Counter,
+    /// Messages between the head of a room and the member of a shard that is furthest behind; see [`crate::delivery::lag`].
+    pub(crate) room_lag: Family<RoomLag, Gauge>,
+    storage: StorageMetrics,
+    /// Messages between the head of a room and a member.
+    pub(crate) member_lag: Family<MemberLag, Gauge>,
+    shards: Vec<ShardMetrics>,
+}
+
+/// What one shard counts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ShardMetrics {
+    /// Open WebSocket connections.
+    pub(crate) connections: Gauge,
+    /// Memberships: one for each room of each connection.
+    pub(crate) members: Gauge,
+    /// Memberships whose sockets are full, or that catch up.
+    pub(crate) behind: Gauge,
+    pub(crate) connected: Counter,
+    /// Messages published by this shard's clients.
+    pub(crate) messages_in: Counter,
+    /// Messages delivered, once for each member.
+    pub(crate) messages_out: Counter,
+    pub(crate) bytes_in: Counter,
+    pub(crate) bytes_out: Counter,
+    /// Times the shard looked after its ready rooms.
+    pub(crate) turns: Counter,
+    /// Runs encoded; messages delivered by runs is how well writes coalesce.
+    pub(crate) runs: Counter,
+    /// Members closed, or put out of a room, because they fell behind the ring.
+    pub(crate) slow_consumers: Counter,
+    /// Connections closed for what they sent.
+    pub(crate) bad_input: Counter,
+}
+
+impl Metrics {
+    pub(crate) fn new(shards: usize) -> Self {
+        let mut registry = Registry::with_prefix("roomcast");
+        registry.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        let closes = Family::default();
+        registry.register("closes", "Connections closed, by the code of our close frame", closes.clone());
+        let rooms = Gauge::default();
+        registry.register("rooms", "Rooms that exist", rooms.clone());
+        let sockets = Gauge::default();
+        registry.register("sockets", "Open sockets, those that still speak HTTP included", sockets.clone());
+        let refused = Counter::default();
+        registry.register("connections_refused", "Connections refused because there were too many", refused.clone());
+        let (room_lag, member_lag) = (Family::default(), Family::default());
+        let help = "Messages that the slowest member of a room still has to get, of the rooms that lag most";
+        registry.register("room_lag_messages", help, room_lag.clone());
+        let help = "Messages that a member still has to get, of the members that lag most";
+        registry.register("member_lag_messages", help, member_lag.clone());
+        let storage = StorageMetrics::register(&mut registry);
+        let shards = ShardMetrics::register(&mut registry, shards);
+        Self { registry, closes, rooms, sockets, refused, room_lag, storage, member_lag, shards }
+    }
+
+    /// The counters of one shard.
+    pub(crate) fn shard(&self, index: usize) -> ShardMetrics {
+        self.shards[index].clone()
+    }
+
+    /// Counts a connection that the server closed.
+    pub(crate) fn closed(&self, code: u16) {
+        self.closes.get_or_create(&CloseLabel { code }).inc();
+    }
+
+    /// Everything, in the text format of OpenMetrics, with how the database is doing.
+    pub(crate) fn render(&self, storage: Option<&Status>) -> String {
+        if let Some(status) = storage {
+            self.storage.set(status);
+        }
+        let mut out = String::new();
+        match text::encode(&mut out, &self.registry) {
+            Ok(()) => out,
+            // Writing into a string does not fail; an empty page is a scrape error there, not a panic here.
+            Err(std::fmt::Error) => String::new(),
+        }
+    }
+}
+
+/// How the database is doing.
+#[derive(Debug, Default)]
+struct StorageMetrics {
+    lag: Gauge,
+    trouble: Gauge,
+    messages: Counter,
+    batches: Counter,
+}
+
+impl StorageMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let this = Self::default();
+        let help = "Messages published into kept rooms that the database does not have yet";
+        registry.register("storage_lag_messages", help, this.lag.clone());
+        let help = "1 while the database does not take messages, else 0";
+        registry.register("storage_trouble", help, this.trouble.clone());
+        registry.register("storage_messages", "Messages the database has taken", this.messages.clone());
+        registry.register("storage_batches", "Transactions in which it has taken them", this.batches.clone());
+        this
+    }
+
+    fn set(&self, status: &Status) {
+        self.lag.set(status.lag as i64);
+        self.trouble.set(i64::from(status.trouble.is_some()));
+        // Relaxed: figures.
+        self.messages.inner().store(status.stored, Relaxed);
+        self.batches.inner().store(status.batches, Relaxed);
+    }
+}
+
+impl ShardMetrics {
+    fn register(registry: &mut Registry, shards: usize) -> Vec<Self> {
+        let mut gauge = |name, help| {
+            let family = Family::<ShardLabel, Gauge>::default();
+            registry.register(name, help, family.clone());
+            family
+        };
+        let connections = gauge("connections", "Open connections");
+        let members = gauge("members", "Memberships of connections in rooms");
+        let behind = gauge("members_behind", "Memberships that have not been given what their shard has delivered");
+        let mut counter = |name, help| {
+            let family = Family::<ShardLabel, Counter>::default();
+            registry.register(name, help, family.clone());
+            family
+        };
+        let connected = counter("connected", "Connections opened");
+        let messages_in = counter("messages_in", "Messages published by clients");
+        let messages_out = counter("messages_out", "Messages delivered, once for each member");
+        let bytes_in = counter("bytes_in", "Bytes read from clients");
+        let bytes_out = counter("bytes_out", "Bytes written to clients");
+        let turns = counter("shard_turns", "Times the shard looked after its ready rooms");
+        let runs = counter("shard_batches", "Batches of messages, each encoded once for all");
+        let slow_consumers = counter("slow_consumers", "Members closed, or put out of a room, for falling behind");
+        let bad_input = counter("bad_input", "Connections closed for what they sent");
+        (0..shards)
+            .map(|shard| {
+                let label = ShardLabel { shard };
+                Self {
+                    connections: connections.get_or_create_owned(&label),
+                    members: members.get_or_create_owned(&label),
+                    behind: behind.get_or_create_owned(&label),
+                    connected: connected.get_or_create_owned(&label),
+                    messages_in: messages_in.get_or_create_owned(&label),
+                    messages_out: messages_out.get_or_create_owned(&label),
+                    bytes_in: bytes_in.get_or_create_owned(&label),
+                    bytes_out: bytes_out.get_or_create_owned(&label),
+                    turns: turns.get_or_create_owned(&label),
+                    runs: runs.get_or_create_owned(&label),
+                    slow_consumers: slow_consumers.get_or_create_owned(&label),
+                    bad_input: bad_input.get_or_create_owned(&label),
+                }
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_shards_count_shows_by_shard_and_closes_by_code() {
+        let metrics = Metrics::new(2);
+        metrics.shard(1).messages_out.inc_by(7);
+        metrics.closed(3001);
+        let text = metrics.render(None);
+        assert!(text.contains("roomcast_messages_out_total{shard=\"0\"} 0\n"), "{text}");
+        assert!(text.contains("roomcast_messages_out_total{shard=\"1\"} 7\n"), "{text}");
+        assert!(text.contains("roomcast_closes_total{code=\"3001\"} 1\n"), "{text}");
+        assert!(text.contains(env!("CARGO_PKG_VERSION")), "{text}");
+    }
+}

@@ -1,0 +1,8 @@
+//! What an operator sees and does: metrics, logs, the end, limits of the system.
+//!
+//! It uses `config`. It is used by everybody above `config`.
+
+pub mod logging;
+pub(crate) mod metrics;
+pub(crate) mod rlimit;
+pub(crate) mod shutdown;

@@ -1,0 +1,74 @@
+//! Rooms at rest: nobody is in them and their history has expired, so that all that is left of one is its position.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use roomcast::Position;
+use roomcast::internal::Striped;
+
+/// Rooms at rest whose positions are kept; one more begins a new epoch when it comes back.
+const DORMANT_MAX: usize = 1_000_000;
+
+/// The positions of rooms at rest.
+#[derive(Debug)]
+pub(crate) struct DormantRooms {
+    rooms: Striped<HashMap<Box<str>, DormantRoom>>,
+    count: AtomicUsize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct DormantRoom {
+    position: Position,
+    /// When the position is forgotten.
+    until_ms: u64,
+    /// The room is running again, and goes on from there: nobody else may.
+    is_running: bool,
+}
+
+impl DormantRooms {
+    pub(crate) fn new() -> Self {
+        Self { rooms: Striped::default(), count: AtomicUsize::new(0) }
+    }
+
+    /// Lets a room rest that has ended at that position.
+    pub(crate) fn lay(&self, room: &str, position: Position, until_ms: u64) {
+        let mut rooms = self.rooms.of(room);
+        let rest = DormantRoom { position, until_ms, is_running: false };
+        if let Some(known) = rooms.get_mut(room) {
+            *known = rest;
+        } else if self.count.load(Relaxed) < DORMANT_MAX {
+            // Relaxed: a bound against floods; a few more do no harm.
+            self.count.fetch_add(1, Relaxed);
+            rooms.insert(room.into(), rest);
+        }
+    }
+
+    /// Makes a room, which goes on from its position if it was at rest. Nobody else makes the same room meanwhile.
+    pub(crate) fn wake<R>(&self, room: &str, make: impl FnOnce(Option<Position>) -> R) -> R {
+        let mut rooms = self.rooms.of(room);
+        let rest = rooms.get_mut(room).filter(|rest| !rest.is_running);
+        make(rest.map(|rest| {
+            rest.is_running = true;
+            rest.position
+        }))
+    }
+
+    /// Until when the position of a room counts that is running again and was not published into since.
+    pub(crate) fn until_ms(&self, room: &str) -> Option<u64> {
+        self.rooms.of(room).get(room).map(|rest| rest.until_ms)
+    }
+
+    /// Forgets the positions whose time is over.
+    pub(crate) fn forget(&self, now_ms: u64) {
+        for mut rooms in self.rooms.parts() {
+            let before = rooms.len();
+            rooms.retain(|_, rest| rest.until_ms > now_ms);
+            self.count.fetch_sub(before - rooms.len(), Relaxed);
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.count.load(Relaxed)
+    }
+}

@@ -1,0 +1,155 @@
+//! Rooms that nobody uses any more: names come from clients, and what they leave behind must not stay for ever.
+
+use std::time::Duration;
+
+use crate::rooms::history;
+use crate::rooms::hub::Hub;
+use roomcast::{CloseReason, Position, Room};
+use roomcast_protocol::Publication;
+
+/// How often rooms are looked at.
+pub(crate) const EXPIRY_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How long a room without history, or whose history is in the database, lives on when nobody is in it: there is nothing in it
+/// that anybody could come back for.
+const LIFE_WITHOUT_HISTORY: Duration = Duration::from_secs(60);
+
+impl Hub {
+    /// Ends the rooms that nobody is in and nothing is left of at `now_ms`; how many. Those whose positions still count are
+    /// laid to rest.
+    pub(crate) fn expire_rooms(&self, now_ms: u64) -> usize {
+        let mut ending = Vec::new();
+        let expired = self.publications().expire_idle_if(|room| {
+            let Times { empty_ms, until_ms } = self.times(room);
+            let is_over = empty_ms <= now_ms;
+            if is_over && until_ms > now_ms {
+                ending.push((room.clone(), until_ms));
+            }
+            is_over
+        });
+        for (room, until_ms) in ending {
+            // One that was published into at this very moment runs on.
+            if room.ended() == Some(CloseReason::Expired) {
+                let position = Position { epoch: room.epoch(), sequence: room.tail() };
+                self.dormant.lay(room.name(), position, until_ms);
+            }
+        }
+        self.dormant.forget(now_ms);
+        if let Some(stored_rooms) = self.stored_rooms()
+            && expired > 0
+        {
+            stored_rooms.forget(|room| self.publications().get(room).is_none());
+        }
+        self.metrics.rooms.dec_by(expired as i64);
+        expired
+    }
+
+    fn times(&self, room: &Room<Publication>) -> Times {
+        let options = self.options(room.name()).filter(|options| options.history_size > 0);
+        let newest_ms = history::newest_ms(room);
+        let after = |ms: u64, time: Duration| ms.saturating_add(time.as_millis() as u64);
+        if let Some(stored_rooms) = self.stored_rooms()
+            && stored_rooms.archive.durability(room.name()).is_some()
+        {
+            // The database has all of it, and its position too.
+            let empty_ms = match stored_rooms.is_stored(room) {
+                true => newest_ms.map_or(0, |newest_ms| after(newest_ms, LIFE_WITHOUT_HISTORY)),
+                false => u64::MAX,
+            };
+            return Times { empty_ms, until_ms: 0 };
+        }
+        match (newest_ms, options) {
+            (Some(newest_ms), Some(options)) => {
+                let empty_ms = after(newest_ms, options.history_ttl);
+                Times { empty_ms, until_ms: after(newest_ms, options.history_meta_ttl).max(empty_ms) }
+            }
+            (Some(newest_ms), None) => Times { empty_ms: after(newest_ms, LIFE_WITHOUT_HISTORY), until_ms: 0 },
+            // Nothing was published since it was made; it may have gone on from a rest.
+            (None, _) => Times { empty_ms: 0, until_ms: self.dormant.until_ms(room.name()).unwrap_or(0) },
+        }
+    }
+}
+
+/// What becomes of a room that is not used.
+struct Times {
+    /// When nothing of its history is left.
+    empty_ms: u64,
+    /// Until when its position counts.
+    until_ms: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, NamespaceOptions};
+    use crate::util::clock::unix_ms;
+    use roomcast_protocol::{Payload, RoomName};
+    use tokio::runtime::Handle;
+
+    const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+
+    fn hub() -> Hub {
+        let mut config = Config::dev();
+        config.channel.without_namespace.history_ttl = Duration::from_secs(24 * 60 * 60);
+        let plain = NamespaceOptions { history_size: 0, ..NamespaceOptions::dev() };
+        config.channel.namespaces.insert("plain".to_owned(), plain);
+        Hub::new(config, vec![Handle::current()])
+    }
+
+    fn open(hub: &Hub, name: &str) -> Room<Publication> {
+        hub.open(&RoomName::parse(name, 255).unwrap()).unwrap()
+    }
+
+    fn publish(room: &Room<Publication>) {
+        room.publish(Publication::new(Payload::json("1".into()), None)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_room_ends_with_its_history_and_its_position_is_kept_for_its_time() {
+        let hub = hub();
+        let (stored, plain) = (open(&hub, "kept"), open(&hub, "plain:1"));
+        [&stored, &plain].into_iter().for_each(publish);
+        let now_ms = unix_ms();
+        assert_eq!(hub.expire_rooms(now_ms), 0, "both are in use");
+        assert_eq!(hub.expire_rooms(now_ms), 0, "their last messages are young");
+        assert_eq!(hub.expire_rooms(now_ms + 61_000), 1);
+        assert!(stored.is_running() && !plain.is_running());
+        assert_eq!(hub.expire_rooms(now_ms + 2 * DAY_MS), 1);
+        assert_eq!((stored.is_running(), hub.dormant.len()), (false, 1));
+
+        let back = open(&hub, "kept");
+        assert_eq!((back.epoch(), back.tail()), (stored.epoch(), 1), "it goes on where it was");
+        assert_eq!([hub.expire_rooms(now_ms + 3 * DAY_MS), hub.expire_rooms(now_ms + 3 * DAY_MS)], [0, 1]);
+        let again = open(&hub, "kept");
+        publish(&again);
+        assert_eq!((again.epoch(), again.tail()), (stored.epoch(), 2), "nobody published meanwhile");
+        assert_eq!([hub.expire_rooms(now_ms + 3 * DAY_MS), hub.expire_rooms(now_ms + 40 * DAY_MS)], [0, 1]);
+        assert_eq!(hub.dormant.len(), 0, "its time is over");
+        assert_ne!(open(&hub, "kept").epoch(), stored.epoch(), "what comes back is another life");
+    }
+
+    #[tokio::test]
+    async fn a_position_is_gone_on_from_once() {
+        let hub = hub();
+        let room = open(&hub, "kept");
+        publish(&room);
+        let now_ms = unix_ms();
+        assert_eq!([hub.expire_rooms(now_ms), hub.expire_rooms(now_ms + 2 * DAY_MS)], [0, 1]);
+        let back = open(&hub, "kept");
+        publish(&back);
+        // Ends in another way than by resting.
+        hub.publications().remove("kept");
+        assert_ne!(open(&hub, "kept").epoch(), room.epoch(), "its offsets would be handed out twice");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_was_only_asked_for_is_forgotten_and_a_member_keeps_its_room() {
+        let hub = hub();
+        let (asked, joined) = (open(&hub, "asked"), open(&hub, "joined"));
+        let member = joined.subscribe().await.unwrap();
+        assert_eq!((hub.expire_rooms(unix_ms()), hub.expire_rooms(unix_ms() + 365 * DAY_MS)), (0, 1));
+        assert!(!asked.is_running() && joined.is_running());
+        assert_eq!(hub.metrics.rooms.get(), 1);
+        drop(member);
+    }
+}

@@ -1,0 +1,178 @@
+//! Reading a room's past from its ring, always a bounded part of it.
+
+use std::ops::Range;
+
+use crate::config::RecoveryMode;
+use crate::rooms::visible::Visible;
+use crate::session::{Recover, Subscribed};
+use roomcast::{Position, Room, Start, Subscription, TryRecvError};
+use roomcast_protocol::{ErrorCode, HistoryQuery, HistoryResult, Placed, Publication, StreamPosition};
+
+/// Bytes of publications in one answer: what a client that takes none of it can make the server hold by asking. Who reads history
+/// goes on behind it; who recovers is given the rest as it takes it.
+pub(crate) const ANSWER_BYTES_MAX: usize = 4 << 20;
+
+/// Messages read at once where their bytes are counted.
+const COUNTED: usize = 16;
+
+/// Times that reading is tried when the ring moves past where it was to begin.
+const TRIES: usize = 3;
+
+/// Enters a room: a subscription that goes on exactly after what the reply will hold.
+///
+/// # Errors
+/// [`ErrorCode::Internal`] when the room has just ended.
+pub(crate) fn enter(
+    room: &Room<Publication>,
+    recover: Option<&Recover>,
+    visible: &Visible,
+    publications_max: usize,
+) -> Result<(Subscription<Publication>, Subscribed), ErrorCode> {
+    let wanted = recover.and_then(|Recover { position, mode }| match mode {
+        RecoveryMode::Stream => missed(room, position, visible, publications_max),
+        RecoveryMode::Cache => newest(room, visible),
+    });
+    if let Some(wanted) = wanted
+        && let Some((subscription, found)) = read(room, wanted, ANSWER_BYTES_MAX)
+    {
+        let top = position(room, subscription.position().sequence);
+        return Ok((subscription, Subscribed { top, found }));
+    }
+    // In a ring that is overrun as fast as it is looked at, the next message is as good a place as any.
+    let subscription =
+        from(room, visible.top(room)).or_else(|| room.subscribe().now().ok()).ok_or(ErrorCode::Internal)?;
+    let top = position(room, subscription.position().sequence);
+    let found = Vec::new();
+    Ok((subscription, Subscribed { top, found }))
+}
+
+/// Answers a history command.
+///
+/// # Errors
+/// [`ErrorCode::UnrecoverablePosition`] when the command names another life of the room, [`ErrorCode::Internal`] when the ring is
+/// overrun as fast as it is read.
+pub(crate) fn history(
+    room: &Room<Publication>,
+    query: &HistoryQuery,
+    visible: &Visible,
+) -> Result<HistoryResult, ErrorCode> {
+    let epoch = room.epoch().to_string();
+    if let Some(since) = &query.since
+        && !since.epoch.is_empty()
+        && since.epoch != epoch
+    {
+        return Err(ErrorCode::UnrecoverablePosition);
+    }
+    for _ in 0..TRIES {
+        let top = visible.top(room);
+        let window = query.window(visible.oldest(room, top) + 1, top);
+        let sequences = window.start.saturating_sub(1)..window.end.saturating_sub(1);
+        if sequences.is_empty() {
+            return Ok(HistoryResult::new(Vec::new(), position(room, top)));
+        }
+        if let Some((ring, mut found)) = read(room, sequences.clone(), usize::MAX) {
+            if query.reverse {
+                found.reverse();
+            }
+            limit_bytes(&mut found);
+            return Ok(HistoryResult::new(found, position(room, told(&ring, sequences.end, top))));
+        }
+    }
+    Err(ErrorCode::Internal)
+}
+
+/// Leaves what one answer may hold: the first of it, and one in any case.
+pub(crate) fn limit_bytes(found: &mut Vec<Placed>) {
+    let mut bytes = 0;
+    let fits = |placed: &&Placed| {
+        let fits = bytes < ANSWER_BYTES_MAX;
+        bytes += weight(placed);
+        fits
+    };
+    let count = found.iter().take_while(fits).count();
+    found.truncate(count);
+}
+
+fn weight(placed: &Placed) -> usize {
+    size_of::<Placed>() + placed.publication.data.as_bytes().len()
+}
+
+/// Where a room stands for who has been given what `ring` has gone through of the sequences up to `end`. Before one that is being
+/// written at this moment, where it did not come to the end: who goes on there is given what has come behind it already, too.
+pub(crate) fn told(ring: &Subscription<Publication>, end: u64, top: u64) -> u64 {
+    let reached = ring.position().sequence;
+    if reached < end { reached } else { top }
+}
+
+/// The sequences a client that saw `asked` has missed, if they are all still there and not too many.
+fn missed(
+    room: &Room<Publication>,
+    asked: &StreamPosition,
+    visible: &Visible,
+    publications_max: usize,
+) -> Option<Range<u64>> {
+    let top = visible.top(room);
+    let known = asked.epoch.is_empty() || asked.epoch == room.epoch().to_string();
+    let missed = top.checked_sub(asked.offset)?;
+    // An offset counts from 1, so it is also the sequence that comes next.
+    let all_there = missed == 0 || visible.oldest(room, top) <= asked.offset;
+    (known && all_there && missed <= publications_max as u64).then_some(asked.offset..top)
+}
+
+/// The newest sequence, if it is in the history.
+fn newest(room: &Room<Publication>, visible: &Visible) -> Option<Range<u64>> {
+    let top = visible.top(room);
+    let newest = top.checked_sub(1)?;
+    (visible.oldest(room, top) <= newest).then_some(newest..top)
+}
+
+/// When the newest message was published, as far as it is still there.
+pub(crate) fn newest_ms(room: &Room<Publication>) -> Option<u64> {
+    time_ms(room, room.tail().checked_sub(1)?)
+}
+
+/// Reads these sequences, or the first of them, about as many bytes as are allowed; the subscription then stands behind the last
+/// one found. `None` when the first is gone.
+pub(crate) fn read(
+    room: &Room<Publication>,
+    range: Range<u64>,
+    bytes_max: usize,
+) -> Option<(Subscription<Publication>, Vec<Placed>)> {
+    let mut ring = from(room, range.start)?;
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    while ring.position().sequence < range.end && bytes < bytes_max {
+        let left = (range.end - ring.position().sequence) as usize;
+        match ring.try_recv_batch(left.min(COUNTED)) {
+            Ok(batch) => found.extend(batch.iter().map(|(sequence, time_ms, publication)| {
+                let (offset, time_ms) = (sequence + 1, time_ms.unwrap_or(0));
+                let placed = Placed { offset, time_ms, publication: publication.clone() };
+                bytes += weight(&placed);
+                placed
+            })),
+            // The last ones are being written this moment: they will come as pushes.
+            Err(TryRecvError::Empty) => break,
+            Err(_) => return None,
+        }
+    }
+    Some((ring, found))
+}
+
+/// A subscription that stands exactly at `sequence`.
+pub(crate) fn from(room: &Room<Publication>, sequence: u64) -> Option<Subscription<Publication>> {
+    let epoch = room.epoch();
+    let start = Start::Resume(Position { epoch, sequence });
+    let ring = room.subscribe_from(start).now().ok()?;
+    (ring.position().sequence == sequence).then_some(ring)
+}
+
+pub(crate) fn time_ms(room: &Room<Publication>, sequence: u64) -> Option<u64> {
+    from(room, sequence)?.try_recv_ref().ok()?.time()
+}
+
+pub(crate) fn position(room: &Room<Publication>, offset: u64) -> StreamPosition {
+    let epoch = room.epoch().to_string();
+    StreamPosition { offset, epoch }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,15 @@
+//! The rooms of one server: publishing, the past, who is there, what may be seen, and when a room goes.
+//!
+//! It uses `config`, `session` for what it asks and is answered, `util` and the library. It is used by `delivery`, `client`, `net` and `db_tools`.
+
+pub(crate) mod delivery_options;
+pub(crate) mod dormant;
+pub(crate) mod emulation;
+pub(crate) mod expiry;
+pub(crate) mod history;
+pub(crate) mod hub;
+pub(crate) mod join_leave;
+pub(crate) mod presence;
+pub(crate) mod publish;
+pub(crate) mod stored;
+pub(crate) mod visible;

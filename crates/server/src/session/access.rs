@@ -1,0 +1,301 @@
+//! Who may do what in a room, as Centrifugo decides it.
+
+use super::action::MembershipGrant;
+use super::settings::RoomRules;
+use crate::config::{PRIVATE_PREFIX, RecoveryMode};
+use roomcast_protocol::{ErrorCode, SubscribeRequest};
+
+/// Stands before the ids of the users a room is limited to.
+const USERS_BOUNDARY: char = '#';
+/// Stands between these ids.
+const USERS_SEPARATOR: char = ',';
+
+/// One client in front of one room.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Access<'a> {
+    pub(super) rules: RoomRules,
+    pub(super) room: &'a str,
+    /// The client's user id; empty for an anonymous one.
+    pub(super) user: &'a str,
+    /// Whether the client is in the room.
+    pub(super) is_subscribed: bool,
+    /// Whether private rooms open with a token only, as they do outside development mode.
+    pub(super) needs_token: bool,
+}
+
+/// What a subscription is granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Grant {
+    pub(super) recoverable: bool,
+    pub(super) recovery_mode: RecoveryMode,
+    pub(super) positioned: bool,
+    pub(super) membership: MembershipGrant,
+}
+
+impl Access<'_> {
+    /// Whether the client may enter, and what of its wishes is granted.
+    pub(super) fn subscribe(self, request: &SubscribeRequest) -> Result<Grant, ErrorCode> {
+        if request.kind != 0 {
+            return Err(ErrorCode::NotAvailable);
+        }
+        if request.is_filtered {
+            // No namespace allows it yet.
+            return Err(ErrorCode::BadRequest);
+        }
+        let rules = self.rules;
+        let may_enter = if self.needs_token && self.room.starts_with(PRIVATE_PREFIX) {
+            // Only a subscription token opens it.
+            false
+        } else if let Some(users) = self.limited_users() {
+            self.is_known() && users.split(USERS_SEPARATOR).any(|user| user == self.user)
+        } else {
+            rules.allow_subscribe_for_client && (self.is_known() || rules.allow_subscribe_for_anonymous)
+        };
+        if !may_enter {
+            return Err(ErrorCode::PermissionDenied);
+        }
+        Ok(self.grant(request))
+    }
+
+    /// What of its wishes is granted to a client that may enter.
+    pub(super) fn grant(self, request: &SubscribeRequest) -> Grant {
+        let rules = self.rules;
+        // The client is about to be in the room.
+        let inside = Self { is_subscribed: true, ..self };
+        let keeps_history = rules.history_size > 0;
+        let may_read = inside.history().is_ok();
+        let recoverable =
+            keeps_history && (rules.force_recovery || request.recoverable && (rules.allow_recovery || may_read));
+        let positioned = recoverable
+            || keeps_history
+                && (rules.force_positioning || request.positioned && (rules.allow_positioning || may_read));
+        let may_ask = request.join_leave && inside.may_see_presence();
+        let membership = MembershipGrant {
+            presence: rules.presence,
+            announced: rules.join_leave,
+            hears_join_leave: rules.join_leave && (rules.force_push_join_leave || may_ask),
+        };
+        Grant { recoverable, recovery_mode: rules.recovery_mode, positioned, membership }
+    }
+
+    pub(super) fn publish(self) -> Result<(), ErrorCode> {
+        let rules = self.rules;
+        self.permit(
+            rules.allow_publish_for_client,
+            rules.allow_publish_for_subscriber,
+            rules.allow_publish_for_anonymous,
+        )
+    }
+
+    pub(super) fn history(self) -> Result<(), ErrorCode> {
+        let rules = self.rules;
+        if rules.history_size == 0 {
+            return Err(ErrorCode::NotAvailable);
+        }
+        self.permit(
+            rules.allow_history_for_client,
+            rules.allow_history_for_subscriber,
+            rules.allow_history_for_anonymous,
+        )
+    }
+
+    pub(super) fn presence(self) -> Result<(), ErrorCode> {
+        let rules = self.rules;
+        if !rules.presence {
+            return Err(ErrorCode::NotAvailable);
+        }
+        if self.may_see_presence() { Ok(()) } else { Err(ErrorCode::PermissionDenied) }
+    }
+
+    /// Whether the client may know who is in the room, where the server does.
+    fn may_see_presence(self) -> bool {
+        let rules = self.rules;
+        let permitted = self.permit(
+            rules.allow_presence_for_client,
+            rules.allow_presence_for_subscriber,
+            rules.allow_presence_for_anonymous,
+        );
+        permitted.is_ok()
+    }
+
+    fn permit(self, for_client: bool, for_subscriber: bool, for_anonymous: bool) -> Result<(), ErrorCode> {
+        let here = for_client || for_subscriber && self.is_subscribed;
+        if here && (self.is_known() || for_anonymous) { Ok(()) } else { Err(ErrorCode::PermissionDenied) }
+    }
+
+    /// The users the room is limited to, behind its name.
+    fn limited_users(&self) -> Option<&str> {
+        let (_, users) = self.room.rsplit_once(USERS_BOUNDARY)?;
+        self.rules.allow_user_limited_channels.then_some(users)
+    }
+
+    fn is_known(self) -> bool {
+        !self.user.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn access(rules: RoomRules, room: &'static str, user: &'static str, is_subscribed: bool) -> Access<'static> {
+        Access { rules, room, user, is_subscribed, needs_token: true }
+    }
+
+    #[test]
+    fn nothing_is_allowed_by_default() {
+        let access = access(RoomRules::default(), "r", "42", true);
+        assert_eq!(access.subscribe(&SubscribeRequest::default()), Err(ErrorCode::PermissionDenied));
+        assert_eq!(access.publish(), Err(ErrorCode::PermissionDenied));
+        assert_eq!(access.history(), Err(ErrorCode::NotAvailable));
+        assert_eq!(access.presence(), Err(ErrorCode::NotAvailable));
+    }
+
+    /// Every combination of the three permissions, for an anonymous and a known client, inside and outside.
+    #[test]
+    fn a_permission_needs_the_place_and_the_user() {
+        for bits in 0..32_u8 {
+            let bit = |n: u8| bits & (1 << n) != 0;
+            let (client, subscriber, anonymous, known, inside) = (bit(0), bit(1), bit(2), bit(3), bit(4));
+            let rules = RoomRules {
+                history_size: 1,
+                presence: true,
+                allow_publish_for_client: client,
+                allow_publish_for_subscriber: subscriber,
+                allow_publish_for_anonymous: anonymous,
+                allow_history_for_client: client,
+                allow_history_for_subscriber: subscriber,
+                allow_history_for_anonymous: anonymous,
+                allow_presence_for_client: client,
+                allow_presence_for_subscriber: subscriber,
+                allow_presence_for_anonymous: anonymous,
+                ..RoomRules::default()
+            };
+            let access = access(rules, "r", if known { "42" } else { "" }, inside);
+            let expected = if (client || (subscriber && inside)) && (known || anonymous) {
+                Ok(())
+            } else {
+                Err(ErrorCode::PermissionDenied)
+            };
+            assert_eq!(access.publish(), expected, "{access:?}");
+            assert_eq!(access.history(), expected, "{access:?}");
+            assert_eq!(access.presence(), expected, "{access:?}");
+        }
+    }
+
+    #[test]
+    fn an_anonymous_client_enters_only_where_both_permissions_stand() {
+        let request = SubscribeRequest::default();
+        for (client, anonymous, user, enters) in
+            [(true, true, "", true), (true, false, "", false), (false, true, "", false), (true, false, "42", true)]
+        {
+            let rules = RoomRules {
+                allow_subscribe_for_client: client,
+                allow_subscribe_for_anonymous: anonymous,
+                ..RoomRules::default()
+            };
+            assert_eq!(
+                access(rules, "r", user, false).subscribe(&request).is_ok(),
+                enters,
+                "{client} {anonymous} {user}"
+            );
+        }
+    }
+
+    #[test]
+    fn private_rooms_need_a_token_and_limited_rooms_their_users() {
+        let request = SubscribeRequest::default();
+        let open =
+            RoomRules { allow_subscribe_for_client: true, allow_subscribe_for_anonymous: true, ..RoomRules::default() };
+        for name in ["$r", "$ns:r"] {
+            let private = access(open, name, "42", false);
+            assert_eq!(private.subscribe(&request), Err(ErrorCode::PermissionDenied));
+            assert!(Access { needs_token: false, ..private }.subscribe(&request).is_ok(), "{name} in development mode");
+        }
+        assert!(access(open, "r#42", "7", false).subscribe(&request).is_ok(), "the option is off");
+        let limited = RoomRules { allow_user_limited_channels: true, ..open };
+        for (user, enters) in [("42", true), ("43", true), ("4", false), ("", false)] {
+            assert_eq!(access(limited, "dialog#42,43", user, false).subscribe(&request).is_ok(), enters, "{user:?}");
+        }
+        assert!(access(limited, "r#", "", false).subscribe(&request).is_err());
+    }
+
+    #[test]
+    fn recovery_positions_and_joins_are_granted_when_forced_or_allowed_and_asked_for() {
+        let open = RoomRules { allow_subscribe_for_client: true, ..RoomRules::default() };
+        let asks =
+            SubscribeRequest { recoverable: true, positioned: true, join_leave: true, ..SubscribeRequest::default() };
+        let silent = SubscribeRequest::default();
+        let grant = |rules, request: &SubscribeRequest| {
+            let grant = access(rules, "r", "42", false).subscribe(request).unwrap();
+            (grant.recoverable, grant.positioned, grant.membership.hears_join_leave)
+        };
+        assert_eq!(grant(open, &asks), (false, false, false));
+        let allowed = RoomRules {
+            history_size: 1,
+            allow_recovery: true,
+            allow_positioning: true,
+            join_leave: true,
+            allow_presence_for_subscriber: true,
+            ..open
+        };
+        assert_eq!(grant(allowed, &asks), (true, true, true));
+        assert_eq!(grant(allowed, &silent), (false, false, false));
+        let forced = RoomRules { force_recovery: true, force_push_join_leave: true, ..allowed };
+        assert_eq!(grant(forced, &silent), (true, true, true));
+        let no_history = RoomRules { history_size: 0, ..forced };
+        assert_eq!(grant(no_history, &asks), (false, false, true));
+    }
+
+    #[test]
+    fn who_may_read_the_history_may_recover_and_be_told_its_position() {
+        let asks = SubscribeRequest { recoverable: true, positioned: true, ..SubscribeRequest::default() };
+        let keeps = RoomRules { history_size: 1, allow_subscribe_for_client: true, ..RoomRules::default() };
+        let (subscriber, client) = (
+            RoomRules { allow_history_for_subscriber: true, ..keeps },
+            RoomRules { allow_history_for_client: true, ..keeps },
+        );
+        for (rules, granted) in [(keeps, false), (subscriber, true), (client, true)] {
+            let grant = access(rules, "r", "42", false).grant(&asks);
+            assert_eq!((grant.recoverable, grant.positioned), (granted, granted), "{rules:?}");
+            let silent = access(rules, "r", "42", false).grant(&SubscribeRequest::default());
+            assert!(!silent.recoverable && !silent.positioned, "nothing was asked for: {rules:?}");
+            let anonymous = access(rules, "r", "", false).grant(&asks);
+            assert!(
+                !anonymous.recoverable && !anonymous.positioned,
+                "the history is not for anonymous ones: {rules:?}"
+            );
+        }
+        let nothing_to_read = RoomRules { history_size: 0, ..subscriber };
+        assert!(!access(nothing_to_read, "r", "42", false).grant(&asks).recoverable);
+    }
+
+    #[test]
+    fn who_may_not_see_presence_hears_nobody_come_and_go_unless_everybody_does() {
+        let asks = SubscribeRequest { join_leave: true, ..SubscribeRequest::default() };
+        let told =
+            RoomRules { presence: true, join_leave: true, allow_subscribe_for_client: true, ..RoomRules::default() };
+        let hears = |rules, user| access(rules, "r", user, false).grant(&asks).membership.hears_join_leave;
+        assert!(!hears(told, "42"));
+        for seen in [
+            RoomRules { allow_presence_for_client: true, ..told },
+            RoomRules { allow_presence_for_subscriber: true, ..told },
+        ] {
+            assert!(hears(seen, "42"));
+            assert!(!hears(seen, ""), "presence is not for anonymous ones");
+            assert!(hears(RoomRules { allow_presence_for_anonymous: true, ..seen }, ""));
+        }
+        assert!(hears(RoomRules { force_push_join_leave: true, ..told }, ""), "the room tells everybody");
+    }
+
+    #[test]
+    fn what_is_outside_the_subset_is_refused() {
+        let open = RoomRules { allow_subscribe_for_client: true, ..RoomRules::default() };
+        let ask = |request: SubscribeRequest| access(open, "r", "42", false).subscribe(&request).map(drop);
+        assert_eq!(ask(SubscribeRequest { kind: 1, ..SubscribeRequest::default() }), Err(ErrorCode::NotAvailable));
+        assert_eq!(
+            ask(SubscribeRequest { is_filtered: true, ..SubscribeRequest::default() }),
+            Err(ErrorCode::BadRequest)
+        );
+    }
+}

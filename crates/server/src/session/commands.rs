@@ -1,0 +1,239 @@
+//! Commands: what each one checks, and which action it asks for.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::access::{Access, Grant};
+use super::heartbeat::Heartbeat;
+use super::{Action, Connecting, Identity, Ids, Pending, PendingKind, Phase, PutIn, Recover, Session, Ticket};
+use roomcast_protocol::{
+    ClientInfo, CloseCode, ConnectRequest, ConnectResult, ErrorCode, HistoryQuery, HistoryRequest, Publication,
+    PublishRequest, RefreshResult, ReplyBody, Request, RoomName, StreamPosition, SubscribeRequest,
+};
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+impl Session {
+    pub(super) fn connect(&mut self, id: u32, request: ConnectRequest, now_ms: u64, out: &mut Vec<Action>) {
+        if !self.settings.ignore_tokens && !request.token.is_empty() {
+            return self.close(CloseCode::InvalidToken, out);
+        }
+        if !self.settings.allow_anonymous {
+            return self.reply(id, ReplyBody::Error(ErrorCode::Unauthorized), out);
+        }
+        let conn_info = match &request.data {
+            Some(data) if self.settings.trust_display_names => {
+                display_name(data, self.settings.limits.display_name_chars_max)
+            }
+            _ => None,
+        };
+        let Identity::Unknown(ids) = &mut self.who else { return };
+        let Ids { client, session } = std::mem::take(&mut **ids);
+        let ping_interval_ms = self.settings.ping_interval_ms;
+        self.heartbeat = Heartbeat::connected(&client, ping_interval_ms, now_ms);
+        self.who = Identity::Known(ClientInfo::new(String::new(), client.clone(), conn_info, None));
+        self.phase = Phase::Open;
+        let result = ConnectResult {
+            client,
+            version: VERSION.to_owned(),
+            ping_s: u32::try_from(ping_interval_ms.div_ceil(1_000)).unwrap_or(u32::MAX),
+            pong: ping_interval_ms > 0,
+            session,
+            node: self.settings.node.clone(),
+            ..ConnectResult::default()
+        };
+        let Some(rooms) = self.put_in_rooms(request.subs) else {
+            // The configuration named one whose namespace is not there.
+            return self.close(CloseCode::ServerError, out);
+        };
+        self.put_in_next(id, Connecting { result, rooms, entered: Vec::new() }, out);
+    }
+
+    /// The rooms that a client is put into, the first one last: those of the configuration, and of those that it asks for in
+    /// `subs` the ones it may enter, as many as it may be in. Not being put in is all the answer the others have.
+    fn put_in_rooms(&self, subs: Vec<(String, Option<StreamPosition>)>) -> Option<Vec<PutIn>> {
+        let wishes = SubscribeRequest { recoverable: true, positioned: true, ..SubscribeRequest::default() };
+        let put_in = |room: RoomName, grant: Grant, position: Option<StreamPosition>, is_wish| {
+            let was_recovering = position.is_some();
+            let recover = position.and_then(|position| recover(grant, position));
+            PutIn { room, recover, was_recovering, grant, is_wish }
+        };
+        // Of a name that stands twice the last counts.
+        let named = subs.into_iter().filter_map(|(name, position)| Some((self.room(&name).ok()?, position)));
+        let mut asked: BTreeMap<RoomName, Option<StreamPosition>> = named.collect();
+        let mut rooms = Vec::new();
+        for room in &self.settings.subscribe_on_connect {
+            let grant = self.access(room).ok()?.grant(&wishes);
+            let position = asked.remove(room).flatten();
+            rooms.push(put_in(room.clone(), grant, position, false));
+        }
+        for (room, position) in asked {
+            if rooms.len() >= self.settings.limits.rooms_per_client_max {
+                break;
+            }
+            if let Ok(grant) = self.access(&room).and_then(|access| access.subscribe(&wishes)) {
+                rooms.push(put_in(room, grant, position, true));
+            }
+        }
+        rooms.reverse();
+        Some(rooms)
+    }
+
+    /// Enters the next of the rooms that a client is put into; replies when it is in all of them.
+    pub(super) fn put_in_next(&mut self, id: u32, connecting: Connecting, out: &mut Vec<Action>) {
+        let Some(PutIn { room, recover, .. }) = connecting.rooms.last() else {
+            let Connecting { result, entered, .. } = connecting;
+            self.reply(id, ReplyBody::Connect(Box::new(result)), out);
+            out.extend(entered.into_iter().map(|(room, membership)| Action::Activate { room, membership }));
+            return;
+        };
+        let (room, recover) = (room.clone(), recover.clone());
+        let ticket = self.begin_pending(id, PendingKind::Connect(Box::new(connecting)));
+        out.push(Action::Subscribe { ticket, room, recover });
+    }
+
+    pub(super) fn begin(&mut self, id: u32, request: Request, out: &mut Vec<Action>) -> Result<(), ErrorCode> {
+        match request {
+            Request::Subscribe(request) => self.begin_subscribe(id, request, out)?,
+            Request::Unsubscribe { room } => self.begin_unsubscribe(id, &room, out)?,
+            Request::Publish(request) => self.begin_publish(id, request, out)?,
+            Request::History(request) => self.begin_history(id, &request, out)?,
+            Request::Presence { room } => {
+                let room = self.room(&room)?;
+                self.access(&room)?.presence()?;
+                let ticket = self.begin_pending(id, PendingKind::Presence);
+                out.push(Action::Presence { ticket, room });
+            }
+            Request::PresenceStats { room } => {
+                let room = self.room(&room)?;
+                self.access(&room)?.presence()?;
+                let ticket = self.begin_pending(id, PendingKind::PresenceStats);
+                out.push(Action::PresenceStats { ticket, room });
+            }
+            Request::Ping => self.reply(id, ReplyBody::Ping, out),
+            Request::Send { .. } => {}
+            Request::Refresh { .. } | Request::SubRefresh { .. } if !self.settings.ignore_tokens => {
+                self.close(CloseCode::InvalidToken, out);
+            }
+            Request::Refresh { .. } => {
+                let client = self.client().to_owned();
+                let result = RefreshResult { client, version: VERSION.to_owned(), ..RefreshResult::default() };
+                self.reply(id, ReplyBody::Refresh(result), out);
+            }
+            Request::SubRefresh { room, .. } if self.rooms.contains(&room) => {
+                self.reply(id, ReplyBody::SubRefresh { ttl_s: None }, out);
+            }
+            Request::SubRefresh { .. } => return Err(ErrorCode::PermissionDenied),
+            // There is no backend to call.
+            Request::Rpc(_) => return Err(ErrorCode::NotAvailable),
+            Request::Unknown => return Err(ErrorCode::MethodNotFound),
+            // `receive` queues neither `connect` nor a pong.
+            Request::Unreadable { .. } | Request::Connect(_) | Request::Pong => return Err(ErrorCode::BadRequest),
+        }
+        Ok(())
+    }
+
+    fn begin_subscribe(&mut self, id: u32, request: SubscribeRequest, out: &mut Vec<Action>) -> Result<(), ErrorCode> {
+        let room = self.room(&request.room)?;
+        if self.rooms.contains(room.as_str()) {
+            return Err(ErrorCode::AlreadySubscribed);
+        }
+        if self.rooms.len() >= self.settings.limits.rooms_per_client_max {
+            return Err(ErrorCode::LimitExceeded);
+        }
+        if !self.settings.ignore_tokens && !request.token.is_empty() {
+            return Err(ErrorCode::PermissionDenied);
+        }
+        let grant = self.access(&room)?.subscribe(&request)?;
+        let was_recovering = request.recover;
+        let recover = was_recovering.then_some(request.position).and_then(|position| recover(grant, position));
+        let reject_unrecovered = request.flag & SubscribeRequest::REJECT_UNRECOVERED != 0;
+        let kind = PendingKind::Subscribe {
+            room: room.clone(),
+            recover: recover.clone(),
+            was_recovering,
+            grant,
+            reject_unrecovered,
+        };
+        let ticket = self.begin_pending(id, kind);
+        out.push(Action::Subscribe { ticket, room, recover });
+        Ok(())
+    }
+
+    fn begin_unsubscribe(&mut self, id: u32, room: &str, out: &mut Vec<Action>) -> Result<(), ErrorCode> {
+        let room = self.room(room)?;
+        let reply = ReplyBody::Unsubscribe;
+        if self.rooms.take(room.as_str()).is_some() {
+            let ticket = self.begin_pending(id, PendingKind::Unsubscribe { reply });
+            out.push(Action::Unsubscribe { ticket, room });
+        } else {
+            // As Centrifugo: who is outside already has what it wants.
+            self.reply(id, reply, out);
+        }
+        Ok(())
+    }
+
+    fn begin_publish(&mut self, id: u32, request: PublishRequest, out: &mut Vec<Action>) -> Result<(), ErrorCode> {
+        let room = self.room(&request.room)?;
+        let access = self.access(&room)?;
+        if request.is_map {
+            return Err(ErrorCode::NotAvailable);
+        }
+        let data = request.data.ok_or(ErrorCode::BadRequest)?;
+        access.publish()?;
+        let publication = Publication::new(data, self.info().cloned());
+        let ticket = self.begin_pending(id, PendingKind::Publish);
+        out.push(Action::Publish { ticket, room, publication });
+        Ok(())
+    }
+
+    fn begin_history(&mut self, id: u32, request: &HistoryRequest, out: &mut Vec<Action>) -> Result<(), ErrorCode> {
+        let room = self.room(&request.room)?;
+        self.access(&room)?.history()?;
+        let query = HistoryQuery::new(request, self.settings.limits.history_publications_max);
+        let ticket = self.begin_pending(id, PendingKind::History { since: query.since.clone() });
+        out.push(Action::History { ticket, room, query });
+        Ok(())
+    }
+
+    fn room(&self, name: &str) -> Result<RoomName, ErrorCode> {
+        RoomName::parse(name, self.settings.limits.room_name_bytes_max).map_err(|_| ErrorCode::BadRequest)
+    }
+
+    fn access<'a>(&'a self, room: &'a RoomName) -> Result<Access<'a>, ErrorCode> {
+        Ok(Access {
+            rules: (self.settings.rules)(room.as_str())?,
+            room: room.as_str(),
+            user: self.info().map_or("", ClientInfo::user),
+            is_subscribed: self.rooms.contains(room.as_str()),
+            needs_token: !self.settings.ignore_tokens,
+        })
+    }
+
+    /// Lets the command `id` wait for the world.
+    pub(super) fn begin_pending(&mut self, id: u32, kind: PendingKind) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.pending = Some(Pending { ticket, id, kind });
+        ticket
+    }
+}
+
+/// What is recovered from `position` under that grant.
+fn recover(grant: Grant, position: StreamPosition) -> Option<Recover> {
+    grant.recoverable.then_some(Recover { position, mode: grant.recovery_mode })
+}
+
+/// What `data` says the client wants to be called, as its `conn_info`: no control characters, no space around it, at
+/// most `chars_max` characters; `None` if nothing is left.
+fn display_name(data: &Bytes, chars_max: usize) -> Option<Bytes> {
+    #[derive(serde::Deserialize)]
+    struct ConnectData {
+        name: String,
+    }
+    let ConnectData { name } = serde_json::from_slice(data).ok()?;
+    let name: String = name.trim().chars().filter(|c| !c.is_control()).take(chars_max).collect();
+    let name = name.trim();
+    (!name.is_empty()).then(|| serde_json::json!({ "name": name }).to_string().into())
+}

@@ -1,0 +1,191 @@
+//! Completions: what the world's answer to an action makes of the waiting command.
+
+use super::access::Grant;
+use super::{Action, Connecting, Pending, PendingKind, PutIn, Recover, Session, Subscribed, Ticket};
+use crate::config::RecoveryMode;
+use roomcast_protocol::{
+    ClientInfo, CloseCode, ErrorCode, HistoryResult, PresenceStats, ReplyBody, StreamPosition, SubscribeResult,
+    recovered,
+};
+
+impl Session {
+    /// Completes [`Action::Subscribe`].
+    ///
+    /// On `Ok` either [`Action::Activate`] follows, or [`Action::Unsubscribe`], when the client would rather not be in
+    /// a room it cannot recover in.
+    pub(crate) fn subscribed(&mut self, ticket: Ticket, result: Result<Subscribed, ErrorCode>, out: &mut Vec<Action>) {
+        let Some(pending) = self.finish_pending(ticket) else {
+            return;
+        };
+        let (room, recover, was_recovering, grant, reject_unrecovered) = match pending.kind {
+            PendingKind::Subscribe { room, recover, was_recovering, grant, reject_unrecovered } => {
+                (room, recover, was_recovering, grant, reject_unrecovered)
+            }
+            PendingKind::Connect(connecting) => return self.put_in(pending.id, *connecting, result, out),
+            _ => return self.misused(pending, out),
+        };
+        match result {
+            Err(error) => self.reply(pending.id, ReplyBody::Error(error), out),
+            Ok(subscribed) => {
+                let result = self.subscribe_result(subscribed, recover.as_ref(), was_recovering, grant);
+                if reject_unrecovered && result.was_recovering && !result.recovered {
+                    let reply = ReplyBody::Error(ErrorCode::UnrecoverablePosition);
+                    let ticket = self.begin_pending(pending.id, PendingKind::Unsubscribe { reply });
+                    out.push(Action::Unsubscribe { ticket, room });
+                } else {
+                    self.rooms.insert(room.clone());
+                    self.reply(pending.id, ReplyBody::Subscribe(Box::new(result)), out);
+                    out.push(Action::Activate { room, membership: grant.membership });
+                }
+            }
+        }
+        self.advance(out);
+    }
+
+    /// The client is in one of the rooms that it is put into, or cannot be.
+    fn put_in(
+        &mut self,
+        id: u32,
+        mut connecting: Connecting,
+        subscribed: Result<Subscribed, ErrorCode>,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(PutIn { room, recover, was_recovering, grant, is_wish }) = connecting.rooms.pop() else { return };
+        match subscribed {
+            Ok(subscribed) => {
+                let result = self.subscribe_result(subscribed, recover.as_ref(), was_recovering, grant);
+                connecting.result.subs.push((room.clone(), result));
+                self.rooms.insert(room.clone());
+                connecting.entered.push((room, grant.membership));
+            }
+            Err(_) if is_wish => {}
+            // It would go on without what it relies on; its SDK connects again.
+            Err(_) => return self.close(CloseCode::ServerError, out),
+        }
+        self.put_in_next(id, connecting, out);
+        self.advance(out);
+    }
+
+    /// Completes [`Action::Unsubscribe`]: nothing of the room will be written any more.
+    pub(crate) fn unsubscribed(&mut self, ticket: Ticket, out: &mut Vec<Action>) {
+        let Some(pending) = self.finish_pending(ticket) else {
+            return;
+        };
+        let PendingKind::Unsubscribe { reply } = pending.kind else {
+            return self.misused(pending, out);
+        };
+        self.reply(pending.id, reply, out);
+        self.advance(out);
+    }
+
+    /// Completes [`Action::Publish`].
+    pub(crate) fn published(&mut self, ticket: Ticket, result: Result<(), ErrorCode>, out: &mut Vec<Action>) {
+        let Some(pending) = self.finish_pending(ticket) else {
+            return;
+        };
+        let PendingKind::Publish = pending.kind else {
+            return self.misused(pending, out);
+        };
+        self.finish(pending.id, result.map(|()| ReplyBody::Publish), out);
+    }
+
+    /// Completes [`Action::History`]. Whether the epoch the client named is the room's is judged here.
+    pub(crate) fn history(&mut self, ticket: Ticket, result: Result<HistoryResult, ErrorCode>, out: &mut Vec<Action>) {
+        let Some(pending) = self.finish_pending(ticket) else {
+            return;
+        };
+        let PendingKind::History { since } = pending.kind else {
+            return self.misused(pending, out);
+        };
+        let result = result.and_then(|history| {
+            let is_foreign =
+                since.is_some_and(|since| !since.epoch.is_empty() && since.epoch != history.position.epoch);
+            if is_foreign { Err(ErrorCode::UnrecoverablePosition) } else { Ok(ReplyBody::History(history)) }
+        });
+        self.finish(pending.id, result, out);
+    }
+
+    /// Completes [`Action::Presence`].
+    pub(crate) fn presence(
+        &mut self,
+        ticket: Ticket,
+        result: Result<Vec<ClientInfo>, ErrorCode>,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(pending) = self.finish_pending(ticket) else {
+            return;
+        };
+        let PendingKind::Presence = pending.kind else {
+            return self.misused(pending, out);
+        };
+        self.finish(pending.id, result.map(ReplyBody::Presence), out);
+    }
+
+    /// Completes [`Action::PresenceStats`].
+    pub(crate) fn presence_stats(
+        &mut self,
+        ticket: Ticket,
+        result: Result<PresenceStats, ErrorCode>,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(pending) = self.finish_pending(ticket) else {
+            return;
+        };
+        let PendingKind::PresenceStats = pending.kind else {
+            return self.misused(pending, out);
+        };
+        self.finish(pending.id, result.map(ReplyBody::PresenceStats), out);
+    }
+
+    /// What entering a room is answered with, by the recovery rule.
+    fn subscribe_result(
+        &self,
+        subscribed: Subscribed,
+        recover: Option<&Recover>,
+        was_recovering: bool,
+        grant: Grant,
+    ) -> SubscribeResult {
+        let Subscribed { top: StreamPosition { mut offset, epoch }, found } = subscribed;
+        let mut result = SubscribeResult {
+            recoverable: grant.recoverable,
+            positioned: grant.positioned,
+            was_recovering,
+            ..SubscribeResult::default()
+        };
+        if let Some(Recover { position: asked, mode }) = recover {
+            let top = StreamPosition { offset, epoch: epoch.clone() };
+            let offsets = found.iter().map(|placed| placed.offset);
+            let publications_max = self.settings.limits.recovery_publications_max;
+            // Then there is nothing to recover, whether the newest publication is still there or not.
+            let is_known = *mode == RecoveryMode::Cache && asked.offset > 0 && *asked == top;
+            result.recovered = match mode {
+                RecoveryMode::Stream => recovered(asked, &top, offsets, publications_max),
+                RecoveryMode::Cache => is_known || offsets.last() == Some(top.offset),
+            };
+            if result.recovered {
+                // Where the client stands until it has handled them: who saves it and breaks off recovers them again.
+                offset = asked.offset;
+                if !is_known {
+                    result.publications = found;
+                }
+            }
+        }
+        result.position = grant.positioned.then_some(StreamPosition { offset, epoch });
+        result
+    }
+
+    fn finish_pending(&mut self, ticket: Ticket) -> Option<Pending> {
+        self.pending.take_if(|pending| pending.ticket == ticket)
+    }
+
+    /// A ticket came back to the wrong method: our own mistake, which the client hears as an internal error.
+    fn misused(&mut self, pending: Pending, out: &mut Vec<Action>) {
+        debug_assert!(false, "{pending:?} was completed as another kind of action");
+        self.finish(pending.id, Err(ErrorCode::Internal), out);
+    }
+
+    fn finish(&mut self, id: u32, result: Result<ReplyBody, ErrorCode>, out: &mut Vec<Action>) {
+        self.reply(id, result.unwrap_or_else(ReplyBody::Error), out);
+        self.advance(out);
+    }
+}

@@ -1,0 +1,331 @@
+//! A session: one client's side of the protocol as a state machine; commands in, actions out, time passed in, no I/O.
+//!
+//! It uses `config`, `util` and the protocol. It is used by `rooms` and `client`.
+
+mod access;
+mod action;
+mod commands;
+mod completions;
+mod heartbeat;
+mod names;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+pub(crate) use self::action::{Action, MembershipGrant, Recover, Subscribed, Ticket};
+pub(crate) use self::settings::{RoomRules, Settings};
+
+use self::access::Grant;
+use self::heartbeat::{Beat, Heartbeat};
+use self::names::Names;
+use roomcast_protocol::{
+    ClientInfo, CloseCode, Command, ConnectResult, DecodeError, Encoding, ErrorCode, Push, Reply, ReplyBody, Request,
+    RoomName, StreamPosition, UnsubscribeCode,
+};
+
+/// One client's side of the protocol.
+///
+/// Every method that can lead to something appends to the caller's list of [`Action`]s, to be done in that order.
+/// Commands are answered strictly one by one: while an action with a [`Ticket`] is not completed, further commands
+/// wait, and [`Session::wants_frames`] says whether to read more.
+///
+/// # Guarantees
+/// - The first thing a client may say is `connect`, and its reply comes before all others.
+/// - A room's pushes may be written from [`Action::Activate`], which follows the subscribe reply, until
+///   [`Action::Unsubscribe`], which precedes the unsubscribe reply.
+/// - [`Action::Close`] comes once, and nothing after it.
+///
+/// There is no key for tokens yet: outside development mode none is valid. Nobody handles `rpc`, which answers error 108, and
+/// what `send` brings is dropped.
+#[derive(Debug)]
+pub(crate) struct Session {
+    settings: Arc<Settings>,
+    who: Identity,
+    phase: Phase,
+    heartbeat: Heartbeat,
+    /// The rooms the client is in, as the replies it has been given say.
+    rooms: Names,
+    /// The command whose action is under way.
+    pending: Option<Pending>,
+    /// Commands behind it, of at most one frame: see [`Session::wants_frames`].
+    queue: VecDeque<Command>,
+    /// What ends the session when they are answered: the client has broken the protocol behind them.
+    ending: Option<CloseCode>,
+    next_ticket: u64,
+}
+
+/// What a new session is called.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ids {
+    /// The client's id, which others see.
+    pub(crate) client: String,
+    /// The secret by which later requests of an emulated connection name the session.
+    pub(crate) session: String,
+}
+
+/// The client, before and after it has said who it is.
+#[derive(Debug)]
+enum Identity {
+    Unknown(Box<Ids>),
+    Known(ClientInfo),
+}
+
+/// How far the session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Opening,
+    Open,
+    Closed,
+}
+
+/// A command that waits for the world.
+#[derive(Debug)]
+struct Pending {
+    ticket: Ticket,
+    /// The command's id.
+    id: u32,
+    kind: PendingKind,
+}
+
+/// What it waits for, with what its reply needs.
+#[derive(Debug)]
+enum PendingKind {
+    /// Entering the rooms that the server puts the client into; then the reply.
+    Connect(Box<Connecting>),
+    Subscribe {
+        room: RoomName,
+        /// What is recovered; nothing, though the client may have asked, where the room is not recoverable.
+        recover: Option<Recover>,
+        was_recovering: bool,
+        grant: Grant,
+        reject_unrecovered: bool,
+    },
+    /// Leaving a room; then the reply.
+    Unsubscribe {
+        reply: ReplyBody,
+    },
+    Publish,
+    History {
+        since: Option<StreamPosition>,
+    },
+    Presence,
+    PresenceStats,
+}
+
+/// A connect command under way.
+#[derive(Debug)]
+struct Connecting {
+    result: ConnectResult,
+    /// The rooms to be entered, the next one last.
+    rooms: Vec<PutIn>,
+    entered: Vec<(RoomName, MembershipGrant)>,
+}
+
+/// A room that a client is put into when it connects.
+#[derive(Debug)]
+struct PutIn {
+    room: RoomName,
+    recover: Option<Recover>,
+    was_recovering: bool,
+    grant: Grant,
+    /// Whether the client named it, and can do without; the others are what it relies on.
+    is_wish: bool,
+}
+
+impl Session {
+    /// A session of a client that has not said anything yet.
+    pub(crate) fn new(settings: Arc<Settings>, ids: Ids, now_ms: u64) -> Self {
+        let stale_at_ms = now_ms + settings.stale_timeout_ms;
+        Self {
+            settings,
+            who: Identity::Unknown(Box::new(ids)),
+            phase: Phase::Opening,
+            heartbeat: Heartbeat::Opening { stale_at_ms },
+            rooms: Names::default(),
+            pending: None,
+            queue: VecDeque::new(),
+            ending: None,
+            next_ticket: 0,
+        }
+    }
+
+    /// Takes a frame: all its commands, or those up to the first error, which closes the session when they are answered.
+    pub(crate) fn receive_frame(&mut self, encoding: Encoding, frame: &[u8], now_ms: u64, out: &mut Vec<Action>) {
+        match encoding.commands(frame, &self.settings.limits) {
+            Ok(commands) => {
+                for command in commands {
+                    match command {
+                        Ok(command) => self.receive(command, now_ms, out),
+                        Err(error) => self.reject(error, out),
+                    }
+                }
+            }
+            Err(error) => self.reject(error, out),
+        }
+    }
+
+    /// Takes one command.
+    pub(crate) fn receive(&mut self, command: Command, now_ms: u64, out: &mut Vec<Action>) {
+        match (self.phase, command.request) {
+            (Phase::Closed, _) => {}
+            _ if self.ending.is_some() => {}
+            (Phase::Opening, Request::Connect(request)) => self.connect(command.id, request, now_ms, out),
+            // As with one that is not authorized: it may try again.
+            (Phase::Opening, Request::Unreadable { is_connect: true }) => {
+                self.reply(command.id, ReplyBody::Error(ErrorCode::BadRequest), out);
+            }
+            (Phase::Opening, _) | (Phase::Open, Request::Connect(_) | Request::Unreadable { is_connect: true }) => {
+                self.end(CloseCode::BadRequest, out);
+            }
+            // A pong waits for nothing, or a slow command would make a living client look dead.
+            (Phase::Open, Request::Pong) => {
+                if !self.heartbeat.pong() {
+                    self.end(CloseCode::BadRequest, out);
+                }
+            }
+            // Nearly always: nothing is under way and nothing waits.
+            (Phase::Open, request) if self.pending.is_none() && self.queue.is_empty() => {
+                self.start(command.id, request, out);
+            }
+            (Phase::Open, _) if self.queue.len() >= self.settings.limits.commands_per_frame_max => {
+                self.close(CloseCode::TooManyRequests, out);
+            }
+            (Phase::Open, request) => self.queue.push_back(Command { id: command.id, request }),
+        }
+    }
+
+    /// Takes the news that the client's bytes are not the protocol.
+    pub(crate) fn reject(&mut self, _error: DecodeError, out: &mut Vec<Action>) {
+        self.end(CloseCode::BadRequest, out);
+    }
+
+    /// Ends the session behind the commands that wait: what was good before the client went wrong is still answered.
+    fn end(&mut self, code: CloseCode, out: &mut Vec<Action>) {
+        if self.pending.is_none() && self.queue.is_empty() {
+            self.close(code, out);
+        } else if !self.is_closed() {
+            self.ending.get_or_insert(code);
+        }
+    }
+
+    /// Takes the news that the client is out of a room it did not leave: the room ended, or the client fell behind.
+    /// Nothing of the room may be written after this.
+    pub(crate) fn expelled(&mut self, room: &str, code: UnsubscribeCode, out: &mut Vec<Action>) {
+        if let Some(room) = self.rooms.take(room) {
+            out.push(Action::Push(Push::Unsubscribe { room, code }));
+        }
+    }
+
+    /// Ends the session; a session that has ended stays so.
+    pub(crate) fn close(&mut self, code: CloseCode, out: &mut Vec<Action>) {
+        if self.is_closed() {
+            return;
+        }
+        self.phase = Phase::Closed;
+        self.heartbeat = Heartbeat::Still;
+        self.pending = None;
+        self.queue = VecDeque::new();
+        self.ending = None;
+        self.rooms = Names::default();
+        out.push(Action::Close(code));
+    }
+
+    /// Lets time pass; to be called at [`Session::deadline_ms`] or somewhat later.
+    pub(crate) fn tick(&mut self, now_ms: u64, out: &mut Vec<Action>) {
+        let Settings { ping_interval_ms, pong_timeout_ms, .. } = *self.settings;
+        match self.heartbeat.tick(now_ms, ping_interval_ms, pong_timeout_ms) {
+            Beat::Nothing => {}
+            Beat::Ping => out.push(Action::Ping),
+            // While we do not read, its silence is our doing.
+            Beat::NoPong if !self.wants_frames() => self.heartbeat.extend(now_ms + pong_timeout_ms),
+            Beat::NoPong => self.close(CloseCode::NoPong, out),
+            Beat::Stale => self.close(CloseCode::Stale, out),
+        }
+    }
+
+    /// Whether the answer to a ping is overdue.
+    pub(crate) fn owes_pong(&self, now_ms: u64) -> bool {
+        self.heartbeat.is_overdue(now_ms)
+    }
+
+    /// Gives the client until then to answer the ping that it was sent, if it was sent one: it shows otherwise that it lives.
+    pub(crate) fn excuse(&mut self, until_ms: u64) {
+        self.heartbeat.extend(until_ms);
+    }
+
+    /// Gives the client until then to say what it is waited for: nobody has read what it said.
+    pub(crate) fn has_not_been_heard(&mut self, until_ms: u64) {
+        self.heartbeat.extend_any(until_ms);
+    }
+
+    /// When to call [`Session::tick`] next; it changes with what the session takes in.
+    pub(crate) fn deadline_ms(&self) -> Option<u64> {
+        self.heartbeat.deadline_ms()
+    }
+
+    /// Whether the transport should read. It should not while commands, or the end, wait behind an action: so what a client can
+    /// make the server hold is one frame of commands, [`Limits::commands_per_frame_max`] at most, and a session that
+    /// is handed more closes with 3013.
+    ///
+    /// [`Limits::commands_per_frame_max`]: roomcast_protocol::Limits::commands_per_frame_max
+    pub(crate) fn wants_frames(&self) -> bool {
+        self.queue.is_empty() && self.ending.is_none() && !self.is_closed()
+    }
+
+    /// What is to end the session when the commands that wait are answered.
+    pub(crate) fn ending(&self) -> Option<CloseCode> {
+        self.ending
+    }
+
+    /// Whether the session has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
+    /// The client's id.
+    pub(crate) fn client(&self) -> &str {
+        match &self.who {
+            Identity::Unknown(ids) => &ids.client,
+            Identity::Known(info) => info.client(),
+        }
+    }
+
+    /// Who the client is to others, once it is connected.
+    pub(crate) fn info(&self) -> Option<&ClientInfo> {
+        match &self.who {
+            Identity::Known(info) if self.phase == Phase::Open => Some(info),
+            _ => None,
+        }
+    }
+
+    /// Begins waiting commands until one has to wait for the world.
+    fn advance(&mut self, out: &mut Vec<Action>) {
+        while self.pending.is_none() {
+            let Some(command) = self.queue.pop_front() else {
+                // A client that is silent holds no memory for what it once said.
+                self.queue = VecDeque::new();
+                if let Some(code) = self.ending.take() {
+                    self.close(code, out);
+                }
+                return;
+            };
+            self.start(command.id, command.request, out);
+        }
+    }
+
+    fn start(&mut self, id: u32, request: Request, out: &mut Vec<Action>) {
+        if let Err(error) = self.begin(id, request, out) {
+            self.reply(id, ReplyBody::Error(error), out);
+        }
+    }
+
+    fn reply(&self, id: u32, body: ReplyBody, out: &mut Vec<Action>) {
+        // Only `send` comes without an id, and it is not answered.
+        if id != 0 {
+            out.push(Action::Reply(Reply { id, body }));
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! What belongs to no part of the server: small things that know nothing of rooms, clients or settings.
+//!
+//! It uses nothing here. It is used by everybody.
+
+pub(crate) mod clock;
+pub(crate) mod key;
+pub(crate) mod panics;
+pub(crate) mod reserve;
+pub(crate) mod timer_wheel;

@@ -1,0 +1,176 @@
+//! How what a client is told is put on its socket: one form for each transport and encoding.
+
+use crate::wire::ws::{FrameWriter, Opcode};
+use roomcast_protocol::{CloseCode, Encoding, Push};
+
+/// The form of a connection's output. Members of a room that share a form share its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Framing {
+    /// WebSocket: text frames of JSON, or binary frames of Protobuf.
+    Frames(Encoding),
+    /// An HTTP response without end, in chunks: JSON line by line, or Protobuf.
+    Stream(Encoding),
+    /// The same as server-sent events, an event for each message.
+    Events,
+}
+
+impl Default for Framing {
+    fn default() -> Self {
+        Self::Frames(Encoding::default())
+    }
+}
+
+/// A frame or chunk under construction, at the end of a buffer.
+#[derive(Debug)]
+#[must_use = "an envelope that is not sealed has no length"]
+pub(crate) enum Envelope {
+    Frame(FrameWriter, Opcode),
+    Chunk(ChunkWriter),
+}
+
+impl Framing {
+    pub(crate) fn encoding(self) -> Encoding {
+        match self {
+            Self::Frames(encoding) | Self::Stream(encoding) => encoding,
+            Self::Events => Encoding::Json,
+        }
+    }
+
+    /// Whether commands come in requests of their own.
+    pub(crate) fn is_emulated(self) -> bool {
+        !matches!(self, Self::Frames(_))
+    }
+
+    /// Begins a frame or chunk.
+    pub(crate) fn open(self, buffer: &mut Vec<u8>) -> Envelope {
+        match self {
+            Self::Frames(Encoding::Json) => Envelope::Frame(FrameWriter::begin(buffer), Opcode::Text),
+            Self::Frames(Encoding::Protobuf) => Envelope::Frame(FrameWriter::begin(buffer), Opcode::Binary),
+            Self::Stream(_) | Self::Events => Envelope::Chunk(ChunkWriter::begin(buffer)),
+        }
+    }
+
+    /// Appends a message, the `first` of its frame or chunk or a further one.
+    pub(crate) fn message(self, buffer: &mut Vec<u8>, first: bool, encode: impl FnOnce(&mut Vec<u8>)) {
+        match self {
+            Self::Frames(encoding) => {
+                if !first {
+                    encoding.separate(buffer);
+                }
+                encode(buffer);
+            }
+            Self::Stream(encoding) => {
+                encode(buffer);
+                // A reader of lines knows a message by its end.
+                encoding.separate(buffer);
+            }
+            Self::Events => {
+                buffer.extend_from_slice(b"data: ");
+                encode(buffer);
+                buffer.extend_from_slice(b"\n\n");
+            }
+        }
+    }
+
+    /// Appends the goodbye of a connection that cannot carry a close code, and the end of the response.
+    pub(crate) fn write_disconnect(self, code: CloseCode, buffer: &mut Vec<u8>) {
+        let envelope = self.open(buffer);
+        let push = Push::Disconnect { code };
+        self.message(buffer, true, |out| self.encoding().encode_push(&push, out));
+        envelope.seal(buffer);
+        buffer.extend_from_slice(LAST_CHUNK);
+    }
+}
+
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+impl Envelope {
+    /// Bytes of payload so far.
+    pub(crate) fn payload_bytes(&self, buffer: &[u8]) -> usize {
+        match self {
+            Self::Frame(frame, _) => frame.payload_bytes(buffer),
+            Self::Chunk(chunk) => chunk.payload_bytes(buffer),
+        }
+    }
+
+    /// Writes the length; one without payload is taken back.
+    pub(crate) fn seal(self, buffer: &mut Vec<u8>) {
+        match self {
+            Self::Frame(frame, opcode) => frame.end(buffer, opcode),
+            Self::Chunk(chunk) => chunk.end(buffer),
+        }
+    }
+}
+
+/// A chunk of RFC 9112 section 7.1 whose payload is written straight into the buffer, its length filled in at the end.
+#[derive(Debug)]
+pub(crate) struct ChunkWriter {
+    start: usize,
+}
+
+/// Digits of a chunk's length: leading zeros are allowed, and a length of fixed width can be filled in.
+const CHUNK_DIGITS: usize = 8;
+const CHUNK_HEAD_BYTES: usize = CHUNK_DIGITS + 2;
+
+impl ChunkWriter {
+    fn begin(buffer: &mut Vec<u8>) -> Self {
+        let start = buffer.len();
+        buffer.resize(start + CHUNK_HEAD_BYTES, 0);
+        Self { start }
+    }
+
+    fn payload_bytes(&self, buffer: &[u8]) -> usize {
+        buffer.len() - self.start - CHUNK_HEAD_BYTES
+    }
+
+    fn end(self, buffer: &mut Vec<u8>) {
+        let bytes = self.payload_bytes(buffer);
+        if bytes == 0 {
+            // An empty chunk would end the response.
+            return buffer.truncate(self.start);
+        }
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let head = &mut buffer[self.start..self.start + CHUNK_HEAD_BYTES];
+        for (at, digit) in head[..CHUNK_DIGITS].iter_mut().enumerate() {
+            *digit = HEX[bytes >> (4 * (CHUNK_DIGITS - 1 - at)) & 0xf];
+        }
+        head[CHUNK_DIGITS..].copy_from_slice(b"\r\n");
+        buffer.extend_from_slice(b"\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(framing: Framing, messages: &[&str]) -> String {
+        let mut out = Vec::new();
+        let envelope = framing.open(&mut out);
+        for (index, message) in messages.iter().enumerate() {
+            framing.message(&mut out, index == 0, |out| out.extend_from_slice(message.as_bytes()));
+        }
+        envelope.seal(&mut out);
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    #[test]
+    fn messages_are_put_into_each_form() {
+        let messages = ["{\"a\":1}", "{}"];
+        assert_eq!(said(Framing::Stream(Encoding::Json), &messages), "0000000b\r\n{\"a\":1}\n{}\n\r\n");
+        assert_eq!(said(Framing::Stream(Encoding::Protobuf), &["\u{1}a", "\u{0}"]), "00000003\r\n\u{1}a\u{0}\r\n");
+        assert_eq!(said(Framing::Events, &messages), "00000019\r\ndata: {\"a\":1}\n\ndata: {}\n\n\r\n");
+        assert_eq!(said(Framing::Stream(Encoding::Json), &[]), "", "an empty chunk would be the last");
+        let frames = |encoding| said(Framing::Frames(encoding), &["a", "b"]).into_bytes();
+        assert_eq!(frames(Encoding::Json)[frames(Encoding::Json).len() - 4..], *b"\x03a\nb");
+        assert_eq!(frames(Encoding::Protobuf)[frames(Encoding::Protobuf).len() - 3..], *b"\x02ab");
+    }
+
+    #[test]
+    fn a_goodbye_is_the_last_chunk_but_one() {
+        let mut out = Vec::new();
+        Framing::Events.write_disconnect(CloseCode::Shutdown, &mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("data: {\"push\":{\"disconnect\":{\"code\":3001,"), "{text}");
+        assert!(text.ends_with("\n\n\r\n0\r\n\r\n"), "{text}");
+    }
+}

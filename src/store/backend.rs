@@ -1,0 +1,149 @@
+//! The store: the trait that a back end implements, and what is handed over by it.
+
+use std::ops::Range;
+
+use super::batch::Batch;
+use super::error::StoreError;
+use super::options::{Durability, Retention};
+use crate::message::Epoch;
+
+/// One message as a store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its place in the room.
+    pub sequence: u64,
+    /// When it was published, on the broker's clock; 0 without one.
+    pub time: u64,
+    /// Who wrote it, if anybody is named.
+    pub author: Option<String>,
+    /// What the [`Codec`](super::Codec) made of it; `None` once it was erased, which leaves its place taken.
+    pub body: Option<Vec<u8>>,
+}
+
+/// How far a room is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Its newest incarnation.
+    pub epoch: Epoch,
+    /// The first sequence that is kept; `next` when none is. From here on none is missing.
+    pub oldest: u64,
+    /// The sequence after the newest one stored.
+    pub next: u64,
+    /// Whether nobody can have been given a message of this incarnation that is not stored: no run has ended uncleanly since the
+    /// one in which it was written last, or it is [`Durability::Stored`].
+    pub is_whole: bool,
+    /// How safely this incarnation is kept, as [`Incarnation::durability`](super::Incarnation::durability) said last.
+    pub durability: Durability,
+}
+
+/// A room that a store knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomEntry {
+    /// Its name.
+    pub name: String,
+    /// How far it is stored.
+    pub span: Span,
+}
+
+/// Somewhere to keep what rooms publish. Implement it to keep it elsewhere; the example `own_store` does.
+///
+/// # Guarantees asked for
+/// - [`Store::commit`] keeps a batch whole or not at all; what is kept already is kept once (a batch may come again after an
+///   error).
+/// - A batch of [`Durability::Stored`](super::Durability::Stored) is on the disk when `commit` returns. Others may follow.
+/// - Reading sees all that was committed before it began. It may go on beside a commit: neither waits long for the other.
+/// - One process writes: after another has begun a run, whatever changes the store is refused as
+///   [`StoreErrorKind::Overtaken`](super::StoreErrorKind::Overtaken), which is decided in the same transaction. So is a message
+///   in whose place another stands.
+/// - An error keeps nothing, loses nothing, and may pass: the archive comes again with the same.
+///
+/// Called from several threads: `commit` from one at a time, the others from any.
+pub trait Store: Send + Sync + 'static {
+    /// Begins a run: takes the store for this process alone, and notes whether the last run ended with [`Store::finish`].
+    ///
+    /// # Errors
+    /// When another process has it, or it cannot be used.
+    fn begin(&self) -> Result<(), StoreError>;
+
+    /// Keeps new incarnations and the messages of a batch.
+    ///
+    /// # Errors
+    /// As the store has it; nothing of the batch is kept then.
+    fn commit(&self, batch: &Batch) -> Result<(), StoreError>;
+
+    /// Says that everything ever published was committed. The run is over: the next one goes on in the same incarnations.
+    ///
+    /// # Errors
+    /// When that cannot be written down; the next run then begins new incarnations where messages may be missing.
+    fn finish(&self) -> Result<(), StoreError>;
+
+    /// Looks whether another process has begun a run since ours, without writing. It is asked every few seconds while nothing is
+    /// committed, and when a room is opened; [`Store::commit`] is to see it by itself. Without it, who was overtaken learns it
+    /// with the next commit.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Overtaken`](super::StoreErrorKind::Overtaken) when one has; others as the store has it.
+    fn confirm(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// How far a room is stored, what `cut` lets fall left out; `None` for an unknown one.
+    ///
+    /// # Errors
+    /// As the store has it.
+    fn span(&self, room: &str, cutoff: RetentionCutoff) -> Result<Option<Span>, StoreError>;
+
+    /// Messages of the room in `range`, of its newest incarnation and of those before it as far as they go on from each other:
+    /// the first `limit` of them, or with `newest_first` the last, the newest first. Fewer where together they would have more
+    /// than `bytes_max`, but at least one.
+    ///
+    /// # Errors
+    /// As the store has it.
+    fn read(&self, room: &str, range: Range<u64>, page: Page) -> Result<Vec<Record>, StoreError>;
+
+    /// Rooms in the order of their names, those after `after`.
+    ///
+    /// # Errors
+    /// As the store has it.
+    fn rooms(&self, after: Option<&str>, limit: usize) -> Result<Vec<RoomEntry>, StoreError>;
+
+    /// Removes up to `limit` messages of a room that lie before `before`; how many it has removed.
+    ///
+    /// # Errors
+    /// As the store has it.
+    fn remove(&self, room: &str, before: u64, limit: usize) -> Result<usize, StoreError>;
+
+    /// Erases what up to `limit` messages of an author say, in all rooms; their places stay taken. How many.
+    ///
+    /// # Errors
+    /// As the store has it.
+    fn erase(&self, author: &str, limit: usize) -> Result<usize, StoreError>;
+}
+
+/// How much of a range is read at once, and from which end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The most messages.
+    pub limit: usize,
+    /// The most bytes of bodies, one message excepted.
+    pub bytes_max: usize,
+    /// Whether to read from the newest down.
+    pub newest_first: bool,
+}
+
+/// What has outlived its retention at some moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetentionCutoff {
+    /// Messages before this time.
+    pub before_time: u64,
+    /// All but so many.
+    pub messages_max: Option<u64>,
+}
+
+impl RetentionCutoff {
+    /// What `retention` lets fall at the time `now`, in milliseconds as the broker's clock has them.
+    pub fn at(retention: Retention, now: u64) -> Self {
+        let ttl = retention.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+        Self { before_time: ttl.map_or(0, |ttl| now.saturating_sub(ttl)), messages_max: retention.messages_max }
+    }
+}

@@ -1,0 +1,237 @@
+//! How far a room is stored, and waiting for it.
+
+use std::error::Error;
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use super::batch::Incarnation;
+
+/// How far one incarnation of a room is stored.
+///
+/// # Examples
+/// ```
+/// # #[cfg(feature = "sqlite")] {
+/// # use roomcast::store::*;
+/// # struct Text;
+/// # impl Codec<String> for Text {
+/// #     fn encode(&self, message: &String, out: &mut Vec<u8>) { out.extend_from_slice(message.as_bytes()) }
+/// #     fn decode(&self, stored: &[u8]) -> Result<String, Undecodable> {
+/// #         String::from_utf8(stored.to_vec()).map_err(|_| Undecodable)
+/// #     }
+/// # }
+/// # futures::executor::block_on(async {
+/// use roomcast::{Broker, RoomOptions};
+///
+/// let broker = Broker::<String>::new();
+/// let store = SqliteStore::in_memory()?;
+/// let archive = Archive::start(&broker, store, Text, Options::all(Durability::Stored))?;
+/// let ledger = archive.open("ledger", RoomOptions::new())?;
+/// let mark = archive.watermark(&ledger).expect("the room is kept");
+/// let sequence = ledger.publish("a debt".to_owned())?;
+/// mark.reached(sequence + 1).await?;
+/// assert_eq!(mark.stored(), 1, "it is on the disk");
+/// archive.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// # }
+/// ```
+pub struct Watermark {
+    pub(super) life: Incarnation,
+    stored: AtomicU64,
+    /// The incarnation has ended, and is stored to its end.
+    complete: AtomicBool,
+    /// The archive has ended before everything was stored.
+    given_up: AtomicBool,
+    /// Messages before this one were removed.
+    floor: AtomicU64,
+    /// Of the messages before this one, some may have been erased since the ring took them.
+    erased: AtomicU64,
+    /// As many as tasks wait, of which each has one future.
+    waiters: Mutex<Vec<(u64, Waker)>>,
+}
+
+impl Watermark {
+    pub(super) fn new(life: Incarnation) -> Self {
+        let first = life.first;
+        Self {
+            life,
+            stored: AtomicU64::new(first),
+            complete: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
+            floor: AtomicU64::new(0),
+            erased: AtomicU64::new(0),
+            waiters: Mutex::default(),
+        }
+    }
+
+    /// The first sequence of this incarnation; what lies before it is of earlier ones.
+    pub fn first(&self) -> u64 {
+        self.life.first
+    }
+
+    /// The sequence after the last one that is stored; all before it are.
+    pub fn stored(&self) -> u64 {
+        // Acquire: pairs with `advance`; what was committed can be read.
+        self.stored.load(Acquire)
+    }
+
+    /// Waits until every sequence before `end` is stored, or the room has ended and all of it is. While the store is in trouble
+    /// that takes as long as the trouble: bound it with a timeout of your runtime.
+    ///
+    /// # Errors
+    /// [`NotStored`] when the archive has ended before that: it never will be.
+    ///
+    /// # Cancel safety
+    /// May be dropped and called again at any time.
+    pub async fn reached(&self, end: u64) -> Result<(), NotStored> {
+        poll_fn(|context| self.poll_reached(end, context)).await
+    }
+
+    /// [`Watermark::reached`] for a plain thread, which sleeps meanwhile; false when it takes longer than `timeout`, or never
+    /// happens.
+    pub(super) fn is_reached_within(&self, end: u64, timeout: Duration) -> bool {
+        let waker = Waker::from(Arc::new(Sleeper(thread::current())));
+        let until = Instant::now() + timeout;
+        loop {
+            if let Poll::Ready(reached) = self.poll_reached(end, &mut Context::from_waker(&waker)) {
+                return reached.is_ok();
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            thread::park_timeout(left);
+        }
+    }
+
+    /// [`Watermark::reached`] for those who poll.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn poll_reached(&self, end: u64, context: &mut Context<'_>) -> Poll<Result<(), NotStored>> {
+        if let Some(reached) = self.is_reached(end) {
+            return Poll::Ready(reached);
+        }
+        let mut waiters = self.waiters();
+        // Again, now that whoever moves the mark sees us.
+        if let Some(reached) = self.is_reached(end) {
+            return Poll::Ready(reached);
+        }
+        match waiters.iter_mut().find(|(_, waker)| waker.will_wake(context.waker())) {
+            Some((known, _)) => *known = end.min(*known),
+            None => waiters.push((end, context.waker().clone())),
+        }
+        Poll::Pending
+    }
+
+    fn is_reached(&self, end: u64) -> Option<Result<(), NotStored>> {
+        if self.stored() >= end || self.is_complete() {
+            Some(Ok(()))
+        } else {
+            self.is_given_up().then_some(Err(NotStored))
+        }
+    }
+
+    pub(super) fn advance(&self, stored: u64) {
+        // Release: pairs with `stored`.
+        self.stored.fetch_max(stored, Release);
+        self.wake(|end| end <= stored);
+    }
+
+    /// Says that the incarnation has ended and is stored to its end.
+    pub(super) fn complete(&self) {
+        // Release: pairs with `is_complete`.
+        self.complete.store(true, Release);
+        self.wake(|_| true);
+    }
+
+    /// Whether the room has ended, and is stored to its end.
+    pub fn is_complete(&self) -> bool {
+        // Acquire: pairs with `complete`.
+        self.complete.load(Acquire)
+    }
+
+    /// Says that nothing more of the incarnation will be stored; to be said when that is so, whatever was stored.
+    pub(super) fn give_up(&self) {
+        // Release: pairs with `is_given_up`.
+        self.given_up.store(true, Release);
+        self.wake(|_| true);
+    }
+
+    /// Whether the archive has ended, so that the watermark stays where it is.
+    pub fn is_given_up(&self) -> bool {
+        // Acquire: pairs with `give_up`; where the mark stands then is where it stays.
+        self.given_up.load(Acquire)
+    }
+
+    /// Messages before this one were removed: nobody is to be given them, whoever still has them.
+    pub fn floor(&self) -> u64 {
+        // Relaxed: what is hidden was removed from the store before; both say the same.
+        self.floor.load(Relaxed)
+    }
+
+    pub(super) fn raise_floor(&self, floor: u64) {
+        // Relaxed: as in `floor`.
+        self.floor.fetch_max(floor, Relaxed);
+    }
+
+    /// From this sequence on a room's ring shows what its history is: what it holds before was removed, or may have been erased.
+    pub fn ring_from(&self) -> u64 {
+        // Relaxed: as in `floor`.
+        self.floor().max(self.erased.load(Relaxed))
+    }
+
+    pub(super) fn distrust_ring(&self, until: u64) {
+        // Relaxed: as in `floor`.
+        self.erased.fetch_max(until, Relaxed);
+    }
+
+    fn wake(&self, is_due: impl Fn(u64) -> bool) {
+        let due: Vec<Waker> = {
+            let mut waiters = self.waiters();
+            if waiters.is_empty() {
+                return;
+            }
+            waiters.extract_if(.., |(end, _)| is_due(*end)).map(|(_, waker)| waker).collect()
+        };
+        // Without the lock: a waker may run code of the one who waits.
+        due.into_iter().for_each(Waker::wake);
+    }
+
+    fn waiters(&self) -> MutexGuard<'_, Vec<(u64, Waker)>> {
+        // Each change is a single operation.
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Watermark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watermark").field("life", &self.life).field("stored", &self.stored()).finish_non_exhaustive()
+    }
+}
+
+/// The archive has ended before that was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NotStored;
+
+impl fmt::Display for NotStored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("storage has ended before this was stored; open the room anew once an archive runs again")
+    }
+}
+
+impl Error for NotStored {}
+
+/// Wakes a thread.
+struct Sleeper(Thread);
+
+impl Wake for Sleeper {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
