@@ -6,3 +6,6 @@ pub(crate) mod feed;
 pub(crate) mod lag;
 pub(crate) mod sink;
 pub(crate) mod turns;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! Delivery without sockets, against a plain list of what everybody is to be given.
+
+mod world;
+
+use proptest::prelude::*;
+use roomcast_protocol::CloseCode;
+
+use self::world::{CAPACITY, Item, World};
+use crate::config::SlowConsumer;
+use crate::rooms::delivery_options::DeliveryOptions;
+
+fn options(slow_consumer: SlowConsumer, has_database: bool) -> DeliveryOptions {
+    DeliveryOptions { slow_consumer, has_database, ..DeliveryOptions::default() }
+}
+
+/// What happens in a room.
+#[derive(Clone, Debug)]
+enum Step {
+    Publish(u8),
+    /// More than the ring holds, so that whoever is full loses its place in it.
+    Lap,
+    /// Whether it hears of joins and leaves, how many batches it takes, how far back it begins.
+    Join(bool, u8, u8),
+    Leave(usize),
+    Announce(usize, bool),
+    /// A member takes so many batches more.
+    Take(usize, u8),
+    /// A member takes nothing any more.
+    Fill(usize),
+    Turn,
+    CatchUp(usize),
+    Settle,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (1..24_u8).prop_map(Step::Publish),
+        1 => Just(Step::Lap),
+        2 => (any::<bool>(), 0..12_u8, 0..40_u8).prop_map(|(hears, takes, back)| Step::Join(hears, takes, back)),
+        1 => any::<usize>().prop_map(Step::Leave),
+        3 => (0..9_usize, any::<bool>()).prop_map(|(client, is_join)| Step::Announce(client, is_join)),
+        3 => (any::<usize>(), 0..6_u8).prop_map(|(person, batches)| Step::Take(person, batches)),
+        1 => any::<usize>().prop_map(Step::Fill),
+        4 => Just(Step::Turn),
+        2 => any::<usize>().prop_map(Step::CatchUp),
+        1 => Just(Step::Settle),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+fn play(world: &mut World, steps: &[Step]) {
+    world.join(true, usize::MAX, 0);
+    world.join(false, usize::MAX, 0);
+    for step in steps {
+        let count = world.people.len();
+        match *step {
+            Step::Publish(messages) => world.publish(messages.into()),
+            Step::Lap => world.publish(CAPACITY + 1),
+            Step::Join(hears, takes, back) => drop(world.join(hears, takes.into(), back.into())),
+            Step::Leave(person) => world.leave(person % count),
+            Step::Announce(client, is_join) => world.announce(client, is_join),
+            Step::Take(person, batches) => {
+                let takes = &world.people[person % count].sink.takes;
+                takes.set(takes.get().saturating_add(batches.into()));
+            }
+            Step::Fill(person) => world.people[person % count].sink.takes.set(0),
+            Step::Turn => drop(world.turn()),
+            Step::CatchUp(person) => drop(world.catch_up(person % count)),
+            Step::Settle => world.settle(),
+        }
+    }
+}
+
+proptest! {
+    /// Whoever has the database behind it is given everything, in order, once, however slow it was.
+    #[test]
+    fn nobody_misses_anything_that_the_database_has(steps in steps()) {
+        let mut world = World::new(options(SlowConsumer::Disconnect, true));
+        play(&mut world, &steps);
+        world.settle_all();
+        for person in 0..world.people.len() {
+            prop_assert_eq!(world.people[person].sink.doom.get(), None);
+            world.assert_given(person);
+        }
+    }
+
+    /// Without it, whoever has fallen behind the ring is closed, or leaves the room, and was given everything up to there; all
+    /// others are given everything.
+    #[test]
+    fn whoever_falls_behind_the_ring_goes_and_was_given_all_before(steps in steps(), skips in any::<bool>()) {
+        let policy = if skips { SlowConsumer::Skip } else { SlowConsumer::Disconnect };
+        let mut world = World::new(options(policy, false));
+        play(&mut world, &steps);
+        world.settle_all();
+        for person in 0..world.people.len() {
+            if world.people[person].sink.doom.get().is_some() {
+                // It is closed at this moment, wherever it is.
+                prop_assert_eq!(world.people[person].sink.doom.get(), Some(CloseCode::Slow));
+                prop_assert!(!skips, "who skips is not closed");
+                let given = world.people[person].sink.items();
+                prop_assert_eq!(&given[..], &world.expected(person)[..given.len()]);
+            } else {
+                world.assert_given(person);
+            }
+        }
+    }
+
+    /// Whoever asks for the latest alone may miss some, never the newest, and nothing comes twice or out of order.
+    #[test]
+    fn the_latest_is_given_to_whoever_falls_behind(steps in steps()) {
+        let mut world = World::new(options(SlowConsumer::Latest, false));
+        play(&mut world, &steps);
+        world.settle_all();
+        for person in 0..world.people.len() {
+            let is_publication = |item: &&Item| matches!(item, Item::Publication(_));
+            let given = world.people[person].sink.items();
+            let (given, expected) = (given.iter().filter(is_publication), world.expected(person));
+            let given: Vec<_> = given.copied().collect();
+            let expected: Vec<_> = expected.iter().filter(is_publication).copied().collect();
+            let mut left = expected.iter();
+            prop_assert!(given.iter().all(|item| left.any(|other| other == item)), "{given:?} of {expected:?}");
+            if world.people[person].until.is_none() {
+                prop_assert_eq!(given.last(), expected.last());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_member_whose_writing_panics_ends_its_room_and_no_other() {
+    let mut world = World::new(options(SlowConsumer::Disconnect, false));
+    let (broken, whole) = (world.join(false, usize::MAX, 0), world.join(true, usize::MAX, 0));
+    world.people[broken].sink.panics.set(true);
+    world.publish(3);
+    world.settle();
+    assert_eq!(world.people[broken].sink.doom.get(), Some(CloseCode::ServerError));
+    assert_eq!(world.people[whole].sink.doom.get(), None, "it is in another group");
+    world.assert_given(whole);
+}
+
+/// Who is behind comes again, and is told.
+#[test]
+fn a_closed_room_is_delivered_to_its_end_to_those_who_go_along() {
+    let mut world = World::new(options(SlowConsumer::Disconnect, false));
+    let (quick, slow) = (world.join(false, usize::MAX, 0), world.join(false, 0, 0));
+    world.publish(5);
+    world.turn();
+    world.room.close();
+    world.people[slow].sink.takes.set(usize::MAX);
+    world.settle();
+    let numbers: Vec<_> = (0..5).map(Item::Publication).collect();
+    assert_eq!((world.people[quick].sink.items(), world.people[slow].sink.items()), (numbers, Vec::new()));
+    for person in [quick, slow] {
+        assert!(world.people[person].until.is_some(), "it is told that the room has ended");
+    }
+}

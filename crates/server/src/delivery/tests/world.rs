@@ -1,0 +1,276 @@
+//! A room, members without sockets, and the plain list of what each is to be given.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+use roomcast::{Broker, Room, Start};
+use roomcast_protocol::{ClientInfo, CloseCode, Encoding, Payload, Publication, RoomName};
+
+use crate::delivery::feed::{CaughtUp, MemberKey};
+use crate::delivery::sink::{MemberSink, Written};
+use crate::delivery::turns::Delivery;
+use crate::ops::metrics::Metrics;
+use crate::rooms::delivery_options::DeliveryOptions;
+use crate::rooms::join_leave::{Events, What};
+use crate::rooms::visible::Edge;
+use crate::wire::encoded_batch::EncodedBatch;
+use crate::wire::framing::Framing;
+
+/// Messages that the room's ring holds.
+pub(super) const CAPACITY: u64 = 64;
+
+/// Turns that are more than enough for anything a test leaves undone.
+const TURNS_MAX: usize = 10_000;
+
+/// Messages that the database gives at once.
+const FETCHED: usize = 7;
+
+/// What a member is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Item {
+    Publication(u64),
+    Join(usize),
+    Leave(usize),
+}
+
+/// A member that takes so many batches before it is full.
+pub(super) struct Sink {
+    pub(super) takes: Cell<usize>,
+    pub(super) panics: Cell<bool>,
+    pub(super) doom: Cell<Option<CloseCode>>,
+    behind: Cell<u32>,
+    taken: RefCell<Vec<u8>>,
+}
+
+impl MemberSink for Sink {
+    fn framing(&self) -> Framing {
+        Framing::Stream(Encoding::Json)
+    }
+
+    fn client(&self) -> String {
+        "somebody".to_owned()
+    }
+
+    fn write_batch(&self, batch: &mut EncodedBatch) -> Written {
+        assert!(!self.panics.get(), "this member is broken");
+        assert!(!batch.is_empty(), "a batch of nothing is written");
+        let Some(left) = self.takes.get().checked_sub(1) else { return Written::Full };
+        self.takes.set(left);
+        self.taken.borrow_mut().extend_from_slice(batch.as_bytes());
+        Written::Taken
+    }
+
+    fn is_full(&self) -> bool {
+        self.takes.get() == 0
+    }
+
+    fn fell_behind(&self) {
+        self.behind.set(self.behind.get() + 1);
+    }
+
+    fn caught_up(&self) {
+        self.behind.set(self.behind.get().checked_sub(1).expect("it was behind"));
+    }
+
+    fn close_soon(&self, code: CloseCode) {
+        self.doom.set(Some(code));
+    }
+
+    fn wake(&self) {}
+}
+
+impl Sink {
+    /// What it has been given, read from the bytes it took: chunks of lines.
+    pub(super) fn items(&self) -> Vec<Item> {
+        let taken = self.taken.borrow();
+        let (mut left, mut items) = (&taken[..], Vec::new());
+        while !left.is_empty() {
+            let head = left.windows(2).position(|two| two == b"\r\n").expect("a chunk begins with its length");
+            let bytes = usize::from_str_radix(str::from_utf8(&left[..head]).unwrap(), 16).unwrap();
+            let body = &left[head + 2..head + 2 + bytes];
+            items.extend(body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(item));
+            left = &left[head + 2 + bytes + 2..];
+        }
+        items
+    }
+}
+
+fn item(line: &[u8]) -> Item {
+    let push: serde_json::Value = serde_json::from_slice(line).expect("a push is JSON");
+    let push = &push["push"];
+    assert_eq!(push["channel"], "hall");
+    let client = |what: &str| push[what]["info"]["client"].as_str().map(|client| client.parse().unwrap());
+    if let Some(offset) = push["pub"]["offset"].as_u64() {
+        assert_eq!(push["pub"]["data"], offset - 1, "a message stands at its own offset");
+        return Item::Publication(offset - 1);
+    }
+    client("join").map(Item::Join).or_else(|| client("leave").map(Item::Leave)).expect("a push that is known")
+}
+
+/// A member, and where its share of what happens begins.
+pub(super) struct Person {
+    pub(super) sink: Rc<Sink>,
+    /// Until it has left, or was put out.
+    pub(super) key: Option<MemberKey>,
+    pub(super) hears: bool,
+    first: u64,
+    first_event: usize,
+    /// Where both stood when it left.
+    pub(super) until: Option<(u64, usize)>,
+}
+
+/// Everything that happens, in order: publications by their numbers, and events before the publication with that number.
+pub(super) struct World {
+    pub(super) room: Room<Publication>,
+    _broker: Broker<Publication>,
+    name: RoomName,
+    options: DeliveryOptions,
+    pub(super) delivery: Delivery<Sink>,
+    events: Arc<Events>,
+    announced: Vec<(u64, Item)>,
+    pub(super) people: Vec<Person>,
+}
+
+impl World {
+    pub(super) fn new(options: DeliveryOptions) -> Self {
+        let broker = Broker::builder().shards(1).capacity(CAPACITY as usize).build();
+        let events = Arc::new(Events::new(1));
+        let delivery = Delivery::new(Metrics::new(1).shard(0), events.inbox(0).expect("it is asked for once"));
+        Self {
+            room: broker.room("hall").expect("there is space"),
+            _broker: broker,
+            name: RoomName::parse("hall", 255).expect("a name"),
+            options,
+            delivery,
+            events,
+            announced: Vec::new(),
+            people: Vec::new(),
+        }
+    }
+
+    pub(super) fn publish(&self, count: u64) {
+        for _ in 0..count {
+            let data = Payload::json(self.room.tail().to_string().into());
+            self.room.publish(Publication::new(data, None)).expect("the room is open");
+        }
+    }
+
+    /// A member comes, `back` messages before the tail, as one does who has been given the rest otherwise.
+    pub(super) fn join(&mut self, hears: bool, takes: usize, back: u64) -> usize {
+        let first = self.room.tail() - back.min(self.room.tail()).min(CAPACITY / 2);
+        let position = roomcast::Position { epoch: self.room.epoch(), sequence: first };
+        let start = self.room.subscribe_from(Start::Resume(position)).now().expect("the room is open");
+        assert_eq!(start.position().sequence, first);
+        let sink = Rc::new(Sink {
+            takes: Cell::new(takes),
+            panics: Cell::default(),
+            doom: Cell::default(),
+            behind: Cell::default(),
+            taken: RefCell::default(),
+        });
+        let key = self.delivery.join(&self.name, start, &sink, (self.options, Edge::published()), hears);
+        let first_event = self.announced.len();
+        self.people.push(Person { sink, key: Some(key), hears, first, first_event, until: None });
+        self.people.len() - 1
+    }
+
+    pub(super) fn leave(&mut self, person: usize) {
+        let until = (self.room.tail(), self.announced.len());
+        let person = &mut self.people[person];
+        if let Some(key) = person.key.take() {
+            self.delivery.leave(key);
+            person.until = Some(until);
+        }
+    }
+
+    /// Somebody else comes into the room or leaves it.
+    pub(super) fn announce(&mut self, client: usize, is_join: bool) {
+        let info = ClientInfo::new(String::new(), client.to_string(), None, None);
+        let (what, item) =
+            if is_join { (What::Join(info), Item::Join(client)) } else { (What::Leave(info), Item::Leave(client)) };
+        let tail = self.room.tail();
+        let after = roomcast::Position { epoch: self.room.epoch(), sequence: tail };
+        self.events.announce(&self.name, what, after);
+        self.announced.push((tail, item));
+    }
+
+    /// One turn of the delivery; true when more is left.
+    pub(super) fn turn(&self) -> bool {
+        let waker = Waker::noop();
+        self.delivery.deliver(&mut Context::from_waker(waker), None)
+    }
+
+    /// What a member's task does when it is woken: it goes on by itself, with the database if it is told to.
+    pub(super) fn catch_up(&mut self, person: usize) -> bool {
+        let Some(key) = self.people[person].key else { return false };
+        if self.people[person].sink.behind.get() == 0 || self.people[person].sink.is_full() {
+            return false;
+        }
+        match self.delivery.catch_up(key) {
+            CaughtUp::InTheDatabase(room, from) => {
+                let end = room.tail().min(from + FETCHED as u64);
+                let message = |at: u64| (at, 0, Publication::new(Payload::json(at.to_string().into()), None));
+                let past: Vec<_> = (from..end).map(message).collect();
+                self.delivery.deliver_stored(key, from, &past);
+                true
+            }
+            CaughtUp::Skipped(_) | CaughtUp::Missed(_) | CaughtUp::EventsLost | CaughtUp::Ended => {
+                self.leave(person);
+                false
+            }
+            CaughtUp::Unfinished => true,
+            CaughtUp::Rejoined | CaughtUp::Full | CaughtUp::Waits | CaughtUp::Held => false,
+        }
+    }
+
+    /// Everything that can be done without anything new happening.
+    pub(super) fn settle(&mut self) {
+        for _ in 0..TURNS_MAX {
+            let mut is_busy = self.turn();
+            for person in 0..self.people.len() {
+                is_busy |= self.catch_up(person);
+            }
+            if !is_busy {
+                return;
+            }
+        }
+        panic!("delivery never comes to rest");
+    }
+
+    /// Everybody who is there takes everything.
+    pub(super) fn settle_all(&mut self) {
+        for person in &self.people {
+            person.sink.takes.set(usize::MAX);
+        }
+        // A member that is told to wait goes on once the group has: so twice.
+        self.settle();
+        self.settle();
+    }
+
+    /// What a member is to have been given up to now, or up to when it left.
+    pub(super) fn expected(&self, person: usize) -> Vec<Item> {
+        let person = &self.people[person];
+        let (end, last_event) = person.until.unwrap_or_else(|| (self.room.tail(), self.announced.len()));
+        let mut events = self.announced[person.first_event..last_event].iter().filter(|_| person.hears).peekable();
+        let mut items = Vec::new();
+        for sequence in person.first..end {
+            while let Some((_, event)) = events.next_if(|(position, _)| *position <= sequence) {
+                items.push(*event);
+            }
+            items.push(Item::Publication(sequence));
+        }
+        items.extend(events.map(|(_, event)| *event));
+        items
+    }
+
+    /// Whether a member was given exactly what it was to be given; who has left, nothing but the beginning of that.
+    pub(super) fn assert_given(&self, person: usize) {
+        let (given, expected) = (self.people[person].sink.items(), self.expected(person));
+        match self.people[person].until {
+            None => assert_eq!(given, expected, "member {person}"),
+            Some(_) => assert_eq!(given, expected[..given.len().min(expected.len())], "member {person}, until it left"),
+        }
+    }
+}
