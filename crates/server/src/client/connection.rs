@@ -181,7 +181,7 @@ impl Connection {
         tokio::task::spawn_local(Task { shard: Rc::clone(shard), connection, first });
     }
 
-    /// Keeps bytes for this client alone, behind whatever waits. They are written with the next run that the shard delivers
+    /// Keeps bytes for this client alone, behind whatever waits. They are written with the next batch that the shard delivers
     /// to it, and behind those deliveries in any case: a publisher's reply and its own message share a system call.
     pub(crate) fn write_own(self: &Rc<Self>, shard: &Shard, bytes: &[u8]) {
         if bytes.is_empty() {

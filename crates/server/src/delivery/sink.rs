@@ -9,13 +9,13 @@ use crate::wire::framing::Framing;
 ///
 /// Everything happens on the member's own thread, in turns that never wait.
 pub(crate) trait MemberSink {
-    /// The form of its output; members of a room that share a form share its bytes.
+    /// The framing of its output; members of a room that share a framing share its bytes.
     fn framing(&self) -> Framing;
 
     /// Who it is, for those who look at lags.
     fn client(&self) -> String;
 
-    /// Writes a run, unless it is full.
+    /// Writes a batch, unless it is full.
     fn write_batch(&self, batch: &mut EncodedBatch) -> Written;
 
     /// Whether it takes nothing at the moment.
@@ -34,11 +34,11 @@ pub(crate) trait MemberSink {
     fn wake(&self);
 }
 
-/// Whether a run was written to a member.
+/// Whether a batch was written to a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Written {
-    /// The member has the run; what its socket did not take will follow.
+    /// The member has the batch; what its socket did not take will follow.
     Taken,
-    /// The socket is full and nothing of the run was written.
+    /// The socket is full and nothing of the batch was written.
     Full,
 }

@@ -22,7 +22,7 @@ use crate::wire::encoded_batch::EncodedBatch;
 /// Ready rooms served before connections have their turn again.
 const ROOMS_PER_TURN: usize = 64;
 
-/// Members that runs are written to before connections have their turn: a few milliseconds of system calls.
+/// Members that batches are written to before connections have their turn: a few milliseconds of system calls.
 const WRITES_PER_TURN: usize = 2_048;
 
 /// Messages a shard's clients may publish before the shard delivers, in the midst of reading: a burst from many clients must not
@@ -116,7 +116,7 @@ impl<S: MemberSink> Delivery<S> {
     }
 
     /// Serves the rooms that are ready, within a budget; true when some are left. Without `now` all that gathers is due,
-    /// and nothing of a run is left for later.
+    /// and nothing of a batch is left for later.
     pub(crate) fn deliver(&self, cx: &mut Context<'_>, now: Option<Instant>) -> bool {
         self.undelivered.set(0);
         self.metrics.turns.inc();

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crate::client::connection::Takeover;
 
-/// Where a request leaves the wish to take its socket over.
+/// Where a request says that its socket is to be taken over.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct UpgradeSlot(Rc<RefCell<Option<Takeover>>>);
 

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use crate::util::key::ConnectionKey;
 use roomcast::internal::Striped;
 
-/// Letters that wait for a shard; who writes one more waits.
+/// Commands that wait for a shard; whoever sends one more waits.
 const COMMANDS_MAX: usize = 1_024;
 
 /// Commands for a connection, on their way to its shard.
@@ -66,7 +66,7 @@ impl Emulation {
         self.sessions.of(session).remove(session);
     }
 
-    /// Hands over commands, waiting while the shard has too many letters.
+    /// Hands over commands, waiting while too many wait for the shard.
     ///
     /// # Errors
     /// [`NoSession`].

@@ -45,7 +45,7 @@ impl Disconnect {
         }
     }
 
-    /// Appends it in the form of the connection.
+    /// Appends it in the framing of the connection.
     pub(crate) fn write(&self, framing: Framing, out: &mut Vec<u8>) {
         match (framing, self) {
             (Framing::Frames(_), _) => write_close(out, self.code(), self.reason()),

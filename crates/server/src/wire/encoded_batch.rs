@@ -1,4 +1,4 @@
-//! A run: consecutive messages of a room, encoded once as frames or chunks for everybody who takes them in that form.
+//! A batch: consecutive messages of a room, encoded once as frames or chunks for everybody who takes them in that framing.
 
 use bytes::Bytes;
 
@@ -9,10 +9,10 @@ use crate::wire::ws::{Opcode, write_frame};
 /// clients that parse a frame at a time start early.
 const FRAME_BYTES_FULL: usize = 32 * 1024;
 
-/// Bytes after which a run is sent before more is encoded: what a member whose socket is full may share with the others.
+/// Bytes after which a batch is sent before more is encoded: what a member whose socket is full may share with the others.
 pub(crate) const RUN_BYTES_FULL: usize = 256 * 1024;
 
-/// Capacity kept for the next run.
+/// Capacity kept for the next batch.
 const BYTES_KEPT: usize = RUN_BYTES_FULL;
 
 /// Frames being built, then sent, in one contiguous buffer.
@@ -48,7 +48,7 @@ impl EncodedBatch {
         write_frame(&mut self.bytes, opcode, payload);
     }
 
-    /// Ends the last frame: from here on the run can be sent.
+    /// Ends the last frame: from here on the batch can be sent.
     pub(crate) fn finish(&mut self) {
         if let Some(envelope) = self.envelope.take() {
             envelope.seal(&mut self.bytes);
@@ -73,7 +73,7 @@ impl EncodedBatch {
         self.messages
     }
 
-    /// The frames of a finished run.
+    /// The frames of a finished batch.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         debug_assert!(self.envelope.is_none(), "the last frame has no header yet");
         self.shared.as_deref().unwrap_or(&self.bytes)
@@ -85,13 +85,13 @@ impl EncodedBatch {
         self.shared.get_or_insert_with(|| Bytes::from(std::mem::take(bytes))).slice(from..)
     }
 
-    /// Begins anew in that form, in the same buffer unless somebody still sends it.
+    /// Begins anew in that framing, in the same buffer unless somebody still sends it.
     pub(crate) fn begin(&mut self, framing: Framing) {
         self.clear();
         self.framing = framing;
     }
 
-    /// Begins anew in the same form.
+    /// Begins anew in the same framing.
     pub(crate) fn clear(&mut self) {
         self.shared = None;
         self.envelope = None;

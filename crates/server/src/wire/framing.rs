@@ -1,9 +1,9 @@
-//! How what a client is told is put on its socket: one form for each transport and encoding.
+//! How what a client is told is put on its socket: one framing for each transport and encoding.
 
 use crate::wire::ws::{FrameWriter, Opcode};
 use roomcast_protocol::{CloseCode, Encoding, Push};
 
-/// The form of a connection's output. Members of a room that share a form share its bytes.
+/// The framing of a connection's output. Members of a room that share a framing share its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Framing {
     /// WebSocket: text frames of JSON, or binary frames of Protobuf.
@@ -72,7 +72,7 @@ impl Framing {
         }
     }
 
-    /// Appends the goodbye of a connection that cannot carry a close code, and the end of the response.
+    /// Appends the disconnect push of a connection that cannot carry a close code, and the end of the response.
     pub(crate) fn write_disconnect(self, code: CloseCode, buffer: &mut Vec<u8>) {
         let envelope = self.open(buffer);
         let push = Push::Disconnect { code };

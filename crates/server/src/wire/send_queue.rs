@@ -9,12 +9,12 @@ use tokio::net::TcpStream;
 /// so a client that asks without reading costs this and one reply.
 pub(crate) const REPLY_BYTES_HIGH: usize = 256 * 1024;
 
-/// Bytes of a run that are copied behind replies, to be written with them.
+/// Bytes of a batch that are copied behind replies, to be written with them.
 const JOINED_BYTES_MAX: usize = 16 * 1024;
 
-/// The unsent rest of one connection's output, in order: the end of a run that its room shares, then replies.
+/// The unsent rest of one connection's output, in order: the end of a batch that its room shares, then replies.
 ///
-/// There is at most one run: a member whose socket is full takes no further one until this is empty.
+/// There is at most one batch: a member whose socket is full takes no further one until this is empty.
 #[derive(Debug, Default)]
 pub(crate) struct SendQueue {
     /// In a box, since few sockets are full.
@@ -30,7 +30,7 @@ impl SendQueue {
         Self { replies, ..Self::default() }
     }
 
-    /// Keeps the rest of a run. Everything before it must have been sent.
+    /// Keeps the rest of a batch. Everything before it must have been sent.
     pub(crate) fn keep_batch(&mut self, rest: Bytes) {
         debug_assert!(self.is_empty(), "a run would overtake what waits");
         self.batch = Some(Box::new(rest));
@@ -41,15 +41,15 @@ impl SendQueue {
         self.replies.extend_from_slice(rest);
     }
 
-    /// Writes a run behind the replies that wait, and as much of both as the socket takes; `None` when it did not take
-    /// all replies, otherwise how much of the run was taken. Nothing of an earlier run must wait.
+    /// Writes a batch behind the replies that wait, and as much of both as the socket takes; `None` when it did not take
+    /// all replies, otherwise how much of the batch was taken. Nothing of an earlier batch must wait.
     ///
     /// # Errors
     /// What the socket says, other than that it is full.
     pub(crate) fn write_with_batch(&mut self, stream: &TcpStream, batch: &[u8]) -> io::Result<Option<usize>> {
         debug_assert!(self.batch.is_none(), "two runs would wait");
         let end = self.replies.len();
-        // One buffer: a vectored write takes a longer way through the system, which costs more than copying a short run.
+        // One buffer: a vectored write takes a longer way through the system, which costs more than copying a short batch.
         let joined = &batch[..batch.len().min(JOINED_BYTES_MAX)];
         self.replies.extend_from_slice(joined);
         let written = write_some(stream, &self.replies[self.sent..]);

@@ -11,7 +11,7 @@ use crate::wire::encoded_batch::EncodedBatch;
 use roomcast::{Position, Resumption, Start, TryRecvError};
 use roomcast_protocol::{CloseCode, Encoding, Publication};
 
-/// Runs a member may take from the ring at once to catch up before others on its shard have their turn.
+/// Batches a member may take from the ring at once to catch up before others on its shard have their turn.
 const CATCH_UP_RUNS_PER_VISIT: usize = 4;
 
 impl<S: MemberSink> Group<S> {

@@ -115,7 +115,7 @@ impl Hearing {
             let Some(group) = groups.get_mut(at) else { continue };
             let Some(hears) = &mut group.hears else { continue };
             hears.is_listed = false;
-            // A run that is on its way is finished first, and then looked at again.
+            // A batch that is on its way is finished first, and then looked at again.
             if group.sending.is_none() {
                 return Some(at);
             }

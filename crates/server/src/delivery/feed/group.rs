@@ -1,4 +1,4 @@
-//! A room's members of one form on one shard, and the run on its way round them.
+//! A room's members of one framing on one shard, and the batch on its way round them.
 
 use std::rc::Rc;
 
@@ -18,7 +18,7 @@ use crate::wire::framing::Framing;
 use roomcast::{Room, RoomKey, Subscription, TryRecvError};
 use roomcast_protocol::{CloseCode, Publication, PublicationEncoder, RoomName};
 
-/// A room's members of one form on this shard.
+/// A room's members of one framing on this shard.
 pub(super) struct Group<S> {
     pub(super) name: RoomName,
     pub(super) framing: Framing,
@@ -37,7 +37,7 @@ pub(super) struct Group<S> {
     pub(super) members: Slab<Member<S>>,
     /// How many of them are behind.
     pub(super) behind: usize,
-    /// The run that has not been written to all members.
+    /// The batch that has not been written to all members.
     pub(super) sending: Option<Sending>,
 }
 
@@ -51,15 +51,15 @@ pub(super) enum Cursor {
     Ended,
 }
 
-/// A run on its way round the members.
+/// A batch on its way round the members.
 pub(super) struct Sending {
     batch: EncodedBatch,
     round: Round,
 }
 
-/// How far a run has come.
+/// How far a batch has come.
 pub(super) struct Round {
-    /// Where the run begins; it ends where the group stands.
+    /// Where the batch begins; it ends where the group stands.
     first: At,
     /// The member that is next.
     at: usize,
@@ -73,11 +73,11 @@ pub(super) struct Member<S> {
     pub(super) is_fetching: bool,
 }
 
-/// Where a member is. `With` becomes `Behind` when its socket is full, when it starts in the middle of a run or when the
+/// Where a member is. `With` becomes `Behind` when its socket is full, when it starts in the middle of a batch or when the
 /// group lost messages; only [`RoomFeed::catch_up`](super::RoomFeed::catch_up) leads back.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Place {
-    /// Takes the group's runs, from there on.
+    /// Takes the group's batches, from there on.
     With(At),
     /// Takes nothing from the group; it goes on there.
     Behind(At),
@@ -92,7 +92,7 @@ impl<S: MemberSink> Member<S> {
         metrics.behind.inc();
     }
 
-    /// From here on it takes the group's runs again.
+    /// From here on it takes the group's batches again.
     pub(super) fn catch_up(&mut self, at: At, behind: &mut usize, metrics: &ShardMetrics) {
         *behind -= 1;
         self.place = Place::With(at);
@@ -106,7 +106,7 @@ impl<S: MemberSink> Member<S> {
 pub(super) enum Read {
     /// Everything is with the members, or the room's turn is over.
     Through,
-    /// Some members have not been given the last run.
+    /// Some members have not been given the last batch.
     Unfinished,
     /// Everything that may be seen is with the members.
     Held,
@@ -153,7 +153,7 @@ impl<S: MemberSink> Group<S> {
                 }
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Lagged(missed) | TryRecvError::Disconnected(missed)) => {
-                    // Nobody is to be left with a run that lies before what is lost.
+                    // Nobody is to be left with a batch that lies before what is lost.
                     self.send_to_all(batch, metrics);
                     self.lose(missed, metrics);
                 }
@@ -258,19 +258,19 @@ impl<S: MemberSink> Group<S> {
         self.edge.range().end.saturating_sub(self.next)
     }
 
-    /// Sends the run, whatever it takes.
+    /// Sends the batch, whatever it takes.
     fn send_to_all(&mut self, batch: &mut EncodedBatch, metrics: &ShardMetrics) {
         let mut writes = usize::MAX;
         self.send(batch, &mut writes, metrics);
     }
 
-    /// Sends a run of publications alone.
+    /// Sends a batch of publications alone.
     fn send(&mut self, batch: &mut EncodedBatch, writes: &mut usize, metrics: &ShardMetrics) -> bool {
         let to = At { publication: self.next + batch.messages(), event: 0 };
         self.send_to(to, batch, writes, metrics)
     }
 
-    /// Sends the run to the members that go along, and moves the group to where it ends. False if there are more members than
+    /// Sends the batch to the members that go along, and moves the group to where it ends. False if there are more members than
     /// writes left; [`Group::go_on`] gives it to the others.
     fn send_to(&mut self, to: At, batch: &mut EncodedBatch, writes: &mut usize, metrics: &ShardMetrics) -> bool {
         if batch.is_empty() {
@@ -293,7 +293,7 @@ impl<S: MemberSink> Group<S> {
         is_through
     }
 
-    /// Gives the run that is on its way to further members; true when all have it.
+    /// Gives the batch that is on its way to further members; true when all have it.
     pub(super) fn go_on(&mut self, writes: &mut usize, metrics: &ShardMetrics) -> bool {
         let Some(mut sending) = self.sending.take() else { return true };
         let is_through = self.go_round(&mut sending.round, &mut sending.batch, writes, metrics);
@@ -335,7 +335,7 @@ impl<S: MemberSink> Group<S> {
                 continue;
             }
             let behind_at = if from.publication > round.first.publication || from.event > round.first.event {
-                // It starts in the middle of this run: the ring has its part.
+                // It starts in the middle of this batch: the ring has its part.
                 from.max(round.first)
             } else {
                 *writes -= 1;

@@ -1,11 +1,11 @@
 //! What a shard delivers: one cursor per room it has members in, and the members.
 //!
-//! What a room has gathered since its last visit is one run. It is encoded once for each form that clients speak, and the same
-//! bytes are written to every socket of that form: members of one room and one form are a group. A member is a cursor: while
+//! What a room has gathered since its last visit is one batch. It is encoded once for each framing that clients speak, and the same
+//! bytes are written to every socket of that framing: members of one room and one framing are a group. A member is a cursor: while
 //! its socket takes everything it goes along with the group and costs nothing but the write; when the socket is full it stops,
 //! alone, at its sequence, and later goes on from the room's ring, or from the database, until it has caught up with the group.
 //!
-//! Members that hear who comes and goes form groups of their own, whose runs have joins and leaves at their places among the
+//! Members that hear who comes and goes form groups of their own, whose batches have joins and leaves at their places among the
 //! publications (`queue`); the others pay nothing for it.
 
 mod behind;
@@ -39,7 +39,7 @@ use roomcast_protocol::{Publication, RoomName};
 /// Messages of one room delivered before the next ready room has its turn.
 const ROOM_MESSAGES_PER_VISIT: usize = 256;
 
-/// Members a run is written to before other rooms have their turn: about a millisecond of system calls.
+/// Members a batch is written to before other rooms have their turn: about a millisecond of system calls.
 const ROOM_WRITES_PER_VISIT: usize = 512;
 
 /// The rooms that a shard has members in.
@@ -48,7 +48,7 @@ pub(crate) struct RoomFeed<S> {
     groups: Slab<Group<S>>,
     by_name: HashMap<GroupKey, usize>,
     by_key: HashMap<RoomKey, usize>,
-    /// Groups whose last run has not been written to all members, the one that waits longest first.
+    /// Groups whose last batch has not been written to all members, the one that waits longest first.
     unfinished: VecDeque<usize>,
     /// Groups that have reached the edge of what may be seen of their rooms.
     held: Vec<usize>,
@@ -61,7 +61,7 @@ pub(crate) struct RoomFeed<S> {
     metrics: ShardMetrics,
 }
 
-/// Members of one room and one form, all of which hear who comes and goes, or none.
+/// Members of one room and one framing, all of which hear who comes and goes, or none.
 type GroupKey = (RoomName, Framing, bool);
 
 /// A member's place in a feed; valid until it is given to [`RoomFeed::leave`].
@@ -143,12 +143,12 @@ impl<S: MemberSink> RoomFeed<S> {
         MemberKey { group, member }
     }
 
-    /// Where the room of a seat stands: behind everything that has been published so far.
+    /// Where the room of a member stands: behind everything that has been published so far.
     pub(crate) fn position(&self, member_key: MemberKey) -> Option<Position> {
         self.groups.get(member_key.group).map(|group| position(&group.room))
     }
 
-    /// Gives a seat back: nothing of the room goes to it any more. Where the room stands.
+    /// Gives its place back: nothing of the room goes to it any more. Where the room stands.
     pub(crate) fn leave(&mut self, MemberKey { group, member }: MemberKey) -> Option<Position> {
         let at = self.groups.get_mut(group)?;
         let mut gone = at.members.try_remove(member)?;
@@ -225,7 +225,7 @@ impl<S: MemberSink> RoomFeed<S> {
         }
     }
 
-    /// The group whose run waits longest for the rest of its members.
+    /// The group whose batch waits longest for the rest of its members.
     pub(crate) fn next_unfinished(&mut self) -> Option<usize> {
         self.unfinished.pop_front()
     }
@@ -295,7 +295,7 @@ impl<S: MemberSink> RoomFeed<S> {
         }
     }
 
-    /// Delivers everything that is left of a room's run, whatever it takes.
+    /// Delivers everything that is left of a room's batch, whatever it takes.
     pub(crate) fn finish(&mut self, at: usize) {
         if let Some(group) = self.groups.get_mut(at) {
             let mut writes = usize::MAX;
