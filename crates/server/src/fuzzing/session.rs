@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::rewrite::write;
 use super::source::Source;
 use super::witness::{Rules, Witness};
-use crate::config::RecoveryMode;
-use crate::session::{Action, Ids, RoomRules, Session, Settings, Subscribed};
+use crate::config::{NamespaceOptions, RecoveryMode};
+use crate::session::settings::OptionsLookup;
+use crate::session::{Action, Ids, Session, Settings, Subscribed};
 use roomcast_protocol::{
     ClientInfo, CloseCode, Command, ConnectRequest, Encoding, ErrorCode, HistoryRequest, HistoryResult, Payload,
     Placed, PresenceStats, Publication, PublishRequest, Request, RoomName, RpcRequest, StreamPosition,
@@ -63,7 +64,7 @@ struct Course {
 impl Course {
     fn new(source: &mut Source<'_>) -> Self {
         let (bits, more) = (source.byte(), source.byte());
-        let mut settings = Settings::new("node".to_owned(), Box::new(rules));
+        let mut settings = Settings::new("node".to_owned(), Box::new(ByNamespace::new()));
         settings.allow_anonymous = bits & 3 != 3;
         settings.trust_display_names = bits & 4 != 0;
         settings.ignore_tokens = bits & 8 == 0;
@@ -316,46 +317,46 @@ fn placed(offset: u64) -> Placed {
     Placed { offset, time_ms: 0, publication: Publication::new(Payload::json("1".into()), None) }
 }
 
-/// The rules of a room by its namespace: all is allowed, but for "shut" (nothing), "asks" (what has to be asked for is not
+/// The options of a room by its namespace: all is allowed, but for "shut" (nothing), "asks" (what has to be asked for is not
 /// forced), "bare" (keeps nothing) and "none" (is not there).
-fn rules(room: &str) -> Result<RoomRules, ErrorCode> {
-    let open = RoomRules {
-        history_size: 100,
-        presence: true,
-        join_leave: true,
-        force_push_join_leave: true,
-        recovery_mode: RecoveryMode::Stream,
-        force_recovery: true,
-        allow_recovery: true,
-        force_positioning: true,
-        allow_positioning: true,
-        allow_user_limited_channels: true,
-        allow_subscribe_for_client: true,
-        allow_subscribe_for_anonymous: true,
-        allow_publish_for_client: true,
-        allow_publish_for_subscriber: true,
-        allow_publish_for_anonymous: true,
-        allow_history_for_client: true,
-        allow_history_for_subscriber: true,
-        allow_history_for_anonymous: true,
-        allow_presence_for_client: true,
-        allow_presence_for_subscriber: true,
-        allow_presence_for_anonymous: true,
-    };
-    match room.trim_start_matches('$').split_once(':').map(|(namespace, _)| namespace) {
-        Some("none") => Err(ErrorCode::UnknownRoom),
-        Some("shut") => Ok(RoomRules { history_size: 1, presence: true, ..RoomRules::default() }),
-        Some("asks") => Ok(RoomRules {
-            force_push_join_leave: false,
-            force_recovery: false,
-            force_positioning: false,
-            allow_publish_for_client: false,
-            allow_history_for_client: false,
-            allow_presence_for_client: false,
-            ..open
-        }),
-        Some("cache") => Ok(RoomRules { recovery_mode: RecoveryMode::Cache, ..open }),
-        Some("bare") => Ok(RoomRules { history_size: 0, presence: false, ..open }),
-        _ => Ok(open),
+struct ByNamespace {
+    open: NamespaceOptions,
+    shut: NamespaceOptions,
+    asks: NamespaceOptions,
+    cache: NamespaceOptions,
+    bare: NamespaceOptions,
+}
+
+impl ByNamespace {
+    fn new() -> Self {
+        let open = NamespaceOptions { history_size: 100, allow_user_limited_channels: true, ..NamespaceOptions::dev() };
+        Self {
+            shut: NamespaceOptions { history_size: 1, presence: true, ..NamespaceOptions::default() },
+            asks: NamespaceOptions {
+                force_push_join_leave: false,
+                force_recovery: false,
+                force_positioning: false,
+                allow_publish_for_client: false,
+                allow_history_for_client: false,
+                allow_presence_for_client: false,
+                ..open.clone()
+            },
+            cache: NamespaceOptions { force_recovery_mode: RecoveryMode::Cache, ..open.clone() },
+            bare: NamespaceOptions { history_size: 0, presence: false, ..open.clone() },
+            open,
+        }
+    }
+}
+
+impl OptionsLookup for ByNamespace {
+    fn options_of(&self, room: &str) -> Result<&NamespaceOptions, ErrorCode> {
+        match room.trim_start_matches('$').split_once(':').map(|(namespace, _)| namespace) {
+            Some("none") => Err(ErrorCode::UnknownRoom),
+            Some("shut") => Ok(&self.shut),
+            Some("asks") => Ok(&self.asks),
+            Some("cache") => Ok(&self.cache),
+            Some("bare") => Ok(&self.bare),
+            _ => Ok(&self.open),
+        }
     }
 }

@@ -14,7 +14,7 @@ use crate::rooms::join_leave::Events;
 use crate::rooms::presence::Presence;
 use crate::rooms::stored::StoredRooms;
 use crate::rooms::visible::{Edge, Visible};
-use crate::session::{RoomRules, Settings};
+use crate::session::Settings;
 use crate::util::clock::unix_ms;
 use roomcast::store::{OpenError, StoreError};
 use roomcast::{Broker, Position, Room, RoomError};
@@ -206,12 +206,7 @@ fn refused(error: RoomError) -> ErrorCode {
 }
 
 fn settings(config: &Config) -> Settings {
-    let channel = config.channel.clone();
-    let lookup = move |room: &str| {
-        let options = channel.options_for(room).ok_or(ErrorCode::UnknownRoom)?;
-        if options.allows_name(room) { Ok(rules(options)) } else { Err(ErrorCode::BadRequest) }
-    };
-    let mut settings = Settings::new(uuid::Uuid::new_v4().to_string(), Box::new(lookup));
+    let mut settings = Settings::new(uuid::Uuid::new_v4().to_string(), Box::new(config.channel.clone()));
     settings.ping_interval_ms = config.client.ping_interval.as_millis() as u64;
     settings.pong_timeout_ms = config.client.pong_timeout.as_millis() as u64;
     settings.stale_timeout_ms = config.client.stale_close_delay.as_millis() as u64;
@@ -224,33 +219,6 @@ fn settings(config: &Config) -> Settings {
         rooms.filter_map(|name| RoomName::parse(name, config.channel.max_length).ok()).collect();
     settings.limits = config.limits();
     settings
-}
-
-fn rules(options: &NamespaceOptions) -> RoomRules {
-    RoomRules {
-        history_size: options.history_size,
-        presence: options.presence,
-        join_leave: options.join_leave,
-        force_push_join_leave: options.force_push_join_leave,
-        recovery_mode: options.force_recovery_mode,
-        force_recovery: options.force_recovery,
-        allow_recovery: options.allow_recovery,
-        force_positioning: options.force_positioning,
-        allow_positioning: options.allow_positioning,
-        // Needs user ids, which come with tokens.
-        allow_user_limited_channels: false,
-        allow_subscribe_for_client: options.allow_subscribe_for_client,
-        allow_subscribe_for_anonymous: options.allow_subscribe_for_anonymous,
-        allow_publish_for_client: options.allow_publish_for_client,
-        allow_publish_for_subscriber: options.allow_publish_for_subscriber,
-        allow_publish_for_anonymous: options.allow_publish_for_anonymous,
-        allow_history_for_client: options.allow_history_for_client,
-        allow_history_for_subscriber: options.allow_history_for_subscriber,
-        allow_history_for_anonymous: options.allow_history_for_anonymous,
-        allow_presence_for_client: options.allow_presence_for_client,
-        allow_presence_for_subscriber: options.allow_presence_for_subscriber,
-        allow_presence_for_anonymous: options.allow_presence_for_anonymous,
-    }
 }
 
 impl fmt::Debug for Hub {

@@ -1,8 +1,7 @@
 //! Who may do what in a room, as Centrifugo decides it.
 
 use super::action::MembershipGrant;
-use super::settings::RoomRules;
-use crate::config::{PRIVATE_PREFIX, RecoveryMode};
+use crate::config::{NamespaceOptions, PRIVATE_PREFIX, RecoveryMode};
 use roomcast_protocol::{ErrorCode, SubscribeRequest};
 
 /// Stands before the ids of the users a room is limited to.
@@ -13,7 +12,7 @@ const USERS_SEPARATOR: char = ',';
 /// One client in front of one room.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Access<'a> {
-    pub(super) rules: RoomRules,
+    pub(super) options: &'a NamespaceOptions,
     pub(super) room: &'a str,
     /// The client's user id; empty for an anonymous one.
     pub(super) user: &'a str,
@@ -42,14 +41,14 @@ impl Access<'_> {
             // No namespace allows it yet.
             return Err(ErrorCode::BadRequest);
         }
-        let rules = self.rules;
+        let options = self.options;
         let may_enter = if self.needs_token && self.room.starts_with(PRIVATE_PREFIX) {
             // Only a subscription token opens it.
             false
         } else if let Some(users) = self.limited_users() {
             self.is_known() && users.split(USERS_SEPARATOR).any(|user| user == self.user)
         } else {
-            rules.allow_subscribe_for_client && (self.is_known() || rules.allow_subscribe_for_anonymous)
+            options.allow_subscribe_for_client && (self.is_known() || options.allow_subscribe_for_anonymous)
         };
         if !may_enter {
             return Err(ErrorCode::PermissionDenied);
@@ -59,49 +58,49 @@ impl Access<'_> {
 
     /// What of its wishes is granted to a client that may enter.
     pub(super) fn grant(self, request: &SubscribeRequest) -> Grant {
-        let rules = self.rules;
+        let options = self.options;
         // The client is about to be in the room.
         let inside = Self { is_subscribed: true, ..self };
-        let keeps_history = rules.history_size > 0;
+        let keeps_history = options.history_size > 0;
         let may_read = inside.history().is_ok();
         let recoverable =
-            keeps_history && (rules.force_recovery || request.recoverable && (rules.allow_recovery || may_read));
+            keeps_history && (options.force_recovery || request.recoverable && (options.allow_recovery || may_read));
         let positioned = recoverable
             || keeps_history
-                && (rules.force_positioning || request.positioned && (rules.allow_positioning || may_read));
+                && (options.force_positioning || request.positioned && (options.allow_positioning || may_read));
         let may_ask = request.join_leave && inside.may_see_presence();
         let membership = MembershipGrant {
-            presence: rules.presence,
-            announced: rules.join_leave,
-            hears_join_leave: rules.join_leave && (rules.force_push_join_leave || may_ask),
+            presence: options.presence,
+            announced: options.join_leave,
+            hears_join_leave: options.join_leave && (options.force_push_join_leave || may_ask),
         };
-        Grant { recoverable, recovery_mode: rules.recovery_mode, positioned, membership }
+        Grant { recoverable, recovery_mode: options.force_recovery_mode, positioned, membership }
     }
 
     pub(super) fn publish(self) -> Result<(), ErrorCode> {
-        let rules = self.rules;
+        let options = self.options;
         self.permit(
-            rules.allow_publish_for_client,
-            rules.allow_publish_for_subscriber,
-            rules.allow_publish_for_anonymous,
+            options.allow_publish_for_client,
+            options.allow_publish_for_subscriber,
+            options.allow_publish_for_anonymous,
         )
     }
 
     pub(super) fn history(self) -> Result<(), ErrorCode> {
-        let rules = self.rules;
-        if rules.history_size == 0 {
+        let options = self.options;
+        if options.history_size == 0 {
             return Err(ErrorCode::NotAvailable);
         }
         self.permit(
-            rules.allow_history_for_client,
-            rules.allow_history_for_subscriber,
-            rules.allow_history_for_anonymous,
+            options.allow_history_for_client,
+            options.allow_history_for_subscriber,
+            options.allow_history_for_anonymous,
         )
     }
 
     pub(super) fn presence(self) -> Result<(), ErrorCode> {
-        let rules = self.rules;
-        if !rules.presence {
+        let options = self.options;
+        if !options.presence {
             return Err(ErrorCode::NotAvailable);
         }
         if self.may_see_presence() { Ok(()) } else { Err(ErrorCode::PermissionDenied) }
@@ -109,11 +108,11 @@ impl Access<'_> {
 
     /// Whether the client may know who is in the room, where the server does.
     fn may_see_presence(self) -> bool {
-        let rules = self.rules;
+        let options = self.options;
         let permitted = self.permit(
-            rules.allow_presence_for_client,
-            rules.allow_presence_for_subscriber,
-            rules.allow_presence_for_anonymous,
+            options.allow_presence_for_client,
+            options.allow_presence_for_subscriber,
+            options.allow_presence_for_anonymous,
         );
         permitted.is_ok()
     }
@@ -126,7 +125,7 @@ impl Access<'_> {
     /// The users the room is limited to, behind its name.
     fn limited_users(&self) -> Option<&str> {
         let (_, users) = self.room.rsplit_once(USERS_BOUNDARY)?;
-        self.rules.allow_user_limited_channels.then_some(users)
+        self.options.allow_user_limited_channels.then_some(users)
     }
 
     fn is_known(self) -> bool {
@@ -138,13 +137,14 @@ impl Access<'_> {
 mod tests {
     use super::*;
 
-    fn access(rules: RoomRules, room: &'static str, user: &'static str, is_subscribed: bool) -> Access<'static> {
-        Access { rules, room, user, is_subscribed, needs_token: true }
+    fn access<'a>(options: &'a NamespaceOptions, room: &'a str, user: &'a str, is_subscribed: bool) -> Access<'a> {
+        Access { options, room, user, is_subscribed, needs_token: true }
     }
 
     #[test]
     fn nothing_is_allowed_by_default() {
-        let access = access(RoomRules::default(), "r", "42", true);
+        let options = NamespaceOptions::default();
+        let access = access(&options, "r", "42", true);
         assert_eq!(access.subscribe(&SubscribeRequest::default()), Err(ErrorCode::PermissionDenied));
         assert_eq!(access.publish(), Err(ErrorCode::PermissionDenied));
         assert_eq!(access.history(), Err(ErrorCode::NotAvailable));
@@ -157,7 +157,7 @@ mod tests {
         for bits in 0..32_u8 {
             let bit = |n: u8| bits & (1 << n) != 0;
             let (client, subscriber, anonymous, known, inside) = (bit(0), bit(1), bit(2), bit(3), bit(4));
-            let rules = RoomRules {
+            let rules = NamespaceOptions {
                 history_size: 1,
                 presence: true,
                 allow_publish_for_client: client,
@@ -169,9 +169,9 @@ mod tests {
                 allow_presence_for_client: client,
                 allow_presence_for_subscriber: subscriber,
                 allow_presence_for_anonymous: anonymous,
-                ..RoomRules::default()
+                ..NamespaceOptions::default()
             };
-            let access = access(rules, "r", if known { "42" } else { "" }, inside);
+            let access = access(&rules, "r", if known { "42" } else { "" }, inside);
             let expected = if (client || (subscriber && inside)) && (known || anonymous) {
                 Ok(())
             } else {
@@ -189,13 +189,13 @@ mod tests {
         for (client, anonymous, user, enters) in
             [(true, true, "", true), (true, false, "", false), (false, true, "", false), (true, false, "42", true)]
         {
-            let rules = RoomRules {
+            let rules = NamespaceOptions {
                 allow_subscribe_for_client: client,
                 allow_subscribe_for_anonymous: anonymous,
-                ..RoomRules::default()
+                ..NamespaceOptions::default()
             };
             assert_eq!(
-                access(rules, "r", user, false).subscribe(&request).is_ok(),
+                access(&rules, "r", user, false).subscribe(&request).is_ok(),
                 enters,
                 "{client} {anonymous} {user}"
             );
@@ -205,57 +205,61 @@ mod tests {
     #[test]
     fn private_rooms_need_a_token_and_limited_rooms_their_users() {
         let request = SubscribeRequest::default();
-        let open =
-            RoomRules { allow_subscribe_for_client: true, allow_subscribe_for_anonymous: true, ..RoomRules::default() };
+        let open = NamespaceOptions {
+            allow_subscribe_for_client: true,
+            allow_subscribe_for_anonymous: true,
+            ..NamespaceOptions::default()
+        };
         for name in ["$r", "$ns:r"] {
-            let private = access(open, name, "42", false);
+            let private = access(&open, name, "42", false);
             assert_eq!(private.subscribe(&request), Err(ErrorCode::PermissionDenied));
             assert!(Access { needs_token: false, ..private }.subscribe(&request).is_ok(), "{name} in development mode");
         }
-        assert!(access(open, "r#42", "7", false).subscribe(&request).is_ok(), "the option is off");
-        let limited = RoomRules { allow_user_limited_channels: true, ..open };
+        assert!(access(&open, "r#42", "7", false).subscribe(&request).is_ok(), "the option is off");
+        let limited = NamespaceOptions { allow_user_limited_channels: true, ..open.clone() };
         for (user, enters) in [("42", true), ("43", true), ("4", false), ("", false)] {
-            assert_eq!(access(limited, "dialog#42,43", user, false).subscribe(&request).is_ok(), enters, "{user:?}");
+            assert_eq!(access(&limited, "dialog#42,43", user, false).subscribe(&request).is_ok(), enters, "{user:?}");
         }
-        assert!(access(limited, "r#", "", false).subscribe(&request).is_err());
+        assert!(access(&limited, "r#", "", false).subscribe(&request).is_err());
     }
 
     #[test]
     fn recovery_positions_and_joins_are_granted_when_forced_or_allowed_and_asked_for() {
-        let open = RoomRules { allow_subscribe_for_client: true, ..RoomRules::default() };
+        let open = NamespaceOptions { allow_subscribe_for_client: true, ..NamespaceOptions::default() };
         let asks =
             SubscribeRequest { recoverable: true, positioned: true, join_leave: true, ..SubscribeRequest::default() };
         let silent = SubscribeRequest::default();
-        let grant = |rules, request: &SubscribeRequest| {
-            let grant = access(rules, "r", "42", false).subscribe(request).unwrap();
+        let grant = |options: &NamespaceOptions, request: &SubscribeRequest| {
+            let grant = access(options, "r", "42", false).subscribe(request).unwrap();
             (grant.recoverable, grant.positioned, grant.membership.hears_join_leave)
         };
-        assert_eq!(grant(open, &asks), (false, false, false));
-        let allowed = RoomRules {
+        assert_eq!(grant(&open, &asks), (false, false, false));
+        let allowed = NamespaceOptions {
             history_size: 1,
             allow_recovery: true,
             allow_positioning: true,
             join_leave: true,
             allow_presence_for_subscriber: true,
-            ..open
+            ..open.clone()
         };
-        assert_eq!(grant(allowed, &asks), (true, true, true));
-        assert_eq!(grant(allowed, &silent), (false, false, false));
-        let forced = RoomRules { force_recovery: true, force_push_join_leave: true, ..allowed };
-        assert_eq!(grant(forced, &silent), (true, true, true));
-        let no_history = RoomRules { history_size: 0, ..forced };
-        assert_eq!(grant(no_history, &asks), (false, false, true));
+        assert_eq!(grant(&allowed, &asks), (true, true, true));
+        assert_eq!(grant(&allowed, &silent), (false, false, false));
+        let forced = NamespaceOptions { force_recovery: true, force_push_join_leave: true, ..allowed.clone() };
+        assert_eq!(grant(&forced, &silent), (true, true, true));
+        let no_history = NamespaceOptions { history_size: 0, ..forced.clone() };
+        assert_eq!(grant(&no_history, &asks), (false, false, true));
     }
 
     #[test]
     fn who_may_read_the_history_may_recover_and_be_told_its_position() {
         let asks = SubscribeRequest { recoverable: true, positioned: true, ..SubscribeRequest::default() };
-        let keeps = RoomRules { history_size: 1, allow_subscribe_for_client: true, ..RoomRules::default() };
+        let keeps =
+            NamespaceOptions { history_size: 1, allow_subscribe_for_client: true, ..NamespaceOptions::default() };
         let (subscriber, client) = (
-            RoomRules { allow_history_for_subscriber: true, ..keeps },
-            RoomRules { allow_history_for_client: true, ..keeps },
+            NamespaceOptions { allow_history_for_subscriber: true, ..keeps.clone() },
+            NamespaceOptions { allow_history_for_client: true, ..keeps.clone() },
         );
-        for (rules, granted) in [(keeps, false), (subscriber, true), (client, true)] {
+        for (rules, granted) in [(&keeps, false), (&subscriber, true), (&client, true)] {
             let grant = access(rules, "r", "42", false).grant(&asks);
             assert_eq!((grant.recoverable, grant.positioned), (granted, granted), "{rules:?}");
             let silent = access(rules, "r", "42", false).grant(&SubscribeRequest::default());
@@ -266,32 +270,41 @@ mod tests {
                 "the history is not for anonymous ones: {rules:?}"
             );
         }
-        let nothing_to_read = RoomRules { history_size: 0, ..subscriber };
-        assert!(!access(nothing_to_read, "r", "42", false).grant(&asks).recoverable);
+        let nothing_to_read = NamespaceOptions { history_size: 0, ..subscriber.clone() };
+        assert!(!access(&nothing_to_read, "r", "42", false).grant(&asks).recoverable);
     }
 
     #[test]
     fn who_may_not_see_presence_hears_nobody_come_and_go_unless_everybody_does() {
         let asks = SubscribeRequest { join_leave: true, ..SubscribeRequest::default() };
-        let told =
-            RoomRules { presence: true, join_leave: true, allow_subscribe_for_client: true, ..RoomRules::default() };
-        let hears = |rules, user| access(rules, "r", user, false).grant(&asks).membership.hears_join_leave;
-        assert!(!hears(told, "42"));
+        let told = NamespaceOptions {
+            presence: true,
+            join_leave: true,
+            allow_subscribe_for_client: true,
+            ..NamespaceOptions::default()
+        };
+        let hears = |options: &NamespaceOptions, user: &str| {
+            access(options, "r", user, false).grant(&asks).membership.hears_join_leave
+        };
+        assert!(!hears(&told, "42"));
         for seen in [
-            RoomRules { allow_presence_for_client: true, ..told },
-            RoomRules { allow_presence_for_subscriber: true, ..told },
+            NamespaceOptions { allow_presence_for_client: true, ..told.clone() },
+            NamespaceOptions { allow_presence_for_subscriber: true, ..told.clone() },
         ] {
-            assert!(hears(seen, "42"));
-            assert!(!hears(seen, ""), "presence is not for anonymous ones");
-            assert!(hears(RoomRules { allow_presence_for_anonymous: true, ..seen }, ""));
+            assert!(hears(&seen, "42"));
+            assert!(!hears(&seen, ""), "presence is not for anonymous ones");
+            assert!(hears(&NamespaceOptions { allow_presence_for_anonymous: true, ..seen.clone() }, ""));
         }
-        assert!(hears(RoomRules { force_push_join_leave: true, ..told }, ""), "the room tells everybody");
+        assert!(
+            hears(&NamespaceOptions { force_push_join_leave: true, ..told.clone() }, ""),
+            "the room tells everybody"
+        );
     }
 
     #[test]
     fn what_is_outside_the_subset_is_refused() {
-        let open = RoomRules { allow_subscribe_for_client: true, ..RoomRules::default() };
-        let ask = |request: SubscribeRequest| access(open, "r", "42", false).subscribe(&request).map(drop);
+        let open = NamespaceOptions { allow_subscribe_for_client: true, ..NamespaceOptions::default() };
+        let ask = |request: SubscribeRequest| access(&open, "r", "42", false).subscribe(&request).map(drop);
         assert_eq!(ask(SubscribeRequest { kind: 1, ..SubscribeRequest::default() }), Err(ErrorCode::NotAvailable));
         assert_eq!(
             ask(SubscribeRequest { is_filtered: true, ..SubscribeRequest::default() }),

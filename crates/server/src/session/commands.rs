@@ -203,7 +203,7 @@ impl Session {
 
     fn access<'a>(&'a self, room: &'a RoomName) -> Result<Access<'a>, ErrorCode> {
         Ok(Access {
-            rules: (self.settings.rules)(room.as_str())?,
+            options: self.settings.options.options_of(room.as_str())?,
             room: room.as_str(),
             user: self.info().map_or("", ClientInfo::user),
             is_subscribed: self.rooms.contains(room.as_str()),

@@ -8,7 +8,7 @@ mod commands;
 mod completions;
 mod heartbeat;
 mod names;
-mod settings;
+pub(crate) mod settings;
 #[cfg(test)]
 mod tests;
 
@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 pub(crate) use self::action::{Action, MembershipGrant, Recover, Subscribed, Ticket};
-pub(crate) use self::settings::{RoomRules, Settings};
+pub(crate) use self::settings::Settings;
 
 use self::access::Grant;
 use self::heartbeat::{Beat, Heartbeat};

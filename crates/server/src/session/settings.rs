@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::config::RecoveryMode;
+use crate::config::{Channel, NamespaceOptions};
 use roomcast_protocol::{ErrorCode, Limits, RoomName};
 
 /// How sessions behave; one for all sessions of a server.
@@ -27,17 +27,30 @@ pub(crate) struct Settings {
     pub(crate) subscribe_on_connect: Vec<RoomName>,
     /// The bounds on what a client may ask for.
     pub(crate) limits: Limits,
-    /// Looks up the rules of a well-formed room name: [`ErrorCode::UnknownRoom`] if its namespace is not configured,
-    /// [`ErrorCode::BadRequest`] if the namespace does not take the name.
-    pub(crate) rules: RulesLookup,
+    /// What clients may do in a room.
+    pub(crate) options: Box<dyn OptionsLookup>,
 }
 
-/// Finds the rules of a room by its full name.
-pub(crate) type RulesLookup = Box<dyn Fn(&str) -> Result<RoomRules, ErrorCode> + Send + Sync>;
+/// Finds the options of a room.
+pub(crate) trait OptionsLookup: Send + Sync {
+    /// By a well-formed name, with its namespace.
+    ///
+    /// # Errors
+    /// [`ErrorCode::UnknownRoom`] if its namespace is not configured, [`ErrorCode::BadRequest`] if the namespace does not take
+    /// the name.
+    fn options_of(&self, room: &str) -> Result<&NamespaceOptions, ErrorCode>;
+}
+
+impl OptionsLookup for Channel {
+    fn options_of(&self, room: &str) -> Result<&NamespaceOptions, ErrorCode> {
+        let options = self.options_for(room).ok_or(ErrorCode::UnknownRoom)?;
+        if options.allows_name(room) { Ok(options) } else { Err(ErrorCode::BadRequest) }
+    }
+}
 
 impl Settings {
-    /// The defaults, for a server process named `node` whose rooms follow `rules`.
-    pub(crate) fn new(node: String, rules: RulesLookup) -> Self {
+    /// The defaults, for a server process named `node` whose rooms have those `options`.
+    pub(crate) fn new(node: String, options: Box<dyn OptionsLookup>) -> Self {
         Self {
             node,
             ping_interval_ms: 25_000,
@@ -48,7 +61,7 @@ impl Settings {
             ignore_tokens: false,
             subscribe_on_connect: Vec::new(),
             limits: Limits::default(),
-            rules,
+            options,
         }
     }
 }
@@ -67,32 +80,4 @@ impl fmt::Debug for Settings {
             .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
-}
-
-/// What clients may do in a room; the names are those of the configuration, where each is explained. All off by
-/// default.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct RoomRules {
-    /// How many publications the room keeps.
-    pub(crate) history_size: usize,
-    pub(crate) presence: bool,
-    pub(crate) join_leave: bool,
-    pub(crate) force_push_join_leave: bool,
-    pub(crate) recovery_mode: RecoveryMode,
-    pub(crate) force_recovery: bool,
-    pub(crate) allow_recovery: bool,
-    pub(crate) force_positioning: bool,
-    pub(crate) allow_positioning: bool,
-    pub(crate) allow_user_limited_channels: bool,
-    pub(crate) allow_subscribe_for_client: bool,
-    pub(crate) allow_subscribe_for_anonymous: bool,
-    pub(crate) allow_publish_for_client: bool,
-    pub(crate) allow_publish_for_subscriber: bool,
-    pub(crate) allow_publish_for_anonymous: bool,
-    pub(crate) allow_history_for_client: bool,
-    pub(crate) allow_history_for_subscriber: bool,
-    pub(crate) allow_history_for_anonymous: bool,
-    pub(crate) allow_presence_for_client: bool,
-    pub(crate) allow_presence_for_subscriber: bool,
-    pub(crate) allow_presence_for_anonymous: bool,
 }

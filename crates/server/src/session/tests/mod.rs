@@ -6,9 +6,11 @@ mod order;
 mod put_in;
 mod rooms;
 
-use super::{Action, Ids, RoomRules, Session, Settings, Subscribed, Ticket};
-use crate::config::RecoveryMode;
+use super::settings::OptionsLookup;
+use super::{Action, Ids, Session, Settings, Subscribed, Ticket};
+use crate::config::{NamespaceOptions, RecoveryMode};
 use roomcast_protocol::{CloseCode, Encoding, ErrorCode, Payload, Placed, Publication, StreamPosition};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Where the test clock starts.
@@ -127,44 +129,40 @@ fn error_of(id: u32, error: ErrorCode) -> String {
     format!(r#"{{"id":{id},"error":{{"code":{},"message":"{}"{temporary}}}}}"#, error.code(), error.message())
 }
 
-/// The rules of a room in development mode.
-fn open_rules() -> RoomRules {
-    RoomRules {
-        history_size: 1_000,
-        recovery_mode: RecoveryMode::Stream,
-        presence: true,
-        join_leave: true,
-        force_push_join_leave: true,
-        force_recovery: true,
-        allow_recovery: true,
-        force_positioning: true,
-        allow_positioning: true,
-        allow_user_limited_channels: false,
-        allow_subscribe_for_client: true,
-        allow_subscribe_for_anonymous: true,
-        allow_publish_for_client: true,
-        allow_publish_for_subscriber: true,
-        allow_publish_for_anonymous: true,
-        allow_history_for_client: true,
-        allow_history_for_subscriber: true,
-        allow_history_for_anonymous: true,
-        allow_presence_for_client: true,
-        allow_presence_for_subscriber: true,
-        allow_presence_for_anonymous: true,
+/// Options by namespace, of which the rooms of "none" are unknown.
+pub(super) struct ByNamespace {
+    rooms: HashMap<&'static str, NamespaceOptions>,
+    others: NamespaceOptions,
+}
+
+impl OptionsLookup for ByNamespace {
+    fn options_of(&self, room: &str) -> Result<&NamespaceOptions, ErrorCode> {
+        match room.trim_start_matches('$').split_once(':') {
+            Some(("none", _)) => Err(ErrorCode::UnknownRoom),
+            Some((namespace, _)) => Ok(self.rooms.get(namespace).unwrap_or(&self.others)),
+            None => Ok(&self.others),
+        }
+    }
+}
+
+impl ByNamespace {
+    /// The same for all rooms.
+    pub(super) fn all(others: NamespaceOptions) -> Box<Self> {
+        Box::new(Self { rooms: HashMap::new(), others })
     }
 }
 
 /// Settings of development mode, where rooms in the namespace "none" do not exist, those in "shut" allow nothing, those
 /// in "cache" recover their newest message, and those in "bare" keep nothing.
 fn dev_settings() -> Settings {
-    let rules = |room: &str| match room.trim_start_matches('$').split_once(':').map(|(namespace, _)| namespace) {
-        Some("none") => Err(ErrorCode::UnknownRoom),
-        Some("shut") => Ok(RoomRules { history_size: 1, presence: true, ..RoomRules::default() }),
-        Some("cache") => Ok(RoomRules { recovery_mode: RecoveryMode::Cache, ..open_rules() }),
-        Some("bare") => Ok(RoomRules { history_size: 0, presence: false, ..open_rules() }),
-        _ => Ok(open_rules()),
-    };
-    let mut settings = Settings::new("n1".to_owned(), Box::new(rules));
+    let open = NamespaceOptions::dev();
+    let rooms = HashMap::from([
+        ("shut", NamespaceOptions { history_size: 1, presence: true, ..NamespaceOptions::default() }),
+        ("cache", NamespaceOptions { force_recovery_mode: RecoveryMode::Cache, ..open.clone() }),
+        ("bare", NamespaceOptions { history_size: 0, presence: false, ..open.clone() }),
+    ]);
+    let options = Box::new(ByNamespace { rooms, others: open });
+    let mut settings = Settings::new("n1".to_owned(), options);
     settings.allow_anonymous = true;
     settings.trust_display_names = true;
     settings.ignore_tokens = true;

@@ -182,16 +182,14 @@ fn an_expelled_client_is_told_why_and_may_come_back() {
 
 #[test]
 fn being_in_a_room_can_be_what_permits_to_publish() {
-    let rules = |_: &str| {
-        Ok(RoomRules {
-            allow_subscribe_for_client: true,
-            allow_subscribe_for_anonymous: true,
-            allow_publish_for_subscriber: true,
-            allow_publish_for_anonymous: true,
-            ..RoomRules::default()
-        })
+    let options = NamespaceOptions {
+        allow_subscribe_for_client: true,
+        allow_subscribe_for_anonymous: true,
+        allow_publish_for_subscriber: true,
+        allow_publish_for_anonymous: true,
+        ..NamespaceOptions::default()
     };
-    let mut settings = Settings::new("n1".to_owned(), Box::new(rules));
+    let mut settings = Settings::new("n1".to_owned(), ByNamespace::all(options));
     settings.allow_anonymous = true;
     let mut harness = Harness::connected_with(settings);
     let publish = r#"{"id":2,"publish":{"channel":"a","data":1}}"#;
