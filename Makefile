@@ -17,6 +17,8 @@ NEXTEST := $(TOOLS)/nextest/bin/cargo-nextest
 DIST := $(TARGET)/dist
 # What long runs find out is written there; `make results` makes documentation of it.
 RESULTS := $(TARGET)/results
+# What the models and the long runs of the library are about; the store has tests of its own.
+CORE := src/sync src/ring src/wake src/room src/shard src/broker
 VERSION = $(shell $(CARGO) pkgid --offline | sed 's/.*[@#]//')
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 ARCHIVE = roomcast-$(VERSION)-$(HOST)
@@ -97,10 +99,10 @@ LOOM_FLAGS = RUSTFLAGS="--cfg roomcast_loom -C debug-assertions"
 LOOM = $(CARGO) test --locked -p roomcast --release --target-dir $(TARGET)/loom --lib $(or $(MODEL),loom_tests::)
 
 loom: ## check the concurrency models; MODEL=name for one
-	$(LOOM_FLAGS) $(if $(MODEL),,TREE="src loom-tests" tests/make/results.sh loom ' \.\.\. ok$$') $(LOOM)
+	$(LOOM_FLAGS) $(if $(MODEL),,TREE="$(CORE) loom-tests" tests/make/results.sh loom ' \.\.\. ok$$') $(LOOM)
 
 loom-full: ## the same with more preemptions and more messages; may take an hour
-	ROOMCAST_LOOM_MORE=1 $(LOOM_FLAGS) TREE="src loom-tests" tests/make/results.sh loom-full ' executions with ' $(LOOM) -- --nocapture
+	ROOMCAST_LOOM_MORE=1 $(LOOM_FLAGS) TREE="$(CORE) loom-tests" tests/make/results.sh loom-full ' executions with ' $(LOOM) -- --nocapture
 
 loom-mutants: ## weaken every ordering, break every rule: does a model notice? takes minutes
 	@mkdir -p $(RESULTS)
@@ -109,11 +111,11 @@ loom-mutants: ## weaken every ordering, break every rule: does a model notice? t
 shuttle: ## scenarios under random schedules, a few minutes; QUICK=1: less than one
 	ROOMCAST_SHUTTLE_SCHEDULES=$${ROOMCAST_SHUTTLE_SCHEDULES:-$(if $(QUICK),500,10000)} \
 	RUSTFLAGS="--cfg roomcast_shuttle -C debug-assertions" \
-		TREE="src shuttle-tests" tests/make/results.sh shuttle$(if $(QUICK),-quick) ' schedules$$' \
+		TREE="$(CORE) shuttle-tests" tests/make/results.sh shuttle$(if $(QUICK),-quick) ' schedules$$' \
 		$(CARGO) test --locked -p roomcast --release --target-dir $(TARGET)/shuttle --lib shuttle_tests:: -- --nocapture
 
 soak: ## the long runs of tests/soak, some twenty minutes on two cores
-	ROOMCAST_SOAK=1 TREE="src tests/soak" tests/make/results.sh soak '^.*[|] ' \
+	ROOMCAST_SOAK=1 TREE="$(CORE) tests/soak" tests/make/results.sh soak '^.*[|] ' \
 		$(CARGO) test --locked --release --test soak -- --nocapture --test-threads=1
 
 fuzz: ## ten minutes of each fuzz target; QUICK=1: 20 s; INPUT=fuzz/artifacts/... runs an input once more

@@ -39,7 +39,7 @@ def machine():
     return f"{names[0] if names else 'unknown'}, {os.cpu_count()} cores"
 
 
-TREE = "src loom-tests"
+TREE = "src/sync src/ring src/wake src/room src/shard src/broker loom-tests"
 
 
 def said(*command):
