@@ -426,7 +426,11 @@ fn who_takes_nothing_and_answers_no_ping_is_closed() {
 
 #[test]
 fn an_end_does_not_wait_for_who_takes_nothing() {
-    let running = Running::with(|config| config.client.write_timeout = Duration::from_secs(3_600));
+    let running = Running::with(|config| {
+        config.client.write_timeout = Duration::from_secs(3_600);
+        // A ping comes at any moment, and what is said would not be an answer.
+        config.client.ping_interval = Duration::ZERO;
+    });
     fill(&running, "hall");
     let client = Streamed::connected(&running, Kind::HttpStream, "deaf");
     // One answer after the other, until one has to wait.
