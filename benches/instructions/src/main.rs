@@ -43,8 +43,10 @@ fn everything(arguments: &[String]) -> Result<(), String> {
             _ => return Err(USAGE.to_owned()),
         }
     }
-    let mut table =
-        format!("{}{HEAD}", head(&Origin::of("src crates Cargo.lock benches/harness benches/server benches/instructions")));
+    let mut table = format!(
+        "{}{HEAD}",
+        head(&Origin::of("src crates Cargo.lock benches/harness benches/server benches/instructions"))
+    );
     if let Some(commit) = before.lines().find_map(|line| line.strip_prefix("* commit: ")) {
         table = table.replacen("* machine", &format!("* before: commit {commit}\n* machine"), 1);
     }

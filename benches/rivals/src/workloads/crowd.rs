@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use futures::future::join_all;
 use harness::machine::{nanos, wait_until};
-use roomcast::{Broker, Handler, Ref, Room, HandlerSubscription};
+use roomcast::{Broker, Handler, HandlerSubscription, Ref, Room};
 
 use crate::tally::Tally;
 

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use harness::machine::{nanos, wait_until};
 use harness::measure::{Cases, Effort, Figure, grouped};
-use roomcast::{Broker, Ref, Room, HandlerSubscription};
+use roomcast::{Broker, HandlerSubscription, Ref, Room};
 
 use super::each;
 use super::parked::{figures, pause, settle};
