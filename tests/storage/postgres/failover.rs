@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use futures::executor::block_on;
 use roomcast::store::{Durability, Options, PostgresStore, StoreErrorKind as Kind};
 
+use super::publish_until;
 use super::server::{PASSWORD, Server};
 use crate::support::{Run, until};
 
@@ -81,16 +81,7 @@ fn a_standby_that_is_promoted_is_found_by_itself() {
     let ledger = run.open("ledger");
     let is_over = AtomicBool::new(false);
     let acknowledged = thread::scope(|scope| {
-        let writer = scope.spawn(|| {
-            let mark = run.archive.watermark(&ledger).unwrap();
-            let mut acknowledged = 0;
-            while !is_over.load(SeqCst) {
-                let sequence = ledger.publish_blocking(format!("a: {acknowledged}")).unwrap();
-                block_on(mark.reached(sequence + 1)).expect("storage runs");
-                acknowledged = sequence + 1;
-            }
-            acknowledged
-        });
+        let writer = scope.spawn(|| publish_until(&run, &ledger, &is_over));
         let goes_on = || {
             let before = run.archive.status().stored;
             until("it goes on", || run.archive.status().stored > before + 20);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::executor::block_on;
 use roomcast::store::{Archive, Durability, Options, PostgresStore, Store as _, StoreError, StoreErrorKind as Kind};
-use roomcast::{Broker, PublishError};
+use roomcast::{Broker, PublishError, Room};
 
 use self::server::{Database, Server};
 use crate::suite::CASES;
@@ -57,6 +57,18 @@ fn a_writer_that_is_cut_off_does_not_keep_the_store_for_hours(server: &mut Serve
     });
 }
 
+/// Publishes, each message when the one before is stored; how many were acknowledged in the end.
+fn publish_until(run: &Run, ledger: &Room<String>, is_over: &AtomicBool) -> u64 {
+    let watermark = run.archive.watermark(ledger).unwrap();
+    let mut acknowledged = 0;
+    while !is_over.load(SeqCst) {
+        let sequence = ledger.publish_blocking(format!("a: {acknowledged}")).unwrap();
+        block_on(watermark.reached(sequence + 1)).expect("the archive runs");
+        acknowledged = sequence + 1;
+    }
+    acknowledged
+}
+
 /// Whoever writes goes on by itself, and what was acknowledged is there, in the life it was acknowledged in.
 fn a_server_that_goes_away_and_comes_back_loses_nothing(server: &mut Server) {
     let database = server.database("away");
@@ -64,16 +76,7 @@ fn a_server_that_goes_away_and_comes_back_loses_nothing(server: &mut Server) {
     let ledger = run.open("ledger");
     let is_over = AtomicBool::new(false);
     let acknowledged = thread::scope(|scope| {
-        let writer = scope.spawn(|| {
-            let mark = run.archive.watermark(&ledger).unwrap();
-            let mut acknowledged = 0;
-            while !is_over.load(SeqCst) {
-                let sequence = ledger.publish_blocking(format!("a: {acknowledged}")).unwrap();
-                block_on(mark.reached(sequence + 1)).expect("the archive runs");
-                acknowledged = sequence + 1;
-            }
-            acknowledged
-        });
+        let writer = scope.spawn(|| publish_until(&run, &ledger, &is_over));
         for _ in 0..3 {
             let before = run.archive.status().stored;
             until("it goes on", || run.archive.status().stored > before + 20);
