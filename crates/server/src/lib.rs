@@ -58,12 +58,15 @@ pub fn run(config: Config) -> Result<(), ServeError> {
 ///
 /// let mut config = Config::dev();
 /// config.http_server.port = 0;
+/// # let data = std::env::temp_dir().join(format!("roomcast-example-{}", std::process::id()));
+/// # config.data_dir = data.clone();
 /// let server = Server::bind(config)?;
 /// assert_ne!(server.local_addr().port(), 0);
 /// let shutdown = server.shutdown();
 /// let serving = std::thread::spawn(|| server.run());
 /// shutdown.begin();
 /// serving.join().expect("no panic")?;
+/// # std::fs::remove_dir_all(data).expect("it was made");
 /// # Ok::<(), roomcast_server::ServeError>(())
 /// ```
 #[derive(Debug)]
