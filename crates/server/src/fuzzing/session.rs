@@ -1,12 +1,13 @@
 //! A session, driven by the bytes of an input: what its client says, how the world answers, how time passes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::rewrite::write;
 use super::source::Source;
 use super::witness::{Rules, Witness};
 use crate::config::{NamespaceOptions, RecoveryMode};
-use crate::session::settings::OptionsLookup;
+use crate::session::settings::ByNamespace;
 use crate::session::{Action, Ids, Session, Settings, Subscribed};
 use roomcast_protocol::{
     ClientInfo, CloseCode, Command, ConnectRequest, Encoding, ErrorCode, HistoryRequest, HistoryResult, Payload,
@@ -64,7 +65,7 @@ struct Course {
 impl Course {
     fn new(source: &mut Source<'_>) -> Self {
         let (bits, more) = (source.byte(), source.byte());
-        let mut settings = Settings::new("node".to_owned(), Box::new(ByNamespace::new()));
+        let mut settings = Settings::new("node".to_owned(), Box::new(options()));
         settings.allow_anonymous = bits & 3 != 3;
         settings.trust_display_names = bits & 4 != 0;
         settings.ignore_tokens = bits & 8 == 0;
@@ -319,44 +320,22 @@ fn placed(offset: u64) -> Placed {
 
 /// The options of a room by its namespace: all is allowed, but for "shut" (nothing), "asks" (what has to be asked for is not
 /// forced), "bare" (keeps nothing) and "none" (is not there).
-struct ByNamespace {
-    open: NamespaceOptions,
-    shut: NamespaceOptions,
-    asks: NamespaceOptions,
-    cache: NamespaceOptions,
-    bare: NamespaceOptions,
-}
-
-impl ByNamespace {
-    fn new() -> Self {
-        let open = NamespaceOptions { history_size: 100, allow_user_limited_channels: true, ..NamespaceOptions::dev() };
-        Self {
-            shut: NamespaceOptions { history_size: 1, presence: true, ..NamespaceOptions::default() },
-            asks: NamespaceOptions {
-                force_push_join_leave: false,
-                force_recovery: false,
-                force_positioning: false,
-                allow_publish_for_client: false,
-                allow_history_for_client: false,
-                allow_presence_for_client: false,
-                ..open.clone()
-            },
-            cache: NamespaceOptions { force_recovery_mode: RecoveryMode::Cache, ..open.clone() },
-            bare: NamespaceOptions { history_size: 0, presence: false, ..open.clone() },
-            open,
-        }
-    }
-}
-
-impl OptionsLookup for ByNamespace {
-    fn options_of(&self, room: &str) -> Result<&NamespaceOptions, ErrorCode> {
-        match room.trim_start_matches('$').split_once(':').map(|(namespace, _)| namespace) {
-            Some("none") => Err(ErrorCode::UnknownRoom),
-            Some("shut") => Ok(&self.shut),
-            Some("asks") => Ok(&self.asks),
-            Some("cache") => Ok(&self.cache),
-            Some("bare") => Ok(&self.bare),
-            _ => Ok(&self.open),
-        }
-    }
+fn options() -> ByNamespace {
+    let open = NamespaceOptions { history_size: 100, allow_user_limited_channels: true, ..NamespaceOptions::dev() };
+    let asks = NamespaceOptions {
+        force_push_join_leave: false,
+        force_recovery: false,
+        force_positioning: false,
+        allow_publish_for_client: false,
+        allow_history_for_client: false,
+        allow_presence_for_client: false,
+        ..open.clone()
+    };
+    let rooms = HashMap::from([
+        ("shut", NamespaceOptions { history_size: 1, presence: true, ..NamespaceOptions::default() }),
+        ("asks", asks),
+        ("cache", NamespaceOptions { force_recovery_mode: RecoveryMode::Cache, ..open.clone() }),
+        ("bare", NamespaceOptions { history_size: 0, presence: false, ..open.clone() }),
+    ]);
+    ByNamespace { rooms, others: open }
 }

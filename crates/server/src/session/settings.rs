@@ -81,3 +81,22 @@ impl fmt::Debug for Settings {
             .finish_non_exhaustive()
     }
 }
+
+/// For tests and the fuzzer: options by namespace, of which the rooms of "none" are unknown.
+#[cfg(any(test, roomcast_fuzz))]
+pub(crate) struct ByNamespace {
+    pub(crate) rooms: std::collections::HashMap<&'static str, NamespaceOptions>,
+    /// Of all other rooms.
+    pub(crate) others: NamespaceOptions,
+}
+
+#[cfg(any(test, roomcast_fuzz))]
+impl OptionsLookup for ByNamespace {
+    fn options_of(&self, room: &str) -> Result<&NamespaceOptions, ErrorCode> {
+        match room.trim_start_matches('$').split_once(':') {
+            Some(("none", _)) => Err(ErrorCode::UnknownRoom),
+            Some((namespace, _)) => Ok(self.rooms.get(namespace).unwrap_or(&self.others)),
+            None => Ok(&self.others),
+        }
+    }
+}

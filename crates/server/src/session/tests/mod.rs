@@ -6,7 +6,7 @@ mod order;
 mod put_in;
 mod rooms;
 
-use super::settings::OptionsLookup;
+use super::settings::ByNamespace;
 use super::{Action, Ids, Session, Settings, Subscribed, Ticket};
 use crate::config::{NamespaceOptions, RecoveryMode};
 use roomcast_protocol::{CloseCode, Encoding, ErrorCode, Payload, Placed, Publication, StreamPosition};
@@ -127,29 +127,6 @@ fn describe(action: &Action) -> String {
 fn error_of(id: u32, error: ErrorCode) -> String {
     let temporary = if error.is_temporary() { r#","temporary":true"# } else { "" };
     format!(r#"{{"id":{id},"error":{{"code":{},"message":"{}"{temporary}}}}}"#, error.code(), error.message())
-}
-
-/// Options by namespace, of which the rooms of "none" are unknown.
-pub(super) struct ByNamespace {
-    rooms: HashMap<&'static str, NamespaceOptions>,
-    others: NamespaceOptions,
-}
-
-impl OptionsLookup for ByNamespace {
-    fn options_of(&self, room: &str) -> Result<&NamespaceOptions, ErrorCode> {
-        match room.trim_start_matches('$').split_once(':') {
-            Some(("none", _)) => Err(ErrorCode::UnknownRoom),
-            Some((namespace, _)) => Ok(self.rooms.get(namespace).unwrap_or(&self.others)),
-            None => Ok(&self.others),
-        }
-    }
-}
-
-impl ByNamespace {
-    /// The same for all rooms.
-    pub(super) fn all(others: NamespaceOptions) -> Box<Self> {
-        Box::new(Self { rooms: HashMap::new(), others })
-    }
 }
 
 /// Settings of development mode, where rooms in the namespace "none" do not exist, those in "shut" allow nothing, those

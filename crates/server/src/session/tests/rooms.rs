@@ -189,7 +189,7 @@ fn being_in_a_room_can_be_what_permits_to_publish() {
         allow_publish_for_anonymous: true,
         ..NamespaceOptions::default()
     };
-    let mut settings = Settings::new("n1".to_owned(), ByNamespace::all(options));
+    let mut settings = Settings::new("n1".to_owned(), Box::new(ByNamespace { rooms: HashMap::new(), others: options }));
     settings.allow_anonymous = true;
     let mut harness = Harness::connected_with(settings);
     let publish = r#"{"id":2,"publish":{"channel":"a","data":1}}"#;
