@@ -89,11 +89,11 @@ impl MemberSink for Connection {
         self.framing
     }
 
-    fn write_batch(&self, run: &mut EncodedBatch) -> Written {
+    fn write_batch(&self, batch: &mut EncodedBatch) -> Written {
         if self.blocked.get() || self.phase.get() != Phase::Open {
             return Written::Full;
         }
-        let bytes = run.as_bytes();
+        let bytes = batch.as_bytes();
         let written = {
             let (stream, mut send_queue) = (self.stream.borrow(), self.send_queue.borrow_mut());
             match send_queue.is_empty() {
@@ -108,7 +108,7 @@ impl MemberSink for Connection {
                 Written::Full
             }
             Ok(Some(n)) => {
-                self.send_queue.borrow_mut().keep_batch(run.share(n));
+                self.send_queue.borrow_mut().keep_batch(batch.share(n));
                 self.block();
                 Written::Taken
             }

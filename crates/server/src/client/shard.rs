@@ -86,7 +86,7 @@ impl Shard {
         Self {
             itself,
             index,
-            delivery: Delivery::new(metrics.clone(), inbox),
+            delivery: Delivery::new(index, metrics.clone(), inbox),
             metrics,
             hub,
             connections: ConnectionTable::new(),

@@ -36,16 +36,19 @@ pub(crate) struct Delivery<S> {
     waker: RefCell<Waker>,
     undelivered: Cell<usize>,
     metrics: ShardMetrics,
+    /// Which shard it is, for the log.
+    shard: usize,
 }
 
 impl<S: MemberSink> Delivery<S> {
-    pub(crate) fn new(metrics: ShardMetrics, inbox: Inbox) -> Self {
+    pub(crate) fn new(shard: usize, metrics: ShardMetrics, inbox: Inbox) -> Self {
         Self {
             feed: RefCell::new(RoomFeed::new(metrics.clone(), inbox)),
             batch: RefCell::default(),
             waker: RefCell::new(Waker::noop().clone()),
             undelivered: Cell::new(0),
             metrics,
+            shard,
         }
     }
 
@@ -153,7 +156,7 @@ impl<S: MemberSink> Delivery<S> {
 
     /// Delivering a room panicked: its members are told to come again, the others go on.
     fn give_up(&self, at: usize) {
-        tracing::error!("delivering a room panicked");
+        tracing::error!(shard = self.shard, "delivering a room panicked");
         let members = self.feed.borrow().members(at);
         for member in members {
             member.close_soon(CloseCode::ServerError);

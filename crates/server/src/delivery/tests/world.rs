@@ -137,7 +137,7 @@ impl World {
     pub(super) fn new(options: DeliveryOptions) -> Self {
         let broker = Broker::builder().shards(1).capacity(CAPACITY as usize).build();
         let events = Arc::new(Events::new(1));
-        let delivery = Delivery::new(Metrics::new(1).shard(0), events.inbox(0).expect("it is asked for once"));
+        let delivery = Delivery::new(0, Metrics::new(1).shard(0), events.inbox(0).expect("it is asked for once"));
         Self {
             room: broker.room("hall").expect("there is space"),
             _broker: broker,
