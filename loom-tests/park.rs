@@ -187,7 +187,7 @@ fn close_park() {
 fn evicted_hole_park() {
     model(2..=3, || {
         let room = room(1);
-        room.room_ref.leave_hole(&Silent);
+        room.room_ref.ring().leave_hole(&Silent);
         room.publish(1).unwrap();
         let mut subscription = room.subscribe_from(Start::Oldest).now().unwrap();
         let publisher = {
@@ -207,7 +207,7 @@ fn budget_hole_park() {
         // Of messages of four bytes three are kept when the next segment is begun.
         let ring = Ring::new(Geometry::new(1, 8), false, Some(budget(16)));
         let room = Room::new(room_ref("model", 1, ring, shared()));
-        room.room_ref.leave_hole(&Silent);
+        room.room_ref.ring().leave_hole(&Silent);
         for _ in 0..4 {
             room.publish(4).unwrap();
         }

@@ -78,7 +78,7 @@ RULES = (
         "the oldest retained is computed from the claim word",
         "ring/cursor",
         "shape.oldest(word.generation())",
-        "shape.oldest(shape.generation(self.ring.tail().saturating_sub(1)))",
+        "shape.oldest(shape.generation(self.ring().tail().saturating_sub(1)))",
     ),
     rule(
         "a reader does not look again after it has armed",

@@ -1,6 +1,5 @@
 //! Reading a ring: a cursor and the lease on the segment it stands in.
 
-use std::ops::Deref;
 use std::ptr::NonNull;
 
 use super::claim::Ring;
@@ -37,13 +36,13 @@ pub(crate) enum Rest {
     Imminent,
 }
 
-/// The place of one reader. `R` leads to the ring, always the same one.
+/// The place of one reader. `R` keeps the ring alive and leads to it, always the same one.
 ///
 /// A reader costs the publishers nothing: it reads directory words and slot states, and counts itself in the segment it
 /// stands in once per segment.
 #[derive(Debug)]
-pub(crate) struct Cursor<T, R: Deref<Target = Ring<T>>> {
-    ring: R,
+pub(crate) struct Cursor<T, R: AsRef<Ring<T>>> {
+    holder: R,
     /// The next sequence to read. Never moves back, never passes the tail.
     next: u64,
     /// What lies between `next` and this sequence, if anything, was seen committed in the leased segment. So a run is
@@ -61,17 +60,17 @@ struct Lease<T> {
     first: u64,
 }
 
-// SAFETY: a lease is a counted reference into the ring that `Cursor::ring` keeps alive; ending it on another thread is an
+// SAFETY: a lease is a counted reference into the ring that `Cursor::holder` keeps alive; ending it on another thread is an
 // atomic subtraction. It gives access to `&T` only, so `T: Send + Sync` as for the ring itself.
 unsafe impl<T: Send + Sync> Send for Lease<T> {}
 // SAFETY: as above; `&Lease` allows nothing but reading its two fields.
 unsafe impl<T: Send + Sync> Sync for Lease<T> {}
 
-impl<T, R: Deref<Target = Ring<T>>> Cursor<T, R> {
+impl<T, R: AsRef<Ring<T>>> Cursor<T, R> {
     /// A cursor at `next`, which must not lie beyond the tail.
-    pub(crate) fn new(ring: R, next: u64) -> Self {
-        debug_assert!(next <= ring.tail(), "a cursor beyond the tail");
-        Self { ring, next, ready: 0, lease: None }
+    pub(crate) fn new(holder: R, next: u64) -> Self {
+        debug_assert!(next <= holder.as_ref().tail(), "a cursor beyond the tail");
+        Self { holder, next, ready: 0, lease: None }
     }
 
     #[inline(always)]
@@ -79,8 +78,14 @@ impl<T, R: Deref<Target = Ring<T>>> Cursor<T, R> {
         self.next
     }
 
-    pub(crate) fn ring(&self) -> &R {
-        &self.ring
+    /// What it was made with.
+    pub(crate) fn holder(&self) -> &R {
+        &self.holder
+    }
+
+    #[inline(always)]
+    fn ring(&self) -> &Ring<T> {
+        self.holder.as_ref()
     }
 
     /// Whether the message at the cursor was seen committed.
@@ -122,8 +127,8 @@ impl<T, R: Deref<Target = Ring<T>>> Cursor<T, R> {
         let found = self.look(1);
         self.forget_ready();
         match found {
-            Err(Nothing::Empty) if self.ring.is_drained(next, true) => Rest::Ready,
-            Err(Nothing::Empty) if self.ring.is_committing(next) => Rest::Imminent,
+            Err(Nothing::Empty) if self.ring().is_drained(next, true) => Rest::Ready,
+            Err(Nothing::Empty) if self.ring().is_committing(next) => Rest::Imminent,
             Err(Nothing::Empty) => {
                 self.end_lease();
                 Rest::Asleep
@@ -165,12 +170,12 @@ impl<T, R: Deref<Target = Ring<T>>> Cursor<T, R> {
         let seen = self.next.max(self.ready);
         // A cursor that stands before its lease (see `peek`) wraps to beyond the segment.
         let slot = self.next.wrapping_sub(lease.first);
-        if slot >= self.ring.shape().slots() {
+        if slot >= self.ring().shape().slots() {
             return 0;
         }
-        // SAFETY: the segment lives as long as the ring, which `self.ring` keeps alive.
+        // SAFETY: the segment lives as long as the ring, which `self.holder` keeps alive.
         let segment = unsafe { lease.segment.as_ref() };
-        match self.ring.exclusive {
+        match self.ring().exclusive {
             true => segment.committed(),
             false => seen + segment.ready_run((seen - lease.first) as usize) as u64,
         }
@@ -185,8 +190,9 @@ impl<T, R: Deref<Target = Ring<T>>> Cursor<T, R> {
     ///    not do: it trails the directory while a segment is being installed.
     #[inline(never)]
     fn look_around(&mut self) -> Result<(), Nothing> {
-        let Some(directory) = self.ring.directory.peek() else { return Err(self.empty_or_closed()) };
-        let shape = self.ring.shape();
+        let ring = self.holder.as_ref();
+        let Some(directory) = ring.directory.peek() else { return Err(self.empty_or_closed()) };
+        let shape = ring.shape();
         let mut missed = 0;
         let found = loop {
             let generation = shape.generation(self.next);
@@ -236,7 +242,7 @@ impl<T, R: Deref<Target = Ring<T>>> Cursor<T, R> {
     }
 
     fn empty_or_closed(&self) -> Nothing {
-        match self.ring.is_drained(self.next, false) {
+        match self.ring().is_drained(self.next, false) {
             true => Nothing::Closed,
             false => Nothing::Empty,
         }
@@ -251,7 +257,7 @@ impl<T, R: Deref<Target = Ring<T>>> Cursor<T, R> {
         // SAFETY: what is ready was seen committed in the leased segment, see `lend`.
         let messages: &[T] = unsafe { lease.lend(slot, count) };
         self.next += messages.len() as u64;
-        let times = if self.ring.timed { lease.times(slot, messages.len()) } else { &[] };
+        let times = if self.ring().timed { lease.times(slot, messages.len()) } else { &[] };
         Run { first, messages, times }
     }
 
@@ -269,7 +275,7 @@ impl<T, R: Deref<Target = Ring<T>>> Cursor<T, R> {
         self.next += 1;
         // SAFETY: as in `take`.
         let message = unsafe { lease.lend(slot, 1) }.first()?;
-        let time = if self.ring.timed { lease.times(slot, 1).first() } else { None };
+        let time = if self.ring().timed { lease.times(slot, 1).first() } else { None };
         Some((sequence, message, time))
     }
 
@@ -319,7 +325,7 @@ impl<T> Lease<T> {
     }
 }
 
-impl<T, R: Deref<Target = Ring<T>>> Drop for Cursor<T, R> {
+impl<T, R: AsRef<Ring<T>>> Drop for Cursor<T, R> {
     fn drop(&mut self) {
         self.end_lease();
     }

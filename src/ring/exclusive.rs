@@ -1,6 +1,5 @@
 //! Publishing into an exclusive ring: one writer, one exchange per batch, no fence.
 
-use std::ops::Deref;
 use std::ptr::NonNull;
 
 use super::claim::{Refusal, Ring};
@@ -53,10 +52,10 @@ impl<T> Ring<T> {
     }
 }
 
-/// The one publisher of an exclusive ring.
+/// The one publisher of an exclusive ring. `R` keeps the ring alive and leads to it, always the same one.
 #[derive(Debug)]
-pub(crate) struct Writer<T, R: Deref<Target = Ring<T>>> {
-    ring: R,
+pub(crate) struct Writer<T, R: AsRef<Ring<T>>> {
+    holder: R,
     /// The sequence of the next message.
     tail: u64,
     /// The segment of the message before, once there is one; dangling until then.
@@ -66,9 +65,9 @@ pub(crate) struct Writer<T, R: Deref<Target = Ring<T>>> {
 
 // SAFETY: the segment belongs to the ring, which the writer keeps alive; it moves values of `T` to other threads and
 // shares them, hence both bounds, as for the ring itself.
-unsafe impl<T: Send + Sync, R: Deref<Target = Ring<T>> + Send> Send for Writer<T, R> {}
+unsafe impl<T: Send + Sync, R: AsRef<Ring<T>> + Send> Send for Writer<T, R> {}
 // SAFETY: `&Writer` gives access to the ring alone.
-unsafe impl<T: Send + Sync, R: Deref<Target = Ring<T>> + Sync> Sync for Writer<T, R> {}
+unsafe impl<T: Send + Sync, R: AsRef<Ring<T>> + Sync> Sync for Writer<T, R> {}
 
 /// What became of a run of messages.
 #[derive(Debug)]
@@ -79,21 +78,28 @@ pub(crate) struct Published<T> {
     pub(crate) refused: Option<(Refusal, Vec<T>)>,
 }
 
-impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
+impl<T, R: AsRef<Ring<T>>> Writer<T, R> {
     /// The writer of a ring.
     ///
     /// # Panics
     /// When the ring is not exclusive, or has a writer already.
-    pub(crate) fn new(ring: R) -> Self {
+    pub(crate) fn new(holder: R) -> Self {
+        let ring = holder.as_ref();
         assert!(ring.exclusive, "a shared ring needs no writer");
         // AcqRel: one writer only; the slots it fills are its alone because of this.
         assert!(!ring.has_writer.swap(true, AcqRel), "an exclusive ring has one writer");
         let tail = ring.shape.start();
-        Self { ring, tail, segment: NonNull::dangling(), has_segment: false }
+        Self { holder, tail, segment: NonNull::dangling(), has_segment: false }
     }
 
-    pub(crate) fn ring(&self) -> &R {
-        &self.ring
+    /// What it was made with.
+    pub(crate) fn holder(&self) -> &R {
+        &self.holder
+    }
+
+    #[inline(always)]
+    fn ring(&self) -> &Ring<T> {
+        self.holder.as_ref()
     }
 
     /// The sequence of the next message.
@@ -109,7 +115,7 @@ impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
         {
             return Err((refusal, message));
         }
-        let ring = &*self.ring;
+        let ring = self.ring();
         let mut bytes = 0;
         if let Some(budget) = &ring.budget {
             match budget.weigh(&message, ring.shape) {
@@ -117,7 +123,7 @@ impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
                 None => return Err((Refusal::TooLarge, message)),
             }
         }
-        let mut run = Run::new(self.segment(), self.ring.shape.slot(self.tail));
+        let mut run = Run::new(self.segment(), self.ring().shape.slot(self.tail));
         run.extend(&mut std::iter::once(message));
         match self.commit_run(run, bytes, now, bell) {
             Ok(sequence) => Ok(sequence),
@@ -144,15 +150,15 @@ impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
             }
             first = Some(message);
         }
-        let mut run = Run::new(self.segment(), self.ring.shape.slot(self.tail));
+        let mut run = Run::new(self.segment(), self.ring().shape.slot(self.tail));
         let (mut bytes, mut refused) = (0, None);
-        match &self.ring.budget {
+        match &self.ring().budget {
             None => {
                 run.extend(&mut first.into_iter());
                 run.extend(messages);
             }
             Some(budget) => {
-                let weigh = |message: &T| budget.weigh(message, self.ring.shape);
+                let weigh = |message: &T| budget.weigh(message, self.ring().shape);
                 (bytes, refused) = run.extend_weighed(&mut first.into_iter().chain(messages), weigh);
             }
         }
@@ -174,7 +180,7 @@ impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
     /// Whether the next message needs the next segment, which an attempt that was then refused may have installed.
     #[inline(always)]
     fn begins_a_segment(&self) -> bool {
-        self.ring.shape.slot(self.tail) == 0
+        self.ring().shape.slot(self.tail) == 0
     }
 
     #[inline(always)]
@@ -183,7 +189,7 @@ impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
         R: 'a,
     {
         debug_assert!(self.has_segment, "a writer has a segment after its first rotation");
-        // SAFETY: set by `rotate`, which every caller comes after, to a segment of the ring that `self.ring` keeps alive for
+        // SAFETY: set by `rotate`, which every caller comes after, to a segment of the ring that `self.holder` keeps alive for
         // as long as the writer; the callers use it within one call.
         unsafe { self.segment.as_ref() }
     }
@@ -198,7 +204,7 @@ impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
         bell: &impl Bell,
     ) -> Result<u64, (Refusal, Run<'a, T>)> {
         let segment = run.segment;
-        if self.ring.timed {
+        if self.ring().timed {
             segment.decide_times(run.end - 1, now);
         }
         let armed = match self.move_tail(run.len()) {
@@ -221,7 +227,7 @@ impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
     /// Moves the tail by `count` unless the ring is closed; returns whether somebody is parked.
     #[inline(always)]
     fn move_tail(&self, count: u64) -> Result<bool, Refusal> {
-        let ring = &*self.ring;
+        let ring = self.ring();
         // AcqRel: takes ARMED together with what the parker did before; the values are published by `commit_until`.
         // Pairs with `arm` and with `close_exclusive`. model: exclusive_park, exclusive_close
         match ring.claim.compare_exchange(self.tail, self.tail + count, AcqRel, Acquire) {
@@ -235,7 +241,7 @@ impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
     #[inline(never)]
     fn move_tail_slowly(&self, count: u64) -> Result<bool, Refusal> {
         // AcqRel, Acquire: as in `move_tail`.
-        update(&self.ring.claim, AcqRel, Acquire, |word| (word & CLOSED == 0).then_some(self.tail + count))
+        update(&self.ring().claim, AcqRel, Acquire, |word| (word & CLOSED == 0).then_some(self.tail + count))
             .map(|before| before & ARMED != 0)
             .map_err(|_| Refusal::Closed)
     }
@@ -244,7 +250,7 @@ impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
     #[cold]
     #[inline(never)]
     fn rotate(&mut self, bell: &impl Bell) -> Result<(), Refusal> {
-        let ring = &*self.ring;
+        let ring = self.ring();
         if ring.is_closed() {
             return Err(Refusal::Closed);
         }
@@ -286,7 +292,7 @@ impl<T, R: Deref<Target = Ring<T>>> Writer<T, R> {
 
     /// Goes on in the segment of the tail's generation.
     fn enter(&mut self, index: u16) {
-        self.segment = NonNull::from(self.ring.directory().segment(index));
+        self.segment = NonNull::from(self.ring().directory().segment(index));
         self.has_segment = true;
     }
 }

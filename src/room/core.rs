@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io;
 use std::mem::offset_of;
-use std::ops::Deref;
 
 use super::gate::Gate;
 use super::inbox::{Action, ShardEntry, ShardInbox};
@@ -395,6 +394,12 @@ impl<T> RoomCore<T> {
 pub(crate) struct RoomRef<T>(pub(crate) Arc<RoomCore<T>>);
 
 impl<T> RoomRef<T> {
+    /// Where its messages are.
+    #[inline(always)]
+    pub(crate) fn ring(&self) -> &Ring<T> {
+        &self.0.ring
+    }
+
     /// Gives a message (or several) back with the reason why the ring did not take it.
     #[cold]
     pub(super) fn refused<M>(&self, refusal: Refusal, message: M) -> PublishError<M> {
@@ -410,7 +415,7 @@ impl<T> RoomRef<T> {
     /// Ends the room. Whoever is first decides the reason.
     pub(crate) fn end(&self, reason: CloseReason) -> bool {
         let first = self.0.settle(reason);
-        self.0.ring.close(self);
+        self.ring().close(self);
         self.tell_ended();
         first
     }
@@ -422,13 +427,13 @@ impl<T> RoomRef<T> {
     /// room. Whoever finds the ring closed before the reason is said says it ([`RoomCore::reason`]).
     pub(crate) fn expire(&self, expires: impl FnOnce() -> bool) -> bool {
         let core = &self.0;
-        let tail = self.tail();
+        let tail = self.ring().tail();
         // Relaxed: figures; the close below decides.
         let moved = core.tail_seen.swap(tail, Relaxed) != tail;
-        if moved || core.lasting || self.is_exclusive() || !core.is_deserted() || core.ended().is_some() {
+        if moved || core.lasting || self.ring().is_exclusive() || !core.is_deserted() || core.ended().is_some() {
             return false;
         }
-        if !expires() || !self.close_at(tail, self) {
+        if !expires() || !self.ring().close_at(tail, self) {
             return false;
         }
         core.settle(CloseReason::Expired);
@@ -450,7 +455,7 @@ impl<T> RoomRef<T> {
     pub(crate) fn sweep(&self) -> bool {
         // AcqRel: what is retired after this asks for a new sweep.
         self.0.sweeping.swap(false, AcqRel);
-        self.0.ring.sweep(2, self)
+        self.ring().sweep(2, self)
     }
 }
 
@@ -460,12 +465,10 @@ impl<T> Clone for RoomRef<T> {
     }
 }
 
-impl<T> Deref for RoomRef<T> {
-    type Target = Ring<T>;
-
+impl<T> AsRef<Ring<T>> for RoomRef<T> {
     #[inline(always)]
-    fn deref(&self) -> &Ring<T> {
-        &self.0.ring
+    fn as_ref(&self) -> &Ring<T> {
+        self.ring()
     }
 }
 

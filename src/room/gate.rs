@@ -32,7 +32,7 @@ impl Gate {
         self.next.store(next, Release);
         // SeqCst: the gate before our look at the tail. Pairs with the fence in `rotate`. model: gate_join
         fence(SeqCst);
-        let begin = room_ref.oldest_kept().max(next);
+        let begin = room_ref.ring().oldest_kept().max(next);
         // model: gate_join_wait, gate_join_publish
         self.pass(room_ref, begin);
         begin
@@ -41,7 +41,7 @@ impl Gate {
     /// Says how far its subscriber has read.
     #[inline]
     pub(super) fn pass<T>(&self, room_ref: &RoomRef<T>, next: u64) {
-        let shape = room_ref.shape();
+        let shape = room_ref.ring().shape();
         // Relaxed: only the subscriber writes it.
         if shape.generation(self.next.load(Relaxed)) != shape.generation(next) {
             self.pass_slow(room_ref, next);

@@ -290,7 +290,7 @@ impl<T> HandlerSubscription<T> {
     /// ```
     pub fn drain(mut self) -> impl Future<Output = bool> + Send {
         // Relaxed: see `Seat::end`.
-        self.seat.end.store(self.room_ref.tail(), Relaxed);
+        self.seat.end.store(self.room_ref.ring().tail(), Relaxed);
         let ack = self.leave(true);
         let broker = self.room_ref.0.broker();
         async move { left(&ack, broker).await == Outcome::Done }

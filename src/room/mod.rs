@@ -105,10 +105,11 @@ impl<T> Room<T> {
     /// ```
     #[inline]
     pub fn publish(&self, message: T) -> Result<u64, PublishError<T>> {
-        if !self.room_ref.is_plain() {
+        if !self.room_ref.ring().is_plain() {
             return self.publish_otherwise(message);
         }
         self.room_ref
+            .ring()
             .publish_plainly(message, &self.room_ref)
             .map_err(|(refusal, message)| self.room_ref.refused(refusal, message))
     }
@@ -116,10 +117,11 @@ impl<T> Room<T> {
     /// Publishes where there is a clock or a byte budget, or says that the room is exclusive.
     #[inline(never)]
     fn publish_otherwise(&self, message: T) -> Result<u64, PublishError<T>> {
-        if self.room_ref.is_exclusive() {
+        if self.room_ref.ring().is_exclusive() {
             return Err(PublishError::Exclusive(message));
         }
         self.room_ref
+            .ring()
             .publish(message, self.core().now(), &self.room_ref)
             .map_err(|(refusal, message)| self.room_ref.refused(refusal, message))
     }
@@ -159,16 +161,16 @@ impl<T> Room<T> {
         messages: impl IntoIterator<Item = T>,
     ) -> Result<std::ops::Range<u64>, PublishError<Vec<T>>> {
         let mut source = messages.into_iter().fuse();
-        let slots = self.room_ref.shape().slots() as usize;
+        let slots = self.room_ref.ring().shape().slots() as usize;
         let mut taken = VecDeque::new();
-        if self.room_ref.is_exclusive() {
+        if self.room_ref.ring().is_exclusive() {
             // It takes none, so none is waited for.
             let surely = source.size_hint().0.min(slots);
             return Err(PublishError::Exclusive(source.take(surely).collect()));
         }
         let mut range: Option<std::ops::Range<u64>> = None;
         loop {
-            if may_wait(&source) && self.room_ref.is_closed() {
+            if may_wait(&source) && self.room_ref.ring().is_closed() {
                 return Err(self.room_ref.refused(Refusal::Closed, taken.into()));
             }
             // Taken before it is claimed: no code of the caller's may run between a claim and its commit.
@@ -177,7 +179,7 @@ impl<T> Room<T> {
                 let tail = self.tail();
                 return Ok(range.unwrap_or(tail..tail));
             }
-            match self.room_ref.publish_batch(&mut taken, self.core().now(), &self.room_ref) {
+            match self.room_ref.ring().publish_batch(&mut taken, self.core().now(), &self.room_ref) {
                 Ok((first, count)) => range = Some(range.map_or(first, |range| range.start)..first + count),
                 Err(refusal) => return Err(self.room_ref.refused(refusal, taken.into())),
             }
@@ -353,12 +355,12 @@ impl<T> Room<T> {
     /// that the room goes on from ([`RoomOptions::starting_at`](crate::RoomOptions::starting_at)) too. May be out of date the
     /// moment it is returned.
     pub fn tail(&self) -> u64 {
-        self.room_ref.tail()
+        self.room_ref.ring().tail()
     }
 
     /// The oldest sequence retained; the tail when there is none.
     pub fn oldest(&self) -> u64 {
-        self.room_ref.oldest()
+        self.room_ref.ring().oldest()
     }
 
     /// How many are subscribed, handlers included, those of patterns not. May be out of date the moment it is returned:
@@ -453,7 +455,7 @@ impl<T> Room<T> {
 
     /// Figures about the room, read without stopping anybody; each is true of some moment.
     pub fn stats(&self) -> RoomStats {
-        let (segments, evicted, pinned) = self.room_ref.census();
+        let (segments, evicted, pinned) = self.room_ref.ring().census();
         let core = self.core();
         let cold = core.cold.peek();
         RoomStats {
@@ -465,7 +467,7 @@ impl<T> Room<T> {
             waiting: cold.map_or(0, |cold| cold.waiting.load(Relaxed)),
             // Relaxed: as above.
             lagged: cold.map_or(0, |cold| cold.lagged.load(Relaxed)),
-            bytes: self.room_ref.bytes(),
+            bytes: self.room_ref.ring().bytes(),
             shards: core.served.read(Vec::len),
             blocking: core.blocking(),
             segments,

@@ -30,7 +30,7 @@ pub struct Publisher<T> {
 
 impl<T> Publisher<T> {
     pub(crate) fn new(writer: Writer<T, RoomRef<T>>) -> Self {
-        Self { room_ref: writer.ring().clone(), writer }
+        Self { room_ref: writer.holder().clone(), writer }
     }
 
     /// A handle on the room, whose `publish` is refused.
@@ -102,7 +102,7 @@ impl<T> Publisher<T> {
         let Self { writer, room_ref } = self;
         let (first, mut messages) = (writer.tail(), messages.into_iter());
         loop {
-            if may_wait(&messages) && room_ref.is_closed() {
+            if may_wait(&messages) && room_ref.ring().is_closed() {
                 return Err(room_ref.refused(Refusal::Closed, Vec::new()));
             }
             let published = writer.publish_run(&mut messages, room_ref.0.now(), room_ref);

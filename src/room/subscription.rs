@@ -162,7 +162,7 @@ impl<T> Subscription<T> {
     }
 
     fn room_ref(&self) -> &RoomRef<T> {
-        self.cursor.ring()
+        self.cursor.holder()
     }
 
     /// Whether its end was told: there will be nothing more.
@@ -206,7 +206,7 @@ impl<T> Subscription<T> {
 
     /// How many messages it is behind the newest.
     pub fn lag(&self) -> u64 {
-        self.room_ref().tail().saturating_sub(self.cursor.next())
+        self.room_ref().ring().tail().saturating_sub(self.cursor.next())
     }
 
     /// What has become of its messages so far.
@@ -305,8 +305,8 @@ impl<T> Subscription<T> {
             return self.cursor.look(max).map_err(|nothing| self.nothing(nothing));
         }
         // The newest segment first, then the newest message of its committed run.
-        let newest = self.room_ref().tail().saturating_sub(1);
-        let shape = self.room_ref().shape();
+        let newest = self.room_ref().ring().tail().saturating_sub(1);
+        let shape = self.room_ref().ring().shape();
         self.skip_to(shape.first(shape.generation(newest)));
         loop {
             match self.cursor.look(usize::MAX) {
@@ -476,17 +476,17 @@ impl<T> Subscription<T> {
         self.pass_gate();
         if self.policy == Policy::Latest {
             // What may be conflated is no reason to be woken; what comes after it is.
-            let newest = self.room_ref().tail().saturating_sub(1);
-            let shape = self.room_ref().shape();
+            let newest = self.room_ref().ring().tail().saturating_sub(1);
+            let shape = self.room_ref().ring().shape();
             self.skip_to(shape.first(shape.generation(newest)));
         }
         if self.cursor.peek() {
             return Poll::Ready(());
         }
-        let room_ref = self.cursor.ring();
+        let room_ref = self.cursor.holder();
         room_ref.0.help();
         room_ref.0.bell.park(self.waiter.get_or_insert_with(Waiter::new), context.waker(), self.cursor.next());
-        room_ref.arm();
+        room_ref.ring().arm();
         // SeqCst: our arming before our second look. Pairs with the fences of publisher, installer and closer.
         // model: publish_park, evicted_hole_park, close_park
         fence(SeqCst);
@@ -569,7 +569,7 @@ impl<T> Subscription<T> {
 
 impl<T> Drop for Subscription<T> {
     fn drop(&mut self) {
-        let core = &self.cursor.ring().0;
+        let core = &self.cursor.holder().0;
         if self.watches {
             // Relaxed: a figure.
             core.watchers.fetch_sub(1, Relaxed);
@@ -577,7 +577,7 @@ impl<T> Drop for Subscription<T> {
             core.leave();
         }
         if let Some(Extra { gate: Some(gate), .. }) = self.extra.as_deref() {
-            Gate::leave(gate, self.cursor.ring());
+            Gate::leave(gate, self.cursor.holder());
         }
         // Last, since it drops a waker, which may panic: a gate left behind would hold publishers up for ever.
         if let Some(waiter) = &self.waiter {

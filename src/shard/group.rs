@@ -60,7 +60,7 @@ pub(super) struct Group<T: 'static> {
 
 impl<T: 'static> Group<T> {
     pub(super) fn new(room_ref: RoomRef<T>, record: Arc<ShardEntry<T>>) -> Self {
-        let cursor = Cursor::new(room_ref.clone(), room_ref.tail());
+        let cursor = Cursor::new(room_ref.clone(), room_ref.ring().tail());
         room_ref.list(&record);
         Self { room_ref, record, cursor, members: Slab::new(), uneven: 0, behind: 0, leaving: 0, has_ended: false }
     }
@@ -369,7 +369,7 @@ impl<T: 'static> Group<T> {
         if !self.has_ended {
             self.room_ref.0.arm_for(self.cursor.next());
         }
-        self.behind_cursors().for_each(|cursor| cursor.ring().0.arm_for(cursor.next()));
+        self.behind_cursors().for_each(|cursor| cursor.holder().0.arm_for(cursor.next()));
         // SeqCst: our arming before our second look. Pairs with the fences of publisher, installer and closer.
         // model: publish_park
         fence(SeqCst);

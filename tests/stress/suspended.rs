@@ -109,7 +109,10 @@ impl Suspended {
 fn room() -> (Broker<Message>, Room<Message>) {
     let broker = Broker::builder().capacity(CAPACITY).shards(1).build();
     let room = broker.room("lobby").expect("a name");
-    assert_eq!((room.room_ref.shape().slots(), room.room_ref.shape().segments()), (SLOTS as u64, SEGMENTS as u64));
+    assert_eq!(
+        (room.room_ref.ring().shape().slots(), room.room_ref.ring().shape().segments()),
+        (SLOTS as u64, SEGMENTS as u64)
+    );
     (broker, room)
 }
 
