@@ -238,7 +238,7 @@ impl<T> Ring<T> {
         let slots = self.shape.slots();
         let share = |count: u64| wanted.min(slots - count);
         loop {
-            // AcqRel: as for the fetch_add in `publish`; an exchange, so that no more is claimed than there are slots.
+            // AcqRel: as for the fetch_add in `claim_one`; an exchange, so that no more is claimed than there are slots.
             // model: batch_claim
             let claimed = update(&self.claim, AcqRel, Acquire, |word| {
                 let count = ClaimWord(word).count();
@@ -263,7 +263,7 @@ impl<T> Ring<T> {
                 // all its slots, ours included, are committed.
                 unsafe { segment.commit(slot, message) };
             }
-            // SeqCst: as in `publish`.
+            // SeqCst: as in `commit_one`.
             fence(SeqCst);
             bell.committed(first, count);
             return Ok((first, count));
@@ -375,12 +375,12 @@ impl<T> Ring<T> {
     ///
     /// `surely` looks at the claim word itself, as somebody must who is about to sleep: the hint may come late.
     pub(super) fn is_drained(&self, next: u64, surely: bool) -> bool {
-        // Acquire: pairs with the Release store in `close`.
+        // Acquire: pairs with the Release store in `tell_closed`.
         if !self.closed_hint.load(Acquire) {
             if !surely || !self.is_closed() {
                 return false;
             }
-            // Release: as in `close`; the closer may be asleep between its two steps. model: close_hint
+            // Release: as in `tell_closed`; the closer may be asleep between its two steps. model: close_hint
             self.closed_hint.store(true, Release);
         }
         if self.exclusive {

@@ -90,7 +90,7 @@ impl<T> Directory<T> {
 
     /// Replaces `old` where `generation` stands; false if somebody was faster.
     pub(crate) fn replace(&self, generation: u64, old: DirectoryWord, new: DirectoryWord) -> bool {
-        // AcqRel: publishes `begin` and everything the installer saw. Pairs with the load in `word`. Never an
+        // AcqRel: publishes `Segment::begin` and everything the installer saw. Pairs with the load in `word`. Never an
         // unconditional swap: a publisher that slept here would put an old generation over a newer one.
         // model: lapped_install
         self.words[self.shape.position(generation)].compare_exchange(old.0, new.0, AcqRel, Acquire).is_ok()

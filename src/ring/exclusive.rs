@@ -26,7 +26,7 @@ impl<T> Ring<T> {
     }
 
     pub(super) fn exclusive_tail(&self) -> u64 {
-        // Acquire: pairs with the exchange in `Writer::commit`.
+        // Acquire: pairs with the exchange in `move_tail`.
         self.claim.load(Acquire) & TAIL
     }
 
@@ -40,7 +40,7 @@ impl<T> Ring<T> {
     pub(crate) fn arm(&self) {
         if self.exclusive {
             // AcqRel: in the one order of this word we come before the next commit, which then sees us, or after it, and
-            // then see its tail in `is_committing`. Pairs with the exchange in `Writer::commit`. model: exclusive_park
+            // then see its tail in `exclusive_tail`. Pairs with the exchange in `move_tail`. model: exclusive_park
             self.claim.fetch_or(ARMED, AcqRel);
         }
     }
@@ -264,7 +264,7 @@ impl<T, R: AsRef<Ring<T>>> Writer<T, R> {
             return Ok(());
         }
         if old.is_retained() {
-            // SeqCst: the commits so far before our look at the gate. Pairs as in the shared `rotate`.
+            // SeqCst: the commits so far before our look at the gate. Pairs as in `Ring::rotate`.
             // model: exclusive_gate_join
             fence(SeqCst);
             if !bell.may_evict(shape.first(old.generation() + 1)) {

@@ -91,7 +91,7 @@ impl<T> Ring<T> {
         // AcqRel: whoever finds the segment here sees its header. Pairs with the load in `claimed`. Installers that were
         // asleep put an older one here, which costs its finders the way through the table and nothing else.
         self.newest.swap(segment, AcqRel);
-        // AcqRel: publishes the segment to the claimants. Pairs with the fetch_add in `publish`. It fails for good once
+        // AcqRel: publishes the segment to the claimants. Pairs with the fetch_add in `claim_one`. It fails for good once
         // the generation has moved on or the ring is closed; the overshoot of others only makes it try again.
         let advanced = update(&self.claim, AcqRel, Acquire, |word| {
             let word = ClaimWord(word);
@@ -99,7 +99,7 @@ impl<T> Ring<T> {
         });
         if advanced.is_ok() && installed.generation().is_multiple_of(ERA) {
             // Release: whoever reads the note finds a claim word that has come this far. Pairs with the load in
-            // `tail`. The greatest stays: one who slept here does not set it back. model: join_rotate
+            // `Ring::tail`. The greatest stays: one who slept here does not set it back. model: join_rotate
             self.era.fetch_max(installed.generation(), Release);
         }
     }

@@ -74,7 +74,7 @@ impl Promise {
 
     /// Whether nobody waits any more.
     pub(crate) fn is_cancelled(&self) -> bool {
-        // Acquire: pairs with `cancel`.
+        // Acquire: pairs with the exchange in `Ack::settle`.
         self.0.state.load(Acquire) == CANCELLED
     }
 

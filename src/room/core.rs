@@ -194,7 +194,7 @@ impl<T> RoomCore<T> {
 
     /// Why the room has ended; `None` while it runs.
     pub(crate) fn ended(&self) -> Option<CloseReason> {
-        // Acquire: pairs with the exchange in `end`.
+        // Acquire: pairs with the exchange in `settle`.
         match self.end.load(Acquire) {
             0 => None,
             1 => Some(CloseReason::Closed),
@@ -443,8 +443,9 @@ impl<T> RoomRef<T> {
 
     /// What follows the close of the ring.
     fn tell_ended(&self) {
-        // Relaxed: ordered by the fence in `close`. Pairs with the fence in `ShardInbox::post_lazily`: either we see that a sweep
-        // is queued, or `retired` sees that the room has ended. A shard that slept on would keep the whole room.
+        // Relaxed: ordered by the fence in `Ring::tell_closed`. Pairs with the fence in `ShardInbox::post_lazily`: either we
+        // see that a sweep is queued, or `retired` sees that the room has ended. A shard that slept on would keep the whole
+        // room.
         if self.0.sweeping.load(Relaxed) {
             self.0.home_port().ring();
         }

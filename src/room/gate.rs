@@ -51,7 +51,7 @@ impl Gate {
     fn pass_slow<T>(&self, room_ref: &RoomRef<T>, next: u64) {
         // Release: our reads come before the eviction. Pairs with the Acquire in `may_evict`.
         self.next.store(next, Release);
-        // SeqCst: our progress before our look at who waits. Pairs with the fence in `PublishWait::poll`.
+        // SeqCst: our progress before our look at who waits. Pairs with the fence in `LifecycleWait::park`.
         fence(SeqCst);
         room_ref.0.wake_aside_if_any();
     }
@@ -62,7 +62,7 @@ impl Gate {
             .cold()
             .gates
             .update(|gates| Some(gates.iter().filter(|other| !Arc::ptr_eq(other, gate)).cloned().collect()));
-        // SeqCst: as in `pass`.
+        // SeqCst: as in `pass_slow`.
         fence(SeqCst);
         room_ref.0.wake_lifecycle();
     }

@@ -117,7 +117,8 @@ struct Entry {
 
 impl Entry {
     fn list(&self) {
-        // AcqRel: Release for the reader that takes the key next; Acquire after its clearing. Pairs with `poll_listed`.
+        // AcqRel: Release for the reader that takes the key next; Acquire after its clearing. Pairs with
+        // `poll_ready_unconstrained`.
         if !self.listed.swap(true, AcqRel) {
             self.list.keys.push(self.key);
         }

@@ -5,6 +5,7 @@
 mod layers;
 mod make;
 mod orderings;
+mod partners;
 mod protocol;
 mod source;
 mod tree;

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::nothing;
 use super::source::{File, has_word, read, rust};
 
-const ORDERINGS: [&str; 5] = ["Relaxed", "Acquire", "Release", "AcqRel", "SeqCst"];
+pub(crate) const ORDERINGS: [&str; 5] = ["Relaxed", "Acquire", "Release", "AcqRel", "SeqCst"];
 const FOLDERS: [&str; 5] = ["src/ring", "src/wake", "src/sync", "src/room", "src/shard"];
 const TABLE: &str = "### The ordering table";
 /// How far above an operation its comment may stand.
@@ -91,12 +91,23 @@ fn every_model_is_named_where_its_race_is() {
 
 /// The table's rows: the operation and the models in the last column.
 fn rows() -> Vec<(String, BTreeSet<String>)> {
+    let row = |(operation, cells): (String, Vec<String>)| Some((operation, named_in_cell(cells.last()?)));
+    cells().into_iter().filter_map(row).collect()
+}
+
+/// The table's rows: the operation and the cell that says what it pairs with.
+pub(crate) fn rows_with_partners() -> Vec<(String, String)> {
+    cells().into_iter().filter_map(|(operation, cells)| Some((operation, cells.get(2)?.clone()))).collect()
+}
+
+/// The table's rows: the operation and all cells.
+fn cells() -> Vec<(String, Vec<String>)> {
     let design = read("docs/design.md").unwrap_or_default();
     let table = design.split(TABLE).nth(1).unwrap_or_default();
     let table = table.split("\n#").next().unwrap_or_default();
-    let cells = |line: &str| -> Option<(String, BTreeSet<String>)> {
+    let cells = |line: &str| {
         let line = line.strip_prefix("| `")?.strip_suffix(" |")?;
-        Some((line.split('`').next()?.to_owned(), named_in_cell(line.rsplit(" | ").next()?)))
+        Some((line.split('`').next()?.to_owned(), line.split(" | ").map(str::to_owned).collect()))
     };
     table.lines().filter_map(cells).collect()
 }
@@ -137,7 +148,7 @@ fn operations() -> BTreeMap<String, Vec<&'static str>> {
 }
 
 /// Where orderings are used in shipped code: the line's index, the ordering and the function around it.
-fn uses(file: &File) -> Vec<(usize, &'static str, String)> {
+pub(crate) fn uses(file: &File) -> Vec<(usize, &'static str, String)> {
     let mut found = Vec::new();
     let (mut function, mut importing) = (String::new(), false);
     // What only models use is not shipped either.
@@ -161,7 +172,7 @@ fn files() -> Vec<File> {
     FOLDERS.iter().flat_map(|folder| rust(folder).into_iter().chain(rust(&format!("{folder}.rs")))).collect()
 }
 
-fn place(path: &str) -> &str {
+pub(crate) fn place(path: &str) -> &str {
     let path = path.trim_start_matches("src/").trim_end_matches(".rs");
     path.strip_suffix("/mod").unwrap_or(path)
 }

@@ -14,6 +14,12 @@ pub(crate) struct File {
 }
 
 impl File {
+    /// A file of this text, wherever it comes from.
+    pub(crate) fn of(path: &str, text: &str) -> Self {
+        let code = if path.ends_with(".rs") { blank(text) } else { String::new() };
+        Self { path: path.to_owned(), text: text.to_owned(), code }
+    }
+
     /// `code` up to the first module of unit tests.
     pub(crate) fn shipped_code(&self) -> &str {
         self.code.split("#[cfg(test)]").next().unwrap_or_default()
@@ -55,8 +61,7 @@ pub(crate) fn files(folder: &str, extensions: &[&str]) -> Vec<File> {
 fn load(path: &Path) -> Option<File> {
     let text = fs::read_to_string(path).ok()?;
     let relative = path.strip_prefix(root()).unwrap_or(path).to_string_lossy().replace('\\', "/");
-    let code = if relative.ends_with(".rs") { blank(&text) } else { String::new() };
-    Some(File { path: relative, text, code })
+    Some(File::of(&relative, &text))
 }
 
 fn walk(path: &Path, paths: &mut Vec<PathBuf>) {
