@@ -13,13 +13,13 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use roomcast::store::{
-    Archive, Batch, Codec, Durability, Options, Page, Record, RetentionCutoff, RoomEntry, Span, Store, StoreError,
-    StoreErrorKind, Undecodable,
+    Archive, Batch, Codec, Durability, Incarnation, Options, Page, Record, RetentionCutoff, RoomEntry, Span, Store,
+    StoreError, StoreErrorKind, Undecodable,
 };
 use roomcast::{Broker, Epoch, RoomOptions};
 
-/// A line is `begin` or `end`, for a run; or `life`, for a life of a room; or `message`, with its room, sequence, time, author
-/// and body. There are tabs between the parts: none may be in a name.
+/// A line is `begin` or `end`, for a run; or `incarnation`, for one of a room; or `message`, with its room, sequence, time,
+/// author and body. There are tabs between the parts: none may be in a name.
 struct Lines {
     path: PathBuf,
     inner: Mutex<Inner>,
@@ -33,7 +33,7 @@ struct Inner {
     is_running: bool,
 }
 
-/// This store keeps one life of each room: what an earlier one has said is forgotten with it.
+/// This store keeps one incarnation of each room: what an earlier one has said is forgotten with it.
 #[derive(Clone)]
 struct Room {
     epoch: Epoch,
@@ -71,9 +71,9 @@ impl Inner {
                     self.is_running = true;
                 }
                 ["end"] => self.is_running = false,
-                ["life", room, epoch, first, durability] => {
+                ["incarnation", room, epoch, first, durability] => {
                     let (epoch, first) = (epoch.parse().expect("ours"), first.parse().expect("ours"));
-                    self.life(
+                    self.incarnation(
                         room,
                         epoch,
                         first,
@@ -87,14 +87,14 @@ impl Inner {
                         author: (!author.is_empty()).then(|| author.to_owned()),
                         body: Some(body.as_bytes().to_vec()),
                     };
-                    self.rooms.get_mut(room).expect("its life stands before it").records.push(record);
+                    self.rooms.get_mut(room).expect("its incarnation stands before it").records.push(record);
                 }
                 _ => {}
             }
         }
     }
 
-    fn life(&mut self, room: &str, epoch: Epoch, first: u64, durability: Durability) {
+    fn incarnation(&mut self, room: &str, epoch: Epoch, first: u64, durability: Durability) {
         let fresh = || Room { epoch, first, durability, is_whole: true, records: Vec::new() };
         let known = self.rooms.entry(room.to_owned()).or_insert_with(fresh);
         if known.epoch != epoch {
@@ -127,16 +127,17 @@ impl Store for Lines {
         self.with(|inner| {
             // Whole or not at all: everything is put together first, and written at once. What comes again is not kept again.
             let mut lines = String::new();
-            for life in batch.incarnations() {
-                let durability = if life.durability == Durability::Stored { "stored" } else { "async" };
-                lines += &format!("life\t{}\t{}\t{}\t{durability}\n", life.room, life.epoch, life.first);
+            for incarnation in batch.incarnations() {
+                let Incarnation { room, epoch, first, .. } = incarnation;
+                let durability = if incarnation.durability == Durability::Stored { "stored" } else { "async" };
+                lines += &format!("incarnation\t{room}\t{epoch}\t{first}\t{durability}\n");
             }
-            for run in batch.parts() {
-                let known = inner.rooms.get(&run.incarnation.room).filter(|room| room.epoch == run.incarnation.epoch);
-                let next = known.map_or(run.incarnation.first, Room::next);
-                for (sequence, time, author, body) in run.messages().filter(|(sequence, ..)| *sequence >= next) {
+            for part in batch.parts() {
+                let known = inner.rooms.get(&part.incarnation.room).filter(|room| room.epoch == part.incarnation.epoch);
+                let next = known.map_or(part.incarnation.first, Room::next);
+                for (sequence, time, author, body) in part.messages().filter(|(sequence, ..)| *sequence >= next) {
                     let body = String::from_utf8_lossy(body).replace(['\n', '\t'], " ");
-                    let (room, author) = (&run.incarnation.room, author.unwrap_or_default());
+                    let (room, author) = (&part.incarnation.room, author.unwrap_or_default());
                     lines += &format!("message\t{room}\t{sequence}\t{time}\t{author}\t{body}\n");
                 }
             }

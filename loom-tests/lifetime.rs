@@ -90,7 +90,7 @@ fn expire_read() {
 
 /// The last one to leave wakes whoever waits for that.
 #[test]
-fn leave_deserted() {
+fn leave_vacated() {
     model(3..=4, || {
         let room = room(2);
         let subscription = room.subscribe().now().unwrap();

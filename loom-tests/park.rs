@@ -139,7 +139,7 @@ fn leave_help() {
 fn leave_call() {
     model(2..=3, || {
         let room = room(2);
-        let port = room.room_ref.0.shared.ports[0].clone();
+        let inbox = room.room_ref.0.shared.inboxes[0].clone();
         let count = std::sync::Arc::new(Count::default());
         let waker = Waker::from(count.clone());
         let mut sleepers = [(); 4].map(|()| room.subscribe().now().unwrap());
@@ -156,10 +156,10 @@ fn leave_call() {
             thread::spawn(move || room.room_ref.disturbed())
         };
         let serve = || {
-            while let Some(action) = port.next_action() {
+            while let Some(action) = inbox.next_action() {
                 let Action::Wake(called) = action else { panic!("nothing else was left") };
                 if called.wake_called(1) {
-                    port.post_lazily(Action::Wake(called));
+                    inbox.post_lazily(Action::Wake(called));
                 }
             }
         };

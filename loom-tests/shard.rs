@@ -16,18 +16,18 @@ use crate::{Ref, Start, SubscribeWith};
 #[test]
 fn shard_sleep_push() {
     model(3..=4, || {
-        let port = ShardInbox::<u64>::new();
-        port.begin();
+        let inbox = ShardInbox::<u64>::new();
+        inbox.begin();
         let room = room(2);
         let poster = {
-            let (port, room_ref) = (port.clone(), room.room_ref.clone());
-            thread::spawn(move || port.post(crate::room::Action::Sweep(room_ref.0)))
+            let (inbox, room_ref) = (inbox.clone(), room.room_ref.clone());
+            thread::spawn(move || inbox.post(crate::room::Action::Sweep(room_ref.0)))
         };
         block_on(std::future::poll_fn(|context| {
-            if port.next_action().is_some() {
+            if inbox.next_action().is_some() {
                 return Poll::Ready(());
             }
-            if !port.may_sleep(context.waker()) {
+            if !inbox.may_sleep(context.waker()) {
                 context.waker().wake_by_ref();
             }
             Poll::Pending
@@ -40,16 +40,16 @@ fn shard_sleep_push() {
 #[test]
 fn post_finish() {
     model(3..=4, || {
-        let port = ShardInbox::<u64>::new();
-        port.begin();
+        let inbox = ShardInbox::<u64>::new();
+        inbox.begin();
         let room = room(2);
         let poster = {
-            let (port, room_ref) = (port.clone(), room.room_ref.clone());
-            thread::spawn(move || port.post(Action::Sweep(room_ref.0)))
+            let (inbox, room_ref) = (inbox.clone(), room.room_ref.clone());
+            thread::spawn(move || inbox.post(Action::Sweep(room_ref.0)))
         };
-        port.finish();
+        inbox.finish();
         poster.join().unwrap();
-        assert!(port.next_action().is_none(), "an action lies in the queue of a shard that is gone");
+        assert!(inbox.next_action().is_none(), "an action lies in the queue of a shard that is gone");
     });
 }
 
@@ -57,21 +57,21 @@ fn post_finish() {
 #[test]
 fn post_not_begun() {
     model(3..=4, || {
-        let port = ShardInbox::<u64>::new();
+        let inbox = ShardInbox::<u64>::new();
         let room = room(2);
-        port.begin();
+        inbox.begin();
         let starter = {
-            let port = port.clone();
-            thread::spawn(move || port.not_begun())
+            let inbox = inbox.clone();
+            thread::spawn(move || inbox.not_begun())
         };
-        port.post(Action::Sweep(room.room_ref.0.clone()));
-        port.stop();
-        if port.begin() {
-            port.finish();
+        inbox.post(Action::Sweep(room.room_ref.0.clone()));
+        inbox.stop();
+        if inbox.begin() {
+            inbox.finish();
         }
         starter.join().unwrap();
-        assert!(port.next_action().is_none(), "an action lies in the queue of a shard that could not be started");
-        assert!(port.is_gone(), "the end of a shard that could not be started is waited for in vain");
+        assert!(inbox.next_action().is_none(), "an action lies in the queue of a shard that could not be started");
+        assert!(inbox.is_gone(), "the end of a shard that could not be started is waited for in vain");
     });
 }
 
@@ -79,16 +79,16 @@ fn post_not_begun() {
 #[test]
 fn push_finish() {
     model(3..=4, || {
-        let port = ShardInbox::<u64>::new();
-        let record = ShardEntry::new(port.clone(), 0);
-        record.park();
+        let inbox = ShardInbox::<u64>::new();
+        let entry = ShardEntry::new(inbox.clone(), 0);
+        entry.park();
         let caller = {
-            let record = record.clone();
-            thread::spawn(move || ShardEntry::call(&record))
+            let entry = entry.clone();
+            thread::spawn(move || ShardEntry::call(&entry))
         };
-        port.finish();
+        inbox.finish();
         caller.join().unwrap();
-        assert!(port.take_inbox().is_empty(), "a room was left with a shard that is gone");
+        assert!(inbox.take_rooms().is_empty(), "a room was left with a shard that is gone");
     });
 }
 
@@ -96,19 +96,19 @@ fn push_finish() {
 #[test]
 fn wait_finish() {
     model(3..=4, || {
-        let port = ShardInbox::<u64>::new();
-        port.begin();
+        let inbox = ShardInbox::<u64>::new();
+        inbox.begin();
         let shard = {
-            let port = port.clone();
-            thread::spawn(move || port.finish())
+            let inbox = inbox.clone();
+            thread::spawn(move || inbox.finish())
         };
-        block_on(port.wait_until_gone());
+        block_on(inbox.wait_until_gone());
         shard.join().unwrap();
     });
 }
 
-fn port_of(room: &Room<u64>) -> Arc<ShardInbox<u64>> {
-    room.room_ref.0.shared.ports[0].clone()
+fn inbox_of(room: &Room<u64>) -> Arc<ShardInbox<u64>> {
+    room.room_ref.0.shared.inboxes[0].clone()
 }
 
 /// A future that has posted its join and waits for a shard.
@@ -118,8 +118,8 @@ fn joining(room: &Room<u64>) -> Pin<Box<SubscribeWith<u64>>> {
     joining
 }
 
-fn posted_join(port: &ShardInbox<u64>) -> Box<Join<u64>> {
-    match port.next_action() {
+fn posted_join(inbox: &ShardInbox<u64>) -> Box<Join<u64>> {
+    match inbox.next_action() {
         Some(Action::Join(join)) => join,
         _ => panic!("the future has posted its join"),
     }
@@ -131,19 +131,19 @@ fn posted_join(port: &ShardInbox<u64>) -> Box<Join<u64>> {
 fn ack_settle() {
     model(3..=4, || {
         let room = room(1);
-        let port = port_of(&room);
+        let inbox = inbox_of(&room);
         let joining = joining(&room);
         let shard = {
-            let port = port.clone();
+            let inbox = inbox.clone();
             thread::spawn(move || {
-                let Join { seat, promise, .. } = *posted_join(&port);
+                let Join { seat, promise, .. } = *posted_join(&inbox);
                 seat.assign(5);
                 promise.keep()
             })
         };
         drop(joining);
         let joined = shard.join().unwrap();
-        let leaves = matches!(port.next_action(), Some(Action::Leave(leave)) if leave.member == 5);
+        let leaves = matches!(inbox.next_action(), Some(Action::Leave(leave)) if leave.member == 5);
         assert_eq!(joined, leaves);
     });
 }
@@ -154,12 +154,12 @@ fn ack_wait() {
     for kept in [true, false] {
         model(3..=4, move || {
             let room = room(1);
-            let port = port_of(&room);
+            let inbox = inbox_of(&room);
             let joining = joining(&room);
             let shard = {
-                let port = port.clone();
+                let inbox = inbox.clone();
                 thread::spawn(move || {
-                    let join = posted_join(&port);
+                    let join = posted_join(&inbox);
                     if kept {
                         let Join { promise, .. } = *join;
                         promise.keep();
@@ -168,7 +168,7 @@ fn ack_wait() {
             };
             assert_eq!(block_on(joining).is_ok(), kept);
             shard.join().unwrap();
-            assert_eq!(port.next_action().is_some(), kept, "who was joined leaves");
+            assert_eq!(inbox.next_action().is_some(), kept, "who was joined leaves");
         });
     }
 }
@@ -178,7 +178,7 @@ fn ack_wait() {
 fn shard_park() {
     model(1..=2, || {
         let room = room(2);
-        let port = port_of(&room);
+        let inbox = inbox_of(&room);
         let heard = Arc::new(Notify::new());
         let handler = {
             let heard = heard.clone();
@@ -190,9 +190,9 @@ fn shard_park() {
         let mut joining = Box::pin(room.subscribe_with_from(Start::Oldest, handler));
         assert!(joining.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         let shard = {
-            let port = port.clone();
+            let inbox = inbox.clone();
             thread::spawn(move || {
-                let mut shard = Shard::new(port, 0);
+                let mut shard = Shard::new(inbox, 0);
                 block_on(std::future::poll_fn(|context| {
                     // As an executor does, so that a shard that looks again soon does not keep the publisher off.
                     thread::yield_now();
@@ -202,7 +202,7 @@ fn shard_park() {
         };
         room.publish(7).unwrap();
         heard.wait();
-        port.stop();
+        inbox.stop();
         shard.join().unwrap();
     });
 }

@@ -36,13 +36,13 @@ pub(crate) fn publish<T>(ring: &Ring<T>, message: T) -> Result<u64, Refusal> {
     ring.publish(message, 0, &Silent).map_err(|(refusal, _)| refusal)
 }
 
-/// What rooms share when no shard is running: ports that only collect.
+/// What rooms share when no shard is running: inboxes that only collect.
 pub(crate) fn shared() -> Arc<Shared<u64>> {
     Arc::new(Shared {
-        ports: [ShardInbox::new()].into(),
+        inboxes: [ShardInbox::new()].into(),
         start: None,
         clock: None,
-        next_port: crate::sync::AtomicU32::new(0),
+        next_shard: crate::sync::AtomicU32::new(0),
         nobody: Default::default(),
     })
 }

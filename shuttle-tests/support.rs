@@ -90,17 +90,17 @@ pub(crate) struct Rig {
 impl Rig {
     pub(crate) fn new(shards: usize) -> Self {
         let shared = Arc::new(Shared {
-            ports: (0..shards.max(1)).map(|_| ShardInbox::new()).collect(),
+            inboxes: (0..shards.max(1)).map(|_| ShardInbox::new()).collect(),
             start: None,
             clock: None,
-            next_port: AtomicU32::new(0),
+            next_shard: AtomicU32::new(0),
             nobody: Default::default(),
         });
-        let start = |port: &Arc<ShardInbox<Message>>| {
-            let shard = Shard::new(port.clone(), Arc::as_ptr(&shared) as usize);
+        let start = |inbox: &Arc<ShardInbox<Message>>| {
+            let shard = Shard::new(inbox.clone(), Arc::as_ptr(&shared) as usize);
             spawn_named("shard".to_owned(), move || run_as_task(shard)).expect("a thread of shuttle's starts")
         };
-        let threads = shared.ports.iter().take(shards).map(start).collect();
+        let threads = shared.inboxes.iter().take(shards).map(start).collect();
         Self { shared, threads }
     }
 
@@ -127,10 +127,10 @@ impl Rig {
 
 impl Drop for Rig {
     fn drop(&mut self) {
-        self.shared.ports.iter().for_each(|port| port.stop());
+        self.shared.inboxes.iter().for_each(|inbox| inbox.stop());
         self.threads.drain(..).for_each(|thread| thread.join().expect("a shard does not panic"));
         // A shard says this itself; without one, what was left for it would keep its room.
-        self.shared.ports.iter().for_each(|port| port.finish());
+        self.shared.inboxes.iter().for_each(|inbox| inbox.finish());
     }
 }
 

@@ -74,7 +74,7 @@ impl RoomOptions {
         self
     }
 
-    /// The room goes on where an earlier life of it has ended, in another process perhaps: its epoch is the one of
+    /// The room goes on where an earlier incarnation of it has ended, in another process perhaps: its epoch is the one of
     /// `position`, and its first message gets that sequence. Who left at a position of that epoch resumes.
     ///
     /// # Guarantees

@@ -5,7 +5,7 @@ use std::num::ParseIntError;
 use std::ops::Deref;
 use std::str::FromStr;
 
-/// Identity of one life of a room: a fresh one for each room ever created.
+/// Identity of one incarnation of a room: a fresh one for each room ever created.
 ///
 /// A sequence means something together with its epoch only. Prints as a short text that parses back.
 ///
@@ -40,7 +40,7 @@ impl From<Epoch> for u64 {
     }
 }
 
-/// For a store that has kept the number: an epoch made up otherwise may be that of another room's life.
+/// For a store that has kept the number: an epoch made up otherwise may be that of another room's incarnation.
 impl From<u64> for Epoch {
     fn from(number: u64) -> Self {
         Self(number)
@@ -50,7 +50,7 @@ impl From<u64> for Epoch {
 /// A place in a room: the next sequence to read, in one epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Position {
-    /// The life of the room that `sequence` belongs to.
+    /// The incarnation of the room that `sequence` belongs to.
     pub epoch: Epoch,
     /// The first message not received yet. Sequences count from 0.
     pub sequence: u64,

@@ -103,15 +103,15 @@ impl<T: Send + Sync + 'static> Broker<T> {
         };
         let threads = Threads::new();
         let shared = sync::Arc::new(Shared {
-            ports: (0..count.max(1)).map(|_| ShardInbox::new()).collect(),
+            inboxes: (0..count.max(1)).map(|_| ShardInbox::new()).collect(),
             start: Some(threads.clone().starting()),
             clock: builder.clock,
-            next_port: AtomicU32::new(0),
+            next_shard: AtomicU32::new(0),
             nobody: Arc::default(),
         });
         #[cfg(feature = "tokio")]
-        for (port, runtime) in shared.ports.iter().zip(runtimes.iter().cycle()).take(count) {
-            runtime.spawn(Shard::new(port.clone(), sync::Arc::as_ptr(&shared) as usize));
+        for (inbox, runtime) in shared.inboxes.iter().zip(runtimes.iter().cycle()).take(count) {
+            runtime.spawn(Shard::new(inbox.clone(), sync::Arc::as_ptr(&shared) as usize));
         }
         let shards = Shards::new(shared.clone(), count, (default_shards == 0).then_some(threads));
         Self {
@@ -293,10 +293,11 @@ impl<T: Send + Sync + 'static> Broker<T> {
 
     /// Figures about the broker and its shards, read without stopping anybody.
     pub fn stats(&self) -> BrokerStats {
-        let mut homes = vec![0; self.inner.shared.ports.len()];
+        let mut homes = vec![0; self.inner.shared.inboxes.len()];
         self.inner.table.for_each(&mut |room_ref| homes[room_ref.0.home_shard()] += 1);
-        let shards = self.inner.shared.ports.iter().zip(homes).take(self.inner.shards.count()).map(|(port, rooms)| {
-            let figures = &port.figures;
+        let inboxes = self.inner.shared.inboxes.iter().take(self.inner.shards.count());
+        let shards = inboxes.zip(homes).map(|(inbox, rooms)| {
+            let figures = &inbox.figures;
             // Relaxed: figures.
             ShardStats {
                 rooms,
@@ -352,7 +353,7 @@ impl<T> Inner<T> {
             true => Ring::new_exclusive(shape, timed, budget),
             false => Ring::new(shape, timed, budget),
         };
-        let home = (hash >> 32) as u32 % self.shared.ports.len() as u32;
+        let home = (hash >> 32) as u32 % self.shared.inboxes.len() as u32;
         // Relaxed: any number not given out before; odd steps visit all.
         let drawn = || Epoch(self.epochs.fetch_add(0x9e37_79b9_7f4a_7c15, Relaxed));
         let epoch = options.start.map_or_else(drawn, |position| position.epoch);

@@ -24,10 +24,10 @@ impl Threads {
 
     /// How to start shards that are kept here.
     pub(super) fn starting<T: Send + Sync + 'static>(self) -> Box<StartShard<T>> {
-        Box::new(move |number, port, broker| {
-            let port = port.clone();
+        Box::new(move |number, inbox, broker| {
+            let inbox = inbox.clone();
             // Made there: one that the system refuses to start is to be started another time.
-            let run = move || run_on_thread(Shard::new(port, broker));
+            let run = move || run_on_thread(Shard::new(inbox, broker));
             self.0.push(sync::spawn_named(format!("roomcast-shard-{number}"), run)?);
             Ok(())
         })
@@ -43,10 +43,10 @@ pub(super) struct Shards<T> {
 }
 
 impl<T> Shards<T> {
-    /// So many shards. Without any there is a port all the same, at which nothing is done.
+    /// So many shards. Without any there is an inbox all the same, at which nothing is done.
     pub(super) fn new(shared: sync::Arc<Shared<T>>, count: usize, threads: Option<Threads>) -> Self {
         if count == 0 {
-            shared.ports.iter().for_each(|port| end_unbegun(port));
+            shared.inboxes.iter().for_each(|inbox| end_unbegun(inbox));
         }
         Self { shared, count, threads }
     }
@@ -57,10 +57,10 @@ impl<T> Shards<T> {
 
     /// Tells them to end when they have served what is there.
     fn stop(&self) {
-        for port in &self.shared.ports {
-            port.stop();
+        for inbox in &self.shared.inboxes {
+            inbox.stop();
             // Behind it: whoever is about to start the shard and cannot sees that it is to end.
-            end_unbegun(port);
+            end_unbegun(inbox);
         }
     }
 
@@ -71,14 +71,14 @@ impl<T> Shards<T> {
 
     /// Waits until they have ended.
     async fn gone(&self) {
-        for port in &self.shared.ports {
-            port.wait_until_gone().await;
+        for inbox in &self.shared.inboxes {
+            inbox.wait_until_gone().await;
         }
     }
 
     /// Joins the threads of shards that have ended: they have said their last word and are about to return.
     fn join(&self) {
-        let is_forked = self.shared.ports.iter().any(|port| port.is_elsewhere());
+        let is_forked = self.shared.inboxes.iter().any(|inbox| inbox.is_elsewhere());
         while let Some(thread) = self.threads.as_ref().filter(|_| !is_forked).and_then(|threads| threads.0.pop()) {
             drop(thread.join().map_err(Panicked::from_join));
         }
@@ -94,10 +94,10 @@ impl<T> Shards<T> {
     }
 }
 
-/// Ends a port at which no shard was started: none will be.
-fn end_unbegun<T>(port: &ShardInbox<T>) {
-    if port.begin() {
-        port.finish();
+/// Ends an inbox at which no shard was started: none will be.
+fn end_unbegun<T>(inbox: &ShardInbox<T>) {
+    if inbox.begin() {
+        inbox.finish();
     }
 }
 
@@ -157,15 +157,15 @@ mod tests {
     use crate::room::{Room, RoomCore, RoomRef};
     use crate::sync::{AtomicU32, process_id};
 
-    /// A fork copies the broker and none of its threads. Here the port is told that it was copied.
+    /// A fork copies the broker and none of its threads. Here the inbox is told that it was copied.
     #[test]
     fn in_a_process_that_was_forked_off_nothing_hangs() {
         let broker = Broker::<u64>::builder().shards(1).build();
         let room = broker.room("lobby").unwrap();
         let served = crate::sync::block_on(room.subscribe_with(|_: crate::Ref<'_, u64>| {})).unwrap();
-        let port = room.room_ref.0.shared.ports[0].clone();
-        let parent = port.set_process(process_id() ^ 1);
-        assert!(port.is_elsewhere() && port.is_gone());
+        let inbox = room.room_ref.0.shared.inboxes[0].clone();
+        let parent = inbox.set_process(process_id() ^ 1);
+        assert!(inbox.is_elsewhere() && inbox.is_gone());
         let refused = crate::sync::block_on(room.subscribe_with(|_: crate::Ref<'_, u64>| {}));
         assert_eq!(refused.err(), Some(SubscribeError::NoShard));
         crate::sync::block_on(served.unsubscribe());
@@ -173,38 +173,38 @@ mod tests {
         room.publish(7).unwrap();
         assert_eq!(reader.try_recv(), Ok(7));
         assert_eq!(broker.shutdown(Duration::from_secs(60)), Ok(()));
-        port.set_process(parent);
+        inbox.set_process(parent);
         drop(broker);
     }
 
-    /// In the child the ports of the parent do nothing more, and so must be left nothing that leads back to them.
+    /// In the child the inboxes of the parent do nothing more, and so must be left nothing that leads back to them.
     #[test]
     fn in_a_process_that_was_forked_off_rooms_are_let_go() {
         let broker = Broker::<Arc<()>>::builder().shards(1).capacity(4).build();
         let room = broker.room("lobby").unwrap();
         let served = crate::sync::block_on(room.subscribe_with(|_: crate::Ref<'_, Arc<()>>| {})).unwrap();
-        let port = room.room_ref.0.shared.ports[0].clone();
+        let inbox = room.room_ref.0.shared.inboxes[0].clone();
         crate::sync::block_on(served.unsubscribe());
-        let parent = port.set_process(process_id() ^ 1);
+        let parent = inbox.set_process(process_id() ^ 1);
         let message = Arc::new(());
         let other = broker.room("other").unwrap();
         (0..100).for_each(|_| drop(other.publish(message.clone())));
         broker.remove("other");
         drop(other);
         assert_eq!(Arc::strong_count(&message), 1, "the room is kept by what it has left for a shard");
-        port.set_process(parent);
+        inbox.set_process(parent);
     }
 
     /// What rooms share where no thread can be started; `meanwhile` happens while one tries.
     fn without_threads(meanwhile: impl Fn() + Send + Sync + 'static) -> sync::Arc<Shared<u64>> {
         sync::Arc::new(Shared {
-            ports: [ShardInbox::new()].into(),
+            inboxes: [ShardInbox::new()].into(),
             start: Some(Box::new(move |_, _, _| {
                 meanwhile();
                 Err(std::io::ErrorKind::OutOfMemory.into())
             })),
             clock: None,
-            next_port: AtomicU32::new(0),
+            next_shard: AtomicU32::new(0),
             nobody: Arc::default(),
         })
     }

@@ -52,7 +52,7 @@ pub(crate) struct Ring<T> {
     pub(super) era: AtomicU64,
     pub(super) budget: Option<std::sync::Arc<Budget<T>>>,
     /// Whether it is shared, keeps no times and has no budget: nothing is to be decided between claim and commit.
-    pub(super) plain: bool,
+    pub(super) fast: bool,
     /// Nothing: it keeps the distance.
     pub(super) apart: [u64; 2],
     /// The segment installed last, or an older one or none: it saves the way through the table, and is compared.
@@ -77,7 +77,7 @@ impl<T> Ring<T> {
             exclusive: false,
             has_writer: AtomicBool::new(false),
             timed,
-            plain: !timed && budget.is_none(),
+            fast: !timed && budget.is_none(),
             shape,
             budget,
             directory: Lazy::new(),
@@ -95,16 +95,16 @@ impl<T> Ring<T> {
         self.exclusive
     }
 
-    /// Whether [`Ring::publish_plainly`] will do.
+    /// Whether [`Ring::publish_fast`] will do.
     #[inline(always)]
-    pub(crate) fn is_plain(&self) -> bool {
-        self.plain
+    pub(crate) fn is_fast(&self) -> bool {
+        self.fast
     }
 
     /// Publishes and returns the sequence, or gives the message back. Lock-free; never waits for a reader.
     #[inline(always)]
-    pub(crate) fn publish_plainly(&self, message: T, bell: &impl Bell) -> Result<u64, (Refusal, T)> {
-        debug_assert!(self.plain, "times or bytes are not kept here");
+    pub(crate) fn publish_fast(&self, message: T, bell: &impl Bell) -> Result<u64, (Refusal, T)> {
+        debug_assert!(self.fast, "times or bytes are not kept here");
         self.claim_and_commit(message, 0, bell, |_, _| ())
     }
 

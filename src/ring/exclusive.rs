@@ -22,7 +22,7 @@ impl<T> Ring<T> {
         budget: Option<std::sync::Arc<super::Budget<T>>>,
     ) -> Self {
         let claim = AtomicU64::new(shape.start());
-        Self { claim, exclusive: true, plain: false, ..Self::new(shape, timed, budget) }
+        Self { claim, exclusive: true, fast: false, ..Self::new(shape, timed, budget) }
     }
 
     pub(super) fn exclusive_tail(&self) -> u64 {

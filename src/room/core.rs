@@ -27,12 +27,12 @@ pub(crate) type StartShard<T> = dyn Fn(usize, &Arc<ShardInbox<T>>, usize) -> io:
 /// What the rooms of one broker share.
 pub(crate) struct Shared<T> {
     /// At least one.
-    pub(crate) ports: Box<[Arc<ShardInbox<T>>]>,
+    pub(crate) inboxes: Box<[Arc<ShardInbox<T>>]>,
     /// How to start a shard that is needed for the first time; nothing where they are started otherwise.
     pub(crate) start: Option<Box<StartShard<T>>>,
     pub(crate) clock: Option<Box<Clock>>,
     /// Where a new handler goes: shards take turns.
-    pub(crate) next_port: AtomicU32,
+    pub(crate) next_shard: AtomicU32,
     /// What a room without members lists; one allocation for all idle rooms.
     pub(crate) nobody: std::sync::Arc<Vec<Arc<ShardEntry<T>>>>,
 }
@@ -40,22 +40,22 @@ pub(crate) struct Shared<T> {
 impl<T> Shared<T> {
     /// Starts a shard if that was not done; whether there is one now that will do what it is left.
     pub(super) fn start(&self, number: usize) -> bool {
-        let port = &self.ports[number];
-        if port.begin()
+        let inbox = &self.inboxes[number];
+        if inbox.begin()
             && let Some(start) = &self.start
-            && let Err(error) = start(number, port, std::ptr::from_ref(self) as usize)
+            && let Err(error) = start(number, inbox, std::ptr::from_ref(self) as usize)
         {
             tracing::error!(shard = number, %error, "the thread of a shard cannot be started");
-            port.not_begun();
+            inbox.not_begun();
             return false;
         }
-        !port.is_gone()
+        !inbox.is_gone()
     }
 }
 
 impl<T> fmt::Debug for Shared<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("ports", &self.ports).finish_non_exhaustive()
+        f.debug_struct("Shared").field("inboxes", &self.inboxes).finish_non_exhaustive()
     }
 }
 
@@ -233,7 +233,7 @@ impl<T> RoomCore<T> {
         let waiters = self.bell.disarm();
         // Relaxed: set before the first shard has armed the bell. Pairs with the store in `list`, by way of the bell.
         if self.was_served.load(Relaxed) {
-            self.served.read(|records| records.iter().for_each(ShardEntry::call));
+            self.served.read(|entries| entries.iter().for_each(ShardEntry::call));
         }
         waiters
     }
@@ -268,15 +268,15 @@ impl<T> RoomCore<T> {
     /// Has a shard help: the home shard, and, as that may be in the midst of a handler, another one that sleeps.
     /// Both may be held up for long, so nobody relies on them.
     fn call_shard(&self, left: &Arc<Left>) {
-        let (home, shared) = (self.home_port(), &self.shared);
+        let (home, shared) = (self.home_inbox(), &self.shared);
         if !home.is_begun() && !shared.start(self.home_shard()) {
             // Nobody could be called, and nobody would hear of it later.
             left.wake_called(usize::MAX);
             return;
         }
-        let other = if home.is_asleep() { None } else { shared.ports.iter().find(|port| port.is_asleep()) };
-        for port in other.into_iter().chain([home]) {
-            port.post(Action::Wake(left.clone()));
+        let other = if home.is_asleep() { None } else { shared.inboxes.iter().find(|inbox| inbox.is_asleep()) };
+        for inbox in other.into_iter().chain([home]) {
+            inbox.post(Action::Wake(left.clone()));
         }
     }
 
@@ -289,8 +289,8 @@ impl<T> RoomCore<T> {
         }
     }
 
-    pub(super) fn home_port(&self) -> &Arc<ShardInbox<T>> {
-        &self.shared.ports[self.home as usize]
+    pub(super) fn home_inbox(&self) -> &Arc<ShardInbox<T>> {
+        &self.shared.inboxes[self.home as usize]
     }
 
     /// The number of its home shard.
@@ -313,14 +313,14 @@ impl<T> RoomCore<T> {
 
     /// The same if anybody does. To be called after a `fence(SeqCst)`.
     #[inline(always)]
-    pub(super) fn wake_aside_if_any(&self) {
+    pub(super) fn wake_lifecycle_if_any(&self) {
         if self.cold.peek().is_some_and(|cold| cold.lifecycle.is_armed()) {
             self.wake_lifecycle();
         }
     }
 
     /// Whether nobody is subscribed, patterns aside.
-    pub(super) fn is_deserted(&self) -> bool {
+    pub(super) fn is_vacated(&self) -> bool {
         // Relaxed: a figure; who waits for it has a fence before. Pairs with the fence in `leave`.
         self.subscribers.load(Relaxed) == 0
     }
@@ -330,10 +330,10 @@ impl<T> RoomCore<T> {
     pub(super) fn leave(&self) {
         // Relaxed: ordered by the fence.
         if self.subscribers.fetch_sub(1, Relaxed) == 1 {
-            // SeqCst: our leaving before our look at who waits for it. Pairs with the fence of one who waits aside.
-            // model: leave_deserted
+            // SeqCst: our leaving before our look at who waits for it. Pairs with the fence in `LifecycleWait::park`.
+            // model: leave_vacated
             fence(SeqCst);
-            self.wake_aside_if_any();
+            self.wake_lifecycle_if_any();
         }
     }
 
@@ -430,7 +430,7 @@ impl<T> RoomRef<T> {
         let tail = self.ring().tail();
         // Relaxed: figures; the close below decides.
         let moved = core.tail_seen.swap(tail, Relaxed) != tail;
-        if moved || core.lasting || self.ring().is_exclusive() || !core.is_deserted() || core.ended().is_some() {
+        if moved || core.lasting || self.ring().is_exclusive() || !core.is_vacated() || core.ended().is_some() {
             return false;
         }
         if !expires() || !self.ring().close_at(tail, self) {
@@ -447,7 +447,7 @@ impl<T> RoomRef<T> {
         // see that a sweep is queued, or `retired` sees that the room has ended. A shard that slept on would keep the whole
         // room.
         if self.0.sweeping.load(Relaxed) {
-            self.0.home_port().ring();
+            self.0.home_inbox().ring();
         }
         self.0.wake_lifecycle();
     }
@@ -495,18 +495,18 @@ impl<T> Bell for RoomRef<T> {
 
     fn retired(&self) {
         // Without a shard the publisher sees to it by itself.
-        if !self.0.home_port().is_begun() {
+        if !self.0.home_inbox().is_begun() {
             return;
         }
         // Relaxed look, then AcqRel: one Sweep at a time lies in the queue.
         if !self.0.sweeping.load(Relaxed) && !self.0.sweeping.swap(true, AcqRel) {
-            if self.0.home_port().is_elsewhere() {
+            if self.0.home_inbox().is_elsewhere() {
                 // It would keep the room for ever. The mark stays, so that nobody asks again.
                 return;
             }
-            self.0.home_port().post_lazily(Action::Sweep(self.0.clone()));
+            self.0.home_inbox().post_lazily(Action::Sweep(self.0.clone()));
             if self.0.ended().is_some() {
-                self.0.home_port().ring();
+                self.0.home_inbox().ring();
             }
         }
     }
@@ -529,17 +529,17 @@ pub(crate) struct RoomId(usize);
 
 impl<T> RoomRef<T> {
     /// Lists a shard that has its first member here.
-    pub(crate) fn list(&self, record: &Arc<ShardEntry<T>>) {
-        self.0.served.update(|records| Some(records.iter().chain([record]).cloned().collect()));
+    pub(crate) fn list(&self, entry: &Arc<ShardEntry<T>>) {
+        self.0.served.update(|entries| Some(entries.iter().chain([entry]).cloned().collect()));
         // Relaxed: the shard arms the bell afterwards, with Release, and who answers looks behind an Acquire.
         self.0.was_served.store(true, Relaxed);
     }
 
     /// Takes a shard off the list whose last member has left.
-    pub(crate) fn unlist(&self, record: &Arc<ShardEntry<T>>) {
+    pub(crate) fn unlist(&self, entry: &Arc<ShardEntry<T>>) {
         self.0
             .served
-            .update(|records| Some(records.iter().filter(|other| !Arc::ptr_eq(other, record)).cloned().collect()));
+            .update(|entries| Some(entries.iter().filter(|other| !Arc::ptr_eq(other, entry)).cloned().collect()));
     }
 
     pub(crate) fn count_handler(&self) {

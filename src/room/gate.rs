@@ -53,7 +53,7 @@ impl Gate {
         self.next.store(next, Release);
         // SeqCst: our progress before our look at who waits. Pairs with the fence in `LifecycleWait::park`.
         fence(SeqCst);
-        room_ref.0.wake_aside_if_any();
+        room_ref.0.wake_lifecycle_if_any();
     }
 
     pub(super) fn leave<T>(gate: &Arc<Self>, room_ref: &RoomRef<T>) {

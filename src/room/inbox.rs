@@ -26,7 +26,7 @@ pub(crate) enum Action<T> {
 /// Where rooms leave work for one shard.
 pub(crate) struct ShardInbox<T> {
     /// Rooms that have something for this shard's members.
-    inbox: Stack<ShardEntry<T>>,
+    rooms: Stack<ShardEntry<T>>,
     actions: Queue<Action<T>>,
     /// Handlers that are to be drained and of which the shard was not told yet.
     draining: AtomicU32,
@@ -57,7 +57,7 @@ pub(crate) struct Figures {
 impl<T> ShardInbox<T> {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
-            inbox: Stack::new(),
+            rooms: Stack::new(),
             actions: Queue::new(),
             draining: AtomicU32::new(0),
             sleeping: AtomicBool::new(false),
@@ -118,7 +118,7 @@ impl<T> ShardInbox<T> {
 
     /// Waits until nothing will be done here any more.
     pub(crate) async fn wait_until_gone(&self) {
-        let waiting = WaitsForEnd { port: self, waiter: Waiter::new() };
+        let waiting = WaitsForEnd { inbox: self, waiter: Waiter::new() };
         poll_fn(|context| waiting.poll(context)).await;
     }
 
@@ -143,13 +143,13 @@ impl<T> ShardInbox<T> {
 
     /// Hands a room over to the shard. One handed over to a shard that has stopped is let go: it leads back to this inbox,
     /// so neither would ever be freed.
-    pub(crate) fn push(&self, record: &Arc<ShardEntry<T>>) {
-        if self.inbox.push(record) {
+    pub(crate) fn push(&self, entry: &Arc<ShardEntry<T>>) {
+        if self.rooms.push(entry) {
             self.ring();
             // Relaxed: ordered by the fence in `ring`, behind our push. Pairs with the fence in `finish`: either the shard
             // lets the room go, or we find it gone.
             if self.stopped.load(Relaxed) {
-                drop(self.inbox.take_all());
+                drop(self.rooms.take_all());
             }
         }
     }
@@ -198,8 +198,8 @@ impl<T> ShardInbox<T> {
     }
 
     /// The rooms handed over since the last call, first come first.
-    pub(crate) fn take_inbox(&self) -> Chain<ShardEntry<T>> {
-        self.inbox.take_if_any().reversed()
+    pub(crate) fn take_rooms(&self) -> Chain<ShardEntry<T>> {
+        self.rooms.take_if_any().reversed()
     }
 
     /// Whether something was left here, or the shard is to stop.
@@ -209,7 +209,7 @@ impl<T> ShardInbox<T> {
 
     /// Whether something was left here.
     pub(crate) fn has_tasks(&self) -> bool {
-        !self.inbox.is_empty() || !self.actions.is_empty()
+        !self.rooms.is_empty() || !self.actions.is_empty()
     }
 
     /// Says that the shard, polled with `waker`, is about to sleep; false if it must not, because there is work.
@@ -247,7 +247,7 @@ impl<T> ShardInbox<T> {
         // waits for the end. model: post_finish, push_finish, wait_finish
         fence(SeqCst);
         self.drop_actions();
-        drop(self.inbox.take_all());
+        drop(self.rooms.take_all());
         if self.gone.is_armed() {
             wake_some(&mut self.gone.disarm(), usize::MAX);
         }
@@ -270,26 +270,26 @@ impl<T> ShardInbox<T> {
 
 /// One who waits for the end of a shard.
 struct WaitsForEnd<'a, T> {
-    port: &'a ShardInbox<T>,
+    inbox: &'a ShardInbox<T>,
     waiter: Arc<Waiter>,
 }
 
 impl<T> WaitsForEnd<'_, T> {
     fn poll(&self, context: &Context<'_>) -> Poll<()> {
-        if self.port.is_gone() {
+        if self.inbox.is_gone() {
             return Poll::Ready(());
         }
-        self.port.gone.park(&self.waiter, context.waker(), 0);
+        self.inbox.gone.park(&self.waiter, context.waker(), 0);
         // SeqCst: our waiting before our second look. Pairs with the fence in `finish`. model: wait_finish
         fence(SeqCst);
-        if self.port.is_gone() { Poll::Ready(()) } else { Poll::Pending }
+        if self.inbox.is_gone() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
 impl<T> Drop for WaitsForEnd<'_, T> {
     fn drop(&mut self) {
-        if self.port.gone.abandon(&self.waiter, 0) {
-            wake_some(&mut self.port.gone.disarm(), usize::MAX);
+        if self.inbox.gone.abandon(&self.waiter, 0) {
+            wake_some(&mut self.inbox.gone.disarm(), usize::MAX);
         }
     }
 }
@@ -303,7 +303,7 @@ impl<T> std::fmt::Debug for ShardInbox<T> {
 /// One shard's members in one room: what the room's snapshot lists, and what the shard's inbox carries.
 pub(crate) struct ShardEntry<T> {
     link: Link<Self>,
-    pub(crate) port: Arc<ShardInbox<T>>,
+    pub(crate) inbox: Arc<ShardInbox<T>>,
     /// Where the shard keeps the room's group. Written by the shard before it lists the entry.
     pub(crate) key: usize,
     /// Whether the shard wants to hear of the next commit.
@@ -311,8 +311,8 @@ pub(crate) struct ShardEntry<T> {
 }
 
 impl<T> ShardEntry<T> {
-    pub(crate) fn new(port: Arc<ShardInbox<T>>, key: usize) -> Arc<Self> {
-        Arc::new(Self { link: Link::new(), port, key, parked: AtomicBool::new(false) })
+    pub(crate) fn new(inbox: Arc<ShardInbox<T>>, key: usize) -> Arc<Self> {
+        Arc::new(Self { link: Link::new(), inbox, key, parked: AtomicBool::new(false) })
     }
 
     /// Asks for the room to be handed over at the next ring. The caller then arms the bell, fences, and looks again.
@@ -328,10 +328,10 @@ impl<T> ShardEntry<T> {
     }
 
     /// Hands the room to the shard, if it asked.
-    pub(crate) fn call(record: &Arc<Self>) {
+    pub(crate) fn call(entry: &Arc<Self>) {
         // Relaxed look, then AcqRel: one of several publishers takes the call and sees what the shard did before.
-        if record.parked.load(Relaxed) && record.parked.swap(false, AcqRel) {
-            record.port.push(record);
+        if entry.parked.load(Relaxed) && entry.parked.swap(false, AcqRel) {
+            entry.inbox.push(entry);
         }
     }
 }

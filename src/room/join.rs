@@ -156,7 +156,7 @@ pub struct SubscribeWith<T> {
 
 enum State<T> {
     New(Start, Box<dyn Handler<T>>),
-    Waiting { ack: Arc<Ack>, seat: Arc<Seat>, port: Arc<ShardInbox<T>> },
+    Waiting { ack: Arc<Ack>, seat: Arc<Seat>, inbox: Arc<ShardInbox<T>> },
     Done,
 }
 
@@ -167,16 +167,16 @@ impl<T> SubscribeWith<T> {
 
     fn send(&mut self, start: Start, handler: Box<dyn Handler<T>>) -> Result<(), SubscribeError> {
         let shared = &self.room_ref.0.shared;
-        let count = shared.ports.len();
+        let count = shared.inboxes.len();
         // Relaxed: any spread will do.
-        let turn = shared.next_port.fetch_add(1, Relaxed) as usize;
+        let turn = shared.next_shard.fetch_add(1, Relaxed) as usize;
         let number = (0..count).map(|step| (turn + step) % count).find(|&number| shared.start(number));
-        let port = shared.ports[number.ok_or(SubscribeError::NoShard)?].clone();
+        let inbox = shared.inboxes[number.ok_or(SubscribeError::NoShard)?].clone();
         let (ack, promise) = Ack::pair();
         let seat = Seat::new();
         let join = Join { room_ref: self.room_ref.clone(), start, handler, seat: seat.clone(), promise };
-        port.post(Action::Join(Box::new(join)));
-        self.state = State::Waiting { ack, seat, port };
+        inbox.post(Action::Join(Box::new(join)));
+        self.state = State::Waiting { ack, seat, inbox };
         Ok(())
     }
 }
@@ -198,11 +198,11 @@ impl<T> Future for SubscribeWith<T> {
         }
         let State::Waiting { ack, .. } = &self.state else { panic!("polled after it was ready") };
         let outcome = std::task::ready!(ack.poll(context));
-        let State::Waiting { seat, port, .. } = std::mem::replace(&mut self.state, State::Done) else {
+        let State::Waiting { seat, inbox, .. } = std::mem::replace(&mut self.state, State::Done) else {
             unreachable!("it was waiting a moment ago")
         };
         Poll::Ready(match outcome {
-            Outcome::Done => Ok(HandlerSubscription { room_ref: self.room_ref.clone(), seat, port, left: false }),
+            Outcome::Done => Ok(HandlerSubscription { room_ref: self.room_ref.clone(), seat, inbox, left: false }),
             Outcome::Failed => Err(self.room_ref.0.ended().map_or(SubscribeError::NoShard, SubscribeError::Closed)),
         })
     }
@@ -212,10 +212,10 @@ impl<T> Unpin for SubscribeWith<T> {}
 
 impl<T> Drop for SubscribeWith<T> {
     fn drop(&mut self) {
-        if let State::Waiting { ack, seat, port } = &self.state
+        if let State::Waiting { ack, seat, inbox } = &self.state
             && ack.cancel()
         {
-            leave(&self.room_ref, seat, port, false, None);
+            leave(&self.room_ref, seat, inbox, false, None);
         }
     }
 }
@@ -231,7 +231,7 @@ impl<T> fmt::Debug for SubscribeWith<T> {
 pub struct HandlerSubscription<T> {
     room_ref: RoomRef<T>,
     seat: Arc<Seat>,
-    port: Arc<ShardInbox<T>>,
+    inbox: Arc<ShardInbox<T>>,
     left: bool,
 }
 
@@ -299,7 +299,7 @@ impl<T> HandlerSubscription<T> {
     fn leave(&mut self, drains: bool) -> Arc<Ack> {
         let (ack, promise) = Ack::pair();
         self.left = true;
-        leave(&self.room_ref, &self.seat, &self.port, drains, Some(promise));
+        leave(&self.room_ref, &self.seat, &self.inbox, drains, Some(promise));
         ack
     }
 }
@@ -313,7 +313,7 @@ async fn left(ack: &Ack, broker: usize) -> Outcome {
 impl<T> Drop for HandlerSubscription<T> {
     fn drop(&mut self) {
         if !self.left {
-            leave(&self.room_ref, &self.seat, &self.port, false, None);
+            leave(&self.room_ref, &self.seat, &self.inbox, false, None);
         }
     }
 }
@@ -321,23 +321,23 @@ impl<T> Drop for HandlerSubscription<T> {
 fn leave<T>(
     room_ref: &RoomRef<T>,
     seat: &Arc<Seat>,
-    port: &Arc<ShardInbox<T>>,
+    inbox: &Arc<ShardInbox<T>>,
     drains: bool,
     promise: Option<Promise>,
 ) {
     // In a process that was forked off nobody would ever take the call.
-    if (seat.is_taken() || promise.is_some()) && !port.is_elsewhere() {
+    if (seat.is_taken() || promise.is_some()) && !inbox.is_elsewhere() {
         if drains {
-            port.begin_drain();
+            inbox.begin_drain();
         }
         let (member, seat, room_ref) = (seat.member(), seat.clone(), room_ref.clone());
-        port.post(Action::Leave(Leave { room_ref, member, seat, drains, promise }));
+        inbox.post(Action::Leave(Leave { room_ref, member, seat, drains, promise }));
     }
 }
 
 impl<T> fmt::Debug for HandlerSubscription<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Served")
+        f.debug_struct("HandlerSubscription")
             .field("room", &self.room_ref.0.name)
             .field("running", &self.is_running())
             .finish_non_exhaustive()

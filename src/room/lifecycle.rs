@@ -112,7 +112,7 @@ impl<T> Future for Vacated<T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let Self { room_ref, waiting } = &mut *self;
-        wait_until(room_ref, waiting, context, |room_ref| room_ref.0.is_deserted().then_some(()))
+        wait_until(room_ref, waiting, context, |room_ref| room_ref.0.is_vacated().then_some(()))
     }
 }
 
@@ -124,7 +124,7 @@ impl<T> fmt::Debug for Closed<T> {
 
 impl<T> fmt::Debug for Vacated<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Deserted").field("room", &self.room_ref.0.name).finish_non_exhaustive()
+        f.debug_struct("Vacated").field("room", &self.room_ref.0.name).finish_non_exhaustive()
     }
 }
 
@@ -141,17 +141,17 @@ mod tests {
     #[test]
     fn subscribers_are_not_counted_round_to_none() {
         let shared = Shared::<u8> {
-            ports: [ShardInbox::new()].into(),
+            inboxes: [ShardInbox::new()].into(),
             start: None,
             clock: None,
-            next_port: AtomicU32::new(0),
+            next_shard: AtomicU32::new(0),
             nobody: Default::default(),
         };
         let ring = Ring::new(Geometry::new(1, 2), false, None);
         let room = Room::new(RoomRef(RoomCore::new("lobby", Epoch(1), 0, false, ring, Arc::new(shared))));
         room.room_ref.0.subscribers.store(u32::MAX.into(), Relaxed);
         let subscription = room.subscribe().now().unwrap();
-        assert!(!room.room_ref.0.is_deserted(), "a room with 2^32 subscribers counts as deserted");
+        assert!(!room.room_ref.0.is_vacated(), "a room with 2^32 subscribers counts as vacated");
         assert_eq!(room.stats().subscribers, u32::MAX, "a figure that says as much as it can");
         assert!((0..2).all(|_| !room.room_ref.expire(|| true)));
         drop(subscription);

@@ -105,18 +105,18 @@ impl<T> Room<T> {
     /// ```
     #[inline]
     pub fn publish(&self, message: T) -> Result<u64, PublishError<T>> {
-        if !self.room_ref.ring().is_plain() {
-            return self.publish_otherwise(message);
+        if !self.room_ref.ring().is_fast() {
+            return self.publish_slow(message);
         }
         self.room_ref
             .ring()
-            .publish_plainly(message, &self.room_ref)
+            .publish_fast(message, &self.room_ref)
             .map_err(|(refusal, message)| self.room_ref.refused(refusal, message))
     }
 
     /// Publishes where there is a clock or a byte budget, or says that the room is exclusive.
     #[inline(never)]
-    fn publish_otherwise(&self, message: T) -> Result<u64, PublishError<T>> {
+    fn publish_slow(&self, message: T) -> Result<u64, PublishError<T>> {
         if self.room_ref.ring().is_exclusive() {
             return Err(PublishError::Exclusive(message));
         }

@@ -29,7 +29,7 @@ const LINGER_ROOMS: usize = 16;
 
 /// A shard of a broker; ready when it was told to stop and has served what was there.
 pub(crate) struct Shard<T: 'static> {
-    port: Arc<ShardInbox<T>>,
+    inbox: Arc<ShardInbox<T>>,
     /// See [`serving`].
     broker: usize,
     groups: Slab<Group<T>>,
@@ -57,11 +57,11 @@ enum State {
 }
 
 impl<T: 'static> Shard<T> {
-    pub(crate) fn new(port: Arc<ShardInbox<T>>, broker: usize) -> Self {
+    pub(crate) fn new(inbox: Arc<ShardInbox<T>>, broker: usize) -> Self {
         // Whoever starts it has claimed it before, unless it runs by itself, as in a test.
-        port.begin();
+        inbox.begin();
         Self {
-            port,
+            inbox,
             broker,
             groups: Slab::new(),
             by_room: HashMap::new(),
@@ -85,9 +85,9 @@ impl<T: 'static> Shard<T> {
         self.find_news();
         for _ in 0..TURN_ROOMS {
             self.serve_actions();
-            for record in self.port.take_inbox() {
-                if self.groups.get(record.key).is_some_and(|group| Arc::ptr_eq(&group.record, &record)) {
-                    self.make_ready(record.key);
+            for entry in self.inbox.take_rooms() {
+                if self.groups.get(entry.key).is_some_and(|group| Arc::ptr_eq(&group.entry, &entry)) {
+                    self.make_ready(entry.key);
                 }
             }
             let Some(key) = self.ready.pop_front() else { break };
@@ -100,17 +100,17 @@ impl<T: 'static> Shard<T> {
                 Turn::Over => self.remove_group(key),
             }
         }
-        !self.ready.is_empty() || self.port.has_work()
+        !self.ready.is_empty() || self.inbox.has_work()
     }
 
     /// Whether it was told to stop and has served what was there. To be asked behind a turn.
     pub(super) fn is_done(&mut self) -> bool {
-        if !self.port.is_stopping() {
+        if !self.inbox.is_stopping() {
             return false;
         }
         // Looking again behind `is_stopping`: what was closed before the stop is seen.
         self.find_news();
-        self.ready.is_empty() && !self.port.has_tasks()
+        self.ready.is_empty() && !self.inbox.has_tasks()
     }
 
     /// Goes on looking at a group that has handled everything, in the place of the one served longest ago.
@@ -140,12 +140,12 @@ impl<T: 'static> Shard<T> {
         while let Some(key) = self.lingering.pop_front() {
             self.park(key);
         }
-        self.ready.is_empty() && self.port.may_sleep(waker)
+        self.ready.is_empty() && self.inbox.may_sleep(waker)
     }
 
     /// Whether there is something to do. To be asked behind a turn.
     pub(super) fn has_work(&mut self) -> bool {
-        self.port.has_work() || self.find_news()
+        self.inbox.has_work() || self.find_news()
     }
 
     /// The most messages that a room had in the last turn.
@@ -170,20 +170,20 @@ impl<T: 'static> Shard<T> {
 
     fn serve_actions(&mut self) {
         for _ in 0..TURN_ACTIONS {
-            let Some(action) = self.port.next_action() else { break };
+            let Some(action) = self.inbox.next_action() else { break };
             // Relaxed: a figure.
-            self.port.figures.actions.fetch_add(1, Relaxed);
+            self.inbox.figures.actions.fetch_add(1, Relaxed);
             match action {
                 Action::Join(join) => self.join(*join),
                 Action::Leave(leave) => self.leave(leave),
                 Action::Wake(left) => {
                     if left.wake_called(TURN_HELPS) {
-                        self.port.post_lazily(Action::Wake(left));
+                        self.inbox.post_lazily(Action::Wake(left));
                     }
                 }
                 Action::Sweep(room) => {
                     if RoomRef(room.clone()).sweep() {
-                        self.port.post_lazily(Action::Sweep(room));
+                        self.inbox.post_lazily(Action::Sweep(room));
                     }
                 }
             }
@@ -202,12 +202,12 @@ impl<T: 'static> Shard<T> {
             None => {
                 let slot = self.groups.vacant_entry();
                 let key = slot.key();
-                let record = ShardEntry::new(self.port.clone(), key);
-                slot.insert(Group::new(join.room_ref.clone(), record));
+                let entry = ShardEntry::new(self.inbox.clone(), key);
+                slot.insert(Group::new(join.room_ref.clone(), entry));
                 self.by_room.insert(id, key);
                 self.states.resize(self.states.len().max(key + 1), State::Parked);
                 // Relaxed: a figure.
-                self.port.figures.rooms.fetch_add(1, Relaxed);
+                self.inbox.figures.rooms.fetch_add(1, Relaxed);
                 key
             }
         };
@@ -217,7 +217,7 @@ impl<T: 'static> Shard<T> {
 
     fn leave(&mut self, leave: Leave<T>) {
         if leave.drains {
-            self.port.end_drain();
+            self.inbox.end_drain();
         }
         if let Some(&key) = self.by_room.get(&leave.room_ref.id()) {
             if leave.drains && self.groups[key].is_seated(leave.member, &leave.seat) {
@@ -251,7 +251,7 @@ impl<T: 'static> Shard<T> {
             State::Lingering => self.lingering.retain(|&lingering| lingering != key),
         }
         // Relaxed: a figure.
-        self.port.figures.rooms.fetch_sub(1, Relaxed);
+        self.inbox.figures.rooms.fetch_sub(1, Relaxed);
     }
 }
 
@@ -273,8 +273,8 @@ impl<T: 'static> Future for Shard<T> {
 
 impl<T: 'static> Drop for Shard<T> {
     fn drop(&mut self) {
-        let port = self.port.clone();
+        let inbox = self.inbox.clone();
         serving(self.broker, || self.groups.clear());
-        port.finish();
+        inbox.finish();
     }
 }

@@ -46,7 +46,7 @@ pub(super) enum Turn {
 /// The members of one room on one shard.
 pub(super) struct Group<T: 'static> {
     pub(super) room_ref: RoomRef<T>,
-    pub(super) record: Arc<ShardEntry<T>>,
+    pub(super) entry: Arc<ShardEntry<T>>,
     cursor: Cursor<T, RoomRef<T>>,
     members: Slab<Member<T>>,
     /// Members that are not level, and those of them that are behind.
@@ -59,10 +59,10 @@ pub(super) struct Group<T: 'static> {
 }
 
 impl<T: 'static> Group<T> {
-    pub(super) fn new(room_ref: RoomRef<T>, record: Arc<ShardEntry<T>>) -> Self {
+    pub(super) fn new(room_ref: RoomRef<T>, entry: Arc<ShardEntry<T>>) -> Self {
         let cursor = Cursor::new(room_ref.clone(), room_ref.ring().tail());
-        room_ref.list(&record);
-        Self { room_ref, record, cursor, members: Slab::new(), uneven: 0, behind: 0, leaving: 0, has_ended: false }
+        room_ref.list(&entry);
+        Self { room_ref, entry, cursor, members: Slab::new(), uneven: 0, behind: 0, leaving: 0, has_ended: false }
     }
 
     /// Adds a handler and acknowledges it.
@@ -80,7 +80,7 @@ impl<T: 'static> Group<T> {
         seat.assign(key);
         self.room_ref.count_handler();
         // Relaxed: a figure.
-        self.port().figures.members.fetch_add(1, Relaxed);
+        self.inbox().figures.members.fetch_add(1, Relaxed);
         if !join.promise.keep() {
             self.leave(key, &seat);
         }
@@ -106,7 +106,7 @@ impl<T: 'static> Group<T> {
 
     /// Whether somebody is to be given less than there is.
     fn has_drained(&self) -> bool {
-        self.leaving > 0 || self.port().is_draining()
+        self.leaving > 0 || self.inbox().is_draining()
     }
 
     /// Removes those who leave and have come to where they leave.
@@ -138,7 +138,7 @@ impl<T: 'static> Group<T> {
         self.leaving -= usize::from(member.leaving.is_some());
         self.room_ref.forget_handler();
         // Relaxed: a figure.
-        self.port().figures.members.fetch_sub(1, Relaxed);
+        self.inbox().figures.members.fetch_sub(1, Relaxed);
         let Member { handler, seat, .. } = member;
         if let Err(panic) = guard(|| drop(handler)) {
             self.report("the drop of a handler panicked", &panic);
@@ -160,15 +160,15 @@ impl<T: 'static> Group<T> {
         self.members.is_empty()
     }
 
-    fn port(&self) -> &ShardInbox<T> {
-        &self.record.port
+    fn inbox(&self) -> &ShardInbox<T> {
+        &self.entry.inbox
     }
 
     /// Runs the handlers for what is there, within a budget. Returns how many messages it was as well.
     pub(super) fn turn(&mut self) -> (Turn, usize) {
-        self.record.unpark();
+        self.entry.unpark();
         // Relaxed, both: a figure that this shard alone counts up.
-        let figure = &self.port().figures.runs;
+        let figure = &self.inbox().figures.runs;
         figure.store(figure.load(Relaxed) + 1, Relaxed);
         let more_behind = self.catch_up();
         let mut budget = TURN_MESSAGES;
@@ -237,7 +237,7 @@ impl<T: 'static> Group<T> {
 
     fn count_deliveries(&self, delivered: usize) {
         // Relaxed, both: a figure that this shard alone counts up.
-        let figure = &self.port().figures.deliveries;
+        let figure = &self.inbox().figures.deliveries;
         figure.store(figure.load(Relaxed) + delivered as u64, Relaxed);
     }
 
@@ -340,7 +340,7 @@ impl<T: 'static> Group<T> {
 
     fn report(&self, what: &str, panic: &Panicked) {
         // Relaxed: a figure.
-        self.port().figures.panics.fetch_add(1, Relaxed);
+        self.inbox().figures.panics.fetch_add(1, Relaxed);
         tracing::error!(room = &*self.room_ref.0.name, panic = panic.text(), "{what}");
     }
 
@@ -365,7 +365,7 @@ impl<T: 'static> Group<T> {
 
     /// Asks to be called at the next publish; false if there is something to do already.
     pub(super) fn park(&mut self) -> bool {
-        self.record.park();
+        self.entry.park();
         if !self.has_ended {
             self.room_ref.0.arm_for(self.cursor.next());
         }
@@ -377,7 +377,7 @@ impl<T: 'static> Group<T> {
         if is_asleep && self.behind_cursors().all(|cursor| cursor.rest() == Rest::Asleep) {
             return true;
         }
-        self.record.unpark();
+        self.entry.unpark();
         false
     }
 }
@@ -409,7 +409,7 @@ impl<T> Member<T> {
 
 impl<T: 'static> Drop for Group<T> {
     fn drop(&mut self) {
-        self.room_ref.unlist(&self.record);
+        self.room_ref.unlist(&self.entry);
         // Somebody is left where the shard goes with its runtime, or the room ended at a hole.
         self.close(self.room_ref.0.ended().unwrap_or(CloseReason::ShardGone));
     }

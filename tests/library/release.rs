@@ -88,7 +88,7 @@ fn closed_says_why_to_all_who_wait() {
 }
 
 #[test]
-fn a_room_is_deserted_when_the_last_of_any_kind_has_left() {
+fn a_room_is_vacated_when_the_last_of_any_kind_has_left() {
     finishes(|| {
         let broker = Broker::<u8>::new();
         let room = broker.room("lobby").unwrap();

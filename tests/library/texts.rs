@@ -107,7 +107,7 @@ fn everything_prints_whatever_the_message_is() {
     has(format!("{room:?}"), &["Room", "lobby", "epoch"]);
     has(format!("{subscription:?}"), &["Subscription", "lobby", "next: 0", "Latest"]);
     has(format!("{subscribe:?}"), &["Subscribe", "lobby", "Latest"]);
-    has(format!("{with:?} {served:?}"), &["SubscribeWith", "Served", "lobby", "running: true"]);
+    has(format!("{with:?} {served:?}"), &["SubscribeWith", "HandlerSubscription", "lobby", "running: true"]);
     has(format!("{publish:?}"), &["PublishWait", "lobby"]);
     has(format!("{publisher:?}"), &["Publisher", "prices"]);
     has(format!("{set:?} {key:?}"), &["RoomSet", "len: 1", "RoomKey"]);

@@ -114,7 +114,7 @@ fn whoever_waits_for_something_else_that_is_so_gives_way() {
     gives_way("publish_wait of a publisher", async || assert!(exclusive.publish_wait(1).await.is_ok()));
     let mut sink = room.sink();
     gives_way("a sink", async || sink.send(1).await.unwrap());
-    gives_way("deserted", async || room.vacated().await);
+    gives_way("vacated", async || room.vacated().await);
     room.close();
     gives_way("closed", async || assert_eq!(room.closed().await, CloseReason::Closed));
 }

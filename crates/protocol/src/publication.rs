@@ -39,12 +39,12 @@ pub struct Placed {
     pub publication: Publication,
 }
 
-/// A place in a room: "everything up to `offset` in the life `epoch` of the room".
+/// A place in a room: "everything up to `offset` in the incarnation `epoch` of the room".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StreamPosition {
     /// The number of the last publication, counted from 1; 0 before the first.
     pub offset: u64,
-    /// Which life of the room the offset counts in; empty where the client does not know.
+    /// Which incarnation of the room the offset counts in; empty where the client does not know.
     pub epoch: String,
 }
 

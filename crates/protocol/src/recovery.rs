@@ -7,7 +7,7 @@ use super::StreamPosition;
 ///
 /// `true` is a promise: the client then knows every publication up to `top`. So it is given only when each single
 /// offset from the asked one up to the top is there, in order, and there are at most `publications_max`; any doubt is
-/// a `false`. An empty `asked.epoch` means that the client does not know the room's life, and is taken on trust, as
+/// a `false`. An empty `asked.epoch` means that the client does not know the room's incarnation, and is taken on trust, as
 /// SDKs send it before they have seen one.
 ///
 /// # Examples
