@@ -56,14 +56,15 @@ lint: features ## clippy, as a library and with everything, warnings refused; ar
 	$(CARGO) clippy --locked --manifest-path $(SDK_RUST) --target-dir $(TOOLS)/sdk-rust --all-targets -- -D warnings
 
 # Built together, one package would switch on what another one lacks.
-FEATURES = roomcast:tokio roomcast:store roomcast:sqlite roomcast:postgres \
-	roomcast-server: roomcast-server:postgres roomcast-server:lab roomcast-server:profile roomcast-server:console
+features_of = $(filter-out default,$(shell sed -n '/^\[features\]/,/^\[[^f]/s/^\([a-z-]*\) = .*/\1/p' $(1)))
+FEATURES = $(addprefix roomcast:,$(call features_of,Cargo.toml)) \
+	roomcast-server: $(addprefix roomcast-server:,$(call features_of,crates/server/Cargo.toml))
 features: ## each package and each feature by itself: does it compile?
 	$(foreach package,roomcast-protocol roomcast-lab,$(CARGO) clippy --locked -q -p $(package) --lib -- -D warnings &&) true
 	$(foreach each,$(FEATURES),$(CARGO) clippy --locked -q -p $(subst :, --features=,$(each)) --lib --bins -- -D warnings &&) true
 
 build: ## the release binary, target/release/roomcast
-	$(CARGO) build --locked --release -p roomcast-server --features lab,postgres
+	$(CARGO) build --locked --release -p roomcast-server --features lab,roomcast/all-stores
 
 run: ## a chat at http://127.0.0.1:8000, in development mode; PORT=8001 for another, ARGS="..." for more that serve takes
 	@$(CARGO) run --locked --profile quick -p roomcast-server -- \

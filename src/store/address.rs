@@ -3,21 +3,21 @@
 
 /// The parts of `postgres://USER:PASSWORD@HOST:PORT/DATABASE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Address<'a> {
+pub(super) struct Address<'a> {
     /// One host and port, or several with commas between.
-    pub hosts: &'a str,
+    pub(super) hosts: &'a str,
     /// Its name; empty where the URL names none.
-    pub database: &'a str,
+    pub(super) database: &'a str,
 }
 
 impl<'a> Address<'a> {
     /// Whether this is a URL at all, and not words as libpq has them.
-    pub fn is_url(text: &str) -> bool {
+    pub(super) fn is_url(text: &str) -> bool {
         without_scheme(text).is_some()
     }
 
     /// `None` where a part holds something that would begin another one.
-    pub fn of(url: &'a str) -> Option<Self> {
+    pub(super) fn of(url: &'a str) -> Option<Self> {
         let rest = without_scheme(url)?;
         let (place, parameters) = rest.split_once('?').unwrap_or((rest, ""));
         if parameters.contains('@') && !place.contains('@') {
@@ -31,6 +31,14 @@ impl<'a> Address<'a> {
             && !database.contains(must_be_escaped)
             && hosts.split(',').all(is_host);
         is_plain.then_some(Address { hosts, database })
+    }
+}
+
+/// A URL of a database, to be shown to people: of its parts the hosts and the database, and nothing of one that cannot be read.
+pub fn without_password(url: &str) -> String {
+    match Address::of(url) {
+        Some(Address { hosts, database }) => format!("postgresql://…@{hosts}/{database}"),
+        None => "…".to_owned(),
     }
 }
 

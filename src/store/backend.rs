@@ -1,6 +1,7 @@
 //! The store: the trait that a back end implements, and what is handed over by it.
 
 use std::ops::Range;
+use std::path::Path;
 
 use super::batch::Batch;
 use super::error::StoreError;
@@ -118,6 +119,25 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// As the store has it.
     fn erase(&self, author: &str, limit: usize) -> Result<usize, StoreError>;
+}
+
+/// A store that is a file, which the program copies and checks itself.
+pub trait FileStore: Store {
+    /// Copies the whole store, as it is at this moment, into a new file, while it may be written on. The file appears when all of
+    /// it is on the disk.
+    ///
+    /// # Errors
+    /// When the file exists already or cannot be written, the disk is full, or there is nothing to copy.
+    fn backup(&self, to: &Path) -> Result<(), StoreError>;
+
+    /// Reads the whole file and says whether it is sound.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Damaged`](super::StoreErrorKind::Damaged) when it is not, or there is nothing in it, not even tables.
+    fn check(&self) -> Result<(), StoreError>;
+
+    /// What a person does to put a copy in its place: the end of a sentence that begins "to restore it,".
+    fn restoring(&self) -> String;
 }
 
 /// How much of a range is read at once, and from which end.

@@ -5,7 +5,6 @@
 //! writes a higher one, and from then on nobody else commits.
 
 use std::fmt::Display;
-#[cfg(feature = "sqlite")]
 use std::path::PathBuf;
 
 use super::error::{StoreError, StoreErrorKind};
@@ -20,7 +19,6 @@ pub(super) enum Foreign {
     /// Messages that were confirmed before are not there: the room ends at `next`.
     Gap { room: String, next: u64, sequence: u64 },
     /// A file of the store is no longer where it was opened.
-    #[cfg(feature = "sqlite")]
     Moved(PathBuf),
 }
 
@@ -63,7 +61,6 @@ impl Foreign {
         match self {
             Self::Run { ours, newest } => newest.is_none_or(|newest| newest < *ours),
             Self::Message { .. } | Self::Gap { .. } => true,
-            #[cfg(feature = "sqlite")]
             Self::Moved(_) => false,
         }
     }
@@ -85,7 +82,6 @@ impl Foreign {
             Self::Gap { room, next, sequence } => format!(
                 "{place} went back to an earlier state: {room:?} ends at offset {next}, and {sequence} were confirmed (a failover to a server that had not followed, or a restored backup)"
             ),
-            #[cfg(feature = "sqlite")]
             Self::Moved(file) => {
                 format!("{} was moved, replaced or deleted while {place} was written", file.display())
             }

@@ -5,41 +5,47 @@
 //! a whole ring behind ([`Policy::Block`](crate::Policy::Block)). Rooms opened through it go on where they ended, in another
 //! process perhaps, and their history is read as one, from ring and store.
 //!
-//! Where to: a [`SqliteStore`], a [`PostgresStore`] (the feature `postgres`), or whatever implements [`Store`].
+//! Where to: a [`SqliteStore`], a [`PostgresStore`] (the feature `postgres`), or whatever implements [`Store`]. A program that is told
+//! at run time asks a [`Backend`].
 
-mod address;
 mod archive;
 mod backend;
 mod batch;
 mod batch_builder;
-#[cfg(feature = "sqlite")]
-mod beside;
 mod codec;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
-mod epoch_chain;
 mod error;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
-mod fence;
 mod history;
 mod incarnations;
 mod options;
-#[cfg(feature = "postgres")]
-mod postgres;
-#[cfg(feature = "sqlite")]
-mod sqlite;
+mod registry;
 mod status;
 mod watermark;
 mod writer;
 
+// What back ends have in common; one that is built alone does not use all of it.
+#[cfg_attr(not(feature = "all-stores"), allow(dead_code))]
+mod address;
+#[cfg_attr(not(feature = "all-stores"), allow(dead_code))]
+mod beside;
+#[cfg_attr(not(feature = "all-stores"), allow(dead_code))]
+mod epoch_chain;
+#[cfg_attr(not(feature = "all-stores"), allow(dead_code))]
+mod fence;
+
+// The back ends. `registry.rs` has a row for each.
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
 /// What the server's tools and its configuration need as well.
 pub(crate) mod internal {
-    pub use super::address::Address;
-    #[cfg(feature = "sqlite")]
+    pub use super::address::without_password;
     pub use super::beside::Beside;
 }
 
 pub use self::archive::Archive;
-pub use self::backend::{Page, Record, RetentionCutoff, RoomEntry, Span, Store};
+pub use self::backend::{FileStore, Page, Record, RetentionCutoff, RoomEntry, Span, Store};
 pub use self::batch::{Batch, BatchPart, Incarnation};
 pub use self::codec::{Codec, Undecodable};
 pub use self::error::{OpenError, StoreError, StoreErrorKind};
@@ -47,6 +53,7 @@ pub use self::history::{HistoryEntry, HistoryPage};
 pub use self::options::{Durability, Options, Retention};
 #[cfg(feature = "postgres")]
 pub use self::postgres::PostgresStore;
+pub use self::registry::{Backend, OwnTools};
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::SqliteStore;
 pub use self::status::Status;

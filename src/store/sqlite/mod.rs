@@ -16,7 +16,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use self::error::Explain;
 use self::write::{Tenure, Writer};
-use super::backend::{Page, Record, RetentionCutoff, RoomEntry, Span, Store};
+use super::backend::{FileStore, Page, Record, RetentionCutoff, RoomEntry, Span, Store};
 use super::batch::Batch;
 use super::beside::{self, Beside};
 use super::error::{StoreError, StoreErrorKind};
@@ -394,6 +394,21 @@ impl Store for SqliteStore {
 
     fn erase(&self, author: &str, limit: usize) -> Result<usize, StoreError> {
         self.write_with(|writer| writer.erase(author, limit))
+    }
+}
+
+impl FileStore for SqliteStore {
+    fn backup(&self, to: &Path) -> Result<(), StoreError> {
+        Self::backup(self, to)
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        Self::check(self)
+    }
+
+    fn restoring(&self) -> String {
+        let name = self.path().file_name().unwrap_or_default().display();
+        format!("put it in place of {name} and remove {name}-wal and {name}-shm")
     }
 }
 

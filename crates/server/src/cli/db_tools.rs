@@ -152,12 +152,8 @@ pub(super) fn import(arguments: &Import) -> ExitCode {
 pub(super) fn backup(arguments: &Backup) -> ExitCode {
     let file = &arguments.file;
     done(&arguments.place, |config| {
-        db_tools::backup(config, file)?;
-        Ok(Some(format!(
-            "{} is a copy of the database; to restore it, put it in place of rooms.db and remove \
-             rooms.db-wal and rooms.db-shm\n",
-            file.display()
-        )))
+        let restoring = db_tools::backup(config, file)?;
+        Ok(Some(format!("{} is a copy of the database; to restore it, {restoring}\n", file.display())))
     })
 }
 

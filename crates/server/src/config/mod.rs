@@ -5,6 +5,7 @@
 //!
 //! It uses `util`. It is used by everybody above.
 
+mod database;
 mod draft;
 mod error;
 mod level;
@@ -19,12 +20,14 @@ mod together;
 mod tree;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use roomcast::internal::Address;
+use roomcast::internal::without_password;
+use roomcast::store::Backend;
 use roomcast_protocol::Limits;
 
 pub use self::error::ConfigError;
@@ -187,26 +190,15 @@ pub struct Channel {
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StorageOptions {
-    /// Which one.
-    pub kind: StorageKind,
-    /// Where the PostgreSQL server is; may hold a password.
+    /// Which one. Default: the first of [`Backend::ALL`], a file in the data directory.
+    pub kind: &'static Backend,
+    /// Where it is, if it is a server; may hold a password.
     pub url: Option<String>,
     /// What becomes of a publisher whose room is a whole ring ahead of the database.
     pub overload: Overload,
     /// How long a publisher waits for the database at most, before it is answered with error 111. What it published into a
     /// `stored` room may be stored later all the same. Default 10 s.
     pub timeout: Duration,
-}
-
-/// Which database.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum StorageKind {
-    /// The one that is built in: the file `rooms.db` in the data directory.
-    #[default]
-    Sqlite,
-    /// A PostgreSQL server.
-    PostgreSql,
 }
 
 /// What becomes of those who publish faster than the database takes it.
@@ -224,7 +216,7 @@ impl std::fmt::Debug for StorageOptions {
     /// Says whether there is an address, never which: it may hold a password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("StorageOptions")
-            .field("kind", &self.kind)
+            .field("kind", &self.kind.name())
             .field("url", &self.url.as_ref().map(|_| "…"))
             .field("overload", &self.overload)
             .field("timeout", &self.timeout)
@@ -256,10 +248,7 @@ impl Config {
     pub fn without_password(&self) -> Self {
         let mut config = self.clone();
         if let Some(url) = &mut config.storage.url {
-            *url = match Address::of(url) {
-                Some(Address { hosts, database }) => format!("postgresql://…@{hosts}/{database}"),
-                None => "…".to_owned(),
-            };
+            *url = without_password(url);
         }
         config
     }
@@ -284,10 +273,13 @@ impl Config {
         if self.dev { NamespaceOptions::dev() } else { NamespaceOptions::default() }
     }
 
-    /// The file of the built-in database.
+    /// Where the database is: a file in the data directory, or the URL of a server, which may hold a password.
     #[must_use]
-    pub fn database(&self) -> PathBuf {
-        self.data_dir.join("rooms.db")
+    pub fn database(&self) -> OsString {
+        match self.storage.kind.file_name() {
+            Some(name) => self.data_dir.join(name).into_os_string(),
+            None => self.storage.url.clone().unwrap_or_default().into(),
+        }
     }
 
     /// Whether any room's messages are kept in the database.
@@ -342,7 +334,7 @@ impl Default for Config {
                 namespaces: BTreeMap::new(),
             },
             storage: StorageOptions {
-                kind: StorageKind::Sqlite,
+                kind: &Backend::ALL[0],
                 url: None,
                 overload: Overload::Refuse,
                 timeout: Duration::from_secs(10),

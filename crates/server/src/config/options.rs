@@ -3,20 +3,21 @@
 //! Reading a file, the environment's names, the nearest name to a typing error and the printed configuration all
 //! come from here, so an option cannot be known to one and not to another.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::time::Duration;
 
 use super::origin::{normal_host, normal_origin};
 use super::setting::{Kind as _, read};
 use super::tree::Value;
-use super::{Config, DELIVERY_DELAY_MAX, NamespaceOptions};
+use super::{Config, DELIVERY_DELAY_MAX, NamespaceOptions, database};
 use roomcast_protocol::RoomName;
 
 /// One option of a `T`.
 pub(super) struct Setting<T> {
     pub(super) key: &'static str,
     /// What it does, for the printed configuration.
-    pub(super) about: &'static str,
+    pub(super) about: fn() -> Cow<'static, str>,
     /// Takes a value over, or says what is wrong with it.
     pub(super) read: fn(&mut T, &Value) -> Result<(), String>,
     /// The value in TOML; nothing when none is set.
@@ -33,10 +34,10 @@ pub(super) struct Section {
 
 /// `setting!(key, place in the struct, what it does[, bounds])`
 macro_rules! setting {
-    ($key:literal, $($field:ident).+, $about:literal $(, $check:expr)?) => {
+    ($key:literal, $($field:ident).+, $about:expr $(, $check:expr)?) => {
         Setting {
             key: $key,
-            about: $about,
+            about: || Cow::from($about),
             read: |target, value| {
                 let value = read(value)?;
                 $($check(&value)?;)?
@@ -50,10 +51,10 @@ macro_rules! setting {
 
 /// `listing!(key, place in the struct, what it does, most entries, how an entry is written)`
 macro_rules! listing {
-    ($key:literal, $($field:ident).+, $about:literal, $max:expr, $normal:expr) => {
+    ($key:literal, $($field:ident).+, $about:expr, $max:expr, $normal:expr) => {
         Setting {
             key: $key,
-            about: $about,
+            about: || Cow::from($about),
             read: |target, value| {
                 let written: Vec<String> = read(value)?;
                 within(&written.len(), &0, &$max)?;
@@ -281,8 +282,8 @@ pub(super) const SECTIONS: &[Section] = &[
     Section {
         name: "storage",
         settings: &[
-            setting!("type", storage.kind, "where messages are kept: sqlite (a file in data_dir) or postgresql"),
-            setting!("url", storage.url, "of the PostgreSQL server: postgresql://user:password@host/database"),
+            setting!("type", storage.kind, database::places()),
+            setting!("url", storage.url, database::urls()),
             setting!(
                 "overload",
                 storage.overload,

@@ -43,8 +43,8 @@ fn heading(out: &mut String, heading: Option<String>) {
 fn settings<T>(out: &mut String, settings: &[Setting<T>], target: &T) {
     for setting in settings {
         let _ = match (setting.write)(target) {
-            Some(value) => writeln!(out, "# {}\n{} = {value}", setting.about, setting.key),
-            None => writeln!(out, "# {}\n# {} =", setting.about, setting.key),
+            Some(value) => writeln!(out, "# {}\n{} = {value}", (setting.about)(), setting.key),
+            None => writeln!(out, "# {}\n# {} =", (setting.about)(), setting.key),
         };
     }
 }

@@ -1,5 +1,6 @@
 //! How a value of each kind is read from a tree and written back.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -8,12 +9,12 @@ use std::time::Duration;
 use regex::Regex;
 
 use super::tree::Value;
-use super::{LogFormat, Overload, RecoveryMode, SlowConsumer, Storage, StorageKind};
+use super::{LogFormat, Overload, RecoveryMode, SlowConsumer, Storage};
 
 /// A kind of value an option can have.
 pub(super) trait Kind: Sized {
     /// What a person should write, to end the sentence "expected …".
-    const EXPECTED: &'static str;
+    fn expected() -> Cow<'static, str>;
 
     /// The value, or nothing when it is of another kind.
     fn read(value: &Value) -> Option<Self>;
@@ -24,11 +25,11 @@ pub(super) trait Kind: Sized {
 
 /// Reads a value or says what was expected and what was found.
 pub(super) fn read<K: Kind>(value: &Value) -> Result<K, String> {
-    K::read(value).ok_or_else(|| format!("expected {}, found {}", K::EXPECTED, value.describe()))
+    K::read(value).ok_or_else(|| format!("expected {}, found {}", K::expected(), value.describe()))
 }
 
 impl Value {
-    fn text(&self) -> Option<&str> {
+    pub(super) fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) | Self::Plain(text) => Some(text),
             _ => None,
@@ -59,12 +60,14 @@ pub(super) fn listen(text: &str) -> Result<(Option<IpAddr>, Option<u16>), String
     })
 }
 
-fn quote(text: &str) -> String {
+pub(super) fn quote(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
 impl Kind for bool {
-    const EXPECTED: &'static str = "true or false";
+    fn expected() -> Cow<'static, str> {
+        "true or false".into()
+    }
 
     fn read(value: &Value) -> Option<Self> {
         match value {
@@ -80,7 +83,9 @@ impl Kind for bool {
 }
 
 impl Kind for usize {
-    const EXPECTED: &'static str = "a whole number such as 128";
+    fn expected() -> Cow<'static, str> {
+        "a whole number such as 128".into()
+    }
 
     fn read(value: &Value) -> Option<Self> {
         match value {
@@ -96,7 +101,9 @@ impl Kind for usize {
 }
 
 impl Kind for u16 {
-    const EXPECTED: &'static str = "a port from 0 to 65535";
+    fn expected() -> Cow<'static, str> {
+        "a port from 0 to 65535".into()
+    }
 
     fn read(value: &Value) -> Option<Self> {
         usize::read(value)?.try_into().ok()
@@ -108,7 +115,9 @@ impl Kind for u16 {
 }
 
 impl Kind for Option<NonZeroUsize> {
-    const EXPECTED: &'static str = "a whole number from 1 up";
+    fn expected() -> Cow<'static, str> {
+        "a whole number from 1 up".into()
+    }
 
     fn read(value: &Value) -> Option<Self> {
         Some(Some(NonZeroUsize::new(usize::read(value)?)?))
@@ -120,7 +129,9 @@ impl Kind for Option<NonZeroUsize> {
 }
 
 impl Kind for Duration {
-    const EXPECTED: &'static str = "a duration in quotes such as \"25s\", \"500ms\" or \"24h\"";
+    fn expected() -> Cow<'static, str> {
+        "a duration in quotes such as \"25s\", \"500ms\" or \"24h\"".into()
+    }
 
     fn read(value: &Value) -> Option<Self> {
         humantime::parse_duration(value.text()?).ok()
@@ -132,7 +143,9 @@ impl Kind for Duration {
 }
 
 impl Kind for String {
-    const EXPECTED: &'static str = "text in quotes";
+    fn expected() -> Cow<'static, str> {
+        "text in quotes".into()
+    }
 
     fn read(value: &Value) -> Option<Self> {
         value.text().map(str::to_owned)
@@ -144,7 +157,9 @@ impl Kind for String {
 }
 
 impl Kind for Option<String> {
-    const EXPECTED: &'static str = "text in quotes that is not empty";
+    fn expected() -> Cow<'static, str> {
+        "text in quotes that is not empty".into()
+    }
 
     fn read(value: &Value) -> Option<Self> {
         value.text().filter(|text| !text.is_empty()).map(|text| Some(text.to_owned()))
@@ -156,8 +171,9 @@ impl Kind for Option<String> {
 }
 
 impl Kind for Vec<String> {
-    const EXPECTED: &'static str =
-        "a list of texts (in the environment: separated by commas or spaces, or a list in JSON)";
+    fn expected() -> Cow<'static, str> {
+        "a list of texts (in the environment: separated by commas or spaces, or a list in JSON)".into()
+    }
 
     fn read(value: &Value) -> Option<Self> {
         match value {
@@ -179,7 +195,9 @@ impl Kind for Vec<String> {
 }
 
 impl Kind for PathBuf {
-    const EXPECTED: &'static str = "a path in quotes";
+    fn expected() -> Cow<'static, str> {
+        "a path in quotes".into()
+    }
 
     fn read(value: &Value) -> Option<Self> {
         value.text().filter(|text| !text.is_empty()).map(Self::from)
@@ -191,7 +209,9 @@ impl Kind for PathBuf {
 }
 
 impl Kind for Option<PathBuf> {
-    const EXPECTED: &'static str = PathBuf::EXPECTED;
+    fn expected() -> Cow<'static, str> {
+        PathBuf::expected()
+    }
 
     fn read(value: &Value) -> Option<Self> {
         PathBuf::read(value).map(Some)
@@ -203,7 +223,9 @@ impl Kind for Option<PathBuf> {
 }
 
 impl Kind for IpAddr {
-    const EXPECTED: &'static str = "an IP address in quotes such as \"127.0.0.1\", or \"0.0.0.0\" for all of them";
+    fn expected() -> Cow<'static, str> {
+        "an IP address in quotes such as \"127.0.0.1\", or \"0.0.0.0\" for all of them".into()
+    }
 
     fn read(value: &Value) -> Option<Self> {
         value.text()?.parse().ok()
@@ -215,7 +237,9 @@ impl Kind for IpAddr {
 }
 
 impl Kind for Option<Regex> {
-    const EXPECTED: &'static str = "a regular expression in quotes such as \"^[a-z0-9]+$\"";
+    fn expected() -> Cow<'static, str> {
+        "a regular expression in quotes such as \"^[a-z0-9]+$\"".into()
+    }
 
     fn read(value: &Value) -> Option<Self> {
         Regex::new(value.text()?).ok().map(Some)
@@ -227,7 +251,9 @@ impl Kind for Option<Regex> {
 }
 
 impl Kind for LogFormat {
-    const EXPECTED: &'static str = "\"text\" or \"json\"";
+    fn expected() -> Cow<'static, str> {
+        "\"text\" or \"json\"".into()
+    }
 
     fn read(value: &Value) -> Option<Self> {
         match value.text()? {
@@ -246,7 +272,9 @@ impl Kind for LogFormat {
 }
 
 impl Kind for RecoveryMode {
-    const EXPECTED: &'static str = "\"stream\" or \"cache\"";
+    fn expected() -> Cow<'static, str> {
+        "\"stream\" or \"cache\"".into()
+    }
 
     fn read(value: &Value) -> Option<Self> {
         match value.text()? {
@@ -265,7 +293,9 @@ impl Kind for RecoveryMode {
 }
 
 impl Kind for SlowConsumer {
-    const EXPECTED: &'static str = "\"disconnect\", \"skip\" or \"latest\"";
+    fn expected() -> Cow<'static, str> {
+        "\"disconnect\", \"skip\" or \"latest\"".into()
+    }
 
     fn read(value: &Value) -> Option<Self> {
         match value.text()? {
@@ -286,7 +316,9 @@ impl Kind for SlowConsumer {
 }
 
 impl Kind for Storage {
-    const EXPECTED: &'static str = "\"off\", \"async\" or \"stored\"";
+    fn expected() -> Cow<'static, str> {
+        "\"off\", \"async\" or \"stored\"".into()
+    }
 
     fn read(value: &Value) -> Option<Self> {
         match value.text()? {
@@ -306,27 +338,10 @@ impl Kind for Storage {
     }
 }
 
-impl Kind for StorageKind {
-    const EXPECTED: &'static str = "\"sqlite\" or \"postgresql\"";
-
-    fn read(value: &Value) -> Option<Self> {
-        match value.text()? {
-            "sqlite" => Some(Self::Sqlite),
-            "postgresql" | "postgres" => Some(Self::PostgreSql),
-            _ => None,
-        }
-    }
-
-    fn write(&self) -> Option<String> {
-        Some(quote(match self {
-            Self::Sqlite => "sqlite",
-            Self::PostgreSql => "postgresql",
-        }))
-    }
-}
-
 impl Kind for Overload {
-    const EXPECTED: &'static str = "\"refuse\" or \"wait\"";
+    fn expected() -> Cow<'static, str> {
+        "\"refuse\" or \"wait\"".into()
+    }
 
     fn read(value: &Value) -> Option<Self> {
         match value.text()? {

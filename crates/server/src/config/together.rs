@@ -1,7 +1,7 @@
 //! What no option can see alone.
 
+use super::Storage;
 use super::draft::{Draft, path, scope_of};
-use super::{Storage, StorageKind};
 
 impl Draft {
     /// Notes which options contradict each other.
@@ -72,8 +72,12 @@ impl Draft {
                 conflict(&keys, "recovery needs `history_size` and `history_ttl`");
             }
         }
-        if config.storage.kind == StorageKind::PostgreSql && config.storage.url.is_none() && config.stores() {
-            notes.conflict(&["storage.type", "storage.url"], "`storage.type` is postgresql, which needs `storage.url`");
+        let database = config.storage.kind;
+        if database.url_example().is_some() && config.storage.url.is_none() && config.stores() {
+            notes.conflict(
+                &["storage.type", "storage.url"],
+                &format!("`storage.type` is {}, which needs `storage.url`", database.name()),
+            );
         }
     }
 }

@@ -11,13 +11,14 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, BufRead, BufWriter, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use self::line::Line;
-use crate::config::{Config, StorageKind};
-use crate::rooms::stored::{PublicationCodec, open_store};
+use crate::config::Config;
+use crate::rooms::stored::PublicationCodec;
 use roomcast::internal::Beside;
 use roomcast::store::{
-    Batch, Codec as _, Durability, Incarnation, Page, Record, Retention, RetentionCutoff, SqliteStore, Store,
+    Batch, Codec as _, Durability, FileStore, Incarnation, OwnTools, Page, Record, Retention, RetentionCutoff, Store,
     StoreError,
 };
 
@@ -50,7 +51,7 @@ pub enum ToolError {
     /// There is no such room.
     UnknownRoom(String),
     /// It cannot be done with this database.
-    NotHere(&'static str),
+    NotHere(String),
 }
 
 impl fmt::Display for ToolError {
@@ -225,7 +226,7 @@ pub struct Imported {
 /// [`ToolError::Line`] for a line that is none of ours, or says what no server would take; and as the input has it. What came
 /// before is in the database.
 pub fn import(config: &Config, input: &mut dyn BufRead) -> Result<Imported, ToolError> {
-    let store = open_store(config)?;
+    let store = to_write(config)?;
     store.begin()?;
     let mut import =
         Import { config, store: &*store, done: Imported::default(), group: Batch::default(), ends: HashMap::new() };
@@ -314,12 +315,16 @@ impl Import<'_> {
 /// What some programs put before a text.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Copies the whole database into a new file, while a server may be running on it. Restored, the copy's rooms begin new epochs.
+/// Copies the whole database into a new file, while a server may be running on it; how such a copy is put back, in words.
+/// Restored, its rooms begin new epochs.
 ///
 /// # Errors
-/// [`ToolError::NotHere`] for PostgreSQL, whose own tools do that; and as the database has it.
-pub fn backup(config: &Config, to: &Path) -> Result<(), ToolError> {
-    Ok(file(config, "`roomcast backup` copies the built-in database; for PostgreSQL use pg_dump")?.backup(to)?)
+/// [`ToolError::NotHere`] for a database with tools of its own; and as the database has it.
+pub fn backup(config: &Config, to: &Path) -> Result<String, ToolError> {
+    let otherwise = |by: OwnTools| format!("`roomcast backup` copies the built-in database; {}", by.copied_by);
+    let store = file(config, otherwise)?;
+    store.backup(to)?;
+    Ok(store.restoring())
 }
 
 /// Reads the whole database and says whether it is sound; whether there are rooms in it.
@@ -327,7 +332,8 @@ pub fn backup(config: &Config, to: &Path) -> Result<(), ToolError> {
 /// # Errors
 /// As [`backup`], and when it is damaged, or a file that was never written or was emptied.
 pub fn check(config: &Config) -> Result<bool, ToolError> {
-    let store = file(config, "`roomcast check` reads the built-in database; PostgreSQL checks itself")?;
+    let otherwise = |by: OwnTools| format!("`roomcast check` reads the built-in database; {}", by.checked_by);
+    let store = file(config, otherwise)?;
     store.check()?;
     Ok(!store.rooms(None, 1)?.is_empty())
 }
@@ -388,7 +394,7 @@ pub fn erase(config: &Config, user: &str) -> Result<u64, ToolError> {
 /// Does something in a run of its own. That is ended however it went: nothing is published in it, and rooms would not go on in
 /// their epochs after it otherwise.
 fn alone<R>(config: &Config, work: impl FnOnce(&dyn Store) -> Result<R, ToolError>) -> Result<R, ToolError> {
-    let store = open_store(config)?;
+    let store = to_write(config)?;
     store.begin()?;
     let done = work(&*store);
     let finished = store.finish();
@@ -407,17 +413,21 @@ fn until_none(mut some: impl FnMut() -> Result<usize, StoreError>) -> Result<u64
     }
 }
 
-fn to_read(config: &Config) -> Result<std::sync::Arc<dyn Store>, StoreError> {
-    match config.storage.kind {
-        StorageKind::Sqlite => Ok(std::sync::Arc::new(SqliteStore::open_to_read(config.database())?)),
-        StorageKind::PostgreSql => open_store(config),
-    }
+/// The database, to be written.
+fn to_write(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
+    config.storage.kind.open(config.database())
 }
 
-fn file(config: &Config, otherwise: &'static str) -> Result<SqliteStore, ToolError> {
-    match config.storage.kind {
-        StorageKind::Sqlite => Ok(SqliteStore::open_to_read(config.database())?),
-        StorageKind::PostgreSql => Err(ToolError::NotHere(otherwise)),
+/// The database, to be read while a server may be writing it.
+fn to_read(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
+    config.storage.kind.open_to_read(config.database())
+}
+
+/// The database, if it is a file; `otherwise` says what does instead what is asked for.
+fn file(config: &Config, otherwise: impl Fn(OwnTools) -> String) -> Result<Arc<dyn FileStore>, ToolError> {
+    match config.storage.kind.own_tools() {
+        Some(tools) => Err(ToolError::NotHere(otherwise(tools))),
+        None => Ok(config.storage.kind.open_file(config.database())?),
     }
 }
 

@@ -8,15 +8,14 @@ mod history;
 mod restart_cache;
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use self::codec::PublicationCodec;
 pub(crate) use self::history::{NoAnswer, ReadFrom};
 use self::restart_cache::RestartCache;
-use crate::config::{Config, Overload, Storage, StorageKind};
+use crate::config::{Config, Overload, Storage};
 use crate::util::clock::unix_ms;
-use roomcast::store::{Archive, Durability, Options, Retention, SqliteStore, Store, StoreError};
+use roomcast::store::{Archive, Durability, Options, Retention, StoreError};
 use roomcast::{Broker, Room};
 use roomcast_protocol::Publication;
 
@@ -37,7 +36,7 @@ impl StoredRooms {
         if !config.stores() {
             return Ok(None);
         }
-        let store = open_store(config)?;
+        let store = config.storage.kind.open(config.database())?;
         let channel = config.channel.clone();
         let durability = move |room: &str| match channel.options_for(room)?.storage {
             Storage::Off => None,
@@ -69,26 +68,6 @@ impl StoredRooms {
     /// Whether a room's ring holds nothing that is not stored.
     pub(crate) fn is_stored(&self, room: &Room<Publication>) -> bool {
         self.archive.watermark(room).is_none_or(|mark| mark.stored() >= room.tail())
-    }
-}
-
-/// The store that `config` names.
-///
-/// # Errors
-/// When it cannot be opened, or is not part of this program.
-pub(crate) fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
-    match config.storage.kind {
-        StorageKind::Sqlite => Ok(Arc::new(SqliteStore::open(config.database())?)),
-        #[cfg(feature = "postgres")]
-        StorageKind::PostgreSql => {
-            let url = config.storage.url.as_deref().unwrap_or_default();
-            Ok(Arc::new(roomcast::store::PostgresStore::connect(url)?))
-        }
-        #[cfg(not(feature = "postgres"))]
-        StorageKind::PostgreSql => Err(StoreError::new(
-            roomcast::store::StoreErrorKind::Unavailable,
-            "this roomcast was built without PostgreSQL; build it with `--features postgres`",
-        )),
     }
 }
 
