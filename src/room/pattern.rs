@@ -163,6 +163,35 @@ impl<T> PatternShared<T> {
         // Acquire: pairs with `end`.
         self.ended.load(Acquire)
     }
+
+    /// Puts what was found since the last call into the reader's set; false if some may have been left out, because somebody
+    /// is just passing over those that have ended. A room that two threads have found at once is taken once: the first one
+    /// handed over reads from the same place.
+    fn take_found(&self, set: &mut RoomSet<T>) -> bool {
+        self.found.take_all(|subscription| {
+            if !set.has_room(subscription.room_id()) {
+                set.join(subscription);
+            }
+        })
+    }
+
+    /// The next room that has something, by the reader's set; `None` when none will be found any more and every room was
+    /// left.
+    fn poll_set(
+        &self,
+        set: &mut RoomSet<T>,
+        context: &mut Context<'_>,
+        poll: impl Fn(&mut RoomSet<T>, &mut Context<'_>) -> Poll<RoomKey>,
+    ) -> Poll<Option<RoomKey>> {
+        // Registered before the looks, so that a room found in between wakes us.
+        set.ready_list().reader.register(context.waker());
+        let ended = self.is_ended();
+        let took_all = self.take_found(set);
+        match poll(set, context) {
+            Poll::Pending if ended && took_all && set.is_empty() => Poll::Ready(None),
+            polled => polled.map(Some),
+        }
+    }
 }
 
 impl<T> fmt::Debug for PatternShared<T> {
@@ -205,21 +234,9 @@ impl<T> PatternSubscription<T> {
         &self.shared
     }
 
-    /// Takes in what was found since the last call; false if some may have been left out, because somebody is just passing
-    /// over those that have ended. A room that two threads have found at once is taken once: the first one handed over reads
-    /// from the same place.
-    fn take_found(&mut self) -> bool {
-        let Self { set, shared } = self;
-        shared.found.take_all(|subscription| {
-            if !set.has_room(subscription.room_id()) {
-                set.join(subscription);
-            }
-        })
-    }
-
-    /// The same, waiting for whoever has some in their hands.
+    /// Takes in what was found, waiting for whoever has some in their hands.
     fn take_all_found(&mut self) {
-        while !self.take_found() {
+        while !self.shared.take_found(&mut self.set) {
             yield_now();
         }
     }
@@ -264,28 +281,13 @@ impl<T> PatternSubscription<T> {
     /// The next room that has something to read; see [`RoomSet::poll_ready`]. `None` when the broker is closed and
     /// every room was left: there will be nothing more.
     pub fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Option<RoomKey>> {
-        self.poll_set(context, RoomSet::poll_ready)
+        self.shared.poll_set(&mut self.set, context, RoomSet::poll_ready)
     }
 
     /// The same whenever a room has something.
     #[cfg(feature = "store")]
     pub(crate) fn poll_listed(&mut self, context: &mut Context<'_>) -> Poll<Option<RoomKey>> {
-        self.poll_set(context, RoomSet::poll_ready_unconstrained)
-    }
-
-    fn poll_set(
-        &mut self,
-        context: &mut Context<'_>,
-        poll: impl Fn(&mut RoomSet<T>, &mut Context<'_>) -> Poll<RoomKey>,
-    ) -> Poll<Option<RoomKey>> {
-        // Registered before the looks, so that a room found in between wakes us.
-        self.set.ready_list().reader.register(context.waker());
-        let ended = self.shared.is_ended();
-        let took_all = self.take_found();
-        match poll(&mut self.set, context) {
-            Poll::Pending if ended && took_all && self.set.is_empty() => Poll::Ready(None),
-            polled => polled.map(Some),
-        }
+        self.shared.poll_set(&mut self.set, context, RoomSet::poll_ready_unconstrained)
     }
 
     /// Waits for the next room that has something to read; `None` when the broker is closed and every room was left.
@@ -352,12 +354,8 @@ impl<T> PatternSubscription<T> {
     where
         T: Clone,
     {
-        loop {
-            let Some(key) = std::task::ready!(self.poll_ready(context)) else { return Poll::Ready(None) };
-            if let Some(received) = self.set.receive(key) {
-                return Poll::Ready(Some((key, received)));
-            }
-        }
+        let Self { set, shared } = self;
+        set.poll_recv_by(context, |set, context| shared.poll_set(set, context, RoomSet::poll_ready))
     }
 }
 

@@ -326,21 +326,31 @@ impl<T> RoomSet<T> {
     where
         T: Clone,
     {
+        self.poll_recv_by(context, |set, context| match set.poll_ready(context) {
+            Poll::Pending if set.is_empty() => Poll::Ready(None),
+            polled => polled.map(Some),
+        })
+    }
+
+    /// The next message of the rooms that `poll_ready` finds; nothing when it says that there will be none.
+    pub(super) fn poll_recv_by(
+        &mut self,
+        context: &mut Context<'_>,
+        poll_ready: impl Fn(&mut Self, &mut Context<'_>) -> Poll<Option<RoomKey>>,
+    ) -> Poll<Option<(RoomKey, Result<T, RecvError>)>>
+    where
+        T: Clone,
+    {
         loop {
-            match self.poll_ready(context) {
-                Poll::Ready(key) => {
-                    if let Some(received) = self.receive(key) {
-                        return Poll::Ready(Some((key, received)));
-                    }
-                }
-                Poll::Pending if self.is_empty() => return Poll::Ready(None),
-                Poll::Pending => return Poll::Pending,
+            let Some(key) = ready!(poll_ready(self, context)) else { return Poll::Ready(None) };
+            if let Some(received) = self.receive(key) {
+                return Poll::Ready(Some((key, received)));
             }
         }
     }
 
     /// What the subscription has, if it has something.
-    pub(super) fn receive(&mut self, key: RoomKey) -> Option<Result<T, RecvError>>
+    fn receive(&mut self, key: RoomKey) -> Option<Result<T, RecvError>>
     where
         T: Clone,
     {
