@@ -15,12 +15,13 @@ from pathlib import Path
 
 import build
 import design
+import folders
 import report
 import run
 import sites
 from rules import RULES
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = folders.ROOT
 BASELINE_PATIENCE = 900
 
 
@@ -28,7 +29,7 @@ def arguments():
     parser = argparse.ArgumentParser(prog="make loom-mutants", description=__doc__)
     parser.add_argument("--only", default="", help="mutants whose name contains this text")
     parser.add_argument("--list", action="store_true", help="list the mutants and end")
-    parser.add_argument("--room", action="store_true", help="orderings in src/{room,shard,broker} as well")
+    parser.add_argument("--room", action="store_true", help=f"orderings in src/{folders.names(folders.HIGH)} as well")
     parser.add_argument("--jobs", type=int, default=2, help="models that run at a time")
     parser.add_argument("--write", type=Path, help="write the results to this file")
     return parser.parse_args()
@@ -45,7 +46,7 @@ def mutants(found):
 
 def main():
     options = arguments()
-    found = sites.find(ROOT, sites.CORE + (("room", "shard", "broker") if options.room else ()))
+    found = sites.find(ROOT, folders.LOW + (folders.HIGH if options.room else ()))
     wanted = [mutant for mutant in mutants(found) if options.only in mutant[0]]
     if options.list:
         for name, weaker, *_ in wanted:

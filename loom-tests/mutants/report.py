@@ -3,8 +3,13 @@
 import datetime
 import os
 import subprocess
+from pathlib import Path
 
-CORE = ("ring/", "wake/", "sync/")
+import folders
+
+# How the names begin of mutants that a model must notice.
+LOW = tuple(f"{Path(folder).name}/" for folder in folders.LOW)
+TREE = (*folders.LOW, *folders.HIGH, "loom-tests")
 
 
 def complaints(results, argued, known, with_rooms):
@@ -12,13 +17,13 @@ def complaints(results, argued, known, with_rooms):
     for name, weaker, verdict in results:
         what = f"{name} -> {weaker}" if weaker else f"broken: {name}"
         argument = argued.get((name, weaker))
-        must = not weaker or name.startswith(CORE)
+        must = not weaker or name.startswith(LOW)
         if verdict.kind == "survived" and not argument and must:
             found.append(f"{what}: no model notices, and docs/design.md does not say why")
         if verdict.kind != "survived" and argument:
             found.append(f"{what}: {verdict.model} notices; the argument in docs/design.md is out of date")
     for name, weaker in argued:
-        if (name, weaker) not in known and (with_rooms or name.startswith(CORE)):
+        if (name, weaker) not in known and (with_rooms or name.startswith(LOW)):
             found.append(f"{name} -> {weaker}: docs/design.md argues for a mutant that does not exist")
     return found
 
@@ -39,9 +44,6 @@ def machine():
     return f"{names[0] if names else 'unknown'}, {os.cpu_count()} cores"
 
 
-TREE = "src/sync src/ring src/wake src/room src/shard src/broker loom-tests"
-
-
 def said(*command):
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -54,13 +56,13 @@ def page(sites, baselines, results, argued, seconds):
     lines = [
         "# What the models notice",
         "",
-        "Written by `make loom-mutants`, which weakens every ordering of `src/{ring,wake,sync}` in turn, breaks the rules",
-        "of the design one at a time, and runs the models that come by until one fails. How to read it, and the arguments",
-        "for what is not noticed, are in section 7 of [how roomcast is built](../design.md).",
+        f"Written by `make loom-mutants`, which weakens every ordering of `src/{folders.names(folders.LOW)}` in turn, breaks the",
+        "rules of the design one at a time, and runs the models that come by until one fails. How to read it, and the",
+        "arguments for what is not noticed, are in section 7 of [how roomcast is built](../design.md).",
         "",
         f"- machine: {machine()}",
         f"- commit: {said('git', 'describe', '--always', '--dirty')}",
-        f"- tree: {said('tests/make/tree.sh', *TREE.split())} of {TREE}",
+        f"- tree: {said('tests/make/tree.sh', *TREE)} of {' '.join(TREE)}",
         f"- date: {datetime.date.today()}",
         f"- {summary(sites, results, seconds)}",
         "",

@@ -4,7 +4,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-CORE = ("ring", "wake", "sync")
 WEAKER = {
     "AcqRel": ("Acquire", "Release"),
     "Acquire": ("Relaxed",),
@@ -62,11 +61,11 @@ def shipped(text):
     return code[: tests.start()] if tests else code
 
 
-def find(root, folders=CORE):
-    """All sites, numbered in the order of files and lines."""
+def find(root, folders):
+    """All sites in these folders, numbered in the order of files and lines."""
     sites = []
     for folder in folders:
-        place = Path(root, "src", folder)
+        place = Path(root, folder)
         for path in sorted(place.rglob("*.rs")) if place.is_dir() else [place.with_suffix(".rs")]:
             sites += find_in(path, str(path.relative_to(root)), len(sites))
     return sites

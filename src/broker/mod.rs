@@ -295,19 +295,21 @@ impl<T: Send + Sync + 'static> Broker<T> {
     pub fn stats(&self) -> BrokerStats {
         let mut homes = vec![0; self.inner.shared.inboxes.len()];
         self.inner.table.for_each(&mut |room_ref| homes[room_ref.0.home_shard()] += 1);
+        // Relaxed, both: figures.
+        let number = |figure: &AtomicU32| figure.load(Relaxed);
+        let count = |figure: &AtomicU64| figure.load(Relaxed);
         let inboxes = self.inner.shared.inboxes.iter().take(self.inner.shards.count());
         let shards = inboxes.zip(homes).map(|(inbox, rooms)| {
             let figures = &inbox.figures;
-            // Relaxed: figures.
             ShardStats {
                 rooms,
-                rooms_served: figures.rooms.load(Relaxed),
-                handlers: figures.members.load(Relaxed),
-                actions: figures.actions.load(Relaxed),
-                wakes: figures.wakes.load(Relaxed),
-                handler_runs: figures.runs.load(Relaxed),
-                deliveries: figures.deliveries.load(Relaxed),
-                panics: figures.panics.load(Relaxed),
+                rooms_served: number(&figures.rooms),
+                handlers: number(&figures.members),
+                actions: count(&figures.actions),
+                wakes: count(&figures.wakes),
+                handler_runs: count(&figures.runs),
+                deliveries: count(&figures.deliveries),
+                panics: count(&figures.panics),
             }
         });
         BrokerStats { rooms: self.inner.table.len(), shards: shards.collect() }

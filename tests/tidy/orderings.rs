@@ -8,10 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::nothing;
-use super::source::{File, has_word, read, rust};
+use super::source::{CORE_HIGH, CORE_LOW, File, core_folders, has_word, read, rust};
 
 pub(crate) const ORDERINGS: [&str; 5] = ["Relaxed", "Acquire", "Release", "AcqRel", "SeqCst"];
-const FOLDERS: [&str; 5] = ["src/ring", "src/wake", "src/sync", "src/room", "src/shard"];
 const TABLE: &str = "### The ordering table";
 /// How far above an operation its comment may stand.
 const COMMENT_LINES: usize = 3;
@@ -139,7 +138,7 @@ fn models() -> BTreeSet<String> {
 /// The orderings used, by operation.
 fn operations() -> BTreeMap<String, Vec<&'static str>> {
     let mut operations: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for file in files().into_iter().chain(rust("src/broker")) {
+    for file in files() {
         for (_, ordering, function) in uses(&file) {
             operations.entry(format!("{}::{function}", place(&file.path))).or_default().push(ordering);
         }
@@ -168,8 +167,9 @@ pub(crate) fn uses(file: &File) -> Vec<(usize, &'static str, String)> {
     found
 }
 
-fn files() -> Vec<File> {
-    FOLDERS.iter().flat_map(|folder| rust(folder).into_iter().chain(rust(&format!("{folder}.rs")))).collect()
+/// The files of the core.
+pub(crate) fn files() -> Vec<File> {
+    [CORE_LOW, CORE_HIGH].into_iter().flat_map(core_folders).flat_map(|folder| rust(&folder)).collect()
 }
 
 pub(crate) fn place(path: &str) -> &str {

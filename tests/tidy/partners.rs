@@ -6,10 +6,8 @@
 //! `docs/design.md` names them in its third column, of other files as `` `room/seat::end` ``.
 
 use super::nothing;
-use super::orderings::{ORDERINGS, place, rows_with_partners, uses};
-use super::source::{File, has_word, rust};
-
-const FOLDERS: [&str; 6] = ["src/ring", "src/wake", "src/sync", "src/room", "src/shard", "src/broker"];
+use super::orderings::{ORDERINGS, files, place, rows_with_partners, uses};
+use super::source::{File, has_word};
 
 /// A function with a body.
 struct Function {
@@ -41,10 +39,6 @@ fn partners_that_the_table_names_hold_an_ordering() {
         }
     }
     nothing(findings);
-}
-
-fn files() -> Vec<File> {
-    FOLDERS.iter().flat_map(|folder| rust(folder)).collect()
 }
 
 /// What the comments of a file name wrongly.

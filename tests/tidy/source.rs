@@ -41,6 +41,18 @@ pub(crate) fn read(path: &str) -> Option<String> {
     fs::read_to_string(root().join(path)).ok()
 }
 
+/// The variables of the Makefile that list the folders of the core: what is made of atomics, and what is made of that.
+pub(crate) const CORE_LOW: &str = "CORE_LOW";
+pub(crate) const CORE_HIGH: &str = "CORE_HIGH";
+
+/// The folders that one of these lists, lowest layer first.
+pub(crate) fn core_folders(variable: &str) -> Vec<String> {
+    let makefile = read("Makefile").unwrap_or_default();
+    let listed = makefile.lines().find_map(|line| line.strip_prefix(variable)?.strip_prefix(" := "));
+    let folders = listed.expect("the Makefile lists the folders of the core");
+    folders.split_whitespace().map(str::to_owned).collect()
+}
+
 /// The Rust files under a folder.
 pub(crate) fn rust(folder: &str) -> Vec<File> {
     files(folder, &["rs"])
