@@ -3,7 +3,8 @@
 //!
 //! A comment beside an ordering is one that begins with an ordering's name or says what something pairs with. It names a
 //! function as `` `advance` ``, which is the one of its own file if that has one, or as `` `Seat::end` ``. The table of
-//! `docs/design.md` names them in its third column, of other files as `` `room/seat::end` ``.
+//! `docs/design.md` names them in its third column, of other files as `` `room/seat::end` ``. Where it says `fence in`, there
+//! must be a fence; where `Release: as in`, a Release.
 
 use super::nothing;
 use super::orderings::{ORDERINGS, files, place, rows_with_partners, uses};
@@ -16,7 +17,7 @@ struct Function {
     /// The type or trait it belongs to, if any.
     owner: String,
     name: String,
-    has_ordering: bool,
+    orderings: Vec<&'static str>,
 }
 
 #[test]
@@ -32,8 +33,8 @@ fn partners_that_the_table_names_hold_an_ordering() {
     let mut findings = Vec::new();
     for (operation, partners) in rows_with_partners() {
         let file = operation.rsplit_once("::").map_or("", |(file, _)| file);
-        for name in names(&partners) {
-            if let Err(why) = partner(&name, file, &functions) {
+        for (before, name) in names(&partners) {
+            if let Err(why) = partner(&name, file, &needed(&before), &functions) {
                 findings.push(format!("docs/design.md: the row `{operation}` pairs with `{name}`, {why}"));
             }
         }
@@ -46,8 +47,8 @@ fn without_ordering(file: &File, functions: &[Function]) -> Vec<String> {
     let mut findings = Vec::new();
     for (line, comment) in comments(file) {
         for sentence in comment.split_inclusive(". ") {
-            for name in names(sentence) {
-                match partner(&name, place(&file.path), functions) {
+            for (before, name) in names(sentence) {
+                match partner(&name, place(&file.path), &needed(&before), functions) {
                     // Fields and other things have names, too; but nothing pairs with those.
                     Err(NO_FUNCTION) if !says_pair(sentence) => {}
                     Err(why) => {
@@ -63,8 +64,18 @@ fn without_ordering(file: &File, functions: &[Function]) -> Vec<String> {
 
 const NO_FUNCTION: &str = "and is no function; name the one that holds the partner";
 
-/// Whether the function that is called so at this place holds an ordering, or what is wrong.
-fn partner(name: &str, here: &str, functions: &[Function]) -> Result<(), &'static str> {
+/// Of which orderings the function must hold one that stands behind this text; any will do where these are none.
+fn needed(before: &str) -> Vec<&'static str> {
+    if ["fence in ", "fences in ", "and in "].iter().any(|words| before.ends_with(words)) && before.contains("fence") {
+        return vec!["SeqCst"];
+    }
+    let like = [": as in ", ": as for "].iter().find_map(|words| before.split_once(words));
+    let ours = like.filter(|(_, rest)| !rest.contains('`')).map_or("", |(ours, _)| ours);
+    ORDERINGS.into_iter().filter(|ordering| has_word(ours, ordering)).collect()
+}
+
+/// Whether the function that is called so at this place holds such an ordering, or what is wrong.
+fn partner(name: &str, here: &str, needed: &[&str], functions: &[Function]) -> Result<(), &'static str> {
     let (owner, short) = name.rsplit_once("::").unwrap_or(("", name));
     let called_so =
         functions.iter().filter(|it| it.name == short && (owner.is_empty() || owner == it.owner || owner == it.place));
@@ -73,9 +84,10 @@ fn partner(name: &str, here: &str, functions: &[Function]) -> Result<(), &'stati
     if !is_ours {
         ours = theirs;
     }
-    match ours.iter().filter(|it| it.has_ordering).count() {
+    let holds = |it: &&&Function| it.orderings.iter().any(|ordering| needed.is_empty() || needed.contains(ordering));
+    match ours.iter().filter(holds).count() {
         _ if ours.is_empty() => Err(NO_FUNCTION),
-        0 => Err("and holds none; name the function that does the operation"),
+        0 => Err("and holds none, or none of this kind; name the function that does the operation"),
         holding if is_ours || holding == ours.len() => Ok(()),
         _ => Err("and is one of several, some of which hold none; name its type as well"),
     }
@@ -84,7 +96,7 @@ fn partner(name: &str, here: &str, functions: &[Function]) -> Result<(), &'stati
 /// The functions of shipped code that have a body.
 fn functions(file: &File) -> Vec<Function> {
     let lines: Vec<&str> = file.shipped_code().lines().collect();
-    let orderings: Vec<usize> = uses(file).into_iter().map(|(index, ..)| index).collect();
+    let orderings = uses(file);
     let (mut found, mut begins, mut owner) = (Vec::new(), Vec::new(), String::new());
     for (index, line) in lines.iter().enumerate() {
         if let Some(of) = owner_begun(line) {
@@ -101,8 +113,9 @@ fn functions(file: &File) -> Vec<Function> {
     }
     let function = |(begin, owner, name): (usize, String, String)| {
         let end = begins.iter().copied().find(|&next| next > begin).unwrap_or(usize::MAX);
-        let has_ordering = orderings.iter().any(|line| (begin..end).contains(line));
-        Function { place: place(&file.path).to_owned(), owner, name, has_ordering }
+        let inside = orderings.iter().filter(|(line, ..)| (begin..end).contains(line));
+        let orderings = inside.map(|(_, ordering, _)| *ordering).collect();
+        Function { place: place(&file.path).to_owned(), owner, name, orderings }
     };
     found.into_iter().map(function).collect()
 }
@@ -162,13 +175,15 @@ fn says_pair(text: &str) -> bool {
     ["airs with", "airs as"].iter().any(|words| text.contains(words))
 }
 
-/// The names and paths in backticks.
-fn names(text: &str) -> Vec<String> {
-    let is_path = |name: &&str| {
+/// The names and paths in backticks, each with the text before it.
+fn names(text: &str) -> Vec<(String, String)> {
+    let is_path = |name: &str| {
         name.chars().all(|character| character.is_ascii_alphanumeric() || "_:/".contains(character))
             && name.starts_with(|character: char| character.is_ascii_alphabetic())
     };
-    text.split('`').skip(1).step_by(2).filter(is_path).map(str::to_owned).collect()
+    let ticks: Vec<usize> = text.match_indices('`').map(|(at, _)| at).collect();
+    let quoted = ticks.chunks_exact(2).map(|pair| (text[..pair[0]].to_owned(), text[pair[0] + 1..pair[1]].to_owned()));
+    quoted.filter(|(_, name)| is_path(name)).collect()
 }
 
 fn ident(text: &str) -> String {
@@ -199,12 +214,18 @@ fn a_partner_without_an_ordering_is_found() {
         "impl<T> Bell for Seat<T> {
     fn declared(&self) -> [u8; 2];
     fn close(&self) {
-        // SeqCst: as in `Ring::tell_closed`. Pairs with the fence in `wait`, and goes on
+        // SeqCst: behind `Ring::tell_closed`. Pairs with the fence in `wait`, and goes on
         // as `close` does.
         fence(SeqCst);
     }
     fn look(&self) {
         // Relaxed: ordered by the swap in `Ring::close`, and by that in `declared`.
+        self.bell.load(Relaxed);
+        // SeqCst: as in `look_again`. Pairs with the fence in `Ring::is_drained`, and with `close`.
+        fence(SeqCst);
+    }
+    fn look_again(&self) {
+        // Relaxed: ordered by the fences in `Bell::look` and in `close`. Release: as for `Seat::look`.
         self.bell.load(Relaxed);
     }
 }",
@@ -218,6 +239,9 @@ fn a_partner_without_an_ordering_is_found() {
         ("src/ring/claim.rs:10: `close`", "holds none"),
         ("src/ring/bell.rs:4: `wait`", "is no function"),
         ("src/ring/bell.rs:9: `Ring::close`", "holds none"),
+        ("src/ring/bell.rs:11: `look_again`", "of this kind"),
+        ("src/ring/bell.rs:11: `Ring::is_drained`", "of this kind"),
+        ("src/ring/bell.rs:15: `Seat::look`", "of this kind"),
         ("src/ring/other.rs:2: `close`", "one of several"),
     ];
     let told = |(text, (place, why)): (&String, &(&str, &str))| text.starts_with(place) && text.contains(why);
