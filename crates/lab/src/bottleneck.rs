@@ -1,13 +1,13 @@
 //! What kept a run from going faster: the target, the lab, or nothing.
 
 use super::cost;
-use super::measurement::Conducted;
+use super::measurement::Measurement;
 use super::result::{Run, Target};
 use super::scenario::{Drive, Scenario, Wait};
 
 /// Enters it.
-pub(super) fn judge(conducted: Conducted, scenario: &Scenario) -> Run {
-    let Conducted { mut run, target_busiest, .. } = conducted;
+pub(super) fn find(measurement: Measurement, scenario: &Scenario) -> Run {
+    let Measurement { mut run, target_busiest, .. } = measurement;
     let is_kept = run.offered_rate.is_some_and(|rate| {
         run.published as f64 >= rate * scenario.seconds * KEPT && run.seconds <= scenario.seconds / KEPT + MOMENT
     });

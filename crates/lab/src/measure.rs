@@ -16,11 +16,11 @@ use super::{Fault, bottleneck, cost, library, network, procfs};
 /// # Errors
 /// [`Fault`] when it cannot be run.
 pub fn once(scenario: &Scenario, server: &Server, watch: &mut dyn Watch) -> Result<Run, Fault> {
-    let conducted = match scenario.target {
+    let measurement = match scenario.target {
         Target::Library => library::run(scenario, watch)?,
         Target::Network => network::run(scenario, server, watch)?,
     };
-    let run = bottleneck::judge(conducted, scenario);
+    let run = bottleneck::find(measurement, scenario);
     watch.end(&run);
     Ok(run)
 }

@@ -1,4 +1,4 @@
-//! One measurement from beginning to end, whatever the target is: warm up, settle, measure, settle, balance the books.
+//! One measurement from beginning to end, whatever the target is: warm up, settle, measure, settle, check the deliveries.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,10 +19,10 @@ pub(super) struct Target {
     pub(super) is_own: fn(&str) -> bool,
 }
 
-/// What was measured, before the books are balanced.
+/// What was measured; what subscribers report is entered afterwards.
 #[derive(Debug)]
-pub(super) struct Conducted {
-    /// Without what only the books tell.
+pub(super) struct Measurement {
+    /// Without what only the subscribers' reports tell.
     pub(super) run: Run,
     /// The share of its time that the busiest thread of the target was running.
     pub(super) target_busiest: f64,
@@ -30,8 +30,8 @@ pub(super) struct Conducted {
     refused: u64,
 }
 
-/// Conducts a run whose people are all in their places.
-pub(super) fn conduct(state: &RunState, scenario: &Scenario, target: &Target, watch: &mut dyn Watch) -> Conducted {
+/// Carries out a run whose subscribers and publishers are all in their places.
+pub(super) fn measure(state: &RunState, scenario: &Scenario, target: &Target, watch: &mut dyn Watch) -> Measurement {
     if scenario.warmup > 0.0 {
         state.enter(Phase::Warm);
         let end = Instant::now() + Duration::from_secs_f64(scenario.warmup);
@@ -89,12 +89,12 @@ pub(super) fn conduct(state: &RunState, scenario: &Scenario, target: &Target, wa
         reconnects: done.reconnects - sums.reconnects,
         ..Run::default()
     };
-    Conducted { run, target_busiest, refused: done.refused - sums.refused }
+    Measurement { run, target_busiest, refused: done.refused - sums.refused }
 }
 
-impl Conducted {
-    /// Enters what everybody's books say; `expected` are the messages of each room from the very beginning.
-    pub(super) fn balance(&mut self, state: &RunState, expected: &[u64]) -> Result<(), Fault> {
+impl Measurement {
+    /// Enters what the checkers of all subscribers found; `expected` are the messages of each room from the very beginning.
+    pub(super) fn enter_deliveries(&mut self, state: &RunState, expected: &[u64]) -> Result<(), Fault> {
         let mut results = state.results();
         if let Some(fault) = results.fault.take() {
             return Err(Fault::new(fault));
@@ -103,8 +103,8 @@ impl Conducted {
         run.checks = std::mem::take(&mut results.checks);
         (run.lagged, run.conflated) = (results.aside[0], results.aside[1]);
         run.dropped = self.refused;
-        let mut shares = Vec::with_capacity(results.sheets.len());
-        for mut report in results.sheets.drain(..) {
+        let mut shares = Vec::with_capacity(results.reports.len());
+        for mut report in results.reports.drain(..) {
             let due = expected[report.room];
             report.checker.close(Some(due));
             run.lagged += report.checker.missed();

@@ -88,7 +88,7 @@ pub(crate) struct SubscriberReport {
 #[derive(Debug, Default)]
 pub(crate) struct Results {
     /// Of those who stayed to the end.
-    pub(crate) sheets: Vec<SubscriberReport>,
+    pub(crate) reports: Vec<SubscriberReport>,
     /// Of those who came and went, added up.
     pub(crate) checks: Checks,
     /// Messages that were missed, and replaced, by those who came and went.
@@ -222,7 +222,7 @@ impl RunState {
     }
 
     /// Waits until all that was published has arrived; gives up when nothing moves any more, and what is missing will be
-    /// found in the books.
+    /// found by the checkers.
     pub(crate) fn settle(&self) {
         let (mut last, mut since) = (0, Instant::now());
         while !self.has_failed() {
@@ -252,15 +252,15 @@ impl Drop for Working<'_> {
 }
 
 impl Results {
-    /// Takes the books of one that stayed.
+    /// Takes the report of one that stayed.
     pub(crate) fn hand_in(&mut self, report: SubscriberReport, latency: Option<&Recorder>) {
-        self.sheets.push(report);
+        self.reports.push(report);
         if let Some(latency) = latency {
             self.latency.get_or_insert_with(Recorder::new).add(latency);
         }
     }
 
-    /// Takes the books of one that came and went.
+    /// Takes the checker of one that came and went.
     pub(crate) fn hand_in_aside(&mut self, checker: DeliveryChecker) {
         self.aside[0] += checker.missed();
         self.aside[1] += checker.conflated();

@@ -152,7 +152,7 @@ pub(super) fn chosen(curves: &[Curve]) -> Option<Curve> {
 
 fn constant(points: &[(f64, f64)]) -> Curve {
     let level = mean(points.iter().map(|(_, cost)| cost.ln())).exp();
-    judged(Curve { law: Law::Constant, fixed: level, factor: 0.0, misfit: 0.0, criterion: 0.0 }, points, 1)
+    weighed(Curve { law: Law::Constant, fixed: level, factor: 0.0, misfit: 0.0, criterion: 0.0 }, points, 1)
 }
 
 fn power(points: &[(f64, f64)]) -> Option<Curve> {
@@ -160,7 +160,7 @@ fn power(points: &[(f64, f64)]) -> Option<Curve> {
     let exponent = line(&logarithms)?.slope;
     let factor = mean(logarithms.iter().map(|(x, y)| y - exponent * x)).exp();
     let curve = Curve { law: Law::Power { exponent }, fixed: 0.0, factor, misfit: 0.0, criterion: 0.0 };
-    Some(judged(curve, points, 2))
+    Some(weighed(curve, points, 2))
 }
 
 fn with_fixed_part(law: Law, points: &[(f64, f64)]) -> Curve {
@@ -173,7 +173,7 @@ fn with_fixed_part(law: Law, points: &[(f64, f64)]) -> Curve {
         Curve { law, fixed: level, factor: level * ratio, misfit: 0.0, criterion: 0.0 }
     };
     let share = least(-SHARE_MAX, SHARE_MAX, |share| squares(&fitted(share), points));
-    judged(fitted(share), points, 2)
+    weighed(fitted(share), points, 2)
 }
 
 /// Where `cost` is least: a coarse search over all, then a fine one around the best.
@@ -193,7 +193,7 @@ fn squares(curve: &Curve, points: &[(f64, f64)]) -> f64 {
 }
 
 /// Fills in how good the curve is; `parameters` were chosen to make it so.
-fn judged(curve: Curve, points: &[(f64, f64)], parameters: usize) -> Curve {
+fn weighed(curve: Curve, points: &[(f64, f64)], parameters: usize) -> Curve {
     let squares = squares(&curve, points);
     let free = points.len().saturating_sub(parameters).max(1);
     let criterion = criterion(squares, points.len(), parameters);

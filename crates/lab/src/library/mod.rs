@@ -20,7 +20,7 @@ use self::pull::Seat;
 use self::reader::{Place, Reader, ReaderHandler};
 use super::Fault;
 use super::delivery_checker::DeliveryChecker;
-use super::measurement::{Conducted, Target, conduct};
+use super::measurement::{Measurement, Target, measure};
 use super::procfs;
 use super::rng::Rng;
 use super::run_state::{Phase, RunState};
@@ -30,7 +30,7 @@ use super::watch::Watch;
 use roomcast::{Broker, HandlerSubscription, Policy, Room};
 
 /// Runs a scenario once.
-pub(super) fn run(scenario: &Scenario, watch: &mut dyn Watch) -> Result<Conducted, Fault> {
+pub(super) fn run(scenario: &Scenario, watch: &mut dyn Watch) -> Result<Measurement, Fault> {
     match scenario.load.read {
         Read::Ref | Read::Clone => Stage::<Message>::new(scenario)?.run(watch),
         Read::Arc => Stage::<Arc<Message>>::new(scenario)?.run(watch),
@@ -80,9 +80,9 @@ impl<T: Carried> Stage<T> {
         Ok(stage)
     }
 
-    fn run(mut self, watch: &mut dyn Watch) -> Result<Conducted, Fault> {
+    fn run(mut self, watch: &mut dyn Watch) -> Result<Measurement, Fault> {
         let target = Target { process: None, is_own: |name| name.starts_with("lab-") };
-        let mut conducted = conduct(&self.state, &self.scenario, &target, watch);
+        let mut measurement = measure(&self.state, &self.scenario, &target, watch);
         self.state.enter(Phase::Over);
         let mut expected = vec![0; self.rooms.len()];
         for publisher in self.publishers.drain(..) {
@@ -95,14 +95,14 @@ impl<T: Carried> Stage<T> {
             thread.join().map_err(|_| Fault::new("a reader panicked"))?;
         }
         let limit = Instant::now() + GOODBYE;
-        while self.state.results().sheets.len() < self.readers {
+        while self.state.results().reports.len() < self.readers {
             if Instant::now() > limit {
                 return Err(Fault::new("the broker keeps handlers after it was closed"));
             }
             thread::sleep(Duration::from_micros(200));
         }
-        conducted.balance(&self.state, &expected)?;
-        Ok(conducted)
+        measurement.enter_deliveries(&self.state, &expected)?;
+        Ok(measurement)
     }
 
     fn seat_readers(&mut self) -> Result<(), Fault> {

@@ -131,7 +131,7 @@ pub(super) fn park<T: Carried>(state: &Arc<RunState>, seats: Vec<Seat<T>>) {
     let tasks: Vec<_> = seats.into_iter().map(|seat| runtime.spawn(await_all(seat, tally.clone()))).collect();
     runtime.block_on(async {
         for task in tasks {
-            // A task that panicked leaves its books unbalanced.
+            // A task that panicked leaves deliveries that are missing.
             let _ = task.await;
         }
     });

@@ -144,7 +144,7 @@ thread_local! {
     static OF_THIS_SHARD: RefCell<Option<(*const RunState, Arc<Tally>)>> = const { RefCell::new(None) };
 }
 
-/// Runs `with` with the counters that this thread, a shard's, has in that hall.
+/// Runs `with` with the counters that this thread, a shard's, has in that run.
 #[inline]
 fn with_tally<R>(state: &Arc<RunState>, with: impl FnOnce(&Tally) -> R) -> R {
     OF_THIS_SHARD.with_borrow_mut(|mine| {

@@ -56,7 +56,7 @@ pub(super) struct Turn {
     pub(super) has_left: bool,
 }
 
-/// What a crew keeps of what its clients read.
+/// What a worker keeps of what its clients read.
 #[derive(Debug)]
 pub(super) struct Times {
     /// The time of what is being read.
@@ -125,7 +125,7 @@ impl Client {
         Ok(client)
     }
 
-    /// Connects anew in place of a connection that has ended, with the same books.
+    /// Connects anew in place of a connection that has ended, with the same checker.
     pub(super) fn reopen(&mut self, site: &Site) -> Result<(), String> {
         self.stream = connect(site)?;
         (self.is_open, self.is_opening, self.state) = (false, true, State::Opening);

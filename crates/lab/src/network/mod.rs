@@ -24,7 +24,7 @@ use self::server::Running;
 pub use self::server::Server;
 use self::worker::{Shared, Worker};
 use super::Fault;
-use super::measurement::{Conducted, Target, conduct};
+use super::measurement::{Measurement, Target, measure};
 use super::procfs;
 use super::run_state::{Phase, RunState};
 use super::scenario::{Encoding, Scenario};
@@ -44,7 +44,7 @@ pub(crate) struct Site {
 }
 
 /// Runs a scenario once.
-pub(super) fn run(scenario: &Scenario, server: &Server, watch: &mut dyn Watch) -> Result<Conducted, Fault> {
+pub(super) fn run(scenario: &Scenario, server: &Server, watch: &mut dyn Watch) -> Result<Measurement, Fault> {
     raise_limit(scenario)?;
     let running = Running::start(server, scenario)?;
     let load = &scenario.load;
@@ -68,31 +68,31 @@ pub(super) fn run(scenario: &Scenario, server: &Server, watch: &mut dyn Watch) -
         published: (0..load.rooms).map(|_| AtomicU64::new(0)).collect(),
     });
     let usual = (procfs::cores() / 2).max(1);
-    let crews = if load.threads > 0 { load.threads } else { usual };
+    let workers = if load.threads > 0 { load.threads } else { usual };
     let mut threads = Vec::new();
-    for number in 0..crews {
+    for number in 0..workers {
         let shared = shared.clone();
         let builder = thread::Builder::new().name(format!("lab-load-{number}"));
         let thread = builder.spawn(move || {
-            let done = Worker::new(&shared, number, crews).and_then(Worker::run);
+            let done = Worker::new(&shared, number, workers).and_then(Worker::run);
             if let Err(why) = done {
                 shared.state.fail(why);
             }
         });
         threads.push(thread.map_err(Fault::new)?);
     }
-    while shared.ready.load(Ordering::SeqCst) < crews && !state.has_failed() {
+    while shared.ready.load(Ordering::SeqCst) < workers && !state.has_failed() {
         thread::sleep(Duration::from_millis(1));
     }
     let target = Target { process: running.process, is_own: |name| name.starts_with("lab-") };
-    let mut conducted = conduct(&state, scenario, &target, watch);
+    let mut measurement = measure(&state, scenario, &target, watch);
     state.enter(Phase::Over);
     for thread in threads {
         thread.join().map_err(|_| Fault::new("a thread of the load panicked"))?;
     }
     let published: Vec<u64> = shared.published.iter().map(|count| count.load(Ordering::Acquire)).collect();
-    conducted.balance(&state, &published)?;
-    Ok(conducted)
+    measurement.enter_deliveries(&state, &published)?;
+    Ok(measurement)
 }
 
 /// Each connection is a descriptor, here and in the server.

@@ -11,7 +11,7 @@ use crate::run_state::Tally;
 use crate::scenario::Drive;
 use crate::schedule::{Round, Schedule};
 
-/// The publishers, whose connections stand in a row among those of a crew.
+/// The publishers, whose connections stand in a row among those of a worker.
 #[derive(Debug)]
 pub(super) struct Pace {
     first: usize,
@@ -126,5 +126,5 @@ impl Pace {
 
 /// How long messages may take before the run is given up.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How often it is looked whether messages have arrived at other crews.
+/// How often it is looked whether messages have arrived at other workers.
 const LOOK: Duration = Duration::from_micros(500);

@@ -18,13 +18,13 @@ use crate::run_state::{Phase, RunState, SubscriberReport, Tally, Working};
 use crate::scenario::{Arrivals, Scenario};
 use crate::schedule::Schedule;
 
-/// What all crews share.
+/// What all workers share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) state: Arc<RunState>,
     pub(super) scenario: Scenario,
     pub(super) site: Site,
-    /// Crews whose connections are open.
+    /// Workers whose connections are open.
     pub(super) ready: AtomicUsize,
     /// Messages published into each room.
     pub(super) published: Vec<AtomicU64>,
@@ -50,7 +50,7 @@ pub(super) struct Worker<'a> {
     events: Vec<epoll::Event>,
 }
 
-/// The phase a crew works in, and what it has planned for it.
+/// The phase a worker works in, and what it has planned for it.
 struct Shift<'a> {
     phase: Phase,
     _working: Working<'a>,
@@ -59,8 +59,8 @@ struct Shift<'a> {
 }
 
 impl<'a> Worker<'a> {
-    /// With the connections of its part: `number` of `crews`.
-    pub(super) fn new(shared: &'a Shared, number: usize, crews: usize) -> Result<Self, String> {
+    /// With the connections of its part: `number` of `workers`.
+    pub(super) fn new(shared: &'a Shared, number: usize, workers: usize) -> Result<Self, String> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| error.to_string())?;
         let mut worker = Self {
             shared,
@@ -79,11 +79,11 @@ impl<'a> Worker<'a> {
             buffer: vec![0; READ_BYTES],
             events: Vec::with_capacity(EVENTS),
         };
-        worker.open_all(number, crews)?;
+        worker.open_all(number, workers)?;
         Ok(worker)
     }
 
-    fn open_all(&mut self, number: usize, crews: usize) -> Result<(), String> {
+    fn open_all(&mut self, number: usize, workers: usize) -> Result<(), String> {
         let (shared, load) = (self.shared, &self.shared.scenario.load);
         let slow = load.slow_in_a_room();
         let members = (load.subscribers - slow) * load.rooms;
@@ -92,7 +92,7 @@ impl<'a> Worker<'a> {
         for place in 0..load.subscribers {
             for room in 0..load.rooms {
                 nth += 1;
-                if nth % crews != number % crews {
+                if nth % workers != number % workers {
                     continue;
                 }
                 let role = if place < slow { Role::Slow } else { Role::Member };
@@ -136,7 +136,7 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Does its part until it is over, and hands everybody's books in.
+    /// Does its part until it is over, and hands every report in.
     pub(super) fn run(mut self) -> Result<(), String> {
         self.shared.ready.fetch_add(1, Ordering::SeqCst);
         let state = &*self.shared.state;
@@ -396,7 +396,7 @@ impl<'a> Worker<'a> {
         self.times.window.clear();
     }
 
-    /// Lets slow readers come to the end, and hands everybody's books in.
+    /// Lets slow readers come to the end, and hands every report in.
     fn finish(mut self) -> Result<(), String> {
         self.is_finishing = true;
         for index in std::mem::take(&mut self.slow) {
@@ -455,7 +455,7 @@ const EVENTS: usize = 256;
 const OPENING_MAX: usize = 64;
 /// How long a connection may take to open.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long a crew waits before it looks at the phase.
+/// How long a worker waits before it looks at the phase.
 const WAIT_MAX: Duration = Duration::from_millis(5);
 /// Connections whose messages are timed, about.
 const TIMED_MAX: usize = 200;

@@ -161,7 +161,7 @@ fn saturation(report: &Report, group: &Group<'_>) -> Vec<String> {
             _ if taken > OTHERS_SEEN * load.cores => {
                 format!(" Other programs took {taken:.2}, so what it could do alone is not known.")
             }
-            // Whether it is the lab was judged by who measured.
+            // Whether it is the lab was decided by who measured.
             Limit::Generator if !bound.is_empty() => String::new(),
             Limit::Generator => format!(" {}", Limit::Cores.sentence()),
             limit => format!(" {}", limit.sentence()),
@@ -250,7 +250,7 @@ const OTHERS_SEEN: f64 = 0.1;
 /// How the warning begins that the lab was the limit.
 pub(super) const LAB_BOUND: &str = "The lab is the bottleneck";
 
-/// The books of all runs of a report together.
+/// The checks of all runs of a report together.
 pub(super) fn checker<'a>(runs: impl Iterator<Item = &'a Run>) -> (Checks, u64) {
     let (mut all, mut delivered) = (Checks::default(), 0);
     for run in runs {
