@@ -129,6 +129,16 @@ fn the_default_configuration_passes_its_own_check() {
 }
 
 #[test]
+fn the_documentation_prints_the_default_configuration() {
+    let page = include_str!("../../docs/server.md");
+    let (_, block) = page.split_once("\n## Every option, with its default\n```toml\n").expect("the section");
+    let (block, _) = block.split_once("```\n").expect("its end");
+    let printed = roomcast(&["config", "default"]);
+    let advice = "put the output of `roomcast config default` into docs/server.md";
+    assert_eq!(block, text(&printed.stdout), "{advice}");
+}
+
+#[test]
 fn check_points_at_the_line_and_the_option_meant() {
     let file = TempFile::new("typo.toml", "[client]\n\nping_intervall = \"25s\"\n");
     let said = roomcast(&["config", "check", file.path()]).refused();
