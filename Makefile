@@ -64,6 +64,7 @@ FEATURES = $(addprefix roomcast:,$(call features_of,Cargo.toml)) \
 	roomcast-server: $(addprefix roomcast-server:,$(call features_of,crates/server/Cargo.toml))
 features: ## each package and each feature by itself: does it compile?
 	$(foreach package,roomcast-protocol roomcast-lab,$(CARGO) clippy --locked -q -p $(package) --lib -- -D warnings &&) true
+	$(CARGO) clippy --locked -q -p roomcast-lab --no-default-features --lib -- -D warnings
 	$(foreach each,$(FEATURES),$(CARGO) clippy --locked -q -p $(subst :, --features=,$(each)) --lib --bins -- -D warnings &&) true
 
 build: ## the release binary, target/release/roomcast

@@ -1,30 +1,21 @@
 //! One connection of a load.
 
-use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::mem;
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
 
+use roomcast_lab::load::{Connection, DeliveryChecker};
+use roomcast_lab::websocket::PONG;
 use rustix::net::sockopt::set_tcp_quickack;
 
-use crate::books::Books;
 use crate::fault::Fault;
 use crate::payload::Stamp;
 use crate::room::Room;
 use crate::wire::{Ear, Heard, Intent, Wire};
-use crate::ws;
-
-/// How long the system may take to connect.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-
-/// Room to write that is kept by a client that writes little.
-const OUT_KEPT: usize = 4_096;
 
 /// A connection and what it is for.
 #[derive(Debug)]
 pub struct Client {
-    stream: TcpStream,
+    connection: Connection,
     wire: Wire,
     ear: Ear,
     intent: Intent,
@@ -32,7 +23,7 @@ pub struct Client {
     pub room: usize,
     pub(crate) phase: Phase,
     /// Of a member.
-    pub books: Option<Books>,
+    pub checker: Option<DeliveryChecker>,
     /// Whether others wait until it has received a message.
     pub is_awaited: bool,
     /// Whether the server may close it.
@@ -41,9 +32,7 @@ pub struct Client {
     pub position: Option<(String, u64)>,
     /// Whether the server said that it recovered everything.
     pub recovered: bool,
-    out: Vec<u8>,
     published: u32,
-    mask: u32,
 }
 
 /// Opening → Ready → Leaving → Gone; the server may lead to Gone from everywhere.
@@ -74,59 +63,53 @@ impl Client {
     /// # Errors
     /// What the system says.
     pub fn open(address: SocketAddr, wire: Wire, intent: Intent, room: usize) -> Result<Self, Fault> {
-        let stream = TcpStream::connect_timeout(&address, CONNECT_LIMIT)?;
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
         let mut client = Self {
-            stream,
+            connection: Connection::open(address)?,
             wire,
             ear: Ear::new(wire),
             intent,
             room,
             phase: Phase::Opening,
-            books: None,
+            checker: None,
             is_awaited: true,
             may_be_closed: false,
             position: None,
             recovered: false,
-            out: Vec::new(),
             published: 0,
-            mask: 0x1234_5678,
         };
-        wire.write_opening(&client.intent, &mut client.out);
+        let (out, _) = client.connection.out();
+        wire.write_opening(&client.intent, out);
         client.flush()?;
         Ok(client)
     }
 
-    /// Reads once, and enters what it hears in its own books and its room's.
+    /// Reads once, and enters what it hears in its own checker and its room's counters.
     pub(crate) fn read(&mut self, buffer: &mut [u8], room: &mut Room) -> Result<Turn, Fault> {
         let before = self.phase;
         let mut turn = Turn::default();
-        let n = match self.stream.read(buffer) {
-            Ok(n) => n,
-            Err(error) if is_for_later(&error) => return Ok(turn),
-            // Who is cut off may find a reset instead of an end.
-            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => 0,
-            Err(error) => return Err(error.into()),
-        };
+        let Some(n) = self.connection.read(buffer)? else { return Ok(turn) };
         if n == 0 {
             self.phase = match self.phase {
                 Phase::Gone(code) => Phase::Gone(code),
                 _ => Phase::Gone(None),
             };
         }
-        let Self { ear, wire, intent, books, phase, out, mask, position, recovered, is_awaited, .. } = self;
+        let Self { connection, ear, wire, intent, checker, phase, position, recovered, is_awaited, .. } = self;
         ear.hear(&buffer[..n], |heard| {
             match heard {
                 Heard::Message { payload, offset } => {
-                    let books = books.as_mut().ok_or(Fault::Unexpected("a message for somebody who did not join"))?;
-                    turn.is_due |= room.receive(books, payload, offset, *is_awaited)?;
+                    let checker =
+                        checker.as_mut().ok_or(Fault::Unexpected("a message for somebody who did not join"))?;
+                    turn.is_due |= room.receive(checker, payload, offset, *is_awaited)?;
                 }
                 Heard::Missed(count) => {
-                    books.as_mut().ok_or(Fault::Unexpected("a loss for somebody who did not join"))?.miss(count);
+                    checker.as_mut().ok_or(Fault::Unexpected("a loss for somebody who did not join"))?.miss(count);
                 }
                 Heard::Taken => {}
-                Heard::Welcome => wire.write_intent(intent, next_mask(mask), out),
+                Heard::Welcome => {
+                    let (out, mask) = connection.out();
+                    wire.write_intent(intent, mask, out);
+                }
                 Heard::Connected if intent.joins => {}
                 Heard::Connected => *phase = Phase::Ready,
                 Heard::Ready { position: at, recovered: all } => {
@@ -134,8 +117,11 @@ impl Client {
                     *position = at.map(|(epoch, offset)| (epoch.to_owned(), offset));
                     *recovered = all;
                 }
-                Heard::Ping => wire.write_pong(next_mask(mask), out),
-                Heard::FramePing => ws::write(ws::PONG, Some(next_mask(mask)), out, |_| {}),
+                Heard::Ping => {
+                    let (out, mask) = connection.out();
+                    wire.write_pong(mask, out);
+                }
+                Heard::FramePing => connection.write_frame(PONG, |_| {}),
                 Heard::Close(code) => *phase = Phase::Gone(code),
             }
             Ok(())
@@ -158,7 +144,7 @@ impl Client {
     /// acknowledgements are sent, on the server's core, whenever some 500 bytes have come; else the load sends them as it
     /// reads. So the way of joining would decide what a delivery costs the server, by a third.
     fn acknowledge_when_reading(&self) -> Result<(), Fault> {
-        match set_tcp_quickack(&self.stream, true) {
+        match set_tcp_quickack(&self.connection, true) {
             // It may be closed already.
             Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOTCONN) => Ok(()),
             done => Ok(done?),
@@ -167,8 +153,8 @@ impl Client {
 
     /// Adds a publish to what is to be written.
     pub(crate) fn publish(&mut self, room: &str, stamp: Stamp, bytes: usize) {
-        let mask = next_mask(&mut self.mask);
-        self.wire.write_publish(room, stamp, bytes, self.published, mask, &mut self.out);
+        let (out, mask) = self.connection.out();
+        self.wire.write_publish(room, stamp, bytes, self.published, mask, out);
         self.published += 1;
     }
 
@@ -185,54 +171,28 @@ impl Client {
     /// Says goodbye.
     pub(crate) fn leave(&mut self) -> Result<(), Fault> {
         self.phase = Phase::Leaving;
-        let mask = next_mask(&mut self.mask);
-        self.wire.write_close(mask, &mut self.out);
+        let (out, mask) = self.connection.out();
+        self.wire.write_close(mask, out);
         self.flush()?;
         if !self.wire.is_framed() {
-            self.stream.shutdown(Shutdown::Write)?;
+            self.connection.finish()?;
         }
         Ok(())
     }
 
     /// Writes what the system takes.
     pub(crate) fn flush(&mut self) -> Result<(), Fault> {
-        let mut sent = 0;
-        while sent < self.out.len() {
-            match self.stream.write(&self.out[sent..]) {
-                Ok(n) => sent += n,
-                Err(error) if is_for_later(&error) => break,
-                // The reason is still to be read.
-                Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => break,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        self.out.drain(..sent);
-        if self.out.is_empty() && self.out.capacity() > OUT_KEPT {
-            mem::take(&mut self.out);
-        }
-        Ok(())
+        Ok(self.connection.flush()?)
     }
 
     /// Whether something waits to be written.
     pub(crate) fn is_blocked(&self) -> bool {
-        !self.out.is_empty()
+        self.connection.is_blocked()
     }
 }
 
 impl AsFd for Client {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
+        self.connection.as_fd()
     }
-}
-
-fn is_for_later(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
-}
-
-/// A mask unlike the one before, so that unmasking is real work for the server.
-fn next_mask(mask: &mut u32) -> [u8; 4] {
-    *mask ^= *mask << 13;
-    *mask ^= *mask >> 17;
-    *mask ^= *mask << 5;
-    mask.to_ne_bytes()
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use roomcast_lab::websocket;
+
 use crate::payload::Damage;
 
 /// Why a run has failed.
@@ -20,14 +22,12 @@ pub enum Fault {
     Refused(String),
     /// A message came damaged.
     Damaged(Damage),
-    /// A message came again, or out of order.
-    Again(u32, u32),
     /// Messages were lost and nobody said so.
     Lost(u64),
     /// Something took longer than it may.
     TooLong(&'static str),
-    /// The books do not balance.
-    Books(String),
+    /// Not everything came once and in order, or was told to be gone.
+    Delivery(String),
 }
 
 impl fmt::Display for Fault {
@@ -40,10 +40,9 @@ impl fmt::Display for Fault {
             Self::Unexpected(what) => write!(f, "the server sent {what}"),
             Self::Refused(line) => write!(f, "the server refused: {line}"),
             Self::Damaged(damage) => write!(f, "the server sent {damage}"),
-            Self::Again(came, expected) => write!(f, "message {came} came where {expected} was due"),
             Self::Lost(count) => write!(f, "{count} messages were lost without a word"),
             Self::TooLong(what) => write!(f, "{what} took too long"),
-            Self::Books(what) => f.write_str(what),
+            Self::Delivery(what) => f.write_str(what),
         }
     }
 }
@@ -57,6 +56,16 @@ impl From<io::Error> for Fault {
 impl From<rustix::io::Errno> for Fault {
     fn from(error: rustix::io::Errno) -> Self {
         io::Error::from(error).into()
+    }
+}
+
+impl From<websocket::Error> for Fault {
+    fn from(error: websocket::Error) -> Self {
+        match error {
+            websocket::Error::Refused(line) => Self::Refused(line),
+            websocket::Error::Unexpected(what) => Self::Unexpected(what),
+            other => Self::System(other.to_string()),
+        }
     }
 }
 

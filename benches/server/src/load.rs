@@ -3,11 +3,8 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use rustix::event::Timespec;
-use rustix::event::epoll::{self, EventData, EventFlags};
-use rustix::fd::OwnedFd;
+use roomcast_lab::load::{DeliveryChecker, Events, Poller, Ready};
 
-use crate::books::Books;
 use crate::client::{Client, Phase};
 use crate::fault::Fault;
 use crate::payload::Stamp;
@@ -35,7 +32,7 @@ pub struct Load {
     wire: Wire,
     /// Of connections that only publish.
     publishers_wire: Wire,
-    epoll: OwnedFd,
+    poller: Poller,
     /// The connections.
     pub clients: Vec<Client>,
     /// The rooms.
@@ -46,7 +43,7 @@ pub struct Load {
     is_running: bool,
     opening: usize,
     buffer: Vec<u8>,
-    events: Vec<epoll::Event>,
+    events: Events,
     patience: Duration,
 }
 
@@ -60,14 +57,14 @@ impl Load {
             address,
             wire,
             publishers_wire: wire,
-            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            poller: Poller::new()?,
             clients: Vec::new(),
             rooms: Vec::new(),
             due: Vec::new(),
             is_running: false,
             opening: 0,
             buffer: vec![0; READ_BYTES],
-            events: Vec::with_capacity(EVENTS_PER_TURN),
+            events: Events::with_capacity(EVENTS_PER_TURN),
             patience: PATIENCE,
         })
     }
@@ -127,7 +124,9 @@ impl Load {
         self.rooms.push(Room::new(name.to_owned(), bytes, in_flight));
         for _ in 0..members {
             let client = self.connect(room, true)?;
-            self.clients[client].books = Some(Books::new(publishers));
+            // Offsets begin with 1, where the protocol tells them.
+            let checker = DeliveryChecker::from_the_start(publishers).numbered_from(1);
+            self.clients[client].checker = Some(checker);
         }
         self.rooms[room].awaited = members as u32;
         Ok(room)
@@ -155,7 +154,7 @@ impl Load {
         let intent = Intent { room: self.rooms[room].name.clone(), joins: true, since };
         let mut client = Client::open(self.address, self.wire, intent, room)?;
         let before = &mut self.clients[index];
-        (client.books, client.is_awaited) = (before.books.take(), before.is_awaited);
+        (client.checker, client.is_awaited) = (before.checker.take(), before.is_awaited);
         self.register(&client, index)?;
         self.clients[index] = client;
         self.opening += 1;
@@ -206,21 +205,22 @@ impl Load {
         self.turns_until(limit, "the arrival of what was published", |load| load.rooms.iter().all(Room::is_settled))
     }
 
-    /// Closes the books of every member that was awaited.
+    /// Checks that every member that was awaited received everything, or was told that it is gone.
     ///
     /// # Errors
-    /// [`Fault::Books`] when one does not balance.
+    /// [`Fault::Delivery`] when one did not.
     pub fn check(&self) -> Result<(), Fault> {
         self.clients.iter().filter(|client| client.is_awaited).try_for_each(|client| self.check_client(client))
     }
 
-    /// Closes the books of one member.
+    /// The same of one member.
     ///
     /// # Errors
     /// As [`Load::check`].
     pub fn check_client(&self, client: &Client) -> Result<(), Fault> {
-        let published = self.rooms[client.room].publishers.iter().map(|publisher| publisher.sent);
-        client.books.as_ref().map_or(Ok(()), |books| books.check(published))
+        let Some(mut checker) = client.checker.clone() else { return Ok(()) };
+        checker.close(Some(self.rooms[client.room].published()));
+        checker.complaint().map_or(Ok(()), |complaint| Err(Fault::Delivery(complaint.to_owned())))
     }
 
     /// Messages received by all members together.
@@ -247,7 +247,7 @@ impl Load {
 
     /// Looks at no more connections than that in one turn.
     pub fn limit_turns(&mut self, events: usize) {
-        self.events = Vec::with_capacity(events);
+        self.events = Events::with_capacity(events);
     }
 
     /// Notes from now on when messages of that room arrive.
@@ -269,14 +269,9 @@ impl Load {
         // What is due needs no waiting.
         let wait = if self.is_running && !self.due.is_empty() { Duration::ZERO } else { wait };
         let mut events = std::mem::take(&mut self.events);
-        events.clear();
-        let timeout = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
-        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        for event in &events {
-            self.handle(event.data.u64() as usize, event.flags)?;
+        self.poller.wait(&mut events, wait)?;
+        for ready in events.iter() {
+            self.handle(ready)?;
         }
         self.events = events;
         if self.is_running { self.refill() } else { Ok(()) }
@@ -301,15 +296,16 @@ impl Load {
         Ok(())
     }
 
-    fn handle(&mut self, index: usize, flags: EventFlags) -> Result<(), Fault> {
+    fn handle(&mut self, ready: Ready) -> Result<(), Fault> {
+        let index = ready.index;
         let Self { clients, rooms, buffer, .. } = self;
         let client = &mut clients[index];
         let was_blocked = client.is_blocked();
-        if flags.contains(EventFlags::OUT) {
+        if ready.can_write {
             client.flush()?;
         }
         let at = client.room;
-        if flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
+        if ready.can_read {
             let room = &mut rooms[at];
             if let Some(latency) = &mut room.latency {
                 latency.now = Instant::now();
@@ -324,7 +320,7 @@ impl Load {
             }
             if let Phase::Gone(_) = client.phase {
                 // Its end would be told again and again.
-                epoll::delete(&self.epoll, &*client)?;
+                self.poller.remove(&*client)?;
                 return Ok(());
             }
         }
@@ -358,9 +354,7 @@ impl Load {
     }
 
     fn register(&self, client: &Client, index: usize) -> Result<(), Fault> {
-        let mut flags = EventFlags::IN;
-        flags.set(EventFlags::OUT, client.is_blocked());
-        Ok(epoll::add(&self.epoll, client, EventData::new_u64(index as u64), flags)?)
+        Ok(self.poller.add(client, index, client.is_blocked())?)
     }
 
     /// Watches whether a client can write, when that has become a question or is none any more.
@@ -369,9 +363,7 @@ impl Load {
         if client.is_blocked() == was_blocked {
             return Ok(());
         }
-        let mut flags = EventFlags::IN;
-        flags.set(EventFlags::OUT, client.is_blocked());
-        Ok(epoll::modify(&self.epoll, client, EventData::new_u64(index as u64), flags)?)
+        Ok(self.poller.update(client, index, client.is_blocked())?)
     }
 
     /// From now on this member does not read.
@@ -379,7 +371,7 @@ impl Load {
     /// # Errors
     /// What the system says.
     pub fn stop_reading(&mut self, index: usize) -> Result<(), Fault> {
-        Ok(epoll::delete(&self.epoll, &self.clients[index])?)
+        Ok(self.poller.remove(&self.clients[index])?)
     }
 
     /// It reads again.

@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use crate::books::Books;
+use roomcast_lab::load::DeliveryChecker;
+
 use crate::fault::Fault;
 use crate::payload;
 
@@ -57,14 +58,24 @@ impl Room {
     /// Enters what a member received; true when somebody may publish again.
     ///
     /// # Errors
-    /// As [`payload::read`] and [`Books::receive`].
+    /// As [`payload::read`], and [`Fault::Delivery`] when the message came before, or others should have come first and nobody
+    /// said that they are gone.
     #[inline]
-    pub fn receive(&mut self, books: &mut Books, payload: &[u8], offset: u64, is_awaited: bool) -> Result<bool, Fault> {
+    pub fn receive(
+        &mut self,
+        checker: &mut DeliveryChecker,
+        payload: &[u8],
+        offset: u64,
+        is_awaited: bool,
+    ) -> Result<bool, Fault> {
         let stamp = payload::read(payload)?;
         if payload.len() != self.bytes {
             return Err(Fault::Unexpected("a payload of another length"));
         }
-        books.receive(stamp, offset)?;
+        checker.receive(stamp.publisher, u64::from(stamp.sequence), (offset != 0).then_some(offset));
+        if let Some(complaint) = checker.complaint() {
+            return Err(Fault::Delivery(complaint.to_owned()));
+        }
         self.deliveries += 1;
         if let Some(latency) = &mut self.latency {
             latency.arrive(stamp.sequence);
@@ -138,7 +149,11 @@ mod tests {
         let mut room = Room::new("a".to_owned(), 16, 1);
         room.add_publisher(0);
         (room.publishers[0].sent, room.awaited) = (1, 2);
-        let mut members = [Books::new(1), Books::new(1), Books::new(1)];
+        let mut members = [
+            DeliveryChecker::from_the_start(1),
+            DeliveryChecker::from_the_start(1),
+            DeliveryChecker::from_the_start(1),
+        ];
         let mut payload = Vec::new();
         payload::write(Stamp { publisher: 0, sequence: 0 }, 16, &mut payload);
         assert_eq!(room.receive(&mut members[0], &payload, 0, true), Ok(false));
@@ -156,8 +171,8 @@ mod tests {
         room.add_publisher(0);
         let mut payload = Vec::new();
         payload::write(Stamp { publisher: 0, sequence: 0 }, 16, &mut payload);
-        assert!(room.receive(&mut Books::new(1), &payload, 0, true).is_err());
+        assert!(room.receive(&mut DeliveryChecker::from_the_start(1), &payload, 0, true).is_err());
         room.bytes = 17;
-        assert!(room.receive(&mut Books::new(1), &payload, 0, true).is_err());
+        assert!(room.receive(&mut DeliveryChecker::from_the_start(1), &payload, 0, true).is_err());
     }
 }

@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use super::clock::Clock;
-use super::delivery_checker::DeliveryChecker;
+use super::load::DeliveryChecker;
 use super::network;
 use super::recorder::Recorder;
 use super::result::OwnCost;

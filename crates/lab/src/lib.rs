@@ -1,47 +1,59 @@
 //! The load lab: what roomcast costs, and how that grows with each knob.
 //!
 //! `docs/lab.md` tells how to use it and how each measure is taken.
+//!
+//! [`load`] and [`websocket`] are what every load is made of; without the feature `scenarios` there is nothing else, and next to
+//! no dependency. The benches use it that way.
 
+pub mod load;
+pub mod websocket;
+
+#[cfg(feature = "scenarios")]
 mod bottleneck;
+#[cfg(feature = "scenarios")]
 pub mod chart;
+#[cfg(feature = "scenarios")]
 mod clock;
+#[cfg(feature = "scenarios")]
 pub mod compare;
+#[cfg(feature = "scenarios")]
 mod cost;
-mod delivery_checker;
+#[cfg(feature = "scenarios")]
+mod fault;
+#[cfg(feature = "scenarios")]
 pub mod fit;
+#[cfg(feature = "scenarios")]
 pub mod knob;
+#[cfg(feature = "scenarios")]
 mod library;
+#[cfg(feature = "scenarios")]
 pub mod measure;
+#[cfg(feature = "scenarios")]
 mod measurement;
+#[cfg(feature = "scenarios")]
 pub mod network;
+#[cfg(feature = "scenarios")]
 pub mod output;
+#[cfg(feature = "scenarios")]
 mod procfs;
+#[cfg(feature = "scenarios")]
 pub mod profile;
+#[cfg(feature = "scenarios")]
 mod recorder;
+#[cfg(feature = "scenarios")]
 pub mod report;
+#[cfg(feature = "scenarios")]
 pub mod result;
+#[cfg(feature = "scenarios")]
 mod rng;
+#[cfg(feature = "scenarios")]
 mod run_state;
+#[cfg(feature = "scenarios")]
 pub mod scenario;
+#[cfg(feature = "scenarios")]
 mod schedule;
+#[cfg(feature = "scenarios")]
 pub mod watch;
 
-use std::fmt;
-
-/// Why a run came to nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault(String);
-
-impl Fault {
-    fn new(why: impl fmt::Display) -> Self {
-        Self(why.to_string())
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Fault {}
+#[cfg(feature = "scenarios")]
+pub use self::fault::Fault;

@@ -112,7 +112,7 @@ impl Measurement {
             if report.is_counted && due > 0 {
                 shares.push(report.checker.received() as f64 / due as f64);
             }
-            report.checker.add_to(&mut run.checks);
+            run.checks.add(&report.checker);
         }
         run.fairness = fairness(shares);
         run.latency = results.latency.take().as_ref().map(Recorder::to_latency).unwrap_or_default();

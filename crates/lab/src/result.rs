@@ -8,6 +8,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::load::DeliveryChecker;
+
 /// The layout of [`Report`]. Fields may be added under the same number; another number means that old ones changed.
 pub const FORMAT: u32 = 1;
 
@@ -375,6 +377,16 @@ impl Run {
 }
 
 impl Checks {
+    /// Adds what was wrong with what one subscriber received.
+    pub(crate) fn add(&mut self, checker: &DeliveryChecker) {
+        let wrong = checker.wrong();
+        self.subscribers += 1;
+        self.order_violations += wrong.order_violations;
+        self.duplicates += wrong.duplicates;
+        self.losses += wrong.losses;
+        self.first = self.first.take().or(wrong.first);
+    }
+
     /// Whether nothing was wrong.
     #[must_use]
     pub fn is_clean(&self) -> bool {

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::clock::Clock;
-use super::delivery_checker::DeliveryChecker;
+use super::load::DeliveryChecker;
 use super::recorder::Recorder;
 use super::result::Checks;
 
@@ -264,7 +264,7 @@ impl Results {
     pub(crate) fn hand_in_aside(&mut self, checker: DeliveryChecker) {
         self.aside[0] += checker.missed();
         self.aside[1] += checker.conflated();
-        checker.add_to(&mut self.checks);
+        self.checks.add(&checker);
     }
 }
 

@@ -8,11 +8,11 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 
+use roomcast_lab::websocket;
 use rustix::event::epoll::{self, EventData, EventFlags};
 
 use super::room_of;
 use crate::fault::Fault;
-use crate::ws;
 
 /// What is around a message: as many bytes as roomcast has there for a message of an anonymous client.
 pub(super) const ENVELOPE: [&str; 2] = [
@@ -158,20 +158,20 @@ impl Floor {
     fn hear(&mut self, index: usize, bytes: &mut [u8]) -> Option<usize> {
         let mut at = 0;
         if self.connections[index].as_ref()?.room.is_none() {
-            let Some((head, length)) = ws::head(bytes).ok()? else { return Some(0) };
+            let Some((head, length)) = websocket::head(bytes).ok()? else { return Some(0) };
             self.open(index, head)?;
             at = length;
         }
         let (room, _) = self.connections[index].as_ref()?.room?;
-        while let Some(frame) = ws::frame(&bytes[at..]).ok()? {
+        while let Some(frame) = websocket::parse(&bytes[at..]).ok()? {
             let payload = &mut bytes[at + frame.start..at + frame.end];
             at += frame.end;
             match frame.opcode {
-                ws::TEXT => {
-                    ws::apply_mask(payload, frame.mask?);
+                websocket::TEXT => {
+                    websocket::apply_mask(payload, frame.mask?);
                     self.publish(room, payload);
                 }
-                ws::PONG => {}
+                websocket::PONG => {}
                 _ => return None,
             }
         }
@@ -181,7 +181,7 @@ impl Floor {
     fn open(&mut self, index: usize, head: &str) -> Option<()> {
         let (name, joins) = room_of(head.split(' ').nth(1)?)?;
         let mut response = Vec::new();
-        ws::write_response(ws::field(head, "sec-websocket-key")?, &mut response);
+        websocket::write_response(websocket::field(head, "sec-websocket-key")?, &mut response);
         let room = match self.names.get(name) {
             Some(room) => *room,
             None => {
@@ -205,7 +205,7 @@ impl Floor {
         }
         room.messages += 1;
         let number = room.messages;
-        ws::write(ws::TEXT, None, &mut room.frames, |out| {
+        websocket::write(websocket::TEXT, None, &mut room.frames, |out| {
             let Some([before, between]) = self.envelope else { return out.extend_from_slice(payload) };
             out.extend_from_slice(before.as_bytes());
             out.extend_from_slice(payload);

@@ -7,10 +7,10 @@ use std::io::Write as _;
 use std::sync::LazyLock;
 
 use memchr::{memchr, memmem};
+use roomcast_lab::websocket;
 
 use super::{Heard, Intent, number};
 use crate::fault::Fault;
-use crate::ws;
 
 /// What comes before the server's number of a publication.
 const OFFSET: &[u8] = b"\"offset\":";
@@ -25,7 +25,7 @@ const PUBLISH_ID: u64 = 3;
 
 /// Connects, and subscribes if the intent is to join.
 pub(super) fn write_intent(intent: &Intent, mask: [u8; 4], out: &mut Vec<u8>) {
-    ws::write(ws::TEXT, Some(mask), out, |out| write_commands(intent, out));
+    websocket::write(websocket::TEXT, Some(mask), out, |out| write_commands(intent, out));
 }
 
 /// The same, in whatever it travels.
@@ -50,7 +50,7 @@ pub(super) fn write_publish(
     payload: impl FnOnce(&mut Vec<u8>),
 ) {
     let id = PUBLISH_ID + u64::from(number);
-    ws::write(ws::TEXT, Some(mask), out, |out| {
+    websocket::write(websocket::TEXT, Some(mask), out, |out| {
         let _ = write!(out, r#"{{"id":{id},"publish":{{"channel":"{room}","data":"#);
         payload(out);
         out.extend_from_slice(b"}}");
@@ -146,12 +146,12 @@ mod tests {
     #[test]
     fn lines_are_found_in_frames_that_are_split_over_reads() {
         let mut bytes = Vec::new();
-        ws::write_response(ws::KEY, &mut bytes);
+        websocket::write_response(websocket::KEY, &mut bytes);
         for count in [1, 2, 40] {
             let frame = vec![PUSH; count].join("\n");
-            ws::write(ws::TEXT, None, &mut bytes, |out| out.extend_from_slice(frame.as_bytes()));
+            websocket::write(websocket::TEXT, None, &mut bytes, |out| out.extend_from_slice(frame.as_bytes()));
         }
-        ws::write(ws::CLOSE, None, &mut bytes, |out| out.extend_from_slice(&3008_u16.to_be_bytes()));
+        websocket::write(websocket::CLOSE, None, &mut bytes, |out| out.extend_from_slice(&3008_u16.to_be_bytes()));
         for piece in [1, 13, 500, 100_000] {
             let all = heard(Wire::Centrifugo, &bytes, piece).expect("sound");
             assert_eq!((all.len(), &*all[0], &*all[44]), (45, "Welcome", "Close(Some(3008))"), "pieces of {piece}");

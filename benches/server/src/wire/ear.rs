@@ -1,27 +1,28 @@
 //! From bytes to what they say, wherever reads and frames begin and end.
 
-use std::mem;
+use roomcast_lab::websocket::{self, Event, Partial, Reader};
 
 use super::{Heard, Wire, centrifugo, nats, plain, protobuf, redis, stream};
 use crate::fault::Fault;
-use crate::ws;
 
-/// What one connection has heard and not yet understood. Holds no memory while nothing is left over.
+/// What one connection has heard and not yet understood.
 #[derive(Debug)]
 pub struct Ear {
     wire: Wire,
-    /// The handshake is behind us.
+    /// Of what travels in frames.
+    reader: Reader,
+    /// The head of an answer without end is behind us.
     is_open: bool,
-    /// The beginning of a frame, or of a value of a stream without frames.
-    partial: Vec<u8>,
-    /// The beginning of a message in fragments, or of a value of a stream in frames.
-    message: Vec<u8>,
+    /// The beginning of a value of a stream without frames, or of a chunk.
+    partial: Partial,
+    /// The beginning of a value of a stream in frames, or in chunks.
+    nested: Partial,
 }
 
 impl Ear {
     /// Of a new connection.
     pub fn new(wire: Wire) -> Self {
-        Self { wire, is_open: !wire.is_framed() && !wire.is_streamed(), partial: Vec::new(), message: Vec::new() }
+        Self { wire, reader: Reader::new(), is_open: false, partial: Partial::new(), nested: Partial::new() }
     }
 
     /// Makes something of the next bytes.
@@ -29,121 +30,59 @@ impl Ear {
     /// # Errors
     /// [`Fault`] when they are not in the protocol, and whatever `each` says.
     pub fn hear(&mut self, bytes: &[u8], mut each: impl FnMut(Heard<'_>) -> Result<(), Fault>) -> Result<(), Fault> {
-        let mut partial = mem::take(&mut self.partial);
-        carry(&mut partial, bytes, |bytes| match self.wire {
-            Wire::Redis => redis::hear(bytes, &mut each),
-            Wire::Nats => nats::hear(bytes, &mut each),
-            wire if wire.is_streamed() => self.hear_answer(bytes, &mut each),
-            _ => self.hear_frames(bytes, &mut each),
-        })?;
-        self.partial = partial;
-        Ok(())
-    }
-
-    fn hear_frames(
-        &mut self,
-        bytes: &[u8],
-        each: &mut impl FnMut(Heard<'_>) -> Result<(), Fault>,
-    ) -> Result<usize, Fault> {
-        let mut at = 0;
-        if !self.is_open {
-            let Some((head, length)) = ws::head(bytes)? else { return Ok(0) };
-            check_response(head)?;
-            self.is_open = true;
-            at = length;
-            each(match self.wire {
-                // The path has said everything.
-                Wire::Plain => Heard::Ready { position: None, recovered: false },
-                // NATS says its own welcome within.
-                Wire::NatsOverWebSocket => Heard::Taken,
-                _ => Heard::Welcome,
-            })?;
-        }
-        while let Some(frame) = ws::frame(&bytes[at..])? {
-            let payload = &bytes[at + frame.start..at + frame.end];
-            at += frame.end;
-            match frame.opcode {
-                ws::PING => each(Heard::FramePing)?,
-                ws::PONG => {}
-                ws::CLOSE => each(Heard::Close(payload.first_chunk().map(|code| u16::from_be_bytes(*code))))?,
-                ws::CONTINUATION | ws::TEXT | ws::BINARY => {
-                    self.hear_payload(payload, frame.is_last, each)?;
-                }
-                _ => return Err(Fault::Unexpected("a frame of an unknown kind")),
+        let Self { wire, reader, is_open, partial, nested } = self;
+        match wire {
+            Wire::Redis => partial.feed(bytes, |bytes| redis::hear(bytes, &mut each)),
+            Wire::Nats => partial.feed(bytes, |bytes| nats::hear(bytes, &mut each)),
+            wire if wire.is_streamed() => {
+                partial.feed(bytes, |bytes| hear_answer(*wire, is_open, nested, bytes, &mut each))
             }
+            wire => reader.read(bytes, |event| hear_event(*wire, nested, event, &mut each)),
         }
-        Ok(at)
-    }
-
-    fn hear_answer(
-        &mut self,
-        bytes: &[u8],
-        each: &mut impl FnMut(Heard<'_>) -> Result<(), Fault>,
-    ) -> Result<usize, Fault> {
-        let mut at = 0;
-        if !self.is_open {
-            let Some((head, length)) = ws::head(bytes)? else { return Ok(0) };
-            if !head.starts_with("HTTP/1.1 200 ") {
-                return Err(Fault::Refused(head.lines().next().unwrap_or_default().to_owned()));
-            }
-            self.is_open = true;
-            at = length;
-        }
-        let (wire, message) = (self.wire, &mut self.message);
-        let used = stream::hear_chunks(&bytes[at..], |payload| {
-            carry(message, payload, |bytes| stream::hear(wire, bytes, each))
-        })?;
-        Ok(at + used)
-    }
-
-    fn hear_payload(
-        &mut self,
-        payload: &[u8],
-        is_last: bool,
-        each: &mut impl FnMut(Heard<'_>) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
-        let wire = self.wire;
-        if wire == Wire::NatsOverWebSocket {
-            return carry(&mut self.message, payload, |bytes| nats::hear(bytes, each));
-        }
-        let mut hear = |message: &[u8]| match wire {
-            Wire::Centrifugo => centrifugo::hear(message, each),
-            Wire::Protobuf => match protobuf::hear(message, each)? {
-                used if used == message.len() => Ok(()),
-                _ => Err(Fault::Unexpected("a message that is cut off")),
-            },
-            _ => plain::hear(message, each),
-        };
-        if is_last && self.message.is_empty() {
-            return hear(payload);
-        }
-        self.message.extend_from_slice(payload);
-        if is_last { hear(&mem::take(&mut self.message)) } else { Ok(()) }
     }
 }
 
-/// Hands what was left over and the next bytes to `hear`, which tells how much it made something of, and keeps the rest.
-fn carry(partial: &mut Vec<u8>, bytes: &[u8], hear: impl FnOnce(&[u8]) -> Result<usize, Fault>) -> Result<(), Fault> {
-    if partial.is_empty() {
-        let used = hear(bytes)?;
-        partial.extend_from_slice(&bytes[used..]);
-    } else {
-        partial.extend_from_slice(bytes);
-        let used = hear(partial)?;
-        partial.drain(..used);
+fn hear_event(
+    wire: Wire,
+    nested: &mut Partial,
+    event: Event<'_>,
+    each: &mut impl FnMut(Heard<'_>) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    match (event, wire) {
+        (Event::Message(message), Wire::Centrifugo) => centrifugo::hear(message, each),
+        (Event::Message(message), Wire::Protobuf) => match protobuf::hear(message, each)? {
+            used if used == message.len() => Ok(()),
+            _ => Err(Fault::Unexpected("a message that is cut off")),
+        },
+        (Event::Message(message), Wire::NatsOverWebSocket) => nested.feed(message, |bytes| nats::hear(bytes, each)),
+        (Event::Message(message), _) => plain::hear(message, each),
+        // The path has said everything.
+        (Event::Open, Wire::Plain) => each(Heard::Ready { position: None, recovered: false }),
+        // NATS says its own welcome within.
+        (Event::Open, Wire::NatsOverWebSocket) => each(Heard::Taken),
+        (Event::Open, _) => each(Heard::Welcome),
+        (Event::Ping(_), _) => each(Heard::FramePing),
+        (Event::Close(code), _) => each(Heard::Close(code)),
+        _ => Err(Fault::Unexpected("something unknown")),
     }
-    if partial.is_empty() && partial.capacity() > 0 {
-        *partial = Vec::new();
-    }
-    Ok(())
 }
 
-fn check_response(head: &str) -> Result<(), Fault> {
-    if !head.starts_with("HTTP/1.1 101 ") {
-        return Err(Fault::Refused(head.lines().next().unwrap_or_default().to_owned()));
+fn hear_answer(
+    wire: Wire,
+    is_open: &mut bool,
+    nested: &mut Partial,
+    bytes: &[u8],
+    each: &mut impl FnMut(Heard<'_>) -> Result<(), Fault>,
+) -> Result<usize, Fault> {
+    let mut at = 0;
+    if !*is_open {
+        let Some((head, length)) = websocket::head(bytes)? else { return Ok(0) };
+        if !head.starts_with("HTTP/1.1 200 ") {
+            return Err(Fault::Refused(head.lines().next().unwrap_or_default().to_owned()));
+        }
+        (*is_open, at) = (true, length);
     }
-    match ws::field(head, "sec-websocket-accept") {
-        Some(accept) if accept == ws::accept(ws::KEY) => Ok(()),
-        _ => Err(Fault::Unexpected("a handshake with a wrong answer")),
-    }
+    let used =
+        stream::hear_chunks(&bytes[at..], |payload| nested.feed(payload, |bytes| stream::hear(wire, bytes, each)))?;
+    Ok(at + used)
 }

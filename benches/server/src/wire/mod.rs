@@ -8,9 +8,13 @@ mod protobuf;
 mod redis;
 mod stream;
 
+use roomcast_lab::websocket;
+
 pub use self::ear::Ear;
 use crate::payload::{self, Stamp};
-use crate::ws;
+
+/// What servers are asked for; all listen on the loopback.
+const HOST: &str = "127.0.0.1";
 
 /// How one talks to a contender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,8 +110,8 @@ impl Wire {
             Self::Redis => redis::write_intent(intent, out),
             Self::Nats => {}
             Self::Stream | Self::ProtobufStream | Self::Events => stream::write_opening(self, intent, out),
-            Self::Protobuf => ws::write_request_for(&self.path(intent), Some("centrifuge-protobuf"), out),
-            _ => ws::write_request(&self.path(intent), out),
+            Self::Protobuf => websocket::write_request(HOST, &self.path(intent), Some("centrifuge-protobuf"), out),
+            _ => websocket::write_request(HOST, &self.path(intent), None, out),
         }
     }
 
@@ -115,11 +119,13 @@ impl Wire {
     pub fn write_intent(self, intent: &Intent, mask: [u8; 4], out: &mut Vec<u8>) {
         match self {
             Self::Centrifugo => centrifugo::write_intent(intent, mask, out),
-            Self::Protobuf => ws::write(ws::BINARY, Some(mask), out, |out| protobuf::write_intent(intent, out)),
+            Self::Protobuf => {
+                websocket::write(websocket::BINARY, Some(mask), out, |out| protobuf::write_intent(intent, out))
+            }
             Self::Plain | Self::Redis | Self::Stream | Self::ProtobufStream | Self::Events => {}
             Self::Nats => nats::write_intent(intent, out),
             Self::NatsOverWebSocket => {
-                ws::write(ws::BINARY, Some(mask), out, |out| nats::write_intent(intent, out));
+                websocket::write(websocket::BINARY, Some(mask), out, |out| nats::write_intent(intent, out));
             }
         }
     }
@@ -129,11 +135,13 @@ impl Wire {
         let payload = |out: &mut Vec<u8>| payload::write(stamp, bytes, out);
         match self {
             Self::Centrifugo => centrifugo::write_publish(room, number, mask, out, payload),
-            Self::Plain => ws::write(ws::TEXT, Some(mask), out, payload),
+            Self::Plain => websocket::write(websocket::TEXT, Some(mask), out, payload),
             Self::Redis => redis::write_publish(room, bytes, out, payload),
             Self::Nats => nats::write_publish(room, bytes, out, payload),
             Self::NatsOverWebSocket => {
-                ws::write(ws::BINARY, Some(mask), out, |out| nats::write_publish(room, bytes, out, payload));
+                websocket::write(websocket::BINARY, Some(mask), out, |out| {
+                    nats::write_publish(room, bytes, out, payload)
+                });
             }
             // Others publish for them.
             Self::Protobuf | Self::Stream | Self::ProtobufStream | Self::Events => {}
@@ -143,10 +151,12 @@ impl Wire {
     /// Appends the answer to [`Heard::Ping`].
     pub fn write_pong(self, mask: [u8; 4], out: &mut Vec<u8>) {
         match self {
-            Self::Centrifugo => ws::write(ws::TEXT, Some(mask), out, |out| out.extend_from_slice(b"{}")),
+            Self::Centrifugo => websocket::write(websocket::TEXT, Some(mask), out, |out| out.extend_from_slice(b"{}")),
             Self::Nats => out.extend_from_slice(nats::PONG),
-            Self::NatsOverWebSocket => ws::write(ws::BINARY, Some(mask), out, |out| out.extend_from_slice(nats::PONG)),
-            Self::Protobuf => ws::write(ws::BINARY, Some(mask), out, |out| out.push(0)),
+            Self::NatsOverWebSocket => {
+                websocket::write(websocket::BINARY, Some(mask), out, |out| out.extend_from_slice(nats::PONG))
+            }
+            Self::Protobuf => websocket::write(websocket::BINARY, Some(mask), out, |out| out.push(0)),
             // A measurement is over before the answer to a ping is missed.
             Self::Plain | Self::Redis | Self::Stream | Self::ProtobufStream | Self::Events => {}
         }
@@ -155,7 +165,7 @@ impl Wire {
     /// Appends a goodbye, where the protocol has one.
     pub fn write_close(self, mask: [u8; 4], out: &mut Vec<u8>) {
         if self.is_framed() {
-            ws::write(ws::CLOSE, Some(mask), out, |out| out.extend_from_slice(&1000_u16.to_be_bytes()));
+            websocket::write(websocket::CLOSE, Some(mask), out, |out| out.extend_from_slice(&1000_u16.to_be_bytes()));
         }
     }
 }

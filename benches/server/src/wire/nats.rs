@@ -59,7 +59,7 @@ mod tests {
     use super::super::Wire;
     use super::super::tests::heard;
     use super::*;
-    use crate::ws;
+    use roomcast_lab::websocket;
 
     const STREAM: &[u8] = b"INFO {}\r\nPONG\r\nMSG a 1 5\r\n\"b\nc\"\r\nPING\r\nMSG a 1 2\r\n\"\"\r\n";
 
@@ -76,9 +76,9 @@ mod tests {
     fn frames_may_end_within_a_message() {
         for size in [1, 7, 20, 100] {
             let mut bytes = Vec::new();
-            ws::write_response(ws::KEY, &mut bytes);
+            websocket::write_response(websocket::KEY, &mut bytes);
             for part in STREAM.chunks(size) {
-                ws::write(ws::BINARY, None, &mut bytes, |out| out.extend_from_slice(part));
+                websocket::write(websocket::BINARY, None, &mut bytes, |out| out.extend_from_slice(part));
             }
             for piece in [1, 1_000] {
                 let all = heard(Wire::NatsOverWebSocket, &bytes, piece).expect("sound");

@@ -24,15 +24,16 @@ pub(super) fn hear(message: &[u8], each: &mut impl FnMut(Heard<'_>) -> Result<()
 
 #[cfg(test)]
 mod tests {
+    use roomcast_lab::websocket;
+
     use super::super::Wire;
     use super::super::tests::heard;
-    use crate::ws;
 
     fn session(messages: &[&str]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        ws::write_response(ws::KEY, &mut bytes);
+        websocket::write_response(websocket::KEY, &mut bytes);
         for message in messages {
-            ws::write(ws::TEXT, None, &mut bytes, |out| out.extend_from_slice(message.as_bytes()));
+            websocket::write(websocket::TEXT, None, &mut bytes, |out| out.extend_from_slice(message.as_bytes()));
         }
         bytes
     }
@@ -67,7 +68,7 @@ mod tests {
     #[test]
     fn a_wrong_handshake_is_refused() {
         let mut bytes = Vec::new();
-        ws::write_response("another key", &mut bytes);
+        websocket::write_response("another key", &mut bytes);
         assert!(heard(Wire::Plain, &bytes, 100).is_err());
         assert!(heard(Wire::Plain, b"HTTP/1.1 404 Not Found\r\n\r\n", 100).is_err());
     }

@@ -3,9 +3,9 @@
 use harness::measure::{Cases, Effort, Figure};
 use harness::targets::Bound::MostTimes;
 use harness::targets::Target;
+use roomcast_lab::load::DeliveryChecker;
 
 use super::{CPU, Spent, aim_at_cpu, each, target};
-use crate::books::Books;
 use crate::contenders::{ALL, Contender, ROOMCAST};
 use crate::fault::Fault;
 use crate::load::Load;
@@ -92,11 +92,12 @@ fn check_recovery(load: &mut Load) -> Result<(), Fault> {
     let (epoch, _) = load.clients[MEMBER].position.clone().ok_or(Fault::Unexpected("no position"))?;
     load.reconnect(MEMBER, Some((epoch, u64::from(since))))?;
     let member = &mut load.clients[MEMBER];
-    (member.books, member.is_awaited) = (Some(Books::since(since)), false);
+    let checker = DeliveryChecker::resumed(u64::from(since)).numbered_from(u64::from(since) + 1);
+    (member.checker, member.is_awaited) = (Some(checker), false);
     load.open_all()?;
     let member = &load.clients[MEMBER];
     if !member.recovered {
-        return Err(Fault::Books("what was published could not be recovered".to_owned()));
+        return Err(Fault::Delivery("what was published could not be recovered".to_owned()));
     }
     load.check_client(member)
 }

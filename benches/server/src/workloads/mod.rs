@@ -130,7 +130,7 @@ impl Spent {
         Ok(Self { cpu, load_cpu, took, deliveries })
     }
 
-    /// Opens everything, lets it grow warm, measures, and closes the books.
+    /// Opens everything, lets it grow warm, measures, and checks what was received.
     fn steadily(server: &Process, load: &mut Load, effort: Effort) -> Result<Self, Fault> {
         load.open_all()?;
         let (warm, time) = times(effort);

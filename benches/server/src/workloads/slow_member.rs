@@ -87,10 +87,12 @@ fn measure(contender: Contender, effort: Effort, missed_min: u64) -> Result<Vec<
 /// Lets the slow member read what is left for it and learn what it missed; how much that was of either.
 fn account(contender: Contender, load: &mut Load) -> Result<(u64, u64), Fault> {
     let published = load.rooms[0].published();
-    let books = |load: &Load| load.clients[SLOW].books.as_ref().map_or((0, 0), |b| (b.received(), b.missed()));
-    let (before, _) = books(load);
+    let counts = |load: &Load| {
+        load.clients[SLOW].checker.as_ref().map_or((0, 0), |checker| (checker.received(), checker.missed()))
+    };
+    let (before, _) = counts(load);
     let accounted = |load: &Load| {
-        let (received, missed) = books(load);
+        let (received, missed) = counts(load);
         received + missed
     };
     let (mut news, mut seen) = (Instant::now(), 0);
@@ -102,19 +104,19 @@ fn account(contender: Contender, load: &mut Load) -> Result<(u64, u64), Fault> {
             return Err(Fault::Lost(published - seen));
         }
     }
-    let (received, missed) = books(load);
+    let (received, missed) = counts(load);
     if load.clients[SLOW].is_gone() {
         let lost = match contender.wire {
             Wire::Centrifugo => come_back(load, received)?,
             // Who is cut off knows that it has missed everything since.
             _ => published - received - missed,
         };
-        if let Some(books) = &mut load.clients[SLOW].books {
-            books.miss(lost);
+        if let Some(checker) = &mut load.clients[SLOW].checker {
+            checker.miss(lost);
         }
     }
     load.check_client(&load.clients[SLOW])?;
-    let (received, missed) = books(load);
+    let (received, missed) = counts(load);
     Ok((received - before, missed))
 }
 
@@ -127,6 +129,6 @@ fn come_back(load: &mut Load, received: u64) -> Result<u64, Fault> {
     match &member.position {
         _ if member.recovered => Ok(0),
         Some((same, offset)) if *same == epoch => Ok(offset.saturating_sub(received)),
-        _ => Err(Fault::Books("the server does not tell what was missed".to_owned())),
+        _ => Err(Fault::Delivery("the server does not tell what was missed".to_owned())),
     }
 }

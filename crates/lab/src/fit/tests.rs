@@ -1,20 +1,14 @@
 //! Sweeps of which the answer is known, with noise from a seed.
 
 use super::{Finding, Growth, Law, Limit, Load, Point, examine, limit, things};
+use crate::rng::Rng;
 
 /// Noise of a seed, distributed as errors of measurement are.
-struct Noise(u64);
+struct Noise(Rng);
 
 impl Noise {
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-    }
-
     fn normal(&mut self) -> f64 {
-        let (one, other) = (self.uniform().max(1e-12), self.uniform());
+        let (one, other) = (self.0.share().max(1e-12), self.0.share());
         (-2.0 * one.ln()).sqrt() * (std::f64::consts::TAU * other).cos()
     }
 }
@@ -26,7 +20,7 @@ fn knobs(decades: u32, per_decade: u32) -> Vec<f64> {
 
 /// A sweep with three repeats a point, each off by `noise`, and each point off by half of it.
 fn sweep(knobs: &[f64], noise: f64, seed: u64, cost: impl Fn(f64) -> f64) -> Vec<Point> {
-    let mut random = Noise(seed);
+    let mut random = Noise(Rng::new(seed, 0));
     let point = |knob: &f64| {
         let place = cost(*knob) * (random.normal() * noise / 2.0).exp();
         Point::new(*knob, (0..3).map(|_| place * (random.normal() * noise).exp()).collect::<Vec<_>>())

@@ -9,7 +9,7 @@ use std::thread::{self, Thread};
 use super::message::Carried;
 use super::pull::{Look, Seat};
 use super::reader::{Place, Reader, ReaderHandler};
-use crate::delivery_checker::DeliveryChecker;
+use crate::load::DeliveryChecker;
 use crate::recorder::Recorder;
 use crate::rng::Rng;
 use crate::run_state::{Phase, RunState, Tally};

@@ -19,7 +19,7 @@ use self::publish::Publishers;
 use self::pull::Seat;
 use self::reader::{Place, Reader, ReaderHandler};
 use super::Fault;
-use super::delivery_checker::DeliveryChecker;
+use super::load::DeliveryChecker;
 use super::measurement::{Measurement, Target, measure};
 use super::procfs;
 use super::rng::Rng;

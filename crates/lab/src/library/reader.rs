@@ -5,13 +5,13 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use super::message::Carried;
-use crate::delivery_checker::DeliveryChecker;
+use crate::load::DeliveryChecker;
 use crate::recorder::Recorder;
 use crate::run_state::{RunState, SubscriberReport, Tally};
 use crate::scenario::Read;
 use roomcast::{Batch, Handler, Ref};
 
-/// Reads, checks and counts. Hands its books in when it is dropped.
+/// Reads, checks and counts. Hands its report in when it is dropped.
 #[derive(Debug)]
 pub(super) struct Reader {
     pub(super) checker: DeliveryChecker,

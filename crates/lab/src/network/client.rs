@@ -1,17 +1,14 @@
 //! One connection: what it is for, and how far it has come.
 
-use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::mem;
-use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
 
 use super::Site;
-use super::frame;
 use super::stamp::{self, Stamp};
 use super::wire::{Heard, PUBLISH_ID, Position, Wire};
-use crate::delivery_checker::DeliveryChecker;
+use crate::load::{Connection, DeliveryChecker};
 use crate::recorder::Recorder;
+use crate::websocket::{self, Event, PONG, Reader};
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +67,8 @@ pub(super) struct Times {
 /// A connection.
 #[derive(Debug)]
 pub(super) struct Client {
-    stream: TcpStream,
+    connection: Connection,
+    reader: Reader,
     wire: Wire,
     pub(super) role: Role,
     pub(super) state: State,
@@ -81,17 +79,10 @@ pub(super) struct Client {
     pub(super) position: Option<Position>,
     /// When it was to join.
     pub(super) asked: u64,
-    is_open: bool,
     /// Whether it is on its way to where it wants to be for the first time on this connection.
     pub(super) is_opening: bool,
     is_timed: bool,
-    /// The beginning of a frame.
-    partial: Vec<u8>,
-    /// The beginning of a message in several frames.
-    message: Vec<u8>,
-    out: Vec<u8>,
     published: u32,
-    mask: u32,
 }
 
 impl Client {
@@ -104,7 +95,8 @@ impl Client {
         is_timed: bool,
     ) -> Result<Self, String> {
         let mut client = Self {
-            stream: connect(site)?,
+            connection: connect(site)?,
+            reader: Reader::new(),
             wire: Wire(site.encoding),
             role,
             state: State::Opening,
@@ -112,14 +104,9 @@ impl Client {
             checker,
             position: None,
             asked: 0,
-            is_open: false,
             is_opening: true,
             is_timed,
-            partial: Vec::new(),
-            message: Vec::new(),
-            out: Vec::new(),
             published: 0,
-            mask: 0x1234_5678 ^ room as u32,
         };
         client.greet(site)?;
         Ok(client)
@@ -127,80 +114,44 @@ impl Client {
 
     /// Connects anew in place of a connection that has ended, with the same checker.
     pub(super) fn reopen(&mut self, site: &Site) -> Result<(), String> {
-        self.stream = connect(site)?;
-        (self.is_open, self.is_opening, self.state) = (false, true, State::Opening);
-        self.partial.clear();
-        self.message.clear();
-        self.out.clear();
+        (self.connection, self.reader) = (connect(site)?, Reader::new());
+        (self.is_opening, self.state) = (true, State::Opening);
         self.greet(site)
     }
 
     fn greet(&mut self, site: &Site) -> Result<(), String> {
-        frame::write_request(&site.host, &site.path, self.wire.subprotocol(), &mut self.out);
+        let (out, _) = self.connection.out();
+        websocket::write_request(&site.host, &site.path, self.wire.subprotocol(), out);
         self.flush()
     }
 
     /// Reads once, at most what the buffer takes.
     pub(super) fn read(&mut self, buffer: &mut [u8], site: &Site, times: &mut Times) -> Result<Turn, String> {
-        let read = match self.stream.read(buffer) {
-            Ok(read) => read,
-            Err(error) if is_for_later(&error) => return Ok(Turn::default()),
-            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => 0,
-            Err(error) => return Err(error.to_string()),
+        let Some(read) = self.connection.read(buffer).map_err(|error| error.to_string())? else {
+            return Ok(Turn::default());
         };
         if read == 0 {
             self.state = State::Gone;
             return Ok(Turn::default());
         }
         let mut turn = Turn::default();
-        if self.partial.is_empty() {
-            let used = self.hear(&buffer[..read], site, times, &mut turn)?;
-            self.partial.extend_from_slice(&buffer[used..read]);
-        } else {
-            let mut bytes = mem::take(&mut self.partial);
-            bytes.extend_from_slice(&buffer[..read]);
-            let used = self.hear(&bytes, site, times, &mut turn)?;
-            bytes.drain(..used);
-            self.partial = bytes;
-        }
-        if self.partial.is_empty() && self.partial.capacity() > KEPT {
-            self.partial = Vec::new();
-        }
+        let mut reader = mem::take(&mut self.reader);
+        reader.read(&buffer[..read], |event| self.hear(event, site, times, &mut turn))?;
+        self.reader = reader;
         if self.state != State::Gone {
             self.flush()?;
         }
         Ok(turn)
     }
 
-    fn hear(&mut self, bytes: &[u8], site: &Site, times: &mut Times, turn: &mut Turn) -> Result<usize, String> {
-        let mut at = 0;
-        if !self.is_open {
-            let Some(length) = frame::answer(bytes)? else { return Ok(0) };
-            (self.is_open, at) = (true, length);
-            self.say(|wire, out| wire.connect(out));
+    fn hear(&mut self, event: Event<'_>, site: &Site, times: &mut Times, turn: &mut Turn) -> Result<(), String> {
+        match event {
+            Event::Open => self.say(|wire, out| wire.connect(out)),
+            Event::Message(message) => self.hear_message(message, site, times, turn)?,
+            Event::Ping(payload) => self.connection.write_frame(PONG, |out| out.extend_from_slice(payload)),
+            Event::Close(_) => self.state = State::Gone,
         }
-        while let Some(found) = frame::parse(&bytes[at..])? {
-            let payload = &bytes[at + found.start..at + found.end];
-            at += found.end;
-            match found.opcode {
-                frame::TEXT | frame::BINARY if found.is_last => self.hear_message(payload, site, times, turn)?,
-                frame::TEXT | frame::BINARY | frame::CONTINUATION => {
-                    self.message.extend_from_slice(payload);
-                    if found.is_last {
-                        let whole = mem::take(&mut self.message);
-                        self.hear_message(&whole, site, times, turn)?;
-                    }
-                }
-                frame::PING => {
-                    let mask = self.next_mask();
-                    frame::write(frame::PONG, mask, &mut self.out, |out| out.extend_from_slice(payload));
-                }
-                frame::PONG => {}
-                frame::CLOSE => self.state = State::Gone,
-                kind => return Err(format!("a frame of kind {kind}")),
-            }
-        }
-        Ok(at)
+        Ok(())
     }
 
     fn hear_message(&mut self, message: &[u8], site: &Site, times: &mut Times, turn: &mut Turn) -> Result<(), String> {
@@ -292,8 +243,8 @@ impl Client {
             self.asked = now;
         }
         let (room, since) = (&site.rooms[self.room], self.position.take());
-        let mask = self.next_mask();
-        frame::write(self.wire.opcode(), mask, &mut self.out, |out| self.wire.subscribe(room, since.as_ref(), out));
+        let wire = self.wire;
+        self.connection.write_frame(wire.opcode(), |out| wire.subscribe(room, since.as_ref(), out));
         self.position = since;
     }
 
@@ -311,76 +262,33 @@ impl Client {
     }
 
     fn say(&mut self, command: impl FnOnce(Wire, &mut Vec<u8>)) {
-        let (mask, wire) = (self.next_mask(), self.wire);
-        frame::write(wire.opcode(), mask, &mut self.out, |out| command(wire, out));
+        let wire = self.wire;
+        self.connection.write_frame(wire.opcode(), |out| command(wire, out));
     }
 
     /// Writes what the system takes.
     pub(super) fn flush(&mut self) -> Result<(), String> {
-        let mut sent = 0;
-        while sent < self.out.len() {
-            match self.stream.write(&self.out[sent..]) {
-                Ok(count) => sent += count,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                // What the server had to say is still to be read.
-                Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
-                    sent = self.out.len();
-                }
-                Err(error) => return Err(error.to_string()),
-            }
-        }
-        self.out.drain(..sent);
-        if self.out.is_empty() && self.out.capacity() > KEPT {
-            self.out = Vec::new();
-        }
-        if self.out.len() > BEHIND_MAX {
-            return Err(format!("the server does not read: {} MiB wait for it", BEHIND_MAX >> 20));
-        }
-        Ok(())
+        self.connection.flush().map_err(|error| error.to_string())
     }
 
     /// Breaks the connection, without a word.
     pub(super) fn cut(&mut self) {
-        // It may be broken already.
-        let _ = self.stream.shutdown(Shutdown::Both);
+        self.connection.cut();
         self.state = State::Gone;
     }
 
     /// Whether something waits to be written.
     pub(super) fn is_blocked(&self) -> bool {
-        !self.out.is_empty()
-    }
-
-    /// A mask unlike the one before, so that unmasking is real work for the server.
-    fn next_mask(&mut self) -> u32 {
-        self.mask ^= self.mask << 13;
-        self.mask ^= self.mask >> 17;
-        self.mask ^= self.mask << 5;
-        self.mask
+        self.connection.is_blocked()
     }
 }
 
 impl AsFd for Client {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
+        self.connection.as_fd()
     }
 }
 
-fn connect(site: &Site) -> Result<TcpStream, String> {
-    let stream = TcpStream::connect_timeout(&site.address, PATIENCE)
-        .map_err(|error| format!("{} cannot be reached: {error}", site.address))?;
-    stream.set_nodelay(true).and_then(|()| stream.set_nonblocking(true)).map_err(|error| error.to_string())?;
-    Ok(stream)
+fn connect(site: &Site) -> Result<Connection, String> {
+    Connection::open(site.address).map_err(|error| format!("{} cannot be reached: {error}", site.address))
 }
-
-fn is_for_later(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
-}
-
-/// How long the system may take to connect.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Memory kept by a connection that has nothing to say.
-const KEPT: usize = 4_096;
-/// What may wait for a server that reads slowly.
-const BEHIND_MAX: usize = 64 << 20;

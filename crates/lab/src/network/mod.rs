@@ -1,7 +1,6 @@
 //! A server under load, over WebSocket.
 
 mod client;
-mod frame;
 mod json;
 mod own;
 mod pace;

@@ -10,12 +10,12 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::Site;
 use super::client::{Client, Role, State, Times};
-use super::frame;
 use super::stamp::{self, Stamp};
 use crate::Fault;
-use crate::delivery_checker::DeliveryChecker;
+use crate::load::DeliveryChecker;
 use crate::recorder::Recorder;
 use crate::scenario::{Encoding, Load};
+use crate::websocket;
 
 /// Nanoseconds of the lab's processor time for a message received.
 pub(crate) fn own_cost(load: &Load) -> Result<f64, Fault> {
@@ -54,11 +54,9 @@ fn write_on(listener: &TcpListener, size: usize) {
     let Ok((mut stream, _)) = listener.accept() else { return };
     let (mut buffer, mut out) = ([0; 4_096], Vec::new());
     let _ = stream.read(&mut buffer);
-    frame::write_answer(&mut out);
+    websocket::write_response(websocket::KEY, &mut out);
     let text = |payload: &[u8], out: &mut Vec<u8>| {
-        out.extend_from_slice(&[0x81, 126]);
-        out.extend_from_slice(&(payload.len() as u16).to_be_bytes());
-        out.extend_from_slice(payload);
+        websocket::write(websocket::TEXT, None, out, |out| out.extend_from_slice(payload));
     };
     text(br#"{"id":1,"connect":{}}"#, &mut out);
     text(br#"{"id":2,"subscribe":{}}"#, &mut out);

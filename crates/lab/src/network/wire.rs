@@ -58,8 +58,8 @@ impl Wire {
     /// The kind of frames.
     pub(super) fn opcode(self) -> u8 {
         match self.0 {
-            Encoding::Json => super::frame::TEXT,
-            Encoding::Protobuf => super::frame::BINARY,
+            Encoding::Json => crate::websocket::TEXT,
+            Encoding::Protobuf => crate::websocket::BINARY,
         }
     }
 

@@ -1,17 +1,14 @@
 //! One thread of the load with many connections: it reads, checks, publishes, and lets people come and go.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::event::Timespec;
-use rustix::event::epoll::{self, EventData, EventFlags};
-use rustix::fd::OwnedFd;
-
 use super::Site;
 use super::client::{Client, Role, State, Times, Turn};
 use super::pace::Pace;
-use crate::delivery_checker::DeliveryChecker;
+use crate::load::{DeliveryChecker, Events, Poller};
 use crate::recorder::Recorder;
 use crate::rng::Rng;
 use crate::run_state::{Phase, RunState, SubscriberReport, Tally, Working};
@@ -34,7 +31,7 @@ pub(super) struct Shared {
 pub(super) struct Worker<'a> {
     shared: &'a Shared,
     tally: Arc<Tally>,
-    epoll: OwnedFd,
+    poller: Poller,
     clients: Vec<Client>,
     /// Connections to be opened, again or for the first time.
     waiting: Vec<usize>,
@@ -47,7 +44,7 @@ pub(super) struct Worker<'a> {
     is_finishing: bool,
     rng: Rng,
     buffer: Vec<u8>,
-    events: Vec<epoll::Event>,
+    events: Events,
 }
 
 /// The phase a worker works in, and what it has planned for it.
@@ -61,11 +58,10 @@ struct Shift<'a> {
 impl<'a> Worker<'a> {
     /// With the connections of its part: `number` of `workers`.
     pub(super) fn new(shared: &'a Shared, number: usize, workers: usize) -> Result<Self, String> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| error.to_string())?;
         let mut worker = Self {
             shared,
             tally: shared.state.tally(),
-            epoll,
+            poller: Poller::new().map_err(in_words)?,
             clients: Vec::new(),
             waiting: Vec::new(),
             opening: 0,
@@ -77,7 +73,7 @@ impl<'a> Worker<'a> {
             is_finishing: false,
             rng: Rng::new(shared.scenario.seed, 500 + number as u64),
             buffer: vec![0; READ_BYTES],
-            events: Vec::with_capacity(EVENTS),
+            events: Events::with_capacity(EVENTS),
         };
         worker.open_all(number, workers)?;
         Ok(worker)
@@ -244,7 +240,7 @@ impl<'a> Worker<'a> {
                 if self.clients[index].is_opening || self.clients[index].state == State::Gone {
                     continue;
                 }
-                epoll::delete(&self.epoll, &self.clients[index]).map_err(|error| error.to_string())?;
+                self.poller.remove(&self.clients[index]).map_err(in_words)?;
                 self.clients[index].cut();
                 self.waiting.push(index);
             }
@@ -278,25 +274,20 @@ impl<'a> Worker<'a> {
     fn stop_reading(&mut self, index: usize) -> Result<(), String> {
         self.slow.push(index);
         // From now on it is read when it is its turn.
-        epoll::delete(&self.epoll, &self.clients[index]).map_err(|error| error.to_string())
+        self.poller.remove(&self.clients[index]).map_err(in_words)
     }
 
     /// Waits until something happens, but no longer than that, and handles it.
     fn turn(&mut self, wait: Duration) -> Result<(), String> {
-        let timeout = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
         let mut events = std::mem::take(&mut self.events);
-        events.clear();
-        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.to_string()),
-        }
-        for event in &events {
-            let (index, flags) = (event.data.u64() as usize, event.flags);
+        self.poller.wait(&mut events, wait).map_err(in_words)?;
+        for ready in events.iter() {
+            let index = ready.index;
             let was_blocked = self.clients[index].is_blocked();
-            if flags.contains(EventFlags::OUT) {
+            if ready.can_write {
                 self.clients[index].flush()?;
             }
-            if flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
+            if ready.can_read {
                 self.read(index, READ_BYTES)?;
             }
             self.watch(index, was_blocked)?;
@@ -366,16 +357,14 @@ impl<'a> Worker<'a> {
             self.slow.retain(|slow| *slow != index);
         }
         // It may have been taken out before.
-        let _ = epoll::delete(&self.epoll, client);
+        let _ = self.poller.remove(client);
         self.waiting.push(index);
         Ok(())
     }
 
     fn register(&self, index: usize) -> Result<(), String> {
-        let mut flags = EventFlags::IN;
-        flags.set(EventFlags::OUT, self.clients[index].is_blocked());
-        let data = EventData::new_u64(index as u64);
-        epoll::add(&self.epoll, &self.clients[index], data, flags).map_err(|error| error.to_string())
+        let client = &self.clients[index];
+        self.poller.add(client, index, client.is_blocked()).map_err(in_words)
     }
 
     /// Watches whether a client can write, when that has become a question or is none any more.
@@ -384,10 +373,7 @@ impl<'a> Worker<'a> {
         if client.is_blocked() == was_blocked || client.state == State::Gone || self.slow.contains(&index) {
             return Ok(());
         }
-        let mut flags = EventFlags::IN;
-        flags.set(EventFlags::OUT, client.is_blocked());
-        let data = EventData::new_u64(index as u64);
-        epoll::modify(&self.epoll, client, data, flags).map_err(|error| error.to_string())
+        self.poller.update(client, index, client.is_blocked()).map_err(in_words)
     }
 
     fn hand_in_window(&mut self) {
@@ -443,6 +429,10 @@ impl<'a> Worker<'a> {
         });
         behind.sum()
     }
+}
+
+fn in_words(error: io::Error) -> String {
+    error.to_string()
 }
 
 /// What one read takes at most.

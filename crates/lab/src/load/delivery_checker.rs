@@ -1,13 +1,25 @@
 //! The checker: what one subscriber received, and what was wrong with it.
 
-use super::result::Checks;
-
-/// The books of one subscriber.
+/// The delivery checker of one subscriber: everything that was published comes once, in order, or somebody tells that it is gone.
 ///
 /// Two numbers are followed: that of the room, which goes up by one from message to message, and that of each publisher,
 /// which stands in the message. A gap is a loss unless somebody told of it.
+///
+/// ```
+/// use roomcast_lab::load::DeliveryChecker;
+///
+/// let mut checker = DeliveryChecker::from_the_start(1);
+/// checker.receive(0, 0, None);
+/// checker.miss(2);
+/// checker.receive(0, 3, None);
+/// checker.close(Some(4));
+/// assert_eq!((checker.received(), checker.missed(), checker.complaint()), (2, 2, None));
+///
+/// checker.receive(0, 3, None);
+/// assert_eq!(checker.wrong().duplicates, 1);
+/// ```
 #[derive(Clone, Debug)]
-pub(crate) struct DeliveryChecker {
+pub struct DeliveryChecker {
     /// What each publisher of the room says next; [`UNKNOWN`] for who joined later.
     sources: Box<[u64]>,
     /// What the room says next.
@@ -27,18 +39,40 @@ pub(crate) struct DeliveryChecker {
     first: Option<String>,
 }
 
+/// What was wrong with what a subscriber received.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Wrong {
+    /// Messages that came when later ones had come.
+    pub order_violations: u64,
+    /// Messages that came again.
+    pub duplicates: u64,
+    /// Messages that never came, and nobody told that they are gone.
+    pub losses: u64,
+    /// What was found first, in words.
+    pub first: Option<String>,
+}
+
 /// No message yet.
 const UNKNOWN: u64 = u64::MAX;
 
 impl DeliveryChecker {
     /// Of a subscriber that is there before anything is published, by so many publishers.
-    pub(crate) fn from_the_start(sources: usize) -> Self {
+    #[must_use]
+    pub fn from_the_start(sources: usize) -> Self {
         Self::new(sources, 0)
     }
 
     /// Of one that joins while messages are published.
-    pub(crate) fn from_now(sources: usize) -> Self {
+    #[must_use]
+    pub fn from_now(sources: usize) -> Self {
         Self::new(sources, UNKNOWN)
+    }
+
+    /// Of one that comes back to a room of one publisher, having had everything before that message.
+    #[must_use]
+    pub fn resumed(sequence: u64) -> Self {
+        Self { received: sequence, ..Self::new(1, sequence) }
     }
 
     fn new(sources: usize, next: u64) -> Self {
@@ -58,14 +92,21 @@ impl DeliveryChecker {
         }
     }
 
-    /// From here on they are of one that wants the newest only.
-    pub(crate) fn keep_latest(&mut self) {
+    /// Expects that number of the room next, where the room tells numbers; without this, the first one that comes is right.
+    #[must_use]
+    pub fn numbered_from(mut self, number: u64) -> Self {
+        self.number = number;
+        self
+    }
+
+    /// From here on it is of one that wants the newest only.
+    pub fn keep_latest(&mut self) {
         self.is_latest = true;
     }
 
     /// Enters a message: whose it is, which one of theirs, and the room's number of it where that is known.
     #[inline]
-    pub(crate) fn receive(&mut self, source: usize, sequence: u64, number: Option<u64>) {
+    pub fn receive(&mut self, source: usize, sequence: u64, number: Option<u64>) {
         self.received += 1;
         if let Some(number) = number {
             if number != self.number && self.number != UNKNOWN && !self.jump(number, self.number, 0) {
@@ -117,48 +158,52 @@ impl DeliveryChecker {
     }
 
     /// Enters that so many messages were missed, as somebody told.
-    pub(crate) fn miss(&mut self, count: u64) {
+    pub fn miss(&mut self, count: u64) {
         self.missed += count;
         self.told[0] += count;
         self.told[1] += count;
     }
 
     /// From here on nobody knows what there was to be received: it begins anew.
-    pub(crate) fn lose_track(&mut self) {
+    pub fn lose_track(&mut self) {
         self.number = UNKNOWN;
         self.sources.fill(UNKNOWN);
         self.is_incomplete = true;
     }
 
     /// Something else that was wrong: so many messages are lost.
-    pub(crate) fn lose(&mut self, count: u64, why: impl FnOnce() -> String) {
+    pub fn lose(&mut self, count: u64, why: impl FnOnce() -> String) {
         self.lost[0] += count;
         self.note(why);
     }
 
     /// Messages received.
-    pub(crate) fn received(&self) -> u64 {
+    #[must_use]
+    pub fn received(&self) -> u64 {
         self.received
     }
 
     /// Messages told as missed.
-    pub(crate) fn missed(&self) -> u64 {
+    #[must_use]
+    pub fn missed(&self) -> u64 {
         self.missed
     }
 
     /// Messages that newer ones replaced.
-    pub(crate) fn conflated(&self) -> u64 {
+    #[must_use]
+    pub fn conflated(&self) -> u64 {
         self.conflated
     }
 
     /// Messages of so many that have not come and were not told as missed.
-    pub(crate) fn behind(&self, published: u64) -> u64 {
+    #[must_use]
+    pub fn behind(&self, published: u64) -> u64 {
         let accounted = self.received + self.missed + self.conflated;
         if self.is_incomplete { 0 } else { published.saturating_sub(accounted + self.lost[0].max(self.lost[1])) }
     }
 
-    /// Closes the books; with the number of messages there were to be received, where that is known.
-    pub(crate) fn close(&mut self, expected: Option<u64>) {
+    /// Says that no more will come; with the number of messages there were to be received, where that is known.
+    pub fn close(&mut self, expected: Option<u64>) {
         let Some(expected) = expected.filter(|_| !self.is_incomplete) else { return };
         let accounted = self.received + self.missed + self.conflated;
         if self.is_latest && accounted < expected {
@@ -174,15 +219,22 @@ impl DeliveryChecker {
         }
     }
 
-    /// Adds what was wrong to what was wrong elsewhere.
-    pub(crate) fn add_to(self, checks: &mut Checks) {
-        checks.subscribers += 1;
-        checks.order_violations += self.order_violations;
-        checks.duplicates += self.duplicates;
-        checks.losses += self.lost[0].max(self.lost[1]);
-        if checks.first.is_none() {
-            checks.first = self.first;
+    /// What was wrong so far.
+    #[must_use]
+    pub fn wrong(&self) -> Wrong {
+        Wrong {
+            order_violations: self.order_violations,
+            duplicates: self.duplicates,
+            losses: self.lost[0].max(self.lost[1]),
+            first: self.first.clone(),
         }
+    }
+
+    /// What was wrong first, if anything was.
+    #[inline]
+    #[must_use]
+    pub fn complaint(&self) -> Option<&str> {
+        self.first.as_deref()
     }
 
     fn note(&mut self, what: impl FnOnce() -> String) {
@@ -195,12 +247,11 @@ mod tests {
     use super::*;
 
     fn checks(mut checker: DeliveryChecker, expected: Option<u64>) -> (u64, u64, u64) {
-        let mut checks = Checks::default();
         checker.close(expected);
-        let is_noted = checker.first.is_some();
-        checker.add_to(&mut checks);
-        assert_eq!(is_noted, !checks.is_clean(), "what is wrong is said");
-        (checks.order_violations, checks.duplicates, checks.losses)
+        let wrong = checker.wrong();
+        let counts = (wrong.order_violations, wrong.duplicates, wrong.losses);
+        assert_eq!(checker.complaint().is_some(), counts != (0, 0, 0), "what is wrong is said");
+        counts
     }
 
     fn received(stamps: &[(usize, u64, u64)]) -> DeliveryChecker {
@@ -256,5 +307,36 @@ mod tests {
         checker.close(Some(9));
         assert_eq!((checker.received(), checker.conflated()), (2, 7));
         assert_eq!(checks(checker, Some(9)), (0, 0, 0));
+    }
+
+    #[test]
+    fn several_publishers_are_kept_apart() {
+        let stamps = [(1, 0, 1), (0, 0, 2), (1, 1, 3), (0, 1, 4), (1, 2, 5)];
+        assert_eq!(checks(received(&stamps), Some(5)), (0, 0, 0));
+        assert_eq!(checks(received(&stamps), Some(6)), (0, 0, 1), "the last one is missing");
+        let mut checker = received(&stamps);
+        checker.receive(2, 0, None);
+        assert_eq!(checker.wrong().order_violations, 1, "nobody with that number publishes here");
+    }
+
+    #[test]
+    fn the_first_number_of_a_room_may_be_known() {
+        let mut checker = DeliveryChecker::from_the_start(1).numbered_from(1);
+        checker.receive(0, 0, Some(2));
+        assert_eq!(checks(checker, None), (0, 0, 1));
+        let mut resumed = DeliveryChecker::resumed(7).numbered_from(8);
+        resumed.receive(0, 7, Some(8));
+        assert_eq!(checks(resumed, Some(8)), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_loss_that_is_told_and_was_none_is_found() {
+        let mut checker = received(&[(0, 0, 1)]);
+        checker.miss(4);
+        assert_eq!(checks(checker.clone(), Some(5)), (0, 0, 0), "nothing came after the loss");
+        checker.receive(0, 5, Some(6));
+        assert_eq!(checks(checker.clone(), Some(6)), (0, 0, 0));
+        checker.miss(1);
+        assert_ne!(checks(checker, Some(6)), (0, 0, 0));
     }
 }

@@ -1,0 +1,13 @@
+//! What every load is made of, the lab's and those of `benches/`: connections that do not block, a poller that waits for all of
+//! them, and a checker of what each subscriber receives.
+//!
+//! Whose turn it is, who comes and goes and when something is published is not decided here: that is a scenario of the lab
+//! (`network`), or a workload of a bench.
+
+mod connection;
+mod delivery_checker;
+mod poller;
+
+pub use self::connection::{Connection, OUT_BYTES_MAX};
+pub use self::delivery_checker::{DeliveryChecker, Wrong};
+pub use self::poller::{Events, Poller, Ready};
