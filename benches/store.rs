@@ -89,9 +89,9 @@ fn taken_in() {
             }
             archive.flush_within(Duration::from_secs(60)).expect("the store keeps up");
             let second = count as f64 / began.elapsed().as_secs_f64();
-            let groups = archive.status().batches;
+            let batches = archive.status().batches;
             println!(
-                "async, {} rooms: {second:.0} messages of 128 bytes stored a second, in {groups} groups",
+                "async, {} rooms: {second:.0} messages of 128 bytes stored a second, in {batches} batches",
                 rooms.len()
             );
         });
@@ -106,12 +106,12 @@ fn acknowledged(publishers: u64) {
         let count = Arc::new(AtomicU64::new(0));
         for publisher in 0..publishers {
             let room = archive.open(&format!("room:{}", publisher % 10), RoomOptions::new()).expect("it opens");
-            let mark = archive.watermark(&room).expect("it is kept");
+            let watermark = archive.watermark(&room).expect("it is kept");
             let (message, count) = (Arc::clone(&message), Arc::clone(&count));
             let publishes = async move {
                 while began.elapsed() < until {
                     let sequence = room.publish_wait(Arc::clone(&message)).await.expect("the room is open");
-                    mark.reached(sequence + 1).await.expect("it is stored");
+                    watermark.reached(sequence + 1).await.expect("it is stored");
                     count.fetch_add(1, Relaxed);
                 }
             };

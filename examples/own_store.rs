@@ -164,8 +164,8 @@ impl Store for Lines {
         })
     }
 
-    fn span(&self, room: &str, cut: RetentionCutoff) -> Result<Option<Span>, StoreError> {
-        self.with(|inner| Ok(inner.rooms.get(room).map(|room| room.span(cut))))
+    fn span(&self, room: &str, cutoff: RetentionCutoff) -> Result<Option<Span>, StoreError> {
+        self.with(|inner| Ok(inner.rooms.get(room).map(|room| room.span(cutoff))))
     }
 
     fn read(&self, room: &str, range: Range<u64>, page: Page) -> Result<Vec<Record>, StoreError> {
@@ -211,10 +211,10 @@ impl Room {
         self.records.last().map_or(self.first, |record| record.sequence + 1)
     }
 
-    fn span(&self, cut: RetentionCutoff) -> Span {
+    fn span(&self, cutoff: RetentionCutoff) -> Span {
         let next = self.next();
         let is_young = |record: &&Record| {
-            record.time >= cut.before_time && cut.messages_max.is_none_or(|most| next - record.sequence <= most)
+            record.time >= cutoff.before_time && cutoff.messages_max.is_none_or(|most| next - record.sequence <= most)
         };
         let oldest = self.records.iter().find(is_young).map_or(next, |record| record.sequence);
         Span { epoch: self.epoch, oldest, next, is_whole: self.is_whole, durability: self.durability }

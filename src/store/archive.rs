@@ -10,7 +10,7 @@ use super::backend::{RetentionCutoff, Span, Store};
 use super::batch::Incarnation;
 use super::codec::Codec;
 use super::error::{OpenError, StoreError, StoreErrorKind};
-use super::incarnations::Lives;
+use super::incarnations::Incarnations;
 use super::options::{Durability, Options};
 use super::status::{Status, StatusCell};
 use super::watermark::Watermark;
@@ -113,7 +113,13 @@ impl<T: Send + Sync + 'static> Archive<T> {
         store.begin()?;
         let durability = Arc::clone(&options.durability);
         let pattern = broker.subscribe_where(move |room| durability(room).is_some(), Policy::Block);
-        let shared = Arc::new(Shared { store, codec, options, lives: Lives::new(), board: StatusCell::default() });
+        let shared = Arc::new(Shared {
+            store,
+            codec,
+            options,
+            incarnations: Incarnations::new(),
+            status: StatusCell::default(),
+        });
         let (post, thread) = BatchWriter::start(Arc::clone(&shared), pattern).map_err(|error| {
             StoreError::new(StoreErrorKind::Other, "the storage thread could not be started").caused_by(error)
         })?;
@@ -150,38 +156,38 @@ impl<T: Send + Sync + 'static> Archive<T> {
         if let Some(error) = self.stopped() {
             return Err(OpenError::Store(error));
         }
-        self.end_earlier_life(name)?;
+        self.end_earlier_incarnation(name)?;
         let span = self.shared.store.span(name, RetentionCutoff::default()).map_err(OpenError::Store)?;
         // What was read may be another process's by now, in whose epoch nothing may be published here.
         self.shared.store.confirm().map_err(OpenError::Store)?;
-        let life = Incarnation::going_on(name, span, durability);
-        let position = Position { epoch: life.epoch, sequence: life.first };
-        let mark = Arc::new(Watermark::new(life));
+        let incarnation = Incarnation::going_on(name, span, durability);
+        let position = Position { epoch: incarnation.epoch, sequence: incarnation.first };
+        let watermark = Arc::new(Watermark::new(incarnation));
         if span.is_some_and(|span| span.epoch != position.epoch) {
             // A room that was published into keeps its epoch even when nothing more is; others leave nothing behind.
             let until = Instant::now() + FLUSH_TIMEOUT;
-            let sent = self.post.send_until(Request::Know(Arc::clone(&mark)), until);
+            let sent = self.post.send_until(Request::Know(Arc::clone(&watermark)), until);
             sent.map_err(|unsent| OpenError::Store(self.unsent(unsent)))?;
         }
-        self.shared.lives.put(&mark);
+        self.shared.incarnations.put(&watermark);
         if let Some(error) = self.stopped() {
-            self.shared.lives.forget(&mark);
+            self.shared.incarnations.forget(&watermark);
             return Err(OpenError::Store(error));
         }
         let room = self.broker.room_with(name, options.starting_at(position)).map_err(|error| {
-            self.shared.lives.forget(&mark);
+            self.shared.incarnations.forget(&watermark);
             OpenError::Room(error)
         })?;
         Ok((room, true))
     }
 
     /// Waits until the incarnation before is stored to its end: the next one goes on there.
-    fn end_earlier_life(&self, name: &str) -> Result<(), OpenError> {
-        let Some(mark) = self.shared.lives.newest(name) else { return Ok(()) };
-        if !mark.is_complete() {
+    fn end_earlier_incarnation(&self, name: &str) -> Result<(), OpenError> {
+        let Some(watermark) = self.shared.incarnations.newest(name) else { return Ok(()) };
+        if !watermark.is_complete() {
             self.flush_within(FLUSH_TIMEOUT).map_err(OpenError::Store)?;
         }
-        match mark.is_complete() {
+        match watermark.is_complete() {
             true => Ok(()),
             false => Err(OpenError::Ending),
         }
@@ -190,7 +196,7 @@ impl<T: Send + Sync + 'static> Archive<T> {
     /// How far a room is stored, and waiting for it; `None` when it is not kept, or was not opened with [`Archive::open`] and
     /// has not published yet.
     pub fn watermark(&self, room: &Room<T>) -> Option<Arc<Watermark>> {
-        self.shared.lives.of(room.name(), room.epoch())
+        self.shared.incarnations.of(room.name(), room.epoch())
     }
 
     /// Whether a room of that name is kept, and how safely.
@@ -211,18 +217,18 @@ impl<T: Send + Sync + 'static> Archive<T> {
     /// # Errors
     /// As [`Archive::span`].
     pub fn span_since(&self, name: &str, time: u64) -> Result<Option<Span>, StoreError> {
-        let mut cut = self.cut(name);
-        cut.before_time = cut.before_time.max(time);
-        let mut span = self.shared.store.span(name, cut)?;
+        let mut cutoff = self.cutoff(name);
+        cutoff.before_time = cutoff.before_time.max(time);
+        let mut span = self.shared.store.span(name, cutoff)?;
         if let Some(span) = &mut span
-            && let Some(mark) = self.shared.lives.newest(name)
+            && let Some(watermark) = self.shared.incarnations.newest(name)
         {
-            span.oldest = span.oldest.max(mark.floor()).min(span.next);
+            span.oldest = span.oldest.max(watermark.floor()).min(span.next);
         }
         Ok(span)
     }
 
-    pub(super) fn cut(&self, name: &str) -> RetentionCutoff {
+    pub(super) fn cutoff(&self, name: &str) -> RetentionCutoff {
         let options = &self.shared.options;
         let now = options.clock.as_ref().map_or(0, |clock| clock(name));
         RetentionCutoff::at((options.retention)(name), now)
@@ -235,13 +241,13 @@ impl<T: Send + Sync + 'static> Archive<T> {
     pub fn remove(&self, name: &str) -> Result<(), StoreError> {
         let room = self.broker.get(name).filter(Room::is_running);
         // Of a room that has ended, nothing is published any more: all that will be stored of it goes.
-        let mark = room.and_then(|room| Some((self.watermark(&room)?, room.tail())));
-        if let Some((mark, tail)) = &mark {
-            mark.raise_floor(*tail);
+        let watermark = room.and_then(|room| Some((self.watermark(&room)?, room.tail())));
+        if let Some((watermark, tail)) = &watermark {
+            watermark.raise_floor(*tail);
         }
         self.flush_within(FLUSH_TIMEOUT)?;
         let Some(span) = self.shared.store.span(name, RetentionCutoff::default())? else { return Ok(()) };
-        let before = mark.map_or(span.next, |(_, tail)| tail.min(span.next));
+        let before = watermark.map_or(span.next, |(_, tail)| tail.min(span.next));
         while self.shared.store.remove(name, before, REMOVED_AT_ONCE)? == REMOVED_AT_ONCE {}
         Ok(())
     }
@@ -253,11 +259,12 @@ impl<T: Send + Sync + 'static> Archive<T> {
     /// # Errors
     /// As the store has it; some may have been erased.
     pub fn erase(&self, author: &str) -> Result<u64, StoreError> {
-        // Everything published before has a mark then.
+        // Everything published before has a watermark then.
         self.flush_within(FLUSH_TIMEOUT)?;
-        for mark in self.shared.lives.all() {
-            let room = self.broker.get(&mark.life.room).filter(|room| room.epoch() == mark.life.epoch);
-            room.inspect(|room| mark.distrust_ring(room.tail()));
+        for watermark in self.shared.incarnations.all() {
+            let room =
+                self.broker.get(&watermark.incarnation.room).filter(|room| room.epoch() == watermark.incarnation.epoch);
+            room.inspect(|room| watermark.distrust_ring(room.tail()));
         }
         let mut erased = 0;
         loop {
@@ -271,13 +278,13 @@ impl<T: Send + Sync + 'static> Archive<T> {
 
     /// Whether the store does not do what it is asked at the moment.
     pub fn is_in_trouble(&self) -> bool {
-        self.shared.board.is_in_trouble()
+        self.shared.status.is_in_trouble()
     }
 
     /// Whether it has stopped for good: another process uses the store, or the store went back to an earlier state. Rooms then
     /// fill up and refuse, whoever waits for a [`Watermark`] is answered, and [`Archive::status`] says why.
     pub fn is_stopped(&self) -> bool {
-        self.shared.board.is_stopped()
+        self.shared.status.is_stopped()
     }
 
     fn stopped(&self) -> Option<StoreError> {
@@ -313,7 +320,7 @@ impl<T: Send + Sync + 'static> Archive<T> {
 
     /// How storage is doing.
     pub fn status(&self) -> Status {
-        self.shared.board.read()
+        self.shared.status.read()
     }
 
     /// The store.

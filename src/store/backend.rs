@@ -88,7 +88,7 @@ pub trait Store: Send + Sync + 'static {
         Ok(())
     }
 
-    /// How far a room is stored, what `cut` lets fall left out; `None` for an unknown one.
+    /// How far a room is stored, what `cutoff` lets fall left out; `None` for an unknown one.
     ///
     /// # Errors
     /// As the store has it.

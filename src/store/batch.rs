@@ -56,7 +56,7 @@ fn draw_epoch() -> Epoch {
 pub struct Batch {
     pub(super) incarnations: Vec<Incarnation>,
     pub(super) parts: Vec<PartRange>,
-    pub(super) messages: Vec<Part>,
+    pub(super) messages: Vec<BatchMessage>,
     pub(super) bytes: Vec<u8>,
     pub(super) durability: Durability,
 }
@@ -64,14 +64,14 @@ pub struct Batch {
 /// Consecutive messages of one incarnation.
 #[derive(Debug)]
 pub(super) struct PartRange {
-    /// In `lives`.
-    pub(super) life: usize,
+    /// In `incarnations`.
+    pub(super) incarnation: usize,
     pub(super) messages: Range<usize>,
 }
 
 /// One message; the author, if any, lies before the body.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(super) struct BatchMessage {
     pub(super) sequence: u64,
     pub(super) time: u64,
     pub(super) author: Range<usize>,
@@ -83,7 +83,7 @@ pub(super) struct Part {
 pub struct BatchPart<'a> {
     /// Whose they are. New to the store, perhaps.
     pub incarnation: &'a Incarnation,
-    group: &'a Batch,
+    batch: &'a Batch,
     part: &'a PartRange,
 }
 
@@ -100,7 +100,7 @@ impl Batch {
 
     /// The messages, by incarnation; one incarnation may come more than once, and then goes on.
     pub fn parts(&self) -> impl Iterator<Item = BatchPart<'_>> {
-        self.parts.iter().map(|part| BatchPart { incarnation: &self.incarnations[part.life], group: self, part })
+        self.parts.iter().map(|part| BatchPart { incarnation: &self.incarnations[part.incarnation], batch: self, part })
     }
 
     /// How many messages it holds.
@@ -118,7 +118,7 @@ impl Batch {
         self.messages.is_empty() && self.incarnations.is_empty()
     }
 
-    /// Adds a message of `life`: for those who carry messages from one store to another. An erased one comes back empty.
+    /// Adds a message of `incarnation`: for those who carry messages from one store to another. An erased one comes back empty.
     ///
     /// # Examples
     /// ```
@@ -129,25 +129,25 @@ impl Batch {
     /// batch.add(&Incarnation::going_on("lobby", None, Durability::Async), &record);
     /// assert_eq!(batch.parts().next().map(|part| part.next()), Some(1));
     /// ```
-    pub fn add(&mut self, life: &Incarnation, record: &Record) {
-        let known = self.incarnations.iter().rposition(|known| known == life);
-        let life = known.unwrap_or_else(|| self.push_life(life));
+    pub fn add(&mut self, incarnation: &Incarnation, record: &Record) {
+        let known = self.incarnations.iter().rposition(|known| known == incarnation);
+        let incarnation = known.unwrap_or_else(|| self.push_incarnation(incarnation));
         let body = record.body.as_deref().unwrap_or_default();
         let author = record.author.as_deref().unwrap_or_default();
-        self.push(life, (record.sequence, record.time), author, |bytes| bytes.extend_from_slice(body));
+        self.push(incarnation, (record.sequence, record.time), author, |bytes| bytes.extend_from_slice(body));
     }
 
     /// Takes an incarnation in that is not there, and says where it stands.
-    pub(super) fn push_life(&mut self, life: &Incarnation) -> usize {
-        self.incarnations.push(life.clone());
-        self.durability = self.durability.max(life.durability);
+    pub(super) fn push_incarnation(&mut self, incarnation: &Incarnation) -> usize {
+        self.incarnations.push(incarnation.clone());
+        self.durability = self.durability.max(incarnation.durability);
         self.incarnations.len() - 1
     }
 
     /// Takes a message in of the incarnation that stands there, whose body `write` appends.
     pub(super) fn push(
         &mut self,
-        life: usize,
+        incarnation: usize,
         (sequence, time): (u64, u64),
         author: &str,
         write: impl FnOnce(&mut Vec<u8>),
@@ -157,10 +157,10 @@ impl Batch {
         let body = self.bytes.len();
         write(&mut self.bytes);
         let at = self.messages.len();
-        self.messages.push(Part { sequence, time, author: start..body, body: body..self.bytes.len() });
-        match self.parts.last_mut().filter(|run| run.life == life) {
-            Some(run) => run.messages.end = at + 1,
-            None => self.parts.push(PartRange { life, messages: at..at + 1 }),
+        self.messages.push(BatchMessage { sequence, time, author: start..body, body: body..self.bytes.len() });
+        match self.parts.last_mut().filter(|part| part.incarnation == incarnation) {
+            Some(part) => part.messages.end = at + 1,
+            None => self.parts.push(PartRange { incarnation, messages: at..at + 1 }),
         }
     }
 
@@ -178,15 +178,17 @@ impl Batch {
 impl<'a> BatchPart<'a> {
     /// Sequence, time, author and body of each message.
     pub fn messages(&self) -> impl ExactSizeIterator<Item = (u64, u64, Option<&'a str>, &'a [u8])> + use<'a> {
-        let bytes = &self.group.bytes;
-        self.group.messages[self.part.messages.clone()].iter().map(|part| {
-            let author = str::from_utf8(&bytes[part.author.clone()]).ok().filter(|author| !author.is_empty());
-            (part.sequence, part.time, author, &bytes[part.body.clone()])
+        let bytes = &self.batch.bytes;
+        self.batch.messages[self.part.messages.clone()].iter().map(|message| {
+            let author = str::from_utf8(&bytes[message.author.clone()]).ok().filter(|author| !author.is_empty());
+            (message.sequence, message.time, author, &bytes[message.body.clone()])
         })
     }
 
     /// The sequence after the last one.
     pub fn next(&self) -> u64 {
-        self.group.messages[self.part.messages.clone()].last().map_or(self.incarnation.first, |part| part.sequence + 1)
+        self.batch.messages[self.part.messages.clone()]
+            .last()
+            .map_or(self.incarnation.first, |message| message.sequence + 1)
     }
 }

@@ -12,42 +12,42 @@ use crate::room::RoomKey;
 
 /// A batch being filled, and whose watermarks it moves.
 #[derive(Debug, Default)]
-pub(super) struct Filling {
+pub(super) struct BatchBuilder {
     pub(super) batch: Batch,
     /// The incarnations of the batch, in its order, and where those stand that were read.
-    marks: Vec<(Arc<Watermark>, Option<RoomKey>)>,
+    watermarks: Vec<(Arc<Watermark>, Option<RoomKey>)>,
     /// Where an incarnation stands in the batch, by the address of its watermark.
     places: HashMap<usize, usize>,
 }
 
-impl Filling {
+impl BatchBuilder {
     /// Takes an incarnation in, unless it is there.
-    pub(super) fn life(&mut self, mark: &Arc<Watermark>) -> usize {
-        *self.places.entry(Arc::as_ptr(mark) as usize).or_insert_with(|| {
-            self.marks.push((Arc::clone(mark), None));
-            self.batch.push_life(&mark.life)
+    pub(super) fn incarnation(&mut self, watermark: &Arc<Watermark>) -> usize {
+        *self.places.entry(Arc::as_ptr(watermark) as usize).or_insert_with(|| {
+            self.watermarks.push((Arc::clone(watermark), None));
+            self.batch.push_incarnation(&watermark.incarnation)
         })
     }
 
     /// The same of an incarnation that is read there.
-    pub(super) fn life_at(&mut self, mark: &Arc<Watermark>, key: RoomKey) -> usize {
-        let life = self.life(mark);
-        self.marks[life].1 = Some(key);
-        life
+    pub(super) fn incarnation_at(&mut self, watermark: &Arc<Watermark>, key: RoomKey) -> usize {
+        let incarnation = self.incarnation(watermark);
+        self.watermarks[incarnation].1 = Some(key);
+        incarnation
     }
 
     /// Takes note that nothing more of an incarnation is to be read.
-    pub(super) fn left(&mut self, mark: &Arc<Watermark>) {
-        if let Some(life) = self.places.get(&(Arc::as_ptr(mark) as usize)) {
-            self.marks[*life].1 = None;
+    pub(super) fn left(&mut self, watermark: &Arc<Watermark>) {
+        if let Some(incarnation) = self.places.get(&(Arc::as_ptr(watermark) as usize)) {
+            self.watermarks[*incarnation].1 = None;
         }
     }
 
     /// Takes messages of one incarnation in, which stands there.
-    pub(super) fn take<T: 'static>(&mut self, life: usize, batch: &message::Batch<'_, T>, codec: &dyn Codec<T>) {
+    pub(super) fn take<T: 'static>(&mut self, incarnation: usize, batch: &message::Batch<'_, T>, codec: &dyn Codec<T>) {
         for (sequence, time, message) in batch.iter() {
             let author = codec.author(message).unwrap_or_default();
-            self.batch.push(life, (sequence, time.unwrap_or(0)), author, |bytes| codec.encode(message, bytes));
+            self.batch.push(incarnation, (sequence, time.unwrap_or(0)), author, |bytes| codec.encode(message, bytes));
         }
     }
 
@@ -58,16 +58,17 @@ impl Filling {
 
     /// The incarnations that were read, where they go on, and how far each has come with this batch.
     pub(super) fn advanced(&self) -> impl Iterator<Item = (&Arc<Watermark>, Option<RoomKey>, u64)> {
-        let last = |run: &PartRange| self.batch.messages[run.messages.clone()].last().map(|part| part.sequence + 1);
-        self.batch.parts.iter().filter_map(move |run| {
-            let (mark, key) = &self.marks[run.life];
-            Some((mark, *key, last(run)?))
+        let last =
+            |part: &PartRange| self.batch.messages[part.messages.clone()].last().map(|message| message.sequence + 1);
+        self.batch.parts.iter().filter_map(move |part| {
+            let (watermark, key) = &self.watermarks[part.incarnation];
+            Some((watermark, *key, last(part)?))
         })
     }
 
     pub(super) fn clear(&mut self, bytes_kept: usize) {
         self.batch.clear(bytes_kept);
-        self.marks.clear();
+        self.watermarks.clear();
         self.places.clear();
     }
 }

@@ -7,12 +7,12 @@ use super::options::Durability;
 use crate::message::Epoch;
 
 /// Incarnations of a room that are looked at, the newest first: one more for each time it may have lost messages.
-pub(super) const LIVES_MAX: i64 = 1_000;
+pub(super) const INCARNATIONS_MAX: i64 = 1_000;
 
 /// An incarnation, as far as it can be seen from those after it.
 pub(super) struct Seen {
     /// Its row.
-    pub(super) life: i64,
+    pub(super) row: i64,
     pub(super) epoch: Epoch,
     /// The sequences that are read from it.
     pub(super) range: Range<u64>,
@@ -25,44 +25,44 @@ pub(super) trait Messages {
     type Error;
 
     /// The first one before `end` that is kept.
-    fn least(&mut self, life: i64, end: u64) -> Result<Option<u64>, Self::Error>;
+    fn least(&mut self, row: i64, end: u64) -> Result<Option<u64>, Self::Error>;
 
     /// When one was published.
-    fn time(&mut self, life: i64, sequence: u64) -> Result<Option<u64>, Self::Error>;
+    fn time(&mut self, row: i64, sequence: u64) -> Result<Option<u64>, Self::Error>;
 }
 
 /// Of all incarnations of a room, the newest first, those that go on from each other.
-pub(super) fn chain<E>(lives: impl IntoIterator<Item = Result<Seen, E>>) -> Result<Vec<Seen>, E> {
+pub(super) fn chain<E>(incarnations: impl IntoIterator<Item = Result<Seen, E>>) -> Result<Vec<Seen>, E> {
     let mut seen: Vec<Seen> = Vec::new();
-    for life in lives {
-        let mut life = life?;
+    for incarnation in incarnations {
+        let mut incarnation = incarnation?;
         if let Some(after) = seen.last() {
             let upper = after.range.start;
-            if life.range.end < upper || life.range.start > upper {
+            if incarnation.range.end < upper || incarnation.range.start > upper {
                 break;
             }
-            if life.range.start == upper {
+            if incarnation.range.start == upper {
                 // Nothing of it was stored before the next one began; those before it go on from each other nevertheless.
                 continue;
             }
-            life.range.end = upper;
+            incarnation.range.end = upper;
         }
-        seen.push(life);
+        seen.push(incarnation);
     }
     Ok(seen)
 }
 
-/// How far such incarnations reach, what `cut` lets fall left out; `None` where there is none.
+/// How far such incarnations reach, what `cutoff` lets fall left out; `None` where there is none.
 pub(super) fn span<M: Messages>(
-    lives: &[Seen],
+    incarnations: &[Seen],
     messages: &mut M,
-    cut: RetentionCutoff,
+    cutoff: RetentionCutoff,
 ) -> Result<Option<Span>, M::Error> {
-    let Some(&Seen { epoch, is_whole, durability, ref range, .. }) = lives.first() else { return Ok(None) };
+    let Some(&Seen { epoch, is_whole, durability, ref range, .. }) = incarnations.first() else { return Ok(None) };
     let next = range.end;
     let mut oldest = next;
-    for Seen { life, range, .. } in lives {
-        match messages.least(*life, range.end)? {
+    for Seen { row, range, .. } in incarnations {
+        match messages.least(*row, range.end)? {
             Some(first) => oldest = first,
             None if range.is_empty() => {}
             None => break,
@@ -71,15 +71,15 @@ pub(super) fn span<M: Messages>(
             break;
         }
     }
-    oldest = oldest.max(next.saturating_sub(cut.messages_max.unwrap_or(u64::MAX)));
-    if cut.before_time > 0 {
+    oldest = oldest.max(next.saturating_sub(cutoff.messages_max.unwrap_or(u64::MAX)));
+    if cutoff.before_time > 0 {
         // Times never fall along the sequences: halve until the first that is young enough is found.
         let (mut old, mut young) = (oldest, next);
         while old < young {
             let middle = old + (young - old) / 2;
-            let life = lives.iter().find(|seen| seen.range.contains(&middle));
-            match life.map_or(Ok(None), |seen| messages.time(seen.life, middle))? {
-                Some(time) if time < cut.before_time => old = middle + 1,
+            let incarnation = incarnations.iter().find(|seen| seen.range.contains(&middle));
+            match incarnation.map_or(Ok(None), |seen| messages.time(seen.row, middle))? {
+                Some(time) if time < cutoff.before_time => old = middle + 1,
                 _ => young = middle,
             }
         }

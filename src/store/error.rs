@@ -85,7 +85,7 @@ impl fmt::Display for OpenError {
         match self {
             Self::Room(error) => error.fmt(f),
             Self::Store(error) => write!(f, "the room cannot be opened while its store does not answer: {error}"),
-            Self::Ending => f.write_str("an earlier life of the room is not stored to its end yet; try again"),
+            Self::Ending => f.write_str("an earlier incarnation of the room is not stored to its end yet; try again"),
         }
     }
 }

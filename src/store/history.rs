@@ -39,12 +39,12 @@ impl<T: Clone + Send + Sync + 'static> Archive<T> {
     /// When the store does not answer, or does not take what has left the ring.
     pub fn history(&self, room: &Room<T>, range: Range<u64>, limit: usize) -> Result<HistoryPage<T>, StoreError> {
         let mut found = HistoryPage::new();
-        let cut = self.cut(room.name());
-        let range = range.start.max(self.floor(room, cut))..range.end.min(room.tail());
+        let cutoff = self.cutoff(room.name());
+        let range = range.start.max(self.floor(room, cutoff))..range.end.min(room.tail());
         let mut at = range.start;
         while at < range.end && found.len() < limit {
             let left = limit - found.len();
-            let from_ring = self.read_ring(room, at..range.end, left, cut, &mut found);
+            let from_ring = self.read_ring(room, at..range.end, left, cutoff, &mut found);
             if from_ring > at {
                 at = from_ring;
                 continue;
@@ -54,7 +54,7 @@ impl<T: Clone + Send + Sync + 'static> Archive<T> {
             let records = self.read_store(room, at..end, page)?;
             // Fewer than there are come where they are large; none where they are gone.
             at = records.last().map_or(end, |last| last.sequence + 1);
-            found.extend(records.into_iter().map(|record| self.remember(room, record)));
+            found.extend(records.into_iter().map(|record| self.entry(room, record)));
         }
         Ok(found)
     }
@@ -70,17 +70,17 @@ impl<T: Clone + Send + Sync + 'static> Archive<T> {
         limit: usize,
     ) -> Result<HistoryPage<T>, StoreError> {
         let mut found = HistoryPage::new();
-        let cut = self.cut(room.name());
-        let first = range.start.max(self.floor(room, cut));
+        let cutoff = self.cutoff(room.name());
+        let first = range.start.max(self.floor(room, cutoff));
         let mut end = range.end.min(room.tail());
         while first < end && found.len() < limit {
             let left = limit - found.len();
             // What is in the ring, at the upper end.
             let start = end.saturating_sub(left as u64).max(first).max(room.oldest());
             if start < end {
-                let mut run = HistoryPage::new();
-                if self.read_ring(room, start..end, left, cut, &mut run) == end {
-                    found.extend(run.into_iter().rev());
+                let mut newest = HistoryPage::new();
+                if self.read_ring(room, start..end, left, cutoff, &mut newest) == end {
+                    found.extend(newest.into_iter().rev());
                     end = start;
                     continue;
                 }
@@ -89,28 +89,28 @@ impl<T: Clone + Send + Sync + 'static> Archive<T> {
             let page = Page { limit: left, bytes_max: PAGE_BYTES_MAX, newest_first: true };
             let records = self.read_store(room, first..end, page)?;
             end = records.last().map_or(first, |last| last.sequence);
-            found.extend(records.into_iter().map(|record| self.remember(room, record)));
+            found.extend(records.into_iter().map(|record| self.entry(room, record)));
         }
         Ok(found)
     }
 
     /// Nothing before this one is to be read, whoever still has it.
-    fn floor(&self, room: &Room<T>, cut: RetentionCutoff) -> u64 {
-        let removed = self.watermark(room).map_or(0, |mark| mark.floor());
-        removed.max(cut.messages_max.map_or(0, |most| room.tail().saturating_sub(most)))
+    fn floor(&self, room: &Room<T>, cutoff: RetentionCutoff) -> u64 {
+        let removed = self.watermark(room).map_or(0, |watermark| watermark.floor());
+        removed.max(cutoff.messages_max.map_or(0, |most| room.tail().saturating_sub(most)))
     }
 
-    /// Reads on in the ring from the start of `range`, as far as it goes, what `cut` lets fall left out; where it stopped.
+    /// Reads on in the ring from the start of `range`, as far as it goes, what `cutoff` lets fall left out; where it stopped.
     fn read_ring(
         &self,
         room: &Room<T>,
         range: Range<u64>,
         limit: usize,
-        cut: RetentionCutoff,
+        cutoff: RetentionCutoff,
         found: &mut HistoryPage<T>,
     ) -> u64 {
         let Some(mut ring) = stand_at(room, range.start) else { return range.start };
-        let ring_from = self.watermark(room).map_or(0, |mark| mark.ring_from());
+        let ring_from = self.watermark(room).map_or(0, |watermark| watermark.ring_from());
         let end = range.end.min(range.start.saturating_add(limit as u64));
         let mut at = range.start;
         while at < end {
@@ -121,7 +121,7 @@ impl<T: Clone + Send + Sync + 'static> Archive<T> {
                         if sequence < ring_from {
                             return at;
                         }
-                        if time >= cut.before_time {
+                        if time >= cutoff.before_time {
                             found.push(HistoryEntry { sequence, time, message: Some(message.clone()) });
                         }
                         at = sequence + 1;
@@ -137,9 +137,9 @@ impl<T: Clone + Send + Sync + 'static> Archive<T> {
 
     /// How far the store can be read from `at` on, which must be stored: waits until it is.
     fn stored_end(&self, room: &Room<T>, at: u64, end: u64) -> Result<u64, StoreError> {
-        let Some(mark) = self.watermark(room) else { return Ok(end) };
-        match mark.is_reached_within(at + 1, COMMIT_TIMEOUT) && mark.stored() > at {
-            true => Ok(mark.stored().min(end)),
+        let Some(watermark) = self.watermark(room) else { return Ok(end) };
+        match watermark.is_reached_within(at + 1, COMMIT_TIMEOUT) && watermark.stored() > at {
+            true => Ok(watermark.stored().min(end)),
             false => Err(self.trouble("the store does not keep up; try again")),
         }
     }
@@ -152,7 +152,7 @@ impl<T: Clone + Send + Sync + 'static> Archive<T> {
         }
     }
 
-    fn remember(&self, room: &Room<T>, record: Record) -> HistoryEntry<T> {
+    fn entry(&self, room: &Room<T>, record: Record) -> HistoryEntry<T> {
         let Record { sequence, time, body, .. } = record;
         let decode = |body: Vec<u8>| {
             let decoded = self.shared.codec.decode(&body);

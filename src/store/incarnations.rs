@@ -10,32 +10,32 @@ use crate::striped::Striped;
 
 /// The newest incarnation of each room, by name.
 #[derive(Debug)]
-pub(super) struct Lives {
-    marks: Striped<HashMap<Box<str>, Arc<Watermark>>>,
+pub(super) struct Incarnations {
+    watermarks: Striped<HashMap<Box<str>, Arc<Watermark>>>,
     /// Nothing more is stored of any.
     given_up: AtomicBool,
 }
 
-impl Lives {
+impl Incarnations {
     pub(super) fn new() -> Self {
-        Self { marks: Striped::default(), given_up: AtomicBool::new(false) }
+        Self { watermarks: Striped::default(), given_up: AtomicBool::new(false) }
     }
 
     pub(super) fn newest(&self, room: &str) -> Option<Arc<Watermark>> {
-        self.marks.of(room).get(room).cloned()
+        self.watermarks.of(room).get(room).cloned()
     }
 
     pub(super) fn of(&self, room: &str, epoch: Epoch) -> Option<Arc<Watermark>> {
-        self.newest(room).filter(|mark| mark.life.epoch == epoch)
+        self.newest(room).filter(|watermark| watermark.incarnation.epoch == epoch)
     }
 
-    pub(super) fn put(&self, mark: &Arc<Watermark>) {
-        let room = mark.life.room.as_str();
-        let mut marks = self.marks.of(room);
-        marks.insert(room.into(), Arc::clone(mark));
+    pub(super) fn put(&self, watermark: &Arc<Watermark>) {
+        let room = watermark.incarnation.room.as_str();
+        let mut watermarks = self.watermarks.of(room);
+        watermarks.insert(room.into(), Arc::clone(watermark));
         // Relaxed: either `give_up` comes to this stripe later, or it has been there, and the stripe's lock shows it to us.
         if self.given_up.load(Relaxed) {
-            mark.give_up();
+            watermark.give_up();
         }
     }
 
@@ -43,21 +43,21 @@ impl Lives {
     pub(super) fn give_up(&self) {
         // Relaxed: as in `put`.
         self.given_up.store(true, Relaxed);
-        // Without the locks: who is woken may ask for a mark.
-        self.all().iter().for_each(|mark| mark.give_up());
+        // Without the locks: who is woken may ask for a watermark.
+        self.all().iter().for_each(|watermark| watermark.give_up());
     }
 
     /// All of them.
     pub(super) fn all(&self) -> Vec<Arc<Watermark>> {
-        self.marks.parts().flat_map(|marks| marks.values().cloned().collect::<Vec<_>>()).collect()
+        self.watermarks.parts().flat_map(|watermarks| watermarks.values().cloned().collect::<Vec<_>>()).collect()
     }
 
     /// Forgets this incarnation, unless another has taken its place.
-    pub(super) fn forget(&self, mark: &Arc<Watermark>) {
-        let room = mark.life.room.as_str();
-        let mut marks = self.marks.of(room);
-        if marks.get(room).is_some_and(|known| Arc::ptr_eq(known, mark)) {
-            marks.remove(room);
+    pub(super) fn forget(&self, watermark: &Arc<Watermark>) {
+        let room = watermark.incarnation.room.as_str();
+        let mut watermarks = self.watermarks.of(room);
+        if watermarks.get(room).is_some_and(|known| Arc::ptr_eq(known, watermark)) {
+            watermarks.remove(room);
         }
     }
 }

@@ -49,13 +49,13 @@ pub struct Options {
 
 /// Messages committed at once at most: enough that what a commit costs by itself no longer counts, little enough that those
 /// who wait for one wait some ten milliseconds.
-const GROUP_MESSAGES_MAX: usize = 8_192;
+const BATCH_MESSAGES_MAX: usize = 8_192;
 
 /// Bytes after which a batch takes no more messages. The archive holds one such batch in memory.
-const GROUP_BYTES_MAX: usize = 4 << 20;
+const BATCH_BYTES_MAX: usize = 4 << 20;
 
 /// How long messages gather that nobody waits for.
-const GROUP_DELAY: Duration = Duration::from_millis(5);
+const BATCH_DELAY: Duration = Duration::from_millis(5);
 
 impl Options {
     /// Every room is kept with that durability, for good.
@@ -70,9 +70,9 @@ impl Options {
             durability: Arc::new(durability),
             retention: Arc::new(|_| Retention::default()),
             retains_all: true,
-            batch_messages_max: GROUP_MESSAGES_MAX,
-            batch_bytes_max: GROUP_BYTES_MAX,
-            batch_delay: GROUP_DELAY,
+            batch_messages_max: BATCH_MESSAGES_MAX,
+            batch_bytes_max: BATCH_BYTES_MAX,
+            batch_delay: BATCH_DELAY,
             clock: None,
         }
     }
@@ -117,9 +117,9 @@ impl Options {
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
-            .field("group_messages_max", &self.batch_messages_max)
-            .field("group_bytes_max", &self.batch_bytes_max)
-            .field("group_delay", &self.batch_delay)
+            .field("batch_messages_max", &self.batch_messages_max)
+            .field("batch_bytes_max", &self.batch_bytes_max)
+            .field("batch_delay", &self.batch_delay)
             .finish_non_exhaustive()
     }
 }

@@ -31,17 +31,17 @@ use super::batch::Incarnation;
 /// let store = SqliteStore::in_memory()?;
 /// let archive = Archive::start(&broker, store, Text, Options::all(Durability::Stored))?;
 /// let ledger = archive.open("ledger", RoomOptions::new())?;
-/// let mark = archive.watermark(&ledger).expect("the room is kept");
+/// let watermark = archive.watermark(&ledger).expect("the room is kept");
 /// let sequence = ledger.publish("a debt".to_owned())?;
-/// mark.reached(sequence + 1).await?;
-/// assert_eq!(mark.stored(), 1, "it is on the disk");
+/// watermark.reached(sequence + 1).await?;
+/// assert_eq!(watermark.stored(), 1, "it is on the disk");
 /// archive.close()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # }).unwrap();
 /// # }
 /// ```
 pub struct Watermark {
-    pub(super) life: Incarnation,
+    pub(super) incarnation: Incarnation,
     stored: AtomicU64,
     /// The incarnation has ended, and is stored to its end.
     complete: AtomicBool,
@@ -56,10 +56,10 @@ pub struct Watermark {
 }
 
 impl Watermark {
-    pub(super) fn new(life: Incarnation) -> Self {
-        let first = life.first;
+    pub(super) fn new(incarnation: Incarnation) -> Self {
+        let first = incarnation.first;
         Self {
-            life,
+            incarnation,
             stored: AtomicU64::new(first),
             complete: AtomicBool::new(false),
             given_up: AtomicBool::new(false),
@@ -71,7 +71,7 @@ impl Watermark {
 
     /// The first sequence of this incarnation; what lies before it is of earlier ones.
     pub fn first(&self) -> u64 {
-        self.life.first
+        self.incarnation.first
     }
 
     /// The sequence after the last one that is stored; all before it are.
@@ -118,7 +118,7 @@ impl Watermark {
             return Poll::Ready(reached);
         }
         let mut waiters = self.waiters();
-        // Again, now that whoever moves the mark sees us.
+        // Again, now that whoever moves the watermark sees us.
         if let Some(reached) = self.is_reached(end) {
             return Poll::Ready(reached);
         }
@@ -165,7 +165,7 @@ impl Watermark {
 
     /// Whether the archive has ended, so that the watermark stays where it is.
     pub fn is_given_up(&self) -> bool {
-        // Acquire: pairs with `give_up`; where the mark stands then is where it stays.
+        // Acquire: pairs with `give_up`; where the watermark stands then is where it stays.
         self.given_up.load(Acquire)
     }
 
@@ -211,7 +211,10 @@ impl Watermark {
 
 impl fmt::Debug for Watermark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watermark").field("life", &self.life).field("stored", &self.stored()).finish_non_exhaustive()
+        f.debug_struct("Watermark")
+            .field("incarnation", &self.incarnation)
+            .field("stored", &self.stored())
+            .finish_non_exhaustive()
     }
 }
 

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use super::backend::{RetentionCutoff, Store};
 use super::batch::Incarnation;
-use super::batch_builder::Filling;
+use super::batch_builder::BatchBuilder;
 use super::codec::Codec;
 use super::error::{StoreError, StoreErrorKind};
-use super::incarnations::Lives;
+use super::incarnations::Incarnations;
 use super::options::{Durability, Options};
 use super::status::StatusCell;
 use super::watermark::Watermark;
@@ -54,8 +54,8 @@ pub(super) struct Shared<T> {
     pub(super) store: Arc<dyn Store>,
     pub(super) codec: Box<dyn Codec<T>>,
     pub(super) options: Options,
-    pub(super) lives: Lives,
-    pub(super) board: StatusCell,
+    pub(super) incarnations: Incarnations,
+    pub(super) status: StatusCell,
 }
 
 /// What the thread is asked for.
@@ -172,8 +172,8 @@ impl Wake for Alarm {
 pub(super) struct BatchWriter<T> {
     shared: Arc<Shared<T>>,
     pattern: PatternSubscription<T>,
-    marks: HashMap<RoomKey, Arc<Watermark>>,
-    filling: Filling,
+    watermarks: HashMap<RoomKey, Arc<Watermark>>,
+    builder: BatchBuilder,
     /// When the first message of the batch was read.
     since: Option<Instant>,
     /// Incarnations that have ended, and whose last messages are in the batch.
@@ -196,8 +196,8 @@ impl<T> Drop for BatchWriter<T> {
 impl<T> BatchWriter<T> {
     /// Tells all who wait for a watermark that nothing more will be stored.
     fn answer_all(&self) {
-        self.shared.lives.give_up();
-        self.marks.values().chain(&self.ended).for_each(|mark| mark.give_up());
+        self.shared.incarnations.give_up();
+        self.watermarks.values().chain(&self.ended).for_each(|watermark| watermark.give_up());
     }
 }
 
@@ -238,11 +238,11 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
             });
             let _ = hello.send(Arc::clone(&alarm));
             let now = Instant::now();
-            let keeper = Self {
+            let writer = Self {
                 shared,
                 pattern,
-                marks: HashMap::new(),
-                filling: Filling::default(),
+                watermarks: HashMap::new(),
+                builder: BatchBuilder::default(),
                 since: None,
                 ended: Vec::new(),
                 flushes: Vec::new(),
@@ -252,7 +252,7 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
                 confirm_due: now + CONFIRM_INTERVAL,
                 retention: Sweep { due: now, after: None },
             };
-            keeper.run()
+            writer.run()
         })?;
         let alarm = alarm.recv().map_err(std::io::Error::other)?;
         Ok((Post { requests, alarm }, thread))
@@ -279,7 +279,7 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
         if !self.alarm.is_given_up() {
             tracing::error!(%error, "storage has stopped");
         }
-        self.shared.board.stop(error);
+        self.shared.status.stop(error);
         self.answer_all();
         // Whoever waits for a flush learns that there is none, and so does who asks from now on.
         self.requests = mpsc::sync_channel(1).1;
@@ -303,7 +303,7 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
                 Gathered::Some => {}
                 Gathered::All => {
                     // Somebody who no longer waits is not told.
-                    let is_committed = self.filling.batch.is_empty();
+                    let is_committed = self.builder.batch.is_empty();
                     for done in self.flushes.drain(..).filter(|_| is_committed) {
                         let _ = done.send(());
                     }
@@ -317,7 +317,7 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
             self.watch()?;
             if gathered == Gathered::All {
                 let chore = self.next_chore();
-                let until = self.group_due().map_or(chore, |due| due.min(chore));
+                let until = self.batch_due().map_or(chore, |due| due.min(chore));
                 self.alarm.wait(Some(until));
             }
         }
@@ -327,8 +327,8 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
         while let Ok(request) = self.requests.try_recv() {
             match request {
                 Request::Flush(done) => self.flushes.push(done),
-                Request::Know(mark) => {
-                    self.filling.life(&mark);
+                Request::Know(watermark) => {
+                    self.builder.incarnation(&watermark);
                     self.since.get_or_insert_with(Instant::now);
                 }
             }
@@ -349,53 +349,54 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
 
     fn read(&mut self, key: RoomKey) {
         let Some(subscription) = self.pattern.get_mut(key) else { return };
-        let mark = match self.marks.get(&key) {
-            Some(mark) => Arc::clone(mark),
+        let watermark = match self.watermarks.get(&key) {
+            Some(watermark) => Arc::clone(watermark),
             None => {
                 let room = subscription.room();
-                let known = self.shared.lives.of(room.name(), room.epoch());
-                let mark = known.unwrap_or_else(|| {
-                    // Somebody has opened it without asking us: a life of its own.
+                let known = self.shared.incarnations.of(room.name(), room.epoch());
+                let watermark = known.unwrap_or_else(|| {
+                    // Somebody has opened it without asking us: an incarnation of its own.
                     let durability = (self.shared.options.durability)(room.name()).unwrap_or_default();
                     let first = subscription.position().sequence;
-                    let life = Incarnation { room: room.name().to_owned(), epoch: room.epoch(), first, durability };
-                    let mark = Arc::new(Watermark::new(life));
-                    self.shared.lives.put(&mark);
-                    mark
+                    let incarnation =
+                        Incarnation { room: room.name().to_owned(), epoch: room.epoch(), first, durability };
+                    let watermark = Arc::new(Watermark::new(incarnation));
+                    self.shared.incarnations.put(&watermark);
+                    watermark
                 });
-                if mark.life.durability == Durability::Stored {
+                if watermark.incarnation.durability == Durability::Stored {
                     // Who is given a message after it was stored finds it in the ring.
                     subscription.hold();
                 }
-                self.marks.insert(key, Arc::clone(&mark));
-                mark
+                self.watermarks.insert(key, Arc::clone(&watermark));
+                watermark
             }
         };
         let options = &self.shared.options;
-        let mut life = None;
+        let mut incarnation = None;
         loop {
-            if self.filling.is_full(options) {
+            if self.builder.is_full(options) {
                 return;
             }
             // One by one: how large they are shows when they are encoded, and what was read cannot be put back.
             match subscription.try_recv_batch(1) {
                 Ok(batch) => {
-                    let life = *life.get_or_insert_with(|| self.filling.life_at(&mark, key));
-                    self.filling.take(life, &batch, &*self.shared.codec);
+                    let incarnation = *incarnation.get_or_insert_with(|| self.builder.incarnation_at(&watermark, key));
+                    self.builder.take(incarnation, &batch, &*self.shared.codec);
                     self.since.get_or_insert_with(Instant::now);
                 }
                 Err(TryRecvError::Empty) => return,
                 Err(TryRecvError::Closed(_) | TryRecvError::Disconnected(_)) => {
                     // The key may be another room's from here on.
                     drop(self.pattern.leave(key));
-                    self.marks.remove(&key);
-                    self.filling.left(&mark);
-                    self.ended.push(mark);
+                    self.watermarks.remove(&key);
+                    self.builder.left(&watermark);
+                    self.ended.push(watermark);
                     return;
                 }
                 Err(TryRecvError::Lagged(missed)) => {
                     // A blocking subscription is not overrun.
-                    tracing::error!(room = mark.life.room, missed, "messages were not stored");
+                    tracing::error!(room = watermark.incarnation.room, missed, "messages were not stored");
                     debug_assert!(false, "{missed} messages were not stored");
                 }
             }
@@ -403,17 +404,17 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
     }
 
     fn is_full(&self) -> bool {
-        self.filling.is_full(&self.shared.options)
+        self.builder.is_full(&self.shared.options)
     }
 
     /// Whether to commit now.
     fn is_due(&self) -> bool {
-        let is_awaited = self.filling.batch.durability == Durability::Stored && !self.filling.batch.is_empty();
-        let is_late = self.group_due().is_some_and(|due| due <= Instant::now());
+        let is_awaited = self.builder.batch.durability == Durability::Stored && !self.builder.batch.is_empty();
+        let is_late = self.batch_due().is_some_and(|due| due <= Instant::now());
         is_awaited || is_late || self.is_full() || !self.flushes.is_empty() || !self.ended.is_empty()
     }
 
-    fn group_due(&self) -> Option<Instant> {
+    fn batch_due(&self) -> Option<Instant> {
         self.since.map(|since| since + self.shared.options.batch_delay)
     }
 
@@ -431,15 +432,15 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
     /// When the archive gives up, what the store said last; [`StoreErrorKind::Overtaken`] at once.
     fn commit(&mut self) -> Result<(), StoreError> {
         let shared = Arc::clone(&self.shared);
-        let board = &shared.board;
-        if !self.filling.batch.is_empty() {
+        let status = &shared.status;
+        if !self.builder.batch.is_empty() {
             let mut pause = RETRY[0];
-            while let Err(error) = self.shared.store.commit(&self.filling.batch) {
+            while let Err(error) = self.shared.store.commit(&self.builder.batch) {
                 if error.kind() == StoreErrorKind::Overtaken {
                     return Err(error);
                 }
-                if board.note(Some(&error)) {
-                    tracing::error!(%error, messages = self.filling.batch.len(), "the store does not take messages; trying again");
+                if status.note(Some(&error)) {
+                    tracing::error!(%error, messages = self.builder.batch.len(), "the store does not take messages; trying again");
                 }
                 if self.alarm.is_given_up() {
                     return Err(error);
@@ -448,27 +449,27 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
                 self.alarm.wait(Some(Instant::now() + pause));
                 pause = (pause * 2).min(RETRY[1]);
             }
-            if board.note(None) {
+            if status.note(None) {
                 tracing::info!("the store takes messages again");
             }
             // Relaxed: figures.
-            board.stored.fetch_add(self.filling.batch.len() as u64, Relaxed);
-            board.batches.fetch_add(1, Relaxed);
-            for (mark, key, stored) in self.filling.advanced() {
-                if mark.life.durability == Durability::Stored
+            status.stored.fetch_add(self.builder.batch.len() as u64, Relaxed);
+            status.batches.fetch_add(1, Relaxed);
+            for (watermark, key, stored) in self.builder.advanced() {
+                if watermark.incarnation.durability == Durability::Stored
                     && let Some(subscription) = key.and_then(|key| self.pattern.get_mut(key))
                 {
                     subscription.let_go(stored);
                 }
-                mark.advance(stored);
+                watermark.advance(stored);
             }
-            self.filling.clear(BYTES_KEPT);
+            self.builder.clear(BYTES_KEPT);
             self.since = None;
             self.confirm_due = Instant::now() + CONFIRM_INTERVAL;
         }
-        for mark in self.ended.drain(..) {
-            self.shared.lives.forget(&mark);
-            mark.complete();
+        for watermark in self.ended.drain(..) {
+            self.shared.incarnations.forget(&watermark);
+            watermark.complete();
         }
         Ok(())
     }
@@ -523,13 +524,13 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
 
     fn sum_up_lag(&mut self) {
         let start = Instant::now();
-        let keys: Vec<RoomKey> = self.marks.keys().copied().collect();
+        let keys: Vec<RoomKey> = self.watermarks.keys().copied().collect();
         let mut unread = 0;
         for key in keys {
             unread += self.pattern.get_mut(key).map_or(0, |room| room.lag());
         }
         // Relaxed: a figure.
-        self.shared.board.lag.store(unread + self.filling.batch.len() as u64, Relaxed);
+        self.shared.status.lag.store(unread + self.builder.batch.len() as u64, Relaxed);
         self.lag_due = start + LAG_INTERVAL.max(start.elapsed() * 100);
     }
 

@@ -26,7 +26,7 @@ pub(crate) enum Fate {
     Unanswered,
 }
 
-/// A group as it was committed.
+/// A batch as it was committed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
     pub(crate) messages: usize,
@@ -86,7 +86,7 @@ impl Faulty {
         until("a commit waits", || self.is_waited_for.load(SeqCst));
     }
 
-    /// The groups that were committed so far.
+    /// The batches that were committed so far.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }

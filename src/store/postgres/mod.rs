@@ -301,8 +301,8 @@ impl Store for PostgresStore {
         fence::confirm::<postgres::Error>(run, newest).explain(&self.place)
     }
 
-    fn span(&self, room: &str, cut: RetentionCutoff) -> Result<Option<Span>, StoreError> {
-        self.read_with(|client| read::span(client, room, cut))
+    fn span(&self, room: &str, cutoff: RetentionCutoff) -> Result<Option<Span>, StoreError> {
+        self.read_with(|client| read::span(client, room, cutoff))
     }
 
     fn read(&self, room: &str, range: Range<u64>, page: Page) -> Result<Vec<Record>, StoreError> {

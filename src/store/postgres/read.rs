@@ -7,31 +7,31 @@ use postgres::{Client, Error, Row};
 use super::schema;
 use crate::message::Epoch;
 use crate::store::backend::{Page, Record, RetentionCutoff, RoomEntry, Span};
-use crate::store::epoch_chain::{self, LIVES_MAX, Messages, Seen};
+use crate::store::epoch_chain::{self, INCARNATIONS_MAX, Messages, Seen};
 use crate::store::options::Durability;
 
 /// Bytes of bodies fetched from the server at once at most, a single larger message excepted.
 const FETCHED_MAX: usize = 8 << 20;
 
 /// The incarnations of a room that go on from each other, the newest first.
-fn lives(client: &mut Client, room: &str) -> Result<Vec<Seen>, Error> {
+fn incarnations(client: &mut Client, room: &str) -> Result<Vec<Seen>, Error> {
     let select = format!(
         "SELECT life, epoch, first, next, is_stored, run > {} FROM roomcast.lives WHERE room = $1
          ORDER BY life DESC LIMIT $2",
         schema::LAST_UNCLEAN
     );
-    let rows = client.query(&select, &[&room.as_bytes(), &LIVES_MAX])?;
+    let rows = client.query(&select, &[&room.as_bytes(), &INCARNATIONS_MAX])?;
     epoch_chain::chain(rows.iter().map(|row| {
         let number = |at| row.get::<_, i64>(at) as u64;
         let durability = if row.get(4) { Durability::Stored } else { Durability::Async };
         let is_whole = durability == Durability::Stored || row.get(5);
-        Ok(Seen { life: row.get(0), epoch: Epoch(number(1)), range: number(2)..number(3), is_whole, durability })
+        Ok(Seen { row: row.get(0), epoch: Epoch(number(1)), range: number(2)..number(3), is_whole, durability })
     }))
 }
 
-pub(super) fn span(client: &mut Client, room: &str, cut: RetentionCutoff) -> Result<Option<Span>, Error> {
-    let lives = lives(client, room)?;
-    epoch_chain::span(&lives, &mut Looks(client), cut)
+pub(super) fn span(client: &mut Client, room: &str, cutoff: RetentionCutoff) -> Result<Option<Span>, Error> {
+    let incarnations = incarnations(client, room)?;
+    epoch_chain::span(&incarnations, &mut Looks(client), cutoff)
 }
 
 /// Single looks at messages.
@@ -40,24 +40,24 @@ struct Looks<'a>(&'a mut Client);
 impl Messages for Looks<'_> {
     type Error = Error;
 
-    fn least(&mut self, life: i64, end: u64) -> Result<Option<u64>, Error> {
+    fn least(&mut self, row: i64, end: u64) -> Result<Option<u64>, Error> {
         let least = "SELECT min(sequence) FROM roomcast.messages WHERE life = $1 AND sequence < $2";
-        let found: Option<i64> = self.0.query_one(least, &[&life, &(end as i64)])?.get(0);
+        let found: Option<i64> = self.0.query_one(least, &[&row, &(end as i64)])?.get(0);
         Ok(found.map(|sequence| sequence as u64))
     }
 
-    fn time(&mut self, life: i64, sequence: u64) -> Result<Option<u64>, Error> {
+    fn time(&mut self, row: i64, sequence: u64) -> Result<Option<u64>, Error> {
         let select = "SELECT time FROM roomcast.messages WHERE life = $1 AND sequence = $2";
-        let found = self.0.query_opt(select, &[&life, &(sequence as i64)])?;
-        Ok(found.map(|row| row.get::<_, i64>(0) as u64))
+        let found = self.0.query_opt(select, &[&row, &(sequence as i64)])?;
+        Ok(found.map(|found| found.get::<_, i64>(0) as u64))
     }
 }
 
 /// Bodies are fetched in portions that stay small, though how large each is shows only when it is there.
 pub(super) fn messages(client: &mut Client, room: &str, range: Range<u64>, page: Page) -> Result<Vec<Record>, Error> {
-    let mut lives = lives(client, room)?;
+    let mut incarnations = incarnations(client, room)?;
     if !page.newest_first {
-        lives.reverse();
+        incarnations.reverse();
     }
     let order = if page.newest_first { "DESC" } else { "ASC" };
     // The sum up to each message, so that the server sends no more than is wanted.
@@ -72,14 +72,14 @@ pub(super) fn messages(client: &mut Client, room: &str, range: Range<u64>, page:
          ) AS counted WHERE count = 1 OR coalesce(bytes, 0) <= $5 ORDER BY sequence {order}"
     );
     let (mut found, mut bytes) = (Vec::new(), 0);
-    for seen in lives {
+    for seen in incarnations {
         let (start, end) = (seen.range.start.max(range.start), seen.range.end.min(range.end));
         if start >= end {
             continue;
         }
         let limit = i64::try_from(page.limit - found.len()).unwrap_or(i64::MAX);
         let most = i64::try_from(page.bytes_max.min(FETCHED_MAX)).unwrap_or(i64::MAX);
-        let rows = client.query(&select, &[&seen.life, &(start as i64), &(end as i64), &limit, &most])?;
+        let rows = client.query(&select, &[&seen.row, &(start as i64), &(end as i64), &limit, &most])?;
         for row in &rows {
             let record = record(row);
             bytes += record.body.as_ref().map_or(0, Vec::len);

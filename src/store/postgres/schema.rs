@@ -4,7 +4,8 @@ use postgres::{Client, Error};
 
 /// Names that anybody may choose are kept as bytes: a text of PostgreSQL cannot hold every one of ours.
 ///
-/// What leads from each version of the tables to the next. What has been released is never changed, only added to.
+/// What leads from each version of the tables to the next. What has been released is never changed, only added to: an
+/// incarnation stays a row of `lives`, its number its `life`.
 const MIGRATIONS: &[&str] = &["
     CREATE TABLE roomcast.runs (
         run BIGINT PRIMARY KEY,    -- counts from 1

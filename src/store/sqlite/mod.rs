@@ -376,8 +376,8 @@ impl Store for SqliteStore {
         self.read_with(|reader| tenure.confirm(reader).explain(self.path()))
     }
 
-    fn span(&self, room: &str, cut: RetentionCutoff) -> Result<Option<Span>, StoreError> {
-        self.read_with(|reader| read::span(reader, room, cut).explain(self.path()))
+    fn span(&self, room: &str, cutoff: RetentionCutoff) -> Result<Option<Span>, StoreError> {
+        self.read_with(|reader| read::span(reader, room, cutoff).explain(self.path()))
     }
 
     fn read(&self, room: &str, range: Range<u64>, page: Page) -> Result<Vec<Record>, StoreError> {

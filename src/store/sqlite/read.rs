@@ -7,27 +7,27 @@ use rusqlite::{Connection, OptionalExtension as _, Result, Row, params};
 use super::schema;
 use crate::message::Epoch;
 use crate::store::backend::{Page, Record, RetentionCutoff, RoomEntry, Span};
-use crate::store::epoch_chain::{self, LIVES_MAX, Messages, Seen};
+use crate::store::epoch_chain::{self, INCARNATIONS_MAX, Messages, Seen};
 use crate::store::options::Durability;
 
 /// The incarnations of a room that go on from each other, the newest first.
-fn lives(connection: &Connection, room: &str) -> Result<Vec<Seen>> {
+fn incarnations(connection: &Connection, room: &str) -> Result<Vec<Seen>> {
     let unclean = schema::last_unclean(connection)?;
-    let mut lives = connection.prepare_cached(
+    let mut select = connection.prepare_cached(
         "SELECT life, epoch, first, next, is_stored, run > ?2 FROM lives WHERE room = ?1 ORDER BY life DESC LIMIT ?3",
     )?;
-    let rows = lives.query_map(params![room, unclean, LIVES_MAX], |row| {
+    let rows = select.query_map(params![room, unclean, INCARNATIONS_MAX], |row| {
         let number = |at| row.get::<_, i64>(at).map(|number| number as u64);
         let range = number(2)?..number(3)?;
         let durability = if row.get(4)? { Durability::Stored } else { Durability::Async };
         let is_whole = durability == Durability::Stored || row.get(5)?;
-        Ok(Seen { life: row.get(0)?, epoch: Epoch(number(1)?), range, is_whole, durability })
+        Ok(Seen { row: row.get(0)?, epoch: Epoch(number(1)?), range, is_whole, durability })
     })?;
     epoch_chain::chain(rows)
 }
 
-pub(super) fn span(connection: &Connection, room: &str, cut: RetentionCutoff) -> Result<Option<Span>> {
-    epoch_chain::span(&lives(connection, room)?, &mut Looks(connection), cut)
+pub(super) fn span(connection: &Connection, room: &str, cutoff: RetentionCutoff) -> Result<Option<Span>> {
+    epoch_chain::span(&incarnations(connection, room)?, &mut Looks(connection), cutoff)
 }
 
 /// Single looks at messages.
@@ -36,24 +36,24 @@ struct Looks<'a>(&'a Connection);
 impl Messages for Looks<'_> {
     type Error = rusqlite::Error;
 
-    fn least(&mut self, life: i64, end: u64) -> Result<Option<u64>> {
+    fn least(&mut self, row: i64, end: u64) -> Result<Option<u64>> {
         let mut least =
             self.0.prepare_cached("SELECT min(sequence) FROM messages WHERE life = ?1 AND sequence < ?2")?;
-        let found: Option<i64> = least.query_row(params![life, end as i64], |row| row.get(0))?;
+        let found: Option<i64> = least.query_row(params![row, end as i64], |found| found.get(0))?;
         Ok(found.map(|sequence| sequence as u64))
     }
 
-    fn time(&mut self, life: i64, sequence: u64) -> Result<Option<u64>> {
+    fn time(&mut self, row: i64, sequence: u64) -> Result<Option<u64>> {
         let mut time = self.0.prepare_cached("SELECT time FROM messages WHERE life = ?1 AND sequence = ?2")?;
-        let found: Option<i64> = time.query_row(params![life, sequence as i64], |row| row.get(0)).optional()?;
+        let found: Option<i64> = time.query_row(params![row, sequence as i64], |found| found.get(0)).optional()?;
         Ok(found.map(|time| time as u64))
     }
 }
 
 pub(super) fn messages(connection: &Connection, room: &str, range: Range<u64>, page: Page) -> Result<Vec<Record>> {
-    let mut lives = lives(connection, room)?;
+    let mut incarnations = incarnations(connection, room)?;
     if !page.newest_first {
-        lives.reverse();
+        incarnations.reverse();
     }
     let order = if page.newest_first { "DESC" } else { "ASC" };
     let mut select = connection.prepare_cached(&format!(
@@ -61,13 +61,13 @@ pub(super) fn messages(connection: &Connection, room: &str, range: Range<u64>, p
          WHERE life = ?1 AND sequence >= ?2 AND sequence < ?3 ORDER BY sequence {order} LIMIT ?4"
     ))?;
     let (mut found, mut bytes) = (Vec::new(), 0);
-    for seen in lives {
+    for seen in incarnations {
         let (start, end) = (seen.range.start.max(range.start), seen.range.end.min(range.end));
         if start >= end {
             continue;
         }
         let limit = i64::try_from(page.limit - found.len()).unwrap_or(i64::MAX);
-        let mut rows = select.query(params![seen.life, start as i64, end as i64, limit])?;
+        let mut rows = select.query(params![seen.row, start as i64, end as i64, limit])?;
         while let Some(row) = rows.next()? {
             let record = record(row)?;
             bytes += record.body.as_ref().map_or(0, Vec::len);

@@ -5,7 +5,8 @@ use rusqlite::{Connection, Result, TransactionBehavior, params};
 /// Marks the file as ours: "room".
 const APPLICATION_ID: i32 = 0x726f_6f6d;
 
-/// What leads from each version of the tables to the next. What has been released is never changed, only added to.
+/// What leads from each version of the tables to the next. What has been released is never changed, only added to: an
+/// incarnation stays a row of `lives`, its number its `life`.
 const MIGRATIONS: &[&str] = &["
     CREATE TABLE runs (
         run INTEGER PRIMARY KEY,  -- counts from 1

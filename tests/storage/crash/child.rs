@@ -32,17 +32,17 @@ pub(super) fn checksum(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
-/// Reads a stored room to its mark, slowly, so that it is behind, from the ring and from the store; says what it was given.
+/// Reads a stored room to its watermark, slowly, so that it is behind, from the ring and from the store; says what it was given.
 fn read(run: &Run, mut dice: Dice, is_over: &AtomicBool) {
     let mut at = HashMap::new();
     while !is_over.load(SeqCst) {
         let name = ROOMS[dice.roll(3) as usize];
         let room = run.archive.open(name, RoomOptions::new()).expect("the room opens");
-        let Some(mark) = run.archive.watermark(&room) else { continue };
-        let next = at.entry(name).or_insert_with(|| mark.first());
-        let end = mark.stored();
-        let past = run.archive.history(&room, *next..end, 1 + dice.roll(8) as usize).expect("the past is read");
-        for message in past {
+        let Some(watermark) = run.archive.watermark(&room) else { continue };
+        let next = at.entry(name).or_insert_with(|| watermark.first());
+        let end = watermark.stored();
+        let history = run.archive.history(&room, *next..end, 1 + dice.roll(8) as usize).expect("the past is read");
+        for message in history {
             let sum = checksum(message.message.as_deref().unwrap_or_default().as_bytes());
             let line = format!("seen {name} {} {} {sum}\n", room.epoch(), message.sequence);
             std::io::stdout().lock().write_all(line.as_bytes()).expect("somebody listens");
@@ -100,7 +100,7 @@ fn publish(run: &Run, mut dice: Dice, is_over: &AtomicBool) -> u64 {
             if is_lazy { ROOMS[3 + dice.roll(2) as usize] } else { ROOMS[dice.roll(ROOMS.len() as u64) as usize] };
         let room = run.archive.open(name, RoomOptions::new()).expect("the room opens");
         // None when the room has expired since.
-        let Some(mark) = run.archive.watermark(&room) else { continue };
+        let Some(watermark) = run.archive.watermark(&room) else { continue };
         let text = format!("a: {:x} {}", dice.roll(u64::MAX), "x".repeat(dice.roll(200) as usize));
         let sum = checksum(text.as_bytes());
         let sequence = match room.publish_blocking(text) {
@@ -109,7 +109,7 @@ fn publish(run: &Run, mut dice: Dice, is_over: &AtomicBool) -> u64 {
             Err(error) => panic!("{error}"),
         };
         let what = if durability(name) == Durability::Stored {
-            block_on(mark.reached(sequence + 1)).expect("the archive runs");
+            block_on(watermark.reached(sequence + 1)).expect("the archive runs");
             "stored"
         } else {
             thread::sleep(Duration::from_millis(1));

@@ -30,7 +30,7 @@ fn a_real_server_keeps_what_rooms_publish() {
     a_run_that_was_overtaken_does_not_go_on(&server);
     pooler::a_pooler_in_transaction_mode_is_refused_by_name(&server);
     pooler::behind_a_pooler_nothing_is_lost_either(&server);
-    groups_are_as_durable_as_they_must_be(&server);
+    batches_are_as_durable_as_they_must_be(&server);
     reading_goes_on_after_the_server_was_gone(&mut server);
     a_server_that_goes_away_and_comes_back_loses_nothing(&mut server);
     a_writer_that_is_cut_off_does_not_keep_the_store_for_hours(&mut server);
@@ -69,7 +69,7 @@ fn publish_until(run: &Run, ledger: &Room<String>, is_over: &AtomicBool) -> u64 
     acknowledged
 }
 
-/// Whoever writes goes on by itself, and what was acknowledged is there, in the life it was acknowledged in.
+/// Whoever writes goes on by itself, and what was acknowledged is there, in the incarnation it was acknowledged in.
 fn a_server_that_goes_away_and_comes_back_loses_nothing(server: &mut Server) {
     let database = server.database("away");
     let run = Run::start(database.open(), Options::all(Durability::Stored));
@@ -169,7 +169,7 @@ fn what_is_wrong_is_said_and_passwords_are_not(server: &Server) {
     refused(PostgresStore::connect(&guest).unwrap().begin(), Kind::ReadOnly, "grant it CREATE");
 }
 
-/// While the connection was lost, another process has begun a run and ended: this one must not go on in its lives.
+/// While the connection was lost, another process has begun a run and ended: this one must not go on in its incarnations.
 fn a_run_that_was_overtaken_does_not_go_on(server: &Server) {
     let database = server.database("overtaken");
     let broker = Broker::<String>::builder().shards(1).build();
@@ -193,7 +193,7 @@ fn a_run_that_was_overtaken_does_not_go_on(server: &Server) {
 }
 
 /// Only what somebody waits for waits for the server's disk.
-fn groups_are_as_durable_as_they_must_be(server: &Server) {
+fn batches_are_as_durable_as_they_must_be(server: &Server) {
     let database = server.database("durable");
     let store = database.connect();
     store.begin().unwrap();

@@ -52,13 +52,13 @@ fn fill(folder: &Path, kind: Kind, words: &str, make_space: impl FnOnce()) {
     });
     let (trouble, said) = run.archive.status().trouble.unwrap();
     assert!(trouble == kind && said.contains(words), "{trouble:?}: {said}");
-    let mark = run.archive.watermark(&room).unwrap();
+    let watermark = run.archive.watermark(&room).unwrap();
     let stored = run.stored("lobby").len() as u64;
-    assert!(mark.stored() <= stored && stored < accepted, "{} {stored} {accepted}", mark.stored());
+    assert!(watermark.stored() <= stored && stored < accepted, "{} {stored} {accepted}", watermark.stored());
     make_space();
     run.flush();
     assert_eq!(run.archive.status().trouble, None);
-    assert_eq!((run.stored("lobby").len() as u64, mark.stored()), (accepted, accepted));
+    assert_eq!((run.stored("lobby").len() as u64, watermark.stored()), (accepted, accepted));
     run.end();
 }
 

@@ -11,10 +11,10 @@ use rusqlite::Connection;
 use super::refused;
 use crate::support::{Folder, Place as _, Run, until};
 
-fn message(life: &Incarnation, sequence: u64) -> Batch {
-    let mut group = Batch::default();
-    group.add(life, &Record { sequence, time: 7, author: None, body: Some(b"a".to_vec()) });
-    group
+fn message(incarnation: &Incarnation, sequence: u64) -> Batch {
+    let mut batch = Batch::default();
+    batch.add(incarnation, &Record { sequence, time: 7, author: None, body: Some(b"a".to_vec()) });
+    batch
 }
 
 /// What is written goes on into a log that nobody finds any more: it is not acknowledged.
@@ -28,9 +28,9 @@ fn a_log_that_is_deleted_stops_the_archive() {
         run.flush();
         let file = format!("{}{end}", folder.file().display());
         fs::remove_file(&file).unwrap();
-        let mark = run.archive.watermark(&ledger).unwrap();
+        let watermark = run.archive.watermark(&ledger).unwrap();
         let sequence = ledger.publish("a: 1".to_owned()).unwrap();
-        assert_eq!(block_on(mark.reached(sequence + 1)), Err(NotStored), "{end}");
+        assert_eq!(block_on(watermark.reached(sequence + 1)), Err(NotStored), "{end}");
         let (kind, text) = run.archive.status().trouble.expect("it says why");
         assert!(kind == Kind::Overtaken && text.contains(&format!("{file} was moved, replaced or deleted")), "{text}");
     }
@@ -42,8 +42,8 @@ fn a_file_that_goes_during_a_commit_is_noticed() {
     let folder = Folder::new();
     let store = folder.open();
     store.begin().unwrap();
-    let life = Incarnation::going_on("lobby", None, Durability::Stored);
-    store.commit(&message(&life, 0)).unwrap();
+    let incarnation = Incarnation::going_on("lobby", None, Durability::Stored);
+    store.commit(&message(&incarnation, 0)).unwrap();
     let other = Connection::open(folder.file()).unwrap();
     // Takes its time, which is time enough.
     other
@@ -57,24 +57,28 @@ fn a_file_that_goes_during_a_commit_is_noticed() {
         .unwrap();
     other.busy_timeout(Duration::ZERO).unwrap();
     thread::scope(|scope| {
-        let commit = scope.spawn(|| store.commit(&message(&life, 1)));
+        let commit = scope.spawn(|| store.commit(&message(&incarnation, 1)));
         until("the transaction has begun", || other.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_err());
         fs::rename(folder.file(), folder.path().join("elsewhere")).unwrap();
         refused(commit.join().unwrap(), Kind::Overtaken, "was moved, replaced or deleted");
     });
 }
 
-/// A state from before the run: its lives do not go on, though they were whole then.
+/// A state from before the run: its incarnations do not go on, though they were whole then.
 #[test]
-fn a_store_that_forgot_the_run_begins_new_lives() {
+fn a_store_that_forgot_the_run_begins_new_incarnations() {
     let folder = Folder::new();
-    let life = Incarnation::going_on("lobby", None, Durability::Stored);
+    let incarnation = Incarnation::going_on("lobby", None, Durability::Stored);
     let store = folder.open();
     store.begin().unwrap();
-    store.commit(&message(&life, 0)).unwrap();
+    store.commit(&message(&incarnation, 0)).unwrap();
     Connection::open(folder.file()).unwrap().execute_batch("DELETE FROM runs").unwrap();
     store.confirm().expect("who reads may be behind");
-    refused(store.commit(&message(&life, 1)), Kind::Overtaken, "went back to an earlier state: our run 1 is not in it");
+    refused(
+        store.commit(&message(&incarnation, 1)),
+        Kind::Overtaken,
+        "went back to an earlier state: our run 1 is not in it",
+    );
     drop(store);
     let store = folder.open();
     store.begin().unwrap();

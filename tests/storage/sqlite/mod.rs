@@ -139,7 +139,7 @@ fn damage_is_found_and_the_ways_out_are_named() {
 }
 
 /// Publishers go on at full rate for as long as they are let, into many rooms, while nothing is committed: what the process
-/// holds is what the rings hold, and one group.
+/// holds is what the rings hold, and one batch.
 #[test]
 fn memory_is_bounded_while_the_store_stalls() {
     let folder = Folder::new();

@@ -5,10 +5,10 @@ use roomcast::store::{Durability, Options, SqliteStore, StoreErrorKind as Kind};
 use super::{publish, refused};
 use crate::support::{Folder, Place as _, Run, stored};
 
-/// A copy that is made while publishers run is whole up to some moment, and its rooms begin new lives: the ones they were made
+/// A copy that is made while publishers run is whole up to some moment, and its rooms begin new incarnations: the ones they were made
 /// of may have gone on.
 #[test]
-fn a_backup_of_a_running_store_begins_new_lives() {
+fn a_backup_of_a_running_store_begins_new_incarnations() {
     let folder = Folder::new();
     let run = Run::start(folder.open(), Options::all(Durability::Stored));
     publish(&run, "ledger", 500);

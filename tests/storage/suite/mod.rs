@@ -1,10 +1,10 @@
 //! What every store must do: each case is run over each of them.
 
-pub(crate) mod groups;
-pub(crate) mod lives;
+pub(crate) mod batches;
+pub(crate) mod history;
+pub(crate) mod incarnations;
 pub(crate) mod order;
 pub(crate) mod overtaken;
-pub(crate) mod past;
 pub(crate) mod restart;
 pub(crate) mod retention;
 pub(crate) mod trouble;
@@ -35,16 +35,16 @@ macro_rules! cases {
 
 cases! {
     order: every_message_of_every_room_is_stored_once_in_order, rooms_made_without_the_archive_are_found_by_themselves;
-    groups: a_group_ends_at_its_most_messages, a_group_ends_at_its_most_bytes,
+    batches: a_batch_ends_at_its_most_messages, a_batch_ends_at_its_most_bytes,
         messages_nobody_waits_for_gather_until_they_are_asked_for, stored_messages_wait_for_no_others,
-        a_group_is_as_durable_as_its_safest_message;
-    restart: a_clean_end_goes_on_in_the_same_life, an_unclean_end_begins_a_new_life_at_the_stored_sequence,
+        a_batch_is_as_durable_as_its_safest_message;
+    restart: a_clean_end_goes_on_in_the_same_incarnation, an_unclean_end_begins_a_new_incarnation_at_the_stored_sequence,
         stored_rooms_go_on_after_an_unclean_end, an_unclean_run_counts_for_rooms_nobody_opened_since,
-        a_room_that_is_less_safe_than_before_does_not_trust_its_life, a_run_that_cannot_be_finished_is_unclean,
-        a_room_that_was_only_opened_leaves_nothing, a_new_life_is_known_before_anything_is_published,
-        a_life_of_which_nothing_is_stored_hides_no_other;
-    lives: no_place_is_handed_out_twice;
-    past: the_past_is_one_while_publishers_run, more_than_there_is_may_be_asked_for,
+        a_room_that_is_less_safe_than_before_does_not_trust_its_incarnation, a_run_that_cannot_be_finished_is_unclean,
+        a_room_that_was_only_opened_leaves_nothing, a_new_incarnation_is_known_before_anything_is_published,
+        an_incarnation_of_which_nothing_is_stored_hides_no_other;
+    incarnations: no_place_is_handed_out_twice;
+    history: the_history_is_one_while_publishers_run, more_than_there_is_may_be_asked_for,
         a_message_too_large_for_a_page_comes_alone;
     retention: messages_go_with_their_time, only_so_many_messages_stay, removed_messages_are_gone_and_the_place_stays,
         a_room_that_ended_is_removed_whole, what_an_author_said_is_erased_and_its_place_stays;
@@ -55,5 +55,5 @@ cases! {
     overtaken: a_process_that_was_overtaken_stops_and_loses_nothing,
         what_two_processes_acknowledge_is_all_there, nothing_at_all_is_written_by_who_was_overtaken,
         another_message_in_the_place_of_ours_is_no_repeat, who_has_nothing_to_write_notices_too,
-        the_life_of_another_process_is_not_gone_on_in, a_store_that_went_back_begins_new_lives;
+        the_incarnation_of_another_process_is_not_gone_on_in, a_store_that_went_back_begins_new_incarnations;
 }

@@ -14,11 +14,11 @@ const ROOMS: u64 = 12;
 const PUBLISHERS: u64 = 3;
 const MESSAGES: u64 = 600;
 
-/// By room and sequence: in which life, and what.
+/// By room and sequence: in which incarnation, and what.
 type Published = Mutex<BTreeMap<(String, u64), (Epoch, String)>>;
 
 /// Publishers write into rooms that expire under them and come back; the store has what the list of what was accepted has, and
-/// no room has changed its life.
+/// no room has changed its incarnation.
 pub(crate) fn every_message_of_every_room_is_stored_once_in_order(place: &dyn Place) {
     let seed = Dice::seed();
     let kinds = |room: &str| if room.ends_with('0') { Some(Durability::Stored) } else { Some(Durability::Async) };
@@ -70,7 +70,7 @@ fn write(run: &Run, published: &Published, mut dice: Dice, writer: u64) {
         loop {
             let opened = match run.archive.open(&room, RoomOptions::new()) {
                 Ok(opened) => opened,
-                // An earlier life of it waits for a store that is late; nothing was given out.
+                // An earlier incarnation of it waits for a store that is late; nothing was given out.
                 Err(OpenError::Store(_) | OpenError::Ending) => continue,
                 Err(error) => panic!("{error}"),
             };
@@ -87,7 +87,7 @@ fn write(run: &Run, published: &Published, mut dice: Dice, writer: u64) {
     }
 }
 
-/// Rooms that somebody opens at the broker are kept from their first message, each under its own life; once the archive opens
+/// Rooms that somebody opens at the broker are kept from their first message, each under its own incarnation; once the archive opens
 /// one, it goes on.
 pub(crate) fn rooms_made_without_the_archive_are_found_by_themselves(place: &dyn Place) {
     let run = Run::start(place.open(), Options::by_room(|room| (room != "other").then_some(Durability::Async)));
@@ -106,8 +106,8 @@ pub(crate) fn rooms_made_without_the_archive_are_found_by_themselves(place: &dyn
     assert_eq!(run.archive.durability("other"), None);
 
     let first = run.broker.get("found:7").unwrap();
-    let mark = run.archive.watermark(&first).expect("what was read has a mark");
-    assert_eq!(mark.stored(), 5);
+    let watermark = run.archive.watermark(&first).expect("what was read has a mark");
+    assert_eq!(watermark.stored(), 5);
     run.broker.expire_idle();
     assert!(run.broker.expire_idle() >= 100, "nobody is subscribed but the archive");
     let again = run.archive.open("found:7", RoomOptions::new()).unwrap();

@@ -29,8 +29,8 @@ pub(crate) fn a_process_that_was_overtaken_stops_and_loses_nothing(place: &dyn P
     assert_eq!((theirs.epoch(), theirs.tail()), (ledger.epoch(), 10), "it takes the room over where it stood");
     // Both publish. One is told that it was not stored, the other that it was.
     let place_of_ours = ledger.publish("a: lost".to_owned()).unwrap();
-    let mark = run.archive.watermark(&ledger).unwrap();
-    assert_eq!(block_on(mark.reached(place_of_ours + 1)), Err(NotStored));
+    let watermark = run.archive.watermark(&ledger).unwrap();
+    assert_eq!(block_on(watermark.reached(place_of_ours + 1)), Err(NotStored));
     assert_eq!(theirs.publish("b: kept".to_owned()), Ok(10));
     assert_eq!(block_on(other.archive.watermark(&theirs).unwrap().reached(11)), Ok(()));
 
@@ -58,13 +58,13 @@ pub(crate) fn a_process_that_was_overtaken_stops_and_loses_nothing(place: &dyn P
 pub(crate) fn what_two_processes_acknowledge_is_all_there(place: &dyn Place) {
     let acknowledged = |run: &Run, who: &str, most: u64| {
         let ledger = run.open("ledger");
-        let mark = run.archive.watermark(&ledger).unwrap();
+        let watermark = run.archive.watermark(&ledger).unwrap();
         let mut acknowledged = Vec::new();
         let deadline = Instant::now() + PATIENCE;
         while acknowledged.len() < most as usize && Instant::now() < deadline {
             let text = format!("{who}: {}", acknowledged.len());
             let Ok(sequence) = ledger.publish(text.clone()) else { break };
-            if block_on(mark.reached(sequence + 1)).is_err() {
+            if block_on(watermark.reached(sequence + 1)).is_err() {
                 break;
             }
             acknowledged.push((sequence, text));
@@ -89,12 +89,12 @@ pub(crate) fn what_two_processes_acknowledge_is_all_there(place: &dyn Place) {
 
 /// Each statement that changes something asks, and keeps nothing of what it was to do.
 pub(crate) fn nothing_at_all_is_written_by_who_was_overtaken(place: &dyn Place) {
-    let life = Incarnation::going_on("lobby", None, Durability::Stored);
+    let incarnation = Incarnation::going_on("lobby", None, Durability::Stored);
     let message = |sequence, text: &str| {
         let body = Some(text.as_bytes().to_vec());
-        let mut group = Batch::default();
-        group.add(&life, &Record { sequence, time: 7, author: Some("a".to_owned()), body });
-        group
+        let mut batch = Batch::default();
+        batch.add(&incarnation, &Record { sequence, time: 7, author: Some("a".to_owned()), body });
+        batch
     };
     let store = begun(place);
     store.commit(&message(0, "a: 0")).unwrap();
@@ -118,33 +118,33 @@ pub(crate) fn nothing_at_all_is_written_by_who_was_overtaken(place: &dyn Place) 
     other.finish().unwrap();
 }
 
-/// A group that comes again is a repeat where it says the same, or was erased since. Another message in its place is none, and
+/// A batch that comes again is a repeat where it says the same, or was erased since. Another message in its place is none, and
 /// neither is a place behind others that are not there.
 pub(crate) fn another_message_in_the_place_of_ours_is_no_repeat(place: &dyn Place) {
-    let life = Incarnation::going_on("lobby", None, Durability::Stored);
-    let group = |records: &[(u64, u64, &str, &str)]| {
-        let mut group = Batch::default();
+    let incarnation = Incarnation::going_on("lobby", None, Durability::Stored);
+    let batch = |records: &[(u64, u64, &str, &str)]| {
+        let mut batch = Batch::default();
         for &(sequence, time, author, text) in records {
             let (author, body) = (Some(author.to_owned()), Some(text.as_bytes().to_vec()));
-            group.add(&life, &Record { sequence, time, author, body });
+            batch.add(&incarnation, &Record { sequence, time, author, body });
         }
-        group
+        batch
     };
     let ours = [(0, 5, "ann", "zero"), (1, 6, "bob", "one")];
     let store = begun(place);
-    store.commit(&group(&ours)).unwrap();
-    store.commit(&group(&ours)).expect("the same again");
+    store.commit(&batch(&ours)).unwrap();
+    store.commit(&batch(&ours)).expect("the same again");
     for other in [(1, 6, "bob", "uno"), (1, 7, "bob", "one"), (1, 6, "eve", "one")] {
-        let error = store.commit(&group(&[other, (2, 9, "bob", "two")])).expect_err("it is another");
+        let error = store.commit(&batch(&[other, (2, 9, "bob", "two")])).expect_err("it is another");
         assert_eq!(error.kind(), StoreErrorKind::Overtaken);
         assert!(error.to_string().contains("offset 2 of \"lobby\" is another message"), "{error}");
     }
-    let error = store.commit(&group(&[(3, 9, "bob", "three")])).expect_err("two is not there");
+    let error = store.commit(&batch(&[(3, 9, "bob", "three")])).expect_err("two is not there");
     assert!(error.kind() == StoreErrorKind::Overtaken && error.to_string().contains("went back"), "{error}");
     assert_eq!(crate::support::stored(&*store, "lobby").len(), 2, "nothing of it was kept");
     assert_eq!(store.erase("bob", 9).unwrap(), 1);
-    store.commit(&group(&ours)).expect("the same again, erased meanwhile");
-    store.commit(&group(&[(2, 9, "bob", "two")])).unwrap();
+    store.commit(&batch(&ours)).expect("the same again, erased meanwhile");
+    store.commit(&batch(&[(2, 9, "bob", "two")])).unwrap();
     store.finish().unwrap();
 }
 
@@ -160,8 +160,8 @@ pub(crate) fn who_has_nothing_to_write_notices_too(place: &dyn Place) {
     other.end();
 }
 
-/// What is read of a room may be what another process has just written: its life is not gone on in.
-pub(crate) fn the_life_of_another_process_is_not_gone_on_in(place: &dyn Place) {
+/// What is read of a room may be what another process has just written: its incarnation is not gone on in.
+pub(crate) fn the_incarnation_of_another_process_is_not_gone_on_in(place: &dyn Place) {
     let run = Run::start(place.open(), kinds());
     let other = Run::overtaking(place, kinds());
     for room in ["chat", "ledger"] {
@@ -178,12 +178,12 @@ pub(crate) fn the_life_of_another_process_is_not_gone_on_in(place: &dyn Place) {
 }
 
 /// What was acknowledged is not there any more, so its places would be handed out again: under another epoch.
-pub(crate) fn a_store_that_went_back_begins_new_lives(place: &dyn Place) {
-    let life = Incarnation::going_on("lobby", None, Durability::Stored);
+pub(crate) fn a_store_that_went_back_begins_new_incarnations(place: &dyn Place) {
+    let incarnation = Incarnation::going_on("lobby", None, Durability::Stored);
     let message = |sequence| {
-        let mut group = Batch::default();
-        group.add(&life, &Record { sequence, time: 7, author: None, body: Some(b"a".to_vec()) });
-        group
+        let mut batch = Batch::default();
+        batch.add(&incarnation, &Record { sequence, time: 7, author: None, body: Some(b"a".to_vec()) });
+        batch
     };
     let store = begun(place);
     store.commit(&message(0)).unwrap();

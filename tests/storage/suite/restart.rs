@@ -30,7 +30,7 @@ fn after_a_clean_run(place: &dyn Place, room: &str, count: u64) -> Position {
     place_of(&room)
 }
 
-pub(crate) fn a_clean_end_goes_on_in_the_same_life(place: &dyn Place) {
+pub(crate) fn a_clean_end_goes_on_in_the_same_incarnation(place: &dyn Place) {
     let mut left = after_a_clean_run(place, "lobby", 5);
     for round in 2..5 {
         let run = Run::start(place.open(), asynchronous());
@@ -44,7 +44,7 @@ pub(crate) fn a_clean_end_goes_on_in_the_same_life(place: &dyn Place) {
     }
 }
 
-pub(crate) fn an_unclean_end_begins_a_new_life_at_the_stored_sequence(place: &dyn Place) {
+pub(crate) fn an_unclean_end_begins_a_new_incarnation_at_the_stored_sequence(place: &dyn Place) {
     let run = Run::start(place.open(), asynchronous());
     let lobby = run.open("lobby");
     publish(&lobby, 200);
@@ -57,10 +57,10 @@ pub(crate) fn an_unclean_end_begins_a_new_life_at_the_stored_sequence(place: &dy
     assert_ne!(lobby.epoch(), left.epoch, "clients may be ahead of the store");
     assert_eq!(lobby.tail(), 200, "it goes on where the store ends");
     publish(&lobby, 3);
-    let past = run.archive.history(&lobby, 0..lobby.tail(), 1_000).unwrap();
-    let sequences: Vec<u64> = past.iter().map(|message| message.sequence).collect();
+    let history = run.archive.history(&lobby, 0..lobby.tail(), 1_000).unwrap();
+    let sequences: Vec<u64> = history.iter().map(|message| message.sequence).collect();
     assert_eq!(sequences, (0..203).collect::<Vec<_>>(), "the earlier life can still be read");
-    assert!(past.iter().all(|message| message.message == Some(format!("a: {}", message.sequence))));
+    assert!(history.iter().all(|message| message.message == Some(format!("a: {}", message.sequence))));
     run.end();
     let new = place_of(&lobby);
 
@@ -103,7 +103,7 @@ pub(crate) fn an_unclean_run_counts_for_rooms_nobody_opened_since(place: &dyn Pl
 
 /// What a room promised while it was stored says nothing about a run in which it is not: with nothing committed in that run,
 /// only the run itself can tell.
-pub(crate) fn a_room_that_is_less_safe_than_before_does_not_trust_its_life(place: &dyn Place) {
+pub(crate) fn a_room_that_is_less_safe_than_before_does_not_trust_its_incarnation(place: &dyn Place) {
     let run = Run::start(place.open(), Options::all(Durability::Stored));
     publish(&run.open("ledger"), 5);
     run.end();
@@ -152,7 +152,7 @@ pub(crate) fn a_room_that_was_only_opened_leaves_nothing(place: &dyn Place) {
     run.end();
 }
 
-pub(crate) fn a_new_life_is_known_before_anything_is_published(place: &dyn Place) {
+pub(crate) fn a_new_incarnation_is_known_before_anything_is_published(place: &dyn Place) {
     let run = Run::start(place.open(), asynchronous());
     publish(&run.open("lobby"), 5);
     run.flush();
@@ -165,8 +165,8 @@ pub(crate) fn a_new_life_is_known_before_anything_is_published(place: &dyn Place
     run.end();
 }
 
-/// Two crashes, one after the other: of the life between them the store knows no more than that it began.
-pub(crate) fn a_life_of_which_nothing_is_stored_hides_no_other(place: &dyn Place) {
+/// Two crashes, one after the other: of the incarnation between them the store knows no more than that it began.
+pub(crate) fn an_incarnation_of_which_nothing_is_stored_hides_no_other(place: &dyn Place) {
     let mut crashed = Vec::new();
     for round in 0..4 {
         let run = Run::start(place.open(), asynchronous());

@@ -36,8 +36,8 @@ fn publish(room: &Room<String>, author: &str, count: u64) {
     (0..count).for_each(|_| _ = room.publish_blocking(format!("{author}: {}", room.tail())).unwrap());
 }
 
-fn sequences(past: HistoryPage<String>) -> Vec<u64> {
-    past.into_iter().map(|message| message.sequence).collect()
+fn sequences(history: HistoryPage<String>) -> Vec<u64> {
+    history.into_iter().map(|message| message.sequence).collect()
 }
 
 /// Both ways of reading say the same.
@@ -164,15 +164,15 @@ pub(crate) fn what_an_author_said_is_erased_and_its_place_stays(place: &dyn Plac
     publish(&rooms[0], "eve", 1);
     run.flush();
     for room in &rooms {
-        let past = run.archive.history(room, 0..120, 1_000).unwrap();
-        assert_eq!(past.len(), 120, "the places stay");
-        for message in &past {
+        let history = run.archive.history(room, 0..120, 1_000).unwrap();
+        assert_eq!(history.len(), 120, "the places stay");
+        for message in &history {
             let expected = (message.sequence % 2 == 1).then(|| format!("bob: {}", message.sequence));
             assert_eq!(message.message, expected);
         }
         let mut newest_first = run.archive.history_newest_first(room, 0..120, 1_000).unwrap();
         newest_first.reverse();
-        assert_eq!(newest_first, past);
+        assert_eq!(newest_first, history);
         let records = run.stored(room.name());
         assert!(records.iter().take(120).all(|record| record.author.is_some() == record.body.is_some()));
     }

@@ -68,7 +68,7 @@ pub(crate) fn a_stalled_store_fills_the_rings_and_loses_nothing(place: &dyn Plac
         let accepted = (0..100_000)
             .find(|count| matches!(room.publish(format!("a: {count}")), Err(PublishError::Full(_))))
             .expect("the room is full at some time");
-        // Beside the ring there is the group that was being gathered when the store stalled.
+        // Beside the ring there is the batch that was being gathered when the store stalled.
         assert!((64..=10_000).contains(&accepted), "a ring of 64 has taken {accepted}");
     }
     let tails: Vec<u64> = rooms.iter().map(Room::tail).collect();
@@ -132,11 +132,11 @@ pub(crate) fn a_codec_that_panics_stops_the_archive(place: &dyn Place) {
     let options = Options::all(Durability::Stored);
     let archive = Archive::start_with(&broker, place.open(), Box::new(Picky), options).unwrap();
     let room = archive.open("lobby", RoomOptions::new()).unwrap();
-    let mark = archive.watermark(&room).unwrap();
+    let watermark = archive.watermark(&room).unwrap();
     room.publish("a: 0".to_owned()).unwrap();
-    assert_eq!(block_on(mark.reached(1)), Ok(()));
+    assert_eq!(block_on(watermark.reached(1)), Ok(()));
     room.publish("a: 1".to_owned()).unwrap();
-    assert_eq!(block_on(mark.reached(2)), Err(NotStored));
+    assert_eq!(block_on(watermark.reached(2)), Err(NotStored));
     until("it is said", || archive.status().trouble.is_some_and(|(_, text)| text.contains("panicked")));
     let taken = (0..100_000).find(|n| matches!(room.publish(format!("a: {n}")), Err(PublishError::Full(_))));
     assert!(taken.is_some_and(|taken| taken <= 128), "the room refuses: {taken:?}");
@@ -161,23 +161,23 @@ pub(crate) fn closing_gives_up_in_time(place: &dyn Place) {
     run.close();
 }
 
-/// Whoever waits for a mark is told that it stays where it is: those who wait already, and who comes later.
+/// Whoever waits for a watermark is told that it stays where it is: those who wait already, and who comes later.
 pub(crate) fn whoever_waits_for_an_archive_that_gives_up_is_told(place: &dyn Place) {
     let store = Faulty::new(place.open());
     let run = Run::start(store.clone(), Options::all(Durability::Stored));
     let room = run.open("ledger");
-    let mark = run.archive.watermark(&room).unwrap();
+    let watermark = run.archive.watermark(&room).unwrap();
     room.publish("a: 0".to_owned()).unwrap();
-    block_on(mark.reached(1)).unwrap();
+    block_on(watermark.reached(1)).unwrap();
     store.be_down(true);
     room.publish("a: 1".to_owned()).unwrap();
-    assert!(!mark.is_given_up());
+    assert!(!watermark.is_given_up());
     let waits = std::thread::spawn({
-        let mark = Arc::clone(&mark);
-        move || block_on(mark.reached(2))
+        let watermark = Arc::clone(&watermark);
+        move || block_on(watermark.reached(2))
     });
     run.archive.close_within(Duration::from_millis(20)).unwrap_err();
     assert_eq!(waits.join().unwrap(), Err(NotStored));
-    assert_eq!((block_on(mark.reached(1)), block_on(mark.reached(2))), (Ok(()), Err(NotStored)));
-    assert!(mark.is_given_up() && !mark.is_complete());
+    assert_eq!((block_on(watermark.reached(1)), block_on(watermark.reached(2))), (Ok(()), Err(NotStored)));
+    assert!(watermark.is_given_up() && !watermark.is_complete());
 }

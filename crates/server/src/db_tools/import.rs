@@ -31,7 +31,7 @@ pub fn import(config: &Config, input: &mut dyn BufRead) -> Result<Imported, Tool
     let store = to_write(config)?;
     store.begin()?;
     let mut import =
-        Import { config, store: &*store, done: Imported::default(), group: Batch::default(), ends: HashMap::new() };
+        Import { config, store: &*store, done: Imported::default(), batch: Batch::default(), ends: HashMap::new() };
     let read = import.lines(input);
     if let Err(error @ ToolError::Store(_)) = read {
         // Nothing more can be put there.
@@ -51,8 +51,8 @@ struct Import<'a> {
     config: &'a Config,
     store: &'a dyn Store,
     done: Imported,
-    group: Batch,
-    /// The lives that go on, and where.
+    batch: Batch,
+    /// The incarnations that go on, and where.
     ends: HashMap<String, (Incarnation, u64)>,
 }
 
@@ -75,7 +75,7 @@ impl Import<'_> {
             }
             let (room, record) = Line::read(line, &self.config.limits()).map_err(wrong)?;
             self.take(room, &record)?.map_err(wrong)?;
-            if self.group.len() >= PAGE.limit || self.group.bytes() >= PAGE.bytes_max {
+            if self.batch.len() >= PAGE.limit || self.batch.bytes() >= PAGE.bytes_max {
                 self.commit()?;
             }
         }
@@ -86,16 +86,16 @@ impl Import<'_> {
     fn take(&mut self, room: String, record: &Record) -> Result<Result<(), String>, StoreError> {
         if !self.ends.contains_key(&room) {
             let span = self.store.span(&room, RetentionCutoff::default())?;
-            let mut life = Incarnation::going_on(&room, span, Durability::Async);
-            life.first = span.map_or(record.sequence, |span| span.next);
-            let next = life.first;
-            self.ends.insert(room.clone(), (life, next));
+            let mut incarnation = Incarnation::going_on(&room, span, Durability::Async);
+            incarnation.first = span.map_or(record.sequence, |span| span.next);
+            let next = incarnation.first;
+            self.ends.insert(room.clone(), (incarnation, next));
         }
-        let Some((life, next)) = self.ends.get_mut(&room) else { return Ok(Ok(())) };
+        let Some((incarnation, next)) = self.ends.get_mut(&room) else { return Ok(Ok(())) };
         match record.sequence.cmp(next) {
             Ordering::Equal => {
                 *next += 1;
-                self.group.add(life, record);
+                self.batch.add(incarnation, record);
             }
             Ordering::Less => self.done.skipped += 1,
             Ordering::Greater => {
@@ -107,9 +107,9 @@ impl Import<'_> {
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
-        self.store.commit(&self.group)?;
-        self.done.messages += self.group.len() as u64;
-        self.group = Batch::default();
+        self.store.commit(&self.batch)?;
+        self.done.messages += self.batch.len() as u64;
+        self.batch = Batch::default();
         Ok(())
     }
 }

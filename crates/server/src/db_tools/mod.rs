@@ -110,8 +110,8 @@ pub struct Rest {
 /// [`ToolError::UnknownRoom`]; and as the database or `out` have it.
 pub fn history(config: &Config, room: &str, part: HistoryRange, out: &mut dyn Write) -> Result<Rest, ToolError> {
     let store = to_read(config)?;
-    let cut = RetentionCutoff::at(retention(config, room), crate::util::clock::unix_ms());
-    let span = store.span(room, cut)?.ok_or_else(|| ToolError::UnknownRoom(room.to_owned()))?;
+    let cutoff = RetentionCutoff::at(retention(config, room), crate::util::clock::unix_ms());
+    let span = store.span(room, cutoff)?.ok_or_else(|| ToolError::UnknownRoom(room.to_owned()))?;
     // An offset counts from 1: it is also the sequence that comes next.
     let mut range = match (part.since, part.reverse) {
         (None, _) => span.oldest..span.next,

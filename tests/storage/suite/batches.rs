@@ -14,8 +14,8 @@ use crate::support::{Place, Run};
 const FOR_EVER: Duration = Duration::from_secs(100_000);
 
 /// Publishes so many messages of so many bytes in each of four rooms while the store stalls, lets it go on, and says what the
-/// groups were.
-fn groups(place: &dyn Place, options: Options, messages: usize, bytes: usize) -> Vec<(usize, usize)> {
+/// batches were.
+fn batches(place: &dyn Place, options: Options, messages: usize, bytes: usize) -> Vec<(usize, usize)> {
     let store = Faulty::new(place.open());
     let run = Run::start(store.clone(), options);
     store.stall(true);
@@ -29,21 +29,21 @@ fn groups(place: &dyn Place, options: Options, messages: usize, bytes: usize) ->
     }
     store.stall(false);
     run.end();
-    let seen: Vec<_> = store.seen().iter().skip(1).map(|group| (group.messages, group.bytes)).collect();
+    let seen: Vec<_> = store.seen().iter().skip(1).map(|batch| (batch.messages, batch.bytes)).collect();
     assert_eq!(seen.iter().map(|(messages, _)| messages).sum::<usize>(), 4 * messages);
     seen
 }
 
-pub(crate) fn a_group_ends_at_its_most_messages(place: &dyn Place) {
-    let seen = groups(place, Options::all(Durability::Async).batch_messages_max(10).batch_delay(FOR_EVER), 60, 5);
+pub(crate) fn a_batch_ends_at_its_most_messages(place: &dyn Place) {
+    let seen = batches(place, Options::all(Durability::Async).batch_messages_max(10).batch_delay(FOR_EVER), 60, 5);
     assert!(seen.iter().all(|(messages, _)| *messages <= 10), "{seen:?}");
     assert_eq!(seen.len(), 24, "{seen:?}");
 }
 
-pub(crate) fn a_group_ends_at_its_most_bytes(place: &dyn Place) {
-    let seen = groups(place, Options::all(Durability::Async).batch_bytes_max(1_000).batch_delay(FOR_EVER), 60, 90);
+pub(crate) fn a_batch_ends_at_its_most_bytes(place: &dyn Place) {
+    let seen = batches(place, Options::all(Durability::Async).batch_bytes_max(1_000).batch_delay(FOR_EVER), 60, 90);
     assert!(seen.iter().all(|(_, bytes)| *bytes < 1_000 + 90), "{seen:?}");
-    let seen = groups(place, Options::all(Durability::Async).batch_bytes_max(1_000).batch_delay(FOR_EVER), 5, 2_000);
+    let seen = batches(place, Options::all(Durability::Async).batch_bytes_max(1_000).batch_delay(FOR_EVER), 5, 2_000);
     assert!(seen.iter().all(|(messages, _)| *messages == 1), "a larger one goes alone: {seen:?}");
 }
 
@@ -66,16 +66,16 @@ pub(crate) fn messages_nobody_waits_for_gather_until_they_are_asked_for(place: &
 pub(crate) fn stored_messages_wait_for_no_others(place: &dyn Place) {
     let run = Run::start(place.open(), Options::all(Durability::Stored).batch_delay(FOR_EVER));
     let room = run.open("ledger");
-    let mark = run.archive.watermark(&room).unwrap();
+    let watermark = run.archive.watermark(&room).unwrap();
     for count in 0..20 {
         let sequence = room.publish(format!("a: {count}")).unwrap();
-        block_on(mark.reached(sequence + 1)).expect("the archive runs");
+        block_on(watermark.reached(sequence + 1)).expect("the archive runs");
         assert_eq!(run.stored("ledger").len(), count + 1, "it is there when the mark says so");
     }
     run.close();
 }
 
-pub(crate) fn a_group_is_as_durable_as_its_safest_message(place: &dyn Place) {
+pub(crate) fn a_batch_is_as_durable_as_its_safest_message(place: &dyn Place) {
     let store = Faulty::new(place.open());
     let kinds = |room: &str| Some(if room == "ledger" { Durability::Stored } else { Durability::Async });
     let run = Run::start(store.clone(), Options::by_room(kinds));
@@ -89,7 +89,7 @@ pub(crate) fn a_group_is_as_durable_as_its_safest_message(place: &dyn Place) {
     run.flush();
     chat.publish("a: last".to_owned()).unwrap();
     run.flush();
-    let seen: Vec<_> = store.seen().iter().map(|group| group.durability).collect();
+    let seen: Vec<_> = store.seen().iter().map(|batch| batch.durability).collect();
     assert_eq!((seen[0], seen[seen.len() - 1]), (Durability::Async, Durability::Async));
     assert!(seen.contains(&Durability::Stored), "{seen:?}");
     run.close();

@@ -1,4 +1,4 @@
-//! The past, read as one from ring and store.
+//! The history, read as one from ring and store.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -29,8 +29,8 @@ fn confirmed(published: &Published) -> u64 {
 }
 
 /// Two publishers overrun the ring all the time, while random ranges are read from either end: what comes is what was
-/// published, without a gap, and all of it where all of it has been accepted. The room's first messages are of an earlier life.
-pub(crate) fn the_past_is_one_while_publishers_run(place: &dyn Place) {
+/// published, without a gap, and all of it where all of it has been accepted. The room's first messages are of an earlier incarnation.
+pub(crate) fn the_history_is_one_while_publishers_run(place: &dyn Place) {
     let options = || Options::all(Durability::Async).batch_messages_max(50);
     let published = Published::default();
     let run = Run::start(place.open(), options());
@@ -66,32 +66,32 @@ pub(crate) fn the_past_is_one_while_publishers_run(place: &dyn Place) {
             let range = start..start + dice.roll(longest);
             let (limit, is_newest_first) = (1 + dice.roll(120) as usize, dice.once_in(2));
             let all = confirmed(&published);
-            let past = match is_newest_first {
+            let history = match is_newest_first {
                 true => run.archive.history_newest_first(&room, range.clone(), limit),
                 false => run.archive.history(&room, range.clone(), limit),
             };
-            read.push((range, limit, is_newest_first, all, past.expect("the past is read")));
+            read.push((range, limit, is_newest_first, all, history.expect("the past is read")));
         }
         is_over.store(true, SeqCst);
     });
     run.close();
     let published = published.into_inner().unwrap();
-    for (range, limit, is_newest_first, all, mut past) in read {
-        assert!(past.len() <= limit);
+    for (range, limit, is_newest_first, all, mut history) in read {
+        assert!(history.len() <= limit);
         let what = format!("{range:?}, at most {limit}, newest first: {is_newest_first}, {all} accepted before");
         if range.end <= all {
             let there = (range.end - range.start).min(limit as u64);
-            assert_eq!(past.len() as u64, there, "{what}");
+            assert_eq!(history.len() as u64, there, "{what}");
             let first = if is_newest_first { range.end.wrapping_sub(1) } else { range.start };
-            assert!(past.first().is_none_or(|message| message.sequence == first), "{what}");
+            assert!(history.first().is_none_or(|message| message.sequence == first), "{what}");
         }
         if is_newest_first {
-            past.reverse();
+            history.reverse();
         }
-        let sequences: Vec<u64> = past.iter().map(|message| message.sequence).collect();
+        let sequences: Vec<u64> = history.iter().map(|message| message.sequence).collect();
         assert!(sequences.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{what}: {sequences:?}");
         assert!(sequences.iter().all(|sequence| range.contains(sequence)), "{what}: {sequences:?}");
-        for message in past {
+        for message in history {
             assert_eq!(message.message.as_ref(), published.get(&message.sequence), "{what}");
         }
     }
@@ -101,7 +101,7 @@ pub(crate) fn the_past_is_one_while_publishers_run(place: &dyn Place) {
 pub(crate) fn more_than_there_is_may_be_asked_for(place: &dyn Place) {
     let run = Run::start(place.open(), Options::all(Durability::Async));
     let room = run.open("lobby");
-    let sequences = |past: HistoryPage<String>| past.iter().map(|message| message.sequence).collect::<Vec<_>>();
+    let sequences = |history: HistoryPage<String>| history.iter().map(|message| message.sequence).collect::<Vec<_>>();
     let oldest = |range: Range<u64>, limit| sequences(run.archive.history(&room, range, limit).unwrap());
     let newest = |range: Range<u64>, limit| sequences(run.archive.history_newest_first(&room, range, limit).unwrap());
     assert_eq!((oldest(0..10, 10), newest(0..10, 10)), (vec![], vec![]), "an empty room");
@@ -133,7 +133,7 @@ pub(crate) fn a_message_too_large_for_a_page_comes_alone(place: &dyn Place) {
     assert_eq!(first.iter().map(|record| record.sequence).collect::<Vec<_>>(), [3]);
     let last = run.archive.store().read("files", 3..60, Page { newest_first: true, ..page }).unwrap();
     assert_eq!(last.iter().map(|record| record.sequence).collect::<Vec<_>>(), [59]);
-    let past = run.archive.history(&room, 0..60, 1_000).unwrap();
-    assert!(past.iter().map(|message| message.message.clone().unwrap()).eq((0..60).map(body)));
+    let history = run.archive.history(&room, 0..60, 1_000).unwrap();
+    assert!(history.iter().map(|message| message.message.clone().unwrap()).eq((0..60).map(body)));
     run.close();
 }

@@ -45,8 +45,8 @@ pub(crate) fn no_place_is_handed_out_twice(place: &dyn Place) {
             };
             if durability(name) == Durability::Stored {
                 // Nobody is given it before it is stored.
-                let mark = run.archive.watermark(&room).expect("an open room has a mark");
-                block_on(mark.reached(sequence + 1)).expect("the archive runs");
+                let watermark = run.archive.watermark(&room).expect("an open room has a mark");
+                block_on(watermark.reached(sequence + 1)).expect("the archive runs");
                 epochs.insert((name, room.epoch()));
                 acknowledged[at].push((sequence, text));
             }
