@@ -31,6 +31,8 @@ mod beside;
 mod epoch_chain;
 #[cfg_attr(not(feature = "all-stores"), allow(dead_code))]
 mod fence;
+#[cfg_attr(not(feature = "all-stores"), allow(dead_code))]
+mod incarnation_rows;
 
 // The back ends. `registry.rs` has a row for each.
 #[cfg(feature = "postgres")]

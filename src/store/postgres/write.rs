@@ -1,6 +1,6 @@
 //! What changes the tables.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use postgres::{Client, Error, Row, SimpleQueryMessage, Transaction};
 
@@ -8,24 +8,21 @@ use super::schema;
 use crate::message::Epoch;
 use crate::store::batch::{Batch, Incarnation};
 use crate::store::fence::{self, Foreign, Unwritten};
+use crate::store::incarnation_rows::IncarnationRows;
 use crate::store::options::Durability;
 
-/// Incarnations whose rows are remembered, so that they need not be looked up for each batch.
-const KNOWN_LIVES_MAX: usize = 1 << 16;
-
-type Known = HashMap<(Box<str>, Epoch), i64>;
 type Result<R> = std::result::Result<R, Unwritten<Error>>;
 
 /// The connection that writes.
 pub(super) struct Writer {
     pub(super) client: Client,
     run: i64,
-    known: Known,
+    rows: IncarnationRows,
 }
 
 impl Writer {
     pub(super) fn new(client: Client, run: i64) -> Self {
-        Self { client, run, known: HashMap::new() }
+        Self { client, run, rows: IncarnationRows::default() }
     }
 
     /// What a transaction has come to, once it is over: of a store that went back no incarnation goes on.
@@ -40,86 +37,8 @@ impl Writer {
     }
 
     pub(super) fn commit(&mut self, batch: &Batch) -> Result<()> {
-        if self.known.len() > KNOWN_LIVES_MAX {
-            self.known.clear();
-        }
-        let committed = self.write(batch);
-        if committed.is_err() {
-            // Their rows may be gone with the transaction.
-            self.known.clear();
-        }
-        committed
-    }
-
-    fn write(&mut self, batch: &Batch) -> Result<()> {
-        let Self { client, run, known } = self;
-        let mut transaction = begin(client, *run, batch.durability())?;
-        learn(&mut transaction, known, batch.incarnations(), *run)?;
-        let mut ends: BTreeMap<i64, End> = BTreeMap::new();
-        let count = batch.len();
-        let (mut lives, mut sequences, mut times) =
-            (Vec::with_capacity(count), Vec::with_capacity(count), Vec::with_capacity(count));
-        let (mut authors, mut bodies) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        for part in batch.parts() {
-            let life = known[&key(part.incarnation)];
-            let first = part.messages().next().map_or(part.incarnation.first, |(sequence, ..)| sequence) as i64;
-            let end = ends.entry(life).or_insert(End { first, next: first, is_stored: false });
-            *end = End { next: end.next.max(part.next() as i64), is_stored: is_stored(part.incarnation), ..*end };
-            for (sequence, time, author, body) in part.messages() {
-                lives.push(life);
-                sequences.push(sequence as i64);
-                times.push(time as i64);
-                authors.push(author.map(str::as_bytes));
-                bodies.push(body);
-            }
-        }
-        if !lives.is_empty() {
-            let added = transaction.execute(
-                "INSERT INTO roomcast.messages
-                 SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[])
-                 ON CONFLICT DO NOTHING",
-                &[&lives, &sequences, &times, &authors, &bodies],
-            )?;
-            if added != lives.len() as u64 {
-                // A group may come again. What is there must be what comes, unless it was erased since.
-                let other = transaction.query_opt(
-                    "SELECT lives.room, new.sequence
-                     FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[])
-                          AS new (life, sequence, time, author, body)
-                     JOIN roomcast.messages USING (life, sequence) JOIN roomcast.lives USING (life)
-                     WHERE messages.time <> new.time OR (messages.body IS NOT NULL
-                           AND (messages.body IS DISTINCT FROM new.body OR messages.author IS DISTINCT FROM new.author))
-                     LIMIT 1",
-                    &[&lives, &sequences, &times, &authors, &bodies],
-                )?;
-                if let Some(row) = other {
-                    let (room, sequence) = (name(&row), row.get::<_, i64>(1) as u64);
-                    return Err(Unwritten::Foreign(Foreign::Message { room, sequence }));
-                }
-            }
-        }
-        let rows: Vec<i64> = ends.keys().copied().collect();
-        let firsts: Vec<i64> = ends.values().map(|end| end.first).collect();
-        let nexts: Vec<i64> = ends.values().map(|end| end.next).collect();
-        let stored: Vec<bool> = ends.values().map(|end| end.is_stored).collect();
-        let touched = transaction.execute(
-            "UPDATE roomcast.lives SET next = greatest(lives.next, ends.next), run = $5, is_stored = ends.is_stored
-             FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::boolean[]) AS ends (life, first, next, is_stored)
-             WHERE lives.life = ends.life AND lives.next >= ends.first",
-            &[&rows, &firsts, &nexts, &stored, run],
-        )?;
-        if touched != rows.len() as u64 {
-            let gap = transaction.query_opt(
-                "SELECT lives.room, lives.next, ends.first FROM unnest($1::bigint[], $2::bigint[]) AS ends (life, first)
-                 JOIN roomcast.lives USING (life) WHERE lives.next < ends.first LIMIT 1",
-                &[&rows, &firsts],
-            )?;
-            if let Some(row) = gap {
-                let (next, sequence) = (row.get::<_, i64>(1) as u64, row.get::<_, i64>(2) as u64);
-                return Err(Unwritten::Foreign(Foreign::Gap { room: name(&row), next, sequence }));
-            }
-        }
-        Ok(transaction.commit()?)
+        let Self { client, run, rows } = self;
+        rows.during(|rows| write(client, *run, rows, batch))
     }
 
     pub(super) fn finish(&mut self) -> Result<()> {
@@ -134,14 +53,14 @@ impl Writer {
                  WHERE room = $1 AND sequence < $2 ORDER BY life, sequence LIMIT $3)",
             &[&room, &before, &limited(limit)],
         )?;
-        // Of earlier lives of which nothing is left, nothing needs to be known.
+        // Of earlier incarnations of which nothing is left, nothing needs to be known.
         self.durably(
             "DELETE FROM roomcast.lives WHERE room = $1
              AND life < (SELECT max(life) FROM roomcast.lives WHERE room = $1)
              AND NOT EXISTS (SELECT FROM roomcast.messages WHERE messages.life = lives.life)",
             &[&room],
         )?;
-        self.known.clear();
+        self.rows.clear();
         Ok(removed)
     }
 
@@ -160,6 +79,77 @@ impl Writer {
         transaction.commit()?;
         Ok(changed as usize)
     }
+}
+
+/// Commits a batch in one transaction.
+fn write(client: &mut Client, run: i64, rows: &mut IncarnationRows, batch: &Batch) -> Result<()> {
+    let mut transaction = begin(client, run, batch.durability())?;
+    learn(&mut transaction, rows, batch.incarnations(), run)?;
+    let mut ends: BTreeMap<i64, End> = BTreeMap::new();
+    let count = batch.len();
+    let (mut places, mut sequences, mut times) =
+        (Vec::with_capacity(count), Vec::with_capacity(count), Vec::with_capacity(count));
+    let (mut authors, mut bodies) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    for part in batch.parts() {
+        let row = rows.of(part.incarnation).unwrap_or_else(|| unreachable!("it was learned above"));
+        let first = part.messages().next().map_or(part.incarnation.first, |(sequence, ..)| sequence) as i64;
+        let end = ends.entry(row).or_insert(End { first, next: first, is_stored: false });
+        *end = End { next: end.next.max(part.next() as i64), is_stored: is_stored(part.incarnation), ..*end };
+        for (sequence, time, author, body) in part.messages() {
+            places.push(row);
+            sequences.push(sequence as i64);
+            times.push(time as i64);
+            authors.push(author.map(str::as_bytes));
+            bodies.push(body);
+        }
+    }
+    if !places.is_empty() {
+        let added = transaction.execute(
+            "INSERT INTO roomcast.messages
+             SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[])
+             ON CONFLICT DO NOTHING",
+            &[&places, &sequences, &times, &authors, &bodies],
+        )?;
+        if added != places.len() as u64 {
+            // A batch may come again. What is there must be what comes, unless it was erased since.
+            let other = transaction.query_opt(
+                "SELECT lives.room, new.sequence
+                 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[])
+                      AS new (life, sequence, time, author, body)
+                 JOIN roomcast.messages USING (life, sequence) JOIN roomcast.lives USING (life)
+                 WHERE messages.time <> new.time OR (messages.body IS NOT NULL
+                       AND (messages.body IS DISTINCT FROM new.body OR messages.author IS DISTINCT FROM new.author))
+                 LIMIT 1",
+                &[&places, &sequences, &times, &authors, &bodies],
+            )?;
+            if let Some(row) = other {
+                let (room, sequence) = (name(&row), row.get::<_, i64>(1) as u64);
+                return Err(Unwritten::Foreign(Foreign::Message { room, sequence }));
+            }
+        }
+    }
+    let ended: Vec<i64> = ends.keys().copied().collect();
+    let firsts: Vec<i64> = ends.values().map(|end| end.first).collect();
+    let nexts: Vec<i64> = ends.values().map(|end| end.next).collect();
+    let stored: Vec<bool> = ends.values().map(|end| end.is_stored).collect();
+    let touched = transaction.execute(
+        "UPDATE roomcast.lives SET next = greatest(lives.next, ends.next), run = $5, is_stored = ends.is_stored
+         FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::boolean[]) AS ends (life, first, next, is_stored)
+         WHERE lives.life = ends.life AND lives.next >= ends.first",
+        &[&ended, &firsts, &nexts, &stored, &run],
+    )?;
+    if touched != ended.len() as u64 {
+        let gap = transaction.query_opt(
+            "SELECT lives.room, lives.next, ends.first FROM unnest($1::bigint[], $2::bigint[]) AS ends (life, first)
+             JOIN roomcast.lives USING (life) WHERE lives.next < ends.first LIMIT 1",
+            &[&ended, &firsts],
+        )?;
+        if let Some(row) = gap {
+            let (next, sequence) = (row.get::<_, i64>(1) as u64, row.get::<_, i64>(2) as u64);
+            return Err(Unwritten::Foreign(Foreign::Gap { room: name(&row), next, sequence }));
+        }
+    }
+    Ok(transaction.commit()?)
 }
 
 /// From where to where a batch takes an incarnation.
@@ -199,19 +189,24 @@ fn name(row: &Row) -> String {
 }
 
 /// Makes rows for the incarnations that are new, and remembers where all are.
-fn learn(transaction: &mut Transaction<'_>, known: &mut Known, lives: &[Incarnation], run: i64) -> Result<()> {
-    // In their order: of the lives of a room, the last one is the newest.
+fn learn(
+    transaction: &mut Transaction<'_>,
+    rows: &mut IncarnationRows,
+    incarnations: &[Incarnation],
+    run: i64,
+) -> Result<()> {
+    // In their order: of the incarnations of a room, the last one is the newest.
     let mut taken = HashSet::new();
-    let is_unknown = |life: &&Incarnation| !known.contains_key(&key(life)) && taken.insert(key(life));
-    let unknown: Vec<&Incarnation> = lives.iter().filter(is_unknown).collect();
+    let unknown = incarnations.iter().filter(|incarnation| rows.of(incarnation).is_none());
+    let unknown: Vec<_> = unknown.filter(|&new| taken.insert((new.room.as_str(), new.epoch))).collect();
     if unknown.is_empty() {
         return Ok(());
     }
-    let rooms: Vec<&[u8]> = unknown.iter().map(|life| life.room.as_bytes()).collect();
-    let epochs: Vec<i64> = unknown.iter().map(|life| u64::from(life.epoch) as i64).collect();
-    let firsts: Vec<i64> = unknown.iter().map(|life| life.first as i64).collect();
-    let stored: Vec<bool> = unknown.iter().map(|life| is_stored(life)).collect();
-    let rows = transaction.query(
+    let rooms: Vec<&[u8]> = unknown.iter().map(|new| new.room.as_bytes()).collect();
+    let epochs: Vec<i64> = unknown.iter().map(|new| u64::from(new.epoch) as i64).collect();
+    let firsts: Vec<i64> = unknown.iter().map(|new| new.first as i64).collect();
+    let stored: Vec<bool> = unknown.iter().map(|new| is_stored(new)).collect();
+    let made = transaction.query(
         "INSERT INTO roomcast.lives (room, epoch, first, next, run, is_stored)
          SELECT room, epoch, first, first, $5, is_stored
          FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::boolean[]) WITH ORDINALITY
@@ -221,19 +216,14 @@ fn learn(transaction: &mut Transaction<'_>, known: &mut Known, lives: &[Incarnat
          RETURNING room, epoch, life",
         &[&rooms, &epochs, &firsts, &stored, &run],
     )?;
-    for row in rows {
-        let room = String::from_utf8_lossy(row.get(0)).into();
-        known.insert((room, Epoch(row.get::<_, i64>(1) as u64)), row.get(2));
+    for row in made {
+        rows.insert(&name(&row), Epoch(row.get::<_, i64>(1) as u64), row.get(2));
     }
     Ok(())
 }
 
-fn key(life: &Incarnation) -> (Box<str>, Epoch) {
-    (life.room.as_str().into(), life.epoch)
-}
-
-fn is_stored(life: &Incarnation) -> bool {
-    life.durability == Durability::Stored
+fn is_stored(incarnation: &Incarnation) -> bool {
+    incarnation.durability == Durability::Stored
 }
 
 fn limited(limit: usize) -> i64 {

@@ -1,18 +1,14 @@
 //! What changes the file.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 use super::schema;
-use crate::message::Epoch;
 use crate::store::batch::{Batch, Incarnation};
 use crate::store::fence::{self, Foreign, Unwritten};
+use crate::store::incarnation_rows::IncarnationRows;
 use crate::store::options::Durability;
-
-/// Incarnations whose rows are remembered, so that they need not be looked up for each batch.
-const KNOWN_LIVES_MAX: usize = 1 << 16;
 
 type Result<R, E = Unwritten<rusqlite::Error>> = std::result::Result<R, E>;
 
@@ -20,14 +16,14 @@ type Result<R, E = Unwritten<rusqlite::Error>> = std::result::Result<R, E>;
 pub(super) struct Writer {
     pub(super) connection: Connection,
     tenure: Tenure,
-    known: HashMap<(Box<str>, Epoch), i64>,
+    rows: IncarnationRows,
     /// How safely the last transaction was committed.
     durability: Option<Durability>,
 }
 
 impl Writer {
     pub(super) fn new(connection: Connection, tenure: Tenure) -> Self {
-        Self { connection, tenure, known: HashMap::new(), durability: None }
+        Self { connection, tenure, rows: IncarnationRows::default(), durability: None }
     }
 
     /// What a transaction has come to, once it is over: what was written into files that are not there any more is lost, and of a
@@ -51,55 +47,8 @@ impl Writer {
 
     pub(super) fn commit(&mut self, batch: &Batch) -> Result<()> {
         self.be_durable(batch.durability())?;
-        if self.known.len() > KNOWN_LIVES_MAX {
-            self.known.clear();
-        }
-        let committed = self.write(batch);
-        if committed.is_err() {
-            // Their rows may be gone with the transaction.
-            self.known.clear();
-        }
-        committed
-    }
-
-    fn write(&mut self, batch: &Batch) -> Result<()> {
-        let Self { connection, tenure, known, .. } = self;
-        let transaction = begin(connection, tenure)?;
-        let run = &tenure.run;
-        {
-            let mut add = transaction.prepare_cached("INSERT OR IGNORE INTO messages VALUES (?1, ?2, ?3, ?4, ?5)")?;
-            let mut touch = transaction.prepare_cached(
-                "UPDATE lives SET next = max(next, ?2), run = ?3, is_stored = ?4 WHERE life = ?1 AND next >= ?5",
-            )?;
-            for life in batch.incarnations() {
-                find(&transaction, known, life, *run)?;
-            }
-            for part in batch.parts() {
-                let life = find(&transaction, known, part.incarnation, *run)?;
-                let mut first = None;
-                for (sequence, time, author, body) in part.messages() {
-                    first.get_or_insert(sequence);
-                    let place = (life, sequence as i64);
-                    let is_new = add.execute(params![place.0, place.1, time as i64, author, body])? > 0;
-                    if !is_new && !is_repeat(&transaction, place, (time as i64, author, body))? {
-                        let room = part.incarnation.room.clone();
-                        return Err(Unwritten::Foreign(Foreign::Message { room, sequence }));
-                    }
-                }
-                let first = first.unwrap_or(part.incarnation.first);
-                let touched = touch.execute(params![
-                    life,
-                    part.next() as i64,
-                    *run,
-                    is_stored(part.incarnation),
-                    first as i64
-                ])?;
-                if touched == 0 {
-                    refuse_gap(&transaction, life, part.incarnation, first)?;
-                }
-            }
-        }
-        Ok(transaction.commit()?)
+        let Self { connection, tenure, rows, .. } = self;
+        rows.during(|rows| write(connection, tenure, rows, batch))
     }
 
     pub(super) fn finish(&mut self) -> Result<()> {
@@ -114,8 +63,8 @@ impl Writer {
     pub(super) fn remove(&mut self, room: &str, before: u64, limit: usize) -> Result<usize> {
         // For good: also when the power fails.
         self.be_durable(Durability::Stored)?;
-        // Rows of lives go with it.
-        self.known.clear();
+        // Rows of incarnations go with it.
+        self.rows.clear();
         let transaction = begin(&mut self.connection, &self.tenure)?;
         let removed = transaction.execute(
             "DELETE FROM messages WHERE (life, sequence) IN (
@@ -123,7 +72,7 @@ impl Writer {
                  WHERE room = ?1 AND sequence < ?2 ORDER BY life, sequence LIMIT ?3)",
             params![room, number(before), number(limit as u64)],
         )?;
-        // Of earlier lives of which nothing is left, nothing needs to be known.
+        // Of earlier incarnations of which nothing is left, nothing needs to be known.
         transaction.execute(
             "DELETE FROM lives WHERE room = ?1 AND life < (SELECT max(life) FROM lives WHERE room = ?1)
              AND NOT EXISTS (SELECT 1 FROM messages WHERE messages.life = lives.life)",
@@ -154,6 +103,41 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+/// Commits a batch in one transaction.
+fn write(connection: &mut Connection, tenure: &Tenure, rows: &mut IncarnationRows, batch: &Batch) -> Result<()> {
+    let transaction = begin(connection, tenure)?;
+    let run = &tenure.run;
+    {
+        let mut add = transaction.prepare_cached("INSERT OR IGNORE INTO messages VALUES (?1, ?2, ?3, ?4, ?5)")?;
+        let mut touch = transaction.prepare_cached(
+            "UPDATE lives SET next = max(next, ?2), run = ?3, is_stored = ?4 WHERE life = ?1 AND next >= ?5",
+        )?;
+        for incarnation in batch.incarnations() {
+            find(&transaction, rows, incarnation, *run)?;
+        }
+        for part in batch.parts() {
+            let row = find(&transaction, rows, part.incarnation, *run)?;
+            let mut first = None;
+            for (sequence, time, author, body) in part.messages() {
+                first.get_or_insert(sequence);
+                let place = (row, sequence as i64);
+                let is_new = add.execute(params![place.0, place.1, time as i64, author, body])? > 0;
+                if !is_new && !is_repeat(&transaction, place, (time as i64, author, body))? {
+                    let room = part.incarnation.room.clone();
+                    return Err(Unwritten::Foreign(Foreign::Message { room, sequence }));
+                }
+            }
+            let first = first.unwrap_or(part.incarnation.first);
+            let touched =
+                touch.execute(params![row, part.next() as i64, *run, is_stored(part.incarnation), first as i64])?;
+            if touched == 0 {
+                refuse_gap(&transaction, row, part.incarnation, first)?;
+            }
+        }
+    }
+    Ok(transaction.commit()?)
 }
 
 /// A transaction that writes, in which nobody else has begun a run: they would have to wait for its end.
@@ -205,22 +189,22 @@ impl Tenure {
 /// Whether the message at that place of an incarnation is this one, or was erased since: a batch may come again.
 fn is_repeat(
     transaction: &Transaction<'_>,
-    (life, sequence): (i64, i64),
+    (row, sequence): (i64, i64),
     (time, author, body): (i64, Option<&str>, &[u8]),
 ) -> Result<bool> {
     let mut same = transaction.prepare_cached(
         "SELECT 1 FROM messages WHERE life = ?1 AND sequence = ?2 AND time = ?3
          AND (body IS NULL OR (body = ?5 AND author IS ?4))",
     )?;
-    Ok(same.exists(params![life, sequence, time, author, body])?)
+    Ok(same.exists(params![row, sequence, time, author, body])?)
 }
 
 /// Refuses to leave out messages that were confirmed before and are not there.
-fn refuse_gap(transaction: &Transaction<'_>, row: i64, life: &Incarnation, sequence: u64) -> Result<()> {
+fn refuse_gap(transaction: &Transaction<'_>, row: i64, incarnation: &Incarnation, sequence: u64) -> Result<()> {
     let mut end = transaction.prepare_cached("SELECT next FROM lives WHERE life = ?1")?;
     let next: Option<i64> = end.query_row(params![row], |row| row.get(0)).optional()?;
     match next.map(|next| next as u64).filter(|next| *next < sequence) {
-        Some(next) => Err(Unwritten::Foreign(Foreign::Gap { room: life.room.clone(), next, sequence })),
+        Some(next) => Err(Unwritten::Foreign(Foreign::Gap { room: incarnation.room.clone(), next, sequence })),
         None => Ok(()),
     }
 }
@@ -259,29 +243,23 @@ impl FileId {
 }
 
 /// The row of an incarnation, which is made when it is new.
-fn find(
-    transaction: &Transaction<'_>,
-    known: &mut HashMap<(Box<str>, Epoch), i64>,
-    life: &Incarnation,
-    run: i64,
-) -> Result<i64> {
-    // Borrowing a pair from two references would need a key of its own; this is once per room and group.
-    let key = (life.room.as_str().into(), life.epoch);
-    if let Some(row) = known.get(&key) {
-        return Ok(*row);
+fn find(transaction: &Transaction<'_>, rows: &mut IncarnationRows, incarnation: &Incarnation, run: i64) -> Result<i64> {
+    if let Some(row) = rows.of(incarnation) {
+        return Ok(row);
     }
     let mut add = transaction.prepare_cached(
         "INSERT INTO lives (room, epoch, first, next, run, is_stored) VALUES (?1, ?2, ?3, ?3, ?4, ?5)
          ON CONFLICT DO UPDATE SET run = excluded.run, is_stored = excluded.is_stored RETURNING life",
     )?;
-    let epoch = u64::from(life.epoch) as i64;
-    let row = add.query_row(params![life.room, epoch, life.first as i64, run, is_stored(life)], |row| row.get(0))?;
-    known.insert(key, row);
+    let Incarnation { room, epoch, first, .. } = incarnation;
+    let values = params![room, u64::from(*epoch) as i64, *first as i64, run, is_stored(incarnation)];
+    let row = add.query_row(values, |row| row.get(0))?;
+    rows.insert(room, *epoch, row);
     Ok(row)
 }
 
-fn is_stored(life: &Incarnation) -> bool {
-    life.durability == Durability::Stored
+fn is_stored(incarnation: &Incarnation) -> bool {
+    incarnation.durability == Durability::Stored
 }
 
 /// As SQLite has it, which is more than anything is.
