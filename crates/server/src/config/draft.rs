@@ -11,7 +11,7 @@ use super::options::{NAMESPACE_BYTES_MAX, NAMESPACES_MAX, ROOM, ROOM_LATER, SECT
 use super::parse::Format;
 use super::setting::{Kind as _, listen};
 use super::tree::{Node, Value};
-use super::{Config, NamespaceOptions};
+use super::{Config, NamespaceOptions, transports};
 
 /// A configuration in the making.
 #[derive(Debug)]
@@ -44,14 +44,15 @@ impl Draft {
     }
 
     fn root(&mut self, root: &Node) {
-        let top = &SECTIONS[0];
+        let top = SECTIONS[0];
         for (key, node) in self.notes.members(root, "the file") {
             if let Some(section) = SECTIONS.iter().find(|section| !section.name.is_empty() && section.name == key) {
                 self.section(section, node);
             } else if !self.notes.setting(&mut self.config, top.settings, ["", ""], key, node) {
                 let sections = SECTIONS.iter().map(|section| section.name);
                 let known = names(top.settings).chain(sections);
-                self.notes.problems.push(unknown(node, "", key, top.later, known));
+                let later = [top.later, transports::LATER].concat();
+                self.notes.problems.push(unknown(node, "", key, &later, known));
             }
         }
     }
@@ -135,7 +136,7 @@ impl Draft {
                 Err(error) => self.notes.problems.push(error),
             };
         }
-        for section in SECTIONS {
+        for section in SECTIONS.iter() {
             if let Some(setting) = section.settings.iter().find(|setting| variable(section.name, setting.key) == name) {
                 self.notes.setting(&mut self.config, section.settings, [section.name; 2], setting.key, &node);
                 return;

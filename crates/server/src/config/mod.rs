@@ -17,6 +17,7 @@ mod parse;
 mod render;
 mod setting;
 mod together;
+mod transports;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ use roomcast_protocol::Limits;
 pub use self::error::ConfigError;
 pub use self::load::{Flags, Loaded, check, check_from, load, load_from};
 pub use self::namespace::{DELIVERY_DELAY_MAX, NamespaceOptions, RecoveryMode, SlowConsumer, Storage};
+pub use self::transports::{HttpTransport, HttpTransports};
 
 /// Everything the server can be told.
 ///
@@ -63,10 +65,8 @@ pub struct Config {
     pub http_server: HttpServer,
     /// `[websocket]`
     pub websocket: WebSocket,
-    /// `[http_stream]`
-    pub http_stream: HttpTransport,
-    /// `[sse]`
-    pub sse: HttpTransport,
+    /// `[http_stream]`, `[sse]`
+    pub transports: HttpTransports,
     /// `[client]`
     pub client: Client,
     /// `[channel]`
@@ -130,14 +130,6 @@ pub struct WebSocket {
     /// The largest message a client may send, in bytes; a larger one closes with 1009. Default 64 KiB, or 512 bytes for each
     /// room of [`Client::channel_limit`] where that is more.
     pub message_size_limit: usize,
-}
-
-/// `[http_stream]`, `[sse]`: a transport for clients that WebSocket does not reach.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct HttpTransport {
-    /// Whether clients may connect by it. Default true.
-    pub enabled: bool,
 }
 
 /// `[client]`: what a connection may do, and how long it may be silent.
@@ -312,8 +304,7 @@ impl Default for Config {
             },
             http_server: HttpServer { address: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 8000, allowed_hosts: Vec::new() },
             websocket: WebSocket { message_size_limit: 64 * 1024 },
-            http_stream: HttpTransport { enabled: true },
-            sse: HttpTransport { enabled: true },
+            transports: HttpTransports::default(),
             client: Client {
                 allowed_origins: Vec::new(),
                 allow_anonymous_connect_without_token: false,

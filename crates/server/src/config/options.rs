@@ -5,12 +5,13 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::origin::{normal_host, normal_origin};
 use super::setting::{Kind as _, read};
 use super::tree::Value;
-use super::{Config, DELIVERY_DELAY_MAX, NamespaceOptions, database};
+use super::{Config, DELIVERY_DELAY_MAX, NamespaceOptions, database, transports};
 use roomcast_protocol::RoomName;
 
 /// One option of a `T`.
@@ -49,6 +50,8 @@ macro_rules! setting {
     };
 }
 
+pub(super) use setting;
+
 /// `listing!(key, place in the struct, what it does, most entries, how an entry is written)`
 macro_rules! listing {
     ($key:literal, $($field:ident).+, $about:expr, $max:expr, $normal:expr) => {
@@ -66,7 +69,12 @@ macro_rules! listing {
     };
 }
 
-pub(super) const SECTIONS: &[Section] = &[
+/// All sections, in the order in which they are printed; the first one stands above all others.
+pub(super) static SECTIONS: LazyLock<Vec<&'static Section>> =
+    LazyLock::new(|| FIRST.iter().chain(transports::SECTIONS).chain(REST).collect());
+
+/// Those before the ones of the HTTP transports.
+const FIRST: &[Section] = &[
     Section {
         name: "",
         settings: &[
@@ -145,16 +153,10 @@ pub(super) const SECTIONS: &[Section] = &[
             "decompressed_message_size_limit",
         ],
     },
-    Section {
-        name: "http_stream",
-        settings: &[setting!("enabled", http_stream.enabled, "whether clients may connect by HTTP streaming")],
-        later: &["handler_prefix", "max_request_body_size"],
-    },
-    Section {
-        name: "sse",
-        settings: &[setting!("enabled", sse.enabled, "whether clients may connect by server-sent events")],
-        later: &["handler_prefix", "max_request_body_size"],
-    },
+];
+
+/// Those after the ones of the HTTP transports.
+const REST: &[Section] = &[
     Section {
         name: "client",
         settings: &[
@@ -439,12 +441,7 @@ const LATER_SECTIONS: &[&str] = &[
     "rpc",
     "shared_poll",
     "swagger",
-    "uni_grpc",
-    "uni_http_stream",
-    "uni_sse",
-    "uni_websocket",
     "usage_stats",
-    "webtransport",
 ];
 
 /// Namespaces a configuration may declare: far above what anybody writes, so that a generated file fails early.

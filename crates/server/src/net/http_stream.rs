@@ -47,8 +47,8 @@ impl Transport {
     /// What the request asks for, if it may.
     pub(crate) async fn open(self, hub: &Hub, request: Request) -> Result<Takeover, Refusal> {
         let transport = match self {
-            Self::HttpStream => &hub.config.http_stream,
-            Self::Events => &hub.config.sse,
+            Self::HttpStream => &hub.config.transports.http_stream,
+            Self::Events => &hub.config.transports.sse,
         };
         if !transport.enabled {
             return Err((StatusCode::NOT_FOUND, "this transport is switched off in the configuration\n"));
