@@ -13,7 +13,6 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
-use tokio::net::TcpStream;
 
 use crate::client::driver::SessionDriver;
 use crate::client::shard::{Shard, SocketGuard};
@@ -24,6 +23,7 @@ use crate::wire::disconnect::Disconnect;
 use crate::wire::encoded_batch::EncodedBatch;
 use crate::wire::framing::Framing;
 use crate::wire::send_queue::{REPLY_BYTES_HIGH, SendQueue, write_some};
+use crate::wire::stream::Stream;
 use roomcast_protocol::CloseCode;
 
 /// Reads of one connection before others on its shard have their turn.
@@ -40,7 +40,7 @@ const SLOW: u16 = CloseCode::Slow.code();
 pub(crate) struct Connection {
     pub(crate) key: ConnectionKey,
     framing: Framing,
-    stream: RefCell<TcpStream>,
+    stream: RefCell<Stream>,
     waker: RefCell<Waker>,
     phase: Cell<Phase>,
     /// The socket is full; whatever waits in `send_queue` goes first when it is not.
@@ -148,7 +148,7 @@ impl MemberSink for Connection {
 
 impl Connection {
     /// Starts a connection on `shard`.
-    pub(crate) fn start(shard: &Rc<Shard>, stream: TcpStream, takeover: Takeover, socket: SocketGuard) {
+    pub(crate) fn start(shard: &Rc<Shard>, stream: Stream, takeover: Takeover, socket: SocketGuard) {
         let Takeover { framing, head, frame: first } = takeover;
         let connection = shard.connections.admit(|key| Self {
             key,

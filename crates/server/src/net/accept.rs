@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::sockopt::set_tcp_nodelay;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::Front;
 use crate::client::shard::Shard;
+use crate::wire::stream::{DetachedStream, Stream};
 
 /// Connections the system may hold that have not been accepted yet; a crowd that reconnects at once must not be turned away.
 const BACKLOG: i32 = 4_096;
@@ -39,7 +40,7 @@ pub(crate) enum WayIn {
     /// It accepts them, for itself and for others.
     Acceptor(Acceptor),
     /// It is given them.
-    Inbox(mpsc::Receiver<std::net::TcpStream>),
+    Inbox(mpsc::Receiver<DetachedStream>),
 }
 
 impl WayIn {
@@ -53,7 +54,7 @@ impl WayIn {
             Self::Acceptor(acceptor) => acceptor.keep(&front, shard).await,
             Self::Inbox(mut inbox) => {
                 while let Some(stream) = inbox.recv().await {
-                    match TcpStream::from_std(stream) {
+                    match stream.attach() {
                         Ok(stream) => front.take_in(&shard, stream),
                         Err(error) => tracing::warn!(%error, shard = shard.index, "lost a connection"),
                     }
@@ -71,7 +72,7 @@ pub(crate) struct Acceptor {
     /// How many connections are taken.
     pub(crate) connections_max: u64,
     /// Where the other shards take theirs from, in their order.
-    pub(crate) others: Vec<mpsc::Sender<std::net::TcpStream>>,
+    pub(crate) others: Vec<mpsc::Sender<DetachedStream>>,
 }
 
 impl Acceptor {
@@ -87,6 +88,7 @@ impl Acceptor {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
+                    let stream = Stream::Tcp(stream);
                     exhausted = false;
                     let metrics = &shard.hub.metrics;
                     if metrics.sockets.get() as u64 >= connections_max {
@@ -98,7 +100,7 @@ impl Acceptor {
                         0 => front.take_in(&shard, stream),
                         // Another shard watches its sockets itself, so this one's watch on them ends here. One that is
                         // gone has ended with the server.
-                        other => match stream.into_std() {
+                        other => match stream.detach() {
                             Ok(stream) => {
                                 if others[other - 1].send(stream).await.is_err() {
                                     return Ok(());

@@ -13,7 +13,6 @@ use std::time::Duration;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use super::Front;
@@ -23,10 +22,11 @@ use crate::net::admission::Purpose;
 use crate::net::http;
 use crate::net::http::{HEAD_TIMEOUT, HEADERS_MAX, WEBSOCKET_PATH};
 use crate::wire::framing::Framing;
+use crate::wire::stream::Stream;
 use crate::wire::ws::Handshake;
 
 /// Serves an accepted connection until it ends, or has become a WebSocket, which lives on by itself.
-pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, stream: TcpStream, socket: SocketGuard) {
+pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, stream: Stream, socket: SocketGuard) {
     let mut draining = shard.draining.clone();
     let is_readable = tokio::select! {
         readable = tokio::time::timeout(HEAD_TIMEOUT, stream.readable()) => matches!(readable, Ok(Ok(()))),
@@ -101,7 +101,7 @@ fn handshake_of(said: &[u8]) -> Option<(HeaderMap, usize)> {
 #[derive(Debug)]
 pub(crate) struct Opened {
     said: Bytes,
-    stream: TcpStream,
+    stream: Stream,
     /// How long it may be full without taking anything.
     write_timeout: Duration,
     /// Runs while it is full.
@@ -109,12 +109,12 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    fn new(said: Bytes, stream: TcpStream, write_timeout: Duration) -> Self {
+    fn new(said: Bytes, stream: Stream, write_timeout: Duration) -> Self {
         Self { said, stream, write_timeout, stalled: None }
     }
 
     /// The bare socket, and what is to be read before it.
-    pub(crate) fn into_parts(self) -> (TcpStream, Bytes) {
+    pub(crate) fn into_parts(self) -> (Stream, Bytes) {
         (self.stream, self.said)
     }
 }

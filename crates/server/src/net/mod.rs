@@ -14,11 +14,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use axum::Router;
-use tokio::net::TcpStream;
 
 use self::admission::Admission;
 use crate::client::shard::{Shard, SocketGuard};
 use crate::rooms::hub::Hub;
+use crate::wire::stream::Stream;
 
 /// What a shard answers with before a socket is a client's.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl Front {
     }
 
     /// Serves a connection that was accepted.
-    fn take_in(self: &Rc<Self>, shard: &Rc<Shard>, stream: TcpStream) {
+    fn take_in(self: &Rc<Self>, shard: &Rc<Shard>, stream: Stream) {
         let socket = SocketGuard::new(shard);
         tokio::task::spawn_local(fast_upgrade::serve(Rc::clone(self), Rc::clone(shard), stream, socket));
     }

@@ -3,7 +3,8 @@
 use std::io;
 
 use bytes::Bytes;
-use tokio::net::TcpStream;
+
+use crate::wire::stream::Stream;
 
 /// Bytes of replies a connection may hold before its commands have to wait: beyond it nothing more is read from the client,
 /// so a client that asks without reading costs this and one reply.
@@ -46,7 +47,7 @@ impl SendQueue {
     ///
     /// # Errors
     /// What the socket says, other than that it is full.
-    pub(crate) fn write_with_batch(&mut self, stream: &TcpStream, batch: &[u8]) -> io::Result<Option<usize>> {
+    pub(crate) fn write_with_batch(&mut self, stream: &Stream, batch: &[u8]) -> io::Result<Option<usize>> {
         debug_assert!(self.batch.is_none(), "two runs would wait");
         let end = self.replies.len();
         // One buffer: a vectored write takes a longer way through the system, which costs more than copying a short batch.
@@ -72,7 +73,7 @@ impl SendQueue {
     ///
     /// # Errors
     /// What the socket says, other than that it is full.
-    pub(crate) fn flush(&mut self, stream: &TcpStream) -> io::Result<bool> {
+    pub(crate) fn flush(&mut self, stream: &Stream) -> io::Result<bool> {
         while let Some(batch) = &mut self.batch {
             match write_some(stream, batch)? {
                 0 => return Ok(false),
@@ -110,7 +111,7 @@ impl SendQueue {
 ///
 /// # Errors
 /// What the socket says, other than that it is full.
-pub(crate) fn write_some(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+pub(crate) fn write_some(stream: &Stream, bytes: &[u8]) -> io::Result<usize> {
     match stream.try_write(bytes) {
         Ok(0) if !bytes.is_empty() => Err(io::ErrorKind::WriteZero.into()),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),

@@ -1,0 +1,109 @@
+//! The sockets that clients come by.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A client's socket. Each kind is a variant, so that reading and writing one is a branch at most, and none while there is one.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Tcp(TcpStream),
+}
+
+/// A socket between two shards, watched by none.
+#[derive(Debug)]
+pub(crate) enum DetachedStream {
+    Tcp(std::net::TcpStream),
+}
+
+impl Stream {
+    /// Returns when there is something to read, or nothing more will come.
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.readable().await,
+        }
+    }
+
+    /// Reads what is there.
+    ///
+    /// # Errors
+    /// What the socket says; [`io::ErrorKind::WouldBlock`] when there is nothing.
+    pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_read(buffer),
+        }
+    }
+
+    /// Writes what the socket takes at once.
+    ///
+    /// # Errors
+    /// What the socket says; [`io::ErrorKind::WouldBlock`] when it is full.
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_write(bytes),
+        }
+    }
+
+    /// Ready when the socket may take something.
+    pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_write_ready(cx),
+        }
+    }
+
+    /// Ends this shard's watch on it.
+    ///
+    /// # Errors
+    /// When the system does not let it go.
+    pub(crate) fn detach(self) -> io::Result<DetachedStream> {
+        match self {
+            Self::Tcp(stream) => stream.into_std().map(DetachedStream::Tcp),
+        }
+    }
+}
+
+impl DetachedStream {
+    /// Has the shard that calls this watch it.
+    ///
+    /// # Errors
+    /// When the system does not watch it.
+    pub(crate) fn attach(self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(stream) => TcpStream::from_std(stream).map(Stream::Tcp),
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
