@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use roomcast_server::config::Config;
-use roomcast_server::{ServeError, Server, Shutdown};
+use roomcast_server::{ServeError, Server, ShardCommands, Shutdown};
 use serde_json::Value;
 
 /// How long anything may take before a test gives up.
@@ -18,6 +19,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// A running server; dropping it drains it, and removes its data directory unless that was given.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
+    /// What commands its connections.
+    pub(crate) commands: Arc<ShardCommands>,
     shutdown: Shutdown,
     thread: Option<JoinHandle<Result<(), ServeError>>>,
     _data_dir: Folder,
@@ -64,6 +67,7 @@ impl Running {
         let server = Server::bind(config).expect("a free port");
         Self {
             address: server.local_addr(),
+            commands: server.commands(),
             shutdown: server.shutdown(),
             thread: Some(std::thread::spawn(|| server.run())),
             _data_dir: data_dir,

@@ -5,6 +5,7 @@ mod bad_input;
 mod behind;
 mod chat;
 mod codes;
+mod commands;
 mod crash;
 mod delivery;
 mod events;

@@ -38,6 +38,10 @@ use self::ops::shutdown;
 pub use self::ops::shutdown::Shutdown;
 use self::rooms::expiry;
 use self::rooms::hub::Hub;
+#[doc(hidden)]
+pub use self::rooms::shard_commands::ShardCommands;
+#[doc(hidden)]
+pub use self::rooms::users::Recipients;
 use self::util::clock;
 use roomcast::store::StoreError;
 
@@ -74,6 +78,8 @@ pub struct Server {
     config: Config,
     listener: TcpListener,
     local_addr: SocketAddr,
+    commands: Arc<ShardCommands>,
+    shards: usize,
     shutdown: Shutdown,
     obeys_signals: bool,
 }
@@ -87,7 +93,10 @@ impl Server {
         let address = config.http_server.socket_addr();
         let bound = accept::bind(address).and_then(|listener| listener.local_addr().map(|local| (listener, local)));
         let (listener, local_addr) = bound.map_err(|source| ServeError::Bind { address, source })?;
-        Ok(Self { config, listener, local_addr, shutdown: Shutdown::new(), obeys_signals: false })
+        let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let shards = config.shards.unwrap_or_else(cores).get();
+        let commands = Arc::new(ShardCommands::new(shards));
+        Ok(Self { config, listener, local_addr, commands, shards, shutdown: Shutdown::new(), obeys_signals: false })
     }
 
     /// Where it listens; with the port it was given where the configuration said 0.
@@ -100,17 +109,23 @@ impl Server {
         self.shutdown.clone()
     }
 
+    /// What commands its connections.
+    #[doc(hidden)]
+    pub fn commands(&self) -> Arc<ShardCommands> {
+        Arc::clone(&self.commands)
+    }
+
     /// Serves until it is shut down and drained; blocks meanwhile.
     ///
     /// # Errors
     /// [`ServeError::Start`] when the system refuses threads or descriptors; [`ServeError::Unstored`] at the end.
     pub fn run(self) -> Result<(), ServeError> {
         let connections_max = self.connections_max();
-        let shards = self.shard_count();
+        let shards = self.shards;
         let runtimes: Vec<Runtime> =
             (0..shards).map(|_| runtime()).collect::<Result<_, _>>().map_err(ServeError::Start)?;
         let handles = runtimes.iter().map(|r| r.handle().clone()).collect();
-        let hub = Arc::new(Hub::new(self.config, handles));
+        let hub = Arc::new(Hub::new(self.config, self.commands, handles));
         hub.start_storing().map_err(ServeError::Store)?;
 
         let (others, inboxes): (Vec<_>, Vec<_>) = (1..shards).map(|_| mpsc::channel(accept::INBOX_CONNECTIONS)).unzip();
@@ -155,11 +170,6 @@ impl Server {
         }
         tracing::info!("drained");
         served
-    }
-
-    fn shard_count(&self) -> usize {
-        let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        self.config.shards.unwrap_or_else(cores).get()
     }
 
     /// How many connections are taken: as many as configured, or as descriptors allow.

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use crate::client::driver::SessionDriver;
 use crate::client::shard::{Shard, SocketGuard};
 use crate::delivery::sink::{MemberSink, Written};
+use crate::rooms::shard_commands::ShardCommand;
 use crate::util::key::ConnectionKey;
 use crate::util::panics::guard;
 use crate::wire::disconnect::Disconnect;
@@ -234,7 +235,7 @@ impl Connection {
             return;
         }
         self.phase.set(Phase::Closing { shut: false });
-        self.driver.borrow_mut().depart(shard);
+        self.driver.borrow_mut().depart(shard, self.key);
         let mut last = Vec::new();
         disconnect.write(self.framing, &mut last);
         self.write_own(shard, &last);
@@ -286,9 +287,17 @@ impl Connection {
         }
     }
 
-    /// Takes commands that came in a request of their own.
-    pub(crate) fn receive_frame(self: &Rc<Self>, shard: &Shard, frame: Bytes) {
-        self.take_turn(shard, |this, shard| SessionDriver::receive_frame(this, shard, frame));
+    /// Obeys a command that came from anywhere in the server.
+    pub(crate) fn obey(self: &Rc<Self>, shard: &Shard, command: ShardCommand) {
+        match command {
+            ShardCommand::Frame(frame) => {
+                self.take_turn(shard, |this, shard| SessionDriver::receive_frame(this, shard, frame));
+            }
+            ShardCommand::Disconnect(code) => self.close_with(shard, code),
+            ShardCommand::Session(command) => {
+                self.go_on(shard, |this, shard| SessionDriver::command(this, shard, command));
+            }
+        }
     }
 
     /// Takes a turn for something that was waited for, and then goes on reading.
@@ -514,7 +523,7 @@ impl Drop for Task {
     fn drop(&mut self) {
         let Self { shard, connection, .. } = self;
         connection.phase.set(Phase::Gone);
-        let depart = || connection.driver.borrow_mut().depart(shard);
+        let depart = || connection.driver.borrow_mut().depart(shard, connection.key);
         if guard(depart).is_err() {
             tracing::error!(shard = shard.index, "cleaning up a connection panicked");
         }

@@ -8,6 +8,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 use crate::client::connection::Connection;
 use crate::client::deferred::{self, Done, Receiver};
@@ -18,8 +19,9 @@ use crate::rooms::history;
 use crate::rooms::hub::Hub;
 use crate::rooms::publish::{Published, publish};
 use crate::rooms::stored::{NoAnswer, ReadFrom};
-use crate::session::{Action, Ids, Session};
-use crate::util::key::ConnectionKey;
+use crate::rooms::users::Selection;
+use crate::session::{Action, Ids, ServerCommand, Session};
+use crate::util::key::{ConnectionAddress, ConnectionKey};
 use crate::wire::disconnect::Disconnect;
 use crate::wire::encoded_batch::EncodedBatch;
 use crate::wire::framing::Framing;
@@ -35,8 +37,10 @@ pub(crate) struct SessionDriver {
     session: Session,
     encoding: Encoding,
     decoder: Decoder,
-    /// The name under which commands find the session that does not come by its own connection.
-    emulated: Option<Box<str>>,
+    /// The name under which commands find the session.
+    session_id: Uuid,
+    /// Whether its client's commands come by another way than its connection, too.
+    is_emulated: bool,
     rooms: Memberships,
     /// What waits until the client has taken its replies.
     backlog: Option<Box<Backlog>>,
@@ -57,18 +61,20 @@ const FRAMES_WAITING_MAX: usize = 64;
 impl SessionDriver {
     /// A conversation that has not begun.
     pub(crate) fn new(shard: &Shard, framing: Framing, key: ConnectionKey) -> Self {
-        let ids = Ids { client: uuid::Uuid::new_v4().to_string(), session: uuid::Uuid::new_v4().to_string() };
+        let (client_id, session_id) = (Uuid::new_v4(), Uuid::new_v4());
+        let ids = Ids { client: client_id.to_string(), session: session_id.to_string() };
         tracing::info!(client = ids.client, shard = shard.index, "connected");
-        let emulated = framing.is_emulated().then(|| {
-            shard.hub.emulation.register(&ids.session, shard.index, key);
-            ids.session.as_str().into()
-        });
+        let is_emulated = framing.is_emulated();
+        if is_emulated {
+            shard.hub.emulation.register(&ids.session, ConnectionAddress { shard: shard.index, key });
+        }
         let settings = shard.hub.settings.clone();
         Self {
             session: Session::new(settings, ids, shard.now_ms()),
             encoding: framing.encoding(),
             decoder: Decoder::default(),
-            emulated,
+            session_id,
+            is_emulated,
             rooms: Memberships::default(),
             backlog: None,
             departed: false,
@@ -114,9 +120,7 @@ impl SessionDriver {
             if this.departed {
                 return Ok(());
             }
-            if let Some(backlog) = &mut this.backlog {
-                turn.actions.append(&mut backlog.actions);
-            }
+            this.take_up(turn);
             match done {
                 Done::Entered(ticket, room, entered) => {
                     let entered = entered.map(|entered| this.rooms.remember(room, entered));
@@ -137,6 +141,21 @@ impl SessionDriver {
             }
             this.run_actions(turn)
         });
+    }
+
+    /// Takes a command of the server.
+    pub(crate) fn command(connection: &Rc<Connection>, shard: &Shard, command: ServerCommand) {
+        Self::turn(connection, shard, |this, turn| {
+            this.take_up(turn);
+            this.session.command(command, &mut turn.out);
+            this.run_actions(turn)
+        });
+    }
+
+    /// Whether its client is connected without a user, and is meant.
+    pub(crate) fn is_without_user(&self, selection: &Selection) -> bool {
+        let is_connected = self.session.info().is_some() && self.session.user().is_empty();
+        is_connected && selection.includes(self.client(), self.session_id)
     }
 
     /// Whether the client is not to be heard until a command of its is completed.
@@ -178,13 +197,16 @@ impl SessionDriver {
     }
 
     /// Leaves every room, and says so there. Does it once, however often it is called.
-    pub(crate) fn depart(&mut self, shard: &Shard) {
+    pub(crate) fn depart(&mut self, shard: &Shard, key: ConnectionKey) {
         if std::mem::replace(&mut self.departed, true) {
             return;
         }
         self.rooms.leave_all(shard, self.session.client());
-        if let Some(session) = self.emulated.take() {
-            shard.hub.emulation.forget(&session);
+        if self.is_emulated {
+            shard.hub.emulation.forget(&self.session_id.to_string());
+        }
+        if !self.session.user().is_empty() {
+            shard.hub.commands.users.forget(self.session.user(), ConnectionAddress { shard: shard.index, key });
         }
         self.session.close(CloseCode::Closed, &mut Vec::new());
         self.backlog = None;
@@ -270,6 +292,13 @@ impl SessionDriver {
         self.run_actions(turn)
     }
 
+    /// Has what waits be done before what this turn adds: it was said before.
+    fn take_up(&mut self, turn: &mut Turn<'_>) {
+        if let Some(backlog) = &mut self.backlog {
+            turn.actions.append(&mut backlog.actions);
+        }
+    }
+
     fn backlog(&mut self) -> &mut Backlog {
         self.backlog.get_or_insert_default()
     }
@@ -304,6 +333,10 @@ impl SessionDriver {
             Action::Reply(reply) => turn.replies.push(|out| self.encoding.encode_reply(&reply, out)),
             Action::Push(push) => turn.replies.push(|out| self.encoding.encode_push(&push, out)),
             Action::Ping => turn.replies.push(|out| self.encoding.encode_ping(out)),
+            Action::Identify => {
+                let address = ConnectionAddress { shard: turn.shard.index, key: turn.connection.key };
+                hub.commands.users.register(self.session.user(), address, self.session.client(), self.session_id);
+            }
             Action::Close(code) => return Err(code.into()),
             Action::Subscribe { ticket, room, recover } => match membership::enter(hub, &room, recover.as_ref()) {
                 Err(NoAnswer::InTheDatabase) => deferred::enter(&turn.receiver()?, ticket, room, recover),

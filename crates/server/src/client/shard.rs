@@ -20,9 +20,9 @@ use crate::client::scratch::Scratch;
 use crate::delivery::lag::Shown;
 use crate::delivery::turns::Delivery;
 use crate::ops::metrics::ShardMetrics;
-use crate::rooms::emulation::ShardCommand;
 use crate::rooms::hub::Hub;
 use crate::rooms::join_leave::Inbox;
+use crate::rooms::shard_commands::{Addressed, ShardCommand, To};
 use crate::util::timer_wheel::{Due, TICK_MS};
 use roomcast_protocol::CloseCode;
 
@@ -158,13 +158,30 @@ impl Shard {
         .await
     }
 
-    /// Takes commands of emulated connections to them.
+    /// Takes commands to the connections that they are for.
     async fn run_commands(shard: Rc<Self>) {
-        let Some(mut mailbox) = shard.hub.emulation.mailbox(shard.index) else { return };
-        while let Some(ShardCommand { to, frame }) = mailbox.recv().await {
-            shard.metrics.bytes_in.inc_by(frame.len() as u64);
-            if let Some(connection) = shard.connections.find(to) {
-                connection.receive_frame(&shard, frame);
+        let Some(mut inbox) = shard.hub.commands.inbox(shard.index) else { return };
+        while let Some(Addressed { to, command }) = inbox.next().await {
+            if let ShardCommand::Frame(frame) = &command {
+                shard.metrics.bytes_in.inc_by(frame.len() as u64);
+            }
+            match to {
+                To::Connection(key) => {
+                    if let Some(connection) = shard.connections.find(key) {
+                        connection.obey(&shard, command);
+                    }
+                }
+                To::WithoutUser(selection) => {
+                    for (nth, connection) in shard.connections.all().into_iter().enumerate() {
+                        let is_meant = connection.driver.borrow().is_without_user(&selection);
+                        if is_meant {
+                            connection.obey(&shard, command.clone());
+                        }
+                        if (nth + 1).is_multiple_of(LOOKED_AT_PER_TURN) {
+                            tokio::task::yield_now().await;
+                        }
+                    }
+                }
             }
         }
     }
@@ -206,6 +223,9 @@ impl Shard {
         }
     }
 }
+
+/// Connections that a command looks at before the others have their turn.
+const LOOKED_AT_PER_TURN: usize = 64;
 
 /// Room for due entries that is kept between ticks.
 const DUE_KEPT: usize = 256;

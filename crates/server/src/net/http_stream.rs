@@ -89,7 +89,7 @@ pub(crate) async fn emulate(hub: &Hub, request: Request) -> Response<Body> {
         Err(refusal) => return refuse(refusal),
     };
     let Envelope { session, data } = command;
-    let mut response = match hub.emulation.send(&session, data).await {
+    let mut response = match hub.emulation.send(&hub.commands, &session, data).await {
         Ok(()) => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::NO_CONTENT;

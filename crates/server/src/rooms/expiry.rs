@@ -84,7 +84,6 @@ mod tests {
     use crate::config::{Config, NamespaceOptions};
     use crate::util::clock::unix_ms;
     use roomcast_protocol::{Payload, RoomName};
-    use tokio::runtime::Handle;
 
     const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
@@ -93,7 +92,7 @@ mod tests {
         config.channel.without_namespace.history_ttl = Duration::from_secs(24 * 60 * 60);
         let plain = NamespaceOptions { history_size: 0, ..NamespaceOptions::dev() };
         config.channel.namespaces.insert("plain".to_owned(), plain);
-        Hub::new(config, vec![Handle::current()])
+        Hub::alone(config)
     }
 
     fn open(hub: &Hub, name: &str) -> Room<Publication> {

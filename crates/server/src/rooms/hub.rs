@@ -12,6 +12,7 @@ use crate::rooms::dormant::DormantRooms;
 use crate::rooms::emulation::Emulation;
 use crate::rooms::join_leave::Events;
 use crate::rooms::presence::Presence;
+use crate::rooms::shard_commands::ShardCommands;
 use crate::rooms::stored::StoredRooms;
 use crate::rooms::visible::{Edge, Visible};
 use crate::session::Settings;
@@ -34,6 +35,7 @@ pub(crate) struct Hub {
     pub(crate) settings: Arc<Settings>,
     pub(crate) metrics: Metrics,
     pub(crate) presence: Presence,
+    pub(crate) commands: Arc<ShardCommands>,
     pub(crate) emulation: Emulation,
     pub(crate) dormant: DormantRooms,
     /// The database; nothing where no room is kept.
@@ -45,7 +47,7 @@ pub(crate) struct Hub {
 
 impl Hub {
     /// A hub whose rooms live on the runtimes of the shards.
-    pub(crate) fn new(config: Config, shards: Vec<Handle>) -> Self {
+    pub(crate) fn new(config: Config, commands: Arc<ShardCommands>, shards: Vec<Handle>) -> Self {
         let metrics = Metrics::new(shards.len());
         let settings = Arc::new(settings(&config));
         Self {
@@ -53,12 +55,19 @@ impl Hub {
             settings,
             metrics,
             presence: Presence::new(),
-            emulation: Emulation::new(shards.len()),
+            commands,
+            emulation: Emulation::default(),
             dormant: DormantRooms::new(),
             stored_rooms: OnceLock::new(),
             events: Arc::new(Events::new(shards.len())),
             publications: broker(shards, ROOM_MESSAGES_MIN),
         }
+    }
+
+    /// A hub of no server.
+    #[cfg(test)]
+    pub(crate) fn alone(config: Config) -> Self {
+        Self::new(config, Arc::new(ShardCommands::new(1)), vec![Handle::current()])
     }
 
     /// Begins to keep the rooms that are to be kept. To be called before anybody is let in.

@@ -11,5 +11,7 @@ pub(crate) mod hub;
 pub(crate) mod join_leave;
 pub(crate) mod presence;
 pub(crate) mod publish;
+pub(crate) mod shard_commands;
 pub(crate) mod stored;
+pub(crate) mod users;
 pub(crate) mod visible;

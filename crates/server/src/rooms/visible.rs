@@ -173,8 +173,6 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
     use std::time::Instant;
 
-    use tokio::runtime::Handle;
-
     use super::*;
     use crate::config::Config;
     use crate::rooms::hub::Hub;
@@ -196,7 +194,7 @@ mod tests {
         let mut config = Config::dev();
         config.data_dir = folder.to_owned();
         config.channel.without_namespace.storage = Storage::Stored;
-        let hub = Hub::new(config, vec![Handle::current()]);
+        let hub = Hub::alone(config);
         hub.start_storing().unwrap();
         let room = hub.open_stored(&RoomName::parse("hall", 255).unwrap()).unwrap();
         (hub, room)
@@ -239,7 +237,7 @@ mod tests {
         let mut config = Config::dev();
         config.data_dir = folder.clone();
         config.channel.without_namespace.history_size = 100;
-        let hub = Arc::new(Hub::new(config, vec![Handle::current()]));
+        let hub = Arc::new(Hub::alone(config));
         hub.start_storing().unwrap();
         let stored = hub.open_stored(&RoomName::parse("hall", 255).unwrap()).unwrap();
         let broker = roomcast::Broker::<Publication>::new();

@@ -18,6 +18,8 @@ pub(crate) enum Action {
     Ping,
     /// End the connection with this code. The last action of a session: leave all its rooms.
     Close(CloseCode),
+    /// The client has said whose it is: commands for its user find it from here on. Of a client without a user it does not come.
+    Identify,
     /// Enter the room silently and read what the client missed; then [`subscribed`](super::Session::subscribed).
     /// Nothing of the room may be written, nor anybody told, before [`Action::Activate`].
     Subscribe {

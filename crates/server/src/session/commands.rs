@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::access::{Access, Grant};
 use super::heartbeat::Heartbeat;
+use super::server_command::wishes;
 use super::{Action, Connecting, Identity, Ids, Pending, PendingKind, Phase, PutIn, Recover, Session, Ticket};
 use roomcast_protocol::{
     ClientInfo, CloseCode, ConnectRequest, ConnectResult, ErrorCode, HistoryQuery, HistoryRequest, Publication,
@@ -28,11 +29,28 @@ impl Session {
             }
             _ => None,
         };
+        // No token says yet whose a client is.
+        self.open(id, String::new(), conn_info, request.subs, now_ms, out);
+    }
+
+    /// Opens the session of a client that is `user`'s, and puts it into its rooms; then the reply.
+    pub(super) fn open(
+        &mut self,
+        id: u32,
+        user: String,
+        conn_info: Option<Bytes>,
+        subs: Vec<(String, Option<StreamPosition>)>,
+        now_ms: u64,
+        out: &mut Vec<Action>,
+    ) {
         let Identity::Unknown(ids) = &mut self.who else { return };
         let Ids { client, session } = std::mem::take(&mut **ids);
         let ping_interval_ms = self.settings.ping_interval_ms;
         self.heartbeat = Heartbeat::connected(&client, ping_interval_ms, now_ms);
-        self.who = Identity::Known(ClientInfo::new(String::new(), client.clone(), conn_info, None));
+        if !user.is_empty() {
+            out.push(Action::Identify);
+        }
+        self.who = Identity::Known(ClientInfo::new(user, client.clone(), conn_info, None));
         self.phase = Phase::Open;
         let result = ConnectResult {
             client,
@@ -43,7 +61,7 @@ impl Session {
             node: self.settings.node.clone(),
             ..ConnectResult::default()
         };
-        let Some(rooms) = self.put_in_rooms(request.subs) else {
+        let Some(rooms) = self.put_in_rooms(subs) else {
             // The configuration named one whose namespace is not there.
             return self.close(CloseCode::ServerError, out);
         };
@@ -53,7 +71,7 @@ impl Session {
     /// The rooms that a client is put into, the first one last: those of the configuration, and of those that it asks for in
     /// `subs` the ones it may enter, as many as it may be in. Not being put in is all the answer the others have.
     fn put_in_rooms(&self, subs: Vec<(String, Option<StreamPosition>)>) -> Option<Vec<PutIn>> {
-        let wishes = SubscribeRequest { recoverable: true, positioned: true, ..SubscribeRequest::default() };
+        let wishes = wishes();
         let put_in = |room: RoomName, grant: Grant, position: Option<StreamPosition>, is_wish| {
             let was_recovering = position.is_some();
             let recover = position.and_then(|position| recover(grant, position));
@@ -201,7 +219,7 @@ impl Session {
         RoomName::parse(name, self.settings.limits.room_name_bytes_max).map_err(|_| ErrorCode::BadRequest)
     }
 
-    fn access<'a>(&'a self, room: &'a RoomName) -> Result<Access<'a>, ErrorCode> {
+    pub(super) fn access<'a>(&'a self, room: &'a RoomName) -> Result<Access<'a>, ErrorCode> {
         Ok(Access {
             options: self.settings.options.options_of(room.as_str())?,
             room: room.as_str(),

@@ -4,7 +4,7 @@ use super::access::Grant;
 use super::{Action, Connecting, Pending, PendingKind, PutIn, Recover, Session, Subscribed, Ticket};
 use crate::config::RecoveryMode;
 use roomcast_protocol::{
-    ClientInfo, CloseCode, ErrorCode, HistoryResult, PresenceStats, ReplyBody, StreamPosition, SubscribeResult,
+    ClientInfo, CloseCode, ErrorCode, HistoryResult, PresenceStats, Push, ReplyBody, StreamPosition, SubscribeResult,
     recovered,
 };
 
@@ -22,6 +22,7 @@ impl Session {
                 (room, recover, was_recovering, grant, reject_unrecovered)
             }
             PendingKind::Connect(connecting) => return self.put_in(pending.id, *connecting, result, out),
+            PendingKind::PutIn { room, grant } => return self.was_put_in(room, grant, result, out),
             _ => return self.misused(pending, out),
         };
         match result {
@@ -71,10 +72,11 @@ impl Session {
         let Some(pending) = self.finish_pending(ticket) else {
             return;
         };
-        let PendingKind::Unsubscribe { reply } = pending.kind else {
-            return self.misused(pending, out);
-        };
-        self.reply(pending.id, reply, out);
+        match pending.kind {
+            PendingKind::Unsubscribe { reply } => self.reply(pending.id, reply, out),
+            PendingKind::TakeOut { room, code } => out.push(Action::Push(Push::Unsubscribe { room, code })),
+            _ => return self.misused(pending, out),
+        }
         self.advance(out);
     }
 
@@ -138,7 +140,7 @@ impl Session {
     }
 
     /// What entering a room is answered with, by the recovery rule.
-    fn subscribe_result(
+    pub(super) fn subscribe_result(
         &self,
         subscribed: Subscribed,
         recover: Option<&Recover>,

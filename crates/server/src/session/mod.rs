@@ -8,6 +8,7 @@ mod commands;
 mod completions;
 mod heartbeat;
 mod names;
+mod server_command;
 pub(crate) mod settings;
 #[cfg(test)]
 mod tests;
@@ -16,11 +17,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 pub(crate) use self::action::{Action, MembershipGrant, Recover, Subscribed, Ticket};
+pub(crate) use self::server_command::ServerCommand;
 pub(crate) use self::settings::Settings;
 
 use self::access::Grant;
 use self::heartbeat::{Beat, Heartbeat};
 use self::names::Names;
+use self::server_command::Waiting;
 use roomcast_protocol::{
     ClientInfo, CloseCode, Command, ConnectResult, DecodeError, Encoding, ErrorCode, Push, Reply, ReplyBody, Request,
     RoomName, StreamPosition, UnsubscribeCode,
@@ -50,8 +53,8 @@ pub(crate) struct Session {
     rooms: Names,
     /// The command whose action is under way.
     pending: Option<Pending>,
-    /// Commands behind it, of at most one frame: see [`Session::wants_frames`].
-    queue: VecDeque<Command>,
+    /// Commands behind it, the client's of at most one frame: see [`Session::wants_frames`].
+    queue: VecDeque<Waiting>,
     /// What ends the session when they are answered: the client has broken the protocol behind them.
     ending: Option<CloseCode>,
     next_ticket: u64,
@@ -106,6 +109,16 @@ enum PendingKind {
     /// Leaving a room; then the reply.
     Unsubscribe {
         reply: ReplyBody,
+    },
+    /// Entering a room that the server puts the client into; then the push.
+    PutIn {
+        room: RoomName,
+        grant: Grant,
+    },
+    /// Leaving a room that the server takes the client out of; then the push.
+    TakeOut {
+        room: RoomName,
+        code: UnsubscribeCode,
     },
     Publish,
     History {
@@ -193,7 +206,7 @@ impl Session {
             (Phase::Open, _) if self.queue.len() >= self.settings.limits.commands_per_frame_max => {
                 self.close(CloseCode::TooManyRequests, out);
             }
-            (Phase::Open, request) => self.queue.push_back(Command { id: command.id, request }),
+            (Phase::Open, request) => self.queue.push_back(Waiting::Client(Command { id: command.id, request })),
         }
     }
 
@@ -301,10 +314,18 @@ impl Session {
         }
     }
 
+    /// The client's user; empty of one that has not said who it is. A session that has ended still knows.
+    pub(crate) fn user(&self) -> &str {
+        match &self.who {
+            Identity::Unknown(_) => "",
+            Identity::Known(info) => info.user(),
+        }
+    }
+
     /// Begins waiting commands until one has to wait for the world.
     fn advance(&mut self, out: &mut Vec<Action>) {
         while self.pending.is_none() {
-            let Some(command) = self.queue.pop_front() else {
+            let Some(waiting) = self.queue.pop_front() else {
                 // A client that is silent holds no memory for what it once said.
                 self.queue = VecDeque::new();
                 if let Some(code) = self.ending.take() {
@@ -312,7 +333,10 @@ impl Session {
                 }
                 return;
             };
-            self.start(command.id, command.request, out);
+            match waiting {
+                Waiting::Client(command) => self.start(command.id, command.request, out),
+                Waiting::Server(command) => self.obey(command, out),
+            }
         }
     }
 

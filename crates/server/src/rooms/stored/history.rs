@@ -296,7 +296,6 @@ fn failed(error: StoreError) -> ErrorCode {
 
 #[cfg(test)]
 mod tests {
-    use tokio::runtime::Handle;
 
     use super::*;
     use crate::config::Config;
@@ -307,7 +306,7 @@ mod tests {
         let mut config = Config::dev();
         config.data_dir = folder.to_owned();
         config.channel.without_namespace.history_size = 100_000;
-        let hub = Hub::new(config, vec![Handle::current()]);
+        let hub = Hub::alone(config);
         hub.start_storing().unwrap();
         hub
     }

@@ -5,6 +5,7 @@ mod lifecycle;
 mod order;
 mod put_in;
 mod rooms;
+mod server_commands;
 
 use super::settings::ByNamespace;
 use super::{Action, Ids, Session, Settings, Subscribed, Ticket};
@@ -112,6 +113,7 @@ fn describe(action: &Action) -> String {
         Action::Reply(reply) => Encoding::Json.encode_reply(reply, &mut out),
         Action::Push(push) => Encoding::Json.encode_push(push, &mut out),
         Action::Ping => Encoding::Json.encode_ping(&mut out),
+        Action::Identify => return "identify".to_owned(),
         Action::Close(code) => return format!("close {}", code.code()),
         Action::Subscribe { room, .. } => return format!("subscribe {room}"),
         Action::Activate { room, .. } => return format!("activate {room}"),

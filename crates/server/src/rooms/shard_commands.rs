@@ -1,0 +1,241 @@
+//! The way to connections from anywhere in the server: commands for them, on their way to the shards that own them.
+
+use std::mem::size_of;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::rooms::users::{Recipients, Selection, Users};
+use crate::session::ServerCommand;
+use crate::util::key::{ConnectionAddress, ConnectionKey};
+use roomcast_protocol::{CloseCode, RoomName, UnsubscribeCode};
+
+/// Bytes of commands that wait for a shard; whoever sends one more waits. Some dozens of frames of the usual largest size, or some
+/// ten thousand commands without a frame; a frame that is longer than this goes alone.
+const INBOX_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A command for a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ShardCommand {
+    /// Takes a frame that came in a request of its own.
+    Frame(Bytes),
+    /// Closes it.
+    Disconnect(CloseCode),
+    /// Tells its session what the server wants of it.
+    Session(ServerCommand),
+}
+
+impl ShardCommand {
+    /// What it holds, in permits of an inbox.
+    fn bytes(&self) -> u32 {
+        let frame = match self {
+            Self::Frame(frame) => frame.len(),
+            Self::Disconnect(_) | Self::Session(_) => 0,
+        };
+        (size_of::<Addressed>() + frame).min(INBOX_BYTES_MAX) as u32
+    }
+}
+
+/// Which connections of a shard a command is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum To {
+    /// This one.
+    Connection(ConnectionKey),
+    /// Those without a user, which are in no index; the shard looks for them.
+    WithoutUser(Selection),
+}
+
+/// A command, and whom it is for.
+#[derive(Debug)]
+pub(crate) struct Addressed {
+    pub(crate) to: To,
+    pub(crate) command: ShardCommand,
+}
+
+/// The shard is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ShardIsOver;
+
+/// Commands the connections of a server, on whatever shards they are.
+///
+/// For the tests of this repository and what is built into the server; promised to nobody.
+#[derive(Debug)]
+pub struct ShardCommands {
+    queues: Box<[Queue]>,
+    pub(crate) users: Users,
+}
+
+#[derive(Debug)]
+struct Queue {
+    commands: mpsc::UnboundedSender<Addressed>,
+    budget: Arc<Semaphore>,
+    inbox: Mutex<Option<CommandInbox>>,
+}
+
+/// Where a shard's commands come in.
+#[derive(Debug)]
+pub(crate) struct CommandInbox {
+    commands: mpsc::UnboundedReceiver<Addressed>,
+    budget: Arc<Semaphore>,
+}
+
+impl ShardCommands {
+    pub(crate) fn new(shards: usize) -> Self {
+        let queue = |_| {
+            let (sender, receiver) = mpsc::unbounded_channel();
+            let budget = Arc::new(Semaphore::new(INBOX_BYTES_MAX));
+            let inbox = CommandInbox { commands: receiver, budget: Arc::clone(&budget) };
+            Queue { commands: sender, budget, inbox: Mutex::new(Some(inbox)) }
+        };
+        Self { queues: (0..shards).map(queue).collect(), users: Users::default() }
+    }
+
+    /// What comes for the connections of a shard; once.
+    pub(crate) fn inbox(&self, shard: usize) -> Option<CommandInbox> {
+        self.queues[shard].inbox.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Hands over a command, waiting while too much waits for the shard. Commands of one sender arrive in their order.
+    ///
+    /// # Errors
+    /// [`ShardIsOver`].
+    ///
+    /// # Cancel safety
+    /// A command whose sender has been dropped was not handed over.
+    pub(crate) async fn send(&self, shard: usize, to: To, command: ShardCommand) -> Result<(), ShardIsOver> {
+        let Queue { commands, budget, .. } = &self.queues[shard];
+        let permit = budget.acquire_many(command.bytes()).await.map_err(|_| ShardIsOver)?;
+        commands.send(Addressed { to, command }).map_err(|_| ShardIsOver)?;
+        // The inbox gives it back.
+        permit.forget();
+        Ok(())
+    }
+
+    /// Closes connections with `code`.
+    ///
+    /// This and what follows return when the shards have been told, which is before the clients are.
+    pub async fn disconnect(&self, recipients: &Recipients, code: CloseCode) {
+        self.send_to(recipients, ShardCommand::Disconnect(code)).await;
+    }
+
+    /// Puts clients into a room, whether they might enter by themselves or not; who is in it stays as it is.
+    pub async fn subscribe(&self, recipients: &Recipients, room: RoomName) {
+        self.send_to(recipients, ShardCommand::Session(ServerCommand::Subscribe { room })).await;
+    }
+
+    /// Takes clients out of a room.
+    pub async fn unsubscribe(&self, recipients: &Recipients, room: RoomName, code: UnsubscribeCode) {
+        self.send_to(recipients, ShardCommand::Session(ServerCommand::Unsubscribe { room, code })).await;
+    }
+
+    async fn send_to(&self, recipients: &Recipients, command: ShardCommand) {
+        let Some(selection) = Selection::of(recipients) else { return };
+        // On a shard that is over nobody is connected any more.
+        if recipients.user.is_empty() {
+            for shard in 0..self.queues.len() {
+                let _ = self.send(shard, To::WithoutUser(selection.clone()), command.clone()).await;
+            }
+        } else {
+            for ConnectionAddress { shard, key } in self.users.find(&recipients.user, &selection) {
+                let _ = self.send(shard, To::Connection(key), command.clone()).await;
+            }
+        }
+    }
+}
+
+impl CommandInbox {
+    /// The next command, when there is one; `None` once nobody can send any.
+    pub(crate) async fn next(&mut self) -> Option<Addressed> {
+        let addressed = self.commands.recv().await?;
+        self.budget.add_permits(addressed.command.bytes() as usize);
+        Some(addressed)
+    }
+}
+
+impl Drop for CommandInbox {
+    fn drop(&mut self) {
+        // Those who wait for space are told that there will be none.
+        self.budget.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::{Pin, pin};
+    use std::task::{Context, Waker};
+
+    use uuid::Uuid;
+
+    use super::*;
+
+    const KEY: ConnectionKey = ConnectionKey { slot: 3, number: 7 };
+
+    /// Whether it waits, polled once.
+    fn is_pending<F: Future>(future: &mut Pin<&mut F>) -> bool {
+        future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+
+    fn frame(bytes: usize) -> ShardCommand {
+        ShardCommand::Frame(vec![b'a'; bytes].into())
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_a_shard_is_bounded_in_bytes() {
+        let commands = ShardCommands::new(1);
+        let mut inbox = commands.inbox(0).expect("an inbox");
+        assert!(commands.inbox(0).is_none(), "an inbox has one owner");
+        let send = |bytes| commands.send(0, To::Connection(KEY), frame(bytes));
+        assert_eq!(send(10).await, Ok(()));
+        {
+            let mut large = pin!(send(2 * INBOX_BYTES_MAX));
+            assert!(is_pending(&mut large), "it goes alone");
+            assert_eq!(inbox.next().await.map(|it| it.command), Some(frame(10)));
+            assert!(!is_pending(&mut large));
+        }
+        let mut small = pin!(send(0));
+        assert!(is_pending(&mut small), "there is no space beside it");
+        drop(inbox);
+        assert_eq!(small.await, Err(ShardIsOver));
+        assert_eq!(send(0).await, Err(ShardIsOver));
+    }
+
+    #[tokio::test]
+    async fn commands_go_to_the_shards_of_a_users_connections() {
+        let commands = ShardCommands::new(2);
+        let mut inboxes = [0, 1].map(|shard| commands.inbox(shard).expect("an inbox"));
+        let address = |shard| ConnectionAddress { shard, key: KEY };
+        for shard in [0, 1] {
+            commands.users.register("ann", address(shard), &format!("c{shard}"), Uuid::from_u128(shard as u128));
+        }
+        let mut ann = Recipients { user: "ann".to_owned(), ..Recipients::default() };
+        commands.disconnect(&ann, CloseCode::ForceDisconnect).await;
+        for inbox in &mut inboxes {
+            let Addressed { to, command } = inbox.next().await.expect("a command");
+            assert_eq!(to, To::Connection(KEY));
+            assert_eq!(command, ShardCommand::Disconnect(CloseCode::ForceDisconnect));
+        }
+        ann.client = Some("c1".to_owned());
+        let room = RoomName::parse("hall", 255).expect("a name");
+        commands.subscribe(&ann, room.clone()).await;
+        let subscribe = ShardCommand::Session(ServerCommand::Subscribe { room });
+        assert_eq!(inboxes[1].next().await.map(|it| it.command), Some(subscribe));
+        assert!(is_pending(&mut pin!(inboxes[0].next())), "it is for the other one");
+    }
+
+    #[tokio::test]
+    async fn the_shards_are_asked_for_connections_without_a_user() {
+        let commands = ShardCommands::new(2);
+        let mut inboxes = [0, 1].map(|shard| commands.inbox(shard).expect("an inbox"));
+        let client = Some("c1".to_owned());
+        let recipients = Recipients { client, ..Recipients::default() };
+        let room = RoomName::parse("hall", 255).expect("a name");
+        commands.unsubscribe(&recipients, room, UnsubscribeCode::Server).await;
+        for inbox in &mut inboxes {
+            let Some(Addressed { to: To::WithoutUser(selection), .. }) = inbox.next().await else {
+                panic!("no command")
+            };
+            assert!(selection.includes("c1", Uuid::nil()) && !selection.includes("c2", Uuid::nil()));
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The connections of each user, on whatever shards they are.
+
+use std::collections::BTreeMap;
+
+use roomcast::internal::Striped;
+use uuid::Uuid;
+
+use crate::util::key::ConnectionAddress;
+
+/// Which connections are meant: all of one user, or some of these.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recipients {
+    /// The user; empty for the connections without one.
+    pub user: String,
+    /// The id of a client, if only that one is meant.
+    pub client: Option<String>,
+    /// The name of a session, if only that one is meant.
+    pub session: Option<String>,
+}
+
+/// Which of a user's connections are meant, once [`Recipients`] are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Selection {
+    client: Option<Box<str>>,
+    session: Option<Uuid>,
+}
+
+impl Selection {
+    /// `None` where no connection can be meant.
+    pub(crate) fn of(recipients: &Recipients) -> Option<Self> {
+        let session = recipients.session.as_deref().map(Uuid::parse_str).transpose().ok()?;
+        Some(Self { client: recipients.client.as_deref().map(Into::into), session })
+    }
+
+    /// Whether the connection of that client and session is meant.
+    pub(crate) fn includes(&self, client: &str, session: Uuid) -> bool {
+        self.client.as_deref().is_none_or(|it| it == client) && self.session.is_none_or(|it| it == session)
+    }
+}
+
+/// The index of connections by user. Every connection of a user is in it once, from when it has said whose it is until it leaves:
+/// so it holds no more than there are connections, and nothing of those without a user.
+#[derive(Debug, Default)]
+pub(crate) struct Users {
+    /// Flat, rather than a list for each user: it shrinks as connections go, and one of a hundred thousand goes as fast as one of
+    /// two.
+    connections: Striped<BTreeMap<(Box<str>, ConnectionAddress), Names>>,
+}
+
+/// What a connection is called, as far as commands name it.
+#[derive(Debug)]
+struct Names {
+    client: Box<str>,
+    session: Uuid,
+}
+
+impl Users {
+    /// From here on that connection of `user` is found.
+    pub(crate) fn register(&self, user: &str, address: ConnectionAddress, client: &str, session: Uuid) {
+        let names = Names { client: client.into(), session };
+        self.connections.of(user).insert((user.into(), address), names);
+    }
+
+    /// The connection has left.
+    pub(crate) fn forget(&self, user: &str, address: ConnectionAddress) {
+        self.connections.of(user).remove(&(user.into(), address));
+    }
+
+    /// Where those connections of `user` are at this moment.
+    pub(crate) fn find(&self, user: &str, selection: &Selection) -> Vec<ConnectionAddress> {
+        let connections = self.connections.of(user);
+        let from = connections.range((user.into(), ConnectionAddress::FIRST)..);
+        let own = from.take_while(|((of, _), _)| **of == *user);
+        own.filter(|(_, names)| selection.includes(&names.client, names.session))
+            .map(|((_, address), _)| *address)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::util::key::ConnectionKey;
+
+    fn address(shard: usize, slot: usize) -> ConnectionAddress {
+        ConnectionAddress { shard, key: ConnectionKey { slot, number: 0 } }
+    }
+
+    fn find(users: &Users, user: &str, client: Option<&str>, session: Option<Uuid>) -> Vec<ConnectionAddress> {
+        let recipients = Recipients {
+            user: user.to_owned(),
+            client: client.map(str::to_owned),
+            session: session.map(|session| session.to_string()),
+        };
+        users.find(user, &Selection::of(&recipients).expect("they can be meant"))
+    }
+
+    #[test]
+    fn the_connections_of_a_user_are_found_until_they_leave() {
+        let users = Users::default();
+        let session = Uuid::from_u128;
+        users.register("ann", address(1, 7), "c1", session(1));
+        users.register("ann", address(0, 3), "c2", session(2));
+        users.register("anna", address(0, 4), "c3", session(3));
+        assert_eq!(find(&users, "ann", None, None), [address(0, 3), address(1, 7)]);
+        assert_eq!(find(&users, "ann", Some("c1"), None), [address(1, 7)]);
+        assert_eq!(find(&users, "ann", None, Some(session(2))), [address(0, 3)]);
+        assert_eq!(find(&users, "ann", Some("c1"), Some(session(2))), []);
+        assert_eq!(find(&users, "an", None, None), []);
+        users.forget("ann", address(0, 3));
+        users.forget("ann", address(0, 3));
+        assert_eq!(find(&users, "ann", None, None), [address(1, 7)]);
+        users.forget("ann", address(1, 7));
+        users.forget("anna", address(0, 4));
+        assert!(users.connections.parts().all(|part| part.is_empty()), "it holds what is connected");
+    }
+
+    #[test]
+    fn a_session_that_can_have_no_such_name_is_nobodys() {
+        let recipients = Recipients { session: Some("no name of ours".to_owned()), ..Recipients::default() };
+        assert_eq!(Selection::of(&recipients), None);
+    }
+}
