@@ -43,6 +43,7 @@ pub use self::rooms::shard_commands::ShardCommands;
 #[doc(hidden)]
 pub use self::rooms::users::Recipients;
 use self::util::clock;
+use self::util::rng::{self, Rng};
 use roomcast::store::StoreError;
 
 /// Serves until SIGINT or SIGTERM, then drains and returns; a second signal ends the process at once.
@@ -125,7 +126,8 @@ impl Server {
         let runtimes: Vec<Runtime> =
             (0..shards).map(|_| runtime()).collect::<Result<_, _>>().map_err(ServeError::Start)?;
         let handles = runtimes.iter().map(|r| r.handle().clone()).collect();
-        let hub = Arc::new(Hub::new(self.config, self.commands, handles));
+        let rng = || rng::system_seed().map(Rng::from_seed).map_err(ServeError::Start);
+        let hub = Arc::new(Hub::new(self.config, rng()?.uuid(), self.commands, handles));
         hub.start_storing().map_err(ServeError::Store)?;
 
         let (others, inboxes): (Vec<_>, Vec<_>) = (1..shards).map(|_| mpsc::channel(accept::INBOX_CONNECTIONS)).unzip();
@@ -133,10 +135,10 @@ impl Server {
         let ways_in = std::iter::once(acceptor).chain(inboxes.into_iter().map(WayIn::Inbox));
         let mut threads = Vec::with_capacity(shards);
         for ((index, runtime), way_in) in runtimes.into_iter().enumerate().zip(ways_in) {
-            let (hub, draining) = (Arc::clone(&hub), self.shutdown.watch());
+            let (hub, rng, draining) = (Arc::clone(&hub), rng()?, self.shutdown.watch());
             let thread = thread::Builder::new()
                 .name(format!("roomcast-shard-{index}"))
-                .spawn(move || Shard::run(&runtime, hub, index, draining, |shard| way_in.serve(shard)))
+                .spawn(move || Shard::run(&runtime, hub, index, rng, draining, |shard| way_in.serve(shard)))
                 .map_err(ServeError::Start)?;
             threads.push(thread);
         }

@@ -61,7 +61,7 @@ const FRAMES_WAITING_MAX: usize = 64;
 impl SessionDriver {
     /// A conversation that has not begun.
     pub(crate) fn new(shard: &Shard, framing: Framing, key: ConnectionKey) -> Self {
-        let (client_id, session_id) = (Uuid::new_v4(), Uuid::new_v4());
+        let (client_id, session_id) = (shard.rng.uuid(), shard.rng.uuid());
         let ids = Ids { client: client_id.to_string(), session: session_id.to_string() };
         tracing::info!(client = ids.client, shard = shard.index, "connected");
         let is_emulated = framing.is_emulated();

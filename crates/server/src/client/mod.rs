@@ -9,3 +9,5 @@ pub(crate) mod driver;
 mod membership;
 mod scratch;
 pub(crate) mod shard;
+#[cfg(test)]
+mod tests;

@@ -8,11 +8,12 @@ use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, watch};
 use tokio::task::LocalSet;
+use tokio::time::Instant;
 
 use crate::client::connection::Connection;
 use crate::client::connection_table::ConnectionTable;
@@ -23,6 +24,7 @@ use crate::ops::metrics::ShardMetrics;
 use crate::rooms::hub::Hub;
 use crate::rooms::join_leave::Inbox;
 use crate::rooms::shard_commands::{Addressed, ShardCommand, To};
+use crate::util::rng::Rng;
 use crate::util::timer_wheel::{Due, TICK_MS};
 use roomcast_protocol::CloseCode;
 
@@ -45,6 +47,9 @@ pub(crate) struct Shard {
     sockets: Sockets,
     /// Turns true when the server drains.
     pub(crate) draining: watch::Receiver<bool>,
+    /// Where the ids of its connections come from.
+    pub(crate) rng: Rng,
+    /// By the clock of its runtime, as every timer of it.
     started: Instant,
     /// Since when the shard has not stood still.
     awake_since_ms: Cell<u64>,
@@ -53,7 +58,8 @@ pub(crate) struct Shard {
 impl Shard {
     /// Runs a shard on this thread until the server drains and its connections are gone, or the time for that is up.
     ///
-    /// Meanwhile it waits for `coming`, which brings it its connections.
+    /// Meanwhile it waits for `coming`, which brings it its connections. What it knows of time it has of `runtime`'s clock, and
+    /// of chance from `rng`: whoever gives it a clock that is stepped, and a seed, sees it do the same again.
     ///
     /// # Errors
     /// Those of `coming`.
@@ -61,13 +67,14 @@ impl Shard {
         runtime: &Runtime,
         hub: Arc<Hub>,
         index: usize,
+        rng: Rng,
         mut draining: watch::Receiver<bool>,
         coming: impl FnOnce(Rc<Self>) -> Coming,
     ) -> io::Result<()> {
         let tasks = LocalSet::new();
         tasks.block_on(runtime, async move {
             let inbox = hub.events.inbox(index).ok_or_else(|| io::Error::other("a shard runs twice"))?;
-            let shard = Rc::new_cyclic(|itself| Self::new(itself.clone(), hub, index, inbox, draining.clone()));
+            let shard = Rc::new_cyclic(|itself| Self::new(itself.clone(), hub, (index, rng), inbox, draining.clone()));
             tokio::task::spawn_local(Self::deliver_forever(Rc::clone(&shard)));
             tokio::task::spawn_local(Self::tick_forever(Rc::clone(&shard)));
             tokio::task::spawn_local(Self::run_commands(Rc::clone(&shard)));
@@ -81,7 +88,13 @@ impl Shard {
         })
     }
 
-    fn new(itself: Weak<Self>, hub: Arc<Hub>, index: usize, inbox: Inbox, draining: watch::Receiver<bool>) -> Self {
+    fn new(
+        itself: Weak<Self>,
+        hub: Arc<Hub>,
+        (index, rng): (usize, Rng),
+        inbox: Inbox,
+        draining: watch::Receiver<bool>,
+    ) -> Self {
         let metrics = hub.metrics.shard(index);
         Self {
             itself,
@@ -93,6 +106,7 @@ impl Shard {
             scratch: Scratch::default(),
             sockets: Sockets::default(),
             draining,
+            rng,
             started: Instant::now(),
             awake_since_ms: Cell::new(0),
         }
@@ -134,7 +148,7 @@ impl Shard {
 
     /// Serves the rooms that are ready, as [`Delivery::deliver`] does, and writes what waits for connections.
     fn deliver(&self, cx: &mut Context<'_>, now: Option<Instant>) -> bool {
-        let is_left = self.delivery.deliver(cx, now);
+        let is_left = self.delivery.deliver(cx, now.map(Instant::into_std));
         self.connections.flush_all();
         is_left
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use tokio::runtime::Handle;
+use uuid::Uuid;
 
 use crate::config::{Config, NamespaceOptions, Storage};
 use crate::ops::metrics::Metrics;
@@ -46,10 +47,10 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    /// A hub whose rooms live on the runtimes of the shards.
-    pub(crate) fn new(config: Config, commands: Arc<ShardCommands>, shards: Vec<Handle>) -> Self {
+    /// A hub whose rooms live on the runtimes of the shards, in a server process of that name.
+    pub(crate) fn new(config: Config, node: Uuid, commands: Arc<ShardCommands>, shards: Vec<Handle>) -> Self {
         let metrics = Metrics::new(shards.len());
-        let settings = Arc::new(settings(&config));
+        let settings = Arc::new(settings(&config, node));
         Self {
             config,
             settings,
@@ -67,7 +68,7 @@ impl Hub {
     /// A hub of no server.
     #[cfg(test)]
     pub(crate) fn alone(config: Config) -> Self {
-        Self::new(config, Arc::new(ShardCommands::new(1)), vec![Handle::current()])
+        Self::new(config, Uuid::nil(), Arc::new(ShardCommands::new(1)), vec![Handle::current()])
     }
 
     /// Begins to keep the rooms that are to be kept. To be called before anybody is let in.
@@ -214,8 +215,8 @@ fn refused(error: RoomError) -> ErrorCode {
     }
 }
 
-fn settings(config: &Config) -> Settings {
-    let mut settings = Settings::new(uuid::Uuid::new_v4().to_string(), Box::new(config.channel.clone()));
+fn settings(config: &Config, node: Uuid) -> Settings {
+    let mut settings = Settings::new(node.to_string(), Box::new(config.channel.clone()));
     settings.ping_interval_ms = config.client.ping_interval.as_millis() as u64;
     settings.pong_timeout_ms = config.client.pong_timeout.as_millis() as u64;
     settings.stale_timeout_ms = config.client.stale_close_delay.as_millis() as u64;

@@ -6,4 +6,5 @@ pub(crate) mod clock;
 pub(crate) mod key;
 pub(crate) mod panics;
 pub(crate) mod reserve;
+pub(crate) mod rng;
 pub(crate) mod timer_wheel;
