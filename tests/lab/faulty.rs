@@ -1,17 +1,16 @@
 //! A server that delivers wrongly, over a real socket: the lab must find it, whatever the fault.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use base64::Engine as _;
 use roomcast_lab::measure::once;
 use roomcast_lab::network::Server;
 use roomcast_lab::result::Checks;
 use roomcast_lab::scenario::parse;
 use roomcast_lab::watch::Nobody;
-use sha1::{Digest as _, Sha1};
+use roomcast_lab::websocket;
 
 /// What happens to a message in the middle of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,17 +48,11 @@ fn start(fault: Fault) -> SocketAddr {
 
 fn serve(stream: TcpStream, room: &Mutex<Room>, fault: Fault) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
-    let (mut line, mut key) = (String::new(), String::new());
-    while reader.read_line(&mut line)? > 2 {
-        if let Some(value) = line.strip_prefix("Sec-WebSocket-Key: ") {
-            key = value.trim().to_owned();
-        }
-        line.clear();
-    }
-    let hash = Sha1::new().chain_update(key).chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11").finalize();
-    let accept = base64::engine::general_purpose::STANDARD.encode(hash);
-    let mut stream = stream;
-    write!(stream, "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: {accept}\r\n\r\n")?;
+    let mut head = String::new();
+    while reader.read_line(&mut head)? > 2 {}
+    let (mut stream, mut answer) = (stream, Vec::new());
+    websocket::write_response(websocket::field(&head, "sec-websocket-key").unwrap_or_default(), &mut answer);
+    stream.write_all(&answer)?;
     loop {
         let command = read_frame(&mut reader)?;
         if command.contains("\"connect\"") {
@@ -94,25 +87,29 @@ fn publish(room: &mut Room, data: &str, fault: Fault) -> std::io::Result<()> {
     Ok(())
 }
 
-fn read_frame(reader: &mut impl std::io::Read) -> std::io::Result<String> {
-    let mut head = [0; 2];
-    reader.read_exact(&mut head)?;
-    let mut length = usize::from(head[1] & 0x7f);
-    if length == 126 {
-        reader.read_exact(&mut head)?;
-        length = usize::from(u16::from_be_bytes(head));
+fn read_frame(reader: &mut impl BufRead) -> std::io::Result<String> {
+    let mut bytes = Vec::new();
+    loop {
+        let more = reader.fill_buf()?;
+        if more.is_empty() {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        let before = bytes.len();
+        bytes.extend_from_slice(more);
+        let Some(frame) = websocket::parse(&bytes).expect("a small frame") else {
+            reader.consume(bytes.len() - before);
+            continue;
+        };
+        reader.consume(frame.end - before);
+        let payload = &mut bytes[frame.start..frame.end];
+        websocket::apply_mask(payload, frame.mask.expect("a client masks"));
+        return Ok(String::from_utf8_lossy(payload).into_owned());
     }
-    let (mut mask, mut payload) = ([0; 4], vec![0; length]);
-    reader.read_exact(&mut mask)?;
-    reader.read_exact(&mut payload)?;
-    payload.iter_mut().zip(mask.iter().cycle()).for_each(|(byte, mask)| *byte ^= mask);
-    Ok(String::from_utf8_lossy(&payload).into_owned())
 }
 
 fn write_frame(stream: &mut TcpStream, payload: &[u8]) -> std::io::Result<()> {
-    let mut frame = vec![0x81, 126];
-    frame.extend_from_slice(&(payload.len() as u16).to_be_bytes());
-    frame.extend_from_slice(payload);
+    let mut frame = Vec::new();
+    websocket::write(websocket::TEXT, None, &mut frame, |out| out.extend_from_slice(payload));
     stream.write_all(&frame)
 }
 

@@ -1,6 +1,7 @@
 //! What clients must not send: each case has its answer, and nobody else notices.
 
-use crate::harness::{Running, frame, number};
+use crate::frames::frame;
+use crate::harness::{Running, number};
 
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 

@@ -11,7 +11,8 @@ use rustix::net::sockopt::set_socket_recv_buffer_size;
 use serde_json::Value;
 
 use crate::crash::next_reply;
-use crate::harness::{Client, Folder, Running, dial, eventually, frame, number, publish, text};
+use crate::frames::{Received, frame, read_frame};
+use crate::harness::{Client, Folder, Running, dial, eventually, number, publish, text};
 
 /// Two shards, on which clients come to lie in turn.
 fn server(change: impl FnOnce(&mut Config)) -> Running {
@@ -142,13 +143,10 @@ impl Watcher for Binary {
             if let Some(told) = self.told.pop_front() {
                 return told;
             }
-            let length = match self.input[..] {
-                [0x82, length @ 0..=125, ..] => Some((2, usize::from(length))),
-                [0x82, 126, a, b, ..] => Some((4, usize::from(u16::from_be_bytes([a, b])))),
-                _ => None,
-            };
-            if let Some((skip, length)) = length.filter(|(skip, length)| self.input.len() >= skip + length) {
-                let payload: Vec<u8> = self.input.drain(..skip + length).skip(skip).collect();
+            if let Some(Received { first, payload, length }) = read_frame(&self.input).expect("a frame of a server") {
+                assert_eq!(first, 0x82, "a binary frame");
+                let payload = payload.to_vec();
+                self.input.drain(..length);
                 let mut replies = &payload[..];
                 while !replies.is_empty() {
                     let bytes = varint(&mut replies) as usize;

@@ -13,6 +13,8 @@ use roomcast_server::config::Config;
 use roomcast_server::{ServeError, Server, ShardCommands, Shutdown};
 use serde_json::Value;
 
+use crate::frames::{Received, frame, read_frame};
+
 /// How long anything may take before a test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -305,26 +307,16 @@ impl Client {
 
     /// Takes one frame out of the input.
     fn parse(&mut self) -> bool {
-        let [first, second, rest @ ..] = &self.input[..] else {
+        let Some(Received { first, payload, length }) = read_frame(&self.input).expect("a frame of a server") else {
             return false;
         };
-        let (skip, length) = match (second, rest) {
-            (126, [a, b, ..]) => (4, usize::from(u16::from_be_bytes([*a, *b]))),
-            (127, [a, b, c, d, e, f, g, h, ..]) => (10, u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]) as usize),
-            (126 | 127, _) => return false,
-            (length, _) => (2, usize::from(*length)),
-        };
-        if self.input.len() < skip + length {
-            return false;
-        }
-        let payload: Vec<u8> = self.input[skip..skip + length].to_vec();
         match first {
             0x81 => {
-                let text = std::str::from_utf8(&payload).expect("UTF-8");
+                let text = std::str::from_utf8(payload).expect("UTF-8");
                 let objects = text.split('\n').map(serde_json::from_str);
                 self.heard.extend(objects.map(|object| Heard::Object(object.expect("JSON"))));
             }
-            0x8a => self.heard.push_back(Heard::Pong(payload)),
+            0x8a => self.heard.push_back(Heard::Pong(payload.to_vec())),
             0x88 => {
                 let (code, reason) = payload.split_at(2);
                 let reason = String::from_utf8(reason.to_vec()).expect("UTF-8");
@@ -333,7 +325,7 @@ impl Client {
             }
             other => panic!("an unexpected frame {other:#x}"),
         }
-        self.input.drain(..skip + length);
+        self.input.drain(..length);
         true
     }
 
@@ -350,26 +342,6 @@ impl Client {
             Err(error) => panic!("waited in vain: {error}"),
         }
     }
-}
-
-/// A masked frame as a client sends it.
-pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![first];
-    match payload.len() {
-        n @ 0..=125 => bytes.push(0x80 | n as u8),
-        n @ 126..=0xffff => {
-            bytes.push(0x80 | 126);
-            bytes.extend_from_slice(&(n as u16).to_be_bytes());
-        }
-        n => {
-            bytes.push(0x80 | 127);
-            bytes.extend_from_slice(&(n as u64).to_be_bytes());
-        }
-    }
-    let key = [7, 99, 200, 1];
-    bytes.extend_from_slice(&key);
-    bytes.extend(payload.iter().zip(key.iter().cycle()).map(|(b, k)| b ^ k));
-    bytes
 }
 
 pub(crate) fn publish(id: u32, room: &str, data: &str) -> String {

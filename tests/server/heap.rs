@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use crate::ALLOCATOR;
 use crate::bad_input::cases;
-use crate::harness::{Folder, Running, eventually, frame, publish};
+use crate::frames::frame;
+use crate::harness::{Folder, Running, eventually, publish};
 
 const REPETITIONS: usize = 1_000;
 const GROWTH_BYTES_MAX: usize = 1024 * 1024;

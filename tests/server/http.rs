@@ -5,7 +5,8 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::{Running, dial, frame};
+use crate::frames::frame;
+use crate::harness::{Running, dial};
 
 const UPGRADE: &str = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";

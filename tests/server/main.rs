@@ -12,6 +12,7 @@ mod events;
 #[path = "../disk/mod.rs"]
 mod failing_disk;
 mod fields;
+mod frames;
 mod harness;
 mod heap;
 mod http;

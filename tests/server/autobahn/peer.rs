@@ -5,7 +5,8 @@ use std::fmt;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 
-use super::wire::{self, CLOSE, Encoding, FIN, PONG, Received, Said, frame, hex};
+use super::wire::{self, CLOSE, Encoding, FIN, PONG, Said, hex};
+use crate::frames::{Received, frame, read_frame};
 use crate::harness::{PATIENCE, Running, eventually};
 
 /// Something a client sees.
@@ -206,7 +207,7 @@ impl<'a> Peer<'a> {
 
     /// Takes a frame out of the input, reading more if there is none.
     fn listen(&mut self) {
-        match wire::read_frame(&self.input[self.used..]) {
+        match read_frame(&self.input[self.used..]) {
             Err(strange) => self.heard.push_back(Seen::Strange(strange)),
             Ok(None) => self.fill(),
             Ok(Some(Received { first, payload, length })) => {

@@ -3,7 +3,8 @@
 use super::Section;
 use super::case::{Case, Verdict, closing};
 use super::peer::Seen;
-use super::wire::{self, CONTINUATION, FIN, TEXT, fragments as in_fragments, frame, hex};
+use super::wire::{self, CONTINUATION, FIN, TEXT, fragments as in_fragments, hex};
+use crate::frames::frame;
 
 /// "κόσμε", whose first letter but one takes three bytes.
 const KOSME: &[u8] = b"\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5";
