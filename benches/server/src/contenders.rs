@@ -4,8 +4,10 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use roomcast_lab::load::free_address;
+
 use crate::fault::Fault;
-use crate::process::{Place, Process, free_address};
+use crate::process::{Place, Process};
 use crate::rivals::Rival;
 use crate::wire::Wire;
 

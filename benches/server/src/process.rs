@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio, id};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::machine;
+use roomcast_lab::load::{command_ending_with_us, free_address, wait_until_it_listens};
 
 use crate::fault::Fault;
 
@@ -56,9 +57,8 @@ impl Process {
             return Err(Fault::NotRun(format!("{} is not installed", program.display())));
         }
         let log = fs::File::create(place.log())?;
-        // Should the load be killed, its server goes with it.
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(made.get_program()).args(made.get_args());
+        let mut command = command_ending_with_us(made.get_program());
+        command.args(made.get_args());
         for (name, value) in made.get_envs() {
             value.map(|value| command.env(name, value));
         }
@@ -70,7 +70,8 @@ impl Process {
         let child = command.spawn();
         machine::pin_to(load_core);
         let mut process = Self { child: child?, place };
-        process.wait_until_it_listens(limit)?;
+        let log = process.place.log();
+        wait_until_it_listens(&mut process.child, process.place.address, limit, &log).map_err(Fault::NotRun)?;
         Ok(process)
     }
 
@@ -121,19 +122,6 @@ impl Process {
         }
         Ok(fs::read_to_string(self.place.log())?)
     }
-
-    fn wait_until_it_listens(&mut self, limit: Duration) -> Result<(), Fault> {
-        let limit = Instant::now() + limit;
-        while TcpStream::connect_timeout(&self.place.address, START_LIMIT).is_err() {
-            if self.child.try_wait()?.is_some() || Instant::now() > limit {
-                let log = fs::read_to_string(self.place.log()).unwrap_or_default();
-                let last = log.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it does not listen");
-                return Err(Fault::NotRun(last.to_owned()));
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        Ok(())
-    }
 }
 
 impl Drop for Process {
@@ -170,14 +158,6 @@ impl Drop for Place {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.scratch);
     }
-}
-
-/// An address of the loopback that nobody listens on.
-///
-/// # Errors
-/// What the system says.
-pub fn free_address() -> Result<SocketAddr, Fault> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
 /// Whether there is such a program, by its path or in the search path.

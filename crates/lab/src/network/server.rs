@@ -1,14 +1,14 @@
 //! The server under load: one of our own, started for the run, or one that is there already.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::Fault;
+use crate::load::{command_ending_with_us, free_address, wait_until_it_listens};
 use crate::scenario::Scenario;
 
 /// Where the server of a run comes from.
@@ -50,19 +50,12 @@ impl Running {
             Some(program) => program.clone(),
             None => std::env::current_exe().map_err(Fault::new)?,
         };
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(Fault::new)?;
-        let address = listener.local_addr().map_err(Fault::new)?;
-        drop(listener);
+        let address = free_address().map_err(Fault::new)?;
         let folder = scratch().map_err(|error| Fault::new(format!("a folder for the server: {error}")))?;
         let config = folder.join("lab.toml");
         fs::write(&config, configuration(scenario)).map_err(Fault::new)?;
         let log = fs::File::create(folder.join("log")).map_err(Fault::new)?;
-        let mut command = Command::new(&program);
-        if Path::new(SETPRIV).is_file() {
-            // Should the lab be killed, its server goes with it.
-            command = Command::new(SETPRIV);
-            command.args(["--pdeathsig", "KILL", "--"]).arg(&program);
-        }
+        let mut command = command_ending_with_us(&program);
         command.args(["serve", "--dev", "--log-level", "error", "--listen", &address.to_string()]);
         command.arg("--config").arg(&config).arg("--data-dir").arg(folder.join("data"));
         if scenario.load.shards > 0 {
@@ -73,23 +66,11 @@ impl Running {
         let place = Place { address, host: address.to_string(), path: PATH.to_owned() };
         let process = Some(child.id());
         let mut running = Self { child: Some(child), folder: Some(folder), place, process };
-        running.wait_until_it_listens()?;
-        Ok(running)
-    }
-
-    fn wait_until_it_listens(&mut self) -> Result<(), Fault> {
-        let limit = Instant::now() + START_LIMIT;
-        while TcpStream::connect_timeout(&self.place.address, START_LIMIT).is_err() {
-            let has_ended = self.child.as_mut().is_some_and(|child| !matches!(child.try_wait(), Ok(None)));
-            if has_ended || Instant::now() > limit {
-                let log = self.folder.as_ref().map(|folder| fs::read_to_string(folder.join("log")).unwrap_or_default());
-                let log = log.unwrap_or_default();
-                let last = log.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it does not listen");
-                return Err(Fault::new(format!("the server did not start: {last}")));
-            }
-            thread::sleep(Duration::from_millis(5));
+        if let (Some(child), Some(folder)) = (&mut running.child, &running.folder) {
+            wait_until_it_listens(child, address, START_LIMIT, &folder.join("log"))
+                .map_err(|last| Fault::new(format!("the server did not start: {last}")))?;
         }
-        Ok(())
+        Ok(running)
     }
 }
 
@@ -170,8 +151,6 @@ fn owner(name: &str) -> Option<u32> {
 const SCRATCH: &str = "roomcast-lab-";
 /// Where the protocol is served.
 const PATH: &str = "/connection/websocket";
-/// The program that ends another one when its parent does.
-const SETPRIV: &str = "/usr/bin/setpriv";
 /// How long a server may take until it listens.
 const START_LIMIT: Duration = Duration::from_secs(10);
 
