@@ -15,11 +15,11 @@ const NO_RIVAL: &str = "rival not measured";
 /// The whole report.
 pub fn markdown(suite: &Suite, plan: &Plan, results: &Results) -> String {
     let mut text = head(suite, plan, results);
-    let sheet = Sheet { suite, outcomes: &results.outcomes };
-    sheet.summary(&mut text);
+    let tables = Tables { suite, outcomes: &results.outcomes };
+    tables.summary(&mut text);
     for (workload, title) in suite.titles {
         if suite.cases.all.iter().any(|case| case.workload == *workload && plan.wants(case)) {
-            sheet.table(&mut text, plan, workload, title);
+            tables.table(&mut text, plan, workload, title);
         }
     }
     text
@@ -48,12 +48,12 @@ fn head(suite: &Suite, plan: &Plan, results: &Results) -> String {
     )
 }
 
-struct Sheet<'a> {
+struct Tables<'a> {
     suite: &'a Suite,
     outcomes: &'a Outcomes,
 }
 
-impl Sheet<'_> {
+impl Tables<'_> {
     fn values(&self, case: &Case, figure: &str) -> Option<Vec<f64>> {
         let outcome = self.outcomes.get(&case.key())?;
         outcome.figures.iter().find(|(name, ..)| name == figure).map(|(.., values)| values.clone())
@@ -233,10 +233,10 @@ mod tests {
     use crate::run::Outcome;
     use crate::tests::suite;
 
-    fn sheet(outcomes: &[(&str, Outcome)], write: impl Fn(&Sheet<'_>, &mut String)) -> String {
+    fn tables(outcomes: &[(&str, Outcome)], write: impl Fn(&Tables<'_>, &mut String)) -> String {
         let outcomes = outcomes.iter().map(|(who, outcome)| (key("W1", "row", who), outcome.clone())).collect();
         let mut text = String::new();
-        write(&Sheet { suite: &suite(), outcomes: &outcomes }, &mut text);
+        write(&Tables { suite: &suite(), outcomes: &outcomes }, &mut text);
         text
     }
 
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_target_is_met_by_figure_or_by_ratio_or_missed() {
-        let summary = |outcomes: &[(&str, Outcome)]| sheet(outcomes, |sheet, text| sheet.summary(text));
+        let summary = |outcomes: &[(&str, Outcome)]| tables(outcomes, |tables, text| tables.summary(text));
         assert!(summary(&[("we", cost(11.0)), ("they", cost(26.0))]).contains("Met 1, met by ratio 0, missed 0"));
         assert!(summary(&[("we", cost(18.0)), ("they", cost(52.0))]).contains("Met 0, met by ratio 1, missed 0"));
         assert!(summary(&[("we", cost(18.0)), ("they", cost(26.0))]).contains("Met 0, met by ratio 0, missed 1"));
@@ -260,14 +260,14 @@ mod tests {
 
     #[test]
     fn a_target_without_its_figure_is_told() {
-        let text = sheet(&[("we", failed("it failed"))], |sheet, text| sheet.summary(text));
+        let text = tables(&[("we", failed("it failed"))], |tables, text| tables.summary(text));
         assert!(text.contains("not measured 1"), "{text}");
     }
 
     #[test]
     fn who_failed_and_who_was_not_run_have_a_row() {
         let outcomes = [("we", failed("a|b")), ("they", failed("not run: not installed"))];
-        let text = sheet(&outcomes, |sheet, text| sheet.table(text, &Plan::default(), "W1", "a workload"));
+        let text = tables(&outcomes, |tables, text| tables.table(text, &Plan::default(), "W1", "a workload"));
         assert!(text.contains("| row | we | – | – | – | – | | failed: a/b | |"), "{text}");
         assert!(text.contains("| row | they | – | – | – | – | | not run: not installed | |"), "{text}");
     }
@@ -280,12 +280,12 @@ mod tests {
             outcome
         };
         let outcomes = [("we", busy(97.0)), ("they", busy(60.0))];
-        let text = sheet(&outcomes, |sheet, text| sheet.table(text, &Plan::default(), "W1", "a workload"));
+        let text = tables(&outcomes, |tables, text| tables.table(text, &Plan::default(), "W1", "a workload"));
         let row =
             |who: &str| text.lines().find(|line| line.contains(&format!("| {who} | cost"))).expect("a row").to_owned();
         assert!(row("we").ends_with("| the load |"), "{text}");
         assert!(row("they").ends_with("| |") || row("they").ends_with("|  |"), "{text}");
-        let text = sheet(&outcomes, |sheet, text| sheet.summary(text));
+        let text = tables(&outcomes, |tables, text| tables.summary(text));
         assert!(text.contains("; the limit was the load |"), "{text}");
     }
 
