@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
 use super::message::Carried;
-use super::pull::{Look, Seat};
+use super::pull::{Look, Puller};
 use super::reader::{Place, Reader, ReaderHandler};
 use crate::load::DeliveryChecker;
 use crate::recorder::Recorder;
@@ -19,7 +19,7 @@ use roomcast::{HandlerSubscription, Room};
 
 /// One of them while it is there.
 enum Guest<T> {
-    Pulling(Box<Seat<T>>),
+    Pulling(Box<Puller<T>>),
     Handler(HandlerSubscription<T>),
 }
 
@@ -77,7 +77,7 @@ impl<T: Carried> Churners<T> {
             Wait::Spin | Wait::Blocking | Wait::Park => self.rooms[room]
                 .subscribe()
                 .now()
-                .map(|subscription| Guest::Pulling(Box::new(Seat { subscription, reader }))),
+                .map(|subscription| Guest::Pulling(Box::new(Puller { subscription, reader }))),
         };
         match joined {
             Ok(guest) => Some(guest),
@@ -91,14 +91,14 @@ impl<T: Carried> Churners<T> {
 
 fn leave<T: Carried>(guest: Guest<T>, tally: &Tally) {
     match guest {
-        Guest::Pulling(mut seat) => {
+        Guest::Pulling(mut puller) => {
             // What is there is read, so that it is checked.
             for _ in 0..LOOKS_MAX {
-                if seat.look(tally) != Look::Some {
+                if puller.look(tally) != Look::Some {
                     break;
                 }
             }
-            seat.compare();
+            puller.compare();
         }
         Guest::Handler(served) => block_on(served.unsubscribe()),
     }

@@ -16,7 +16,7 @@ use self::churn::{Churners, block_on};
 use self::message::Carried;
 pub(super) use self::message::Message;
 use self::publish::Publishers;
-use self::pull::Seat;
+use self::pull::Puller;
 use self::reader::{Place, Reader, ReaderHandler};
 use super::Fault;
 use super::load::DeliveryChecker;
@@ -75,8 +75,8 @@ impl<T: Carried> Stage<T> {
             publishers: Vec::new(),
             readers: 0,
         };
-        stage.seat_readers()?;
-        stage.seat_publishers()?;
+        stage.start_readers()?;
+        stage.start_publishers()?;
         Ok(stage)
     }
 
@@ -105,7 +105,7 @@ impl<T: Carried> Stage<T> {
         Ok(measurement)
     }
 
-    fn seat_readers(&mut self) -> Result<(), Fault> {
+    fn start_readers(&mut self) -> Result<(), Fault> {
         let scenario = self.scenario.clone();
         let load = &scenario.load;
         let slow = load.slow_in_a_room();
@@ -113,7 +113,7 @@ impl<T: Carried> Stage<T> {
         self.readers = load.subscribers * self.rooms.len();
         // Enough to know, and few enough that clocks are not what is measured.
         let (timed, mut rng) = (TIMED_MAX as f64 / counted as f64, Rng::new(scenario.seed, 400));
-        let (mut seats, mut slow_seats, mut joining) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut pullers, mut slow_pullers, mut joining) = (Vec::new(), Vec::new(), Vec::new());
         for number in 0..load.subscribers {
             for (at, room) in self.rooms.iter().enumerate() {
                 let is_slow = number < slow;
@@ -134,7 +134,7 @@ impl<T: Carried> Stage<T> {
                     Behind::Block => Policy::Block,
                 };
                 let subscription = room.subscribe().policy(policy).now().map_err(Fault::new)?;
-                if is_slow { &mut slow_seats } else { &mut seats }.push(Seat { subscription, reader });
+                if is_slow { &mut slow_pullers } else { &mut pullers }.push(Puller { subscription, reader });
             }
         }
         // All are sent before the first is waited for.
@@ -152,32 +152,32 @@ impl<T: Carried> Stage<T> {
             };
             self.served.push(joined.map_err(Fault::new)?);
         }
-        self.seat_pulling(seats)?;
-        if !slow_seats.is_empty() {
+        self.start_pullers(pullers)?;
+        if !slow_pullers.is_empty() {
             let (state, pause) = (self.state.clone(), Duration::from_millis(load.slow_ms));
-            self.start("lab-slow".to_owned(), move || pull::read_slowly(&state, slow_seats, pause))?;
+            self.start("lab-slow".to_owned(), move || pull::read_slowly(&state, slow_pullers, pause))?;
         }
         Ok(())
     }
 
-    fn seat_pulling(&mut self, seats: Vec<Seat<T>>) -> Result<(), Fault> {
-        if seats.is_empty() {
+    fn start_pullers(&mut self, pullers: Vec<Puller<T>>) -> Result<(), Fault> {
+        if pullers.is_empty() {
             return Ok(());
         }
         let load = &self.scenario.load;
         if load.wait == Wait::Blocking {
-            for (number, seat) in seats.into_iter().enumerate() {
+            for (number, puller) in pullers.into_iter().enumerate() {
                 let state = self.state.clone();
-                self.start(format!("lab-read-{number}"), move || pull::block(&state, seat))?;
+                self.start(format!("lab-read-{number}"), move || pull::block(&state, puller))?;
             }
             return Ok(());
         }
         // A core is left to the publishers.
         let usual = procfs::cores().saturating_sub(1).max(1);
-        let threads = if load.threads > 0 { load.threads } else { usual }.min(seats.len());
-        let mut groups: Vec<Vec<Seat<T>>> = (0..threads).map(|_| Vec::new()).collect();
-        for (number, seat) in seats.into_iter().enumerate() {
-            groups[number % threads].push(seat);
+        let threads = if load.threads > 0 { load.threads } else { usual }.min(pullers.len());
+        let mut groups: Vec<Vec<Puller<T>>> = (0..threads).map(|_| Vec::new()).collect();
+        for (number, puller) in pullers.into_iter().enumerate() {
+            groups[number % threads].push(puller);
         }
         let is_parked = load.wait == Wait::Park;
         for (number, group) in groups.into_iter().enumerate() {
@@ -189,7 +189,7 @@ impl<T: Carried> Stage<T> {
         Ok(())
     }
 
-    fn seat_publishers(&mut self) -> Result<(), Fault> {
+    fn start_publishers(&mut self) -> Result<(), Fault> {
         let scenario = self.scenario.clone();
         let load = &scenario.load;
         for thread in 0..load.concurrent {

@@ -10,8 +10,8 @@ use super::reader::Reader;
 use crate::run_state::{RunState, Tally};
 use roomcast::{RecvError, Subscription, TryRecvError};
 
-/// A subscription and who reads it.
-pub(super) struct Seat<T> {
+/// A subscriber that reads by itself: a subscription and who checks what comes.
+pub(super) struct Puller<T> {
     pub(super) subscription: Subscription<T>,
     pub(super) reader: Reader,
 }
@@ -27,7 +27,7 @@ pub(super) enum Look {
     Over,
 }
 
-impl<T: Carried> Seat<T> {
+impl<T: Carried> Puller<T> {
     /// Reads what is there, up to a bound.
     #[inline]
     pub(super) fn look(&mut self, tally: &Tally) -> Look {
@@ -58,23 +58,23 @@ impl<T: Carried> Seat<T> {
 }
 
 /// Looks at all of them in turn until all are over.
-pub(super) fn spin<T: Carried>(state: &RunState, mut seats: Vec<Seat<T>>) {
+pub(super) fn spin<T: Carried>(state: &RunState, mut pullers: Vec<Puller<T>>) {
     let tally = state.tally();
     let mut idle = 0_u32;
-    while !seats.is_empty() {
+    while !pullers.is_empty() {
         let (mut any, mut over) = (false, false);
-        for seat in &mut seats {
-            match seat.look(&tally) {
+        for puller in &mut pullers {
+            match puller.look(&tally) {
                 Look::Some => any = true,
                 Look::None => {}
                 Look::Over => over = true,
             }
         }
         if over {
-            seats.retain_mut(|seat| {
-                let stays = seat.look(&tally) != Look::Over;
+            pullers.retain_mut(|puller| {
+                let stays = puller.look(&tally) != Look::Over;
                 if !stays {
-                    seat.compare();
+                    puller.compare();
                 }
                 stays
             });
@@ -90,13 +90,13 @@ pub(super) fn spin<T: Carried>(state: &RunState, mut seats: Vec<Seat<T>>) {
 }
 
 /// Reads a little of each, and sleeps that long in between.
-pub(super) fn read_slowly<T: Carried>(state: &RunState, mut seats: Vec<Seat<T>>, pause: Duration) {
+pub(super) fn read_slowly<T: Carried>(state: &RunState, mut pullers: Vec<Puller<T>>, pause: Duration) {
     let tally = state.tally();
-    while !seats.is_empty() {
-        seats.retain_mut(|seat| {
-            let stays = seat.look(&tally) != Look::Over;
+    while !pullers.is_empty() {
+        pullers.retain_mut(|puller| {
+            let stays = puller.look(&tally) != Look::Over;
             if !stays {
-                seat.compare();
+                puller.compare();
             }
             stays
         });
@@ -108,27 +108,27 @@ pub(super) fn read_slowly<T: Carried>(state: &RunState, mut seats: Vec<Seat<T>>,
 }
 
 /// Sleeps until something comes, then takes what came with it.
-pub(super) fn block<T: Carried>(state: &RunState, mut seat: Seat<T>) {
+pub(super) fn block<T: Carried>(state: &RunState, mut puller: Puller<T>) {
     let tally = state.tally();
     loop {
-        let Seat { subscription, reader } = &mut seat;
+        let Puller { subscription, reader } = &mut puller;
         match subscription.recv_ref_blocking() {
             Ok(message) => reader.take_one(&message, &tally),
             Err(RecvError::Lagged(missed)) => reader.miss(missed, &tally),
-            Err(_) => return seat.compare(),
+            Err(_) => return puller.compare(),
         }
-        while seat.look(&tally) == Look::Some {}
+        while puller.look(&tally) == Look::Some {}
     }
 }
 
 /// The same as tasks of one runtime.
-pub(super) fn park<T: Carried>(state: &Arc<RunState>, seats: Vec<Seat<T>>) {
+pub(super) fn park<T: Carried>(state: &Arc<RunState>, pullers: Vec<Puller<T>>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().build() {
         Ok(runtime) => runtime,
         Err(error) => return state.fail(format!("no runtime could be started: {error}")),
     };
     let tally = state.tally();
-    let tasks: Vec<_> = seats.into_iter().map(|seat| runtime.spawn(await_all(seat, tally.clone()))).collect();
+    let tasks: Vec<_> = pullers.into_iter().map(|puller| runtime.spawn(await_all(puller, tally.clone()))).collect();
     runtime.block_on(async {
         for task in tasks {
             // A task that panicked leaves deliveries that are missing.
@@ -137,12 +137,12 @@ pub(super) fn park<T: Carried>(state: &Arc<RunState>, seats: Vec<Seat<T>>) {
     });
 }
 
-async fn await_all<T: Carried>(mut seat: Seat<T>, tally: Arc<Tally>) {
+async fn await_all<T: Carried>(mut puller: Puller<T>, tally: Arc<Tally>) {
     loop {
-        match seat.subscription.recv_batch(BATCH_MAX).await {
-            Ok(batch) => seat.reader.take(&batch, &tally),
-            Err(RecvError::Lagged(missed)) => seat.reader.miss(missed, &tally),
-            Err(_) => return seat.compare(),
+        match puller.subscription.recv_batch(BATCH_MAX).await {
+            Ok(batch) => puller.reader.take(&batch, &tally),
+            Err(RecvError::Lagged(missed)) => puller.reader.miss(missed, &tally),
+            Err(_) => return puller.compare(),
         }
     }
 }
