@@ -1,5 +1,6 @@
 //! One command at a time, in the order they came, however late the world answers.
 
+use super::server_commands::{subscribe, unsubscribe};
 use super::*;
 use proptest::prelude::*;
 use roomcast_protocol::Limits;
@@ -88,6 +89,8 @@ enum Step {
     Command(u8, u8),
     Complete(bool),
     Expel(u8),
+    PutIn(u8),
+    TakeOut(u8),
     Wait(u64),
     Noise(Vec<u8>),
 }
@@ -97,13 +100,15 @@ fn any_step() -> impl Strategy<Value = Step> {
         60 => (0..9_u8, 0..3_u8).prop_map(|(method, room)| Step::Command(method, room)),
         60 => prop::bool::weighted(0.8).prop_map(Step::Complete),
         10 => (0..3_u8).prop_map(Step::Expel),
+        10 => (0..3_u8).prop_map(Step::PutIn),
+        10 => (0..3_u8).prop_map(Step::TakeOut),
         10 => (0..4_000_u64).prop_map(Step::Wait),
         1 => prop::collection::vec(any::<u8>(), 0..4).prop_map(Step::Noise),
     ]
 }
 
 proptest! {
-    /// Whatever happens: each command is answered once and in order, at most one action is under way, pushes of a
+    /// Whatever happens, be it said by the client or by the server: each command is answered once and in order, at most one action is under way, pushes of a
     /// room fall between its activation and its leaving, and nothing follows a close.
     #[test]
     fn the_guarantees_hold_for_any_course_of_events(steps in prop::collection::vec(any_step(), 0..120)) {
@@ -112,6 +117,8 @@ proptest! {
         let mut answered = 1_u32;
         let mut under_way: Option<Action> = None;
         let mut live: std::collections::BTreeSet<String> = Default::default();
+        // The room that was left last; whoever is taken out of one is told when it is out.
+        let mut left = None;
         for step in steps {
             match step {
                 Step::Command(method, room) => {
@@ -146,6 +153,8 @@ proptest! {
                     let code = roomcast_protocol::UnsubscribeCode::Server;
                     harness.session.expelled(&format!("r{room}"), code, &mut harness.actions);
                 }
+                Step::PutIn(room) => harness.command(subscribe(&format!("r{room}"))),
+                Step::TakeOut(room) => harness.command(unsubscribe(&format!("r{room}"))),
                 Step::Wait(ms) => harness.wait(ms),
                 Step::Noise(bytes) => {
                     let Harness { session, now_ms, actions } = &mut harness;
@@ -162,9 +171,13 @@ proptest! {
                     Action::Activate { room, .. } => prop_assert!(live.insert(room.to_string())),
                     Action::Unsubscribe { room, .. } => {
                         live.remove(room.as_str());
+                        left = Some(room.clone());
+                    }
+                    Action::Push(roomcast_protocol::Push::Subscribe { room, .. }) => {
+                        prop_assert!(!live.contains(room.as_str()));
                     }
                     Action::Push(roomcast_protocol::Push::Unsubscribe { room, .. }) => {
-                        prop_assert!(live.remove(room.as_str()));
+                        prop_assert!(live.remove(room.as_str()) || left.take().as_ref() == Some(room));
                     }
                     Action::Close(_) => {
                         prop_assert!(harness.session.is_closed());

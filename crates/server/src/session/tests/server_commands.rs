@@ -4,11 +4,11 @@ use super::{Harness, dev_settings, entered};
 use crate::session::server_command::ServerCommand;
 use roomcast_protocol::{CloseCode, ErrorCode, RoomName, UnsubscribeCode};
 
-fn subscribe(room: &str) -> ServerCommand {
+pub(super) fn subscribe(room: &str) -> ServerCommand {
     ServerCommand::Subscribe { room: name(room) }
 }
 
-fn unsubscribe(room: &str) -> ServerCommand {
+pub(super) fn unsubscribe(room: &str) -> ServerCommand {
     ServerCommand::Unsubscribe { room: name(room), code: UnsubscribeCode::Server }
 }
 
@@ -17,7 +17,7 @@ fn name(room: &str) -> RoomName {
 }
 
 impl Harness {
-    fn command(&mut self, command: ServerCommand) {
+    pub(super) fn command(&mut self, command: ServerCommand) {
         self.session.command(command, &mut self.actions);
     }
 }
