@@ -127,7 +127,7 @@ impl Server {
             (0..shards).map(|_| runtime()).collect::<Result<_, _>>().map_err(ServeError::Start)?;
         let handles = runtimes.iter().map(|r| r.handle().clone()).collect();
         let rng = || rng::system_seed().map(Rng::from_seed).map_err(ServeError::Start);
-        let hub = Arc::new(Hub::new(self.config, rng()?.uuid(), self.commands, handles));
+        let hub = Arc::new(Hub::new(self.config, rng()?.uuid(), clock::unix_ms, self.commands, handles));
         hub.start_storing().map_err(ServeError::Store)?;
 
         let (others, inboxes): (Vec<_>, Vec<_>) = (1..shards).map(|_| mpsc::channel(accept::INBOX_CONNECTIONS)).unzip();
@@ -189,7 +189,7 @@ impl Server {
 async fn expire_forever(hub: Arc<Hub>) {
     loop {
         tokio::time::sleep(expiry::EXPIRY_INTERVAL).await;
-        let expired = hub.expire_rooms(clock::unix_ms());
+        let expired = hub.expire_rooms(hub.now_ms());
         if expired > 0 {
             tracing::debug!(expired, "rooms expired");
         }

@@ -22,13 +22,18 @@ use crate::wire::framing::Framing;
 use crate::wire::stream::{DetachedStream, Stream};
 use roomcast_protocol::{CloseCode, Encoding};
 
+/// The time on the wire: a minute after midnight of 1970, on and on.
+fn wire_clock() -> u64 {
+    60_000
+}
+
 /// Runs a shard whose clock stands still but for what `script` waits for.
 fn step<Script: Future<Output = ()>>(seed: u8, script: impl FnOnce(Rc<Shard>) -> Script) {
     let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
     let data = std::env::temp_dir();
     let config = Config { data_dir: data, ..Config::dev() };
     let commands = Arc::new(ShardCommands::new(1));
-    let hub = Arc::new(Hub::new(config, Uuid::nil(), commands, vec![runtime.handle().clone()]));
+    let hub = Arc::new(Hub::new(config, Uuid::nil(), wire_clock, commands, vec![runtime.handle().clone()]));
     let (_sender, draining) = watch::channel(false);
     let coming = |shard| async {
         script(shard).await;
@@ -37,15 +42,15 @@ fn step<Script: Future<Output = ()>>(seed: u8, script: impl FnOnce(Rc<Shard>) ->
     Shard::run(&runtime, hub, 0, Rng::from_seed([seed; 32]), draining, coming).expect("it ends");
 }
 
-/// A client that hears what `shard` says in lines, and has sent its connect command.
-fn connect(shard: &Rc<Shard>) -> TcpStream {
+/// A client that hears what `shard` says in lines, and has sent its connect command and some more.
+fn connect(shard: &Rc<Shard>, more: &str) -> TcpStream {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("a connection");
     let (server, _) = listener.accept().expect("a connection");
     server.set_nonblocking(true).expect("a socket option");
     client.set_nonblocking(true).expect("a socket option");
     let stream: Stream = DetachedStream::Tcp(server).attach().expect("a runtime");
-    let frame = r#"{"id":1,"connect":{}}"#.into();
+    let frame = format!("{{\"id\":1,\"connect\":{{}}}}\n{more}").into();
     let takeover = Takeover { framing: Framing::Stream(Encoding::Json), head: Vec::new(), frame };
     Connection::start(shard, stream, takeover, SocketGuard::new(shard));
     client
@@ -65,7 +70,7 @@ fn life_of_a_silent_client(seed: u8) -> Vec<(u128, String)> {
     let mut life = Vec::new();
     step(seed, async |shard| {
         let begin = Instant::now();
-        let client = connect(&shard);
+        let client = connect(&shard, "");
         while begin.elapsed() < Duration::from_secs(60) {
             sleep(Duration::from_millis(50)).await;
             let at = begin.elapsed().as_millis();
@@ -95,7 +100,7 @@ fn a_shard_that_is_stepped_does_the_same_again() {
 #[test]
 fn a_command_reaches_the_connection_that_is_meant() {
     step(1, async |shard| {
-        let clients = [connect(&shard), connect(&shard)];
+        let clients = [connect(&shard, ""), connect(&shard, "")];
         sleep(Duration::from_millis(1)).await;
         let ids = clients.each_ref().map(|client| {
             let reply: serde_json::Value = serde_json::from_str(&heard(client)[0]).expect("a reply");
@@ -117,5 +122,19 @@ fn a_command_reaches_the_connection_that_is_meant() {
         assert_eq!(others, Vec::<String>::new());
         let disconnect = r#"{"push":{"disconnect":{"code":3503,"reason":"force disconnect"}}}"#;
         assert_eq!(told, [disconnect]);
+    });
+}
+
+#[test]
+fn messages_have_the_time_of_the_clock_that_is_given() {
+    step(1, async |shard| {
+        let publish = r#"{"id":2,"publish":{"channel":"hall","data":1}}"#;
+        let history = r#"{"id":3,"history":{"channel":"hall","limit":1}}"#;
+        let client = connect(&shard, &format!("{publish}\n{history}"));
+        sleep(Duration::from_millis(1)).await;
+        let replies = heard(&client);
+        let replies: Vec<serde_json::Value> =
+            replies.iter().map(|reply| serde_json::from_str(reply).expect("a reply")).collect();
+        assert_eq!(replies[2]["history"]["publications"][0]["time"], wire_clock());
     });
 }

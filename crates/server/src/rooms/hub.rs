@@ -17,6 +17,7 @@ use crate::rooms::shard_commands::ShardCommands;
 use crate::rooms::stored::StoredRooms;
 use crate::rooms::visible::{Edge, Visible};
 use crate::session::Settings;
+#[cfg(test)]
 use crate::util::clock::unix_ms;
 use roomcast::store::{OpenError, StoreError};
 use roomcast::{Broker, Position, Room, RoomError};
@@ -42,13 +43,22 @@ pub(crate) struct Hub {
     /// The database; nothing where no room is kept.
     stored_rooms: OnceLock<StoredRooms>,
     publications: Broker<Publication>,
+    /// The time on the wire; rooms have it, too.
+    clock: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Who comes and goes, on the way to those who hear of it.
     pub(crate) events: Arc<Events>,
 }
 
 impl Hub {
-    /// A hub whose rooms live on the runtimes of the shards, in a server process of that name.
-    pub(crate) fn new(config: Config, node: Uuid, commands: Arc<ShardCommands>, shards: Vec<Handle>) -> Self {
+    /// A hub whose rooms live on the runtimes of the shards, in a server process of that name. `clock` is the time on the wire, in
+    /// milliseconds since 1970; it never falls.
+    pub(crate) fn new(
+        config: Config,
+        node: Uuid,
+        clock: impl Fn() -> u64 + Clone + Send + Sync + 'static,
+        commands: Arc<ShardCommands>,
+        shards: Vec<Handle>,
+    ) -> Self {
         let metrics = Metrics::new(shards.len());
         let settings = Arc::new(settings(&config, node));
         Self {
@@ -61,14 +71,15 @@ impl Hub {
             dormant: DormantRooms::new(),
             stored_rooms: OnceLock::new(),
             events: Arc::new(Events::new(shards.len())),
-            publications: broker(shards, ROOM_MESSAGES_MIN),
+            clock: Arc::new(clock.clone()),
+            publications: broker(shards, ROOM_MESSAGES_MIN, clock),
         }
     }
 
     /// A hub of no server.
     #[cfg(test)]
     pub(crate) fn alone(config: Config) -> Self {
-        Self::new(config, Uuid::nil(), Arc::new(ShardCommands::new(1)), vec![Handle::current()])
+        Self::new(config, Uuid::nil(), unix_ms, Arc::new(ShardCommands::new(1)), vec![Handle::current()])
     }
 
     /// Begins to keep the rooms that are to be kept. To be called before anybody is let in.
@@ -76,11 +87,16 @@ impl Hub {
     /// # Errors
     /// As the store has it.
     pub(crate) fn start_storing(&self) -> Result<(), StoreError> {
-        if let Some(stored_rooms) = StoredRooms::start(&self.config, &self.publications)? {
+        if let Some(stored_rooms) = StoredRooms::start(&self.config, &self.publications, Arc::clone(&self.clock))? {
             // Set once: there is one caller.
             let _ = self.stored_rooms.set(stored_rooms);
         }
         Ok(())
+    }
+
+    /// The time on the wire.
+    pub(crate) fn now_ms(&self) -> u64 {
+        (self.clock)()
     }
 
     /// The database, if rooms are kept.
@@ -153,7 +169,7 @@ impl Hub {
     /// [`ErrorCode::UnknownRoom`]; and as [`Edge::archived`].
     pub(crate) fn visible(&self, room: &Room<Publication>) -> Result<Visible, ErrorCode> {
         let options = self.options(room.name()).ok_or(ErrorCode::UnknownRoom)?;
-        Ok(Visible::new(options, self.edge(room)?, unix_ms()))
+        Ok(Visible::new(options, self.edge(room)?, self.now_ms()))
     }
 
     /// How a room is delivered.
@@ -203,8 +219,12 @@ impl Hub {
     }
 }
 
-fn broker(shards: Vec<Handle>, messages: usize) -> Broker<Publication> {
-    Broker::builder().capacity(messages).clock(unix_ms).shards(shards.len()).on_tokio(shards).build()
+fn broker(
+    shards: Vec<Handle>,
+    messages: usize,
+    clock: impl Fn() -> u64 + Send + Sync + 'static,
+) -> Broker<Publication> {
+    Broker::builder().capacity(messages).clock(clock).shards(shards.len()).on_tokio(shards).build()
 }
 
 fn refused(error: RoomError) -> ErrorCode {

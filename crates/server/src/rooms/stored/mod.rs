@@ -8,13 +8,13 @@ mod history;
 mod restart_cache;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use self::codec::PublicationCodec;
 pub(crate) use self::history::{NoAnswer, ReadFrom};
 use self::restart_cache::RestartCache;
 use crate::config::{Config, Overload, Storage};
-use crate::util::clock::unix_ms;
 use roomcast::store::{Archive, Durability, Options, Retention, StoreError};
 use roomcast::{Broker, Room};
 use roomcast_protocol::Publication;
@@ -28,11 +28,15 @@ pub(crate) struct StoredRooms {
 }
 
 impl StoredRooms {
-    /// Opens the database that `config` names and begins to keep rooms; nothing where no room is kept.
+    /// Opens the database that `config` names and begins to keep rooms; nothing where no room is kept. `clock` is the broker's.
     ///
     /// # Errors
     /// As the store has it, in words for the operator.
-    pub(crate) fn start(config: &Config, broker: &Broker<Publication>) -> Result<Option<Self>, StoreError> {
+    pub(crate) fn start(
+        config: &Config,
+        broker: &Broker<Publication>,
+        clock: Arc<dyn Fn() -> u64 + Send + Sync>,
+    ) -> Result<Option<Self>, StoreError> {
         if !config.stores() {
             return Ok(None);
         }
@@ -48,7 +52,7 @@ impl StoredRooms {
             let channel = config.channel.clone();
             options = options.retention(
                 move |room| channel.options_for(room).map_or_else(Retention::default, |room| room.retention()),
-                unix_ms,
+                move || clock(),
             );
         }
         let archive = Archive::start_with(broker, store, Box::new(PublicationCodec), options)?;
