@@ -1,24 +1,26 @@
 //! The handle on permanent storage.
 
 use std::fmt;
-use std::sync::mpsc::RecvTimeoutError;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::mpsc::TryRecvError;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::backend::{RetentionCutoff, Span, Store};
 use super::batch::Incarnation;
 use super::codec::Codec;
+use super::environment::{Environment, System};
 use super::error::{OpenError, StoreError, StoreErrorKind};
 use super::incarnations::Incarnations;
 use super::options::{Durability, Options};
+use super::post::{Answer, Post, Request, Unsent};
 use super::status::{Status, StatusCell};
 use super::watermark::Watermark;
-use super::writer::{BatchWriter, Post, Request, Shared, Unsent};
+use super::writer::{BatchWriter, Shared};
 use crate::broker::Broker;
 use crate::config::{Policy, RoomOptions};
-use crate::message::Position;
-use crate::room::Room;
+use crate::message::{Epoch, Position};
+use crate::room::{PatternSubscription, Room};
 use crate::striped::Striped;
 use crate::sync::Panicked;
 
@@ -80,10 +82,13 @@ pub struct Archive<T> {
     pub(super) broker: Broker<T>,
     pub(super) shared: Arc<Shared<T>>,
     post: Post,
-    thread: Mutex<Option<JoinHandle<Result<(), StoreError>>>>,
+    thread: Mutex<Option<WriterThread>>,
     /// One at a time opens the rooms of a stripe.
     opening: Striped<()>,
 }
+
+/// It ends with what [`Archive::close`] says.
+type WriterThread = JoinHandle<Result<(), StoreError>>;
 
 impl<T: Send + Sync + 'static> Archive<T> {
     /// Begins to keep the rooms of `broker` that `options` name: those that exist from now on, others from their first message.
@@ -110,20 +115,47 @@ impl<T: Send + Sync + 'static> Archive<T> {
         codec: Box<dyn Codec<T>>,
         options: Options,
     ) -> Result<Self, StoreError> {
-        store.begin()?;
-        let durability = Arc::clone(&options.durability);
-        let pattern = broker.subscribe_where(move |room| durability(room).is_some(), Policy::Block);
-        let shared = Arc::new(Shared {
-            store,
-            codec,
-            options,
-            incarnations: Incarnations::new(),
-            status: StatusCell::default(),
-        });
+        let (shared, pattern) = Self::begin(broker, store, codec, options, Arc::new(System))?;
         let (post, thread) = BatchWriter::start(Arc::clone(&shared), pattern).map_err(|error| {
             StoreError::new(StoreErrorKind::Other, "the storage thread could not be started").caused_by(error)
         })?;
-        Ok(Self { broker: broker.clone(), shared, post, thread: Mutex::new(Some(thread)), opening: Striped::default() })
+        Ok(Self::with(broker, shared, post, Some(thread)))
+    }
+
+    /// An archive without a thread, for simulations: this thread steps its batch writer, and the time, waiting and chance are
+    /// those of `environment`. Its [`Archive::close`] returns before everything is stored: step on until the writer has ended.
+    ///
+    /// # Errors
+    /// As [`Archive::start`].
+    #[doc(hidden)]
+    pub fn start_stepped(
+        broker: &Broker<T>,
+        store: Arc<dyn Store>,
+        codec: Box<dyn Codec<T>>,
+        options: Options,
+        environment: Arc<dyn Environment>,
+    ) -> Result<(Self, BatchWriter<T>), StoreError> {
+        let (shared, pattern) = Self::begin(broker, store, codec, options, environment)?;
+        let (writer, post) = BatchWriter::new(Arc::clone(&shared), pattern);
+        Ok((Self::with(broker, shared, post, None), writer))
+    }
+
+    fn begin(
+        broker: &Broker<T>,
+        store: Arc<dyn Store>,
+        codec: Box<dyn Codec<T>>,
+        options: Options,
+        environment: Arc<dyn Environment>,
+    ) -> Result<(Arc<Shared<T>>, PatternSubscription<T>), StoreError> {
+        store.begin()?;
+        let durability = Arc::clone(&options.durability);
+        let pattern = broker.subscribe_where(move |room| durability(room).is_some(), Policy::Block);
+        let (incarnations, status) = (Incarnations::new(), StatusCell::default());
+        Ok((Arc::new(Shared { store, codec, options, environment, incarnations, status }), pattern))
+    }
+
+    fn with(broker: &Broker<T>, shared: Arc<Shared<T>>, post: Post, thread: Option<WriterThread>) -> Self {
+        Self { broker: broker.clone(), shared, post, thread: Mutex::new(thread), opening: Striped::default() }
     }
 
     /// The room of that name: the one that runs, or one that goes on where it ended. Rooms that are not kept are opened as the
@@ -156,16 +188,17 @@ impl<T: Send + Sync + 'static> Archive<T> {
         if let Some(error) = self.stopped() {
             return Err(OpenError::Store(error));
         }
+        let environment = &self.shared.environment;
         self.end_earlier_incarnation(name)?;
         let span = self.shared.store.span(name, RetentionCutoff::default()).map_err(OpenError::Store)?;
         // What was read may be another process's by now, in whose epoch nothing may be published here.
         self.shared.store.confirm().map_err(OpenError::Store)?;
-        let incarnation = Incarnation::going_on(name, span, durability);
+        let incarnation = Incarnation::going_on_in(name, span, durability, || Epoch(environment.draw()));
         let position = Position { epoch: incarnation.epoch, sequence: incarnation.first };
         let watermark = Arc::new(Watermark::new(incarnation));
         if span.is_some_and(|span| span.epoch != position.epoch) {
             // A room that was published into keeps its epoch even when nothing more is; others leave nothing behind.
-            let until = Instant::now() + FLUSH_TIMEOUT;
+            let until = environment.now() + FLUSH_TIMEOUT;
             let sent = self.post.send_until(Request::Know(Arc::clone(&watermark)), until);
             sent.map_err(|unsent| OpenError::Store(self.unsent(unsent)))?;
         }
@@ -296,13 +329,17 @@ impl<T: Send + Sync + 'static> Archive<T> {
     /// # Errors
     /// [`StoreErrorKind::Unavailable`] when that takes longer than `timeout`.
     pub fn flush_within(&self, timeout: Duration) -> Result<(), StoreError> {
-        let (done, answer) = mpsc::channel();
-        let until = Instant::now() + timeout;
+        let environment = &self.shared.environment;
+        let (done, answer) = Answer::to_this_thread();
+        let until = environment.now() + timeout;
         self.post.send_until(Request::Flush(done), until).map_err(|unsent| self.unsent(unsent))?;
-        match answer.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(()) => Ok(()),
-            Err(RecvTimeoutError::Timeout) => Err(self.unsent(Unsent::Busy)),
-            Err(RecvTimeoutError::Disconnected) => Err(self.unsent(Unsent::Ended)),
+        loop {
+            match answer.try_recv() {
+                Ok(()) => return Ok(()),
+                Err(TryRecvError::Disconnected) => return Err(self.unsent(Unsent::Ended)),
+                Err(TryRecvError::Empty) if environment.now() >= until => return Err(self.unsent(Unsent::Busy)),
+                Err(TryRecvError::Empty) => environment.park(Some(until)),
+            }
         }
     }
 
@@ -348,11 +385,12 @@ impl<T: Send + Sync + 'static> Archive<T> {
     fn end(&self, timeout: Option<Duration>) -> Result<(), StoreError> {
         self.broker.close();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(thread) = thread else { return Ok(()) };
         self.post.close();
-        let until = timeout.map(|timeout| Instant::now() + timeout);
-        while until.is_some_and(|until| Instant::now() < until) && !thread.is_finished() {
-            std::thread::sleep(Duration::from_millis(1));
+        let Some(thread) = thread else { return Ok(()) };
+        let environment = &self.shared.environment;
+        let until = timeout.map(|timeout| environment.now() + timeout);
+        while until.is_some_and(|until| environment.now() < until) && !thread.is_finished() {
+            environment.sleep(Duration::from_millis(1));
         }
         if until.is_some() && !thread.is_finished() {
             self.post.give_up();

@@ -1,9 +1,9 @@
 //! The batch: messages that are committed together, and the incarnations they belong to.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::ops::Range;
 
 use super::backend::{Record, Span};
+use super::environment::{Environment as _, System};
 use super::options::Durability;
 use crate::message::Epoch;
 
@@ -36,19 +36,24 @@ impl Incarnation {
     /// assert!(other.epoch != new.epoch && other.first == 7);
     /// ```
     pub fn going_on(room: &str, span: Option<Span>, durability: Durability) -> Self {
+        Self::going_on_in(room, span, durability, || Epoch(System.draw()))
+    }
+
+    /// The same, with the epoch that is drawn for a new one: of 2^64, at random, so that no incarnation has had it.
+    pub(super) fn going_on_in(
+        room: &str,
+        span: Option<Span>,
+        durability: Durability,
+        draw: impl FnOnce() -> Epoch,
+    ) -> Self {
         let whole = span.filter(|span| span.is_whole && span.durability <= durability);
         Self {
             room: room.to_owned(),
-            epoch: whole.map_or_else(draw_epoch, |span| span.epoch),
+            epoch: whole.map_or_else(draw, |span| span.epoch),
             first: span.map_or(0, |span| span.next),
             durability,
         }
     }
-}
-
-/// An epoch that no incarnation has had: of 2^64, at random.
-fn draw_epoch() -> Epoch {
-    Epoch(RandomState::new().hash_one(0))
 }
 
 /// Messages that are committed together, with the incarnations they belong to. Their bodies lie in one buffer.

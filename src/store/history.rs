@@ -138,7 +138,8 @@ impl<T: Clone + Send + Sync + 'static> Archive<T> {
     /// How far the store can be read from `at` on, which must be stored: waits until it is.
     fn stored_end(&self, room: &Room<T>, at: u64, end: u64) -> Result<u64, StoreError> {
         let Some(watermark) = self.watermark(room) else { return Ok(end) };
-        match watermark.is_reached_within(at + 1, COMMIT_TIMEOUT) && watermark.stored() > at {
+        let environment = &*self.shared.environment;
+        match watermark.is_reached_within(at + 1, COMMIT_TIMEOUT, environment) && watermark.stored() > at {
             true => Ok(watermark.stored().min(end)),
             false => Err(self.trouble("the store does not keep up; try again")),
         }

@@ -13,12 +13,17 @@ mod backend;
 mod batch;
 mod batch_builder;
 mod codec;
+mod environment;
 mod error;
 mod history;
 mod incarnations;
 mod options;
+mod post;
 mod registry;
 mod status;
+#[cfg(test)]
+mod stepped;
+mod sweep;
 mod watermark;
 mod writer;
 
@@ -44,6 +49,8 @@ mod sqlite;
 pub(crate) mod internal {
     pub use super::address::without_password;
     pub use super::beside::Beside;
+    pub use super::environment::Environment;
+    pub use super::writer::{BatchWriter, Next};
 }
 
 pub use self::archive::Archive;

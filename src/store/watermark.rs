@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Rela
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::batch::Incarnation;
+use super::environment::Environment;
 
 /// How far one incarnation of a room is stored.
 ///
@@ -94,18 +95,17 @@ impl Watermark {
 
     /// [`Watermark::reached`] for a plain thread, which sleeps meanwhile; false when it takes longer than `timeout`, or never
     /// happens.
-    pub(super) fn is_reached_within(&self, end: u64, timeout: Duration) -> bool {
+    pub(super) fn is_reached_within(&self, end: u64, timeout: Duration, environment: &dyn Environment) -> bool {
         let waker = Waker::from(Arc::new(Sleeper(thread::current())));
-        let until = Instant::now() + timeout;
+        let until = environment.now() + timeout;
         loop {
             if let Poll::Ready(reached) = self.poll_reached(end, &mut Context::from_waker(&waker)) {
                 return reached.is_ok();
             }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if environment.now() >= until {
                 return false;
             }
-            thread::park_timeout(left);
+            environment.park(Some(until));
         }
     }
 

@@ -1,31 +1,31 @@
-//! The batch writer: the thread that reads rooms and commits what they publish.
+//! The batch writer: reads rooms and commits what they publish, step by step.
+//!
+//! A thread drives it ([`BatchWriter::start`]), or somebody who has other things to do between two steps, such as a simulation.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
+use std::fmt;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, mpsc};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::task::{Context, Poll, Waker};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use super::backend::{RetentionCutoff, Store};
+use super::backend::Store;
 use super::batch::Incarnation;
 use super::batch_builder::BatchBuilder;
 use super::codec::Codec;
+use super::environment::Environment;
 use super::error::{StoreError, StoreErrorKind};
 use super::incarnations::Incarnations;
 use super::options::{Durability, Options};
+use super::post::{Alarm, Answer, Post, Request};
 use super::status::StatusCell;
+use super::sweep::Sweep;
 use super::watermark::Watermark;
 use crate::error::TryRecvError;
 use crate::room::{PatternSubscription, RoomKey};
 use crate::sync::guard;
-
-/// Requests that wait for the thread at most; who comes with more tries again until it gives up.
-const REQUESTS_MAX: usize = 1_024;
-
-/// Between two tries to leave a request.
-const REQUEST_RETRY: Duration = Duration::from_millis(1);
 
 /// Between two tries of a commit that fails, at first and at last.
 const RETRY: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
@@ -39,137 +39,21 @@ const LAG_INTERVAL: Duration = Duration::from_secs(1);
 /// How often it is looked whether the store is still ours, while nothing is committed, which looks as well.
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How often what has outlived its retention is taken out.
-const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
-
-/// Rooms whose retention is looked after, and messages that are removed, between two batches.
-const RETENTION_ROOMS: usize = 64;
-const RETENTION_MESSAGES: usize = 4_096;
-
 /// What is kept of the buffer of a large batch.
 const BYTES_KEPT: usize = 1 << 20;
 
-/// What the thread and the archive share.
+/// What the batch writer and the archive share.
 pub(super) struct Shared<T> {
     pub(super) store: Arc<dyn Store>,
     pub(super) codec: Box<dyn Codec<T>>,
     pub(super) options: Options,
+    pub(super) environment: Arc<dyn Environment>,
     pub(super) incarnations: Incarnations,
     pub(super) status: StatusCell,
 }
 
-/// What the thread is asked for.
-pub(super) enum Request {
-    /// Answer when everything published before is committed.
-    Flush(mpsc::Sender<()>),
-    /// Commit this incarnation soon, though nothing was published in it.
-    Know(Arc<Watermark>),
-}
-
-/// Why a request was not left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unsent {
-    /// Too many others wait.
-    Busy,
-    /// Nobody is there any more.
-    Ended,
-}
-
-/// The way to the thread.
-#[derive(Clone)]
-pub(super) struct Post {
-    requests: SyncSender<Request>,
-    alarm: Arc<Alarm>,
-}
-
-impl Post {
-    /// Leaves a request, for which it waits while too many others are there.
-    ///
-    /// # Errors
-    /// [`Unsent::Busy`] when that takes until then; [`Unsent::Ended`] when the thread is gone.
-    pub(super) fn send_until(&self, mut request: Request, until: Instant) -> Result<(), Unsent> {
-        loop {
-            request = match self.requests.try_send(request) {
-                Ok(()) => {
-                    self.alarm.ring();
-                    return Ok(());
-                }
-                Err(TrySendError::Full(request)) => request,
-                Err(TrySendError::Disconnected(_)) => return Err(Unsent::Ended),
-            };
-            if Instant::now() >= until {
-                return Err(Unsent::Busy);
-            }
-            thread::sleep(REQUEST_RETRY);
-        }
-    }
-
-    /// Tells the thread to end if it has stopped: nobody publishes any more.
-    pub(super) fn close(&self) {
-        // Release: pairs with `is_closed`.
-        self.alarm.closed.store(true, Release);
-        self.alarm.ring();
-    }
-
-    /// Tells the thread to end without having stored everything, should it be in trouble.
-    pub(super) fn give_up(&self) {
-        // Release: pairs with `is_given_up`.
-        self.alarm.given_up.store(true, Release);
-        self.alarm.ring();
-    }
-}
-
-/// Wakes the thread.
-struct Alarm {
-    thread: Thread,
-    rung: AtomicBool,
-    given_up: AtomicBool,
-    closed: AtomicBool,
-}
-
-impl Alarm {
-    fn ring(&self) {
-        // AcqRel: what came before is seen by the thread that takes it. Pairs with `wait`.
-        if !self.rung.swap(true, AcqRel) {
-            self.thread.unpark();
-        }
-    }
-
-    fn wait(&self, until: Option<Instant>) {
-        // AcqRel: as in `ring`.
-        if self.rung.swap(false, AcqRel) {
-            return;
-        }
-        match until {
-            Some(until) => thread::park_timeout(until.saturating_duration_since(Instant::now())),
-            None => thread::park(),
-        }
-        self.rung.swap(false, AcqRel);
-    }
-
-    fn is_closed(&self) -> bool {
-        // Acquire: pairs with `close`.
-        self.closed.load(Acquire)
-    }
-
-    fn is_given_up(&self) -> bool {
-        // Acquire: pairs with `give_up`.
-        self.given_up.load(Acquire)
-    }
-}
-
-impl Wake for Alarm {
-    fn wake(self: Arc<Self>) {
-        self.ring();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.ring();
-    }
-}
-
-/// The state of the thread.
-pub(super) struct BatchWriter<T> {
+/// The batch writer of an archive.
+pub struct BatchWriter<T> {
     shared: Arc<Shared<T>>,
     pattern: PatternSubscription<T>,
     watermarks: HashMap<RoomKey, Arc<Watermark>>,
@@ -178,15 +62,44 @@ pub(super) struct BatchWriter<T> {
     since: Option<Instant>,
     /// Incarnations that have ended, and whose last messages are in the batch.
     ended: Vec<Arc<Watermark>>,
-    flushes: Vec<mpsc::Sender<()>>,
+    flushes: Vec<Answer>,
     requests: Receiver<Request>,
     alarm: Arc<Alarm>,
+    phase: Phase,
     lag_due: Instant,
     confirm_due: Instant,
-    retention: Sweep,
+    sweep: Sweep,
 }
 
-/// However the thread ends, nobody waits for it for ever.
+/// What a batch writer does with its next step.
+#[derive(Debug)]
+enum Phase {
+    /// It reads rooms, and commits when that is due.
+    Reading,
+    /// The store did not take the batch: it tries again, and waits for twice as long if that fails, too.
+    Retrying { gathered: Gathered, pause: Duration },
+    /// Everything is stored: it ends the run, with so many tries.
+    Finishing { tries: u32 },
+    /// Nothing more is stored, and all who wait were answered. It stays until the archive is closed: as long as the rooms are
+    /// subscribed to, those that are a ring ahead take nothing more that would be lost.
+    Stopped(StoreError),
+    /// It has ended.
+    Ended,
+}
+
+/// When a batch writer is to be stepped again.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Next {
+    /// At once.
+    Now,
+    /// When it is woken ([`BatchWriter::is_woken`]), or at that time.
+    Wait(Option<Instant>),
+    /// Not again: everything is stored and the run is over, or why not. It is to be dropped.
+    Ended(Result<(), StoreError>),
+}
+
+/// However it ends, nobody waits for it for ever.
 impl<T> Drop for BatchWriter<T> {
     fn drop(&mut self) {
         self.answer_all();
@@ -212,14 +125,9 @@ enum Gathered {
     Last,
 }
 
-/// Where the thread is in letting go what has outlived its retention.
-struct Sweep {
-    due: Instant,
-    after: Option<String>,
-}
-
 impl<T: Send + Sync + 'static> BatchWriter<T> {
-    /// Starts the thread. It ends, and says how, when the broker is closed and everything is stored, or when it is given up.
+    /// Starts a thread that steps it. It ends, and says how, when the broker is closed and everything is stored, or when it is
+    /// given up.
     ///
     /// # Errors
     /// When the system refuses a thread.
@@ -227,118 +135,130 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
         shared: Arc<Shared<T>>,
         pattern: PatternSubscription<T>,
     ) -> std::io::Result<(Post, thread::JoinHandle<Result<(), StoreError>>)> {
-        let (requests, inbox) = mpsc::sync_channel(REQUESTS_MAX);
-        let (hello, alarm) = mpsc::channel();
+        let (hello, post) = mpsc::channel();
         let thread = thread::Builder::new().name("roomcast-storage".to_owned()).spawn(move || {
-            let alarm = Arc::new(Alarm {
-                thread: thread::current(),
-                rung: AtomicBool::new(false),
-                given_up: AtomicBool::new(false),
-                closed: AtomicBool::new(false),
-            });
-            let _ = hello.send(Arc::clone(&alarm));
-            let now = Instant::now();
-            let writer = Self {
-                shared,
-                pattern,
-                watermarks: HashMap::new(),
-                builder: BatchBuilder::default(),
-                since: None,
-                ended: Vec::new(),
-                flushes: Vec::new(),
-                requests: inbox,
-                alarm,
-                lag_due: now,
-                confirm_due: now + CONFIRM_INTERVAL,
-                retention: Sweep { due: now, after: None },
-            };
-            writer.run()
+            let (mut writer, post) = Self::new(shared, pattern);
+            let _ = hello.send(post);
+            loop {
+                match writer.step() {
+                    Next::Now => {}
+                    Next::Wait(until) => writer.alarm.wait(until, &*writer.shared.environment),
+                    Next::Ended(how) => return how,
+                }
+            }
         })?;
-        let alarm = alarm.recv().map_err(std::io::Error::other)?;
-        Ok((Post { requests, alarm }, thread))
+        let post = post.recv().map_err(std::io::Error::other)?;
+        Ok((post, thread))
     }
 
-    fn run(mut self) -> Result<(), StoreError> {
+    /// One that this thread steps, and the way to it.
+    pub(super) fn new(shared: Arc<Shared<T>>, pattern: PatternSubscription<T>) -> (Self, Post) {
+        let alarm = Alarm::of_this_thread();
+        let (post, requests) = Post::new(Arc::clone(&alarm), Arc::clone(&shared.environment));
+        let now = shared.environment.now();
+        let writer = Self {
+            shared,
+            pattern,
+            watermarks: HashMap::new(),
+            builder: BatchBuilder::default(),
+            since: None,
+            ended: Vec::new(),
+            flushes: Vec::new(),
+            requests,
+            alarm,
+            phase: Phase::Reading,
+            lag_due: now,
+            confirm_due: now + CONFIRM_INTERVAL,
+            sweep: Sweep::due(now),
+        };
+        (writer, post)
+    }
+
+    /// Does what there is to do, and says when to come again. It waits for the store, and for nothing else.
+    pub fn step(&mut self) -> Next {
+        // Before anything is looked at: what comes from here on wakes it again.
+        self.alarm.take();
         // A codec may panic. What is half done is only held from then on.
-        let kept = guard(|| self.keep()).unwrap_or_else(|panicked| {
+        let next = guard(|| self.turn()).unwrap_or_else(|panicked| {
             let text = format!(
                 "the storage thread panicked ({}); nothing more is stored; restart this process",
                 panicked.text()
             );
             Err(StoreError::new(StoreErrorKind::Other, text))
         });
-        if let Err(error) = &kept {
-            self.stop(error);
+        match next {
+            Ok(next) => next,
+            Err(error) => {
+                self.stop(error);
+                self.while_stopped()
+            }
         }
-        kept
     }
 
-    /// Answers all who wait, and stays until the archive is closed: as long as the rooms are subscribed to, those that are a ring
-    /// ahead take nothing more that would be lost.
-    fn stop(&mut self, error: &StoreError) {
+    /// Whether something has come for it since its last step.
+    pub fn is_woken(&self) -> bool {
+        self.alarm.is_rung()
+    }
+
+    /// Answers all who wait.
+    fn stop(&mut self, error: StoreError) {
         if !self.alarm.is_given_up() {
             tracing::error!(%error, "storage has stopped");
         }
-        self.shared.status.stop(error);
+        self.shared.status.stop(&error);
         self.answer_all();
         // Whoever waits for a flush learns that there is none, and so does who asks from now on.
         self.requests = mpsc::sync_channel(1).1;
         self.flushes.clear();
-        while !self.alarm.is_closed() && !self.alarm.is_given_up() {
-            self.alarm.wait(None);
+        self.phase = Phase::Stopped(error);
+    }
+
+    fn while_stopped(&mut self) -> Next {
+        if !self.alarm.is_closed() && !self.alarm.is_given_up() {
+            return Next::Wait(None);
+        }
+        match std::mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::Stopped(error) => Next::Ended(Err(error)),
+            _ => Next::Ended(Ok(())),
         }
     }
 
-    /// Until the broker is closed and everything is stored, or it is given up, or must not go on.
-    fn keep(&mut self) -> Result<(), StoreError> {
-        let waker = Waker::from(Arc::clone(&self.alarm));
-        let mut context = Context::from_waker(&waker);
-        loop {
-            self.take_requests();
-            let gathered = self.gather(&mut context);
-            if gathered == Gathered::Last || self.is_due() {
-                self.commit()?;
-            }
-            match gathered {
-                Gathered::Some => {}
-                Gathered::All => {
-                    // Somebody who no longer waits is not told.
-                    let is_committed = self.builder.batch.is_empty();
-                    for done in self.flushes.drain(..).filter(|_| is_committed) {
-                        let _ = done.send(());
-                    }
+    /// Goes on, unless it must not.
+    fn turn(&mut self) -> Result<Next, StoreError> {
+        match self.phase {
+            Phase::Reading => {
+                self.take_requests();
+                let gathered = self.gather();
+                match gathered == Gathered::Last || self.is_due() {
+                    true => self.commit(gathered),
+                    false => self.go_on(gathered),
                 }
-                Gathered::Last => return self.finish(),
             }
-            if self.alarm.is_given_up() {
-                // Nobody is there to ask for more, and the broker runs on: what comes last is unknown.
-                return self.commit();
-            }
-            self.watch()?;
-            if gathered == Gathered::All {
-                let chore = self.next_chore();
-                let until = self.batch_due().map_or(chore, |due| due.min(chore));
-                self.alarm.wait(Some(until));
-            }
+            Phase::Retrying { gathered, .. } => self.commit(gathered),
+            Phase::Finishing { tries } => self.finish(tries),
+            Phase::Stopped(_) | Phase::Ended => Ok(self.while_stopped()),
         }
     }
 
     fn take_requests(&mut self) {
         while let Ok(request) = self.requests.try_recv() {
             match request {
-                Request::Flush(done) => self.flushes.push(done),
+                Request::Flush(answer) => self.flushes.push(answer),
                 Request::Know(watermark) => {
                     self.builder.incarnation(&watermark);
-                    self.since.get_or_insert_with(Instant::now);
+                    let now = self.now();
+                    self.since.get_or_insert(now);
                 }
             }
         }
     }
 
     /// Reads what there is, until the batch is full.
-    fn gather(&mut self, context: &mut Context<'_>) -> Gathered {
+    fn gather(&mut self) -> Gathered {
+        let waker = Waker::from(Arc::clone(&self.alarm));
+        let mut context = Context::from_waker(&waker);
         while !self.is_full() {
-            match self.pattern.poll_listed(context) {
+            match self.pattern.poll_listed(&mut context) {
                 Poll::Ready(Some(key)) => self.read(key),
                 Poll::Ready(None) => return Gathered::Last,
                 Poll::Pending => return Gathered::All,
@@ -348,6 +268,7 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
     }
 
     fn read(&mut self, key: RoomKey) {
+        let now = self.now();
         let Some(subscription) = self.pattern.get_mut(key) else { return };
         let watermark = match self.watermarks.get(&key) {
             Some(watermark) => Arc::clone(watermark),
@@ -383,7 +304,7 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
                 Ok(batch) => {
                     let incarnation = *incarnation.get_or_insert_with(|| self.builder.incarnation_at(&watermark, key));
                     self.builder.take(incarnation, &batch, &*self.shared.codec);
-                    self.since.get_or_insert_with(Instant::now);
+                    self.since.get_or_insert(now);
                 }
                 Err(TryRecvError::Empty) => return,
                 Err(TryRecvError::Closed(_) | TryRecvError::Disconnected(_)) => {
@@ -403,6 +324,10 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
         }
     }
 
+    fn now(&self) -> Instant {
+        self.shared.environment.now()
+    }
+
     fn is_full(&self) -> bool {
         self.builder.is_full(&self.shared.options)
     }
@@ -410,7 +335,7 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
     /// Whether to commit now.
     fn is_due(&self) -> bool {
         let is_awaited = self.builder.batch.durability == Durability::Stored && !self.builder.batch.is_empty();
-        let is_late = self.batch_due().is_some_and(|due| due <= Instant::now());
+        let is_late = self.batch_due().is_some_and(|due| due <= self.now());
         is_awaited || is_late || self.is_full() || !self.flushes.is_empty() || !self.ended.is_empty()
     }
 
@@ -418,73 +343,126 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
         self.since.map(|since| since + self.shared.options.batch_delay)
     }
 
+    /// When something else than a batch is due.
     fn next_chore(&self) -> Instant {
         match self.shared.options.retains_all {
             true => self.lag_due,
-            false => self.lag_due.min(self.retention.due),
+            false => self.lag_due.min(self.sweep.due),
         }
         .min(self.confirm_due)
     }
 
-    /// Commits the batch, however long it takes, and says so to all who wait.
+    /// Commits the batch and says so to all who wait; comes again with the same where the store does not take it.
     ///
     /// # Errors
     /// When the archive gives up, what the store said last; [`StoreErrorKind::Overtaken`] at once.
-    fn commit(&mut self) -> Result<(), StoreError> {
-        let shared = Arc::clone(&self.shared);
-        let status = &shared.status;
+    fn commit(&mut self, gathered: Gathered) -> Result<Next, StoreError> {
+        match self.try_commit() {
+            Ok(()) => self.go_on(gathered),
+            Err(error) => self.come_again(gathered, error),
+        }
+    }
+
+    fn try_commit(&mut self) -> Result<(), StoreError> {
         if !self.builder.batch.is_empty() {
-            let mut pause = RETRY[0];
-            while let Err(error) = self.shared.store.commit(&self.builder.batch) {
-                if error.kind() == StoreErrorKind::Overtaken {
-                    return Err(error);
-                }
-                if status.note(Some(&error)) {
-                    tracing::error!(%error, messages = self.builder.batch.len(), "the store does not take messages; trying again");
-                }
-                if self.alarm.is_given_up() {
-                    return Err(error);
-                }
-                self.sum_up_lag();
-                self.alarm.wait(Some(Instant::now() + pause));
-                pause = (pause * 2).min(RETRY[1]);
-            }
-            if status.note(None) {
-                tracing::info!("the store takes messages again");
-            }
-            // Relaxed: figures.
-            status.stored.fetch_add(self.builder.batch.len() as u64, Relaxed);
-            status.batches.fetch_add(1, Relaxed);
-            for (watermark, key, stored) in self.builder.advanced() {
-                if watermark.incarnation.durability == Durability::Stored
-                    && let Some(subscription) = key.and_then(|key| self.pattern.get_mut(key))
-                {
-                    subscription.let_go(stored);
-                }
-                watermark.advance(stored);
-            }
-            self.builder.clear(BYTES_KEPT);
-            self.since = None;
-            self.confirm_due = Instant::now() + CONFIRM_INTERVAL;
+            self.shared.store.commit(&self.builder.batch)?;
+            self.committed();
         }
         for watermark in self.ended.drain(..) {
             self.shared.incarnations.forget(&watermark);
             watermark.complete();
         }
+        self.phase = Phase::Reading;
         Ok(())
     }
 
-    /// Ends the run; tried again, since what broke while nothing was written shows now.
-    fn finish(&self) -> Result<(), StoreError> {
-        for _ in 1..FINISH_TRIES {
-            match self.shared.store.finish() {
-                Ok(()) => return Ok(()),
-                Err(error) if error.kind() == StoreErrorKind::Overtaken => return Err(error),
-                Err(error) => tracing::warn!(%error, "the run could not be ended; trying again"),
-            }
-            self.alarm.wait(Some(Instant::now() + RETRY[0]));
+    fn come_again(&mut self, gathered: Gathered, error: StoreError) -> Result<Next, StoreError> {
+        if error.kind() == StoreErrorKind::Overtaken {
+            return Err(error);
         }
-        self.shared.store.finish()
+        if self.shared.status.note(Some(&error)) {
+            tracing::error!(%error, messages = self.builder.batch.len(), "the store does not take messages; trying again");
+        }
+        if self.alarm.is_given_up() {
+            return Err(error);
+        }
+        self.sum_up_lag();
+        let pause = match self.phase {
+            Phase::Retrying { pause, .. } => (pause * 2).min(RETRY[1]),
+            _ => RETRY[0],
+        };
+        self.phase = Phase::Retrying { gathered, pause };
+        Ok(Next::Wait(Some(self.now() + pause)))
+    }
+
+    /// Says what was committed, and empties the batch.
+    fn committed(&mut self) {
+        let status = &self.shared.status;
+        if status.note(None) {
+            tracing::info!("the store takes messages again");
+        }
+        // Relaxed: figures.
+        status.stored.fetch_add(self.builder.batch.len() as u64, Relaxed);
+        status.batches.fetch_add(1, Relaxed);
+        for (watermark, key, stored) in self.builder.advanced() {
+            if watermark.incarnation.durability == Durability::Stored
+                && let Some(subscription) = key.and_then(|key| self.pattern.get_mut(key))
+            {
+                subscription.let_go(stored);
+            }
+            watermark.advance(stored);
+        }
+        self.builder.clear(BYTES_KEPT);
+        self.since = None;
+        self.confirm_due = self.now() + CONFIRM_INTERVAL;
+    }
+
+    /// After so much was gathered, and committed where that was due.
+    fn go_on(&mut self, gathered: Gathered) -> Result<Next, StoreError> {
+        match gathered {
+            Gathered::Some => {}
+            Gathered::All => {
+                let is_committed = self.builder.batch.is_empty();
+                self.flushes.drain(..).filter(|_| is_committed).for_each(Answer::give);
+            }
+            Gathered::Last => {
+                self.phase = Phase::Finishing { tries: FINISH_TRIES };
+                return Ok(Next::Now);
+            }
+        }
+        if self.alarm.is_given_up() {
+            // Nobody is there to ask for more, and the broker runs on: what comes last is unknown.
+            return match self.try_commit() {
+                Ok(()) => Ok(self.end()),
+                Err(error) => self.come_again(gathered, error),
+            };
+        }
+        self.watch()?;
+        Ok(match gathered {
+            Gathered::All => {
+                let chore = self.next_chore();
+                Next::Wait(Some(self.batch_due().map_or(chore, |due| due.min(chore))))
+            }
+            _ => Next::Now,
+        })
+    }
+
+    /// Ends the run; tried again, since what broke while nothing was written shows now.
+    fn finish(&mut self, tries: u32) -> Result<Next, StoreError> {
+        match self.shared.store.finish() {
+            Ok(()) => Ok(self.end()),
+            Err(error) if error.kind() == StoreErrorKind::Overtaken || tries <= 1 => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "the run could not be ended; trying again");
+                self.phase = Phase::Finishing { tries: tries - 1 };
+                Ok(Next::Wait(Some(self.now() + RETRY[0])))
+            }
+        }
+    }
+
+    fn end(&mut self) -> Next {
+        self.phase = Phase::Ended;
+        Next::Ended(Ok(()))
     }
 
     /// What is done now and then.
@@ -492,7 +470,7 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
     /// # Errors
     /// [`StoreErrorKind::Overtaken`].
     fn watch(&mut self) -> Result<(), StoreError> {
-        let now = Instant::now();
+        let now = self.now();
         if self.lag_due <= now {
             self.sum_up_lag();
         }
@@ -503,27 +481,16 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
                 return Err(error);
             }
             // What else is wrong shows where something is to be written.
-            self.confirm_due = Instant::now() + CONFIRM_INTERVAL;
+            self.confirm_due = self.now() + CONFIRM_INTERVAL;
         }
-        if !self.shared.options.retains_all && self.retention.due <= now {
-            let Sweep { after, .. } = &mut self.retention;
-            let after = after.take();
-            let more = match self.let_go(after.as_deref()) {
-                Ok(more) => more,
-                Err(error) if error.kind() == StoreErrorKind::Overtaken => return Err(error),
-                Err(error) => {
-                    tracing::warn!(%error, "old messages could not be taken out; trying again in a minute");
-                    None
-                }
-            };
-            self.retention.due = if more.is_some() { now } else { now + RETENTION_INTERVAL };
-            self.retention.after = more;
+        if !self.shared.options.retains_all && self.sweep.due <= now {
+            self.sweep.step(&*self.shared.store, &self.shared.options, now)?;
         }
         Ok(())
     }
 
     fn sum_up_lag(&mut self) {
-        let start = Instant::now();
+        let start = self.now();
         let keys: Vec<RoomKey> = self.watermarks.keys().copied().collect();
         let mut unread = 0;
         for key in keys {
@@ -531,31 +498,13 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
         }
         // Relaxed: a figure.
         self.shared.status.lag.store(unread + self.builder.batch.len() as u64, Relaxed);
-        self.lag_due = start + LAG_INTERVAL.max(start.elapsed() * 100);
+        let took = self.now().saturating_duration_since(start);
+        self.lag_due = start + LAG_INTERVAL.max(took * 100);
     }
+}
 
-    /// Takes out what has outlived its retention in some rooms; after which one to go on, if there are more.
-    fn let_go(&self, after: Option<&str>) -> Result<Option<String>, StoreError> {
-        let Shared { store, options, .. } = &*self.shared;
-        let rooms = store.rooms(after, RETENTION_ROOMS)?;
-        let mut left = RETENTION_MESSAGES;
-        let mut done = None;
-        for room in &rooms {
-            let retention = (options.retention)(&room.name);
-            if retention.is_bounded() {
-                let now = options.clock.as_ref().map_or(0, |clock| clock(&room.name));
-                if let Some(span) = store.span(&room.name, RetentionCutoff::at(retention, now))?
-                    && span.oldest > room.span.oldest
-                {
-                    left -= store.remove(&room.name, span.oldest, left)?.min(left);
-                }
-            }
-            if left == 0 {
-                // The same room again, until nothing is left of what goes.
-                return Ok(Some(done.unwrap_or_default()));
-            }
-            done = Some(room.name.clone());
-        }
-        Ok(done.filter(|_| rooms.len() == RETENTION_ROOMS))
+impl<T> fmt::Debug for BatchWriter<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BatchWriter").field("phase", &self.phase).finish_non_exhaustive()
     }
 }

@@ -1,0 +1,244 @@
+//! An archive whose batch writer is stepped by hand, over a store in memory, with a clock that is moved.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::archive::Archive;
+use super::backend::{Page, Record, RetentionCutoff, RoomEntry, Span, Store};
+use super::batch::Batch;
+use super::codec::{Codec, Undecodable};
+use super::environment::Environment;
+use super::error::{StoreError, StoreErrorKind};
+use super::options::{Durability, Options};
+use super::writer::{BatchWriter, Next};
+use crate::message::Epoch;
+use crate::{Broker, RoomOptions};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// Texts as they are.
+struct Text;
+
+impl Codec<String> for Text {
+    fn encode(&self, message: &String, out: &mut Vec<u8>) {
+        out.extend_from_slice(message.as_bytes());
+    }
+
+    fn decode(&self, stored: &[u8]) -> Result<String, Undecodable> {
+        String::from_utf8(stored.to_vec()).map_err(|_| Undecodable)
+    }
+}
+
+/// Remembers how many messages each commit had, and refuses as many commits as it is told to.
+#[derive(Default)]
+struct Memory {
+    commits: Mutex<Vec<usize>>,
+    refusals: AtomicU32,
+    is_finished: AtomicBool,
+}
+
+impl Memory {
+    fn commits(&self) -> Vec<usize> {
+        self.commits.lock().unwrap().clone()
+    }
+}
+
+impl Store for Memory {
+    fn begin(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
+        let left = self.refusals.load(Relaxed);
+        if left > 0 {
+            self.refusals.store(left - 1, Relaxed);
+            return Err(StoreError::new(StoreErrorKind::Full, "the disk is full"));
+        }
+        self.commits.lock().unwrap().push(batch.len());
+        Ok(())
+    }
+
+    fn finish(&self) -> Result<(), StoreError> {
+        self.is_finished.store(true, Relaxed);
+        Ok(())
+    }
+
+    fn span(&self, _: &str, _: RetentionCutoff) -> Result<Option<Span>, StoreError> {
+        Ok(None)
+    }
+
+    fn read(&self, _: &str, _: Range<u64>, _: Page) -> Result<Vec<Record>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn rooms(&self, _: Option<&str>, _: usize) -> Result<Vec<RoomEntry>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn remove(&self, _: &str, _: u64, _: usize) -> Result<usize, StoreError> {
+        Ok(0)
+    }
+
+    fn erase(&self, _: &str, _: usize) -> Result<usize, StoreError> {
+        Ok(0)
+    }
+}
+
+type Others = Box<dyn FnMut(Instant) -> Option<Instant> + Send>;
+
+/// One thread, a clock that moves only while somebody waits, and numbers that are counted.
+struct Simulation {
+    start: Instant,
+    elapsed: Mutex<Duration>,
+    drawn: AtomicU64,
+    /// Goes on with whoever else is due, and says when the next one is.
+    others: Mutex<Option<Others>>,
+}
+
+impl Simulation {
+    fn new() -> Arc<Self> {
+        let (elapsed, others) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { start: Instant::now(), elapsed, drawn: AtomicU64::new(0), others })
+    }
+
+    fn advance(&self, by: Duration) {
+        *self.elapsed.lock().unwrap() += by;
+    }
+
+    fn elapsed(&self) -> Duration {
+        *self.elapsed.lock().unwrap()
+    }
+}
+
+impl Environment for Simulation {
+    fn now(&self) -> Instant {
+        self.start + self.elapsed()
+    }
+
+    fn park(&self, until: Option<Instant>) {
+        let due = self.others.lock().unwrap().as_mut().and_then(|others| others(self.now()));
+        let wake = due.into_iter().chain(until).min().expect("somebody is due");
+        self.advance(wake.saturating_duration_since(self.now()));
+    }
+
+    fn sleep(&self, pause: Duration) {
+        self.park(Some(self.now() + pause));
+    }
+
+    fn draw(&self) -> u64 {
+        self.drawn.fetch_add(1, Relaxed) + 1
+    }
+}
+
+struct World {
+    simulation: Arc<Simulation>,
+    store: Arc<Memory>,
+    broker: Broker<String>,
+    archive: Archive<String>,
+}
+
+fn world(options: Options) -> (World, BatchWriter<String>) {
+    let (simulation, store) = (Simulation::new(), Arc::new(Memory::default()));
+    let broker = Broker::builder().shards(1).capacity(64).build();
+    let (kept, environment) = (Arc::clone(&store) as Arc<dyn Store>, Arc::clone(&simulation) as Arc<dyn Environment>);
+    let (archive, writer) = Archive::start_stepped(&broker, kept, Box::new(Text), options, environment).unwrap();
+    (World { simulation, store, broker, archive }, writer)
+}
+
+/// Steps it until it waits; for how long from now on.
+#[track_caller]
+fn idle(world: &World, writer: &mut BatchWriter<String>) -> Duration {
+    for _ in 0..1_000 {
+        match writer.step() {
+            Next::Now => {}
+            Next::Wait(_) if writer.is_woken() => {}
+            Next::Wait(until) => return until.unwrap().saturating_duration_since(world.simulation.now()),
+            Next::Ended(how) => panic!("it ended: {how:?}"),
+        }
+    }
+    panic!("it never waits");
+}
+
+#[test]
+fn messages_gather_for_as_long_as_they_may_and_are_committed_together() {
+    let (world, mut writer) = world(Options::all(Durability::Async).batch_delay(5 * MS));
+    let room = world.archive.open("lobby", RoomOptions::new()).unwrap();
+    assert_eq!(room.epoch(), Epoch(1), "chance is given");
+    idle(&world, &mut writer);
+    assert!(!writer.is_woken());
+    room.publish("one".to_owned()).unwrap();
+    assert!(writer.is_woken());
+    assert_eq!(idle(&world, &mut writer), 5 * MS);
+    world.simulation.advance(3 * MS);
+    room.publish("two".to_owned()).unwrap();
+    assert_eq!(idle(&world, &mut writer), 2 * MS, "the first one says when");
+    world.simulation.advance(2 * MS);
+    assert_eq!(world.store.commits(), [0; 0]);
+    idle(&world, &mut writer);
+    assert_eq!(world.store.commits(), [2]);
+    assert_eq!(world.archive.watermark(&room).unwrap().stored(), 2);
+}
+
+#[test]
+fn a_commit_that_fails_is_tried_again_after_ever_longer_pauses() {
+    let (world, mut writer) = world(Options::all(Durability::Stored));
+    let room = world.archive.open("ledger", RoomOptions::new()).unwrap();
+    idle(&world, &mut writer);
+    world.store.refusals.store(8, Relaxed);
+    room.publish("a debt".to_owned()).unwrap();
+    let mut pauses = Vec::new();
+    while world.store.commits().is_empty() {
+        let pause = idle(&world, &mut writer);
+        assert_eq!(world.archive.is_in_trouble(), world.store.commits().is_empty());
+        pauses.push(pause.as_millis());
+        world.simulation.advance(pause);
+    }
+    assert_eq!(pauses[..8], [50, 100, 200, 400, 800, 1_600, 2_000, 2_000]);
+    assert_eq!((pauses.len(), world.store.commits()), (9, vec![1]));
+}
+
+#[test]
+fn while_somebody_waits_the_others_go_on() {
+    let (world, mut writer) = world(Options::all(Durability::Async).batch_delay(Duration::from_secs(3_600)));
+    let room = world.archive.open("lobby", RoomOptions::new()).unwrap();
+    let mut due = None;
+    *world.simulation.others.lock().unwrap() = Some(Box::new(move |now| {
+        while writer.is_woken() || due.is_none_or(|due| due <= now) {
+            match writer.step() {
+                Next::Now => {}
+                Next::Wait(until) => due = until,
+                Next::Ended(how) => panic!("it ended: {how:?}"),
+            }
+        }
+        due
+    }));
+    room.publish("one".to_owned()).unwrap();
+    world.archive.flush_within(5_000 * MS).unwrap();
+    assert_eq!(world.store.commits(), [1]);
+    world.store.refusals.store(u32::MAX, Relaxed);
+    room.publish("two".to_owned()).unwrap();
+    let before = world.simulation.elapsed();
+    let error = world.archive.flush_within(5_000 * MS).unwrap_err();
+    assert_eq!(error.to_string(), "the disk is full");
+    assert_eq!(world.simulation.elapsed() - before, 5_000 * MS, "and no time has passed outside");
+}
+
+#[test]
+fn it_ends_when_the_broker_is_closed_and_everything_is_stored() {
+    let (world, mut writer) = world(Options::all(Durability::Async));
+    let room = world.archive.open("lobby", RoomOptions::new()).unwrap();
+    room.publish("one".to_owned()).unwrap();
+    world.archive.close().unwrap();
+    assert!(world.broker.is_closed() && world.store.commits().is_empty());
+    for _ in 0..1_000 {
+        if let Next::Ended(how) = writer.step() {
+            how.unwrap();
+            assert_eq!(world.store.commits(), [1]);
+            assert!(world.store.is_finished.load(Relaxed));
+            return;
+        }
+    }
+    panic!("it never ends");
+}
