@@ -21,8 +21,8 @@ pub struct Imported {
     pub skipped: u64,
 }
 
-/// Reads what [`export`] has written into the database. Rooms keep their offsets and begin a new epoch, since clients may have
-/// seen more of them elsewhere. Called again after it was cut short, it goes on where it stopped.
+/// Reads what [`export`](super::export) has written into the database. Rooms keep their offsets and begin a new epoch, since
+/// clients may have seen more of them elsewhere. Called again after it was cut short, it goes on where it stopped.
 ///
 /// # Errors
 /// [`ToolError::Line`] for a line that is none of ours, or says what no server would take; and as the input has it. What came
