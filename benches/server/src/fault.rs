@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use roomcast_lab::websocket;
+use roomcast_lab::{protocol, websocket};
 
 use crate::payload::Damage;
 
@@ -18,6 +18,8 @@ pub enum Fault {
     Closed(Option<u16>),
     /// The server answered something that is not in its protocol, or not in this place.
     Unexpected(&'static str),
+    /// The server answered something that cannot be read.
+    Malformed(String),
     /// The server answered with an error.
     Refused(String),
     /// A message came damaged.
@@ -38,6 +40,7 @@ impl fmt::Display for Fault {
             Self::Closed(None) => f.write_str("the server closed a connection"),
             Self::Closed(Some(code)) => write!(f, "the server closed a connection with {code}"),
             Self::Unexpected(what) => write!(f, "the server sent {what}"),
+            Self::Malformed(what) => write!(f, "the server sent {what}"),
             Self::Refused(line) => write!(f, "the server refused: {line}"),
             Self::Damaged(damage) => write!(f, "the server sent {damage}"),
             Self::Lost(count) => write!(f, "{count} messages were lost without a word"),
@@ -66,6 +69,12 @@ impl From<websocket::Error> for Fault {
             websocket::Error::Unexpected(what) => Self::Unexpected(what),
             other => Self::System(other.to_string()),
         }
+    }
+}
+
+impl From<protocol::Malformed> for Fault {
+    fn from(malformed: protocol::Malformed) -> Self {
+        Self::Malformed(malformed.0)
     }
 }
 

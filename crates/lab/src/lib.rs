@@ -2,10 +2,11 @@
 //!
 //! `docs/lab.md` tells how to use it and how each measure is taken.
 //!
-//! [`load`] and [`websocket`] are what every load is made of; without the feature `scenarios` there is nothing else, and next to
-//! no dependency. The benches use it that way.
+//! [`load`], [`protocol`] and [`websocket`] are what every load is made of; without the feature `scenarios`
+//! there is nothing else, and few dependencies. The benches use it that way.
 
 pub mod load;
+pub mod protocol;
 pub mod websocket;
 
 #[cfg(feature = "scenarios")]

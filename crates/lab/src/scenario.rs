@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::knob::{self, KNOBS};
+pub use super::protocol::Encoding;
 use super::result::Target;
 
 /// A scenario. `docs/lab.md` lists the keys.
@@ -119,18 +120,6 @@ pub enum Behind {
     Latest,
     /// Publishers wait for it.
     Block,
-}
-
-/// What clients speak.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Encoding {
-    /// Lines of JSON in text frames.
-    #[default]
-    Json,
-    /// Messages behind their lengths in binary frames.
-    Protobuf,
 }
 
 /// How the server keeps what is published.

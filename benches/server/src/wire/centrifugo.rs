@@ -1,133 +1,76 @@
-//! The Centrifugo client protocol in JSON, as far as a benchmark speaks it.
+//! The Centrifugo client protocol, as far as a benchmark speaks it: what it expects to hear, and nothing else.
 //!
-//! A scanner for what the server writes, not a parser of JSON: pushes are told apart by their beginning, and data are
-//! strings without escapes. Whatever it does not know is an error, so nothing is overlooked.
+//! Whatever a room of a benchmark has no use for is an error, so nothing is overlooked.
 
-use std::io::Write as _;
-use std::sync::LazyLock;
+use roomcast_lab::protocol::{Encoding, Heard as Said, PUBLISH_ID, Position};
 
-use memchr::{memchr, memmem};
-use roomcast_lab::websocket;
-
-use super::{Heard, Intent, number};
+use super::{Heard, Intent};
 use crate::fault::Fault;
 
-/// What comes before the server's number of a publication.
-const OFFSET: &[u8] = b"\"offset\":";
-
-/// Finds it; made once, because it is looked for in every message.
-static OFFSET_FINDER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(OFFSET));
-
-const CONNECT_ID: u64 = 1;
-const SUBSCRIBE_ID: u64 = 2;
-/// The first publish has this id.
-const PUBLISH_ID: u64 = 3;
-
 /// Connects, and subscribes if the intent is to join.
-pub(super) fn write_intent(intent: &Intent, mask: [u8; 4], out: &mut Vec<u8>) {
-    websocket::write(websocket::TEXT, Some(mask), out, |out| write_commands(intent, out));
-}
-
-/// The same, in whatever it travels.
-pub(super) fn write_commands(intent: &Intent, out: &mut Vec<u8>) {
-    let _ = write!(out, r#"{{"id":{CONNECT_ID},"connect":{{}}}}"#);
+pub(super) fn write_commands(encoding: Encoding, intent: &Intent, out: &mut Vec<u8>) {
+    encoding.connect(out);
     if !intent.joins {
         return;
     }
-    let _ = write!(out, "\n{{\"id\":{SUBSCRIBE_ID},\"subscribe\":{{\"channel\":\"{}\"", intent.room);
-    if let Some((epoch, offset)) = &intent.since {
-        let _ = write!(out, r#","recover":true,"epoch":"{epoch}","offset":{offset}"#);
+    if encoding == Encoding::Json {
+        out.push(b'\n');
     }
-    out.extend_from_slice(b"}}");
+    let since = intent.since.as_ref().map(|(epoch, offset)| Position { epoch: epoch.clone(), offset: *offset });
+    encoding.subscribe(&intent.room, since.as_ref(), out);
 }
 
-/// Publishes, in a frame of its own.
-pub(super) fn write_publish(
-    room: &str,
-    number: u32,
-    mask: [u8; 4],
-    out: &mut Vec<u8>,
-    payload: impl FnOnce(&mut Vec<u8>),
-) {
-    let id = PUBLISH_ID + u64::from(number);
-    websocket::write(websocket::TEXT, Some(mask), out, |out| {
-        let _ = write!(out, r#"{{"id":{id},"publish":{{"channel":"{room}","data":"#);
-        payload(out);
-        out.extend_from_slice(b"}}");
-    });
+/// Publishes; `number` counts what the connection publishes.
+pub(super) fn write_publish(room: &str, number: u32, out: &mut Vec<u8>, payload: impl FnOnce(&mut Vec<u8>)) {
+    Encoding::Json.publish(room, PUBLISH_ID + number, payload, out);
 }
 
-/// Makes something of one message: replies and pushes, a line each.
-pub(super) fn hear(message: &[u8], each: &mut impl FnMut(Heard<'_>) -> Result<(), Fault>) -> Result<(), Fault> {
-    let mut rest = message;
-    loop {
-        let end = memchr(b'\n', rest);
-        hear_line(&rest[..end.unwrap_or(rest.len())], each)?;
-        match end {
-            Some(end) => rest = &rest[end + 1..],
-            None => return Ok(()),
+/// Makes something of one message.
+pub(super) fn hear(
+    encoding: Encoding,
+    message: &[u8],
+    each: &mut impl FnMut(Heard<'_>) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    encoding.hear(message, &mut |said| understand(said, each))
+}
+
+/// Makes something of what is whole at the beginning of a stream; how many bytes that was.
+pub(super) fn hear_whole(
+    encoding: Encoding,
+    bytes: &[u8],
+    each: &mut impl FnMut(Heard<'_>) -> Result<(), Fault>,
+) -> Result<usize, Fault> {
+    encoding.hear_whole(bytes, &mut |said| understand(said, each))
+}
+
+#[inline]
+fn understand(said: Said<'_>, each: &mut impl FnMut(Heard<'_>) -> Result<(), Fault>) -> Result<(), Fault> {
+    match said {
+        Said::Message(_, 0) => Err(Fault::Unexpected("a publication without an offset")),
+        Said::Message(payload, offset) => each(Heard::Message { payload, offset }),
+        Said::Taken | Said::Left => each(Heard::Taken),
+        Said::Ping => each(Heard::Ping),
+        Said::Connected => each(Heard::Connected),
+        Said::Joined { position, recovered } => {
+            let position = position.as_ref().map(|position| (&*position.epoch, position.offset));
+            each(Heard::Ready { position, recovered: recovered == Some(true) })
         }
+        Said::Refused(why) => Err(Fault::Refused(why)),
+        _ => Err(Fault::Unexpected("a push that nobody asked for")),
     }
-}
-
-fn hear_line(line: &[u8], each: &mut impl FnMut(Heard<'_>) -> Result<(), Fault>) -> Result<(), Fault> {
-    if let Some(push) = line.strip_prefix(br#"{"push":{"channel":""#) {
-        let publication = memchr(b'"', push).and_then(|end| push[end..].strip_prefix(br#"","pub":{"#));
-        let publication = publication.ok_or(Fault::Unexpected("a push that nobody asked for"))?;
-        let (payload, rest) = data(publication).ok_or(Fault::Unexpected("a publication without data"))?;
-        let offset = OFFSET_FINDER.find(rest).and_then(|at| number(&rest[at + OFFSET.len()..]));
-        let (offset, _) = offset.ok_or(Fault::Unexpected("a publication without an offset"))?;
-        return each(Heard::Message { payload, offset });
-    }
-    if line == b"{}" {
-        return each(Heard::Ping);
-    }
-    let reply = line.strip_prefix(br#"{"id":"#).and_then(number);
-    let (id, body) = reply.ok_or(Fault::Unexpected("a line that is neither reply nor push"))?;
-    if body.starts_with(br#","error":"#) {
-        return Err(Fault::Refused(String::from_utf8_lossy(line).into_owned()));
-    }
-    match id {
-        CONNECT_ID => each(Heard::Connected),
-        SUBSCRIBE_ID => hear_subscribed(body, each),
-        _ => each(Heard::Taken),
-    }
-}
-
-/// The reply to a subscribe: what is recovered comes as messages, then the position.
-fn hear_subscribed(mut body: &[u8], each: &mut impl FnMut(Heard<'_>) -> Result<(), Fault>) -> Result<(), Fault> {
-    let value = |name: &[u8]| memmem::find(body, name).map(|at| &body[at + name.len()..]);
-    let epoch = value(br#""epoch":""#).and_then(|rest| str::from_utf8(&rest[..memchr(b'"', rest)?]).ok());
-    // Publications have offsets too, so the room's own is the one before them.
-    let offset = value(OFFSET).and_then(number).map_or(0, |(offset, _)| offset);
-    let recovered = value(br#""recovered":true"#).is_some();
-    let position = epoch.map(|epoch| (epoch, offset));
-    while let Some(at) = memmem::find(body, br#"{"data":"#) {
-        let (payload, rest) = data(&body[at + 1..]).ok_or(Fault::Unexpected("a publication without data"))?;
-        let offset = OFFSET_FINDER.find(rest).and_then(|at| number(&rest[at + OFFSET.len()..]));
-        each(Heard::Message { payload, offset: offset.map_or(0, |(offset, _)| offset) })?;
-        body = rest;
-    }
-    each(Heard::Ready { position, recovered })
-}
-
-/// The string that `"data":` introduces, with its quotes, and what follows it.
-fn data(publication: &[u8]) -> Option<(&[u8], &[u8])> {
-    let data = publication.strip_prefix(br#""data":""#)?;
-    let end = memchr(b'"', data)?;
-    let from = publication.len() - data.len() - 1;
-    Some((&publication[from..from + end + 2], &data[end + 1..]))
 }
 
 #[cfg(test)]
 mod tests {
+    use roomcast_lab::websocket;
+
     use super::super::tests::heard;
     use super::super::{Heard, Wire};
     use super::*;
 
     fn heard_lines(lines: &str) -> Result<Vec<String>, Fault> {
         let mut all = Vec::new();
-        hear(lines.as_bytes(), &mut |heard: Heard<'_>| {
+        hear(Encoding::Json, lines.as_bytes(), &mut |heard: Heard<'_>| {
             all.push(super::super::tests::told(&heard));
             Ok(())
         })?;
@@ -185,7 +128,8 @@ mod tests {
     fn commands_are_lines_of_one_masked_frame() {
         let mut out = Vec::new();
         let since = Some(("qF".to_owned(), 5));
-        write_intent(&Intent { room: "a".to_owned(), joins: true, since }, [0; 4], &mut out);
+        let intent = Intent { room: "a".to_owned(), joins: true, since };
+        Wire::Centrifugo.write_intent(&intent, [0; 4], &mut out);
         let text = String::from_utf8_lossy(&out[6..]).into_owned();
         assert_eq!(
             text,

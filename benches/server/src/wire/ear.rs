@@ -1,8 +1,9 @@
 //! From bytes to what they say, wherever reads and frames begin and end.
 
+use roomcast_lab::protocol::Encoding;
 use roomcast_lab::websocket::{self, Event, Partial, Reader};
 
-use super::{Heard, Wire, centrifugo, nats, plain, protobuf, redis, stream};
+use super::{Heard, Wire, centrifugo, nats, plain, redis, stream};
 use crate::fault::Fault;
 
 /// What one connection has heard and not yet understood.
@@ -49,11 +50,8 @@ fn hear_event(
     each: &mut impl FnMut(Heard<'_>) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
     match (event, wire) {
-        (Event::Message(message), Wire::Centrifugo) => centrifugo::hear(message, each),
-        (Event::Message(message), Wire::Protobuf) => match protobuf::hear(message, each)? {
-            used if used == message.len() => Ok(()),
-            _ => Err(Fault::Unexpected("a message that is cut off")),
-        },
+        (Event::Message(message), Wire::Centrifugo) => centrifugo::hear(Encoding::Json, message, each),
+        (Event::Message(message), Wire::Protobuf) => centrifugo::hear(Encoding::Protobuf, message, each),
         (Event::Message(message), Wire::NatsOverWebSocket) => nested.feed(message, |bytes| nats::hear(bytes, each)),
         (Event::Message(message), _) => plain::hear(message, each),
         // The path has said everything.

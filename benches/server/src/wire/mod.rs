@@ -4,10 +4,10 @@ mod centrifugo;
 mod ear;
 mod nats;
 mod plain;
-mod protobuf;
 mod redis;
 mod stream;
 
+use roomcast_lab::protocol::Encoding;
 use roomcast_lab::websocket;
 
 pub use self::ear::Ear;
@@ -110,7 +110,7 @@ impl Wire {
             Self::Redis => redis::write_intent(intent, out),
             Self::Nats => {}
             Self::Stream | Self::ProtobufStream | Self::Events => stream::write_opening(self, intent, out),
-            Self::Protobuf => websocket::write_request(HOST, &self.path(intent), Some("centrifuge-protobuf"), out),
+            Self::Protobuf => websocket::write_request(HOST, &self.path(intent), Encoding::Protobuf.subprotocol(), out),
             _ => websocket::write_request(HOST, &self.path(intent), None, out),
         }
     }
@@ -118,9 +118,12 @@ impl Wire {
     /// Appends what is said to [`Heard::Welcome`].
     pub fn write_intent(self, intent: &Intent, mask: [u8; 4], out: &mut Vec<u8>) {
         match self {
-            Self::Centrifugo => centrifugo::write_intent(intent, mask, out),
-            Self::Protobuf => {
-                websocket::write(websocket::BINARY, Some(mask), out, |out| protobuf::write_intent(intent, out))
+            Self::Protobuf => websocket::write(websocket::BINARY, Some(mask), out, |out| {
+                centrifugo::write_commands(Encoding::Protobuf, intent, out)
+            }),
+            Self::Centrifugo => {
+                let json = Encoding::Json;
+                websocket::write(json.opcode(), Some(mask), out, |out| centrifugo::write_commands(json, intent, out));
             }
             Self::Plain | Self::Redis | Self::Stream | Self::ProtobufStream | Self::Events => {}
             Self::Nats => nats::write_intent(intent, out),
@@ -134,7 +137,9 @@ impl Wire {
     pub fn write_publish(self, room: &str, stamp: Stamp, bytes: usize, number: u32, mask: [u8; 4], out: &mut Vec<u8>) {
         let payload = |out: &mut Vec<u8>| payload::write(stamp, bytes, out);
         match self {
-            Self::Centrifugo => centrifugo::write_publish(room, number, mask, out, payload),
+            Self::Centrifugo => websocket::write(websocket::TEXT, Some(mask), out, |out| {
+                centrifugo::write_publish(room, number, out, payload);
+            }),
             Self::Plain => websocket::write(websocket::TEXT, Some(mask), out, payload),
             Self::Redis => redis::write_publish(room, bytes, out, payload),
             Self::Nats => nats::write_publish(room, bytes, out, payload),

@@ -1,5 +1,7 @@
 //! A WebSocket per room: for servers that do nothing but fan out.
 
+use roomcast_lab::protocol::Encoding;
+
 use super::{Heard, Intent, centrifugo, number};
 use crate::fault::Fault;
 
@@ -17,7 +19,7 @@ pub(super) fn hear(message: &[u8], each: &mut impl FnMut(Heard<'_>) -> Result<()
             Some((missed, b"")) => each(Heard::Missed(missed)),
             _ => Err(Fault::Unexpected("a loss without a number")),
         },
-        Some(b'{') => centrifugo::hear(message, each),
+        Some(b'{') => centrifugo::hear(Encoding::Json, message, each),
         _ => Err(Fault::Unexpected("a message that is no payload")),
     }
 }

@@ -1,6 +1,8 @@
 //! Answers without end: chunks of HTTP, and in them messages of the Centrifugo client protocol.
 
-use super::{Heard, Intent, Wire, centrifugo, protobuf};
+use roomcast_lab::protocol::Encoding;
+
+use super::{Heard, Intent, Wire, centrifugo};
 use crate::fault::Fault;
 
 /// Appends the request that opens one, with everything that is to be said in it.
@@ -12,8 +14,8 @@ pub(super) fn write_opening(wire: Wire, intent: &Intent, out: &mut Vec<u8>) {
         _ => ("http_stream", "application/json"),
     };
     match wire {
-        Wire::ProtobufStream => protobuf::write_intent(intent, &mut body),
-        _ => centrifugo::write_commands(intent, &mut body),
+        Wire::ProtobufStream => centrifugo::write_commands(Encoding::Protobuf, intent, &mut body),
+        _ => centrifugo::write_commands(Encoding::Json, intent, &mut body),
     }
     let length = body.len();
     let head = format!(
@@ -45,7 +47,7 @@ pub(super) fn hear(
     each: &mut impl FnMut(Heard<'_>) -> Result<(), Fault>,
 ) -> Result<usize, Fault> {
     if wire == Wire::ProtobufStream {
-        return protobuf::hear(bytes, each);
+        return centrifugo::hear_whole(Encoding::Protobuf, bytes, each);
     }
     let mut at = 0;
     while let Some(end) = memchr::memchr(b'\n', &bytes[at..]) {
@@ -56,9 +58,9 @@ pub(super) fn hear(
             Wire::Events if line.is_empty() => {}
             Wire::Events => {
                 let data = line.strip_prefix(b"data: ").ok_or(Fault::Unexpected("an event without data"))?;
-                centrifugo::hear(data, each)?;
+                centrifugo::hear(Encoding::Json, data, each)?;
             }
-            _ => centrifugo::hear(line, each)?,
+            _ => centrifugo::hear(Encoding::Json, line, each)?,
         }
     }
     Ok(at)

@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use super::Site;
 use super::stamp::{self, Stamp};
-use super::wire::{Heard, PUBLISH_ID, Position, Wire};
 use crate::load::{Connection, DeliveryChecker};
+use crate::protocol::{Encoding, Heard, PUBLISH_ID, Position};
 use crate::recorder::Recorder;
 use crate::websocket::{self, Event, PONG, Reader};
 
@@ -69,7 +69,7 @@ pub(super) struct Times {
 pub(super) struct Client {
     connection: Connection,
     reader: Reader,
-    wire: Wire,
+    encoding: Encoding,
     pub(super) role: Role,
     pub(super) state: State,
     /// Its room.
@@ -97,7 +97,7 @@ impl Client {
         let mut client = Self {
             connection: connect(site)?,
             reader: Reader::new(),
-            wire: Wire(site.encoding),
+            encoding: site.encoding,
             role,
             state: State::Opening,
             room,
@@ -121,7 +121,7 @@ impl Client {
 
     fn greet(&mut self, site: &Site) -> Result<(), String> {
         let (out, _) = self.connection.out();
-        websocket::write_request(&site.host, &site.path, self.wire.subprotocol(), out);
+        websocket::write_request(&site.host, &site.path, self.encoding.subprotocol(), out);
         self.flush()
     }
 
@@ -146,7 +146,7 @@ impl Client {
 
     fn hear(&mut self, event: Event<'_>, site: &Site, times: &mut Times, turn: &mut Turn) -> Result<(), String> {
         match event {
-            Event::Open => self.say(|wire, out| wire.connect(out)),
+            Event::Open => self.say(|encoding, out| encoding.connect(out)),
             Event::Message(message) => self.hear_message(message, site, times, turn)?,
             Event::Ping(payload) => self.connection.write_frame(PONG, |out| out.extend_from_slice(payload)),
             Event::Close(_) => self.state = State::Gone,
@@ -156,18 +156,21 @@ impl Client {
 
     fn hear_message(&mut self, message: &[u8], site: &Site, times: &mut Times, turn: &mut Turn) -> Result<(), String> {
         let (mut refused, mut pings, mut has_connected, mut is_put_out) = (None, 0, false, false);
-        let wire = self.wire;
-        wire.hear(message, &mut |heard| match heard {
-            Heard::Message(payload, offset) => self.receive(payload, offset, site, times, turn),
-            Heard::Joined { position, recovered } => self.join(position, recovered, turn),
-            Heard::Left => {
-                (self.state, turn.has_left) = (State::Out, true);
+        let encoding = self.encoding;
+        encoding.hear(message, &mut |heard| {
+            match heard {
+                Heard::Message(payload, offset) => self.receive(payload, offset, site, times, turn),
+                Heard::Joined { position, recovered } => self.join(position, recovered, turn),
+                Heard::Left => {
+                    (self.state, turn.has_left) = (State::Out, true);
+                }
+                Heard::Connected => has_connected = true,
+                Heard::PutOut => is_put_out = true,
+                Heard::Ping => pings += 1,
+                Heard::Refused(why) => refused = Some(why),
+                Heard::Taken | Heard::Other => {}
             }
-            Heard::Connected => has_connected = true,
-            Heard::PutOut => is_put_out = true,
-            Heard::Ping => pings += 1,
-            Heard::Refused(why) => refused = Some(why),
-            Heard::Taken | Heard::Other => {}
+            Ok::<(), String>(())
         })?;
         if let Some(why) = refused {
             return Err(format!("the server said {why}"));
@@ -184,7 +187,7 @@ impl Client {
             self.ask_to_join(site, times.now);
         }
         for _ in 0..pings {
-            self.say(|wire, out| wire.pong(out));
+            self.say(|encoding, out| encoding.pong(out));
         }
         Ok(())
     }
@@ -243,27 +246,27 @@ impl Client {
             self.asked = now;
         }
         let (room, since) = (&site.rooms[self.room], self.position.take());
-        let wire = self.wire;
-        self.connection.write_frame(wire.opcode(), |out| wire.subscribe(room, since.as_ref(), out));
+        let encoding = self.encoding;
+        self.connection.write_frame(encoding.opcode(), |out| encoding.subscribe(room, since.as_ref(), out));
         self.position = since;
     }
 
     pub(super) fn ask_to_leave(&mut self, site: &Site) {
         self.state = State::Leaving;
         let room = &site.rooms[self.room];
-        self.say(|wire, out| wire.unsubscribe(room, out));
+        self.say(|encoding, out| encoding.unsubscribe(room, out));
     }
 
     /// Adds a publish to what is to be written.
     pub(super) fn publish(&mut self, room: &str, stamp: Stamp, bytes: usize) {
         let id = PUBLISH_ID + (self.published & 0x3fff_ffff);
         self.published = self.published.wrapping_add(1);
-        self.say(|wire, out| wire.publish(room, id, |out| stamp::write(stamp, bytes, out), out));
+        self.say(|encoding, out| encoding.publish(room, id, |out| stamp::write(stamp, bytes, out), out));
     }
 
-    fn say(&mut self, command: impl FnOnce(Wire, &mut Vec<u8>)) {
-        let wire = self.wire;
-        self.connection.write_frame(wire.opcode(), |out| command(wire, out));
+    fn say(&mut self, command: impl FnOnce(Encoding, &mut Vec<u8>)) {
+        let encoding = self.encoding;
+        self.connection.write_frame(encoding.opcode(), |out| command(encoding, out));
     }
 
     /// Writes what the system takes.

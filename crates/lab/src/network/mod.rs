@@ -1,13 +1,10 @@
 //! A server under load, over WebSocket.
 
 mod client;
-mod json;
 mod own;
 mod pace;
-mod protobuf;
 mod server;
 mod stamp;
-mod wire;
 mod worker;
 
 use std::net::SocketAddr;
@@ -25,8 +22,9 @@ use self::worker::{Shared, Worker};
 use super::Fault;
 use super::measurement::{Measurement, Target, measure};
 use super::procfs;
+use super::protocol::Encoding;
 use super::run_state::{Phase, RunState};
-use super::scenario::{Encoding, Scenario};
+use super::scenario::Scenario;
 use super::watch::Watch;
 
 /// Where clients connect, and what they find there.

@@ -13,8 +13,9 @@ use super::client::{Client, Role, State, Times};
 use super::stamp::{self, Stamp};
 use crate::Fault;
 use crate::load::DeliveryChecker;
+use crate::protocol::Encoding;
 use crate::recorder::Recorder;
-use crate::scenario::{Encoding, Load};
+use crate::scenario::Load;
 use crate::websocket;
 
 /// Nanoseconds of the lab's processor time for a message received.

@@ -1,6 +1,6 @@
 //! The protocol in Protobuf: messages behind their lengths, written and read by hand, because that is cheap.
 
-use super::wire::{CONNECT_ID, Heard, Position, SUBSCRIBE_ID, UNSUBSCRIBE_ID};
+use super::{CONNECT_ID, Heard, Malformed, Position, SUBSCRIBE_ID, UNSUBSCRIBE_ID};
 
 /// Kinds of field.
 const VARINT: u64 = 0;
@@ -91,29 +91,30 @@ fn write_varint(mut value: u64, out: &mut Vec<u8>) {
     out.push(value as u8);
 }
 
-pub(super) fn hear(message: &[u8], each: &mut impl FnMut(Heard<'_>)) -> Result<(), String> {
-    let mut rest = message;
-    while !rest.is_empty() {
-        let (length, after) = varint(rest)?;
-        let (reply, behind) = after.split_at_checked(length as usize).ok_or("a reply that is cut off")?;
+/// Makes something of the whole replies at the beginning; how many bytes they were.
+pub(super) fn hear<E: From<Malformed>>(
+    bytes: &[u8],
+    each: &mut impl FnMut(Heard<'_>) -> Result<(), E>,
+) -> Result<usize, E> {
+    let mut rest = bytes;
+    while let Some((length, after)) = varint(rest)? {
+        let Some((reply, behind)) = after.split_at_checked(length as usize) else { break };
         hear_reply(reply, each)?;
         rest = behind;
     }
-    Ok(())
+    Ok(bytes.len() - rest.len())
 }
 
-fn hear_reply(reply: &[u8], each: &mut impl FnMut(Heard<'_>)) -> Result<(), String> {
+fn hear_reply<E: From<Malformed>>(reply: &[u8], each: &mut impl FnMut(Heard<'_>) -> Result<(), E>) -> Result<(), E> {
     if reply.is_empty() {
-        each(Heard::Ping);
-        return Ok(());
+        return each(Heard::Ping);
     }
     let mut id = 0;
     for field in Fields(reply) {
         match field? {
             (reply::ID, Value::Number(value)) => id = value as u32,
             (reply::ERROR, Value::Bytes(error)) => {
-                each(Heard::Refused(String::from_utf8_lossy(error).into_owned()));
-                return Ok(());
+                return each(Heard::Refused(String::from_utf8_lossy(error).into_owned()));
             }
             (reply::PUSH, Value::Bytes(push)) => return hear_push(push, each),
             (reply::SUBSCRIBE, Value::Bytes(joined)) => return hear_joined(joined, each),
@@ -125,32 +126,28 @@ fn hear_reply(reply: &[u8], each: &mut impl FnMut(Heard<'_>)) -> Result<(), Stri
         SUBSCRIBE_ID => Heard::Joined { position: None, recovered: None },
         UNSUBSCRIBE_ID => Heard::Left,
         _ => Heard::Taken,
-    });
-    Ok(())
+    })
 }
 
-fn hear_push(push: &[u8], each: &mut impl FnMut(Heard<'_>)) -> Result<(), String> {
+fn hear_push<E: From<Malformed>>(push: &[u8], each: &mut impl FnMut(Heard<'_>) -> Result<(), E>) -> Result<(), E> {
     const PUBLICATION: u64 = 4;
     const UNSUBSCRIBE: u64 = 7;
     for field in Fields(push) {
         match field? {
             (PUBLICATION, Value::Bytes(bytes)) => {
                 let (payload, offset) = publication(bytes)?;
-                each(Heard::Message(payload, offset));
-                return Ok(());
+                return each(Heard::Message(payload, offset));
             }
             (UNSUBSCRIBE, _) => {
-                each(Heard::PutOut);
-                return Ok(());
+                return each(Heard::PutOut);
             }
             _ => {}
         }
     }
-    each(Heard::Other);
-    Ok(())
+    each(Heard::Other)
 }
 
-fn publication(publication: &[u8]) -> Result<(&[u8], u64), String> {
+fn publication(publication: &[u8]) -> Result<(&[u8], u64), Malformed> {
     const DATA: u64 = 4;
     const OFFSET: u64 = 6;
     let (mut payload, mut offset) = (&[][..], 0);
@@ -164,7 +161,7 @@ fn publication(publication: &[u8]) -> Result<(&[u8], u64), String> {
     Ok((payload, offset))
 }
 
-fn hear_joined(joined: &[u8], each: &mut impl FnMut(Heard<'_>)) -> Result<(), String> {
+fn hear_joined<E: From<Malformed>>(joined: &[u8], each: &mut impl FnMut(Heard<'_>) -> Result<(), E>) -> Result<(), E> {
     const EPOCH: u64 = 6;
     const PUBLICATIONS: u64 = 7;
     const RECOVERED: u64 = 8;
@@ -179,14 +176,13 @@ fn hear_joined(joined: &[u8], each: &mut impl FnMut(Heard<'_>)) -> Result<(), St
             (WAS_RECOVERING, Value::Number(number)) => was_recovering = number != 0,
             (PUBLICATIONS, Value::Bytes(bytes)) => {
                 let (payload, offset) = publication(bytes)?;
-                each(Heard::Message(payload, offset));
+                each(Heard::Message(payload, offset))?;
             }
             _ => {}
         }
     }
     let position = (!epoch.is_empty()).then_some(Position { epoch, offset });
-    each(Heard::Joined { position, recovered: (was_recovering || recovered).then_some(recovered) });
-    Ok(())
+    each(Heard::Joined { position, recovered: (was_recovering || recovered).then_some(recovered) })
 }
 
 enum Value<'a> {
@@ -198,19 +194,17 @@ enum Value<'a> {
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
-    fn read(&mut self) -> Result<(u64, Value<'a>), String> {
-        let (tag, rest) = varint(self.0)?;
+    fn read(&mut self) -> Result<(u64, Value<'a>), Malformed> {
+        let cut_off = || Malformed::new("a field that is cut off");
+        let (tag, rest) = varint(self.0)?.ok_or_else(cut_off)?;
+        let (number, rest) = varint(rest)?.ok_or_else(cut_off)?;
         let (value, rest) = match tag & 7 {
-            VARINT => {
-                let (number, rest) = varint(rest)?;
-                (Value::Number(number), rest)
-            }
+            VARINT => (Value::Number(number), rest),
             BYTES => {
-                let (length, rest) = varint(rest)?;
-                let (bytes, rest) = rest.split_at_checked(length as usize).ok_or("a field that is cut off")?;
+                let (bytes, rest) = rest.split_at_checked(number as usize).ok_or_else(cut_off)?;
                 (Value::Bytes(bytes), rest)
             }
-            kind => return Err(format!("a field of kind {kind}")),
+            kind => return Err(Malformed(format!("a field of kind {kind}"))),
         };
         self.0 = rest;
         Ok((tag >> 3, value))
@@ -218,7 +212,7 @@ impl<'a> Fields<'a> {
 }
 
 impl<'a> Iterator for Fields<'a> {
-    type Item = Result<(u64, Value<'a>), String>;
+    type Item = Result<(u64, Value<'a>), Malformed>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.0.is_empty() {
@@ -232,31 +226,35 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
+/// The number at the beginning and what follows it; `None` while it is not complete.
 #[inline]
-fn varint(bytes: &[u8]) -> Result<(u64, &[u8]), String> {
+fn varint(bytes: &[u8]) -> Result<Option<(u64, &[u8])>, Malformed> {
     let mut value = 0_u64;
     for (at, byte) in bytes.iter().enumerate().take(10) {
         value |= u64::from(byte & 0x7f) << (7 * at);
         if byte & 0x80 == 0 {
-            return Ok((value, &bytes[at + 1..]));
+            return Ok(Some((value, &bytes[at + 1..])));
         }
     }
-    Err("a number that is cut off".to_owned())
+    if bytes.len() < 10 { Ok(None) } else { Err(Malformed::new("a number without end")) }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Encoding;
     use super::*;
 
     fn told(message: &[u8]) -> Vec<String> {
         let mut told = Vec::new();
-        hear(message, &mut |heard| {
-            told.push(match heard {
-                Heard::Message(payload, offset) => format!("{} {offset}", String::from_utf8_lossy(payload)),
-                other => format!("{other:?}"),
-            });
-        })
-        .expect("sound");
+        Encoding::Protobuf
+            .hear(message, &mut |heard| {
+                told.push(match heard {
+                    Heard::Message(payload, offset) => format!("{} {offset}", String::from_utf8_lossy(payload)),
+                    other => format!("{other:?}"),
+                });
+                Ok::<(), Malformed>(())
+            })
+            .expect("sound");
         told
     }
 
@@ -295,8 +293,45 @@ mod tests {
     fn what_is_cut_off_is_refused() {
         let message = reply(|out| bytes(2, b"error", out));
         for cut in 1..message.len() {
-            assert!(hear(&message[..cut], &mut |_| {}).is_err(), "{cut}");
+            assert!(Encoding::Protobuf.hear(&message[..cut], &mut |_| Ok::<(), Malformed>(())).is_err(), "{cut}");
         }
         assert!(told(&message)[0].contains("error"));
+    }
+
+    #[test]
+    fn replies_of_a_stream_are_told_apart_wherever_they_are_cut() {
+        let publication = |out: &mut Vec<u8>| {
+            nested(4, out, |out| {
+                bytes(4, b"\"abc\"", out);
+                number(6, 300, out);
+            });
+        };
+        let mut all_bytes = reply(|out| number(1, 1, out));
+        all_bytes.extend(reply(|out| nested(6, out, |_| {})));
+        all_bytes.push(0);
+        all_bytes.extend(reply(|out| nested(4, out, publication)));
+        all_bytes.extend(reply(|out| number(1, 3, out)));
+        let whole = told(&all_bytes);
+        let joined = "Joined { position: None, recovered: None }";
+        assert_eq!(whole, ["Connected", joined, "Ping", "\"abc\" 300", "Left"]);
+        for cut in 0..all_bytes.len() {
+            let mut count = 0;
+            let mut note = |_: Heard<'_>| {
+                count += 1;
+                Ok::<(), Malformed>(())
+            };
+            let used = Encoding::Protobuf.hear_whole(&all_bytes[..cut], &mut note).expect("sound");
+            assert!(used <= cut);
+            assert_eq!(Encoding::Protobuf.hear_whole(&all_bytes[used..], &mut note), Ok(all_bytes.len() - used));
+            assert_eq!(count, whole.len(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        let mut each = |_: Heard<'_>| Ok::<(), Malformed>(());
+        assert!(hear(&[2, 0x0a, 9], &mut each).is_err(), "a field that is cut off");
+        assert!(hear(&[2, 0x0d, 9], &mut each).is_err(), "a field of an unknown kind");
+        assert!(hear(&[0xff; 11], &mut each).is_err());
     }
 }

@@ -9,7 +9,7 @@ use memchr::{memchr, memmem};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::wire::{CONNECT_ID, Heard, Position, SUBSCRIBE_ID, UNSUBSCRIBE_ID};
+use super::{CONNECT_ID, Heard, Malformed, Position, SUBSCRIBE_ID, UNSUBSCRIBE_ID};
 
 const OFFSET: &[u8] = b"\"offset\":";
 
@@ -39,12 +39,15 @@ pub(super) fn publish(room: &str, id: u32, message: impl FnOnce(&mut Vec<u8>), o
 }
 
 #[inline]
-pub(super) fn hear(message: &[u8], each: &mut impl FnMut(Heard<'_>)) -> Result<(), String> {
+pub(super) fn hear<E: From<Malformed>>(
+    message: &[u8],
+    each: &mut impl FnMut(Heard<'_>) -> Result<(), E>,
+) -> Result<(), E> {
     let mut rest = message;
     loop {
         rest = match publication(rest) {
             Some((payload, offset, behind)) => {
-                each(Heard::Message(payload, offset));
+                each(Heard::Message(payload, offset))?;
                 behind
             }
             None => {
@@ -56,7 +59,7 @@ pub(super) fn hear(message: &[u8], each: &mut impl FnMut(Heard<'_>)) -> Result<(
         match rest {
             [] => return Ok(()),
             [b'\n', behind @ ..] => rest = behind,
-            _ => return Err("a line that goes on behind its end".to_owned()),
+            _ => return Err(Malformed::new("a line that goes on behind its end").into()),
         }
     }
 }
@@ -123,36 +126,35 @@ struct Publication<'a> {
     offset: u64,
 }
 
-fn hear_line(line: &[u8], each: &mut impl FnMut(Heard<'_>)) -> Result<(), String> {
+fn hear_line<E: From<Malformed>>(line: &[u8], each: &mut impl FnMut(Heard<'_>) -> Result<(), E>) -> Result<(), E> {
     if line == b"{}" {
-        each(Heard::Ping);
-        return Ok(());
+        return each(Heard::Ping);
     }
     let said = || String::from_utf8_lossy(&line[..line.len().min(200)]).into_owned();
-    let reply: Reply<'_> = serde_json::from_slice(line).map_err(|error| format!("{error} in {:?}", said()))?;
+    let reply: Reply<'_> =
+        serde_json::from_slice(line).map_err(|error| Malformed(format!("{error} in {:?}", said())))?;
     if reply.error.is_some() {
-        each(Heard::Refused(said()));
+        each(Heard::Refused(said()))
     } else if let Some(push) = reply.push {
         each(match push {
             Push { unsubscribe: Some(_), .. } => Heard::PutOut,
             Push { disconnect: Some(_), .. } => Heard::Refused(said()),
             _ => Heard::Other,
-        });
+        })
     } else if let Some(joined) = reply.subscribe {
-        joined.publications.iter().for_each(|publication| {
-            each(Heard::Message(publication.data.get().as_bytes(), publication.offset));
-        });
+        for publication in &joined.publications {
+            each(Heard::Message(publication.data.get().as_bytes(), publication.offset))?;
+        }
         let position = (!joined.epoch.is_empty()).then_some(Position { epoch: joined.epoch, offset: joined.offset });
         let recovered = (joined.was_recovering || joined.recovered).then_some(joined.recovered);
-        each(Heard::Joined { position, recovered });
+        each(Heard::Joined { position, recovered })
     } else {
         each(match reply.id {
             CONNECT_ID => Heard::Connected,
             UNSUBSCRIBE_ID => Heard::Left,
             _ => Heard::Taken,
-        });
+        })
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -166,6 +168,7 @@ mod tests {
                 Heard::Message(payload, offset) => format!("{} {offset}", String::from_utf8_lossy(payload)),
                 other => format!("{other:?}"),
             });
+            Ok::<(), Malformed>(())
         })
         .expect("sound");
         told
@@ -195,6 +198,6 @@ mod tests {
         assert!(
             told(r#"{"id":4,"error":{"code":103,"message":"permission denied"}}"#)[0].contains("permission denied")
         );
-        assert!(hear(b"what", &mut |_| {}).is_err());
+        assert!(hear(b"what", &mut |_| Ok::<(), Malformed>(())).is_err());
     }
 }
