@@ -20,6 +20,7 @@ mod incarnations;
 mod options;
 mod post;
 mod registry;
+mod room_reader;
 mod status;
 #[cfg(test)]
 mod stepped;

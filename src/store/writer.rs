@@ -2,29 +2,24 @@
 //!
 //! A thread drives it ([`BatchWriter::start`]), or somebody who has other things to do between two steps, such as a simulation.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, mpsc};
-use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::backend::Store;
-use super::batch::Incarnation;
-use super::batch_builder::BatchBuilder;
 use super::codec::Codec;
 use super::environment::Environment;
 use super::error::{StoreError, StoreErrorKind};
 use super::incarnations::Incarnations;
 use super::options::{Durability, Options};
 use super::post::{Alarm, Answer, Post, Request};
+use super::room_reader::{Gathered, RoomReader};
 use super::status::StatusCell;
 use super::sweep::Sweep;
-use super::watermark::Watermark;
-use crate::error::TryRecvError;
-use crate::room::{PatternSubscription, RoomKey};
+use crate::room::PatternSubscription;
 use crate::sync::guard;
 
 /// Between two tries of a commit that fails, at first and at last.
@@ -39,9 +34,6 @@ const LAG_INTERVAL: Duration = Duration::from_secs(1);
 /// How often it is looked whether the store is still ours, while nothing is committed, which looks as well.
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What is kept of the buffer of a large batch.
-const BYTES_KEPT: usize = 1 << 20;
-
 /// What the batch writer and the archive share.
 pub(super) struct Shared<T> {
     pub(super) store: Arc<dyn Store>,
@@ -55,13 +47,7 @@ pub(super) struct Shared<T> {
 /// The batch writer of an archive.
 pub struct BatchWriter<T> {
     shared: Arc<Shared<T>>,
-    pattern: PatternSubscription<T>,
-    watermarks: HashMap<RoomKey, Arc<Watermark>>,
-    builder: BatchBuilder,
-    /// When the first message of the batch was read.
-    since: Option<Instant>,
-    /// Incarnations that have ended, and whose last messages are in the batch.
-    ended: Vec<Arc<Watermark>>,
+    rooms: RoomReader<T>,
     flushes: Vec<Answer>,
     requests: Receiver<Request>,
     alarm: Arc<Alarm>,
@@ -110,19 +96,8 @@ impl<T> BatchWriter<T> {
     /// Tells all who wait for a watermark that nothing more will be stored.
     fn answer_all(&self) {
         self.shared.incarnations.give_up();
-        self.watermarks.values().chain(&self.ended).for_each(|watermark| watermark.give_up());
+        self.rooms.give_up();
     }
-}
-
-/// How much of what rooms have published is in the batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Gathered {
-    /// As much as fits.
-    Some,
-    /// All there was.
-    All,
-    /// All there will ever be.
-    Last,
 }
 
 impl<T: Send + Sync + 'static> BatchWriter<T> {
@@ -158,11 +133,7 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
         let now = shared.environment.now();
         let writer = Self {
             shared,
-            pattern,
-            watermarks: HashMap::new(),
-            builder: BatchBuilder::default(),
-            since: None,
-            ended: Vec::new(),
+            rooms: RoomReader::new(pattern),
             flushes: Vec::new(),
             requests,
             alarm,
@@ -228,7 +199,7 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
         match self.phase {
             Phase::Reading => {
                 self.take_requests();
-                let gathered = self.gather();
+                let gathered = self.rooms.gather(&self.shared, &self.alarm);
                 match gathered == Gathered::Last || self.is_due() {
                     true => self.commit(gathered),
                     false => self.go_on(gathered),
@@ -245,80 +216,8 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
             match request {
                 Request::Flush(answer) => self.flushes.push(answer),
                 Request::Know(watermark) => {
-                    self.builder.incarnation(&watermark);
                     let now = self.now();
-                    self.since.get_or_insert(now);
-                }
-            }
-        }
-    }
-
-    /// Reads what there is, until the batch is full.
-    fn gather(&mut self) -> Gathered {
-        let waker = Waker::from(Arc::clone(&self.alarm));
-        let mut context = Context::from_waker(&waker);
-        while !self.is_full() {
-            match self.pattern.poll_listed(&mut context) {
-                Poll::Ready(Some(key)) => self.read(key),
-                Poll::Ready(None) => return Gathered::Last,
-                Poll::Pending => return Gathered::All,
-            }
-        }
-        Gathered::Some
-    }
-
-    fn read(&mut self, key: RoomKey) {
-        let now = self.now();
-        let Some(subscription) = self.pattern.get_mut(key) else { return };
-        let watermark = match self.watermarks.get(&key) {
-            Some(watermark) => Arc::clone(watermark),
-            None => {
-                let room = subscription.room();
-                let known = self.shared.incarnations.of(room.name(), room.epoch());
-                let watermark = known.unwrap_or_else(|| {
-                    // Somebody has opened it without asking us: an incarnation of its own.
-                    let durability = (self.shared.options.durability)(room.name()).unwrap_or_default();
-                    let first = subscription.position().sequence;
-                    let incarnation =
-                        Incarnation { room: room.name().to_owned(), epoch: room.epoch(), first, durability };
-                    let watermark = Arc::new(Watermark::new(incarnation));
-                    self.shared.incarnations.put(&watermark);
-                    watermark
-                });
-                if watermark.incarnation.durability == Durability::Stored {
-                    // Who is given a message after it was stored finds it in the ring.
-                    subscription.hold();
-                }
-                self.watermarks.insert(key, Arc::clone(&watermark));
-                watermark
-            }
-        };
-        let options = &self.shared.options;
-        let mut incarnation = None;
-        loop {
-            if self.builder.is_full(options) {
-                return;
-            }
-            // One by one: how large they are shows when they are encoded, and what was read cannot be put back.
-            match subscription.try_recv_batch(1) {
-                Ok(batch) => {
-                    let incarnation = *incarnation.get_or_insert_with(|| self.builder.incarnation_at(&watermark, key));
-                    self.builder.take(incarnation, &batch, &*self.shared.codec);
-                    self.since.get_or_insert(now);
-                }
-                Err(TryRecvError::Empty) => return,
-                Err(TryRecvError::Closed(_) | TryRecvError::Disconnected(_)) => {
-                    // The key may be another room's from here on.
-                    drop(self.pattern.leave(key));
-                    self.watermarks.remove(&key);
-                    self.builder.left(&watermark);
-                    self.ended.push(watermark);
-                    return;
-                }
-                Err(TryRecvError::Lagged(missed)) => {
-                    // A blocking subscription is not overrun.
-                    tracing::error!(room = watermark.incarnation.room, missed, "messages were not stored");
-                    debug_assert!(false, "{missed} messages were not stored");
+                    self.rooms.know(&watermark, now);
                 }
             }
         }
@@ -328,19 +227,17 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
         self.shared.environment.now()
     }
 
-    fn is_full(&self) -> bool {
-        self.builder.is_full(&self.shared.options)
-    }
-
     /// Whether to commit now.
     fn is_due(&self) -> bool {
-        let is_awaited = self.builder.batch.durability == Durability::Stored && !self.builder.batch.is_empty();
+        let batch = self.rooms.batch();
+        let is_awaited = batch.durability() == Durability::Stored && !batch.is_empty();
         let is_late = self.batch_due().is_some_and(|due| due <= self.now());
-        is_awaited || is_late || self.is_full() || !self.flushes.is_empty() || !self.ended.is_empty()
+        let is_full = self.rooms.is_full(&self.shared.options);
+        is_awaited || is_late || is_full || !self.flushes.is_empty() || self.rooms.has_ended()
     }
 
     fn batch_due(&self) -> Option<Instant> {
-        self.since.map(|since| since + self.shared.options.batch_delay)
+        self.rooms.since().map(|since| since + self.shared.options.batch_delay)
     }
 
     /// When something else than a batch is due.
@@ -364,14 +261,11 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
     }
 
     fn try_commit(&mut self) -> Result<(), StoreError> {
-        if !self.builder.batch.is_empty() {
-            self.shared.store.commit(&self.builder.batch)?;
+        if !self.rooms.batch().is_empty() {
+            self.shared.store.commit(self.rooms.batch())?;
             self.committed();
         }
-        for watermark in self.ended.drain(..) {
-            self.shared.incarnations.forget(&watermark);
-            watermark.complete();
-        }
+        self.rooms.complete_ended(&self.shared.incarnations);
         self.phase = Phase::Reading;
         Ok(())
     }
@@ -381,7 +275,7 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
             return Err(error);
         }
         if self.shared.status.note(Some(&error)) {
-            tracing::error!(%error, messages = self.builder.batch.len(), "the store does not take messages; trying again");
+            tracing::error!(%error, messages = self.rooms.batch().len(), "the store does not take messages; trying again");
         }
         if self.alarm.is_given_up() {
             return Err(error);
@@ -402,18 +296,9 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
             tracing::info!("the store takes messages again");
         }
         // Relaxed: figures.
-        status.stored.fetch_add(self.builder.batch.len() as u64, Relaxed);
+        status.stored.fetch_add(self.rooms.batch().len() as u64, Relaxed);
         status.batches.fetch_add(1, Relaxed);
-        for (watermark, key, stored) in self.builder.advanced() {
-            if watermark.incarnation.durability == Durability::Stored
-                && let Some(subscription) = key.and_then(|key| self.pattern.get_mut(key))
-            {
-                subscription.let_go(stored);
-            }
-            watermark.advance(stored);
-        }
-        self.builder.clear(BYTES_KEPT);
-        self.since = None;
+        self.rooms.committed();
         self.confirm_due = self.now() + CONFIRM_INTERVAL;
     }
 
@@ -422,7 +307,7 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
         match gathered {
             Gathered::Some => {}
             Gathered::All => {
-                let is_committed = self.builder.batch.is_empty();
+                let is_committed = self.rooms.batch().is_empty();
                 self.flushes.drain(..).filter(|_| is_committed).for_each(Answer::give);
             }
             Gathered::Last => {
@@ -491,13 +376,8 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
 
     fn sum_up_lag(&mut self) {
         let start = self.now();
-        let keys: Vec<RoomKey> = self.watermarks.keys().copied().collect();
-        let mut unread = 0;
-        for key in keys {
-            unread += self.pattern.get_mut(key).map_or(0, |room| room.lag());
-        }
         // Relaxed: a figure.
-        self.shared.status.lag.store(unread + self.builder.batch.len() as u64, Relaxed);
+        self.shared.status.lag.store(self.rooms.lag(), Relaxed);
         let took = self.now().saturating_duration_since(start);
         self.lag_due = start + LAG_INTERVAL.max(took * 100);
     }
