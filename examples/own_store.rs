@@ -246,10 +246,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             lobby.publish_blocking(format!("{day}, {count}"))?;
         }
         archive.flush_within(Duration::from_secs(10))?;
-        let past = archive.history(&lobby, 0..lobby.tail(), 1_000)?;
-        println!("{day}: {} messages, the first says {:?}", past.len(), past[0].message);
-        assert_eq!(past.len(), if day == "today" { 200 } else { 100 });
-        assert_eq!(past[0].message.as_deref(), Some("yesterday, 0"));
+        let history = archive.history(&lobby, 0..lobby.tail(), 1_000)?;
+        println!("{day}: {} messages, the first says {:?}", history.len(), history[0].message);
+        assert_eq!(history.len(), if day == "today" { 200 } else { 100 });
+        assert_eq!(history[0].message.as_deref(), Some("yesterday, 0"));
         archive.close()?;
     }
     assert_eq!(epochs[0], epochs[1], "the day ended cleanly, so the room went on");

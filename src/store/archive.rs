@@ -69,9 +69,9 @@ const REMOVED_AT_ONCE: usize = 4_096;
 ///     let archive = Archive::start(&broker, SqliteStore::open(&file)?, Text, Options::all(Durability::Async))?;
 ///     let lobby = archive.open("lobby", RoomOptions::new())?;
 ///     lobby.publish(day.to_owned())?;
-///     let past = archive.history(&lobby, 0..lobby.tail(), 100)?;
-///     assert_eq!(past.last().and_then(|message| message.message.as_deref()), Some(day));
-///     assert_eq!(past.len(), if day == "today" { 2 } else { 1 });
+///     let history = archive.history(&lobby, 0..lobby.tail(), 100)?;
+///     assert_eq!(history.last().and_then(|message| message.message.as_deref()), Some(day));
+///     assert_eq!(history.len(), if day == "today" { 2 } else { 1 });
 ///     archive.close()?;
 /// }
 /// # for end in ["", "-wal", "-shm", ".lock"] { let _ = std::fs::remove_file(format!("{}{end}", file.display())); }

@@ -100,7 +100,7 @@ pub(super) fn begin_run(client: &mut Client) -> Result<i64, Error> {
     transaction.batch_execute(&format!("SET LOCAL synchronous_commit = on; {KEEP_OUT}"))?;
     let add = "INSERT INTO roomcast.runs SELECT coalesce(max(run), 0) + 1, false FROM roomcast.runs RETURNING run";
     let run: i64 = transaction.query_one(add, &[])?.get(0);
-    // Of the past, only the last one that was not clean counts.
+    // Of earlier runs, only the last one that was not clean counts.
     transaction.execute(
         "DELETE FROM roomcast.runs WHERE run < $1
          AND run <> (SELECT coalesce(max(run), 0) FROM roomcast.runs WHERE NOT is_clean AND run <= $1)",

@@ -118,7 +118,7 @@ pub(super) fn was_clean(connection: &Connection) -> Result<bool> {
 pub(super) fn begin_run(connection: &Connection) -> Result<i64> {
     connection.execute("INSERT INTO runs (is_clean) VALUES (0)", [])?;
     let run = connection.last_insert_rowid();
-    // Of the past, only the last one that was not clean counts.
+    // Of earlier runs, only the last one that was not clean counts.
     connection.execute(
         "DELETE FROM runs WHERE run < ?1 AND run <> (SELECT coalesce(max(run), 0) FROM runs WHERE is_clean = 0 AND run < ?1)
          AND run <> ?1 - 1",

@@ -41,7 +41,7 @@ fn read(run: &Run, mut dice: Dice, is_over: &AtomicBool) {
         let Some(watermark) = run.archive.watermark(&room) else { continue };
         let next = at.entry(name).or_insert_with(|| watermark.first());
         let end = watermark.stored();
-        let history = run.archive.history(&room, *next..end, 1 + dice.roll(8) as usize).expect("the past is read");
+        let history = run.archive.history(&room, *next..end, 1 + dice.roll(8) as usize).expect("the history is read");
         for message in history {
             let sum = checksum(message.message.as_deref().unwrap_or_default().as_bytes());
             let line = format!("seen {name} {} {} {sum}\n", room.epoch(), message.sequence);
@@ -52,7 +52,7 @@ fn read(run: &Run, mut dice: Dice, is_over: &AtomicBool) {
     }
 }
 
-/// Publishes into all rooms and says so, line by line, for as long as it is let: of stored rooms when their marks say that a
+/// Publishes into all rooms and says so, line by line, for as long as it is let: of stored rooms when their watermarks say that a
 /// message is stored, of the others at once. Rooms expire under it. When nobody kills it, all it has said is stored.
 #[test]
 fn a_process_that_publishes() {

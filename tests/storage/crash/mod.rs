@@ -53,14 +53,14 @@ fn a_killed_process_has_kept_what_it_acknowledged() {
     for room in stored_epochs {
         assert!(
             told.epochs.get(*room).is_none_or(|epochs| epochs.len() == 1),
-            "{room} has one life: {:?}",
+            "{room} has one incarnation: {:?}",
             told.epochs
         );
     }
     assert!(killed_early < rounds, "some rounds must have done something");
     eprintln!(
         "crash | {rounds} rounds of kill -9, {killed_early} of them before anything was said: {} messages acknowledged as \
-         stored and all there, {} given out in all, no place twice, one life of each stored room; {unacknowledged} messages \
+         stored and all there, {} given out in all, no place twice, one incarnation of each stored room; {unacknowledged} messages \
          were stored that nobody was told of any more",
         told.acknowledged.len(),
         told.given.len(),

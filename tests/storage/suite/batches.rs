@@ -70,7 +70,7 @@ pub(crate) fn stored_messages_wait_for_no_others(place: &dyn Place) {
     for count in 0..20 {
         let sequence = room.publish(format!("a: {count}")).unwrap();
         block_on(watermark.reached(sequence + 1)).expect("the archive runs");
-        assert_eq!(run.stored("ledger").len(), count + 1, "it is there when the mark says so");
+        assert_eq!(run.stored("ledger").len(), count + 1, "it is there when the watermark says so");
     }
     run.close();
 }

@@ -70,7 +70,7 @@ pub(crate) fn the_history_is_one_while_publishers_run(place: &dyn Place) {
                 true => run.archive.history_newest_first(&room, range.clone(), limit),
                 false => run.archive.history(&room, range.clone(), limit),
             };
-            read.push((range, limit, is_newest_first, all, history.expect("the past is read")));
+            read.push((range, limit, is_newest_first, all, history.expect("the history is read")));
         }
         is_over.store(true, SeqCst);
     });

@@ -45,7 +45,7 @@ pub(crate) fn no_place_is_handed_out_twice(place: &dyn Place) {
             };
             if durability(name) == Durability::Stored {
                 // Nobody is given it before it is stored.
-                let watermark = run.archive.watermark(&room).expect("an open room has a mark");
+                let watermark = run.archive.watermark(&room).expect("an open room has a watermark");
                 block_on(watermark.reached(sequence + 1)).expect("the archive runs");
                 epochs.insert((name, room.epoch()));
                 acknowledged[at].push((sequence, text));
@@ -65,7 +65,7 @@ pub(crate) fn no_place_is_handed_out_twice(place: &dyn Place) {
     }
     assert!(
         epochs.iter().filter(|(room, _)| *room == "ledger").count() <= 1,
-        "stored rooms keep their life: {epochs:?}"
+        "stored rooms keep their incarnation: {epochs:?}"
     );
     let run = Run::start(place.open(), Options::by_room(|room| Some(durability(room))));
     for (at, name) in ROOMS.iter().enumerate() {

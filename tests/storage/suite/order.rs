@@ -106,7 +106,7 @@ pub(crate) fn rooms_made_without_the_archive_are_found_by_themselves(place: &dyn
     assert_eq!(run.archive.durability("other"), None);
 
     let first = run.broker.get("found:7").unwrap();
-    let watermark = run.archive.watermark(&first).expect("what was read has a mark");
+    let watermark = run.archive.watermark(&first).expect("what was read has a watermark");
     assert_eq!(watermark.stored(), 5);
     run.broker.expire_idle();
     assert!(run.broker.expire_idle() >= 100, "nobody is subscribed but the archive");

@@ -59,7 +59,7 @@ pub(crate) fn an_unclean_end_begins_a_new_incarnation_at_the_stored_sequence(pla
     publish(&lobby, 3);
     let history = run.archive.history(&lobby, 0..lobby.tail(), 1_000).unwrap();
     let sequences: Vec<u64> = history.iter().map(|message| message.sequence).collect();
-    assert_eq!(sequences, (0..203).collect::<Vec<_>>(), "the earlier life can still be read");
+    assert_eq!(sequences, (0..203).collect::<Vec<_>>(), "the earlier incarnation can still be read");
     assert!(history.iter().all(|message| message.message == Some(format!("a: {}", message.sequence))));
     run.end();
     let new = place_of(&lobby);

@@ -84,7 +84,7 @@ impl From<io::Error> for ToolError {
     }
 }
 
-/// Which part of a room's past is shown.
+/// Which part of a room's history is shown.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HistoryRange {
     /// Only what comes after this offset (or, in reverse, before it).
@@ -95,7 +95,7 @@ pub struct HistoryRange {
     pub reverse: bool,
 }
 
-/// What of a room's past was not shown, as it was beyond the limit.
+/// What of a room's history was not shown, as it was beyond the limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rest {
     /// How many messages.
@@ -104,7 +104,7 @@ pub struct Rest {
     pub since: u64,
 }
 
-/// Writes part of a room's past, a JSON object a line; what is left of it.
+/// Writes part of a room's history, a JSON object a line; what is left of it.
 ///
 /// # Errors
 /// [`ToolError::UnknownRoom`]; and as the database or `out` have it.
