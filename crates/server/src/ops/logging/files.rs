@@ -80,15 +80,15 @@ impl Files {
 
     /// Removes the oldest files, until there are few enough and this one may grow.
     fn forget(&mut self) -> io::Result<()> {
-        let mut stored_rooms = 1;
+        let mut kept = 1;
         let mut bytes = (self.bounds.bytes / PARTS).max(self.bytes);
         let mut names = names(&self.dir)?;
         names.sort();
         for name in names.into_iter().rev().filter(|name| *name != self.name) {
             let path = self.dir.join(name.file_name());
             let length = fs::metadata(&path).map_or(0, |metadata| metadata.len());
-            if stored_rooms < self.bounds.files && bytes + length <= self.bounds.bytes {
-                (stored_rooms, bytes) = (stored_rooms + 1, bytes + length);
+            if kept < self.bounds.files && bytes + length <= self.bounds.bytes {
+                (kept, bytes) = (kept + 1, bytes + length);
             } else {
                 // One that cannot be removed is tried again with the next.
                 let _ = fs::remove_file(path);
@@ -184,13 +184,13 @@ mod tests {
             }
         }
         files.flush().unwrap();
-        let stored_rooms = dir.files();
+        let kept = dir.files();
         assert!(
-            stored_rooms.len() > 4 && stored_rooms.iter().all(|(_, bytes)| *bytes <= bounds.bytes / PARTS),
-            "{stored_rooms:?}"
+            kept.len() > 4 && kept.iter().all(|(_, bytes)| *bytes <= bounds.bytes / PARTS),
+            "{kept:?}"
         );
         assert_eq!(
-            stored_rooms.last().unwrap().0,
+            kept.last().unwrap().0,
             "roomcast.1970-01-01.100.log",
             "ten lines a file, and the newest is kept"
         );
@@ -213,11 +213,11 @@ mod tests {
             files.write(b"a line\n", SystemTime::UNIX_EPOCH + days * DAY).unwrap();
         }
         files.flush().unwrap();
-        let stored_rooms: Vec<String> = dir.files().into_iter().map(|(name, _)| name).collect();
+        let kept: Vec<String> = dir.files().into_iter().map(|(name, _)| name).collect();
         let expected = ["roomcast.1970-01-04.log", "roomcast.1970-01-05.log", "roomcast.1970-01-06.log"];
-        assert_eq!(stored_rooms, expected);
+        assert_eq!(kept, expected);
         assert!(dir.0.join("roomcast.notes.log").exists());
-        let mode = fs::metadata(dir.0.join(&stored_rooms[0])).unwrap().permissions().mode();
+        let mode = fs::metadata(dir.0.join(&kept[0])).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, FILE_MODE);
     }
 }

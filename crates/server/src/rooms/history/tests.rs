@@ -216,15 +216,15 @@ proptest! {
         prop_assert_eq!(result.position, StreamPosition { offset: top, epoch });
 
         let since_ms = world.clock.load(Relaxed) - rules.ttl_ms;
-        let stored_rooms: Vec<u64> = (1..=top)
+        let visible: Vec<u64> = (1..=top)
             .filter(|offset| *offset + rules.history_size as u64 > top)
             .filter(|offset| world.published[*offset as usize - 1] >= since_ms)
             .collect();
         let mut expected: Vec<u64> = match (since, reverse) {
-            (Some(since), true) => stored_rooms.into_iter().filter(|offset| *offset < since).rev().collect(),
-            (Some(since), false) => stored_rooms.into_iter().filter(|offset| *offset > since).collect(),
-            (None, true) => stored_rooms.into_iter().rev().collect(),
-            (None, false) => stored_rooms,
+            (Some(since), true) => visible.into_iter().filter(|offset| *offset < since).rev().collect(),
+            (Some(since), false) => visible.into_iter().filter(|offset| *offset > since).collect(),
+            (None, true) => visible.into_iter().rev().collect(),
+            (None, false) => visible,
         };
         expected.truncate(if limit < 0 { 300 } else { limit as usize });
         let offsets: Vec<u64> = result.publications.iter().map(|placed| placed.offset).collect();

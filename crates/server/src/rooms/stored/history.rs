@@ -151,13 +151,13 @@ impl StoredRooms {
 
     /// What of the history is in memory.
     fn near(&self, room: &Room<Publication>, visible: &Visible, top: u64, read_from: ReadFrom) -> Near {
-        let stored_rooms = room.oldest();
+        let retained_from = room.oldest();
         let seen = visible.oldest(room, top);
         let trusted = visible.edge.ring_from();
         let ring = seen.max(trusted).min(top);
         // Whatever lies before what has expired in the ring has expired as well.
-        let near = Near { ring, oldest: ring, is_all: seen > stored_rooms.min(top) || ring == 0, restart_cache: None };
-        if near.is_all || ring != stored_rooms {
+        let near = Near { ring, oldest: ring, is_all: seen > retained_from.min(top) || ring == 0, restart_cache: None };
+        if near.is_all || ring != retained_from {
             return near;
         }
         let restart_cache = self

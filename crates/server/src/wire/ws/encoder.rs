@@ -108,8 +108,8 @@ mod tests {
             (65_536, &[0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
         ] {
             let buffer = frame_of(length);
-            let (stored_rooms, frame) = buffer.split_at(6);
-            assert_eq!(stored_rooms, b"before");
+            let (before, frame) = buffer.split_at(6);
+            assert_eq!(before, b"before");
             assert_eq!(&frame[..header.len()], header, "length {length}");
             assert_eq!(frame.len(), header.len() + length);
             assert!(frame[header.len()..].iter().all(|b| *b == b'x'));
