@@ -52,6 +52,8 @@ pub struct BatchWriter<T> {
     requests: Receiver<Request>,
     alarm: Arc<Alarm>,
     phase: Phase,
+    /// Whether it was given up before it looked at the rooms last.
+    gives_up: bool,
     lag_due: Instant,
     confirm_due: Instant,
     sweep: Sweep,
@@ -138,6 +140,7 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
             requests,
             alarm,
             phase: Phase::Reading,
+            gives_up: false,
             lag_due: now,
             confirm_due: now + CONFIRM_INTERVAL,
             sweep: Sweep::due(now),
@@ -198,6 +201,8 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
     fn turn(&mut self) -> Result<Next, StoreError> {
         match self.phase {
             Phase::Reading => {
+                // Before what it decides on is read: what was published, and the end, came before it was given up.
+                self.gives_up = self.alarm.is_given_up();
                 self.take_requests();
                 let gathered = self.rooms.gather(&self.shared, &self.alarm);
                 match gathered == Gathered::Last || self.is_due() {
@@ -315,10 +320,10 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
                 return Ok(Next::Now);
             }
         }
-        if self.alarm.is_given_up() {
-            // Nobody is there to ask for more, and the broker runs on: what comes last is unknown.
+        if self.gives_up {
+            // The time is up, or nobody is there to ask for more and the broker runs on.
             return match self.try_commit() {
-                Ok(()) => Ok(self.end()),
+                Ok(()) => Err(StoreError::new(StoreErrorKind::Unavailable, "there was no time to store everything")),
                 Err(error) => self.come_again(gathered, error),
             };
         }

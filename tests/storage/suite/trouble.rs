@@ -161,6 +161,28 @@ pub(crate) fn closing_gives_up_in_time(place: &dyn Place) {
     run.close();
 }
 
+/// What was published while the store took its time is stored, or it is said that it is not.
+pub(crate) fn closing_that_runs_out_of_time_says_what_was_not_read(place: &dyn Place) {
+    let (store, run) = start(place);
+    let room = run.open("lobby");
+    store.stall(true);
+    publish(&room, 1);
+    store.until_stalled();
+    publish(&room, 2);
+    let broker = run.broker.clone();
+    let closed = std::thread::scope(|scope| {
+        let closing = scope.spawn(|| run.archive.close_within(Duration::ZERO));
+        until("it is closing", || broker.is_closed());
+        store.stall(false);
+        closing.join().unwrap()
+    });
+    drop((store, run, room));
+    let run = Run::start(place.open(), Options::all(Durability::Async));
+    let stored = run.open("lobby").tail();
+    assert!(closed.is_err() || stored == 3, "{closed:?}, and {stored} of 3 are there");
+    run.close();
+}
+
 /// Whoever waits for a watermark is told that it stays where it is: those who wait already, and who comes later.
 pub(crate) fn whoever_waits_for_an_archive_that_gives_up_is_told(place: &dyn Place) {
     let store = Faulty::new(place.open());

@@ -185,15 +185,8 @@ mod tests {
         }
         files.flush().unwrap();
         let kept = dir.files();
-        assert!(
-            kept.len() > 4 && kept.iter().all(|(_, bytes)| *bytes <= bounds.bytes / PARTS),
-            "{kept:?}"
-        );
-        assert_eq!(
-            kept.last().unwrap().0,
-            "roomcast.1970-01-01.100.log",
-            "ten lines a file, and the newest is kept"
-        );
+        assert!(kept.len() > 4 && kept.iter().all(|(_, bytes)| *bytes <= bounds.bytes / PARTS), "{kept:?}");
+        assert_eq!(kept.last().unwrap().0, "roomcast.1970-01-01.100.log", "ten lines a file, and the newest is kept");
         // A server that starts again goes on where the last one was.
         drop(files);
         let mut files = Files::open(&dir.0, bounds, now).unwrap();
