@@ -189,7 +189,7 @@ impl Server {
 async fn expire_forever(hub: Arc<Hub>) {
     loop {
         tokio::time::sleep(expiry::EXPIRY_INTERVAL).await;
-        let expired = hub.expire_rooms(hub.now_ms());
+        let expired = hub.expire_rooms((hub.rooms.clock)());
         if expired > 0 {
             tracing::debug!(expired, "rooms expired");
         }

@@ -8,19 +8,17 @@ use std::fmt;
 use std::rc::Rc;
 
 use bytes::Bytes;
+use smallvec::smallvec;
 use uuid::Uuid;
 
 use crate::client::connection::Connection;
-use crate::client::deferred::{self, Done, Receiver};
-use crate::client::membership::{self, Memberships};
+use crate::client::deferred::{Done, Receiver};
+use crate::client::membership::Memberships;
 use crate::client::shard::Shard;
 use crate::delivery::sink::MemberSink as _;
-use crate::rooms::history;
-use crate::rooms::hub::Hub;
-use crate::rooms::publish::{Published, publish};
-use crate::rooms::stored::{NoAnswer, ReadFrom};
+use crate::rooms::engine::{Accepted, Answer, Entered, Publish};
 use crate::rooms::users::Selection;
-use crate::session::{Action, Ids, ServerCommand, Session};
+use crate::session::{Action, Ids, ServerCommand, Session, Ticket};
 use crate::util::key::{ConnectionAddress, ConnectionKey};
 use crate::wire::disconnect::Disconnect;
 use crate::wire::encoded_batch::EncodedBatch;
@@ -28,9 +26,7 @@ use crate::wire::framing::Framing;
 use crate::wire::send_queue::REPLY_BYTES_HIGH;
 use crate::wire::ws;
 use crate::wire::ws::{Decoder, Opcode};
-use roomcast_protocol::{
-    CloseCode, DecodeError, Encoding, ErrorCode, HistoryQuery, HistoryResult, RoomName, UnsubscribeCode,
-};
+use roomcast_protocol::{CloseCode, DecodeError, Encoding, ErrorCode, RoomName, UnsubscribeCode};
 
 /// One client's side: its session and the rooms it is in.
 pub(crate) struct SessionDriver {
@@ -59,7 +55,7 @@ struct Backlog {
 const FRAMES_WAITING_MAX: usize = 64;
 
 impl SessionDriver {
-    /// A conversation that has not begun.
+    /// A driver whose session has not begun.
     pub(crate) fn new(shard: &Shard, framing: Framing, key: ConnectionKey) -> Self {
         let (client_id, session_id) = (shard.rng.uuid(), shard.rng.uuid());
         let ids = Ids { client: client_id.to_string(), session: session_id.to_string() };
@@ -122,17 +118,16 @@ impl SessionDriver {
             }
             this.take_up(turn);
             match done {
-                Done::Entered(ticket, room, entered) => {
-                    let entered = entered.map(|entered| this.rooms.remember(room, entered));
-                    this.session.subscribed(ticket, entered, &mut turn.out);
-                }
+                Done::Entered(ticket, room, entered) => this.entered(turn, ticket, room, entered),
                 Done::Published(ticket, published) => {
                     if published.is_ok() {
                         turn.shard.metrics.messages_in.inc();
                     }
-                    this.session.published(ticket, published, &mut turn.out);
+                    this.published(turn, ticket, published);
                 }
                 Done::Read(ticket, read) => this.session.history(ticket, read, &mut turn.out),
+                Done::Members(ticket, members) => this.session.presence(ticket, members, &mut turn.out),
+                Done::Counted(ticket, stats) => this.session.presence_stats(ticket, stats, &mut turn.out),
                 Done::Fetched(room, from, past) => {
                     if let Some(member_key) = this.rooms.member_key(&room) {
                         shard.delivery.deliver_stored(member_key, from, &past);
@@ -338,14 +333,16 @@ impl SessionDriver {
                 hub.commands.users.register(self.session.user(), address, self.session.client(), self.session_id);
             }
             Action::Close(code) => return Err(code.into()),
-            Action::Subscribe { ticket, room, recover } => match membership::enter(hub, &room, recover.as_ref()) {
-                Err(NoAnswer::InTheDatabase) => deferred::enter(&turn.receiver()?, ticket, room, recover),
-                Err(NoAnswer::Failed(code)) => self.session.subscribed(ticket, Err(code), &mut turn.out),
-                Ok(entered) => {
-                    let subscribed = self.rooms.remember(room, entered);
-                    self.session.subscribed(ticket, Ok(subscribed), &mut turn.out);
+            Action::Subscribe { ticket, room, recover } => {
+                let publications_max = hub.config.client.recovery_max_publication_limit;
+                match hub.engine(&room).map(|engine| engine.enter(&room, recover.as_ref(), publications_max)) {
+                    Err(code) => self.session.subscribed(ticket, Err(code), &mut turn.out),
+                    Ok(Answer::Now(entered)) => self.entered(turn, ticket, room, entered),
+                    Ok(Answer::Later(work)) => {
+                        turn.receiver()?.complete_with(async move { Done::Entered(ticket, room, work.await) });
+                    }
                 }
-            },
+            }
             Action::Activate { room, membership } => {
                 let info = self.session.info().cloned();
                 self.rooms.activate(turn.connection, turn.shard, room, membership, info)?;
@@ -356,46 +353,60 @@ impl SessionDriver {
             }
             Action::Publish { ticket, room, publication } => {
                 tracing::trace!(client = self.client(), %room, "publish");
-                let published = match publish(hub, &room, publication) {
-                    Published::Done(published) => published,
-                    Published::AwaitsDisk(mark, end) => {
-                        deferred::await_stored(&turn.receiver()?, ticket, mark, end);
-                        return Ok(());
+                let engine = hub.engine(&room);
+                let answers = engine.map(|engine| engine.publish(smallvec![Publish { room, publication }]));
+                match answers.map(|mut answers| answers.pop()) {
+                    Ok(Some(Answer::Now(published))) => {
+                        let is_due = published.is_ok() && turn.shard.delivery.has_published();
+                        self.published(turn, ticket, published);
+                        if is_due {
+                            // Replies before what others publish, as they were said first.
+                            turn.flush();
+                            turn.shard.deliver_now();
+                        }
                     }
-                    Published::Awaits(publication) => {
-                        deferred::publish(&turn.receiver()?, ticket, room, publication);
-                        return Ok(());
+                    Ok(Some(Answer::Later(work))) => {
+                        turn.receiver()?.complete_with(async move { Done::Published(ticket, work.await) });
                     }
-                };
-                let is_due = published.is_ok() && turn.shard.delivery.has_published();
-                self.session.published(ticket, published, &mut turn.out);
-                if is_due {
-                    // Replies before what others publish, as they were said first.
-                    turn.flush();
-                    turn.shard.deliver_now();
+                    Ok(None) => self.published(turn, ticket, Err(ErrorCode::Internal)),
+                    Err(code) => self.published(turn, ticket, Err(code)),
                 }
             }
             Action::History { ticket, room, query } => {
-                let read = match read_history(hub, &room, &query) {
-                    Err(NoAnswer::InTheDatabase) => {
-                        deferred::read(&turn.receiver()?, ticket, room, query);
-                        return Ok(());
+                let read = hub.engine(&room).map(|engine| engine.history(&room, &query));
+                match read.unwrap_or_else(|code| Answer::Now(Err(code))) {
+                    Answer::Now(read) => self.session.history(ticket, read, &mut turn.out),
+                    Answer::Later(work) => {
+                        turn.receiver()?.complete_with(async move { Done::Read(ticket, work.await) });
                     }
-                    Err(NoAnswer::Failed(code)) => Err(code),
-                    Ok(read) => Ok(read),
-                };
-                self.session.history(ticket, read, &mut turn.out);
+                }
             }
-            Action::Presence { ticket, room } => {
-                let members = hub.presence.members(room.as_str());
-                self.session.presence(ticket, Ok(members), &mut turn.out);
-            }
-            Action::PresenceStats { ticket, room } => {
-                let stats = hub.presence.stats(room.as_str());
-                self.session.presence_stats(ticket, Ok(stats), &mut turn.out);
-            }
+            Action::Presence { ticket, room } => match hub.presence.members(&room) {
+                Answer::Now(members) => self.session.presence(ticket, members, &mut turn.out),
+                Answer::Later(work) => {
+                    turn.receiver()?.complete_with(async move { Done::Members(ticket, work.await) });
+                }
+            },
+            Action::PresenceStats { ticket, room } => match hub.presence.stats(&room) {
+                Answer::Now(stats) => self.session.presence_stats(ticket, stats, &mut turn.out),
+                Answer::Later(work) => {
+                    turn.receiver()?.complete_with(async move { Done::Counted(ticket, work.await) });
+                }
+            },
         }
         Ok(())
+    }
+
+    fn entered(&mut self, turn: &mut Turn<'_>, ticket: Ticket, room: RoomName, entered: Result<Entered, ErrorCode>) {
+        let entered = entered.map(|entered| self.rooms.remember(room, entered));
+        self.session.subscribed(ticket, entered, &mut turn.out);
+    }
+
+    fn published(&mut self, turn: &mut Turn<'_>, ticket: Ticket, published: Result<Accepted, ErrorCode>) {
+        if let Ok(Accepted { offset, epoch }) = &published {
+            tracing::trace!(client = self.client(), offset, %epoch, "published");
+        }
+        self.session.published(ticket, published.map(drop), &mut turn.out);
     }
 
     fn resume_rooms(&mut self, turn: &mut Turn<'_>) -> Result<(), Disconnect> {
@@ -448,19 +459,9 @@ impl Turn<'_> {
     }
 }
 
-fn read_history(hub: &Hub, name: &RoomName, query: &HistoryQuery) -> Result<HistoryResult, NoAnswer> {
-    hub.options(name.as_str()).ok_or(ErrorCode::UnknownRoom)?;
-    if let Some((stored_rooms, _)) = hub.storing(name) {
-        let room = hub.running(name).ok_or(NoAnswer::InTheDatabase)?;
-        return stored_rooms.history(&room, query, &hub.visible(&room)?, ReadFrom::Memory);
-    }
-    let room = hub.open(name)?;
-    Ok(history::history(&room, query, &hub.visible(&room)?)?)
-}
-
 impl fmt::Debug for SessionDriver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Conversation")
+        f.debug_struct("SessionDriver")
             .field("client", &self.client())
             .field("rooms", &self.rooms.len())
             .finish_non_exhaustive()

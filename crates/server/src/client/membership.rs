@@ -3,21 +3,22 @@
 use std::rc::Rc;
 
 use roomcast::Subscription;
-use roomcast_protocol::{ClientInfo, CloseCode, ErrorCode, Publication, RoomName};
+use roomcast_protocol::{ClientInfo, CloseCode, Publication, RoomName};
 
 use crate::client::connection::Connection;
-use crate::client::deferred::{self, Receiver};
+use crate::client::deferred::{Done, Receiver};
 use crate::client::shard::Shard;
 use crate::delivery::feed::{CaughtUp, MemberKey};
 use crate::delivery::sink::MemberSink as _;
-use crate::rooms::history;
-use crate::rooms::hub::Hub;
+use crate::rooms::engine::Entered;
 use crate::rooms::join_leave::What;
-use crate::rooms::publish::TRIES;
-use crate::rooms::stored::{NoAnswer, ReadFrom};
-use crate::session::{MembershipGrant, Recover, Subscribed};
+use crate::session::{MembershipGrant, Subscribed};
 use crate::util::reserve::reserve_one;
 use crate::wire::disconnect::Disconnect;
+
+/// Messages that are fetched at once for a member that is behind its ring: few enough that many such members do not fill the memory
+/// with them, also where each is as large as it may be.
+const FETCHED: usize = 64;
 
 /// A room the client is in.
 #[derive(Debug)]
@@ -48,8 +49,8 @@ impl Memberships {
     }
 
     /// Remembers where the client stands in a room until it is made a member.
-    pub(crate) fn remember(&mut self, room: RoomName, entered: (Subscription<Publication>, Subscribed)) -> Subscribed {
-        let (subscription, subscribed) = entered;
+    pub(crate) fn remember(&mut self, room: RoomName, entered: Entered) -> Subscribed {
+        let Entered { subscription, subscribed } = entered;
         self.entering.push((room, subscription));
         subscribed
     }
@@ -76,15 +77,16 @@ impl Memberships {
         tracing::debug!(client = info.client(), %room, shard = shard.index, "join");
         let options = shard.hub.delivery_options(&room);
         // A room that nobody knows how far to show is not shown: the client comes again.
-        let edge = shard.hub.edge(&start.room()).map_err(|_| CloseCode::ServerError)?;
+        let edge = shard.hub.engine_of(room.as_str()).edge(&start.room()).map_err(|_| CloseCode::ServerError)?;
         let member_key = shard.delivery.join(&room, start, connection, (options, edge), membership.hears_join_leave);
         self.info = Some(info.clone());
-        let is_new = membership.presence && shard.hub.enter(&room, info.clone());
+        if membership.presence {
+            shard.hub.presence.enter(&room, info.clone());
+        }
         reserve_one(&mut self.rooms);
         self.rooms.push(Membership { room: room.clone(), member_key, membership });
         shard.metrics.members.inc();
         if membership.announced
-            && (is_new || !membership.presence)
             && let Some(position) = shard.delivery.position(member_key)
         {
             shard.hub.events.announce(&room, What::Join(info), position);
@@ -113,9 +115,10 @@ impl Memberships {
         tracing::debug!(client, %room, shard = shard.index, "leave");
         let position = shard.delivery.leave(member_key);
         shard.metrics.members.dec();
-        let present = membership.presence && shard.hub.presence.leave(room.as_str(), client).is_some();
+        if membership.presence {
+            shard.hub.presence.leave(&room, client);
+        }
         if membership.announced
-            && (present || !membership.presence)
             && let (Some(info), Some(position)) = (self.info.clone(), position)
         {
             shard.hub.events.announce(&room, What::Leave(info), position);
@@ -138,7 +141,13 @@ impl Memberships {
             match shard.delivery.catch_up(*member_key) {
                 CaughtUp::Rejoined | CaughtUp::Waits => {}
                 CaughtUp::Held => shard.delivery.wake(),
-                CaughtUp::InTheDatabase(of, from) => deferred::fetch(&receiver()?, room.clone(), of, from),
+                CaughtUp::InTheDatabase(of, from) => {
+                    let fetched = shard.hub.engine_of(room.as_str()).fetch(&of, from, FETCHED);
+                    let room = room.clone();
+                    receiver()?.complete_with(async move {
+                        Done::Fetched(room, from, fetched.wait().await.unwrap_or_default())
+                    });
+                }
                 // Who was put out of a room before is told, socket or not.
                 CaughtUp::Full => break,
                 CaughtUp::Unfinished => connection.wake(),
@@ -161,28 +170,4 @@ impl Memberships {
         }
         Ok(ended)
     }
-}
-
-/// Takes a position in the room, silently; [`Memberships::activate`] makes the client a member from there.
-pub(crate) fn enter(
-    hub: &Hub,
-    name: &RoomName,
-    recover: Option<&Recover>,
-) -> Result<(Subscription<Publication>, Subscribed), NoAnswer> {
-    hub.options(name.as_str()).ok_or(ErrorCode::UnknownRoom)?;
-    let publications_max = hub.config.client.recovery_max_publication_limit;
-    if let Some((stored_rooms, _)) = hub.storing(name) {
-        let room = hub.running(name).ok_or(NoAnswer::InTheDatabase)?;
-        return stored_rooms.enter(&room, recover, &hub.visible(&room)?, publications_max, ReadFrom::Memory);
-    }
-    let mut entered = Err(ErrorCode::Internal);
-    for _ in 0..TRIES {
-        let room = hub.open(name)?;
-        entered = history::enter(&room, recover, &hub.visible(&room)?, publications_max);
-        // A room that expired between the look-up and the entering: the next look-up opens a fresh one.
-        if entered.is_ok() {
-            break;
-        }
-    }
-    Ok(entered?)
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use roomcast::{Position, Subscription};
-use roomcast_protocol::{CloseCode, Publication, RoomName};
+use roomcast_protocol::{CloseCode, Placed, Publication, RoomName};
 
 use crate::delivery::feed::{CaughtUp, MemberKey, RoomFeed};
 use crate::delivery::lag::Lag;
@@ -82,7 +82,7 @@ impl<S: MemberSink> Delivery<S> {
     }
 
     /// As [`RoomFeed::deliver_stored`].
-    pub(crate) fn deliver_stored(&self, member_key: MemberKey, from: u64, past: &[(u64, u64, Publication)]) {
+    pub(crate) fn deliver_stored(&self, member_key: MemberKey, from: u64, past: &[Placed]) {
         self.feed.borrow_mut().deliver_stored(member_key, from, past, &mut self.batch.borrow_mut());
     }
 

@@ -2,25 +2,20 @@
 
 use std::time::Duration;
 
-use crate::rooms::history;
+use crate::rooms::engine::Remains;
 use crate::rooms::hub::Hub;
-use roomcast::{CloseReason, Position, Room};
-use roomcast_protocol::Publication;
+use roomcast::{CloseReason, Position};
 
 /// How often rooms are looked at.
 pub(crate) const EXPIRY_INTERVAL: Duration = Duration::from_secs(30);
-
-/// How long a room without history, or whose history is in the database, lives on when nobody is in it: there is nothing in it
-/// that anybody could come back for.
-const LIFE_WITHOUT_HISTORY: Duration = Duration::from_secs(60);
 
 impl Hub {
     /// Ends the rooms that nobody is in and nothing is left of at `now_ms`; how many. Those whose positions still count are
     /// laid to rest.
     pub(crate) fn expire_rooms(&self, now_ms: u64) -> usize {
         let mut ending = Vec::new();
-        let expired = self.publications().expire_idle_if(|room| {
-            let Times { empty_ms, until_ms } = self.times(room);
+        let expired = self.rooms.broker.expire_idle_if(|room| {
+            let Remains { empty_ms, until_ms } = self.engine_of(room.name()).remains(room);
             let is_over = empty_ms <= now_ms;
             if is_over && until_ms > now_ms {
                 ending.push((room.clone(), until_ms));
@@ -31,51 +26,18 @@ impl Hub {
             // One that was published into at this very moment runs on.
             if room.ended() == Some(CloseReason::Expired) {
                 let position = Position { epoch: room.epoch(), sequence: room.tail() };
-                self.dormant.lay(room.name(), position, until_ms);
+                self.rooms.dormant.lay(room.name(), position, until_ms);
             }
         }
-        self.dormant.forget(now_ms);
+        self.rooms.dormant.forget(now_ms);
         if let Some(stored_rooms) = self.stored_rooms()
             && expired > 0
         {
-            stored_rooms.forget(|room| self.publications().get(room).is_none());
+            stored_rooms.forget(|room| self.rooms.broker.get(room).is_none());
         }
         self.metrics.rooms.dec_by(expired as i64);
         expired
     }
-
-    fn times(&self, room: &Room<Publication>) -> Times {
-        let options = self.options(room.name()).filter(|options| options.history_size > 0);
-        let newest_ms = history::newest_ms(room);
-        let after = |ms: u64, time: Duration| ms.saturating_add(time.as_millis() as u64);
-        if let Some(stored_rooms) = self.stored_rooms()
-            && stored_rooms.archive.durability(room.name()).is_some()
-        {
-            // The database has all of it, and its position too.
-            let empty_ms = match stored_rooms.is_stored(room) {
-                true => newest_ms.map_or(0, |newest_ms| after(newest_ms, LIFE_WITHOUT_HISTORY)),
-                false => u64::MAX,
-            };
-            return Times { empty_ms, until_ms: 0 };
-        }
-        match (newest_ms, options) {
-            (Some(newest_ms), Some(options)) => {
-                let empty_ms = after(newest_ms, options.history_ttl);
-                Times { empty_ms, until_ms: after(newest_ms, options.history_meta_ttl).max(empty_ms) }
-            }
-            (Some(newest_ms), None) => Times { empty_ms: after(newest_ms, LIFE_WITHOUT_HISTORY), until_ms: 0 },
-            // Nothing was published since it was made; it may have gone on from a rest.
-            (None, _) => Times { empty_ms: 0, until_ms: self.dormant.until_ms(room.name()).unwrap_or(0) },
-        }
-    }
-}
-
-/// What becomes of a room that is not used.
-struct Times {
-    /// When nothing of its history is left.
-    empty_ms: u64,
-    /// Until when its position counts.
-    until_ms: u64,
 }
 
 #[cfg(test)]
@@ -83,7 +45,8 @@ mod tests {
     use super::*;
     use crate::config::{Config, NamespaceOptions};
     use crate::util::clock::unix_ms;
-    use roomcast_protocol::{Payload, RoomName};
+    use roomcast::Room;
+    use roomcast_protocol::{Payload, Publication, RoomName};
 
     const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
@@ -96,7 +59,7 @@ mod tests {
     }
 
     fn open(hub: &Hub, name: &str) -> Room<Publication> {
-        hub.open(&RoomName::parse(name, 255).unwrap()).unwrap()
+        hub.rooms.open(&RoomName::parse(name, 255).unwrap()).unwrap()
     }
 
     fn publish(room: &Room<Publication>) {
@@ -114,7 +77,7 @@ mod tests {
         assert_eq!(hub.expire_rooms(now_ms + 61_000), 1);
         assert!(stored.is_running() && !plain.is_running());
         assert_eq!(hub.expire_rooms(now_ms + 2 * DAY_MS), 1);
-        assert_eq!((stored.is_running(), hub.dormant.len()), (false, 1));
+        assert_eq!((stored.is_running(), hub.rooms.dormant.len()), (false, 1));
 
         let back = open(&hub, "kept");
         assert_eq!((back.epoch(), back.tail()), (stored.epoch(), 1), "it goes on where it was");
@@ -123,7 +86,7 @@ mod tests {
         publish(&again);
         assert_eq!((again.epoch(), again.tail()), (stored.epoch(), 2), "nobody published meanwhile");
         assert_eq!([hub.expire_rooms(now_ms + 3 * DAY_MS), hub.expire_rooms(now_ms + 40 * DAY_MS)], [0, 1]);
-        assert_eq!(hub.dormant.len(), 0, "its time is over");
+        assert_eq!(hub.rooms.dormant.len(), 0, "its time is over");
         assert_ne!(open(&hub, "kept").epoch(), stored.epoch(), "what comes back is another life");
     }
 
@@ -137,7 +100,7 @@ mod tests {
         let back = open(&hub, "kept");
         publish(&back);
         // Ends in another way than by resting.
-        hub.publications().remove("kept");
+        hub.rooms.broker.remove("kept");
         assert_ne!(open(&hub, "kept").epoch(), room.epoch(), "its offsets would be handed out twice");
     }
 

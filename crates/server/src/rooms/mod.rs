@@ -5,12 +5,14 @@
 pub(crate) mod delivery_options;
 pub(crate) mod dormant;
 pub(crate) mod emulation;
+pub(crate) mod engine;
 pub(crate) mod expiry;
 pub(crate) mod history;
 pub(crate) mod hub;
 pub(crate) mod join_leave;
+pub(crate) mod local;
+pub(crate) mod memory;
 pub(crate) mod presence;
-pub(crate) mod publish;
 pub(crate) mod shard_commands;
 pub(crate) mod stored;
 pub(crate) mod users;

@@ -7,12 +7,13 @@ use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 
+use crate::rooms::engine::{Answer, Presence};
 use roomcast::internal::Striped;
-use roomcast_protocol::{ClientInfo, PresenceStats};
+use roomcast_protocol::{ClientInfo, ErrorCode, PresenceStats, RoomName};
 
-/// The live members of every room, by room and client id.
+/// The live members of every room on this node, by room and client id.
 #[derive(Debug)]
-pub(crate) struct Presence {
+pub(crate) struct LocalPresence {
     rooms: Striped<HashMap<Box<str>, HashSet<Present>>>,
 }
 
@@ -40,47 +41,45 @@ impl PartialEq for Present {
 
 impl Eq for Present {}
 
-impl Presence {
+impl LocalPresence {
     pub(crate) fn new() -> Self {
         Self { rooms: Striped::default() }
     }
+}
 
-    /// Adds a member; true unless the client was there already.
-    pub(crate) fn enter(&self, room: &str, member: ClientInfo) -> bool {
+impl Presence for LocalPresence {
+    fn enter(&self, room: &RoomName, member: ClientInfo) {
+        let room = room.as_str();
         let mut stripe = self.rooms.of(room);
         match stripe.get_mut(room) {
-            Some(members) => members.replace(Present(member)).is_none(),
-            None => {
-                stripe.insert(room.into(), HashSet::from([Present(member)]));
-                true
-            }
+            Some(members) => drop(members.replace(Present(member))),
+            None => drop(stripe.insert(room.into(), HashSet::from([Present(member)]))),
         }
     }
 
-    /// Removes a member and gives back what was known of it; an empty room takes no memory.
-    pub(crate) fn leave(&self, room: &str, client: &str) -> Option<ClientInfo> {
+    /// An empty room takes no memory.
+    fn leave(&self, room: &RoomName, client: &str) {
+        let room = room.as_str();
         let mut stripe = self.rooms.of(room);
-        let members = stripe.get_mut(room)?;
-        let member = members.take(client).map(|Present(member)| member);
+        let Some(members) = stripe.get_mut(room) else { return };
+        members.remove(client);
         if members.is_empty() {
             stripe.remove(room);
         }
-        member
     }
 
-    /// The members of a room, in no particular order.
-    pub(crate) fn members(&self, room: &str) -> Vec<ClientInfo> {
-        let stripe = self.rooms.of(room);
-        stripe.get(room).map_or_else(Vec::new, |members| members.iter().map(|Present(member)| member.clone()).collect())
+    fn members(&self, room: &RoomName) -> Answer<Result<Vec<ClientInfo>, ErrorCode>> {
+        let stripe = self.rooms.of(room.as_str());
+        let members = stripe.get(room.as_str());
+        Answer::Now(Ok(members.map_or_else(Vec::new, |members| members.iter().map(|Present(it)| it.clone()).collect())))
     }
 
-    /// How many clients, and how many different users, are in a room.
-    pub(crate) fn stats(&self, room: &str) -> PresenceStats {
-        let stripe = self.rooms.of(room);
-        stripe.get(room).map_or_else(PresenceStats::default, |members| {
+    fn stats(&self, room: &RoomName) -> Answer<Result<PresenceStats, ErrorCode>> {
+        let stripe = self.rooms.of(room.as_str());
+        Answer::Now(Ok(stripe.get(room.as_str()).map_or_else(PresenceStats::default, |members| {
             let users: HashSet<&str> = members.iter().map(|Present(member)| member.user()).collect();
             PresenceStats { clients: count(members.len()), users: count(users.len()) }
-        })
+        })))
     }
 }
 
@@ -96,26 +95,42 @@ mod tests {
         ClientInfo::new(user.into(), client.into(), None, None)
     }
 
+    fn room(name: &str) -> RoomName {
+        RoomName::parse(name, 255).unwrap()
+    }
+
+    fn members(presence: &LocalPresence, name: &str) -> Vec<ClientInfo> {
+        let Answer::Now(Ok(members)) = presence.members(&room(name)) else { panic!("what is here is known at once") };
+        members
+    }
+
+    fn stats(presence: &LocalPresence, name: &str) -> PresenceStats {
+        let Answer::Now(Ok(stats)) = presence.stats(&room(name)) else { panic!("what is here is known at once") };
+        stats
+    }
+
     #[test]
     fn a_client_is_there_from_entering_to_leaving_and_once() {
-        let presence = Presence::new();
-        assert!(presence.enter("hall", member("a", "")));
-        assert!(!presence.enter("hall", member("a", "")));
-        assert_eq!(presence.members("hall"), [member("a", "")]);
-        assert!(presence.members("yard").is_empty());
-        assert_eq!(presence.leave("hall", "a"), Some(member("a", "")));
-        assert_eq!(presence.leave("hall", "a"), None);
+        let presence = LocalPresence::new();
+        presence.enter(&room("hall"), member("a", ""));
+        presence.enter(&room("hall"), member("a", "42"));
+        assert_eq!(members(&presence, "hall"), [member("a", "42")], "what is new of it is known");
+        assert!(members(&presence, "yard").is_empty());
+        presence.leave(&room("hall"), "b");
+        assert_eq!(members(&presence, "hall").len(), 1);
+        presence.leave(&room("hall"), "a");
+        presence.leave(&room("hall"), "a");
         assert!(presence.rooms.of("hall").is_empty(), "an empty room is kept");
     }
 
     #[test]
     fn users_are_counted_once_however_many_clients_they_have() {
-        let presence = Presence::new();
+        let presence = LocalPresence::new();
         for (client, user) in [("a", "42"), ("b", "42"), ("c", "7")] {
-            presence.enter("hall", member(client, user));
+            presence.enter(&room("hall"), member(client, user));
         }
-        let stats = presence.stats("hall");
-        assert_eq!((stats.clients, stats.users), (3, 2));
-        assert_eq!(presence.stats("yard"), PresenceStats::default());
+        let counted = stats(&presence, "hall");
+        assert_eq!((counted.clients, counted.users), (3, 2));
+        assert_eq!(stats(&presence, "yard"), PresenceStats::default());
     }
 }

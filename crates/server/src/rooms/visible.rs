@@ -12,10 +12,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::config::{NamespaceOptions, Storage};
+use crate::rooms::engine::EpochName;
 use crate::rooms::history;
 use roomcast::store::{Archive, Durability, Retention, Watermark};
 use roomcast::{Room, TryRecvError};
-use roomcast_protocol::{ErrorCode, Publication};
+use roomcast_protocol::{ErrorCode, Publication, StreamPosition};
 
 /// From where to where one life of a room may be seen. Moves by itself.
 #[derive(Clone, Debug, Default)]
@@ -107,6 +108,8 @@ impl Edge {
 /// are behind.
 #[derive(Clone, Debug)]
 pub(crate) struct Visible {
+    /// What clients are told of the life that the room is in.
+    pub(crate) epoch: EpochName,
     pub(crate) edge: Edge,
     pub(crate) messages: usize,
     /// Messages published before this time have expired.
@@ -117,7 +120,7 @@ pub(crate) struct Visible {
 
 impl Visible {
     /// The history that `options` promise, at `now_ms` since 1970.
-    pub(crate) fn new(options: &NamespaceOptions, edge: Edge, now_ms: u64) -> Self {
+    pub(crate) fn new(options: &NamespaceOptions, epoch: EpochName, edge: Edge, now_ms: u64) -> Self {
         let before = |ttl: Duration| now_ms.saturating_sub(ttl.as_millis() as u64);
         let (mut messages, mut since_ms) = (options.history_size, before(options.history_ttl));
         if options.storage != Storage::Off {
@@ -128,7 +131,12 @@ impl Visible {
             since_ms = since_ms.max(ttl.map_or(0, before));
             messages = messages.min(messages_max.map_or(usize::MAX, |most| most as usize));
         }
-        Self { edge, messages, since_ms, in_memory: options.ring_messages() }
+        Self { epoch, edge, messages, since_ms, in_memory: options.ring_messages() }
+    }
+
+    /// A position as clients are told it.
+    pub(crate) fn position(&self, offset: u64) -> StreamPosition {
+        StreamPosition { offset, epoch: self.epoch.to_string() }
     }
 
     /// The sequence after the newest message that may be seen: the position a client may be told. All before it are in the room,
@@ -196,7 +204,7 @@ mod tests {
         config.channel.without_namespace.storage = Storage::Stored;
         let hub = Hub::alone(config);
         hub.start_storing().unwrap();
-        let room = hub.open_stored(&RoomName::parse("hall", 255).unwrap()).unwrap();
+        let room = hub.stored_rooms().unwrap().open(&RoomName::parse("hall", 255).unwrap()).unwrap();
         (hub, room)
     }
 
@@ -212,7 +220,7 @@ mod tests {
         let room = broker.room("hall").unwrap();
         room.publish(publication("")).unwrap();
         let options = NamespaceOptions { history_size: 10, history_ttl: Duration::MAX, ..NamespaceOptions::default() };
-        let visible = Visible::new(&options, Edge::published(), 0);
+        let visible = Visible::new(&options, EpochName::Ring(room.epoch()), Edge::published(), 0);
         let looked = Arc::new(AtomicBool::new(false));
         stop_at(Stage::Claimed, {
             let (room, visible, looked) = (room.clone(), visible.clone(), Arc::clone(&looked));
@@ -222,8 +230,9 @@ mod tests {
                 let told = history::history(&room, &HistoryQuery::new(&request, 10), &visible).unwrap();
                 let newest = told.publications.first().map(|placed| placed.offset);
                 assert_eq!((told.position.offset, newest), (1, Some(1)));
-                let (entered, told) = history::enter(&room, None, &visible, 10).unwrap();
-                assert_eq!((told.top.offset, entered.position().sequence), (1, 1), "it is pushed when it is there");
+                let entered = history::enter(&room, None, &visible, 10).unwrap();
+                let (told, pushed) = (entered.subscribed.top.offset, entered.subscription.position().sequence);
+                assert_eq!((told, pushed), (1, 1), "it is pushed when it is there");
                 looked.store(true, SeqCst);
             }
         });
@@ -239,11 +248,11 @@ mod tests {
         config.channel.without_namespace.history_size = 100;
         let hub = Arc::new(Hub::alone(config));
         hub.start_storing().unwrap();
-        let stored = hub.open_stored(&RoomName::parse("hall", 255).unwrap()).unwrap();
+        let stored = hub.stored_rooms().unwrap().open(&RoomName::parse("hall", 255).unwrap()).unwrap();
         let broker = roomcast::Broker::<Publication>::new();
         let room = broker.room("hall").unwrap();
         let options = NamespaceOptions { history_size: 10, history_ttl: Duration::MAX, ..NamespaceOptions::default() };
-        let visible = Visible::new(&options, Edge::published(), 0);
+        let visible = Visible::new(&options, EpochName::Ring(room.epoch()), Edge::published(), 0);
         let asked = |reverse| {
             let request = HistoryRequest { room: "hall".to_owned(), limit: 10, since: None, reverse };
             HistoryQuery::new(&request, 10)
@@ -256,7 +265,8 @@ mod tests {
             let looked = Arc::new(AtomicBool::new(false));
             stop_at(Stage::Claimed, {
                 let (room, visible, looked) = (room.clone(), visible.clone(), Arc::clone(&looked));
-                let of_kept = has_database.then(|| (Arc::clone(&hub), hub.visible(&room).unwrap()));
+                let of_kept =
+                    has_database.then(|| (Arc::clone(&hub), hub.stored_rooms().unwrap().visible(&room).unwrap()));
                 move || {
                     // Another publisher overtakes it.
                     room.publish(publication("")).unwrap();
@@ -288,14 +298,14 @@ mod tests {
         let (hub, room) = stored(&folder);
         room.publish(publication("")).unwrap();
         stored_to(&hub, &room, 1).await;
-        let edge = hub.edge(&room).unwrap();
-        assert_eq!((edge.range(), hub.visible(&room).unwrap().top(&room)), (0..1, 1));
-        let stranger = hub.publications().room("made-by-nobody-who-knows").unwrap();
-        assert_eq!(hub.edge(&stranger).map(|edge| edge.range()), Err(ErrorCode::Internal));
+        let edge = hub.engine_of(room.name()).edge(&room).unwrap();
+        assert_eq!((edge.range(), hub.stored_rooms().unwrap().visible(&room).unwrap().top(&room)), (0..1, 1));
+        let stranger = hub.rooms.broker.room("made-by-nobody-who-knows").unwrap();
+        assert_eq!(hub.engine_of(stranger.name()).edge(&stranger).map(|edge| edge.range()), Err(ErrorCode::Internal));
         // Its end: everything, and then nothing more.
         hub.stored_rooms().unwrap().archive.close().unwrap();
         assert_eq!(edge.range(), 0..u64::MAX);
-        assert_eq!(hub.visible(&room).unwrap().top(&room), 1);
+        assert_eq!(hub.stored_rooms().unwrap().visible(&room).unwrap().top(&room), 1);
         let _ = std::fs::remove_dir_all(&folder);
     }
 
@@ -305,7 +315,7 @@ mod tests {
         let (hub, room) = stored(&folder);
         room.publish(publication("")).unwrap();
         stored_to(&hub, &room, 1).await;
-        let edge = hub.edge(&room).unwrap();
+        let edge = hub.engine_of(room.name()).edge(&room).unwrap();
         let thief = rusqlite::Connection::open(hub.config.database()).unwrap();
         thief.busy_timeout(Duration::from_secs(10)).unwrap();
         thief.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -332,11 +342,11 @@ mod tests {
         stored_to(&hub, &room, 3).await;
         let stored = hub.stored_rooms().unwrap();
         assert_eq!(stored.archive.erase("eve").unwrap(), 1);
-        let edge = hub.edge(&room).unwrap();
+        let edge = hub.engine_of(room.name()).edge(&room).unwrap();
         assert_eq!((edge.range(), edge.ring_from()), (0..3, 3), "the places stay, the ring is not asked");
         let request = HistoryRequest { room: "hall".to_owned(), limit: 10, since: None, reverse: false };
         let query = HistoryQuery::new(&request, 10);
-        let visible = hub.visible(&room).unwrap();
+        let visible = hub.stored_rooms().unwrap().visible(&room).unwrap();
         assert!(stored.history(&room, &query, &visible, ReadFrom::Memory).is_err());
         let told = stored.history(&room, &query, &visible, ReadFrom::MemoryOrDatabase).unwrap();
         let authors = |placed: &[roomcast_protocol::Placed]| -> Vec<Option<String>> {
@@ -345,7 +355,7 @@ mod tests {
         let expected = [Some("ann".to_owned()), None, Some("ann".to_owned())];
         assert_eq!(authors(&told.publications), expected);
         let fetched = stored.fetch(&room, 0, 10).unwrap();
-        assert_eq!((fetched.len(), fetched[1].2.info.is_none()), (3, true), "a member that is behind, too");
+        assert_eq!((fetched.len(), fetched[1].publication.info.is_none()), (3, true), "a member that is behind, too");
         room.publish(publication("eve")).unwrap();
         stored_to(&hub, &room, 4).await;
         assert_eq!(visible.top(&room), 4, "what comes later is another matter");

@@ -9,7 +9,7 @@ use crate::delivery::sink::{MemberSink, Written};
 use crate::ops::metrics::ShardMetrics;
 use crate::wire::encoded_batch::EncodedBatch;
 use roomcast::{Position, Resumption, Start, TryRecvError};
-use roomcast_protocol::{CloseCode, Encoding, Publication};
+use roomcast_protocol::{CloseCode, Encoding, Placed};
 
 /// Batches a member may take from the ring at once to catch up before others on its shard have their turn.
 const CATCH_UP_RUNS_PER_VISIT: usize = 4;
@@ -110,7 +110,7 @@ impl<S: MemberSink> Group<S> {
         &mut self,
         member: usize,
         from: u64,
-        past: &[(u64, u64, Publication)],
+        past: &[Placed],
         batch: &mut EncodedBatch,
         metrics: &ShardMetrics,
     ) {
@@ -122,21 +122,21 @@ impl<S: MemberSink> Group<S> {
             _ => return,
         };
         member.is_fetching = false;
-        if past.first().is_none_or(|(first, ..)| *first != from) {
+        if past.first().is_none_or(|first| first.offset != from + 1) {
             return member.sink.close_soon(CloseCode::Slow);
         }
         let is_ended = matches!(self.cursor, Cursor::Ended);
         let group_end = if is_ended { u64::MAX } else { group_at.publication };
         let events = Events::of(self.hears.as_deref(), is_ended, self.edge.is_final(), self.framing.encoding());
         // Behind the group it goes along with it.
-        let mut left = &past[..past.partition_point(|(sequence, ..)| *sequence < group_end)];
+        let mut left = &past[..past.partition_point(|placed| placed.offset <= group_end)];
         while !left.is_empty() && !events.are_lost_at(at) {
             batch.begin(self.framing);
             let (mut next, mut taken) = (at, 0);
-            for (sequence, time_ms, message) in left {
+            for Placed { offset, time_ms, publication } in left {
                 events.push_due(&mut next, batch);
-                batch.push(|out| self.encoder.encode(message, *sequence + 1, *time_ms, out));
-                next.publication = *sequence + 1;
+                batch.push(|out| self.encoder.encode(publication, *offset, *time_ms, out));
+                next.publication = *offset;
                 taken += 1;
                 if batch.is_full() {
                     break;

@@ -34,7 +34,7 @@ use crate::rooms::visible::{Beyond, Edge};
 use crate::wire::encoded_batch::EncodedBatch;
 use crate::wire::framing::Framing;
 use roomcast::{Position, Room, RoomKey, RoomSet, Subscription};
-use roomcast_protocol::{Publication, RoomName};
+use roomcast_protocol::{Placed, Publication, RoomName};
 
 /// Messages of one room delivered before the next ready room has its turn.
 const ROOM_MESSAGES_PER_VISIT: usize = 256;
@@ -345,15 +345,9 @@ impl<S: MemberSink> RoomFeed<S> {
         caught_up
     }
 
-    /// Gives a member that is behind at `from` what the database has, with sequences and times; nothing when it could not be
-    /// read. What its socket does not take is read again.
-    pub(crate) fn deliver_stored(
-        &mut self,
-        at: MemberKey,
-        from: u64,
-        past: &[(u64, u64, Publication)],
-        batch: &mut EncodedBatch,
-    ) {
+    /// Gives a member that is behind at `from` what the database has; nothing when it could not be read. What its
+    /// socket does not take is read again.
+    pub(crate) fn deliver_stored(&mut self, at: MemberKey, from: u64, past: &[Placed], batch: &mut EncodedBatch) {
         if let Some(group) = self.groups.get_mut(at.group) {
             group.deliver_stored(at.member, from, past, batch, &self.metrics);
         }

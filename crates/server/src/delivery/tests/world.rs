@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use roomcast::{Broker, Room, Start};
-use roomcast_protocol::{ClientInfo, CloseCode, Encoding, Payload, Publication, RoomName};
+use roomcast_protocol::{ClientInfo, CloseCode, Encoding, Payload, Placed, Publication, RoomName};
 
 use crate::delivery::feed::{CaughtUp, MemberKey};
 use crate::delivery::sink::{MemberSink, Written};
@@ -211,8 +211,11 @@ impl World {
         match self.delivery.catch_up(key) {
             CaughtUp::InTheDatabase(room, from) => {
                 let end = room.tail().min(from + FETCHED as u64);
-                let message = |at: u64| (at, 0, Publication::new(Payload::json(at.to_string().into()), None));
-                let past: Vec<_> = (from..end).map(message).collect();
+                let placed = |at: u64| {
+                    let publication = Publication::new(Payload::json(at.to_string().into()), None);
+                    Placed { offset: at + 1, time_ms: 0, publication }
+                };
+                let past: Vec<_> = (from..end).map(placed).collect();
                 self.delivery.deliver_stored(key, from, &past);
                 true
             }

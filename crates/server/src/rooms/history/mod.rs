@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::config::RecoveryMode;
+use crate::rooms::engine::Entered;
 use crate::rooms::visible::Visible;
 use crate::session::{Recover, Subscribed};
 use roomcast::{Position, Room, Start, Subscription, TryRecvError};
@@ -27,7 +28,7 @@ pub(crate) fn enter(
     recover: Option<&Recover>,
     visible: &Visible,
     publications_max: usize,
-) -> Result<(Subscription<Publication>, Subscribed), ErrorCode> {
+) -> Result<Entered, ErrorCode> {
     let wanted = recover.and_then(|Recover { position, mode }| match mode {
         RecoveryMode::Stream => missed(room, position, visible, publications_max),
         RecoveryMode::Cache => newest(room, visible),
@@ -35,15 +36,14 @@ pub(crate) fn enter(
     if let Some(wanted) = wanted
         && let Some((subscription, found)) = read(room, wanted, ANSWER_BYTES_MAX)
     {
-        let top = position(room, subscription.position().sequence);
-        return Ok((subscription, Subscribed { top, found }));
+        let top = visible.position(subscription.position().sequence);
+        return Ok(Entered { subscription, subscribed: Subscribed { top, found } });
     }
     // In a ring that is overrun as fast as it is looked at, the next message is as good a place as any.
     let subscription =
         from(room, visible.top(room)).or_else(|| room.subscribe().now().ok()).ok_or(ErrorCode::Internal)?;
-    let top = position(room, subscription.position().sequence);
-    let found = Vec::new();
-    Ok((subscription, Subscribed { top, found }))
+    let top = visible.position(subscription.position().sequence);
+    Ok(Entered { subscription, subscribed: Subscribed { top, found: Vec::new() } })
 }
 
 /// Answers a history command.
@@ -56,10 +56,8 @@ pub(crate) fn history(
     query: &HistoryQuery,
     visible: &Visible,
 ) -> Result<HistoryResult, ErrorCode> {
-    let epoch = room.epoch().to_string();
     if let Some(since) = &query.since
-        && !since.epoch.is_empty()
-        && since.epoch != epoch
+        && !visible.epoch.is_meant_by(&since.epoch)
     {
         return Err(ErrorCode::UnrecoverablePosition);
     }
@@ -68,14 +66,14 @@ pub(crate) fn history(
         let window = query.window(visible.oldest(room, top) + 1, top);
         let sequences = window.start.saturating_sub(1)..window.end.saturating_sub(1);
         if sequences.is_empty() {
-            return Ok(HistoryResult::new(Vec::new(), position(room, top)));
+            return Ok(HistoryResult::new(Vec::new(), visible.position(top)));
         }
         if let Some((ring, mut found)) = read(room, sequences.clone(), usize::MAX) {
             if query.reverse {
                 found.reverse();
             }
             limit_bytes(&mut found);
-            return Ok(HistoryResult::new(found, position(room, told(&ring, sequences.end, top))));
+            return Ok(HistoryResult::new(found, visible.position(told(&ring, sequences.end, top))));
         }
     }
     Err(ErrorCode::Internal)
@@ -112,7 +110,7 @@ fn missed(
     publications_max: usize,
 ) -> Option<Range<u64>> {
     let top = visible.top(room);
-    let known = asked.epoch.is_empty() || asked.epoch == room.epoch().to_string();
+    let known = visible.epoch.is_meant_by(&asked.epoch);
     let missed = top.checked_sub(asked.offset)?;
     // An offset counts from 1, so it is also the sequence that comes next.
     let all_there = missed == 0 || visible.oldest(room, top) <= asked.offset;
@@ -167,11 +165,6 @@ pub(crate) fn from(room: &Room<Publication>, sequence: u64) -> Option<Subscripti
 
 pub(crate) fn time_ms(room: &Room<Publication>, sequence: u64) -> Option<u64> {
     from(room, sequence)?.try_recv_ref().ok()?.time()
-}
-
-pub(crate) fn position(room: &Room<Publication>, offset: u64) -> StreamPosition {
-    let epoch = room.epoch().to_string();
-    StreamPosition { offset, epoch }
 }
 
 #[cfg(test)]

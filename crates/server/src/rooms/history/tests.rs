@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::NamespaceOptions;
+use crate::rooms::engine::EpochName;
 use crate::rooms::visible::Edge;
 use roomcast::Broker;
 use roomcast_protocol::{Payload, recovered};
@@ -99,7 +100,7 @@ impl World {
             history_ttl: Duration::from_millis(self.rules.ttl_ms),
             ..NamespaceOptions::default()
         };
-        Visible::new(&options, Edge::published(), self.clock.load(Relaxed))
+        Visible::new(&options, EpochName::Ring(self.room.epoch()), Edge::published(), self.clock.load(Relaxed))
     }
 
     fn publish(&mut self, count: u8) {
@@ -134,7 +135,8 @@ impl World {
         let asked = client.position.clone();
         let recover = Recover { position: asked.clone(), mode: RecoveryMode::Stream };
         let max = self.rules.publications_max;
-        let (live, Subscribed { top, found }) = enter(&self.room, Some(&recover), &self.visible(), max).unwrap();
+        let entered = enter(&self.room, Some(&recover), &self.visible(), max).unwrap();
+        let Entered { subscription: live, subscribed: Subscribed { top, found } } = entered;
         let is_recovered = recovered(&asked, &top, found.iter().map(|placed| placed.offset), max);
         assert_eq!(is_recovered, self.is_all_there(&asked), "{asked:?} of {top:?}, {:?}", self.rules);
         assert_eq!(top.offset, self.published.len() as u64);
@@ -258,8 +260,9 @@ fn under_full_speed_no_gap_is_passed_off_as_recovered() {
         }
         for _ in 0..RETURNS {
             let recover = Recover { position: position.clone(), mode: RecoveryMode::Stream };
-            let visible = Visible::new(&options, Edge::published(), 1_000_000);
-            let (mut live, Subscribed { top, found }) = enter(&room, Some(&recover), &visible, 300).unwrap();
+            let visible = Visible::new(&options, EpochName::Ring(room.epoch()), Edge::published(), 1_000_000);
+            let entered = enter(&room, Some(&recover), &visible, 300).unwrap();
+            let Entered { subscription: mut live, subscribed: Subscribed { top, found } } = entered;
             let offsets: Vec<u64> = found.iter().map(|placed| placed.offset).collect();
             if recovered(&position, &top, offsets.iter().copied(), 300) {
                 recovered_count += 1;

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use super::StoredRooms;
 use super::restart_cache::Part;
 use crate::config::RecoveryMode;
+use crate::rooms::engine::Entered;
 use crate::rooms::history;
 use crate::rooms::visible::{Edge, Visible};
 use crate::session::{Recover, Subscribed};
 use roomcast::store::{HistoryEntry, StoreError};
 use roomcast::{Room, Subscription};
-use roomcast_protocol::{ErrorCode, HistoryQuery, HistoryResult, Payload, Placed, Publication, StreamPosition};
+use roomcast_protocol::{ErrorCode, HistoryQuery, HistoryResult, Payload, Placed, Publication};
 
 /// Times that entering is tried again when the ring moves past where it was to begin.
 const TRIES: usize = 3;
@@ -59,7 +60,7 @@ impl StoredRooms {
         visible: &Visible,
         publications_max: usize,
         read_from: ReadFrom,
-    ) -> Result<(Subscription<Publication>, Subscribed), NoAnswer> {
+    ) -> Result<Entered, NoAnswer> {
         let mut tries = if read_from == ReadFrom::MemoryOrDatabase { TRIES } else { 1 };
         loop {
             tries -= 1;
@@ -75,7 +76,7 @@ impl StoredRooms {
                 continue;
             };
             let top = at_top.position().sequence;
-            let wanted = recover.and_then(|recover| wanted(room, recover, top, publications_max));
+            let wanted = recover.and_then(|recover| wanted(recover, visible, top, publications_max));
             let (subscription, found) = match wanted.map(|wanted| self.read_on(room, wanted, visible, read_from)) {
                 None | Some(Err(Unread::Gone)) => (at_top, Vec::new()),
                 Some(Ok((subscription, found))) => (subscription, found),
@@ -84,8 +85,8 @@ impl StoredRooms {
                 Some(Err(Unread::Moved)) => return Err(ErrorCode::Internal.into()),
                 Some(Err(Unread::No(answer))) => return Err(answer),
             };
-            let top = history::position(room, subscription.position().sequence);
-            return Ok((subscription, Subscribed { top, found }));
+            let top = visible.position(subscription.position().sequence);
+            return Ok(Entered { subscription, subscribed: Subscribed { top, found } });
         }
     }
 
@@ -100,8 +101,7 @@ impl StoredRooms {
         visible: &Visible,
         read_from: ReadFrom,
     ) -> Result<HistoryResult, NoAnswer> {
-        let StreamPosition { epoch, .. } = history::position(room, 0);
-        if query.since.as_ref().is_some_and(|since| !since.epoch.is_empty() && since.epoch != epoch) {
+        if query.since.as_ref().is_some_and(|since| !visible.epoch.is_meant_by(&since.epoch)) {
             return Err(NoAnswer::Failed(ErrorCode::UnrecoverablePosition));
         }
         let mut top = visible.top(room);
@@ -131,22 +131,17 @@ impl StoredRooms {
             found.reverse();
         }
         history::limit_bytes(&mut found);
-        Ok(HistoryResult::new(found, history::position(room, top)))
+        Ok(HistoryResult::new(found, visible.position(top)))
     }
 
-    /// What a member has missed from `from` on, at most `count` messages, with sequences and times.
+    /// What a member has missed from `from` on, at most `count` messages.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub(crate) fn fetch(
-        &self,
-        room: &Room<Publication>,
-        from: u64,
-        count: usize,
-    ) -> Result<Vec<(u64, u64, Publication)>, ErrorCode> {
+    pub(crate) fn fetch(&self, room: &Room<Publication>, from: u64, count: usize) -> Result<Vec<Placed>, ErrorCode> {
         let end = Edge::archived(&self.archive, room)?.range().end;
         let past = self.archive.history(room, from..end, count).map_err(failed)?;
-        Ok(placed(past).into_iter().map(|it| (it.offset - 1, it.time_ms, it.publication)).collect())
+        Ok(placed(past))
     }
 
     /// What of the history is in memory.
@@ -231,14 +226,14 @@ impl StoredRooms {
 
 /// The sequences that who recovers is to be given, of a room that stands at `top`.
 fn wanted(
-    room: &Room<Publication>,
     Recover { position: asked, mode }: &Recover,
+    visible: &Visible,
     top: u64,
     publications_max: usize,
 ) -> Option<Range<u64>> {
     let range = match mode {
         RecoveryMode::Stream => {
-            let is_known = asked.epoch.is_empty() || asked.epoch == room.epoch().to_string();
+            let is_known = visible.epoch.is_meant_by(&asked.epoch);
             let missed = top.checked_sub(asked.offset)?;
             (is_known && missed <= publications_max as u64).then_some(asked.offset..top)?
         }
@@ -300,7 +295,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::rooms::hub::Hub;
-    use roomcast_protocol::RoomName;
+    use roomcast_protocol::{RoomName, StreamPosition};
 
     fn hub(folder: &std::path::Path) -> Hub {
         let mut config = Config::dev();
@@ -320,9 +315,9 @@ mod tests {
     fn recover(hub: &Hub, room: &Room<Publication>, offset: u64, read_from: ReadFrom) -> Result<Vec<u64>, NoAnswer> {
         let position = StreamPosition { offset, epoch: String::new() };
         let recover = Recover { position, mode: RecoveryMode::Stream };
-        let visible = hub.visible(room)?;
-        let (_, subscribed) = hub.stored_rooms().unwrap().enter(room, Some(&recover), &visible, 10_000, read_from)?;
-        Ok(subscribed.found.iter().map(|placed| placed.offset).collect())
+        let visible = hub.stored_rooms().unwrap().visible(room)?;
+        let entered = hub.stored_rooms().unwrap().enter(room, Some(&recover), &visible, 10_000, read_from)?;
+        Ok(entered.subscribed.found.iter().map(|placed| placed.offset).collect())
     }
 
     #[tokio::test]
@@ -330,12 +325,12 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("roomcast-warm-{}", std::process::id()));
         let name = RoomName::parse("hall", 255).unwrap();
         let first = hub(&folder);
-        publish(&first.open_stored(&name).unwrap(), 6_000).await;
+        publish(&first.stored_rooms().unwrap().open(&name).unwrap(), 6_000).await;
         first.stored_rooms().unwrap().archive.close().unwrap();
         drop(first);
 
         let second = hub(&folder);
-        let room = second.open_stored(&name).unwrap();
+        let room = second.stored_rooms().unwrap().open(&name).unwrap();
         let found = |offset, read_from| {
             recover(&second, &room, offset, read_from).map(|found| (found.len(), found.first().copied()))
         };

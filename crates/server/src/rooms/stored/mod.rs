@@ -4,6 +4,7 @@
 //! that may wait, and the connection's command is completed later.
 
 mod codec;
+mod engine;
 mod history;
 mod restart_cache;
 
@@ -12,31 +13,33 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use self::codec::PublicationCodec;
+pub(crate) use self::engine::StoredEngine;
 pub(crate) use self::history::{NoAnswer, ReadFrom};
 use self::restart_cache::RestartCache;
-use crate::config::{Config, Overload, Storage};
-use roomcast::store::{Archive, Durability, Options, Retention, StoreError};
-use roomcast::{Broker, Room};
-use roomcast_protocol::Publication;
+use crate::config::{Overload, Storage};
+use crate::rooms::engine::EpochName;
+use crate::rooms::local::{LocalRooms, not_opened};
+use crate::rooms::visible::{Edge, Visible};
+use roomcast::Room;
+use roomcast::store::{Archive, Durability, OpenError, Options, Retention, StoreError};
+use roomcast_protocol::{ErrorCode, Publication, RoomName};
 
 /// The database of a server, and how it is used.
 pub(crate) struct StoredRooms {
+    rooms: Arc<LocalRooms>,
     pub(crate) archive: Archive<Publication>,
     restart_cache: RestartCache,
-    pub(crate) overload: Overload,
-    pub(crate) timeout: Duration,
+    overload: Overload,
+    timeout: Duration,
 }
 
 impl StoredRooms {
-    /// Opens the database that `config` names and begins to keep rooms; nothing where no room is kept. `clock` is the broker's.
+    /// Opens the database that the configuration names and begins to store rooms; nothing where no room is stored.
     ///
     /// # Errors
     /// As the store has it, in words for the operator.
-    pub(crate) fn start(
-        config: &Config,
-        broker: &Broker<Publication>,
-        clock: Arc<dyn Fn() -> u64 + Send + Sync>,
-    ) -> Result<Option<Self>, StoreError> {
+    pub(crate) fn start(rooms: Arc<LocalRooms>) -> Result<Option<Self>, StoreError> {
+        let config = &*rooms.config;
         if !config.stores() {
             return Ok(None);
         }
@@ -49,19 +52,46 @@ impl StoredRooms {
         };
         let mut options = Options::by_room(durability);
         if config.channel.all_options().any(|room| room.retention().is_bounded()) {
-            let channel = config.channel.clone();
+            let (channel, clock) = (config.channel.clone(), Arc::clone(&rooms.clock));
             options = options.retention(
                 move |room| channel.options_for(room).map_or_else(Retention::default, |room| room.retention()),
                 move || clock(),
             );
         }
-        let archive = Archive::start_with(broker, store, Box::new(PublicationCodec), options)?;
-        Ok(Some(Self {
-            archive,
-            restart_cache: RestartCache::new(),
-            overload: config.storage.overload,
-            timeout: config.storage.timeout,
-        }))
+        let archive = Archive::start_with(&rooms.broker, store, Box::new(PublicationCodec), options)?;
+        let (overload, timeout) = (config.storage.overload, config.storage.timeout);
+        Ok(Some(Self { rooms, archive, restart_cache: RestartCache::new(), overload, timeout }))
+    }
+
+    /// Opens a room, where it ended if need be: may ask the database, and waits for it.
+    ///
+    /// # Errors
+    /// As [`LocalRooms::open`], and [`ErrorCode::Internal`] when the database does not answer.
+    pub(crate) fn open(&self, name: &RoomName) -> Result<Room<Publication>, ErrorCode> {
+        if let Some(room) = self.rooms.running(name) {
+            return Ok(room);
+        }
+        self.rooms.has_place_for_one()?;
+        let opened = self.archive.open_or_create(name.as_str(), self.rooms.ring_options(name.as_str()));
+        let (room, is_new) = opened.map_err(|error| match error {
+            OpenError::Room(error) => not_opened(error),
+            error => {
+                tracing::warn!(room = %name, %error, "the room was not opened");
+                if self.archive.is_stopped() { ErrorCode::TooManyRequests } else { ErrorCode::Internal }
+            }
+        })?;
+        if is_new {
+            self.rooms.count.inc();
+        }
+        Ok(room)
+    }
+
+    /// What of a room is its history at this moment.
+    ///
+    /// # Errors
+    /// [`ErrorCode::UnknownRoom`]; and as [`Edge::archived`].
+    pub(crate) fn visible(&self, room: &Room<Publication>) -> Result<Visible, ErrorCode> {
+        self.rooms.visible(room, EpochName::Ring(room.epoch()), Edge::archived(&self.archive, room)?)
     }
 
     /// Forgets what is in memory of rooms that are over.
@@ -70,7 +100,7 @@ impl StoredRooms {
     }
 
     /// Whether a room's ring holds nothing that is not stored.
-    pub(crate) fn is_stored(&self, room: &Room<Publication>) -> bool {
+    fn is_stored(&self, room: &Room<Publication>) -> bool {
         self.archive.watermark(room).is_none_or(|mark| mark.stored() >= room.tail())
     }
 }

@@ -1,0 +1,172 @@
+//! The seam behind which rooms have their messages and their past: memory, a database, later a network of nodes.
+//!
+//! A client's driver asks an [`Engine`] and does not know which one it is. What the engine can answer at once it answers in the
+//! turn that asks; for the rest the turn is given a future, and goes on with other clients.
+
+use std::fmt;
+use std::pin::Pin;
+
+use smallvec::SmallVec;
+
+use crate::rooms::visible::Edge;
+use crate::session::{Recover, Subscribed};
+use roomcast::{Room, Subscription};
+use roomcast_protocol::{
+    ClientInfo, ErrorCode, HistoryQuery, HistoryResult, Placed, PresenceStats, Publication, RoomName,
+};
+
+/// What is answered: at once, or when the future is ready.
+///
+/// Whoever asked may drop the future. What was asked for may take effect all the same.
+pub(crate) enum Answer<T> {
+    Now(T),
+    Later(Pin<Box<dyn Future<Output = T> + Send>>),
+}
+
+impl<T> Answer<T> {
+    /// The answer is what `work` comes to.
+    pub(crate) fn later(work: impl Future<Output = T> + Send + 'static) -> Self {
+        Self::Later(Box::pin(work))
+    }
+
+    /// Waits for it.
+    pub(crate) async fn wait(self) -> T {
+        match self {
+            Self::Now(answer) => answer,
+            Self::Later(work) => work.await,
+        }
+    }
+}
+
+/// Messages to be published together, nearly always one.
+pub(crate) type Batch = SmallVec<[Publish; 1]>;
+
+/// The answers to a [`Batch`], in its order.
+pub(crate) type Answers = SmallVec<[Answer<Result<Accepted, ErrorCode>>; 1]>;
+
+/// A message to be published. What a publisher may ask beyond, a key that makes a repetition harmless or a message without
+/// history, is a field more.
+#[derive(Debug)]
+pub(crate) struct Publish {
+    pub(crate) room: RoomName,
+    pub(crate) publication: Publication,
+}
+
+/// A message has its place in a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Accepted {
+    pub(crate) offset: u64,
+    pub(crate) epoch: EpochName,
+}
+
+impl Accepted {
+    /// At that sequence of the ring that is the room.
+    pub(crate) fn in_ring(room: &Room<Publication>, sequence: u64) -> Self {
+        Self { offset: sequence + 1, epoch: EpochName::Ring(room.epoch()) }
+    }
+}
+
+/// A place in a room that is not a membership yet, and what is told of it.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    /// Goes on exactly after what `subscribed` holds.
+    pub(crate) subscription: Subscription<Publication>,
+    pub(crate) subscribed: Subscribed,
+}
+
+/// The epoch of a room as clients are told it: a text, and what it says is the engine's own matter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum EpochName {
+    /// The number of the ring.
+    Ring(roomcast::Epoch),
+}
+
+impl EpochName {
+    /// Whether a client that says `asked` means this epoch: by its name, or by none.
+    pub(crate) fn is_meant_by(&self, asked: &str) -> bool {
+        asked.is_empty() || asked == self.to_string()
+    }
+}
+
+impl fmt::Display for EpochName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ring(epoch) => epoch.fmt(f),
+        }
+    }
+}
+
+/// What is left of a room that nobody is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Remains {
+    /// When nothing of its history is left in memory that is nowhere else.
+    pub(crate) empty_ms: u64,
+    /// Until when its position counts.
+    pub(crate) until_ms: u64,
+}
+
+/// Has the messages of rooms, gives them their offsets, and says what may be seen.
+///
+/// # Contract
+/// What all engines keep, and `contract/` tests with each of them:
+///
+/// * Within an epoch the offsets of a room are 1, 2, 3 and so on, each given once. The publishes of a batch into one room take
+///   theirs in the order of the batch; of two batches, any may be first, and answers may come in any order.
+/// * A publish that is answered with an offset is in the room, there and once, as long as the epoch lasts. One that fails may have
+///   taken effect, once.
+/// * An epoch that has ended does not come back. Whoever comes with a position of another epoch is never told that nothing
+///   was missed.
+/// * A subscription goes on exactly after what [`Engine::enter`] found: nothing is missed or given twice, until the room ends.
+/// * What [`Engine::history`] and [`Engine::fetch`] give has the offsets, the order and the contents that were published;
+///   what is beyond [`Engine::edge`] is given by none of them.
+/// * A call is answered in bounded time, and an engine that cannot do what is asked says so with an error.
+pub(crate) trait Engine: fmt::Debug + Send + Sync {
+    /// Publishes, each by itself: one that fails is no harm to the others.
+    fn publish(&self, batch: Batch) -> Answers;
+
+    /// Takes a place in a room, with up to `publications_max` messages of what is wanted of its past: all of it, or nothing where
+    /// it is not all there.
+    fn enter(
+        &self,
+        room: &RoomName,
+        recover: Option<&Recover>,
+        publications_max: usize,
+    ) -> Answer<Result<Entered, ErrorCode>>;
+
+    /// Answers a history command, with at most [`ANSWER_BYTES_MAX`](crate::rooms::history::ANSWER_BYTES_MAX) and at least one message
+    /// where there is one.
+    fn history(&self, room: &RoomName, query: &HistoryQuery) -> Answer<Result<HistoryResult, ErrorCode>>;
+
+    /// What a member has missed from the sequence `from` on, at most `count` messages without a gap; nothing where the first is gone.
+    fn fetch(&self, room: &Room<Publication>, from: u64, count: usize) -> Answer<Result<Vec<Placed>, ErrorCode>>;
+
+    /// Whether [`Engine::fetch`] knows more than the ring of a room.
+    fn has_more_than_ring(&self) -> bool;
+
+    /// From where to where a room may be seen.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Internal`] when nobody knows: rather nothing is seen of it than anything.
+    fn edge(&self, room: &Room<Publication>) -> Result<Edge, ErrorCode>;
+
+    /// What is left of a room that nobody is in.
+    fn remains(&self, room: &Room<Publication>) -> Remains;
+}
+
+/// Knows who is in which room.
+///
+/// Coming and going is taken in the order in which it is said and not answered: it is true of this node whatever others know of
+/// it. One that has nodes beside it renews what it has told them from its own table.
+pub(crate) trait Presence: fmt::Debug + Send + Sync {
+    /// Adds a member, or what is new about it.
+    fn enter(&self, room: &RoomName, member: ClientInfo);
+
+    /// Removes a member.
+    fn leave(&self, room: &RoomName, client: &str);
+
+    /// The members of a room, in no particular order.
+    fn members(&self, room: &RoomName) -> Answer<Result<Vec<ClientInfo>, ErrorCode>>;
+
+    /// How many clients, and how many different users, are in a room.
+    fn stats(&self, room: &RoomName) -> Answer<Result<PresenceStats, ErrorCode>>;
+}

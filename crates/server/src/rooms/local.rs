@@ -1,0 +1,126 @@
+//! The rings of this node: opening them, going on where they ended, and what of them is history.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::runtime::Handle;
+
+use crate::config::{Config, NamespaceOptions};
+use crate::rooms::dormant::DormantRooms;
+use crate::rooms::engine::EpochName;
+use crate::rooms::visible::{Edge, Visible};
+use roomcast::{Broker, Position, PublishError, Room, RoomError, RoomOptions};
+use roomcast_protocol::{ErrorCode, Publication, RoomName};
+
+/// Messages a room keeps at least, whatever its history: its ring is also what members that fall behind go on from. At a few
+/// thousand messages a second this is a good part of a second for a socket to drain.
+const ROOM_MESSAGES_MIN: usize = 1_024;
+
+/// Rooms that may exist at once. A room costs little until it is published into, but names come from the network and must not
+/// fill the memory.
+pub(crate) const ROOMS_MAX: usize = 1_000_000;
+
+/// Times a room is looked up: one that ends twice in that moment is not bad luck but a server that is closing.
+pub(crate) const TRIES: usize = 2;
+
+/// The rooms of this node, which all engines share.
+pub(crate) struct LocalRooms {
+    pub(crate) config: Arc<Config>,
+    pub(crate) broker: Broker<Publication>,
+    pub(crate) dormant: DormantRooms,
+    /// The time on the wire; rooms have it, too.
+    pub(crate) clock: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// How many there are.
+    pub(crate) count: Gauge,
+}
+
+impl LocalRooms {
+    /// Rooms that live on the runtimes of the shards. `clock` is the time on the wire, in milliseconds since 1970; it never falls.
+    pub(crate) fn new(
+        config: Arc<Config>,
+        clock: impl Fn() -> u64 + Clone + Send + Sync + 'static,
+        shards: Vec<Handle>,
+        count: Gauge,
+    ) -> Self {
+        let broker = Broker::builder().capacity(ROOM_MESSAGES_MIN).clock(clock.clone()).shards(shards.len());
+        let broker = broker.on_tokio(shards).build();
+        Self { config, broker, dormant: DormantRooms::new(), clock: Arc::new(clock), count }
+    }
+
+    /// A room that runs.
+    pub(crate) fn running(&self, name: &RoomName) -> Option<Room<Publication>> {
+        self.broker.get(name.as_str()).filter(Room::is_running)
+    }
+
+    /// Opens a room that is nowhere else, creating it if need be; it goes on where it ended as long as its position counts.
+    ///
+    /// # Errors
+    /// [`ErrorCode::LimitExceeded`] when there are too many rooms already, or the room is being removed.
+    pub(crate) fn open(&self, name: &RoomName) -> Result<Room<Publication>, ErrorCode> {
+        let name = name.as_str();
+        if let Some(room) = self.broker.get(name) {
+            return Ok(room);
+        }
+        self.has_place_for_one()?;
+        let options = self.ring_options(name);
+        let make = |rest: Option<Position>| {
+            let options = rest.map_or(options, |position| options.starting_at(position));
+            self.broker.room_with(name, options).map_err(not_opened)
+        };
+        let room = self.dormant.wake(name, make)?;
+        self.count.inc();
+        Ok(room)
+    }
+
+    /// Whether one more room may be made.
+    ///
+    /// # Errors
+    /// [`ErrorCode::LimitExceeded`]. Two shards may pass at once; the bound is against floods, a few more do no harm.
+    pub(crate) fn has_place_for_one(&self) -> Result<(), ErrorCode> {
+        if self.count.get() < ROOMS_MAX as i64 { Ok(()) } else { Err(ErrorCode::LimitExceeded) }
+    }
+
+    pub(crate) fn ring_options(&self, name: &str) -> RoomOptions {
+        let history = self.options(name).map_or(0, NamespaceOptions::ring_messages);
+        RoomOptions::new().capacity(history.max(ROOM_MESSAGES_MIN))
+    }
+
+    /// The options of a room; rooms of unknown namespaces have none.
+    pub(crate) fn options(&self, room: &str) -> Option<&NamespaceOptions> {
+        self.config.channel.options_for(room)
+    }
+
+    /// What of a room is its history at this moment.
+    ///
+    /// # Errors
+    /// [`ErrorCode::UnknownRoom`].
+    pub(crate) fn visible(&self, room: &Room<Publication>, epoch: EpochName, edge: Edge) -> Result<Visible, ErrorCode> {
+        let options = self.options(room.name()).ok_or(ErrorCode::UnknownRoom)?;
+        Ok(Visible::new(options, epoch, edge, (self.clock)()))
+    }
+}
+
+/// The answer to whoever wanted a room that was not opened.
+pub(crate) fn not_opened(error: RoomError) -> ErrorCode {
+    match error {
+        RoomError::NameEmpty | RoomError::NameTooLong => ErrorCode::BadRequest,
+        RoomError::TooManyRooms => ErrorCode::LimitExceeded,
+        _ => ErrorCode::Internal,
+    }
+}
+
+/// The answer to a publisher whom a room has refused.
+pub(crate) fn not_published(refused: &PublishError<Publication>) -> ErrorCode {
+    match refused {
+        PublishError::Full(_) | PublishError::Pinned(_) => ErrorCode::TooManyRequests,
+        PublishError::TooLarge(_) => ErrorCode::LimitExceeded,
+        _ => ErrorCode::Internal,
+    }
+}
+
+impl fmt::Debug for LocalRooms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalRooms").field("broker", &self.broker).finish_non_exhaustive()
+    }
+}

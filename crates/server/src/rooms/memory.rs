@@ -1,0 +1,130 @@
+//! Rooms whose messages are in memory and nowhere else.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::smallvec;
+
+use crate::rooms::engine::{Accepted, Answer, Answers, Batch, Engine, Entered, EpochName, Publish, Remains};
+use crate::rooms::history;
+use crate::rooms::local::{LocalRooms, TRIES, not_published};
+use crate::rooms::visible::{Edge, Visible};
+use crate::session::Recover;
+use roomcast::{PublishError, Room};
+use roomcast_protocol::{ErrorCode, HistoryQuery, HistoryResult, Placed, Publication, RoomName};
+
+/// How long a room without history, or whose history is elsewhere, lives on when nobody is in it: there is nothing in it
+/// that anybody could come back for.
+pub(crate) const LIFE_WITHOUT_HISTORY: Duration = Duration::from_secs(60);
+
+/// The engine of rooms that are not stored: their rings are all there is.
+pub(crate) struct MemoryEngine {
+    rooms: Arc<LocalRooms>,
+}
+
+impl MemoryEngine {
+    pub(crate) fn new(rooms: Arc<LocalRooms>) -> Self {
+        Self { rooms }
+    }
+
+    fn publish_one(&self, Publish { room: name, mut publication }: Publish) -> Result<Accepted, ErrorCode> {
+        for _ in 0..TRIES {
+            let room = self.rooms.open(&name)?;
+            match room.publish(publication) {
+                Ok(sequence) => return Ok(Accepted::in_ring(&room, sequence)),
+                // Removed between the look-up and the publish: the next look-up opens a fresh one.
+                Err(PublishError::Closed(back) | PublishError::Crashed(back)) => publication = back,
+                Err(refused) => return Err(not_published(&refused)),
+            }
+        }
+        Err(ErrorCode::Internal)
+    }
+
+    fn visible(&self, room: &Room<Publication>) -> Result<Visible, ErrorCode> {
+        self.rooms.visible(room, EpochName::Ring(room.epoch()), Edge::published())
+    }
+
+    fn enter_now(
+        &self,
+        name: &RoomName,
+        recover: Option<&Recover>,
+        publications_max: usize,
+    ) -> Result<Entered, ErrorCode> {
+        let mut entered = Err(ErrorCode::Internal);
+        for _ in 0..TRIES {
+            let room = self.rooms.open(name)?;
+            entered = history::enter(&room, recover, &self.visible(&room)?, publications_max);
+            // A room that expired between the look-up and the entering: the next look-up opens a fresh one.
+            if entered.is_ok() {
+                break;
+            }
+        }
+        entered
+    }
+}
+
+impl Engine for MemoryEngine {
+    fn publish(&self, mut batch: Batch) -> Answers {
+        if batch.len() == 1
+            && let Some(publish) = batch.pop()
+        {
+            return smallvec![Answer::Now(self.publish_one(publish))];
+        }
+        batch.into_iter().map(|publish| Answer::Now(self.publish_one(publish))).collect()
+    }
+
+    fn enter(
+        &self,
+        room: &RoomName,
+        recover: Option<&Recover>,
+        publications_max: usize,
+    ) -> Answer<Result<Entered, ErrorCode>> {
+        Answer::Now(self.enter_now(room, recover, publications_max))
+    }
+
+    fn history(&self, name: &RoomName, query: &HistoryQuery) -> Answer<Result<HistoryResult, ErrorCode>> {
+        let read = || {
+            let room = self.rooms.open(name)?;
+            history::history(&room, query, &self.visible(&room)?)
+        };
+        Answer::Now(read())
+    }
+
+    fn fetch(&self, room: &Room<Publication>, from: u64, count: usize) -> Answer<Result<Vec<Placed>, ErrorCode>> {
+        let end = room.tail().min(from.saturating_add(count as u64));
+        let found = history::read(room, from..end, history::ANSWER_BYTES_MAX);
+        Answer::Now(Ok(found.map_or_else(Vec::new, |(_, found)| found)))
+    }
+
+    fn has_more_than_ring(&self) -> bool {
+        false
+    }
+
+    fn edge(&self, _: &Room<Publication>) -> Result<Edge, ErrorCode> {
+        Ok(Edge::published())
+    }
+
+    fn remains(&self, room: &Room<Publication>) -> Remains {
+        let options = self.rooms.options(room.name()).filter(|options| options.history_size > 0);
+        match (history::newest_ms(room), options) {
+            (Some(newest_ms), Some(options)) => {
+                let empty_ms = after(newest_ms, options.history_ttl);
+                Remains { empty_ms, until_ms: after(newest_ms, options.history_meta_ttl).max(empty_ms) }
+            }
+            (Some(newest_ms), None) => Remains { empty_ms: after(newest_ms, LIFE_WITHOUT_HISTORY), until_ms: 0 },
+            // Nothing was published since it was made; it may have gone on from a rest.
+            (None, _) => Remains { empty_ms: 0, until_ms: self.rooms.dormant.until_ms(room.name()).unwrap_or(0) },
+        }
+    }
+}
+
+pub(crate) fn after(ms: u64, time: Duration) -> u64 {
+    ms.saturating_add(time.as_millis() as u64)
+}
+
+impl fmt::Debug for MemoryEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryEngine").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,281 @@
+//! The engine of stored rooms.
+//!
+//! What the rings have is answered in the turn that asks; whatever needs the database is done on threads that may wait.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::smallvec;
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::{NoAnswer, ReadFrom, StoredRooms};
+use crate::config::{Overload, Storage};
+use crate::rooms::engine::{Accepted, Answer, Answers, Batch, Engine, Entered, Publish, Remains};
+use crate::rooms::history;
+use crate::rooms::local::{TRIES, not_published};
+use crate::rooms::memory::{LIFE_WITHOUT_HISTORY, after};
+use crate::rooms::visible::{Edge, Visible};
+use crate::session::Recover;
+use roomcast::store::Watermark;
+use roomcast::{PublishError, Room};
+use roomcast_protocol::{ErrorCode, HistoryQuery, HistoryResult, Placed, Publication, RoomName};
+
+/// The engine of rooms whose messages are stored: rings, and a database behind them.
+pub(crate) struct StoredEngine(Arc<StoredRooms>);
+
+impl StoredEngine {
+    pub(crate) fn new(rooms: StoredRooms) -> Self {
+        Self(Arc::new(rooms))
+    }
+
+    pub(crate) fn rooms(&self) -> &StoredRooms {
+        &self.0
+    }
+
+    fn publish_one(&self, Publish { room, publication }: Publish) -> Answer<Result<Accepted, ErrorCode>> {
+        let Self(stored) = self;
+        match stored.publish_now(&room, publication) {
+            Outcome::Done(published) => Answer::Now(published),
+            Outcome::InRing(in_ring) => Answer::later(in_ring.on_disk(stored.timeout)),
+            Outcome::Waits(publication) => {
+                let stored = Arc::clone(stored);
+                Answer::later(async move {
+                    let until = Instant::now() + stored.timeout;
+                    stored.publish_later(&room, publication, until).await?.on_disk(stored.timeout).await
+                })
+            }
+        }
+    }
+
+    /// Publishes each, and those of one room in their order, also where one of them has to wait.
+    fn publish_all(&self, batch: Batch) -> Answers {
+        let Self(stored) = self;
+        let mut queues = HashMap::<RoomName, Vec<(Publication, oneshot::Sender<_>)>>::new();
+        let mut answers = Answers::new();
+        for Publish { room, publication } in batch {
+            let outcome = match queues.contains_key(&room) {
+                true => Outcome::Waits(publication),
+                false => stored.publish_now(&room, publication),
+            };
+            answers.push(match outcome {
+                Outcome::Done(published) => Answer::Now(published),
+                Outcome::InRing(in_ring) => Answer::later(in_ring.on_disk(stored.timeout)),
+                Outcome::Waits(publication) => {
+                    let (sender, in_ring) = oneshot::channel::<Result<InRing, ErrorCode>>();
+                    queues.entry(room).or_default().push((publication, sender));
+                    let timeout = stored.timeout;
+                    Answer::later(async move {
+                        let in_ring = in_ring.await.unwrap_or(Err(ErrorCode::Internal))?;
+                        in_ring.on_disk(timeout).await
+                    })
+                }
+            });
+        }
+        for (room, queue) in queues {
+            let stored = Arc::clone(stored);
+            tokio::spawn(async move {
+                let until = Instant::now() + stored.timeout;
+                for (publication, sender) in queue {
+                    // Whoever asked may have gone.
+                    let _ = sender.send(stored.publish_later(&room, publication, until).await);
+                }
+            });
+        }
+        answers
+    }
+
+    /// What `read` finds in memory, or later with the help of the database.
+    fn read<R: Send + 'static>(
+        &self,
+        name: &RoomName,
+        read: impl Fn(&StoredRooms, &Room<Publication>, &Visible, ReadFrom) -> Result<R, NoAnswer> + Clone + Send + 'static,
+    ) -> Answer<Result<R, ErrorCode>> {
+        let Self(stored) = self;
+        let now = || {
+            let room = stored.rooms.running(name).ok_or(NoAnswer::InTheDatabase)?;
+            read(stored, &room, &stored.visible(&room)?, ReadFrom::Memory)
+        };
+        match now() {
+            Ok(read) => Answer::Now(Ok(read)),
+            Err(NoAnswer::Failed(code)) => Answer::Now(Err(code)),
+            Err(NoAnswer::InTheDatabase) => {
+                let (stored, name, read) = (Arc::clone(stored), name.clone(), read.clone());
+                Answer::later(blocking(move || {
+                    try_twice(&stored, &name, |stored, room, visible| {
+                        read(stored, room, visible, ReadFrom::MemoryOrDatabase)
+                    })
+                }))
+            }
+        }
+    }
+}
+
+impl Engine for StoredEngine {
+    fn publish(&self, mut batch: Batch) -> Answers {
+        if batch.len() == 1
+            && let Some(publish) = batch.pop()
+        {
+            return smallvec![self.publish_one(publish)];
+        }
+        self.publish_all(batch)
+    }
+
+    fn enter(
+        &self,
+        room: &RoomName,
+        recover: Option<&Recover>,
+        publications_max: usize,
+    ) -> Answer<Result<Entered, ErrorCode>> {
+        let recover = recover.cloned();
+        self.read(room, move |stored, room, visible, read_from| {
+            stored.enter(room, recover.as_ref(), visible, publications_max, read_from)
+        })
+    }
+
+    fn history(&self, room: &RoomName, query: &HistoryQuery) -> Answer<Result<HistoryResult, ErrorCode>> {
+        let query = query.clone();
+        self.read(room, move |stored, room, visible, read_from| stored.history(room, &query, visible, read_from))
+    }
+
+    fn fetch(&self, room: &Room<Publication>, from: u64, count: usize) -> Answer<Result<Vec<Placed>, ErrorCode>> {
+        let (stored, room) = (Arc::clone(&self.0), room.clone());
+        Answer::later(blocking(move || stored.fetch(&room, from, count)))
+    }
+
+    fn has_more_than_ring(&self) -> bool {
+        true
+    }
+
+    fn edge(&self, room: &Room<Publication>) -> Result<Edge, ErrorCode> {
+        Edge::archived(&self.0.archive, room)
+    }
+
+    fn remains(&self, room: &Room<Publication>) -> Remains {
+        // The database has all of it, and its position too.
+        let empty_ms = match self.0.is_stored(room) {
+            true => history::newest_ms(room).map_or(0, |newest_ms| after(newest_ms, LIFE_WITHOUT_HISTORY)),
+            false => u64::MAX,
+        };
+        Remains { empty_ms, until_ms: 0 }
+    }
+}
+
+/// How publishing went, as far as it can be done at once.
+enum Outcome {
+    Done(Result<Accepted, ErrorCode>),
+    /// It must reach the disk.
+    InRing(InRing),
+    /// The room must be opened, or have space, first.
+    Waits(Publication),
+}
+
+/// A message that is in the ring of its room.
+struct InRing {
+    accepted: Accepted,
+    sequence: u64,
+    /// What tells when it is on the disk; nothing where nobody waits for that.
+    mark: Option<Arc<Watermark>>,
+}
+
+impl InRing {
+    /// Waits until it is on the disk.
+    ///
+    /// # Errors
+    /// [`ErrorCode::TooManyRequests`] when it is not in time, or never: either way it is not known to be stored.
+    async fn on_disk(self, within: Duration) -> Result<Accepted, ErrorCode> {
+        if let Some(mark) = self.mark {
+            let reached = timeout(within, mark.reached(self.sequence + 1)).await;
+            reached.map_err(|_| ErrorCode::TooManyRequests)?.map_err(|_| ErrorCode::TooManyRequests)?;
+        }
+        Ok(self.accepted)
+    }
+}
+
+impl StoredRooms {
+    fn in_ring(&self, room: &Room<Publication>, sequence: u64) -> Result<InRing, ErrorCode> {
+        let mark = Edge::awaited(&self.archive, room)?;
+        Ok(InRing { accepted: Accepted::in_ring(room, sequence), sequence, mark })
+    }
+
+    fn publish_now(&self, name: &RoomName, publication: Publication) -> Outcome {
+        let is_durable = self.rooms.options(name.as_str()).is_some_and(|options| options.storage == Storage::Stored);
+        if self.archive.is_stopped() || is_durable && self.archive.is_in_trouble() {
+            return Outcome::Done(Err(ErrorCode::TooManyRequests));
+        }
+        let Some(room) = self.rooms.running(name) else { return Outcome::Waits(publication) };
+        match room.publish(publication) {
+            Ok(sequence) => match self.in_ring(&room, sequence) {
+                Ok(InRing { accepted, mark: None, .. }) => Outcome::Done(Ok(accepted)),
+                Ok(in_ring) => Outcome::InRing(in_ring),
+                Err(code) => Outcome::Done(Err(code)),
+            },
+            Err(PublishError::Closed(back) | PublishError::Crashed(back)) => Outcome::Waits(back),
+            Err(PublishError::Full(back)) if self.overload == Overload::Wait => Outcome::Waits(back),
+            Err(refused) => Outcome::Done(Err(not_published(&refused))),
+        }
+    }
+
+    /// Publishes into a room that does not run, or has no space at the moment: `until` then, where it may wait for space.
+    async fn publish_later(
+        self: &Arc<Self>,
+        name: &RoomName,
+        mut publication: Publication,
+        until: Instant,
+    ) -> Result<InRing, ErrorCode> {
+        for _ in 0..TRIES {
+            let room = {
+                let (stored, name) = (Arc::clone(self), name.clone());
+                blocking(move || stored.open(&name)).await?
+            };
+            let published = match self.overload {
+                Overload::Refuse => room.publish(publication),
+                Overload::Wait => match timeout_at(until, room.publish_wait(publication)).await {
+                    Ok(published) => published,
+                    Err(_) => return Err(ErrorCode::TooManyRequests),
+                },
+            };
+            match published {
+                Ok(sequence) => return self.in_ring(&room, sequence),
+                // Ended between the look-up and the publish.
+                Err(PublishError::Closed(back) | PublishError::Crashed(back)) => publication = back,
+                Err(refused) => return Err(not_published(&refused)),
+            }
+        }
+        Err(ErrorCode::Internal)
+    }
+}
+
+fn try_twice<R>(
+    stored: &StoredRooms,
+    name: &RoomName,
+    work: impl Fn(&StoredRooms, &Room<Publication>, &Visible) -> Result<R, NoAnswer>,
+) -> Result<R, ErrorCode> {
+    let mut done = Err(ErrorCode::Internal);
+    for _ in 0..TRIES {
+        let room = stored.open(name)?;
+        done = work(stored, &room, &stored.visible(&room)?).map_err(|no| match no {
+            NoAnswer::Failed(code) => code,
+            NoAnswer::InTheDatabase => ErrorCode::Internal,
+        });
+        if room.is_running() {
+            break;
+        }
+    }
+    done
+}
+
+async fn blocking<R: Send + 'static>(
+    work: impl FnOnce() -> Result<R, ErrorCode> + Send + 'static,
+) -> Result<R, ErrorCode> {
+    spawn_blocking(work).await.unwrap_or(Err(ErrorCode::Internal))
+}
+
+impl fmt::Debug for StoredEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StoredEngine").field(&self.0).finish()
+    }
+}
