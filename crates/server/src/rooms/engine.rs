@@ -79,6 +79,9 @@ pub(crate) struct Entered {
 pub(crate) enum EpochName {
     /// The number of the ring.
     Ring(roomcast::Epoch),
+    /// A name that was given elsewhere: the ring on this node is a copy.
+    #[cfg(test)]
+    Given(std::sync::Arc<str>),
 }
 
 impl EpochName {
@@ -92,6 +95,8 @@ impl fmt::Display for EpochName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ring(epoch) => epoch.fmt(f),
+            #[cfg(test)]
+            Self::Given(name) => name.fmt(f),
         }
     }
 }

@@ -1,0 +1,80 @@
+//! One account of everything that anybody was told of rooms.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// A room in one of its lives.
+type Life = (usize, String);
+
+/// What was told, by whomever and to whomever. Messages have numbers, each published once.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    /// The message at each offset.
+    told: HashMap<Life, BTreeMap<u64, u64>>,
+    /// Where each message is.
+    places: HashMap<u64, (Life, u64)>,
+    /// The room of each message that was sent.
+    sent: HashMap<u64, usize>,
+    /// Up to where messages were acknowledged.
+    acknowledged: HashMap<Life, u64>,
+    /// The epoch that each room is in.
+    current: HashMap<usize, String>,
+    ended: HashSet<Life>,
+}
+
+impl Ledger {
+    /// A message is sent: from here on it may be told of.
+    pub(super) fn sent(&mut self, number: u64, room: usize) {
+        self.sent.insert(number, room);
+    }
+
+    /// Somebody was told that a message has this place.
+    pub(super) fn told(&mut self, room: usize, epoch: &str, offset: u64, number: u64) {
+        let life = (room, epoch.to_owned());
+        assert!(offset > 0, "offsets count from 1");
+        assert_eq!(self.sent.get(&number), Some(&room), "message {number} was sent into another room, or never");
+        let known = *self.told.entry(life.clone()).or_default().entry(offset).or_insert(number);
+        assert_eq!(known, number, "two messages at offset {offset} of room {room}, epoch {epoch}");
+        let place = self.places.entry(number).or_insert_with(|| (life.clone(), offset));
+        assert_eq!(*place, (life, offset), "message {number} is there twice");
+    }
+
+    /// A publisher was told that its message has this place.
+    pub(super) fn acknowledged(&mut self, room: usize, epoch: &str, offset: u64, number: u64) {
+        self.told(room, epoch, offset, number);
+        let reached = self.acknowledged.entry((room, epoch.to_owned())).or_default();
+        *reached = (*reached).max(offset);
+    }
+
+    /// Somebody was told where a room stands, by a question asked after `known` was acknowledged.
+    pub(super) fn stands(&mut self, room: usize, epoch: &str, top: u64, known: Option<(String, u64)>) {
+        let life = (room, epoch.to_owned());
+        assert!(!self.ended.contains(&life), "epoch {epoch} of room {room} came back");
+        if let Some(before) = self.current.insert(room, epoch.to_owned())
+            && before != epoch
+        {
+            self.ended.insert((room, before));
+        }
+        if let Some((of, offset)) = known
+            && of == epoch
+        {
+            assert!(
+                offset <= top,
+                "offset {offset} was acknowledged before the room {room} was told to stand at {top}"
+            );
+        }
+    }
+
+    /// Up to where the room is acknowledged in the epoch that it was told to be in last.
+    pub(super) fn known(&self, room: usize) -> Option<(String, u64)> {
+        let epoch = self.current.get(&room)?;
+        let offset = self.acknowledged.get(&(room, epoch.clone()))?;
+        Some((epoch.clone(), *offset))
+    }
+
+    /// The whole of a room was read: everything that anybody was told of this epoch is in it, without a gap.
+    pub(super) fn assert_whole(&self, room: usize, epoch: &str, offsets: &[u64]) {
+        assert!(offsets.iter().copied().eq(1..=offsets.len() as u64), "room {room} has gaps: {offsets:?}");
+        let last = self.told.get(&(room, epoch.to_owned())).and_then(|told| told.keys().next_back().copied());
+        assert!(last.unwrap_or(0) <= offsets.len() as u64, "room {room} lost what was told: {last:?} of {offsets:?}");
+    }
+}

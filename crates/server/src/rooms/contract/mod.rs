@@ -1,0 +1,86 @@
+//! The contract of [`Engine`](crate::rooms::engine::Engine), tested with every engine: in memory, with a database, and one whose other
+//! side is slow, forgets, repeats itself and goes away (`remote`).
+//!
+//! Clients publish, enter, come back, read and fetch, in any order, and answers are waited for in any order or not at all. All that
+//! anybody is told is put together in one [`Ledger`]: it must be one history, in which nothing moves, comes twice or is lost.
+
+mod ledger;
+mod remote;
+mod world;
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use self::world::{Step, World};
+use crate::config::Storage;
+use crate::rooms::contract::remote::Trouble;
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let room = || 0..world::ROOMS;
+    let step = prop_oneof![
+        6 => prop::collection::vec(room(), 1..5).prop_map(Step::Publish),
+        3 => any::<usize>().prop_map(Step::Await),
+        1 => any::<usize>().prop_map(Step::Abandon),
+        3 => (0..world::CLIENTS, room()).prop_map(|(client, room)| Step::Enter(client, room)),
+        2 => (0..world::CLIENTS).prop_map(Step::Lose),
+        4 => (0..world::CLIENTS).prop_map(Step::Receive),
+        3 => (room(), -1..9_i32, prop::option::of(0..12_u64), any::<bool>())
+            .prop_map(|(room, limit, since, reverse)| Step::History { room, limit, since, reverse }),
+        2 => (0..world::CLIENTS, 1..9_usize).prop_map(|(client, count)| Step::Fetch(client, count)),
+        2 => trouble().prop_map(Step::Trouble),
+    ];
+    prop::collection::vec(step, 1..50)
+}
+
+fn trouble() -> impl Strategy<Value = Trouble> {
+    prop_oneof![
+        3 => Just(Trouble::Connected),
+        2 => Just(Trouble::Disconnected),
+        1 => Just(Trouble::RestartedEmpty),
+    ]
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// Plays the steps in a world, and then looks at all of it.
+fn play(new: impl FnOnce() -> World, steps: Vec<Step>) {
+    let runtime = runtime();
+    runtime.block_on(async {
+        let mut world = new();
+        // Time enough for anything; a call that is not answered by then never is.
+        let played = async {
+            for step in steps {
+                world.step(step).await;
+            }
+            world.end().await;
+        };
+        tokio::time::timeout(Duration::from_secs(60), played).await.expect("every call is answered");
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn memory_keeps_the_contract(steps in steps()) {
+        play(World::in_memory, steps);
+    }
+
+    #[test]
+    fn an_engine_whose_other_side_is_in_trouble_keeps_the_contract(steps in steps(), seed in any::<u64>()) {
+        play(|| World::remote(seed), steps);
+    }
+}
+
+proptest! {
+    // Each of them makes a database.
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn storing_keeps_the_contract(steps in steps(), waits in any::<bool>()) {
+        play(|| World::stored(if waits { Storage::Stored } else { Storage::Async }), steps);
+    }
+}

@@ -1,0 +1,358 @@
+//! An engine, clients of it, and the steps they take.
+
+use std::future::poll_fn;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::runtime::Handle;
+
+use super::ledger::Ledger;
+use super::remote::{RemoteEngine, Trouble};
+use crate::config::{Config, RecoveryMode, Storage};
+use crate::rooms::engine::{Accepted, Answer, Batch, Engine, Entered, Publish};
+use crate::rooms::local::LocalRooms;
+use crate::rooms::memory::MemoryEngine;
+use crate::rooms::stored::{StoredEngine, StoredRooms};
+use crate::session::{Recover, Subscribed};
+use crate::util::clock::unix_ms;
+use roomcast::{Subscription, TryRecvError};
+use roomcast_protocol::{
+    ErrorCode, HistoryQuery, HistoryRequest, Payload, Placed, Publication, RoomName, StreamPosition, recovered,
+};
+
+pub(super) const ROOMS: usize = 2;
+pub(super) const CLIENTS: usize = 3;
+
+/// More than any test publishes.
+const PUBLICATIONS_MAX: usize = 900;
+
+#[derive(Clone, Debug)]
+pub(super) enum Step {
+    /// A batch, of one message into each of these rooms.
+    Publish(Vec<usize>),
+    /// One of the answers that are to come is waited for.
+    Await(usize),
+    /// Whoever asked goes away.
+    Abandon(usize),
+    /// A client enters a room, with the position it has there from before.
+    Enter(usize, usize),
+    /// A client loses its connection.
+    Lose(usize),
+    /// A client takes what there is.
+    Receive(usize),
+    History {
+        room: usize,
+        limit: i32,
+        since: Option<u64>,
+        reverse: bool,
+    },
+    /// A client reads the past of its room in another way.
+    Fetch(usize, usize),
+    /// Something happens to the other side, where there is one.
+    Trouble(Trouble),
+}
+
+#[derive(Debug, Default)]
+struct Client {
+    /// The room it was in last, and where it stands there.
+    position: Option<(usize, StreamPosition)>,
+    live: Option<Subscription<Publication>>,
+}
+
+type Outcome = Result<Accepted, ErrorCode>;
+
+/// A message that is being published: its room, its number, its place in a batch.
+struct Pending {
+    room: usize,
+    number: u64,
+    batch: u64,
+    answer: Pin<Box<dyn Future<Output = Outcome> + Send>>,
+}
+
+pub(super) struct World {
+    engine: Arc<dyn Engine>,
+    rooms: Arc<LocalRooms>,
+    remote: Option<Arc<RemoteEngine>>,
+    folder: Option<PathBuf>,
+    clients: [Client; CLIENTS],
+    pending: Vec<Pending>,
+    /// The accepted messages of each batch, as (room, epoch, number in order of sending, offset).
+    batches: Vec<Vec<(usize, String, u64, u64)>>,
+    numbers: u64,
+    ledger: Ledger,
+}
+
+impl World {
+    pub(super) fn in_memory() -> Self {
+        let rooms = local_rooms(|_| {});
+        Self::new(Arc::new(MemoryEngine::new(Arc::clone(&rooms))), rooms)
+    }
+
+    pub(super) fn stored(storage: Storage) -> Self {
+        static FOLDERS: AtomicU64 = AtomicU64::new(0);
+        let name = format!("roomcast-contract-{}-{}", std::process::id(), FOLDERS.fetch_add(1, Relaxed));
+        let folder = std::env::temp_dir().join(name);
+        let rooms = local_rooms(|config| {
+            config.data_dir = folder.clone();
+            config.channel.without_namespace.storage = storage;
+        });
+        let stored = StoredRooms::start(Arc::clone(&rooms)).unwrap().expect("rooms are stored");
+        Self { folder: Some(folder), ..Self::new(Arc::new(StoredEngine::new(stored)), rooms) }
+    }
+
+    pub(super) fn remote(seed: u64) -> Self {
+        let rooms = local_rooms(|_| {});
+        let remote = Arc::new(RemoteEngine::new(Arc::clone(&rooms), seed));
+        Self { remote: Some(Arc::clone(&remote)), ..Self::new(remote, rooms) }
+    }
+
+    fn new(engine: Arc<dyn Engine>, rooms: Arc<LocalRooms>) -> Self {
+        Self {
+            engine,
+            rooms,
+            remote: None,
+            folder: None,
+            clients: Default::default(),
+            pending: Vec::new(),
+            batches: Vec::new(),
+            numbers: 0,
+            ledger: Ledger::default(),
+        }
+    }
+
+    pub(super) async fn step(&mut self, step: Step) {
+        match step {
+            Step::Publish(rooms) => self.publish(&rooms),
+            Step::Await(which) => {
+                if let Some(at) = which.checked_rem(self.pending.len()) {
+                    let pending = self.pending.swap_remove(at);
+                    self.complete(pending).await;
+                }
+            }
+            Step::Abandon(which) => {
+                if let Some(at) = which.checked_rem(self.pending.len()) {
+                    drop(self.pending.swap_remove(at));
+                }
+            }
+            Step::Enter(client, room) => self.enter(client, room).await,
+            Step::Lose(client) => self.clients[client].live = None,
+            Step::Receive(client) => self.receive(client),
+            Step::History { room, limit, since, reverse } => {
+                self.history(room, limit, since, reverse).await;
+            }
+            Step::Fetch(client, count) => self.fetch(client, count).await,
+            Step::Trouble(trouble) => {
+                if let Some(remote) = &self.remote {
+                    remote.is_in(trouble);
+                }
+            }
+        }
+    }
+
+    fn publish(&mut self, into: &[usize]) {
+        let mut batch = Batch::new();
+        let first = self.numbers;
+        for &room in into {
+            self.ledger.sent(self.numbers, room);
+            let data = Payload::json(self.numbers.to_string().into());
+            batch.push(Publish { room: name(room), publication: Publication::new(data, None) });
+            self.numbers += 1;
+        }
+        let answers = self.engine.publish(batch);
+        assert_eq!(answers.len(), into.len(), "one answer each");
+        let batch = self.batches.len() as u64;
+        self.batches.push(Vec::new());
+        for ((number, &room), answer) in (first..).zip(into).zip(answers) {
+            match answer {
+                Answer::Now(outcome) => self.published(room, number, batch, outcome),
+                Answer::Later(answer) => self.pending.push(Pending { room, number, batch, answer }),
+            }
+        }
+    }
+
+    async fn complete(&mut self, Pending { room, number, batch, answer }: Pending) {
+        let outcome = answer.await;
+        self.published(room, number, batch, outcome);
+    }
+
+    fn published(&mut self, room: usize, number: u64, batch: u64, outcome: Outcome) {
+        let Ok(Accepted { offset, epoch }) = outcome else { return self.assert_may_fail() };
+        let epoch = epoch.to_string();
+        self.ledger.acknowledged(room, &epoch, offset, number);
+        let accepted = &mut self.batches[batch as usize];
+        for (other, its_epoch, its_number, its_offset) in accepted.iter() {
+            if (*other, its_epoch) == (room, &epoch) {
+                assert_eq!(number > *its_number, offset > *its_offset, "a batch keeps its order within a room");
+            }
+        }
+        accepted.push((room, epoch, number, offset));
+    }
+
+    /// Only an engine with another side has a reason to refuse what these tests ask.
+    fn assert_may_fail(&self) {
+        assert!(self.remote.is_some(), "nothing is in the way");
+    }
+
+    async fn enter(&mut self, client: usize, room: usize) {
+        let known = self.ledger.known(room);
+        let back = self.clients[client].position.take().filter(|(of, _)| *of == room).map(|(_, position)| position);
+        let recover = back.clone().map(|position| Recover { position, mode: RecoveryMode::Stream });
+        self.clients[client].live = None;
+        let entered = self.engine.enter(&name(room), recover.as_ref(), PUBLICATIONS_MAX).wait().await;
+        let Ok(Entered { subscription, subscribed: Subscribed { top, found } }) = entered else {
+            // It comes again with what it has.
+            self.clients[client].position = back.map(|position| (room, position));
+            return self.assert_may_fail();
+        };
+        self.ledger.stands(room, &top.epoch, top.offset, known);
+        self.told(room, &top.epoch, &found);
+        if let Some(asked) = back
+            && recovered(&asked, &top, found.iter().map(|placed| placed.offset), PUBLICATIONS_MAX)
+        {
+            assert_eq!(asked.epoch, top.epoch);
+        }
+        assert_eq!(subscription.position().sequence, top.offset, "it goes on where it was told to stand");
+        self.clients[client] = Client { position: Some((room, top)), live: Some(subscription) };
+    }
+
+    fn told(&mut self, room: usize, epoch: &str, placed: &[Placed]) {
+        for placed in placed {
+            self.ledger.told(room, epoch, placed.offset, number(&placed.publication));
+        }
+    }
+
+    /// Takes what may be seen.
+    fn receive(&mut self, client: usize) {
+        let Client { position: Some((room, position)), live: Some(subscription) } = &mut self.clients[client] else {
+            return;
+        };
+        let end = self.engine.edge(&subscription.room()).unwrap().range().end;
+        while subscription.position().sequence < end {
+            match subscription.try_recv_ref() {
+                Ok(message) => {
+                    assert_eq!(message.sequence(), position.offset, "nothing is left out or given again");
+                    position.offset += 1;
+                    self.ledger.told(*room, &position.epoch, position.offset, number(&message));
+                }
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Closed(_)) => {
+                    self.clients[client].live = None;
+                    break;
+                }
+                Err(error) => panic!("the ring is large enough: {error}"),
+            }
+        }
+    }
+
+    /// The position it was answered with, and the offsets.
+    async fn history(
+        &mut self,
+        room: usize,
+        limit: i32,
+        since: Option<u64>,
+        reverse: bool,
+    ) -> Option<(StreamPosition, Vec<u64>)> {
+        let known = self.ledger.known(room);
+        let since = since.map(|offset| StreamPosition { offset, epoch: String::new() });
+        let request = HistoryRequest { room: String::new(), limit, since, reverse };
+        let query = HistoryQuery::new(&request, PUBLICATIONS_MAX);
+        let Ok(result) = self.engine.history(&name(room), &query).wait().await else {
+            self.assert_may_fail();
+            return None;
+        };
+        let StreamPosition { offset: top, epoch } = result.position.clone();
+        self.ledger.stands(room, &epoch, top, known);
+        self.told(room, &epoch, &result.publications);
+        let offsets: Vec<u64> = result.publications.iter().map(|placed| placed.offset).collect();
+        let mut expected: Vec<u64> = query.window(1, top).collect();
+        if reverse {
+            expected.reverse();
+        }
+        assert_eq!(offsets, expected, "all of it is kept, and what was asked for is given");
+        Some((result.position, offsets))
+    }
+
+    async fn fetch(&mut self, client: usize, count: usize) {
+        let Client { position: Some((room, position)), live: Some(subscription) } = &self.clients[client] else {
+            return;
+        };
+        let (room, epoch, top) = (*room, position.epoch.clone(), position.offset);
+        let from = top.saturating_sub(count as u64);
+        let Ok(found) = self.engine.fetch(&subscription.room(), from, count).wait().await else {
+            return self.assert_may_fail();
+        };
+        assert!(found.len() <= count);
+        let offsets: Vec<u64> = found.iter().map(|placed| placed.offset).collect();
+        assert!(offsets.iter().copied().eq((from + 1..).take(offsets.len())), "{offsets:?} from {from} on");
+        let is_whole = offsets.len() as u64 >= top - from;
+        assert!(is_whole || self.remote.is_some(), "what it has seen is there: {offsets:?} of {from}..{top}");
+        self.told(room, &epoch, &found);
+    }
+
+    /// When nothing is in the way any more, everything is there.
+    pub(super) async fn end(mut self) {
+        if let Some(remote) = &self.remote {
+            remote.has_calmed_down().await;
+        }
+        while let Some(pending) = self.pending.pop() {
+            self.complete(pending).await;
+        }
+        if let Some(remote) = &self.remote {
+            remote.has_calmed_down().await;
+        }
+        for room in 0..ROOMS {
+            self.until_all_is_visible(room).await;
+            let (position, offsets) = self.history(room, -1, None, false).await.expect("nothing is in the way");
+            self.ledger.assert_whole(room, &position.epoch, &offsets);
+            for client in 0..CLIENTS {
+                self.assert_has_all(client, room, &position);
+            }
+        }
+        self.rooms.broker.close();
+        drop(self.engine);
+        if let Some(folder) = self.folder {
+            let _ = std::fs::remove_dir_all(folder);
+        }
+    }
+
+    /// What is published, and perhaps not acknowledged to anybody, may be seen.
+    async fn until_all_is_visible(&self, room: usize) {
+        if let Some(room) = self.rooms.running(&name(room))
+            && let Some(newest) = room.tail().checked_sub(1)
+        {
+            let edge = self.engine.edge(&room).unwrap();
+            poll_fn(|context| edge.poll_beyond(newest, context)).await;
+        }
+    }
+
+    /// Whoever is in the room in its present life is given everything.
+    fn assert_has_all(&mut self, client: usize, room: usize, top: &StreamPosition) {
+        self.receive(client);
+        let Client { position: Some((of, position)), live: Some(_) } = &self.clients[client] else { return };
+        if *of == room {
+            assert_eq!(position, top, "a member hears everything");
+        }
+    }
+}
+
+fn local_rooms(change: impl FnOnce(&mut Config)) -> Arc<LocalRooms> {
+    let mut config = Config::dev();
+    let options = &mut config.channel.without_namespace;
+    options.history_size = PUBLICATIONS_MAX;
+    options.history_ttl = Duration::from_secs(3_600);
+    options.storage = Storage::Off;
+    change(&mut config);
+    Arc::new(LocalRooms::new(Arc::new(config), unix_ms, vec![Handle::current()], Gauge::default()))
+}
+
+pub(super) fn name(room: usize) -> RoomName {
+    RoomName::parse(["hall", "yard"][room], 255).unwrap()
+}
+
+fn number(publication: &Publication) -> u64 {
+    str::from_utf8(publication.data.as_bytes()).unwrap().parse().unwrap()
+}
