@@ -268,12 +268,12 @@ impl Witness {
             assert!(result.position.iter().all(|told| *told == top));
             return;
         };
-        // What it was asked for, in the life that the room is in.
+        // What it was asked for, in the incarnation that the room is in.
         assert!(result.position.iter().all(|told| told.offset == position.offset && told.epoch == top.epoch));
         let offsets: Vec<u64> = result.publications.iter().map(|placed| placed.offset).collect();
         match mode {
             RecoveryMode::Stream => {
-                assert!(position.epoch.is_empty() || position.epoch == top.epoch, "recovered from another life");
+                assert!(position.epoch.is_empty() || position.epoch == top.epoch, "recovered from another incarnation");
                 assert!(offsets.len() <= self.rules.limits.recovery_publications_max);
                 let missed = top.offset.checked_sub(position.offset).expect("recovered from the future");
                 assert_eq!(offsets.len() as u64, missed);

@@ -39,10 +39,10 @@ impl<T> Answer<T> {
 }
 
 /// Messages to be published together, nearly always one.
-pub(crate) type Batch = SmallVec<[Publish; 1]>;
+pub(crate) type PublishBatch = SmallVec<[Publish; 1]>;
 
-/// The answers to a [`Batch`], in its order.
-pub(crate) type Answers = SmallVec<[Answer<Result<Accepted, ErrorCode>>; 1]>;
+/// The answers to a [`PublishBatch`], in its order.
+pub(crate) type PublishAnswers = SmallVec<[Answer<Result<Accepted, ErrorCode>>; 1]>;
 
 /// A message to be published. What a publisher may ask beyond, a key that makes a repetition harmless or a message without
 /// history, is a field more.
@@ -127,7 +127,7 @@ pub(crate) struct Remains {
 /// * A call is answered in bounded time, and an engine that cannot do what is asked says so with an error.
 pub(crate) trait Engine: fmt::Debug + Send + Sync {
     /// Publishes, each by itself: one that fails is no harm to the others.
-    fn publish(&self, batch: Batch) -> Answers;
+    fn publish(&self, batch: PublishBatch) -> PublishAnswers;
 
     /// Takes a place in a room, with up to `publications_max` messages of what is wanted of its past: all of it, or nothing where
     /// it is not all there.
@@ -138,7 +138,7 @@ pub(crate) trait Engine: fmt::Debug + Send + Sync {
         publications_max: usize,
     ) -> Answer<Result<Entered, ErrorCode>>;
 
-    /// Answers a history command, with at most [`ANSWER_BYTES_MAX`](crate::rooms::history::ANSWER_BYTES_MAX) and at least one message
+    /// PublishAnswers a history command, with at most [`ANSWER_BYTES_MAX`](crate::rooms::history::ANSWER_BYTES_MAX) and at least one message
     /// where there is one.
     fn history(&self, room: &RoomName, query: &HistoryQuery) -> Answer<Result<HistoryResult, ErrorCode>>;
 

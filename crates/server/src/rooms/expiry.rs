@@ -87,7 +87,7 @@ mod tests {
         assert_eq!((again.epoch(), again.tail()), (stored.epoch(), 2), "nobody published meanwhile");
         assert_eq!([hub.expire_rooms(now_ms + 3 * DAY_MS), hub.expire_rooms(now_ms + 40 * DAY_MS)], [0, 1]);
         assert_eq!(hub.rooms.dormant.len(), 0, "its time is over");
-        assert_ne!(open(&hub, "kept").epoch(), stored.epoch(), "what comes back is another life");
+        assert_ne!(open(&hub, "kept").epoch(), stored.epoch(), "what comes back is another incarnation");
     }
 
     #[tokio::test]

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use smallvec::smallvec;
 
-use crate::rooms::engine::{Accepted, Answer, Answers, Batch, Engine, Entered, EpochName, Publish, Remains};
+use crate::rooms::engine::{
+    Accepted, Answer, Engine, Entered, EpochName, Publish, PublishAnswers, PublishBatch, Remains,
+};
 use crate::rooms::history;
 use crate::rooms::local::{LocalRooms, TRIES, not_published};
 use crate::rooms::visible::{Edge, Visible};
@@ -16,7 +18,7 @@ use roomcast_protocol::{ErrorCode, HistoryQuery, HistoryResult, Placed, Publicat
 
 /// How long a room without history, or whose history is elsewhere, lives on when nobody is in it: there is nothing in it
 /// that anybody could come back for.
-pub(crate) const LIFE_WITHOUT_HISTORY: Duration = Duration::from_secs(60);
+pub(crate) const IDLE_WITHOUT_HISTORY: Duration = Duration::from_secs(60);
 
 /// The engine of rooms that are not stored: their rings are all there is.
 pub(crate) struct MemoryEngine {
@@ -65,7 +67,7 @@ impl MemoryEngine {
 }
 
 impl Engine for MemoryEngine {
-    fn publish(&self, mut batch: Batch) -> Answers {
+    fn publish(&self, mut batch: PublishBatch) -> PublishAnswers {
         if batch.len() == 1
             && let Some(publish) = batch.pop()
         {
@@ -112,7 +114,7 @@ impl Engine for MemoryEngine {
                 let empty_ms = after(newest_ms, options.history_ttl);
                 Remains { empty_ms, until_ms: after(newest_ms, options.history_meta_ttl).max(empty_ms) }
             }
-            (Some(newest_ms), None) => Remains { empty_ms: after(newest_ms, LIFE_WITHOUT_HISTORY), until_ms: 0 },
+            (Some(newest_ms), None) => Remains { empty_ms: after(newest_ms, IDLE_WITHOUT_HISTORY), until_ms: 0 },
             // Nothing was published since it was made; it may have gone on from a rest.
             (None, _) => Remains { empty_ms: 0, until_ms: self.rooms.dormant.until_ms(room.name()).unwrap_or(0) },
         }

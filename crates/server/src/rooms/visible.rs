@@ -18,7 +18,7 @@ use roomcast::store::{Archive, Durability, Retention, Watermark};
 use roomcast::{Room, TryRecvError};
 use roomcast_protocol::{ErrorCode, Publication, StreamPosition};
 
-/// From where to where one life of a room may be seen. Moves by itself.
+/// From where to where one incarnation of a room may be seen. Moves by itself.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Edge {
     /// How far the room is stored; none of a room that is not.
@@ -108,7 +108,7 @@ impl Edge {
 /// are behind.
 #[derive(Clone, Debug)]
 pub(crate) struct Visible {
-    /// What clients are told of the life that the room is in.
+    /// The room's epoch as clients are told it.
     pub(crate) epoch: EpochName,
     pub(crate) edge: Edge,
     pub(crate) messages: usize,

@@ -44,7 +44,7 @@ pub(super) type Total = Rc<Cell<usize>>;
 /// Events in the order in which they came in, numbered; those that all members have been given are gone.
 #[derive(Debug)]
 pub(super) struct EventQueue {
-    /// The life of the room that the positions are of.
+    /// The incarnation of the room that the positions are of.
     epoch: Epoch,
     entries: VecDeque<Entry>,
     /// The number of the first entry.
@@ -87,7 +87,7 @@ impl EventQueue {
 
     /// Takes an event in, of a group that goes on with event `next`.
     pub(super) fn push(&mut self, event: Arc<Event>, next: u64) -> Kept {
-        // What happened in another life of the room happened before this one, or speaks of members that are in neither.
+        // What happened in another incarnation of the room happened before this one, or speaks of members that are in neither.
         let after = if event.after.epoch == self.epoch { event.after.sequence } else { 0 };
         // Two that happen at once may come in otherwise than their positions say; of one member they do not.
         let after = self.entries.back().map_or(after, |last| last.after.max(after));

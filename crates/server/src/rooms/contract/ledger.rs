@@ -2,23 +2,23 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// A room in one of its lives.
-type Life = (usize, String);
+/// A room in one of its incarnations.
+type Incarnation = (usize, String);
 
 /// What was told, by whomever and to whomever. Messages have numbers, each published once.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     /// The message at each offset.
-    told: HashMap<Life, BTreeMap<u64, u64>>,
+    told: HashMap<Incarnation, BTreeMap<u64, u64>>,
     /// Where each message is.
-    places: HashMap<u64, (Life, u64)>,
+    places: HashMap<u64, (Incarnation, u64)>,
     /// The room of each message that was sent.
     sent: HashMap<u64, usize>,
     /// Up to where messages were acknowledged.
-    acknowledged: HashMap<Life, u64>,
+    acknowledged: HashMap<Incarnation, u64>,
     /// The epoch that each room is in.
     current: HashMap<usize, String>,
-    ended: HashSet<Life>,
+    ended: HashSet<Incarnation>,
 }
 
 impl Ledger {
@@ -29,13 +29,13 @@ impl Ledger {
 
     /// Somebody was told that a message has this place.
     pub(super) fn told(&mut self, room: usize, epoch: &str, offset: u64, number: u64) {
-        let life = (room, epoch.to_owned());
+        let incarnation = (room, epoch.to_owned());
         assert!(offset > 0, "offsets count from 1");
         assert_eq!(self.sent.get(&number), Some(&room), "message {number} was sent into another room, or never");
-        let known = *self.told.entry(life.clone()).or_default().entry(offset).or_insert(number);
+        let known = *self.told.entry(incarnation.clone()).or_default().entry(offset).or_insert(number);
         assert_eq!(known, number, "two messages at offset {offset} of room {room}, epoch {epoch}");
-        let place = self.places.entry(number).or_insert_with(|| (life.clone(), offset));
-        assert_eq!(*place, (life, offset), "message {number} is there twice");
+        let place = self.places.entry(number).or_insert_with(|| (incarnation.clone(), offset));
+        assert_eq!(*place, (incarnation, offset), "message {number} is there twice");
     }
 
     /// A publisher was told that its message has this place.
@@ -47,8 +47,8 @@ impl Ledger {
 
     /// Somebody was told where a room stands, by a question asked after `known` was acknowledged.
     pub(super) fn stands(&mut self, room: usize, epoch: &str, top: u64, known: Option<(String, u64)>) {
-        let life = (room, epoch.to_owned());
-        assert!(!self.ended.contains(&life), "epoch {epoch} of room {room} came back");
+        let incarnation = (room, epoch.to_owned());
+        assert!(!self.ended.contains(&incarnation), "epoch {epoch} of room {room} came back");
         if let Some(before) = self.current.insert(room, epoch.to_owned())
             && before != epoch
         {

@@ -16,7 +16,9 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::yield_now;
 
-use crate::rooms::engine::{Accepted, Answer, Answers, Batch, Engine, Entered, EpochName, Publish, Remains};
+use crate::rooms::engine::{
+    Accepted, Answer, Engine, Entered, EpochName, Publish, PublishAnswers, PublishBatch, Remains,
+};
 use crate::rooms::history;
 use crate::rooms::local::LocalRooms;
 use crate::rooms::visible::Edge;
@@ -105,7 +107,7 @@ impl Remote {
         let epochs = &mut self.epochs;
         self.rooms.entry(name.clone()).or_insert_with(|| {
             *epochs += 1;
-            RemoteRoom { epoch: format!("life-{epochs}").into(), log: Vec::new() }
+            RemoteRoom { epoch: format!("epoch-{epochs}").into(), log: Vec::new() }
         })
     }
 }
@@ -307,7 +309,7 @@ async fn copy(shared: Arc<Shared>, mut feed: mpsc::UnboundedReceiver<Fed>) {
 }
 
 impl Engine for RemoteEngine {
-    fn publish(&self, batch: Batch) -> Answers {
+    fn publish(&self, batch: PublishBatch) -> PublishAnswers {
         let connection = self.shared.remote.lock().unwrap().connection;
         let send = |publish| {
             let (answer, outcome) = oneshot::channel();

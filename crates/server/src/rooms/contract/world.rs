@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use super::ledger::Ledger;
 use super::remote::{RemoteEngine, Trouble};
 use crate::config::{Config, RecoveryMode, Storage};
-use crate::rooms::engine::{Accepted, Answer, Batch, Engine, Entered, Publish};
+use crate::rooms::engine::{Accepted, Answer, Engine, Entered, Publish, PublishBatch};
 use crate::rooms::local::LocalRooms;
 use crate::rooms::memory::MemoryEngine;
 use crate::rooms::stored::{StoredEngine, StoredRooms};
@@ -154,7 +154,7 @@ impl World {
     }
 
     fn publish(&mut self, into: &[usize]) {
-        let mut batch = Batch::new();
+        let mut batch = PublishBatch::new();
         let first = self.numbers;
         for &room in into {
             self.ledger.sent(self.numbers, room);
@@ -329,7 +329,7 @@ impl World {
         }
     }
 
-    /// Whoever is in the room in its present life is given everything.
+    /// Whoever is in the room in its present incarnation is given everything.
     fn assert_has_all(&mut self, client: usize, room: usize, top: &StreamPosition) {
         self.receive(client);
         let Client { position: Some((of, position)), live: Some(_) } = &self.clients[client] else { return };

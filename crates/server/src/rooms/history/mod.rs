@@ -46,10 +46,10 @@ pub(crate) fn enter(
     Ok(Entered { subscription, subscribed: Subscribed { top, found: Vec::new() } })
 }
 
-/// Answers a history command.
+/// PublishAnswers a history command.
 ///
 /// # Errors
-/// [`ErrorCode::UnrecoverablePosition`] when the command names another life of the room, [`ErrorCode::Internal`] when the ring is
+/// [`ErrorCode::UnrecoverablePosition`] when the command names another incarnation of the room, [`ErrorCode::Internal`] when the ring is
 /// overrun as fast as it is read.
 pub(crate) fn history(
     room: &Room<Publication>,

@@ -65,7 +65,7 @@ struct Client {
     live: Option<Subscription<Publication>>,
 }
 
-/// A server's room, the clock, and the list of what was published in its present life.
+/// A server's room, the clock, and the list of what was published in its present incarnation.
 struct World {
     broker: Broker<Publication>,
     room: Room<Publication>,

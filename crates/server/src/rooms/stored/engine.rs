@@ -14,10 +14,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{NoAnswer, ReadFrom, StoredRooms};
 use crate::config::{Overload, Storage};
-use crate::rooms::engine::{Accepted, Answer, Answers, Batch, Engine, Entered, Publish, Remains};
+use crate::rooms::engine::{Accepted, Answer, Engine, Entered, Publish, PublishAnswers, PublishBatch, Remains};
 use crate::rooms::history;
 use crate::rooms::local::{TRIES, not_published};
-use crate::rooms::memory::{LIFE_WITHOUT_HISTORY, after};
+use crate::rooms::memory::{IDLE_WITHOUT_HISTORY, after};
 use crate::rooms::visible::{Edge, Visible};
 use crate::session::Recover;
 use roomcast::store::Watermark;
@@ -52,10 +52,10 @@ impl StoredEngine {
     }
 
     /// Publishes each, and those of one room in their order, also where one of them has to wait.
-    fn publish_all(&self, batch: Batch) -> Answers {
+    fn publish_all(&self, batch: PublishBatch) -> PublishAnswers {
         let Self(stored) = self;
         let mut queues = HashMap::<RoomName, Vec<(Publication, oneshot::Sender<_>)>>::new();
-        let mut answers = Answers::new();
+        let mut answers = PublishAnswers::new();
         for Publish { room, publication } in batch {
             let outcome = match queues.contains_key(&room) {
                 true => Outcome::Waits(publication),
@@ -115,7 +115,7 @@ impl StoredEngine {
 }
 
 impl Engine for StoredEngine {
-    fn publish(&self, mut batch: Batch) -> Answers {
+    fn publish(&self, mut batch: PublishBatch) -> PublishAnswers {
         if batch.len() == 1
             && let Some(publish) = batch.pop()
         {
@@ -157,7 +157,7 @@ impl Engine for StoredEngine {
     fn remains(&self, room: &Room<Publication>) -> Remains {
         // The database has all of it, and its position too.
         let empty_ms = match self.0.is_stored(room) {
-            true => history::newest_ms(room).map_or(0, |newest_ms| after(newest_ms, LIFE_WITHOUT_HISTORY)),
+            true => history::newest_ms(room).map_or(0, |newest_ms| after(newest_ms, IDLE_WITHOUT_HISTORY)),
             false => u64::MAX,
         };
         Remains { empty_ms, until_ms: 0 }

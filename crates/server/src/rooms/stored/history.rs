@@ -90,7 +90,7 @@ impl StoredRooms {
         }
     }
 
-    /// Answers a history command.
+    /// PublishAnswers a history command.
     ///
     /// # Errors
     /// [`NoAnswer`].

@@ -148,7 +148,7 @@ fn dev_settings() -> Settings {
     settings
 }
 
-/// A room entered at `top` of the life "e", where `found` was read.
+/// A room entered at `top` of the incarnation "e", where `found` was read.
 fn entered(top: u64, found: &[u64]) -> Subscribed {
     Subscribed { top: at(top), found: found.iter().map(|&offset| placed(offset)).collect() }
 }

@@ -38,7 +38,7 @@ fn a_recovering_client_is_given_exactly_what_it_missed() {
 
 #[test]
 fn a_recovered_reply_names_the_position_that_was_asked_for() {
-    // Also without an epoch, in the life that the room is in.
+    // Also without an epoch, in the incarnation that the room is in.
     for asked in [r#""offset":41,"epoch":"e""#, r#""offset":41"#] {
         let (_, heard) = enter(&format!(r#","recover":true,{asked}"#), entered(43, &[42, 43]));
         assert!(heard[1].contains(r#""epoch":"e","offset":41,"publications":[{"data":42,"#), "{heard:?}");
