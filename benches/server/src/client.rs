@@ -10,14 +10,14 @@ use rustix::net::sockopt::set_tcp_quickack;
 use crate::fault::Fault;
 use crate::payload::Stamp;
 use crate::room::Room;
-use crate::wire::{Ear, Heard, Intent, Wire};
+use crate::wire::{Decoder, Heard, Intent, Wire};
 
 /// A connection and what it is for.
 #[derive(Debug)]
 pub struct Client {
     connection: Connection,
     wire: Wire,
-    ear: Ear,
+    decoder: Decoder,
     intent: Intent,
     /// The room's place in the load.
     pub room: usize,
@@ -66,7 +66,7 @@ impl Client {
         let mut client = Self {
             connection: Connection::open(address)?,
             wire,
-            ear: Ear::new(wire),
+            decoder: Decoder::new(wire),
             intent,
             room,
             phase: Phase::Opening,
@@ -94,8 +94,8 @@ impl Client {
                 _ => Phase::Gone(None),
             };
         }
-        let Self { connection, ear, wire, intent, checker, phase, position, recovered, is_awaited, .. } = self;
-        ear.hear(&buffer[..n], |heard| {
+        let Self { connection, decoder, wire, intent, checker, phase, position, recovered, is_awaited, .. } = self;
+        decoder.hear(&buffer[..n], |heard| {
             match heard {
                 Heard::Message { payload, offset } => {
                     let checker =

@@ -1,7 +1,7 @@
 //! The protocols of the contenders, from the client's side: what it says, and what it makes of what it hears.
 
 mod centrifugo;
-mod ear;
+mod decoder;
 mod nats;
 mod plain;
 mod redis;
@@ -10,7 +10,7 @@ mod stream;
 use roomcast_lab::protocol::Encoding;
 use roomcast_lab::websocket;
 
-pub use self::ear::Ear;
+pub use self::decoder::Decoder;
 use crate::payload::{self, Stamp};
 
 /// What servers are asked for; all listen on the loopback.
@@ -198,11 +198,11 @@ mod tests {
         }
     }
 
-    /// All that an ear makes of `bytes`, cut into pieces of that size.
+    /// All that a decoder makes of `bytes`, cut into pieces of that size.
     pub(super) fn heard(wire: Wire, bytes: &[u8], piece: usize) -> Result<Vec<String>, Fault> {
-        let (mut ear, mut all) = (Ear::new(wire), Vec::new());
+        let (mut decoder, mut all) = (Decoder::new(wire), Vec::new());
         for piece in bytes.chunks(piece) {
-            ear.hear(piece, |heard| {
+            decoder.hear(piece, |heard| {
                 all.push(told(&heard));
                 Ok(())
             })?;

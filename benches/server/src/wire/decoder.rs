@@ -8,7 +8,7 @@ use crate::fault::Fault;
 
 /// What one connection has heard and not yet understood.
 #[derive(Debug)]
-pub struct Ear {
+pub struct Decoder {
     wire: Wire,
     /// Of what travels in frames.
     reader: Reader,
@@ -20,7 +20,7 @@ pub struct Ear {
     nested: Partial,
 }
 
-impl Ear {
+impl Decoder {
     /// Of a new connection.
     pub fn new(wire: Wire) -> Self {
         Self { wire, reader: Reader::new(), is_open: false, partial: Partial::new(), nested: Partial::new() }
