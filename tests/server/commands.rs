@@ -8,7 +8,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::harness::{Client, Running};
 
 fn runtime() -> Runtime {
-    Builder::new_current_thread().build().expect("a runtime")
+    Builder::new_current_thread().enable_time().build().expect("a runtime")
 }
 
 /// The next push of that kind; others of the room may come and go meanwhile.

@@ -4,13 +4,12 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use roomcast_server::config::Config;
-use roomcast_server::{ServeError, Server, ShardCommands, Shutdown};
+use roomcast_server::{Commands, ServeError, Server, Shutdown};
 use serde_json::Value;
 
 use crate::frames::{Received, frame, read_frame};
@@ -22,7 +21,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     /// What commands its connections.
-    pub(crate) commands: Arc<ShardCommands>,
+    pub(crate) commands: Commands,
     shutdown: Shutdown,
     thread: Option<JoinHandle<Result<(), ServeError>>>,
     _data_dir: Folder,

@@ -36,10 +36,11 @@ pub use self::ops::logging;
 use self::ops::rlimit;
 use self::ops::shutdown;
 pub use self::ops::shutdown::Shutdown;
+#[doc(hidden)]
+pub use self::rooms::cluster::Commands;
+use self::rooms::cluster::{LocalNode, OneNode};
 use self::rooms::expiry;
 use self::rooms::hub::Hub;
-#[doc(hidden)]
-pub use self::rooms::shard_commands::ShardCommands;
 #[doc(hidden)]
 pub use self::rooms::users::Recipients;
 use self::util::clock;
@@ -79,7 +80,7 @@ pub struct Server {
     config: Config,
     listener: TcpListener,
     local_addr: SocketAddr,
-    commands: Arc<ShardCommands>,
+    local: Arc<LocalNode>,
     shards: usize,
     shutdown: Shutdown,
     obeys_signals: bool,
@@ -96,8 +97,8 @@ impl Server {
         let (listener, local_addr) = bound.map_err(|source| ServeError::Bind { address, source })?;
         let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let shards = config.shards.unwrap_or_else(cores).get();
-        let commands = Arc::new(ShardCommands::new(shards));
-        Ok(Self { config, listener, local_addr, commands, shards, shutdown: Shutdown::new(), obeys_signals: false })
+        let local = Arc::new(LocalNode::new(shards));
+        Ok(Self { config, listener, local_addr, local, shards, shutdown: Shutdown::new(), obeys_signals: false })
     }
 
     /// Where it listens; with the port it was given where the configuration said 0.
@@ -112,8 +113,8 @@ impl Server {
 
     /// What commands its connections.
     #[doc(hidden)]
-    pub fn commands(&self) -> Arc<ShardCommands> {
-        Arc::clone(&self.commands)
+    pub fn commands(&self) -> Commands {
+        Commands::new(OneNode(Arc::clone(&self.local)))
     }
 
     /// Serves until it is shut down and drained; blocks meanwhile.
@@ -127,7 +128,7 @@ impl Server {
             (0..shards).map(|_| runtime()).collect::<Result<_, _>>().map_err(ServeError::Start)?;
         let handles = runtimes.iter().map(|r| r.handle().clone()).collect();
         let rng = || rng::system_seed().map(Rng::from_seed).map_err(ServeError::Start);
-        let hub = Arc::new(Hub::new(self.config, rng()?.uuid(), clock::unix_ms, self.commands, handles));
+        let hub = Arc::new(Hub::new(self.config, rng()?.uuid(), clock::unix_ms, self.local, handles));
         hub.start_storing().map_err(ServeError::Store)?;
 
         let (others, inboxes): (Vec<_>, Vec<_>) = (1..shards).map(|_| mpsc::channel(accept::INBOX_CONNECTIONS)).unzip();

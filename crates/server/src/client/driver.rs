@@ -62,7 +62,7 @@ impl SessionDriver {
         tracing::info!(client = ids.client, shard = shard.index, "connected");
         let is_emulated = framing.is_emulated();
         if is_emulated {
-            shard.hub.emulation.register(&ids.session, ConnectionAddress { shard: shard.index, key });
+            shard.hub.local.emulation.register(&ids.session, ConnectionAddress { shard: shard.index, key });
         }
         let settings = shard.hub.settings.clone();
         Self {
@@ -198,10 +198,10 @@ impl SessionDriver {
         }
         self.rooms.leave_all(shard, self.session.client());
         if self.is_emulated {
-            shard.hub.emulation.forget(&self.session_id.to_string());
+            shard.hub.local.emulation.forget(&self.session_id.to_string());
         }
         if !self.session.user().is_empty() {
-            shard.hub.commands.users.forget(self.session.user(), ConnectionAddress { shard: shard.index, key });
+            shard.hub.local.commands.users.forget(self.session.user(), ConnectionAddress { shard: shard.index, key });
         }
         self.session.close(CloseCode::Closed, &mut Vec::new());
         self.backlog = None;
@@ -330,7 +330,7 @@ impl SessionDriver {
             Action::Ping => turn.replies.push(|out| self.encoding.encode_ping(out)),
             Action::Identify => {
                 let address = ConnectionAddress { shard: turn.shard.index, key: turn.connection.key };
-                hub.commands.users.register(self.session.user(), address, self.session.client(), self.session_id);
+                hub.local.commands.users.register(self.session.user(), address, self.session.client(), self.session_id);
             }
             Action::Close(code) => return Err(code.into()),
             Action::Subscribe { ticket, room, recover } => {

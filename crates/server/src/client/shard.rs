@@ -174,7 +174,7 @@ impl Shard {
 
     /// Takes commands to the connections that they are for.
     async fn run_commands(shard: Rc<Self>) {
-        let Some(mut inbox) = shard.hub.commands.inbox(shard.index) else { return };
+        let Some(mut inbox) = shard.hub.local.commands.inbox(shard.index) else { return };
         while let Some(Addressed { to, command }) = inbox.next().await {
             if let ShardCommand::Frame(frame) = &command {
                 shard.metrics.bytes_in.inc_by(frame.len() as u64);

@@ -14,8 +14,8 @@ use uuid::Uuid;
 use crate::client::connection::{Connection, Takeover};
 use crate::client::shard::{Shard, SocketGuard};
 use crate::config::Config;
+use crate::rooms::cluster::LocalNode;
 use crate::rooms::hub::Hub;
-use crate::rooms::shard_commands::ShardCommands;
 use crate::rooms::users::Recipients;
 use crate::util::rng::Rng;
 use crate::wire::framing::Framing;
@@ -32,8 +32,8 @@ fn step<Script: Future<Output = ()>>(seed: u8, script: impl FnOnce(Rc<Shard>) ->
     let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
     let data = std::env::temp_dir();
     let config = Config { data_dir: data, ..Config::dev() };
-    let commands = Arc::new(ShardCommands::new(1));
-    let hub = Arc::new(Hub::new(config, Uuid::nil(), wire_clock, commands, vec![runtime.handle().clone()]));
+    let local = Arc::new(LocalNode::new(1));
+    let hub = Arc::new(Hub::new(config, Uuid::nil(), wire_clock, local, vec![runtime.handle().clone()]));
     let (_sender, draining) = watch::channel(false);
     let coming = |shard| async {
         script(shard).await;

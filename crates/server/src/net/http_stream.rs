@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::client::connection::Takeover;
 use crate::net::http::{Refusal, refuse};
 use crate::net::page;
-use crate::rooms::emulation::NoSession;
+use crate::rooms::cluster::NotTaken;
 use crate::rooms::hub::Hub;
 use crate::wire::framing::Framing;
 use roomcast_protocol::{Command, Encoding, Request as Asked};
@@ -89,13 +89,14 @@ pub(crate) async fn emulate(hub: &Hub, request: Request) -> Response<Body> {
         Err(refusal) => return refuse(refusal),
     };
     let Envelope { session, data } = command;
-    let mut response = match hub.emulation.send(&hub.commands, &session, data).await {
+    let mut response = match hub.commands.take_frame(session, data).await {
         Ok(()) => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::NO_CONTENT;
             response
         }
-        Err(NoSession) => refuse((StatusCode::NOT_FOUND, "there is no such session: connect again\n")),
+        Err(NotTaken::NoSession) => refuse((StatusCode::NOT_FOUND, "there is no such session: connect again\n")),
+        Err(NotTaken::Busy) => refuse((StatusCode::SERVICE_UNAVAILABLE, "the session is busy: send it again later\n")),
     };
     response.headers_mut().extend(cors);
     response

@@ -8,14 +8,13 @@ use uuid::Uuid;
 
 use crate::config::{Config, Storage};
 use crate::ops::metrics::Metrics;
+use crate::rooms::cluster::{Commands, LocalNode, OneNode};
 use crate::rooms::delivery_options::DeliveryOptions;
-use crate::rooms::emulation::Emulation;
 use crate::rooms::engine::{Engine, Presence};
 use crate::rooms::join_leave::Events;
 use crate::rooms::local::LocalRooms;
 use crate::rooms::memory::MemoryEngine;
 use crate::rooms::presence::LocalPresence;
-use crate::rooms::shard_commands::ShardCommands;
 use crate::rooms::stored::{StoredEngine, StoredRooms};
 use crate::session::Settings;
 #[cfg(test)]
@@ -29,8 +28,10 @@ pub(crate) struct Hub {
     pub(crate) settings: Arc<Settings>,
     pub(crate) metrics: Metrics,
     pub(crate) presence: Box<dyn Presence>,
-    pub(crate) commands: Arc<ShardCommands>,
-    pub(crate) emulation: Emulation,
+    /// The connections of this node.
+    pub(crate) local: Arc<LocalNode>,
+    /// Commands for connections on all nodes.
+    pub(crate) commands: Commands,
     /// The rings of this node.
     pub(crate) rooms: Arc<LocalRooms>,
     memory: MemoryEngine,
@@ -47,7 +48,7 @@ impl Hub {
         config: Config,
         node: Uuid,
         clock: impl Fn() -> u64 + Clone + Send + Sync + 'static,
-        commands: Arc<ShardCommands>,
+        local: Arc<LocalNode>,
         shards: Vec<Handle>,
     ) -> Self {
         let (config, count) = (Arc::new(config), shards.len());
@@ -58,8 +59,8 @@ impl Hub {
             config,
             metrics,
             presence: Box::new(LocalPresence::new()),
-            commands,
-            emulation: Emulation::default(),
+            commands: Commands::new(OneNode(Arc::clone(&local))),
+            local,
             memory: MemoryEngine::new(Arc::clone(&rooms)),
             rooms,
             stored: OnceLock::new(),
@@ -70,7 +71,7 @@ impl Hub {
     /// A hub of no server.
     #[cfg(test)]
     pub(crate) fn alone(config: Config) -> Self {
-        Self::new(config, Uuid::nil(), unix_ms, Arc::new(ShardCommands::new(1)), vec![Handle::current()])
+        Self::new(config, Uuid::nil(), unix_ms, Arc::new(LocalNode::new(1)), vec![Handle::current()])
     }
 
     /// Begins to store the rooms that are to be stored. To be called before anybody is let in.

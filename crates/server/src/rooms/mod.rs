@@ -2,6 +2,7 @@
 //!
 //! It uses `config`, `session` for what it asks and is answered, `util` and the library. It is used by `delivery`, `client`, `net` and `db_tools`.
 
+pub(crate) mod cluster;
 #[cfg(test)]
 mod contract;
 pub(crate) mod delivery_options;

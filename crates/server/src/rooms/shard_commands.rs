@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::rooms::users::{Recipients, Selection, Users};
 use crate::session::ServerCommand;
 use crate::util::key::{ConnectionAddress, ConnectionKey};
-use roomcast_protocol::{CloseCode, RoomName, UnsubscribeCode};
+use roomcast_protocol::CloseCode;
 
 /// Bytes of commands that wait for a shard; whoever sends one more waits. Some dozens of frames of the usual largest size, or some
 /// ten thousand commands without a frame; a frame that is longer than this goes alone.
@@ -57,11 +57,9 @@ pub(crate) struct Addressed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ShardIsOver;
 
-/// Commands the connections of a server, on whatever shards they are.
-///
-/// For the tests of this repository and what is built into the server; promised to nobody.
+/// Commands the connections of this node, on whatever shards they are.
 #[derive(Debug)]
-pub struct ShardCommands {
+pub(crate) struct ShardCommands {
     queues: Box<[Queue]>,
     pub(crate) users: Users,
 }
@@ -112,24 +110,8 @@ impl ShardCommands {
         Ok(())
     }
 
-    /// Closes connections with `code`.
-    ///
-    /// This and what follows return when the shards have been told, which is before the clients are.
-    pub async fn disconnect(&self, recipients: &Recipients, code: CloseCode) {
-        self.send_to(recipients, ShardCommand::Disconnect(code)).await;
-    }
-
-    /// Puts clients into a room, whether they might enter by themselves or not; who is in it stays as it is.
-    pub async fn subscribe(&self, recipients: &Recipients, room: RoomName) {
-        self.send_to(recipients, ShardCommand::Session(ServerCommand::Subscribe { room })).await;
-    }
-
-    /// Takes clients out of a room.
-    pub async fn unsubscribe(&self, recipients: &Recipients, room: RoomName, code: UnsubscribeCode) {
-        self.send_to(recipients, ShardCommand::Session(ServerCommand::Unsubscribe { room, code })).await;
-    }
-
-    async fn send_to(&self, recipients: &Recipients, command: ShardCommand) {
+    /// Hands it over for each of those connections.
+    pub(crate) async fn send_to(&self, recipients: &Recipients, command: ShardCommand) {
         let Some(selection) = Selection::of(recipients) else { return };
         // On a shard that is over nobody is connected any more.
         if recipients.user.is_empty() {
@@ -168,6 +150,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use roomcast_protocol::{RoomName, UnsubscribeCode};
 
     const KEY: ConnectionKey = ConnectionKey { slot: 3, number: 7 };
 
@@ -209,7 +192,7 @@ mod tests {
             commands.users.register("ann", address(shard), &format!("c{shard}"), Uuid::from_u128(shard as u128));
         }
         let mut ann = Recipients { user: "ann".to_owned(), ..Recipients::default() };
-        commands.disconnect(&ann, CloseCode::ForceDisconnect).await;
+        commands.send_to(&ann, ShardCommand::Disconnect(CloseCode::ForceDisconnect)).await;
         for inbox in &mut inboxes {
             let Addressed { to, command } = inbox.next().await.expect("a command");
             assert_eq!(to, To::Connection(KEY));
@@ -217,8 +200,8 @@ mod tests {
         }
         ann.client = Some("c1".to_owned());
         let room = RoomName::parse("hall", 255).expect("a name");
-        commands.subscribe(&ann, room.clone()).await;
         let subscribe = ShardCommand::Session(ServerCommand::Subscribe { room });
+        commands.send_to(&ann, subscribe.clone()).await;
         assert_eq!(inboxes[1].next().await.map(|it| it.command), Some(subscribe));
         assert!(is_pending(&mut pin!(inboxes[0].next())), "it is for the other one");
     }
@@ -229,8 +212,8 @@ mod tests {
         let mut inboxes = [0, 1].map(|shard| commands.inbox(shard).expect("an inbox"));
         let client = Some("c1".to_owned());
         let recipients = Recipients { client, ..Recipients::default() };
-        let room = RoomName::parse("hall", 255).expect("a name");
-        commands.unsubscribe(&recipients, room, UnsubscribeCode::Server).await;
+        let (room, code) = (RoomName::parse("hall", 255).expect("a name"), UnsubscribeCode::Server);
+        commands.send_to(&recipients, ShardCommand::Session(ServerCommand::Unsubscribe { room, code })).await;
         for inbox in &mut inboxes {
             let Some(Addressed { to: To::WithoutUser(selection), .. }) = inbox.next().await else {
                 panic!("no command")

@@ -1,0 +1,164 @@
+//! The way to the connections of a server, on whatever nodes they are: one node today, which is asked as several would be.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use crate::rooms::emulation::{Emulation, NoSession};
+use crate::rooms::engine::Answer;
+use crate::rooms::shard_commands::{ShardCommand, ShardCommands};
+use crate::rooms::users::Recipients;
+use crate::session::ServerCommand;
+use roomcast_protocol::{CloseCode, RoomName, UnsubscribeCode};
+
+/// How long nodes may take to answer. A shard takes a command in a turn; one that does not in this time has stood still.
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// What every node is asked to do.
+#[derive(Clone, Debug)]
+pub(crate) enum NodeCommand {
+    /// Take a frame to the emulated session of that name.
+    Frame { session: String, frame: Bytes },
+    /// Command those of its connections.
+    Connections { recipients: Recipients, command: ShardCommand },
+}
+
+/// What a node says when it has done it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NodeAnswer {
+    /// Its shards have been told.
+    Done,
+    /// It has no such session.
+    NoSession,
+}
+
+/// The nodes that are one server.
+pub(crate) trait Cluster: fmt::Debug + Send + Sync {
+    /// Sends a command to all nodes, this one among them, and gathers what they answer `within` that time. A node of which there
+    /// is no answer may do it all the same. Commands of one sender reach a node in their order.
+    fn send(&self, command: NodeCommand, within: Duration) -> Answer<Vec<NodeAnswer>>;
+}
+
+/// The connections of this node, and the ways to them.
+#[derive(Debug)]
+pub(crate) struct LocalNode {
+    pub(crate) commands: ShardCommands,
+    pub(crate) emulation: Emulation,
+}
+
+impl LocalNode {
+    pub(crate) fn new(shards: usize) -> Self {
+        Self { commands: ShardCommands::new(shards), emulation: Emulation::default() }
+    }
+
+    async fn obey(&self, command: NodeCommand) -> NodeAnswer {
+        match command {
+            NodeCommand::Frame { session, frame } => match self.emulation.send(&self.commands, &session, frame).await {
+                Ok(()) => NodeAnswer::Done,
+                Err(NoSession) => NodeAnswer::NoSession,
+            },
+            NodeCommand::Connections { recipients, command } => {
+                self.commands.send_to(&recipients, command).await;
+                NodeAnswer::Done
+            }
+        }
+    }
+}
+
+/// A cluster of this node alone.
+#[derive(Debug)]
+pub(crate) struct OneNode(pub(crate) Arc<LocalNode>);
+
+impl Cluster for OneNode {
+    fn send(&self, command: NodeCommand, within: Duration) -> Answer<Vec<NodeAnswer>> {
+        let node = Arc::clone(&self.0);
+        Answer::later(async move { timeout(within, node.obey(command)).await.into_iter().collect() })
+    }
+}
+
+/// Commands the connections of a server.
+///
+/// For the tests of this repository and what is built into the server; promised to nobody.
+#[derive(Clone, Debug)]
+pub struct Commands(Arc<dyn Cluster>);
+
+/// Why commands of a session were not taken to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotTaken {
+    /// Nobody has a session of that name; perhaps it has just ended.
+    NoSession,
+    /// Its shard has taken nothing for [`ANSWER_WITHIN`].
+    Busy,
+}
+
+impl Commands {
+    pub(crate) fn new(cluster: impl Cluster + 'static) -> Self {
+        Self(Arc::new(cluster))
+    }
+
+    /// Takes a frame of commands to the emulated session of that name.
+    ///
+    /// # Errors
+    /// [`NotTaken`].
+    pub(crate) async fn take_frame(&self, session: String, frame: Bytes) -> Result<(), NotTaken> {
+        let answers = self.0.send(NodeCommand::Frame { session, frame }, ANSWER_WITHIN).wait().await;
+        match &answers[..] {
+            [] => Err(NotTaken::Busy),
+            answers if answers.contains(&NodeAnswer::Done) => Ok(()),
+            _ => Err(NotTaken::NoSession),
+        }
+    }
+
+    /// Closes connections with `code`.
+    ///
+    /// This and what follows return when the shards have been told, which is before the clients are.
+    pub async fn disconnect(&self, recipients: &Recipients, code: CloseCode) {
+        self.send(recipients, ShardCommand::Disconnect(code)).await;
+    }
+
+    /// Puts clients into a room, whether they might enter by themselves or not; who is in it stays as it is.
+    pub async fn subscribe(&self, recipients: &Recipients, room: RoomName) {
+        self.send(recipients, ShardCommand::Session(ServerCommand::Subscribe { room })).await;
+    }
+
+    /// Takes clients out of a room.
+    pub async fn unsubscribe(&self, recipients: &Recipients, room: RoomName, code: UnsubscribeCode) {
+        self.send(recipients, ShardCommand::Session(ServerCommand::Unsubscribe { room, code })).await;
+    }
+
+    async fn send(&self, recipients: &Recipients, command: ShardCommand) {
+        let command = NodeCommand::Connections { recipients: recipients.clone(), command };
+        let answers = self.0.send(command, ANSWER_WITHIN).wait().await;
+        if answers.is_empty() {
+            tracing::warn!("no node has taken a command for connections in time");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::util::key::{ConnectionAddress, ConnectionKey};
+
+    fn session() -> String {
+        "secret".to_owned()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_are_gathered_up_to_a_deadline() {
+        let node = Arc::new(LocalNode::new(1));
+        let commands = Commands::new(OneNode(Arc::clone(&node)));
+        assert_eq!(commands.take_frame(session(), "{}".into()).await, Err(NotTaken::NoSession));
+        let key = ConnectionKey { slot: 3, number: 7 };
+        node.emulation.register("secret", ConnectionAddress { shard: 0, key });
+        let large = || Bytes::from(vec![b'a'; 8 << 20]);
+        assert_eq!(commands.take_frame(session(), large()).await, Ok(()), "the first one goes alone");
+        assert_eq!(commands.take_frame(session(), large()).await, Err(NotTaken::Busy), "its shard stands still");
+        let mut inbox = node.commands.inbox(0).expect("an inbox");
+        assert!(inbox.next().await.is_some());
+        assert_eq!(commands.take_frame(session(), "{}".into()).await, Ok(()), "what was given up waits for nobody");
+    }
+}
