@@ -11,6 +11,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{mpsc, oneshot};
@@ -91,6 +92,8 @@ struct Shared {
     remote: Mutex<Remote>,
     /// The epochs whose copies are here.
     copies: Mutex<HashMap<RoomName, Arc<str>>>,
+    /// Publishes that are on their way.
+    on_their_way: AtomicUsize,
     feed: mpsc::UnboundedSender<Fed>,
 }
 
@@ -131,7 +134,13 @@ impl RemoteEngine {
     pub(super) fn new(rooms: Arc<LocalRooms>, seed: u64) -> Self {
         let remote = Remote { is_connected: true, random: seed | 1, ..Remote::default() };
         let ((feed, fed), (pipe, sent)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
-        let shared = Arc::new(Shared { rooms, remote: Mutex::new(remote), copies: Mutex::default(), feed });
+        let shared = Arc::new(Shared {
+            rooms,
+            remote: Mutex::new(remote),
+            copies: Mutex::default(),
+            on_their_way: AtomicUsize::new(0),
+            feed,
+        });
         tokio::spawn(carry(Arc::clone(&shared), sent));
         tokio::spawn(copy(Arc::clone(&shared), fed));
         Self { shared, pipe }
@@ -156,7 +165,7 @@ impl RemoteEngine {
         self.shared.copy_again();
     }
 
-    /// From here on nothing goes wrong; returns when the copies are as far as what they are copies of.
+    /// From here on nothing goes wrong; returns when everything has arrived and the copies are as far as what they are copies of.
     pub(super) async fn has_calmed_down(&self) {
         self.shared.remote.lock().unwrap().is_calm = true;
         self.is_in(Trouble::Connected);
@@ -165,7 +174,8 @@ impl RemoteEngine {
                 self.shared.copy_again();
             }
             let names: Vec<_> = self.shared.copies.lock().unwrap().keys().cloned().collect();
-            if names.iter().all(|name| self.shared.is_copied(name)) {
+            let has_arrived = self.shared.on_their_way.load(Relaxed) == 0;
+            if has_arrived && names.iter().all(|name| self.shared.is_copied(name)) {
                 return;
             }
             yield_now().await;
@@ -288,6 +298,7 @@ async fn carry(shared: Arc<Shared>, mut pipe: mpsc::UnboundedReceiver<Sent>) {
                 if !remote.is_calm && remote.random(10) == 0 { Err(NOT_CONNECTED) } else { Ok(accepted) }
             }
         };
+        shared.on_their_way.fetch_sub(1, Relaxed);
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
             shared.delay().await;
@@ -313,6 +324,7 @@ impl Engine for RemoteEngine {
         let connection = self.shared.remote.lock().unwrap().connection;
         let send = |publish| {
             let (answer, outcome) = oneshot::channel();
+            self.shared.on_their_way.fetch_add(1, Relaxed);
             let _ = self.pipe.send(Sent { connection, publish, answer });
             Answer::later(async move { outcome.await.unwrap_or(Err(NOT_CONNECTED)) })
         };
