@@ -98,9 +98,11 @@ impl Edge {
         }
     }
 
-    /// Whether there will never be more than there is: the archive has ended.
-    pub(crate) fn is_final(&self) -> bool {
-        self.is_stored && self.mark.as_ref().is_some_and(|mark| mark.is_given_up() && !mark.is_complete())
+    /// The end of the room, if there will never be more than there is because the archive has ended; else beyond everything.
+    pub(crate) fn last(&self) -> u64 {
+        let is_final =
+            self.is_stored && self.mark.as_ref().is_some_and(|mark| mark.is_given_up() && !mark.is_complete());
+        if is_final { self.range().end } else { u64::MAX }
     }
 }
 

@@ -27,7 +27,7 @@ impl<S: MemberSink> Group<S> {
         // What the group may not give, nobody is given. Behind the group a member goes along with it again.
         let is_ended = matches!(self.cursor, Cursor::Ended);
         let group_end = if is_ended { u64::MAX } else { group_at.publication };
-        let events = Events::of(self.hears.as_deref(), is_ended, self.edge.is_final(), self.framing.encoding());
+        let events = Events::of(self.hears.as_deref(), is_ended, self.edge.last(), self.framing.encoding());
         for _ in 0..CATCH_UP_RUNS_PER_VISIT {
             let Place::Behind(at) = member.place else {
                 return CaughtUp::Rejoined;
@@ -127,7 +127,7 @@ impl<S: MemberSink> Group<S> {
         }
         let is_ended = matches!(self.cursor, Cursor::Ended);
         let group_end = if is_ended { u64::MAX } else { group_at.publication };
-        let events = Events::of(self.hears.as_deref(), is_ended, self.edge.is_final(), self.framing.encoding());
+        let events = Events::of(self.hears.as_deref(), is_ended, self.edge.last(), self.framing.encoding());
         // Behind the group it goes along with it.
         let mut left = &past[..past.partition_point(|placed| placed.offset <= group_end)];
         while !left.is_empty() && !events.are_lost_at(at) {
@@ -160,14 +160,15 @@ impl<S: MemberSink> Group<S> {
 struct Events<'a> {
     hears: Option<&'a Hears>,
     end: u64,
-    is_final: bool,
+    /// From where on nothing more is ever published.
+    last: u64,
     encoding: Encoding,
 }
 
 impl<'a> Events<'a> {
-    fn of(hears: Option<&'a Hears>, is_ended: bool, is_final: bool, encoding: Encoding) -> Self {
+    fn of(hears: Option<&'a Hears>, is_ended: bool, last: u64, encoding: Encoding) -> Self {
         let end = hears.map_or(0, |hears| if is_ended { hears.queue.end() } else { hears.next });
-        Self { hears, end, is_final, encoding }
+        Self { hears, end, last, encoding }
     }
 
     fn are_lost_at(&self, at: At) -> bool {
@@ -179,7 +180,7 @@ impl<'a> Events<'a> {
     fn push_due(&self, at: &mut At, batch: &mut EncodedBatch) {
         let Some(hears) = self.hears else { return };
         while at.event < self.end
-            && let Some(event) = hears.queue.due(*at, self.is_final)
+            && let Some(event) = hears.queue.due(*at, self.last)
         {
             batch.push(|out| self.encoding.encode_push(&event.push(), out));
             at.event += 1;

@@ -139,8 +139,12 @@ impl<S: MemberSink> Group<S> {
         writes: &mut usize,
         metrics: &ShardMetrics,
     ) -> Read {
-        let deliverable = self.deliverable();
-        for _ in 0..deliverable.min(ROOM_MESSAGES_PER_VISIT as u64) {
+        let end = self.edge.range().end;
+        for _ in 0..ROOM_MESSAGES_PER_VISIT {
+            // Each time, for the group moves on by more than one message where it has lost some.
+            if self.next + batch.messages() >= end {
+                break;
+            }
             match cursor.try_recv_ref() {
                 Ok(message) => {
                     let (sequence, time_ms) = (message.sequence(), message.time().unwrap_or(0));
@@ -181,10 +185,10 @@ impl<S: MemberSink> Group<S> {
         metrics: &ShardMetrics,
     ) -> Read {
         let end = end.min(self.edge.range().end);
-        let is_final = self.edge.is_final();
+        let last = self.edge.last();
         let mut at = self.at();
         for _ in 0..ROOM_MESSAGES_PER_VISIT {
-            if let Some(event) = self.hears.as_ref().and_then(|hears| hears.queue.due(at, is_final)) {
+            if let Some(event) = self.hears.as_ref().and_then(|hears| hears.queue.due(at, last)) {
                 batch.push(|out| self.framing.encoding().encode_push(&event.push(), out));
                 at.event += 1;
             } else if at.publication >= end {
@@ -233,7 +237,7 @@ impl<S: MemberSink> Group<S> {
 
     /// Whether there is an event to be given now.
     pub(super) fn has_due(&self) -> bool {
-        let due = |hears: &Hears| hears.queue.due(self.at(), self.edge.is_final()).is_some();
+        let due = |hears: &Hears| hears.queue.due(self.at(), self.edge.last()).is_some();
         !matches!(self.cursor, Cursor::Ended) && self.hears.as_ref().is_some_and(|hears| due(hears))
     }
 

@@ -119,11 +119,11 @@ impl EventQueue {
         self.clear();
     }
 
-    /// The event that comes next for somebody who is there, before the publication that comes next; where nothing more is ever
-    /// published, `is_over`, whatever is left.
-    pub(super) fn due(&self, at: At, is_over: bool) -> Option<&Event> {
+    /// The event that comes next for somebody who is there, before the publication that comes next; at `last`, from which on nothing
+    /// more is ever published, whatever is left.
+    pub(super) fn due(&self, at: At, last: u64) -> Option<&Event> {
         let entry = self.entries.get(at.event.checked_sub(self.first)? as usize)?;
-        (entry.after <= at.publication || is_over).then_some(&*entry.event)
+        (entry.after <= at.publication || last <= at.publication).then_some(&*entry.event)
     }
 
     /// Forgets the events before `number`: everybody has been given them.
@@ -263,7 +263,7 @@ mod tests {
     fn take(queue: &EventQueue, published: &[usize], (at, given): &mut (At, Vec<Item>), end: At, count: usize) {
         for _ in 0..count {
             if at.event < end.event
-                && let Some(event) = queue.due(*at, false)
+                && let Some(event) = queue.due(*at, u64::MAX)
             {
                 let client = |info: &ClientInfo| info.client().parse().unwrap();
                 given.push(match &event.what {
@@ -358,7 +358,7 @@ mod tests {
     fn an_event_of_another_life_waits_for_nothing() {
         let mut queue = EventQueue::new(Epoch::from(7), Total::default());
         queue.push(event(Epoch::from(8), 1_000, What::Leave(info(1))), 0);
-        assert!(queue.due(At::default(), false).is_some());
+        assert!(queue.due(At::default(), u64::MAX).is_some());
     }
 
     #[test]
@@ -367,7 +367,8 @@ mod tests {
         let mut queue = EventQueue::new(epoch, Total::default());
         queue.push(event(epoch, 5, What::Join(info(1))), 0);
         let at = At { publication: 4, event: 0 };
-        assert!(queue.due(at, false).is_none() && queue.due(at, true).is_some());
-        assert!(queue.due(At { publication: 5, event: 0 }, false).is_some());
+        let (goes_on, ends_later) = (queue.due(at, u64::MAX), queue.due(at, at.publication + 1));
+        assert!(goes_on.is_none() && ends_later.is_none() && queue.due(at, at.publication).is_some());
+        assert!(queue.due(At { publication: 5, event: 0 }, u64::MAX).is_some());
     }
 }

@@ -1,5 +1,6 @@
 //! Delivery without sockets, against a plain list of what everybody is to be given.
 
+mod archive;
 mod world;
 
 use proptest::prelude::*;
@@ -27,6 +28,8 @@ enum Step {
     Take(usize, u8),
     /// A member takes nothing any more.
     Fill(usize),
+    /// What was published is stored, where the room is.
+    Store,
     Turn,
     CatchUp(usize),
     Settle,
@@ -41,6 +44,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (0..9_usize, any::<bool>()).prop_map(|(client, is_join)| Step::Announce(client, is_join)),
         3 => (any::<usize>(), 0..6_u8).prop_map(|(person, batches)| Step::Take(person, batches)),
         1 => any::<usize>().prop_map(Step::Fill),
+        2 => Just(Step::Store),
         4 => Just(Step::Turn),
         2 => any::<usize>().prop_map(Step::CatchUp),
         1 => Just(Step::Settle),
@@ -64,10 +68,12 @@ fn play(world: &mut World, steps: &[Step]) {
                 takes.set(takes.get().saturating_add(batches.into()));
             }
             Step::Fill(person) => world.people[person % count].sink.takes.set(0),
+            Step::Store => world.store(),
             Step::Turn => drop(world.turn()),
             Step::CatchUp(person) => drop(world.catch_up(person % count)),
             Step::Settle => world.settle(),
         }
+        world.assert_nothing_too_early();
     }
 }
 
@@ -78,6 +84,38 @@ proptest! {
         let mut world = World::new(options(SlowConsumer::Disconnect, true));
         play(&mut world, &steps);
         world.settle_all();
+        for person in 0..world.people.len() {
+            prop_assert_eq!(world.people[person].sink.doom.get(), None);
+            world.assert_given(person);
+        }
+    }
+
+    /// Of a `stored` room nobody is given what is not on the disk, and everybody what is.
+    #[test]
+    fn what_is_stored_is_given_to_all_and_nothing_before_it_is(steps in steps()) {
+        let mut world = World::stored(options(SlowConsumer::Disconnect, true));
+        play(&mut world, &steps);
+        world.settle_all();
+        world.assert_nothing_too_early();
+        world.store();
+        world.settle_all();
+        for person in 0..world.people.len() {
+            prop_assert_eq!(world.people[person].sink.doom.get(), None);
+            world.assert_given(person);
+        }
+    }
+
+    /// When the disk takes nothing more, what it does not have is given to nobody, and events come without it.
+    #[test]
+    fn what_is_never_stored_is_never_given_and_holds_up_no_event(steps in steps(), more in 1..CAPACITY) {
+        let mut world = World::stored(options(SlowConsumer::Disconnect, true));
+        play(&mut world, &steps);
+        world.store();
+        world.publish(more);
+        world.give_up_storing();
+        world.announce(7, true);
+        world.settle_all();
+        world.assert_nothing_too_early();
         for person in 0..world.people.len() {
             prop_assert_eq!(world.people[person].sink.doom.get(), None);
             world.assert_given(person);

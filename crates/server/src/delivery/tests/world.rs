@@ -5,9 +5,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
-use roomcast::{Broker, Room, Start};
+use roomcast::{Broker, PublishError, Room, Start};
 use roomcast_protocol::{ClientInfo, CloseCode, Encoding, Payload, Placed, Publication, RoomName};
 
+use super::archive::Disk;
 use crate::delivery::feed::{CaughtUp, MemberKey};
 use crate::delivery::sink::{MemberSink, Written};
 use crate::delivery::turns::Delivery;
@@ -124,6 +125,10 @@ pub(super) struct Person {
 /// Everything that happens, in order: publications by their numbers, and events before the publication with that number.
 pub(super) struct World {
     pub(super) room: Room<Publication>,
+    /// Where the room is stored, if it is.
+    disk: Option<Disk>,
+    /// From where to where it may be seen.
+    edge: Edge,
     _broker: Broker<Publication>,
     name: RoomName,
     options: DeliveryOptions,
@@ -135,11 +140,30 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(options: DeliveryOptions) -> Self {
+        Self::with(options, |broker| (broker.room("hall").expect("there is space"), Edge::published(), None))
+    }
+
+    /// The same with a `stored` room.
+    pub(super) fn stored(options: DeliveryOptions) -> Self {
+        Self::with(options, |broker| {
+            let disk = Disk::new(broker);
+            let room = disk.open("hall");
+            (room.clone(), disk.edge(&room), Some(disk))
+        })
+    }
+
+    fn with(
+        options: DeliveryOptions,
+        open: impl FnOnce(&Broker<Publication>) -> (Room<Publication>, Edge, Option<Disk>),
+    ) -> Self {
         let broker = Broker::builder().shards(1).capacity(CAPACITY as usize).build();
+        let (room, edge, disk) = open(&broker);
         let events = Arc::new(Events::new(1));
         let delivery = Delivery::new(0, Metrics::new(1).shard(0), events.inbox(0).expect("it is asked for once"));
         Self {
-            room: broker.room("hall").expect("there is space"),
+            room,
+            disk,
+            edge,
             _broker: broker,
             name: RoomName::parse("hall", 255).expect("a name"),
             options,
@@ -150,16 +174,44 @@ impl World {
         }
     }
 
-    pub(super) fn publish(&self, count: u64) {
+    pub(super) fn publish(&mut self, count: u64) {
         for _ in 0..count {
-            let data = Payload::json(self.room.tail().to_string().into());
-            self.room.publish(Publication::new(data, None)).expect("the room is open");
+            let publication = Publication::new(Payload::json(self.room.tail().to_string().into()), None);
+            match self.room.publish(publication) {
+                Ok(_) => {}
+                // A stored room waits for its disk.
+                Err(PublishError::Full(back)) => {
+                    self.store();
+                    self.room.publish(back).expect("there is space again");
+                }
+                Err(error) => panic!("the room is open: {error}"),
+            }
         }
+    }
+
+    /// What was published is on the disk.
+    pub(super) fn store(&mut self) {
+        if let Some(disk) = &mut self.disk {
+            disk.store();
+        }
+    }
+
+    /// The disk takes nothing more, and never will.
+    pub(super) fn give_up_storing(&mut self) {
+        if let Some(disk) = &mut self.disk {
+            disk.give_up();
+        }
+    }
+
+    /// Up to where the room may be seen.
+    fn visible(&self) -> u64 {
+        self.edge.range().end.min(self.room.tail())
     }
 
     /// A member comes, `back` messages before the tail, as one does who has been given the rest otherwise.
     pub(super) fn join(&mut self, hears: bool, takes: usize, back: u64) -> usize {
-        let first = self.room.tail() - back.min(self.room.tail()).min(CAPACITY / 2);
+        let visible = self.visible();
+        let first = (visible - back.min(visible).min(CAPACITY / 2)).max(self.room.oldest());
         let position = roomcast::Position { epoch: self.room.epoch(), sequence: first };
         let start = self.room.subscribe_from(Start::Resume(position)).now().expect("the room is open");
         assert_eq!(start.position().sequence, first);
@@ -170,7 +222,7 @@ impl World {
             behind: Cell::default(),
             taken: RefCell::default(),
         });
-        let key = self.delivery.join(&self.name, start, &sink, (self.options, Edge::published()), hears);
+        let key = self.delivery.join(&self.name, start, &sink, (self.options, self.edge.clone()), hears);
         let first_event = self.announced.len();
         self.people.push(Person { sink, key: Some(key), hears, first, first_event, until: None });
         self.people.len() - 1
@@ -210,7 +262,7 @@ impl World {
         }
         match self.delivery.catch_up(key) {
             CaughtUp::InTheDatabase(room, from) => {
-                let end = room.tail().min(from + FETCHED as u64);
+                let end = room.tail().min(self.visible()).min(from + FETCHED as u64);
                 let placed = |at: u64| {
                     let publication = Publication::new(Payload::json(at.to_string().into()), None);
                     Placed { offset: at + 1, time_ms: 0, publication }
@@ -255,7 +307,7 @@ impl World {
     /// What a member is to have been given up to now, or up to when it left.
     pub(super) fn expected(&self, person: usize) -> Vec<Item> {
         let person = &self.people[person];
-        let (end, last_event) = person.until.unwrap_or_else(|| (self.room.tail(), self.announced.len()));
+        let (end, last_event) = person.until.unwrap_or_else(|| (self.visible(), self.announced.len()));
         let mut events = self.announced[person.first_event..last_event].iter().filter(|_| person.hears).peekable();
         let mut items = Vec::new();
         for sequence in person.first..end {
@@ -266,6 +318,15 @@ impl World {
         }
         items.extend(events.map(|(_, event)| *event));
         items
+    }
+
+    /// Whether nobody was given what may not be seen.
+    pub(super) fn assert_nothing_too_early(&self) {
+        let end = self.edge.range().end;
+        let is_too_early = |item: &Item| matches!(item, Item::Publication(sequence) if *sequence >= end);
+        for person in &self.people {
+            assert!(!person.sink.items().iter().any(is_too_early), "up to {end} is stored");
+        }
     }
 
     /// Whether a member was given exactly what it was to be given; who has left, nothing but the beginning of that.
