@@ -1,6 +1,7 @@
 //! The handle on permanent storage.
 
 use std::fmt;
+use std::mem;
 use std::sync::mpsc::TryRecvError;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -26,6 +27,9 @@ use crate::sync::Panicked;
 
 /// How long opening a room, or reading, waits for what is published to be stored, where it must be.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Between two looks at whether the batch writer has ended.
+const END_LOOK: Duration = Duration::from_millis(1);
 
 /// Messages removed or erased before others have their turn at the store.
 const REMOVED_AT_ONCE: usize = 4_096;
@@ -82,13 +86,20 @@ pub struct Archive<T> {
     pub(super) broker: Broker<T>,
     pub(super) shared: Arc<Shared<T>>,
     post: Post,
-    thread: Mutex<Option<WriterThread>>,
+    writer: Mutex<WriterState>,
     /// One at a time opens the rooms of a stripe.
     opening: Striped<()>,
 }
 
-/// It ends with what [`Archive::close`] says.
-type WriterThread = JoinHandle<Result<(), StoreError>>;
+/// Who steps the batch writer.
+enum WriterState {
+    /// Somebody else, who sees how it ends.
+    Stepped,
+    /// A thread, which ends with what [`Archive::close`] says.
+    Running(JoinHandle<Result<(), StoreError>>),
+    /// Nobody any more; why not everything was stored, where it was not.
+    Ended(Option<(StoreErrorKind, String)>),
+}
 
 impl<T: Send + Sync + 'static> Archive<T> {
     /// Begins to keep the rooms of `broker` that `options` name: those that exist from now on, others from their first message.
@@ -119,7 +130,7 @@ impl<T: Send + Sync + 'static> Archive<T> {
         let (post, thread) = BatchWriter::start(Arc::clone(&shared), pattern).map_err(|error| {
             StoreError::new(StoreErrorKind::Other, "the storage thread could not be started").caused_by(error)
         })?;
-        Ok(Self::with(broker, shared, post, Some(thread)))
+        Ok(Self::with(broker, shared, post, WriterState::Running(thread)))
     }
 
     /// An archive without a thread, for simulations: this thread steps its batch writer, and the time, waiting and chance are
@@ -137,7 +148,7 @@ impl<T: Send + Sync + 'static> Archive<T> {
     ) -> Result<(Self, BatchWriter<T>), StoreError> {
         let (shared, pattern) = Self::begin(broker, store, codec, options, environment)?;
         let (writer, post) = BatchWriter::new(Arc::clone(&shared), pattern);
-        Ok((Self::with(broker, shared, post, None), writer))
+        Ok((Self::with(broker, shared, post, WriterState::Stepped), writer))
     }
 
     fn begin(
@@ -154,8 +165,8 @@ impl<T: Send + Sync + 'static> Archive<T> {
         Ok((Arc::new(Shared { store, codec, options, environment, incarnations, status }), pattern))
     }
 
-    fn with(broker: &Broker<T>, shared: Arc<Shared<T>>, post: Post, thread: Option<WriterThread>) -> Self {
-        Self { broker: broker.clone(), shared, post, thread: Mutex::new(thread), opening: Striped::default() }
+    fn with(broker: &Broker<T>, shared: Arc<Shared<T>>, post: Post, writer: WriterState) -> Self {
+        Self { broker: broker.clone(), shared, post, writer: Mutex::new(writer), opening: Striped::default() }
     }
 
     /// The room of that name: the one that runs, or one that goes on where it ended. Rooms that are not kept are opened as the
@@ -199,7 +210,7 @@ impl<T: Send + Sync + 'static> Archive<T> {
         if span.is_some_and(|span| span.epoch != position.epoch) {
             // A room that was published into keeps its epoch even when nothing more is; others leave nothing behind.
             let until = environment.now() + FLUSH_TIMEOUT;
-            let sent = self.post.send_until(Request::Know(Arc::clone(&watermark)), until);
+            let sent = self.post.send_until(Request::Know(Arc::clone(&watermark)), Some(until));
             sent.map_err(|unsent| OpenError::Store(self.unsent(unsent)))?;
         }
         self.shared.incarnations.put(&watermark);
@@ -331,14 +342,17 @@ impl<T: Send + Sync + 'static> Archive<T> {
     pub fn flush_within(&self, timeout: Duration) -> Result<(), StoreError> {
         let environment = &self.shared.environment;
         let (done, answer) = Answer::to_this_thread();
-        let until = environment.now() + timeout;
+        // One that cannot be reckoned never comes.
+        let until = environment.now().checked_add(timeout);
         self.post.send_until(Request::Flush(done), until).map_err(|unsent| self.unsent(unsent))?;
         loop {
             match answer.try_recv() {
                 Ok(()) => return Ok(()),
                 Err(TryRecvError::Disconnected) => return Err(self.unsent(Unsent::Ended)),
-                Err(TryRecvError::Empty) if environment.now() >= until => return Err(self.unsent(Unsent::Busy)),
-                Err(TryRecvError::Empty) => environment.park(Some(until)),
+                Err(TryRecvError::Empty) if until.is_some_and(|until| environment.now() >= until) => {
+                    return Err(self.unsent(Unsent::Busy));
+                }
+                Err(TryRecvError::Empty) => environment.park(until),
             }
         }
     }
@@ -366,7 +380,8 @@ impl<T: Send + Sync + 'static> Archive<T> {
     }
 
     /// Closes the broker, stores everything that was published, and ends the run: the next one goes on in the same incarnations.
-    /// Blocks meanwhile, without a bound where the store does not take messages.
+    /// Blocks meanwhile, without a bound where the store does not take messages. Others may close it at the same time, or again:
+    /// each is told how it ended.
     ///
     /// # Errors
     /// When the store could not note that; the next run then begins new incarnations where messages may be missing.
@@ -384,21 +399,46 @@ impl<T: Send + Sync + 'static> Archive<T> {
 
     fn end(&self, timeout: Option<Duration>) -> Result<(), StoreError> {
         self.broker.close();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.post.close();
-        let Some(thread) = thread else { return Ok(()) };
         let environment = &self.shared.environment;
-        let until = timeout.map(|timeout| environment.now() + timeout);
-        while until.is_some_and(|until| environment.now() < until) && !thread.is_finished() {
-            environment.sleep(Duration::from_millis(1));
+        // One that cannot be reckoned never comes.
+        let until = timeout.and_then(|timeout| environment.now().checked_add(timeout));
+        let mut is_given_up = false;
+        loop {
+            if let Some(ended) = self.ended() {
+                return ended;
+            }
+            if !is_given_up && until.is_some_and(|until| environment.now() >= until) {
+                is_given_up = true;
+                self.post.give_up();
+            }
+            environment.sleep(END_LOOK);
         }
-        if until.is_some() && !thread.is_finished() {
-            self.post.give_up();
+    }
+
+    /// How the batch writer has ended, for each who asks; nothing while it runs.
+    fn ended(&self) -> Option<Result<(), StoreError>> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(&*writer, WriterState::Running(thread) if !thread.is_finished()) {
+            return None;
         }
-        thread.join().unwrap_or_else(|payload| {
-            drop(Panicked::from_join(payload));
-            Err(self.trouble("the storage thread panicked"))
-        })
+        let (state, how) = match mem::replace(&mut *writer, WriterState::Ended(None)) {
+            WriterState::Stepped => (WriterState::Stepped, Ok(())),
+            WriterState::Running(thread) => {
+                let how = thread.join().unwrap_or_else(|payload| {
+                    drop(Panicked::from_join(payload));
+                    Err(self.trouble("the storage thread panicked"))
+                });
+                let why = how.as_ref().err().map(|error| (error.kind(), error.to_string()));
+                (WriterState::Ended(why), how)
+            }
+            WriterState::Ended(why) => {
+                let how = why.clone().map_or(Ok(()), |(kind, text)| Err(StoreError::new(kind, text)));
+                (WriterState::Ended(why), how)
+            }
+        };
+        *writer = state;
+        Some(how)
     }
 }
 

@@ -76,11 +76,11 @@ impl Post {
         (Self { requests, alarm, environment }, inbox)
     }
 
-    /// Leaves a request, for which it waits while too many others are there.
+    /// Leaves a request, for which it waits while too many others are there; without `until`, however long that takes.
     ///
     /// # Errors
     /// [`Unsent::Busy`] when that takes until then; [`Unsent::Ended`] when the writer is gone.
-    pub(super) fn send_until(&self, mut request: Request, until: Instant) -> Result<(), Unsent> {
+    pub(super) fn send_until(&self, mut request: Request, until: Option<Instant>) -> Result<(), Unsent> {
         loop {
             request = match self.requests.try_send(request) {
                 Ok(()) => {
@@ -90,7 +90,7 @@ impl Post {
                 Err(TrySendError::Full(request)) => request,
                 Err(TrySendError::Disconnected(_)) => return Err(Unsent::Ended),
             };
-            if self.environment.now() >= until {
+            if until.is_some_and(|until| self.environment.now() >= until) {
                 return Err(Unsent::Busy);
             }
             self.environment.sleep(REQUEST_RETRY);

@@ -36,6 +36,8 @@ impl Codec<String> for Text {
 struct Memory {
     commits: Mutex<Vec<usize>>,
     refusals: AtomicU32,
+    /// How often the run is not ended yet.
+    unfinished: AtomicU32,
     is_finished: AtomicBool,
 }
 
@@ -61,6 +63,11 @@ impl Store for Memory {
     }
 
     fn finish(&self) -> Result<(), StoreError> {
+        let left = self.unfinished.load(Relaxed);
+        if left > 0 {
+            self.unfinished.store(left - 1, Relaxed);
+            return Err(StoreError::new(StoreErrorKind::Full, "the disk is full"));
+        }
         self.is_finished.store(true, Relaxed);
         Ok(())
     }
@@ -241,4 +248,103 @@ fn it_ends_when_the_broker_is_closed_and_everything_is_stored() {
         }
     }
     panic!("it never ends");
+}
+
+#[test]
+fn what_was_published_while_the_store_refused_does_not_wait_once_it_takes_messages_again() {
+    let (world, mut writer) = world(Options::all(Durability::Stored));
+    let room = world.archive.open("ledger", RoomOptions::new()).unwrap();
+    idle(&world, &mut writer);
+    world.store.refusals.store(1, Relaxed);
+    room.publish("one".to_owned()).unwrap();
+    let pause = idle(&world, &mut writer);
+    room.publish("two".to_owned()).unwrap();
+    world.simulation.advance(pause);
+    idle(&world, &mut writer);
+    assert_eq!(world.store.commits(), [1, 1]);
+}
+
+#[test]
+fn who_asks_for_something_does_not_hasten_the_next_try() {
+    let (world, mut writer) = world(Options::all(Durability::Stored));
+    let room = world.archive.open("ledger", RoomOptions::new()).unwrap();
+    idle(&world, &mut writer);
+    world.store.refusals.store(u32::MAX, Relaxed);
+    room.publish("a debt".to_owned()).unwrap();
+    assert_eq!(idle(&world, &mut writer), 50 * MS);
+    for _ in 0..10 {
+        assert!(world.archive.flush_within(Duration::ZERO).is_err());
+        assert!(writer.is_woken());
+        assert_eq!(idle(&world, &mut writer), 50 * MS);
+    }
+    assert_eq!(u32::MAX - world.store.refusals.load(Relaxed), 1, "tries");
+    world.simulation.advance(50 * MS);
+    assert_eq!(idle(&world, &mut writer), 100 * MS);
+    world.store.refusals.store(0, Relaxed);
+    drop(world.archive);
+    assert!(matches!(writer.step(), Next::Now), "whoever gives up has it try once more at once");
+    assert_eq!(*world.store.commits.lock().unwrap(), [1]);
+}
+
+#[test]
+fn the_end_of_a_run_is_tried_again_after_pauses_whoever_wakes_it() {
+    let (world, mut writer) = world(Options::all(Durability::Async));
+    world.store.unfinished.store(2, Relaxed);
+    world.archive.close().unwrap();
+    for _ in 0..2 {
+        let pause = idle(&world, &mut writer);
+        assert_eq!(pause, 50 * MS);
+        world.archive.close().unwrap();
+        assert_eq!(idle(&world, &mut writer), 50 * MS);
+        world.simulation.advance(pause);
+    }
+    assert!(matches!(writer.step(), Next::Ended(Ok(()))));
+    assert!(world.store.is_finished.load(Relaxed));
+}
+
+#[test]
+fn who_waits_for_a_flush_while_the_archive_closes_is_told_that_everything_is_stored() {
+    for timeout in [5_000 * MS, Duration::MAX] {
+        let (world, writer) = world(Options::all(Durability::Async));
+        let room = world.archive.open("lobby", RoomOptions::new()).unwrap();
+        room.publish("one".to_owned()).unwrap();
+        let broker = world.broker.clone();
+        let mut writer = Some(writer);
+        *world.simulation.others.lock().unwrap() = Some(Box::new(move |now| {
+            broker.close();
+            while let Some(Next::Now | Next::Wait(_)) = writer.as_mut().map(BatchWriter::step) {}
+            writer = None;
+            Some(now + MS)
+        }));
+        world.archive.flush_within(timeout).unwrap();
+        assert_eq!(world.store.commits(), [1]);
+    }
+}
+
+#[test]
+fn each_who_closes_is_told_how_it_ended_and_not_before() {
+    for is_refused in [false, true] {
+        let broker = Broker::<String>::builder().shards(1).capacity(64).build();
+        let store = Arc::new(Memory::default());
+        let kept = Arc::clone(&store) as Arc<dyn Store>;
+        let archive = Archive::start_with(&broker, kept, Box::new(Text), Options::all(Durability::Stored)).unwrap();
+        store.refusals.store(u32::MAX, Relaxed);
+        archive.open("ledger", RoomOptions::new()).unwrap().publish("a debt".to_owned()).unwrap();
+        std::thread::scope(|scope| {
+            let others: Vec<_> = (0..2).map(|_| scope.spawn(|| archive.close_within(Duration::MAX).is_ok())).collect();
+            while !broker.is_closed() {
+                std::thread::yield_now();
+            }
+            std::thread::sleep(20 * MS);
+            assert!(others.iter().all(|other| !other.is_finished()), "nothing is stored");
+            if !is_refused {
+                store.refusals.store(0, Relaxed);
+            }
+            let timeout = if is_refused { MS } else { Duration::from_secs(60) };
+            assert_eq!(archive.close_within(timeout).is_err(), is_refused);
+            others.into_iter().for_each(|other| assert_eq!(other.join().unwrap(), !is_refused));
+        });
+        assert_eq!(archive.close().is_err(), is_refused, "whenever it is asked");
+        assert_eq!(store.commits().is_empty(), is_refused);
+    }
 }

@@ -64,10 +64,11 @@ pub struct BatchWriter<T> {
 enum Phase {
     /// It reads rooms, and commits when that is due.
     Reading,
-    /// The store did not take the batch: it tries again, and waits for twice as long if that fails, too.
-    Retrying { gathered: Gathered, pause: Duration },
-    /// Everything is stored: it ends the run, with so many tries.
-    Finishing { tries: u32 },
+    /// The store did not take the batch: it tries again then, or when it is given up, and waits for twice as long if that fails,
+    /// too.
+    Retrying { gathered: Gathered, pause: Duration, due: Instant },
+    /// Everything is stored: it ends the run then, with so many tries.
+    Finishing { tries: u32, due: Instant },
     /// Nothing more is stored, and all who wait were answered. It stays until the archive is closed: as long as the rooms are
     /// subscribed to, those that are a ring ahead take nothing more that would be lost.
     Stopped(StoreError),
@@ -210,8 +211,11 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
                     false => self.go_on(gathered),
                 }
             }
-            Phase::Retrying { gathered, .. } => self.commit(gathered),
-            Phase::Finishing { tries } => self.finish(tries),
+            // Whoever asks for something meanwhile does not hasten it.
+            Phase::Retrying { due, .. } if self.now() < due && !self.alarm.is_given_up() => Ok(Next::Wait(Some(due))),
+            Phase::Retrying { gathered, .. } => self.commit_again(gathered),
+            Phase::Finishing { due, .. } if self.now() < due => Ok(Next::Wait(Some(due))),
+            Phase::Finishing { tries, .. } => self.finish(tries),
             Phase::Stopped(_) | Phase::Ended => Ok(self.while_stopped()),
         }
     }
@@ -265,6 +269,15 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
         }
     }
 
+    /// The same after the store did not take it. What came meanwhile has woken it already, so it does not wait then.
+    fn commit_again(&mut self, gathered: Gathered) -> Result<Next, StoreError> {
+        let next = self.commit(gathered)?;
+        Ok(match self.phase {
+            Phase::Reading => Next::Now,
+            _ => next,
+        })
+    }
+
     fn try_commit(&mut self) -> Result<(), StoreError> {
         if !self.rooms.batch().is_empty() {
             self.shared.store.commit(self.rooms.batch())?;
@@ -290,8 +303,9 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
             Phase::Retrying { pause, .. } => (pause * 2).min(RETRY[1]),
             _ => RETRY[0],
         };
-        self.phase = Phase::Retrying { gathered, pause };
-        Ok(Next::Wait(Some(self.now() + pause)))
+        let due = self.now() + pause;
+        self.phase = Phase::Retrying { gathered, pause, due };
+        Ok(Next::Wait(Some(due)))
     }
 
     /// Says what was committed, and empties the batch.
@@ -316,7 +330,10 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
                 self.flushes.drain(..).filter(|_| is_committed).for_each(Answer::give);
             }
             Gathered::Last => {
-                self.phase = Phase::Finishing { tries: FINISH_TRIES };
+                // Everything is committed, whoever asks.
+                self.take_requests();
+                self.flushes.drain(..).for_each(Answer::give);
+                self.phase = Phase::Finishing { tries: FINISH_TRIES, due: self.now() };
                 return Ok(Next::Now);
             }
         }
@@ -344,8 +361,9 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
             Err(error) if error.kind() == StoreErrorKind::Overtaken || tries <= 1 => Err(error),
             Err(error) => {
                 tracing::warn!(%error, "the run could not be ended; trying again");
-                self.phase = Phase::Finishing { tries: tries - 1 };
-                Ok(Next::Wait(Some(self.now() + RETRY[0])))
+                let due = self.now() + RETRY[0];
+                self.phase = Phase::Finishing { tries: tries - 1, due };
+                Ok(Next::Wait(Some(due)))
             }
         }
     }
