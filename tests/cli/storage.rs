@@ -202,6 +202,16 @@ fn a_tool_that_finds_nothing_to_do_ends_its_run() {
 }
 
 #[test]
+fn what_cannot_be_undone_is_not_done_to_a_new_database() {
+    let data = Data::new();
+    for tool in [["erase", "ann", "--yes"], ["remove-history", "chat:1", "--yes"]] {
+        let refused = data.tool(&tool).failed();
+        assert!(refused.contains("there is no database"), "{refused}");
+    }
+    assert_eq!(std::fs::read_dir(data.0.path()).unwrap().count(), 0, "and none was made");
+}
+
+#[test]
 fn a_database_that_is_damaged_or_not_ours_is_refused_with_a_way_out() {
     let data = Data::filled();
     let serve = |data: &Data| {

@@ -269,6 +269,8 @@ pub fn erase(config: &Config, user: &str) -> Result<u64, ToolError> {
 /// Does something in a run of its own. That is ended however it went: nothing is published in it, and rooms would not go on in
 /// their epochs after it otherwise.
 fn alone<R>(config: &Config, work: impl FnOnce(&dyn Store) -> Result<R, ToolError>) -> Result<R, ToolError> {
+    // A new one would be made otherwise, and nobody be told that it is not the one that was meant.
+    drop(to_read(config)?);
     let store = to_write(config)?;
     store.begin()?;
     let done = work(&*store);
