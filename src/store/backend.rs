@@ -108,6 +108,14 @@ pub trait Store: Send + Sync + 'static {
     /// As the store has it.
     fn rooms(&self, after: Option<&str>, limit: usize) -> Result<Vec<RoomEntry>, StoreError>;
 
+    /// The names of those alone, without a look at their messages: where a store is damaged, one room must not hide the others.
+    ///
+    /// # Errors
+    /// As the store has it.
+    fn room_names(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
+        Ok(self.rooms(after, limit)?.into_iter().map(|room| room.name).collect())
+    }
+
     /// Removes up to `limit` messages of a room that lie before `before`; how many it has removed.
     ///
     /// # Errors

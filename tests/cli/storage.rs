@@ -212,6 +212,31 @@ fn what_cannot_be_undone_is_not_done_to_a_new_database() {
 }
 
 #[test]
+fn an_export_that_has_not_everything_fails_and_has_the_rest() {
+    let data = Data::new();
+    let line = |room: &str, offset: u32, bytes: usize| {
+        let data = "x".repeat(bytes);
+        format!("{{\"channel\":\"{room}\",\"offset\":{offset},\"time\":1,\"data\":\"{data}\"}}\n")
+    };
+    // One that is long, and so much behind it that the last one lies elsewhere.
+    let others = (1..=40).map(|offset| line("other", offset, 900));
+    let lines: String = [line("chat", 1, 20_000)].into_iter().chain(others).chain([line("news", 1, 1)]).collect();
+    data.tool(&["import", &data.write("lines", lines)]).succeeded();
+    let mut file = std::fs::read(data.file("rooms.db")).unwrap();
+    // A page of the long one begins with the number of the next.
+    let page = file.chunks_mut(4_096).find(|page| page[4..].iter().all(|byte| *byte == b'x')).unwrap();
+    page[..4].fill(0xff);
+    data.write("rooms.db", &file);
+    let copy = data.file("copy.jsonl");
+    let output = data.tool(&["export", "--out", &copy]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("\"chat\" could not be read to its end"), "{said}");
+    assert!(said.contains("rooms could not be read to their ends"), "{said}");
+    assert!(std::fs::read_to_string(copy).unwrap().contains("\"news\""), "the other rooms are there");
+}
+
+#[test]
 fn a_database_that_is_damaged_or_not_ours_is_refused_with_a_way_out() {
     let data = Data::filled();
     let serve = |data: &Data| {

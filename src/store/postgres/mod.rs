@@ -313,6 +313,10 @@ impl Store for PostgresStore {
         self.read_with(|client| read::rooms(client, after, limit))
     }
 
+    fn room_names(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
+        self.read_with(|client| read::room_names(client, after, limit))
+    }
+
     fn remove(&self, room: &str, before: u64, limit: usize) -> Result<usize, StoreError> {
         self.write_with(|writer| writer.remove(room, before, limit))
     }

@@ -105,12 +105,16 @@ fn record(row: &Row) -> Record {
     }
 }
 
-pub(super) fn rooms(client: &mut Client, after: Option<&str>, limit: usize) -> Result<Vec<RoomEntry>, Error> {
+pub(super) fn room_names(client: &mut Client, after: Option<&str>, limit: usize) -> Result<Vec<String>, Error> {
     let select = "SELECT DISTINCT room FROM roomcast.lives WHERE room > $1 ORDER BY room LIMIT $2";
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = client.query(select, &[&after.unwrap_or_default().as_bytes(), &limit])?;
+    Ok(rows.iter().map(|row| String::from_utf8_lossy(row.get(0)).into_owned()).collect())
+}
+
+pub(super) fn rooms(client: &mut Client, after: Option<&str>, limit: usize) -> Result<Vec<RoomEntry>, Error> {
     let mut rooms = Vec::new();
-    for row in client.query(select, &[&after.unwrap_or_default().as_bytes(), &limit])? {
-        let name = String::from_utf8_lossy(row.get(0)).into_owned();
+    for name in room_names(client, after, limit)? {
         if let Some(span) = span(client, &name, RetentionCutoff::default())? {
             rooms.push(RoomEntry { name, span });
         }

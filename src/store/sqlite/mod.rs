@@ -388,6 +388,10 @@ impl Store for SqliteStore {
         self.read_with(|reader| read::rooms(reader, after, limit).explain(self.path()))
     }
 
+    fn room_names(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
+        self.read_with(|reader| read::room_names(reader, after, limit).explain(self.path()))
+    }
+
     fn remove(&self, room: &str, before: u64, limit: usize) -> Result<usize, StoreError> {
         self.write_with(|writer| writer.remove(room, before, limit))
     }

@@ -92,12 +92,15 @@ fn record(row: &Row<'_>) -> Result<Record> {
     })
 }
 
-pub(super) fn rooms(connection: &Connection, after: Option<&str>, limit: usize) -> Result<Vec<RoomEntry>> {
+pub(super) fn room_names(connection: &Connection, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
     let mut select =
         connection.prepare_cached("SELECT DISTINCT room FROM lives WHERE room > ?1 ORDER BY room LIMIT ?2")?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let names: Vec<String> =
-        select.query_map(params![after.unwrap_or_default(), limit], |row| row.get(0))?.collect::<Result<_>>()?;
+    select.query_map(params![after.unwrap_or_default(), limit], |row| row.get(0))?.collect()
+}
+
+pub(super) fn rooms(connection: &Connection, after: Option<&str>, limit: usize) -> Result<Vec<RoomEntry>> {
+    let names = room_names(connection, after, limit)?;
     let mut rooms = Vec::with_capacity(names.len());
     for name in names {
         if let Some(span) = span(connection, &name, RetentionCutoff::default())? {

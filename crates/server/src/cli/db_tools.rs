@@ -131,7 +131,10 @@ pub(super) fn export(arguments: &Export) -> ExitCode {
             Some(file) => db_tools::export_to(config, is_meant, file, complain)?,
             None => db_tools::export(config, is_meant, &mut output(), complain).map_err(of(STANDARD_OUTPUT))?,
         };
-        super::complain(format_args!("{count} messages written, {damaged} rooms not to their end"));
+        if damaged > 0 {
+            return Err(ToolError::Incomplete { messages: count, rooms: damaged });
+        }
+        super::complain(format_args!("{count} messages written"));
         Ok(None)
     })
 }

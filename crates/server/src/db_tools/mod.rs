@@ -42,6 +42,13 @@ pub enum ToolError {
     },
     /// There is no such room.
     UnknownRoom(String),
+    /// Of some rooms an export has not everything, since the database is damaged.
+    Incomplete {
+        /// Messages that were written.
+        messages: u64,
+        /// Rooms that could not be read to their ends.
+        rooms: u64,
+    },
     /// It cannot be done with this database.
     NotHere(String),
 }
@@ -57,6 +64,12 @@ impl fmt::Display for ToolError {
                  already). Mend the line, and import the file again"
             ),
             Self::UnknownRoom(room) => write!(f, "the database knows no room {room:?}; `roomcast export` shows all"),
+            Self::Incomplete { messages, rooms } => {
+                write!(
+                    f,
+                    "{messages} messages written; {rooms} rooms could not be read to their ends, and what is missing stays so"
+                )
+            }
             Self::NotHere(message) => f.write_str(message),
         }
     }
@@ -152,10 +165,17 @@ pub fn export(
     let store = to_read(config)?;
     let mut count = 0;
     for room in walk::rooms(&*store) {
-        let room = room?;
-        if !is_meant(&room.name) {
+        let (name, room) = room?;
+        if !is_meant(&name) {
             continue;
         }
+        let room = match room {
+            Ok(room) => room,
+            Err(error) => {
+                complain(&name, &error);
+                continue;
+            }
+        };
         for page in walk::pages(&*store, &room) {
             match page {
                 Ok(records) => {
@@ -239,7 +259,7 @@ pub fn erasable(config: &Config, user: &str) -> Result<u64, ToolError> {
     let store = to_read(config)?;
     let mut count = 0;
     for room in walk::rooms(&*store) {
-        for page in walk::pages(&*store, &room?) {
+        for page in walk::pages(&*store, &room?.1?) {
             count += page?.iter().filter(|record| record.author.as_deref() == Some(user)).count() as u64;
         }
     }

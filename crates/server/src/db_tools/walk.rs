@@ -3,24 +3,34 @@
 use std::iter;
 
 use super::PAGE;
-use roomcast::store::{Record, RoomEntry, Store, StoreError};
+use roomcast::store::{Record, RetentionCutoff, RoomEntry, Store, StoreError};
 
-/// Rooms listed at once: those are held in memory.
+/// Rooms listed at once: their names are held in memory.
 const ROOMS_AT_ONCE: usize = 1_000;
 
-/// All rooms, in the order of their names. An error is the last that comes.
-pub(super) fn rooms(store: &dyn Store) -> impl Iterator<Item = Result<RoomEntry, StoreError>> {
+/// The name of a room, and how far it is stored, unless that cannot be read.
+type Listed = (String, Result<RoomEntry, StoreError>);
+
+/// All rooms, in the order of their names. An error of the list itself is the last that comes.
+pub(super) fn rooms(store: &dyn Store) -> impl Iterator<Item = Result<Listed, StoreError>> {
     let mut after = Some(None::<String>);
-    iter::from_fn(move || {
-        let listed = store.rooms(after.take()?.as_deref(), ROOMS_AT_ONCE);
-        if let Ok(Some(last)) = listed.as_ref().map(|rooms| rooms.last()) {
-            after = Some(Some(last.name.clone()));
+    let names = iter::from_fn(move || {
+        let names = store.room_names(after.take()?.as_deref(), ROOMS_AT_ONCE);
+        if let Ok(Some(last)) = names.as_ref().map(|names| names.last()) {
+            after = Some(Some(last.clone()));
         }
-        Some(listed)
-    })
-    .flat_map(|listed| match listed {
-        Ok(rooms) => rooms.into_iter().map(Ok).collect(),
+        Some(names)
+    });
+    let names = names.flat_map(|names| match names {
+        Ok(names) => names.into_iter().map(Ok).collect(),
         Err(error) => vec![Err(error)],
+    });
+    names.filter_map(|name| match name {
+        Ok(name) => {
+            let span = store.span(&name, RetentionCutoff::default()).transpose()?;
+            Some(Ok((name.clone(), span.map(|span| RoomEntry { name, span }))))
+        }
+        Err(error) => Some(Err(error)),
     })
 }
 
