@@ -3,7 +3,7 @@
 use std::mem;
 
 use super::Error;
-use super::frame::{BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, parse};
+use super::frame::{BINARY, CLOSE, CONTINUATION, FRAME_BYTES_MAX, PING, PONG, TEXT, parse};
 use super::handshake::answer;
 
 /// Something a server sends.
@@ -25,7 +25,9 @@ pub enum Event<'a> {
 pub struct Reader {
     is_open: bool,
     partial: Partial,
-    /// The beginning of a message in fragments.
+    /// Whether a message in fragments has begun and not ended.
+    is_in_message: bool,
+    /// Its beginning.
     message: Vec<u8>,
 }
 
@@ -33,7 +35,7 @@ impl Reader {
     /// Of a new connection, whose handshake is still to be answered.
     #[must_use]
     pub const fn new() -> Self {
-        Self { is_open: false, partial: Partial::new(), message: Vec::new() }
+        Self { is_open: false, partial: Partial::new(), is_in_message: false, message: Vec::new() }
     }
 
     /// Makes events of the next bytes, in the order they came in.
@@ -46,7 +48,7 @@ impl Reader {
         bytes: &[u8],
         mut each: impl FnMut(Event<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let Self { is_open, partial, message } = self;
+        let Self { is_open, partial, is_in_message, message } = self;
         partial.feed(bytes, |bytes| {
             let mut at = 0;
             if !*is_open {
@@ -61,11 +63,16 @@ impl Reader {
                 let payload = &bytes[at + frame.start..at + frame.end];
                 at += frame.end;
                 match frame.opcode {
-                    TEXT | BINARY | CONTINUATION if frame.is_last && message.is_empty() => {
-                        each(Event::Message(payload))?
+                    TEXT | BINARY | CONTINUATION if (frame.opcode == CONTINUATION) != *is_in_message => {
+                        return Err(Error::Unexpected("a message within another, or the rest of none").into());
                     }
+                    TEXT | BINARY if frame.is_last => each(Event::Message(payload))?,
                     TEXT | BINARY | CONTINUATION => {
+                        if message.len() + payload.len() > FRAME_BYTES_MAX {
+                            return Err(Error::Unexpected("a huge message").into());
+                        }
                         message.extend_from_slice(payload);
+                        *is_in_message = !frame.is_last;
                         if frame.is_last {
                             each(Event::Message(&mem::take(message)))?;
                         }
@@ -162,12 +169,37 @@ mod tests {
     fn what_servers_do_not_send_is_refused() {
         let mut open = Vec::new();
         write_response(KEY, &mut open);
-        for frame in [&[0x81, 0x80, 0, 0, 0, 0][..], &[0x83, 0], &[0x81, 127, 1, 0, 0, 0, 0, 0, 0, 0]] {
+        for frame in [
+            &[0x81, 0x80, 0, 0, 0, 0][..],
+            &[0x83, 0],
+            &[0x81, 127, 1, 0, 0, 0, 0, 0, 0, 0],
+            // The rest of nothing, and a message within another, of which nothing has come yet.
+            b"\x80\x01a",
+            b"\x01\x00\x81\x01a",
+            b"\x01\x01a\x00\x01b\x02\x01c",
+        ] {
             assert!(read(&[&open, frame].concat(), 1).is_err(), "{frame:?}");
         }
+        assert_eq!(read(&[&open, &b"\x01\x00\x00\x00\x80\x01a"[..]].concat(), 1), Ok(vec!["Open".into(), "a".into()]));
         assert_eq!(
             read(b"HTTP/1.1 404 Not Found\r\n\r\n", 10),
             Err(Error::Refused("HTTP/1.1 404 Not Found".to_owned()))
         );
+    }
+
+    #[test]
+    fn fragments_without_end_are_refused_as_a_huge_frame_is() {
+        let (mut reader, mut open) = (Reader::new(), Vec::new());
+        write_response(KEY, &mut open);
+        let mut frame = Vec::new();
+        write(TEXT, None, &mut frame, |out| out.extend(vec![b'x'; 1 << 20]));
+        let mut read = |bytes: &[u8]| reader.read(bytes, |_| Ok::<(), Error>(()));
+        read(&open).expect("sound");
+        let most = FRAME_BYTES_MAX >> 20;
+        let refused = (0..most + 1).position(|count| {
+            frame[0] = if count == 0 { TEXT } else { CONTINUATION };
+            read(&frame).is_err()
+        });
+        assert_eq!(refused, Some(most));
     }
 }
