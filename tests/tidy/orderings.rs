@@ -150,9 +150,7 @@ fn operations() -> BTreeMap<String, Vec<&'static str>> {
 pub(crate) fn uses(file: &File) -> Vec<(usize, &'static str, String)> {
     let mut found = Vec::new();
     let (mut function, mut importing) = (String::new(), false);
-    // What only models use is not shipped either.
-    let shipped = file.shipped_code().split("#[cfg(all(test").next().unwrap_or_default();
-    for (index, line) in shipped.lines().enumerate() {
+    for (index, line) in file.shipped_code().lines().enumerate() {
         let words = line.trim_start();
         importing |= words.starts_with("use ") || words.starts_with("pub use ") || words.starts_with("pub(crate) use ");
         if let Some((_, after)) = line.split_once("fn ").filter(|_| has_word(line, "fn")) {

@@ -11,18 +11,20 @@ pub(crate) struct File {
     pub(crate) text: String,
     /// For Rust: the text with comments and the contents of literals blanked, line for line.
     pub(crate) code: String,
+    shipped: String,
 }
 
 impl File {
     /// A file of this text, wherever it comes from.
     pub(crate) fn of(path: &str, text: &str) -> Self {
         let code = if path.ends_with(".rs") { blank(text) } else { String::new() };
-        Self { path: path.to_owned(), text: text.to_owned(), code }
+        let shipped = without_tests(&code);
+        Self { path: path.to_owned(), text: text.to_owned(), code, shipped }
     }
 
-    /// `code` up to the first module of unit tests.
+    /// `code` with what only tests use blanked: each item, variant or arm under `#[cfg(test)]` or `#[cfg(all(test, …))]`.
     pub(crate) fn shipped_code(&self) -> &str {
-        self.code.split("#[cfg(test)]").next().unwrap_or_default()
+        &self.shipped
     }
 
     /// The lines of `code`, counted from 1, that hold `word` as a whole word or path.
@@ -150,6 +152,55 @@ fn quoted(rest: &[u8], quote: u8) -> usize {
     (at + 1).min(rest.len())
 }
 
+/// How the attributes of what only tests, or only models, use begin.
+const TESTS: [&str; 2] = ["#[cfg(test)]", "#[cfg(all(test,"];
+
+fn without_tests(code: &str) -> String {
+    let mut shipped = code.as_bytes().to_vec();
+    let mut from = 0;
+    while let Some(at) = TESTS.iter().filter_map(|begin| code[from..].find(begin)).min().map(|found| from + found) {
+        from = at + item_length(&code[at..]);
+        shipped[at..from].iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b' ');
+    }
+    String::from_utf8_lossy(&shipped).into_owned()
+}
+
+/// How long the item, variant, field, statement or arm at the beginning is, its attributes included.
+fn item_length(code: &str) -> usize {
+    let starts_with = |words: &[&str]| {
+        let mut lines = code.lines().map(str::trim).skip_while(|line| line.is_empty() || line.starts_with("#["));
+        let line = lines.next().unwrap_or_default();
+        let line = line.strip_prefix("pub").map_or(line, |rest| rest.trim_start_matches(|it| it != ' ').trim_start());
+        words.iter().any(|word| line.strip_prefix(word).is_some_and(|rest| rest.starts_with([' ', '<'])))
+    };
+    let ends_with_semicolon = starts_with(&["use", "static", "type", "let"])
+        || starts_with(&["const"]) && !has_word(code.split(['=', '{']).next().unwrap_or_default(), "fn");
+    let is_item = starts_with(&["fn", "mod", "impl", "struct", "enum", "trait", "unsafe", "async", "const", "extern"]);
+    let (mut depth, mut last, mut is_block) = (0, ' ', false);
+    for (at, character) in code.char_indices() {
+        match character {
+            '(' | '[' | '{' => {
+                is_block |= depth == 0 && character == '{' && (is_item || last == '>');
+                depth += 1;
+            }
+            ')' | ']' | '}' if depth == 0 => return at,
+            ')' | ']' | '}' => {
+                depth -= 1;
+                if depth == 0 && character == '}' && is_block && !ends_with_semicolon {
+                    return at + 1;
+                }
+            }
+            ';' if depth == 0 => return at + 1,
+            ',' if depth == 0 && !is_item && !ends_with_semicolon => return at + 1,
+            _ => {}
+        }
+        if !character.is_whitespace() {
+            last = character;
+        }
+    }
+    code.len()
+}
+
 /// Folders that hold nothing of ours.
 const SKIPPED: &[&str] = &["target", ".git", "node_modules", "shared", "data", "logs"];
 
@@ -161,4 +212,51 @@ fn blanking_keeps_code_and_lines() {
     assert_eq!(code.lines().count(), text.lines().count());
     assert!(!code.contains("unsafe"), "{code}");
     assert!(code.contains("let b") && code.contains("&'static str") && code.contains("d();"), "{code}");
+}
+
+#[test]
+fn what_only_tests_use_is_not_shipped_and_what_follows_it_is() {
+    let text = "\
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+use gone::{a, b};
+use kept::{a};
+enum E {
+    Kept,
+    #[cfg(test)]
+    #[rustfmt::skip]
+    Gone(Box<dyn Fn() -> u8>),
+    Kept2 { a: u8, b: u8 },
+    #[cfg(test)]
+    Gone2 { a: u8 },
+}
+impl E {
+    #[cfg(test)]
+    pub(crate) const fn gone<A, B>(&self) -> Result<A, B> where A: B { gone() }
+    fn kept3(&self) {
+        match self {
+            #[cfg(test)]
+            Self::Gone(gone) => { gone() }
+            Self::Kept => kept4(),
+            #[cfg(test)]
+            Self::Gone2 { .. } => gone(),
+            Self::Kept2 { .. } => kept5(),
+            #[cfg(test)]
+            _ => gone()
+        }
+    }
+}
+#[cfg(all(test, not(any(loom, shuttle))))]
+const GONE: [u8; 2] = { gone() };
+const KEPT6: u8 = 1;
+#[cfg(test)]
+mod tests2 { fn gone() {} }
+fn kept7() {}";
+    let file = File::of("src/x.rs", text);
+    let shipped = file.shipped_code();
+    assert_eq!(shipped.lines().count(), text.lines().count());
+    assert!(!shipped.to_lowercase().contains("gone") && !shipped.contains("tests"), "{shipped}");
+    let kept = ["kept::", "Kept,", "Kept2 {", "kept3", "kept4", "kept5", "KEPT6", "kept7"];
+    kept.iter().for_each(|kept| assert!(shipped.contains(kept), "{kept}: {shipped}"));
 }
