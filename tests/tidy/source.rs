@@ -52,7 +52,13 @@ pub(crate) fn core_folders(variable: &str) -> Vec<String> {
     let makefile = read("Makefile").unwrap_or_default();
     let listed = makefile.lines().find_map(|line| line.strip_prefix(variable)?.strip_prefix(" := "));
     let folders = listed.expect("the Makefile lists the folders of the core");
-    folders.split_whitespace().map(str::to_owned).collect()
+    let folders: Vec<String> = folders.split_whitespace().map(str::to_owned).collect();
+    // A list of what is not there would be held to every rule.
+    assert!(
+        folders.iter().all(|folder| !rust(folder).is_empty()),
+        "the Makefile lists {folders:?}, of which some are not there"
+    );
+    folders
 }
 
 /// The Rust files under a folder.
