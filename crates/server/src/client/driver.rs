@@ -54,6 +54,9 @@ struct Backlog {
 /// Frames that an emulated connection may have waiting; they come in requests, which nothing holds up.
 const FRAMES_WAITING_MAX: usize = 64;
 
+/// Bytes of them, of which a single frame may have more: some dozen frames of the usual largest size, or 64 of usual ones.
+const FRAME_BYTES_WAITING_MAX: usize = 1024 * 1024;
+
 impl SessionDriver {
     /// A driver whose session has not begun.
     pub(crate) fn new(shard: &Shard, framing: Framing, key: ConnectionKey) -> Self {
@@ -275,7 +278,8 @@ impl SessionDriver {
             return self.feed_session(turn, &frame);
         }
         let frames = &mut self.backlog().frames;
-        if frames.len() >= FRAMES_WAITING_MAX {
+        let bytes = frames.iter().map(Bytes::len).sum::<usize>() + frame.len();
+        if frames.len() >= FRAMES_WAITING_MAX || !frames.is_empty() && bytes > FRAME_BYTES_WAITING_MAX {
             return Err(CloseCode::TooManyRequests.into());
         }
         frames.push_back(frame);
@@ -298,8 +302,11 @@ impl SessionDriver {
         self.backlog.get_or_insert_default()
     }
 
+    /// Whether the next frame may be heard: no other waits before it, nor is much to be done for those that were heard. Behind one
+    /// action it is: an end that the client brings about does not wait until it has taken its replies.
     fn wants_input(&self, turn: &Turn<'_>) -> bool {
-        turn.actions.is_empty() && self.session.wants_frames()
+        let waits = |backlog: &Backlog| backlog.actions.len() > 1 || !backlog.frames.is_empty();
+        turn.actions.is_empty() && !self.backlog.as_deref().is_some_and(waits) && self.session.wants_frames()
     }
 
     /// Does what the session wants done, in order, until nothing is left or the client must first take its replies.

@@ -1,26 +1,28 @@
 //! A shard that is stepped: its clock is moved by the test, and its ids come from the test's seed.
 
+use std::collections::VecDeque;
 use std::io::Read as _;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::runtime::Builder;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::client::connection::{Connection, Takeover};
 use crate::client::shard::{Shard, SocketGuard};
 use crate::config::Config;
-use crate::rooms::cluster::LocalNode;
+use crate::rooms::cluster::{LocalNode, NotTaken};
+use crate::rooms::engine::{Answer, Presence};
 use crate::rooms::hub::Hub;
 use crate::rooms::users::Recipients;
 use crate::util::rng::Rng;
 use crate::wire::framing::Framing;
 use crate::wire::stream::{DetachedStream, Stream};
-use roomcast_protocol::{CloseCode, Encoding};
+use roomcast_protocol::{ClientInfo, CloseCode, Encoding, ErrorCode, PresenceStats, RoomName};
 
 /// The time on the wire: a minute after midnight of 1970, on and on.
 fn wire_clock() -> u64 {
@@ -29,11 +31,22 @@ fn wire_clock() -> u64 {
 
 /// Runs a shard whose clock stands still but for what `script` waits for.
 fn step<Script: Future<Output = ()>>(seed: u8, script: impl FnOnce(Rc<Shard>) -> Script) {
+    step_with(seed, |_| {}, script);
+}
+
+/// The same, of a hub that is not as others are.
+fn step_with<Script: Future<Output = ()>>(
+    seed: u8,
+    change: impl FnOnce(&mut Hub),
+    script: impl FnOnce(Rc<Shard>) -> Script,
+) {
     let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
     let data = std::env::temp_dir();
     let config = Config { data_dir: data, ..Config::dev() };
     let local = Arc::new(LocalNode::new(1));
-    let hub = Arc::new(Hub::new(config, Uuid::nil(), wire_clock, local, vec![runtime.handle().clone()]));
+    let mut hub = Hub::new(config, Uuid::nil(), wire_clock, local, vec![runtime.handle().clone()]);
+    change(&mut hub);
+    let hub = Arc::new(hub);
     let (_sender, draining) = watch::channel(false);
     let coming = |shard| async {
         script(shard).await;
@@ -136,5 +149,155 @@ fn messages_have_the_time_of_the_clock_that_is_given() {
         let replies: Vec<serde_json::Value> =
             replies.iter().map(|reply| serde_json::from_str(reply).expect("a reply")).collect();
         assert_eq!(replies[2]["history"]["publications"][0]["time"], wire_clock());
+    });
+}
+
+/// Who asks is answered when the test says so. It keeps nobody, and panics when somebody leaves the room `broken`.
+#[derive(Clone, Debug, Default)]
+struct LatePresence(Arc<Mutex<VecDeque<oneshot::Sender<Vec<ClientInfo>>>>>);
+
+impl LatePresence {
+    /// The question that waits longest.
+    fn next(&self) -> oneshot::Sender<Vec<ClientInfo>> {
+        self.0.lock().unwrap().pop_front().expect("somebody asks")
+    }
+}
+
+impl Presence for LatePresence {
+    fn enter(&self, _: &RoomName, _: ClientInfo) {}
+
+    fn leave(&self, room: &RoomName, _: &str) {
+        assert_ne!(room.as_str(), "broken");
+    }
+
+    /// Panics later if nobody answers.
+    fn members(&self, _: &RoomName) -> Answer<Result<Vec<ClientInfo>, ErrorCode>> {
+        let (answer, answered) = oneshot::channel();
+        self.0.lock().unwrap().push_back(answer);
+        Answer::later(async { Ok(answered.await.expect("an answer")) })
+    }
+
+    fn stats(&self, _: &RoomName) -> Answer<Result<PresenceStats, ErrorCode>> {
+        Answer::Now(Err(ErrorCode::Internal))
+    }
+}
+
+/// Runs a shard whose presence answers later.
+fn step_late<Script: Future<Output = ()>>(script: impl FnOnce(Rc<Shard>, LatePresence) -> Script) {
+    let presence = LatePresence::default();
+    let of_hub = presence.clone();
+    step_with(1, |hub| hub.presence = Box::new(of_hub), |shard| script(shard, presence));
+}
+
+/// The name of a session, by the reply to its connect command.
+fn session(reply: &str) -> String {
+    let reply: serde_json::Value = serde_json::from_str(reply).expect("a reply");
+    reply["connect"]["session"].as_str().expect("a name").to_owned()
+}
+
+fn presence(id: u32) -> String {
+    format!(r#"{{"id":{id},"presence":{{"channel":"hall"}}}}"#)
+}
+
+#[test]
+fn an_answer_for_a_connection_that_has_gone_is_nobodys() {
+    step_late(async |shard, late| {
+        let (gone, closed) = (connect(&shard, &presence(2)), connect(&shard, &presence(2)));
+        sleep(Duration::from_millis(1)).await;
+        heard(&closed);
+        drop(gone);
+        shard.hub.commands.disconnect(&Recipients::default(), CloseCode::ForceDisconnect).await;
+        sleep(Duration::from_millis(1)).await;
+        for _ in 0..2 {
+            let _ = late.next().send(Vec::new());
+        }
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(heard(&closed).len(), 1, "what it is told is that it is closed");
+        let next = connect(&shard, "");
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(heard(&next).len(), 1);
+    });
+}
+
+#[test]
+fn frames_of_one_session_are_heard_in_the_order_in_which_they_came() {
+    step_late(async |shard, late| {
+        let client = connect(&shard, "");
+        sleep(Duration::from_millis(1)).await;
+        let session = session(&heard(&client)[0]);
+        let send = async |frame: String| {
+            let taken = shard.hub.commands.take_frame(session.clone(), frame.into()).await;
+            assert_eq!(taken, Ok(()));
+        };
+        // One is asked, one waits in the session, one before it.
+        for frame in [presence(2), presence(3), r#"{"id":4,"ping":{}}"#.to_owned()] {
+            send(frame).await;
+        }
+        sleep(Duration::from_millis(1)).await;
+        // The first is answered, and at the same moment one more comes.
+        late.next().send(Vec::new()).expect("somebody waits");
+        send(r#"{"id":5,"ping":{}}"#.to_owned()).await;
+        sleep(Duration::from_millis(1)).await;
+        late.next().send(Vec::new()).expect("somebody waits");
+        sleep(Duration::from_millis(1)).await;
+        let ids: Vec<u64> = heard(&client)
+            .iter()
+            .map(|reply| {
+                let reply: serde_json::Value = serde_json::from_str(reply).expect("a reply");
+                reply["id"].as_u64().expect("an id")
+            })
+            .collect();
+        assert_eq!(ids, [2, 3, 4, 5]);
+    });
+}
+
+#[test]
+fn frames_that_wait_for_a_session_are_bounded_in_bytes() {
+    step_late(async |shard, late| {
+        let client = connect(&shard, "");
+        sleep(Duration::from_millis(1)).await;
+        let session = session(&heard(&client)[0]);
+        let send = |frame: String| shard.hub.commands.take_frame(session.clone(), frame.into());
+        for frame in [presence(2), presence(3)] {
+            assert_eq!(send(frame).await, Ok(()));
+        }
+        let large = format!(r#"{{"id":4,"ping":{{"more":"{}"}}}}"#, "a".repeat(60_000));
+        for _ in 0..30 {
+            let _ = send(large.clone()).await;
+        }
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(heard(&client), [r#"{"push":{"disconnect":{"code":3013,"reason":"too many requests","reconnect":true}}}"#]);
+        drop(late);
+    });
+}
+
+#[test]
+fn who_takes_no_replies_cannot_have_more_and_more_of_them_held_by_asking_in_requests() {
+    step_late(async |shard, _| {
+        let client = connect(&shard, "");
+        sleep(Duration::from_millis(1)).await;
+        let session = session(&heard(&client)[0]);
+        let send = |frame: String| shard.hub.commands.take_frame(session.clone(), frame.into());
+        let publish = format!(r#"{{"id":2,"publish":{{"channel":"hall","data":"{}"}}}}"#, "a".repeat(60_000));
+        let history = r#"{"id":3,"history":{"channel":"hall","limit":100}}"#;
+        for _ in 0..40 {
+            assert_eq!(send(publish.clone()).await, Ok(()));
+        }
+        // As much as its socket holds, and some more.
+        let connection = Rc::clone(&shard.connections.all()[0]);
+        for _ in 0..32 {
+            if !connection.is_saturated() {
+                assert_eq!(send(history.to_owned()).await, Ok(()));
+                sleep(Duration::from_millis(1)).await;
+            }
+        }
+        assert!(connection.is_saturated());
+        let pings = [r#"{"id":4,"ping":{}}"#; 10].join("\n");
+        let mut told = Ok(());
+        for _ in 0..200 {
+            told = send(pings.clone()).await;
+            sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(told, Err(NotTaken::NoSession), "it is closed");
     });
 }
