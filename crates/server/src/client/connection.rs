@@ -272,11 +272,13 @@ impl Connection {
                 self.wake();
             }
             Phase::Open => {
-                // However punctual its pongs: what it does not take is held for it.
-                if self.stalled_ms(shard).is_some_and(|ms| ms >= shard.write_timeout_ms()) {
-                    return self.close_with(shard, CloseCode::Slow);
-                }
-                let turn = || SessionDriver::tick(self, shard);
+                let turn = || {
+                    // However punctual its pongs: what it does not take is held for it.
+                    if self.stalled_ms(shard).is_some_and(|ms| ms >= shard.write_timeout_ms()) {
+                        return self.close_with(shard, CloseCode::Slow);
+                    }
+                    SessionDriver::tick(self, shard);
+                };
                 if guard(turn).is_err() {
                     self.survive(shard);
                 }
@@ -293,7 +295,7 @@ impl Connection {
             ShardCommand::Frame(frame) => {
                 self.take_turn(shard, |this, shard| SessionDriver::receive_frame(this, shard, frame));
             }
-            ShardCommand::Disconnect(code) => self.close_with(shard, code),
+            ShardCommand::Disconnect(code) => self.take_turn(shard, |this, shard| this.close_with(shard, code)),
             ShardCommand::Session(command) => {
                 self.go_on(shard, |this, shard| SessionDriver::command(this, shard, command));
             }

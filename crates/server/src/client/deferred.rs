@@ -2,7 +2,10 @@
 //!
 //! A session answers one command after the other, so a connection has at most one such thing under way.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::{Rc, Weak};
+use std::task::Poll;
 
 use tokio::task::spawn_local;
 
@@ -11,6 +14,7 @@ use crate::client::driver::SessionDriver;
 use crate::client::shard::Shard;
 use crate::rooms::engine::{Accepted, Entered};
 use crate::session::Ticket;
+use crate::util::panics::guard;
 use roomcast_protocol::{ClientInfo, ErrorCode, HistoryResult, Placed, PresenceStats, RoomName};
 
 /// What has been done, for the session to go on with.
@@ -38,13 +42,23 @@ impl Receiver {
         Some(Self { connection: Rc::downgrade(connection), shard: shard.itself()? })
     }
 
-    /// Has the session go on with what `work` comes to, unless the connection has gone by then.
+    /// Has the session go on with what `work` comes to, unless the connection has gone by then. Where it comes to nothing because
+    /// it panicked, the connection ends: its client would wait for ever.
     pub(crate) fn complete_with(&self, work: impl Future<Output = Done> + 'static) {
         let (connection, shard) = (self.connection.clone(), Rc::clone(&self.shard));
         spawn_local(async move {
-            let done = work.await;
-            if let Some(connection) = connection.upgrade() {
-                connection.go_on(&shard, |connection, shard| SessionDriver::complete(connection, shard, done));
+            let mut work = pin!(work);
+            let done = poll_fn(|cx| match guard(|| work.as_mut().poll(cx)) {
+                Ok(done) => done.map(Some),
+                Err(_) => Poll::Ready(None),
+            });
+            let done = done.await;
+            let Some(connection) = connection.upgrade() else { return };
+            match done {
+                Some(done) => {
+                    connection.go_on(&shard, |connection, shard| SessionDriver::complete(connection, shard, done))
+                }
+                None => connection.survive(&shard),
             }
         });
     }

@@ -199,13 +199,14 @@ impl SessionDriver {
         if std::mem::replace(&mut self.departed, true) {
             return;
         }
-        self.rooms.leave_all(shard, self.session.client());
+        // First, for whatever goes wrong in the rooms: nobody would take it out of the indices afterwards.
         if self.is_emulated {
             shard.hub.local.emulation.forget(&self.session_id.to_string());
         }
         if !self.session.user().is_empty() {
             shard.hub.local.commands.users.forget(self.session.user(), ConnectionAddress { shard: shard.index, key });
         }
+        self.rooms.leave_all(shard, self.session.client());
         self.session.close(CloseCode::Closed, &mut Vec::new());
         self.backlog = None;
         tracing::info!(client = self.client(), shard = shard.index, "disconnected");

@@ -200,6 +200,21 @@ fn presence(id: u32) -> String {
 }
 
 #[test]
+fn an_answer_that_never_comes_because_its_work_panicked_ends_the_connection() {
+    step_late(async |shard, late| {
+        let (client, other) = (connect(&shard, &presence(2)), connect(&shard, &presence(2)));
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!([&client, &other].map(|client| heard(client).len()), [1, 1], "both wait");
+        drop(late.next());
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(heard(&client), [r#"{"push":{"disconnect":{"code":3004,"reason":"internal server error","reconnect":true}}}"#]);
+        late.next().send(Vec::new()).expect("somebody waits");
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(heard(&other).len(), 1, "nobody else notices");
+    });
+}
+
+#[test]
 fn an_answer_for_a_connection_that_has_gone_is_nobodys() {
     step_late(async |shard, late| {
         let (gone, closed) = (connect(&shard, &presence(2)), connect(&shard, &presence(2)));
@@ -299,5 +314,28 @@ fn who_takes_no_replies_cannot_have_more_and_more_of_them_held_by_asking_in_requ
             sleep(Duration::from_millis(1)).await;
         }
         assert_eq!(told, Err(NotTaken::NoSession), "it is closed");
+    });
+}
+
+#[test]
+fn a_connection_whose_leaving_panics_leaves_nothing_behind_and_others_are_commanded() {
+    step_late(async |shard, _| {
+        let subscribe = r#"{"id":2,"subscribe":{"channel":"broken"}}"#;
+        let (broken, whole) = (connect(&shard, subscribe), connect(&shard, ""));
+        sleep(Duration::from_millis(1)).await;
+        let [broken_session, whole_session] = [&broken, &whole].map(|client| session(&heard(client)[0]));
+        let commands = &shard.hub.commands;
+        commands.disconnect(&Recipients::default(), CloseCode::ForceDisconnect).await;
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(heard(&whole).len(), 1, "it is told");
+        for session in [broken_session, whole_session] {
+            assert_eq!(commands.take_frame(session, "{}".into()).await, Err(NotTaken::NoSession));
+        }
+        let next = connect(&shard, "");
+        sleep(Duration::from_millis(1)).await;
+        let session = session(&heard(&next)[0]);
+        let taken = commands.take_frame(session, r#"{"id":2,"ping":{}}"#.into()).await;
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!((taken, heard(&next).len()), (Ok(()), 1));
     });
 }
