@@ -32,13 +32,13 @@ fn one_client_is_commanded_wherever_it_is() {
     let mut clients: Vec<_> = (0..4).map(|_| server.connected("Ann")).collect();
     for client in &mut clients {
         let one = Recipients { client: Some(client.id.clone()), ..Recipients::default() };
-        runtime().block_on(server.commands.subscribe(&one, hall()));
+        runtime().block_on(server.commands.subscribe(&one, hall())).expect("it is told");
         let push = told(client, "subscribe");
         assert_eq!(push["channel"], "hall");
-        runtime().block_on(server.commands.unsubscribe(&one, hall(), UnsubscribeCode::Server));
+        runtime().block_on(server.commands.unsubscribe(&one, hall(), UnsubscribeCode::Server)).expect("it is told");
         let push = told(client, "unsubscribe");
         assert_eq!(push["unsubscribe"], json!({ "code": 2000, "reason": "server unsubscribe" }));
-        runtime().block_on(server.commands.disconnect(&one, CloseCode::ForceDisconnect));
+        runtime().block_on(server.commands.disconnect(&one, CloseCode::ForceDisconnect)).expect("it is told");
         assert_eq!(client.closed(), (3503, "force disconnect".to_owned()));
     }
 }
@@ -48,7 +48,7 @@ fn all_without_a_user_are_put_into_a_room_and_hear_what_is_said_there() {
     let server = Running::start();
     let mut clients: Vec<_> = (0..200).map(|_| server.connected("Ann")).collect();
     let all = Recipients::default();
-    runtime().block_on(server.commands.subscribe(&all, hall()));
+    runtime().block_on(server.commands.subscribe(&all, hall())).expect("it is told");
     for client in &mut clients {
         told(client, "subscribe");
     }
@@ -57,7 +57,7 @@ fn all_without_a_user_are_put_into_a_room_and_hear_what_is_said_there() {
     for client in &mut clients {
         assert_eq!(told(client, "pub")["pub"]["data"], 1);
     }
-    runtime().block_on(server.commands.disconnect(&all, CloseCode::ForceReconnect));
+    runtime().block_on(server.commands.disconnect(&all, CloseCode::ForceReconnect)).expect("it is told");
     for client in &mut clients {
         assert_eq!(client.closed(), (3011, "force reconnect".to_owned()));
     }
@@ -68,6 +68,6 @@ fn commands_for_a_user_without_connections_reach_nobody() {
     let server = Running::start();
     let mut client = server.connected("Ann");
     let ann = Recipients { user: "ann".to_owned(), ..Recipients::default() };
-    runtime().block_on(server.commands.disconnect(&ann, CloseCode::ForceDisconnect));
+    runtime().block_on(server.commands.disconnect(&ann, CloseCode::ForceDisconnect)).expect("it is told");
     client.publish(2, "hall", "1");
 }

@@ -37,7 +37,7 @@ use self::ops::rlimit;
 use self::ops::shutdown;
 pub use self::ops::shutdown::Shutdown;
 #[doc(hidden)]
-pub use self::rooms::cluster::Commands;
+pub use self::rooms::cluster::{Commands, Untold};
 use self::rooms::cluster::{LocalNode, OneNode};
 use self::rooms::expiry;
 use self::rooms::hub::Hub;

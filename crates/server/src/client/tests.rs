@@ -126,10 +126,10 @@ fn a_command_reaches_the_connection_that_is_meant() {
             session: Some(session.to_owned()),
         };
         let commands = &shard.hub.commands;
-        commands.disconnect(&of(client, &ids[0][1]), CloseCode::ForceDisconnect).await;
+        commands.disconnect(&of(client, &ids[0][1]), CloseCode::ForceDisconnect).await.expect("it is told");
         sleep(Duration::from_millis(1)).await;
         assert_eq!(clients.each_ref().map(heard), [Vec::<String>::new(), Vec::new()], "nobody is both");
-        commands.disconnect(&of(client, session), CloseCode::ForceDisconnect).await;
+        commands.disconnect(&of(client, session), CloseCode::ForceDisconnect).await.expect("it is told");
         sleep(Duration::from_millis(1)).await;
         let [others, told] = clients.each_ref().map(heard);
         assert_eq!(others, Vec::<String>::new());
@@ -207,7 +207,10 @@ fn an_answer_that_never_comes_because_its_work_panicked_ends_the_connection() {
         assert_eq!([&client, &other].map(|client| heard(client).len()), [1, 1], "both wait");
         drop(late.next());
         sleep(Duration::from_millis(1)).await;
-        assert_eq!(heard(&client), [r#"{"push":{"disconnect":{"code":3004,"reason":"internal server error","reconnect":true}}}"#]);
+        assert_eq!(
+            heard(&client),
+            [r#"{"push":{"disconnect":{"code":3004,"reason":"internal server error","reconnect":true}}}"#]
+        );
         late.next().send(Vec::new()).expect("somebody waits");
         sleep(Duration::from_millis(1)).await;
         assert_eq!(heard(&other).len(), 1, "nobody else notices");
@@ -221,7 +224,7 @@ fn an_answer_for_a_connection_that_has_gone_is_nobodys() {
         sleep(Duration::from_millis(1)).await;
         heard(&closed);
         drop(gone);
-        shard.hub.commands.disconnect(&Recipients::default(), CloseCode::ForceDisconnect).await;
+        shard.hub.commands.disconnect(&Recipients::default(), CloseCode::ForceDisconnect).await.expect("it is told");
         sleep(Duration::from_millis(1)).await;
         for _ in 0..2 {
             let _ = late.next().send(Vec::new());
@@ -281,7 +284,10 @@ fn frames_that_wait_for_a_session_are_bounded_in_bytes() {
             let _ = send(large.clone()).await;
         }
         sleep(Duration::from_millis(1)).await;
-        assert_eq!(heard(&client), [r#"{"push":{"disconnect":{"code":3013,"reason":"too many requests","reconnect":true}}}"#]);
+        assert_eq!(
+            heard(&client),
+            [r#"{"push":{"disconnect":{"code":3013,"reason":"too many requests","reconnect":true}}}"#]
+        );
         drop(late);
     });
 }
@@ -325,7 +331,7 @@ fn a_connection_whose_leaving_panics_leaves_nothing_behind_and_others_are_comman
         sleep(Duration::from_millis(1)).await;
         let [broken_session, whole_session] = [&broken, &whole].map(|client| session(&heard(client)[0]));
         let commands = &shard.hub.commands;
-        commands.disconnect(&Recipients::default(), CloseCode::ForceDisconnect).await;
+        commands.disconnect(&Recipients::default(), CloseCode::ForceDisconnect).await.expect("it is told");
         sleep(Duration::from_millis(1)).await;
         assert_eq!(heard(&whole).len(), 1, "it is told");
         for session in [broken_session, whole_session] {

@@ -94,6 +94,18 @@ pub(crate) enum NotTaken {
     Busy,
 }
 
+/// A command was not taken in time: some of the connections that it is for have not been told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Untold;
+
+impl fmt::Display for Untold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("some connections have not been told: their shard takes nothing")
+    }
+}
+
+impl std::error::Error for Untold {}
+
 impl Commands {
     pub(crate) fn new(cluster: impl Cluster + 'static) -> Self {
         Self(Arc::new(cluster))
@@ -115,26 +127,41 @@ impl Commands {
     /// Closes connections with `code`.
     ///
     /// This and what follows return when the shards have been told, which is before the clients are.
-    pub async fn disconnect(&self, recipients: &Recipients, code: CloseCode) {
-        self.send(recipients, ShardCommand::Disconnect(code)).await;
+    ///
+    /// # Errors
+    /// [`Untold`].
+    pub async fn disconnect(&self, recipients: &Recipients, code: CloseCode) -> Result<(), Untold> {
+        self.send(recipients, ShardCommand::Disconnect(code)).await
     }
 
     /// Puts clients into a room, whether they might enter by themselves or not; who is in it stays as it is.
-    pub async fn subscribe(&self, recipients: &Recipients, room: RoomName) {
-        self.send(recipients, ShardCommand::Session(ServerCommand::Subscribe { room })).await;
+    ///
+    /// # Errors
+    /// [`Untold`].
+    pub async fn subscribe(&self, recipients: &Recipients, room: RoomName) -> Result<(), Untold> {
+        self.send(recipients, ShardCommand::Session(ServerCommand::Subscribe { room })).await
     }
 
     /// Takes clients out of a room.
-    pub async fn unsubscribe(&self, recipients: &Recipients, room: RoomName, code: UnsubscribeCode) {
-        self.send(recipients, ShardCommand::Session(ServerCommand::Unsubscribe { room, code })).await;
+    ///
+    /// # Errors
+    /// [`Untold`].
+    pub async fn unsubscribe(
+        &self,
+        recipients: &Recipients,
+        room: RoomName,
+        code: UnsubscribeCode,
+    ) -> Result<(), Untold> {
+        self.send(recipients, ShardCommand::Session(ServerCommand::Unsubscribe { room, code })).await
     }
 
-    async fn send(&self, recipients: &Recipients, command: ShardCommand) {
+    async fn send(&self, recipients: &Recipients, command: ShardCommand) -> Result<(), Untold> {
         let command = NodeCommand::Connections { recipients: recipients.clone(), command };
-        let answers = self.0.send(command, ANSWER_WITHIN).wait().await;
-        if answers.is_empty() {
-            tracing::warn!("no node has taken a command for connections in time");
+        if self.0.send(command, ANSWER_WITHIN).wait().await.is_empty() {
+            tracing::warn!("a command for connections was not taken in time");
+            return Err(Untold);
         }
+        Ok(())
     }
 }
 
@@ -160,5 +187,28 @@ mod tests {
         let mut inbox = node.commands.inbox(0).expect("an inbox");
         assert!(inbox.next().await.is_some());
         assert_eq!(commands.take_frame(session(), "{}".into()).await, Ok(()), "what was given up waits for nobody");
+    }
+    #[tokio::test(start_paused = true)]
+    async fn a_shard_that_stands_still_keeps_a_command_from_no_other_and_whoever_sent_it_is_told() {
+        let node = Arc::new(LocalNode::new(3));
+        let commands = Commands::new(OneNode(Arc::clone(&node)));
+        let key = ConnectionKey { slot: 3, number: 7 };
+        node.emulation.register("secret", ConnectionAddress { shard: 0, key });
+        assert_eq!(commands.take_frame(session(), vec![b'a'; 8 << 20].into()).await, Ok(()));
+        for shard in 0..3 {
+            node.commands.users.register("ann", ConnectionAddress { shard, key }, "c", uuid::Uuid::nil());
+        }
+        let mut inboxes = [1, 2].map(|shard| node.commands.inbox(shard).expect("an inbox"));
+        for user in ["ann", ""] {
+            let recipients = Recipients { user: user.to_owned(), ..Recipients::default() };
+            let told = commands.disconnect(&recipients, CloseCode::ForceDisconnect).await;
+            assert_eq!(told, Err(Untold), "the first has not taken it");
+            for inbox in &mut inboxes {
+                let taken = timeout(Duration::from_millis(1), inbox.next()).await;
+                assert!(taken.is_ok(), "the others have");
+            }
+        }
+        let bob = Recipients { user: "bob".to_owned(), ..Recipients::default() };
+        assert_eq!(commands.disconnect(&bob, CloseCode::ForceDisconnect).await, Ok(()), "nobody is to be told");
     }
 }

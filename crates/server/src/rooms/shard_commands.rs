@@ -1,7 +1,9 @@
 //! The way to connections from anywhere in the server: commands for them, on their way to the shards that own them.
 
+use std::future::poll_fn;
 use std::mem::size_of;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
@@ -110,19 +112,29 @@ impl ShardCommands {
         Ok(())
     }
 
-    /// Hands it over for each of those connections.
+    /// Hands it over for each of those connections; a shard that takes nothing keeps it from no other.
     pub(crate) async fn send_to(&self, recipients: &Recipients, command: ShardCommand) {
         let Some(selection) = Selection::of(recipients) else { return };
-        // On a shard that is over nobody is connected any more.
+        let mut of_shards = vec![Vec::new(); self.queues.len()];
         if recipients.user.is_empty() {
-            for shard in 0..self.queues.len() {
-                let _ = self.send(shard, To::WithoutUser(selection.clone()), command.clone()).await;
-            }
+            of_shards.fill(vec![To::WithoutUser(selection)]);
         } else {
             for ConnectionAddress { shard, key } in self.users.find(&recipients.user, &selection) {
-                let _ = self.send(shard, To::Connection(key), command.clone()).await;
+                of_shards[shard].push(To::Connection(key));
             }
         }
+        let to_shard = async |(shard, all): (usize, Vec<To>)| {
+            for to in all {
+                // On a shard that is over nobody is connected any more.
+                let _ = self.send(shard, to, command.clone()).await;
+            }
+        };
+        let mut left: Vec<_> = of_shards.into_iter().enumerate().map(|it| Box::pin(to_shard(it))).collect();
+        poll_fn(|cx| {
+            left.retain_mut(|sending| sending.as_mut().poll(cx).is_pending());
+            if left.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 }
 
