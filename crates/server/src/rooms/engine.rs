@@ -138,7 +138,7 @@ pub(crate) trait Engine: fmt::Debug + Send + Sync {
         publications_max: usize,
     ) -> Answer<Result<Entered, ErrorCode>>;
 
-    /// PublishAnswers a history command, with at most [`ANSWER_BYTES_MAX`](crate::rooms::history::ANSWER_BYTES_MAX) and at least one message
+    /// Answers a history command, with at most [`ANSWER_BYTES_MAX`](crate::rooms::history::ANSWER_BYTES_MAX) and at least one message
     /// where there is one.
     fn history(&self, room: &RoomName, query: &HistoryQuery) -> Answer<Result<HistoryResult, ErrorCode>>;
 

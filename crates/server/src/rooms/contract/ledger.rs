@@ -14,8 +14,6 @@ pub(super) struct Ledger {
     places: HashMap<u64, (Incarnation, u64)>,
     /// The room of each message that was sent.
     sent: HashMap<u64, usize>,
-    /// Up to where messages were acknowledged.
-    acknowledged: HashMap<Incarnation, u64>,
     /// The epoch that each room is in.
     current: HashMap<usize, String>,
     ended: HashSet<Incarnation>,
@@ -38,37 +36,28 @@ impl Ledger {
         assert_eq!(*place, (incarnation, offset), "message {number} is there twice");
     }
 
-    /// A publisher was told that its message has this place.
-    pub(super) fn acknowledged(&mut self, room: usize, epoch: &str, offset: u64, number: u64) {
-        self.told(room, epoch, offset, number);
-        let reached = self.acknowledged.entry((room, epoch.to_owned())).or_default();
-        *reached = (*reached).max(offset);
-    }
-
-    /// Somebody was told where a room stands, by a question asked after `known` was acknowledged.
-    pub(super) fn stands(&mut self, room: usize, epoch: &str, top: u64, known: Option<(String, u64)>) {
+    /// Somebody was told where a room stands, by a question asked after `known` was told. Whether it is in the epoch that
+    /// it was in, if it was in any and there are messages in it.
+    pub(super) fn stands(&mut self, room: usize, epoch: &str, top: u64, known: Option<(String, u64)>) -> bool {
         let incarnation = (room, epoch.to_owned());
         assert!(!self.ended.contains(&incarnation), "epoch {epoch} of room {room} came back");
-        if let Some(before) = self.current.insert(room, epoch.to_owned())
-            && before != epoch
-        {
-            self.ended.insert((room, before));
-        }
+        let before = self.current.insert(room, epoch.to_owned()).filter(|before| before != epoch);
+        let is_empty = |before: &String| !self.told.contains_key(&(room, before.clone()));
+        let goes_on = before.as_ref().is_none_or(is_empty);
+        self.ended.extend(before.map(|before| (room, before)));
         if let Some((of, offset)) = known
             && of == epoch
         {
-            assert!(
-                offset <= top,
-                "offset {offset} was acknowledged before the room {room} was told to stand at {top}"
-            );
+            assert!(offset <= top, "offset {offset} was told of before the room {room} was told to stand at {top}");
         }
+        goes_on
     }
 
-    /// Up to where the room is acknowledged in the epoch that it was told to be in last.
+    /// Up to where anybody was told of the room, in the epoch that it was told to be in last.
     pub(super) fn known(&self, room: usize) -> Option<(String, u64)> {
-        let epoch = self.current.get(&room)?;
-        let offset = self.acknowledged.get(&(room, epoch.clone()))?;
-        Some((epoch.clone(), *offset))
+        let incarnation = (room, self.current.get(&room)?.clone());
+        let (offset, _) = self.told.get(&incarnation)?.last_key_value()?;
+        Some((incarnation.1, *offset))
     }
 
     /// The whole of a room was read: everything that anybody was told of this epoch is in it, without a gap.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use self::world::{Step, World};
-use crate::config::Storage;
+use crate::config::{RecoveryMode, Storage};
 use crate::rooms::contract::remote::Trouble;
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -22,15 +22,22 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => prop::collection::vec(room(), 1..5).prop_map(Step::Publish),
         3 => any::<usize>().prop_map(Step::Await),
         1 => any::<usize>().prop_map(Step::Abandon),
-        3 => (0..world::CLIENTS, room()).prop_map(|(client, room)| Step::Enter(client, room)),
+        3 => (0..world::CLIENTS, room(), mode(), prop_oneof![0..4_usize, Just(world::PUBLICATIONS_MAX)]).prop_map(
+            |(client, room, mode, publications_max)| Step::Enter { client, room, mode, publications_max }
+        ),
         2 => (0..world::CLIENTS).prop_map(Step::Lose),
         4 => (0..world::CLIENTS).prop_map(Step::Receive),
         3 => (room(), -1..9_i32, prop::option::of(0..12_u64), any::<bool>())
             .prop_map(|(room, limit, since, reverse)| Step::History { room, limit, since, reverse }),
         2 => (0..world::CLIENTS, 1..9_usize).prop_map(|(client, count)| Step::Fetch(client, count)),
+        1 => Just(Step::Expire),
         2 => trouble().prop_map(Step::Trouble),
     ];
     prop::collection::vec(step, 1..50)
+}
+
+fn mode() -> impl Strategy<Value = RecoveryMode> {
+    prop_oneof![3 => Just(RecoveryMode::Stream), 1 => Just(RecoveryMode::Cache)]
 }
 
 fn trouble() -> impl Strategy<Value = Trouble> {

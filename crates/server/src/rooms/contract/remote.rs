@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::yield_now;
 
+use crate::config::RecoveryMode;
 use crate::rooms::engine::{
     Accepted, Answer, Engine, Entered, EpochName, Publish, PublishAnswers, PublishBatch, Remains,
 };
@@ -343,12 +344,15 @@ impl Engine for RemoteEngine {
             let top = room.top();
             let copy = shared.copy_to(&name, &room.epoch, top).await?;
             let subscription = history::from(&copy, top).ok_or(NOT_CONNECTED)?;
-            let asked = recover.map(|recover| recover.position).filter(|asked| {
-                let is_known = EpochName::Given(Arc::clone(&room.epoch)).is_meant_by(&asked.epoch);
-                is_known && asked.offset <= top && top - asked.offset <= publications_max as u64
+            let wanted = recover.and_then(|Recover { position: asked, mode }| match mode {
+                RecoveryMode::Stream => {
+                    let is_known = EpochName::Given(Arc::clone(&room.epoch)).is_meant_by(&asked.epoch);
+                    let missed = top.checked_sub(asked.offset)?;
+                    (is_known && missed <= publications_max as u64).then_some(asked.offset + 1..=top)
+                }
+                RecoveryMode::Cache => Some(top.max(1)..=top),
             });
-            let found =
-                asked.map_or_else(Vec::new, |asked| (asked.offset + 1..=top).map(|at| room.placed(at)).collect());
+            let found = wanted.into_iter().flatten().map(|at| room.placed(at)).collect();
             Ok(Entered { subscription, subscribed: Subscribed { top: room.position(top), found } })
         })
     }

@@ -28,7 +28,7 @@ pub(super) const ROOMS: usize = 2;
 pub(super) const CLIENTS: usize = 3;
 
 /// More than any test publishes.
-const PUBLICATIONS_MAX: usize = 900;
+pub(super) const PUBLICATIONS_MAX: usize = 900;
 
 #[derive(Clone, Debug)]
 pub(super) enum Step {
@@ -38,8 +38,13 @@ pub(super) enum Step {
     Await(usize),
     /// Whoever asked goes away.
     Abandon(usize),
-    /// A client enters a room, with the position it has there from before.
-    Enter(usize, usize),
+    /// A client enters a room, with the position it has there from before, and is to be given so many messages at most.
+    Enter {
+        client: usize,
+        room: usize,
+        mode: RecoveryMode,
+        publications_max: usize,
+    },
     /// A client loses its connection.
     Lose(usize),
     /// A client takes what there is.
@@ -52,6 +57,8 @@ pub(super) enum Step {
     },
     /// A client reads the past of its room in another way.
     Fetch(usize, usize),
+    /// Rooms end that nobody is in and nothing is left of in a while.
+    Expire,
     /// Something happens to the other side, where there is one.
     Trouble(Trouble),
 }
@@ -138,13 +145,16 @@ impl World {
                     drop(self.pending.swap_remove(at));
                 }
             }
-            Step::Enter(client, room) => self.enter(client, room).await,
+            Step::Enter { client, room, mode, publications_max } => {
+                self.enter(client, room, mode, publications_max).await;
+            }
             Step::Lose(client) => self.clients[client].live = None,
             Step::Receive(client) => self.receive(client),
             Step::History { room, limit, since, reverse } => {
                 self.history(room, limit, since, reverse).await;
             }
             Step::Fetch(client, count) => self.fetch(client, count).await,
+            Step::Expire => self.expire(),
             Step::Trouble(trouble) => {
                 if let Some(remote) = &self.remote {
                     remote.is_in(trouble);
@@ -182,7 +192,7 @@ impl World {
     fn published(&mut self, room: usize, number: u64, batch: u64, outcome: Outcome) {
         let Ok(Accepted { offset, epoch }) = outcome else { return self.assert_may_fail() };
         let epoch = epoch.to_string();
-        self.ledger.acknowledged(room, &epoch, offset, number);
+        self.ledger.told(room, &epoch, offset, number);
         let accepted = &mut self.batches[batch as usize];
         for (other, its_epoch, its_number, its_offset) in accepted.iter() {
             if (*other, its_epoch) == (room, &epoch) {
@@ -197,26 +207,47 @@ impl World {
         assert!(self.remote.is_some(), "nothing is in the way");
     }
 
-    async fn enter(&mut self, client: usize, room: usize) {
+    async fn enter(&mut self, client: usize, room: usize, mode: RecoveryMode, publications_max: usize) {
         let known = self.ledger.known(room);
         let back = self.clients[client].position.take().filter(|(of, _)| *of == room).map(|(_, position)| position);
-        let recover = back.clone().map(|position| Recover { position, mode: RecoveryMode::Stream });
+        let recover = back.clone().map(|position| Recover { position, mode });
         self.clients[client].live = None;
-        let entered = self.engine.enter(&name(room), recover.as_ref(), PUBLICATIONS_MAX).wait().await;
+        let entered = self.engine.enter(&name(room), recover.as_ref(), publications_max).wait().await;
         let Ok(Entered { subscription, subscribed: Subscribed { top, found } }) = entered else {
             // It comes again with what it has.
             self.clients[client].position = back.map(|position| (room, position));
             return self.assert_may_fail();
         };
-        self.ledger.stands(room, &top.epoch, top.offset, known);
+        self.stands(room, &top, known);
         self.told(room, &top.epoch, &found);
-        if let Some(asked) = back
-            && recovered(&asked, &top, found.iter().map(|placed| placed.offset), PUBLICATIONS_MAX)
-        {
-            assert_eq!(asked.epoch, top.epoch);
-        }
+        assert_found(back.as_ref(), mode, publications_max, &top, &found);
         assert_eq!(subscription.position().sequence, top.offset, "it goes on where it was told to stand");
+        self.assert_may_be_seen(room, &top.epoch, top.offset);
         self.clients[client] = Client { position: Some((room, top)), live: Some(subscription) };
+    }
+
+    /// What somebody was told ends at `top`, which may have been seen then, and so may be now.
+    fn assert_may_be_seen(&self, room: usize, epoch: &str, top: u64) {
+        if let Some(room) = self.rooms.running(&name(room))
+            && room.epoch().to_string() == epoch
+        {
+            let end = self.engine.edge(&room).unwrap().range().end;
+            assert!(top <= end, "told up to {top}, and may be seen up to {end}");
+        }
+    }
+
+    /// As the hub does it, some minutes later: what is left then of a history of an hour is all there.
+    fn expire(&self) {
+        let later_ms = unix_ms() + 5 * 60 * 1_000;
+        for _ in 0..2 {
+            self.rooms.broker.expire_idle_if(|room| self.engine.remains(room).empty_ms <= later_ms);
+        }
+    }
+
+    /// Somebody was told where a room stands.
+    fn stands(&mut self, room: usize, position: &StreamPosition, known: Option<(String, u64)>) {
+        let goes_on = self.ledger.stands(room, &position.epoch, position.offset, known);
+        assert!(goes_on || self.remote.is_some(), "nothing ends its epoch, and its history is kept for an hour");
     }
 
     fn told(&mut self, room: usize, epoch: &str, placed: &[Placed]) {
@@ -265,7 +296,7 @@ impl World {
             return None;
         };
         let StreamPosition { offset: top, epoch } = result.position.clone();
-        self.ledger.stands(room, &epoch, top, known);
+        self.stands(room, &result.position, known);
         self.told(room, &epoch, &result.publications);
         let offsets: Vec<u64> = result.publications.iter().map(|placed| placed.offset).collect();
         let mut expected: Vec<u64> = query.window(1, top).collect();
@@ -273,6 +304,7 @@ impl World {
             expected.reverse();
         }
         assert_eq!(offsets, expected, "all of it is kept, and what was asked for is given");
+        self.assert_may_be_seen(room, &epoch, top);
         Some((result.position, offsets))
     }
 
@@ -335,6 +367,27 @@ impl World {
         let Client { position: Some((of, position)), live: Some(_) } = &self.clients[client] else { return };
         if *of == room {
             assert_eq!(position, top, "a member hears everything");
+        }
+    }
+}
+
+/// Whether `found` is what a client is to be given that comes `back` to a room that stands at `top`, all of which is kept.
+fn assert_found(
+    back: Option<&StreamPosition>,
+    mode: RecoveryMode,
+    publications_max: usize,
+    top: &StreamPosition,
+    found: &[Placed],
+) {
+    let offsets: Vec<u64> = found.iter().map(|placed| placed.offset).collect();
+    let Some(asked) = back else { return assert!(offsets.is_empty(), "nothing was asked for") };
+    match mode {
+        RecoveryMode::Cache => assert!(offsets.iter().copied().eq((top.offset > 0).then_some(top.offset))),
+        RecoveryMode::Stream => {
+            let missed = top.offset.checked_sub(asked.offset);
+            let is_there = asked.epoch == top.epoch && missed.is_some_and(|missed| missed <= publications_max as u64);
+            let is_recovered = recovered(asked, top, offsets.iter().copied(), publications_max);
+            assert_eq!(is_recovered, is_there, "from {asked:?}, at {top:?}: {offsets:?}");
         }
     }
 }

@@ -46,7 +46,7 @@ pub(crate) fn enter(
     Ok(Entered { subscription, subscribed: Subscribed { top, found: Vec::new() } })
 }
 
-/// PublishAnswers a history command.
+/// Answers a history command.
 ///
 /// # Errors
 /// [`ErrorCode::UnrecoverablePosition`] when the command names another incarnation of the room, [`ErrorCode::Internal`] when the ring is

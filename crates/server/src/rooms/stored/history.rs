@@ -90,7 +90,7 @@ impl StoredRooms {
         }
     }
 
-    /// PublishAnswers a history command.
+    /// Answers a history command.
     ///
     /// # Errors
     /// [`NoAnswer`].
