@@ -11,7 +11,7 @@ use super::batch::Batch;
 use super::codec::{Codec, Undecodable};
 use super::environment::Environment;
 use super::error::{StoreError, StoreErrorKind};
-use super::options::{Durability, Options};
+use super::options::{Durability, Options, Retention};
 use super::writer::{BatchWriter, Next};
 use crate::message::Epoch;
 use crate::{Broker, RoomOptions};
@@ -38,6 +38,9 @@ struct Memory {
     refusals: AtomicU32,
     /// How often the run is not ended yet.
     unfinished: AtomicU32,
+    /// Rooms of ten messages, in order; the messages of one with an exclamation mark cannot be read.
+    rooms: Mutex<Vec<&'static str>>,
+    removed: Mutex<Vec<String>>,
     is_finished: AtomicBool,
 }
 
@@ -72,20 +75,37 @@ impl Store for Memory {
         Ok(())
     }
 
-    fn span(&self, _: &str, _: RetentionCutoff) -> Result<Option<Span>, StoreError> {
-        Ok(None)
+    fn span(&self, room: &str, cutoff: RetentionCutoff) -> Result<Option<Span>, StoreError> {
+        if room.contains('!') {
+            return Err(StoreError::new(StoreErrorKind::Damaged, "a page cannot be read"));
+        }
+        let is_known = self.rooms.lock().unwrap().contains(&room);
+        let oldest = 10 - cutoff.messages_max.unwrap_or(10);
+        let span = Span { epoch: Epoch(7), oldest, next: 10, is_whole: true, durability: Durability::Async };
+        Ok(is_known.then_some(span))
     }
 
     fn read(&self, _: &str, _: Range<u64>, _: Page) -> Result<Vec<Record>, StoreError> {
         Ok(Vec::new())
     }
 
-    fn rooms(&self, _: Option<&str>, _: usize) -> Result<Vec<RoomEntry>, StoreError> {
-        Ok(Vec::new())
+    fn rooms(&self, after: Option<&str>, limit: usize) -> Result<Vec<RoomEntry>, StoreError> {
+        let entry = |name: String| {
+            let span = self.span(&name, RetentionCutoff::default()).transpose()?;
+            Some(span.map(|span| RoomEntry { name, span }))
+        };
+        self.room_names(after, limit)?.into_iter().filter_map(entry).collect()
     }
 
-    fn remove(&self, _: &str, _: u64, _: usize) -> Result<usize, StoreError> {
-        Ok(0)
+    fn room_names(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
+        let rooms = self.rooms.lock().unwrap();
+        let later = rooms.iter().filter(|room| **room > after.unwrap_or_default());
+        Ok(later.take(limit).map(|room| (*room).to_owned()).collect())
+    }
+
+    fn remove(&self, room: &str, before: u64, _: usize) -> Result<usize, StoreError> {
+        self.removed.lock().unwrap().push(format!("{room} {before}"));
+        Ok(before as usize)
     }
 
     fn erase(&self, _: &str, _: usize) -> Result<usize, StoreError> {
@@ -347,4 +367,13 @@ fn each_who_closes_is_told_how_it_ended_and_not_before() {
         assert_eq!(archive.close().is_err(), is_refused, "whenever it is asked");
         assert_eq!(store.commits().is_empty(), is_refused);
     }
+}
+
+#[test]
+fn a_room_that_cannot_be_read_keeps_no_other_from_its_retention() {
+    let retention = |room: &str| Retention { messages_max: (room != "all").then_some(3), ..Retention::default() };
+    let (world, mut writer) = world(Options::all(Durability::Async).retention(retention, || 0));
+    *world.store.rooms.lock().unwrap() = vec!["a", "all", "b!", "c"];
+    idle(&world, &mut writer);
+    assert_eq!(*world.store.removed.lock().unwrap(), ["a 7", "c 7"]);
 }

@@ -49,24 +49,38 @@ impl Sweep {
 
 /// Takes out what has outlived its retention in some rooms; after which one to go on, if there are more.
 fn let_go(store: &dyn Store, options: &Options, after: Option<&str>) -> Result<Option<String>, StoreError> {
-    let rooms = store.rooms(after, RETENTION_ROOMS)?;
+    let rooms = store.room_names(after, RETENTION_ROOMS)?;
     let mut left = RETENTION_MESSAGES;
     let mut done = None;
     for room in &rooms {
-        let retention = (options.retention)(&room.name);
-        if retention.is_bounded() {
-            let now = options.clock.as_ref().map_or(0, |clock| clock(&room.name));
-            if let Some(span) = store.span(&room.name, RetentionCutoff::at(retention, now))?
-                && span.oldest > room.span.oldest
-            {
-                left -= store.remove(&room.name, span.oldest, left)?.min(left);
+        match let_go_of(store, options, room, left) {
+            Ok(removed) => left -= removed.min(left),
+            // What is damaged stays so, and must not keep what is old in all rooms behind it.
+            Err(error) if error.kind() == StoreErrorKind::Damaged => {
+                tracing::warn!(room, %error, "old messages of a room could not be taken out");
             }
+            Err(error) => return Err(error),
         }
         if left == 0 {
             // The same room again, until nothing is left of what goes.
             return Ok(Some(done.unwrap_or_default()));
         }
-        done = Some(room.name.clone());
+        done = Some(room.clone());
     }
     Ok(done.filter(|_| rooms.len() == RETENTION_ROOMS))
+}
+
+/// Takes out up to `limit` messages of a room; how many it was.
+fn let_go_of(store: &dyn Store, options: &Options, room: &str, limit: usize) -> Result<usize, StoreError> {
+    let retention = (options.retention)(room);
+    if !retention.is_bounded() {
+        return Ok(0);
+    }
+    let now = options.clock.as_ref().map_or(0, |clock| clock(room));
+    let span = |cutoff| store.span(room, cutoff);
+    let (Some(all), Some(kept)) = (span(RetentionCutoff::default())?, span(RetentionCutoff::at(retention, now))?)
+    else {
+        return Ok(0);
+    };
+    if kept.oldest > all.oldest { store.remove(room, kept.oldest, limit) } else { Ok(0) }
 }
