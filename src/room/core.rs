@@ -15,7 +15,7 @@ use crate::sync::{
     AcqRel, Acquire, Arc, AtomicBool, AtomicU8, AtomicU32, AtomicU64, Lazy, Relaxed, Release, SeqCst, Snapshot, fence,
     spin_loop,
 };
-use crate::wake::{Chain, Doorbell, Waiter, take_some, wake_safely, wake_some};
+use crate::wake::{Chain, Doorbell, Waiter, take_some, wake_each, wake_some};
 
 /// How long one who joins is held up where somebody has published since the last one joined: about 0.7 microseconds,
 /// which leaves publishers most of their rate beside one who comes and goes. In a model a spin lets all others run first.
@@ -254,13 +254,18 @@ impl<T> RoomCore<T> {
     #[cold]
     #[inline(never)]
     fn wake_last(&self, mut waiters: Chain<Waiter>) {
-        let wakers = take_some::<WAKES_HELP>(&mut waiters);
+        let last = take_some::<WAKES_HELP>(&mut waiters);
         let left = (!waiters.is_empty()).then(|| self.cold().left.force(|| Arc::new(Left::new())));
         if let Some(left) = left {
             left.leave(waiters);
         }
-        wakers.into_iter().flatten().for_each(wake_safely);
-        if let Some(left) = left.filter(|left| left.call()) {
+        let woken = wake_each(last);
+        let Some(left) = left else { return };
+        if !woken {
+            // They went before the rest was left, and may not have found it.
+            left.wake_some();
+        }
+        if left.call() {
             self.call_shard(left);
         }
     }
@@ -287,6 +292,13 @@ impl<T> RoomCore<T> {
         if let Some(cold) = self.cold.peek() {
             cold.help();
         }
+    }
+
+    /// The same of a reader that will not sleep any more: nobody relies on it from here on.
+    pub(super) fn help_last(&self, waiter: Option<&Waiter>) {
+        // Before the help, see `wake_each`; and dropped behind it, since that may panic.
+        let _waker = waiter.and_then(Waiter::forget);
+        self.help();
     }
 
     pub(super) fn home_inbox(&self) -> &Arc<ShardInbox<T>> {
@@ -340,7 +352,8 @@ impl<T> RoomCore<T> {
     /// A reader that may have parked is gone.
     #[inline(never)]
     pub(super) fn abandon(&self, waiter: &Waiter) {
-        // First, since what follows drops a waker, which may panic.
+        // Before the help, see `wake_each`; and dropped behind everything else, since that may panic.
+        let _waker = waiter.forget();
         self.help();
         // Relaxed: a figure that decides when to sweep.
         if self.bell.abandon(waiter, self.subscribers.load(Relaxed)) {

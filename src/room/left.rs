@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::fmt;
 
 use crate::sync::{AcqRel, AtomicBool, Queue, thread_local};
-use crate::wake::{Chain, Waiter, take_some, wake_safely};
+use crate::wake::{Chain, Waiter, take_some, wake_each};
 
 /// Readers that a publisher wakes itself, whoever else might: a task takes some 30 ns, a sleeping thread ten microseconds.
 /// Few in models, so that they come to what lies beyond.
@@ -69,13 +69,17 @@ impl Left {
         }
     }
 
-    /// Wakes some; whether there may be more.
-    fn wake_some(&self) -> bool {
-        let Some(mut waiters) = self.chains.pop() else { return false };
-        let wakers = take_some::<WAKES_HELP>(&mut waiters);
-        self.leave(waiters);
-        wakers.into_iter().flatten().for_each(wake_safely);
-        !self.is_empty()
+    /// Wakes some, one at least if there is one; whether there may be more.
+    pub(super) fn wake_some(&self) -> bool {
+        while let Some(mut waiters) = self.chains.pop() {
+            let some = take_some::<WAKES_HELP>(&mut waiters);
+            self.leave(waiters);
+            if wake_each(some) {
+                return !self.is_empty();
+            }
+            // They went before the rest lay here, and may not have found it.
+        }
+        false
     }
 
     /// Leaves readers here, before some are woken who then find them.

@@ -272,11 +272,12 @@ impl<T> Subscription<T> {
             Nothing::Empty => TryRecvError::Empty,
             Nothing::Closed => {
                 self.is_over = true;
-                self.room_ref().0.help();
+                self.room_ref().0.help_last(self.waiter.as_deref());
                 TryRecvError::Closed(self.room_ref().0.reason())
             }
             Nothing::Lagged(missed) if self.policy == Policy::Disconnect => {
                 self.is_over = true;
+                self.room_ref().0.help_last(self.waiter.as_deref());
                 self.count_lagged(missed);
                 if let Some(extra) = &mut self.extra {
                     extra.disconnected = Some(missed);

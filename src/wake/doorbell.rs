@@ -38,6 +38,11 @@ impl Waiter {
     pub(crate) fn register(&self, waker: &Waker) {
         self.waker.register(waker);
     }
+
+    /// Takes out whom to wake: to do so, or because it is not to be woken any more.
+    pub(crate) fn forget(&self) -> Option<Waker> {
+        self.waker.take()
+    }
 }
 
 impl Linked for Waiter {
@@ -121,9 +126,22 @@ pub(crate) fn wake_some(chain: &mut Chain<Waiter>, max: usize) {
     }
 }
 
-/// Takes the wakers of the next waiters that have one out of a chain, to be woken by [`wake_safely`].
-pub(crate) fn take_some<const MAX: usize>(chain: &mut Chain<Waiter>) -> [Option<Waker>; MAX] {
-    std::array::from_fn(|_| chain.find_map(|waiter| waiter.waker.take()))
+/// The next waiters of a chain, to be woken by [`wake_each`] when the rest lies where they look.
+pub(crate) fn take_some<const MAX: usize>(chain: &mut Chain<Waiter>) -> [Option<Arc<Waiter>>; MAX] {
+    std::array::from_fn(|_| chain.next())
+}
+
+/// Wakes those who are not gone; false if all were.
+///
+/// Their wakers are taken now and not with the waiters: whoever goes takes its own back before it looks for the rest, so
+/// either it is woken here and finds the rest, or it is known not to. model: leave_help
+pub(crate) fn wake_each(waiters: impl IntoIterator<Item = Option<Arc<Waiter>>>) -> bool {
+    let mut woken = false;
+    for waker in waiters.into_iter().flatten().filter_map(|waiter| waiter.forget()) {
+        wake_safely(waker);
+        woken = true;
+    }
+    woken
 }
 
 /// Wakes somebody whose waker is foreign code: its panic is not ours, nor that of the next to be woken.

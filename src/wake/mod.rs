@@ -5,6 +5,6 @@ mod doorbell;
 mod stack;
 mod waker_cell;
 
-pub(crate) use self::doorbell::{Doorbell, Waiter, take_some, wake_safely, wake_some};
+pub(crate) use self::doorbell::{Doorbell, Waiter, take_some, wake_each, wake_safely, wake_some};
 pub(crate) use self::stack::{Chain, Link, Linked, Stack};
 pub(crate) use self::waker_cell::WakerCell;
