@@ -233,7 +233,12 @@ impl CloseCode {
 
     /// Whether SDKs connect again after this close: all do, but for 3500–3999 and 4500–4999.
     pub const fn reconnects(self) -> bool {
-        !matches!(self.code(), 3500..=3999 | 4500..=4999)
+        Self::reconnects_after(self.code())
+    }
+
+    /// The same of any code, the application's among them.
+    pub const fn reconnects_after(code: u16) -> bool {
+        !matches!(code, 3500..=3999 | 4500..=4999)
     }
 }
 

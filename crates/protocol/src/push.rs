@@ -2,6 +2,7 @@
 
 use super::{ClientInfo, CloseCode, Placed, RoomName, StreamPosition, UnsubscribeCode};
 use bytes::Bytes;
+use std::borrow::Cow;
 
 /// One event for a client.
 ///
@@ -56,12 +57,21 @@ pub enum Push {
     },
     /// The connection is about to be closed, on transports that cannot carry a close code.
     Disconnect {
-        /// Why.
-        code: CloseCode,
+        /// Why: a [`CloseCode`], or a number of the application.
+        code: u16,
+        /// Why, in words.
+        reason: Cow<'static, str>,
     },
     /// The connection's time has changed.
     Refresh {
         /// Seconds until the connection expires, where it does.
         ttl_s: Option<u32>,
     },
+}
+
+impl Push {
+    /// The end of a connection, with a code of the protocol.
+    pub const fn disconnect(code: CloseCode) -> Self {
+        Self::Disconnect { code: code.code(), reason: Cow::Borrowed(code.reason()) }
+    }
 }

@@ -1,7 +1,9 @@
 //! From replies and pushes to bytes.
 
 use super::write::{self, Object};
-use crate::{ClientInfo, Placed, Publication, Push, Reply, ReplyBody, StreamPosition, SubscribeResult, Tags};
+use crate::{
+    ClientInfo, CloseCode, Placed, Publication, Push, Reply, ReplyBody, StreamPosition, SubscribeResult, Tags,
+};
 use bytes::Bytes;
 
 /// Appends `reply` as one object.
@@ -125,10 +127,10 @@ fn encode_event(push: &mut Object<'_>, event: &Push) {
             });
         }
         Push::Message { data } => push.object("message", |object| object.raw("data", Some(data))),
-        Push::Disconnect { code } => push.object("disconnect", |object| {
-            object.number("code", u64::from(code.code()));
-            object.text("reason", code.reason());
-            object.flag("reconnect", code.reconnects());
+        Push::Disconnect { code, reason } => push.object("disconnect", |object| {
+            object.number("code", u64::from(*code));
+            object.text("reason", reason);
+            object.flag("reconnect", CloseCode::reconnects_after(*code));
         }),
         Push::Refresh { ttl_s } => push.object("refresh", |object| expiry(object, *ttl_s)),
     }

@@ -1,7 +1,7 @@
 //! From replies and pushes to bytes.
 
 use super::write::{Fields, delimited};
-use crate::{ClientInfo, Placed, Publication, Push, Reply, ReplyBody, StreamPosition, SubscribeResult};
+use crate::{ClientInfo, CloseCode, Placed, Publication, Push, Reply, ReplyBody, StreamPosition, SubscribeResult};
 
 /// Field of a `Reply` that holds a push.
 const PUSH: u32 = 4;
@@ -125,10 +125,10 @@ fn encode_event(fields: &mut Fields<'_>, event: &Push) {
                 fields.bytes(7, data.as_deref().unwrap_or_default());
             });
         }
-        Push::Disconnect { code } => fields.message(11, |fields| {
-            fields.number(1, u64::from(code.code()));
-            fields.text(2, code.reason());
-            fields.flag(3, code.reconnects());
+        Push::Disconnect { code, reason } => fields.message(11, |fields| {
+            fields.number(1, u64::from(*code));
+            fields.text(2, reason);
+            fields.flag(3, CloseCode::reconnects_after(*code));
         }),
         Push::Refresh { ttl_s } => fields.message(12, |fields| expiry(fields, [1, 2], *ttl_s)),
     }

@@ -488,7 +488,7 @@ fn pushes_read_as_they_were_meant() {
     assert_eq!(leave.leave, Some(sdk::Coming { info: Some(sdk_info()) }));
     let out = push(&Push::Unsubscribe { room: room(), code: UnsubscribeCode::InsufficientState }).unsubscribe.unwrap();
     assert_eq!((out.code, out.reason.as_str()), (2500, UnsubscribeCode::InsufficientState.reason()));
-    let end = push(&Push::Disconnect { code: CloseCode::Shutdown }).disconnect.unwrap();
+    let end = push(&Push::disconnect(CloseCode::Shutdown)).disconnect.unwrap();
     assert_eq!((end.code, end.reconnect), (3001, true));
 }
 

@@ -295,10 +295,16 @@ impl Connection {
             ShardCommand::Frame(frame) => {
                 self.take_turn(shard, |this, shard| SessionDriver::receive_frame(this, shard, frame));
             }
-            ShardCommand::Disconnect(code) => self.take_turn(shard, |this, shard| this.close_with(shard, code)),
+            ShardCommand::Disconnect(disconnect) => self.take_turn(shard, |this, shard| {
+                let (client, code) = (this.driver.borrow().client().to_owned(), disconnect.code());
+                tracing::debug!(client, code, "disconnected by command");
+                this.close(shard, &disconnect);
+            }),
             ShardCommand::Session(command) => {
                 self.go_on(shard, |this, shard| SessionDriver::command(this, shard, command));
             }
+            // The shard's own.
+            ShardCommand::Census(_) => {}
         }
     }
 

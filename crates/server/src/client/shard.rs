@@ -26,7 +26,7 @@ use crate::rooms::join_leave::Inbox;
 use crate::rooms::shard_commands::{Addressed, ShardCommand, To};
 use crate::util::rng::Rng;
 use crate::util::timer_wheel::{Due, TICK_MS};
-use roomcast_protocol::CloseCode;
+use roomcast_protocol::{CloseCode, RoomName};
 
 /// Ticks of the timer between two looks at who lags.
 const LAG_TICKS: u64 = 4;
@@ -185,6 +185,11 @@ impl Shard {
                         connection.obey(&shard, command);
                     }
                 }
+                To::Shard => {
+                    if let ShardCommand::Census(census) = command {
+                        census.answer(shard.count_members().await);
+                    }
+                }
                 To::WithoutUser(selection) => {
                     for (nth, connection) in shard.connections.all().into_iter().enumerate() {
                         let is_meant = connection.driver.borrow().is_without_user(&selection);
@@ -198,6 +203,16 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// How many of its connections are in each room; others have their turn meanwhile.
+    async fn count_members(&self) -> Vec<(RoomName, u32)> {
+        let (mut members, mut from) = (Vec::new(), 0);
+        while self.delivery.count_members(from..from + LOOKED_AT_PER_TURN, &mut members) {
+            from += LOOKED_AT_PER_TURN;
+            tokio::task::yield_now().await;
+        }
+        members
     }
 
     async fn tick_forever(shard: Rc<Self>) {
@@ -238,7 +253,7 @@ impl Shard {
     }
 }
 
-/// Connections that a command looks at before the others have their turn.
+/// Connections, or rooms, that a command looks at before the others have their turn.
 const LOOKED_AT_PER_TURN: usize = 64;
 
 /// Room for due entries that is kept between ticks.

@@ -121,6 +121,7 @@ fn a_command_reaches_the_connection_that_is_meant() {
         });
         let [client, session] = &ids[1];
         let of = |client: &str, session: &str| Recipients {
+            except: Vec::new(),
             user: String::new(),
             client: Some(client.to_owned()),
             session: Some(session.to_owned()),

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::ops::Range;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -89,6 +90,11 @@ impl<S: MemberSink> Delivery<S> {
     /// As [`RoomFeed::lags`].
     pub(crate) fn lags(&self) -> Vec<Lag> {
         self.feed.borrow().lags()
+    }
+
+    /// As [`RoomFeed::count_members`].
+    pub(crate) fn count_members(&self, groups: Range<usize>, counted: &mut Vec<(RoomName, u32)>) -> bool {
+        self.feed.borrow().count_members(groups, counted)
     }
 
     /// When the next messages will have gathered.

@@ -1,5 +1,6 @@
 //! The way to the connections of a server, on whatever nodes they are: one node today, which is asked as several would be.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use crate::rooms::engine::Answer;
 use crate::rooms::shard_commands::{ShardCommand, ShardCommands};
 use crate::rooms::users::Recipients;
 use crate::session::ServerCommand;
+use crate::wire::disconnect::Disconnect;
 use roomcast_protocol::{CloseCode, RoomName, UnsubscribeCode};
 
 /// How long nodes may take to answer. A shard takes a command in a turn; one that does not in this time has stood still.
@@ -24,15 +26,19 @@ pub(crate) enum NodeCommand {
     Frame { session: String, frame: Bytes },
     /// Command those of its connections.
     Connections { recipients: Recipients, command: ShardCommand },
+    /// Count who is in which room.
+    Census,
 }
 
 /// What a node says when it has done it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NodeAnswer {
     /// Its shards have been told.
     Done,
     /// It has no such session.
     NoSession,
+    /// So many are in those rooms.
+    Census(BTreeMap<RoomName, u32>),
 }
 
 /// The nodes that are one server.
@@ -64,6 +70,7 @@ impl LocalNode {
                 self.commands.send_to(&recipients, command).await;
                 NodeAnswer::Done
             }
+            NodeCommand::Census => NodeAnswer::Census(self.commands.census().await),
         }
     }
 }
@@ -131,7 +138,31 @@ impl Commands {
     /// # Errors
     /// [`Untold`].
     pub async fn disconnect(&self, recipients: &Recipients, code: CloseCode) -> Result<(), Untold> {
-        self.send(recipients, ShardCommand::Disconnect(code)).await
+        self.disconnect_with(recipients, code.into()).await
+    }
+
+    /// The same with whatever is to be said.
+    pub(crate) async fn disconnect_with(&self, recipients: &Recipients, disconnect: Disconnect) -> Result<(), Untold> {
+        self.send(recipients, ShardCommand::Disconnect(disconnect)).await
+    }
+
+    /// How many are in each room.
+    ///
+    /// # Errors
+    /// [`Untold`]: some could not be asked.
+    pub(crate) async fn census(&self) -> Result<BTreeMap<RoomName, u32>, Untold> {
+        let answers = self.0.send(NodeCommand::Census, ANSWER_WITHIN).wait().await;
+        if answers.is_empty() {
+            return Err(Untold);
+        }
+        let mut members = BTreeMap::new();
+        for answer in answers {
+            let NodeAnswer::Census(of_node) = answer else { continue };
+            for (room, count) in of_node {
+                *members.entry(room).or_insert(0) += count;
+            }
+        }
+        Ok(members)
     }
 
     /// Puts clients into a room, whether they might enter by themselves or not; who is in it stays as it is.

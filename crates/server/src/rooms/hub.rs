@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use uuid::Uuid;
@@ -34,6 +35,8 @@ pub(crate) struct Hub {
     pub(crate) commands: Commands,
     /// The rings of this node.
     pub(crate) rooms: Arc<LocalRooms>,
+    /// When it began, in milliseconds since 1970.
+    started_ms: u64,
     memory: MemoryEngine,
     /// The database; nothing where no room is stored.
     stored: OnceLock<StoredEngine>,
@@ -61,6 +64,7 @@ impl Hub {
             presence: Box::new(LocalPresence::new()),
             commands: Commands::new(OneNode(Arc::clone(&local))),
             local,
+            started_ms: (rooms.clock)(),
             memory: MemoryEngine::new(Arc::clone(&rooms)),
             rooms,
             stored: OnceLock::new(),
@@ -120,6 +124,11 @@ impl Hub {
             slow_consumer: options.slow_consumer,
             has_database: self.engine_by(options.storage).has_more_than_ring(),
         })
+    }
+
+    /// For how long it has been there.
+    pub(crate) fn uptime(&self) -> Duration {
+        Duration::from_millis((self.rooms.clock)().saturating_sub(self.started_ms))
     }
 
     /// Closes every room.

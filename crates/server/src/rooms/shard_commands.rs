@@ -1,5 +1,6 @@
 //! The way to connections from anywhere in the server: commands for them, on their way to the shards that own them.
 
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::mem::size_of;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +12,8 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::rooms::users::{Recipients, Selection, Users};
 use crate::session::ServerCommand;
 use crate::util::key::{ConnectionAddress, ConnectionKey};
-use roomcast_protocol::CloseCode;
+use crate::wire::disconnect::Disconnect;
+use roomcast_protocol::RoomName;
 
 /// Bytes of commands that wait for a shard; whoever sends one more waits. Some dozens of frames of the usual largest size, or some
 /// ten thousand commands without a frame; a frame that is longer than this goes alone.
@@ -23,9 +25,11 @@ pub(crate) enum ShardCommand {
     /// Takes a frame that came in a request of its own.
     Frame(Bytes),
     /// Closes it.
-    Disconnect(CloseCode),
+    Disconnect(Disconnect),
     /// Tells its session what the server wants of it.
     Session(ServerCommand),
+    /// Counts who is in which room; of the shard itself.
+    Census(Census),
 }
 
 impl ShardCommand {
@@ -33,11 +37,32 @@ impl ShardCommand {
     fn bytes(&self) -> u32 {
         let frame = match self {
             Self::Frame(frame) => frame.len(),
-            Self::Disconnect(_) | Self::Session(_) => 0,
+            Self::Disconnect(disconnect) => disconnect.reason().len(),
+            Self::Session(_) | Self::Census(_) => 0,
         };
         (size_of::<Addressed>() + frame).min(INBOX_BYTES_MAX) as u32
     }
 }
+
+/// The question how many members each room has on a shard, and where the answer goes.
+#[derive(Clone, Debug)]
+pub(crate) struct Census(mpsc::UnboundedSender<Vec<(RoomName, u32)>>);
+
+impl Census {
+    /// Answers it.
+    pub(crate) fn answer(self, members: Vec<(RoomName, u32)>) {
+        // Whoever asked may have given up.
+        let _ = self.0.send(members);
+    }
+}
+
+impl PartialEq for Census {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.same_channel(&other.0)
+    }
+}
+
+impl Eq for Census {}
 
 /// Which connections of a shard a command is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +71,8 @@ pub(crate) enum To {
     Connection(ConnectionKey),
     /// Those without a user, which are in no index; the shard looks for them.
     WithoutUser(Selection),
+    /// None: it is the shard's own to do.
+    Shard,
 }
 
 /// A command, and whom it is for.
@@ -112,6 +139,23 @@ impl ShardCommands {
         Ok(())
     }
 
+    /// How many members each room has, over all shards.
+    pub(crate) async fn census(&self) -> BTreeMap<RoomName, u32> {
+        let (sender, mut counted) = mpsc::unbounded_channel();
+        for shard in 0..self.queues.len() {
+            // On a shard that is over nobody is in any room.
+            let _ = self.send(shard, To::Shard, ShardCommand::Census(Census(sender.clone()))).await;
+        }
+        drop(sender);
+        let mut members = BTreeMap::new();
+        while let Some(of_shard) = counted.recv().await {
+            for (room, count) in of_shard {
+                *members.entry(room).or_insert(0) += count;
+            }
+        }
+        members
+    }
+
     /// Hands it over for each of those connections; a shard that takes nothing keeps it from no other.
     pub(crate) async fn send_to(&self, recipients: &Recipients, command: ShardCommand) {
         let Some(selection) = Selection::of(recipients) else { return };
@@ -162,7 +206,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use roomcast_protocol::{RoomName, UnsubscribeCode};
+    use roomcast_protocol::{CloseCode, UnsubscribeCode};
 
     const KEY: ConnectionKey = ConnectionKey { slot: 3, number: 7 };
 
@@ -204,11 +248,11 @@ mod tests {
             commands.users.register("ann", address(shard), &format!("c{shard}"), Uuid::from_u128(shard as u128));
         }
         let mut ann = Recipients { user: "ann".to_owned(), ..Recipients::default() };
-        commands.send_to(&ann, ShardCommand::Disconnect(CloseCode::ForceDisconnect)).await;
+        commands.send_to(&ann, ShardCommand::Disconnect(CloseCode::ForceDisconnect.into())).await;
         for inbox in &mut inboxes {
             let Addressed { to, command } = inbox.next().await.expect("a command");
             assert_eq!(to, To::Connection(KEY));
-            assert_eq!(command, ShardCommand::Disconnect(CloseCode::ForceDisconnect));
+            assert_eq!(command, ShardCommand::Disconnect(CloseCode::ForceDisconnect.into()));
         }
         ann.client = Some("c1".to_owned());
         let room = RoomName::parse("hall", 255).expect("a name");

@@ -16,6 +16,8 @@ pub struct Recipients {
     pub client: Option<String>,
     /// The name of a session, if only that one is meant.
     pub session: Option<String>,
+    /// The ids of clients that are not meant, whatever is said above.
+    pub except: Vec<String>,
 }
 
 /// Which of a user's connections are meant, once [`Recipients`] are read.
@@ -23,18 +25,22 @@ pub struct Recipients {
 pub(crate) struct Selection {
     client: Option<Box<str>>,
     session: Option<Uuid>,
+    except: Box<[String]>,
 }
 
 impl Selection {
     /// `None` where no connection can be meant.
     pub(crate) fn of(recipients: &Recipients) -> Option<Self> {
         let session = recipients.session.as_deref().map(Uuid::parse_str).transpose().ok()?;
-        Some(Self { client: recipients.client.as_deref().map(Into::into), session })
+        let except = recipients.except.clone().into();
+        Some(Self { client: recipients.client.as_deref().map(Into::into), session, except })
     }
 
     /// Whether the connection of that client and session is meant.
     pub(crate) fn includes(&self, client: &str, session: Uuid) -> bool {
-        self.client.as_deref().is_none_or(|it| it == client) && self.session.is_none_or(|it| it == session)
+        self.client.as_deref().is_none_or(|it| it == client)
+            && self.session.is_none_or(|it| it == session)
+            && !self.except.iter().any(|it| it == client)
     }
 }
 
@@ -45,6 +51,13 @@ pub(crate) struct Users {
     /// Flat, rather than a list for each user: it shrinks as connections go, and one of a hundred thousand goes as fast as one of
     /// two.
     connections: Striped<BTreeMap<(Box<str>, ConnectionAddress), Names>>,
+}
+
+/// How many users are connected, and with how many connections; those without a user are not among them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct UserCount {
+    pub(crate) users: u32,
+    pub(crate) connections: u32,
 }
 
 /// What a connection is called, as far as commands name it.
@@ -64,6 +77,20 @@ impl Users {
     /// The connection has left.
     pub(crate) fn forget(&self, user: &str, address: ConnectionAddress) {
         self.connections.of(user).remove(&(user.into(), address));
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> UserCount {
+        let mut count = UserCount::default();
+        for part in self.connections.parts() {
+            let mut last: Option<&str> = None;
+            for (user, _) in part.keys() {
+                count.connections += 1;
+                count.users += u32::from(last != Some(user));
+                last = Some(user);
+            }
+        }
+        count
     }
 
     /// Where those connections of `user` are at this moment.
@@ -91,6 +118,7 @@ mod tests {
             user: user.to_owned(),
             client: client.map(str::to_owned),
             session: session.map(|session| session.to_string()),
+            except: Vec::new(),
         };
         users.find(user, &Selection::of(&recipients).expect("they can be meant"))
     }
@@ -107,6 +135,9 @@ mod tests {
         assert_eq!(find(&users, "ann", None, Some(session(2))), [address(0, 3)]);
         assert_eq!(find(&users, "ann", Some("c1"), Some(session(2))), []);
         assert_eq!(find(&users, "an", None, None), []);
+        assert_eq!(users.count(), UserCount { users: 2, connections: 3 });
+        let but = Recipients { user: "ann".to_owned(), except: vec!["c2".to_owned()], ..Recipients::default() };
+        assert_eq!(users.find("ann", &Selection::of(&but).expect("they can be meant")), [address(1, 7)]);
         users.forget("ann", address(0, 3));
         users.forget("ann", address(0, 3));
         assert_eq!(find(&users, "ann", None, None), [address(1, 7)]);

@@ -1,7 +1,7 @@
 //! How what a client is told is put on its socket: one framing for each transport and encoding.
 
 use crate::wire::ws::{FrameWriter, Opcode};
-use roomcast_protocol::{CloseCode, Encoding, Push};
+use roomcast_protocol::{Encoding, Push};
 
 /// The framing of a connection's output. Members of a room that share a framing share its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,9 +73,9 @@ impl Framing {
     }
 
     /// Appends the disconnect push of a connection that cannot carry a close code, and the end of the response.
-    pub(crate) fn write_disconnect(self, code: CloseCode, buffer: &mut Vec<u8>) {
+    pub(crate) fn write_disconnect(self, code: u16, reason: &str, buffer: &mut Vec<u8>) {
         let envelope = self.open(buffer);
-        let push = Push::Disconnect { code };
+        let push = Push::Disconnect { code, reason: reason.to_owned().into() };
         self.message(buffer, true, |out| self.encoding().encode_push(&push, out));
         envelope.seal(buffer);
         buffer.extend_from_slice(LAST_CHUNK);
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn a_goodbye_is_the_last_chunk_but_one() {
         let mut out = Vec::new();
-        Framing::Events.write_disconnect(CloseCode::Shutdown, &mut out);
+        Framing::Events.write_disconnect(3001, "shutdown", &mut out);
         let text = String::from_utf8(out).unwrap();
         assert!(text.contains("data: {\"push\":{\"disconnect\":{\"code\":3001,"), "{text}");
         assert!(text.ends_with("\n\n\r\n0\r\n\r\n"), "{text}");

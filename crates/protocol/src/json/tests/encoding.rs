@@ -165,11 +165,11 @@ fn every_push_is_as_the_protocol_says() {
     );
     assert_push(&Push::Message { data: Bytes::from("[1]") }, r#"{"push":{"message":{"data":[1]}}}"#);
     assert_push(
-        &Push::Disconnect { code: CloseCode::Shutdown },
+        &Push::disconnect(CloseCode::Shutdown),
         r#"{"push":{"disconnect":{"code":3001,"reason":"shutdown","reconnect":true}}}"#,
     );
     assert_push(
-        &Push::Disconnect { code: CloseCode::BadRequest },
+        &Push::disconnect(CloseCode::BadRequest),
         r#"{"push":{"disconnect":{"code":3501,"reason":"bad request"}}}"#,
     );
     assert_push(&Push::Refresh { ttl_s: Some(60) }, r#"{"push":{"refresh":{"expires":true,"ttl":60}}}"#);

@@ -16,6 +16,7 @@ mod queue;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::fmt;
+use std::ops::Range;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -358,6 +359,15 @@ impl<S: MemberSink> RoomFeed<S> {
         let mut lags = Vec::new();
         self.groups.iter().for_each(|(_, group)| group.lags(&mut lags));
         lags
+    }
+
+    /// Adds how many members those groups have, by room, and says whether there are groups behind them.
+    pub(crate) fn count_members(&self, groups: Range<usize>, counted: &mut Vec<(RoomName, u32)>) -> bool {
+        let end = groups.end;
+        for group in groups.filter_map(|at| self.groups.get(at)) {
+            counted.push((group.name.clone(), u32::try_from(group.members.len()).unwrap_or(u32::MAX)));
+        }
+        end < self.groups.capacity()
     }
 
     /// The live members of a room; for closing them when its delivery failed.
