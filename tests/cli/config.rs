@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use roomcast_server::config::{Config, ConfigError, Flags, check_from, load_from};
+use roomcast_server::config::{ApiKey, Config, ConfigError, Flags, check_from, load_from};
 
 use super::TempFile;
 
@@ -298,10 +298,19 @@ fn development_mode_fills_only_what_the_file_leaves_unset() {
 }
 
 #[test]
-fn a_key_for_an_api_that_is_not_there_is_refused() {
-    let refused = load_from(&Flags::default(), variables(&[("ROOMCAST_HTTP_API_KEY", "mine")])).unwrap_err();
-    assert!(matches!(refused, ConfigError::NotSupportedYet { .. }), "{refused}");
-    assert!(matches!(read("c.toml", "[http_api]\nkey = \"mine\"\n"), Err(ConfigError::NotSupportedYet { .. })));
+fn the_server_api_has_a_key_that_shows_in_no_error() {
+    let of_environment = load_from(&Flags::default(), variables(&[("ROOMCAST_HTTP_API_KEY", "mine")])).unwrap().config;
+    let of_file = read("c.toml", "[http_api]\nkey = \"mine\"\nerror_mode = \"transport\"\n").unwrap();
+    assert_eq!((&of_environment.http_api.key, &of_file.http_api.key), (&ApiKey::new("mine"), &ApiKey::new("mine")));
+    assert!(!format!("{of_file:?}").contains("mine"));
+    assert_eq!(read("c.toml", &of_file.to_toml()).unwrap(), of_file);
+    let refused = read("c.toml", "[http_api]\nkey = 123456\n").unwrap_err().to_string();
+    assert!(refused.contains("http_api.key") && !refused.contains("123456"), "{refused}");
+    for wrong in ["error_mode = \"loud\"", "handler_prefix = \"api\"", "handler_prefix = \"/health\"", "insecure = 1"] {
+        let text = format!("[http_api]\n{wrong}\n");
+        let refused = read("c.toml", &text).unwrap_err().to_string();
+        assert!(refused.contains("c.toml:2") && refused.contains("expected"), "{refused}");
+    }
 }
 
 #[test]

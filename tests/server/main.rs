@@ -1,5 +1,6 @@
 //! The server from outside: raw WebSocket clients against a server in this process.
 
+mod api;
 mod autobahn;
 mod bad_input;
 mod behind;

@@ -4,6 +4,7 @@
 //! commands, carries them out, and delivers what rooms have gathered to its members. Shards meet in the rooms, which are
 //! lock-free, and in presence, when members come and go.
 
+mod api;
 mod client;
 pub mod config;
 pub mod db_tools;
@@ -123,6 +124,9 @@ impl Server {
     /// [`ServeError::Start`] when the system refuses threads or descriptors; [`ServeError::Unstored`] at the end.
     pub fn run(self) -> Result<(), ServeError> {
         let connections_max = self.connections_max();
+        if self.config.http_api.insecure && !self.config.http_api.disabled {
+            tracing::warn!("server API is open to everybody: `http_api.insecure` is set");
+        }
         let shards = self.shards;
         let runtimes: Vec<Runtime> =
             (0..shards).map(|_| runtime()).collect::<Result<_, _>>().map_err(ServeError::Start)?;

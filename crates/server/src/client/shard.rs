@@ -243,7 +243,7 @@ impl Shard {
     /// Closes every connection and waits until they are gone, or the configured time is up.
     async fn drain(&self) {
         for connection in self.connections.all() {
-            connection.obey(self, ShardCommand::Disconnect(CloseCode::Shutdown));
+            connection.obey(self, ShardCommand::Disconnect(CloseCode::Shutdown.into()));
         }
         let timeout = self.hub.config.shutdown.timeout;
         if tokio::time::timeout(timeout, self.sockets.gone()).await.is_err() {

@@ -8,6 +8,7 @@
 mod database;
 mod draft;
 mod error;
+mod http_api;
 mod level;
 mod load;
 mod namespace;
@@ -32,6 +33,7 @@ use roomcast::store::Backend;
 use roomcast_protocol::Limits;
 
 pub use self::error::ConfigError;
+pub use self::http_api::{ApiErrorMode, ApiKey, HttpApi};
 pub use self::load::{Flags, Loaded, check, check_from, load, load_from};
 pub use self::namespace::{DELIVERY_DELAY_MAX, NamespaceOptions, RecoveryMode, SlowConsumer, Storage};
 pub use self::transports::{HttpTransport, HttpTransports};
@@ -69,6 +71,8 @@ pub struct Config {
     pub transports: HttpTransports,
     /// `[client]`
     pub client: Client,
+    /// `[http_api]`
+    pub http_api: HttpApi,
     /// `[channel]`
     pub channel: Channel,
     /// `[storage]`
@@ -319,6 +323,7 @@ impl Default for Config {
                 history_max_publication_limit: 300,
                 recovery_max_publication_limit: 300,
             },
+            http_api: HttpApi::default(),
             channel: Channel {
                 max_length: 255,
                 without_namespace: NamespaceOptions::default(),

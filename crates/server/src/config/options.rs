@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::origin::{normal_host, normal_origin};
 use super::setting::{Kind as _, read};
 use super::tree::Value;
-use super::{Config, DELIVERY_DELAY_MAX, NamespaceOptions, database, transports};
+use super::{Config, DELIVERY_DELAY_MAX, NamespaceOptions, database, http_api, transports};
 use roomcast_protocol::RoomName;
 
 /// One option of a `T`.
@@ -252,11 +252,7 @@ const REST: &[Section] = &[
             "connect_code_to_unidirectional_disconnect",
         ],
     },
-    Section {
-        name: "http_api",
-        settings: &[],
-        later: &["key", "disabled", "handler_prefix", "error_mode", "external", "insecure"],
-    },
+    http_api::SECTION,
     Section {
         name: "admin",
         settings: &[],

@@ -21,11 +21,15 @@ pub(super) trait Kind: Sized {
 
     /// The value in TOML, or nothing when there is none.
     fn write(&self) -> Option<String>;
+
+    /// Whether a value that cannot be used is not to be shown.
+    const IS_SECRET: bool = false;
 }
 
 /// Reads a value or says what was expected and what was found.
 pub(super) fn read<K: Kind>(value: &Value) -> Result<K, String> {
-    K::read(value).ok_or_else(|| format!("expected {}, found {}", K::expected(), value.describe()))
+    let found = || if K::IS_SECRET { "something else".to_owned() } else { value.describe() };
+    K::read(value).ok_or_else(|| format!("expected {}, found {}", K::expected(), found()))
 }
 
 impl Value {

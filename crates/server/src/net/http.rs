@@ -1,4 +1,4 @@
-//! HTTP: the page, health, metrics, and the door to WebSocket connections.
+//! HTTP: the page, health, metrics, the server API, and the door to WebSocket connections.
 
 use std::convert::Infallible;
 use std::future::{Future as _, poll_fn};
@@ -122,10 +122,12 @@ async fn answer(
     let path = request.uri().path();
     let transport = Transport::at(path);
     let is_streaming = transport.is_some() || path == EMULATION_PATH;
+    let is_api = front.api.serves(path);
     let purpose = match path {
         "/health" => Purpose::Health,
         WEBSOCKET_PATH => Purpose::Connect,
-        _ if is_streaming => Purpose::Connect,
+        // What it asks for is done, whoever wrote the page that asks: the browser may know the key, or need none.
+        _ if is_streaming || is_api => Purpose::Connect,
         _ => Purpose::Read,
     };
     let authority = request.uri().authority();
@@ -146,6 +148,8 @@ async fn answer(
         }
     } else if is_streaming {
         http_stream::emulate(hub, request).await
+    } else if is_api {
+        front.api.answer(request).await
     } else {
         TowerToHyperService::new(front.router.clone()).call(request).await?
     };

@@ -1,6 +1,6 @@
 //! The network: accepting, telling WebSocket from HTTP, the HTTP transports, the page, and who may connect from where.
 //!
-//! It uses `client` and everything below. It is used by the server itself, in `lib.rs`.
+//! It uses `api`, `client` and everything below. It is used by the server itself, in `lib.rs`.
 
 pub(crate) mod accept;
 pub(crate) mod admission;
@@ -16,6 +16,7 @@ use std::sync::Arc;
 use axum::Router;
 
 use self::admission::Admission;
+use crate::api::Api;
 use crate::client::shard::{Shard, SocketGuard};
 use crate::rooms::hub::Hub;
 use crate::wire::stream::Stream;
@@ -25,11 +26,16 @@ use crate::wire::stream::Stream;
 pub(crate) struct Front {
     admission: Admission,
     router: Router,
+    api: Api,
 }
 
 impl Front {
     fn new(hub: &Arc<Hub>) -> Self {
-        Self { admission: Admission::new(&hub.config), router: http::router(Arc::clone(hub)) }
+        Self {
+            admission: Admission::new(&hub.config),
+            router: http::router(Arc::clone(hub)),
+            api: Api::new(Arc::clone(hub)),
+        }
     }
 
     /// Serves a connection that was accepted.

@@ -19,6 +19,13 @@ struct ShardLabel {
     shard: usize,
 }
 
+/// A command of the server API: its method, and the error it was answered, 0 for none.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ApiLabel {
+    method: &'static str,
+    code: u32,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CloseLabel {
     code: u16,
@@ -43,6 +50,11 @@ pub(crate) struct MemberLag {
 pub(crate) struct Metrics {
     registry: Registry,
     closes: Family<CloseLabel, Counter>,
+    api_commands: Family<ApiLabel, Counter>,
+    /// Requests to the server API without its key.
+    pub(crate) api_refused: Counter,
+    /// Messages published by the server API.
+    pub(crate) api_messages: Counter,
     /// Rooms that exist.
     pub(crate) rooms: Gauge,
     /// Open sockets, those that still speak HTTP included.
@@ -89,6 +101,12 @@ impl Metrics {
         registry.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         let closes = Family::default();
         registry.register("closes", "Connections closed, by the code of our close frame", closes.clone());
+        let api_commands = Family::default();
+        registry.register("api_commands", "Commands of the server API, by method and error", api_commands.clone());
+        let api_refused = Counter::default();
+        registry.register("api_refused", "Requests to the server API without its key", api_refused.clone());
+        let api_messages = Counter::default();
+        registry.register("api_messages", "Messages published by the server API", api_messages.clone());
         let rooms = Gauge::default();
         registry.register("rooms", "Rooms that exist", rooms.clone());
         let sockets = Gauge::default();
@@ -102,7 +120,20 @@ impl Metrics {
         registry.register("member_lag_messages", help, member_lag.clone());
         let storage = StorageMetrics::register(&mut registry);
         let shards = ShardMetrics::register(&mut registry, shards);
-        Self { registry, closes, rooms, sockets, refused, room_lag, storage, member_lag, shards }
+        Self {
+            registry,
+            closes,
+            api_commands,
+            api_refused,
+            api_messages,
+            rooms,
+            sockets,
+            refused,
+            room_lag,
+            storage,
+            member_lag,
+            shards,
+        }
     }
 
     /// The counters of one shard.
@@ -113,6 +144,16 @@ impl Metrics {
     /// Counts a connection that the server closed.
     pub(crate) fn closed(&self, code: u16) {
         self.closes.get_or_create(&CloseLabel { code }).inc();
+    }
+
+    /// Counts a command of the server API. `method` is one of so many.
+    pub(crate) fn api_called(&self, method: &'static str, code: u32) {
+        self.api_commands.get_or_create(&ApiLabel { method, code }).inc();
+    }
+
+    /// Open connections of clients.
+    pub(crate) fn clients(&self) -> u32 {
+        self.shards.iter().map(|shard| u32::try_from(shard.connections.get()).unwrap_or(0)).sum()
     }
 
     /// Everything, in the text format of OpenMetrics, with how the database is doing.

@@ -7,4 +7,5 @@ pub(crate) mod key;
 pub(crate) mod panics;
 pub(crate) mod reserve;
 pub(crate) mod rng;
+pub(crate) mod secret;
 pub(crate) mod timer_wheel;

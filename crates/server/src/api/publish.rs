@@ -1,0 +1,97 @@
+//! Publishing for a backend.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use smallvec::smallvec;
+
+use super::answer::{Failed, json, wrap};
+use super::messages::{BroadcastRequest, PublishRequest, PublishResult};
+use super::shape::Json;
+use super::{Api, COUNT_MAX};
+use crate::rooms::engine::{Accepted, Publish};
+use roomcast_protocol::{ErrorCode, Payload, Publication, RoomName};
+
+/// Rooms published into before others on the shard have their turn.
+const ROOMS_PER_TURN: usize = 64;
+
+pub(super) async fn publish(api: &Api, request: PublishRequest) -> Result<Vec<u8>, Failed> {
+    let PublishRequest { channel, data, b64data, tags, skip_history, idempotency_key, version, .. } = request;
+    if skip_history || !idempotency_key.is_empty() || version > 0 {
+        return Err(ErrorCode::NotAvailable.into());
+    }
+    let publication = publication(api, data, &b64data, tags)?;
+    let accepted = publish_one(api, &channel, publication).await?;
+    Ok(json(&told(api, &channel, accepted)))
+}
+
+pub(super) async fn broadcast(api: &Api, request: BroadcastRequest) -> Result<Vec<u8>, Failed> {
+    let BroadcastRequest { channels, data, b64data, tags, skip_history, idempotency_key, version, .. } = request;
+    if skip_history || !idempotency_key.is_empty() || version > 0 {
+        return Err(ErrorCode::NotAvailable.into());
+    }
+    if channels.is_empty() {
+        return Err(ErrorCode::BadRequest.into());
+    }
+    if channels.len() > COUNT_MAX {
+        return Err(ErrorCode::LimitExceeded.into());
+    }
+    let publication = publication(api, data, &b64data, tags)?;
+    let mut responses = Vec::new();
+    for rooms in channels.chunks(ROOMS_PER_TURN) {
+        for room in rooms {
+            if !responses.is_empty() {
+                responses.push(b',');
+            }
+            let published = publish_one(api, room, publication.clone()).await;
+            responses.extend(match published {
+                Ok(accepted) => wrap("result", &json(&told(api, room, accepted))),
+                Err(code) => wrap("error", &json(&super::answer::ApiError::from(code))),
+            });
+        }
+        tokio::task::yield_now().await;
+    }
+    Ok(wrap("responses", &[b"[", &responses[..], b"]"].concat()))
+}
+
+/// What is to be published.
+fn publication(api: &Api, data: Json, b64data: &str, tags: BTreeMap<String, String>) -> Result<Publication, ErrorCode> {
+    let data: Bytes = match (data.0, b64data) {
+        (_, text) if !text.is_empty() => STANDARD.decode(text).map_err(|_| ErrorCode::BadRequest)?.into(),
+        (Some(data), _) => String::from(Box::<str>::from(data)).into(),
+        (None, _) => return Err(ErrorCode::BadRequest),
+    };
+    let tags_bytes: usize = tags.iter().map(|(name, value)| name.len() + value.len()).sum();
+    // What comes in here could have come from a client, but for the tags.
+    if data.len() + tags_bytes > api.hub.config.websocket.message_size_limit {
+        return Err(ErrorCode::LimitExceeded);
+    }
+    let mut publication = Publication::new(Payload::opaque(data), None);
+    publication.tags = (!tags.is_empty()).then(|| Arc::new(tags));
+    Ok(publication)
+}
+
+/// The room of that name.
+pub(super) fn room(api: &Api, name: &str) -> Result<RoomName, ErrorCode> {
+    let room = RoomName::parse(name, api.hub.config.channel.max_length).map_err(|_| ErrorCode::BadRequest)?;
+    api.hub.rooms.options(name).map(|_| room).ok_or(ErrorCode::UnknownRoom)
+}
+
+async fn publish_one(api: &Api, name: &str, publication: Publication) -> Result<Accepted, ErrorCode> {
+    let room = room(api, name)?;
+    let mut answers = api.hub.engine(&room)?.publish(smallvec![Publish { room, publication }]);
+    let accepted = answers.pop().ok_or(ErrorCode::Internal)?.wait().await?;
+    api.hub.metrics.api_messages.inc();
+    Ok(accepted)
+}
+
+/// What is told of it: a position means something where there is history.
+fn told(api: &Api, room: &str, Accepted { offset, epoch }: Accepted) -> PublishResult {
+    match api.hub.rooms.options(room) {
+        Some(options) if options.history_size > 0 => PublishResult { offset, epoch: epoch.to_string() },
+        _ => PublishResult::default(),
+    }
+}

@@ -1,0 +1,179 @@
+//! `[http_api]`: the server API, which a backend commands the server with.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use super::options::{Section, Setting, setting};
+use super::setting::{Kind, quote, read};
+use super::tree::Value;
+use crate::util::secret::same_secret;
+
+/// `[http_api]`: what a backend may do over HTTP, and how it shows that it is the backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HttpApi {
+    /// Whether there is no server API at all.
+    pub disabled: bool,
+    /// The path before the names of its methods. Default `/api`.
+    pub handler_prefix: String,
+    /// The key a request must bring. Empty, the default: every request is refused.
+    pub key: ApiKey,
+    /// Whether requests need no key. Whoever reaches the server may then do everything.
+    pub insecure: bool,
+    /// How an error is told.
+    pub error_mode: ApiErrorMode,
+    /// Whether the API is served to the outside, where a port inside is another. There is one port, on which it is served.
+    pub external: bool,
+}
+
+impl Default for HttpApi {
+    fn default() -> Self {
+        Self {
+            disabled: false,
+            handler_prefix: "/api".to_owned(),
+            key: ApiKey::default(),
+            insecure: false,
+            error_mode: ApiErrorMode::Application,
+            external: false,
+        }
+    }
+}
+
+/// The key of the server API; it shows nowhere but in the printed configuration.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct ApiKey(String);
+
+impl ApiKey {
+    /// That key.
+    #[must_use]
+    pub fn new(key: &str) -> Self {
+        Self(key.to_owned())
+    }
+
+    /// Whether it is the one; an empty key is nobody's. Takes the same time for every wrong key of a length.
+    pub(crate) fn is(&self, shown: &[u8]) -> bool {
+        !self.0.is_empty() && same_secret(self.0.as_bytes(), shown)
+    }
+
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "ApiKey()" } else { "ApiKey(…)" })
+    }
+}
+
+/// How an error of the server API is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ApiErrorMode {
+    /// In the body of an answer with status 200.
+    #[default]
+    Application,
+    /// By the status of the answer, the error in its body.
+    Transport,
+}
+
+pub(super) const SECTION: Section = Section {
+    name: "http_api",
+    settings: &[
+        setting!("disabled", http_api.disabled, "no server API"),
+        setting!("handler_prefix", http_api.handler_prefix, "the path before the names of its methods", prefix),
+        setting!("key", http_api.key, "what a backend shows in the header X-API-Key; empty: every request is refused"),
+        setting!("insecure", http_api.insecure, "ask for no key: whoever reaches the server may do everything"),
+        setting!(
+            "error_mode",
+            http_api.error_mode,
+            "how errors are told: in answers with status 200 (empty) or by the status (transport)"
+        ),
+        setting!("external", http_api.external, "serve it to the outside, too; there is one port as yet, so it is"),
+    ],
+    later: &[],
+};
+
+/// Paths that are somebody else's.
+const TAKEN: [&str; 5] = ["/connection", "/emulation", "/health", "/metrics", "/page"];
+/// The longest prefix; more is a typing error.
+const PREFIX_BYTES_MAX: usize = 128;
+
+fn prefix(path: &String) -> Result<(), String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~/".contains(&byte);
+    let is_path = path.len() > 1 && path.len() <= PREFIX_BYTES_MAX && path.bytes().all(fits);
+    let is_absolute = path.starts_with('/') && !path.ends_with('/') && !path.contains("//");
+    let is_taken =
+        TAKEN.iter().any(|taken| path.strip_prefix(taken).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
+    match is_path && is_absolute && !is_taken {
+        true => Ok(()),
+        false => Err(format!(
+            "expected a path such as \"/api\", of letters, digits, -, _, . and ~, that is not one of {}; found {path:?}",
+            TAKEN.join(", ")
+        )),
+    }
+}
+
+impl Kind for ApiKey {
+    const IS_SECRET: bool = true;
+
+    fn expected() -> Cow<'static, str> {
+        "text in quotes".into()
+    }
+
+    fn read(value: &Value) -> Option<Self> {
+        value.text().map(Self::new)
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(quote(&self.0))
+    }
+}
+
+impl Kind for ApiErrorMode {
+    fn expected() -> Cow<'static, str> {
+        "\"\" or \"transport\"".into()
+    }
+
+    fn read(value: &Value) -> Option<Self> {
+        match value.text()? {
+            "" => Some(Self::Application),
+            "transport" => Some(Self::Transport),
+            _ => None,
+        }
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(quote(match self {
+            Self::Application => "",
+            Self::Transport => "transport",
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_itself_and_an_empty_one_is_nobodys() {
+        let key = ApiKey::new("secret");
+        assert!(key.is(b"secret"));
+        for wrong in ["", "secre", "secret2", "Secret"] {
+            assert!(!key.is(wrong.as_bytes()), "{wrong}");
+        }
+        assert!(!ApiKey::default().is(b""));
+        assert!(!format!("{key:?}").contains("secret"));
+    }
+
+    #[test]
+    fn a_prefix_is_a_path_of_its_own() {
+        for good in ["/api", "/v1/server-api", "/healthy"] {
+            assert_eq!(prefix(&good.to_owned()), Ok(()), "{good}");
+        }
+        for bad in ["", "/", "api", "/api/", "/a//b", "/a b", "/a?b", "/health", "/connection/websocket", "/page/x"] {
+            assert!(prefix(&bad.to_owned()).is_err(), "{bad}");
+        }
+    }
+}

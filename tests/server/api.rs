@@ -1,0 +1,526 @@
+//! What a backend commands over HTTP.
+
+use std::io::{Read as _, Write as _};
+
+use roomcast_server::config::{ApiErrorMode, ApiKey, Config};
+use serde_json::{Value, json};
+
+use crate::harness::{Running, dial, number, text};
+
+const KEY: &str = "X-API-Key: secret\r\n";
+
+fn server() -> Running {
+    with(|_| {})
+}
+
+fn with(change: impl FnOnce(&mut Config)) -> Running {
+    Running::with(|config| {
+        config.http_api.key = ApiKey::new("secret");
+        change(config);
+    })
+}
+
+/// The status and the body of an answer.
+fn post(server: &Running, path: &str, headers: &str, body: &str) -> (u16, String) {
+    let mut stream = dial(server.address);
+    let length = body.len();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).expect("a request");
+    // A server that does not want it may have closed by then.
+    let _ = stream.write_all(body.as_bytes());
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8(answer).expect("text");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head: {answer:?}"));
+    let status = head.split(' ').nth(1).expect("a status").parse().expect("a number");
+    let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    assert!(!is_chunked, "answers are whole: {head}");
+    (status, body.to_owned())
+}
+
+/// What a method answers.
+fn call(server: &Running, method: &str, params: Value) -> Value {
+    let (status, body) = post(server, &format!("/api/{method}"), KEY, &params.to_string());
+    assert_eq!(status, 200, "{method} {params}: {body}");
+    serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"))
+}
+
+fn result(server: &Running, method: &str, params: Value) -> Value {
+    let mut answer = call(server, method, params.clone());
+    match answer.get_mut("result") {
+        Some(result) => result.take(),
+        None => panic!("{method} {params}: {answer}"),
+    }
+}
+
+fn error(server: &Running, method: &str, params: Value) -> (u64, String) {
+    let answer = call(server, method, params.clone());
+    let error = answer.get("error").unwrap_or_else(|| panic!("{method} {params}: {answer}"));
+    (number(&error["code"]), text(&error["message"]).to_owned())
+}
+
+#[test]
+fn only_who_has_the_key_is_answered() {
+    let server = server();
+    let status = |headers: &str, query: &str| post(&server, &format!("/api/info{query}"), headers, "{}").0;
+    for headers in
+        [KEY, "x-api-key: secret\r\n", "Authorization: apikey secret\r\n", "authorization: ApiKey secret\r\n"]
+    {
+        assert_eq!(status(headers, ""), 200, "{headers}");
+    }
+    assert_eq!(status("", "?api_key=secret"), 200);
+    for headers in
+        ["", "X-API-Key: secre\r\n", "X-API-Key: secret2\r\n", "X-API-Key:\r\n", "Authorization: Bearer secret\r\n"]
+    {
+        assert_eq!(post(&server, "/api/info", headers, "{}"), (401, String::new()), "{headers}");
+    }
+    assert_eq!(status("", "?api_key=wrong"), 401);
+    assert_eq!(status("X-API-Key: wrong\r\n", "?api_key=secret"), 401, "one key is shown");
+    assert_eq!(post(&server, "/api/nothing", "", "{}").0, 401, "nothing is told of what there is");
+    assert_eq!(server.metric("roomcast_api_refused_total"), 8);
+    let (head, _) = server.get("/api/info", KEY);
+    assert!(head.starts_with("HTTP/1.1 405 ") && head.contains("allow: POST"), "{head}");
+    let page = format!("{KEY}Origin: http://evil.example\r\n");
+    assert_eq!(post(&server, "/api/info", &page, "{}").0, 403, "pages of others command nothing");
+}
+
+#[test]
+fn without_a_key_there_is_nobody_who_has_it() {
+    let keyless = Running::start();
+    for headers in ["", "X-API-Key:\r\n", "Authorization: apikey \r\n"] {
+        assert_eq!(post(&keyless, "/api/info", headers, "{}").0, 401, "{headers}");
+    }
+    let insecure = Running::with(|config| config.http_api.insecure = true);
+    assert_eq!(post(&insecure, "/api/info", "", "{}").0, 200);
+    let disabled = with(|config| config.http_api.disabled = true);
+    assert_eq!(post(&disabled, "/api/info", KEY, "{}").0, 404);
+    assert!(disabled.get("/api/openapi.json", "").0.starts_with("HTTP/1.1 404 "));
+    let elsewhere = with(|config| config.http_api.handler_prefix = "/v1/backend".to_owned());
+    assert_eq!(post(&elsewhere, "/v1/backend/info", KEY, "{}").0, 200);
+    assert_eq!(post(&elsewhere, "/api/info", KEY, "{}").0, 404);
+}
+
+#[test]
+fn what_is_no_command_is_told_what_is_wrong_with_it() {
+    let server = server();
+    for (path, body) in [
+        ("/api/publish", ""),
+        ("/api/publish", "{"),
+        ("/api/publish", "[\"hall\", 1]"),
+        ("/api/publish", "null"),
+        ("/api/publish", "{} {}"),
+        ("/api/publish", "{\"channel\":1}"),
+        ("/api/publish", "{\"channel\":\"a\",\"channel\":\"b\"}"),
+        ("/api/publish", "{\"channel\":\"a\",\"data\":1,\"tags\":{\"a\":1}}"),
+        ("/api/publish", "{\"channel\":\"a\",\"data\":1,\"tags\":[]}"),
+        ("/api/publish", "{\"channel\":\"a\",\"data\":1,\"version\":-1}"),
+        ("/api/broadcast", "{\"channels\":\"a\"}"),
+        ("/api/history", "{\"channel\":\"a\",\"since\":[1]}"),
+        ("/api/history", "{\"channel\":\"a\",\"limit\":3000000000}"),
+        ("/api/disconnect", "{\"disconnect\":\"now\"}"),
+        ("/api/batch", "{\"commands\":{}}"),
+        ("/api", ""),
+        ("/api", "{\"params\":{}}"),
+        ("/api", "[]"),
+    ] {
+        let (status, advice) = post(&server, path, KEY, body);
+        assert!(status == 400 && advice.ends_with('\n'), "{path} {body}: {status} {advice}");
+    }
+    assert_eq!(post(&server, "/api/nothing", KEY, "{}").0, 404);
+    assert_eq!(post(&server, "/api/publish/more", KEY, "{}").0, 404);
+    assert_eq!(post(&server, "/apiary", KEY, "{}").0, 404);
+    assert_eq!(error(&server, "map_publish", json!({})), (108, "not available".to_owned()));
+    let not_utf8 = String::from_utf8(vec![b' '; 8]).expect("text").replacen(' ', "\u{0}", 1);
+    assert_eq!(post(&server, "/api/info", KEY, &not_utf8).0, 400);
+    let large = format!("{{\"channel\":\"{}\"}}", "x".repeat(17 << 20));
+    assert_eq!(post(&server, "/api/publish", KEY, &large).0, 413);
+    assert_eq!(server.metric("roomcast_api_messages_total"), 0);
+}
+
+#[test]
+fn what_is_published_is_given_to_everybody_and_kept() {
+    let server = server();
+    let mut ann = server.member("ann", "hall");
+    let told = result(&server, "publish", json!({ "channel": "hall", "data": {"t": 1}, "tags": {"kind": "news"} }));
+    assert_eq!(told["offset"], 1);
+    assert!(!text(&told["epoch"]).is_empty());
+    let heard = ann.publication();
+    assert_eq!(
+        (&heard["data"], &heard["tags"], &heard["offset"]),
+        (&json!({"t": 1}), &json!({"kind": "news"}), &json!(1))
+    );
+    assert!(heard.get("info").is_none(), "the server is nobody: {heard}");
+    // In base64: JSON, and what is none.
+    for (b64data, shown) in [("eyJiIjogMn0=", json!({"b": 2})), ("AP8=", json!("AP8="))] {
+        result(&server, "publish", json!({ "channel": "hall", "b64data": b64data }));
+        assert_eq!(ann.publication()["data"], shown);
+    }
+    result(&server, "publish", json!({ "channel": "hall", "data": null }));
+    assert_eq!(ann.publication()["data"], Value::Null);
+    assert_eq!(server.metric("roomcast_api_messages_total"), 4);
+
+    let kept = result(&server, "history", json!({ "channel": "hall", "limit": -1 }));
+    assert_eq!((&kept["offset"], &kept["epoch"]), (&json!(4), &told["epoch"]));
+    let publications = kept["publications"].as_array().expect("a list");
+    assert_eq!(publications.len(), 4);
+    assert_eq!((&publications[0]["data"], &publications[0]["tags"]), (&json!({"t": 1}), &json!({"kind": "news"})));
+    let newest = result(&server, "history", json!({ "channel": "hall", "limit": 1, "reverse": true }));
+    assert_eq!(newest["publications"][0]["offset"], 4);
+    let since = json!({ "offset": 2, "epoch": kept["epoch"] });
+    let later = result(&server, "history", json!({ "channel": "hall", "limit": 10, "since": since }));
+    assert_eq!(later["publications"].as_array().map(Vec::len), Some(2));
+    let position = result(&server, "history", json!({ "channel": "hall" }));
+    assert_eq!((&position["offset"], &position["publications"]), (&json!(4), &json!([])));
+    let lost = json!({ "channel": "hall", "limit": 10, "since": { "offset": 1, "epoch": "another" } });
+    assert_eq!(error(&server, "history", lost), (112, "unrecoverable position".to_owned()));
+}
+
+#[test]
+fn what_cannot_be_published_is_told_why() {
+    let server = with(|config| config.websocket.message_size_limit = 2_000);
+    for (params, code) in [
+        (json!({ "data": 1 }), 107),
+        (json!({ "channel": "", "data": 1 }), 107),
+        (json!({ "channel": "a\nb", "data": 1 }), 107),
+        (json!({ "channel": "x".repeat(256), "data": 1 }), 107),
+        (json!({ "channel": "hall" }), 107),
+        (json!({ "channel": "hall", "b64data": "?" }), 107),
+        (json!({ "channel": "nobody:1", "data": 1 }), 102),
+        (json!({ "channel": "hall", "data": "x".repeat(2_000) }), 106),
+        (json!({ "channel": "hall", "data": 1, "tags": { "a": "x".repeat(2_000) } }), 106),
+    ] {
+        assert_eq!(error(&server, "publish", params.clone()).0, code, "{params}");
+    }
+    assert_eq!(server.metric("roomcast_api_messages_total"), 0);
+}
+
+#[test]
+fn a_broadcast_is_answered_room_by_room() {
+    let server = server();
+    let (mut ann, mut bob) = (server.member("ann", "one"), server.member("bob", "two"));
+    let told = result(&server, "broadcast", json!({ "channels": ["one", "no:where", "two", ""], "data": 7 }));
+    let responses = told["responses"].as_array().expect("a list");
+    assert_eq!(responses[0]["result"]["offset"], 1);
+    assert_eq!(responses[1]["error"], json!({ "code": 102, "message": "unknown channel" }));
+    assert_eq!(responses[2]["result"]["offset"], 1);
+    assert_eq!(responses[3]["error"]["code"], 107);
+    assert_eq!((ann.publication()["data"].clone(), bob.publication()["data"].clone()), (json!(7), json!(7)));
+    assert_eq!(error(&server, "broadcast", json!({ "data": 1 })).0, 107);
+    assert_eq!(error(&server, "broadcast", json!({ "channels": ["a"] })).0, 107);
+    let many: Vec<String> = (0..10_001).map(|n| format!("r{n}")).collect();
+    assert_eq!(error(&server, "broadcast", json!({ "channels": many, "data": 1 })).0, 106);
+    let most = result(&server, "broadcast", json!({ "channels": many[..10_000], "data": 1 }));
+    assert_eq!(most["responses"].as_array().map(Vec::len), Some(10_000));
+}
+
+#[test]
+fn who_is_in_a_room_is_told() {
+    let server = with(|config| {
+        let mut quiet = config.channel.without_namespace.clone();
+        (quiet.presence, quiet.history_size) = (false, 0);
+        config.channel.namespaces.insert("quiet".to_owned(), quiet);
+    });
+    assert_eq!(result(&server, "presence", json!({ "channel": "hall" })), json!({ "presence": {} }));
+    assert_eq!(
+        result(&server, "presence_stats", json!({ "channel": "hall" })),
+        json!({ "num_clients": 0, "num_users": 0 })
+    );
+    assert_eq!(result(&server, "channels", json!({})), json!({ "channels": {} }));
+    let ann = server.member("ann", "hall");
+    let _bob = server.member("bob", "hall");
+    let _cid = server.member("cid", "quiet:1");
+    let here = result(&server, "presence", json!({ "channel": "hall" }));
+    let of_ann = &here["presence"][&ann.id];
+    assert_eq!((&of_ann["client"], &of_ann["user"]), (&json!(ann.id), &json!("")));
+    assert_eq!(here["presence"].as_object().map(serde_json::Map::len), Some(2));
+    assert_eq!(
+        result(&server, "presence_stats", json!({ "channel": "hall" })),
+        json!({ "num_clients": 2, "num_users": 1 })
+    );
+    for method in ["presence", "presence_stats", "history"] {
+        assert_eq!(error(&server, method, json!({ "channel": "quiet:1" })).0, 108, "{method}");
+        assert_eq!(error(&server, method, json!({ "channel": "no:where" })).0, 102, "{method}");
+        assert_eq!(error(&server, method, json!({})).0, 107, "{method}");
+    }
+    let all = result(&server, "channels", json!({}));
+    assert_eq!(all, json!({ "channels": { "hall": { "num_clients": 2 }, "quiet:1": { "num_clients": 1 } } }));
+    let some = result(&server, "channels", json!({ "pattern": "q*:?" }));
+    assert_eq!(some, json!({ "channels": { "quiet:1": { "num_clients": 1 } } }));
+    let info = result(&server, "info", json!({}));
+    let node = &info["nodes"][0];
+    assert_eq!(info["nodes"].as_array().map(Vec::len), Some(1));
+    let counts = ["num_clients", "num_users", "num_channels", "num_subs"].map(|name| number(&node[name]));
+    assert_eq!(counts, [3, 1, 2, 3], "{node}");
+    assert!(!text(&node["uid"]).is_empty() && text(&node["name"]) == "roomcast" && !text(&node["version"]).is_empty());
+}
+
+#[test]
+fn connections_obey() {
+    let server = server();
+    let [mut ann, mut bob, mut cid] = ["ann", "bob", "cid"].map(|name| server.connected(name));
+    let of = |client: &str| json!({ "channel": "hall", "client": client });
+    assert_eq!(result(&server, "subscribe", of(&ann.id)), json!({}));
+    let push = ann.push();
+    assert_eq!((&push["channel"], &push["subscribe"]["recoverable"]), (&json!("hall"), &json!(true)));
+    result(&server, "publish", json!({ "channel": "hall", "data": 1 }));
+    assert_eq!(ann.publication()["data"], 1);
+    assert_eq!(result(&server, "unsubscribe", of(&ann.id)), json!({}));
+    let left = loop {
+        let push = ann.push();
+        if push.get("unsubscribe").is_some() {
+            break push;
+        }
+    };
+    assert_eq!(left["unsubscribe"]["code"], 2000);
+    for method in ["subscribe", "unsubscribe"] {
+        assert_eq!(error(&server, method, json!({ "channel": "no:where" })).0, 102);
+        assert_eq!(error(&server, method, json!({})).0, 107);
+    }
+    for wrong in [
+        json!({ "code": 1000 }),
+        json!({ "code": 5000 }),
+        json!({ "code": 4000, "reason": "x".repeat(124) }),
+        json!({}),
+    ] {
+        assert_eq!(error(&server, "disconnect", json!({ "disconnect": wrong })).0, 107);
+    }
+    let but = json!({ "whitelist": [bob.id, cid.id], "disconnect": { "code": 4321, "reason": "go home" } });
+    assert_eq!(result(&server, "disconnect", but), json!({}));
+    assert_eq!(ann.closed(), (4321, "go home".to_owned()));
+    bob.send(r#"{"id":9,"presence_stats":{"channel":"hall"}}"#);
+    assert_eq!(bob.reply(9)["presence_stats"]["num_clients"], 0, "it is still there");
+    let again = json!({ "code": 3011, "reason": "force reconnect" });
+    result(&server, "disconnect", json!({ "client": bob.id, "disconnect": again }));
+    assert_eq!(bob.closed(), (3011, "force reconnect".to_owned()));
+    result(&server, "disconnect", json!({ "user": "nobody" }));
+    result(&server, "disconnect", json!({ "client": cid.id }));
+    assert_eq!(cid.closed(), (3503, "force disconnect".to_owned()));
+}
+
+#[test]
+fn a_batch_does_one_after_the_other_or_all_at_once() {
+    let server = server();
+    for parallel in [false, true] {
+        let room = format!("hall-{parallel}");
+        let commands = json!([
+            { "publish": { "channel": room, "data": 1 } },
+            { "history": { "channel": room, "limit": 10 } },
+            { "unsubscribe": { "channel": room, "user": "nobody" } },
+            { "nothing": {} },
+            null,
+            {},
+            { "publish": {}, "info": {} },
+            { "batch": { "commands": [] } },
+            { "publish": { "channel": 5 } },
+            { "publish": { "channel": "no:where", "data": 1 } },
+            { "presence_stats": { "channel": room } },
+        ]);
+        let (status, body) =
+            post(&server, "/api/batch", KEY, &json!({ "commands": commands, "parallel": parallel }).to_string());
+        assert_eq!(status, 200);
+        let told: Value = serde_json::from_str(&body).expect("JSON");
+        let replies = told["result"]["replies"].as_array().unwrap_or_else(|| panic!("{told}"));
+        assert_eq!(replies[0]["publish"]["offset"], 1);
+        assert_eq!(replies[1]["history"]["publications"].as_array().map(Vec::len), Some(1));
+        assert_eq!(replies[2], json!({ "unsubscribe": {} }));
+        let code = |at: usize| number(&replies[at]["error"]["code"]);
+        assert_eq!([3, 4, 5, 6, 7, 8, 9].map(code), [104, 107, 107, 107, 107, 107, 102]);
+        assert_eq!(replies[10], json!({ "presence_stats": { "num_clients": 0, "num_users": 0 } }));
+        assert_eq!(replies.len(), 11);
+    }
+    let many = vec![json!({ "info": {} }); 10_001];
+    assert_eq!(error(&server, "batch", json!({ "commands": many })).0, 106);
+    assert_eq!(result(&server, "batch", json!({})), json!({ "replies": [] }));
+}
+
+#[test]
+fn an_answer_is_bounded_and_says_what_it_leaves_out() {
+    let server = server();
+    let large = "x".repeat(60_000);
+    for _ in 0..80 {
+        result(&server, "publish", json!({ "channel": "hall", "data": large }));
+    }
+    let one = result(&server, "history", json!({ "channel": "hall", "limit": -1 }));
+    let found = one["publications"].as_array().map_or(0, Vec::len);
+    assert!((60..80).contains(&found), "{found}");
+    assert_eq!(one["offset"], 80, "the rest is asked for from there on");
+    let told = result(
+        &server,
+        "batch",
+        json!({ "commands": vec![json!({ "history": { "channel": "hall", "limit": -1 } }); 9] }),
+    );
+    let replies = told["replies"].as_array().expect("a list");
+    assert!(replies[0].get("history").is_some());
+    assert_eq!(replies[8]["error"]["code"], 106);
+}
+
+#[test]
+fn the_older_form_takes_commands_in_lines() {
+    let server = server();
+    let lines = "{\"id\":1,\"method\":\"publish\",\"params\":{\"channel\":\"hall\",\"data\":1}}\n\
+                 {\"method\":\"history\",\"params\":{}} {\"id\":3,\"method\":\"nothing\",\"params\":{}}\n{\"id\":4,\"method\":\"info\"}";
+    let (status, body) = post(&server, "/api", KEY, lines);
+    let answers: Vec<Value> = body.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!((status, answers.len()), (200, 4), "{body}");
+    assert_eq!((&answers[0]["id"], &answers[0]["result"]["offset"]), (&json!(1), &json!(1)));
+    assert_eq!(answers[1], json!({ "error": { "code": 107, "message": "bad request" } }));
+    assert_eq!(answers[2], json!({ "id": 3, "error": { "code": 104, "message": "not found" } }));
+    assert!(answers[3]["result"]["nodes"].is_array());
+}
+
+#[test]
+fn errors_are_told_by_the_status_where_that_is_wanted() {
+    let by_header = server();
+    let by_option = with(|config| config.http_api.error_mode = ApiErrorMode::Transport);
+    let header = format!("{KEY}X-Centrifugo-Error-Mode: transport\r\n");
+    for (server, headers) in [(&by_header, header.as_str()), (&by_option, KEY)] {
+        let told = |method: &str, params: Value| {
+            let (status, body) = post(server, &format!("/api/{method}"), headers, &params.to_string());
+            (status, serde_json::from_str::<Value>(&body).expect("JSON"))
+        };
+        let unknown = json!({ "code": 102, "message": "unknown channel" });
+        assert_eq!(told("publish", json!({ "channel": "no:where", "data": 1 })), (404, unknown));
+        assert_eq!(told("publish", json!({ "data": 1 })).0, 400);
+        assert_eq!(told("rpc", json!({ "method": "x" })), (404, json!({ "code": 104, "message": "not found" })));
+        let since = json!({ "offset": 1, "epoch": "another" });
+        assert_eq!(told("history", json!({ "channel": "hall", "since": since, "limit": 1 })).0, 416);
+        assert_eq!(told("publish", json!({ "channel": "hall", "data": 1 })).0, 200);
+        let (status, among) = told("broadcast", json!({ "channels": ["no:where"], "data": 1 }));
+        assert_eq!((status, &among["result"]["responses"][0]["error"]["code"]), (200, &json!(102)));
+    }
+}
+
+#[test]
+fn who_breaks_off_in_the_middle_is_no_harm() {
+    let server = server();
+    for cut in [
+        "POST /api/publish HTTP/1.1\r\n",
+        "POST /api/publish HTTP/1.1\r\nHost: a\r\nX-API-Key: secret\r\nContent-Length: 50\r\n\r\n{",
+    ] {
+        dial(server.address).write_all(cut.as_bytes()).expect("a request");
+    }
+    let mut ann = server.member("ann", "hall");
+    result(&server, "publish", json!({ "channel": "hall", "data": 1 }));
+    assert_eq!(ann.publication()["data"], 1);
+    assert_eq!(server.metric("roomcast_api_commands_total{method=\"publish\",code=\"0\"}"), 1);
+}
+
+/// A value of that schema.
+fn example(schema: &Value) -> Value {
+    match schema["type"].as_str() {
+        Some("string") => json!("a"),
+        Some("boolean") => json!(false),
+        Some("integer") => json!(1),
+        Some("array") => json!([]),
+        Some("object") => json!({}),
+        _ => json!([null]),
+    }
+}
+
+/// Whether a value is of that schema, with nothing in it that the schema does not name.
+fn assert_is(value: &Value, schema: &Value, place: &str) {
+    match (schema["type"].as_str(), value) {
+        (None, _) | (Some("string"), Value::String(_)) | (Some("boolean"), Value::Bool(_)) => {}
+        (Some("integer"), Value::Number(number)) => assert!(number.is_i64() || number.is_u64(), "{place}: {value}"),
+        (Some("array"), Value::Array(items)) => items.iter().for_each(|item| assert_is(item, &schema["items"], place)),
+        (Some("object"), Value::Object(fields)) => {
+            for (name, field) in fields {
+                let place = format!("{place}.{name}");
+                let shape = schema["properties"].get(name).or_else(|| schema.get("additionalProperties"));
+                match shape {
+                    Some(shape) => assert_is(field, shape, &place),
+                    None => assert!(schema.get("properties").is_none(), "{place} is not described"),
+                }
+            }
+        }
+        _ => panic!("{place}: {value} is not {schema}"),
+    }
+}
+
+#[test]
+fn the_description_says_what_is() {
+    let server = server();
+    let (head, body) = server.get("/api/openapi.json", "");
+    assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("content-type: application/json"), "{head}");
+    let description: Value = serde_json::from_str(&body).expect("JSON");
+    let paths = description["paths"].as_object().expect("paths");
+    let _ann = server.member("ann", "a");
+    result(&server, "publish", json!({ "channel": "a", "data": 1, "tags": { "a": "b" } }));
+    let mut names: Vec<_> = paths.keys().map(|path| path.trim_start_matches("/api/")).collect();
+    for (path, operations) in paths {
+        let method = path.trim_start_matches("/api/");
+        let operation = &operations["post"];
+        let request = &operation["requestBody"]["content"]["application/json"]["schema"];
+        let fields = request["properties"].as_object().expect("an object");
+        // Each field is read: one of another type is noticed.
+        for (name, schema) in fields {
+            assert!(!text(&schema["description"]).is_empty(), "{path} {name}");
+            let wrong = match schema["type"].as_str() {
+                Some("string") => json!(1),
+                Some(_) => json!("a"),
+                None => continue,
+            };
+            let (status, _) = post(&server, path, KEY, &json!({ name: wrong }).to_string());
+            assert_eq!(status, 400, "{path} takes {name} of another type");
+            let (status, body) = post(&server, path, KEY, &json!({ name: null }).to_string());
+            assert_eq!(status, 200, "{path} {name}: {body}");
+        }
+        // Each answer is as described, of good requests and bad ones.
+        let whole: Value = fields
+            .iter()
+            .map(|(name, schema)| (name.clone(), example(schema)))
+            .collect::<serde_json::Map<_, _>>()
+            .into();
+        let good = match method {
+            "batch" => json!({ "commands": [{ "publish": { "channel": "a", "data": 1 } }, { "info": {} }, null] }),
+            "broadcast" => json!({ "channels": ["a", "no:where"], "data": 1 }),
+            "history" => json!({ "channel": "a", "limit": 10 }),
+            "disconnect" => json!({ "user": "nobody" }),
+            _ => json!({ "channel": "a", "data": 1 }),
+        };
+        for params in [json!({}), good, whole] {
+            let (status, body) = post(&server, path, KEY, &params.to_string());
+            assert_eq!(status, 200, "{path} {params}: {body}");
+            let schema = &operation["responses"]["200"]["content"]["application/json"]["schema"];
+            assert_is(&serde_json::from_str(&body).expect("JSON"), schema, path);
+        }
+    }
+    names.sort_unstable();
+    for name in &names {
+        let page = include_str!("../../docs/server.md");
+        assert!(page.contains(&format!("| `{name}` |")), "docs/server.md says nothing of the method {name}");
+    }
+}
+
+/// Whether a text is the other, in which `…` stands for anything.
+fn is_like(text: &str, pattern: &str) -> bool {
+    let mut rest = text;
+    pattern.split('…').enumerate().all(|(at, part)| match rest.find(part) {
+        Some(found) if at > 0 || found == 0 => {
+            rest = &rest[found + part.len()..];
+            true
+        }
+        _ => false,
+    })
+}
+
+#[test]
+fn the_examples_of_the_page_answer_as_it_says() {
+    let page = include_str!("../../docs/server.md");
+    let section =
+        page.split("\n## Server API\n").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a section");
+    let server = server();
+    let mut lines = section.lines();
+    let mut run = 0;
+    while let Some(line) = lines.next() {
+        let Some(rest) = line.strip_prefix("curl -H 'X-API-Key: secret' -d '") else { continue };
+        let (body, url) = rest.split_once("' http://127.0.0.1:8000").expect("a body and an address");
+        let told = lines.next().and_then(|line| line.strip_prefix("# ")).expect("an answer");
+        let (status, answer) = post(&server, url, KEY, body);
+        assert!(status == 200 && is_like(&answer, told), "{line}: {answer}");
+        run += 1;
+    }
+    assert!(run >= 5, "{run}");
+}
