@@ -355,11 +355,20 @@ fn a_copy_is_whole_or_not_there() {
 fn what_is_empty_is_not_called_sound() {
     let data = Data::new();
     data.write("rooms.db", "");
-    for tool in [&["check"][..], &["backup", &data.file("copy")]] {
+    for tool in [
+        &["check"][..],
+        &["backup", &data.file("copy")],
+        &["export"],
+        &["history", "chat:1"],
+        &["erase", "ann", "--dry-run"],
+        &["erase", "ann", "--yes"],
+        &["remove-history", "chat:1", "--yes"],
+    ] {
         let said = data.tool(tool).failed();
         assert!(said.contains("there is nothing in") && said.contains("put a backup"), "{said}");
     }
     assert!(!Path::new(&data.file("copy")).exists());
+    assert_eq!(std::fs::metadata(data.file("rooms.db")).unwrap().len(), 0, "it can be seen still");
     let new = Data::new();
     new.tool(&["import", &new.write("none", "")]).succeeded();
     assert_eq!(new.tool(&["check"]).succeeded(), "the database is sound; there are no rooms in it\n");

@@ -75,7 +75,7 @@ impl SqliteStore {
     /// The store of a file that another process may be writing, for reading alone.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is none, or nothing in it, not even tables.
     pub fn open_to_read(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref();
         if !path.exists() {
@@ -83,7 +83,10 @@ impl SqliteStore {
             return Err(StoreError::new(StoreErrorKind::Unavailable, text));
         }
         let store = Self::at(Some(path.to_owned()));
-        store.read_with(|reader| ours(reader, path))?;
+        store.read_with(|reader| {
+            ours(reader, path)?;
+            store.refuse_nothing(reader)
+        })?;
         Ok(store)
     }
 
