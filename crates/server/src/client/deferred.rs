@@ -58,7 +58,8 @@ impl Receiver {
                 Some(done) => {
                     connection.go_on(&shard, |connection, shard| SessionDriver::complete(connection, shard, done))
                 }
-                None => connection.survive(&shard),
+                None if connection.is_open() => connection.survive(&shard),
+                None => {}
             }
         });
     }
