@@ -23,6 +23,15 @@ pub(crate) enum Answer<T> {
     Later(Pin<Box<dyn Future<Output = T> + Send>>),
 }
 
+impl<T: fmt::Debug> fmt::Debug for Answer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Now(answer) => f.debug_tuple("Now").field(answer).finish(),
+            Self::Later(_) => f.write_str("Later"),
+        }
+    }
+}
+
 impl<T> Answer<T> {
     /// The answer is what `work` comes to.
     pub(crate) fn later(work: impl Future<Output = T> + Send + 'static) -> Self {

@@ -42,8 +42,11 @@ impl Hub {
 
 #[cfg(test)]
 mod tests {
+    use smallvec::smallvec;
+
     use super::*;
     use crate::config::{Config, NamespaceOptions};
+    use crate::rooms::engine::{Answer, Publish};
     use crate::util::clock::unix_ms;
     use roomcast::Room;
     use roomcast_protocol::{Payload, Publication, RoomName};
@@ -113,5 +116,26 @@ mod tests {
         assert!(!asked.is_running() && joined.is_running());
         assert_eq!(hub.metrics.rooms.get(), 1);
         drop(member);
+    }
+    #[tokio::test]
+    async fn whoever_comes_while_rooms_are_being_ended_is_let_into_a_new_one() {
+        let hub = hub();
+        let rooms = ["plain:1", "plain:2"].map(|name| open(&hub, name));
+        assert_eq!(hub.expire_rooms(unix_ms()), 0, "both are in use");
+        let mut came = Vec::new();
+        hub.rooms.broker.expire_idle_if(|_| {
+            // They are taken away when all have been looked at.
+            for ended in rooms.iter().filter(|room| !room.is_running()) {
+                let room = RoomName::parse(ended.name(), 255).unwrap();
+                let engine = hub.engine(&room).unwrap();
+                let publication = Publication::new(Payload::json("1".into()), None);
+                let mut published = engine.publish(smallvec![Publish { room: room.clone(), publication }]);
+                came.push((published.pop(), engine.enter(&room, None, 0)));
+            }
+            true
+        });
+        let [(Some(Answer::Now(published)), Answer::Now(entered))] = &came[..] else { panic!("{came:?}") };
+        assert_eq!(published.as_ref().map(|accepted| accepted.offset), Ok(1));
+        assert_eq!(entered.as_ref().map(|entered| entered.subscribed.top.offset), Ok(1));
     }
 }

@@ -58,19 +58,24 @@ impl LocalRooms {
     /// # Errors
     /// [`ErrorCode::LimitExceeded`] when there are too many rooms already, or the room is being removed.
     pub(crate) fn open(&self, name: &RoomName) -> Result<Room<Publication>, ErrorCode> {
-        let name = name.as_str();
-        if let Some(room) = self.broker.get(name) {
+        // One that has ended may be there until all that end with it have.
+        if let Some(room) = self.running(name) {
             return Ok(room);
         }
+        let text = name.as_str();
         self.has_place_for_one()?;
-        let options = self.ring_options(name);
+        let options = self.ring_options(text);
         let make = |rest: Option<Position>| {
+            // Another shard has made it since we looked: it is counted.
+            if let Some(room) = self.running(name) {
+                return Ok(room);
+            }
             let options = rest.map_or(options, |position| options.starting_at(position));
-            self.broker.room_with(name, options).map_err(not_opened)
+            let room = self.broker.room_with(text, options).map_err(not_opened)?;
+            self.count.inc();
+            Ok(room)
         };
-        let room = self.dormant.wake(name, make)?;
-        self.count.inc();
-        Ok(room)
+        self.dormant.wake(text, make)
     }
 
     /// Whether one more room may be made.
@@ -122,5 +127,34 @@ pub(crate) fn not_published(refused: &PublishError<Publication>) -> ErrorCode {
 impl fmt::Debug for LocalRooms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LocalRooms").field("broker", &self.broker).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_room_that_two_shards_open_at_once_is_counted_once() {
+        let rooms = LocalRooms::new(Arc::new(Config::dev()), || 0, vec![Handle::current()], Gauge::default());
+        let name = RoomName::parse("hall", 255).expect("a name");
+        let open = || rooms.open(&name).expect("there is space");
+        thread::scope(|scope| {
+            // Both have looked, and found nothing, when the first is let make it.
+            let both = rooms.dormant.wake(name.as_str(), |_| {
+                let both = [0, 1].map(|_| scope.spawn(open));
+                let begin = Instant::now();
+                while begin.elapsed() < Duration::from_millis(100) {
+                    thread::yield_now();
+                }
+                both
+            });
+            let [one, other] = both.map(|open| open.join().expect("it is opened"));
+            assert_eq!(one, other);
+        });
+        assert_eq!(rooms.count.get(), 1);
     }
 }
