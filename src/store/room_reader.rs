@@ -40,6 +40,10 @@ pub(super) enum Gathered {
     Last,
 }
 
+/// What was published until some moment and was not read by then: the rooms, and where each ended.
+#[derive(Debug)]
+pub(super) struct Unread(Vec<(RoomKey, u64)>);
+
 impl<T> RoomReader<T> {
     pub(super) fn new(pattern: PatternSubscription<T>) -> Self {
         let (watermarks, builder) = (HashMap::new(), BatchBuilder::default());
@@ -170,6 +174,21 @@ impl<T: Send + Sync + 'static> RoomReader<T> {
             incarnations.forget(&watermark);
             watermark.complete();
         }
+    }
+
+    /// What was published so far and is not read.
+    pub(super) fn unread(&mut self) -> Unread {
+        let keys: Vec<RoomKey> = self.pattern.keys().collect();
+        let unread = |key| self.pattern.get(key).filter(|room| room.lag() > 0);
+        let end = |key| unread(key).map(|room| (key, room.position().sequence + room.lag()));
+        Unread(keys.into_iter().filter_map(end).collect())
+    }
+
+    /// Whether all of it was read since.
+    pub(super) fn has_read(&self, Unread(ends): &mut Unread) -> bool {
+        // A room that is gone was read to its end.
+        ends.retain(|(key, end)| self.pattern.get(*key).is_some_and(|room| room.position().sequence < *end));
+        ends.is_empty()
     }
 
     /// How many messages were published and not committed, in all rooms.

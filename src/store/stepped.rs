@@ -377,3 +377,23 @@ fn a_room_that_cannot_be_read_keeps_no_other_from_its_retention() {
     idle(&world, &mut writer);
     assert_eq!(*world.store.removed.lock().unwrap(), ["a 7", "c 7"]);
 }
+
+#[test]
+fn a_flush_is_answered_however_much_is_published_meanwhile() {
+    let (world, mut writer) = world(Options::all(Durability::Async).batch_messages_max(2));
+    let rooms = ["lobby", "hall"].map(|room| world.archive.open(room, RoomOptions::new()).unwrap());
+    for room in &rooms {
+        (0..4).for_each(|n| assert_eq!(room.publish("before".to_owned()).unwrap(), n));
+    }
+    let busy = rooms[0].clone();
+    *world.simulation.others.lock().unwrap() = Some(Box::new(move |now| {
+        (0..2).for_each(|_| assert!(busy.publish("meanwhile".to_owned()).is_ok()));
+        assert!(matches!(writer.step(), Next::Now), "it is behind");
+        Some(now + MS)
+    }));
+    world.archive.flush_within(5_000 * MS).unwrap();
+    assert!(
+        rooms.iter().all(|room| world.archive.watermark(room).unwrap().stored() >= 4),
+        "what came before is stored"
+    );
+}

@@ -16,7 +16,7 @@ use super::error::{StoreError, StoreErrorKind};
 use super::incarnations::Incarnations;
 use super::options::{Durability, Options};
 use super::post::{Alarm, Answer, Post, Request};
-use super::room_reader::{Gathered, RoomReader};
+use super::room_reader::{Gathered, RoomReader, Unread};
 use super::status::StatusCell;
 use super::sweep::Sweep;
 use crate::room::PatternSubscription;
@@ -49,6 +49,8 @@ pub struct BatchWriter<T> {
     shared: Arc<Shared<T>>,
     rooms: RoomReader<T>,
     flushes: Vec<Answer>,
+    /// Flushes that were asked for while more was published than one batch takes, and what they wait for.
+    behind: Option<(Vec<Answer>, Unread)>,
     requests: Receiver<Request>,
     alarm: Arc<Alarm>,
     phase: Phase,
@@ -138,6 +140,7 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
             shared,
             rooms: RoomReader::new(pattern),
             flushes: Vec::new(),
+            behind: None,
             requests,
             alarm,
             phase: Phase::Reading,
@@ -185,6 +188,7 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
         // Whoever waits for a flush learns that there is none, and so does who asks from now on.
         self.requests = mpsc::sync_channel(1).1;
         self.flushes.clear();
+        self.behind = None;
         self.phase = Phase::Stopped(error);
     }
 
@@ -242,7 +246,8 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
         let is_awaited = batch.durability() == Durability::Stored && !batch.is_empty();
         let is_late = self.batch_due().is_some_and(|due| due <= self.now());
         let is_full = self.rooms.is_full(&self.shared.options);
-        is_awaited || is_late || is_full || !self.flushes.is_empty() || self.rooms.has_ended()
+        let is_asked_for = !self.flushes.is_empty() || self.behind.is_some();
+        is_awaited || is_late || is_full || is_asked_for || self.rooms.has_ended()
     }
 
     fn batch_due(&self) -> Option<Instant> {
@@ -324,15 +329,15 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
     /// After so much was gathered, and committed where that was due.
     fn go_on(&mut self, gathered: Gathered) -> Result<Next, StoreError> {
         match gathered {
-            Gathered::Some => {}
+            Gathered::Some => self.flush_behind(),
             Gathered::All => {
                 let is_committed = self.rooms.batch().is_empty();
-                self.flushes.drain(..).filter(|_| is_committed).for_each(Answer::give);
+                self.all_flushes().filter(|_| is_committed).for_each(Answer::give);
             }
             Gathered::Last => {
                 // Everything is committed, whoever asks.
                 self.take_requests();
-                self.flushes.drain(..).for_each(Answer::give);
+                self.all_flushes().for_each(Answer::give);
                 self.phase = Phase::Finishing { tries: FINISH_TRIES, due: self.now() };
                 return Ok(Next::Now);
             }
@@ -352,6 +357,23 @@ impl<T: Send + Sync + 'static> BatchWriter<T> {
             }
             _ => Next::Now,
         })
+    }
+
+    /// Answers flushes whose messages are committed, while others were published behind those.
+    fn flush_behind(&mut self) {
+        if let Some((flushes, mut unread)) = self.behind.take() {
+            match self.rooms.has_read(&mut unread) && self.rooms.batch().is_empty() {
+                true => flushes.into_iter().for_each(Answer::give),
+                false => self.behind = Some((flushes, unread)),
+            }
+        } else if !self.flushes.is_empty() {
+            self.behind = Some((std::mem::take(&mut self.flushes), self.rooms.unread()));
+        }
+    }
+
+    fn all_flushes(&mut self) -> impl Iterator<Item = Answer> {
+        let behind = self.behind.take().map(|(flushes, _)| flushes);
+        behind.into_iter().flatten().chain(std::mem::take(&mut self.flushes))
     }
 
     /// Ends the run; tried again, since what broke while nothing was written shows now.
