@@ -13,26 +13,45 @@ use super::messages::{BroadcastRequest, PublishRequest, PublishResult};
 use super::shape::Json;
 use super::{Api, COUNT_MAX};
 use crate::rooms::engine::{Accepted, Publish};
+use crate::rooms::terms::Terms;
 use roomcast_protocol::{ErrorCode, Payload, Publication, RoomName};
+
+/// Bytes of a key, and of what versions count in: as much as names of rooms have.
+const NAME_BYTES_MAX: usize = 255;
 
 /// Rooms published into before others on the shard have their turn.
 const ROOMS_PER_TURN: usize = 64;
 
 pub(super) async fn publish(api: &Api, request: PublishRequest) -> Result<Vec<u8>, Failed> {
-    let PublishRequest { channel, data, b64data, tags, skip_history, idempotency_key, version, .. } = request;
-    if skip_history || !idempotency_key.is_empty() || version > 0 {
-        return Err(ErrorCode::NotAvailable.into());
-    }
+    let PublishRequest {
+        channel,
+        data,
+        b64data,
+        tags,
+        skip_history,
+        idempotency_key,
+        delta: _,
+        version,
+        version_epoch,
+    } = request;
     let publication = publication(api, data, &b64data, tags)?;
-    let accepted = publish_one(api, &channel, publication).await?;
+    let terms = terms(Terms { idempotency_key, version, version_epoch, skip_history })?;
+    let accepted = publish_one(api, &channel, publication, terms.as_ref()).await?;
     Ok(json(&told(api, &channel, accepted)))
 }
 
 pub(super) async fn broadcast(api: &Api, request: BroadcastRequest) -> Result<Vec<u8>, Failed> {
-    let BroadcastRequest { channels, data, b64data, tags, skip_history, idempotency_key, version, .. } = request;
-    if skip_history || !idempotency_key.is_empty() || version > 0 {
-        return Err(ErrorCode::NotAvailable.into());
-    }
+    let BroadcastRequest {
+        channels,
+        data,
+        b64data,
+        tags,
+        skip_history,
+        idempotency_key,
+        delta: _,
+        version,
+        version_epoch,
+    } = request;
     if channels.is_empty() {
         return Err(ErrorCode::BadRequest.into());
     }
@@ -40,13 +59,14 @@ pub(super) async fn broadcast(api: &Api, request: BroadcastRequest) -> Result<Ve
         return Err(ErrorCode::LimitExceeded.into());
     }
     let publication = publication(api, data, &b64data, tags)?;
+    let terms = terms(Terms { idempotency_key, version, version_epoch, skip_history })?;
     let mut responses = Vec::new();
     for rooms in channels.chunks(ROOMS_PER_TURN) {
         for room in rooms {
             if !responses.is_empty() {
                 responses.push(b',');
             }
-            let published = publish_one(api, room, publication.clone()).await;
+            let published = publish_one(api, room, publication.clone(), terms.as_ref()).await;
             responses.extend(match published {
                 Ok(accepted) => wrap("result", &json(&told(api, room, accepted))),
                 Err(code) => wrap("error", &json(&super::answer::ApiError::from(code))),
@@ -80,9 +100,23 @@ pub(super) fn room(api: &Api, name: &str) -> Result<RoomName, ErrorCode> {
     api.hub.rooms.options(name).map(|_| room).ok_or(ErrorCode::UnknownRoom)
 }
 
-async fn publish_one(api: &Api, name: &str, publication: Publication) -> Result<Accepted, ErrorCode> {
+/// What is asked beyond, if anything is.
+fn terms(terms: Terms) -> Result<Option<Terms>, ErrorCode> {
+    if terms.idempotency_key.len().max(terms.version_epoch.len()) > NAME_BYTES_MAX {
+        return Err(ErrorCode::BadRequest);
+    }
+    Ok((terms != Terms::default()).then_some(terms))
+}
+
+async fn publish_one(
+    api: &Api,
+    name: &str,
+    publication: Publication,
+    terms: Option<&Terms>,
+) -> Result<Accepted, ErrorCode> {
     let room = room(api, name)?;
-    let mut answers = api.hub.engine(&room)?.publish(smallvec![Publish { room, publication }]);
+    let mut answers =
+        api.hub.engine(&room)?.publish(smallvec![Publish { room, publication, terms: terms.cloned().map(Box::new) }]);
     let accepted = answers.pop().ok_or(ErrorCode::Internal)?.wait().await?;
     api.hub.metrics.api_messages.inc();
     Ok(accepted)

@@ -362,7 +362,7 @@ impl SessionDriver {
             Action::Publish { ticket, room, publication } => {
                 tracing::trace!(client = self.client(), %room, "publish");
                 let engine = hub.engine(&room);
-                let answers = engine.map(|engine| engine.publish(smallvec![Publish { room, publication }]));
+                let answers = engine.map(|engine| engine.publish(smallvec![Publish::new(room, publication)]));
                 match answers.map(|mut answers| answers.pop()) {
                     Ok(Some(Answer::Now(published))) => {
                         let is_due = published.is_ok() && turn.shard.delivery.has_published();

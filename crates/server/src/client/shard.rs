@@ -78,6 +78,7 @@ impl Shard {
             tokio::task::spawn_local(Self::deliver_forever(Rc::clone(&shard)));
             tokio::task::spawn_local(Self::tick_forever(Rc::clone(&shard)));
             tokio::task::spawn_local(Self::run_commands(Rc::clone(&shard)));
+            tokio::task::spawn_local(Self::take_in_events(Rc::clone(&shard)));
             let came = tokio::select! {
                 biased;
                 _ = draining.wait_for(|draining| *draining) => Ok(()),
@@ -202,6 +203,14 @@ impl Shard {
                     }
                 }
             }
+        }
+    }
+
+    /// Takes what all members of a room are given to its delivery.
+    async fn take_in_events(shard: Rc<Self>) {
+        let Some(mut inbox) = shard.hub.events.inbox_for_all(shard.index) else { return };
+        while let Some(event) = inbox.next().await {
+            shard.delivery.take_in(&event);
         }
     }
 

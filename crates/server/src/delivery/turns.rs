@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::ops::Range;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -15,7 +16,7 @@ use crate::delivery::lag::Lag;
 use crate::delivery::sink::MemberSink;
 use crate::ops::metrics::ShardMetrics;
 use crate::rooms::delivery_options::DeliveryOptions;
-use crate::rooms::join_leave::Inbox;
+use crate::rooms::join_leave::{Event, Inbox};
 use crate::rooms::visible::Edge;
 use crate::util::panics::guard;
 use crate::wire::encoded_batch::EncodedBatch;
@@ -90,6 +91,12 @@ impl<S: MemberSink> Delivery<S> {
     /// As [`RoomFeed::lags`].
     pub(crate) fn lags(&self) -> Vec<Lag> {
         self.feed.borrow().lags()
+    }
+
+    /// As [`RoomFeed::take_in`]; the delivery is woken for it.
+    pub(crate) fn take_in(&self, event: &Arc<Event>) {
+        self.feed.borrow_mut().take_in(event);
+        self.wake();
     }
 
     /// As [`RoomFeed::count_members`].

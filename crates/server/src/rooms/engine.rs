@@ -3,11 +3,14 @@
 //! A client's driver asks an [`Engine`] and does not know which one it is. What the engine can answer at once it answers in the
 //! turn that asks; for the rest the turn is given a future, and goes on with other clients.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
 
 use smallvec::SmallVec;
+use tokio::sync::oneshot;
 
+use crate::rooms::terms::Terms;
 use crate::rooms::visible::Edge;
 use crate::session::{Recover, Subscribed};
 use roomcast::{Room, Subscription};
@@ -53,12 +56,45 @@ pub(crate) type PublishBatch = SmallVec<[Publish; 1]>;
 /// The answers to a [`PublishBatch`], in its order.
 pub(crate) type PublishAnswers = SmallVec<[Answer<Result<Accepted, ErrorCode>>; 1]>;
 
-/// A message to be published. What a publisher may ask beyond, a key that makes a repetition harmless or a message without
-/// history, is a field more.
+/// A message to be published.
 #[derive(Debug)]
 pub(crate) struct Publish {
     pub(crate) room: RoomName,
     pub(crate) publication: Publication,
+    /// What its publisher asks beyond; clients ask nothing.
+    pub(crate) terms: Option<Box<Terms>>,
+}
+
+impl Publish {
+    /// Plainly.
+    pub(crate) fn new(room: RoomName, publication: Publication) -> Self {
+        Self { room, publication, terms: None }
+    }
+}
+
+/// Publishes messages of which some are on terms, each with `publish`, those of one room one after the other: what has to wait is not
+/// overtaken.
+pub(crate) fn publish_in_order(
+    batch: PublishBatch,
+    publish: impl Fn(Publish) -> Answer<Result<Accepted, ErrorCode>> + Clone + Send + 'static,
+) -> PublishAnswers {
+    let mut rooms = HashMap::<RoomName, Vec<(Publish, oneshot::Sender<_>)>>::new();
+    let mut answers = PublishAnswers::new();
+    for one in batch {
+        let (sender, answer) = oneshot::channel();
+        rooms.entry(one.room.clone()).or_default().push((one, sender));
+        answers.push(Answer::later(async move { answer.await.unwrap_or(Err(ErrorCode::Internal)) }));
+    }
+    for queue in rooms.into_values() {
+        let publish = publish.clone();
+        tokio::spawn(async move {
+            for (one, sender) in queue {
+                // Whoever asked may have gone.
+                let _ = sender.send(publish(one).wait().await);
+            }
+        });
+    }
+    answers
 }
 
 /// A message has its place in a room.
@@ -69,6 +105,14 @@ pub(crate) struct Accepted {
 }
 
 impl Accepted {
+    /// Of a message that takes no place.
+    pub(crate) const UNPLACED: Self = Self { offset: 0, epoch: EpochName::None };
+
+    /// Where the room stands, which is told whoever published nothing new.
+    pub(crate) fn nowhere(room: &Room<Publication>) -> Self {
+        Self { offset: room.tail(), epoch: EpochName::Ring(room.epoch()) }
+    }
+
     /// At that sequence of the ring that is the room.
     pub(crate) fn in_ring(room: &Room<Publication>, sequence: u64) -> Self {
         Self { offset: sequence + 1, epoch: EpochName::Ring(room.epoch()) }
@@ -86,6 +130,8 @@ pub(crate) struct Entered {
 /// The epoch of a room as clients are told it: a text, and what it says is the engine's own matter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum EpochName {
+    /// Of nothing that has a place.
+    None,
     /// The number of the ring.
     Ring(roomcast::Epoch),
     /// A name that was given elsewhere: the ring on this node is a copy.
@@ -103,6 +149,7 @@ impl EpochName {
 impl fmt::Display for EpochName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::None => Ok(()),
             Self::Ring(epoch) => epoch.fmt(f),
             #[cfg(test)]
             Self::Given(name) => name.fmt(f),
@@ -128,6 +175,9 @@ pub(crate) struct Remains {
 ///   theirs in the order of the batch; of two batches, any may be first, and answers may come in any order.
 /// * A publish that is answered with an offset is in the room, there and once, as long as the epoch lasts. One that fails may have
 ///   taken effect, once.
+/// * Of publishes with the same key into one room, within the time that keys are remembered, one is in the room; all that succeed are
+///   answered with its place. One that comes with a version not above another's takes no place, and is answered with where the room
+///   stands. A message without history takes no offset and is in no past: it is given to who is there.
 /// * An epoch that has ended does not come back. Whoever comes with a position of another epoch is never told that nothing
 ///   was missed.
 /// * A subscription goes on exactly after what [`Engine::enter`] found: nothing is missed or given twice, until the room ends.

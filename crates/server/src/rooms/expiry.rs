@@ -129,7 +129,7 @@ mod tests {
                 let room = RoomName::parse(ended.name(), 255).unwrap();
                 let engine = hub.engine(&room).unwrap();
                 let publication = Publication::new(Payload::json("1".into()), None);
-                let mut published = engine.publish(smallvec![Publish { room: room.clone(), publication }]);
+                let mut published = engine.publish(smallvec![Publish::new(room.clone(), publication)]);
                 came.push((published.pop(), engine.enter(&room, None, 0)));
             }
             true

@@ -64,11 +64,11 @@ impl Hub {
             presence: Box::new(LocalPresence::new()),
             commands: Commands::new(OneNode(Arc::clone(&local))),
             local,
+            events: Arc::clone(&rooms.events),
             started_ms: (rooms.clock)(),
             memory: MemoryEngine::new(Arc::clone(&rooms)),
             rooms,
             stored: OnceLock::new(),
-            events: Arc::new(Events::new(count)),
         }
     }
 

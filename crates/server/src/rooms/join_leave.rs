@@ -1,4 +1,4 @@
-//! Joins and leaves, on their way to the shards whose members hear of them.
+//! Joins and leaves, and messages that are kept nowhere, on their way to the shards whose members hear of them.
 //!
 //! An event takes no offset. It carries the position of its room after which it happened, and whoever delivers it puts it there:
 //! behind all that was published before, before all that was published later. So a member's join, publications and leave come in
@@ -15,7 +15,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use roomcast::Position;
 use roomcast::internal::Striped;
-use roomcast_protocol::{ClientInfo, Push, RoomName};
+use roomcast_protocol::{ClientInfo, Placed, Publication, Push, RoomName};
 
 /// Bytes of events that may wait for a shard, some 30,000 joins: what others announce while it is busy for a second or so. Beyond
 /// it, those who listen there are told that they have lost some.
@@ -24,7 +24,7 @@ pub(crate) const INBOX_BYTES_MAX: usize = 8 << 20;
 /// What an event takes beside the texts in it.
 const EVENT_BYTES: usize = 128;
 
-/// Somebody came into a room or left it.
+/// Something that happened in a room and takes no offset.
 #[derive(Debug)]
 pub(crate) struct Event {
     pub(crate) room: RoomName,
@@ -38,15 +38,25 @@ pub(crate) struct Event {
 pub(crate) enum What {
     Join(ClientInfo),
     Leave(ClientInfo),
+    /// A message without an offset, and when it was published.
+    Message(Publication, u64),
 }
 
 impl Event {
     /// What it takes of a budget.
     pub(crate) fn bytes(&self) -> usize {
-        let (What::Join(info) | What::Leave(info)) = &self.what;
-        let more = [info.conn_info(), info.chan_info()].into_iter().flatten().map(|it| it.len()).sum::<usize>();
-        // The info has its texts twice, the second time as they are sent.
-        EVENT_BYTES + self.room.as_str().len() + 2 * (info.user().len() + info.client().len() + more)
+        let what = match &self.what {
+            What::Join(info) | What::Leave(info) => {
+                let more = [info.conn_info(), info.chan_info()].into_iter().flatten().map(|it| it.len()).sum::<usize>();
+                // The info has its texts twice, the second time as they are sent.
+                2 * (info.user().len() + info.client().len() + more)
+            }
+            What::Message(publication, _) => {
+                let tags = publication.tags.iter().flat_map(|tags| tags.iter());
+                publication.data.as_bytes().len() + tags.map(|(name, value)| name.len() + value.len()).sum::<usize>()
+            }
+        };
+        EVENT_BYTES + self.room.as_str().len() + what
     }
 
     /// The push that tells of it.
@@ -55,6 +65,9 @@ impl Event {
         match self.what.clone() {
             What::Join(info) => Push::Join { room, info },
             What::Leave(info) => Push::Leave { room, info },
+            What::Message(publication, time_ms) => {
+                Push::Publication { room, publication: Placed { offset: 0, time_ms, publication } }
+            }
         }
     }
 }
@@ -64,6 +77,8 @@ pub(crate) struct Events {
     /// By room.
     listeners: Striped<HashMap<Box<str>, Listeners>>,
     shards: Box<[Arc<Way>]>,
+    /// The same for what all members of a room are given, whether they hear who comes and goes or not.
+    for_all: Box<[Arc<Way>]>,
 }
 
 /// The shards that listen to a room, with how many groups each.
@@ -93,13 +108,40 @@ impl Events {
             let receiver = Mutex::new(Some(receiver));
             Arc::new(Way { sender, receiver, bytes: AtomicUsize::new(0), has_lost: AtomicBool::new(false) })
         };
-        Self { listeners: Striped::default(), shards: (0..shards).map(way).collect() }
+        let [shards, for_all] = [(); 2].map(|()| (0..shards).map(way).collect());
+        Self { listeners: Striped::default(), shards, for_all }
     }
 
     /// The inbox of a shard; once.
     pub(crate) fn inbox(self: &Arc<Self>, shard: usize) -> Option<Inbox> {
         let receiver = self.shards[shard].receiver.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         Some(Inbox { shard, events: Arc::clone(self), receiver })
+    }
+
+    /// What comes for all members of rooms on a shard; once.
+    pub(crate) fn inbox_for_all(&self, shard: usize) -> Option<InboxForAll> {
+        let way = Arc::clone(&self.for_all[shard]);
+        let receiver = way.receiver.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some(InboxForAll { way, receiver })
+    }
+
+    /// Tells all members of the room.
+    ///
+    /// # Errors
+    /// [`InboxFull`] when too much waits for a shard; then nobody is told.
+    pub(crate) fn announce_to_all(&self, room: &RoomName, what: What, after: Position) -> Result<(), InboxFull> {
+        let event = Arc::new(Event { room: room.clone(), what, after });
+        let bytes = event.bytes();
+        // Relaxed: a figure. Several at once may each be let in; it is bounded all the same.
+        if self.for_all.iter().any(|way| way.bytes.load(Relaxed) + bytes > INBOX_BYTES_MAX) {
+            return Err(InboxFull);
+        }
+        for way in &self.for_all {
+            way.bytes.fetch_add(bytes, Relaxed);
+            // Nobody is there any more when the server ends.
+            let _ = way.sender.send(Arc::clone(&event));
+        }
+        Ok(())
     }
 
     /// Tells all who listen to the room. Nothing where nobody does.
@@ -144,6 +186,26 @@ impl Events {
         if shards.is_empty() {
             listeners.remove(room.as_str());
         }
+    }
+}
+
+/// Too much waits for a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct InboxFull;
+
+/// Where what all members are given comes in.
+pub(crate) struct InboxForAll {
+    way: Arc<Way>,
+    receiver: UnboundedReceiver<Arc<Event>>,
+}
+
+impl InboxForAll {
+    /// The next one, when there is one.
+    pub(crate) async fn next(&mut self) -> Option<Arc<Event>> {
+        let event = self.receiver.recv().await?;
+        // Relaxed: a figure.
+        self.way.bytes.fetch_sub(event.bytes(), Relaxed);
+        Some(event)
     }
 }
 

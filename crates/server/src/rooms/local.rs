@@ -9,6 +9,8 @@ use tokio::runtime::Handle;
 use crate::config::{Config, NamespaceOptions};
 use crate::rooms::dormant::DormantRooms;
 use crate::rooms::engine::EpochName;
+use crate::rooms::join_leave::{Events, InboxFull, What};
+use crate::rooms::terms::{Terms, TermsBook};
 use crate::rooms::visible::{Edge, Visible};
 use roomcast::{Broker, Position, PublishError, Room, RoomError, RoomOptions};
 use roomcast_protocol::{ErrorCode, Publication, RoomName};
@@ -29,6 +31,10 @@ pub(crate) struct LocalRooms {
     pub(crate) config: Arc<Config>,
     pub(crate) broker: Broker<Publication>,
     pub(crate) dormant: DormantRooms,
+    /// Keys and versions of what was published.
+    pub(crate) terms: TermsBook,
+    /// Who comes and goes, and what is kept nowhere, on the way to those who hear of it.
+    pub(crate) events: Arc<Events>,
     /// The time on the wire; rooms have it, too.
     pub(crate) clock: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// How many there are.
@@ -44,13 +50,32 @@ impl LocalRooms {
         count: Gauge,
     ) -> Self {
         let broker = Broker::builder().capacity(ROOM_MESSAGES_MIN).clock(clock.clone()).shards(shards.len());
+        let (events, clock) = (Arc::new(Events::new(shards.len())), Arc::new(clock));
         let broker = broker.on_tokio(shards).build();
-        Self { config, broker, dormant: DormantRooms::new(), clock: Arc::new(clock), count }
+        let terms = TermsBook::new(Arc::clone(&clock) as Arc<dyn Fn() -> u64 + Send + Sync>);
+        Self { config, broker, dormant: DormantRooms::new(), terms, events, clock, count }
     }
 
     /// A room that runs.
     pub(crate) fn running(&self, name: &RoomName) -> Option<Room<Publication>> {
         self.broker.get(name.as_str()).filter(Room::is_running)
+    }
+
+    /// Gives a message to who is in the room now, behind all that has been published there.
+    ///
+    /// # Errors
+    /// [`ErrorCode::TooManyRequests`] when a shard has too many before it; then it is given to nobody.
+    pub(crate) fn announce(&self, name: &RoomName, publication: Publication) -> Result<(), ErrorCode> {
+        // Into a room that does not run nobody is.
+        let Some(room) = self.running(name) else { return Ok(()) };
+        let after = Position { epoch: room.epoch(), sequence: room.tail() };
+        let message = What::Message(publication, (self.clock)());
+        self.events.announce_to_all(name, message, after).map_err(|InboxFull| ErrorCode::TooManyRequests)
+    }
+
+    /// Whether a message without history is to be one: in a room that has some.
+    pub(crate) fn skips_history(&self, name: &RoomName, terms: &Terms) -> bool {
+        terms.skip_history && self.options(name.as_str()).is_some_and(|options| options.history_size > 0)
     }
 
     /// Opens a room that is nowhere else, creating it if need be; it goes on where it ended as long as its position counts.

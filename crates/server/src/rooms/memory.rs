@@ -7,10 +7,11 @@ use std::time::Duration;
 use smallvec::smallvec;
 
 use crate::rooms::engine::{
-    Accepted, Answer, Engine, Entered, EpochName, Publish, PublishAnswers, PublishBatch, Remains,
+    Accepted, Answer, Engine, Entered, EpochName, Publish, PublishAnswers, PublishBatch, Remains, publish_in_order,
 };
 use crate::rooms::history;
 use crate::rooms::local::{LocalRooms, TRIES, not_published};
+use crate::rooms::terms::{Begun, Terms};
 use crate::rooms::visible::{Edge, Visible};
 use crate::session::Recover;
 use roomcast::{PublishError, Room};
@@ -21,6 +22,7 @@ use roomcast_protocol::{ErrorCode, HistoryQuery, HistoryResult, Placed, Publicat
 pub(crate) const IDLE_WITHOUT_HISTORY: Duration = Duration::from_secs(60);
 
 /// The engine of rooms that are not stored: their rings are all there is.
+#[derive(Clone)]
 pub(crate) struct MemoryEngine {
     rooms: Arc<LocalRooms>,
 }
@@ -30,9 +32,36 @@ impl MemoryEngine {
         Self { rooms }
     }
 
-    fn publish_one(&self, Publish { room: name, mut publication }: Publish) -> Result<Accepted, ErrorCode> {
+    fn publish_one(&self, Publish { room, publication, terms }: Publish) -> Answer<Result<Accepted, ErrorCode>> {
+        match terms {
+            None => Answer::Now(Self::publish_now(&self.rooms, &room, publication)),
+            Some(terms) => Answer::later(Self::publish_on(Arc::clone(&self.rooms), room, publication, *terms)),
+        }
+    }
+
+    async fn publish_on(
+        rooms: Arc<LocalRooms>,
+        name: RoomName,
+        publication: Publication,
+        terms: Terms,
+    ) -> Result<Accepted, ErrorCode> {
+        let stands = || rooms.open(&name).map(|room| Accepted::nowhere(&room));
+        let (accepted, reservation) = match rooms.terms.begin(&name, &terms).await {
+            Begun::Before(accepted) => return Ok(accepted),
+            Begun::Outdated(reservation) => (stands()?, reservation),
+            Begun::New(reservation) if rooms.skips_history(&name, &terms) => {
+                rooms.announce(&name, publication)?;
+                (Accepted::UNPLACED, reservation)
+            }
+            Begun::New(reservation) => (Self::publish_now(&rooms, &name, publication)?, reservation),
+        };
+        reservation.done(&accepted);
+        Ok(accepted)
+    }
+
+    fn publish_now(rooms: &LocalRooms, name: &RoomName, mut publication: Publication) -> Result<Accepted, ErrorCode> {
         for _ in 0..TRIES {
-            let room = self.rooms.open(&name)?;
+            let room = rooms.open(name)?;
             match room.publish(publication) {
                 Ok(sequence) => return Ok(Accepted::in_ring(&room, sequence)),
                 // Removed between the look-up and the publish: the next look-up opens a fresh one.
@@ -71,9 +100,13 @@ impl Engine for MemoryEngine {
         if batch.len() == 1
             && let Some(publish) = batch.pop()
         {
-            return smallvec![Answer::Now(self.publish_one(publish))];
+            return smallvec![self.publish_one(publish)];
         }
-        batch.into_iter().map(|publish| Answer::Now(self.publish_one(publish))).collect()
+        if batch.iter().any(|publish| publish.terms.is_some()) {
+            let memory = self.clone();
+            return publish_in_order(batch, move |publish| memory.publish_one(publish));
+        }
+        batch.into_iter().map(|publish| self.publish_one(publish)).collect()
     }
 
     fn enter(

@@ -18,5 +18,6 @@ pub(crate) mod memory;
 pub(crate) mod presence;
 pub(crate) mod shard_commands;
 pub(crate) mod stored;
+pub(crate) mod terms;
 pub(crate) mod users;
 pub(crate) mod visible;

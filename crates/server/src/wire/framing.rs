@@ -14,6 +14,17 @@ pub(crate) enum Framing {
     Events,
 }
 
+impl Framing {
+    /// All there are.
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Frames(Encoding::Json),
+        Self::Frames(Encoding::Protobuf),
+        Self::Stream(Encoding::Json),
+        Self::Stream(Encoding::Protobuf),
+        Self::Events,
+    ];
+}
+
 impl Default for Framing {
     fn default() -> Self {
         Self::Frames(Encoding::default())

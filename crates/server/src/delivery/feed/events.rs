@@ -43,6 +43,10 @@ impl Hearing {
     pub(super) fn listen(&mut self, name: &RoomName, epoch: Epoch, group: usize) -> Box<Hears> {
         self.inbox.listen(name);
         self.groups.entry(name.clone()).or_default().push(group);
+        self.none_yet(epoch)
+    }
+
+    fn none_yet(&self, epoch: Epoch) -> Box<Hears> {
         let queue = EventQueue::new(epoch, Total::clone(&self.total));
         Box::new(Hears { queue, next: 0, is_listed: false })
     }
@@ -84,15 +88,25 @@ impl Hearing {
 
     fn take_in<S: MemberSink>(&mut self, event: &Arc<Event>, groups: &mut Slab<Group<S>>, metrics: &ShardMetrics) {
         for &at in self.groups.get(&event.room).into_iter().flatten() {
-            let Some(group) = groups.get_mut(at) else { continue };
-            let Some(hears) = &mut group.hears else { continue };
-            match hears.queue.push(Arc::clone(event), hears.next) {
-                Kept::Yes => {}
-                Kept::InsteadOfOlder => group.wake_behind(),
-                Kept::No => group.lose_events(metrics),
+            if let Some(group) = groups.get_mut(at) {
+                take_in(&mut self.eventful, at, group, event, metrics);
             }
-            list(&mut self.eventful, at, group);
         }
+    }
+
+    /// Takes in an event for a group, whether it listens or not.
+    pub(super) fn take_in_for<S: MemberSink>(
+        &mut self,
+        at: usize,
+        event: &Arc<Event>,
+        groups: &mut Slab<Group<S>>,
+        metrics: &ShardMetrics,
+    ) {
+        let Some(group) = groups.get_mut(at) else { return };
+        if group.hears.is_none() {
+            group.hears = Some(self.none_yet(group.room.epoch()));
+        }
+        take_in(&mut self.eventful, at, group, event, metrics);
     }
 
     /// Something did not fit into the inbox: whose it was is not known any more.
@@ -137,6 +151,22 @@ impl Hearing {
         }
         list(&mut self.eventful, at, group);
     }
+}
+
+fn take_in<S: MemberSink>(
+    eventful: &mut VecDeque<usize>,
+    at: usize,
+    group: &mut Group<S>,
+    event: &Arc<Event>,
+    metrics: &ShardMetrics,
+) {
+    let Some(hears) = &mut group.hears else { return };
+    match hears.queue.push(Arc::clone(event), hears.next) {
+        Kept::Yes => {}
+        Kept::InsteadOfOlder => group.wake_behind(),
+        Kept::No => group.lose_events(metrics),
+    }
+    list(eventful, at, group);
 }
 
 fn list<S: MemberSink>(eventful: &mut VecDeque<usize>, at: usize, group: &mut Group<S>) {

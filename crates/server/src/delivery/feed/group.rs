@@ -28,7 +28,10 @@ pub(super) struct Group<S> {
     pub(super) options: DeliveryOptions,
     /// The next sequence the group takes.
     pub(super) next: u64,
-    /// The joins and leaves of a group whose members hear of them.
+    /// Whether its members hear who comes and goes.
+    pub(super) is_listening: bool,
+    /// The events of a group that has any to give: one whose members hear who comes and goes, or were given a message without an
+    /// offset.
     pub(super) hears: Option<Box<Hears>>,
     /// From where to where the room may be seen.
     pub(super) edge: Edge,

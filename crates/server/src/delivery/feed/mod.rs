@@ -18,6 +18,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::fmt;
 use std::ops::Range;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -30,7 +31,7 @@ use crate::delivery::lag::Lag;
 use crate::delivery::sink::MemberSink;
 use crate::ops::metrics::ShardMetrics;
 use crate::rooms::delivery_options::DeliveryOptions;
-use crate::rooms::join_leave::Inbox;
+use crate::rooms::join_leave::{Event, Inbox};
 use crate::rooms::visible::{Beyond, Edge};
 use crate::wire::encoded_batch::EncodedBatch;
 use crate::wire::framing::Framing;
@@ -361,6 +362,17 @@ impl<S: MemberSink> RoomFeed<S> {
         lags
     }
 
+    /// Takes in what all members of its room are given.
+    pub(crate) fn take_in(&mut self, event: &Arc<Event>) {
+        for framing in Framing::ALL {
+            for hears in [false, true] {
+                // One in a place of another incarnation of the room comes to an end.
+                let Some(&at) = self.by_name.get(&(event.room.clone(), framing, hears)) else { continue };
+                self.hearing.take_in_for(at, event, &mut self.groups, &self.metrics);
+            }
+        }
+    }
+
     /// Adds how many members those groups have, by room, and says whether there are groups behind them.
     pub(crate) fn count_members(&self, groups: Range<usize>, counted: &mut Vec<(RoomName, u32)>) -> bool {
         let end = groups.end;
@@ -394,6 +406,7 @@ impl<S: MemberSink> RoomFeed<S> {
         vacant.insert(Group {
             name: name.clone(),
             framing,
+            is_listening: hears,
             hears: hears.then(|| self.hearing.listen(name, room.epoch(), group)),
             room,
             cursor: Cursor::Listed(key),
@@ -418,7 +431,7 @@ impl<S: MemberSink> RoomFeed<S> {
             self.by_key.remove(&key);
             self.set.leave(key);
         }
-        let hears = gone.hears.is_some();
+        let hears = gone.is_listening;
         if hears {
             self.hearing.unlisten(&gone.name, at);
         }

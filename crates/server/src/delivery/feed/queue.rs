@@ -269,6 +269,7 @@ mod tests {
                 given.push(match &event.what {
                     What::Join(info) => Item::Join(client(info)),
                     What::Leave(info) => Item::Leave(client(info)),
+                    What::Message(..) => panic!("nobody said it"),
                 });
                 at.event += 1;
             } else if at.publication < end.publication {

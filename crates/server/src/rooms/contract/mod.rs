@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use self::world::{Step, World};
+use self::world::{Asked, Step, World};
 use crate::config::{RecoveryMode, Storage};
 use crate::rooms::contract::remote::Trouble;
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let room = || 0..world::ROOMS;
     let step = prop_oneof![
-        6 => prop::collection::vec(room(), 1..5).prop_map(Step::Publish),
+        6 => prop::collection::vec((room(), asked()), 1..5).prop_map(Step::Publish),
         3 => any::<usize>().prop_map(Step::Await),
         1 => any::<usize>().prop_map(Step::Abandon),
         3 => (0..world::CLIENTS, room(), mode(), prop_oneof![0..4_usize, Just(world::PUBLICATIONS_MAX)]).prop_map(
@@ -34,6 +34,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => trouble().prop_map(Step::Trouble),
     ];
     prop::collection::vec(step, 1..50)
+}
+
+fn asked() -> impl Strategy<Value = Asked> {
+    prop_oneof![
+        9 => Just(Asked::Nothing),
+        2 => (0..3_u64).prop_map(Asked::Key),
+        2 => (1..6_u64).prop_map(Asked::Version),
+        1 => Just(Asked::SkipHistory),
+    ]
 }
 
 fn mode() -> impl Strategy<Value = RecoveryMode> {

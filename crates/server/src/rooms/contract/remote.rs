@@ -23,6 +23,7 @@ use crate::rooms::engine::{
 };
 use crate::rooms::history;
 use crate::rooms::local::LocalRooms;
+use crate::rooms::terms::Terms;
 use crate::rooms::visible::Edge;
 use crate::session::{Recover, Subscribed};
 use roomcast::{Room, RoomOptions};
@@ -54,6 +55,10 @@ const LOOK_TURNS: usize = 1_000;
 #[derive(Debug, Default)]
 struct Remote {
     rooms: HashMap<RoomName, RemoteRoom>,
+    /// Where the message of each key is.
+    keys: HashMap<(RoomName, String), u64>,
+    /// The newest version of each room.
+    versions: HashMap<RoomName, u64>,
     epochs: u64,
     is_connected: bool,
     /// Goes up when a connection is made; what was on its way through another one is lost.
@@ -105,6 +110,28 @@ impl Remote {
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
         self.random % bound
+    }
+
+    fn publish(&mut self, name: &RoomName, publication: Publication, terms: Option<&Terms>) -> Accepted {
+        let terms = terms.cloned().unwrap_or_default();
+        if terms.skip_history {
+            return Accepted::UNPLACED;
+        }
+        let key = (name.clone(), terms.idempotency_key);
+        let known = self.keys.get(&key).copied();
+        let newest = self.versions.get(name).copied().unwrap_or(0);
+        let is_outdated = terms.version > 0 && terms.version <= newest;
+        let room = self.room(name);
+        if known.is_none() && !is_outdated {
+            room.log.push(publication);
+        }
+        let accepted =
+            Accepted { offset: known.unwrap_or_else(|| room.top()), epoch: EpochName::Given(Arc::clone(&room.epoch)) };
+        if !key.1.is_empty() {
+            self.keys.insert(key, accepted.offset);
+        }
+        self.versions.insert(name.clone(), newest.max(terms.version));
+        accepted
     }
 
     fn room(&mut self, name: &RoomName) -> &mut RemoteRoom {
@@ -159,6 +186,8 @@ impl RemoteEngine {
                 Trouble::Disconnected => return remote.is_connected = false,
                 Trouble::RestartedEmpty => {
                     remote.rooms.clear();
+                    remote.keys.clear();
+                    remote.versions.clear();
                     return remote.is_connected = false;
                 }
             }
@@ -283,7 +312,8 @@ impl Shared {
 
 /// Carries publishes to the other side, in their order, and answers in any order.
 async fn carry(shared: Arc<Shared>, mut pipe: mpsc::UnboundedReceiver<Sent>) {
-    while let Some(Sent { connection, publish: Publish { room: name, publication }, answer }) = pipe.recv().await {
+    while let Some(Sent { connection, publish: Publish { room: name, publication, terms }, answer }) = pipe.recv().await
+    {
         shared.delay().await;
         let outcome = {
             let mut remote = shared.remote.lock().unwrap();
@@ -291,9 +321,7 @@ async fn carry(shared: Arc<Shared>, mut pipe: mpsc::UnboundedReceiver<Sent>) {
             if is_lost || !remote.is_calm && remote.random(10) == 0 {
                 Err(NOT_CONNECTED)
             } else {
-                let room = remote.room(&name);
-                room.log.push(publication);
-                let accepted = Accepted { offset: room.top(), epoch: EpochName::Given(Arc::clone(&room.epoch)) };
+                let accepted = remote.publish(&name, publication, terms.as_deref());
                 shared.feed(&mut remote, &name);
                 // It may have taken effect and fail all the same.
                 if !remote.is_calm && remote.random(10) == 0 { Err(NOT_CONNECTED) } else { Ok(accepted) }

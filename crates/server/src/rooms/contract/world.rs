@@ -17,6 +17,7 @@ use crate::rooms::engine::{Accepted, Answer, Engine, Entered, Publish, PublishBa
 use crate::rooms::local::LocalRooms;
 use crate::rooms::memory::MemoryEngine;
 use crate::rooms::stored::{StoredEngine, StoredRooms};
+use crate::rooms::terms::Terms;
 use crate::session::{Recover, Subscribed};
 use crate::util::clock::unix_ms;
 use roomcast::{Subscription, TryRecvError};
@@ -30,10 +31,31 @@ pub(super) const CLIENTS: usize = 3;
 /// More than any test publishes.
 pub(super) const PUBLICATIONS_MAX: usize = 900;
 
+/// What a publisher asks beyond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    Nothing,
+    Key(u64),
+    Version(u64),
+    SkipHistory,
+}
+
+impl Asked {
+    fn terms(self) -> Option<Box<Terms>> {
+        let terms = match self {
+            Self::Nothing => return None,
+            Self::Key(key) => Terms { idempotency_key: key.to_string(), ..Terms::default() },
+            Self::Version(version) => Terms { version, ..Terms::default() },
+            Self::SkipHistory => Terms { skip_history: true, ..Terms::default() },
+        };
+        Some(Box::new(terms))
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     /// A batch, of one message into each of these rooms.
-    Publish(Vec<usize>),
+    Publish(Vec<(usize, Asked)>),
     /// One of the answers that are to come is waited for.
     Await(usize),
     /// Whoever asked goes away.
@@ -163,20 +185,21 @@ impl World {
         }
     }
 
-    fn publish(&mut self, into: &[usize]) {
+    fn publish(&mut self, into: &[(usize, Asked)]) {
         let mut batch = PublishBatch::new();
         let first = self.numbers;
-        for &room in into {
-            self.ledger.sent(self.numbers, room);
+        for &(room, asked) in into {
+            self.ledger.sent(self.numbers, room, asked);
             let data = Payload::json(self.numbers.to_string().into());
-            batch.push(Publish { room: name(room), publication: Publication::new(data, None) });
+            let publication = Publication::new(data, None);
+            batch.push(Publish { room: name(room), publication, terms: asked.terms() });
             self.numbers += 1;
         }
         let answers = self.engine.publish(batch);
         assert_eq!(answers.len(), into.len(), "one answer each");
         let batch = self.batches.len() as u64;
         self.batches.push(Vec::new());
-        for ((number, &room), answer) in (first..).zip(into).zip(answers) {
+        for ((number, &(room, _)), answer) in (first..).zip(into).zip(answers) {
             match answer {
                 Answer::Now(outcome) => self.published(room, number, batch, outcome),
                 Answer::Later(answer) => self.pending.push(Pending { room, number, batch, answer }),
@@ -192,7 +215,9 @@ impl World {
     fn published(&mut self, room: usize, number: u64, batch: u64, outcome: Outcome) {
         let Ok(Accepted { offset, epoch }) = outcome else { return self.assert_may_fail() };
         let epoch = epoch.to_string();
-        self.ledger.told(room, &epoch, offset, number);
+        if !self.ledger.accepted(room, &epoch, offset, number) {
+            return;
+        }
         let accepted = &mut self.batches[batch as usize];
         for (other, its_epoch, its_number, its_offset) in accepted.iter() {
             if (*other, its_epoch) == (room, &epoch) {

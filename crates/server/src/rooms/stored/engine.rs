@@ -14,10 +14,13 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{NoAnswer, ReadFrom, StoredRooms};
 use crate::config::{Overload, Storage};
-use crate::rooms::engine::{Accepted, Answer, Engine, Entered, Publish, PublishAnswers, PublishBatch, Remains};
+use crate::rooms::engine::{
+    Accepted, Answer, Engine, Entered, EpochName, Publish, PublishAnswers, PublishBatch, Remains, publish_in_order,
+};
 use crate::rooms::history;
 use crate::rooms::local::{TRIES, not_published};
 use crate::rooms::memory::{IDLE_WITHOUT_HISTORY, after};
+use crate::rooms::terms::{Begun, Terms};
 use crate::rooms::visible::{Edge, Visible};
 use crate::session::Recover;
 use roomcast::store::Watermark;
@@ -25,6 +28,7 @@ use roomcast::{PublishError, Room};
 use roomcast_protocol::{ErrorCode, HistoryQuery, HistoryResult, Placed, Publication, RoomName};
 
 /// The engine of rooms whose messages are stored: rings, and a database behind them.
+#[derive(Clone)]
 pub(crate) struct StoredEngine(Arc<StoredRooms>);
 
 impl StoredEngine {
@@ -36,8 +40,11 @@ impl StoredEngine {
         &self.0
     }
 
-    fn publish_one(&self, Publish { room, publication }: Publish) -> Answer<Result<Accepted, ErrorCode>> {
+    fn publish_one(&self, Publish { room, publication, terms }: Publish) -> Answer<Result<Accepted, ErrorCode>> {
         let Self(stored) = self;
+        if let Some(terms) = terms {
+            return Answer::later(Arc::clone(stored).publish_on(room, publication, *terms));
+        }
         match stored.publish_now(&room, publication) {
             Outcome::Done(published) => Answer::Now(published),
             Outcome::InRing(in_ring) => Answer::later(in_ring.on_disk(stored.timeout)),
@@ -56,7 +63,7 @@ impl StoredEngine {
         let Self(stored) = self;
         let mut queues = HashMap::<RoomName, Vec<(Publication, oneshot::Sender<_>)>>::new();
         let mut answers = PublishAnswers::new();
-        for Publish { room, publication } in batch {
+        for Publish { room, publication, .. } in batch {
             let outcome = match queues.contains_key(&room) {
                 true => Outcome::Waits(publication),
                 false => stored.publish_now(&room, publication),
@@ -120,6 +127,10 @@ impl Engine for StoredEngine {
             && let Some(publish) = batch.pop()
         {
             return smallvec![self.publish_one(publish)];
+        }
+        if batch.iter().any(|publish| publish.terms.is_some()) {
+            let this = self.clone();
+            return publish_in_order(batch, move |publish| this.publish_one(publish));
         }
         self.publish_all(batch)
     }
@@ -217,6 +228,53 @@ impl StoredRooms {
             Err(PublishError::Full(back)) if self.overload == Overload::Wait => Outcome::Waits(back),
             Err(refused) => Outcome::Done(Err(not_published(&refused))),
         }
+    }
+
+    /// Publishes what its publisher asks more of.
+    async fn publish_on(
+        self: Arc<Self>,
+        name: RoomName,
+        publication: Publication,
+        terms: Terms,
+    ) -> Result<Accepted, ErrorCode> {
+        let reservation = match self.rooms.terms.begin(&name, &terms).await {
+            Begun::Before(accepted) => return self.once_stored(&name, accepted).await,
+            Begun::Outdated(reservation) => {
+                let (stored, name) = (Arc::clone(&self), name.clone());
+                let stands = blocking(move || stored.open(&name).map(|room| Accepted::nowhere(&room))).await?;
+                reservation.done(&stands);
+                return Ok(stands);
+            }
+            Begun::New(reservation) => reservation,
+        };
+        if self.rooms.skips_history(&name, &terms) {
+            self.rooms.announce(&name, publication)?;
+            reservation.done(&Accepted::UNPLACED);
+            return Ok(Accepted::UNPLACED);
+        }
+        let in_ring = match self.publish_now(&name, publication) {
+            Outcome::Done(published) => {
+                let accepted = published?;
+                reservation.done(&accepted);
+                return Ok(accepted);
+            }
+            Outcome::InRing(in_ring) => in_ring,
+            Outcome::Waits(publication) => {
+                self.publish_later(&name, publication, Instant::now() + self.timeout).await?
+            }
+        };
+        // It has its place, whether the disk has it in time or not: a repetition is no second one.
+        reservation.done(&in_ring.accepted);
+        in_ring.on_disk(self.timeout).await
+    }
+
+    /// Where a message is that was published before, once the disk has it.
+    async fn once_stored(&self, name: &RoomName, accepted: Accepted) -> Result<Accepted, ErrorCode> {
+        let room = self.rooms.running(name).filter(|room| accepted.epoch == EpochName::Ring(room.epoch()));
+        // A room that has ended is stored.
+        let Some(room) = room.filter(|_| accepted.offset > 0) else { return Ok(accepted) };
+        let mark = Edge::awaited(&self.archive, &room)?;
+        InRing { sequence: accepted.offset - 1, accepted, mark }.on_disk(self.timeout).await
     }
 
     /// Publishes into a room that does not run, or has no space at the moment: `until` then, where it may wait for space.
