@@ -37,6 +37,7 @@ pub use code::{CloseCode, ErrorCode, UnsubscribeCode};
 pub use command::{Command, ConnectRequest, HistoryRequest, PublishRequest, Request, RpcRequest, SubscribeRequest};
 pub use encoding::{Commands, DecodeError, Encoding, PublicationEncoder};
 pub use history::HistoryQuery;
+pub use json::compact as compact_json;
 pub use limits::Limits;
 pub use payload::Payload;
 pub use publication::{ClientInfo, Placed, Publication, StreamPosition, Tags};

@@ -17,6 +17,8 @@ pub struct Reply {
 pub enum ReplyBody {
     /// The command failed.
     Error(ErrorCode),
+    /// The command failed, and an SDK shall try again by itself, whatever it does after this error else.
+    Temporary(ErrorCode),
     /// The session is open.
     Connect(Box<ConnectResult>),
     /// The client is in the room.
@@ -45,6 +47,17 @@ pub enum ReplyBody {
         /// Seconds until the subscription expires, where it does.
         ttl_s: Option<u32>,
     },
+}
+
+impl ReplyBody {
+    /// Whether it is an error after which an SDK asks again by itself.
+    pub(crate) fn is_temporary(&self) -> bool {
+        match self {
+            Self::Error(error) => error.is_temporary(),
+            Self::Temporary(_) => true,
+            _ => false,
+        }
+    }
 }
 
 /// What a client learns when its session opens.

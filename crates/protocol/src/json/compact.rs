@@ -7,7 +7,7 @@ use memchr::memchr2;
 ///
 /// Frames are split at newlines, and valid JSON can hold a raw newline between tokens only (in a string it must be
 /// escaped), so the copy can be embedded in a frame as it is.
-pub(super) fn compact(json: &str) -> Bytes {
+pub fn compact(json: &str) -> Bytes {
     if is_compact(json) {
         return Bytes::copy_from_slice(json.as_bytes());
     }

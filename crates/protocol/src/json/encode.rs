@@ -16,10 +16,10 @@ pub(crate) fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
 
 fn encode_body(reply: &mut Object<'_>, body: &ReplyBody) {
     match body {
-        ReplyBody::Error(error) => reply.object("error", |object| {
+        ReplyBody::Error(error) | ReplyBody::Temporary(error) => reply.object("error", |object| {
             object.number("code", u64::from(error.code()));
             object.text("message", error.message());
-            object.flag("temporary", error.is_temporary());
+            object.flag("temporary", body.is_temporary());
         }),
         ReplyBody::Connect(connect) => reply.object("connect", |object| {
             object.text("client", &connect.client);

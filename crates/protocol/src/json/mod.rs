@@ -5,6 +5,7 @@ mod decode;
 mod encode;
 mod write;
 
+pub use compact::compact;
 pub(super) use compact::{compact_into, is_compact};
 pub(super) use decode::Commands;
 pub(super) use encode::{PublicationEncoder, client_info, encode_push, encode_reply};

@@ -19,10 +19,10 @@ pub(crate) fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
 
 fn encode_body(reply: &mut Fields<'_>, body: &ReplyBody) {
     match body {
-        ReplyBody::Error(error) => reply.message(2, |fields| {
+        ReplyBody::Error(error) | ReplyBody::Temporary(error) => reply.message(2, |fields| {
             fields.number(1, u64::from(error.code()));
             fields.text(2, error.message());
-            fields.flag(3, error.is_temporary());
+            fields.flag(3, body.is_temporary());
         }),
         ReplyBody::Connect(connect) => reply.message(5, |fields| {
             fields.text(1, &connect.client);
