@@ -178,7 +178,7 @@ fn a_key_like_no_other_gets_no_suggestion() {
 #[test]
 fn what_is_not_served_yet_is_refused_and_not_ignored() {
     let texts = [
-        "[client.token]\nhmac_secret_key = \"x\"\n",
+        "[client.token]\njwks_public_endpoint = \"https://example.com\"\n",
         "[admin]\nlisten = \"127.0.0.1:9000\"\n",
         "[engine]\ntype = \"redis\"\n",
         "[channel.without_namespace]\ndelta_publish = true\n",
@@ -193,7 +193,7 @@ fn what_is_not_served_yet_is_refused_and_not_ignored() {
     for text in texts {
         assert!(matches!(read("c.toml", text), Err(ConfigError::NotSupportedYet { .. })), "{text}");
     }
-    let environment = variables(&[("ROOMCAST_CLIENT_TOKEN_HMAC_SECRET_KEY", "x")]);
+    let environment = variables(&[("ROOMCAST_CLIENT_TOKEN_JWKS_PUBLIC_ENDPOINT", "x")]);
     let refused = load_from(&Flags::default(), environment).unwrap_err();
     assert!(matches!(refused, ConfigError::NotSupportedYet { .. }), "{refused}");
 }
@@ -410,4 +410,50 @@ fn load_dev(text: &str) -> Config {
 
 fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+#[test]
+fn keys_of_tokens_stand_in_sections_of_their_own_and_are_shown_to_nobody() {
+    let pem = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEf83OJ3D2xF1Bg8vub9tLe1gHMzV7\n\
+               6e8Tus9uPHvRVEXH8UTNG72bfocs3+257rn0s2ldbqkLJK2KRiMohYjlrQ==\n-----END PUBLIC KEY-----\n";
+    let text = format!(
+        "[client]\ninsecure = true\n[client.token]\nhmac_secret_key = \"hush\"\naudience = \"\"\n\
+         ecdsa_public_key = \"\"\"{pem}\"\"\"\n[client.subscription_token]\nenabled = true\nissuer_regex = \"^a$\"\n"
+    );
+    let config = read("c.toml", &text).unwrap();
+    assert!(config.client.insecure && config.client.token.has_key() && config.client.subscription_token_enabled);
+    assert_eq!(config.client.token.audience, None, "an empty text is none");
+    assert!(!config.client.subscription_token.has_key());
+    let json = r#"{"client":{"token":{"hmac_secret_key":"hush"}}}"#;
+    assert!(read("c.json", json).unwrap().client.token.has_key());
+    let environment = variables(&[
+        ("ROOMCAST_CLIENT_TOKEN_HMAC_SECRET_KEY", "hush"),
+        ("ROOMCAST_CLIENT_SUBSCRIPTION_TOKEN_ENABLED", "true"),
+    ]);
+    let loaded = load_from(&Flags::default(), environment).unwrap();
+    assert!(loaded.config.client.token.has_key() && loaded.config.client.subscription_token_enabled);
+    assert_eq!(read("c.toml", &config.to_toml()).unwrap(), config, "what is printed is read again");
+    let shown = config.without_password();
+    for text in [shown.to_toml(), format!("{config:?}")] {
+        assert!(!text.contains("hush"), "{text}");
+    }
+}
+
+#[test]
+fn keys_that_cannot_be_used_are_refused_without_being_repeated() {
+    for (text, expected) in [
+        ("hmac_secret_key = 1234567", "expected text"),
+        ("rsa_public_key = \"hush\"", "expected a public key of RSA"),
+        ("ecdsa_public_key = \"-----BEGIN PRIVATE KEY-----\\nhush\"", "expected a public key of ECDSA"),
+        ("audience_regex = \"(hush\"", "expected a regular expression"),
+        ("user_id_claim = \"a-b\"", "expected letters"),
+        ("hmac_secret_keys = \"hush\"", "did you mean `client.token.hmac_secret_key`"),
+        ("audience = \"a\"\naudience_regex = \"b\"", "audience_regex"),
+        ("issuer = \"a\"\nissuer_regex = \"b\"", "issuer_regex"),
+    ] {
+        let said = read("c.toml", &format!("[client.token]\n{text}\n")).unwrap_err().to_string();
+        assert!(said.contains("c.toml:") && said.contains(expected), "{said}");
+        assert!(!said.contains("hush") && !said.contains("1234567"), "{said}");
+    }
+    assert!(matches!(read("c.toml", "[\"client.token\"]\n"), Err(ConfigError::UnknownKey { .. })));
 }

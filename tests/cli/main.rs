@@ -3,6 +3,7 @@
 mod config;
 mod serve;
 mod storage;
+mod token;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
@@ -21,12 +22,6 @@ fn the_version_is_the_packages() {
     let output = roomcast(&["--version"]);
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(text(&output.stdout).trim(), concat!("roomcast ", env!("CARGO_PKG_VERSION")));
-}
-
-#[test]
-fn serve_without_dev_says_why_it_cannot() {
-    let said = roomcast(&["serve"]).refused();
-    assert!(said.contains("tokens are not supported") && said.contains("serve --dev"), "{said}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 
-use crate::{TempDir, command, text};
+use crate::{TempDir, TempFile, command, text};
 
 /// A server of its own, killed if it is still there at the end.
 struct Served {
@@ -19,7 +19,11 @@ struct Served {
 impl Served {
     fn start(more: &[&str], through: Option<&str>) -> Self {
         let data = TempDir::new();
-        let arguments = [&["serve", "--dev", "--listen", "127.0.0.1:0", "--data-dir", data.path()], more].concat();
+        Self::start_as(&[&["--dev"], more].concat(), through, data)
+    }
+
+    fn start_as(more: &[&str], through: Option<&str>, data: TempDir) -> Self {
+        let arguments = [&["serve", "--listen", "127.0.0.1:0", "--data-dir", data.path()], more].concat();
         let mut command = command(&arguments);
         if let Some(through) = through {
             let binary = command.get_program().to_owned();
@@ -136,4 +140,19 @@ fn a_console_that_is_stuck_holds_up_nobody() {
     server.signal("-TERM");
     assert_eq!(server.child.wait().unwrap().code(), Some(0), "it ends all the same");
     assert!(server.logged().contains("drained"), "the file has it to the end");
+}
+
+#[test]
+fn a_server_that_lets_nobody_in_says_so() {
+    let mut server = Served::start_as(&[], None, TempDir::new());
+    assert!(server.is_well());
+    server.signal("-TERM");
+    assert_eq!(server.wait().code(), Some(0));
+    let logged = server.logged();
+    assert!(logged.contains("no client can connect") && logged.contains("[client.token]"), "{logged}");
+    let file = TempFile::new("keys.toml", "[client.token]\nhmac_secret_key = \"hush\"\n");
+    let mut server = Served::start_as(&["--config", file.path()], None, TempDir::new());
+    server.signal("-TERM");
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(!server.logged().contains("no client can connect") && !server.logged().contains("hush"));
 }

@@ -25,6 +25,7 @@ mod stalled;
 mod storage;
 mod streaming;
 mod subset;
+mod tokens;
 
 /// Counts live bytes, for [`heap`].
 #[global_allocator]

@@ -5,6 +5,7 @@
 //! lock-free, and in presence, when members come and go.
 
 mod api;
+mod auth;
 mod client;
 pub mod config;
 pub mod db_tools;
@@ -30,6 +31,8 @@ use std::thread;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
+#[doc(hidden)]
+pub use self::auth::tools as token_tools;
 use self::client::shard::Shard;
 use self::config::Config;
 use self::net::accept::{self, Acceptor, WayIn};

@@ -16,7 +16,7 @@ pub(super) struct Arguments {
 enum Action {
     /// Check a file together with the environment; exit 2 and say all that is wrong if it cannot be used
     Check(File),
-    /// Print what a file and the environment come to: the API key too, the password of the database not
+    /// Print what a file and the environment come to: the API key too, the password of the database and the secrets of tokens not
     Show(File),
     /// Print every option with its default
     Default {

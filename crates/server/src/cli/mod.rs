@@ -12,6 +12,7 @@ mod profile;
 #[cfg(feature = "lab")]
 mod reading;
 mod serve;
+mod token;
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write as _};
@@ -37,6 +38,18 @@ enum Command {
     Config(config::Arguments),
     /// Ask a running server whether it is well
     Health(health::Arguments),
+    /// Make a connection token, signed by the secret of the configuration
+    #[command(name = "gentoken")]
+    GenToken(token::GenToken),
+    /// Make a subscription token
+    #[command(name = "gensubtoken")]
+    GenSubToken(token::GenSubToken),
+    /// Say whether a connection token is good
+    #[command(name = "checktoken")]
+    CheckToken(token::CheckToken),
+    /// Say whether a subscription token is good
+    #[command(name = "checksubtoken")]
+    CheckSubToken(token::CheckToken),
     /// Print messages of a room that the database keeps
     History(db_tools::History),
     /// Write the messages of all rooms as lines of JSON
@@ -70,6 +83,10 @@ pub(crate) fn main() -> ExitCode {
         Some(Command::Serve(arguments)) => serve::run(arguments),
         Some(Command::Config(arguments)) => config::run(&arguments),
         Some(Command::Health(arguments)) => health::run(&arguments),
+        Some(Command::GenToken(arguments)) => token::generate(&arguments),
+        Some(Command::GenSubToken(arguments)) => token::generate_for_room(&arguments),
+        Some(Command::CheckToken(arguments)) => token::check(&arguments),
+        Some(Command::CheckSubToken(arguments)) => token::check_for_room(&arguments),
         Some(Command::History(arguments)) => db_tools::history(&arguments),
         Some(Command::Export(arguments)) => db_tools::export(&arguments),
         Some(Command::Import(arguments)) => db_tools::import(&arguments),

@@ -47,11 +47,6 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
         Ok(loaded) => loaded,
         Err(error) => return super::refuse(error),
     };
-    if !loaded.config.dev {
-        return super::refuse(
-            "clients cannot prove who they are yet, tokens are not supported; run `roomcast serve --dev` to try it",
-        );
-    }
     super::keep_private();
     let guard = match logging::start(&loaded.config) {
         Ok(guard) => guard,
@@ -70,6 +65,17 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
 fn announce(loaded: &Loaded) {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
+    }
+    if !loaded.config.lets_anybody_in() {
+        tracing::warn!(
+            "no client can connect: set a key in [client.token], or run `roomcast serve --dev` to try it without tokens"
+        );
+    }
+    let client = &loaded.config.client;
+    if client.insecure || client.insecure_skip_token_signature_verify {
+        tracing::warn!(
+            "insecure mode: clients are believed whatever they say, and anybody who reaches the server may pretend to be somebody else"
+        );
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), data_dir = %loaded.config.data_dir.display(), "starting");
 }

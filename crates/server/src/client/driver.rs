@@ -120,6 +120,7 @@ impl SessionDriver {
                 return Ok(());
             }
             this.take_up(turn);
+            this.session.notice_time(shard.now_ms());
             match done {
                 Done::Entered(ticket, room, entered) => this.entered(turn, ticket, room, entered),
                 Done::Published(ticket, published) => {
@@ -145,6 +146,7 @@ impl SessionDriver {
     pub(crate) fn command(connection: &Rc<Connection>, shard: &Shard, command: ServerCommand) {
         Self::turn(connection, shard, |this, turn| {
             this.take_up(turn);
+            this.session.notice_time(shard.now_ms());
             this.session.command(command, &mut turn.out);
             this.run_actions(turn)
         });
@@ -177,10 +179,19 @@ impl SessionDriver {
                 _ => {}
             }
             this.session.tick(now_ms, &mut turn.out);
+            let mut rest = Vec::new();
             for action in std::mem::take(&mut turn.out) {
-                this.run_action(turn, action)?;
+                match action {
+                    Action::Ping | Action::Close(_) => this.run_action(turn, action)?,
+                    action => rest.push(action),
+                }
             }
-            Ok(())
+            if rest.is_empty() {
+                return Ok(());
+            }
+            this.take_up(turn);
+            turn.out.extend(rest);
+            this.run_actions(turn)
         });
     }
 
@@ -352,7 +363,7 @@ impl SessionDriver {
                 }
             }
             Action::Activate { room, membership } => {
-                let info = self.session.info().cloned();
+                let info = self.session.info_in(room.as_str()).cloned();
                 self.rooms.activate(turn.connection, turn.shard, room, membership, info)?;
             }
             Action::Unsubscribe { ticket, room } => {

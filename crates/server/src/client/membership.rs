@@ -26,6 +26,8 @@ struct Membership {
     room: RoomName,
     member_key: MemberKey,
     membership: MembershipGrant,
+    /// Who the client is to others there; the session forgets it when it ends, and leaving is announced after that.
+    info: ClientInfo,
 }
 
 /// The rooms of one client.
@@ -34,8 +36,6 @@ pub(crate) struct Memberships {
     /// Where the client stands in the rooms whose subscribe replies are being written.
     entering: Vec<(RoomName, Subscription<Publication>)>,
     rooms: Vec<Membership>,
-    /// Who the client is to others; the session forgets it when it ends, and leaving is announced after that.
-    info: Option<ClientInfo>,
 }
 
 impl Memberships {
@@ -79,12 +79,11 @@ impl Memberships {
         // A room that nobody knows how far to show is not shown: the client comes again.
         let edge = shard.hub.engine_of(room.as_str()).edge(&start.room()).map_err(|_| CloseCode::ServerError)?;
         let member_key = shard.delivery.join(&room, start, connection, (options, edge), membership.hears_join_leave);
-        self.info = Some(info.clone());
         if membership.presence {
             shard.hub.presence.enter(&room, info.clone());
         }
         reserve_one(&mut self.rooms);
-        self.rooms.push(Membership { room: room.clone(), member_key, membership });
+        self.rooms.push(Membership { room: room.clone(), member_key, membership, info: info.clone() });
         shard.metrics.members.inc();
         if membership.announced
             && let Some(position) = shard.delivery.position(member_key)
@@ -111,7 +110,7 @@ impl Memberships {
     }
 
     fn end(&self, shard: &Shard, client: &str, membership: Membership) {
-        let Membership { room, member_key, membership } = membership;
+        let Membership { room, member_key, membership, info } = membership;
         tracing::debug!(client, %room, shard = shard.index, "leave");
         let position = shard.delivery.leave(member_key);
         shard.metrics.members.dec();
@@ -119,7 +118,7 @@ impl Memberships {
             shard.hub.presence.leave(&room, client);
         }
         if membership.announced
-            && let (Some(info), Some(position)) = (self.info.clone(), position)
+            && let Some(position) = position
         {
             shard.hub.events.announce(&room, What::Leave(info), position);
         }

@@ -46,10 +46,10 @@ impl Draft {
     fn root(&mut self, root: &Node) {
         let top = SECTIONS[0];
         for (key, node) in self.notes.members(root, "the file") {
-            if let Some(section) = SECTIONS.iter().find(|section| !section.name.is_empty() && section.name == key) {
+            if let Some(section) = section_named(key).filter(|section| !section.name.contains('.')) {
                 self.section(section, node);
             } else if !self.notes.setting(&mut self.config, top.settings, ["", ""], key, node) {
-                let sections = SECTIONS.iter().map(|section| section.name);
+                let sections = SECTIONS.iter().map(|section| section.name).filter(|name| !name.contains('.'));
                 let known = names(top.settings).chain(sections);
                 let later = [top.later, transports::LATER].concat();
                 self.notes.problems.push(unknown(node, "", key, &later, known));
@@ -65,9 +65,18 @@ impl Draft {
                     self.notes.room(options, ["channel.without_namespace"; 2], node);
                 }
                 ("channel", "namespaces") => self.namespaces(node),
-                (name, _) => {
+                (name, key) if section_named(&path(name, key)).is_some() => {
+                    if let Some(section) = section_named(&path(name, key)) {
+                        self.section(section, node);
+                    }
+                }
+                (name, key) => {
                     if !self.notes.setting(&mut self.config, section.settings, [name; 2], key, node) {
-                        let extra: &[&str] = if name == "channel" { &["without_namespace", "namespaces"] } else { &[] };
+                        let extra: &[&str] = match name {
+                            "channel" => &["without_namespace", "namespaces"],
+                            "client" => &["token", "subscription_token"],
+                            _ => &[],
+                        };
                         let known = names(section.settings).chain(extra.iter().copied());
                         self.notes.problems.push(unknown(node, name, key, section.later, known));
                     }
@@ -252,6 +261,11 @@ impl Notes {
         self.problems.extend(read.err().map(|message| wrong(node, &path(section, key), message)));
         true
     }
+}
+
+/// The section of that name; one inside of another has the names of both.
+fn section_named(name: &str) -> Option<&'static Section> {
+    SECTIONS.iter().find(|section| !section.name.is_empty() && section.name == name).copied()
 }
 
 /// Under which name the options of a namespace are noted.

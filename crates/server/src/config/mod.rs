@@ -18,6 +18,7 @@ mod parse;
 mod render;
 mod setting;
 mod together;
+mod token;
 mod transports;
 mod tree;
 
@@ -36,7 +37,9 @@ pub use self::error::ConfigError;
 pub use self::http_api::{ApiErrorMode, ApiKey, HttpApi};
 pub use self::load::{Flags, Loaded, check, check_from, load, load_from};
 pub use self::namespace::{DELIVERY_DELAY_MAX, NamespaceOptions, RecoveryMode, SlowConsumer, Storage};
+pub use self::token::TokenOptions;
 pub use self::transports::{HttpTransport, HttpTransports};
+pub use crate::util::signature::{PublicKey, Secret};
 
 /// Everything the server can be told.
 ///
@@ -145,6 +148,22 @@ pub struct Client {
     pub allowed_origins: Vec<String>,
     /// Whether clients may connect without a token; they then have the empty user id.
     pub allow_anonymous_connect_without_token: bool,
+    /// Whether a token without a user is no good; such a client has the empty user id.
+    pub disallow_anonymous_connection_tokens: bool,
+    /// `[client.token]`: how tokens are verified.
+    pub token: TokenOptions,
+    /// Whether subscription tokens are verified by `subscription_token`; otherwise they are as connection tokens are.
+    pub subscription_token_enabled: bool,
+    /// `[client.subscription_token]`: how subscription tokens are verified, where that differs.
+    pub subscription_token: TokenOptions,
+    /// Whether everybody may connect and do everything, and nothing expires. For a server that nobody else reaches.
+    pub insecure: bool,
+    /// Whether tokens are believed whoever has signed them. For development.
+    pub insecure_skip_token_signature_verify: bool,
+    /// How long a client whose token has expired may take to bring a new one. Default 25 s.
+    pub expired_close_delay: Duration,
+    /// The same of a room whose subscription token has expired. Default 25 s.
+    pub expired_sub_close_delay: Duration,
     /// How often the server pings. Default 25 s: under the 30 to 60 s after which proxies cut idle connections.
     pub ping_interval: Duration,
     /// How long a client may take to answer a ping; shorter than `ping_interval`. Default 8 s.
@@ -239,13 +258,16 @@ impl Config {
         config
     }
 
-    /// The same without the password of the database, to be shown to people: of its URL the hosts and the database stay.
+    /// The same without the password of the database and the secrets that sign tokens, to be shown to people: of the URL the
+    /// hosts and the database stay.
     #[must_use]
     pub fn without_password(&self) -> Self {
         let mut config = self.clone();
         if let Some(url) = &mut config.storage.url {
             *url = without_password(url);
         }
+        config.client.token.hide_secrets();
+        config.client.subscription_token.hide_secrets();
         config
     }
 
@@ -276,6 +298,14 @@ impl Config {
             Some(name) => self.data_dir.join(name).into_os_string(),
             None => self.storage.url.clone().unwrap_or_default().into(),
         }
+    }
+
+    /// Whether there is a way for a client to connect.
+    #[must_use]
+    pub fn lets_anybody_in(&self) -> bool {
+        let Client { token, insecure, allow_anonymous_connect_without_token, .. } = &self.client;
+        let believes_all = self.client.insecure_skip_token_signature_verify;
+        token.has_key() || *insecure || believes_all || *allow_anonymous_connect_without_token
     }
 
     /// Whether any room's messages are kept in the database.
@@ -312,6 +342,14 @@ impl Default for Config {
             client: Client {
                 allowed_origins: Vec::new(),
                 allow_anonymous_connect_without_token: false,
+                disallow_anonymous_connection_tokens: false,
+                token: TokenOptions::default(),
+                subscription_token_enabled: false,
+                subscription_token: TokenOptions::default(),
+                insecure: false,
+                insecure_skip_token_signature_verify: false,
+                expired_close_delay: Duration::from_secs(25),
+                expired_sub_close_delay: Duration::from_secs(25),
                 ping_interval: Duration::from_secs(25),
                 pong_timeout: Duration::from_secs(8),
                 write_timeout: Duration::from_secs(30),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::origin::{normal_host, normal_origin};
 use super::setting::{Kind as _, read};
 use super::tree::Value;
-use super::{Config, DELIVERY_DELAY_MAX, NamespaceOptions, database, http_api, transports};
+use super::{Config, DELIVERY_DELAY_MAX, NamespaceOptions, database, http_api, token, transports};
 use roomcast_protocol::RoomName;
 
 /// One option of a `T`.
@@ -172,6 +172,29 @@ const REST: &[Section] = &[
                 client.allow_anonymous_connect_without_token,
                 "let clients connect without a token"
             ),
+            setting!(
+                "disallow_anonymous_connection_tokens",
+                client.disallow_anonymous_connection_tokens,
+                "let nobody connect with a token that names no user"
+            ),
+            setting!("insecure", client.insecure, "let everybody do everything, without tokens and without expiry"),
+            setting!(
+                "insecure_skip_token_signature_verify",
+                client.insecure_skip_token_signature_verify,
+                "believe every token, whoever has signed it"
+            ),
+            setting!(
+                "expired_close_delay",
+                client.expired_close_delay,
+                "how long a client whose token has expired may take to bring a new one",
+                |v: &Duration| between(*v, Duration::ZERO, DELAY_MAX)
+            ),
+            setting!(
+                "expired_sub_close_delay",
+                client.expired_sub_close_delay,
+                "the same of a room whose token has expired",
+                |v: &Duration| between(*v, Duration::ZERO, DELAY_MAX)
+            ),
             setting!("ping_interval", client.ping_interval, "how often the server pings", |v: &Duration| between(
                 *v,
                 HEARTBEAT_MIN,
@@ -228,16 +251,10 @@ const REST: &[Section] = &[
             ),
         ],
         later: &[
-            "token",
-            "subscription_token",
-            "insecure",
             "proxy",
             "connect_proxy_name",
             "refresh_proxy_name",
-            "disallow_anonymous_connection_tokens",
             "allowed_delta_types",
-            "expired_close_delay",
-            "expired_sub_close_delay",
             "presence_update_interval",
             "concurrency",
             "queue_max_size",
@@ -246,12 +263,13 @@ const REST: &[Section] = &[
             "user_connection_limit",
             "connection_rate_limit",
             "connect_include_server_time",
-            "insecure_skip_token_signature_verify",
             "user_id_http_header",
             "subscribe_to_user_personal_channel",
             "connect_code_to_unidirectional_disconnect",
         ],
     },
+    Section { name: "client.token", settings: token::CONNECTION, later: token::LATER },
+    Section { name: "client.subscription_token", settings: token::SUBSCRIPTION, later: token::LATER },
     http_api::SECTION,
     Section {
         name: "admin",

@@ -27,6 +27,19 @@ impl Draft {
                 ),
             );
         }
+        for (section, options) in
+            [("client.token", &config.client.token), ("client.subscription_token", &config.client.subscription_token)]
+        {
+            for (key, is_set) in [
+                ("audience", options.audience.is_some() && options.audience_regex.is_some()),
+                ("issuer", options.issuer.is_some() && options.issuer_regex.is_some()),
+            ] {
+                let [one, other] = [path(section, key), path(section, &format!("{key}_regex"))];
+                if is_set {
+                    notes.conflict(&[&other, &one], &format!("`{one}` and `{other}` cannot both be set"));
+                }
+            }
+        }
         let on_connect = ["client.subscribe_on_connect"];
         for room in &config.client.subscribe_on_connect {
             match config.channel.options_for(room) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::rewrite::write;
 use super::source::Source;
 use super::witness::{Rules, Witness};
+use crate::auth::Tokens;
 use crate::config::{NamespaceOptions, RecoveryMode};
 use crate::session::settings::ByNamespace;
 use crate::session::{Action, Ids, Session, Settings, Subscribed};
@@ -65,7 +66,7 @@ struct Course {
 impl Course {
     fn new(source: &mut Source<'_>) -> Self {
         let (bits, more) = (source.byte(), source.byte());
-        let mut settings = Settings::new("node".to_owned(), Box::new(options()));
+        let mut settings = Settings::new("node".to_owned(), Box::new(options()), Tokens::none());
         settings.allow_anonymous = bits & 3 != 3;
         settings.trust_display_names = bits & 4 != 0;
         settings.ignore_tokens = bits & 8 == 0;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
+use crate::auth::Tokens;
 use crate::config::{Config, Storage};
 use crate::ops::metrics::Metrics;
 use crate::rooms::cluster::{Commands, LocalNode, OneNode};
@@ -56,9 +57,10 @@ impl Hub {
     ) -> Self {
         let (config, count) = (Arc::new(config), shards.len());
         let metrics = Metrics::new(count);
+        let settings = settings(&config, node, Tokens::new(&config.client, clock.clone()));
         let rooms = Arc::new(LocalRooms::new(Arc::clone(&config), clock, shards, metrics.rooms.clone()));
         Self {
-            settings: Arc::new(settings(&config, node)),
+            settings: Arc::new(settings),
             config,
             metrics,
             presence: Box::new(LocalPresence::new()),
@@ -137,14 +139,18 @@ impl Hub {
     }
 }
 
-fn settings(config: &Config, node: Uuid) -> Settings {
-    let mut settings = Settings::new(node.to_string(), Box::new(config.channel.clone()));
+fn settings(config: &Config, node: Uuid, tokens: Tokens) -> Settings {
+    let mut settings = Settings::new(node.to_string(), Box::new(config.channel.clone()), tokens);
     settings.ping_interval_ms = config.client.ping_interval.as_millis() as u64;
     settings.pong_timeout_ms = config.client.pong_timeout.as_millis() as u64;
     settings.stale_timeout_ms = config.client.stale_close_delay.as_millis() as u64;
     settings.allow_anonymous = config.client.allow_anonymous_connect_without_token;
     settings.trust_display_names = config.dev;
     settings.ignore_tokens = config.dev;
+    settings.disallow_anonymous_tokens = config.client.disallow_anonymous_connection_tokens;
+    settings.insecure = config.client.insecure;
+    settings.expired_close_delay_ms = config.client.expired_close_delay.as_millis() as u64;
+    settings.expired_sub_close_delay_ms = config.client.expired_sub_close_delay.as_millis() as u64;
     let rooms = config.client.subscribe_on_connect.iter();
     // What the configuration lets through are names.
     settings.subscribe_on_connect =

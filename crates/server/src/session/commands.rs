@@ -7,38 +7,56 @@ use bytes::Bytes;
 use super::access::{Access, Grant};
 use super::heartbeat::Heartbeat;
 use super::server_command::wishes;
-use super::{Action, Connecting, Identity, Ids, Pending, PendingKind, Phase, PutIn, Recover, Session, Ticket};
+use super::tokens::{Refused, seconds};
+use super::{
+    Action, Connecting, Identity, Ids, Pending, PendingKind, Phase, PutIn, Recover, Session, Settings, Ticket,
+};
 use roomcast_protocol::{
     ClientInfo, CloseCode, ConnectRequest, ConnectResult, ErrorCode, HistoryQuery, HistoryRequest, Publication,
-    PublishRequest, RefreshResult, ReplyBody, Request, RoomName, StreamPosition, SubscribeRequest,
+    PublishRequest, ReplyBody, Request, RoomName, StreamPosition, SubscribeRequest,
 };
 
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 impl Session {
     pub(super) fn connect(&mut self, id: u32, request: ConnectRequest, now_ms: u64, out: &mut Vec<Action>) {
-        if !self.settings.ignore_tokens && !request.token.is_empty() {
-            return self.close(CloseCode::InvalidToken, out);
-        }
-        if !self.settings.allow_anonymous {
-            return self.reply(id, ReplyBody::Error(ErrorCode::Unauthorized), out);
-        }
+        let Settings { allow_anonymous, disallow_anonymous_tokens, insecure, trust_display_names, .. } = *self.settings;
+        let (user, info, ttl_ms) = if request.token.is_empty() || !self.verifies_connections() {
+            if !allow_anonymous && !insecure {
+                return self.reply(id, ReplyBody::Error(ErrorCode::Unauthorized), out);
+            }
+            (String::new(), None, None)
+        } else {
+            match self.connection_token(&request.token) {
+                Ok((token, _)) if token.user.is_empty() && disallow_anonymous_tokens => {
+                    return self.close(CloseCode::PermissionDenied, out);
+                }
+                Ok((token, ttl_ms)) => (token.user, token.info, ttl_ms),
+                Err(Refused::TokenExpired) => {
+                    return self.reply(id, ReplyBody::Error(ErrorCode::TokenExpired), out);
+                }
+                Err(Refused::Expired) => return self.reply(id, ReplyBody::Error(ErrorCode::Expired), out),
+                Err(Refused::Invalid | Refused::Foreign) => return self.close(CloseCode::InvalidToken, out),
+            }
+        };
         let conn_info = match &request.data {
-            Some(data) if self.settings.trust_display_names => {
+            Some(data) if info.is_none() && trust_display_names => {
                 display_name(data, self.settings.limits.display_name_chars_max)
             }
-            _ => None,
+            _ => info,
         };
-        // No token says yet whose a client is.
-        self.open(id, String::new(), conn_info, request.subs, now_ms, out);
+        self.stay_connected(ttl_ms);
+        self.open(id, user, conn_info, ttl_ms.map(seconds), request.subs, now_ms, out);
     }
 
     /// Opens the session of a client that is `user`'s, and puts it into its rooms; then the reply.
+    #[expect(clippy::too_many_arguments, reason = "who it is, and what it asks for")]
     pub(super) fn open(
         &mut self,
         id: u32,
         user: String,
         conn_info: Option<Bytes>,
+        ttl_s: Option<u32>,
         subs: Vec<(String, Option<StreamPosition>)>,
         now_ms: u64,
         out: &mut Vec<Action>,
@@ -55,6 +73,7 @@ impl Session {
         let result = ConnectResult {
             client,
             version: VERSION.to_owned(),
+            ttl_s,
             ping_s: u32::try_from(ping_interval_ms.div_ceil(1_000)).unwrap_or(u32::MAX),
             pong: ping_interval_ms > 0,
             session,
@@ -131,18 +150,8 @@ impl Session {
             }
             Request::Ping => self.reply(id, ReplyBody::Ping, out),
             Request::Send { .. } => {}
-            Request::Refresh { .. } | Request::SubRefresh { .. } if !self.settings.ignore_tokens => {
-                self.close(CloseCode::InvalidToken, out);
-            }
-            Request::Refresh { .. } => {
-                let client = self.client().to_owned();
-                let result = RefreshResult { client, version: VERSION.to_owned(), ..RefreshResult::default() };
-                self.reply(id, ReplyBody::Refresh(result), out);
-            }
-            Request::SubRefresh { room, .. } if self.rooms.contains(&room) => {
-                self.reply(id, ReplyBody::SubRefresh { ttl_s: None }, out);
-            }
-            Request::SubRefresh { .. } => return Err(ErrorCode::PermissionDenied),
+            Request::Refresh { token } => self.refresh(id, &token, out)?,
+            Request::SubRefresh { room, token } => self.sub_refresh(id, &room, &token, out)?,
             // There is no backend to call.
             Request::Rpc(_) => return Err(ErrorCode::NotAvailable),
             Request::Unknown => return Err(ErrorCode::MethodNotFound),
@@ -160,10 +169,21 @@ impl Session {
         if self.rooms.len() >= self.settings.limits.rooms_per_client_max {
             return Err(ErrorCode::LimitExceeded);
         }
-        if !self.settings.ignore_tokens && !request.token.is_empty() {
-            return Err(ErrorCode::PermissionDenied);
-        }
-        let grant = self.access(&room)?.subscribe(&request)?;
+        let access = self.access(&room)?;
+        let (grant, opened) = if request.token.is_empty() || !self.verifies_subscriptions() {
+            (access.subscribe(&request)?, None)
+        } else {
+            match self.subscription_token(&room, &request.token) {
+                Ok(opened) => (access.subscribe_by_token(&request, opened.overrides)?, Some(Box::new(opened))),
+                Err(Refused::TokenExpired) => return Err(ErrorCode::TokenExpired),
+                Err(Refused::Expired) => return Err(ErrorCode::Expired),
+                Err(Refused::Invalid) => return Err(ErrorCode::PermissionDenied),
+                Err(Refused::Foreign) => {
+                    self.close(CloseCode::InvalidToken, out);
+                    return Ok(());
+                }
+            }
+        };
         let was_recovering = request.recover;
         let recover = was_recovering.then_some(request.position).and_then(|position| recover(grant, position));
         let reject_unrecovered = request.flag & SubscribeRequest::REJECT_UNRECOVERED != 0;
@@ -173,6 +193,7 @@ impl Session {
             was_recovering,
             grant,
             reject_unrecovered,
+            opened,
         };
         let ticket = self.begin_pending(id, kind);
         out.push(Action::Subscribe { ticket, room, recover });
@@ -182,7 +203,7 @@ impl Session {
     fn begin_unsubscribe(&mut self, id: u32, room: &str, out: &mut Vec<Action>) -> Result<(), ErrorCode> {
         let room = self.room(room)?;
         let reply = ReplyBody::Unsubscribe;
-        if self.rooms.take(room.as_str()).is_some() {
+        if self.leave(room.as_str()).is_some() {
             let ticket = self.begin_pending(id, PendingKind::Unsubscribe { reply });
             out.push(Action::Unsubscribe { ticket, room });
         } else {
@@ -200,7 +221,7 @@ impl Session {
         }
         let data = request.data.ok_or(ErrorCode::BadRequest)?;
         access.publish()?;
-        let publication = Publication::new(data, self.info().cloned());
+        let publication = Publication::new(data, self.info_in(room.as_str()).cloned());
         let ticket = self.begin_pending(id, PendingKind::Publish);
         out.push(Action::Publish { ticket, room, publication });
         Ok(())
@@ -215,7 +236,7 @@ impl Session {
         Ok(())
     }
 
-    fn room(&self, name: &str) -> Result<RoomName, ErrorCode> {
+    pub(super) fn room(&self, name: &str) -> Result<RoomName, ErrorCode> {
         RoomName::parse(name, self.settings.limits.room_name_bytes_max).map_err(|_| ErrorCode::BadRequest)
     }
 
@@ -226,6 +247,7 @@ impl Session {
             user: self.info().map_or("", ClientInfo::user),
             is_subscribed: self.rooms.contains(room.as_str()),
             needs_token: !self.settings.ignore_tokens,
+            is_insecure: self.settings.insecure,
         })
     }
 

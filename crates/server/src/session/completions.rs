@@ -1,6 +1,7 @@
 //! Completions: what the world's answer to an action makes of the waiting command.
 
 use super::access::Grant;
+use super::tokens::Opened;
 use super::{Action, Connecting, Pending, PendingKind, PutIn, Recover, Session, Subscribed, Ticket};
 use crate::config::RecoveryMode;
 use roomcast_protocol::{
@@ -17,9 +18,9 @@ impl Session {
         let Some(pending) = self.finish_pending(ticket) else {
             return;
         };
-        let (room, recover, was_recovering, grant, reject_unrecovered) = match pending.kind {
-            PendingKind::Subscribe { room, recover, was_recovering, grant, reject_unrecovered } => {
-                (room, recover, was_recovering, grant, reject_unrecovered)
+        let (room, recover, was_recovering, grant, reject_unrecovered, opened) = match pending.kind {
+            PendingKind::Subscribe { room, recover, was_recovering, grant, reject_unrecovered, opened } => {
+                (room, recover, was_recovering, grant, reject_unrecovered, opened)
             }
             PendingKind::Connect(connecting) => return self.put_in(pending.id, *connecting, result, out),
             PendingKind::PutIn { room, grant } => return self.was_put_in(room, grant, result, out),
@@ -28,13 +29,20 @@ impl Session {
         match result {
             Err(error) => self.reply(pending.id, ReplyBody::Error(error), out),
             Ok(subscribed) => {
-                let result = self.subscribe_result(subscribed, recover.as_ref(), was_recovering, grant);
+                let mut result = self.subscribe_result(subscribed, recover.as_ref(), was_recovering, grant);
                 if reject_unrecovered && result.was_recovering && !result.recovered {
                     let reply = ReplyBody::Error(ErrorCode::UnrecoverablePosition);
                     let ticket = self.begin_pending(pending.id, PendingKind::Unsubscribe { reply });
                     out.push(Action::Unsubscribe { ticket, room });
                 } else {
                     self.rooms.insert(room.clone());
+                    if let Some(opened) = opened {
+                        let Opened { ttl_s, data, stay, .. } = *opened;
+                        (result.ttl_s, result.data) = (ttl_s, data);
+                        if let Some(stay) = stay {
+                            self.stays.set_room(stay);
+                        }
+                    }
                     self.reply(pending.id, ReplyBody::Subscribe(Box::new(result)), out);
                     out.push(Action::Activate { room, membership: grant.membership });
                 }

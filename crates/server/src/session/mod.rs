@@ -1,6 +1,6 @@
 //! A session: one client's side of the protocol as a state machine; commands in, actions out, time passed in, no I/O.
 //!
-//! It uses `config`, `util` and the protocol. It is used by `rooms` and `client`.
+//! It uses `config`, `util`, `auth` and the protocol. It is used by `rooms` and `client`.
 
 mod access;
 mod action;
@@ -10,8 +10,10 @@ mod heartbeat;
 mod names;
 mod server_command;
 pub(crate) mod settings;
+mod stays;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,6 +26,8 @@ use self::access::Grant;
 use self::heartbeat::{Beat, Heartbeat};
 use self::names::Names;
 use self::server_command::Waiting;
+use self::stays::{Ended, Stays};
+use self::tokens::Opened;
 use roomcast_protocol::{
     ClientInfo, CloseCode, Command, ConnectResult, DecodeError, Encoding, ErrorCode, Push, Reply, ReplyBody, Request,
     RoomName, StreamPosition, UnsubscribeCode,
@@ -41,8 +45,7 @@ use roomcast_protocol::{
 ///   [`Action::Unsubscribe`], which precedes the unsubscribe reply.
 /// - [`Action::Close`] comes once, and nothing after it.
 ///
-/// There is no key for tokens yet: outside development mode none is valid. Nobody handles `rpc`, which answers error 108, and
-/// what `send` brings is dropped.
+/// Nobody handles `rpc`, which answers error 108, and what `send` brings is dropped.
 #[derive(Debug)]
 pub(crate) struct Session {
     settings: Arc<Settings>,
@@ -58,6 +61,10 @@ pub(crate) struct Session {
     /// What ends the session when they are answered: the client has broken the protocol behind them.
     ending: Option<CloseCode>,
     next_ticket: u64,
+    /// What tokens have granted for a while, or in one room.
+    stays: Stays,
+    /// The time as it was told last.
+    now_ms: u64,
 }
 
 /// What a new session is called.
@@ -105,6 +112,8 @@ enum PendingKind {
         was_recovering: bool,
         grant: Grant,
         reject_unrecovered: bool,
+        /// What its token has said.
+        opened: Option<Box<Opened>>,
     },
     /// Leaving a room; then the reply.
     Unsubscribe {
@@ -162,11 +171,14 @@ impl Session {
             queue: VecDeque::new(),
             ending: None,
             next_ticket: 0,
+            stays: Stays::default(),
+            now_ms,
         }
     }
 
     /// Takes a frame: all its commands, or those up to the first error, which closes the session when they are answered.
     pub(crate) fn receive_frame(&mut self, encoding: Encoding, frame: &[u8], now_ms: u64, out: &mut Vec<Action>) {
+        self.now_ms = now_ms;
         match encoding.commands(frame, &self.settings.limits) {
             Ok(commands) => {
                 for command in commands {
@@ -182,6 +194,7 @@ impl Session {
 
     /// Takes one command.
     pub(crate) fn receive(&mut self, command: Command, now_ms: u64, out: &mut Vec<Action>) {
+        self.now_ms = now_ms;
         match (self.phase, command.request) {
             (Phase::Closed, _) => {}
             _ if self.ending.is_some() => {}
@@ -227,9 +240,15 @@ impl Session {
     /// Takes the news that the client is out of a room it did not leave: the room ended, or the client fell behind.
     /// Nothing of the room may be written after this.
     pub(crate) fn expelled(&mut self, room: &str, code: UnsubscribeCode, out: &mut Vec<Action>) {
-        if let Some(room) = self.rooms.take(room) {
+        if let Some(room) = self.leave(room) {
             out.push(Action::Push(Push::Unsubscribe { room, code }));
         }
+    }
+
+    /// The client is about to be out of the room, if it is in it.
+    fn leave(&mut self, room: &str) -> Option<RoomName> {
+        self.stays.forget_room(room);
+        self.rooms.take(room)
     }
 
     /// Ends the session; a session that has ended stays so.
@@ -243,11 +262,23 @@ impl Session {
         self.queue = VecDeque::new();
         self.ending = None;
         self.rooms = Names::default();
+        self.stays = Stays::default();
         out.push(Action::Close(code));
     }
 
     /// Lets time pass; to be called at [`Session::deadline_ms`] or somewhat later.
     pub(crate) fn tick(&mut self, now_ms: u64, out: &mut Vec<Action>) {
+        self.now_ms = now_ms;
+        while let Some(ended) = self.stays.take_ended(now_ms) {
+            match ended {
+                Ended::Connection => return self.close(CloseCode::Expired, out),
+                Ended::Room(room) => {
+                    if let Ok(room) = self.room(&room) {
+                        self.command(ServerCommand::Unsubscribe { room, code: UnsubscribeCode::Expired }, out);
+                    }
+                }
+            }
+        }
         let Settings { ping_interval_ms, pong_timeout_ms, .. } = *self.settings;
         match self.heartbeat.tick(now_ms, ping_interval_ms, pong_timeout_ms) {
             Beat::Nothing => {}
@@ -257,6 +288,11 @@ impl Session {
             Beat::NoPong => self.close(CloseCode::NoPong, out),
             Beat::Stale => self.close(CloseCode::Stale, out),
         }
+    }
+
+    /// Takes the time before something that does not come with it: a completion, a command of the server.
+    pub(crate) fn notice_time(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
     }
 
     /// Whether the answer to a ping is overdue.
@@ -276,7 +312,8 @@ impl Session {
 
     /// When to call [`Session::tick`] next; it changes with what the session takes in.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
-        self.heartbeat.deadline_ms()
+        let (beat, stay) = (self.heartbeat.deadline_ms(), self.stays.deadline_ms());
+        beat.into_iter().chain(stay).min()
     }
 
     /// Whether the transport should read. It should not while commands, or the end, wait behind an action: so what a client can
@@ -312,6 +349,11 @@ impl Session {
             Identity::Known(info) if self.phase == Phase::Open => Some(info),
             _ => None,
         }
+    }
+
+    /// Who the client is to others in a room, once it is connected.
+    pub(crate) fn info_in(&self, room: &str) -> Option<&ClientInfo> {
+        self.stays.info_in(room).or_else(|| self.info())
     }
 
     /// The client's user; empty of one that has not said who it is. A session that has ended still knows.

@@ -62,7 +62,7 @@ impl Session {
                 out.push(Action::Subscribe { ticket, room, recover: None });
             }
             ServerCommand::Unsubscribe { room, code } => {
-                if self.rooms.take(room.as_str()).is_some() {
+                if self.leave(room.as_str()).is_some() {
                     let ticket = self.begin_pending(0, PendingKind::TakeOut { room: room.clone(), code });
                     out.push(Action::Unsubscribe { ticket, room });
                 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::auth::Tokens;
 use crate::config::{Channel, NamespaceOptions};
 use roomcast_protocol::{ErrorCode, Limits, RoomName};
 
@@ -21,8 +22,18 @@ pub(crate) struct Settings {
     /// Whether a client may say in its connect data, as `{"name":"…"}`, what others shall see of it: its `conn_info`
     /// becomes `{"name":"…"}`, cut to [`Limits::display_name_chars_max`]. For development: nothing proves the name.
     pub(crate) trust_display_names: bool,
-    /// Whether tokens are not looked at. For development; otherwise every token is invalid, as there is no key yet.
+    /// Whether tokens that no key could verify are not looked at, and private rooms open without one. For development.
     pub(crate) ignore_tokens: bool,
+    /// Whether a token without a user lets nobody in.
+    pub(crate) disallow_anonymous_tokens: bool,
+    /// Whether everybody may connect and do everything, and nothing expires.
+    pub(crate) insecure: bool,
+    /// Verifies tokens.
+    pub(crate) tokens: Tokens,
+    /// How long a client whose token has expired may take to bring another (default 25 s).
+    pub(crate) expired_close_delay_ms: u64,
+    /// The same of a subscription token (default 25 s).
+    pub(crate) expired_sub_close_delay_ms: u64,
     /// The rooms that every client is put into when it connects.
     pub(crate) subscribe_on_connect: Vec<RoomName>,
     /// The bounds on what a client may ask for.
@@ -49,8 +60,8 @@ impl OptionsLookup for Channel {
 }
 
 impl Settings {
-    /// The defaults, for a server process named `node` whose rooms have those `options`.
-    pub(crate) fn new(node: String, options: Box<dyn OptionsLookup>) -> Self {
+    /// The defaults, for a server process named `node` whose rooms have those `options`, and where `tokens` are good.
+    pub(crate) fn new(node: String, options: Box<dyn OptionsLookup>, tokens: Tokens) -> Self {
         Self {
             node,
             ping_interval_ms: 25_000,
@@ -59,6 +70,11 @@ impl Settings {
             allow_anonymous: false,
             trust_display_names: false,
             ignore_tokens: false,
+            disallow_anonymous_tokens: false,
+            insecure: false,
+            tokens,
+            expired_close_delay_ms: 25_000,
+            expired_sub_close_delay_ms: 25_000,
             subscribe_on_connect: Vec::new(),
             limits: Limits::default(),
             options,
@@ -76,6 +92,10 @@ impl fmt::Debug for Settings {
             .field("allow_anonymous", &self.allow_anonymous)
             .field("trust_display_names", &self.trust_display_names)
             .field("ignore_tokens", &self.ignore_tokens)
+            .field("disallow_anonymous_tokens", &self.disallow_anonymous_tokens)
+            .field("insecure", &self.insecure)
+            .field("expired_close_delay_ms", &self.expired_close_delay_ms)
+            .field("expired_sub_close_delay_ms", &self.expired_sub_close_delay_ms)
             .field("subscribe_on_connect", &self.subscribe_on_connect)
             .field("limits", &self.limits)
             .finish_non_exhaustive()

@@ -8,4 +8,5 @@ pub(crate) mod panics;
 pub(crate) mod reserve;
 pub(crate) mod rng;
 pub(crate) mod secret;
+pub(crate) mod signature;
 pub(crate) mod timer_wheel;

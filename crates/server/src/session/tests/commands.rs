@@ -131,8 +131,9 @@ fn without_a_key_no_token_is_valid() {
     let mut harness = Harness::opening(settings());
     harness.send(r#"{"id":1,"connect":{"token":"t"}}"#);
     harness.assert_closed(CloseCode::InvalidToken);
-    for command in [r#"{"id":2,"refresh":{"token":"t"}}"#, r#"{"id":2,"sub_refresh":{"channel":"a","token":"t"}}"#] {
+    for command in [r#"{"id":2,"refresh":{"token":"t"}}"#, r#"{"id":2,"sub_refresh":{"channel":"b","token":"t"}}"#] {
         let mut harness = Harness::connected_with(settings());
+        harness.join("b");
         harness.assert_error(r#"{"id":2,"subscribe":{"channel":"a","token":"t"}}"#, ErrorCode::PermissionDenied);
         harness.send(command);
         harness.assert_closed(CloseCode::InvalidToken);

@@ -6,9 +6,11 @@ mod order;
 mod put_in;
 mod rooms;
 mod server_commands;
+mod tokens;
 
 use super::settings::ByNamespace;
 use super::{Action, Ids, Session, Settings, Subscribed, Ticket};
+use crate::auth::Tokens;
 use crate::config::{NamespaceOptions, RecoveryMode};
 use roomcast_protocol::{CloseCode, Encoding, ErrorCode, Payload, Placed, Publication, StreamPosition};
 use std::collections::HashMap;
@@ -141,7 +143,7 @@ fn dev_settings() -> Settings {
         ("bare", NamespaceOptions { history_size: 0, presence: false, ..open.clone() }),
     ]);
     let options = Box::new(ByNamespace { rooms, others: open });
-    let mut settings = Settings::new("n1".to_owned(), options);
+    let mut settings = Settings::new("n1".to_owned(), options, Tokens::none());
     settings.allow_anonymous = true;
     settings.trust_display_names = true;
     settings.ignore_tokens = true;

@@ -1,6 +1,7 @@
 //! Entering and leaving rooms, recovery, and being put out.
 
 use super::*;
+use crate::auth::Tokens;
 use crate::session::MembershipGrant;
 use roomcast_protocol::{RoomName, UnsubscribeCode};
 
@@ -189,7 +190,8 @@ fn being_in_a_room_can_be_what_permits_to_publish() {
         allow_publish_for_anonymous: true,
         ..NamespaceOptions::default()
     };
-    let mut settings = Settings::new("n1".to_owned(), Box::new(ByNamespace { rooms: HashMap::new(), others: options }));
+    let options = Box::new(ByNamespace { rooms: HashMap::new(), others: options });
+    let mut settings = Settings::new("n1".to_owned(), options, Tokens::none());
     settings.allow_anonymous = true;
     let mut harness = Harness::connected_with(settings);
     let publish = r#"{"id":2,"publish":{"channel":"a","data":1}}"#;

@@ -1,0 +1,228 @@
+//! What tokens say, and in which form.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::TokenError;
+use roomcast_protocol::compact_json;
+
+/// The longest that a token lets somebody stay, as at Centrifugo; who may stay longer brings another in time.
+const STAY_MAX_MS: u64 = 365 * 24 * 60 * 60 * 1_000;
+
+/// What a connection token says.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ConnectionToken {
+    /// Empty for an anonymous one.
+    pub(crate) user: String,
+    /// The `conn_info`, compact JSON.
+    pub(crate) info: Option<Bytes>,
+    /// How long the connection may stay.
+    pub(crate) expiry: Expiry,
+}
+
+/// What a subscription token says.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SubscriptionToken {
+    /// Whose it is; empty for an anonymous one.
+    pub(crate) user: String,
+    /// The one connection that it is for, where it names one.
+    pub(crate) client: Option<String>,
+    /// The room that it opens.
+    pub(crate) room: String,
+    /// The `chan_info`, compact JSON.
+    pub(crate) info: Option<Bytes>,
+    /// What the reply brings, compact JSON.
+    pub(crate) data: Option<Bytes>,
+    /// How long the subscription may stay.
+    pub(crate) expiry: Expiry,
+    pub(crate) overrides: Overrides,
+}
+
+/// When something ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expiry {
+    Never,
+    InMs(u64),
+    /// It has ended before.
+    Past,
+}
+
+/// Options of a room that a token sets otherwise for one subscription.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Overrides {
+    pub(crate) presence: Option<bool>,
+    pub(crate) join_leave: Option<bool>,
+    pub(crate) force_push_join_leave: Option<bool>,
+    pub(crate) force_recovery: Option<bool>,
+    pub(crate) force_positioning: Option<bool>,
+}
+
+/// The claims of both kinds. What is of another type than it should be makes the token invalid, and so does what stands twice.
+#[derive(Deserialize)]
+pub(super) struct Claims {
+    #[serde(default)]
+    sub: Option<String>,
+    #[serde(default)]
+    pub(super) aud: Option<OneOrMany>,
+    #[serde(default)]
+    pub(super) iss: Option<String>,
+    #[serde(default)]
+    pub(super) exp: Option<Seconds>,
+    #[serde(default)]
+    pub(super) nbf: Option<Seconds>,
+    /// Not looked at.
+    #[serde(default, rename = "iat")]
+    _iat: Option<Seconds>,
+    #[serde(default, rename = "jti")]
+    _jti: Option<String>,
+    #[serde(default)]
+    expire_at: Option<Seconds>,
+    #[serde(default)]
+    info: Option<Box<RawValue>>,
+    #[serde(default)]
+    b64info: Option<String>,
+    #[serde(default)]
+    channel: Option<String>,
+    #[serde(default)]
+    client: Option<String>,
+    #[serde(default)]
+    data: Option<Box<RawValue>>,
+    #[serde(default)]
+    b64data: Option<String>,
+    /// By option, each with its `value`.
+    #[serde(default, rename = "override")]
+    overrides: Option<BTreeMap<String, Option<BTreeMap<String, bool>>>>,
+}
+
+impl Claims {
+    pub(super) fn parse(json: &[u8]) -> Result<Self, TokenError> {
+        object(json)
+    }
+
+    /// When what they allow ends; they are no good later themselves.
+    fn expiry(&self, now_ms: u64) -> Result<Expiry, TokenError> {
+        let end = match self.expire_at {
+            Some(Seconds(0.0)) => return Ok(Expiry::Never),
+            Some(Seconds(at)) if at < 0.0 => return Err(TokenError::Invalid),
+            given => given.or(self.exp),
+        };
+        let Some(end) = end else { return Ok(Expiry::Never) };
+        let left_ms = end.ms().saturating_sub(now_ms);
+        Ok(if left_ms == 0 { Expiry::Past } else { Expiry::InMs(left_ms.min(STAY_MAX_MS)) })
+    }
+
+    fn info(&self) -> Result<Option<Bytes>, TokenError> {
+        payload(self.info.as_deref(), self.b64info.as_deref())
+    }
+
+    pub(super) fn connection(self, user: Option<String>, now_ms: u64) -> Result<ConnectionToken, TokenError> {
+        if self.channel.as_ref().is_some_and(|channel| !channel.is_empty()) {
+            // One for a room opens no connection.
+            return Err(TokenError::Invalid);
+        }
+        let (info, expiry) = (self.info()?, self.expiry(now_ms)?);
+        Ok(ConnectionToken { user: user.or(self.sub).unwrap_or_default(), info, expiry })
+    }
+
+    pub(super) fn subscription(self, user: Option<String>, now_ms: u64) -> Result<SubscriptionToken, TokenError> {
+        let (info, expiry) = (self.info()?, self.expiry(now_ms)?);
+        let data = payload(self.data.as_deref(), self.b64data.as_deref())?;
+        let Some(room) = self.channel.filter(|channel| !channel.is_empty()) else { return Err(TokenError::Invalid) };
+        let overrides = self.overrides.unwrap_or_default();
+        let value = |option: &str| {
+            let claim = overrides.get(option)?.as_ref()?;
+            Some(claim.get("value").copied().unwrap_or_default())
+        };
+        Ok(SubscriptionToken {
+            user: user.or(self.sub).unwrap_or_default(),
+            client: self.client.filter(|client| !client.is_empty()),
+            room,
+            info,
+            data,
+            expiry,
+            overrides: Overrides {
+                presence: value("presence"),
+                join_leave: value("join_leave"),
+                force_push_join_leave: value("force_push_join_leave"),
+                force_recovery: value("force_recovery"),
+                force_positioning: value("force_positioning"),
+            },
+        })
+    }
+}
+
+/// Reads an object. A struct may be read from a list as well, which no token is.
+pub(super) fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, TokenError> {
+    let begins = json.iter().find(|byte| !byte.is_ascii_whitespace());
+    if begins == Some(&b'{') {
+        serde_json::from_slice(json).map_err(|_| TokenError::Invalid)
+    } else {
+        Err(TokenError::Invalid)
+    }
+}
+
+/// What stands there as JSON, or as JSON in base64. Every client is given it, so it has to be JSON.
+fn payload(json: Option<&RawValue>, base64: Option<&str>) -> Result<Option<Bytes>, TokenError> {
+    if let Some(base64) = base64.filter(|text| !text.is_empty()) {
+        let bytes = STANDARD.decode(base64).map_err(|_| TokenError::Invalid)?;
+        let json: &RawValue = serde_json::from_slice(&bytes).map_err(|_| TokenError::Invalid)?;
+        return Ok(Some(compact_json(json.get())));
+    }
+    Ok(json.map(|json| compact_json(json.get())))
+}
+
+/// The text of a claim that the configuration names.
+pub(super) fn text_claim(json: &[u8], name: &str) -> Result<Option<String>, TokenError> {
+    let claims: BTreeMap<String, &RawValue> = serde_json::from_slice(json).map_err(|_| TokenError::Invalid)?;
+    let value = claims.get(name).map(|value| serde_json::from_str(value.get())).transpose();
+    value.map(Option::flatten).map_err(|_| TokenError::Invalid)
+}
+
+/// A time in seconds since 1970, with or without a fraction. It is a number, and finite.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Seconds(f64);
+
+impl Seconds {
+    /// In milliseconds; the end of time where it is further, and 0 where it is before 1970.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a conversion that saturates is meant")]
+    pub(super) fn ms(self) -> u64 {
+        (self.0 * 1_000.0) as u64
+    }
+}
+
+/// Text, or a list of texts.
+pub(super) struct OneOrMany(pub(super) Vec<String>);
+
+impl<'de> Deserialize<'de> for OneOrMany {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Texts;
+        impl<'de> Visitor<'de> for Texts {
+            type Value = Vec<String>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("text or a list of texts")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<String>, E> {
+                Ok(vec![text.to_owned()])
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<String>, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(text) = seq.next_element()? {
+                    texts.push(text);
+                }
+                Ok(texts)
+            }
+        }
+        deserializer.deserialize_any(Texts).map(Self)
+    }
+}

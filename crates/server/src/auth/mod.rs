@@ -1,0 +1,89 @@
+//! Who somebody is: tokens, verified by the keys of the configuration.
+//!
+//! It uses `config`, `util` and the protocol. It is used by `session`, `rooms` and the command line.
+
+mod claims;
+mod jwt;
+#[cfg(test)]
+mod tests;
+pub mod tools;
+mod verifier;
+
+use std::fmt;
+
+pub(crate) use self::claims::{ConnectionToken, Expiry, Overrides, SubscriptionToken};
+use self::verifier::Verifier;
+use crate::config::Client;
+
+/// Why a token is no good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TokenError {
+    /// It was good, or will be: the client should fetch another.
+    Expired,
+    /// It proves nothing.
+    Invalid,
+}
+
+/// Verifies the tokens that clients bring.
+pub(crate) struct Tokens {
+    connection: Verifier,
+    /// Where subscription tokens are verified otherwise.
+    subscription: Option<Verifier>,
+    /// Milliseconds since 1970.
+    clock: Box<dyn Fn() -> u64 + Send + Sync>,
+}
+
+impl Tokens {
+    /// By the options of `client`; `clock` says the milliseconds since 1970.
+    pub(crate) fn new(client: &Client, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        let believes_all = client.insecure_skip_token_signature_verify;
+        let verifier = |options| Verifier::new(options, believes_all);
+        Self {
+            connection: verifier(&client.token),
+            subscription: client.subscription_token_enabled.then(|| verifier(&client.subscription_token)),
+            clock: Box::new(clock),
+        }
+    }
+
+    /// No token is good.
+    #[cfg(any(test, roomcast_fuzz))]
+    pub(crate) fn none() -> Self {
+        Self::new(&crate::config::Config::default().client, || 0)
+    }
+
+    /// Whether any connection token can be good.
+    pub(crate) fn takes_connections(&self) -> bool {
+        self.connection.takes_any()
+    }
+
+    /// Whether any subscription token can be good.
+    pub(crate) fn takes_subscriptions(&self) -> bool {
+        self.subscriptions().takes_any()
+    }
+
+    /// Who brings this token.
+    ///
+    /// # Errors
+    /// As the token is.
+    pub(crate) fn connection(&self, token: &str) -> Result<ConnectionToken, TokenError> {
+        self.connection.connection(token, (self.clock)())
+    }
+
+    /// Which room this token opens, and for whom.
+    ///
+    /// # Errors
+    /// As the token is.
+    pub(crate) fn subscription(&self, token: &str) -> Result<SubscriptionToken, TokenError> {
+        self.subscriptions().subscription(token, (self.clock)())
+    }
+
+    fn subscriptions(&self) -> &Verifier {
+        self.subscription.as_ref().unwrap_or(&self.connection)
+    }
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokens").finish_non_exhaustive()
+    }
+}

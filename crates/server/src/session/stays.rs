@@ -1,0 +1,128 @@
+//! What tokens grant a client for a while, or in one room: until when it may stay, and what is said of it there.
+
+use roomcast_protocol::ClientInfo;
+
+/// What tokens have said of a client beyond who it is. Most say nothing, and then there is nothing to keep.
+#[derive(Debug, Default)]
+pub(super) struct Stays(Option<Box<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// When the connection is closed, unless another token comes before.
+    connection_ms: Option<u64>,
+    rooms: Vec<RoomStay>,
+    /// The earliest of all these.
+    next_ms: Option<u64>,
+}
+
+/// What a subscription token has said.
+#[derive(Debug)]
+pub(super) struct RoomStay {
+    pub(super) room: Box<str>,
+    /// When the client is put out of the room, unless another token comes before.
+    pub(super) until_ms: Option<u64>,
+    /// Who the client is in this room, where something is said of it there.
+    pub(super) info: Option<ClientInfo>,
+}
+
+/// What has come to its end.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    Connection,
+    Room(Box<str>),
+}
+
+impl Stays {
+    /// The connection may stay until then, or for good.
+    pub(super) fn set_connection(&mut self, until_ms: Option<u64>) {
+        self.change(|kept| kept.connection_ms = until_ms);
+    }
+
+    /// Takes what holds in a room, in place of what held there before.
+    pub(super) fn set_room(&mut self, stay: RoomStay) {
+        self.change(|kept| {
+            kept.rooms.retain(|other| other.room != stay.room);
+            kept.rooms.push(stay);
+        });
+    }
+
+    /// The client is not in the room any more.
+    pub(super) fn forget_room(&mut self, room: &str) {
+        if self.0.is_some() {
+            self.change(|kept| kept.rooms.retain(|stay| *stay.room != *room));
+        }
+    }
+
+    /// Who the client is in a room, where something is said of it there.
+    pub(super) fn info_in(&self, room: &str) -> Option<&ClientInfo> {
+        self.0.as_ref()?.rooms.iter().find(|stay| *stay.room == *room)?.info.as_ref()
+    }
+
+    /// When [`Stays::take_ended`] has something to say next.
+    pub(super) fn deadline_ms(&self) -> Option<u64> {
+        self.0.as_ref()?.next_ms
+    }
+
+    /// Takes out what has come to its end by now: the connection, or else a room.
+    pub(super) fn take_ended(&mut self, now_ms: u64) -> Option<Ended> {
+        let is_over = |until_ms: Option<u64>| until_ms.is_some_and(|until_ms| until_ms <= now_ms);
+        let kept = self.0.as_mut().filter(|kept| is_over(kept.next_ms))?;
+        if is_over(kept.connection_ms) {
+            self.change(|kept| kept.connection_ms = None);
+            return Some(Ended::Connection);
+        }
+        let at = kept.rooms.iter().position(|stay| is_over(stay.until_ms))?;
+        let room = kept.rooms.swap_remove(at).room;
+        self.change(|_| {});
+        Some(Ended::Room(room))
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut Kept)) {
+        let kept = self.0.get_or_insert_default();
+        change(kept);
+        let rooms = kept.rooms.iter().filter_map(|stay| stay.until_ms);
+        kept.next_ms = rooms.chain(kept.connection_ms).min();
+        if kept.connection_ms.is_none() && kept.rooms.is_empty() {
+            self.0 = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stay(room: &str, until_ms: Option<u64>) -> RoomStay {
+        RoomStay { room: room.into(), until_ms, info: None }
+    }
+
+    #[test]
+    fn what_ends_first_is_waited_for_and_what_ends_is_gone() {
+        let mut stays = Stays::default();
+        assert_eq!(stays.deadline_ms(), None);
+        stays.set_connection(Some(300));
+        stays.set_room(stay("hall", Some(200)));
+        stays.set_room(stay("yard", None));
+        assert_eq!(stays.deadline_ms(), Some(200));
+        assert_eq!(stays.take_ended(199), None);
+        assert_eq!(stays.take_ended(200), Some(Ended::Room("hall".into())));
+        assert_eq!(stays.deadline_ms(), Some(300));
+        assert_eq!(stays.take_ended(500), Some(Ended::Connection));
+        assert_eq!(stays.take_ended(500), None);
+    }
+
+    #[test]
+    fn a_new_token_takes_the_place_of_the_one_before() {
+        let mut stays = Stays::default();
+        stays.set_room(stay("hall", Some(200)));
+        stays.set_room(stay("hall", Some(400)));
+        assert_eq!(stays.deadline_ms(), Some(400));
+        stays.set_room(stay("hall", None));
+        assert_eq!(stays.deadline_ms(), None);
+        stays.forget_room("hall");
+        assert!(stays.0.is_none(), "who has nothing to wait for keeps no memory");
+        stays.set_connection(Some(1));
+        stays.set_connection(None);
+        assert!(stays.0.is_none());
+    }
+}

@@ -1,0 +1,172 @@
+//! What the tokens come to that a client brings: who it is, which rooms are open to it, and for how long.
+
+use bytes::Bytes;
+
+use super::stays::RoomStay;
+use super::{Action, Identity, Session};
+use crate::auth::{ConnectionToken, Expiry, Overrides, SubscriptionToken, TokenError};
+use roomcast_protocol::{ClientInfo, CloseCode, ErrorCode, RefreshResult, ReplyBody, RoomName};
+
+/// What a good subscription token says, for the room that it was brought for.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) overrides: Overrides,
+    pub(super) data: Option<Bytes>,
+    /// Until when the client may stay, if not for good.
+    pub(super) ttl_s: Option<u32>,
+    pub(super) stay: Option<RoomStay>,
+}
+
+/// Why a token does not do what it was brought for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// It is past its time, and another is to be fetched.
+    TokenExpired,
+    /// It is good, and what it allows has ended before.
+    Expired,
+    /// It proves nothing.
+    Invalid,
+    /// It is another's, or another room's: the client is not what it says.
+    Foreign,
+}
+
+impl From<TokenError> for Refused {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Expired => Self::TokenExpired,
+            TokenError::Invalid => Self::Invalid,
+        }
+    }
+}
+
+impl Session {
+    /// Whether a connection token is looked at.
+    pub(super) fn verifies_connections(&self) -> bool {
+        !self.settings.ignore_tokens || self.settings.tokens.takes_connections()
+    }
+
+    /// The same of a subscription token.
+    pub(super) fn verifies_subscriptions(&self) -> bool {
+        !self.settings.ignore_tokens || self.settings.tokens.takes_subscriptions()
+    }
+
+    /// Who brings this token, and how long the connection may stay, if not for good.
+    pub(super) fn connection_token(&self, token: &str) -> Result<(ConnectionToken, Option<u64>), Refused> {
+        let token = self.settings.tokens.connection(token)?;
+        let ttl_ms = self.ttl_ms(token.expiry)?;
+        Ok((token, ttl_ms))
+    }
+
+    /// What this token says of that room for this client.
+    pub(super) fn subscription_token(&self, room: &RoomName, token: &str) -> Result<Opened, Refused> {
+        let SubscriptionToken { user, client, room: of, info, data, expiry, overrides } =
+            self.settings.tokens.subscription(token)?;
+        let is_ours = user == self.user() && client.is_none_or(|client| client == self.client());
+        if !is_ours || of != room.as_str() {
+            return Err(Refused::Foreign);
+        }
+        let ttl_ms = self.ttl_ms(expiry)?;
+        let info = info.and_then(|info| {
+            let of = self.info()?;
+            Some(ClientInfo::new(of.user().to_owned(), of.client().to_owned(), of.conn_info().cloned(), Some(info)))
+        });
+        let until_ms = ttl_ms.map(|ttl_ms| self.now_ms + ttl_ms + self.settings.expired_sub_close_delay_ms);
+        let says_something = until_ms.is_some() || info.is_some();
+        let stay = says_something.then(|| RoomStay { room: room.as_str().into(), until_ms, info });
+        Ok(Opened { overrides, data, ttl_s: ttl_ms.map(seconds), stay })
+    }
+
+    fn ttl_ms(&self, expiry: Expiry) -> Result<Option<u64>, Refused> {
+        match expiry {
+            _ if self.settings.insecure => Ok(None),
+            Expiry::Never => Ok(None),
+            Expiry::InMs(ttl_ms) => Ok(Some(ttl_ms)),
+            Expiry::Past => Err(Refused::Expired),
+        }
+    }
+
+    /// The connection may stay for that long, if not for good.
+    pub(super) fn stay_connected(&mut self, ttl_ms: Option<u64>) {
+        let until_ms = ttl_ms.map(|ttl_ms| self.now_ms + ttl_ms + self.settings.expired_close_delay_ms);
+        self.stays.set_connection(until_ms);
+    }
+
+    /// A new connection token.
+    pub(super) fn refresh(&mut self, id: u32, token: &str, out: &mut Vec<Action>) -> Result<(), ErrorCode> {
+        let mut ttl_s = None;
+        if self.verifies_connections() {
+            if token.is_empty() {
+                return Err(ErrorCode::BadRequest);
+            }
+            let refused = match self.connection_token(token) {
+                Ok((token, _)) if token.user != self.user() => Some(CloseCode::InvalidToken),
+                Ok((token, ttl_ms)) => {
+                    self.stay_connected(ttl_ms);
+                    ttl_s = ttl_ms.map(seconds);
+                    if token.info.is_some()
+                        && let Identity::Known(info) = &mut self.who
+                    {
+                        *info = ClientInfo::new(token.user, info.client().to_owned(), token.info, None);
+                    }
+                    None
+                }
+                Err(Refused::TokenExpired | Refused::Expired) => Some(CloseCode::Expired),
+                Err(Refused::Invalid | Refused::Foreign) => Some(CloseCode::InvalidToken),
+            };
+            if let Some(code) = refused {
+                self.close(code, out);
+                return Ok(());
+            }
+        }
+        let (client, version) = (self.client().to_owned(), super::commands::VERSION.to_owned());
+        self.reply(id, ReplyBody::Refresh(RefreshResult { client, version, ttl_s }), out);
+        Ok(())
+    }
+
+    /// A new subscription token.
+    pub(super) fn sub_refresh(
+        &mut self,
+        id: u32,
+        room: &str,
+        token: &str,
+        out: &mut Vec<Action>,
+    ) -> Result<(), ErrorCode> {
+        let verifies = self.verifies_subscriptions();
+        if verifies && token.is_empty() {
+            return Err(ErrorCode::BadRequest);
+        }
+        let room = self.room(room)?;
+        if !self.rooms.contains(room.as_str()) {
+            return Err(ErrorCode::PermissionDenied);
+        }
+        let mut ttl_s = None;
+        if verifies {
+            match self.subscription_token(&room, token) {
+                Ok(opened) => {
+                    ttl_s = opened.ttl_s;
+                    match opened.stay {
+                        Some(stay) => self.stays.set_room(stay),
+                        None => self.stays.forget_room(room.as_str()),
+                    }
+                }
+                Err(Refused::TokenExpired) => {
+                    // A plain one would have SDKs give up the room; they fetch another token after this.
+                    self.reply(id, ReplyBody::Temporary(ErrorCode::TokenExpired), out);
+                    return Ok(());
+                }
+                Err(Refused::Expired) => return Err(ErrorCode::Expired),
+                Err(Refused::Invalid | Refused::Foreign) => {
+                    self.close(CloseCode::InvalidToken, out);
+                    return Ok(());
+                }
+            }
+        }
+        self.reply(id, ReplyBody::SubRefresh { ttl_s }, out);
+        Ok(())
+    }
+}
+
+/// Whole seconds, as the wire has them; what has not ended has one left.
+pub(super) fn seconds(ms: u64) -> u32 {
+    u32::try_from(ms.div_ceil(1_000)).unwrap_or(u32::MAX)
+}

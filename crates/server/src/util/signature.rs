@@ -1,0 +1,168 @@
+//! Keys, and the signatures of tokens that they make or verify: HMAC, RSA and ECDSA with SHA-2.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use aws_lc_rs::hmac;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ParsedPublicKey,
+    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, VerificationAlgorithm,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+/// How a token is signed. `none` is no algorithm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Algorithm {
+    Hs256,
+    Hs384,
+    Hs512,
+    Rs256,
+    Rs384,
+    Rs512,
+    Es256,
+    Es384,
+    Es512,
+}
+
+impl Algorithm {
+    /// The algorithm that a token's header names.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "HS256" => Self::Hs256,
+            "HS384" => Self::Hs384,
+            "HS512" => Self::Hs512,
+            "RS256" => Self::Rs256,
+            "RS384" => Self::Rs384,
+            "RS512" => Self::Rs512,
+            "ES256" => Self::Es256,
+            "ES384" => Self::Es384,
+            "ES512" => Self::Es512,
+            _ => return None,
+        })
+    }
+
+    fn hmac(self) -> Option<hmac::Algorithm> {
+        Some(match self {
+            Self::Hs256 => hmac::HMAC_SHA256,
+            Self::Hs384 => hmac::HMAC_SHA384,
+            Self::Hs512 => hmac::HMAC_SHA512,
+            _ => return None,
+        })
+    }
+}
+
+/// A secret that both sides know. It is shown to nobody.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Box<[u8]>);
+
+impl Secret {
+    /// A secret of these bytes.
+    #[must_use]
+    pub fn new(bytes: impl AsRef<[u8]>) -> Self {
+        Self(bytes.as_ref().into())
+    }
+
+    /// The secret itself.
+    pub(crate) fn reveal(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.0)
+    }
+
+    /// Whether it has signed `message`; in constant time. No public-key algorithm is verified by a secret.
+    pub(crate) fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+        let key = algorithm.hmac().map(|hash| hmac::Key::new(hash, &self.0));
+        key.is_some_and(|key| hmac::verify(&key, message, signature).is_ok())
+    }
+
+    /// Signs `message`; nothing where the algorithm takes no secret.
+    pub(crate) fn sign(&self, algorithm: Algorithm, message: &[u8]) -> Option<Vec<u8>> {
+        let key = hmac::Key::new(algorithm.hmac()?, &self.0);
+        Some(hmac::sign(&key, message).as_ref().to_vec())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// A public key: of RSA, with 2,048 to 8,192 bits, or of ECDSA, on P-256, P-384 or P-521.
+#[derive(Clone)]
+pub struct PublicKey {
+    pem: String,
+    /// By algorithm: the three of RSA, or the one of the curve.
+    keys: Vec<(Algorithm, ParsedPublicKey)>,
+}
+
+impl PublicKey {
+    /// Reads a key of RSA in PEM.
+    ///
+    /// # Errors
+    /// What was expected. Never what was found, which may be a private key.
+    pub fn rsa(pem: &str) -> Result<Self, String> {
+        let of_size: [(Algorithm, &'static dyn VerificationAlgorithm); 3] = [
+            (Algorithm::Rs256, &RSA_PKCS1_2048_8192_SHA256),
+            (Algorithm::Rs384, &RSA_PKCS1_2048_8192_SHA384),
+            (Algorithm::Rs512, &RSA_PKCS1_2048_8192_SHA512),
+        ];
+        let expected = "expected a public key of RSA in PEM (-----BEGIN PUBLIC KEY-----), of 2048 to 8192 bits";
+        Self::read(pem, &["PUBLIC KEY", "RSA PUBLIC KEY"], &of_size).ok_or_else(|| expected.to_owned())
+    }
+
+    /// Reads a key of ECDSA in PEM.
+    ///
+    /// # Errors
+    /// As [`PublicKey::rsa`].
+    pub fn ecdsa(pem: &str) -> Result<Self, String> {
+        let of_curve: [(Algorithm, &'static dyn VerificationAlgorithm); 3] = [
+            (Algorithm::Es256, &ECDSA_P256_SHA256_FIXED),
+            (Algorithm::Es384, &ECDSA_P384_SHA384_FIXED),
+            (Algorithm::Es512, &ECDSA_P521_SHA512_FIXED),
+        ];
+        let expected =
+            "expected a public key of ECDSA in PEM (-----BEGIN PUBLIC KEY-----), on the curve P-256, P-384 or P-521";
+        Self::read(pem, &["PUBLIC KEY"], &of_curve).ok_or_else(|| expected.to_owned())
+    }
+
+    fn read(pem: &str, labels: &[&str], by: &[(Algorithm, &'static dyn VerificationAlgorithm)]) -> Option<Self> {
+        let der = labels.iter().find_map(|label| decode_pem(pem, label))?;
+        let parsed =
+            by.iter().filter_map(|(algorithm, how)| Some((*algorithm, ParsedPublicKey::new(*how, &der).ok()?)));
+        let keys: Vec<_> = parsed.collect();
+        (!keys.is_empty()).then(|| Self { pem: pem.to_owned(), keys })
+    }
+
+    /// The key as it was written.
+    pub(crate) fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// Whether its owner has signed `message`.
+    pub(crate) fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+        let key = self.keys.iter().find(|(of, _)| *of == algorithm);
+        key.is_some_and(|(_, key)| key.verify_sig(message, signature).is_ok())
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PublicKey").field(&self.pem).finish()
+    }
+}
+
+impl PartialEq for PublicKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.pem == other.pem
+    }
+}
+
+impl Eq for PublicKey {}
+
+/// The bytes between the lines that begin and end a thing of that name.
+fn decode_pem(pem: &str, label: &str) -> Option<Vec<u8>> {
+    let rest = pem.trim().strip_prefix(&format!("-----BEGIN {label}-----"))?;
+    let body = rest.strip_suffix(&format!("-----END {label}-----"))?;
+    let text: String = body.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    STANDARD.decode(text).ok()
+}
