@@ -12,3 +12,8 @@ export const SDK = {
 };
 export const { EventSource } = require("eventsource");
 export const { WebSocket } = require("ws");
+/** What an application throws where nobody is to be let in, by encoding. */
+export const UNAUTHORIZED = {
+  json: require("centrifuge").UnauthorizedError,
+  protobuf: require("centrifuge/build/protobuf").UnauthorizedError,
+};

@@ -23,13 +23,16 @@ export class Server {
   #ended;
   #folder;
 
-  /** Starts a server with a configuration file of this TOML, on the data of another one that is gone. `port` 0 takes a free one. */
-  static async start({ config = "", port = 0, before } = {}) {
+  /**
+   * Starts a server with a configuration file of this TOML, on the data of another one that is gone. `port` 0 takes a free one;
+   * without `dev` clients need what the configuration asks of them.
+   */
+  static async start({ config = "", port = 0, before, dev = true } = {}) {
     const server = new Server();
     server.#folder = before?.#folder ?? (await mkdtemp(join(tmpdir(), "roomcast-sdk-")));
     const file = join(server.#folder, "roomcast.toml");
     await writeFile(file, config);
-    const args = ["serve", "--dev", "--listen", `127.0.0.1:${port}`, "--config", file, "--data-dir", server.#folder];
+    const args = ["serve", ...(dev ? ["--dev"] : []), "--listen", `127.0.0.1:${port}`, "--config", file, "--data-dir", server.#folder];
     const unsaid = Object.entries(PATIENCE).filter(([option]) => !config.includes(option));
     const patience = unsaid.map(([option, delay]) => [`ROOMCAST_CLIENT_${option.toUpperCase()}`, delay]);
     const env = { ...process.env, ...Object.fromEntries(patience) };

@@ -9,13 +9,13 @@ import { WAYS } from "./ways.mjs";
  *
  * `tests` is given the place: where people connect, which they are handed, with the `way` they do it and the `server`;
  * and a `test` that puts the way into the names. With `isWaiting`, for tests that wait more than they work, the ways are
- * taken at the same time.
+ * taken at the same time. Without `dev` the server asks everybody for what its configuration says.
  */
-export function onEveryWay(tests, { config = "", ways = WAYS, isWaiting = false } = {}) {
-  describe("on every way", { concurrency: isWaiting ? ways.length : 1 }, () => onWays(tests, config, ways));
+export function onEveryWay(tests, { config = "", dev = true, ways = WAYS, isWaiting = false } = {}) {
+  describe("on every way", { concurrency: isWaiting ? ways.length : 1 }, () => onWays(tests, { config, dev }, ways));
 }
 
-function onWays(tests, config, ways) {
+function onWays(tests, options, ways) {
   for (const way of ways) {
     // The tests of one way share its server, so they come one by one all the same.
     describe(way.name, { concurrency: 1 }, () => {
@@ -26,7 +26,7 @@ function onWays(tests, config, ways) {
           return this.server.port;
         },
       };
-      before(async () => (place.server = await Server.start({ config })));
+      before(async () => (place.server = await Server.start(options)));
       after(() => place.server.stop());
       tests(place, namedFor(way));
     });
