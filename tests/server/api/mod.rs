@@ -166,7 +166,7 @@ fn who_is_in_a_room_is_told() {
         result(&server, "presence_stats", json!({ "channel": "hall" })),
         json!({ "num_clients": 2, "num_users": 1 })
     );
-    for method in ["presence", "presence_stats", "history"] {
+    for method in ["presence", "presence_stats", "history", "history_remove"] {
         assert_eq!(error(&server, method, json!({ "channel": "quiet:1" })).0, 108, "{method}");
         assert_eq!(error(&server, method, json!({ "channel": "no:where" })).0, 102, "{method}");
         assert_eq!(error(&server, method, json!({})).0, 107, "{method}");

@@ -171,3 +171,30 @@ fn a_message_without_history_is_given_to_who_is_there_and_kept_nowhere() {
         assert_eq!(heard, [5, 6], "once");
     }
 }
+
+#[test]
+fn a_history_that_is_removed_is_seen_no_more_and_its_position_stays() {
+    for storage in [Storage::Off, Storage::Stored] {
+        let server = with(|config| config.channel.without_namespace.storage = storage);
+        let publish = |data: u64| result(&server, "publish", json!({ "channel": "hall", "data": data }));
+        assert_eq!(result(&server, "history_remove", json!({ "channel": "hall" })), json!({}), "there is none");
+        let epoch = publish(1)["epoch"].clone();
+        publish(2);
+        assert_eq!(result(&server, "history_remove", json!({ "channel": "hall" })), json!({}));
+        let nothing = json!({ "publications": [], "epoch": epoch, "offset": 2 });
+        assert_eq!(result(&server, "history", json!({ "channel": "hall", "limit": -1 })), nothing, "{storage:?}");
+        assert_eq!(publish(3), json!({ "offset": 3, "epoch": epoch }));
+        let left = result(&server, "history", json!({ "channel": "hall", "limit": -1 }));
+        let left = left["publications"].as_array().expect("a list");
+        assert_eq!((left.len(), &left[0]["data"]), (1, &json!(3)));
+        // Who was there before does not recover over it, who was there since does.
+        for (offset, recovered) in [(1, false), (2, true), (3, true)] {
+            let mut ann = server.connected("ann");
+            ann.send(&format!(
+                r#"{{"id":2,"subscribe":{{"channel":"hall","recover":true,"epoch":{epoch},"offset":{offset}}}}}"#
+            ));
+            let reply = ann.reply(2)["subscribe"].clone();
+            assert_eq!(reply["recovered"] == true, recovered, "{storage:?} from {offset}: {reply}");
+        }
+    }
+}

@@ -48,6 +48,7 @@ methods! {
     "presence" RoomRequest => PresenceResult, "Tells who is in a room", read::presence;
     "presence_stats" RoomRequest => PresenceStatsResult, "Tells how many are in a room", read::presence_stats;
     "history" HistoryRequest => HistoryResult, "Reads a room's past", read::history;
+    "history_remove" RoomRequest => Done, "Removes a room's past; its position stays", read::history_remove;
     "channels" ChannelsRequest => ChannelsResult, "Lists the rooms that somebody is in", read::channels;
     "info" NoRequest => InfoResult, "Tells of the nodes", read::info;
     "rpc" RpcRequest => Done, "Calls a procedure of the server; there is none, so this answers error 104", rpc;
@@ -55,9 +56,8 @@ methods! {
 }
 
 /// Methods that Centrifugo has and this server has not.
-const NOT_THERE: [&str; 9] = [
+const NOT_THERE: [&str; 8] = [
     "refresh",
-    "history_remove",
     "map_publish",
     "map_remove",
     "map_read_state",

@@ -7,6 +7,7 @@ use super::messages::{
     ChannelInfo, ChannelsRequest, ChannelsResult, HistoryRequest, InfoResult, NoRequest, NodeInfo, PresenceStatsResult,
     RoomRequest,
 };
+use super::methods::done;
 use super::publish::room;
 use super::shape::Always;
 use super::{ANSWER_BYTES_MAX, Api};
@@ -42,15 +43,25 @@ fn present(api: &Api, name: &str) -> Result<RoomName, ErrorCode> {
 
 pub(super) async fn history(api: &Api, request: HistoryRequest) -> Result<Vec<u8>, Failed> {
     let HistoryRequest { channel, limit, since, reverse } = request;
-    let room = room(api, &channel)?;
-    if api.hub.rooms.options(&channel).is_none_or(|options| options.history_size == 0) {
-        return Err(ErrorCode::NotAvailable.into());
-    }
+    let room = with_history(api, &channel)?;
     let since = since.map(|since| StreamPosition { offset: since.offset, epoch: since.epoch });
     let query =
         HistoryQuery { limit: usize::try_from(limit).unwrap_or(usize::MAX).min(PUBLICATIONS_MAX), since, reverse };
     let history = api.hub.engine(&room)?.history(&room, &query).wait().await?;
     Ok(as_on_the_wire(ReplyBody::History(history)))
+}
+
+pub(super) async fn history_remove(api: &Api, request: RoomRequest) -> Result<Vec<u8>, Failed> {
+    let room = with_history(api, &request.channel)?;
+    api.hub.engine(&room)?.remove_history(&room).wait().await?;
+    Ok(done())
+}
+
+/// A room that has a history.
+fn with_history(api: &Api, name: &str) -> Result<RoomName, ErrorCode> {
+    let room = room(api, name)?;
+    let has_history = api.hub.rooms.options(name).is_some_and(|options| options.history_size > 0);
+    if has_history { Ok(room) } else { Err(ErrorCode::NotAvailable) }
 }
 
 /// A result that is what a client would be answered.

@@ -201,6 +201,10 @@ pub(crate) trait Engine: fmt::Debug + Send + Sync {
     /// where there is one.
     fn history(&self, room: &RoomName, query: &HistoryQuery) -> Answer<Result<HistoryResult, ErrorCode>>;
 
+    /// Removes the history of a room: what has been published so far is not seen any more, by who reads it or comes back. Its position
+    /// stays, and members that are behind may be given what they have not been given.
+    fn remove_history(&self, room: &RoomName) -> Answer<Result<(), ErrorCode>>;
+
     /// What a member has missed from the sequence `from` on, at most `count` messages without a gap; nothing where the first is gone.
     fn fetch(&self, room: &Room<Publication>, from: u64, count: usize) -> Answer<Result<Vec<Placed>, ErrorCode>>;
 

@@ -30,6 +30,9 @@ impl Hub {
             }
         }
         self.rooms.dormant.forget(now_ms);
+        if expired > 0 {
+            self.rooms.removed.forget(|room| self.rooms.broker.get(room).is_none());
+        }
         if let Some(stored_rooms) = self.stored_rooms()
             && expired > 0
         {

@@ -10,6 +10,7 @@ use crate::config::{Config, NamespaceOptions};
 use crate::rooms::dormant::DormantRooms;
 use crate::rooms::engine::EpochName;
 use crate::rooms::join_leave::{Events, InboxFull, What};
+use crate::rooms::removed::RemovedHistories;
 use crate::rooms::terms::{Terms, TermsBook};
 use crate::rooms::visible::{Edge, Visible};
 use roomcast::{Broker, Position, PublishError, Room, RoomError, RoomOptions};
@@ -31,6 +32,8 @@ pub(crate) struct LocalRooms {
     pub(crate) config: Arc<Config>,
     pub(crate) broker: Broker<Publication>,
     pub(crate) dormant: DormantRooms,
+    /// What is not to be seen any more.
+    pub(crate) removed: RemovedHistories,
     /// Keys and versions of what was published.
     pub(crate) terms: TermsBook,
     /// Who comes and goes, and what is kept nowhere, on the way to those who hear of it.
@@ -53,7 +56,16 @@ impl LocalRooms {
         let (events, clock) = (Arc::new(Events::new(shards.len())), Arc::new(clock));
         let broker = broker.on_tokio(shards).build();
         let terms = TermsBook::new(Arc::clone(&clock) as Arc<dyn Fn() -> u64 + Send + Sync>);
-        Self { config, broker, dormant: DormantRooms::new(), terms, events, clock, count }
+        Self {
+            config,
+            broker,
+            dormant: DormantRooms::new(),
+            removed: RemovedHistories::default(),
+            terms,
+            events,
+            clock,
+            count,
+        }
     }
 
     /// A room that runs.

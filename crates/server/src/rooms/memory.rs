@@ -72,8 +72,12 @@ impl MemoryEngine {
         Err(ErrorCode::Internal)
     }
 
+    fn seen_of(&self, room: &Room<Publication>) -> Edge {
+        Edge::published_from(self.rooms.removed.floor(room))
+    }
+
     fn visible(&self, room: &Room<Publication>) -> Result<Visible, ErrorCode> {
-        self.rooms.visible(room, EpochName::Ring(room.epoch()), Edge::published())
+        self.rooms.visible(room, EpochName::Ring(room.epoch()), self.seen_of(room))
     }
 
     fn enter_now(
@@ -126,7 +130,18 @@ impl Engine for MemoryEngine {
         Answer::Now(read())
     }
 
+    fn remove_history(&self, name: &RoomName) -> Answer<Result<(), ErrorCode>> {
+        // Of a room that does not run nothing is left but its position.
+        if let Some(room) = self.rooms.running(name) {
+            self.rooms.removed.remove(&room);
+        }
+        Answer::Now(Ok(()))
+    }
+
     fn fetch(&self, room: &Room<Publication>, from: u64, count: usize) -> Answer<Result<Vec<Placed>, ErrorCode>> {
+        if from < self.rooms.removed.floor(room) {
+            return Answer::Now(Ok(Vec::new()));
+        }
         let end = room.tail().min(from.saturating_add(count as u64));
         let found = history::read(room, from..end, history::ANSWER_BYTES_MAX);
         Answer::Now(Ok(found.map_or_else(Vec::new, |(_, found)| found)))
@@ -136,8 +151,8 @@ impl Engine for MemoryEngine {
         false
     }
 
-    fn edge(&self, _: &Room<Publication>) -> Result<Edge, ErrorCode> {
-        Ok(Edge::published())
+    fn edge(&self, room: &Room<Publication>) -> Result<Edge, ErrorCode> {
+        Ok(self.seen_of(room))
     }
 
     fn remains(&self, room: &Room<Publication>) -> Remains {

@@ -16,6 +16,7 @@ pub(crate) mod join_leave;
 pub(crate) mod local;
 pub(crate) mod memory;
 pub(crate) mod presence;
+pub(crate) mod removed;
 pub(crate) mod shard_commands;
 pub(crate) mod stored;
 pub(crate) mod terms;

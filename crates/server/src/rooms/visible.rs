@@ -25,6 +25,8 @@ pub(crate) struct Edge {
     mark: Option<Arc<Watermark>>,
     /// Whether what is not on the disk may not be seen.
     is_stored: bool,
+    /// The first sequence that was not removed of a room that is not kept, when this was asked for.
+    from: u64,
 }
 
 /// What somebody waits for who has seen everything.
@@ -38,8 +40,14 @@ pub(crate) enum Beyond {
 
 impl Edge {
     /// Of a room that is not kept: everything.
+    #[cfg(test)]
     pub(crate) fn published() -> Self {
         Self::default()
+    }
+
+    /// The same without what lies before `from`.
+    pub(crate) fn published_from(from: u64) -> Self {
+        Self { from, ..Self::default() }
     }
 
     /// Of a room that `archive` may keep.
@@ -48,7 +56,7 @@ impl Edge {
     /// [`ErrorCode::Internal`] when the room is stored and nobody says how far: rather nothing is seen of it than anything.
     pub(crate) fn archived(archive: &Archive<Publication>, room: &Room<Publication>) -> Result<Self, ErrorCode> {
         let is_stored = archive.durability(room.name()) == Some(Durability::Stored);
-        let edge = Self { mark: archive.watermark(room), is_stored };
+        let edge = Self { mark: archive.watermark(room), is_stored, from: 0 };
         // The mark of a room that has ended goes when all of it is stored.
         if is_stored && edge.mark.is_none() && room.is_running() {
             tracing::error!(room = room.name(), "a stored room was opened without its mark");
@@ -75,7 +83,7 @@ impl Edge {
     /// The sequences that may be seen now, by anybody, in any way: none before the first was kept, none from the end on is sure
     /// to be there after a crash. The end of a room that need not be stored lies beyond everything.
     pub(crate) fn range(&self) -> Range<u64> {
-        let Some(mark) = &self.mark else { return 0..u64::MAX };
+        let Some(mark) = &self.mark else { return self.from..u64::MAX };
         // In this order: what is complete is stored to its end, and moves no more.
         let end = if self.is_stored && !mark.is_complete() { mark.stored() } else { u64::MAX };
         mark.floor()..end

@@ -30,6 +30,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (room(), -1..9_i32, prop::option::of(0..12_u64), any::<bool>())
             .prop_map(|(room, limit, since, reverse)| Step::History { room, limit, since, reverse }),
         2 => (0..world::CLIENTS, 1..9_usize).prop_map(|(client, count)| Step::Fetch(client, count)),
+        1 => room().prop_map(Step::RemoveHistory),
         1 => Just(Step::Expire),
         2 => trouble().prop_map(Step::Trouble),
     ];

@@ -1,5 +1,6 @@
 //! An engine, clients of it, and the steps they take.
 
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -79,6 +80,8 @@ pub(super) enum Step {
     },
     /// A client reads the past of its room in another way.
     Fetch(usize, usize),
+    /// The history of a room is removed.
+    RemoveHistory(usize),
     /// Rooms end that nobody is in and nothing is left of in a while.
     Expire,
     /// Something happens to the other side, where there is one.
@@ -112,6 +115,8 @@ pub(super) struct World {
     /// The accepted messages of each batch, as (room, epoch, number in order of sending, offset).
     batches: Vec<Vec<(usize, String, u64, u64)>>,
     numbers: u64,
+    /// Up to where the history of each room in each epoch is removed.
+    floors: HashMap<(usize, String), u64>,
     ledger: Ledger,
 }
 
@@ -149,6 +154,7 @@ impl World {
             pending: Vec::new(),
             batches: Vec::new(),
             numbers: 0,
+            floors: HashMap::new(),
             ledger: Ledger::default(),
         }
     }
@@ -176,6 +182,7 @@ impl World {
                 self.history(room, limit, since, reverse).await;
             }
             Step::Fetch(client, count) => self.fetch(client, count).await,
+            Step::RemoveHistory(room) => self.remove_history(room).await,
             Step::Expire => self.expire(),
             Step::Trouble(trouble) => {
                 if let Some(remote) = &self.remote {
@@ -245,7 +252,8 @@ impl World {
         };
         self.stands(room, &top, known);
         self.told(room, &top.epoch, &found);
-        assert_found(back.as_ref(), mode, publications_max, &top, &found);
+        let floor = self.floor(room, &top.epoch);
+        assert_found(back.as_ref(), mode, publications_max, (floor, &top), &found);
         assert_eq!(subscription.position().sequence, top.offset, "it goes on where it was told to stand");
         self.assert_may_be_seen(room, &top.epoch, top.offset);
         self.clients[client] = Client { position: Some((room, top)), live: Some(subscription) };
@@ -275,8 +283,28 @@ impl World {
         assert!(goes_on || self.remote.is_some(), "nothing ends its epoch, and its history is kept for an hour");
     }
 
+    async fn remove_history(&mut self, room: usize) {
+        let known = self.ledger.known(room);
+        // Of a room that does not run, nobody says up to where.
+        let Some(ring) = self.rooms.running(&name(room)) else { return };
+        if self.engine.remove_history(&name(room)).wait().await.is_err() {
+            return self.assert_may_fail();
+        }
+        let (epoch, floor) = (ring.epoch().to_string(), self.engine.edge(&ring).unwrap().range().start);
+        if let Some((of, top)) = known {
+            assert!(of != epoch || floor >= top, "all that was told of is removed: {floor} of {top}");
+        }
+        self.floors.insert((room, epoch), floor);
+    }
+
+    /// Up to where the history of a room is removed.
+    fn floor(&self, room: usize, epoch: &str) -> u64 {
+        self.floors.get(&(room, epoch.to_owned())).copied().unwrap_or(0)
+    }
+
     fn told(&mut self, room: usize, epoch: &str, placed: &[Placed]) {
         for placed in placed {
+            assert!(placed.offset > self.floor(room, epoch), "offset {} was removed", placed.offset);
             self.ledger.told(room, epoch, placed.offset, number(&placed.publication));
         }
     }
@@ -324,7 +352,7 @@ impl World {
         self.stands(room, &result.position, known);
         self.told(room, &epoch, &result.publications);
         let offsets: Vec<u64> = result.publications.iter().map(|placed| placed.offset).collect();
-        let mut expected: Vec<u64> = query.window(1, top).collect();
+        let mut expected: Vec<u64> = query.window(self.floor(room, &epoch).min(top) + 1, top).collect();
         if reverse {
             expected.reverse();
         }
@@ -345,7 +373,7 @@ impl World {
         assert!(found.len() <= count);
         let offsets: Vec<u64> = found.iter().map(|placed| placed.offset).collect();
         assert!(offsets.iter().copied().eq((from + 1..).take(offsets.len())), "{offsets:?} from {from} on");
-        let is_whole = offsets.len() as u64 >= top - from;
+        let is_whole = offsets.len() as u64 >= top - from || from < self.floor(room, &epoch);
         assert!(is_whole || self.remote.is_some(), "what it has seen is there: {offsets:?} of {from}..{top}");
         self.told(room, &epoch, &found);
     }
@@ -364,7 +392,7 @@ impl World {
         for room in 0..ROOMS {
             self.until_all_is_visible(room).await;
             let (position, offsets) = self.history(room, -1, None, false).await.expect("nothing is in the way");
-            self.ledger.assert_whole(room, &position.epoch, &offsets);
+            self.ledger.assert_whole(room, &position.epoch, self.floor(room, &position.epoch), &offsets);
             for client in 0..CLIENTS {
                 self.assert_has_all(client, room, &position);
             }
@@ -396,21 +424,23 @@ impl World {
     }
 }
 
-/// Whether `found` is what a client is to be given that comes `back` to a room that stands at `top`, all of which is kept.
+/// Whether `found` is what a client is to be given that comes `back` to a room that stands at `top`, all of which from `floor` on is kept.
 fn assert_found(
     back: Option<&StreamPosition>,
     mode: RecoveryMode,
     publications_max: usize,
-    top: &StreamPosition,
+    (floor, top): (u64, &StreamPosition),
     found: &[Placed],
 ) {
     let offsets: Vec<u64> = found.iter().map(|placed| placed.offset).collect();
     let Some(asked) = back else { return assert!(offsets.is_empty(), "nothing was asked for") };
     match mode {
-        RecoveryMode::Cache => assert!(offsets.iter().copied().eq((top.offset > 0).then_some(top.offset))),
+        RecoveryMode::Cache => assert!(offsets.iter().copied().eq((top.offset > floor).then_some(top.offset))),
         RecoveryMode::Stream => {
             let missed = top.offset.checked_sub(asked.offset);
-            let is_there = asked.epoch == top.epoch && missed.is_some_and(|missed| missed <= publications_max as u64);
+            let is_there = asked.epoch == top.epoch
+                && missed
+                    .is_some_and(|missed| missed <= publications_max as u64 && (missed == 0 || asked.offset >= floor));
             let is_recovered = recovered(asked, top, offsets.iter().copied(), publications_max);
             assert_eq!(is_recovered, is_there, "from {asked:?}, at {top:?}: {offsets:?}");
         }

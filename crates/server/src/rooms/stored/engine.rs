@@ -152,6 +152,16 @@ impl Engine for StoredEngine {
         self.read(room, move |stored, room, visible, read_from| stored.history(room, &query, visible, read_from))
     }
 
+    fn remove_history(&self, room: &RoomName) -> Answer<Result<(), ErrorCode>> {
+        let (stored, room) = (Arc::clone(&self.0), room.clone());
+        Answer::later(blocking(move || {
+            stored.archive.remove(room.as_str()).map_err(|error| {
+                tracing::warn!(%room, %error, "history not removed");
+                ErrorCode::TooManyRequests
+            })
+        }))
+    }
+
     fn fetch(&self, room: &Room<Publication>, from: u64, count: usize) -> Answer<Result<Vec<Placed>, ErrorCode>> {
         let (stored, room) = (Arc::clone(&self.0), room.clone());
         Answer::later(blocking(move || stored.fetch(&room, from, count)))

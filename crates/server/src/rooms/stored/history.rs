@@ -134,14 +134,15 @@ impl StoredRooms {
         Ok(HistoryResult::new(found, visible.position(top)))
     }
 
-    /// What a member has missed from `from` on, at most `count` messages.
+    /// What a member has missed from `from` on, at most `count` messages; nothing where the first was removed.
     ///
     /// # Errors
     /// When the database does not answer.
     pub(crate) fn fetch(&self, room: &Room<Publication>, from: u64, count: usize) -> Result<Vec<Placed>, ErrorCode> {
         let end = Edge::archived(&self.archive, room)?.range().end;
         let past = self.archive.history(room, from..end, count).map_err(failed)?;
-        Ok(placed(past))
+        let is_there = past.first().is_some_and(|first| first.sequence == from);
+        Ok(if is_there { placed(past) } else { Vec::new() })
     }
 
     /// What of the history is in memory.
