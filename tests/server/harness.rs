@@ -172,14 +172,17 @@ impl Client {
     }
 
     /// The handshake over a stream of the caller's making.
-    pub(crate) fn over(mut stream: TcpStream) -> Self {
-        stream
-            .write_all(
-                b"GET /connection/websocket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
-                  Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-                  Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-            )
-            .expect("a handshake");
+    pub(crate) fn over(stream: TcpStream) -> Self {
+        Self::over_with(stream, "")
+    }
+
+    /// The same with more headers.
+    pub(crate) fn over_with(mut stream: TcpStream, headers: &str) -> Self {
+        let handshake = format!(
+            "GET /connection/websocket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
+        );
+        stream.write_all(handshake.as_bytes()).expect("a handshake");
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0];

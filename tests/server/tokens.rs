@@ -1,5 +1,6 @@
 //! Clients that prove who they are.
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::time::Duration;
 
 use roomcast_protocol::CloseCode;
@@ -8,7 +9,7 @@ use roomcast_server::config::{Client as Options, Config, NamespaceOptions, Secre
 use roomcast_server::token_tools::{make_claims, make_connection_token, make_subscription_token};
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Running, text};
+use crate::harness::{Client, Running, dial, text};
 
 fn options() -> Options {
     let mut options = Config::default().client;
@@ -187,4 +188,55 @@ fn nobody_comes_in_without_a_key() {
     assert_eq!(say(&mut client, 1, &json!({"connect": {}}))["error"]["code"], 101);
     client.send(&json!({"id": 2, "connect": {"token": token(&json!({"sub": "ann"}))}}).to_string());
     assert_eq!(client.closed(), (3500, "invalid token".to_owned()));
+}
+
+/// What a server says to somebody who comes with these headers and no token.
+fn comes_with(server: &Running, headers: &str) -> Value {
+    let mut stream = dial(server.address);
+    let body = r#"{"id":1,"connect":{}}"#;
+    let request = format!(
+        "POST /connection/http_stream HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).expect("a request");
+    let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+    let line = lines.find(|line| line.starts_with('{')).expect("a reply");
+    serde_json::from_str(&line).expect("JSON")
+}
+
+#[test]
+fn a_proxy_may_say_whose_a_client_is() {
+    let server = server(|config| config.client.user_id_http_header = Some("X-User".to_owned()));
+    assert_eq!(comes_with(&server, "")["error"]["code"], 101);
+    assert_eq!(comes_with(&server, "X-User: \r\n")["error"]["code"], 101);
+    assert_eq!(comes_with(&server, "X-User: ann\r\nX-User: bob\r\n")["error"]["code"], 101);
+    assert!(comes_with(&server, "x-user: ann\r\n").get("connect").is_some());
+    // A handshake in one piece goes another way.
+    let mut client = Client::over_with(dial(server.address), "X-User: ann\r\n");
+    say(&mut client, 1, &json!({"connect": {}}));
+    client.subscribe(2, "hall");
+    let presence = say(&mut client, 3, &json!({"presence": {"channel": "hall"}}));
+    let people: Vec<_> = presence["presence"]["presence"].as_object().expect("people").values().collect();
+    assert_eq!(people.len(), 1);
+    assert_eq!(people[0]["user"], "ann");
+    // A token says more than a header.
+    let mut client = Client::over_with(dial(server.address), "X-User: ann\r\n");
+    client.send(r#"{"id":1,"connect":{"token":"x.y.z"}}"#);
+    assert_eq!(client.closed().0, 3500);
+    // Whom nobody asked, nobody believes.
+    let other = self::server(|_| {});
+    assert_eq!(comes_with(&other, "X-User: ann\r\n")["error"]["code"], 101);
+}
+
+#[test]
+fn a_user_may_be_let_stay_longer_than_its_token_says() {
+    let server = server(|config| config.client.expired_close_delay = Duration::ZERO);
+    let mut ann = connected(&server, &json!({"sub": "ann", "exp": seconds_from_now(2)}));
+    let mut bob = connected(&server, &json!({"sub": "bob", "exp": seconds_from_now(2)}));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let all = Recipients { user: "ann".to_owned(), ..Recipients::default() };
+    runtime.block_on(server.commands.refresh(&all, Some(Duration::from_secs(600)))).expect("all are told");
+    assert_eq!(ann.push(), json!({"refresh": {"expires": true, "ttl": 600}}));
+    assert_eq!(bob.closed().0, 3005);
+    ann.publish(2, "hall", "1");
 }

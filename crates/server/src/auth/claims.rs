@@ -14,7 +14,7 @@ use super::TokenError;
 use roomcast_protocol::compact_json;
 
 /// The longest that a token lets somebody stay, as at Centrifugo; who may stay longer brings another in time.
-const STAY_MAX_MS: u64 = 365 * 24 * 60 * 60 * 1_000;
+pub(crate) const STAY_MAX_MS: u64 = 365 * 24 * 60 * 60 * 1_000;
 
 /// What a connection token says.
 #[derive(Clone, Debug, PartialEq)]

@@ -71,6 +71,8 @@ pub(crate) struct Takeover {
     pub(crate) head: Vec<u8>,
     /// Commands that came with the request.
     pub(crate) frame: Bytes,
+    /// Whose the client is, where a proxy has said so.
+    pub(crate) user: Option<String>,
 }
 
 /// Open → Closing (the close frame is on its way) → Gone; Open → Gone when the peer vanished.
@@ -150,7 +152,7 @@ impl MemberSink for Connection {
 impl Connection {
     /// Starts a connection on `shard`.
     pub(crate) fn start(shard: &Rc<Shard>, stream: Stream, takeover: Takeover, socket: SocketGuard) {
-        let Takeover { framing, head, frame: first } = takeover;
+        let Takeover { framing, head, frame: first, user } = takeover;
         let connection = shard.connections.admit(|key| Self {
             key,
             framing,
@@ -166,7 +168,7 @@ impl Connection {
             behind: Cell::new(0),
             stalled_since_ms: Cell::new(NOT_STALLED),
             due_ms: Cell::new(0),
-            driver: RefCell::new(SessionDriver::new(shard, framing, key)),
+            driver: RefCell::new(SessionDriver::new(shard, framing, key, user)),
             _socket: socket,
         });
         shard.metrics.connections.inc();

@@ -59,9 +59,9 @@ const FRAME_BYTES_WAITING_MAX: usize = 1024 * 1024;
 
 impl SessionDriver {
     /// A driver whose session has not begun.
-    pub(crate) fn new(shard: &Shard, framing: Framing, key: ConnectionKey) -> Self {
+    pub(crate) fn new(shard: &Shard, framing: Framing, key: ConnectionKey, user: Option<String>) -> Self {
         let (client_id, session_id) = (shard.rng.uuid(), shard.rng.uuid());
-        let ids = Ids { client: client_id.to_string(), session: session_id.to_string() };
+        let ids = Ids { client: client_id.to_string(), session: session_id.to_string(), user };
         tracing::info!(client = ids.client, shard = shard.index, "connected");
         let is_emulated = framing.is_emulated();
         if is_emulated {

@@ -64,7 +64,7 @@ fn connect(shard: &Rc<Shard>, more: &str) -> TcpStream {
     client.set_nonblocking(true).expect("a socket option");
     let stream: Stream = DetachedStream::Tcp(server).attach().expect("a runtime");
     let frame = format!("{{\"id\":1,\"connect\":{{}}}}\n{more}").into();
-    let takeover = Takeover { framing: Framing::Stream(Encoding::Json), head: Vec::new(), frame };
+    let takeover = Takeover { framing: Framing::Stream(Encoding::Json), head: Vec::new(), frame, user: None };
     Connection::start(shard, stream, takeover, SocketGuard::new(shard));
     client
 }

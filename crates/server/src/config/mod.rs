@@ -160,6 +160,9 @@ pub struct Client {
     pub insecure: bool,
     /// Whether tokens are believed whoever has signed them. For development.
     pub insecure_skip_token_signature_verify: bool,
+    /// The header in which a proxy says whose a client is that brings no token; whoever else reaches the server may write it as
+    /// well.
+    pub user_id_http_header: Option<String>,
     /// How long a client whose token has expired may take to bring a new one. Default 25 s.
     pub expired_close_delay: Duration,
     /// The same of a room whose subscription token has expired. Default 25 s.
@@ -303,9 +306,12 @@ impl Config {
     /// Whether there is a way for a client to connect.
     #[must_use]
     pub fn lets_anybody_in(&self) -> bool {
-        let Client { token, insecure, allow_anonymous_connect_without_token, .. } = &self.client;
-        let believes_all = self.client.insecure_skip_token_signature_verify;
-        token.has_key() || *insecure || believes_all || *allow_anonymous_connect_without_token
+        let client = &self.client;
+        client.token.has_key()
+            || client.insecure
+            || client.insecure_skip_token_signature_verify
+            || client.user_id_http_header.is_some()
+            || client.allow_anonymous_connect_without_token
     }
 
     /// Whether any room's messages are kept in the database.
@@ -348,6 +354,7 @@ impl Default for Config {
                 subscription_token: TokenOptions::default(),
                 insecure: false,
                 insecure_skip_token_signature_verify: false,
+                user_id_http_header: None,
                 expired_close_delay: Duration::from_secs(25),
                 expired_sub_close_delay: Duration::from_secs(25),
                 ping_interval: Duration::from_secs(25),

@@ -184,6 +184,12 @@ const REST: &[Section] = &[
                 "believe every token, whoever has signed it"
             ),
             setting!(
+                "user_id_http_header",
+                client.user_id_http_header,
+                "the header in which a proxy, and nobody else, says whose a client without a token is",
+                header_name
+            ),
+            setting!(
                 "expired_close_delay",
                 client.expired_close_delay,
                 "how long a client whose token has expired may take to bring a new one",
@@ -263,7 +269,6 @@ const REST: &[Section] = &[
             "user_connection_limit",
             "connection_rate_limit",
             "connect_include_server_time",
-            "user_id_http_header",
             "subscribe_to_user_personal_channel",
             "connect_code_to_unidirectional_disconnect",
         ],
@@ -517,6 +522,14 @@ fn between(value: Duration, least: Duration, most: Duration) -> Result<(), Strin
 
 fn shards_in_bounds(shards: &Option<std::num::NonZeroUsize>) -> Result<(), String> {
     shards.map_or(Ok(()), |shards| within(&shards.get(), &1, &SHARDS_MAX))
+}
+
+fn header_name(name: &Option<String>) -> Result<(), String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    match name {
+        Some(name) if !name.bytes().all(fits) => Err(format!("expected the name of a header, found {name:?}")),
+        _ => Ok(()),
+    }
 }
 
 #[expect(clippy::ptr_arg, reason = "the option's type is read off this parameter")]

@@ -85,7 +85,7 @@ impl Course {
             pings: settings.ping_interval_ms > 0,
             put_in: settings.subscribe_on_connect.len(),
         };
-        let ids = Ids { client: "client".to_owned(), session: "secret".to_owned() };
+        let ids = Ids { client: "client".to_owned(), session: "secret".to_owned(), user: None };
         Self {
             session: Session::new(Arc::new(settings), ids, START_MS),
             encoding: if bits & 64 == 0 { Encoding::Json } else { Encoding::Protobuf },

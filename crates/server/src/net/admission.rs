@@ -6,7 +6,7 @@
 use std::str::FromStr as _;
 
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 
 use crate::config::Config;
 use crate::config::origin::{Hosts, Origins};
@@ -29,6 +29,8 @@ pub(crate) struct Admission {
     origins: Origins,
     hosts: Hosts,
     dev: bool,
+    /// The header in which a proxy says whose a client is.
+    user_header: Option<HeaderName>,
 }
 
 impl Admission {
@@ -37,6 +39,17 @@ impl Admission {
             origins: Origins::new(&config.client.allowed_origins, config.dev),
             hosts: Hosts::new(&config.http_server.allowed_hosts, config.dev && !config.dev_anywhere),
             dev: config.dev,
+            // What the configuration lets through is a name of a header.
+            user_header: config.client.user_id_http_header.as_deref().and_then(|name| name.parse().ok()),
+        }
+    }
+
+    /// Whose the client is, by a proxy that is believed; nobody's where it says so twice: one of them is not the proxy's.
+    pub(crate) fn user(&self, headers: &HeaderMap) -> Option<String> {
+        let mut users = headers.get_all(self.user_header.as_ref()?).iter();
+        match (users.next().map(HeaderValue::to_str), users.next()) {
+            (Some(Ok(user)), None) if !user.is_empty() => Some(user.to_owned()),
+            _ => None,
         }
     }
 

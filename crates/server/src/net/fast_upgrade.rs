@@ -50,12 +50,17 @@ pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, stream: Stream, so
             let opened = Opened::new(said, stream, shard.hub.config.client.write_timeout);
             Box::pin(http::serve(front, shard, opened, socket)).await;
         }
-        Some(FirstRead::WebSocket { handshake, behind }) => {
+        Some(FirstRead::WebSocket { handshake, user, behind }) => {
             let head = handshake.head();
             match stream.try_write(&head) {
                 Ok(n) if n == head.len() => {
                     let framing = Framing::Frames(handshake.encoding);
-                    Connection::start(&shard, stream, Takeover { framing, head: Vec::new(), frame: behind }, socket);
+                    Connection::start(
+                        &shard,
+                        stream,
+                        Takeover { framing, head: Vec::new(), frame: behind, user },
+                        socket,
+                    );
                 }
                 // A socket that has no room for its first line is on its way out.
                 _ => tracing::debug!("a client was gone before it was answered"),
@@ -67,7 +72,7 @@ pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, stream: Stream, so
 /// What somebody said first.
 enum FirstRead {
     /// A handshake, and what came behind it.
-    WebSocket { handshake: Handshake, behind: Bytes },
+    WebSocket { handshake: Handshake, user: Option<String>, behind: Bytes },
     /// Something else, or a part of something.
     Other(Bytes),
 }
@@ -76,7 +81,8 @@ fn hear(front: &Front, said: &[u8]) -> FirstRead {
     let websocket = handshake_of(said).and_then(|(headers, bytes)| {
         let handshake = Handshake::parse(&Method::GET, None, &headers).ok()?;
         front.admission.admit(Purpose::Connect, Version::HTTP_11, None, &headers).ok()?;
-        Some(FirstRead::WebSocket { handshake, behind: Bytes::copy_from_slice(&said[bytes..]) })
+        let user = front.admission.user(&headers);
+        Some(FirstRead::WebSocket { handshake, user, behind: Bytes::copy_from_slice(&said[bytes..]) })
     });
     websocket.unwrap_or_else(|| FirstRead::Other(Bytes::copy_from_slice(said)))
 }

@@ -131,19 +131,20 @@ async fn answer(
         _ => Purpose::Read,
     };
     let authority = request.uri().authority();
+    let user = front.admission.user(request.headers());
     let admitted = front.admission.admit(purpose, request.version(), authority, request.headers());
     let mut response = if let Err(refusal) = admitted {
         turn_away(request.headers(), refusal)
     } else if path == WEBSOCKET_PATH {
         match upgrade(&request) {
-            Ok(takeover) => slot.make(takeover).await,
+            Ok(takeover) => slot.make(Takeover { user, ..takeover }).await,
             Err(refusal) => turn_away(request.headers(), refusal),
         }
     } else if is_streaming && request.method() == Method::OPTIONS {
         http_stream::preflight(request.headers())
     } else if let Some(transport) = transport {
         match transport.open(hub, request).await {
-            Ok(takeover) => slot.make(takeover).await,
+            Ok(takeover) => slot.make(Takeover { user, ..takeover }).await,
             Err(refusal) => refuse(refusal),
         }
     } else if is_streaming {
@@ -180,7 +181,7 @@ fn upgrade(request: &Request) -> Result<Takeover, Refusal> {
     let handshake = Handshake::parse(request.method(), request.uri().query(), request.headers());
     let handshake = handshake.map_err(|error| (error.status(), error.advice()))?;
     let framing = Framing::Frames(handshake.encoding);
-    Ok(Takeover { framing, head: handshake.head(), frame: Bytes::new() })
+    Ok(Takeover { framing, head: handshake.head(), frame: Bytes::new(), user: None })
 }
 
 async fn health(State(hub): State<Arc<Hub>>) -> Response<Body> {

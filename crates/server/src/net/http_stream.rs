@@ -78,7 +78,7 @@ impl Transport {
             Self::HttpStream if encoding == Encoding::Protobuf => (Framing::Stream(encoding), BINARY),
             Self::HttpStream => (Framing::Stream(encoding), "application/json"),
         };
-        Ok(Takeover { framing, head: head(content_type, &cors), frame })
+        Ok(Takeover { framing, head: head(content_type, &cors), frame, user: None })
     }
 }
 

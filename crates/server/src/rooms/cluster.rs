@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::timeout;
 
+use crate::auth::STAY_MAX_MS;
 use crate::rooms::emulation::{Emulation, NoSession};
 use crate::rooms::engine::Answer;
 use crate::rooms::shard_commands::{ShardCommand, ShardCommands};
@@ -184,6 +185,15 @@ impl Commands {
         code: UnsubscribeCode,
     ) -> Result<(), Untold> {
         self.send(recipients, ShardCommand::Session(ServerCommand::Unsubscribe { room, code })).await
+    }
+
+    /// Lets connections stay for that long from now on, or for good, whatever their tokens have said.
+    ///
+    /// # Errors
+    /// [`Untold`].
+    pub async fn refresh(&self, recipients: &Recipients, ttl: Option<Duration>) -> Result<(), Untold> {
+        let ttl_ms = ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).min(STAY_MAX_MS));
+        self.send(recipients, ShardCommand::Session(ServerCommand::Refresh { ttl_ms })).await
     }
 
     async fn send(&self, recipients: &Recipients, command: ShardCommand) -> Result<(), Untold> {

@@ -22,10 +22,14 @@ impl Session {
     pub(super) fn connect(&mut self, id: u32, request: ConnectRequest, now_ms: u64, out: &mut Vec<Action>) {
         let Settings { allow_anonymous, disallow_anonymous_tokens, insecure, trust_display_names, .. } = *self.settings;
         let (user, info, ttl_ms) = if request.token.is_empty() || !self.verifies_connections() {
-            if !allow_anonymous && !insecure {
+            let named = match &self.who {
+                Identity::Unknown(ids) => ids.user.clone(),
+                Identity::Known(_) => None,
+            };
+            if named.is_none() && !allow_anonymous && !insecure {
                 return self.reply(id, ReplyBody::Error(ErrorCode::Unauthorized), out);
             }
-            (String::new(), None, None)
+            (named.unwrap_or_default(), None, None)
         } else {
             match self.connection_token(&request.token) {
                 Ok((token, _)) if token.user.is_empty() && disallow_anonymous_tokens => {
@@ -62,7 +66,7 @@ impl Session {
         out: &mut Vec<Action>,
     ) {
         let Identity::Unknown(ids) = &mut self.who else { return };
-        let Ids { client, session } = std::mem::take(&mut **ids);
+        let Ids { client, session, .. } = std::mem::take(&mut **ids);
         let ping_interval_ms = self.settings.ping_interval_ms;
         self.heartbeat = Heartbeat::connected(&client, ping_interval_ms, now_ms);
         if !user.is_empty() {

@@ -74,6 +74,8 @@ pub(crate) struct Ids {
     pub(crate) client: String,
     /// The secret by which later requests of an emulated connection name the session.
     pub(crate) session: String,
+    /// The user that the client is without a token, where a proxy has said so.
+    pub(crate) user: Option<String>,
 }
 
 /// The client, before and after it has said who it is.

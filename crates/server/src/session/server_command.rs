@@ -1,5 +1,6 @@
 //! Commands of the server: what it wants of a client's session without the client having asked.
 
+use super::tokens::seconds;
 use super::{Action, PendingKind, Phase, Session, Subscribed};
 use crate::session::access::Grant;
 use roomcast_protocol::{CloseCode, Command, ErrorCode, Push, RoomName, SubscribeRequest, UnsubscribeCode};
@@ -15,6 +16,8 @@ pub(crate) enum ServerCommand {
     Subscribe { room: RoomName },
     /// Take the client out of a room.
     Unsubscribe { room: RoomName, code: UnsubscribeCode },
+    /// Let the client stay for that long from now on, or for good, whatever its token has said.
+    Refresh { ttl_ms: Option<u64> },
 }
 
 /// A command that waits while an action is under way.
@@ -60,6 +63,10 @@ impl Session {
                 let Ok(grant) = self.access(&room).map(|access| access.grant(&wishes())) else { return };
                 let ticket = self.begin_pending(0, PendingKind::PutIn { room: room.clone(), grant });
                 out.push(Action::Subscribe { ticket, room, recover: None });
+            }
+            ServerCommand::Refresh { ttl_ms } => {
+                self.stay_connected(ttl_ms);
+                out.push(Action::Push(Push::Refresh { ttl_s: ttl_ms.map(seconds) }));
             }
             ServerCommand::Unsubscribe { room, code } => {
                 if self.leave(room.as_str()).is_some() {

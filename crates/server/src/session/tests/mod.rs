@@ -29,7 +29,7 @@ struct Harness {
 impl Harness {
     /// A session nobody has spoken to.
     fn opening(settings: Settings) -> Self {
-        let ids = Ids { client: "c1".to_owned(), session: "secret".to_owned() };
+        let ids = Ids { client: "c1".to_owned(), session: "secret".to_owned(), user: None };
         let session = Session::new(Arc::new(settings), ids, START_MS);
         Self { session, now_ms: START_MS, actions: Vec::new() }
     }

@@ -9,6 +9,7 @@ use super::{Harness, dev_settings, entered, error_of};
 use crate::auth::Tokens;
 use crate::auth::tools::make_claims;
 use crate::config::{Client, Config, Secret};
+use crate::session::server_command::ServerCommand;
 use crate::session::{Action, Settings};
 use roomcast_protocol::{ClientInfo, CloseCode, ErrorCode};
 
@@ -360,4 +361,16 @@ fn each_wrong_token_of_a_sub_refresh_has_its_answer() {
     brought.assert_error(r#"{"id":2,"sub_refresh":{"channel":"$hall"}}"#, ErrorCode::BadRequest);
     brought.sub_refresh("$yard", claims(json!({"channel": "$yard"})));
     brought.assert_heard(&[&error_of(4, ErrorCode::PermissionDenied)]);
+}
+
+#[test]
+fn the_server_may_let_a_client_stay_for_another_time() {
+    let mut brought = Brought::connected();
+    brought.command(ServerCommand::Refresh { ttl_ms: Some(600_000) });
+    brought.assert_heard(&[r#"{"push":{"refresh":{"expires":true,"ttl":600}}}"#]);
+    brought.pass(600_000);
+    brought.assert_heard(&[]);
+    brought.command(ServerCommand::Refresh { ttl_ms: None });
+    brought.assert_heard(&[r#"{"push":{"refresh":{}}}"#]);
+    assert_eq!(brought.session.deadline_ms(), None);
 }
