@@ -7,6 +7,7 @@ mod put_in;
 mod rooms;
 mod server_commands;
 mod tokens;
+mod walk;
 
 use super::settings::ByNamespace;
 use super::{Action, Ids, Session, Settings, Subscribed, Ticket};

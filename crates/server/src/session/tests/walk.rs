@@ -1,0 +1,245 @@
+//! The walk through all permissions: who, with which token, before which room, under which options, may do what. What is expected
+//! is said here once more, in other words than the code has.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, json};
+
+use super::{Harness, entered};
+use crate::auth::Tokens;
+use crate::auth::tools::make_claims;
+use crate::config::{Config, NamespaceOptions, Secret, TokenOptions};
+use crate::session::settings::ByNamespace;
+use crate::session::{Action, MembershipGrant, Settings};
+use roomcast_protocol::HistoryResult;
+
+const NOW_S: u64 = 1_800_000_000;
+const ROOMS: [&str; 4] = ["walk:r", "$walk:r", "walk:r#42,43", "$walk:r#42,43"];
+/// Nobody, two whom the limited rooms are for, and one whom they are not.
+const USERS: [&str; 4] = ["", "42", "43", "7"];
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Brings {
+    Nothing,
+    Good,
+    Expired,
+    OfAnotherSigner,
+    OfAnotherRoom,
+    OfAnotherUser,
+}
+
+const TOKENS: [Brings; 6] = [
+    Brings::Nothing,
+    Brings::Good,
+    Brings::Expired,
+    Brings::OfAnotherSigner,
+    Brings::OfAnotherRoom,
+    Brings::OfAnotherUser,
+];
+
+/// Who may do something: the three options of it.
+#[derive(Clone, Copy, Debug)]
+struct Allowed {
+    client: bool,
+    subscriber: bool,
+    anonymous: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    subscribe: bool,
+    subscribe_anonymous: bool,
+    limited: bool,
+    allowed: Allowed,
+    room: &'static str,
+    user: &'static str,
+    brings: Brings,
+}
+
+#[derive(Debug, PartialEq)]
+enum Outcome {
+    In,
+    Error(u64),
+    Closed(u16),
+}
+
+impl Case {
+    fn options(&self) -> NamespaceOptions {
+        let Allowed { client, subscriber, anonymous } = self.allowed;
+        NamespaceOptions {
+            history_size: 10,
+            presence: true,
+            join_leave: true,
+            allow_user_limited_channels: self.limited,
+            allow_subscribe_for_client: self.subscribe,
+            allow_subscribe_for_anonymous: self.subscribe_anonymous,
+            allow_publish_for_client: client,
+            allow_publish_for_subscriber: subscriber,
+            allow_publish_for_anonymous: anonymous,
+            allow_history_for_client: client,
+            allow_history_for_subscriber: subscriber,
+            allow_history_for_anonymous: anonymous,
+            allow_presence_for_client: client,
+            allow_presence_for_subscriber: subscriber,
+            allow_presence_for_anonymous: anonymous,
+            ..NamespaceOptions::default()
+        }
+    }
+
+    /// What `subscribe` comes to.
+    fn expected(&self) -> Outcome {
+        match self.brings {
+            Brings::Good => return Outcome::In,
+            Brings::Expired => return Outcome::Error(109),
+            Brings::OfAnotherSigner => return Outcome::Error(103),
+            Brings::OfAnotherRoom | Brings::OfAnotherUser => return Outcome::Closed(3500),
+            Brings::Nothing => {}
+        }
+        if self.room.starts_with('$') {
+            return Outcome::Error(103);
+        }
+        let is_one_of_them = ["42", "43"].contains(&self.user);
+        let is_known = !self.user.is_empty();
+        let enters = match self.limited && self.room.contains('#') {
+            true => is_one_of_them,
+            false if is_known => self.subscribe,
+            false => self.subscribe && self.subscribe_anonymous,
+        };
+        if enters { Outcome::In } else { Outcome::Error(103) }
+    }
+
+    /// Whether it may publish, read the history and see who is there.
+    fn may(&self, is_inside: bool) -> bool {
+        let Allowed { client, subscriber, anonymous } = self.allowed;
+        match (self.user, is_inside) {
+            ("", true) => anonymous && (client || subscriber),
+            ("", false) => anonymous && client,
+            (_, true) => client || subscriber,
+            (_, false) => client,
+        }
+    }
+}
+
+fn keys(secret: &str) -> TokenOptions {
+    let mut options = Config::default().client.token;
+    options.hmac_secret_key = Some(Secret::new(secret));
+    options
+}
+
+fn token(secret: &str, claims: &Value) -> String {
+    make_claims(&keys(secret), claims.as_object().cloned().unwrap_or_else(Map::new)).expect("a secret")
+}
+
+/// The token that is brought for a room.
+fn brought(case: &Case) -> String {
+    let good = json!({"sub": case.user, "channel": case.room});
+    let with = |name: &str, value: Value| {
+        let mut claims = good.clone();
+        claims[name] = value;
+        claims
+    };
+    match case.brings {
+        Brings::Nothing => String::new(),
+        Brings::Good => token("secret", &good),
+        Brings::Expired => token("secret", &with("exp", json!(NOW_S))),
+        Brings::OfAnotherSigner => token("another", &good),
+        Brings::OfAnotherRoom => token("secret", &with("channel", json!("walk:other"))),
+        Brings::OfAnotherUser => token("secret", &with("sub", json!("another"))),
+    }
+}
+
+/// A connected client.
+fn client(case: &Case) -> Harness {
+    let mut client = Config::default().client;
+    client.token = keys("secret");
+    let rooms = HashMap::from([("walk", case.options())]);
+    let options = Box::new(ByNamespace { rooms, others: NamespaceOptions::default() });
+    let settings = Settings::new("n1".to_owned(), options, Tokens::new(&client, || NOW_S * 1_000));
+    let mut harness = Harness::opening(settings);
+    let connect = json!({"id": 1, "connect": {"token": token("secret", &json!({"sub": case.user}))}});
+    harness.send(&connect.to_string());
+    assert!(harness.heard().last().is_some_and(|said| said.contains("connect")), "{case:?}");
+    harness
+}
+
+/// Asks for everything that can be granted, and answers for the world.
+fn subscribe(client: &mut Harness, case: &Case) -> (Outcome, Option<(Value, MembershipGrant)>) {
+    let request = json!({"id": 2, "subscribe": {
+        "channel": case.room, "token": brought(case), "recoverable": true, "positioned": true, "join_leave": true,
+    }});
+    client.send(&request.to_string());
+    if let Some(Action::Subscribe { ticket, .. }) = client.actions.last() {
+        let ticket = *ticket;
+        client.session.subscribed(ticket, Ok(entered(3, &[])), &mut client.actions);
+        let actions = client.actions();
+        let [_, Action::Reply(_), Action::Activate { membership, .. }] = &actions[..] else { panic!("{actions:?}") };
+        let reply: Value = serde_json::from_str(&super::describe(&actions[1])).expect("JSON");
+        return (Outcome::In, Some((reply["subscribe"].clone(), *membership)));
+    }
+    let actions = client.actions();
+    match &actions[..] {
+        [Action::Close(code)] => (Outcome::Closed(code.code()), None),
+        [reply] => {
+            let reply: Value = serde_json::from_str(&super::describe(reply)).expect("JSON");
+            (Outcome::Error(reply["error"]["code"].as_u64().expect("an error")), None)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Whether each of the operations is done, or refused with 103.
+fn does(client: &mut Harness, room: &str) -> Vec<bool> {
+    let commands = [
+        json!({"publish": {"channel": room, "data": 1}}),
+        json!({"history": {"channel": room}}),
+        json!({"presence": {"channel": room}}),
+        json!({"presence_stats": {"channel": room}}),
+    ];
+    let mut done = Vec::new();
+    for mut command in commands {
+        command["id"] = json!(7);
+        client.send(&command.to_string());
+        let action = client.actions().pop().expect("something");
+        let out = &mut client.actions;
+        match &action {
+            Action::Publish { ticket, .. } => client.session.published(*ticket, Ok(()), out),
+            Action::History { ticket, .. } => client.session.history(*ticket, Ok(HistoryResult::default()), out),
+            Action::Presence { ticket, .. } => client.session.presence(*ticket, Ok(Vec::new()), out),
+            Action::PresenceStats { ticket, .. } => client.session.presence_stats(*ticket, Ok(Default::default()), out),
+            refused => assert!(super::describe(refused).contains("\"code\":103"), "{refused:?}"),
+        }
+        done.push(!matches!(action, Action::Reply(_)));
+        client.actions();
+    }
+    done
+}
+
+#[test]
+fn everybody_may_do_what_the_options_and_tokens_say_and_nothing_else() {
+    let mut walked = 0;
+    for bits in 0..64_u8 {
+        let bit = |n: u8| bits & (1 << n) != 0;
+        let allowed = Allowed { client: bit(0), subscriber: bit(1), anonymous: bit(2) };
+        for (room, user) in ROOMS.iter().flat_map(|room| USERS.map(|user| (*room, user))) {
+            for brings in TOKENS {
+                let (subscribe_too, subscribe_anonymous, limited) = (bit(3), bit(4), bit(5));
+                let case = Case { subscribe: subscribe_too, subscribe_anonymous, limited, allowed, room, user, brings };
+                let mut client = client(&case);
+                let (outcome, granted) = subscribe(&mut client, &case);
+                assert_eq!(outcome, case.expected(), "{case:?}");
+                walked += 1;
+                if let Outcome::Closed(_) = outcome {
+                    continue;
+                }
+                let is_inside = outcome == Outcome::In;
+                assert_eq!(does(&mut client, room), [case.may(is_inside); 4], "{case:?}");
+                if let Some((reply, membership)) = granted {
+                    let may = case.may(true);
+                    let told = [reply["recoverable"] == true, reply["positioned"] == true, membership.hears_join_leave];
+                    assert_eq!(told, [may; 3], "{case:?}");
+                }
+            }
+        }
+    }
+    assert_eq!(walked, 64 * 4 * 4 * 6);
+}
