@@ -180,6 +180,22 @@ onEveryWay(
       assert.equal(ann.disconnected[0].code, 3500);
     });
 
+    test("a connection token puts somebody into rooms, and says who they are there", async (t) => {
+      const subs = { "$shut:8": { info: { role: "host" }, data: { topic: 7 } }, "open:8": {} };
+      const ann = await Person.connect(t, place, "Ann", { token: token({ sub: "ann", subs }) });
+      const entered = ann.served.subscribed;
+      assert.deepEqual(entered.map(({ channel }) => channel).sort(), ["$shut:8", "open:8"]);
+      assert.deepEqual(entered.find(({ channel }) => channel === "$shut:8").data, { topic: 7 });
+      const bob = await Person.connect(t, place, "Bob", { token: token({ sub: "bob" }) });
+      const channel = "$shut:8";
+      const member = await bob.enter(channel, { token: token({ sub: "bob", channel }) });
+      const { clients } = await member.presence();
+      assert.deepEqual(clients[ann.id], { client: ann.id, user: "ann", chanInfo: { role: "host" } });
+      await member.publish("for her, too");
+      await until(() => ann.served.publication.length === 1, "the publication");
+      assert.equal(ann.served.publication[0].data, "for her, too");
+    });
+
     test("a room is refreshed, and one expired token on the way does not cost it", async (t) => {
       const ann = await Person.connect(t, place, "Ann", { token: token({ sub: "ann" }) });
       const channel = "shut:6";

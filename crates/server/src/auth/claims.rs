@@ -25,6 +25,18 @@ pub(crate) struct ConnectionToken {
     pub(crate) info: Option<Bytes>,
     /// How long the connection may stay.
     pub(crate) expiry: Expiry,
+    /// The rooms that the client is put into when it connects, by name.
+    pub(crate) rooms: Vec<(String, RoomClaims)>,
+}
+
+/// What a token says of one room.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct RoomClaims {
+    /// The `chan_info`, compact JSON.
+    pub(crate) info: Option<Bytes>,
+    /// What the reply brings, compact JSON.
+    pub(crate) data: Option<Bytes>,
+    pub(crate) overrides: Overrides,
 }
 
 /// What a subscription token says.
@@ -36,13 +48,9 @@ pub(crate) struct SubscriptionToken {
     pub(crate) client: Option<String>,
     /// The room that it opens.
     pub(crate) room: String,
-    /// The `chan_info`, compact JSON.
-    pub(crate) info: Option<Bytes>,
-    /// What the reply brings, compact JSON.
-    pub(crate) data: Option<Bytes>,
+    pub(crate) says: RoomClaims,
     /// How long the subscription may stay.
     pub(crate) expiry: Expiry,
-    pub(crate) overrides: Overrides,
 }
 
 /// When something ends.
@@ -96,9 +104,51 @@ pub(super) struct Claims {
     data: Option<Box<RawValue>>,
     #[serde(default)]
     b64data: Option<String>,
-    /// By option, each with its `value`.
     #[serde(default, rename = "override")]
-    overrides: Option<BTreeMap<String, Option<BTreeMap<String, bool>>>>,
+    overrides: Option<OverrideClaims>,
+    #[serde(default)]
+    channels: Option<Vec<String>>,
+    /// By name.
+    #[serde(default)]
+    subs: Option<BTreeMap<String, Option<Box<RawValue>>>>,
+}
+
+/// By option, each with its `value`.
+type OverrideClaims = BTreeMap<String, Option<BTreeMap<String, bool>>>;
+
+/// What stands behind the name of a room.
+#[derive(Deserialize)]
+struct SubClaims {
+    info: Option<Box<RawValue>>,
+    b64info: Option<String>,
+    data: Option<Box<RawValue>>,
+    b64data: Option<String>,
+    #[serde(rename = "override")]
+    overrides: Option<OverrideClaims>,
+}
+
+impl SubClaims {
+    fn read(self) -> Result<RoomClaims, TokenError> {
+        Ok(RoomClaims {
+            info: payload(self.info.as_deref(), self.b64info.as_deref())?,
+            data: payload(self.data.as_deref(), self.b64data.as_deref())?,
+            overrides: overrides(&self.overrides.unwrap_or_default()),
+        })
+    }
+}
+
+fn overrides(claims: &OverrideClaims) -> Overrides {
+    let value = |option: &str| {
+        let claim = claims.get(option)?.as_ref()?;
+        Some(claim.get("value").copied().unwrap_or_default())
+    };
+    Overrides {
+        presence: value("presence"),
+        join_leave: value("join_leave"),
+        force_push_join_leave: value("force_push_join_leave"),
+        force_recovery: value("force_recovery"),
+        force_positioning: value("force_positioning"),
+    }
 }
 
 impl Claims {
@@ -128,32 +178,29 @@ impl Claims {
             return Err(TokenError::Invalid);
         }
         let (info, expiry) = (self.info()?, self.expiry(now_ms)?);
-        Ok(ConnectionToken { user: user.or(self.sub).unwrap_or_default(), info, expiry })
+        let rooms = match self.subs.filter(|subs| !subs.is_empty()) {
+            Some(subs) => {
+                let read = |(name, claims): (String, Option<Box<RawValue>>)| match claims {
+                    Some(claims) => Ok((name, object::<SubClaims>(claims.get().as_bytes())?.read()?)),
+                    None => Ok((name, RoomClaims::default())),
+                };
+                subs.into_iter().map(read).collect::<Result<_, _>>()?
+            }
+            None => self.channels.into_iter().flatten().map(|name| (name, RoomClaims::default())).collect(),
+        };
+        Ok(ConnectionToken { user: user.or(self.sub).unwrap_or_default(), info, expiry, rooms })
     }
 
     pub(super) fn subscription(self, user: Option<String>, now_ms: u64) -> Result<SubscriptionToken, TokenError> {
         let (info, expiry) = (self.info()?, self.expiry(now_ms)?);
         let data = payload(self.data.as_deref(), self.b64data.as_deref())?;
         let Some(room) = self.channel.filter(|channel| !channel.is_empty()) else { return Err(TokenError::Invalid) };
-        let overrides = self.overrides.unwrap_or_default();
-        let value = |option: &str| {
-            let claim = overrides.get(option)?.as_ref()?;
-            Some(claim.get("value").copied().unwrap_or_default())
-        };
         Ok(SubscriptionToken {
             user: user.or(self.sub).unwrap_or_default(),
             client: self.client.filter(|client| !client.is_empty()),
             room,
-            info,
-            data,
+            says: RoomClaims { info, data, overrides: overrides(&self.overrides.unwrap_or_default()) },
             expiry,
-            overrides: Overrides {
-                presence: value("presence"),
-                join_leave: value("join_leave"),
-                force_push_join_leave: value("force_push_join_leave"),
-                force_recovery: value("force_recovery"),
-                force_positioning: value("force_positioning"),
-            },
         })
     }
 }

@@ -11,7 +11,7 @@ mod verifier;
 
 use std::fmt;
 
-pub(crate) use self::claims::{ConnectionToken, Expiry, Overrides, STAY_MAX_MS, SubscriptionToken};
+pub(crate) use self::claims::{ConnectionToken, Expiry, Overrides, RoomClaims, STAY_MAX_MS, SubscriptionToken};
 use self::verifier::Verifier;
 use crate::config::Client;
 

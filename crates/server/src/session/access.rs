@@ -78,7 +78,8 @@ impl Access<'_> {
         self.grant_with(request, Overrides::default())
     }
 
-    fn grant_with(self, request: &SubscribeRequest, overrides: Overrides) -> Grant {
+    /// The same, with options that a token sets otherwise.
+    pub(super) fn grant_with(self, request: &SubscribeRequest, overrides: Overrides) -> Grant {
         let options = self.options;
         let force_recovery = overrides.force_recovery.unwrap_or(options.force_recovery);
         let force_positioning = overrides.force_positioning.unwrap_or(options.force_positioning);

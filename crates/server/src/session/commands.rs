@@ -11,6 +11,7 @@ use super::tokens::{Refused, seconds};
 use super::{
     Action, Connecting, Identity, Ids, Pending, PendingKind, Phase, PutIn, Recover, Session, Settings, Ticket,
 };
+use crate::auth::RoomClaims;
 use roomcast_protocol::{
     ClientInfo, CloseCode, ConnectRequest, ConnectResult, ErrorCode, HistoryQuery, HistoryRequest, Publication,
     PublishRequest, ReplyBody, Request, RoomName, StreamPosition, SubscribeRequest,
@@ -21,7 +22,7 @@ pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 impl Session {
     pub(super) fn connect(&mut self, id: u32, request: ConnectRequest, now_ms: u64, out: &mut Vec<Action>) {
         let Settings { allow_anonymous, disallow_anonymous_tokens, insecure, trust_display_names, .. } = *self.settings;
-        let (user, info, ttl_ms) = if request.token.is_empty() || !self.verifies_connections() {
+        let (user, info, ttl_ms, rooms) = if request.token.is_empty() || !self.verifies_connections() {
             let named = match &self.who {
                 Identity::Unknown(ids) => ids.user.clone(),
                 Identity::Known(_) => None,
@@ -29,13 +30,13 @@ impl Session {
             if named.is_none() && !allow_anonymous && !insecure {
                 return self.reply(id, ReplyBody::Error(ErrorCode::Unauthorized), out);
             }
-            (named.unwrap_or_default(), None, None)
+            (named.unwrap_or_default(), None, None, Vec::new())
         } else {
             match self.connection_token(&request.token) {
                 Ok((token, _)) if token.user.is_empty() && disallow_anonymous_tokens => {
                     return self.close(CloseCode::PermissionDenied, out);
                 }
-                Ok((token, ttl_ms)) => (token.user, token.info, ttl_ms),
+                Ok((token, ttl_ms)) => (token.user, token.info, ttl_ms, token.rooms),
                 Err(Refused::TokenExpired) => {
                     return self.reply(id, ReplyBody::Error(ErrorCode::TokenExpired), out);
                 }
@@ -50,17 +51,15 @@ impl Session {
             _ => info,
         };
         self.stay_connected(ttl_ms);
-        self.open(id, user, conn_info, ttl_ms.map(seconds), request.subs, now_ms, out);
+        self.open(id, (user, conn_info, ttl_ms.map(seconds)), rooms, request.subs, now_ms, out);
     }
 
     /// Opens the session of a client that is `user`'s, and puts it into its rooms; then the reply.
-    #[expect(clippy::too_many_arguments, reason = "who it is, and what it asks for")]
     pub(super) fn open(
         &mut self,
         id: u32,
-        user: String,
-        conn_info: Option<Bytes>,
-        ttl_s: Option<u32>,
+        (user, conn_info, ttl_s): (String, Option<Bytes>, Option<u32>),
+        granted: Vec<(String, RoomClaims)>,
         subs: Vec<(String, Option<StreamPosition>)>,
         now_ms: u64,
         out: &mut Vec<Action>,
@@ -84,30 +83,51 @@ impl Session {
             node: self.settings.node.clone(),
             ..ConnectResult::default()
         };
-        let Some(rooms) = self.put_in_rooms(subs) else {
-            // The configuration named one whose namespace is not there.
-            return self.close(CloseCode::ServerError, out);
+        let rooms = match self.put_in_rooms(granted, subs) {
+            Ok(rooms) => rooms,
+            Err(code) => return self.close(code, out),
         };
         self.put_in_next(id, Connecting { result, rooms, entered: Vec::new() }, out);
     }
 
-    /// The rooms that a client is put into, the first one last: those of the configuration, and of those that it asks for in
-    /// `subs` the ones it may enter, as many as it may be in. Not being put in is all the answer the others have.
-    fn put_in_rooms(&self, subs: Vec<(String, Option<StreamPosition>)>) -> Option<Vec<PutIn>> {
+    /// The rooms that a client is put into, the first one last: those of the configuration, those of its token, and of those that
+    /// it asks for in `subs` the ones it may enter, as many as it may be in. Not being put in is all the answer the others have.
+    fn put_in_rooms(
+        &mut self,
+        granted: Vec<(String, RoomClaims)>,
+        subs: Vec<(String, Option<StreamPosition>)>,
+    ) -> Result<Vec<PutIn>, CloseCode> {
         let wishes = wishes();
         let put_in = |room: RoomName, grant: Grant, position: Option<StreamPosition>, is_wish| {
             let was_recovering = position.is_some();
             let recover = position.and_then(|position| recover(grant, position));
-            PutIn { room, recover, was_recovering, grant, is_wish }
+            PutIn { room, recover, was_recovering, grant, opened: None, is_wish }
         };
         // Of a name that stands twice the last counts.
         let named = subs.into_iter().filter_map(|(name, position)| Some((self.room(&name).ok()?, position)));
         let mut asked: BTreeMap<RoomName, Option<StreamPosition>> = named.collect();
         let mut rooms = Vec::new();
         for room in &self.settings.subscribe_on_connect {
-            let grant = self.access(room).ok()?.grant(&wishes);
+            // Otherwise the configuration has named one whose namespace is not there.
+            let grant = self.access(room).map_err(|_| CloseCode::ServerError)?.grant(&wishes);
             let position = asked.remove(room).flatten();
             rooms.push(put_in(room.clone(), grant, position, false));
+        }
+        self.stays.grant(granted.iter().map(|(name, _)| name.as_str().into()));
+        let granted: BTreeMap<String, RoomClaims> = granted.into_iter().collect();
+        for (name, says) in granted {
+            let room = self.room(&name).map_err(|_| CloseCode::BadRequest)?;
+            if self.settings.subscribe_on_connect.contains(&room) {
+                continue;
+            }
+            if rooms.len() >= self.settings.limits.rooms_per_client_max {
+                return Err(CloseCode::RoomLimit);
+            }
+            let opened = self.opened(&room, says, None);
+            let access = self.access(&room).map_err(|_| CloseCode::BadRequest)?;
+            let grant = access.grant_with(&wishes, opened.overrides);
+            let position = asked.remove(&room).flatten();
+            rooms.push(PutIn { opened: Some(Box::new(opened)), ..put_in(room, grant, position, false) });
         }
         for (room, position) in asked {
             if rooms.len() >= self.settings.limits.rooms_per_client_max {
@@ -118,7 +138,7 @@ impl Session {
             }
         }
         rooms.reverse();
-        Some(rooms)
+        Ok(rooms)
     }
 
     /// Enters the next of the rooms that a client is put into; replies when it is in all of them.

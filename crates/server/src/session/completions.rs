@@ -36,13 +36,7 @@ impl Session {
                     out.push(Action::Unsubscribe { ticket, room });
                 } else {
                     self.rooms.insert(room.clone());
-                    if let Some(opened) = opened {
-                        let Opened { ttl_s, data, stay, .. } = *opened;
-                        (result.ttl_s, result.data) = (ttl_s, data);
-                        if let Some(stay) = stay {
-                            self.stays.set_room(stay);
-                        }
-                    }
+                    self.take_opened(opened, &mut result);
                     self.reply(pending.id, ReplyBody::Subscribe(Box::new(result)), out);
                     out.push(Action::Activate { room, membership: grant.membership });
                 }
@@ -59,10 +53,13 @@ impl Session {
         subscribed: Result<Subscribed, ErrorCode>,
         out: &mut Vec<Action>,
     ) {
-        let Some(PutIn { room, recover, was_recovering, grant, is_wish }) = connecting.rooms.pop() else { return };
+        let Some(PutIn { room, recover, was_recovering, grant, opened, is_wish }) = connecting.rooms.pop() else {
+            return;
+        };
         match subscribed {
             Ok(subscribed) => {
-                let result = self.subscribe_result(subscribed, recover.as_ref(), was_recovering, grant);
+                let mut result = self.subscribe_result(subscribed, recover.as_ref(), was_recovering, grant);
+                self.take_opened(opened, &mut result);
                 connecting.result.subs.push((room.clone(), result));
                 self.rooms.insert(room.clone());
                 connecting.entered.push((room, grant.membership));
@@ -73,6 +70,17 @@ impl Session {
         }
         self.put_in_next(id, connecting, out);
         self.advance(out);
+    }
+
+    /// What a token has said of a room holds from here on, and is told.
+    fn take_opened(&mut self, opened: Option<Box<Opened>>, result: &mut SubscribeResult) {
+        if let Some(opened) = opened {
+            let Opened { ttl_s, data, stay, .. } = *opened;
+            (result.ttl_s, result.data) = (ttl_s, data);
+            if let Some(stay) = stay {
+                self.stays.set_room(stay);
+            }
+        }
     }
 
     /// Completes [`Action::Unsubscribe`]: nothing of the room will be written any more.

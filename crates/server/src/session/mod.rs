@@ -155,6 +155,8 @@ struct PutIn {
     recover: Option<Recover>,
     was_recovering: bool,
     grant: Grant,
+    /// What its token has said of the room.
+    opened: Option<Box<Opened>>,
     /// Whether the client named it, and can do without; the others are what it relies on.
     is_wish: bool,
 }

@@ -1,5 +1,7 @@
 //! What tokens grant a client for a while, or in one room: until when it may stay, and what is said of it there.
 
+use std::collections::BTreeSet;
+
 use roomcast_protocol::ClientInfo;
 
 /// What tokens have said of a client beyond who it is. Most say nothing, and then there is nothing to keep.
@@ -11,6 +13,8 @@ struct Kept {
     /// When the connection is closed, unless another token comes before.
     connection_ms: Option<u64>,
     rooms: Vec<RoomStay>,
+    /// The names of the rooms that the connection token has put the client into, in their order.
+    granted: Vec<Box<str>>,
     /// The earliest of all these.
     next_ms: Option<u64>,
 }
@@ -33,6 +37,23 @@ pub(super) enum Ended {
 }
 
 impl Stays {
+    /// The connection token has put the client into these rooms.
+    pub(super) fn grant(&mut self, rooms: impl Iterator<Item = Box<str>>) {
+        let mut granted: Vec<_> = rooms.collect();
+        if !granted.is_empty() {
+            granted.sort_unstable();
+            granted.dedup();
+            self.change(|kept| kept.granted = granted);
+        }
+    }
+
+    /// Whether these are the rooms that the connection token has put the client into.
+    pub(super) fn is_granted<T>(&self, rooms: &[(String, T)]) -> bool {
+        let granted = self.0.as_ref().map_or(&[][..], |kept| &kept.granted);
+        let names: BTreeSet<&str> = rooms.iter().map(|(name, _)| name.as_str()).collect();
+        granted.iter().map(|name| &**name).eq(names)
+    }
+
     /// The connection may stay until then, or for good.
     pub(super) fn set_connection(&mut self, until_ms: Option<u64>) {
         self.change(|kept| kept.connection_ms = until_ms);
@@ -82,7 +103,7 @@ impl Stays {
         change(kept);
         let rooms = kept.rooms.iter().filter_map(|stay| stay.until_ms);
         kept.next_ms = rooms.chain(kept.connection_ms).min();
-        if kept.connection_ms.is_none() && kept.rooms.is_empty() {
+        if kept.connection_ms.is_none() && kept.rooms.is_empty() && kept.granted.is_empty() {
             self.0 = None;
         }
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::stays::RoomStay;
 use super::{Action, Identity, Session};
-use crate::auth::{ConnectionToken, Expiry, Overrides, SubscriptionToken, TokenError};
+use crate::auth::{ConnectionToken, Expiry, Overrides, RoomClaims, SubscriptionToken, TokenError};
 use roomcast_protocol::{ClientInfo, CloseCode, ErrorCode, RefreshResult, ReplyBody, RoomName};
 
 /// What a good subscription token says, for the room that it was brought for.
@@ -59,13 +59,18 @@ impl Session {
 
     /// What this token says of that room for this client.
     pub(super) fn subscription_token(&self, room: &RoomName, token: &str) -> Result<Opened, Refused> {
-        let SubscriptionToken { user, client, room: of, info, data, expiry, overrides } =
-            self.settings.tokens.subscription(token)?;
+        let SubscriptionToken { user, client, room: of, says, expiry } = self.settings.tokens.subscription(token)?;
         let is_ours = user == self.user() && client.is_none_or(|client| client == self.client());
         if !is_ours || of != room.as_str() {
             return Err(Refused::Foreign);
         }
         let ttl_ms = self.ttl_ms(expiry)?;
+        Ok(self.opened(room, says, ttl_ms))
+    }
+
+    /// What a token that is good for so long says of a room.
+    pub(super) fn opened(&self, room: &RoomName, says: RoomClaims, ttl_ms: Option<u64>) -> Opened {
+        let RoomClaims { info, data, overrides } = says;
         let info = info.and_then(|info| {
             let of = self.info()?;
             Some(ClientInfo::new(of.user().to_owned(), of.client().to_owned(), of.conn_info().cloned(), Some(info)))
@@ -73,7 +78,7 @@ impl Session {
         let until_ms = ttl_ms.map(|ttl_ms| self.now_ms + ttl_ms + self.settings.expired_sub_close_delay_ms);
         let says_something = until_ms.is_some() || info.is_some();
         let stay = says_something.then(|| RoomStay { room: room.as_str().into(), until_ms, info });
-        Ok(Opened { overrides, data, ttl_s: ttl_ms.map(seconds), stay })
+        Opened { overrides, data, ttl_s: ttl_ms.map(seconds), stay }
     }
 
     fn ttl_ms(&self, expiry: Expiry) -> Result<Option<u64>, Refused> {
@@ -100,6 +105,8 @@ impl Session {
             }
             let refused = match self.connection_token(token) {
                 Ok((token, _)) if token.user != self.user() => Some(CloseCode::InvalidToken),
+                // It comes again, and is put into other rooms.
+                Ok((token, _)) if !self.stays.is_granted(&token.rooms) => Some(CloseCode::InsufficientState),
                 Ok((token, ttl_ms)) => {
                     self.stay_connected(ttl_ms);
                     ttl_s = ttl_ms.map(seconds);

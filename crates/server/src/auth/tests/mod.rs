@@ -17,7 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-use super::{ConnectionToken, Expiry, Overrides, TokenError, Tokens};
+use super::{ConnectionToken, Expiry, Overrides, RoomClaims, TokenError, Tokens};
 use crate::config::{Client, Config, PublicKey, Secret};
 use crate::util::signature::Algorithm;
 
@@ -63,8 +63,12 @@ fn a_good_token_says_who_somebody_is() {
         "sub": "42", "exp": NOW_S + 60, "iat": NOW_S, "nbf": NOW_S, "jti": "1", "aud": ["a", "b"], "iss": "x",
         "info": {"name": "Ann"}, "meta": {"role": "admin"}, "unheard_of": [1, 2],
     }));
-    let expected =
-        ConnectionToken { user: "42".to_owned(), info: Some(r#"{"name":"Ann"}"#.into()), expiry: Expiry::InMs(60_000) };
+    let expected = ConnectionToken {
+        user: "42".to_owned(),
+        info: Some(r#"{"name":"Ann"}"#.into()),
+        expiry: Expiry::InMs(60_000),
+        rooms: Vec::new(),
+    };
     assert_eq!(token, Ok(expected));
     let anonymous = connect(&json!({})).expect("good");
     assert_eq!((anonymous.user.as_str(), anonymous.info, anonymous.expiry), ("", None, Expiry::Never));
@@ -337,11 +341,11 @@ fn a_subscription_token_names_its_room_and_may_say_more() {
     })));
     let full = full.expect("good");
     assert_eq!((full.user.as_str(), full.room.as_str(), full.client.as_deref()), ("42", "$hall", Some("c")));
-    assert_eq!(full.info.as_deref(), Some(&br#"{"role":"host"}"#[..]));
-    assert_eq!(full.data.as_deref(), Some(&b"[1,2]"[..]), "what is in base64 wins");
+    assert_eq!(full.says.info.as_deref(), Some(&br#"{"role":"host"}"#[..]));
+    assert_eq!(full.says.data.as_deref(), Some(&b"[1,2]"[..]), "what is in base64 wins");
     assert_eq!(full.expiry, Expiry::InMs(5_000));
     let overrides = Overrides { presence: Some(false), force_recovery: Some(true), ..Overrides::default() };
-    assert_eq!(full.overrides, overrides);
+    assert_eq!(full.says.overrides, overrides);
     for wrong in [
         r#"{"sub":"42"}"#,
         r#"{"channel":""}"#,
@@ -351,6 +355,28 @@ fn a_subscription_token_names_its_room_and_may_say_more() {
         r#"{"channel":"a","client":7}"#,
     ] {
         assert_eq!(tokens.subscription(&token_of(wrong)).err(), Some(TokenError::Invalid), "{wrong}");
+    }
+}
+
+#[test]
+fn a_connection_token_may_name_rooms_and_say_something_of_each() {
+    let rooms = |claims: &Value| connect(claims).map(|token| token.rooms);
+    let names = |claims: &Value| rooms(claims).map(|rooms| rooms.into_iter().map(|(name, _)| name).collect::<Vec<_>>());
+    assert_eq!(names(&json!({"channels": ["b", "a"]})), Ok(vec!["b".to_owned(), "a".to_owned()]));
+    let both = json!({"channels": ["a"], "subs": {"b": {"info": [1, 2], "override": {"presence": {"value": true}}}, "c": null}});
+    let said = rooms(&both).expect("good");
+    assert_eq!(said.len(), 2, "what is said by room wins");
+    assert_eq!((said[0].0.as_str(), said[0].1.info.as_deref()), ("b", Some(&b"[1,2]"[..])));
+    assert_eq!(said[0].1.overrides.presence, Some(true));
+    assert_eq!(said[1], ("c".to_owned(), RoomClaims::default()));
+    for wrong in [
+        json!({"channels": "a"}),
+        json!({"channels": [1]}),
+        json!({"subs": []}),
+        json!({"subs": {"a": [1]}}),
+        json!({"subs": {"a": {"info": 1, "b64data": "*"}}}),
+    ] {
+        assert_eq!(rooms(&wrong), Err(TokenError::Invalid), "{wrong}");
     }
 }
 

@@ -374,3 +374,54 @@ fn the_server_may_let_a_client_stay_for_another_time() {
     brought.assert_heard(&[r#"{"push":{"refresh":{}}}"#]);
     assert_eq!(brought.session.deadline_ms(), None);
 }
+
+/// Lets everything that is asked of the world be there.
+fn enter_all(brought: &mut Brought) -> Vec<String> {
+    let mut heard = Vec::new();
+    while let Some(Action::Subscribe { ticket, .. }) = brought.actions.last() {
+        let ticket = *ticket;
+        heard.extend(brought.heard());
+        brought.harness.session.subscribed(ticket, Ok(entered(3, &[])), &mut brought.harness.actions);
+    }
+    heard.extend(brought.heard());
+    heard
+}
+
+#[test]
+fn a_connection_token_puts_the_client_into_rooms() {
+    let subs = json!({"$hall": null, "shut:a": {
+        "info": {"role": "host"}, "data": 7, "override": {"force_recovery": {"value": true}},
+    }});
+    let mut brought = Brought::opening();
+    brought.connect(json!({"sub": "42", "exp": NOW_S + 60, "subs": subs}));
+    let heard = enter_all(&mut brought);
+    assert_eq!(heard[..3], ["identify", "subscribe $hall", "subscribe shut:a"]);
+    let reply: Value = serde_json::from_str(&heard[3]).expect("a reply");
+    let subs = &reply["connect"]["subs"];
+    assert_eq!(subs.as_object().map(serde_json::Map::len), Some(2));
+    assert_eq!((&subs["shut:a"]["recoverable"], &subs["shut:a"]["data"]), (&json!(true), &json!(7)));
+    assert_eq!(heard[4..], ["activate $hall", "activate shut:a"]);
+    assert!(brought.session.info_in("shut:a").is_some_and(|info| info.chan_info().is_some()));
+    assert!(brought.session.info_in("$hall").is_some_and(|info| info.chan_info().is_none()));
+    // The same rooms again change nothing; others are entered by coming again.
+    brought.refresh(json!({"sub": "42", "channels": ["shut:a", "$hall", "$hall"]}));
+    assert!(brought.heard()[0].contains("refresh"));
+    brought.refresh(json!({"sub": "42", "channels": ["$hall"]}));
+    brought.assert_closed(CloseCode::InsufficientState);
+}
+
+#[test]
+fn a_connection_token_whose_rooms_cannot_be_entered_lets_nobody_in() {
+    for (channels, code) in [
+        (json!(["none:a"]), CloseCode::BadRequest),
+        (json!([""]), CloseCode::BadRequest),
+        (json!(["a", "b", "c"]), CloseCode::RoomLimit),
+    ] {
+        let mut brought = Brought::with(|settings| settings.limits.rooms_per_client_max = 2);
+        brought.connect(json!({"sub": "42", "channels": channels}));
+        brought.assert_closed(code);
+    }
+    let mut brought = Brought::connected();
+    brought.refresh(json!({"sub": "42", "channels": ["hall"]}));
+    brought.assert_closed(CloseCode::InsufficientState);
+}
