@@ -47,8 +47,17 @@ pub(crate) struct SessionDriver {
 struct Backlog {
     actions: VecDeque<Action>,
     input: Vec<u8>,
-    /// The same of an emulated connection: whole frames.
-    frames: VecDeque<Bytes>,
+    /// What came behind those.
+    waiting: VecDeque<Waiting>,
+}
+
+/// What comes to a session by another way than its connection.
+#[derive(Debug)]
+enum Waiting {
+    /// A whole frame of an emulated client.
+    Frame(Bytes),
+    /// Of the server.
+    Command(ServerCommand),
 }
 
 /// Frames that an emulated connection may have waiting; they come in requests, which nothing holds up.
@@ -56,6 +65,9 @@ const FRAMES_WAITING_MAX: usize = 64;
 
 /// Bytes of them, of which a single frame may have more: some dozen frames of the usual largest size, or 64 of usual ones.
 const FRAME_BYTES_WAITING_MAX: usize = 1024 * 1024;
+
+/// Commands of the server that may wait behind what a client has said and was not heard.
+const COMMANDS_WAITING_MAX: usize = 64;
 
 impl SessionDriver {
     /// A driver whose session has not begun.
@@ -105,11 +117,14 @@ impl SessionDriver {
         let backlog = connection.driver.borrow_mut().backlog.take();
         let Some(backlog) = backlog else { return };
         Self::turn(connection, shard, |this, turn| {
-            let Backlog { actions, mut input, frames } = *backlog;
+            let Backlog { actions, mut input, waiting } = *backlog;
             turn.actions.extend(actions);
             this.run_actions(turn)?;
-            frames.into_iter().try_for_each(|frame| this.read_frame(turn, frame))?;
-            this.read(turn, &mut input)
+            this.read(turn, &mut input)?;
+            waiting.into_iter().try_for_each(|waiting| match waiting {
+                Waiting::Frame(frame) => this.read_frame(turn, frame),
+                Waiting::Command(command) => this.read_command(turn, command),
+            })
         });
     }
 
@@ -146,9 +161,7 @@ impl SessionDriver {
     pub(crate) fn command(connection: &Rc<Connection>, shard: &Shard, command: ServerCommand) {
         Self::turn(connection, shard, |this, turn| {
             this.take_up(turn);
-            this.session.notice_time(shard.now_ms());
-            this.session.command(command, &mut turn.out);
-            this.run_actions(turn)
+            this.read_command(turn, command)
         });
     }
 
@@ -289,12 +302,34 @@ impl SessionDriver {
         if self.wants_input(turn) {
             return self.feed_session(turn, &frame);
         }
-        let frames = &mut self.backlog().frames;
-        let bytes = frames.iter().map(Bytes::len).sum::<usize>() + frame.len();
-        if frames.len() >= FRAMES_WAITING_MAX || !frames.is_empty() && bytes > FRAME_BYTES_WAITING_MAX {
+        let waiting = &mut self.backlog().waiting;
+        let (mut frames, mut bytes) = (0, frame.len());
+        for waiting in &*waiting {
+            if let Waiting::Frame(frame) = waiting {
+                frames += 1;
+                bytes += frame.len();
+            }
+        }
+        if frames >= FRAMES_WAITING_MAX || frames > 0 && bytes > FRAME_BYTES_WAITING_MAX {
             return Err(CloseCode::TooManyRequests.into());
         }
-        frames.push_back(frame);
+        waiting.push_back(Waiting::Frame(frame));
+        Ok(())
+    }
+
+    /// Has the session obey a command of the server, behind all that its client has said before.
+    fn read_command(&mut self, turn: &mut Turn<'_>, command: ServerCommand) -> Result<(), Disconnect> {
+        let is_first = |backlog: &Backlog| backlog.input.is_empty() && backlog.waiting.is_empty();
+        if self.backlog.as_deref().is_none_or(is_first) {
+            self.session.notice_time(turn.shard.now_ms());
+            self.session.command(command, &mut turn.out);
+            return self.run_actions(turn);
+        }
+        let waiting = &mut self.backlog().waiting;
+        if waiting.iter().filter(|waiting| matches!(waiting, Waiting::Command(_))).count() >= COMMANDS_WAITING_MAX {
+            return Err(CloseCode::ServerError.into());
+        }
+        waiting.push_back(Waiting::Command(command));
         Ok(())
     }
 
@@ -317,7 +352,7 @@ impl SessionDriver {
     /// Whether the next frame may be heard: no other waits before it, nor is much to be done for those that were heard. Behind one
     /// action it is: an end that the client brings about does not wait until it has taken its replies.
     fn wants_input(&self, turn: &Turn<'_>) -> bool {
-        let waits = |backlog: &Backlog| backlog.actions.len() > 1 || !backlog.frames.is_empty();
+        let waits = |backlog: &Backlog| backlog.actions.len() > 1 || !backlog.waiting.is_empty();
         turn.actions.is_empty() && !self.backlog.as_deref().is_some_and(waits) && self.session.wants_frames()
     }
 

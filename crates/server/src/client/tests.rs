@@ -22,7 +22,7 @@ use crate::rooms::users::Recipients;
 use crate::util::rng::Rng;
 use crate::wire::framing::Framing;
 use crate::wire::stream::{DetachedStream, Stream};
-use roomcast_protocol::{ClientInfo, CloseCode, Encoding, ErrorCode, PresenceStats, RoomName};
+use roomcast_protocol::{ClientInfo, CloseCode, Encoding, ErrorCode, PresenceStats, RoomName, UnsubscribeCode};
 
 /// The time on the wire: a minute after midnight of 1970, on and on.
 fn wire_clock() -> u64 {
@@ -267,6 +267,55 @@ fn frames_of_one_session_are_heard_in_the_order_in_which_they_came() {
             })
             .collect();
         assert_eq!(ids, [2, 3, 4, 5]);
+    });
+}
+
+#[test]
+fn a_command_of_the_server_waits_behind_frames_that_wait() {
+    step_late(async |shard, late| {
+        let client = connect(&shard, "");
+        sleep(Duration::from_millis(1)).await;
+        let session = session(&heard(&client)[0]);
+        // One is asked, one waits in the session, one before it.
+        for frame in [presence(2), presence(3), r#"{"id":4,"subscribe":{"channel":"hall"}}"#.to_owned()] {
+            assert_eq!(shard.hub.commands.take_frame(session.clone(), frame.into()).await, Ok(()));
+        }
+        let (all, hall) = (Recipients::default(), RoomName::parse("hall", 255).expect("a name"));
+        shard.hub.commands.unsubscribe(&all, hall, UnsubscribeCode::Server).await.expect("it is told");
+        sleep(Duration::from_millis(1)).await;
+        for _ in 0..2 {
+            late.next().send(Vec::new()).expect("somebody waits");
+            sleep(Duration::from_millis(1)).await;
+        }
+        let told = heard(&client);
+        let begins = [r#"{"id":2,"presence""#, r#"{"id":3,"presence""#, r#"{"id":4,"subscribe""#];
+        assert!(told.iter().zip(begins).all(|(line, begin)| line.starts_with(begin)), "{told:?}");
+        let out = r#"{"push":{"channel":"hall","unsubscribe":{"code":2000,"reason":"server unsubscribe"}}}"#;
+        assert_eq!(told[3..], [out]);
+    });
+}
+
+#[test]
+fn commands_of_the_server_that_wait_behind_frames_are_bounded() {
+    step_late(async |shard, late| {
+        let client = connect(&shard, "");
+        sleep(Duration::from_millis(1)).await;
+        let session = session(&heard(&client)[0]);
+        for id in 2..5 {
+            let taken = shard.hub.commands.take_frame(session.clone(), presence(id).into()).await;
+            assert_eq!(taken, Ok(()));
+        }
+        let (all, hall) = (Recipients::default(), RoomName::parse("hall", 255).expect("a name"));
+        for nth in 0..=64 {
+            assert_eq!(heard(&client), Vec::<String>::new(), "{nth} wait");
+            shard.hub.commands.subscribe(&all, hall.clone()).await.expect("it is told");
+            sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(
+            heard(&client),
+            [r#"{"push":{"disconnect":{"code":3004,"reason":"internal server error","reconnect":true}}}"#]
+        );
+        drop(late);
     });
 }
 
