@@ -62,6 +62,17 @@ impl ConnectionTable {
         self.connections.borrow().iter().map(|(_, connection)| Rc::clone(connection)).collect()
     }
 
+    /// The number of the next connection that comes; those that are here have lower ones.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.next_number.get()
+    }
+
+    /// The first connection that is in that slot or behind it.
+    pub(crate) fn next_from(&self, slot: usize) -> Option<Rc<Connection>> {
+        let connections = self.connections.borrow();
+        (slot..connections.capacity()).find_map(|slot| connections.get(slot).cloned())
+    }
+
     /// Runs the connection's timer at `at_ms`, once; an earlier time replaces a later one.
     pub(crate) fn schedule(&self, connection: &Connection, at_ms: u64) {
         connection.due_ms.set(at_ms);

@@ -24,6 +24,7 @@ use crate::ops::metrics::ShardMetrics;
 use crate::rooms::hub::Hub;
 use crate::rooms::join_leave::Inbox;
 use crate::rooms::shard_commands::{Addressed, ShardCommand, To};
+use crate::rooms::users::Selection;
 use crate::util::rng::Rng;
 use crate::util::timer_wheel::{Due, TICK_MS};
 use roomcast_protocol::{CloseCode, RoomName};
@@ -191,17 +192,27 @@ impl Shard {
                         census.answer(shard.count_members().await);
                     }
                 }
-                To::WithoutUser(selection) => {
-                    for (nth, connection) in shard.connections.all().into_iter().enumerate() {
-                        let is_meant = connection.driver.borrow().is_without_user(&selection);
-                        if is_meant {
-                            connection.obey(&shard, command.clone());
-                        }
-                        if (nth + 1).is_multiple_of(LOOKED_AT_PER_TURN) {
-                            tokio::task::yield_now().await;
-                        }
-                    }
+                To::WithoutUser(selection) => shard.command_without_user(&selection, &command).await,
+            }
+        }
+    }
+
+    /// Takes a command to those of its connections without a user; others have their turn meanwhile, and none is kept for it.
+    async fn command_without_user(&self, selection: &Selection, command: &ShardCommand) {
+        // Who comes later came after the command.
+        let end = self.connections.next_number();
+        let mut slot = 0;
+        for nth in 1_usize.. {
+            {
+                let Some(connection) = self.connections.next_from(slot) else { return };
+                slot = connection.key.slot + 1;
+                let is_meant = connection.key.number < end && connection.driver.borrow().is_without_user(selection);
+                if is_meant {
+                    connection.obey(self, command.clone());
                 }
+            }
+            if nth.is_multiple_of(LOOKED_AT_PER_TURN) {
+                tokio::task::yield_now().await;
             }
         }
     }

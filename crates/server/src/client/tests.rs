@@ -320,6 +320,29 @@ fn commands_of_the_server_that_wait_behind_frames_are_bounded() {
 }
 
 #[test]
+fn a_command_for_all_without_a_user_keeps_none_of_them_while_others_have_their_turn() {
+    step(1, async |shard| {
+        let clients: Vec<_> = (0..4 * 64).map(|_| connect(&shard, "")).collect();
+        sleep(Duration::from_millis(1)).await;
+        let last = shard.connections.all().pop().expect("somebody is connected");
+        let holders = Rc::strong_count(&last);
+        let disconnect = r#"{"push":{"disconnect":{"code":3503,"reason":"force disconnect"}}}"#;
+        shard.hub.commands.disconnect(&Recipients::default(), CloseCode::ForceDisconnect).await.expect("it is told");
+        let (mut turns, mut late) = (0, None);
+        while last.is_open() {
+            assert_eq!(Rc::strong_count(&last), holders, "who has gone meanwhile is kept");
+            tokio::task::yield_now().await;
+            late.get_or_insert_with(|| connect(&shard, ""));
+            turns += 1;
+        }
+        assert!(turns > 2, "it takes several turns");
+        sleep(Duration::from_millis(1)).await;
+        assert!(clients.iter().all(|client| heard(client).last().is_some_and(|line| line == disconnect)));
+        assert_eq!(late.as_ref().map(|late| heard(late).len()), Some(1), "it came after the command");
+    });
+}
+
+#[test]
 fn frames_that_wait_for_a_session_are_bounded_in_bytes() {
     step_late(async |shard, late| {
         let client = connect(&shard, "");
