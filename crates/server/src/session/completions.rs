@@ -66,7 +66,10 @@ impl Session {
             }
             Err(_) if is_wish => {}
             // It would go on without what it relies on; its SDK connects again.
-            Err(_) => return self.close(CloseCode::ServerError, out),
+            Err(error) => {
+                self.log_not_put_in(&room, error);
+                return self.close(CloseCode::ServerError, out);
+            }
         }
         self.put_in_next(id, connecting, out);
         self.advance(out);

@@ -77,7 +77,8 @@ impl Session {
         }
     }
 
-    /// The client is in a room that the server has put it into, or cannot be; then it has not been told that it is.
+    /// The client is in a room that the server has put it into, or cannot be; then it has not been told that it is, and the log
+    /// says so: whoever commanded it has long been answered.
     pub(super) fn was_put_in(
         &mut self,
         room: RoomName,
@@ -85,18 +86,26 @@ impl Session {
         subscribed: Result<Subscribed, ErrorCode>,
         out: &mut Vec<Action>,
     ) {
-        if let Ok(subscribed) = subscribed {
-            let result = self.subscribe_result(subscribed, None, false, grant);
-            self.rooms.insert(room.clone());
-            out.push(Action::Push(Push::Subscribe {
-                room: room.clone(),
-                recoverable: result.recoverable,
-                positioned: result.positioned,
-                position: result.position,
-                data: None,
-            }));
-            out.push(Action::Activate { room, membership: grant.membership });
+        match subscribed {
+            Ok(subscribed) => {
+                let result = self.subscribe_result(subscribed, None, false, grant);
+                self.rooms.insert(room.clone());
+                out.push(Action::Push(Push::Subscribe {
+                    room: room.clone(),
+                    recoverable: result.recoverable,
+                    positioned: result.positioned,
+                    position: result.position,
+                    data: None,
+                }));
+                out.push(Action::Activate { room, membership: grant.membership });
+            }
+            Err(error) => self.log_not_put_in(&room, error),
         }
         self.advance(out);
+    }
+
+    pub(super) fn log_not_put_in(&self, room: &RoomName, error: ErrorCode) {
+        let (code, reason) = (error.code(), error.message());
+        tracing::warn!(client = self.client(), %room, code, reason, "server-side subscribe failed");
     }
 }
