@@ -101,7 +101,10 @@ results: ## copy what the long targets have left in target/results into docs
 	tests/make/publish.sh
 
 LOOM_FLAGS = RUSTFLAGS="--cfg roomcast_loom -C debug-assertions"
-LOOM = $(CARGO) test --locked -p roomcast --release --target-dir $(TARGET)/loom --lib $(or $(MODEL),loom_tests::)
+# One package has nothing to gain from optimizing across packages, and is built often here.
+MODEL_BUILD = --config 'profile.release.lto=false' --locked -p roomcast --release
+
+LOOM = $(CARGO) test $(MODEL_BUILD) --target-dir $(TARGET)/loom --lib $(or $(MODEL),loom_tests::)
 
 loom: ## check the concurrency models; MODEL=name for one
 	$(LOOM_FLAGS) $(if $(MODEL),,TREE="$(CORE) loom-tests" tests/make/results.sh loom ' \.\.\. ok$$') $(LOOM)
@@ -117,7 +120,7 @@ shuttle: ## scenarios under random schedules, a few minutes; QUICK=1: less than 
 	ROOMCAST_SHUTTLE_SCHEDULES=$${ROOMCAST_SHUTTLE_SCHEDULES:-$(if $(QUICK),500,10000)} \
 	RUSTFLAGS="--cfg roomcast_shuttle -C debug-assertions" \
 		TREE="$(CORE) shuttle-tests" tests/make/results.sh shuttle$(if $(QUICK),-quick) ' schedules$$' \
-		$(CARGO) test --locked -p roomcast --release --target-dir $(TARGET)/shuttle --lib shuttle_tests:: -- --nocapture
+		$(CARGO) test $(MODEL_BUILD) --target-dir $(TARGET)/shuttle --lib shuttle_tests:: -- --nocapture
 
 soak: ## the long runs of tests/soak, some twenty minutes on two cores
 	ROOMCAST_SOAK=1 TREE="$(CORE) tests/soak" tests/make/results.sh soak '^.*[|] ' \

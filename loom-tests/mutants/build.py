@@ -148,6 +148,7 @@ def changed(text, changes):
 
 def compiled(tree, target):
     command = [os.environ.get("CARGO", "cargo"), "test", "--locked", "--release", "--lib", "--no-run"]
+    command += ["--config", "profile.release.lto=false"]
     command += ["--target-dir", str(Path(target, "loom")), "--message-format", "json-render-diagnostics"]
     environment = {**os.environ, "RUSTFLAGS": FLAGS}
     output = subprocess.run(command, cwd=tree, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
