@@ -96,9 +96,13 @@ pub(super) fn wrap(name: &str, value: &[u8]) -> Vec<u8> {
     out
 }
 
+/// The method whose result stands where that of others is within `result`.
+pub(super) const BARE: &str = "batch";
+
 /// The answer to one command.
-pub(super) fn result(done: Result<Vec<u8>, Failed>, tells_by_status: bool) -> Response<Body> {
+pub(super) fn result(method: &str, done: Result<Vec<u8>, Failed>, tells_by_status: bool) -> Response<Body> {
     match done {
+        Ok(result) if method == BARE => with_type(StatusCode::OK, JSON, result),
         Ok(result) => with_type(StatusCode::OK, JSON, wrap("result", &result)),
         Err(Failed::NoMethod) => text(StatusCode::NOT_FOUND, "there is no such method\n".to_owned()),
         Err(Failed::Malformed(advice)) => text(StatusCode::BAD_REQUEST, advice),

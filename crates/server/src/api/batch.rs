@@ -13,7 +13,7 @@ use roomcast_protocol::ErrorCode;
 const PARALLEL_MAX: usize = 64;
 
 /// Methods whose answers are short, however much there is: only they are done at the same time.
-const SHORT: [&str; 5] = ["publish", "broadcast", "subscribe", "unsubscribe", "disconnect"];
+const SHORT: [&str; 6] = ["publish", "broadcast", "subscribe", "unsubscribe", "disconnect", "refresh"];
 
 pub(super) async fn batch(api: &Api, request: BatchRequest) -> Result<Vec<u8>, Failed> {
     let BatchRequest { commands, parallel } = request;

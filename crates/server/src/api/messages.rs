@@ -106,6 +106,62 @@ request! {
         client: String,
         /// Only the connection of that session.
         session: String,
+        /// What is known of the client in the room.
+        info: Json,
+        /// The same in base64.
+        b64info: String,
+        /// What the client is told with it.
+        data: Json,
+        /// The same in base64.
+        b64data: String,
+        /// When it ends, in seconds since 1970; 0 for never.
+        expire_at: i64,
+        /// What came after that position is given to it.
+        recover_since: Option<Position>,
+        /// Options of the room that are otherwise for it.
+        r#override: Option<Override>,
+    }
+}
+
+request! {
+    /// Options of a room that are otherwise for one subscription.
+    Override {
+        /// It shows in the room's presence.
+        presence: Option<Truth>,
+        /// Its coming and going is told.
+        join_leave: Option<Truth>,
+        /// It recovers what it misses.
+        force_recovery: Option<Truth>,
+        /// It is told its position.
+        force_positioning: Option<Truth>,
+        /// It is told who comes and goes.
+        force_push_join_leave: Option<Truth>,
+    }
+}
+
+request! {
+    /// A yes or a no.
+    Truth {
+        /// Which of both.
+        value: bool,
+    }
+}
+
+request! {
+    /// Lets a user's connections stay for longer.
+    RefreshRequest {
+        /// Whose connections; empty for those without a user.
+        user: String,
+        /// Only the connection of that client.
+        client: String,
+        /// Only the connection of that session.
+        session: String,
+        /// They have ended, and are closed with 3005.
+        expired: bool,
+        /// When they end, in seconds since 1970; 0 for never.
+        expire_at: i64,
+        /// What is known of the connection, if that is something else now.
+        info: Json,
     }
 }
 

@@ -45,6 +45,7 @@ methods! {
     "subscribe" SubscribeRequest => Done, "Puts a user's connections into a room", connections::subscribe;
     "unsubscribe" UnsubscribeRequest => Done, "Takes a user's connections out of a room", connections::unsubscribe;
     "disconnect" DisconnectRequest => Done, "Closes a user's connections", connections::disconnect;
+    "refresh" RefreshRequest => Done, "Lets a user's connections stay for longer, or ends them", connections::refresh;
     "presence" RoomRequest => PresenceResult, "Tells who is in a room", read::presence;
     "presence_stats" RoomRequest => PresenceStatsResult, "Tells how many are in a room", read::presence_stats;
     "history" HistoryRequest => HistoryResult, "Reads a room's past", read::history;
@@ -56,16 +57,8 @@ methods! {
 }
 
 /// Methods that Centrifugo has and this server has not.
-const NOT_THERE: [&str; 8] = [
-    "refresh",
-    "map_publish",
-    "map_remove",
-    "map_read_state",
-    "map_read_stream",
-    "map_stats",
-    "map_clear",
-    "shared_poll_publish",
-];
+const NOT_THERE: [&str; 7] =
+    ["map_publish", "map_remove", "map_read_state", "map_read_stream", "map_stats", "map_clear", "shared_poll_publish"];
 
 /// The name of a method for those who count: one of so many, whatever was asked for.
 pub(super) fn known(method: &str) -> &'static str {

@@ -108,7 +108,10 @@ impl Api {
         let asked = head.uri.path().strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/'));
         match asked.filter(|method| !method.is_empty()) {
             None => answer::lines(batch::lines(self, body).await),
-            Some(method) => answer::result(self.call(method, body).await, self.tells_by_status(&head.headers)),
+            Some(method) => {
+                let done = self.call(method, body).await;
+                answer::result(method, done, self.tells_by_status(&head.headers))
+            }
         }
     }
 

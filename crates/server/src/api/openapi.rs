@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::answer::BARE;
 use super::methods::METHODS;
 use super::{COUNT_MAX, REQUEST_BYTES_MAX, messages::ErrorShape, shape::Shape as _};
 
@@ -11,6 +12,12 @@ pub(super) fn describe(prefix: &str) -> Value {
         .iter()
         .map(|method| {
             let text = |about: &str| json!({ "description": about, "content": { "text/plain": { "schema": { "type": "string" } } } });
+            let mut answer = if method.name == BARE { (method.result)() } else { json!({ "type": "object" }) };
+            if method.name != BARE {
+                answer["properties"]["result"] = (method.result)();
+            }
+            answer["properties"]["error"] = ErrorShape::shape();
+            (answer["minProperties"], answer["maxProperties"]) = (1.into(), 1.into());
             let operation = json!({
                 "operationId": method.name,
                 "summary": method.about,
@@ -20,13 +27,8 @@ pub(super) fn describe(prefix: &str) -> Value {
                 },
                 "responses": {
                     "200": {
-                        "description": "`result`, or `error` where it could not be done",
-                        "content": { "application/json": { "schema": {
-                            "type": "object",
-                            "properties": { "result": (method.result)(), "error": ErrorShape::shape() },
-                            "minProperties": 1,
-                            "maxProperties": 1,
-                        } } },
+                        "description": "`result`, which a batch has not, or `error` where it could not be done",
+                        "content": { "application/json": { "schema": answer } },
                     },
                     "400": text("The request is not what the method takes"),
                     "401": { "description": "The key is missing or wrong" },

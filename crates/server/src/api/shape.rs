@@ -150,7 +150,8 @@ pub(super) fn schema(fields: &[(&str, &str, Value)]) -> Value {
         if let Value::Object(shape) = &mut shape {
             shape.insert("description".to_owned(), about.trim().into());
         }
-        ((*name).to_owned(), shape)
+        // A name that is a word of the language is written otherwise there.
+        (name.trim_start_matches("r#").to_owned(), shape)
     };
     let properties: serde_json::Map<String, Value> = fields.iter().map(described).collect();
     json!({ "type": "object", "properties": properties })

@@ -220,8 +220,10 @@ impl Shard {
     /// Takes what all members of a room are given to its delivery.
     async fn take_in_events(shard: Rc<Self>) {
         let Some(mut inbox) = shard.hub.events.inbox_for_all(shard.index) else { return };
-        while let Some(event) = inbox.next().await {
+        while let Some((event, take)) = inbox.next().await {
             shard.delivery.take_in(&event);
+            // Whoever waits for it may have gone.
+            let _ = take.send(());
         }
     }
 

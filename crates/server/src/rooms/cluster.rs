@@ -13,7 +13,7 @@ use crate::rooms::emulation::{Emulation, NoSession};
 use crate::rooms::engine::Answer;
 use crate::rooms::shard_commands::{ShardCommand, ShardCommands};
 use crate::rooms::users::Recipients;
-use crate::session::ServerCommand;
+use crate::session::{ServerCommand, SubscribeOptions};
 use crate::wire::disconnect::Disconnect;
 use roomcast_protocol::{CloseCode, RoomName, UnsubscribeCode};
 
@@ -171,7 +171,17 @@ impl Commands {
     /// # Errors
     /// [`Untold`].
     pub async fn subscribe(&self, recipients: &Recipients, room: RoomName) -> Result<(), Untold> {
-        self.send(recipients, ShardCommand::Session(ServerCommand::Subscribe { room })).await
+        self.subscribe_with(recipients, room, None).await
+    }
+
+    /// The same with whatever is said of it.
+    pub(crate) async fn subscribe_with(
+        &self,
+        recipients: &Recipients,
+        room: RoomName,
+        options: Option<Box<SubscribeOptions>>,
+    ) -> Result<(), Untold> {
+        self.send(recipients, ShardCommand::Session(ServerCommand::Subscribe { room, options })).await
     }
 
     /// Takes clients out of a room.
@@ -192,8 +202,19 @@ impl Commands {
     /// # Errors
     /// [`Untold`].
     pub async fn refresh(&self, recipients: &Recipients, ttl: Option<Duration>) -> Result<(), Untold> {
-        let ttl_ms = ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).min(STAY_MAX_MS));
-        self.send(recipients, ShardCommand::Session(ServerCommand::Refresh { ttl_ms })).await
+        let ttl_ms = ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+        self.refresh_with(recipients, ttl_ms, None).await
+    }
+
+    /// The same, with what is known of them, if that is something else.
+    pub(crate) async fn refresh_with(
+        &self,
+        recipients: &Recipients,
+        ttl_ms: Option<u64>,
+        info: Option<Bytes>,
+    ) -> Result<(), Untold> {
+        let ttl_ms = ttl_ms.map(|ttl_ms| ttl_ms.min(STAY_MAX_MS));
+        self.send(recipients, ShardCommand::Session(ServerCommand::Refresh { ttl_ms, info })).await
     }
 
     async fn send(&self, recipients: &Recipients, command: ShardCommand) -> Result<(), Untold> {

@@ -10,8 +10,11 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::AcqRel, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use roomcast::Position;
 use roomcast::internal::Striped;
@@ -78,7 +81,7 @@ pub(crate) struct Events {
     listeners: Striped<HashMap<Box<str>, Listeners>>,
     shards: Box<[Arc<Way>]>,
     /// The same for what all members of a room are given, whether they hear who comes and goes or not.
-    for_all: Box<[Arc<Way>]>,
+    for_all: Box<[Arc<WayForAll>]>,
 }
 
 /// The shards that listen to a room, with how many groups each.
@@ -92,6 +95,17 @@ struct Way {
     bytes: AtomicUsize,
     /// Something did not fit.
     has_lost: AtomicBool,
+}
+
+/// An event for all members of a room, and who waits until a shard has it.
+type ForAll = (Arc<Event>, oneshot::Sender<()>);
+
+/// The way to a shard for those.
+struct WayForAll {
+    sender: UnboundedSender<ForAll>,
+    /// Until the shard takes it.
+    receiver: Mutex<Option<UnboundedReceiver<ForAll>>>,
+    bytes: AtomicUsize,
 }
 
 /// Where a shard's events come in.
@@ -108,8 +122,12 @@ impl Events {
             let receiver = Mutex::new(Some(receiver));
             Arc::new(Way { sender, receiver, bytes: AtomicUsize::new(0), has_lost: AtomicBool::new(false) })
         };
-        let [shards, for_all] = [(); 2].map(|()| (0..shards).map(way).collect());
-        Self { listeners: Striped::default(), shards, for_all }
+        let for_all = |_| {
+            let (sender, receiver) = unbounded_channel();
+            Arc::new(WayForAll { sender, receiver: Mutex::new(Some(receiver)), bytes: AtomicUsize::new(0) })
+        };
+        let for_all = (0..shards).map(for_all).collect();
+        Self { listeners: Striped::default(), shards: (0..shards).map(way).collect(), for_all }
     }
 
     /// The inbox of a shard; once.
@@ -125,23 +143,45 @@ impl Events {
         Some(InboxForAll { way, receiver })
     }
 
-    /// Tells all members of the room.
+    /// Tells all members of the room, and waits until each shard has it before whatever it delivers next: what is published after this
+    /// comes after it.
     ///
     /// # Errors
-    /// [`InboxFull`] when too much waits for a shard; then nobody is told.
-    pub(crate) fn announce_to_all(&self, room: &RoomName, what: What, after: Position) -> Result<(), InboxFull> {
+    /// [`Unannounced::Full`] when too much waits for a shard; then nobody is told. [`Unannounced::InTime`] when a shard has not taken it
+    /// `within` that time; it may do so later.
+    pub(crate) async fn announce_to_all(
+        &self,
+        room: &RoomName,
+        what: What,
+        after: Position,
+        within: Duration,
+    ) -> Result<(), Unannounced> {
         let event = Arc::new(Event { room: room.clone(), what, after });
         let bytes = event.bytes();
         // Relaxed: a figure. Several at once may each be let in; it is bounded all the same.
         if self.for_all.iter().any(|way| way.bytes.load(Relaxed) + bytes > INBOX_BYTES_MAX) {
-            return Err(InboxFull);
+            return Err(Unannounced::Full);
         }
+        let mut taken = Vec::new();
         for way in &self.for_all {
+            // Where no shard is yet, nobody is.
+            if way.receiver.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+                continue;
+            }
+            let (take, is_taken) = oneshot::channel();
             way.bytes.fetch_add(bytes, Relaxed);
             // Nobody is there any more when the server ends.
-            let _ = way.sender.send(Arc::clone(&event));
+            if way.sender.send((Arc::clone(&event), take)).is_ok() {
+                taken.push(is_taken);
+            }
         }
-        Ok(())
+        let all = async {
+            for is_taken in taken {
+                // A shard that is over has nobody to tell.
+                let _ = is_taken.await;
+            }
+        };
+        timeout(within, all).await.map_err(|_| Unannounced::InTime)
     }
 
     /// Tells all who listen to the room. Nothing where nobody does.
@@ -189,23 +229,26 @@ impl Events {
     }
 }
 
-/// Too much waits for a shard.
+/// Why not everybody was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct InboxFull;
+pub(crate) enum Unannounced {
+    Full,
+    InTime,
+}
 
 /// Where what all members are given comes in.
 pub(crate) struct InboxForAll {
-    way: Arc<Way>,
-    receiver: UnboundedReceiver<Arc<Event>>,
+    way: Arc<WayForAll>,
+    receiver: UnboundedReceiver<ForAll>,
 }
 
 impl InboxForAll {
-    /// The next one, when there is one.
-    pub(crate) async fn next(&mut self) -> Option<Arc<Event>> {
-        let event = self.receiver.recv().await?;
+    /// The next one, when there is one; the shard is to say when it has taken it.
+    pub(crate) async fn next(&mut self) -> Option<ForAll> {
+        let (event, take) = self.receiver.recv().await?;
         // Relaxed: a figure.
         self.way.bytes.fetch_sub(event.bytes(), Relaxed);
-        Some(event)
+        Some((event, take))
     }
 }
 
@@ -255,6 +298,7 @@ impl fmt::Debug for Events {
 mod tests {
     use super::*;
     use roomcast::Epoch;
+    use roomcast_protocol::Payload;
 
     fn room(name: &str) -> RoomName {
         RoomName::parse(name, 255).unwrap()
@@ -304,6 +348,34 @@ mod tests {
         assert!(!inbox.take_loss(), "once");
         join(&events, "hall", "again");
         assert!(inbox.try_take().is_some() && !inbox.take_loss(), "and it goes on");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_all_are_given_is_waited_for_and_bounded() {
+        let events = Arc::new(Events::new(2));
+        let after = Position { epoch: Epoch::from(1), sequence: 0 };
+        let message = |bytes: usize| {
+            let data = Payload::opaque(vec![b' '; bytes].into());
+            What::Message(Publication::new(data, None), 0)
+        };
+        let tell = |bytes| {
+            let (events, room) = (Arc::clone(&events), room("hall"));
+            async move { events.announce_to_all(&room, message(bytes), after, Duration::from_secs(1)).await }
+        };
+        assert_eq!(tell(1).await, Ok(()), "where no shard is, nobody is");
+        let mut inbox = events.inbox_for_all(1).unwrap();
+        assert!(events.inbox_for_all(1).is_none(), "an inbox has one owner");
+        let telling = tokio::spawn(tell(1));
+        let (event, take) = inbox.next().await.unwrap();
+        assert!(matches!(event.what, What::Message(..)) && !telling.is_finished(), "it has not said so");
+        take.send(()).unwrap();
+        assert_eq!(telling.await.unwrap(), Ok(()));
+        assert_eq!(tell(INBOX_BYTES_MAX / 2).await, Err(Unannounced::InTime), "it stands still");
+        assert_eq!(tell(INBOX_BYTES_MAX / 2).await, Err(Unannounced::Full));
+        drop(inbox.next().await);
+        assert_eq!(tell(INBOX_BYTES_MAX / 2).await, Err(Unannounced::InTime));
+        drop(inbox);
+        assert_eq!(tell(1).await, Ok(()), "the shard is over");
     }
 
     #[test]

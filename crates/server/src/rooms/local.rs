@@ -7,9 +7,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::runtime::Handle;
 
 use crate::config::{Config, NamespaceOptions};
+use crate::rooms::cluster::ANSWER_WITHIN;
 use crate::rooms::dormant::DormantRooms;
 use crate::rooms::engine::EpochName;
-use crate::rooms::join_leave::{Events, InboxFull, What};
+use crate::rooms::join_leave::{Events, Unannounced, What};
 use crate::rooms::removed::RemovedHistories;
 use crate::rooms::terms::{Terms, TermsBook};
 use crate::rooms::visible::{Edge, Visible};
@@ -76,13 +77,17 @@ impl LocalRooms {
     /// Gives a message to who is in the room now, behind all that has been published there.
     ///
     /// # Errors
-    /// [`ErrorCode::TooManyRequests`] when a shard has too many before it; then it is given to nobody.
-    pub(crate) fn announce(&self, name: &RoomName, publication: Publication) -> Result<(), ErrorCode> {
+    /// [`ErrorCode::TooManyRequests`] when a shard has too many before it; then it is given to nobody. [`ErrorCode::Internal`] when
+    /// one has not taken it in time.
+    pub(crate) async fn announce(&self, name: &RoomName, publication: Publication) -> Result<(), ErrorCode> {
         // Into a room that does not run nobody is.
         let Some(room) = self.running(name) else { return Ok(()) };
         let after = Position { epoch: room.epoch(), sequence: room.tail() };
         let message = What::Message(publication, (self.clock)());
-        self.events.announce_to_all(name, message, after).map_err(|InboxFull| ErrorCode::TooManyRequests)
+        self.events.announce_to_all(name, message, after, ANSWER_WITHIN).await.map_err(|untold| match untold {
+            Unannounced::Full => ErrorCode::TooManyRequests,
+            Unannounced::InTime => ErrorCode::Internal,
+        })
     }
 
     /// Whether a message without history is to be one: in a room that has some.

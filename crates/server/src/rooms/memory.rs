@@ -50,7 +50,7 @@ impl MemoryEngine {
             Begun::Before(accepted) => return Ok(accepted),
             Begun::Outdated(reservation) => (stands()?, reservation),
             Begun::New(reservation) if rooms.skips_history(&name, &terms) => {
-                rooms.announce(&name, publication)?;
+                rooms.announce(&name, publication).await?;
                 (Accepted::UNPLACED, reservation)
             }
             Begun::New(reservation) => (Self::publish_now(&rooms, &name, publication)?, reservation),

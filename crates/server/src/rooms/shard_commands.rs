@@ -38,7 +38,8 @@ impl ShardCommand {
         let frame = match self {
             Self::Frame(frame) => frame.len(),
             Self::Disconnect(disconnect) => disconnect.reason().len(),
-            Self::Session(_) | Self::Census(_) => 0,
+            Self::Session(command) => command.bytes(),
+            Self::Census(_) => 0,
         };
         (size_of::<Addressed>() + frame).min(INBOX_BYTES_MAX) as u32
     }
@@ -256,7 +257,7 @@ mod tests {
         }
         ann.client = Some("c1".to_owned());
         let room = RoomName::parse("hall", 255).expect("a name");
-        let subscribe = ShardCommand::Session(ServerCommand::Subscribe { room });
+        let subscribe = ShardCommand::Session(ServerCommand::Subscribe { room, options: None });
         commands.send_to(&ann, subscribe.clone()).await;
         assert_eq!(inboxes[1].next().await.map(|it| it.command), Some(subscribe));
         assert!(is_pending(&mut pin!(inboxes[0].next())), "it is for the other one");

@@ -78,7 +78,7 @@ impl Access<'_> {
         self.grant_with(request, Overrides::default())
     }
 
-    /// The same, with options that a token sets otherwise.
+    /// The same, with options that a token or a backend sets otherwise.
     pub(super) fn grant_with(self, request: &SubscribeRequest, overrides: Overrides) -> Grant {
         let options = self.options;
         let force_recovery = overrides.force_recovery.unwrap_or(options.force_recovery);

@@ -23,7 +23,9 @@ impl Session {
                 (room, recover, was_recovering, grant, reject_unrecovered, opened)
             }
             PendingKind::Connect(connecting) => return self.put_in(pending.id, *connecting, result, out),
-            PendingKind::PutIn { room, grant } => return self.was_put_in(room, grant, result, out),
+            PendingKind::PutIn { room, grant, recover, options } => {
+                return self.was_put_in(room, (grant, recover), options, result, out);
+            }
             _ => return self.misused(pending, out),
         };
         match result {

@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 pub(crate) use self::action::{Action, MembershipGrant, Recover, Subscribed, Ticket};
-pub(crate) use self::server_command::ServerCommand;
+pub(crate) use self::server_command::{ServerCommand, SubscribeOptions};
 pub(crate) use self::settings::Settings;
 
 use self::access::Grant;
@@ -125,6 +125,8 @@ enum PendingKind {
     PutIn {
         room: RoomName,
         grant: Grant,
+        recover: Option<Recover>,
+        options: Option<Box<SubscribeOptions>>,
     },
     /// Leaving a room that the server takes the client out of; then the push.
     TakeOut {

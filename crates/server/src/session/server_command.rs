@@ -1,9 +1,15 @@
 //! Commands of the server: what it wants of a client's session without the client having asked.
 
+use bytes::Bytes;
+
+use super::stays::RoomStay;
 use super::tokens::seconds;
-use super::{Action, PendingKind, Phase, Session, Subscribed};
+use super::{Action, Identity, PendingKind, Phase, Recover, Session, Subscribed};
+use crate::auth::Overrides;
 use crate::session::access::Grant;
-use roomcast_protocol::{CloseCode, Command, ErrorCode, Push, RoomName, SubscribeRequest, UnsubscribeCode};
+use roomcast_protocol::{
+    ClientInfo, CloseCode, Command, ErrorCode, Push, RoomName, StreamPosition, SubscribeRequest, UnsubscribeCode,
+};
 
 /// Commands of the server that may wait in a session behind those of its client. More wait for a client whose own commands take
 /// long, and who commands it that often is served better by its coming again.
@@ -12,12 +18,42 @@ const SERVER_COMMANDS_WAITING_MAX: usize = 64;
 /// Something that the server wants of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ServerCommand {
-    /// Put the client into a room, whether it might enter by itself or not.
-    Subscribe { room: RoomName },
+    /// Put the client into a room, whether it might enter by itself or not. Mostly nothing more is said of that.
+    Subscribe { room: RoomName, options: Option<Box<SubscribeOptions>> },
     /// Take the client out of a room.
     Unsubscribe { room: RoomName, code: UnsubscribeCode },
-    /// Let the client stay for that long from now on, or for good, whatever its token has said.
-    Refresh { ttl_ms: Option<u64> },
+    /// Let the client stay for that long from now on, or for good, whatever its token has said; and what is known of it, if that is
+    /// something else.
+    Refresh { ttl_ms: Option<u64>, info: Option<Bytes> },
+}
+
+/// What is said of a subscription that the server makes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SubscribeOptions {
+    /// What the client is told with it, compact JSON.
+    pub(crate) data: Option<Bytes>,
+    /// What is known of the client in the room, compact JSON.
+    pub(crate) info: Option<Bytes>,
+    /// How long it may stay, if not for good.
+    pub(crate) ttl_ms: Option<u64>,
+    /// From where on it is given what it has missed.
+    pub(crate) recover: Option<StreamPosition>,
+    /// Options of the room that are otherwise for it.
+    pub(crate) overrides: Overrides,
+}
+
+impl ServerCommand {
+    /// Bytes that it holds beside itself.
+    pub(crate) fn bytes(&self) -> usize {
+        let len = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        match self {
+            Self::Subscribe { options: Some(options), .. } => {
+                size_of::<SubscribeOptions>() + len(&options.data) + len(&options.info)
+            }
+            Self::Subscribe { .. } | Self::Unsubscribe { .. } => 0,
+            Self::Refresh { info, .. } => len(info),
+        }
+    }
 }
 
 /// A command that waits while an action is under way.
@@ -52,7 +88,7 @@ impl Session {
     /// Begins to do it. What it leads to is a push, and nothing where the client is as it is to be.
     pub(super) fn obey(&mut self, command: ServerCommand, out: &mut Vec<Action>) {
         match command {
-            ServerCommand::Subscribe { room } => {
+            ServerCommand::Subscribe { room, options } => {
                 if self.rooms.contains(room.as_str()) {
                     return;
                 }
@@ -60,19 +96,31 @@ impl Session {
                     return self.close(CloseCode::RoomLimit, out);
                 }
                 // Whoever commands it has been told that there is no such namespace.
-                let Ok(grant) = self.access(&room).map(|access| access.grant(&wishes())) else { return };
-                let ticket = self.begin_pending(0, PendingKind::PutIn { room: room.clone(), grant });
-                out.push(Action::Subscribe { ticket, room, recover: None });
-            }
-            ServerCommand::Refresh { ttl_ms } => {
-                self.stay_connected(ttl_ms);
-                out.push(Action::Push(Push::Refresh { ttl_s: ttl_ms.map(seconds) }));
+                let overrides = options.as_ref().map_or_else(Overrides::default, |options| options.overrides);
+                let grant = self.access(&room).map(|access| access.grant_with(&wishes(), overrides));
+                let Ok(grant) = grant else { return };
+                let position = options.as_ref().and_then(|options| options.recover.clone());
+                let recover = position.filter(|_| grant.recoverable);
+                let recover = recover.map(|position| Recover { position, mode: grant.recovery_mode });
+                let kind = PendingKind::PutIn { room: room.clone(), grant, recover: recover.clone(), options };
+                let ticket = self.begin_pending(0, kind);
+                out.push(Action::Subscribe { ticket, room, recover });
             }
             ServerCommand::Unsubscribe { room, code } => {
                 if self.leave(room.as_str()).is_some() {
                     let ticket = self.begin_pending(0, PendingKind::TakeOut { room: room.clone(), code });
                     out.push(Action::Unsubscribe { ticket, room });
                 }
+            }
+            ServerCommand::Refresh { ttl_ms, info } => {
+                let ttl_ms = ttl_ms.filter(|_| !self.settings.insecure);
+                self.stay_connected(ttl_ms);
+                if info.is_some()
+                    && let Identity::Known(known) = &mut self.who
+                {
+                    *known = ClientInfo::new(known.user().to_owned(), known.client().to_owned(), info, None);
+                }
+                out.push(Action::Push(Push::Refresh { ttl_s: ttl_ms.map(seconds) }));
             }
         }
     }
@@ -82,21 +130,36 @@ impl Session {
     pub(super) fn was_put_in(
         &mut self,
         room: RoomName,
-        grant: Grant,
+        (grant, recover): (Grant, Option<Recover>),
+        options: Option<Box<SubscribeOptions>>,
         subscribed: Result<Subscribed, ErrorCode>,
         out: &mut Vec<Action>,
     ) {
         match subscribed {
             Ok(subscribed) => {
-                let result = self.subscribe_result(subscribed, None, false, grant);
+                let result = self.subscribe_result(subscribed, recover.as_ref(), recover.is_some(), grant);
                 self.rooms.insert(room.clone());
+                let SubscribeOptions { data, info, ttl_ms, .. } =
+                    options.map_or_else(Default::default, |options| *options);
+                let info = info.zip(self.info()).map(|(info, of)| {
+                    let conn_info = of.conn_info().cloned();
+                    ClientInfo::new(of.user().to_owned(), of.client().to_owned(), conn_info, Some(info))
+                });
+                let until_ms = ttl_ms.map(|ttl_ms| self.now_ms + ttl_ms);
+                if info.is_some() || until_ms.is_some() {
+                    self.stays.set_room(RoomStay { room: room.as_str().into(), until_ms, info });
+                }
                 out.push(Action::Push(Push::Subscribe {
                     room: room.clone(),
                     recoverable: result.recoverable,
                     positioned: result.positioned,
                     position: result.position,
-                    data: None,
+                    data,
                 }));
+                let missed = result.publications.into_iter();
+                out.extend(
+                    missed.map(|publication| Action::Push(Push::Publication { room: room.clone(), publication })),
+                );
                 out.push(Action::Activate { room, membership: grant.membership });
             }
             Err(error) => self.log_not_put_in(&room, error),

@@ -258,7 +258,7 @@ impl StoredRooms {
             Begun::New(reservation) => reservation,
         };
         if self.rooms.skips_history(&name, &terms) {
-            self.rooms.announce(&name, publication)?;
+            self.rooms.announce(&name, publication).await?;
             reservation.done(&Accepted::UNPLACED);
             return Ok(Accepted::UNPLACED);
         }

@@ -5,7 +5,7 @@ use crate::session::server_command::ServerCommand;
 use roomcast_protocol::{CloseCode, ErrorCode, RoomName, UnsubscribeCode};
 
 pub(super) fn subscribe(room: &str) -> ServerCommand {
-    ServerCommand::Subscribe { room: name(room) }
+    ServerCommand::Subscribe { room: name(room), options: None }
 }
 
 pub(super) fn unsubscribe(room: &str) -> ServerCommand {

@@ -366,11 +366,11 @@ fn each_wrong_token_of_a_sub_refresh_has_its_answer() {
 #[test]
 fn the_server_may_let_a_client_stay_for_another_time() {
     let mut brought = Brought::connected();
-    brought.command(ServerCommand::Refresh { ttl_ms: Some(600_000) });
+    brought.command(ServerCommand::Refresh { ttl_ms: Some(600_000), info: None });
     brought.assert_heard(&[r#"{"push":{"refresh":{"expires":true,"ttl":600}}}"#]);
     brought.pass(600_000);
     brought.assert_heard(&[]);
-    brought.command(ServerCommand::Refresh { ttl_ms: None });
+    brought.command(ServerCommand::Refresh { ttl_ms: None, info: None });
     brought.assert_heard(&[r#"{"push":{"refresh":{}}}"#]);
     assert_eq!(brought.session.deadline_ms(), None);
 }
