@@ -364,6 +364,8 @@ impl<S: MemberSink> RoomFeed<S> {
 
     /// Takes in what all members of its room are given.
     pub(crate) fn take_in(&mut self, event: &Arc<Event>) {
+        // Who came before may have published before: its join keeps its place.
+        self.hearing.collect(&mut self.groups, &self.metrics);
         for framing in Framing::ALL {
             for hears in [false, true] {
                 // One in a place of another incarnation of the room comes to an end.

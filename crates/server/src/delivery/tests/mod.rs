@@ -24,6 +24,7 @@ enum Step {
     Join(bool, u8, u8),
     Leave(usize),
     Announce(usize, bool),
+    Tell(usize),
     /// A member takes so many batches more.
     Take(usize, u8),
     /// A member takes nothing any more.
@@ -42,6 +43,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (any::<bool>(), 0..12_u8, 0..40_u8).prop_map(|(hears, takes, back)| Step::Join(hears, takes, back)),
         1 => any::<usize>().prop_map(Step::Leave),
         3 => (0..9_usize, any::<bool>()).prop_map(|(client, is_join)| Step::Announce(client, is_join)),
+        1 => (0..9_usize).prop_map(Step::Tell),
         3 => (any::<usize>(), 0..6_u8).prop_map(|(person, batches)| Step::Take(person, batches)),
         1 => any::<usize>().prop_map(Step::Fill),
         2 => Just(Step::Store),
@@ -63,6 +65,7 @@ fn play(world: &mut World, steps: &[Step]) {
             Step::Join(hears, takes, back) => drop(world.join(hears, takes.into(), back.into())),
             Step::Leave(person) => world.leave(person % count),
             Step::Announce(client, is_join) => world.announce(client, is_join),
+            Step::Tell(message) => world.tell(message),
             Step::Take(person, batches) => {
                 let takes = &world.people[person % count].sink.takes;
                 takes.set(takes.get().saturating_add(batches.into()));

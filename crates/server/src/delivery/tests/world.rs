@@ -14,7 +14,7 @@ use crate::delivery::sink::{MemberSink, Written};
 use crate::delivery::turns::Delivery;
 use crate::ops::metrics::Metrics;
 use crate::rooms::delivery_options::DeliveryOptions;
-use crate::rooms::join_leave::{Events, What};
+use crate::rooms::join_leave::{Event, Events, What};
 use crate::rooms::visible::Edge;
 use crate::wire::encoded_batch::EncodedBatch;
 use crate::wire::framing::Framing;
@@ -34,6 +34,8 @@ pub(super) enum Item {
     Publication(u64),
     Join(usize),
     Leave(usize),
+    /// One without an offset.
+    Message(usize),
 }
 
 /// A member that takes so many batches before it is full.
@@ -106,6 +108,9 @@ fn item(line: &[u8]) -> Item {
     if let Some(offset) = push["pub"]["offset"].as_u64() {
         assert_eq!(push["pub"]["data"], offset - 1, "a message stands at its own offset");
         return Item::Publication(offset - 1);
+    }
+    if let Some(message) = push["pub"]["data"].as_u64() {
+        return Item::Message(message as usize);
     }
     client("join").map(Item::Join).or_else(|| client("leave").map(Item::Leave)).expect("a push that is known")
 }
@@ -248,6 +253,16 @@ impl World {
         self.announced.push((tail, item));
     }
 
+    /// A message without an offset is given to everybody.
+    pub(super) fn tell(&mut self, message: usize) {
+        let publication = Publication::new(Payload::json(message.to_string().into()), None);
+        let tail = self.room.tail();
+        let after = roomcast::Position { epoch: self.room.epoch(), sequence: tail };
+        let room = self.name.clone();
+        self.delivery.take_in(&Arc::new(Event { room, what: What::Message(publication, 0), after }));
+        self.announced.push((tail, Item::Message(message)));
+    }
+
     /// One turn of the delivery; true when more is left.
     pub(super) fn turn(&self) -> bool {
         let waker = Waker::noop();
@@ -308,7 +323,10 @@ impl World {
     pub(super) fn expected(&self, person: usize) -> Vec<Item> {
         let person = &self.people[person];
         let (end, last_event) = person.until.unwrap_or_else(|| (self.visible(), self.announced.len()));
-        let mut events = self.announced[person.first_event..last_event].iter().filter(|_| person.hears).peekable();
+        let mut events = self.announced[person.first_event..last_event]
+            .iter()
+            .filter(|(_, event)| person.hears || matches!(event, Item::Message(_)))
+            .peekable();
         let mut items = Vec::new();
         for sequence in person.first..end {
             while let Some((_, event)) = events.next_if(|(position, _)| *position <= sequence) {
