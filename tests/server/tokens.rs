@@ -240,3 +240,25 @@ fn a_user_may_be_let_stay_longer_than_its_token_says() {
     assert_eq!(bob.closed().0, 3005);
     ann.publish(2, "hall", "1");
 }
+
+#[test]
+fn a_room_may_be_for_some_users_alone() {
+    let server = server(|config| {
+        let mut limited = NamespaceOptions::default();
+        limited.allow_user_limited_channels = true;
+        config.channel.namespaces.insert("dialog".to_owned(), limited);
+    });
+    for (user, room, enters) in [
+        ("42", "dialog:a#42,43", true),
+        ("43", "dialog:a#42,43", true),
+        ("4", "dialog:a#42,43", false),
+        ("", "dialog:a#", false),
+        ("42", "dialog:a", false),
+        ("42", "$dialog:a#42", false),
+        ("42", "shut:a#42", false),
+    ] {
+        let mut client = connected(&server, &json!({"sub": user}));
+        let reply = say(&mut client, 2, &json!({"subscribe": {"channel": room}}));
+        assert_eq!(reply.get("subscribe").is_some(), enters, "{user:?} {room}: {reply}");
+    }
+}

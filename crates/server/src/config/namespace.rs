@@ -43,9 +43,8 @@ pub struct NamespaceOptions {
     pub force_positioning: bool,
     /// Whether a subscription is told its position when the client asks for it.
     pub allow_positioning: bool,
-    /// Whether `#` in a room's name divides it from the ids of the users who alone may subscribe. Not to be set yet: user ids come
-    /// with tokens.
-    pub(crate) allow_user_limited_channels: bool,
+    /// Whether `#` in a room's name divides it from the ids of the users who alone may subscribe, with commas between them.
+    pub allow_user_limited_channels: bool,
     /// Whether any client with a user id may subscribe.
     pub allow_subscribe_for_client: bool,
     /// Whether any client without a user id may subscribe.

@@ -372,6 +372,11 @@ pub(super) const ROOM: &[Setting<NamespaceOptions>] = &[
     setting!("allow_positioning", allow_positioning, "a subscription is told its position when the client asks"),
     setting!("allow_subscribe_for_client", allow_subscribe_for_client, "clients with a user id may subscribe"),
     setting!("allow_subscribe_for_anonymous", allow_subscribe_for_anonymous, "clients without a user id may subscribe"),
+    setting!(
+        "allow_user_limited_channels",
+        allow_user_limited_channels,
+        "rooms named name#42,43 are for the users 42 and 43 alone"
+    ),
     setting!("allow_publish_for_client", allow_publish_for_client, "clients with a user id may publish"),
     setting!("allow_publish_for_subscriber", allow_publish_for_subscriber, "clients in the room may publish"),
     setting!("allow_publish_for_anonymous", allow_publish_for_anonymous, "both also without a user id"),
@@ -417,7 +422,6 @@ pub(super) const ROOM: &[Setting<NamespaceOptions>] = &[
 /// Options of rooms that are known and not served yet.
 pub(super) const ROOM_LATER: &[&str] = &[
     "allow_tags_filter",
-    "allow_user_limited_channels",
     "allowed_delta_types",
     "auto_cache_recover",
     "delta_publish",
