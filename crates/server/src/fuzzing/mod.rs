@@ -11,6 +11,7 @@ mod session;
 mod source;
 #[cfg(test)]
 mod tests;
+mod token;
 mod witness;
 
 /// A frame of JSON commands; see [`protobuf`].
@@ -35,4 +36,10 @@ pub fn frames(input: &[u8]) {
 /// are answered once and in order, rooms are entered and left as the actions say, nothing follows the close.
 pub fn session(input: &[u8]) {
     session::check(input);
+}
+
+/// A token, or a line of header and the claims of one: without its signature it proves nothing, with it what it says and no more,
+/// and what it says can be handed to clients.
+pub fn token(input: &[u8]) {
+    token::check(input);
 }

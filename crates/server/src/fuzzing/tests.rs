@@ -40,6 +40,11 @@ fn the_corpus_of_sessions_passes() {
     replay("session", super::session);
 }
 
+#[test]
+fn the_corpus_of_tokens_passes() {
+    replay("token", super::token);
+}
+
 proptest! {
     #[test]
     fn random_bytes_pass_as_well(input in prop::collection::vec(any::<u8>(), 0..300)) {
@@ -47,6 +52,7 @@ proptest! {
         super::json(&input);
         super::protobuf(&input);
         super::session(&input);
+        super::token(&input);
     }
 
     /// Bytes that are not wholly random: after connecting, whatever the steps say.

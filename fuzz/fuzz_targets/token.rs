@@ -1,0 +1,5 @@
+//! Tokens of clients.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| roomcast_server::fuzzing::token(input));
