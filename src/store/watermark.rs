@@ -52,7 +52,7 @@ pub struct Watermark {
     floor: AtomicU64,
     /// Of the messages before this one, some may have been erased since the ring took them.
     erased: AtomicU64,
-    /// As many as tasks wait, of which each has one future.
+    /// As many as wait: tasks, of which each has one future, and those who take back what they do not wait for any more.
     waiters: Mutex<Vec<(u64, Waker)>>,
 }
 
@@ -127,6 +127,18 @@ impl Watermark {
             None => waiters.push((end, context.waker().clone())),
         }
         Poll::Pending
+    }
+
+    /// Takes back what [`Watermark::poll_reached`] was asked with that waker: it is neither woken nor kept any longer. For those
+    /// who have a waker of its own for each of many rooms; a task that goes may leave its one.
+    pub fn forget(&self, waker: &Waker) {
+        let gone = {
+            let mut waiters = self.waiters();
+            let at = waiters.iter().position(|(_, known)| known.will_wake(waker));
+            at.map(|at| waiters.swap_remove(at))
+        };
+        // Without the lock, as those that are woken.
+        drop(gone);
     }
 
     fn is_reached(&self, end: u64) -> Option<Result<(), NotStored>> {
@@ -236,5 +248,41 @@ struct Sleeper(Thread);
 impl Wake for Sleeper {
     fn wake(self: Arc<Self>) {
         self.0.unpark();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::super::options::Durability;
+    use super::*;
+    use crate::Broker;
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    #[test]
+    fn who_takes_back_what_it_waited_for_is_neither_woken_nor_kept() {
+        let epoch = Broker::<u8>::new().room("hall").expect("there is space").epoch();
+        let incarnation = Incarnation { room: "hall".to_owned(), epoch, first: 0, durability: Durability::Stored };
+        let watermark = Watermark::new(incarnation);
+        let counts = [(); 2].map(|()| Arc::<Count>::default());
+        let wakers = counts.each_ref().map(|count| Waker::from(Arc::clone(count)).clone());
+        for waker in &wakers {
+            assert!(watermark.poll_reached(1, &mut Context::from_waker(waker)).is_pending());
+        }
+        watermark.forget(&wakers[0]);
+        watermark.forget(&wakers[0]);
+        assert_eq!(counts.each_ref().map(Arc::strong_count), [2, 3]);
+        watermark.advance(1);
+        assert_eq!(counts.map(|count| count.0.load(Relaxed)), [0, 1]);
     }
 }

@@ -138,8 +138,7 @@ impl Memberships {
         let mut ended = Vec::new();
         for Membership { room, member_key, .. } in &self.rooms {
             match shard.delivery.catch_up(*member_key) {
-                CaughtUp::Rejoined | CaughtUp::Waits => {}
-                CaughtUp::Held => shard.delivery.wake(),
+                CaughtUp::Rejoined | CaughtUp::Waits | CaughtUp::Held => {}
                 CaughtUp::InTheDatabase(of, from) => {
                     let fetched = shard.hub.engine_of(room.as_str()).fetch(&of, from, FETCHED);
                     let room = room.clone();

@@ -104,6 +104,12 @@ impl<S: MemberSink> Delivery<S> {
         self.feed.borrow().count_members(groups, counted)
     }
 
+    /// As [`RoomFeed::wakers`].
+    #[cfg(test)]
+    pub(crate) fn wakers(&self) -> usize {
+        self.feed.borrow().wakers()
+    }
+
     /// When the next messages will have gathered.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.feed.borrow().due()

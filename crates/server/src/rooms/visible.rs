@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::config::{NamespaceOptions, Storage};
@@ -17,6 +17,12 @@ use crate::rooms::history;
 use roomcast::store::{Archive, Durability, Retention, Watermark};
 use roomcast::{Room, TryRecvError};
 use roomcast_protocol::{ErrorCode, Publication, StreamPosition};
+
+#[cfg(test)]
+thread_local! {
+    /// How often somebody has looked at an edge.
+    pub(crate) static POLLS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
 
 /// From where to where one incarnation of a room may be seen. Moves by itself.
 #[derive(Clone, Debug, Default)]
@@ -97,12 +103,21 @@ impl Edge {
 
     /// Ready once more than what lies before `seen` may be seen, or never will be; the one who polls is woken for it.
     pub(crate) fn poll_beyond(&self, seen: u64, context: &mut Context<'_>) -> Poll<Beyond> {
+        #[cfg(test)]
+        POLLS.set(POLLS.get() + 1);
         match &self.mark {
             Some(mark) if self.is_stored => mark.poll_reached(seen + 1, context).map(|reached| match reached {
                 Ok(()) => Beyond::More,
                 Err(_) => Beyond::Nothing,
             }),
             _ => Poll::Ready(Beyond::More),
+        }
+    }
+
+    /// Takes back what [`Edge::poll_beyond`] was asked with that waker, which is kept no longer.
+    pub(crate) fn forget(&self, waker: &Waker) {
+        if let Some(mark) = &self.mark {
+            mark.forget(waker);
         }
     }
 

@@ -1,6 +1,7 @@
 //! A room's members of one framing on one shard, and the batch on its way round them.
 
 use std::rc::Rc;
+use std::task::Waker;
 
 use slab::Slab;
 
@@ -37,6 +38,8 @@ pub(super) struct Group<S> {
     pub(super) edge: Edge,
     /// Whether it rests until more may be seen.
     pub(super) is_held: bool,
+    /// What has it looked at again then; of one that has rested.
+    pub(super) waker: Option<Waker>,
     pub(super) members: Slab<Member<S>>,
     /// How many of them are behind.
     pub(super) behind: usize,

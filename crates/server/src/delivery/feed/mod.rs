@@ -11,6 +11,7 @@
 mod behind;
 mod events;
 mod group;
+mod held;
 mod queue;
 
 use std::cmp::Reverse;
@@ -26,6 +27,7 @@ use slab::Slab;
 
 use self::events::Hearing;
 use self::group::{Cursor, Group, Member, Place, Read};
+use self::held::{Held, HeldList};
 use self::queue::At;
 use crate::delivery::lag::Lag;
 use crate::delivery::sink::MemberSink;
@@ -52,10 +54,8 @@ pub(crate) struct RoomFeed<S> {
     by_key: HashMap<RoomKey, usize>,
     /// Groups whose last batch has not been written to all members, the one that waits longest first.
     unfinished: VecDeque<usize>,
-    /// Groups that have reached the edge of what may be seen of their rooms.
-    held: Vec<usize>,
-    /// The same of members that are behind their groups.
-    held_members: Vec<MemberKey>,
+    /// Groups that have reached the edge of what may be seen of their rooms, and members that have while behind their groups.
+    held: HeldList,
     /// Joins and leaves, and the groups that hear of them.
     hearing: Hearing,
     /// Groups that let messages gather, by when they are due.
@@ -67,7 +67,7 @@ pub(crate) struct RoomFeed<S> {
 type GroupKey = (RoomName, Framing, bool);
 
 /// A member's place in a feed; valid until it is given to [`RoomFeed::leave`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct MemberKey {
     group: usize,
     member: usize,
@@ -84,7 +84,7 @@ pub(crate) enum CaughtUp {
     Unfinished,
     /// What it has missed is being read from the database.
     Waits,
-    /// It has everything that may be seen, and is woken when there is more; the delivery is to be woken for that.
+    /// It has everything that may be seen, and is woken when there is more.
     Held,
     /// The ring has moved past it; from that sequence on it is to be given what the database has, with [`RoomFeed::deliver_stored`].
     InTheDatabase(Room<Publication>, u64),
@@ -106,8 +106,7 @@ impl<S: MemberSink> RoomFeed<S> {
             by_name: HashMap::new(),
             by_key: HashMap::new(),
             unfinished: VecDeque::new(),
-            held: Vec::new(),
-            held_members: Vec::new(),
+            held: HeldList::new(),
             hearing: Hearing::new(inbox),
             gathering: BinaryHeap::new(),
             metrics,
@@ -151,7 +150,9 @@ impl<S: MemberSink> RoomFeed<S> {
     }
 
     /// Gives its place back: nothing of the room goes to it any more. Where the room stands.
-    pub(crate) fn leave(&mut self, MemberKey { group, member }: MemberKey) -> Option<Position> {
+    pub(crate) fn leave(&mut self, member_key: MemberKey) -> Option<Position> {
+        self.forget_held_member(member_key);
+        let MemberKey { group, member } = member_key;
         let at = self.groups.get_mut(group)?;
         let mut gone = at.members.try_remove(member)?;
         let position = position(&at.room);
@@ -195,25 +196,13 @@ impl<S: MemberSink> RoomFeed<S> {
         }
     }
 
-    /// Lets groups and members go on of whose rooms more may be seen by now; for those that are left, this is woken.
+    /// Looks at the groups and members of whose rooms more may be seen by now; for the others, this is woken.
     fn release_held(&mut self, cx: &mut Context<'_>) {
-        for at in std::mem::take(&mut self.held) {
-            let Some(group) = self.groups.get_mut(at) else { continue };
-            group.is_held = false;
-            match group.edge.poll_beyond(group.next, cx) {
-                Poll::Pending => self.hold(at),
-                Poll::Ready(Beyond::More) => self.list(at),
-                // It stays aside: its members have everything that will ever be acknowledged. Events come without it.
-                Poll::Ready(Beyond::Nothing) => self.hearing.note(at, group),
-            }
-        }
-        for member_key in std::mem::take(&mut self.held_members) {
-            let Some(group) = self.groups.get(member_key.group) else { continue };
-            let Some((member, at)) = group.behind(member_key.member) else { continue };
-            match group.edge.poll_beyond(at.publication, cx) {
-                Poll::Pending => self.held_members.push(member_key),
-                Poll::Ready(Beyond::More) => member.sink.wake(),
-                Poll::Ready(Beyond::Nothing) => {}
+        self.held.poll(cx);
+        while let Some(held) = self.held.next() {
+            match held {
+                Held::Group(at) => self.look_beyond(at),
+                Held::Member(member_key) => self.look_beyond_member(member_key),
             }
         }
     }
@@ -223,7 +212,39 @@ impl<S: MemberSink> RoomFeed<S> {
         if let Some(group) = self.groups.get_mut(at)
             && !std::mem::replace(&mut group.is_held, true)
         {
-            self.held.push(at);
+            self.look_beyond(at);
+        }
+    }
+
+    /// Lets a group that rests go on if more may be seen of its room; else its waker has it looked at again.
+    fn look_beyond(&mut self, at: usize) {
+        let Some(group) = self.groups.get_mut(at).filter(|group| group.is_held) else { return };
+        let waker = group.waker.get_or_insert_with(|| self.held.waker(Held::Group(at)));
+        let Poll::Ready(beyond) = group.edge.poll_beyond(group.next, &mut Context::from_waker(waker)) else { return };
+        group.is_held = false;
+        match beyond {
+            Beyond::More => self.list(at),
+            // It stays aside: its members have everything that will ever be acknowledged. Events come without it.
+            Beyond::Nothing => self.hearing.note(at, group),
+        }
+    }
+
+    /// The same of a member that is behind.
+    fn look_beyond_member(&mut self, member_key: MemberKey) {
+        let Some(group) = self.groups.get(member_key.group) else { return };
+        let Some((member, at)) = group.behind(member_key.member) else { return };
+        let waker = self.held.member_waker(member_key);
+        if let Poll::Ready(Beyond::More) = group.edge.poll_beyond(at.publication, &mut Context::from_waker(waker)) {
+            member.sink.wake();
+        }
+    }
+
+    /// A member that may rest goes, or goes along with its group again.
+    fn forget_held_member(&mut self, member_key: MemberKey) {
+        if let Some(waker) = self.held.take_member_waker(member_key)
+            && let Some(group) = self.groups.get(member_key.group)
+        {
+            group.edge.forget(&waker);
         }
     }
 
@@ -340,8 +361,11 @@ impl<S: MemberSink> RoomFeed<S> {
         };
         let caught_up = group.catch_up(at.member, batch, &self.metrics);
         match caught_up {
-            CaughtUp::Held if !self.held_members.contains(&at) => self.held_members.push(at),
-            CaughtUp::Rejoined => self.hearing.settle(at.group, &mut self.groups),
+            CaughtUp::Held => self.look_beyond_member(at),
+            CaughtUp::Rejoined => {
+                self.forget_held_member(at);
+                self.hearing.settle(at.group, &mut self.groups);
+            }
             _ => {}
         }
         caught_up
@@ -392,6 +416,12 @@ impl<S: MemberSink> RoomFeed<S> {
         })
     }
 
+    /// How many wakers there are of those who rest.
+    #[cfg(test)]
+    pub(crate) fn wakers(&self) -> usize {
+        self.held.wakers()
+    }
+
     fn open(
         &mut self,
         name: &RoomName,
@@ -417,6 +447,7 @@ impl<S: MemberSink> RoomFeed<S> {
             next,
             edge,
             is_held: false,
+            waker: None,
             members: Slab::new(),
             behind: 0,
             sending: None,
@@ -429,6 +460,9 @@ impl<S: MemberSink> RoomFeed<S> {
     /// Forgets a group that has no members any more.
     fn close(&mut self, at: usize) {
         let gone = self.groups.remove(at);
+        if let Some(waker) = &gone.waker {
+            gone.edge.forget(waker);
+        }
         if let Cursor::Listed(key) = gone.cursor {
             self.by_key.remove(&key);
             self.set.leave(key);

@@ -43,6 +43,7 @@ pub(super) struct Sink {
     pub(super) takes: Cell<usize>,
     pub(super) panics: Cell<bool>,
     pub(super) doom: Cell<Option<CloseCode>>,
+    pub(super) wakes: Cell<usize>,
     behind: Cell<u32>,
     taken: RefCell<Vec<u8>>,
 }
@@ -81,10 +82,24 @@ impl MemberSink for Sink {
         self.doom.set(Some(code));
     }
 
-    fn wake(&self) {}
+    fn wake(&self) {
+        self.wakes.set(self.wakes.get() + 1);
+    }
 }
 
 impl Sink {
+    /// One that takes so many batches.
+    pub(super) fn taking(batches: usize) -> Rc<Self> {
+        Rc::new(Self {
+            takes: Cell::new(batches),
+            panics: Cell::default(),
+            doom: Cell::default(),
+            wakes: Cell::default(),
+            behind: Cell::default(),
+            taken: RefCell::default(),
+        })
+    }
+
     /// What it has been given, read from the bytes it took: chunks of lines.
     pub(super) fn items(&self) -> Vec<Item> {
         let taken = self.taken.borrow();
@@ -220,13 +235,7 @@ impl World {
         let position = roomcast::Position { epoch: self.room.epoch(), sequence: first };
         let start = self.room.subscribe_from(Start::Resume(position)).now().expect("the room is open");
         assert_eq!(start.position().sequence, first);
-        let sink = Rc::new(Sink {
-            takes: Cell::new(takes),
-            panics: Cell::default(),
-            doom: Cell::default(),
-            behind: Cell::default(),
-            taken: RefCell::default(),
-        });
+        let sink = Sink::taking(takes);
         let key = self.delivery.join(&self.name, start, &sink, (self.options, self.edge.clone()), hears);
         let first_event = self.announced.len();
         self.people.push(Person { sink, key: Some(key), hears, first, first_event, until: None });
