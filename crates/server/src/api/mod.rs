@@ -154,3 +154,86 @@ impl Api {
         done
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::config::Config;
+
+    /// Something like JSON: what methods take, and anything else.
+    fn value() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            Just("null".to_owned()),
+            Just("true".to_owned()),
+            any::<i64>().prop_map(|number| number.to_string()),
+            prop_oneof![Just("hall"), Just("no:where"), Just(""), Just("AP8="), Just("\\ud800"), Just("\\u0000")]
+                .prop_map(|text| format!("\"{text}\"")),
+            "\\PC{0,6}",
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            let name = prop::sample::select(vec![
+                "channel",
+                "channels",
+                "data",
+                "b64data",
+                "tags",
+                "user",
+                "client",
+                "session",
+                "limit",
+                "since",
+                "offset",
+                "epoch",
+                "reverse",
+                "commands",
+                "publish",
+                "history",
+                "batch",
+                "parallel",
+                "disconnect",
+                "code",
+                "reason",
+                "whitelist",
+                "version",
+                "idempotency_key",
+                "skip_history",
+                "expire_at",
+                "override",
+                "presence",
+                "value",
+                "recover_since",
+                "info",
+            ]);
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(","))),
+                prop::collection::vec((name, inner), 0..6).prop_map(|fields| {
+                    let fields: Vec<_> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+                    format!("{{{}}}", fields.join(","))
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_asked_is_answered(body in value()) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(LocalSet::new().run_until(async {
+                let api = Api::new(Arc::new(Hub::alone(Config::dev())));
+                // Nobody counts members where no shard is.
+                let asks_shards = |text: &str| ["info", "channels", "sub", "refresh"].iter().any(|it| text.contains(it));
+                for method in methods::METHODS.iter().map(|method| method.name) {
+                    if !asks_shards(method) && !asks_shards(&body) && method != "disconnect" && !body.contains("disconnect") {
+                        if let Ok(result) = api.call(method, &body).await {
+                            prop_assert!(serde_json::from_slice::<serde_json::Value>(&result).is_ok(), "{}", method);
+                        }
+                    }
+                }
+                Ok(())
+            }))?;
+        }
+    }
+}

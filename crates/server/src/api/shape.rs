@@ -124,7 +124,9 @@ impl<T: DeserializeOwned> Field for BTreeMap<String, T> {
 /// A message within another.
 impl<T: Shape> Shape for Option<T> {
     fn shape() -> Value {
-        T::shape()
+        let mut shape = T::shape();
+        shape["nullable"] = true.into();
+        shape
     }
 }
 
@@ -157,6 +159,15 @@ pub(super) fn schema(fields: &[(&str, &str, Value)]) -> Value {
     json!({ "type": "object", "properties": properties })
 }
 
+/// The same of a request, of whose fields each may be `null`.
+pub(super) fn request_schema(fields: &[(&str, &str, Value)]) -> Value {
+    let mut schema = schema(fields);
+    for shape in schema["properties"].as_object_mut().into_iter().flat_map(|properties| properties.values_mut()) {
+        shape["nullable"] = true.into();
+    }
+    schema
+}
+
 /// `request! { /// what it is
 ///  Name { /// what the field is
 ///  field: Type } }`: what a backend says.
@@ -169,7 +180,13 @@ macro_rules! request {
             $($(#[doc = $told])* #[serde(deserialize_with = "crate::api::shape::Field::read")] pub(super) $field: $kind,)*
         }
 
-        shape!($name { $($(#[doc = $told])* $field: $kind),* });
+        impl $crate::api::shape::Shape for $name {
+            fn shape() -> serde_json::Value {
+                $crate::api::shape::request_schema(&[
+                    $((stringify!($field), concat!($($told),*), <$kind as $crate::api::shape::Shape>::shape())),*
+                ])
+            }
+        }
     };
 }
 
