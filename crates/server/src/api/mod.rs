@@ -220,16 +220,13 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_is_asked_is_answered(body in value()) {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            // There is no shard; what waits for one is over at once.
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
             runtime.block_on(LocalSet::new().run_until(async {
                 let api = Api::new(Arc::new(Hub::alone(Config::dev())));
-                // Nobody counts members where no shard is.
-                let asks_shards = |text: &str| ["info", "channels", "sub", "refresh"].iter().any(|it| text.contains(it));
                 for method in methods::METHODS.iter().map(|method| method.name) {
-                    if !asks_shards(method) && !asks_shards(&body) && method != "disconnect" && !body.contains("disconnect") {
-                        if let Ok(result) = api.call(method, &body).await {
-                            prop_assert!(serde_json::from_slice::<serde_json::Value>(&result).is_ok(), "{}", method);
-                        }
+                    if let Ok(result) = api.call(method, &body).await {
+                        prop_assert!(serde_json::from_slice::<serde_json::Value>(&result).is_ok(), "{}", method);
                     }
                 }
                 Ok(())
