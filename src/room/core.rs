@@ -13,7 +13,7 @@ use crate::message::{Epoch, Position, Resumption, Start};
 use crate::ring::{Bell, Refusal, Ring};
 use crate::sync::{
     AcqRel, Acquire, Arc, AtomicBool, AtomicU8, AtomicU32, AtomicU64, Lazy, Relaxed, Release, SeqCst, Snapshot, fence,
-    spin_loop,
+    guard, spin_loop,
 };
 use crate::wake::{Chain, Doorbell, Waiter, take_some, wake_each, wake_some};
 
@@ -296,9 +296,11 @@ impl<T> RoomCore<T> {
 
     /// The same of a reader that will not sleep any more: nobody relies on it from here on.
     pub(super) fn help_last(&self, waiter: Option<&Waiter>) {
-        // Before the help, see `wake_each`; and dropped behind it, since that may panic.
-        let _waker = waiter.and_then(Waiter::forget);
+        // Before the help, see `wake_each`.
+        let waker = waiter.and_then(Waiter::forget);
         self.help();
+        // Foreign code: whatever becomes of it, the reader is told how its room has ended.
+        drop(guard(|| drop(waker)));
     }
 
     pub(super) fn home_inbox(&self) -> &Arc<ShardInbox<T>> {
