@@ -295,3 +295,18 @@ fn who_breaks_off_in_the_middle_is_no_harm() {
     assert_eq!(ann.publication()["data"], 1);
     assert_eq!(server.metric("roomcast_api_commands_total{method=\"publish\",code=\"0\"}"), 1);
 }
+
+#[test]
+fn a_name_that_no_client_may_use_is_refused_to_the_backend_as_well() {
+    let server = with(|config| {
+        config.channel.without_namespace.channel_regex = Some(regex::Regex::new("^[a-z]+$").expect("a pattern"));
+    });
+    result(&server, "publish", json!({ "channel": "hall", "data": 1 }));
+    for (method, params) in [
+        ("publish", json!({ "channel": "HALL", "data": 1 })),
+        ("subscribe", json!({ "channel": "HALL", "user": "ann" })),
+        ("history", json!({ "channel": "HALL" })),
+    ] {
+        assert_eq!(error(&server, method, params).0, 107, "{method}");
+    }
+}

@@ -25,7 +25,7 @@ request! {
         delta: bool,
         /// The version of what the message tells: not published unless it is above all that the room has had.
         version: u64,
-        /// What `version` counts in: versions of another one, or of none, are not compared.
+        /// What `version` counts in: versions of another one are not compared.
         version_epoch: String,
     }
 }

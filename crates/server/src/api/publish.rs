@@ -14,6 +14,7 @@ use super::shape::Json;
 use super::{Api, COUNT_MAX};
 use crate::rooms::engine::{Accepted, Publish};
 use crate::rooms::terms::Terms;
+use crate::session::OptionsLookup as _;
 use roomcast_protocol::{ErrorCode, Payload, Publication, RoomName};
 
 /// Bytes of a key, and of what versions count in: as much as names of rooms have.
@@ -94,10 +95,10 @@ fn publication(api: &Api, data: Json, b64data: &str, tags: BTreeMap<String, Stri
     Ok(publication)
 }
 
-/// The room of that name.
+/// The room of that name, which is one that clients may enter.
 pub(super) fn room(api: &Api, name: &str) -> Result<RoomName, ErrorCode> {
     let room = RoomName::parse(name, api.hub.config.channel.max_length).map_err(|_| ErrorCode::BadRequest)?;
-    api.hub.rooms.options(name).map(|_| room).ok_or(ErrorCode::UnknownRoom)
+    api.hub.config.channel.options_of(name).map(|_| room)
 }
 
 /// What is asked beyond, if anything is.

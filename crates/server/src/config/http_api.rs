@@ -39,7 +39,7 @@ impl Default for HttpApi {
     }
 }
 
-/// The key of the server API; it shows nowhere but in the printed configuration.
+/// The key of the server API; it shows nowhere.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ApiKey(String);
 
@@ -53,6 +53,13 @@ impl ApiKey {
     /// Whether it is the one; an empty key is nobody's. Takes the same time for every wrong key of a length.
     pub(crate) fn is(&self, shown: &[u8]) -> bool {
         !self.0.is_empty() && same_secret(self.0.as_bytes(), shown)
+    }
+
+    /// Puts dots in its place, if there is one.
+    pub(super) fn hide(&mut self) {
+        if !self.0.is_empty() {
+            self.0 = "…".to_owned();
+        }
     }
 
     /// Whether there is none.

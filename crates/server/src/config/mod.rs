@@ -269,6 +269,7 @@ impl Config {
         if let Some(url) = &mut config.storage.url {
             *url = without_password(url);
         }
+        config.http_api.key.hide();
         config.client.token.hide_secrets();
         config.client.subscription_token.hide_secrets();
         config

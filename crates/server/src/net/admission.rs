@@ -21,12 +21,16 @@ pub(crate) enum Purpose {
     Read,
     /// To connect, or to say something on a connection.
     Connect,
+    /// To command the server, which is no business of pages, whichever may connect.
+    Command,
 }
 
 /// The rules of one server.
 #[derive(Clone, Debug)]
 pub(crate) struct Admission {
     origins: Origins,
+    /// Its own alone.
+    own_origins: Origins,
     hosts: Hosts,
     dev: bool,
     /// The header in which a proxy says whose a client is.
@@ -37,6 +41,7 @@ impl Admission {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             origins: Origins::new(&config.client.allowed_origins, config.dev),
+            own_origins: Origins::new(&[], config.dev),
             hosts: Hosts::new(&config.http_server.allowed_hosts, config.dev && !config.dev_anywhere),
             dev: config.dev,
             // What the configuration lets through is a name of a header.
@@ -68,21 +73,26 @@ impl Admission {
         if purpose != Purpose::Health && !host.is_none_or(|host| self.hosts.allow(host)) {
             return Err((StatusCode::MISDIRECTED_REQUEST, if self.dev { DEV_HOST_ADVICE } else { HOST_ADVICE }));
         }
-        if purpose == Purpose::Connect && !self.admits_page(host, headers) {
-            return Err((StatusCode::FORBIDDEN, ORIGIN_ADVICE));
+        match purpose {
+            Purpose::Connect if !admits_page(&self.origins, host, headers) => {
+                Err((StatusCode::FORBIDDEN, ORIGIN_ADVICE))
+            }
+            Purpose::Command if !admits_page(&self.own_origins, host, headers) => {
+                Err((StatusCode::FORBIDDEN, COMMAND_ADVICE))
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
+}
 
-    /// Whether the page a request comes from may connect.
-    fn admits_page(&self, host: Option<&str>, headers: &HeaderMap) -> bool {
-        let mut origins = headers.get_all(header::ORIGIN).iter();
-        match (origins.next().map(HeaderValue::to_str), origins.next()) {
-            (Some(Ok(origin)), None) => self.origins.allow(origin, host),
-            (Some(_), _) => false,
-            // Pictures and links are asked for without an origin; who asks tells itself here.
-            (None, _) => headers.get_all(SEC_FETCH_SITE).iter().all(|site| OWN_SITES.contains(&site.as_bytes())),
-        }
+/// Whether the page a request comes from is of one of these origins, or it comes from none.
+fn admits_page(allowed: &Origins, host: Option<&str>, headers: &HeaderMap) -> bool {
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    match (origins.next().map(HeaderValue::to_str), origins.next()) {
+        (Some(Ok(origin)), None) => allowed.allow(origin, host),
+        (Some(_), _) => false,
+        // Pictures and links are asked for without an origin; who asks tells itself here.
+        (None, _) => headers.get_all(SEC_FETCH_SITE).iter().all(|site| OWN_SITES.contains(&site.as_bytes())),
     }
 }
 
@@ -108,6 +118,7 @@ const OWN_SITES: [&[u8]; 2] = [b"same-origin", b"none"];
 
 const ORIGIN_ADVICE: &str = "pages from this origin may not connect: add it to `allowed_origins` \
      in section `[client]` of the configuration\n";
+const COMMAND_ADVICE: &str = "pages of other origins may not command the server: send it from a backend\n";
 const HOST_ADVICE: &str = "this server is not reached by that name: add it to `allowed_hosts` \
      in section `[http_server]` of the configuration\n";
 const DEV_HOST_ADVICE: &str = "development mode answers to names of this machine only, such as localhost and 127.0.0.1: \
@@ -121,6 +132,16 @@ mod tests {
         let mut config = Config::default();
         change(&mut config);
         Admission::new(&config)
+    }
+
+    #[test]
+    fn no_page_of_another_origin_commands_whichever_may_connect() {
+        let all = admission(|config| config.client.allowed_origins = vec!["*".to_owned()]);
+        let foreign = [("host", "chat.example"), ("origin", "https://evil.example")];
+        assert_eq!(status(&all, Purpose::Connect, &foreign), 200);
+        assert_eq!(status(&all, Purpose::Command, &foreign), 403);
+        assert_eq!(status(&all, Purpose::Command, &[("host", "chat.example"), ("sec-fetch-site", "cross-site")]), 403);
+        assert_eq!(status(&all, Purpose::Command, &[("host", "chat.example")]), 200, "a backend");
     }
 
     fn status(admission: &Admission, purpose: Purpose, headers: &[(&'static str, &'static str)]) -> u16 {

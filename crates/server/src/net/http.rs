@@ -126,8 +126,9 @@ async fn answer(
     let purpose = match path {
         "/health" => Purpose::Health,
         WEBSOCKET_PATH => Purpose::Connect,
+        _ if is_streaming => Purpose::Connect,
         // What it asks for is done, whoever wrote the page that asks: the browser may know the key, or need none.
-        _ if is_streaming || is_api => Purpose::Connect,
+        _ if is_api => Purpose::Command,
         _ => Purpose::Read,
     };
     let authority = request.uri().authority();

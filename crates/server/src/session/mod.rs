@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 pub(crate) use self::action::{Action, MembershipGrant, Recover, Subscribed, Ticket};
 pub(crate) use self::server_command::{ServerCommand, SubscribeOptions};
-pub(crate) use self::settings::Settings;
+pub(crate) use self::settings::{OptionsLookup, Settings};
 
 use self::access::Grant;
 use self::heartbeat::{Beat, Heartbeat};
