@@ -1,7 +1,7 @@
 //! A shard that is stepped: its clock is moved by the test, and its ids come from the test's seed.
 
 use std::collections::VecDeque;
-use std::io::{self, Read as _, Write};
+use std::io::Read as _;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::client::connection::{Connection, Takeover};
 use crate::client::shard::{Shard, SocketGuard};
 use crate::config::Config;
+use crate::ops::logging::written::Written;
 use crate::rooms::cluster::{LocalNode, NotTaken};
 use crate::rooms::engine::{Answer, Presence};
 use crate::rooms::hub::Hub;
@@ -342,24 +343,9 @@ fn a_command_for_all_without_a_user_keeps_none_of_them_while_others_have_their_t
     });
 }
 
-/// Everything that is logged, as text.
-#[derive(Clone, Default)]
-struct Logged(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Logged {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[test]
 fn a_client_that_the_server_could_not_put_into_a_room_is_in_the_log() {
-    let logged = Logged::default();
+    let logged = Written::default();
     let out = logged.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || out.clone()).finish();
     tracing::subscriber::with_default(subscriber, || {
@@ -374,7 +360,7 @@ fn a_client_that_the_server_could_not_put_into_a_room_is_in_the_log() {
             assert_eq!(heard(&client).len(), 1, "it is in no room");
         });
     });
-    let text = String::from_utf8(logged.0.lock().unwrap().clone()).expect("text");
+    let text = logged.text();
     let line = text.lines().find(|line| line.contains("server-side subscribe failed")).expect(&text);
     assert!(line.contains("WARN") && line.contains("room=hall") && line.contains("client="), "{line}");
     assert!(line.contains("code=100") && line.contains("internal server error"), "{line}");

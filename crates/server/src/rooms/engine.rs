@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 use tokio::sync::oneshot;
 
 use crate::rooms::terms::Terms;
@@ -72,9 +72,30 @@ impl Publish {
     }
 }
 
+/// Publishes a batch by what an engine does with one message: just that where there is one, and that for one after the other where some
+/// are on terms; what is on none is published by `all` together.
+#[inline]
+pub(crate) fn publish_each<E: Clone + Send + Sync + 'static>(
+    engine: &E,
+    mut batch: PublishBatch,
+    one: impl Fn(&E, Publish) -> Answer<Result<Accepted, ErrorCode>> + Clone + Send + 'static,
+    all: impl FnOnce(&E, PublishBatch) -> PublishAnswers,
+) -> PublishAnswers {
+    if batch.len() == 1
+        && let Some(publish) = batch.pop()
+    {
+        return smallvec![one(engine, publish)];
+    }
+    if batch.iter().any(|publish| publish.terms.is_some()) {
+        let engine = engine.clone();
+        return publish_in_order(batch, move |publish| one(&engine, publish));
+    }
+    all(engine, batch)
+}
+
 /// Publishes messages of which some are on terms, each with `publish`, those of one room one after the other: what has to wait is not
 /// overtaken.
-pub(crate) fn publish_in_order(
+fn publish_in_order(
     batch: PublishBatch,
     publish: impl Fn(Publish) -> Answer<Result<Accepted, ErrorCode>> + Clone + Send + 'static,
 ) -> PublishAnswers {

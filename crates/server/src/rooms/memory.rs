@@ -4,10 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use smallvec::smallvec;
-
 use crate::rooms::engine::{
-    Accepted, Answer, Engine, Entered, EpochName, Publish, PublishAnswers, PublishBatch, Remains, publish_in_order,
+    Accepted, Answer, Engine, Entered, EpochName, Publish, PublishAnswers, PublishBatch, Remains, publish_each,
 };
 use crate::rooms::history;
 use crate::rooms::local::{LocalRooms, TRIES, not_published};
@@ -100,17 +98,10 @@ impl MemoryEngine {
 }
 
 impl Engine for MemoryEngine {
-    fn publish(&self, mut batch: PublishBatch) -> PublishAnswers {
-        if batch.len() == 1
-            && let Some(publish) = batch.pop()
-        {
-            return smallvec![self.publish_one(publish)];
-        }
-        if batch.iter().any(|publish| publish.terms.is_some()) {
-            let memory = self.clone();
-            return publish_in_order(batch, move |publish| memory.publish_one(publish));
-        }
-        batch.into_iter().map(|publish| self.publish_one(publish)).collect()
+    fn publish(&self, batch: PublishBatch) -> PublishAnswers {
+        publish_each(self, batch, Self::publish_one, |memory, batch| {
+            batch.into_iter().map(|publish| memory.publish_one(publish)).collect()
+        })
     }
 
     fn enter(

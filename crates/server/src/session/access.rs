@@ -162,6 +162,25 @@ impl Access<'_> {
     }
 }
 
+/// For tests: rooms with history and presence, in which publishing and both of these are permitted to the same clients.
+#[cfg(test)]
+pub(super) fn permitting(client: bool, subscriber: bool, anonymous: bool) -> NamespaceOptions {
+    NamespaceOptions {
+        history_size: 10,
+        presence: true,
+        allow_publish_for_client: client,
+        allow_publish_for_subscriber: subscriber,
+        allow_publish_for_anonymous: anonymous,
+        allow_history_for_client: client,
+        allow_history_for_subscriber: subscriber,
+        allow_history_for_anonymous: anonymous,
+        allow_presence_for_client: client,
+        allow_presence_for_subscriber: subscriber,
+        allow_presence_for_anonymous: anonymous,
+        ..NamespaceOptions::default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,20 +205,7 @@ mod tests {
         for bits in 0..32_u8 {
             let bit = |n: u8| bits & (1 << n) != 0;
             let (client, subscriber, anonymous, known, inside) = (bit(0), bit(1), bit(2), bit(3), bit(4));
-            let rules = NamespaceOptions {
-                history_size: 1,
-                presence: true,
-                allow_publish_for_client: client,
-                allow_publish_for_subscriber: subscriber,
-                allow_publish_for_anonymous: anonymous,
-                allow_history_for_client: client,
-                allow_history_for_subscriber: subscriber,
-                allow_history_for_anonymous: anonymous,
-                allow_presence_for_client: client,
-                allow_presence_for_subscriber: subscriber,
-                allow_presence_for_anonymous: anonymous,
-                ..NamespaceOptions::default()
-            };
+            let rules = permitting(client, subscriber, anonymous);
             let access = access(&rules, "r", if known { "42" } else { "" }, inside);
             let expected = if (client || (subscriber && inside)) && (known || anonymous) {
                 Ok(())

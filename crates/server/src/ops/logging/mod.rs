@@ -7,6 +7,8 @@
 mod files;
 mod queue;
 mod repeats;
+#[cfg(test)]
+pub(crate) mod written;
 
 use std::fmt;
 use std::io::{self, IsTerminal as _};

@@ -120,26 +120,10 @@ impl<S: Subscriber> Layer<S> for LeaveOut {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Write};
-
     use tracing_subscriber::layer::SubscriberExt as _;
 
     use super::*;
-
-    /// Everything that is logged, as text.
-    #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Written {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::ops::logging::written::Written;
 
     #[test]
     fn a_flood_of_one_kind_is_counted_and_other_kinds_are_written() {
@@ -156,7 +140,7 @@ mod tests {
             assert!(!repeats.tell(start), "the time of these is not over");
             assert!(repeats.tell(start + 3 * WINDOW));
         });
-        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let text = written.text();
         assert_eq!(text.matches("a stranger knocked count=").count(), 3, "{text}");
         assert!(text.contains("somebody else spoke"), "{text}");
         assert!(text.contains("left_out=997 like=\"a stranger knocked\""), "{text}");
@@ -173,7 +157,7 @@ mod tests {
                 tracing::warn!("a stranger knocked");
             }
         });
-        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let text = written.text();
         assert_eq!(text.lines().count(), 1_000);
     }
 }

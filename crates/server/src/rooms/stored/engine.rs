@@ -7,7 +7,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use smallvec::smallvec;
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -15,7 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{NoAnswer, ReadFrom, StoredRooms};
 use crate::config::{Overload, Storage};
 use crate::rooms::engine::{
-    Accepted, Answer, Engine, Entered, EpochName, Publish, PublishAnswers, PublishBatch, Remains, publish_in_order,
+    Accepted, Answer, Engine, Entered, EpochName, Publish, PublishAnswers, PublishBatch, Remains, publish_each,
 };
 use crate::rooms::history;
 use crate::rooms::local::{TRIES, not_published};
@@ -122,17 +121,8 @@ impl StoredEngine {
 }
 
 impl Engine for StoredEngine {
-    fn publish(&self, mut batch: PublishBatch) -> PublishAnswers {
-        if batch.len() == 1
-            && let Some(publish) = batch.pop()
-        {
-            return smallvec![self.publish_one(publish)];
-        }
-        if batch.iter().any(|publish| publish.terms.is_some()) {
-            let this = self.clone();
-            return publish_in_order(batch, move |publish| this.publish_one(publish));
-        }
-        self.publish_all(batch)
+    fn publish(&self, batch: PublishBatch) -> PublishAnswers {
+        publish_each(self, batch, Self::publish_one, Self::publish_all)
     }
 
     fn enter(

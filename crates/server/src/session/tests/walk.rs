@@ -9,6 +9,7 @@ use super::{Harness, entered};
 use crate::auth::Tokens;
 use crate::auth::tools::make_claims;
 use crate::config::{Config, NamespaceOptions, Secret, TokenOptions};
+use crate::session::access::permitting;
 use crate::session::settings::ByNamespace;
 use crate::session::{Action, MembershipGrant, Settings};
 use roomcast_protocol::HistoryResult;
@@ -67,22 +68,11 @@ impl Case {
     fn options(&self) -> NamespaceOptions {
         let Allowed { client, subscriber, anonymous } = self.allowed;
         NamespaceOptions {
-            history_size: 10,
-            presence: true,
             join_leave: true,
             allow_user_limited_channels: self.limited,
             allow_subscribe_for_client: self.subscribe,
             allow_subscribe_for_anonymous: self.subscribe_anonymous,
-            allow_publish_for_client: client,
-            allow_publish_for_subscriber: subscriber,
-            allow_publish_for_anonymous: anonymous,
-            allow_history_for_client: client,
-            allow_history_for_subscriber: subscriber,
-            allow_history_for_anonymous: anonymous,
-            allow_presence_for_client: client,
-            allow_presence_for_subscriber: subscriber,
-            allow_presence_for_anonymous: anonymous,
-            ..NamespaceOptions::default()
+            ..permitting(client, subscriber, anonymous)
         }
     }
 
