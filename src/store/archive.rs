@@ -278,7 +278,8 @@ impl<T: Send + Sync + 'static> Archive<T> {
         RetentionCutoff::at((options.retention)(name), now)
     }
 
-    /// Removes the messages of a room that were published so far, for good. Its position stays: new ones get new sequences.
+    /// Removes the messages of a room that were published so far, for good. Its position stays: new ones get new sequences. Whoever is
+    /// subscribed goes on from the ring, and is given what it has not been given.
     ///
     /// # Errors
     /// As the store has it; some may have been removed.

@@ -181,7 +181,7 @@ impl Watermark {
         self.given_up.load(Acquire)
     }
 
-    /// Messages before this one were removed: nobody is to be given them, whoever still has them.
+    /// Messages before this one were removed: nobody is to read them any more, whoever still has them.
     pub fn floor(&self) -> u64 {
         // Relaxed: what is hidden was removed from the store before; both say the same.
         self.floor.load(Relaxed)
@@ -192,10 +192,11 @@ impl Watermark {
         self.floor.fetch_max(floor, Relaxed);
     }
 
-    /// From this sequence on a room's ring shows what its history is: what it holds before was removed, or may have been erased.
+    /// From this sequence on a room's ring shows what the store does: of what it holds before, some may have been erased. What was
+    /// removed is another matter, of which [`Watermark::floor`] tells: it may still be given to who was there when it was published.
     pub fn ring_from(&self) -> u64 {
         // Relaxed: as in `floor`.
-        self.floor().max(self.erased.load(Relaxed))
+        self.erased.load(Relaxed)
     }
 
     pub(super) fn distrust_ring(&self, until: u64) {

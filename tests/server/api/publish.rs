@@ -1,10 +1,13 @@
 //! Publishing over the server API.
 
+use std::thread;
+
 use roomcast_server::config::Storage;
+use rustix::net::sockopt::set_socket_recv_buffer_size;
 use serde_json::{Value, json};
 
 use super::{error, result, server, with};
-use crate::harness::{number, text};
+use crate::harness::{number, publish, text};
 
 #[test]
 fn what_is_published_is_given_to_everybody_and_kept() {
@@ -197,4 +200,60 @@ fn a_history_that_is_removed_is_seen_no_more_and_its_position_stays() {
             assert_eq!(reply["recovered"] == true, recovered, "{storage:?} from {offset}: {reply}");
         }
     }
+}
+
+#[test]
+fn a_history_that_is_removed_takes_nothing_from_who_is_there() {
+    for storage in [Storage::Off, Storage::Async, Storage::Stored] {
+        let server = with(|config| {
+            config.channel.without_namespace.storage = storage;
+            config.channel.without_namespace.force_push_join_leave = false;
+        });
+        let mut ann = server.member("ann", "hall");
+        let mut bob = server.connected("bob");
+        const MESSAGES: u64 = 900;
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for number in 1..=MESSAGES {
+                    bob.send(&publish(number as u32 + 1, "hall", &number.to_string()));
+                }
+                (1..=MESSAGES).for_each(|number| assert!(bob.reply(number as u32 + 1).get("publish").is_some()));
+            });
+            let removes = scope.spawn(|| {
+                for _ in 0..20 {
+                    assert_eq!(result(&server, "history_remove", json!({ "channel": "hall" })), json!({}));
+                }
+            });
+            for offset in 1..=MESSAGES {
+                let heard = ann.publication();
+                assert_eq!((number(&heard["offset"]), number(&heard["data"])), (offset, offset), "{storage:?}");
+            }
+            removes.join().expect("it is removed");
+        });
+    }
+}
+
+#[test]
+fn who_is_behind_where_the_history_is_removed_goes_on_where_it_begins() {
+    let server = with(|config| {
+        config.channel.without_namespace.storage = Storage::Async;
+        config.channel.without_namespace.force_push_join_leave = false;
+    });
+    let mut ann = server.connected("ann");
+    set_socket_recv_buffer_size(&ann.stream, 128 * 1024).expect("a socket option");
+    ann.subscribe(2, "hall");
+    let mut bob = server.connected("bob");
+    // More than sockets and the ring hold.
+    const BEFORE: u64 = 1_500;
+    for number in 1..=BEFORE {
+        bob.publish(number as u32 + 1, "hall", &format!("\"{}\"", "x".repeat(10_000)));
+    }
+    assert_eq!(result(&server, "history_remove", json!({ "channel": "hall" })), json!({}));
+    bob.publish(5_000, "hall", "0");
+    let mut offsets = vec![number(&ann.publication()["offset"])];
+    while offsets.last() != Some(&(BEFORE + 1)) {
+        offsets.push(number(&ann.publication()["offset"]));
+    }
+    assert!(offsets.is_sorted_by(|one, next| one < next) && offsets[0] == 1, "{offsets:?}");
+    assert!(offsets.len() < BEFORE as usize, "some are gone, and so is none of its connections");
 }

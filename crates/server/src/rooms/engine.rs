@@ -204,6 +204,8 @@ pub(crate) struct Remains {
 /// * A subscription goes on exactly after what [`Engine::enter`] found: nothing is missed or given twice, until the room ends.
 /// * What [`Engine::history`] and [`Engine::fetch`] give has the offsets, the order and the contents that were published;
 ///   what is beyond [`Engine::edge`] is given by none of them.
+/// * Removing a history takes nothing from members: they go on from the ring, and who has lost its place there from where the history
+///   begins now.
 /// * A call is answered in bounded time, and an engine that cannot do what is asked says so with an error.
 pub(crate) trait Engine: fmt::Debug + Send + Sync {
     /// Publishes, each by itself: one that fails is no harm to the others.

@@ -58,6 +58,12 @@ impl<S: MemberSink> Group<S> {
                 };
                 let messages = match read {
                     Ok(messages) => messages,
+                    // Where it stands the history was removed, and the ring has moved on: nothing is left there to be given.
+                    Err(TryRecvError::Lagged(_)) if sequence < self.edge.range().start && self.options.has_database => {
+                        let publication = self.edge.range().start.min(group_end);
+                        member.place = Place::Behind(At { publication, ..at });
+                        continue;
+                    }
                     Err(TryRecvError::Lagged(_))
                         if self.options.has_database && self.options.slow_consumer != SlowConsumer::Latest =>
                     {
@@ -122,11 +128,17 @@ impl<S: MemberSink> Group<S> {
             _ => return,
         };
         member.is_fetching = false;
-        if past.first().is_none_or(|first| first.offset != from + 1) {
-            return member.sink.close_soon(CloseCode::Slow);
-        }
         let is_ended = matches!(self.cursor, Cursor::Ended);
         let group_end = if is_ended { u64::MAX } else { group_at.publication };
+        if past.first().is_none_or(|first| first.offset != from + 1) {
+            let removed = self.edge.range().start;
+            if from >= removed {
+                return member.sink.close_soon(CloseCode::Slow);
+            }
+            // It was removed while it was being read.
+            member.place = Place::Behind(At { publication: removed.min(group_end), ..at });
+            return member.sink.wake();
+        }
         let events = Events::of(self.hears.as_deref(), is_ended, self.edge.last(), self.framing.encoding());
         // Behind the group it goes along with it.
         let mut left = &past[..past.partition_point(|placed| placed.offset <= group_end)];

@@ -287,9 +287,12 @@ impl World {
         let known = self.ledger.known(room);
         // Of a room that does not run, nobody says up to where.
         let Some(ring) = self.rooms.running(&name(room)) else { return };
+        let trusted = self.engine.edge(&ring).unwrap().ring_from();
         if self.engine.remove_history(&name(room)).wait().await.is_err() {
             return self.assert_may_fail();
         }
+        let trusted_now = self.engine.edge(&ring).unwrap().ring_from();
+        assert_eq!(trusted, trusted_now, "whoever is in the room goes on from the ring");
         let (epoch, floor) = (ring.epoch().to_string(), self.engine.edge(&ring).unwrap().range().start);
         if let Some((of, top)) = known {
             assert!(of != epoch || floor >= top, "all that was told of is removed: {floor} of {top}");

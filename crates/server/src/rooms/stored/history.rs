@@ -161,7 +161,9 @@ impl StoredRooms {
             .part(room, ring)
             .or_else(|| (read_from == ReadFrom::MemoryOrDatabase).then(|| self.fill_restart_cache(room, visible))?);
         let Some(part) = restart_cache.filter(|part| part.first() >= trusted) else { return near };
-        let oldest = part.first_since(visible.since_ms).max(top.saturating_sub(visible.messages as u64)).min(ring);
+        let removed = visible.edge.range().start;
+        let oldest = part.first_since(visible.since_ms).max(top.saturating_sub(visible.messages as u64));
+        let oldest = oldest.max(removed).min(ring);
         Near { oldest, is_all: oldest > part.first() || oldest == 0, restart_cache: Some(part), ..near }
     }
 
