@@ -457,3 +457,30 @@ fn keys_that_cannot_be_used_are_refused_without_being_repeated() {
     }
     assert!(matches!(read("c.toml", "[\"client.token\"]\n"), Err(ConfigError::UnknownKey { .. })));
 }
+
+#[test]
+fn rooms_of_users_are_for_them_alone() {
+    let section = "[client.subscribe_to_user_personal_channel]\nenabled = true\n";
+    let config = read("c.toml", &format!("{section}single_connection = true\n")).unwrap();
+    assert!(config.client.subscribe_to_user_personal_channel.single_connection);
+    let json = r#"{"client":{"subscribe_to_user_personal_channel":{"enabled":true,"personal_channel_namespace":"own"}},
+                   "channel":{"namespaces":[{"name":"own"}]}}"#;
+    let config = read("c.json", json).unwrap();
+    assert_eq!(read("c.toml", &config.to_toml()).unwrap(), config, "what is printed is read again");
+    let open = "[channel.without_namespace]\nallow_subscribe_for_client = true\n";
+    for (text, line, expected) in [
+        (format!("{section}personal_channel_namespace = \"own\"\n"), 3, "nobody declared the namespace \"own\""),
+        (format!("{section}{open}"), 4, "add `allow_user_limited_channels = true`"),
+        (format!("{section}personal_chanel_namespace = \"own\"\n"), 3, "personal_channel_namespace"),
+    ] {
+        let said = read("c.toml", &text).unwrap_err().to_string();
+        assert!(said.contains(&format!("c.toml:{line}")) && said.contains(expected), "{said}");
+    }
+    let limited = format!("{section}{open}allow_user_limited_channels = true\n");
+    assert!(read("c.toml", &limited).is_ok());
+    let elsewhere =
+        format!("{section}personal_channel_namespace = \"own\"\n{open}[[channel.namespaces]]\nname = \"own\"\n");
+    assert!(read("c.toml", &elsewhere).is_ok(), "where others may enter is no room of a user");
+    assert!(read("c.toml", open).is_ok());
+    assert!(load_dev(section).client.subscribe_to_user_personal_channel.enabled, "there everybody may do everything");
+}

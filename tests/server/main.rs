@@ -18,6 +18,7 @@ mod harness;
 mod heap;
 mod http;
 mod lifecycle;
+mod personal;
 mod presence;
 mod recovery;
 mod slow;

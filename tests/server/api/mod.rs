@@ -25,7 +25,7 @@ fn with(change: impl FnOnce(&mut Config)) -> Running {
 }
 
 /// The status and the body of an answer.
-fn post(server: &Running, path: &str, headers: &str, body: &str) -> (u16, String) {
+pub(crate) fn post(server: &Running, path: &str, headers: &str, body: &str) -> (u16, String) {
     let mut stream = dial(server.address);
     let length = body.len();
     let head = format!(

@@ -6,9 +6,11 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use smallvec::smallvec;
+use tokio::task::spawn_local;
 use uuid::Uuid;
 
 use crate::client::connection::Connection;
@@ -385,6 +387,12 @@ impl SessionDriver {
             Action::Identify => {
                 let address = ConnectionAddress { shard: turn.shard.index, key: turn.connection.key };
                 hub.local.commands.users.register(self.session.user(), address, self.session.client(), self.session_id);
+            }
+            Action::Supersede => {
+                let address = ConnectionAddress { shard: turn.shard.index, key: turn.connection.key };
+                let (local, user) = (Arc::clone(&hub.local), self.session.user().to_owned());
+                // Nobody waits for those who go.
+                spawn_local(async move { local.commands.supersede(&user, address).await });
             }
             Action::Close(code) => return Err(code.into()),
             Action::Subscribe { ticket, room, recover } => {

@@ -74,7 +74,7 @@ impl Draft {
                     if !self.notes.setting(&mut self.config, section.settings, [name; 2], key, node) {
                         let extra: &[&str] = match name {
                             "channel" => &["without_namespace", "namespaces"],
-                            "client" => &["token", "subscription_token"],
+                            "client" => &["token", "subscription_token", "subscribe_to_user_personal_channel"],
                             _ => &[],
                         };
                         let known = names(section.settings).chain(extra.iter().copied());

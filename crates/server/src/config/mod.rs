@@ -15,6 +15,7 @@ mod namespace;
 mod options;
 pub(crate) mod origin;
 mod parse;
+mod personal;
 mod render;
 mod setting;
 mod together;
@@ -37,6 +38,7 @@ pub use self::error::ConfigError;
 pub use self::http_api::{ApiErrorMode, ApiKey, HttpApi};
 pub use self::load::{Flags, Loaded, check, check_from, load, load_from};
 pub use self::namespace::{DELIVERY_DELAY_MAX, NamespaceOptions, RecoveryMode, SlowConsumer, Storage};
+pub use self::personal::PersonalRooms;
 pub use self::token::TokenOptions;
 pub use self::transports::{HttpTransport, HttpTransports};
 pub use crate::util::signature::{PublicKey, Secret};
@@ -184,6 +186,8 @@ pub struct Client {
     pub message_command_limit: Option<NonZeroUsize>,
     /// Rooms that every client is put into when it connects, at most 16; leave to subscribe is not asked for there.
     pub subscribe_on_connect: Vec<String>,
+    /// `[client.subscribe_to_user_personal_channel]`: a room of each user.
+    pub subscribe_to_user_personal_channel: PersonalRooms,
     /// How many connections the server takes in all; 0 is as many as descriptors allow.
     pub connection_limit: usize,
     /// The most publications one history reply holds. Default 300.
@@ -365,6 +369,7 @@ impl Default for Config {
                 channel_limit: 128,
                 message_command_limit: None,
                 subscribe_on_connect: Vec::new(),
+                subscribe_to_user_personal_channel: PersonalRooms::default(),
                 connection_limit: 0,
                 history_max_publication_limit: 300,
                 recovery_max_publication_limit: 300,
@@ -422,11 +427,24 @@ impl Channel {
     }
 }
 
+impl PersonalRooms {
+    /// What the name of each of them begins with, before its user.
+    pub(crate) fn prefix(&self) -> String {
+        match &*self.personal_channel_namespace {
+            "" => USERS_BOUNDARY.to_string(),
+            namespace => format!("{namespace}{NAMESPACE_BOUNDARY}{USERS_BOUNDARY}"),
+        }
+    }
+}
+
 /// What divides a namespace from the rest of a room's name.
 pub const NAMESPACE_BOUNDARY: char = ':';
 
 /// Starts the names of rooms that only a subscription token opens, before their namespace.
 pub const PRIVATE_PREFIX: char = '$';
+
+/// Stands before the ids of the users whom a room is for.
+pub const USERS_BOUNDARY: char = '#';
 
 #[cfg(test)]
 mod tests {

@@ -159,6 +159,11 @@ impl NamespaceOptions {
         }
     }
 
+    /// Whether anybody with a user may enter rooms that are named for other users.
+    pub(crate) fn is_open_to_everybody(&self) -> bool {
+        self.allow_subscribe_for_client && !self.allow_user_limited_channels
+    }
+
     /// How many messages the history has in memory.
     pub(crate) fn ring_messages(&self) -> usize {
         match self.storage {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::origin::{normal_host, normal_origin};
 use super::setting::{Kind as _, read};
 use super::tree::Value;
-use super::{Config, DELIVERY_DELAY_MAX, NamespaceOptions, database, http_api, token, transports};
+use super::{Config, DELIVERY_DELAY_MAX, NamespaceOptions, database, http_api, personal, token, transports};
 use roomcast_protocol::RoomName;
 
 /// One option of a `T`.
@@ -269,12 +269,12 @@ const REST: &[Section] = &[
             "user_connection_limit",
             "connection_rate_limit",
             "connect_include_server_time",
-            "subscribe_to_user_personal_channel",
             "connect_code_to_unidirectional_disconnect",
         ],
     },
     Section { name: "client.token", settings: token::CONNECTION, later: token::LATER },
     Section { name: "client.subscription_token", settings: token::SUBSCRIPTION, later: token::LATER },
+    personal::SECTION,
     http_api::SECTION,
     Section {
         name: "admin",

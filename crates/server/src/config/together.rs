@@ -60,6 +60,31 @@ impl Draft {
                 "`client.subscribe_on_connect` names more rooms than `client.channel_limit` allows",
             );
         }
+        let personal = &config.client.subscribe_to_user_personal_channel;
+        let section = "client.subscribe_to_user_personal_channel";
+        let [enabled, namespace] = ["enabled", "personal_channel_namespace"].map(|key| path(section, key));
+        match config.channel.options_for(&personal.prefix()) {
+            _ if !personal.enabled => {}
+            None => notes.conflict(
+                &[&namespace, &enabled],
+                &format!("`{namespace}`: nobody declared the namespace {:?}", personal.personal_channel_namespace),
+            ),
+            Some(options) if config.dev || config.client.insecure || !options.is_open_to_everybody() => {}
+            Some(_) => {
+                let scope = match &*personal.personal_channel_namespace {
+                    "" => "channel.without_namespace".to_owned(),
+                    namespace => scope_of(namespace),
+                };
+                let open = path(&scope, "allow_subscribe_for_client");
+                notes.conflict(
+                    &[&open, &enabled],
+                    &format!(
+                        "{scope}: `allow_subscribe_for_client` lets everybody into the personal rooms of others \
+                         (`{enabled}`); add `allow_user_limited_channels = true`"
+                    ),
+                );
+            }
+        }
         let unnamed = std::iter::once(("channel.without_namespace".to_owned(), &config.channel.without_namespace));
         let named = config.channel.namespaces.iter().map(|(name, options)| (scope_of(name), options));
         for (scope, options) in unnamed.chain(named) {

@@ -183,7 +183,7 @@ impl Witness {
             Action::Reply(reply) => self.reply(reply),
             Action::Push(push) => self.push(&push),
             // Nobody has a user.
-            Action::Identify => panic!("a client without a user is made known"),
+            Action::Identify | Action::Supersede => panic!("a client without a user is made known"),
             Action::Ping => {
                 assert!(self.rules.pings && !self.is_pinged, "a second ping before the pong");
                 self.is_pinged = true;

@@ -155,6 +155,9 @@ fn settings(config: &Config, node: Uuid, tokens: Tokens) -> Settings {
     // What the configuration lets through are names.
     settings.subscribe_on_connect =
         rooms.filter_map(|name| RoomName::parse(name, config.channel.max_length).ok()).collect();
+    let personal = &config.client.subscribe_to_user_personal_channel;
+    settings.personal_rooms = personal.enabled.then(|| personal.prefix());
+    settings.single_connection = personal.enabled && personal.single_connection;
     settings.limits = config.limits();
     settings
 }

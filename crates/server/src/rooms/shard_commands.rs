@@ -13,7 +13,7 @@ use crate::rooms::users::{Recipients, Selection, Users};
 use crate::session::ServerCommand;
 use crate::util::key::{ConnectionAddress, ConnectionKey};
 use crate::wire::disconnect::Disconnect;
-use roomcast_protocol::RoomName;
+use roomcast_protocol::{CloseCode, RoomName};
 
 /// Bytes of commands that wait for a shard; whoever sends one more waits. Some dozens of frames of the usual largest size, or some
 /// ten thousand commands without a frame; a frame that is longer than this goes alone.
@@ -157,6 +157,15 @@ impl ShardCommands {
         members
     }
 
+    /// Ends the connections of `user` that were registered before the one at `address`; each of them is told once.
+    pub(crate) async fn supersede(&self, user: &str, address: ConnectionAddress) {
+        for ConnectionAddress { shard, key } in self.users.supersede(user, address) {
+            let command = ShardCommand::Disconnect(CloseCode::ConnectionLimit.into());
+            // On a shard that is over nobody is connected any more.
+            let _ = self.send(shard, To::Connection(key), command).await;
+        }
+    }
+
     /// Hands it over for each of those connections; a shard that takes nothing keeps it from no other.
     pub(crate) async fn send_to(&self, recipients: &Recipients, command: ShardCommand) {
         let Some(selection) = Selection::of(recipients) else { return };
@@ -207,7 +216,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use roomcast_protocol::{CloseCode, UnsubscribeCode};
+    use roomcast_protocol::UnsubscribeCode;
 
     const KEY: ConnectionKey = ConnectionKey { slot: 3, number: 7 };
 

@@ -1,6 +1,8 @@
 //! The connections of each user, on whatever shards they are.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use roomcast::internal::Striped;
 use uuid::Uuid;
@@ -48,6 +50,8 @@ impl Selection {
 /// so it holds no more than there are connections, and nothing of those without a user.
 #[derive(Debug, Default)]
 pub(crate) struct Users {
+    /// How many have been registered so far.
+    registered: AtomicU64,
     /// Flat, rather than a list for each user: it shrinks as connections go, and one of a hundred thousand goes as fast as one of
     /// two.
     connections: Striped<BTreeMap<(Box<str>, ConnectionAddress), Names>>,
@@ -65,13 +69,20 @@ pub(crate) struct UserCount {
 struct Names {
     client: Box<str>,
     session: Uuid,
+    /// Of two connections of a user the one that was registered later has the higher one.
+    number: u64,
+    /// It has been told to go for a newer one.
+    is_superseded: bool,
 }
 
 impl Users {
     /// From here on that connection of `user` is found.
     pub(crate) fn register(&self, user: &str, address: ConnectionAddress, client: &str, session: Uuid) {
-        let names = Names { client: client.into(), session };
-        self.connections.of(user).insert((user.into(), address), names);
+        let mut connections = self.connections.of(user);
+        // Relaxed: a number of its own is all that is asked of it; the lock puts those of one user in order.
+        let number = self.registered.fetch_add(1, Relaxed);
+        let names = Names { client: client.into(), session, number, is_superseded: false };
+        connections.insert((user.into(), address), names);
     }
 
     /// The connection has left.
@@ -91,6 +102,24 @@ impl Users {
             }
         }
         count
+    }
+
+    /// The connections of `user` that were registered before the one at `address` and have not been returned here yet: of all that
+    /// come at once the newest stays, whichever asks first.
+    pub(crate) fn supersede(&self, user: &str, address: ConnectionAddress) -> Vec<ConnectionAddress> {
+        let mut connections = self.connections.of(user);
+        let Some(number) = connections.get(&(user.into(), address)).map(|names| names.number) else {
+            return Vec::new();
+        };
+        let from = connections.range_mut((user.into(), ConnectionAddress::FIRST)..);
+        let own = from.take_while(|((of, _), _)| **of == *user);
+        let earlier = own.filter(|(_, names)| names.number < number && !names.is_superseded);
+        earlier
+            .map(|((_, address), names)| {
+                names.is_superseded = true;
+                *address
+            })
+            .collect()
     }
 
     /// Where those connections of `user` are at this moment.
@@ -144,6 +173,20 @@ mod tests {
         users.forget("ann", address(1, 7));
         users.forget("anna", address(0, 4));
         assert!(users.connections.parts().all(|part| part.is_empty()), "it holds what is connected");
+    }
+
+    #[test]
+    fn of_those_that_come_at_once_the_newest_stays() {
+        let users = Users::default();
+        for (shard, slot) in [(1, 7), (0, 3), (1, 2)] {
+            users.register("ann", address(shard, slot), "c", Uuid::nil());
+        }
+        users.register("anna", address(0, 9), "c", Uuid::nil());
+        assert_eq!(users.supersede("ann", address(1, 7)), [], "it was the first");
+        assert_eq!(users.supersede("ann", address(1, 2)), [address(0, 3), address(1, 7)]);
+        assert_eq!(users.supersede("ann", address(1, 2)), [], "each is told once");
+        assert_eq!(users.supersede("ann", address(0, 3)), [], "the newest stays");
+        assert_eq!(users.supersede("ann", address(5, 5)), [], "it has left");
     }
 
     #[test]

@@ -2,11 +2,9 @@
 
 use super::action::MembershipGrant;
 use crate::auth::Overrides;
-use crate::config::{NamespaceOptions, PRIVATE_PREFIX, RecoveryMode};
+use crate::config::{NamespaceOptions, PRIVATE_PREFIX, RecoveryMode, USERS_BOUNDARY};
 use roomcast_protocol::{ErrorCode, SubscribeRequest};
 
-/// Stands before the ids of the users a room is limited to.
-const USERS_BOUNDARY: char = '#';
 /// Stands between these ids.
 const USERS_SEPARATOR: char = ',';
 

@@ -20,6 +20,8 @@ pub(crate) enum Action {
     Close(CloseCode),
     /// The client has said whose it is: commands for its user find it from here on. Of a client without a user it does not come.
     Identify,
+    /// The client has connected, and is to be the only one of its user: end those that have said before it that they are that user's.
+    Supersede,
     /// Enter the room silently and read what the client missed; then [`subscribed`](super::Session::subscribed).
     /// Nothing of the room may be written, nor anybody told, before [`Action::Activate`].
     Subscribe {

@@ -90,7 +90,7 @@ impl Session {
         self.put_in_next(id, Connecting { result, rooms, entered: Vec::new() }, out);
     }
 
-    /// The rooms that a client is put into, the first one last: those of the configuration, those of its token, and of those that
+    /// The rooms that a client is put into, the first one last: those of the configuration, its user's, those of its token, and of those that
     /// it asks for in `subs` the ones it may enter, as many as it may be in. Not being put in is all the answer the others have.
     fn put_in_rooms(
         &mut self,
@@ -113,11 +113,21 @@ impl Session {
             let position = asked.remove(room).flatten();
             rooms.push(put_in(room.clone(), grant, position, false));
         }
+        if let Some(room) = self.personal_room()? {
+            if rooms.len() >= self.settings.limits.rooms_per_client_max {
+                return Err(CloseCode::RoomLimit);
+            }
+            // Of a name that the namespace does not take there is no such room.
+            let grant = self.access(&room).map_err(|_| CloseCode::BadRequest)?.grant(&wishes);
+            let position = asked.remove(&room).flatten();
+            rooms.push(put_in(room, grant, position, false));
+        }
+        let put_in_anyway: Vec<RoomName> = rooms.iter().map(|put_in| put_in.room.clone()).collect();
         self.stays.grant(granted.iter().map(|(name, _)| name.as_str().into()));
         let granted: BTreeMap<String, RoomClaims> = granted.into_iter().collect();
         for (name, says) in granted {
             let room = self.room(&name).map_err(|_| CloseCode::BadRequest)?;
-            if self.settings.subscribe_on_connect.contains(&room) {
+            if put_in_anyway.contains(&room) {
                 continue;
             }
             if rooms.len() >= self.settings.limits.rooms_per_client_max {
@@ -141,12 +151,26 @@ impl Session {
         Ok(rooms)
     }
 
+    /// The room of the client's user, if users have one.
+    fn personal_room(&self) -> Result<Option<RoomName>, CloseCode> {
+        match &self.settings.personal_rooms {
+            Some(prefix) if !self.user().is_empty() => {
+                let room = self.room(&format!("{prefix}{}", self.user()));
+                room.map(Some).map_err(|_| CloseCode::BadRequest)
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// Enters the next of the rooms that a client is put into; replies when it is in all of them.
     pub(super) fn put_in_next(&mut self, id: u32, connecting: Connecting, out: &mut Vec<Action>) {
         let Some(PutIn { room, recover, .. }) = connecting.rooms.last() else {
             let Connecting { result, entered, .. } = connecting;
             self.reply(id, ReplyBody::Connect(Box::new(result)), out);
             out.extend(entered.into_iter().map(|(room, membership)| Action::Activate { room, membership }));
+            if self.settings.single_connection && !self.user().is_empty() {
+                out.push(Action::Supersede);
+            }
             return;
         };
         let (room, recover) = (room.clone(), recover.clone());

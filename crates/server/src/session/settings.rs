@@ -36,6 +36,10 @@ pub(crate) struct Settings {
     pub(crate) expired_sub_close_delay_ms: u64,
     /// The rooms that every client is put into when it connects.
     pub(crate) subscribe_on_connect: Vec<RoomName>,
+    /// What the name of a user's own room begins with, before the user; its clients are put into it.
+    pub(crate) personal_rooms: Option<String>,
+    /// Whether the connections of a user end when a newer one has connected.
+    pub(crate) single_connection: bool,
     /// The bounds on what a client may ask for.
     pub(crate) limits: Limits,
     /// What clients may do in a room.
@@ -76,6 +80,8 @@ impl Settings {
             expired_close_delay_ms: 25_000,
             expired_sub_close_delay_ms: 25_000,
             subscribe_on_connect: Vec::new(),
+            personal_rooms: None,
+            single_connection: false,
             limits: Limits::default(),
             options,
         }
@@ -97,6 +103,8 @@ impl fmt::Debug for Settings {
             .field("expired_close_delay_ms", &self.expired_close_delay_ms)
             .field("expired_sub_close_delay_ms", &self.expired_sub_close_delay_ms)
             .field("subscribe_on_connect", &self.subscribe_on_connect)
+            .field("personal_rooms", &self.personal_rooms)
+            .field("single_connection", &self.single_connection)
             .field("limits", &self.limits)
             .finish_non_exhaustive()
     }

@@ -117,6 +117,7 @@ fn describe(action: &Action) -> String {
         Action::Push(push) => Encoding::Json.encode_push(push, &mut out),
         Action::Ping => Encoding::Json.encode_ping(&mut out),
         Action::Identify => return "identify".to_owned(),
+        Action::Supersede => return "supersede".to_owned(),
         Action::Close(code) => return format!("close {}", code.code()),
         Action::Subscribe { room, .. } => return format!("subscribe {room}"),
         Action::Activate { room, .. } => return format!("activate {room}"),

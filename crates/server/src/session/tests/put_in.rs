@@ -15,6 +15,64 @@ fn enter(harness: &mut Harness, subscribed: Subscribed) {
     harness.session.subscribed(ticket, Ok(subscribed), &mut harness.actions);
 }
 
+/// A session of the user 42, who has a room.
+fn opening_personal(change: impl FnOnce(&mut Settings)) -> Harness {
+    let mut settings = dev_settings();
+    settings.personal_rooms = Some("own:#".to_owned());
+    change(&mut settings);
+    let ids = Ids { user: Some("42".to_owned()), ..Ids::default() };
+    Harness { session: Session::new(Arc::new(settings), ids, START_MS), now_ms: START_MS, actions: Vec::new() }
+}
+
+#[test]
+fn a_user_is_put_into_its_own_room_and_nobody_into_nobodys() {
+    let mut harness = opening_personal(|_| {});
+    harness.send(r##"{"id":1,"connect":{"subs":{"own:#42":{"recover":true,"offset":3,"epoch":"e"}}}}"##);
+    let Some(Action::Subscribe { recover: Some(recover), .. }) = harness.actions.last() else { panic!("nothing") };
+    assert_eq!(recover.position, at(3));
+    enter(&mut harness, entered(4, &[4]));
+    let heard = harness.heard();
+    assert_eq!(heard[..2], ["identify", "subscribe own:#42"]);
+    assert!(heard[2].contains(r##""subs":{"own:#42":{"recoverable":true"##), "{}", heard[2]);
+    assert_eq!(heard[3..], ["activate own:#42"]);
+
+    let mut settings = dev_settings();
+    settings.personal_rooms = Some("#".to_owned());
+    let mut nobody = Harness::opening(settings);
+    nobody.send(r#"{"id":1,"connect":{}}"#);
+    let heard = nobody.heard();
+    assert!(heard.len() == 1 && !heard[0].contains("subs"), "{heard:?}");
+}
+
+#[test]
+fn a_user_who_can_have_no_room_of_its_own_is_not_let_in() {
+    let mut long = opening_personal(|settings| settings.limits.room_name_bytes_max = 6);
+    long.send(r#"{"id":1,"connect":{}}"#);
+    long.assert_closed(CloseCode::BadRequest);
+    let mut full = opening_personal(|settings| {
+        settings.limits.rooms_per_client_max = 1;
+        settings.subscribe_on_connect = vec![RoomName::parse("news", 255).unwrap()];
+    });
+    full.send(r#"{"id":1,"connect":{}}"#);
+    full.assert_closed(CloseCode::RoomLimit);
+}
+
+#[test]
+fn a_user_with_one_connection_is_superseded_behind_its_connect_reply() {
+    let mut harness = opening_personal(|settings| settings.single_connection = true);
+    harness.send("{\"id\":1,\"connect\":{}}\n{\"id\":2,\"ping\":{}}");
+    enter(&mut harness, entered(0, &[]));
+    let heard = harness.heard();
+    assert!(heard[2].starts_with(r#"{"id":1,"connect""#), "{heard:?}");
+    assert_eq!(heard[3..], ["activate own:#42", "supersede", r#"{"id":2,"ping":{}}"#]);
+    let mut refused = opening_personal(|settings| settings.single_connection = true);
+    refused.send(r#"{"id":1,"connect":{}}"#);
+    let ticket = refused.ticket();
+    refused.session.subscribed(ticket, Err(ErrorCode::LimitExceeded), &mut refused.actions);
+    let heard = refused.heard();
+    assert!(!heard.contains(&"supersede".to_owned()), "who does not come in ends nobody: {heard:?}");
+}
+
 #[test]
 fn the_connect_reply_names_them_before_anything_of_them_is_heard() {
     let mut harness = opening();

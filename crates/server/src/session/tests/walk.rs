@@ -138,14 +138,18 @@ fn brought(case: &Case) -> String {
     }
 }
 
-/// A connected client.
-fn client(case: &Case) -> Harness {
+fn unconnected(case: &Case) -> Harness {
     let mut client = Config::default().client;
     client.token = keys("secret");
     let rooms = HashMap::from([("walk", case.options())]);
     let options = Box::new(ByNamespace { rooms, others: NamespaceOptions::default() });
     let settings = Settings::new("n1".to_owned(), options, Tokens::new(&client, || NOW_S * 1_000));
-    let mut harness = Harness::opening(settings);
+    Harness::opening(settings)
+}
+
+/// A connected client.
+fn client(case: &Case) -> Harness {
+    let mut harness = unconnected(case);
     let connect = json!({"id": 1, "connect": {"token": token("secret", &json!({"sub": case.user}))}});
     harness.send(&connect.to_string());
     assert!(harness.heard().last().is_some_and(|said| said.contains("connect")), "{case:?}");
@@ -202,6 +206,41 @@ fn does(client: &mut Harness, room: &str) -> Vec<bool> {
         client.actions();
     }
     done
+}
+
+/// Names the room in its `connect` command; whether it is in it then.
+fn connect_into(case: &Case, claims: &Value) -> bool {
+    let mut client = unconnected(case);
+    let connect = json!({"token": token("secret", claims), "subs": {case.room: {}}});
+    client.send(&json!({"id": 1, "connect": connect}).to_string());
+    if let Some(Action::Subscribe { ticket, .. }) = client.actions.last() {
+        let ticket = *ticket;
+        client.session.subscribed(ticket, Ok(entered(3, &[])), &mut client.actions);
+    }
+    let said = client.heard();
+    let reply = said.iter().find(|said| said.starts_with('{')).expect("a reply");
+    let reply: Value = serde_json::from_str(reply).expect("JSON");
+    let is_in = reply["connect"]["subs"].get(case.room).is_some();
+    assert_eq!(said.contains(&format!("activate {}", case.room)), is_in, "{case:?}");
+    is_in
+}
+
+/// A client that names a room when it connects is in it where it might have subscribed to it without a token; one whose token puts
+/// it there is in it whatever the room allows.
+#[test]
+fn who_connects_into_a_room_may_do_no_more_than_who_subscribes_to_it() {
+    let allowed = Allowed { client: false, subscriber: true, anonymous: false };
+    for bits in 0..8_u8 {
+        let bit = |n: u8| bits & (1 << n) != 0;
+        for (room, user) in ROOMS.iter().flat_map(|room| USERS.map(|user| (*room, user))) {
+            let (subscribe, subscribe_anonymous, limited) = (bit(0), bit(1), bit(2));
+            let brings = Brings::Nothing;
+            let case = Case { subscribe, subscribe_anonymous, limited, allowed, room, user, brings };
+            let may = case.expected() == Outcome::In;
+            assert_eq!(connect_into(&case, &json!({"sub": user})), may, "{case:?}");
+            assert!(connect_into(&case, &json!({"sub": user, "channels": [room]})), "{case:?}");
+        }
+    }
 }
 
 #[test]
