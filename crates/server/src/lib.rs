@@ -6,6 +6,8 @@
 
 mod api;
 mod auth;
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "nobody calls the backend yet"))]
+mod backend;
 mod client;
 pub mod config;
 pub mod db_tools;
@@ -135,7 +137,9 @@ impl Server {
             (0..shards).map(|_| runtime()).collect::<Result<_, _>>().map_err(ServeError::Start)?;
         let handles = runtimes.iter().map(|r| r.handle().clone()).collect();
         let rng = || rng::system_seed().map(Rng::from_seed).map_err(ServeError::Start);
-        let hub = Arc::new(Hub::new(self.config, rng()?.uuid(), clock::unix_ms, self.local, handles));
+        let background = background().map_err(ServeError::Start)?;
+        let (node, local, handle) = (rng()?.uuid(), self.local, background.handle().clone());
+        let hub = Arc::new(Hub::new(self.config, node, clock::unix_ms, local, handles, handle));
         hub.start_storing().map_err(ServeError::Store)?;
 
         let (others, inboxes): (Vec<_>, Vec<_>) = (1..shards).map(|_| mpsc::channel(accept::INBOX_CONNECTIONS)).unzip();
@@ -152,25 +156,24 @@ impl Server {
         }
 
         let (shutdown, expiring) = (self.shutdown, Arc::clone(&hub));
-        let mut served = runtime()
-            .and_then(|runtime| {
-                runtime.block_on(async {
-                    if self.obeys_signals {
-                        tokio::spawn(shutdown::Signals::hear()?.obey(shutdown.clone()));
-                    }
-                    tokio::spawn(expire_forever(Arc::clone(&expiring)));
-                    let address = self.local_addr;
-                    tracing::info!(%address, shards, "listening on http://{address}");
-                    // Signals are heard meanwhile.
-                    let end = |thread: thread::JoinHandle<io::Result<()>>| {
-                        thread.join().unwrap_or_else(|_| Err(io::Error::other("a shard panicked")))
-                    };
-                    tokio::task::spawn_blocking(move || threads.into_iter().try_for_each(end))
-                        .await
-                        .map_err(io::Error::other)?
-                })
-            })
-            .map_err(ServeError::Start);
+        let served = background.block_on(async {
+            if self.obeys_signals {
+                tokio::spawn(shutdown::Signals::hear()?.obey(shutdown.clone()));
+            }
+            tokio::spawn(expire_forever(Arc::clone(&expiring)));
+            let address = self.local_addr;
+            tracing::info!(%address, shards, "listening on http://{address}");
+            // Signals are heard meanwhile.
+            let end = |thread: thread::JoinHandle<io::Result<()>>| {
+                thread.join().unwrap_or_else(|_| Err(io::Error::other("a shard panicked")))
+            };
+            tokio::task::spawn_blocking(move || threads.into_iter().try_for_each(end))
+                .await
+                .map_err(io::Error::other)?
+        });
+        let mut served = served.map_err(ServeError::Start);
+        // Nobody is left who waits for what is under way there.
+        background.shutdown_background();
         hub.close();
         if let Some(stored_rooms) = hub.stored_rooms()
             && let Err(error) = stored_rooms.archive.close_within(hub.config.shutdown.timeout)
@@ -209,6 +212,14 @@ const WAITING_THREADS: usize = 4;
 
 fn runtime() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(WAITING_THREADS).build()
+}
+
+/// Threads beside those of the shards that may wait for the system: two look-ups of each server that is called, and the end.
+const BACKGROUND_THREADS: usize = 64;
+
+/// A runtime for what is no shard's: signals, expiry, calls to the backend.
+fn background() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BACKGROUND_THREADS).build()
 }
 
 /// Why a server does not serve.

@@ -45,7 +45,8 @@ fn step_with<Script: Future<Output = ()>>(
     let data = std::env::temp_dir();
     let config = Config { data_dir: data, ..Config::dev() };
     let local = Arc::new(LocalNode::new(1));
-    let mut hub = Hub::new(config, Uuid::nil(), wire_clock, local, vec![runtime.handle().clone()]);
+    let handle = runtime.handle();
+    let mut hub = Hub::new(config, Uuid::nil(), wire_clock, local, vec![handle.clone()], handle.clone());
     change(&mut hub);
     let hub = Arc::new(hub);
     let (_sender, draining) = watch::channel(false);

@@ -43,17 +43,21 @@ pub(crate) struct Hub {
     stored: OnceLock<StoredEngine>,
     /// Who comes and goes, on the way to those who hear of it.
     pub(crate) events: Arc<Events>,
+    /// Where work is done that is no shard's: calls to the backend.
+    #[expect(dead_code, reason = "nobody calls the backend yet")]
+    pub(crate) background: Handle,
 }
 
 impl Hub {
     /// A hub whose rooms live on the runtimes of the shards, in a server process of that name. `clock` is the time on the wire, in
-    /// milliseconds since 1970; it never falls.
+    /// milliseconds since 1970; it never falls. `background` is the runtime of what is no shard's.
     pub(crate) fn new(
         config: Config,
         node: Uuid,
         clock: impl Fn() -> u64 + Clone + Send + Sync + 'static,
         local: Arc<LocalNode>,
         shards: Vec<Handle>,
+        background: Handle,
     ) -> Self {
         let (config, count) = (Arc::new(config), shards.len());
         let metrics = Metrics::new(count);
@@ -71,13 +75,14 @@ impl Hub {
             memory: MemoryEngine::new(Arc::clone(&rooms)),
             rooms,
             stored: OnceLock::new(),
+            background,
         }
     }
 
     /// A hub of no server.
     #[cfg(test)]
     pub(crate) fn alone(config: Config) -> Self {
-        Self::new(config, Uuid::nil(), unix_ms, Arc::new(LocalNode::new(1)), vec![Handle::current()])
+        Self::new(config, Uuid::nil(), unix_ms, Arc::new(LocalNode::new(1)), vec![Handle::current()], Handle::current())
     }
 
     /// Begins to store the rooms that are to be stored. To be called before anybody is let in.

@@ -1,0 +1,12 @@
+//! The site's backend: calls to it over HTTP.
+//!
+//! It uses `config` and `util`. It is used by everybody above: whoever asks the backend for something, or tells it.
+
+mod error;
+mod http;
+mod resolver;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub(crate) use self::error::CallError;
+pub(crate) use self::http::{ANSWER_BYTES_MAX, Answer, Call, HttpClient};
