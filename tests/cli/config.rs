@@ -176,26 +176,28 @@ fn a_key_like_no_other_gets_no_suggestion() {
 }
 
 #[test]
-fn what_is_not_served_yet_is_refused_and_not_ignored() {
+fn what_grants_or_loses_something_by_not_being_served_is_refused_and_not_ignored() {
     let texts = [
-        "[client.token]\njwks_public_endpoint = \"https://example.com\"\n",
-        "[admin]\nlisten = \"127.0.0.1:9000\"\n",
+        "[http_server]\ninternal_port = \"9000\"\n",
         "[engine]\ntype = \"redis\"\n",
-        "[channel.without_namespace]\ndelta_publish = true\n",
-        "[channel.without_namespace]\nallow_tags_filter = true",
-        "[channel.without_namespace]\nsubscribe_stream_proxy_bidirectional = true",
-        "[channel.without_namespace.map]\nmode = \"x\"",
-        "[channel]\npublication_data_format = \"json\"",
-        "[map_broker]\ntype = \"memory\"",
+        "[[channel.namespaces]]\nname = \"a\"\nsubscription_type = \"map\"",
+        "[channel.without_namespace]\nsubscribe_stream_proxy_enabled = true",
         "[http_server.tls_autocert]\nenabled = true",
-        "pid_file = \"x\"",
+        "[[consumers]]\nname = \"a\"\nenabled = true",
     ];
     for text in texts {
-        assert!(matches!(read("c.toml", text), Err(ConfigError::NotSupportedYet { .. })), "{text}");
+        assert!(matches!(read("c.toml", text), Err(ConfigError::NotServed { .. })), "{text}");
     }
-    let environment = variables(&[("ROOMCAST_CLIENT_TOKEN_JWKS_PUBLIC_ENDPOINT", "x")]);
+    let environment = variables(&[("ROOMCAST_HTTP_SERVER_INTERNAL_PORT", "9000")]);
     let refused = load_from(&Flags::default(), environment).unwrap_err();
-    assert!(matches!(refused, ConfigError::NotSupportedYet { .. }), "{refused}");
+    assert!(matches!(refused, ConfigError::NotServed { .. }), "{refused}");
+    for text in
+        ["pid_file = \"x\"", "[admin]\nenabled = true", "[graphite]\nenabled = true", "[websocket]\ncompression = true"]
+    {
+        let file = TempFile::new("c.toml", text);
+        let loaded = load_from(&Flags { config: Some(file.path().into()), ..Flags::default() }, []).unwrap();
+        assert!(loaded.warnings.len() == 1 && loaded.warnings[0].contains("is not served: "), "{:?}", loaded.warnings);
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use roomcast_server::config::{Flags, Loaded, LogFormat, load};
+use roomcast_server::config::{Flags, Loaded, LogFormat, check};
 use roomcast_server::logging;
 
 #[derive(Debug, Args)]
@@ -19,9 +19,12 @@ pub(super) struct Arguments {
     /// Where to listen: an address, a port or both [default: 127.0.0.1:8000]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
-    /// A .toml, .yaml, .yml or .json file [env: ROOMCAST_CONFIG]
+    /// A .toml, .yaml, .yml or .json file, one of Centrifugo 6 too [env: ROOMCAST_CONFIG]
     #[arg(long, value_name = "FILE", value_parser = super::path_parser())]
     config: Option<PathBuf>,
+    /// Go without this option, although the file relies on it; may be said more than once
+    #[arg(long, value_name = "KEY")]
+    accept: Vec<String>,
     /// Where logs and messages are kept [default: data]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -43,9 +46,12 @@ enum Format {
 }
 
 pub(super) fn run(arguments: Arguments) -> ExitCode {
-    let loaded = match load(&arguments.into_flags()) {
+    let loaded = match check(&arguments.into_flags()) {
         Ok(loaded) => loaded,
-        Err(error) => return super::refuse(error),
+        Err(problems) => {
+            problems.iter().for_each(super::complain);
+            return ExitCode::from(2);
+        }
     };
     super::keep_private();
     let guard = match logging::start(&loaded.config) {
@@ -94,6 +100,7 @@ impl Arguments {
                 Format::Json => LogFormat::Json,
             }),
             shards: self.shards,
+            accept: self.accept,
         }
     }
 }

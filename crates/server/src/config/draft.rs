@@ -1,24 +1,23 @@
 //! What is said about a configuration, piece by piece: options are taken over, and what is wrong is gathered.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read as _;
-use std::path::Path;
+use std::time::Duration;
 
+use super::absent::{self, ABSENT, Absent, NULL, Weight};
+use super::answers::{Answer, Verdict, served};
 use super::error::ConfigError;
 use super::load::Flags;
-use super::options::{NAMESPACE_BYTES_MAX, NAMESPACES_MAX, ROOM, ROOM_LATER, SECTIONS, Section, Setting};
-use super::parse::Format;
+use super::options::{NAMESPACE_BYTES_MAX, NAMESPACES_MAX, ROOM, SECTIONS, Section, Setting};
 use super::setting::{Kind as _, listen};
 use super::tree::{Node, Value};
-use super::{Config, NamespaceOptions, transports};
+use super::variables::{Variable, variable_of};
+use super::{Config, NamespaceOptions};
 
 /// A configuration in the making.
 #[derive(Debug)]
 pub(super) struct Draft {
     pub(super) config: Config,
     pub(super) notes: Notes,
-    pub(super) warnings: Vec<String>,
 }
 
 /// What was seen on the way.
@@ -26,24 +25,24 @@ pub(super) struct Draft {
 pub(super) struct Notes {
     /// What cannot be used, in the order in which it was read.
     pub(super) problems: Vec<ConfigError>,
+    /// What looks wrong and stops nobody.
+    pub(super) warnings: Vec<String>,
+    /// What becomes of each option.
+    pub(super) answers: Vec<Answer>,
+    /// Options that this server may go without although the file promises them, and whether one was missed.
+    accepted: HashMap<String, bool>,
     /// Where each option was written last, by its path; `None` where it could not be used.
     written: HashMap<String, Option<String>>,
 }
 
 impl Draft {
-    pub(super) fn new(config: Config) -> Self {
-        Self { config, notes: Notes::default(), warnings: Vec::new() }
+    pub(super) fn new(config: Config, accepted: &[String]) -> Self {
+        let accepted = accepted.iter().map(|key| (key.clone(), false)).collect();
+        Self { config, notes: Notes { accepted, ..Notes::default() } }
     }
 
-    /// Takes a file over.
-    pub(super) fn file(&mut self, path: &Path) {
-        match read(path) {
-            Ok(root) => self.root(&root),
-            Err(error) => self.notes.problems.push(error),
-        }
-    }
-
-    fn root(&mut self, root: &Node) {
+    /// Takes over what a file says.
+    pub(super) fn root(&mut self, root: &Node) {
         let top = SECTIONS[0];
         for (key, node) in self.notes.members(root, "the file") {
             if let Some(section) = section_named(key).filter(|section| !section.name.contains('.')) {
@@ -51,8 +50,7 @@ impl Draft {
             } else if !self.notes.setting(&mut self.config, top.settings, ["", ""], key, node) {
                 let sections = SECTIONS.iter().map(|section| section.name).filter(|name| !name.contains('.'));
                 let known = names(top.settings).chain(sections);
-                let later = [top.later, transports::LATER].concat();
-                self.notes.problems.push(unknown(node, "", key, &later, known));
+                self.notes.foreign(node, "", key, known);
             }
         }
     }
@@ -78,7 +76,7 @@ impl Draft {
                             _ => &[],
                         };
                         let known = names(section.settings).chain(extra.iter().copied());
-                        self.notes.problems.push(unknown(node, name, key, section.later, known));
+                        self.notes.foreign(node, name, key, known);
                     }
                 }
             }
@@ -104,6 +102,7 @@ impl Draft {
         for item in items {
             let name = self.namespace_name(item);
             let mut options = self.config.room_defaults();
+            options.history_meta_ttl = Duration::ZERO;
             let scope = name.as_deref().map_or_else(|| KEY.to_owned(), scope_of);
             self.notes.written.insert(scope.clone(), Some(item.place.clone()));
             self.notes.room(&mut options, [KEY, &scope], item);
@@ -136,43 +135,35 @@ impl Draft {
 
     /// Takes one variable over. One that means nothing is a warning and no error: container platforms put variables named
     /// after a service into every process, `ROOMCAST_PORT` among them.
-    pub(super) fn variable(&mut self, name: &str, value: String) {
-        let node = Node { place: format!("environment variable {name}"), value: Value::Plain(value) };
-        if name == variable("channel", "namespaces") {
-            let Value::Plain(text) = &node.value else { return };
-            return match Format::Json.parse(&node.place, text) {
-                Ok(list) => self.namespaces(&list),
-                Err(error) => self.notes.problems.push(error),
-            };
-        }
+    pub(super) fn variable(&mut self, variable: &Variable) {
+        let Variable { prefix, name, node } = variable;
+        let is = |section: &str, key: &str| *name == variable_of(prefix, &path(section, key));
         for section in SECTIONS.iter() {
-            if let Some(setting) = section.settings.iter().find(|setting| variable(section.name, setting.key) == name) {
-                self.notes.setting(&mut self.config, section.settings, [section.name; 2], setting.key, &node);
+            if let Some(setting) = section.settings.iter().find(|setting| is(section.name, setting.key)) {
+                self.notes.setting(&mut self.config, section.settings, [section.name; 2], setting.key, node);
                 return;
             }
         }
         let room = "channel.without_namespace";
-        if let Some(setting) = ROOM.iter().find(|setting| variable(room, setting.key) == name) {
-            self.notes.setting(&mut self.config.channel.without_namespace, ROOM, [room; 2], setting.key, &node);
+        if let Some(setting) = ROOM.iter().find(|setting| is(room, setting.key)) {
+            self.notes.setting(&mut self.config.channel.without_namespace, ROOM, [room; 2], setting.key, node);
             return;
         }
-        // Sections that are not served at all are left to the warning below: their names are short, and a platform's
-        // variable for a service such as `roomcast-node` would begin like them.
-        let later = SECTIONS.iter().skip(1).flat_map(|section| section.later.iter().map(|key| (section.name, *key)));
-        let mut later = later.chain(ROOM_LATER.iter().map(|key| (room, *key)));
-        let is_of = |known: &str| name.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'));
-        if let Some((section, key)) = later.find(|(section, key)| is_of(&variable(section, key))) {
-            let key = path(section, key);
-            return self.notes.problems.push(ConfigError::NotSupportedYet { place: node.place, key });
+        let path_of = |entry: &Absent| entry.path.replacen(".namespaces.", ".without_namespace.", 1);
+        if let Some(entry) = ABSENT.iter().find(|entry| is("", &path_of(entry))) {
+            return self.notes.not_served(node, &path_of(entry), entry);
         }
-        if !OTHER_VARIABLES.contains(&name) {
-            let all =
-                SECTIONS.iter().flat_map(|section| names(section.settings).map(|key| variable(section.name, key)));
-            let all: Vec<String> = all.chain(names(ROOM).map(|key| variable(room, key))).collect();
-            let hint = nearest(name, all.iter().map(String::as_str))
-                .map_or_else(String::new, |it| format!("; did you mean {it}?"));
-            self.warnings.push(format!("environment variable {name} means nothing to roomcast{hint}"));
+        if variable.is_of_platform() {
+            return;
         }
+        // What is in a section that is not served at all is left to the warning: its name is short, and a platform's variable
+        // for a service such as `roomcast-node` would begin like it.
+        let all = SECTIONS.iter().flat_map(|section| names(section.settings).map(|key| path(section.name, key)));
+        let all = all.chain(names(ROOM).map(|key| path(room, key))).map(|path| variable_of(prefix, &path));
+        let all: Vec<String> = all.collect();
+        let hint = nearest(name, all.iter().map(String::as_str))
+            .map_or_else(String::new, |it| format!("; did you mean {it}?"));
+        self.notes.warnings.push(format!("{} means nothing to roomcast{hint}", node.place));
     }
 
     /// Takes over what the command line says.
@@ -239,9 +230,92 @@ impl Notes {
                 continue;
             }
             if !self.setting(options, ROOM, [section, scope], key, node) {
-                self.problems.push(unknown(node, section, key, ROOM_LATER, names(ROOM)));
+                self.foreign(node, section, key, names(ROOM));
             }
         }
+    }
+
+    /// Answers an option that this server has not: one that is not served, or a typing error.
+    fn foreign<'a>(&mut self, node: &Node, section: &str, key: &str, known: impl Iterator<Item = &'a str>) {
+        let written = path(section, key);
+        // One with a dot in its own name is no path.
+        if absent::knows(&written) && !key.contains('.') {
+            return self.absent(node, &written);
+        }
+        let nearest = nearest(key, known).map(|known| path(section, known));
+        self.unknown(node, written, nearest);
+    }
+
+    fn unknown(&mut self, node: &Node, key: String, nearest: Option<String>) {
+        let place = node.place.clone();
+        match self.accepted.get_mut(&key) {
+            Some(was_missed) => {
+                *was_missed = true;
+                self.warnings.push(format!("{place}: there is no option `{key}`"));
+            }
+            None => self.problems.push(ConfigError::UnknownKey { place, key, nearest }),
+        }
+    }
+
+    /// Answers each option that is here or in here, of which none is served.
+    fn absent(&mut self, node: &Node, written: &str) {
+        match &node.value {
+            Value::Table(members) if !members.is_empty() => {
+                for (key, node) in members {
+                    let written = path(written, key);
+                    match absent::knows(&written) {
+                        true => self.absent(node, &written),
+                        false => self.unknown(node, written, None),
+                    }
+                }
+            }
+            Value::List(items) if items.iter().any(|item| matches!(item.value, Value::Table(_))) => {
+                items.iter().for_each(|item| self.absent(item, written));
+            }
+            _ => match absent::find(written) {
+                Some(entry) => self.not_served(node, written, entry),
+                // A section without anything in it.
+                None => self.answer(node, written, Verdict::Holds),
+            },
+        }
+    }
+
+    /// Answers an option that is not served.
+    fn not_served(&mut self, node: &Node, key: &str, entry: &Absent) {
+        let (place, meaning) = (node.place.clone(), entry.meaning);
+        let verdict = match entry.weight {
+            _ if !entry.is_asked_for(&node.value) => Verdict::Holds,
+            Weight::Otherwise => Verdict::Differs(meaning),
+            Weight::Part => Verdict::Unused(meaning),
+            Weight::Missing => Verdict::Missing(meaning),
+            Weight::Refused => match self.accepted.get_mut(key) {
+                Some(was_missed) => {
+                    *was_missed = true;
+                    Verdict::Missing(meaning)
+                }
+                None => {
+                    let key = key.to_owned();
+                    self.problems.push(ConfigError::NotServed { place: place.clone(), key, meaning });
+                    Verdict::Refused(meaning)
+                }
+            },
+        };
+        if let Verdict::Missing(meaning) = verdict {
+            self.warnings.push(format!("{place}: `{key}` is not served: {meaning}"));
+        }
+        self.answer(node, key, verdict);
+    }
+
+    fn answer(&mut self, node: &Node, key: &str, verdict: Verdict) {
+        self.answers.push(Answer { place: node.place.clone(), key: key.to_owned(), verdict });
+    }
+
+    /// Says which of the options that may be missed were not.
+    pub(super) fn check_accepted(&mut self) {
+        let idle = self.accepted.iter().filter(|(_, was_missed)| !**was_missed);
+        let mut idle: Vec<_> = idle.map(|(key, _)| format!("`--accept {key}` has nothing to accept")).collect();
+        idle.sort();
+        self.warnings.append(&mut idle);
     }
 
     /// Whether `settings` have the key; takes the value over if so. `scope` is the section, or the one of several.
@@ -256,9 +330,17 @@ impl Notes {
         let Some(setting) = settings.iter().find(|setting| setting.key == key) else {
             return false;
         };
+        let written = path(section, key);
+        if matches!(node.value, Value::Other(NULL)) {
+            self.answer(node, &written, Verdict::Holds);
+            return true;
+        }
         let read = (setting.read)(target, &node.value);
         self.written.insert(path(scope, key), read.is_ok().then(|| node.place.clone()));
-        self.problems.extend(read.err().map(|message| wrong(node, &path(section, key), message)));
+        match read {
+            Ok(()) => self.answer(node, &written, served(&written)),
+            Err(message) => self.problems.push(wrong(node, &written, message)),
+        }
         true
     }
 }
@@ -273,35 +355,8 @@ pub(super) fn scope_of(namespace: &str) -> String {
     format!("namespace `{namespace}`")
 }
 
-fn read(path: &Path) -> Result<Node, ConfigError> {
-    let format = Format::of(path).ok_or_else(|| ConfigError::UnknownFormat { path: path.to_owned() })?;
-    let unreadable = |source| ConfigError::Read { path: path.to_owned(), source };
-    let mut text = String::new();
-    File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)).map_err(unreadable)?;
-    if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(ConfigError::TooLarge { path: path.to_owned(), bytes_max: FILE_BYTES_MAX });
-    }
-    // Editors of some systems put it before a text; it says nothing.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    format.parse(&path.display().to_string(), text)
-}
-
 fn wrong(node: &Node, key: &str, message: String) -> ConfigError {
     ConfigError::Value { place: node.place.clone(), key: key.to_owned(), message }
-}
-
-fn unknown<'a>(
-    node: &Node,
-    section: &str,
-    key: &str,
-    later: &[&str],
-    known: impl Iterator<Item = &'a str>,
-) -> ConfigError {
-    let (place, written) = (node.place.clone(), path(section, key));
-    if later.contains(&key) {
-        return ConfigError::NotSupportedYet { place, key: written };
-    }
-    ConfigError::UnknownKey { place, key: written, nearest: nearest(key, known).map(|known| path(section, known)) }
 }
 
 /// The name most like `key`, when it is like enough to be a typing error.
@@ -323,14 +378,5 @@ pub(super) fn path(section: &str, key: &str) -> String {
     if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") }
 }
 
-fn variable(section: &str, key: &str) -> String {
-    format!("{PREFIX}{}", path(section, key).replace('.', "_").to_ascii_uppercase())
-}
-
-pub(super) const PREFIX: &str = "ROOMCAST_";
-/// Variables of ours that are no options: the file to read, whom to ask, and the binary that test suites start.
-const OTHER_VARIABLES: &[&str] = &["ROOMCAST_CONFIG", "ROOMCAST_HEALTH_URL", "ROOMCAST_BIN"];
-/// Far more than a thousand namespaces need.
-const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Between 0, nothing in common, and 1, equal: transposed or missing letters stay well above this.
 const ALIKE: f64 = 0.8;

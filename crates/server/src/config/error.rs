@@ -43,12 +43,14 @@ pub enum ConfigError {
         /// The option that is probably meant.
         nearest: Option<String>,
     },
-    /// The option exists in Centrifugo or is planned here, and this version does not serve it.
-    NotSupportedYet {
+    /// The option exists in Centrifugo and not here, and without it something would be granted or lost.
+    NotServed {
         /// File and line, or the variable.
         place: String,
         /// The key as written, with its section.
         key: String,
+        /// What it means that it is missing.
+        meaning: &'static str,
     },
     /// The value is of the wrong kind or out of bounds.
     Value {
@@ -93,9 +95,10 @@ impl fmt::Display for ConfigError {
             Self::UnknownKey { place, key, nearest: None } => {
                 write!(f, "{place}: there is no option `{key}`; `roomcast config default` lists them all")
             }
-            Self::NotSupportedYet { place, key } => {
-                write!(f, "{place}: `{key}` is not supported yet; remove it")
-            }
+            Self::NotServed { place, key, meaning } => write!(
+                f,
+                "{place}: `{key}` is not served: {meaning}; remove it, or go without it by --accept {key}"
+            ),
             Self::Value { place, key, message } => write!(f, "{place}: `{key}`: {message}"),
             Self::Conflict(message) => f.write_str(message),
             Self::DevExposed { address } => write!(

@@ -99,7 +99,6 @@ pub(super) const SECTION: Section = Section {
         ),
         setting!("external", http_api.external, "serve it to the outside, too; there is one port as yet, so it is"),
     ],
-    later: &[],
 };
 
 /// Paths that are somebody else's.

@@ -4,6 +4,16 @@ use tracing_subscriber::EnvFilter;
 
 const LEVELS: &[&str] = &["trace", "debug", "info", "warn", "error", "off"];
 
+/// The level that is meant; Centrifugo has two names of its own.
+pub(super) fn level(written: &str) -> Result<String, String> {
+    let level = match written.to_ascii_lowercase().as_str() {
+        "none" => "off",
+        "fatal" => "error",
+        _ => written,
+    };
+    check_level(level).map(|()| level.to_owned())
+}
+
 /// Whether `directives` can be a level: one of the levels, or a comma-separated list of a level and `module=level`.
 ///
 /// A bare word that is no level would silently select a module of that name, which is what a misspelt level looks like.
@@ -21,6 +31,14 @@ pub(crate) fn check_level(directives: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn levels_of_centrifugo_are_understood() {
+        assert_eq!(
+            [level("none"), level("fatal"), level("debug")],
+            ["off", "error", "debug"].map(|it| Ok(it.to_owned()))
+        );
+    }
 
     #[test]
     fn levels_are_told_from_typing_errors() {

@@ -2,11 +2,14 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use super::draft::{Draft, PREFIX};
+use super::answers::Answer;
+use super::draft::{Draft, Notes};
 use super::error::ConfigError;
 use super::options::ROOM_BYTES;
-use super::{Config, LogFormat};
+use super::variables::Environment;
+use super::{Config, LogFormat, file};
 
 /// What the command line says; what is set here wins over everything else.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +30,8 @@ pub struct Flags {
     pub log_format: Option<LogFormat>,
     /// How many shards deliver.
     pub shards: Option<NonZeroUsize>,
+    /// Options of the file that this server may go without although somebody relies on them, by name.
+    pub accept: Vec<String>,
 }
 
 /// A configuration and what a person should hear about it.
@@ -37,6 +42,18 @@ pub struct Loaded {
     pub config: Config,
     /// Things that look wrong and do not stop the server, a line each.
     pub warnings: Vec<String>,
+}
+
+/// All there is to say about a configuration, for a person who corrects it or moves in with it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Review {
+    /// What it comes to, as far as it can be used.
+    pub loaded: Loaded,
+    /// All that is wrong with it, in the order in which it was read.
+    pub problems: Vec<ConfigError>,
+    /// What becomes of each option that was set.
+    pub answers: Vec<Answer>,
 }
 
 /// Loads the configuration `flags` ask for, with the environment of this process.
@@ -51,7 +68,8 @@ pub fn load(flags: &Flags) -> Result<Loaded, ConfigError> {
 /// The same, with the environment given: for tests and for embedding.
 ///
 /// A variable is named `ROOMCAST_`, the section and the option: `ROOMCAST_CLIENT_PING_INTERVAL=10s`. Namespaces are one
-/// variable with a JSON list, `ROOMCAST_CHANNEL_NAMESPACES`.
+/// variable with a JSON list, `ROOMCAST_CHANNEL_NAMESPACES`, and the options of one that is declared have variables of their
+/// own: `ROOMCAST_CHANNEL_NAMESPACES_CHAT_PRESENCE`. Those named `CENTRIFUGO_` count as well, and less.
 ///
 /// # Errors
 /// As [`load`].
@@ -67,7 +85,7 @@ pub fn load_from(
     flags: &Flags,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Loaded, ConfigError> {
-    let (loaded, problems) = read(flags, environment);
+    let Review { loaded, problems, .. } = review_from(flags, environment);
     problems.into_iter().next().map_or(Ok(loaded), Err)
 }
 
@@ -95,28 +113,48 @@ pub fn check_from(
     flags: &Flags,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Loaded, Vec<ConfigError>> {
-    let (loaded, problems) = read(flags, environment);
+    let Review { loaded, problems, .. } = review_from(flags, environment);
     if problems.is_empty() { Ok(loaded) } else { Err(problems) }
 }
 
-/// What all that is said comes to, and what of it cannot be used.
-fn read(flags: &Flags, environment: impl IntoIterator<Item = (String, String)>) -> (Loaded, Vec<ConfigError>) {
-    let mut draft = Draft::new(if flags.dev { Config::dev() } else { Config::default() });
+/// What all that is said comes to, what of it cannot be used, and what becomes of each option.
+#[must_use]
+pub fn review(flags: &Flags) -> Review {
+    review_from(flags, variables())
+}
+
+/// The same, with the environment given.
+pub fn review_from(flags: &Flags, environment: impl IntoIterator<Item = (String, String)>) -> Review {
+    let mut draft = Draft::new(if flags.dev { Config::dev() } else { Config::default() }, &flags.accept);
     // Nothing until somebody says something: the default follows from other options.
     let message_bytes = std::mem::take(&mut draft.config.websocket.message_size_limit);
+    draft.config.channel.without_namespace.history_meta_ttl = Duration::ZERO;
+    let mut environment = Environment::new(environment);
+    let mut root = file::nothing();
     if let Some(path) = &flags.config {
-        draft.file(path);
+        environment.read_beside(path, &mut draft.notes);
+        match file::read(path) {
+            Ok(read) => root = read,
+            Err(error) => draft.notes.problems.push(error),
+        }
     }
-    let mut variables: Vec<_> = environment.into_iter().filter(|(name, _)| name.starts_with(PREFIX)).collect();
-    variables.sort();
-    for (name, value) in variables {
-        draft.variable(&name, value);
+    environment.lay_over(&mut root, &mut draft.notes);
+    draft.root(&root);
+    for variable in environment.rest() {
+        draft.variable(&variable);
     }
     draft.flags(flags);
-    fit_messages(&mut draft.config, message_bytes, &mut draft.warnings);
+    let Draft { config, notes } = &mut draft;
+    fit_messages(config, message_bytes, &mut notes.warnings);
+    let of_all = config.channel.history_meta_ttl;
+    for options in config.channel.all_options_mut().filter(|options| options.history_meta_ttl.is_zero()) {
+        options.history_meta_ttl = of_all;
+    }
     draft.check_together();
-    let Draft { config, notes, warnings } = draft;
-    (Loaded { config, warnings }, notes.problems)
+    draft.notes.check_accepted();
+    let Draft { config, notes } = draft;
+    let Notes { problems, warnings, answers, .. } = notes;
+    Review { loaded: Loaded { config, warnings }, problems, answers }
 }
 
 fn variables() -> impl Iterator<Item = (String, String)> {

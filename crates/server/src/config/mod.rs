@@ -5,9 +5,12 @@
 //!
 //! It uses `util`. It is used by everybody above.
 
+mod absent;
+mod answers;
 mod database;
 mod draft;
 mod error;
+mod file;
 mod http_api;
 mod level;
 mod load;
@@ -23,6 +26,7 @@ mod together;
 mod token;
 mod transports;
 mod tree;
+mod variables;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -35,9 +39,11 @@ use roomcast::internal::without_password;
 use roomcast::store::Backend;
 use roomcast_protocol::Limits;
 
+pub use self::answers::{Answer, Verdict};
 pub use self::error::ConfigError;
 pub use self::http_api::{ApiErrorMode, ApiKey, HttpApi};
-pub use self::load::{Flags, Loaded, check, check_from, load, load_from};
+pub use self::load::{Flags, Loaded, Review, check, check_from, load, load_from, review, review_from};
+use self::namespace::HISTORY_META_TTL;
 pub use self::namespace::{DELIVERY_DELAY_MAX, NamespaceOptions, RecoveryMode, SlowConsumer, Storage};
 pub use self::personal::PersonalRooms;
 pub use self::tls::{Pem, TlsOptions};
@@ -96,9 +102,9 @@ pub struct Log {
     pub level: String,
     /// How a line looks on the console and in the file.
     pub format: LogFormat,
-    /// Whether lines also go to a file a day under `dir`.
-    pub file: bool,
-    /// Where the files go; `None` is `logs` in the data directory.
+    /// Which file lines also go to. Default [`LogFile::Daily`].
+    pub file: LogFile,
+    /// Where the files of days go; `None` is `logs` in the data directory.
     pub dir: Option<PathBuf>,
     /// How many files are kept; the oldest goes first. Default 14: two weeks to look back, where a file holds a day.
     pub files_max: usize,
@@ -107,6 +113,18 @@ pub struct Log {
     pub bytes_max: usize,
     /// Lines of one kind in ten seconds; more are counted, and the count is logged. Default 200; 0 is no limit.
     pub repeats_max: usize,
+}
+
+/// Which file lines of the log go to, beside the console.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LogFile {
+    /// None.
+    Off,
+    /// One a day under [`Log::dir`].
+    Daily,
+    /// This one. When it is full or a day old it is set aside: the day, and a number if need be, follow its name.
+    At(PathBuf),
 }
 
 /// How a line of the log looks.
@@ -171,9 +189,10 @@ pub struct Client {
     pub expired_close_delay: Duration,
     /// The same of a room whose subscription token has expired. Default 25 s.
     pub expired_sub_close_delay: Duration,
-    /// How often the server pings. Default 25 s: under the 30 to 60 s after which proxies cut idle connections.
+    /// How often the server pings; zero is never. Default 25 s: under the 30 to 60 s after which proxies cut idle connections.
     pub ping_interval: Duration,
-    /// How long a client may take to answer a ping; shorter than `ping_interval`. Default 8 s.
+    /// How long a client may take to answer a ping; shorter than `ping_interval`. Zero is that it does not answer, and one that
+    /// is gone may be noticed by nobody. Default 8 s.
     pub pong_timeout: Duration,
     /// How long a socket may be full without taking anything before its client is closed, whatever it answers to pings.
     /// Default 30 s: about what a client may take to show that it is gone, and a phone in a tunnel comes back within it.
@@ -204,6 +223,8 @@ pub struct Client {
 pub struct Channel {
     /// The longest room name, in bytes. Default 255.
     pub max_length: usize,
+    /// [`NamespaceOptions::history_meta_ttl`] of the rooms that say nothing of it. Default 30 days.
+    pub history_meta_ttl: Duration,
     /// `[channel.without_namespace]`: rooms whose name has no `:`.
     pub without_namespace: NamespaceOptions,
     /// `[[channel.namespaces]]` by name: rooms named `name:rest`.
@@ -343,7 +364,7 @@ impl Default for Config {
             log: Log {
                 level: "info".to_owned(),
                 format: LogFormat::Text,
-                file: true,
+                file: LogFile::Daily,
                 dir: None,
                 files_max: 14,
                 bytes_max: 512 * 1024 * 1024,
@@ -379,6 +400,7 @@ impl Default for Config {
             http_api: HttpApi::default(),
             channel: Channel {
                 max_length: 255,
+                history_meta_ttl: HISTORY_META_TTL,
                 without_namespace: NamespaceOptions::default(),
                 namespaces: BTreeMap::new(),
             },
@@ -416,6 +438,11 @@ impl Channel {
     /// The options of rooms without a namespace, and of each namespace.
     pub(crate) fn all_options(&self) -> impl Iterator<Item = &NamespaceOptions> {
         std::iter::once(&self.without_namespace).chain(self.namespaces.values())
+    }
+
+    /// The same, to be changed.
+    fn all_options_mut(&mut self) -> impl Iterator<Item = &mut NamespaceOptions> {
+        std::iter::once(&mut self.without_namespace).chain(self.namespaces.values_mut())
     }
 
     /// The options of a room by its name, or `None` when the name is of a namespace nobody declared (error 102 on the

@@ -112,7 +112,7 @@ pub enum RecoveryMode {
 const HISTORY_TTL_DEV: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The default of [`NamespaceOptions::history_meta_ttl`].
-const HISTORY_META_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub(super) const HISTORY_META_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What happens to a member that cannot keep up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

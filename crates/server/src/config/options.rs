@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::origin::{normal_host, normal_origin};
-use super::setting::{Kind as _, read};
+use super::setting::{Kind as _, duration_or_off, read};
 use super::tree::Value;
 use super::{Config, DELIVERY_DELAY_MAX, NamespaceOptions, database, http_api, personal, token, transports};
 use roomcast_protocol::RoomName;
@@ -25,12 +25,11 @@ pub(super) struct Setting<T> {
     pub(super) write: fn(&T) -> Option<String>,
 }
 
-/// A section of the file, and the names in it that are known but not served yet.
+/// A section of the file.
 pub(super) struct Section {
     /// The name in brackets; empty for what stands above all sections.
     pub(super) name: &'static str,
     pub(super) settings: &'static [Setting<Config>],
-    pub(super) later: &'static [&'static str],
 }
 
 /// `setting!(key, place in the struct, what it does[, bounds])`
@@ -69,6 +68,28 @@ macro_rules! listing {
     };
 }
 
+/// `beat!(key, place in the struct, what it does)`: a time of the heartbeat, which can be off.
+macro_rules! beat {
+    ($key:literal, $($field:ident).+, $about:literal) => {
+        Setting {
+            key: $key,
+            about: || Cow::from($about),
+            read: |target, value| {
+                let time = duration_or_off(value)?;
+                if !time.is_zero() {
+                    between(time, HEARTBEAT_MIN, DELAY_MAX)?;
+                }
+                target.$($field).+ = time;
+                Ok(())
+            },
+            write: |target| match target.$($field).+ {
+                Duration::ZERO => Some("\"-1\"".to_owned()),
+                time => time.write(),
+            },
+        }
+    };
+}
+
 /// All sections, in the order in which they are printed; the first one stands above all others.
 pub(super) static SECTIONS: LazyLock<Vec<&'static Section>> =
     LazyLock::new(|| FIRST.iter().chain(transports::SECTIONS).chain(REST).collect());
@@ -81,20 +102,27 @@ const FIRST: &[Section] = &[
             setting!("data_dir", data_dir, "where logs and stored messages are kept"),
             setting!("shards", shards, "threads that deliver; unset: one per core", shards_in_bounds),
         ],
-        later: LATER_SECTIONS,
     },
     Section {
         name: "log",
         settings: &[
-            setting!(
-                "level",
-                log.level,
-                "trace, debug, info, warn, error or off; or by module: info,roomcast=debug",
-                level
-            ),
+            Setting {
+                key: "level",
+                about: || Cow::from("trace, debug, info, warn, error or off; or by module: info,roomcast=debug"),
+                read: |target, value| {
+                    let directives: String = read(value)?;
+                    target.log.level = super::level::level(&directives)?;
+                    Ok(())
+                },
+                write: |target| target.log.level.write(),
+            },
             setting!("format", log.format, "text or json"),
-            setting!("file", log.file, "whether lines also go to a file a day"),
-            setting!("dir", log.dir, "where the files go; unset: logs in the data directory"),
+            setting!(
+                "file",
+                log.file,
+                "whether lines also go to a file a day: true, false or the path of one that is set aside when it is full or a day old"
+            ),
+            setting!("dir", log.dir, "where the files of days go; unset: logs in the data directory"),
             setting!("files_max", log.files_max, "files kept", |v: &usize| within(v, &1, &LOG_FILES_MAX)),
             setting!("bytes_max", log.bytes_max, "bytes of all files together; the oldest goes first", |v: &usize| {
                 within(v, &LOG_BYTES_MIN, &LOG_BYTES_MAX)
@@ -106,7 +134,6 @@ const FIRST: &[Section] = &[
                 |v: &usize| within(v, &0, &LOG_REPEATS_MAX)
             ),
         ],
-        later: &[],
     },
     Section {
         name: "http_server",
@@ -121,16 +148,6 @@ const FIRST: &[Section] = &[
                 normal_host
             ),
         ],
-        later: &[
-            "tls",
-            "tls_autocert",
-            "tls_external",
-            "internal_address",
-            "internal_port",
-            "internal_tls",
-            "http3",
-            "h2c_external",
-        ],
     },
     Section {
         name: "websocket",
@@ -140,18 +157,6 @@ const FIRST: &[Section] = &[
             "the largest message from a client, in bytes; unset: 64 KiB, or 512 bytes for each of channel_limit",
             |v: &usize| within(v, &MESSAGE_BYTES_MIN, &MESSAGE_BYTES_MAX)
         )],
-        later: &[
-            "disabled",
-            "handler_prefix",
-            "compression",
-            "compression_min_size",
-            "compression_level",
-            "read_buffer_size",
-            "use_write_buffer_pool",
-            "write_buffer_size",
-            "write_timeout",
-            "decompressed_message_size_limit",
-        ],
     },
 ];
 
@@ -201,14 +206,8 @@ const REST: &[Section] = &[
                 "the same of a room whose token has expired",
                 |v: &Duration| between(*v, Duration::ZERO, DELAY_MAX)
             ),
-            setting!("ping_interval", client.ping_interval, "how often the server pings", |v: &Duration| between(
-                *v,
-                HEARTBEAT_MIN,
-                DELAY_MAX
-            )),
-            setting!("pong_timeout", client.pong_timeout, "how long a client may take to answer", |v: &Duration| {
-                between(*v, HEARTBEAT_MIN, DELAY_MAX)
-            }),
+            beat!("ping_interval", client.ping_interval, "how often the server pings; -1: never"),
+            beat!("pong_timeout", client.pong_timeout, "how long a client may take to answer; -1: it does not answer"),
             setting!(
                 "write_timeout",
                 client.write_timeout,
@@ -256,41 +255,11 @@ const REST: &[Section] = &[
                 |v: &usize| within(v, &1, &REPLY_PUBLICATIONS_MAX)
             ),
         ],
-        later: &[
-            "proxy",
-            "connect_proxy_name",
-            "refresh_proxy_name",
-            "allowed_delta_types",
-            "presence_update_interval",
-            "concurrency",
-            "queue_max_size",
-            "channel_position_check_delay",
-            "channel_position_max_time_lag",
-            "user_connection_limit",
-            "connection_rate_limit",
-            "connect_include_server_time",
-            "connect_code_to_unidirectional_disconnect",
-        ],
     },
-    Section { name: "client.token", settings: token::CONNECTION, later: token::LATER },
-    Section { name: "client.subscription_token", settings: token::SUBSCRIPTION, later: token::LATER },
+    Section { name: "client.token", settings: token::CONNECTION },
+    Section { name: "client.subscription_token", settings: token::SUBSCRIPTION },
     personal::SECTION,
     http_api::SECTION,
-    Section {
-        name: "admin",
-        settings: &[],
-        later: &[
-            "listen",
-            "enabled",
-            "handler_prefix",
-            "password",
-            "secret",
-            "insecure",
-            "web_path",
-            "web_proxy_address",
-            "external",
-        ],
-    },
     Section {
         name: "shutdown",
         settings: &[setting!("timeout", shutdown.timeout, "how long draining may take", |v: &Duration| between(
@@ -298,7 +267,6 @@ const REST: &[Section] = &[
             Duration::ZERO,
             DELAY_MAX
         ))],
-        later: &[],
     },
     Section {
         name: "storage",
@@ -317,24 +285,21 @@ const REST: &[Section] = &[
                 |v: &Duration| between(*v, STORAGE_TIMEOUT_MIN, DELAY_MAX)
             ),
         ],
-        later: &[],
     },
     Section {
         name: "channel",
-        settings: &[setting!("max_length", channel.max_length, "the longest room name, in bytes", |v: &usize| within(
-            v,
-            &1,
-            &ROOM_NAME_BYTES_MAX
-        ))],
-        later: &[
-            "history_meta_ttl",
-            "proxy",
-            "publication_data_format",
-            "private_prefix",
-            "namespace_boundary",
-            "user_boundary",
-            "user_separator",
-            "patterns",
+        settings: &[
+            setting!("max_length", channel.max_length, "the longest room name, in bytes", |v: &usize| within(
+                v,
+                &1,
+                &ROOM_NAME_BYTES_MAX
+            )),
+            setting!(
+                "history_meta_ttl",
+                channel.history_meta_ttl,
+                "history_meta_ttl of the rooms that say nothing of it",
+                |v: &Duration| between(*v, Duration::from_secs(1), TTL_MAX)
+            ),
         ],
     },
 ];
@@ -397,8 +362,8 @@ pub(super) const ROOM: &[Setting<NamespaceOptions>] = &[
     setting!(
         "history_meta_ttl",
         history_meta_ttl,
-        "how long a room that nobody uses keeps its position after its last message",
-        |v: &Duration| between(*v, Duration::from_secs(1), TTL_MAX)
+        "how long a room that nobody uses keeps its position after its last message; 0s: as all rooms",
+        |v: &Duration| between(*v, Duration::ZERO, TTL_MAX)
     ),
     setting!(
         "force_recovery_mode",
@@ -417,54 +382,6 @@ pub(super) const ROOM: &[Setting<NamespaceOptions>] = &[
         "how long messages may gather, so that more share a write",
         |v: &Duration| between(*v, Duration::ZERO, DELIVERY_DELAY_MAX)
     ),
-];
-
-/// Options of rooms that are known and not served yet.
-pub(super) const ROOM_LATER: &[&str] = &[
-    "allow_tags_filter",
-    "allowed_delta_types",
-    "auto_cache_recover",
-    "delta_publish",
-    "map",
-    "map_clients_presence_channel_prefix",
-    "map_users_presence_channel_prefix",
-    "publication_data_format",
-    "publish_proxy_enabled",
-    "publish_proxy_name",
-    "shared_poll",
-    "subscription_type",
-    "sub_refresh_proxy_enabled",
-    "sub_refresh_proxy_name",
-    "subscribe_proxy_enabled",
-    "subscribe_proxy_name",
-    "subscribe_stream_proxy_enabled",
-    "subscribe_stream_proxy_name",
-    "subscribe_stream_proxy_bidirectional",
-];
-
-const LATER_SECTIONS: &[&str] = &[
-    "broker",
-    "consumers",
-    "controller",
-    "debug",
-    "emulation",
-    "enable_unreleased_features",
-    "engine",
-    "graphite",
-    "grpc_api",
-    "health",
-    "init",
-    "map_broker",
-    "node",
-    "opentelemetry",
-    "pid_file",
-    "prometheus",
-    "proxies",
-    "presence_manager",
-    "rpc",
-    "shared_poll",
-    "swagger",
-    "usage_stats",
 ];
 
 /// Namespaces a configuration may declare: far above what anybody writes, so that a generated file fails early.
@@ -534,11 +451,6 @@ fn header_name(name: &Option<String>) -> Result<(), String> {
         Some(name) if !name.bytes().all(fits) => Err(format!("expected the name of a header, found {name:?}")),
         _ => Ok(()),
     }
-}
-
-#[expect(clippy::ptr_arg, reason = "the option's type is read off this parameter")]
-fn level(directives: &String) -> Result<(), String> {
-    super::level::check_level(directives)
 }
 
 fn room_name(name: &str) -> Result<String, String> {

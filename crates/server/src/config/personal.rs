@@ -35,5 +35,4 @@ pub(super) const SECTION: Section = Section {
             "close the other connections of a user when a newer one has connected"
         ),
     ],
-    later: &[],
 };

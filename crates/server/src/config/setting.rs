@@ -9,7 +9,7 @@ use std::time::Duration;
 use regex::Regex;
 
 use super::tree::Value;
-use super::{LogFormat, Overload, RecoveryMode, SlowConsumer, Storage};
+use super::{LogFile, LogFormat, Overload, RecoveryMode, SlowConsumer, Storage};
 
 /// A kind of value an option can have.
 pub(super) trait Kind: Sized {
@@ -132,13 +132,39 @@ impl Kind for Option<NonZeroUsize> {
     }
 }
 
+/// A duration as Go writes it, with parts that may have a fraction: `1.5h`, `1m0.5s`.
+fn go_duration(text: &str) -> Option<Duration> {
+    const UNITS: [(&str, f64); 7] =
+        [("ns", 1e-9), ("us", 1e-6), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3_600.0)];
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
+    let mut seconds = 0.0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (number, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit() && c != '.')?);
+        let (unit, after) = after.split_at(after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len()));
+        let (_, of_unit) = UNITS.iter().find(|(name, _)| *name == unit)?;
+        seconds += number.parse::<f64>().ok()? * of_unit;
+        rest = after;
+    }
+    if text.is_empty() { None } else { Duration::try_from_secs_f64(seconds).ok() }
+}
+
+/// The same, where `-1` turns off what has it.
+pub(super) fn duration_or_off(value: &Value) -> Result<Duration, String> {
+    let is_off = value.text() == Some("-1") || matches!(value, Value::Integer(-1));
+    if is_off { Ok(Duration::ZERO) } else { read(value) }
+}
+
 impl Kind for Duration {
     fn expected() -> Cow<'static, str> {
         "a duration in quotes such as \"25s\", \"500ms\" or \"24h\"".into()
     }
 
     fn read(value: &Value) -> Option<Self> {
-        humantime::parse_duration(value.text()?).ok()
+        let text = value.text()?;
+        humantime::parse_duration(text).ok().or_else(|| go_duration(text))
     }
 
     fn write(&self) -> Option<String> {
@@ -162,11 +188,12 @@ impl Kind for String {
 
 impl Kind for Option<String> {
     fn expected() -> Cow<'static, str> {
-        "text in quotes that is not empty".into()
+        "text in quotes".into()
     }
 
     fn read(value: &Value) -> Option<Self> {
-        value.text().filter(|text| !text.is_empty()).map(|text| Some(text.to_owned()))
+        // An empty one is none.
+        value.text().map(|text| Some(text.to_owned()).filter(|text| !text.is_empty()))
     }
 
     fn write(&self) -> Option<String> {
@@ -232,7 +259,11 @@ impl Kind for IpAddr {
     }
 
     fn read(value: &Value) -> Option<Self> {
-        value.text()?.parse().ok()
+        match value.text()? {
+            // So it is in files of Centrifugo's.
+            "" => Some(Self::from([0, 0, 0, 0])),
+            text => text.parse().ok(),
+        }
     }
 
     fn write(&self) -> Option<String> {
@@ -246,7 +277,10 @@ impl Kind for Option<Regex> {
     }
 
     fn read(value: &Value) -> Option<Self> {
-        Regex::new(value.text()?).ok().map(Some)
+        match value.text()? {
+            "" => Some(None),
+            text => Regex::new(text).ok().map(Some),
+        }
     }
 
     fn write(&self) -> Option<String> {
@@ -275,6 +309,28 @@ impl Kind for LogFormat {
     }
 }
 
+impl Kind for LogFile {
+    fn expected() -> Cow<'static, str> {
+        "true, false or a path in quotes".into()
+    }
+
+    fn read(value: &Value) -> Option<Self> {
+        match bool::read(value) {
+            Some(true) => Some(Self::Daily),
+            Some(false) => Some(Self::Off),
+            None => value.text().map(|path| if path.is_empty() { Self::Off } else { Self::At(path.into()) }),
+        }
+    }
+
+    fn write(&self) -> Option<String> {
+        match self {
+            Self::Off => Some(false.to_string()),
+            Self::Daily => Some(true.to_string()),
+            Self::At(path) => path.write(),
+        }
+    }
+}
+
 impl Kind for RecoveryMode {
     fn expected() -> Cow<'static, str> {
         "\"stream\" or \"cache\"".into()
@@ -282,7 +338,7 @@ impl Kind for RecoveryMode {
 
     fn read(value: &Value) -> Option<Self> {
         match value.text()? {
-            "stream" => Some(Self::Stream),
+            "" | "stream" => Some(Self::Stream),
             "cache" => Some(Self::Cache),
             _ => None,
         }
@@ -366,6 +422,27 @@ impl Kind for Overload {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_are_read_as_centrifugo_writes_them() {
+        let read = |text: &str| Duration::read(&Value::Text(text.to_owned()));
+        for (text, millis) in [
+            ("24h", 86_400_000),
+            ("1h30m", 5_400_000),
+            ("1.5h", 5_400_000),
+            ("1m0.5s", 60_500),
+            ("100ms", 100),
+            ("0s", 0),
+            ("0", 0),
+            ("1day 2h", 93_600_000),
+        ] {
+            assert_eq!(read(text), Some(Duration::from_millis(millis)), "{text}");
+        }
+        for wrong in ["", "1", "-1", "-1s", "1.5", "h", "1.2.3h", "1x", "1e400s", &"9".repeat(400)] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+        assert_eq!(duration_or_off(&Value::Text("-1".to_owned())), Ok(Duration::ZERO));
+    }
 
     #[test]
     fn where_to_listen_is_an_address_a_port_or_both() {

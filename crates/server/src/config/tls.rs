@@ -67,6 +67,11 @@ impl Pem {
         if pem.contains(BEGINS) { Ok(Self { pem: Secret::new(pem) }) } else { Err(expected()) }
     }
 
+    /// The text that it came to.
+    pub(super) fn text(&self) -> std::borrow::Cow<'_, str> {
+        self.pem.reveal()
+    }
+
     fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, String> {
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(self.pem.reveal().as_bytes()).collect();
         let certificates = certificates.ok().filter(|certificates| !certificates.is_empty());

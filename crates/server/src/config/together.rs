@@ -7,7 +7,7 @@ impl Draft {
     /// Notes which options contradict each other.
     pub(super) fn check_together(&mut self) {
         let Self { config, notes, .. } = self;
-        if config.client.pong_timeout >= config.client.ping_interval {
+        if !config.client.ping_interval.is_zero() && config.client.pong_timeout >= config.client.ping_interval {
             let [pong, ping] =
                 [config.client.pong_timeout, config.client.ping_interval].map(humantime::format_duration);
             notes.conflict(

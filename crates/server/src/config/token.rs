@@ -6,6 +6,7 @@ use regex::Regex;
 
 use super::options::Setting;
 use super::setting::{Kind as _, quote, read};
+use super::tls::Pem;
 use super::tree::Value;
 use crate::util::signature::{PublicKey, Secret};
 
@@ -94,6 +95,10 @@ pub(super) fn secret(value: &Value) -> Result<Option<Secret>, String> {
 }
 
 pub(super) fn key(value: &Value, read: fn(&str) -> Result<PublicKey, String>) -> Result<Option<PublicKey>, String> {
+    let read = |written: &str| {
+        // As it stands there, or by way of base64 or a file.
+        read(written).or_else(|expected| Pem::read(written).and_then(|pem| read(&pem.text())).map_err(|_| expected))
+    };
     text(value)?.map(read).transpose()
 }
 
@@ -124,10 +129,10 @@ macro_rules! token_settings {
                 client.$which.hmac_previous_secret_key_valid_until,
                 "until when they are, in seconds since 1970; 0: for as long as it stands here"
             ),
-            token_settings!(@ $which, rsa_public_key, 3, "the public key of RS256, RS384 and RS512, in PEM", |value| {
+            token_settings!(@ $which, rsa_public_key, 3, "the public key of RS256, RS384 and RS512: PEM, that in base64, or the path of a file of it", |value| {
                 key(value, PublicKey::rsa)
             }),
-            token_settings!(@ $which, ecdsa_public_key, 4, "the public key of ES256, ES384 or ES512, in PEM", |value| {
+            token_settings!(@ $which, ecdsa_public_key, 4, "the public key of ES256, ES384 or ES512: the same", |value| {
                 key(value, PublicKey::ecdsa)
             }),
             token_settings!(@ $which, audience, 5, "whom a token must be for (aud)", name),
@@ -163,6 +168,3 @@ pub(super) const SUBSCRIPTION: &[Setting<super::Config>] = token_settings!(
         "verify subscription tokens by what follows; false: as connection tokens"
     )
 );
-
-/// Options of both that are known and not served yet.
-pub(super) const LATER: &[&str] = &["jwks_public_endpoint", "insecure_skip_jwks_endpoint_safety_check"];

@@ -37,7 +37,6 @@ macro_rules! http_transports {
                     transports.$section.enabled,
                     concat!("whether clients may connect by ", $name)
                 )],
-                later: &["handler_prefix", "max_request_body_size"],
             },
         )+];
     };
@@ -49,6 +48,3 @@ http_transports! {
     /// `[sse]`
     sse, "server-sent events";
 }
-
-/// Sections of transports that are known and not served yet.
-pub(super) const LATER: &[&str] = &["uni_grpc", "uni_http_stream", "uni_sse", "uni_websocket", "webtransport"];

@@ -78,7 +78,7 @@ impl Session {
             version: VERSION.to_owned(),
             ttl_s,
             ping_s: u32::try_from(ping_interval_ms.div_ceil(1_000)).unwrap_or(u32::MAX),
-            pong: ping_interval_ms > 0,
+            pong: ping_interval_ms > 0 && self.settings.pong_timeout_ms > 0,
             session,
             node: self.settings.node.clone(),
             ..ConnectResult::default()

@@ -33,7 +33,7 @@ impl Heartbeat {
         Self::Quiet { ping_at_ms: now_ms + ping_interval_ms - phase_ms }
     }
 
-    /// Advances to `now_ms`.
+    /// Advances to `now_ms`. Without a timeout no answer is waited for.
     pub(super) fn tick(&mut self, now_ms: u64, ping_interval_ms: u64, pong_timeout_ms: u64) -> Beat {
         match *self {
             Self::Opening { stale_at_ms } if stale_at_ms <= now_ms => Beat::Stale,
@@ -42,7 +42,10 @@ impl Heartbeat {
                 // Keeps its phase however late this call comes, but never owes two pings.
                 let late_ms = now_ms - ping_at_ms;
                 let ping_at_ms = now_ms + ping_interval_ms - late_ms % ping_interval_ms;
-                *self = Self::Pinged { pong_by_ms: now_ms + pong_timeout_ms, ping_at_ms };
+                *self = match pong_timeout_ms {
+                    0 => Self::Quiet { ping_at_ms },
+                    timeout_ms => Self::Pinged { pong_by_ms: now_ms + timeout_ms, ping_at_ms },
+                };
                 Beat::Ping
             }
             _ => Beat::Nothing,
@@ -108,6 +111,15 @@ mod tests {
             tenths[((due - 1) / 2_500) as usize] += 1;
         }
         assert!(tenths.iter().all(|&count| count > 50), "{tenths:?}");
+    }
+
+    #[test]
+    fn without_a_timeout_nobody_is_waited_for() {
+        let mut beat = Heartbeat::Quiet { ping_at_ms: 100 };
+        for now_ms in [100, 1_100, 2_100] {
+            assert_eq!(beat.tick(now_ms, 1_000, 0), Beat::Ping);
+            assert_eq!(beat.deadline_ms(), Some(now_ms + 1_000));
+        }
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 mod archive;
 mod held;
-mod queues;
 mod world;
 
 use proptest::prelude::*;

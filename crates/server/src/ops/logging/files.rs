@@ -1,5 +1,6 @@
 //! Log files: one a day, or more where a day fills one; the oldest go when there are too many, or too much is in them.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -27,13 +28,25 @@ pub(super) struct Bounds {
 pub(super) struct Files {
     dir: PathBuf,
     bounds: Bounds,
+    kind: Kind,
     name: Name,
     file: BufWriter<File>,
     /// Bytes in the file.
     bytes: u64,
+    /// Whether it is a file on a disk.
+    is_regular: bool,
 }
 
-/// What a file is called: the day, and which of that day's it is.
+/// How the files are called.
+#[derive(Debug)]
+enum Kind {
+    /// Each by its day.
+    Daily,
+    /// The newest has this name, and is called by its day when it is set aside.
+    At(String),
+}
+
+/// Of what day a file is, and which of that day's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Name {
     day: String,
@@ -41,14 +54,22 @@ struct Name {
 }
 
 impl Files {
-    /// Goes on with the newest file of the day, in a directory that is made if need be.
-    pub(super) fn open(dir: &Path, bounds: Bounds, now: SystemTime) -> io::Result<Self> {
+    /// Goes on with the newest file of the day, or with the one of that name, in a directory that is made if need be.
+    pub(super) fn open(dir: &Path, name: Option<&OsStr>, bounds: Bounds, now: SystemTime) -> io::Result<Self> {
+        // One that has no parent is in the directory that the server was started in.
+        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
         DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir)?;
+        let kind = name.map_or(Kind::Daily, |name| Kind::At(name.to_string_lossy().into_owned()));
         let day = day(now);
-        let known = names(dir)?.into_iter().filter(|name| name.day == day).max();
-        let name = known.unwrap_or(Name { day, number: 1 });
-        let (file, bytes) = name.open(dir)?;
-        let mut files = Self { dir: dir.to_owned(), bounds, name, file, bytes };
+        let known = kind.names(dir)?.into_iter().filter(|name| name.day == day).max();
+        let name = match (known, &kind) {
+            (Some(name), Kind::Daily) => name,
+            (Some(name), Kind::At(_)) => name.next(),
+            (None, _) => Name { day, number: 1 },
+        };
+        let (file, bytes) = kind.open(dir, &name)?;
+        let is_regular = file.get_ref().metadata()?.is_file();
+        let mut files = Self { dir: dir.to_owned(), bounds, kind, name, file, bytes, is_regular };
         files.forget()?;
         Ok(files)
     }
@@ -56,10 +77,12 @@ impl Files {
     /// Writes a line, into another file where it is another day or this one is full.
     pub(super) fn write(&mut self, line: &[u8], now: SystemTime) -> io::Result<()> {
         let today = day(now);
-        if today != self.name.day {
+        if !self.is_regular {
+            // A console or a pipe is nothing to set aside.
+        } else if today != self.name.day {
             self.go_on(Name { day: today, number: 1 })?;
         } else if self.bytes > 0 && self.bytes + line.len() as u64 > self.bounds.bytes / PARTS {
-            self.go_on(Name { day: today, number: self.name.number + 1 })?;
+            self.go_on(self.name.next())?;
         }
         self.file.write_all(line)?;
         self.bytes += line.len() as u64;
@@ -73,7 +96,10 @@ impl Files {
     fn go_on(&mut self, name: Name) -> io::Result<()> {
         // What the disk did not take is not taken along.
         let _ = self.file.flush();
-        (self.file, self.bytes) = name.open(&self.dir)?;
+        if let Kind::At(current) = &self.kind {
+            fs::rename(self.dir.join(current), self.dir.join(self.kind.file_name(&self.name)))?;
+        }
+        (self.file, self.bytes) = self.kind.open(&self.dir, &name)?;
         self.name = name;
         self.forget()
     }
@@ -82,10 +108,10 @@ impl Files {
     fn forget(&mut self) -> io::Result<()> {
         let mut kept = 1;
         let mut bytes = (self.bounds.bytes / PARTS).max(self.bytes);
-        let mut names = names(&self.dir)?;
+        let mut names = self.kind.names(&self.dir)?;
         names.sort();
         for name in names.into_iter().rev().filter(|name| *name != self.name) {
-            let path = self.dir.join(name.file_name());
+            let path = self.dir.join(self.kind.file_name(&name));
             let length = fs::metadata(&path).map_or(0, |metadata| metadata.len());
             if kept < self.bounds.files && bytes + length <= self.bounds.bytes {
                 (kept, bytes) = (kept + 1, bytes + length);
@@ -98,32 +124,53 @@ impl Files {
     }
 }
 
-impl Name {
-    fn file_name(&self) -> String {
-        match self.number {
-            1 => format!("roomcast.{}.log", self.day),
-            number => format!("roomcast.{}.{number}.log", self.day),
+impl Kind {
+    /// What comes before and after the day in the name of a file.
+    fn around(&self) -> [String; 2] {
+        match self {
+            Self::Daily => ["roomcast.".to_owned(), ".log".to_owned()],
+            Self::At(name) => [format!("{name}."), String::new()],
         }
     }
 
-    fn parse(file_name: &str) -> Option<Self> {
-        let middle = file_name.strip_prefix("roomcast.")?.strip_suffix(".log")?;
-        let (day, number) = middle.split_once('.').unwrap_or((middle, "1"));
-        let is_day = day.len() == DAY_BYTES && day.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
-        is_day.then_some(Self { day: day.to_owned(), number: number.parse().ok()? })
+    fn file_name(&self, name: &Name) -> String {
+        let [before, after] = self.around();
+        match name {
+            Name { day, number: 1 } => format!("{before}{day}{after}"),
+            Name { day, number } => format!("{before}{day}.{number}{after}"),
+        }
     }
 
-    fn open(&self, dir: &Path) -> io::Result<(BufWriter<File>, u64)> {
-        let path = dir.join(self.file_name());
+    fn parse(&self, file_name: &str) -> Option<Name> {
+        let [before, after] = self.around();
+        let middle = file_name.strip_prefix(&before)?.strip_suffix(&after)?;
+        let (day, number) = middle.split_once('.').unwrap_or((middle, "1"));
+        let is_day = day.len() == DAY_BYTES && day.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+        is_day.then_some(Name { day: day.to_owned(), number: number.parse().ok()? })
+    }
+
+    /// The files that are there, the newest aside where that has a name of its own.
+    fn names(&self, dir: &Path) -> io::Result<Vec<Name>> {
+        let entries = fs::read_dir(dir)?.flatten();
+        Ok(entries.filter_map(|entry| self.parse(entry.file_name().to_str()?)).collect())
+    }
+
+    fn open(&self, dir: &Path, name: &Name) -> io::Result<(BufWriter<File>, u64)> {
+        let path = match self {
+            Self::Daily => dir.join(self.file_name(name)),
+            Self::At(current) => dir.join(current),
+        };
         let file = OpenOptions::new().create(true).append(true).mode(FILE_MODE).open(path)?;
         let bytes = file.metadata()?.len();
         Ok((BufWriter::new(file), bytes))
     }
 }
 
-fn names(dir: &Path) -> io::Result<Vec<Name>> {
-    let entries = fs::read_dir(dir)?.flatten();
-    Ok(entries.filter_map(|entry| Name::parse(entry.file_name().to_str()?)).collect())
+impl Name {
+    /// The one after it, of the same day.
+    fn next(&self) -> Self {
+        Self { day: self.day.clone(), number: self.number + 1 }
+    }
 }
 
 /// Of `2026-11-30`.
@@ -153,10 +200,10 @@ mod tests {
         }
 
         fn files(&self) -> Vec<(String, u64)> {
-            let mut names = names(&self.0).unwrap();
+            let mut names = Kind::Daily.names(&self.0).unwrap();
             names.sort();
-            let length = |name: &Name| fs::metadata(self.0.join(name.file_name())).unwrap().len();
-            names.iter().map(|name| (name.file_name(), length(name))).collect()
+            let names = names.iter().map(|name| Kind::Daily.file_name(name));
+            names.map(|name| (name.clone(), fs::metadata(self.0.join(name)).unwrap().len())).collect()
         }
     }
 
@@ -173,7 +220,7 @@ mod tests {
         let dir = Dir::new("flood");
         let bounds = Bounds { files: 14, bytes: 80_000 };
         let now = SystemTime::UNIX_EPOCH;
-        let mut files = Files::open(&dir.0, bounds, now).unwrap();
+        let mut files = Files::open(&dir.0, None, bounds, now).unwrap();
         let line = [b'x'; 999];
         for count in 0_u32..1_000 {
             files.write(&line, now).unwrap();
@@ -189,7 +236,7 @@ mod tests {
         assert_eq!(kept.last().unwrap().0, "roomcast.1970-01-01.100.log", "ten lines a file, and the newest is kept");
         // A server that starts again goes on where the last one was.
         drop(files);
-        let mut files = Files::open(&dir.0, bounds, now).unwrap();
+        let mut files = Files::open(&dir.0, None, bounds, now).unwrap();
         files.write(&line, now).unwrap();
         files.flush().unwrap();
         assert_eq!(dir.files().last().unwrap().0, "roomcast.1970-01-01.101.log");
@@ -201,7 +248,7 @@ mod tests {
         let bounds = Bounds { files: 3, bytes: 1 << 20 };
         fs::create_dir_all(&dir.0).unwrap();
         fs::write(dir.0.join("roomcast.notes.log"), "not ours").unwrap();
-        let mut files = Files::open(&dir.0, bounds, SystemTime::UNIX_EPOCH).unwrap();
+        let mut files = Files::open(&dir.0, None, bounds, SystemTime::UNIX_EPOCH).unwrap();
         for days in 0..6 {
             files.write(b"a line\n", SystemTime::UNIX_EPOCH + days * DAY).unwrap();
         }
@@ -212,5 +259,29 @@ mod tests {
         assert!(dir.0.join("roomcast.notes.log").exists());
         let mode = fs::metadata(dir.0.join(&kept[0])).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, FILE_MODE);
+    }
+    #[test]
+    fn a_file_with_a_name_of_its_own_keeps_it_and_is_set_aside() {
+        let dir = Dir::new("at");
+        let bounds = Bounds { files: 3, bytes: 80_000 };
+        let open = || Files::open(&dir.0, Some(OsStr::new("site.log")), bounds, SystemTime::UNIX_EPOCH).unwrap();
+        let there = || {
+            let mut names: Vec<_> = fs::read_dir(&dir.0).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            names.into_iter().map(|name| name.into_string().unwrap()).collect::<Vec<_>>()
+        };
+        let mut files = open();
+        files.write(b"a line\n", SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!(there(), ["site.log"]);
+        drop(files);
+        let mut files = open();
+        fs::write(dir.0.join("site.log.gz"), "not ours").unwrap();
+        for _ in 0..50 {
+            files.write(&[b'x'; 999], SystemTime::UNIX_EPOCH).unwrap();
+        }
+        assert_eq!(there(), ["site.log", "site.log.1970-01-01.3", "site.log.1970-01-01.4", "site.log.gz"]);
+        files.write(b"another day\n", SystemTime::UNIX_EPOCH + DAY).unwrap();
+        files.flush().unwrap();
+        assert_eq!(fs::read(dir.0.join("site.log")).unwrap(), b"another day\n");
     }
 }

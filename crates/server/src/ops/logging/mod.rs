@@ -10,6 +10,7 @@ mod repeats;
 #[cfg(test)]
 pub(crate) mod written;
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ use tracing_subscriber::{Layer, Registry};
 use self::files::{Bounds, Files};
 use self::queue::{Queue, Sink, Worker};
 use self::repeats::{LeaveOut, Repeats};
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, LogFile, LogFormat};
 
 /// Keeps the log writers alive. Hold it until the very end: dropping it writes out what is waiting.
 #[must_use = "dropping this ends logging"]
@@ -67,9 +68,14 @@ pub fn start(config: &Config) -> Result<LogGuard, LogError> {
     let (console, console_worker) = sink_of(Sink::Console)?;
     let mut workers = vec![console_worker];
     let mut layers = vec![layer(config.log.format, io::stderr().is_terminal(), console)];
-    if config.log.file {
+    let place = match &config.log.file {
+        LogFile::Off => None,
+        LogFile::Daily => Some((config.log_dir(), None)),
+        LogFile::At(path) => Some((path.parent().unwrap_or_else(|| Path::new("")).to_owned(), path.file_name())),
+    };
+    if let Some((dir, name)) = place {
         let bounds = Bounds { files: config.log.files_max, bytes: config.log.bytes_max as u64 };
-        let (file, worker) = sink_of(Sink::Files(daily_files(&config.log_dir(), bounds)?))?;
+        let (file, worker) = sink_of(Sink::Files(open_files(&dir, name, bounds)?))?;
         workers.push(worker);
         layers.push(layer(config.log.format, false, file));
     }
@@ -92,9 +98,9 @@ fn layer(format: LogFormat, ansi: bool, writer: Queue) -> Box<dyn Layer<Registry
     }
 }
 
-fn daily_files(dir: &Path, bounds: Bounds) -> Result<Files, LogError> {
+fn open_files(dir: &Path, name: Option<&OsStr>, bounds: Bounds) -> Result<Files, LogError> {
     let refused = |error: io::Error| LogError::Directory { dir: dir.to_owned(), message: error.to_string() };
-    Files::open(dir, bounds, SystemTime::now()).map_err(refused)
+    Files::open(dir, name, bounds, SystemTime::now()).map_err(refused)
 }
 
 /// What a stranger has sent, for a line of the log: its beginning, and how long it was.
@@ -153,7 +159,7 @@ mod tests {
 
     #[test]
     fn an_unwritable_directory_is_named() {
-        let error = daily_files(Path::new("/dev/null/logs"), Bounds { files: 1, bytes: 1 }).unwrap_err();
+        let error = open_files(Path::new("/dev/null/logs"), None, Bounds { files: 1, bytes: 1 }).unwrap_err();
         assert!(error.to_string().contains("/dev/null/logs"), "{error}");
     }
 

@@ -1,0 +1,482 @@
+//! Moving in with the configuration of Centrifugo 6: what becomes of each option, and what `serve` takes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use roomcast_server::config::{Config, ConfigError, Flags, LogFile, Review, Verdict, review_from};
+use serde_json::{Map, Value, json};
+
+use super::{Refused as _, TempDir, TempFile, command, roomcast, text};
+
+/// A site with Redis, a backend and most of what people write.
+const JSON: &str = r#"{
+  "http_server": {"address": "", "port": 8000, "internal_port": "9000"},
+  "log": {"level": "none", "file": ""},
+  "engine": {"type": "redis", "redis": {"address": ["redis://10.0.0.5:6379"], "prefix": "site"}},
+  "admin": {"enabled": true, "password": "hush", "secret": "hush"},
+  "client": {
+    "allowed_origins": ["https://site.example", "https://*.site.example"],
+    "token": {"hmac_secret_key": "hush", "audience": "site", "user_id_claim": ""},
+    "ping_interval": "25s",
+    "pong_timeout": "8s",
+    "queue_max_size": 1048576,
+    "user_connection_limit": 0,
+    "insecure": false
+  },
+  "channel": {
+    "history_meta_ttl": "360h",
+    "without_namespace": {"allow_subscribe_for_client": true},
+    "namespaces": [
+      {
+        "name": "chat",
+        "presence": true,
+        "join_leave": true,
+        "history_size": 100,
+        "history_ttl": "1.5h",
+        "history_meta_ttl": "0s",
+        "force_recovery": true,
+        "force_recovery_mode": "",
+        "channel_regex": "",
+        "subscription_type": "map",
+        "map": {"mode": "recoverable", "key_ttl": "60s"}
+      }
+    ]
+  },
+  "http_api": {"key": "hush"},
+  "websocket": {"compression": true, "compression_level": 1, "message_size_limit": 65536},
+  "prometheus": {"enabled": true},
+  "usage_stats": {"disabled": true},
+  "consumers": [{"name": "orders", "enabled": true, "type": "kafka", "kafka": {"brokers": ["k:9092"], "topics": ["o"]}}]
+}"#;
+
+const TOML: &str = r#"
+[http_server]
+address = ""
+port = 8000
+internal_port = "9000"
+[log]
+level = "none"
+file = ""
+[engine]
+type = "redis"
+[engine.redis]
+address = ["redis://10.0.0.5:6379"]
+prefix = "site"
+[admin]
+enabled = true
+password = "hush"
+secret = "hush"
+[client]
+allowed_origins = ["https://site.example", "https://*.site.example"]
+ping_interval = "25s"
+pong_timeout = "8s"
+queue_max_size = 1048576
+user_connection_limit = 0
+insecure = false
+[client.token]
+hmac_secret_key = "hush"
+audience = "site"
+user_id_claim = ""
+[channel]
+history_meta_ttl = "360h"
+[channel.without_namespace]
+allow_subscribe_for_client = true
+[[channel.namespaces]]
+name = "chat"
+presence = true
+join_leave = true
+history_size = 100
+history_ttl = "1.5h"
+history_meta_ttl = "0s"
+force_recovery = true
+force_recovery_mode = ""
+channel_regex = ""
+subscription_type = "map"
+[channel.namespaces.map]
+mode = "recoverable"
+key_ttl = "60s"
+[http_api]
+key = "hush"
+[websocket]
+compression = true
+compression_level = 1
+message_size_limit = 65536
+[prometheus]
+enabled = true
+[usage_stats]
+disabled = true
+[[consumers]]
+name = "orders"
+enabled = true
+type = "kafka"
+[consumers.kafka]
+brokers = ["k:9092"]
+topics = ["o"]
+"#;
+
+const YAML: &str = r#"
+http_server: {address: "", port: 8000, internal_port: "9000"}
+log: {level: none, file: ""}
+engine:
+  type: redis
+  redis:
+    address: ["redis://10.0.0.5:6379"]
+    prefix: site
+admin: {enabled: true, password: hush, secret: hush}
+client:
+  allowed_origins:
+    - https://site.example
+    - https://*.site.example
+  token:
+    hmac_secret_key: hush
+    audience: site
+    user_id_claim: ""
+  ping_interval: 25s
+  pong_timeout: 8s
+  queue_max_size: 1048576
+  user_connection_limit: 0
+  insecure: false
+channel:
+  history_meta_ttl: 360h
+  without_namespace:
+    allow_subscribe_for_client: true
+  namespaces:
+    - name: chat
+      presence: true
+      join_leave: true
+      history_size: 100
+      history_ttl: 1.5h
+      history_meta_ttl: 0s
+      force_recovery: true
+      force_recovery_mode: ""
+      channel_regex: ""
+      subscription_type: map
+      map:
+        mode: recoverable
+        key_ttl: 60s
+http_api:
+  key: hush
+websocket:
+  compression: true
+  compression_level: 1
+  message_size_limit: 65536
+prometheus:
+  enabled: true
+usage_stats:
+  disabled: true
+consumers:
+  - name: orders
+    enabled: true
+    type: kafka
+    kafka:
+      brokers: ["k:9092"]
+      topics: [o]
+"#;
+
+/// Of the file above, what `serve` does not start with.
+const REFUSED: [&str; 4] =
+    ["channel.namespaces.subscription_type", "consumers.enabled", "engine.type", "http_server.internal_port"];
+
+#[test]
+fn a_file_in_each_notation_comes_to_the_same_with_all_that_is_missing_named() {
+    let mut all: Vec<(Config, BTreeMap<String, Verdict>)> = Vec::new();
+    for (name, written) in [("c.json", JSON), ("c.toml", TOML), ("c.yaml", YAML)] {
+        let Review { loaded, problems, answers, .. } = review(name, written, &[], &[]);
+        let mut refused: Vec<String> = problems.iter().map(refused_key).collect();
+        refused.sort();
+        assert_eq!(refused, REFUSED, "{name}");
+        let answers = answers.into_iter().map(|answer| {
+            assert!(answer.place.contains(name), "{answer}");
+            (answer.key, answer.verdict)
+        });
+        all.push((loaded.config, answers.collect()));
+    }
+    assert!(all.iter().all(|one| *one == all[0]), "{all:#?}");
+    let (config, answers) = all.remove(0);
+    assert_eq!(config.http_server.socket_addr().to_string(), "0.0.0.0:8000");
+    assert_eq!((config.log.level.as_str(), &config.log.file), ("off", &LogFile::Off));
+    let chat = config.channel.options_for("chat:1").unwrap();
+    assert_eq!(chat.history_ttl, Duration::from_secs(5_400));
+    assert_eq!(chat.history_meta_ttl, Duration::from_secs(360 * 3_600), "what holds for all rooms");
+    assert!(chat.channel_regex.is_none());
+    let verdict = |key: &str| *answers.get(key).unwrap_or_else(|| panic!("{key}"));
+    for (key, expected) in [
+        ("client.token.hmac_secret_key", "holds"),
+        ("client.user_connection_limit", "holds"),
+        ("client.queue_max_size", "differs"),
+        ("client.allowed_origins", "differs"),
+        ("prometheus.enabled", "differs"),
+        ("websocket.compression", "missing"),
+        ("websocket.compression_level", "unused"),
+        ("admin.enabled", "missing"),
+        ("admin.password", "unused"),
+        ("engine.type", "refused"),
+        ("engine.redis.address", "unused"),
+        ("channel.namespaces.map.mode", "unused"),
+        ("consumers.kafka.topics", "unused"),
+    ] {
+        assert_eq!(word(&verdict(key)), expected, "{key}");
+    }
+}
+
+#[test]
+fn the_command_says_key_by_key_what_becomes_of_a_file_and_repeats_no_secret() {
+    let file = TempFile::new("c.json", JSON);
+    let output = roomcast(&["config", "check", file.path()]);
+    assert_eq!(output.status.code(), Some(2));
+    let (said, complained) = (text(&output.stdout), text(&output.stderr));
+    for line in [
+        "c.json:8: `client.token.hmac_secret_key`",
+        "c.json:11: `client.queue_max_size`: members read",
+        "c.json:35: `websocket.compression`: messages are sent as they are",
+        "c.json:4: `engine.type`: this is one server",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    assert!(said.contains(" missing, 4 refused") && !said.contains("can be used"), "{said}");
+    assert_eq!(complained.lines().count(), 4, "one for each option that is refused: {complained}");
+    for key in REFUSED {
+        assert!(complained.contains(&format!("`{key}` is not served: ")), "{complained}");
+        assert!(complained.contains(&format!("--accept {key}")), "{complained}");
+    }
+    assert!(!said.contains("hush") && !complained.contains("hush"), "{said}{complained}");
+
+    let accept = REFUSED.map(|key| ["--accept", key]).concat();
+    let output = roomcast(&[&["config", "check", file.path()], &accept[..]].concat());
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(said.contains(" 0 refused\nthe configuration can be used\n"), "{said}");
+}
+
+#[test]
+fn serve_refuses_what_it_cannot_do_without_and_starts_where_it_is_told_to() {
+    let data = TempDir::new();
+    let written = JSON.replace("\"address\": \"\", \"port\": 8000", "\"address\": \"127.0.0.1\", \"port\": 0");
+    let file = TempFile::new("c.json", &written.replace("\"none\"", "\"info\""));
+    let serve = ["serve", "--config", file.path(), "--data-dir", data.path()];
+    let output = roomcast(&serve);
+    let said = text(&output.stderr);
+    assert_eq!((output.status.code(), said.lines().count()), (Some(2), 4), "{said}");
+    assert!(REFUSED.iter().all(|key| said.contains(&format!("`{key}`"))), "{said}");
+    let one =
+        roomcast(&[&serve[..], &["--accept", REFUSED[0], "--accept", REFUSED[1], "--accept", REFUSED[2]]].concat());
+    assert!(one.refused().contains(REFUSED[3]));
+
+    let accept = REFUSED.map(|key| ["--accept", key]).concat();
+    let accept = [&accept[..], &["--accept", "client.pings"]].concat();
+    let mut child = command(&[&serve[..], &accept].concat()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
+    let mut said = String::new();
+    let is_up =
+        lines.by_ref().map_while(Result::ok).inspect(|line| said.push_str(line)).any(|it| it.contains("listening on"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(is_up, "{said}");
+    for warned in ["`engine.type` is not served", "`admin.enabled` is not served", "--accept client.pings` has nothing"]
+    {
+        assert!(said.contains(warned), "{warned}: {said}");
+    }
+    assert!(!std::path::Path::new(data.path()).join("logs").exists(), "the file asks for no log file");
+}
+
+#[test]
+fn an_option_that_nobody_knows_is_refused_and_can_be_accepted() {
+    let written = r#"{"client": {"allowed_origin": ["*"]}, "token_hmac_secret_key": "hush", "http_server": {"tls": {"enabeld": true}}}"#;
+    let keys = ["client.allowed_origin", "token_hmac_secret_key"];
+    let found = review("c.json", written, &[], &[]);
+    let unknown = found.problems.iter().map(|problem| match problem {
+        ConfigError::UnknownKey { key, .. } => key.as_str(),
+        other => panic!("{other}"),
+    });
+    assert_eq!(unknown.collect::<Vec<_>>(), keys);
+    let accepted = review("c.json", written, &keys, &[]);
+    assert!(accepted.problems.is_empty());
+    assert_eq!(accepted.loaded.warnings.len(), 2, "{:?}", accepted.loaded.warnings);
+}
+
+/// All options that Centrifugo 6 has, one line each: its path, what it takes, its default.
+const OPTIONS: &str = include_str!("centrifugo_options.txt");
+
+fn options() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    OPTIONS.lines().filter(|line| !line.starts_with('#')).map(|line| {
+        let mut parts = line.splitn(3, ' ');
+        (parts.next().unwrap(), parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+    })
+}
+
+#[test]
+fn every_option_of_centrifugo_has_an_answer() {
+    assert!(options().count() > 1_100);
+    let mut counts = BTreeMap::new();
+    for (path, kind, _) in options() {
+        let value = match kind {
+            "bool" => json!(true),
+            "number" => json!(7),
+            "text" => json!("x"),
+            "time" => json!("7s"),
+            "texts" => json!(["x"]),
+            "map" => json!({"x": "y"}),
+            "things" => json!([{"name": "thing"}]),
+            other => panic!("{path}: {other}"),
+        };
+        let mut root = Value::Object(Map::new());
+        put(&mut root, path, value);
+        let found = review("c.json", &root.to_string(), &[], &[]);
+        let key = path.replace("[]", "");
+        let key = key.strip_suffix(".name").unwrap_or(&key);
+        let is_about = |said: &str| said.contains(key.rsplit('.').next().unwrap());
+        for problem in &found.problems {
+            assert!(
+                !matches!(problem, ConfigError::UnknownKey { .. } | ConfigError::Syntax { .. }),
+                "{path}: {problem}"
+            );
+        }
+        let answer = found.answers.iter().find(|answer| is_about(&answer.key));
+        let word = answer.map_or("wrong value", |answer| word(&answer.verdict));
+        let has_answer = answer.is_some() || found.problems.iter().any(|problem| is_about(&problem.to_string()));
+        // The name of a thing is no option of its own, and a list of things is what is in it.
+        assert!(has_answer || path.ends_with("].name") || kind == "things", "{path}: {found:?}");
+        *counts.entry(word).or_insert(0) += 1;
+    }
+    assert!(counts["holds"] > 60 && counts.contains_key("refused"), "{counts:?}");
+}
+
+#[test]
+fn a_file_with_every_option_at_its_default_asks_for_nothing_that_is_missing() {
+    let mut root = Value::Object(Map::new());
+    for (path, kind, default) in options().filter(|(path, ..)| !path.contains("[]")) {
+        let value = match (kind, default) {
+            ("bool", default) => json!(default == "true"),
+            ("number", default) => json!(default.parse::<i64>().unwrap_or_default()),
+            ("text", default) => json!(default),
+            ("time", "") => json!("0s"),
+            ("time", default) => json!(default),
+            ("texts", "") => json!(null),
+            ("texts", default) => json!([default]),
+            ("map", _) => json!({}),
+            _ => json!([]),
+        };
+        put(&mut root, path, value);
+    }
+    let found = review("c.json", &root.to_string(), &[], &[]);
+    let problems: Vec<String> = found.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(problems, [""; 0]);
+    assert_eq!(found.loaded.warnings, [""; 0]);
+}
+
+#[test]
+fn the_environment_of_centrifugo_counts_and_ours_counts_more() {
+    let written = r#"{"channel": {"namespaces": [{"name": "chat"}, {"name": "big-news", "presence": true}]}}"#;
+    let environment = [
+        ("CENTRIFUGO_CLIENT_TOKEN_HMAC_SECRET_KEY", "hush"),
+        ("CENTRIFUGO_CLIENT_CHANNEL_LIMIT", "7"),
+        ("ROOMCAST_CLIENT_CHANNEL_LIMIT", "8"),
+        ("CENTRIFUGO_CHANNEL_NAMESPACES_CHAT_HISTORY_SIZE", "10"),
+        ("CENTRIFUGO_CHANNEL_NAMESPACES_CHAT_HISTORY_TTL", "1h"),
+        ("CENTRIFUGO_CHANNEL_NAMESPACES_BIG_NEWS_PRESENCE", "false"),
+        ("ROOMCAST_CHANNEL_NAMESPACES_BIG_NEWS_JOIN_LEAVE", "true"),
+        ("CENTRIFUGO_CHANNEL_NAMESPACES_CHAT_MAP_MODE", "recoverable"),
+        ("CENTRIFUGO_ENGINE_TYPE", "redis"),
+        ("CENTRIFUGO_ADMIN_ENABLED", "false"),
+        ("CENTRIFUGO_SERVICE_HOST", "10.0.0.1"),
+        ("CENTRIFUGO_PORT_8000_TCP", "tcp://10.0.0.1:8000"),
+        ("CENTRIFUGO_VAR_SECRET", "hush"),
+        ("CENTRIFUGO_CLIENT_PINGS", "1"),
+    ];
+    let found = review("c.json", written, &[], &environment);
+    let config = &found.loaded.config;
+    assert!(config.client.token.has_key());
+    assert_eq!(config.client.channel_limit, 8);
+    let chat = config.channel.options_for("chat:1").unwrap();
+    assert_eq!((chat.history_size, chat.history_ttl), (10, Duration::from_secs(3_600)));
+    let news = config.channel.options_for("big-news:1").unwrap();
+    assert_eq!((news.presence, news.join_leave), (false, true));
+    assert_eq!(found.problems.iter().map(refused_key).collect::<Vec<_>>(), ["engine.type"]);
+    let [warning] = &found.loaded.warnings[..] else { panic!("{:?}", found.loaded.warnings) };
+    assert!(warning.contains("CENTRIFUGO_CLIENT_PINGS means nothing"), "{warning}");
+    let of_map = found.answers.iter().find(|answer| answer.key == "channel.namespaces.map.mode").unwrap();
+    assert!(of_map.place.contains("CENTRIFUGO_CHANNEL_NAMESPACES_CHAT_MAP_MODE"), "{of_map}");
+
+    let list = r#"[{"name": "other", "presence": true}]"#;
+    let environment =
+        [("CENTRIFUGO_CHANNEL_NAMESPACES", list), ("CENTRIFUGO_CHANNEL_NAMESPACES_OTHER_JOIN_LEAVE", "true")];
+    let found = review("c.json", written, &[], &environment);
+    assert!(found.loaded.config.channel.options_for("chat:1").is_none(), "the list is another");
+    let other = found.loaded.config.channel.options_for("other:1").unwrap();
+    assert!(other.presence && other.join_leave);
+}
+
+#[test]
+fn a_file_of_variables_beside_the_configuration_counts_less_than_the_environment() {
+    let folder = TempDir::new();
+    std::fs::create_dir(folder.path()).unwrap();
+    let config = std::path::Path::new(folder.path()).join("config.json");
+    std::fs::write(&config, r#"{"client": {"channel_limit": 5}}"#).unwrap();
+    let lines = "# of the site\nCENTRIFUGO_CLIENT_CHANNEL_LIMIT=6\nexport CENTRIFUGO_HTTP_API_KEY=\"hush\"\n\
+                 CENTRIFUGO_LOG_LEVEL=loud\nPATH=/nowhere\n";
+    std::fs::write(config.with_file_name(".env"), lines).unwrap();
+    let read = |environment: &[(&str, &str)]| {
+        let flags = Flags { config: Some(config.clone()), ..Flags::default() };
+        review_from(&flags, environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    };
+    let found = read(&[]);
+    assert_eq!(found.loaded.config.client.channel_limit, 6);
+    assert_ne!(found.loaded.config.http_api.key, Config::default().http_api.key);
+    let [problem] = &found.problems[..] else { panic!("{:?}", found.problems) };
+    assert!(problem.to_string().contains(".env:4, CENTRIFUGO_LOG_LEVEL: `log.level`"), "{problem}");
+    let found = read(&[("CENTRIFUGO_CLIENT_CHANNEL_LIMIT", "7"), ("ROOMCAST_LOG_LEVEL", "info")]);
+    assert_eq!(found.loaded.config.client.channel_limit, 7);
+}
+
+#[test]
+fn pings_can_be_off_and_read_as_they_were_printed() {
+    let written = "[client]\nping_interval = \"-1\"\npong_timeout = \"-1\"\n[log]\nfile = \"/var/log/site.log\"\n";
+    let found = review("c.toml", written, &[], &[]);
+    assert!(found.problems.is_empty(), "{:?}", found.problems);
+    let config = found.loaded.config;
+    assert_eq!((config.client.ping_interval, config.client.pong_timeout), (Duration::ZERO, Duration::ZERO));
+    assert_eq!(config.log.file, LogFile::At("/var/log/site.log".into()));
+    assert_eq!(review("c.toml", &config.to_toml(), &[], &[]).loaded.config, config);
+}
+
+fn review(name: &str, written: &str, accept: &[&str], environment: &[(&str, &str)]) -> Review {
+    let file = TempFile::new(name, written);
+    let accept = accept.iter().map(|key| (*key).to_owned()).collect();
+    let flags = Flags { config: Some(file.path().into()), accept, ..Flags::default() };
+    review_from(&flags, environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+}
+
+fn refused_key(problem: &ConfigError) -> String {
+    match problem {
+        ConfigError::NotServed { key, .. } => key.clone(),
+        other => panic!("{other}"),
+    }
+}
+
+fn word(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Holds => "holds",
+        Verdict::Differs(_) => "differs",
+        Verdict::Unused(_) => "unused",
+        Verdict::Missing(_) => "missing",
+        Verdict::Refused(_) => "refused",
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Puts a value at a path, in which a list of things has one thing.
+fn put(root: &mut Value, path: &str, value: Value) {
+    let (key, rest) = path.split_once('.').map_or((path, None), |(key, rest)| (key, Some(rest)));
+    let Some(members) = root.as_object_mut() else { panic!("{path}") };
+    let Some(rest) = rest else {
+        members.insert(key.to_owned(), value);
+        return;
+    };
+    match key.strip_suffix("[]") {
+        None => put(members.entry(key).or_insert_with(|| json!({})), rest, value),
+        Some(list) => {
+            let things = members.entry(list).or_insert_with(|| json!([{"name": "thing"}]));
+            put(&mut things[0], rest, value);
+        }
+    }
+}
