@@ -40,7 +40,7 @@ pub use history::HistoryQuery;
 pub use json::compact as compact_json;
 pub use limits::Limits;
 pub use payload::Payload;
-pub use publication::{ClientInfo, Placed, Publication, StreamPosition, Tags};
+pub use publication::{ClientInfo, Placed, Publication, StreamPosition, Tags, tags_bytes_held};
 pub use push::Push;
 pub use recovery::recovered;
 pub use reply::{ConnectResult, HistoryResult, PresenceStats, RefreshResult, Reply, ReplyBody, SubscribeResult};

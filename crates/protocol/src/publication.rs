@@ -26,6 +26,23 @@ impl Publication {
     pub fn new(data: Payload, info: Option<ClientInfo>) -> Self {
         Self { data, info, tags: None }
     }
+
+    /// The bytes that it has in memory, about: what budgets count. What it shares with others counts in full.
+    pub fn bytes_held(&self) -> usize {
+        let tags = self.tags.as_deref().map_or(0, tags_bytes_held);
+        size_of::<Self>() + self.data.as_bytes().len() + self.info.as_ref().map_or(0, ClientInfo::bytes_held) + tags
+    }
+}
+
+/// What an allocation takes beside what is asked for, about.
+const ALLOCATION_BYTES: usize = 16;
+
+/// What a tag takes in its map beside its texts: both of their heads, which full nodes have half of empty, and an allocation each.
+const TAG_BYTES: usize = 4 * size_of::<String>() + 2 * ALLOCATION_BYTES;
+
+/// The bytes that tags have in memory, about.
+pub fn tags_bytes_held(tags: &BTreeMap<String, String>) -> usize {
+    tags.iter().map(|(name, value)| TAG_BYTES + name.len() + value.len()).sum()
 }
 
 /// A publication at its place in a room.
@@ -91,6 +108,13 @@ impl ClientInfo {
     /// What is known about the client in the room, compact JSON.
     pub fn chan_info(&self) -> Option<&Bytes> {
         self.0.more.as_ref().and_then(|more| more[1].as_ref())
+    }
+
+    /// The bytes that it has in memory, about.
+    pub fn bytes_held(&self) -> usize {
+        let Info { user, client, json, .. } = &*self.0;
+        let more = [self.conn_info(), self.chan_info()].into_iter().flatten().map(Bytes::len).sum::<usize>();
+        size_of::<Info>() + 4 * ALLOCATION_BYTES + user.len() + client.len() + json.len() + more
     }
 
     /// The whole as a JSON object of the wire.

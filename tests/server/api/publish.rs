@@ -1,13 +1,15 @@
 //! Publishing over the server API.
 
 use std::thread;
+use std::time::Duration;
 
 use roomcast_server::config::Storage;
+use rusqlite::Connection;
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use serde_json::{Value, json};
 
 use super::{error, result, server, with};
-use crate::harness::{number, publish, text};
+use crate::harness::{Folder, number, publish, text};
 
 #[test]
 fn what_is_published_is_given_to_everybody_and_kept() {
@@ -60,10 +62,17 @@ fn what_cannot_be_published_is_told_why() {
         (json!({ "channel": "nobody:1", "data": 1 }), 102),
         (json!({ "channel": "hall", "data": "x".repeat(2_000) }), 106),
         (json!({ "channel": "hall", "data": 1, "tags": { "a": "x".repeat(2_000) } }), 106),
+        (json!({ "channel": "hall", "data": 1, "tags": tags(16) }), 106),
     ] {
         assert_eq!(error(&server, "publish", params.clone()).0, code, "{params}");
     }
     assert_eq!(server.metric("roomcast_api_messages_total"), 0);
+    result(&server, "publish", json!({ "channel": "hall", "data": 1, "tags": tags(8) }));
+}
+
+/// So many small ones.
+fn tags(count: usize) -> Value {
+    (0..count).map(|number| (number.to_string(), json!(""))).collect::<serde_json::Map<_, _>>().into()
 }
 
 #[test]
@@ -256,4 +265,31 @@ fn who_is_behind_where_the_history_is_removed_goes_on_where_it_begins() {
     }
     assert!(offsets.is_sorted_by(|one, next| one < next) && offsets[0] == 1, "{offsets:?}");
     assert!(offsets.len() < BEFORE as usize, "some are gone, and so is none of its connections");
+}
+
+#[test]
+fn a_broadcast_publishes_into_all_rooms_before_it_waits_for_any() {
+    let folder = Folder::new();
+    let server = with(|config| {
+        config.data_dir.clone_from(&folder.0);
+        config.storage.timeout = Duration::from_secs(600);
+        let mut stored = config.channel.without_namespace.clone();
+        stored.storage = Storage::Stored;
+        config.channel.namespaces.insert("stored".to_owned(), stored);
+    });
+    let mut ann = server.member("ann", "hall");
+    server.connected("bob").subscribe(2, "stored:open");
+    let thief = Connection::open(folder.0.join("rooms.db")).expect("the database");
+    thief.busy_timeout(Duration::from_secs(10)).expect("a time");
+    thief.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+    thread::scope(|scope| {
+        let told = json!({ "channels": ["stored:open", "stored:new", "hall"], "data": 1 });
+        let told = scope.spawn(|| result(&server, "broadcast", told));
+        assert_eq!(ann.publication()["data"], 1, "while the disk takes nothing");
+        drop(thief);
+        let told = told.join().expect("an answer");
+        let offsets: Vec<u64> =
+            told["responses"].as_array().expect("a list").iter().map(|it| number(&it["result"]["offset"])).collect();
+        assert_eq!(offsets, [1, 1, 1]);
+    });
 }

@@ -12,10 +12,10 @@ use super::answer::{Failed, json, wrap};
 use super::messages::{BroadcastRequest, PublishRequest, PublishResult};
 use super::shape::Json;
 use super::{Api, COUNT_MAX};
-use crate::rooms::engine::{Accepted, Publish};
+use crate::rooms::engine::{Accepted, Answer, Publish, begun};
 use crate::rooms::terms::Terms;
 use crate::session::OptionsLookup as _;
-use roomcast_protocol::{ErrorCode, Payload, Publication, RoomName};
+use roomcast_protocol::{ErrorCode, Payload, Publication, RoomName, tags_bytes_held};
 
 /// Bytes of a key, and of what versions count in: as much as names of rooms have.
 const NAME_BYTES_MAX: usize = 255;
@@ -37,7 +37,7 @@ pub(super) async fn publish(api: &Api, request: PublishRequest) -> Result<Vec<u8
     } = request;
     let publication = publication(api, data, &b64data, tags)?;
     let terms = terms(Terms { idempotency_key, version, version_epoch, skip_history })?;
-    let accepted = publish_one(api, &channel, publication, terms.as_ref()).await?;
+    let accepted = accepted(api, begin(api, &channel, publication, terms.as_ref())?).await?;
     Ok(json(&told(api, &channel, accepted)))
 }
 
@@ -61,19 +61,26 @@ pub(super) async fn broadcast(api: &Api, request: BroadcastRequest) -> Result<Ve
     }
     let publication = publication(api, data, &b64data, tags)?;
     let terms = terms(Terms { idempotency_key, version, version_epoch, skip_history })?;
-    let mut responses = Vec::new();
+    // All of them first, so that those that wait for the disk wait together.
+    let mut answers = Vec::with_capacity(channels.len());
     for rooms in channels.chunks(ROOMS_PER_TURN) {
-        for room in rooms {
-            if !responses.is_empty() {
-                responses.push(b',');
-            }
-            let published = publish_one(api, room, publication.clone(), terms.as_ref()).await;
-            responses.extend(match published {
-                Ok(accepted) => wrap("result", &json(&told(api, room, accepted))),
-                Err(code) => wrap("error", &json(&super::answer::ApiError::from(code))),
-            });
-        }
+        let publish = |room: &String| match begin(api, room, publication.clone(), terms.as_ref()) {
+            Ok(Answer::Now(published)) => Answer::Now(published),
+            Ok(later) => begun(later.wait()),
+            Err(code) => Answer::Now(Err(code)),
+        };
+        answers.extend(rooms.iter().map(publish));
         tokio::task::yield_now().await;
+    }
+    let mut responses = Vec::new();
+    for (room, answer) in channels.iter().zip(answers) {
+        if !responses.is_empty() {
+            responses.push(b',');
+        }
+        responses.extend(match accepted(api, answer).await {
+            Ok(accepted) => wrap("result", &json(&told(api, room, accepted))),
+            Err(code) => wrap("error", &json(&super::answer::ApiError::from(code))),
+        });
     }
     Ok(wrap("responses", &[b"[", &responses[..], b"]"].concat()))
 }
@@ -85,9 +92,8 @@ fn publication(api: &Api, data: Json, b64data: &str, tags: BTreeMap<String, Stri
         (Some(data), _) => String::from(Box::<str>::from(data)).into(),
         (None, _) => return Err(ErrorCode::BadRequest),
     };
-    let tags_bytes: usize = tags.iter().map(|(name, value)| name.len() + value.len()).sum();
     // What comes in here could have come from a client, but for the tags.
-    if data.len() + tags_bytes > api.hub.config.websocket.message_size_limit {
+    if data.len() + tags_bytes_held(&tags) > api.hub.config.websocket.message_size_limit {
         return Err(ErrorCode::LimitExceeded);
     }
     let mut publication = Publication::new(Payload::opaque(data), None);
@@ -109,16 +115,21 @@ fn terms(terms: Terms) -> Result<Option<Terms>, ErrorCode> {
     Ok((terms != Terms::default()).then_some(terms))
 }
 
-async fn publish_one(
+/// Begins to publish into a room.
+fn begin(
     api: &Api,
     name: &str,
     publication: Publication,
     terms: Option<&Terms>,
-) -> Result<Accepted, ErrorCode> {
+) -> Result<Answer<Result<Accepted, ErrorCode>>, ErrorCode> {
     let room = room(api, name)?;
-    let mut answers =
-        api.hub.engine(&room)?.publish(smallvec![Publish { room, publication, terms: terms.cloned().map(Box::new) }]);
-    let accepted = answers.pop().ok_or(ErrorCode::Internal)?.wait().await?;
+    let publish = Publish { room: room.clone(), publication, terms: terms.cloned().map(Box::new) };
+    api.hub.engine(&room)?.publish(smallvec![publish]).pop().ok_or(ErrorCode::Internal)
+}
+
+/// Waits until it is published.
+async fn accepted(api: &Api, answer: Answer<Result<Accepted, ErrorCode>>) -> Result<Accepted, ErrorCode> {
+    let accepted = answer.wait().await?;
     api.hub.metrics.api_messages.inc();
     Ok(accepted)
 }

@@ -221,9 +221,9 @@ impl Shard {
     async fn take_in_events(shard: Rc<Self>) {
         let Some(mut inbox) = shard.hub.events.inbox_for_all(shard.index) else { return };
         while let Some((event, take)) = inbox.next().await {
-            shard.delivery.take_in(&event);
+            let is_taken = shard.delivery.take_in(&event);
             // Whoever waits for it may have gone.
-            let _ = take.send(());
+            let _ = take.send(is_taken);
         }
     }
 

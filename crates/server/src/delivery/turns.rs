@@ -94,9 +94,10 @@ impl<S: MemberSink> Delivery<S> {
     }
 
     /// As [`RoomFeed::take_in`]; the delivery is woken for it.
-    pub(crate) fn take_in(&self, event: &Arc<Event>) {
-        self.feed.borrow_mut().take_in(event);
+    pub(crate) fn take_in(&self, event: &Arc<Event>) -> bool {
+        let is_taken = self.feed.borrow_mut().take_in(event);
         self.wake();
+        is_taken
     }
 
     /// As [`RoomFeed::count_members`].

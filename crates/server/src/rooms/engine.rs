@@ -72,6 +72,14 @@ impl Publish {
     }
 }
 
+/// What is done to its end whether or not anybody waits for it: whoever comes again with the same key is to find it done, or not begun.
+pub(crate) fn begun<T: Send + 'static>(
+    work: impl Future<Output = Result<T, ErrorCode>> + Send + 'static,
+) -> Answer<Result<T, ErrorCode>> {
+    let work = tokio::spawn(work);
+    Answer::later(async move { work.await.unwrap_or(Err(ErrorCode::Internal)) })
+}
+
 /// Publishes a batch by what an engine does with one message: just that where there is one, and that for one after the other where some
 /// are on terms; what is on none is published by `all` together.
 #[inline]

@@ -49,15 +49,8 @@ impl Event {
     /// What it takes of a budget.
     pub(crate) fn bytes(&self) -> usize {
         let what = match &self.what {
-            What::Join(info) | What::Leave(info) => {
-                let more = [info.conn_info(), info.chan_info()].into_iter().flatten().map(|it| it.len()).sum::<usize>();
-                // The info has its texts twice, the second time as they are sent.
-                2 * (info.user().len() + info.client().len() + more)
-            }
-            What::Message(publication, _) => {
-                let tags = publication.tags.iter().flat_map(|tags| tags.iter());
-                publication.data.as_bytes().len() + tags.map(|(name, value)| name.len() + value.len()).sum::<usize>()
-            }
+            What::Join(info) | What::Leave(info) => info.bytes_held(),
+            What::Message(publication, _) => publication.bytes_held(),
         };
         EVENT_BYTES + self.room.as_str().len() + what
     }
@@ -97,8 +90,8 @@ struct Way {
     has_lost: AtomicBool,
 }
 
-/// An event for all members of a room, and who waits until a shard has it.
-type ForAll = (Arc<Event>, oneshot::Sender<()>);
+/// An event for all members of a room, and who waits to hear whether a shard has space for it.
+type ForAll = (Arc<Event>, oneshot::Sender<bool>);
 
 /// The way to a shard for those.
 struct WayForAll {
@@ -147,7 +140,7 @@ impl Events {
     /// comes after it.
     ///
     /// # Errors
-    /// [`Unannounced::Full`] when too much waits for a shard; then nobody is told. [`Unannounced::InTime`] when a shard has not taken it
+    /// [`Unannounced::Full`] when too much waits for a shard, or for members there; then not everybody is told. [`Unannounced::InTime`] when a shard has not taken it
     /// `within` that time; it may do so later.
     pub(crate) async fn announce_to_all(
         &self,
@@ -176,12 +169,18 @@ impl Events {
             }
         }
         let all = async {
+            let mut is_taken_by_all = true;
             for is_taken in taken {
                 // A shard that is over has nobody to tell.
-                let _ = is_taken.await;
+                is_taken_by_all &= is_taken.await.unwrap_or(true);
             }
+            is_taken_by_all
         };
-        timeout(within, all).await.map_err(|_| Unannounced::InTime)
+        match timeout(within, all).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Unannounced::Full),
+            Err(_) => Err(Unannounced::InTime),
+        }
     }
 
     /// Tells all who listen to the room. Nothing where nobody does.
@@ -243,7 +242,7 @@ pub(crate) struct InboxForAll {
 }
 
 impl InboxForAll {
-    /// The next one, when there is one; the shard is to say when it has taken it.
+    /// The next one, when there is one; the shard is to say whether it has taken it.
     pub(crate) async fn next(&mut self) -> Option<ForAll> {
         let (event, take) = self.receiver.recv().await?;
         // Relaxed: a figure.
@@ -368,8 +367,11 @@ mod tests {
         let telling = tokio::spawn(tell(1));
         let (event, take) = inbox.next().await.unwrap();
         assert!(matches!(event.what, What::Message(..)) && !telling.is_finished(), "it has not said so");
-        take.send(()).unwrap();
+        take.send(true).unwrap();
         assert_eq!(telling.await.unwrap(), Ok(()));
+        let telling = tokio::spawn(tell(1));
+        inbox.next().await.unwrap().1.send(false).unwrap();
+        assert_eq!(telling.await.unwrap(), Err(Unannounced::Full), "it has no space");
         assert_eq!(tell(INBOX_BYTES_MAX / 2).await, Err(Unannounced::InTime), "it stands still");
         assert_eq!(tell(INBOX_BYTES_MAX / 2).await, Err(Unannounced::Full));
         drop(inbox.next().await);

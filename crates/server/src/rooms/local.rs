@@ -9,10 +9,10 @@ use tokio::runtime::Handle;
 use crate::config::{Config, NamespaceOptions};
 use crate::rooms::cluster::ANSWER_WITHIN;
 use crate::rooms::dormant::DormantRooms;
-use crate::rooms::engine::EpochName;
+use crate::rooms::engine::{Accepted, EpochName};
 use crate::rooms::join_leave::{Events, Unannounced, What};
 use crate::rooms::removed::RemovedHistories;
-use crate::rooms::terms::{Terms, TermsBook};
+use crate::rooms::terms::{Reservation, Terms, TermsBook};
 use crate::rooms::visible::{Edge, Visible};
 use roomcast::{Broker, Position, PublishError, Room, RoomError, RoomOptions};
 use roomcast_protocol::{ErrorCode, Publication, RoomName};
@@ -77,7 +77,7 @@ impl LocalRooms {
     /// Gives a message to who is in the room now, behind all that has been published there.
     ///
     /// # Errors
-    /// [`ErrorCode::TooManyRequests`] when a shard has too many before it; then it is given to nobody. [`ErrorCode::Internal`] when
+    /// [`ErrorCode::TooManyRequests`] when a shard has too many before it, or its members have; then not everybody is given it. [`ErrorCode::Internal`] when
     /// one has not taken it in time.
     pub(crate) async fn announce(&self, name: &RoomName, publication: Publication) -> Result<(), ErrorCode> {
         // Into a room that does not run nobody is.
@@ -88,6 +88,24 @@ impl LocalRooms {
             Unannounced::Full => ErrorCode::TooManyRequests,
             Unannounced::InTime => ErrorCode::Internal,
         })
+    }
+
+    /// The same on terms.
+    ///
+    /// # Errors
+    /// As [`LocalRooms::announce`].
+    pub(crate) async fn announce_on(
+        &self,
+        reservation: Reservation,
+        name: &RoomName,
+        publication: Publication,
+    ) -> Result<Accepted, ErrorCode> {
+        let announced = self.announce(name, publication).await;
+        // A shard that has not taken it in time will: a repetition would be a second one.
+        if announced != Err(ErrorCode::TooManyRequests) {
+            reservation.done(&Accepted::UNPLACED);
+        }
+        announced.map(|()| Accepted::UNPLACED)
     }
 
     /// Whether a message without history is to be one: in a room that has some.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::rooms::engine::{
-    Accepted, Answer, Engine, Entered, EpochName, Publish, PublishAnswers, PublishBatch, Remains, publish_each,
+    Accepted, Answer, Engine, Entered, EpochName, Publish, PublishAnswers, PublishBatch, Remains, begun, publish_each,
 };
 use crate::rooms::history;
 use crate::rooms::local::{LocalRooms, TRIES, not_published};
@@ -33,7 +33,7 @@ impl MemoryEngine {
     fn publish_one(&self, Publish { room, publication, terms }: Publish) -> Answer<Result<Accepted, ErrorCode>> {
         match terms {
             None => Answer::Now(Self::publish_now(&self.rooms, &room, publication)),
-            Some(terms) => Answer::later(Self::publish_on(Arc::clone(&self.rooms), room, publication, *terms)),
+            Some(terms) => begun(Self::publish_on(Arc::clone(&self.rooms), room, publication, *terms)),
         }
     }
 
@@ -48,8 +48,7 @@ impl MemoryEngine {
             Begun::Before(accepted) => return Ok(accepted),
             Begun::Outdated(reservation) => (stands()?, reservation),
             Begun::New(reservation) if rooms.skips_history(&name, &terms) => {
-                rooms.announce(&name, publication).await?;
-                (Accepted::UNPLACED, reservation)
+                return rooms.announce_on(reservation, &name, publication).await;
             }
             Begun::New(reservation) => (Self::publish_now(&rooms, &name, publication)?, reservation),
         };

@@ -2,7 +2,7 @@
 
 use super::events::Hears;
 use super::group::{Cursor, Group, Place};
-use super::queue::At;
+use super::queue::{At, Due};
 use super::{CaughtUp, ROOM_MESSAGES_PER_VISIT};
 use crate::config::SlowConsumer;
 use crate::delivery::sink::{MemberSink, Written};
@@ -184,7 +184,8 @@ impl<'a> Events<'a> {
     }
 
     fn are_lost_at(&self, at: At) -> bool {
-        self.hears.is_some_and(|hears| at.event < hears.queue.first())
+        let is_next = |hears: &Hears| at.event < self.end && matches!(hears.queue.due(at, self.last), Some(Due::Lost));
+        self.hears.is_some_and(|hears| at.event < hears.queue.first() || is_next(hears))
     }
 
     /// Appends those that come before the publication that comes next: all of them, so that none is overtaken, which the queue
@@ -192,7 +193,7 @@ impl<'a> Events<'a> {
     fn push_due(&self, at: &mut At, batch: &mut EncodedBatch) {
         let Some(hears) = self.hears else { return };
         while at.event < self.end
-            && let Some(event) = hears.queue.due(*at, self.last)
+            && let Some(Due::Event(event)) = hears.queue.due(*at, self.last)
         {
             batch.push(|out| self.encoding.encode_push(&event.push(), out));
             at.event += 1;

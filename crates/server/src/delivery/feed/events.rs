@@ -1,5 +1,6 @@
 //! Joins and leaves that have come in for a shard, and the groups that have some to give.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -7,9 +8,8 @@ use std::task::{Context, Poll};
 use slab::Slab;
 
 use super::group::Group;
-use super::queue::{EventQueue, Kept, Total};
+use super::queue::{EventQueue, Kept, QUEUES_BYTES_MAX, Total};
 use crate::delivery::sink::MemberSink;
-use crate::ops::metrics::ShardMetrics;
 use crate::rooms::join_leave::{Event, Inbox};
 use roomcast::Epoch;
 use roomcast_protocol::RoomName;
@@ -23,6 +23,8 @@ pub(super) struct Hearing {
     eventful: VecDeque<usize>,
     /// What the queues of all groups hold.
     total: Total,
+    /// Nothing is left in them that only members behind their groups need, unless a group has gone on since.
+    is_swept: bool,
 }
 
 /// What a group has that hears who comes and goes.
@@ -36,7 +38,7 @@ pub(super) struct Hears {
 
 impl Hearing {
     pub(super) fn new(inbox: Inbox) -> Self {
-        Self { inbox, groups: HashMap::new(), eventful: VecDeque::new(), total: Total::default() }
+        Self { inbox, groups: HashMap::new(), eventful: VecDeque::new(), total: Total::default(), is_swept: false }
     }
 
     /// From here on events of the room are for that group, too.
@@ -63,63 +65,99 @@ impl Hearing {
     }
 
     /// Takes in what has come in, and has whoever polls woken for more.
-    pub(super) fn poll<S: MemberSink>(
-        &mut self,
-        groups: &mut Slab<Group<S>>,
-        metrics: &ShardMetrics,
-        cx: &mut Context<'_>,
-    ) {
+    pub(super) fn poll<S: MemberSink>(&mut self, groups: &mut Slab<Group<S>>, cx: &mut Context<'_>) {
         if self.groups.is_empty() {
             return;
         }
         while let Poll::Ready(Some(event)) = self.inbox.poll_take(cx) {
-            self.take_in(&event, groups, metrics);
+            self.take_in(&event, groups);
         }
-        self.take_loss(groups, metrics);
+        self.take_loss(groups);
     }
 
     /// The same, without anybody to be woken.
-    pub(super) fn collect<S: MemberSink>(&mut self, groups: &mut Slab<Group<S>>, metrics: &ShardMetrics) {
+    pub(super) fn collect<S: MemberSink>(&mut self, groups: &mut Slab<Group<S>>) {
         while let Some(event) = self.inbox.try_take() {
-            self.take_in(&event, groups, metrics);
+            self.take_in(&event, groups);
         }
-        self.take_loss(groups, metrics);
+        self.take_loss(groups);
     }
 
-    fn take_in<S: MemberSink>(&mut self, event: &Arc<Event>, groups: &mut Slab<Group<S>>, metrics: &ShardMetrics) {
+    fn take_in<S: MemberSink>(&mut self, event: &Arc<Event>, groups: &mut Slab<Group<S>>) {
+        let count = self.groups.get(&event.room).map_or(0, Vec::len);
+        self.make_space(count * event.bytes(), groups);
         for &at in self.groups.get(&event.room).into_iter().flatten() {
             if let Some(group) = groups.get_mut(at) {
-                take_in(&mut self.eventful, at, group, event, metrics);
+                take_in(&mut self.eventful, at, group, event);
             }
         }
     }
 
-    /// Takes in an event for a group, whether it listens or not.
+    /// Takes in an event for these groups, whether they listen or not; for all of them or, where it does not fit, for none.
     pub(super) fn take_in_for<S: MemberSink>(
         &mut self,
-        at: usize,
+        taking: &[usize],
         event: &Arc<Event>,
         groups: &mut Slab<Group<S>>,
-        metrics: &ShardMetrics,
-    ) {
-        let Some(group) = groups.get_mut(at) else { return };
-        if group.hears.is_none() {
-            group.hears = Some(self.none_yet(group.room.epoch()));
+    ) -> bool {
+        let bytes = event.bytes();
+        self.make_space(taking.len() * bytes, groups);
+        let has_space = |at: &usize| {
+            let hears = groups.get(*at).and_then(|group| group.hears.as_ref());
+            hears.is_none_or(|hears| hears.queue.has_space(bytes, hears.next))
+        };
+        if self.total.get() + taking.len() * bytes > QUEUES_BYTES_MAX || !taking.iter().all(has_space) {
+            tracing::warn!(room = %event.room, "a message without history does not fit into the queue, its publisher is told");
+            return false;
         }
-        take_in(&mut self.eventful, at, group, event, metrics);
+        for &at in taking {
+            let Some(group) = groups.get_mut(at) else { continue };
+            if group.hears.is_none() {
+                group.hears = Some(self.none_yet(group.room.epoch()));
+            }
+            take_in(&mut self.eventful, at, group, event);
+        }
+        true
+    }
+
+    /// Where the queues of all groups are full, forgets what only members behind their groups need, who come again: those who go along
+    /// are to lose nothing for them. Most at first, a quarter of all at once, so that it is done seldom.
+    fn make_space<S: MemberSink>(&mut self, more: usize, groups: &mut Slab<Group<S>>) {
+        if self.total.get() + more <= QUEUES_BYTES_MAX || self.is_swept {
+            return;
+        }
+        self.is_swept = true;
+        let old = |(at, group): (usize, &Group<S>)| {
+            let hears = group.hears.as_ref()?;
+            Some((hears.queue.bytes_before(hears.next), at)).filter(|(bytes, _)| *bytes > 0)
+        };
+        let mut old: Vec<_> = groups.iter().filter_map(old).collect();
+        old.sort_unstable_by_key(|(bytes, _)| Reverse(*bytes));
+        for (bytes, at) in old {
+            if self.total.get() + more <= QUEUES_BYTES_MAX / 4 * 3 {
+                self.is_swept = false;
+                return;
+            }
+            let Some(group) = groups.get_mut(at) else { continue };
+            let Some(hears) = &mut group.hears else { continue };
+            tracing::warn!(room = %group.name, bytes, "event queues are full, members that are behind come again");
+            hears.queue.forget_before(hears.next);
+            group.wake_behind();
+        }
     }
 
     /// Something did not fit into the inbox: whose it was is not known any more.
-    fn take_loss<S: MemberSink>(&mut self, groups: &mut Slab<Group<S>>, metrics: &ShardMetrics) {
+    fn take_loss<S: MemberSink>(&mut self, groups: &mut Slab<Group<S>>) {
         if !self.inbox.take_loss() {
             return;
         }
         for &at in self.groups.values().flatten() {
             let Some(group) = groups.get_mut(at) else { continue };
             if let Some(hears) = &mut group.hears {
-                hears.queue.lose_all();
-                group.lose_events(metrics);
+                // What was taken in came before.
+                hears.queue.lose();
             }
+            list(&mut self.eventful, at, group);
         }
     }
 
@@ -148,23 +186,19 @@ impl Hearing {
         let Some(hears) = &mut group.hears else { return };
         if group.behind == 0 && group.sending.is_none() {
             hears.queue.forget_before(hears.next);
+        } else {
+            self.is_swept = false;
         }
         list(&mut self.eventful, at, group);
     }
 }
 
-fn take_in<S: MemberSink>(
-    eventful: &mut VecDeque<usize>,
-    at: usize,
-    group: &mut Group<S>,
-    event: &Arc<Event>,
-    metrics: &ShardMetrics,
-) {
+fn take_in<S: MemberSink>(eventful: &mut VecDeque<usize>, at: usize, group: &mut Group<S>, event: &Arc<Event>) {
     let Some(hears) = &mut group.hears else { return };
     match hears.queue.push(Arc::clone(event), hears.next) {
-        Kept::Yes => {}
+        // Where it is lost they learn of it when they come there.
+        Kept::Yes | Kept::No => {}
         Kept::InsteadOfOlder => group.wake_behind(),
-        Kept::No => group.lose_events(metrics),
     }
     list(eventful, at, group);
 }

@@ -7,7 +7,7 @@ use slab::Slab;
 
 use super::ROOM_MESSAGES_PER_VISIT;
 use super::events::Hears;
-use super::queue::At;
+use super::queue::{At, Due};
 use crate::config::SlowConsumer;
 use crate::delivery::lag::Lag;
 use crate::delivery::sink::{MemberSink, Written};
@@ -194,9 +194,15 @@ impl<S: MemberSink> Group<S> {
         let last = self.edge.last();
         let mut at = self.at();
         for _ in 0..ROOM_MESSAGES_PER_VISIT {
-            if let Some(event) = self.hears.as_ref().and_then(|hears| hears.queue.due(at, last)) {
+            let due = self.hears.as_ref().and_then(|hears| hears.queue.due(at, last));
+            if let Some(Due::Event(event)) = due {
                 batch.push(|out| self.framing.encoding().encode_push(&event.push(), out));
                 at.event += 1;
+            } else if let Some(Due::Lost) = due {
+                // Nobody is to be left with a batch that lies before what is lost.
+                self.send_to(at, batch, &mut { usize::MAX }, metrics);
+                self.lose_events(metrics);
+                at = self.at();
             } else if at.publication >= end {
                 break;
             } else {
@@ -387,11 +393,11 @@ impl<S: MemberSink> Group<S> {
     }
 
     /// Moves the group on past events that are gone; each member that was to be given them learns of it.
-    pub(super) fn lose_events(&mut self, metrics: &ShardMetrics) {
+    fn lose_events(&mut self, metrics: &ShardMetrics) {
         tracing::warn!(room = %self.name, "joins and leaves did not fit into the queue, members come again");
         let at = self.at();
         let Some(hears) = &mut self.hears else { return };
-        hears.next = hears.queue.first();
+        hears.next += 1;
         for (_, member) in &mut self.members {
             match member.place {
                 Place::With(from) if from.event < hears.next => {

@@ -24,6 +24,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use slab::Slab;
+use smallvec::SmallVec;
 
 use self::events::Hearing;
 use self::group::{Cursor, Group, Member, Place, Read};
@@ -92,7 +93,8 @@ pub(crate) enum CaughtUp {
     Missed(u64),
     /// The same, and the client is to leave the room.
     Skipped(u64),
-    /// Joins or leaves that it was not given are gone: the client is to leave the room, and may come again and ask who is there.
+    /// Joins or leaves, or messages without history, that it was not given are gone: the client is to leave the room, and may come again
+    /// and ask who is there.
     EventsLost,
     /// The room has ended.
     Ended,
@@ -132,7 +134,7 @@ impl<S: MemberSink> RoomFeed<S> {
         };
         if hears {
             // What has come in was announced before.
-            self.hearing.collect(&mut self.groups, &self.metrics);
+            self.hearing.collect(&mut self.groups);
         }
         let its_group = &mut self.groups[group];
         let place = At { publication: at.sequence, event: its_group.events_end() };
@@ -167,7 +169,7 @@ impl<S: MemberSink> RoomFeed<S> {
 
     /// Takes in the joins and leaves that have come in, and has whoever polls woken when there are more. Once a turn.
     pub(crate) fn poll_events(&mut self, cx: &mut Context<'_>) {
-        self.hearing.poll(&mut self.groups, &self.metrics, cx);
+        self.hearing.poll(&mut self.groups, cx);
     }
 
     /// The next group with something to deliver: first those whose messages have gathered, all of them if `now` is `None`.
@@ -303,7 +305,7 @@ impl<S: MemberSink> RoomFeed<S> {
             // First how far to go, then which events have come in: whoever has published up to there was announced before.
             // A room that has ended is read to its end.
             end = if group.room.is_running() { group.room.tail() } else { u64::MAX };
-            self.hearing.collect(&mut self.groups, &self.metrics);
+            self.hearing.collect(&mut self.groups);
         }
         let group = &mut self.groups[at];
         if let Cursor::Listed(key) = group.cursor {
@@ -386,17 +388,18 @@ impl<S: MemberSink> RoomFeed<S> {
         lags
     }
 
-    /// Takes in what all members of its room are given.
-    pub(crate) fn take_in(&mut self, event: &Arc<Event>) {
+    /// Takes in what all members of its room are given, and says whether all of them will be.
+    pub(crate) fn take_in(&mut self, event: &Arc<Event>) -> bool {
         // Who came before may have published before: its join keeps its place.
-        self.hearing.collect(&mut self.groups, &self.metrics);
+        self.hearing.collect(&mut self.groups);
+        let mut taking = SmallVec::<[usize; 4]>::new();
         for framing in Framing::ALL {
             for hears in [false, true] {
                 // One in a place of another incarnation of the room comes to an end.
-                let Some(&at) = self.by_name.get(&(event.room.clone(), framing, hears)) else { continue };
-                self.hearing.take_in_for(at, event, &mut self.groups, &self.metrics);
+                taking.extend(self.by_name.get(&(event.room.clone(), framing, hears)).copied());
             }
         }
+        self.hearing.take_in_for(&taking, event, &mut self.groups)
     }
 
     /// Adds how many members those groups have, by room, and says whether there are groups behind them.

@@ -1,4 +1,5 @@
-//! The joins and leaves of one room that a group has to give, each at its place among the publications.
+//! The joins and leaves of one room that a group has to give, and messages that are kept nowhere, each at its place among the
+//! publications.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -17,7 +18,7 @@ const QUEUE_BYTES_MAX: usize = 1 << 20;
 const NEW_BYTES_MAX: usize = INBOX_BYTES_MAX;
 
 /// The same of all groups of a shard together, so that many rooms with a member each that does not read do not fill the memory.
-const QUEUES_BYTES_MAX: usize = 16 << 20;
+pub(super) const QUEUES_BYTES_MAX: usize = 16 << 20;
 
 /// How far somebody has come in a room: the next publication, by its sequence, and the next event, by its number in the queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,7 +58,16 @@ pub(super) struct EventQueue {
 struct Entry {
     /// It comes behind all publications before this one, and before this one. Never falls.
     after: u64,
-    event: Arc<Event>,
+    /// Nothing where events were lost: whoever comes there has not been given them.
+    event: Option<Arc<Event>>,
+}
+
+/// What comes next for somebody.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Due<'a> {
+    Event(&'a Event),
+    /// What came here was lost.
+    Lost,
 }
 
 /// What became of an event.
@@ -66,7 +76,7 @@ pub(super) enum Kept {
     Yes,
     /// Older ones that only members behind the group still need are gone.
     InsteadOfOlder,
-    /// It is lost, with all that were there.
+    /// It is lost. Whoever comes to where it would be is to be told so.
     No,
 }
 
@@ -90,7 +100,7 @@ impl EventQueue {
         // What happened in another incarnation of the room happened before this one, or speaks of members that are in neither.
         let after = if event.after.epoch == self.epoch { event.after.sequence } else { 0 };
         // Two that happen at once may come in otherwise than their positions say; of one member they do not.
-        let after = self.entries.back().map_or(after, |last| last.after.max(after));
+        let after = self.newest_after().max(after);
         let bytes = event.bytes();
         let (before, mut kept) = (self.first, Kept::Yes);
         while self.is_full(bytes, QUEUE_BYTES_MAX) && self.first < next {
@@ -101,29 +111,45 @@ impl EventQueue {
         }
         // If it is full still, the group has all of this before it.
         if self.is_full(bytes, NEW_BYTES_MAX) {
-            // The number is used, so that who has come to it knows of the loss.
-            let end = self.end() + 1;
-            self.clear();
-            self.first = end;
+            self.lose();
             return Kept::No;
         }
         self.bytes += bytes;
         self.total.set(self.total.get() + bytes);
-        self.entries.push_back(Entry { after, event });
+        self.entries.push_back(Entry { after, event: Some(event) });
         kept
     }
 
-    /// Forgets all events; whoever has not been given them has lost them.
-    pub(super) fn lose_all(&mut self) {
-        self.first = self.end() + 1;
-        self.clear();
+    /// Notes that events were lost which would have come behind all that are there: these are given, and whoever comes behind them
+    /// learns of it.
+    pub(super) fn lose(&mut self) {
+        if self.entries.back().is_none_or(|last| last.event.is_some()) {
+            let after = self.newest_after();
+            self.entries.push_back(Entry { after, event: None });
+        }
+    }
+
+    fn newest_after(&self) -> u64 {
+        self.entries.back().map_or(0, |last| last.after)
+    }
+
+    /// Whether an event of so many bytes is kept, of a group that goes on with event `next`, if all queues together have space for it.
+    pub(super) fn has_space(&self, bytes: usize, next: u64) -> bool {
+        self.bytes + bytes <= NEW_BYTES_MAX || self.bytes - self.bytes_before(next) + bytes <= NEW_BYTES_MAX
+    }
+
+    /// Bytes of the events before `number`.
+    pub(super) fn bytes_before(&self, number: u64) -> usize {
+        let count = number.saturating_sub(self.first) as usize;
+        self.entries.iter().take(count).filter_map(|entry| entry.event.as_deref()).map(Event::bytes).sum()
     }
 
     /// The event that comes next for somebody who is there, before the publication that comes next; at `last`, from which on nothing
     /// more is ever published, whatever is left.
-    pub(super) fn due(&self, at: At, last: u64) -> Option<&Event> {
+    pub(super) fn due(&self, at: At, last: u64) -> Option<Due<'_>> {
         let entry = self.entries.get(at.event.checked_sub(self.first)? as usize)?;
-        (entry.after <= at.publication || last <= at.publication).then_some(&*entry.event)
+        let is_due = entry.after <= at.publication || last <= at.publication;
+        is_due.then(|| entry.event.as_deref().map_or(Due::Lost, Due::Event))
     }
 
     /// Forgets the events before `number`: everybody has been given them.
@@ -143,7 +169,7 @@ impl EventQueue {
 
     fn pop(&mut self) {
         if let Some(entry) = self.entries.pop_front() {
-            let bytes = entry.event.bytes();
+            let bytes = entry.event.map_or(0, |event| event.bytes());
             self.bytes -= bytes;
             self.total.set(self.total.get() - bytes);
             self.first += 1;
@@ -263,8 +289,9 @@ mod tests {
     fn take(queue: &EventQueue, published: &[usize], (at, given): &mut (At, Vec<Item>), end: At, count: usize) {
         for _ in 0..count {
             if at.event < end.event
-                && let Some(event) = queue.due(*at, u64::MAX)
+                && let Some(due) = queue.due(*at, u64::MAX)
             {
+                let Due::Event(event) = due else { panic!("nothing was lost") };
                 let client = |info: &ClientInfo| info.client().parse().unwrap();
                 given.push(match &event.what {
                     What::Join(info) => Item::Join(client(info)),
@@ -340,8 +367,19 @@ mod tests {
         }
         assert!(total.get() <= NEW_BYTES_MAX && total.get() > NEW_BYTES_MAX / 2);
         let end = queue.end();
-        assert_eq!(queue.push(join_of(epoch), 1), Kept::No);
-        assert!(queue.first() > end && queue.end() == queue.first(), "nobody who has come to any of them goes on");
+        for _ in 0..3 {
+            assert_eq!(queue.push(join_of(epoch), 1), Kept::No);
+        }
+        let due = |queue: &EventQueue, event| {
+            queue.due(At { publication: 0, event }, u64::MAX).map(|due| matches!(due, Due::Lost))
+        };
+        assert_eq!([end - 1, end, end + 1].map(|event| due(&queue, event)), [Some(false), Some(true), None]);
+        assert_eq!(
+            queue.first(),
+            1,
+            "what was there is given, and behind it those learn of the loss who have come there"
+        );
+        queue.forget_before(end + 1);
         assert_eq!((queue.push(join_of(epoch), queue.first()), total.get()), (Kept::Yes, join_of(epoch).bytes()));
         drop(queue);
         assert_eq!(total.get(), 0);

@@ -2,6 +2,7 @@
 
 mod archive;
 mod held;
+mod queues;
 mod world;
 
 use proptest::prelude::*;

@@ -15,6 +15,10 @@ use proptest::prelude::*;
 use self::world::{Asked, Step, World};
 use crate::config::{RecoveryMode, Storage};
 use crate::rooms::contract::remote::Trouble;
+use crate::rooms::engine::{Accepted, Publish};
+use crate::rooms::terms::Terms;
+use roomcast_protocol::{Payload, Publication};
+use smallvec::smallvec;
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let room = || 0..world::ROOMS;
@@ -100,4 +104,52 @@ proptest! {
     fn storing_keeps_the_contract(steps in steps(), waits in any::<bool>()) {
         play(|| World::stored(if waits { Storage::Stored } else { Storage::Async }), steps);
     }
+}
+
+/// Whoever publishes with a key and breaks off, at any moment, and comes again, has published once.
+#[tokio::test]
+async fn a_publish_that_is_broken_off_and_repeated_is_one() {
+    for world in [World::in_memory(), World::stored(Storage::Async), World::stored(Storage::Stored)] {
+        let mut inbox = world.rooms.events.inbox_for_all(0).unwrap();
+        for (key, skip_history) in [("quiet", true), ("kept", false)] {
+            let publish = || {
+                let terms = Terms { idempotency_key: key.to_owned(), skip_history, ..Terms::default() };
+                let publication = Publication::new(Payload::json("1".into()), None);
+                let publish = Publish { room: world::name(0), publication, terms: Some(Box::new(terms)) };
+                world.engine.publish(smallvec![publish]).pop().unwrap().wait()
+            };
+            // There is a room for who is in it.
+            drop(world.engine.enter(&world::name(0), None, 0).wait().await.unwrap());
+            let mut first = Box::pin(publish());
+            if skip_history {
+                let (event, take) = tokio::select! {
+                    event = inbox.next() => event.unwrap(),
+                    _ = &mut first => panic!("no shard has it"),
+                };
+                drop(first);
+                let second = tokio::spawn(publish());
+                tokio::task::yield_now().await;
+                take.send(true).unwrap();
+                assert_eq!(second.await.unwrap().unwrap(), Accepted::UNPLACED);
+                drop(event);
+                let more = tokio::time::timeout(Duration::from_millis(1), inbox.next()).await;
+                assert!(more.is_err(), "it was told once");
+            } else {
+                let _ = begin(&mut first).await;
+                drop(first);
+                assert_eq!(publish().await.unwrap().offset, 1);
+                assert_eq!(publish().await.unwrap().offset, 1, "it is there once");
+            }
+        }
+        world.close();
+    }
+}
+
+/// Lets work begin, and does not wait for it.
+async fn begin<F: Future + Unpin>(work: &mut F) {
+    std::future::poll_fn(|context| {
+        let _ = std::pin::Pin::new(&mut *work).poll(context);
+        std::task::Poll::Ready(())
+    })
+    .await;
 }

@@ -106,8 +106,8 @@ struct Pending {
 }
 
 pub(super) struct World {
-    engine: Arc<dyn Engine>,
-    rooms: Arc<LocalRooms>,
+    pub(super) engine: Arc<dyn Engine>,
+    pub(super) rooms: Arc<LocalRooms>,
     remote: Option<Arc<RemoteEngine>>,
     folder: Option<PathBuf>,
     clients: [Client; CLIENTS],
@@ -400,6 +400,10 @@ impl World {
                 self.assert_has_all(client, room, &position);
             }
         }
+        self.close();
+    }
+
+    pub(super) fn close(self) {
         self.rooms.broker.close();
         drop(self.engine);
         if let Some(folder) = self.folder {

@@ -92,7 +92,7 @@ pub(crate) fn limit_bytes(found: &mut Vec<Placed>) {
 }
 
 fn weight(placed: &Placed) -> usize {
-    size_of::<Placed>() + placed.publication.data.as_bytes().len()
+    size_of::<Placed>() + placed.publication.bytes_held()
 }
 
 /// Where a room stands for who has been given what `ring` has gone through of the sequences up to `end`. Before one that is being

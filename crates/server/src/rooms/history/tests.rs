@@ -290,3 +290,16 @@ fn under_full_speed_no_gap_is_passed_off_as_recovered() {
     });
     assert!(recovered_count > 0 && heard > 0, "{recovered_count} recovered, {heard} heard");
 }
+
+/// Many small tags are as large in memory as a large payload.
+#[test]
+fn an_answer_is_bounded_by_what_it_holds_and_not_by_payloads_alone() {
+    let mut publication = Publication::new(Payload::json("1".into()), None);
+    publication.tags = Some(Arc::new((0..1_000).map(|number| (number.to_string(), String::new())).collect()));
+    let bytes = publication.bytes_held();
+    assert!(bytes > 100_000, "{bytes}");
+    let mut found: Vec<_> =
+        (1..=100).map(|offset| Placed { offset, time_ms: 0, publication: publication.clone() }).collect();
+    limit_bytes(&mut found);
+    assert!(found.len() <= ANSWER_BYTES_MAX / bytes + 1, "{} of {bytes}", found.len());
+}

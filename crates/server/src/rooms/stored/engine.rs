@@ -5,16 +5,15 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::{NoAnswer, ReadFrom, StoredRooms};
 use crate::config::{Overload, Storage};
 use crate::rooms::engine::{
-    Accepted, Answer, Engine, Entered, EpochName, Publish, PublishAnswers, PublishBatch, Remains, publish_each,
+    Accepted, Answer, Engine, Entered, EpochName, Publish, PublishAnswers, PublishBatch, Remains, begun, publish_each,
 };
 use crate::rooms::history;
 use crate::rooms::local::{TRIES, not_published};
@@ -42,16 +41,15 @@ impl StoredEngine {
     fn publish_one(&self, Publish { room, publication, terms }: Publish) -> Answer<Result<Accepted, ErrorCode>> {
         let Self(stored) = self;
         if let Some(terms) = terms {
-            return Answer::later(Arc::clone(stored).publish_on(room, publication, *terms));
+            return begun(Arc::clone(stored).publish_on(room, publication, *terms));
         }
         match stored.publish_now(&room, publication) {
             Outcome::Done(published) => Answer::Now(published),
-            Outcome::InRing(in_ring) => Answer::later(in_ring.on_disk(stored.timeout)),
+            Outcome::InRing(in_ring) => Answer::later(in_ring.on_disk(stored.patience())),
             Outcome::Waits(publication) => {
                 let stored = Arc::clone(stored);
                 Answer::later(async move {
-                    let until = Instant::now() + stored.timeout;
-                    stored.publish_later(&room, publication, until).await?.on_disk(stored.timeout).await
+                    stored.publish_later(&room, publication, stored.patience()).await?.on_disk(stored.patience()).await
                 })
             }
         }
@@ -62,6 +60,7 @@ impl StoredEngine {
         let Self(stored) = self;
         let mut queues = HashMap::<RoomName, Vec<(Publication, oneshot::Sender<_>)>>::new();
         let mut answers = PublishAnswers::new();
+        let until = stored.patience();
         for Publish { room, publication, .. } in batch {
             let outcome = match queues.contains_key(&room) {
                 true => Outcome::Waits(publication),
@@ -69,14 +68,14 @@ impl StoredEngine {
             };
             answers.push(match outcome {
                 Outcome::Done(published) => Answer::Now(published),
-                Outcome::InRing(in_ring) => Answer::later(in_ring.on_disk(stored.timeout)),
+                Outcome::InRing(in_ring) => Answer::later(in_ring.on_disk(until)),
                 Outcome::Waits(publication) => {
                     let (sender, in_ring) = oneshot::channel::<Result<InRing, ErrorCode>>();
                     queues.entry(room).or_default().push((publication, sender));
-                    let timeout = stored.timeout;
+                    let stored = Arc::clone(stored);
                     Answer::later(async move {
                         let in_ring = in_ring.await.unwrap_or(Err(ErrorCode::Internal))?;
-                        in_ring.on_disk(timeout).await
+                        in_ring.on_disk(stored.patience()).await
                     })
                 }
             });
@@ -84,7 +83,6 @@ impl StoredEngine {
         for (room, queue) in queues {
             let stored = Arc::clone(stored);
             tokio::spawn(async move {
-                let until = Instant::now() + stored.timeout;
                 for (publication, sender) in queue {
                     // Whoever asked may have gone.
                     let _ = sender.send(stored.publish_later(&room, publication, until).await);
@@ -188,18 +186,19 @@ enum Outcome {
 struct InRing {
     accepted: Accepted,
     sequence: u64,
-    /// What tells when it is on the disk; nothing where nobody waits for that.
-    mark: Option<Arc<Watermark>>,
+    /// What tells when it is on the disk; nothing where nobody waits for that, an error where nobody knows.
+    mark: Result<Option<Arc<Watermark>>, ErrorCode>,
 }
 
 impl InRing {
     /// Waits until it is on the disk.
     ///
     /// # Errors
-    /// [`ErrorCode::TooManyRequests`] when it is not in time, or never: either way it is not known to be stored.
-    async fn on_disk(self, within: Duration) -> Result<Accepted, ErrorCode> {
-        if let Some(mark) = self.mark {
-            let reached = timeout(within, mark.reached(self.sequence + 1)).await;
+    /// [`ErrorCode::TooManyRequests`] when it is not in time, or never: either way it is not known to be stored. As
+    /// [`Edge::awaited`].
+    async fn on_disk(self, until: Instant) -> Result<Accepted, ErrorCode> {
+        if let Some(mark) = self.mark? {
+            let reached = timeout_at(until, mark.reached(self.sequence + 1)).await;
             reached.map_err(|_| ErrorCode::TooManyRequests)?.map_err(|_| ErrorCode::TooManyRequests)?;
         }
         Ok(self.accepted)
@@ -207,9 +206,13 @@ impl InRing {
 }
 
 impl StoredRooms {
-    fn in_ring(&self, room: &Room<Publication>, sequence: u64) -> Result<InRing, ErrorCode> {
-        let mark = Edge::awaited(&self.archive, room)?;
-        Ok(InRing { accepted: Accepted::in_ring(room, sequence), sequence, mark })
+    fn in_ring(&self, room: &Room<Publication>, sequence: u64) -> InRing {
+        InRing { accepted: Accepted::in_ring(room, sequence), sequence, mark: Edge::awaited(&self.archive, room) }
+    }
+
+    /// Until when what is published now may wait.
+    fn patience(&self) -> Instant {
+        Instant::now() + self.timeout
     }
 
     fn publish_now(&self, name: &RoomName, publication: Publication) -> Outcome {
@@ -220,9 +223,8 @@ impl StoredRooms {
         let Some(room) = self.rooms.running(name) else { return Outcome::Waits(publication) };
         match room.publish(publication) {
             Ok(sequence) => match self.in_ring(&room, sequence) {
-                Ok(InRing { accepted, mark: None, .. }) => Outcome::Done(Ok(accepted)),
-                Ok(in_ring) => Outcome::InRing(in_ring),
-                Err(code) => Outcome::Done(Err(code)),
+                InRing { accepted, mark: Ok(None), .. } => Outcome::Done(Ok(accepted)),
+                in_ring => Outcome::InRing(in_ring),
             },
             Err(PublishError::Closed(back) | PublishError::Crashed(back)) => Outcome::Waits(back),
             Err(PublishError::Full(back)) if self.overload == Overload::Wait => Outcome::Waits(back),
@@ -248,9 +250,7 @@ impl StoredRooms {
             Begun::New(reservation) => reservation,
         };
         if self.rooms.skips_history(&name, &terms) {
-            self.rooms.announce(&name, publication).await?;
-            reservation.done(&Accepted::UNPLACED);
-            return Ok(Accepted::UNPLACED);
+            return self.rooms.announce_on(reservation, &name, publication).await;
         }
         let in_ring = match self.publish_now(&name, publication) {
             Outcome::Done(published) => {
@@ -259,13 +259,11 @@ impl StoredRooms {
                 return Ok(accepted);
             }
             Outcome::InRing(in_ring) => in_ring,
-            Outcome::Waits(publication) => {
-                self.publish_later(&name, publication, Instant::now() + self.timeout).await?
-            }
+            Outcome::Waits(publication) => self.publish_later(&name, publication, self.patience()).await?,
         };
         // It has its place, whether the disk has it in time or not: a repetition is no second one.
         reservation.done(&in_ring.accepted);
-        in_ring.on_disk(self.timeout).await
+        in_ring.on_disk(self.patience()).await
     }
 
     /// Where a message is that was published before, once the disk has it.
@@ -273,8 +271,8 @@ impl StoredRooms {
         let room = self.rooms.running(name).filter(|room| accepted.epoch == EpochName::Ring(room.epoch()));
         // A room that has ended is stored.
         let Some(room) = room.filter(|_| accepted.offset > 0) else { return Ok(accepted) };
-        let mark = Edge::awaited(&self.archive, &room)?;
-        InRing { sequence: accepted.offset - 1, accepted, mark }.on_disk(self.timeout).await
+        let mark = Edge::awaited(&self.archive, &room);
+        InRing { sequence: accepted.offset - 1, accepted, mark }.on_disk(self.patience()).await
     }
 
     /// Publishes into a room that does not run, or has no space at the moment: `until` then, where it may wait for space.
@@ -297,7 +295,7 @@ impl StoredRooms {
                 },
             };
             match published {
-                Ok(sequence) => return self.in_ring(&room, sequence),
+                Ok(sequence) => return Ok(self.in_ring(&room, sequence)),
                 // Ended between the look-up and the publish.
                 Err(PublishError::Closed(back) | PublishError::Crashed(back)) => publication = back,
                 Err(refused) => return Err(not_published(&refused)),
