@@ -486,3 +486,15 @@ fn rooms_of_users_are_for_them_alone() {
     assert!(read("c.toml", open).is_ok());
     assert!(load_dev(section).client.subscribe_to_user_personal_channel.enabled, "there everybody may do everything");
 }
+
+#[test]
+fn a_permission_that_goes_less_far_than_elsewhere_is_named() {
+    let warnings = |namespaces: &str| {
+        let environment = variables(&[("ROOMCAST_CHANNEL_NAMESPACES", namespaces)]);
+        load_from(&Flags::default(), environment).unwrap().warnings
+    };
+    assert_eq!(warnings(r#"[{"name": "dialog", "allow_user_limited_channels": true}]"#), Vec::<String>::new());
+    let told =
+        warnings(r#"[{"name": "dialog", "allow_user_limited_channels": true, "allow_publish_for_client": true}]"#);
+    assert!(told.len() == 1 && told[0].contains("`allow_publish_for_client`") && told[0].contains("`#`"), "{told:?}");
+}

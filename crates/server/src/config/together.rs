@@ -1,7 +1,7 @@
 //! What no option can see alone.
 
-use super::Storage;
 use super::draft::{Draft, path, scope_of};
+use super::{NamespaceOptions, Storage};
 
 impl Draft {
     /// Notes which options contradict each other.
@@ -88,6 +88,9 @@ impl Draft {
         let unnamed = std::iter::once(("channel.without_namespace".to_owned(), &config.channel.without_namespace));
         let named = config.channel.namespaces.iter().map(|(name, options)| (scope_of(name), options));
         for (scope, options) in unnamed.chain(named) {
+            if !config.dev {
+                notes.warnings.extend(kept_from_strangers(&scope, options));
+            }
             let mut conflict = |keys: &[&str], message: &str| {
                 let mut keys: Vec<String> = keys.iter().map(|key| path(&scope, key)).collect();
                 // Where none of them is written, the place is that of the namespace.
@@ -118,4 +121,21 @@ impl Draft {
             );
         }
     }
+}
+
+/// What is said of permissions that Centrifugo gives to more clients.
+fn kept_from_strangers(scope: &str, options: &NamespaceOptions) -> Option<String> {
+    let for_client = [
+        ("allow_publish_for_client", options.allow_publish_for_client),
+        ("allow_history_for_client", options.allow_history_for_client),
+        ("allow_presence_for_client", options.allow_presence_for_client),
+    ];
+    let for_client: Vec<_> = for_client.iter().filter(|(_, is_on)| *is_on).map(|(name, _)| *name).collect();
+    (options.allow_user_limited_channels && !for_client.is_empty()).then(|| {
+        format!(
+            "{scope}: `{}` is for nobody else in rooms that are limited to users (`#`), and in private ones (`$`) for those inside; \
+             Centrifugo lets everybody",
+            for_client.join("`, `")
+        )
+    })
 }

@@ -39,11 +39,11 @@ impl Access<'_> {
         let options = self.options;
         let may_enter = if self.is_insecure {
             true
-        } else if self.needs_token && self.room.starts_with(PRIVATE_PREFIX) {
+        } else if self.is_private() {
             // Only a subscription token opens it.
             false
-        } else if let Some(users) = self.limited_users() {
-            self.is_known() && users.split(USERS_SEPARATOR).any(|user| user == self.user)
+        } else if let Some(is_one_of_them) = self.is_one_of_its_users() {
+            is_one_of_them
         } else {
             options.allow_subscribe_for_client && (self.is_known() || options.allow_subscribe_for_anonymous)
         };
@@ -141,7 +141,11 @@ impl Access<'_> {
     }
 
     fn permit(self, for_client: bool, for_subscriber: bool, for_anonymous: bool) -> Result<(), ErrorCode> {
-        let here = for_client || for_subscriber && self.is_subscribed;
+        let here = match self.is_subscribed {
+            true => for_client || for_subscriber,
+            // What is not open to everybody is not for those who could not enter either.
+            false => for_client && !self.is_private() && self.is_one_of_its_users().unwrap_or(true),
+        };
         if self.is_insecure || here && (self.is_known() || for_anonymous) {
             Ok(())
         } else {
@@ -149,10 +153,15 @@ impl Access<'_> {
         }
     }
 
-    /// The users the room is limited to, behind its name.
-    fn limited_users(&self) -> Option<&str> {
-        let (_, users) = self.room.rsplit_once(USERS_BOUNDARY)?;
-        self.options.allow_user_limited_channels.then_some(users)
+    /// Whether only a token opens the room.
+    fn is_private(self) -> bool {
+        self.needs_token && self.room.starts_with(PRIVATE_PREFIX)
+    }
+
+    /// Whether the client is of the users whom the room is limited to, behind its name; nothing where it is limited to none.
+    fn is_one_of_its_users(self) -> Option<bool> {
+        let (_, users) = self.room.rsplit_once(USERS_BOUNDARY).filter(|_| self.options.allow_user_limited_channels)?;
+        Some(self.is_known() && users.split(USERS_SEPARATOR).any(|user| user == self.user))
     }
 
     fn is_known(self) -> bool {

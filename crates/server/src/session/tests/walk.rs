@@ -101,10 +101,13 @@ impl Case {
     /// Whether it may publish, read the history and see who is there.
     fn may(&self, is_inside: bool) -> bool {
         let Allowed { client, subscriber, anonymous } = self.allowed;
+        let is_kept_out =
+            self.room.starts_with('$') || self.limited && self.room.contains('#') && !["42", "43"].contains(&self.user);
         match (self.user, is_inside) {
             ("", true) => anonymous && (client || subscriber),
-            ("", false) => anonymous && client,
             (_, true) => client || subscriber,
+            (_, false) if is_kept_out => false,
+            ("", false) => anonymous && client,
             (_, false) => client,
         }
     }
