@@ -38,6 +38,8 @@ fn connections_obey() {
     ] {
         assert_eq!(error(&server, "disconnect", json!({ "disconnect": wrong })).0, 107);
     }
+    let long = json!({ "whitelist": vec!["x"; 10_001] });
+    assert_eq!(error(&server, "disconnect", long).0, 106);
     let but = json!({ "whitelist": [bob.id, cid.id], "disconnect": { "code": 4321, "reason": "go home" } });
     assert_eq!(result(&server, "disconnect", but), json!({}));
     assert_eq!(ann.closed(), (4321, "go home".to_owned()));

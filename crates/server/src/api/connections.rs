@@ -4,7 +4,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
-use super::Api;
 use super::answer::Failed;
 use super::messages::{
     DisconnectRequest, Goodbye, Override, RefreshRequest, SubscribeRequest, Truth, UnsubscribeRequest,
@@ -12,6 +11,7 @@ use super::messages::{
 use super::methods::done;
 use super::publish::room;
 use super::shape::Json;
+use super::{Api, COUNT_MAX};
 use crate::auth::{Overrides, STAY_MAX_MS};
 use crate::rooms::users::Recipients;
 use crate::session::SubscribeOptions;
@@ -58,6 +58,9 @@ pub(super) async fn disconnect(api: &Api, request: DisconnectRequest) -> Result<
         None => CloseCode::ForceDisconnect.into(),
         Some(Goodbye { code, reason }) => Disconnect::custom(code, reason).ok_or(ErrorCode::BadRequest)?,
     };
+    if whitelist.len() > COUNT_MAX {
+        return Err(ErrorCode::LimitExceeded.into());
+    }
     let recipients = Recipients { except: whitelist, ..recipients(user, client, session) };
     api.hub.commands.disconnect_with(&recipients, goodbye).await?;
     Ok(done())

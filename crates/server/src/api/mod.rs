@@ -36,7 +36,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of an answer: several histories of the most that one may hold. What is longer answers error 106.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
-/// Commands of a batch, and rooms of a broadcast. What more is to be done comes in a request more.
+/// Commands of a batch, rooms of a broadcast, and clients that stay. What more is to be done comes in a request more.
 const COUNT_MAX: usize = 10_000;
 
 /// Where its description is, below the prefix.

@@ -33,15 +33,14 @@ pub(crate) enum ShardCommand {
 }
 
 impl ShardCommand {
-    /// What it holds, in permits of an inbox.
-    fn bytes(&self) -> u32 {
-        let frame = match self {
+    /// What it holds beside itself.
+    fn bytes(&self) -> usize {
+        match self {
             Self::Frame(frame) => frame.len(),
             Self::Disconnect(disconnect) => disconnect.reason().len(),
             Self::Session(command) => command.bytes(),
             Self::Census(_) => 0,
-        };
-        (size_of::<Addressed>() + frame).min(INBOX_BYTES_MAX) as u32
+        }
     }
 }
 
@@ -81,6 +80,14 @@ pub(crate) enum To {
 pub(crate) struct Addressed {
     pub(crate) to: To,
     pub(crate) command: ShardCommand,
+}
+
+impl Addressed {
+    /// What it holds, in permits of an inbox.
+    fn permits(&self) -> u32 {
+        let to = if let To::WithoutUser(selection) = &self.to { selection.bytes() } else { 0 };
+        (size_of::<Self>() + to + self.command.bytes()).min(INBOX_BYTES_MAX) as u32
+    }
 }
 
 /// The shard is over.
@@ -133,8 +140,9 @@ impl ShardCommands {
     /// A command whose sender has been dropped was not handed over.
     pub(crate) async fn send(&self, shard: usize, to: To, command: ShardCommand) -> Result<(), ShardIsOver> {
         let Queue { commands, budget, .. } = &self.queues[shard];
-        let permit = budget.acquire_many(command.bytes()).await.map_err(|_| ShardIsOver)?;
-        commands.send(Addressed { to, command }).map_err(|_| ShardIsOver)?;
+        let addressed = Addressed { to, command };
+        let permit = budget.acquire_many(addressed.permits()).await.map_err(|_| ShardIsOver)?;
+        commands.send(addressed).map_err(|_| ShardIsOver)?;
         // The inbox gives it back.
         permit.forget();
         Ok(())
@@ -196,7 +204,7 @@ impl CommandInbox {
     /// The next command, when there is one; `None` once nobody can send any.
     pub(crate) async fn next(&mut self) -> Option<Addressed> {
         let addressed = self.commands.recv().await?;
-        self.budget.add_permits(addressed.command.bytes() as usize);
+        self.budget.add_permits(addressed.permits() as usize);
         Some(addressed)
     }
 }
@@ -244,6 +252,13 @@ mod tests {
         }
         let mut small = pin!(send(0));
         assert!(is_pending(&mut small), "there is no space beside it");
+        assert!(inbox.next().await.is_some() && !is_pending(&mut small) && inbox.next().await.is_some());
+        let except = vec!["x".repeat(1_000); 2 * INBOX_BYTES_MAX / 1_000];
+        let except = except.into_iter().enumerate().map(|(nth, text)| format!("{nth}{text}")).collect();
+        let many = Selection::of(&Recipients { except, ..Recipients::default() }).expect("they can be meant");
+        assert_eq!(commands.send(0, To::WithoutUser(many), frame(0)).await, Ok(()));
+        let mut small = pin!(send(0));
+        assert!(is_pending(&mut small), "whom it is for counts as well");
         drop(inbox);
         assert_eq!(small.await, Err(ShardIsOver));
         assert_eq!(send(0).await, Err(ShardIsOver));

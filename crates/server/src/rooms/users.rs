@@ -1,6 +1,7 @@
 //! The connections of each user, on whatever shards they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -27,14 +28,15 @@ pub struct Recipients {
 pub(crate) struct Selection {
     client: Option<Box<str>>,
     session: Option<Uuid>,
-    except: Box<[String]>,
+    /// Shared by all shards that are asked, and looked up in: it may be long, and so is the list of a user's connections.
+    except: Arc<HashSet<Box<str>>>,
 }
 
 impl Selection {
     /// `None` where no connection can be meant.
     pub(crate) fn of(recipients: &Recipients) -> Option<Self> {
         let session = recipients.session.as_deref().map(Uuid::parse_str).transpose().ok()?;
-        let except = recipients.except.clone().into();
+        let except = Arc::new(recipients.except.iter().map(|client| client.as_str().into()).collect());
         Some(Self { client: recipients.client.as_deref().map(Into::into), session, except })
     }
 
@@ -42,7 +44,13 @@ impl Selection {
     pub(crate) fn includes(&self, client: &str, session: Uuid) -> bool {
         self.client.as_deref().is_none_or(|it| it == client)
             && self.session.is_none_or(|it| it == session)
-            && !self.except.iter().any(|it| it == client)
+            && !self.except.contains(client)
+    }
+
+    /// What it holds beside itself.
+    pub(crate) fn bytes(&self) -> usize {
+        let texts = self.client.iter().chain(&*self.except);
+        texts.map(|text| size_of::<Box<str>>() + text.len()).sum()
     }
 }
 
