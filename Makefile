@@ -27,7 +27,7 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 ARCHIVE = roomcast-$(VERSION)-$(HOST)
 
 .PHONY: help setup missing fmt fmt-check lint features build run test test-all results loom loom-full loom-mutants shuttle soak crash
-.PHONY: fuzz valgrind autobahn docs doctests examples bench benches bench-rivals bench-server instructions check-rivals
+.PHONY: fuzz valgrind autobahn difference docs doctests examples bench benches bench-rivals bench-server instructions check-rivals
 .PHONY: check-bench tables deny ci lab profile dist image clean
 
 help: ## list the targets
@@ -92,7 +92,7 @@ test: setup ## all tests: Rust, then real clients of Node, Python and Rust, then
 	tests/make/steps.sh test all $(SUITES)
 
 # What takes longer than `make ci` may.
-LONG := loom-full loom-mutants shuttle fuzz soak crash valgrind
+LONG := loom-full loom-mutants shuttle fuzz soak crash valgrind difference
 test-all: setup ## the same, and everything that takes long: two to three hours
 	tests/make/steps.sh test-all all test "$(MAKE) --no-print-directory test" \
 		$(foreach name,$(LONG),$(name) "$(MAKE) --no-print-directory $(name)")
@@ -140,6 +140,10 @@ valgrind: ## memcheck over the unit tests and the tests of the library that are 
 autobahn: ## play the cases of the Autobahn test suite and write what they show into target/results/autobahn.md
 	@mkdir -p $(RESULTS) && rm -f $(RESULTS)/autobahn.md
 	ROOMCAST_WRITE_PAGE=$(RESULTS)/autobahn.md $(CARGO) test --locked -p roomcast-server --all-features --test server autobahn::
+
+difference: ## play the same scripts to Centrifugo and to roomcast; WORDS="history recovery" plays those with such a name
+	@mkdir -p $(RESULTS)
+	$(if $(WORDS),,ROOMCAST_WRITE_PAGE=$(RESULTS)/difference.md) tests/difference/run.sh $(WORDS)
 
 docs: ## the documentation of all packages, warnings refused
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --all-features --no-deps

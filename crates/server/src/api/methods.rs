@@ -1,12 +1,12 @@
 //! The methods: their names, what they take and answer, and who does them.
 
+use roomcast_protocol::ErrorCode;
 use serde_json::Value;
 
 use super::answer::{ApiError, Failed, json};
 use super::messages::*;
 use super::shape::{Shape, object};
 use super::{Api, batch, connections, publish, read};
-use roomcast_protocol::ErrorCode;
 
 /// A method, as it is described.
 pub(super) struct Method {
@@ -69,8 +69,8 @@ fn malformed(error: &serde_json::Error) -> Failed {
     Failed::Malformed(format!("this is not what the method takes: {error}\n"))
 }
 
-async fn rpc(_: &Api, _: RpcRequest) -> Result<Vec<u8>, Failed> {
-    Err(Failed::Error(ApiError::NOT_FOUND))
+async fn rpc(_: &Api, asked: RpcRequest) -> Result<Vec<u8>, Failed> {
+    Err(if asked.method.is_empty() { ErrorCode::BadRequest.into() } else { Failed::Error(ApiError::NOT_FOUND) })
 }
 
 /// The result of what has none.

@@ -225,11 +225,23 @@ fn payload(json: Option<&RawValue>, base64: Option<&str>) -> Result<Option<Bytes
     Ok(json.map(|json| compact_json(json.get())))
 }
 
-/// The text of a claim that the configuration names.
+/// What a claim that the configuration names says: a text, or a whole number as it is written.
 pub(super) fn text_claim(json: &[u8], name: &str) -> Result<Option<String>, TokenError> {
     let claims: BTreeMap<String, &RawValue> = serde_json::from_slice(json).map_err(|_| TokenError::Invalid)?;
-    let value = claims.get(name).map(|value| serde_json::from_str(value.get())).transpose();
-    value.map(Option::flatten).map_err(|_| TokenError::Invalid)
+    let value: Option<Option<TextOrNumber>> =
+        claims.get(name).map(|value| serde_json::from_str(value.get())).transpose().map_err(|_| TokenError::Invalid)?;
+    Ok(value.flatten().map(|value| match value {
+        TextOrNumber::Text(text) => text,
+        TextOrNumber::Number(number) => number.to_string(),
+    }))
+}
+
+/// Users are numbered in many a database.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum TextOrNumber {
+    Text(String),
+    Number(i64),
 }
 
 /// A time in seconds since 1970, with or without a fraction. It is a number, and finite.

@@ -450,8 +450,9 @@ impl Channel {
     #[must_use]
     pub fn options_for(&self, room: &str) -> Option<&NamespaceOptions> {
         match room.strip_prefix(PRIVATE_PREFIX).unwrap_or(room).split_once(NAMESPACE_BOUNDARY) {
+            // No namespace has an empty name.
+            None | Some(("", _)) => Some(&self.without_namespace),
             Some((namespace, _)) => self.namespaces.get(namespace),
-            None => Some(&self.without_namespace),
         }
     }
 }
@@ -492,6 +493,6 @@ mod tests {
         assert!(config.channel.options_for("$news:1").is_none());
         assert!(!config.channel.options_for("chat").unwrap().presence, "a namespace's name alone is a plain room");
         assert!(config.channel.options_for("news:1").is_none());
-        assert!(config.channel.options_for(":1").is_none());
+        assert!(!config.channel.options_for(":1").unwrap().presence, "nothing before the colon is no namespace");
     }
 }

@@ -17,7 +17,7 @@ use roomcast_protocol::{
     PublishRequest, ReplyBody, Request, RoomName, StreamPosition, SubscribeRequest,
 };
 
-pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 impl Session {
     pub(super) fn connect(&mut self, id: u32, request: ConnectRequest, now_ms: u64, out: &mut Vec<Action>) {

@@ -125,8 +125,8 @@ impl Session {
                 return Ok(());
             }
         }
-        let (client, version) = (self.client().to_owned(), super::commands::VERSION.to_owned());
-        self.reply(id, ReplyBody::Refresh(RefreshResult { client, version, ttl_s }), out);
+        // Who it is has been said by the reply to `connect`.
+        self.reply(id, ReplyBody::Refresh(RefreshResult { ttl_s, ..RefreshResult::default() }), out);
         Ok(())
     }
 

@@ -324,7 +324,12 @@ fn another_claim_may_name_the_user() {
         (r#"{"sub":"a","user_id":"b"}"#, Ok("b")),
         (r#"{"sub":"a"}"#, Ok("")),
         (r#"{"user_id":null}"#, Ok("")),
-        (r#"{"user_id":7}"#, Err(TokenError::Invalid)),
+        (r#"{"user_id":7}"#, Ok("7")),
+        (r#"{"user_id":-9007199254740993}"#, Ok("-9007199254740993")),
+        (r#"{"user_id":7.5}"#, Err(TokenError::Invalid)),
+        (r#"{"user_id":1e30}"#, Err(TokenError::Invalid)),
+        (r#"{"user_id":true}"#, Err(TokenError::Invalid)),
+        (r#"{"user_id":["7"]}"#, Err(TokenError::Invalid)),
     ] {
         let said = tokens(&client).connection(&token_of(claims)).map(|token| token.user);
         assert_eq!(said, user.map(str::to_owned), "{claims}");

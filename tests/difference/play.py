@@ -1,0 +1,241 @@
+"""Plays a script to one server and notes what everybody is told, step by step, in a form in which two servers that do the
+same say the same: ids, epochs, times and the like are masked."""
+
+import asyncio
+import json
+import re
+import time
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+import aiohttp
+import websockets
+from websockets.asyncio.client import ClientConnection
+
+from script import Known, Request, Step
+from servers import Server
+from tokens import Token
+from wire import ENCODINGS
+
+REPLY_TIMEOUT_S = 10.0
+# Whatever a server puts there.
+MASKED = {"session", "node", "uid", "version", "time", "uptime", "process", "metrics"}
+
+
+@dataclass
+class Told:
+    """What one actor is told in one step, as lines."""
+
+    actor: str
+    lines: list[str]
+    is_closed: bool = False
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+
+@dataclass
+class Outcome:
+    step: Step
+    told: dict[str, Told]
+
+
+@dataclass
+class Socket:
+    """A client's connection and what has come from it and was not looked at yet."""
+
+    connection: Optional[ClientConnection] = None
+    messages: list[dict] = field(default_factory=list)
+    end: Optional[str] = None
+    reader: Optional[asyncio.Task] = None
+    replied: set[int] = field(default_factory=set)
+    # The rooms that it has asked for, by the command's id.
+    asked: dict[int, str] = field(default_factory=dict)
+    was_closed: bool = False
+
+
+class Play:
+    def __init__(self, server: Server, encoding: str, quiet_s: float) -> None:
+        self.server = server
+        self.encoding = ENCODINGS[encoding]
+        self.quiet_s = quiet_s
+        self.sockets: dict[str, Socket] = {}
+        self.clients: dict[str, str] = {}
+        self.room_epochs: dict[str, str] = {}
+        self.last_heard = 0.0
+
+    async def run(self, steps: list[Step]) -> list[Outcome]:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(REPLY_TIMEOUT_S)) as self.http:
+            try:
+                return [await self._step(step) for step in steps]
+            finally:
+                for socket in self.sockets.values():
+                    if socket.connection is not None:
+                        await socket.connection.close()
+                    if socket.reader is not None:
+                        await socket.reader
+
+    async def _step(self, step: Step) -> Outcome:
+        answer: list[str] = []
+        if step.request is not None:
+            answer = await self._call(step.request)
+        elif step.kind == "wait":
+            await asyncio.sleep(step.seconds)
+        elif step.actor is not None:
+            await self._act(step)
+        await self._settle(step)
+        told = {name: self._look(name, socket) for name, socket in self.sockets.items()}
+        if step.request is not None:
+            told["backend"] = Told("backend", answer)
+        return Outcome(step, told)
+
+    async def _act(self, step: Step) -> None:
+        assert step.actor is not None
+        socket = self.sockets.get(step.actor)
+        if socket is None:
+            socket = self.sockets[step.actor] = Socket()
+            await self._open(socket)
+        if socket.connection is None or socket.end is not None:
+            return
+        try:
+            if step.kind == "leave":
+                await socket.connection.close()
+            elif step.kind == "frame":
+                await socket.connection.send(step.frame)
+            else:
+                commands = [self._filled(command) for command in step.commands]
+                socket.asked |= {c["id"]: c["subscribe"].get("channel", "") for c in commands if "subscribe" in c}
+                await socket.connection.send(self.encoding.encode(commands))
+        except websockets.ConnectionClosed:
+            pass
+
+    async def _open(self, socket: Socket) -> None:
+        url = f"ws://127.0.0.1:{self.server.port}/connection/websocket"
+        try:
+            socket.connection = await websockets.connect(
+                url,
+                subprotocols=self.encoding.subprotocols,
+                proxy=None,
+                compression=None,
+                ping_interval=None,
+                max_size=None,
+                open_timeout=REPLY_TIMEOUT_S,
+            )
+        except websockets.InvalidStatus as refused:
+            socket.end = f"refused with {refused.response.status_code}"
+            return
+        socket.reader = asyncio.create_task(self._read(socket))
+
+    async def _read(self, socket: Socket) -> None:
+        assert socket.connection is not None
+        try:
+            async for frame in socket.connection:
+                self.last_heard = time.monotonic()
+                for message in self.encoding.decode(frame):
+                    socket.messages.append(message)
+                    socket.replied.add(message.get("id", 0))
+        except websockets.ConnectionClosed:
+            pass
+        except ValueError as error:
+            socket.messages.append({"not a reply": str(error)})
+        self.last_heard = time.monotonic()
+        socket.end = f"close {socket.connection.close_code} {socket.connection.close_reason}"
+
+    async def _settle(self, step: Step) -> None:
+        """Waits for the replies, and then until nobody has been told anything for a while."""
+        deadline = time.monotonic() + REPLY_TIMEOUT_S
+        socket = self.sockets.get(step.actor or "")
+        if socket is not None:
+            while socket.end is None and not socket.replied.issuperset(step.awaited) and time.monotonic() < deadline:
+                await asyncio.sleep(0.002)
+        self.last_heard = max(self.last_heard, time.monotonic())
+        while (rest := self.last_heard + self.quiet_s - time.monotonic()) > 0 and time.monotonic() < deadline:
+            await asyncio.sleep(rest)
+
+    def _look(self, name: str, socket: Socket) -> Told:
+        """Takes what has come: replies by their ids, then pushes by their rooms, then the end."""
+        messages, socket.messages = socket.messages, []
+        for message in messages:
+            self._learn(name, message)
+        replies = sorted((m for m in messages if "id" in m), key=lambda message: message["id"])
+        # An empty one is a ping.
+        pushes = [message for message in messages if message and "id" not in message]
+        pushes.sort(key=lambda message: str(message.get("push", {}).get("channel", "")))
+        lines = []
+        for message in replies:
+            rest = {key: value for key, value in message.items() if key != "id"}
+            lines.append(f"reply {message['id']} {self._line(rest)}")
+        lines += [f"push {self._line(message.get('push', message))}" for message in pushes]
+        if socket.end is not None and not socket.was_closed:
+            socket.was_closed = True
+            lines.append(socket.end)
+        return Told(name, lines, socket.was_closed)
+
+    def _learn(self, name: str, message: dict) -> None:
+        """Notes whose an id is and which epoch a room has."""
+        if "connect" in message:
+            self.clients[message["connect"].get("client", "")] = name
+        # Where the two tell different clients of it, they would be asked for different things.
+        if epoch := message.get("subscribe", {}).get("epoch"):
+            self.room_epochs[self.sockets[name].asked[message["id"]]] = epoch
+
+    async def _call(self, request: Request) -> list[str]:
+        url = f"http://127.0.0.1:{self.server.port}{request.path}"
+        body = self._filled(request.body) if request.is_json or isinstance(request.body, (dict, list)) else request.body
+        data = body if isinstance(body, (str, bytes)) or body is None else json.dumps(body)
+        try:
+            async with self.http.request(
+                request.method, url, data=data, headers=request.headers, allow_redirects=False
+            ) as response:
+                text = (await response.read()).decode(errors="replace")
+                status = response.status
+        except (aiohttp.ClientError, asyncio.TimeoutError) as error:
+            return [f"no answer: {type(error).__name__}"]
+        try:
+            if text.count("\n{") > 0:
+                return [f"status {status}", *(f"line {self._line(json.loads(line))}" for line in text.strip().split("\n"))]
+            answer = json.loads(text)
+        except ValueError:
+            # What it says to people is its own.
+            return [f"status {status}", "body <text>" if status >= 400 and text.strip() else f"body {text.strip()[:200]}"]
+        if request.only and isinstance(answer, dict):
+            answer = {"result": {request.only: answer.get("result", {}).get(request.only)}}
+        if isinstance(answer, dict) and isinstance(body, dict) and isinstance(answer.get("result"), dict):
+            if answer["result"].get("epoch"):
+                self.room_epochs[str(body.get("channel"))] = answer["result"]["epoch"]
+        return [f"status {status}", f"body {self._line(answer)}"]
+
+
+    def _filled(self, value: Any) -> Any:
+        """The value with tokens made, and with what this server has said put in."""
+        if isinstance(value, Token):
+            return value.sign()
+        if isinstance(value, Known):
+            known = {name: id for id, name in self.clients.items()} if value.what == "client" else self.room_epochs
+            return known.get(value.name, "nothing")
+        if isinstance(value, dict):
+            return {key: self._filled(item) for key, item in value.items()}
+        return [self._filled(item) for item in value] if isinstance(value, list) else value
+
+    def _line(self, value: Any) -> str:
+        return json.dumps(self._masked(value), sort_keys=True, ensure_ascii=False)
+
+    def _masked(self, value: Any, key: str = "") -> Any:
+        if isinstance(value, dict):
+            return {self._name(name): self._masked(item, name) for name, item in value.items()}
+        if isinstance(value, list):
+            return [self._masked(item) for item in value]
+        if key == "epoch" and value:
+            return "<epoch>"
+        if key in MASKED and not isinstance(value, bool):
+            return f"<{key}>"
+        if key == "ttl" and isinstance(value, int):
+            return f"<about {10 * round(value / 10)} s>" if value > 9 else "<a few s>"
+        return self._name(value) if isinstance(value, str) else value
+
+    def _name(self, text: str) -> str:
+        if text in self.clients:
+            return f"<{self.clients[text]}>"
+        return re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "<uuid>", text)
+
