@@ -498,3 +498,75 @@ fn a_permission_that_goes_less_far_than_elsewhere_is_named() {
         warnings(r#"[{"name": "dialog", "allow_user_limited_channels": true, "allow_publish_for_client": true}]"#);
     assert!(told.len() == 1 && told[0].contains("`allow_publish_for_client`") && told[0].contains("`#`"), "{told:?}");
 }
+
+#[test]
+fn what_codes_become_is_read_from_everywhere_and_bounded() {
+    let toml = "[uni_sse.connect_code_to_http_response]\nenabled = true\n\
+                transforms = [{ code = 109, to = { status_code = 401, body = \"again\" } }]\n\
+                [[client.connect_code_to_unidirectional_disconnect.transforms]]\ncode = 109\nto = { code = 4109 }\n";
+    let json = r#"{"uni_sse": {"connect_code_to_http_response": {"enabled": true, "transforms":
+                     [{"code": 109, "to": {"status_code": 401, "body": "again"}}]}},
+                   "client": {"connect_code_to_unidirectional_disconnect": {"transforms":
+                     [{"code": 109, "to": {"code": 4109, "reason": ""}}]}}}"#;
+    let yaml = "uni_sse:\n  connect_code_to_http_response:\n    enabled: true\n    transforms:\n    - code: 109\n\
+                \x20     to: {status_code: 401, body: again}\n\
+                client:\n  connect_code_to_unidirectional_disconnect:\n    transforms: [{code: 109, to: {code: 4109}}]\n";
+    let config = read("c.toml", toml).unwrap();
+    assert_eq!(config.unidirectional.sse.connect_code_to_http_response.transforms.len(), 1);
+    assert_eq!(config.client.connect_code_to_unidirectional_disconnect.transforms[0].to.code, 4109);
+    assert_eq!(read("c.json", json).unwrap(), config);
+    assert_eq!(read("c.yaml", yaml).unwrap(), config);
+    assert_eq!(read("c.toml", &config.to_toml()).unwrap(), config, "what is printed is read again");
+    let environment = variables(&[
+        ("ROOMCAST_UNI_SSE_CONNECT_CODE_TO_HTTP_RESPONSE_ENABLED", "true"),
+        (
+            "ROOMCAST_UNI_SSE_CONNECT_CODE_TO_HTTP_RESPONSE_TRANSFORMS",
+            r#"[{"code":109,"to":{"status_code":401,"body":"again"}}]"#,
+        ),
+        (
+            "ROOMCAST_CLIENT_CONNECT_CODE_TO_UNIDIRECTIONAL_DISCONNECT_TRANSFORMS",
+            r#"[{"code":109,"to":{"code":4109}}]"#,
+        ),
+    ]);
+    assert_eq!(load_from(&Flags::default(), environment).unwrap().config, config);
+    for wrong in [
+        "109",
+        "[109]",
+        "[{ code = 109 }]",
+        "[{ to = { status_code = 401 } }]",
+        "[{ code = 0, to = { status_code = 401 } }]",
+        "[{ code = 109, to = { status_code = 199 } }]",
+        "[{ code = 109, to = { status_code = 600 } }]",
+        "[{ code = 109, to = { code = 4109 } }]",
+        "[{ code = 109, to = { status_code = 401 }, more = 1 }]",
+    ] {
+        let text = format!("[uni_http_stream.connect_code_to_http_response]\ntransforms = {wrong}\n");
+        let said = read("c.toml", &text).unwrap_err().to_string();
+        assert!(said.contains("c.toml:2") && said.contains("status_code = …"), "{said}");
+    }
+    for wrong in ["code = 2999", "code = 5000", "code = 4000, reason = \"ü\""] {
+        let text = format!(
+            "[client.connect_code_to_unidirectional_disconnect]\ntransforms = [{{ code = 109, to = {{ {wrong} }} }}]\n"
+        );
+        assert!(read("c.toml", &text).unwrap_err().to_string().contains("3000 to 4999"), "{wrong}");
+    }
+}
+
+#[test]
+fn transports_have_places_of_their_own() {
+    let config = read("c.toml", "[uni_sse]\nenabled = true\nhandler_prefix = \"/events\"\n").unwrap();
+    assert_eq!(config.unidirectional.sse.handler_prefix, "/events");
+    for bad in ["events", "/", "/a/", "/a b", "/health", "/connection/websocket"] {
+        let said = read("c.toml", &format!("[uni_websocket]\nhandler_prefix = \"{bad}\"\n")).unwrap_err().to_string();
+        assert!(said.contains("c.toml:2") && said.contains("expected a path"), "{said}");
+    }
+    let same = "[uni_sse]\nenabled = true\nhandler_prefix = \"/connection/sse\"\n";
+    assert!(read("c.toml", same).unwrap_err().to_string().contains("are the same place"));
+    assert!(read("c.toml", &same.replace("true", "false")).is_ok(), "who is not there is in nobody's way");
+    let within = "[http_api]\nhandler_prefix = \"/v1\"\n[init]\nenabled = true\nhandler_prefix = \"/v1/init\"\n";
+    assert!(read("c.toml", within).unwrap_err().to_string().contains("`http_api.handler_prefix`"));
+    let file = TempFile::new("c.toml", "[uni_websocket]\ncompression = true\n");
+    let flags = Flags { config: Some(file.path().into()), ..Flags::default() };
+    let warnings = load_from(&flags, []).unwrap().warnings;
+    assert!(warnings.len() == 1 && warnings[0].contains("uni_websocket.compression"), "{warnings:?}");
+}

@@ -51,3 +51,14 @@ pub(crate) fn read_frame(input: &[u8]) -> Result<Option<Received<'_>>, String> {
     let payload = input.get(skip..skip + length);
     Ok(payload.map(|payload| Received { first: *first, payload, length: skip + length }))
 }
+
+/// The payload of the chunk that `input` begins with, empty for the last one, and how long the chunk is; nothing while it is not there
+/// whole.
+pub(crate) fn read_chunk(input: &[u8]) -> Option<(&[u8], usize)> {
+    let at = input.windows(2).position(|two| two == b"\r\n")?;
+    let length = str::from_utf8(&input[..at]).expect("digits");
+    let length = usize::from_str_radix(length, 16).expect("a length");
+    let end = at + 2 + length;
+    assert_eq!(input.get(end..end + 2)?, b"\r\n");
+    Some((&input[at + 2..end], end + 2))
+}

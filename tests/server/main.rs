@@ -27,6 +27,7 @@ mod storage;
 mod streaming;
 mod subset;
 mod tokens;
+mod unidirectional;
 
 /// Counts live bytes, for [`heap`].
 #[global_allocator]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::frames::read_chunk;
 use crate::harness::{PATIENCE, Running, dial, eventually, number, text};
 use crate::stalled::{closes, fill, histories};
 
@@ -103,17 +104,10 @@ impl<'a> Streamed<'a> {
         let n = self.stream.read(&mut buffer).expect("output");
         assert!(n > 0, "the answer has no end");
         self.input.extend_from_slice(&buffer[..n]);
-        while let Some(at) = self.input.windows(2).position(|two| two == b"\r\n") {
-            let length = str::from_utf8(&self.input[..at]).expect("digits");
-            let length = usize::from_str_radix(length, 16).expect("a length");
-            let end = at + 2 + length;
-            if self.input.len() < end + 2 {
-                return;
-            }
-            assert_eq!(self.input[end..end + 2], *b"\r\n");
-            self.payload.extend_from_slice(&self.input[at + 2..end]);
-            self.has_ended = length == 0;
-            self.input.drain(..end + 2);
+        while let Some((payload, length)) = read_chunk(&self.input) {
+            self.payload.extend_from_slice(payload);
+            self.has_ended = payload.is_empty();
+            self.input.drain(..length);
         }
     }
 
@@ -155,7 +149,7 @@ fn request(kind: Kind, commands: &str, headers: &str) -> String {
     }
 }
 
-fn answer(running: &Running, request: &[u8]) -> String {
+pub(crate) fn answer(running: &Running, request: &[u8]) -> String {
     let mut stream = dial(running.address);
     stream.write_all(request).expect("a request");
     let mut answer = String::new();
@@ -165,7 +159,7 @@ fn answer(running: &Running, request: &[u8]) -> String {
     }
 }
 
-fn status(answer: &str) -> u16 {
+pub(crate) fn status(answer: &str) -> u16 {
     answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{answer}"))
 }
 

@@ -11,6 +11,9 @@ pub enum Encoding {
     Json,
     /// Messages behind their lengths, in binary frames.
     Protobuf,
+    /// Objects for clients that only listen: what such a client says is one connect request, without a command around it, and what
+    /// it hears are pushes without an envelope, its connect result first.
+    JsonPushes,
 }
 
 impl Encoding {
@@ -26,6 +29,7 @@ impl Encoding {
         match self {
             Self::Json => Ok(Commands(Reader::Json(json::Commands::new(frame, limits)?))),
             Self::Protobuf => Ok(Commands(Reader::Protobuf(protobuf::Commands::new(frame, limits)?))),
+            Self::JsonPushes => Ok(Commands(Reader::Connect(Some(Box::new(json::connect_alone(frame, limits)?))))),
         }
     }
 
@@ -34,6 +38,7 @@ impl Encoding {
         match self {
             Self::Json => json::encode_reply(reply, out),
             Self::Protobuf => protobuf::encode_reply(reply, out),
+            Self::JsonPushes => json::encode_result(reply, out),
         }
     }
 
@@ -42,13 +47,14 @@ impl Encoding {
         match self {
             Self::Json => json::encode_push(push, out),
             Self::Protobuf => protobuf::encode_push(push, out),
+            Self::JsonPushes => json::encode_bare_push(push, out),
         }
     }
 
     /// Appends the server's ping.
     pub fn encode_ping(self, out: &mut Vec<u8>) {
         match self {
-            Self::Json => out.extend_from_slice(b"{}"),
+            Self::Json | Self::JsonPushes => out.extend_from_slice(b"{}"),
             // A message of length nought.
             Self::Protobuf => out.push(0),
         }
@@ -57,7 +63,7 @@ impl Encoding {
     /// Appends what must stand between two messages of one frame.
     pub fn separate(self, out: &mut Vec<u8>) {
         match self {
-            Self::Json => out.push(b'\n'),
+            Self::Json | Self::JsonPushes => out.push(b'\n'),
             Self::Protobuf => {}
         }
     }
@@ -66,6 +72,7 @@ impl Encoding {
     pub fn publications(self, room: &str) -> PublicationEncoder {
         match self {
             Self::Json => PublicationEncoder(Writer::Json(json::PublicationEncoder::new(room))),
+            Self::JsonPushes => PublicationEncoder(Writer::Json(json::PublicationEncoder::bare(room))),
             Self::Protobuf => PublicationEncoder(Writer::Protobuf(protobuf::PublicationEncoder::new(room))),
         }
     }
@@ -79,6 +86,7 @@ pub struct Commands<'a>(Reader<'a>);
 enum Reader<'a> {
     Json(json::Commands<'a>),
     Protobuf(protobuf::Commands<'a>),
+    Connect(Option<Box<Command>>),
 }
 
 impl Iterator for Commands<'_> {
@@ -88,6 +96,7 @@ impl Iterator for Commands<'_> {
         match &mut self.0 {
             Reader::Json(commands) => commands.next(),
             Reader::Protobuf(commands) => commands.next(),
+            Reader::Connect(command) => command.take().map(|command| Ok(*command)),
         }
     }
 }

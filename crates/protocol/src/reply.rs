@@ -50,6 +50,14 @@ pub enum ReplyBody {
 }
 
 impl ReplyBody {
+    /// The number and text of the error, if it is one.
+    pub fn error(&self) -> Option<(u32, &str)> {
+        match self {
+            Self::Error(error) | Self::Temporary(error) => Some((error.code(), error.message())),
+            _ => None,
+        }
+    }
+
     /// Whether it is an error after which an SDK asks again by itself.
     pub(crate) fn is_temporary(&self) -> bool {
         match self {

@@ -92,6 +92,16 @@ impl Iterator for Commands<'_> {
     }
 }
 
+/// Reads a connect request that stands alone, as command 1. How long it may be is bounded by whoever has read it.
+pub(crate) fn connect_alone(request: &[u8], limits: &Limits) -> Result<Command, DecodeError> {
+    if request.trim_ascii().is_empty() {
+        return Err(DecodeError::Empty);
+    }
+    let Object(raw) = serde_json::from_slice::<Object<RawConnect<'_>>>(request)
+        .map_err(|error| DecodeError::Malformed { at: error.column() })?;
+    Ok(Command { id: 1, request: raw.into_request(limits) })
+}
+
 /// JSON in which a replacement character stands for each half of a surrogate pair that stands alone, such as half an emoji;
 /// `None` when there is none. Such a half is JSON, but no text.
 fn mend_surrogates(json: &str) -> Option<String> {

@@ -14,6 +14,13 @@ pub(crate) fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
     object.close();
 }
 
+/// Appends what is answered, without the number of the command.
+pub(crate) fn encode_result(reply: &Reply, out: &mut Vec<u8>) {
+    let mut object = Object::open(out);
+    encode_body(&mut object, &reply.body);
+    object.close();
+}
+
 fn encode_body(reply: &mut Object<'_>, body: &ReplyBody) {
     match body {
         ReplyBody::Error(error) | ReplyBody::Temporary(error) => reply.object("error", |object| {
@@ -94,6 +101,13 @@ pub(crate) fn encode_push(push: &Push, out: &mut Vec<u8>) {
     object.close();
 }
 
+/// Appends `push` as one object, without an envelope.
+pub(crate) fn encode_bare_push(push: &Push, out: &mut Vec<u8>) {
+    let mut object = Object::open(out);
+    encode_event(&mut object, push);
+    object.close();
+}
+
 fn encode_event(push: &mut Object<'_>, event: &Push) {
     match event {
         Push::Publication { room, publication } => {
@@ -141,14 +155,25 @@ fn encode_event(push: &mut Object<'_>, event: &Push) {
 pub(crate) struct PublicationEncoder {
     /// Everything up to the fields of the publication.
     head: Bytes,
+    /// What closes what the head has opened.
+    tail: &'static str,
 }
 
 impl PublicationEncoder {
     pub(crate) fn new(room: &str) -> Self {
-        let mut head = br#"{"push":{"channel":"#.to_vec();
+        Self::within(r#"{"push":{"channel":"#, room, "}}")
+    }
+
+    /// The same without an envelope.
+    pub(crate) fn bare(room: &str) -> Self {
+        Self::within(r#"{"channel":"#, room, "}")
+    }
+
+    fn within(open: &str, room: &str, tail: &'static str) -> Self {
+        let mut head = open.as_bytes().to_vec();
         write::text(room, &mut head);
         head.extend_from_slice(br#","pub":"#);
-        Self { head: head.into() }
+        Self { head: head.into(), tail }
     }
 
     pub(crate) fn encode(&self, publication: &Publication, offset: u64, time_ms: u64, out: &mut Vec<u8>) {
@@ -156,7 +181,7 @@ impl PublicationEncoder {
         let mut object = Object::open(out);
         publication_fields(&mut object, publication, offset, time_ms);
         object.close();
-        out.extend_from_slice(b"}}");
+        out.extend_from_slice(self.tail.as_bytes());
     }
 }
 

@@ -25,6 +25,7 @@ use crate::wire::encoded_batch::EncodedBatch;
 use crate::wire::framing::Framing;
 use crate::wire::send_queue::{REPLY_BYTES_HIGH, SendQueue, write_some};
 use crate::wire::stream::Stream;
+use crate::wire::unanswered::Unanswered;
 use roomcast_protocol::CloseCode;
 
 /// Reads of one connection before others on its shard have their turn.
@@ -67,10 +68,14 @@ pub(crate) struct Connection {
 #[derive(Debug)]
 pub(crate) struct Takeover {
     pub(crate) framing: Framing,
-    /// The head of the answer; nothing when it has been written.
+    /// The head of the answer; nothing when it has been written, or waits.
     pub(crate) head: Vec<u8>,
-    /// Commands that came with the request.
-    pub(crate) frame: Bytes,
+    /// The answer where it waits until the client is let in.
+    pub(crate) unanswered: Option<Box<Unanswered>>,
+    /// Commands that came with the request, where such a request brings some.
+    pub(crate) frame: Option<Bytes>,
+    /// What has come behind the request: the first of the client's own frames.
+    pub(crate) behind: Bytes,
     /// Whose the client is, where a proxy has said so.
     pub(crate) user: Option<String>,
 }
@@ -152,7 +157,13 @@ impl MemberSink for Connection {
 impl Connection {
     /// Starts a connection on `shard`.
     pub(crate) fn start(shard: &Rc<Shard>, stream: Stream, takeover: Takeover, socket: SocketGuard) {
-        let Takeover { framing, head, frame: first, user } = takeover;
+        let Takeover { framing, head, unanswered, frame, behind, user } = takeover;
+        if framing.only_listens() && !framing.is_websocket() {
+            let (interval, timeout) = (shard.hub.config.client.ping_interval, shard.hub.config.client.pong_timeout);
+            if !interval.is_zero() && !timeout.is_zero() {
+                stream.notice_silence(interval + timeout);
+            }
+        }
         let connection = shard.connections.admit(|key| Self {
             key,
             framing,
@@ -168,7 +179,7 @@ impl Connection {
             behind: Cell::new(0),
             stalled_since_ms: Cell::new(NOT_STALLED),
             due_ms: Cell::new(0),
-            driver: RefCell::new(SessionDriver::new(shard, framing, key, user)),
+            driver: RefCell::new(SessionDriver::new(shard, framing, key, user, unanswered)),
             _socket: socket,
         });
         shard.metrics.connections.inc();
@@ -179,8 +190,7 @@ impl Connection {
             // Its handshake was under way when the others were closed.
             connection.close_soon(CloseCode::Shutdown);
         }
-        // A request without commands is told so; a socket of frames may have said nothing yet.
-        let first = (framing.is_emulated() || !first.is_empty()).then_some(first);
+        let first = (frame.is_some() || !behind.is_empty()).then_some((frame, behind));
         tokio::task::spawn_local(Task { shard: Rc::clone(shard), connection, first });
     }
 
@@ -237,9 +247,16 @@ impl Connection {
             return;
         }
         self.phase.set(Phase::Closing { shut: false });
-        self.driver.borrow_mut().depart(shard, self.key);
+        let unanswered = {
+            let mut driver = self.driver.borrow_mut();
+            driver.depart(shard, self.key);
+            driver.unanswered()
+        };
         let mut last = Vec::new();
-        disconnect.write(self.framing, &mut last);
+        match unanswered {
+            None => self.write_goodbye(shard, disconnect, &mut last),
+            Some(unanswered) => unanswered.write_refusal(disconnect, &mut last),
+        }
         self.write_own(shard, &last);
         // Its task shuts the socket behind it.
         self.flush();
@@ -249,6 +266,17 @@ impl Connection {
         }
         shard.connections.schedule(self, shard.now_ms() + CLOSE_LINGER_MS);
         self.wake();
+    }
+
+    fn write_goodbye(&self, shard: &Shard, disconnect: &Disconnect, last: &mut Vec<u8>) {
+        if self.framing.only_listens()
+            && self.framing.is_websocket()
+            && disconnect.is_said_in_words()
+            && !shard.hub.config.unidirectional.websocket.disable_disconnect_push
+        {
+            self.framing.push_disconnect(disconnect.code(), disconnect.reason(), last);
+        }
+        disconnect.write(self.framing, last);
     }
 
     /// The same for a code of the protocol.
@@ -426,8 +454,8 @@ impl Connection {
             match read {
                 Poll::Ready(Ok(n)) if n > 0 => {
                     shard.metrics.bytes_in.inc_by(n as u64);
-                    // On an emulated connection there is nothing more to say; its client is heard through others.
-                    if !self.framing.is_emulated() {
+                    // Behind a request there is nothing more to say; an emulated client is heard through others.
+                    if self.framing.is_websocket() {
                         SessionDriver::receive(self, shard, &mut buffer[..n]);
                         self.hasten(shard);
                     }
@@ -501,8 +529,8 @@ impl fmt::Debug for Connection {
 struct Task {
     shard: Rc<Shard>,
     connection: Rc<Connection>,
-    /// What the client said before this was begun.
-    first: Option<Bytes>,
+    /// What the client said before this was begun: commands, then frames.
+    first: Option<(Option<Bytes>, Bytes)>,
 }
 
 impl Future for Task {
@@ -512,10 +540,12 @@ impl Future for Task {
         let first = self.first.take();
         let Self { shard, connection, .. } = &*self;
         let turn = || {
-            if let Some(first) = first {
-                match connection.framing.is_emulated() {
-                    true => SessionDriver::receive_frame(connection, shard, first),
-                    false => SessionDriver::receive(connection, shard, &mut first.to_vec()),
+            if let Some((frame, behind)) = first {
+                if let Some(frame) = frame {
+                    SessionDriver::receive_frame(connection, shard, frame);
+                }
+                if !behind.is_empty() && connection.is_open() {
+                    SessionDriver::receive(connection, shard, &mut behind.to_vec());
                 }
                 connection.hasten(shard);
             }

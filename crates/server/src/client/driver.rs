@@ -15,20 +15,22 @@ use uuid::Uuid;
 
 use crate::client::connection::Connection;
 use crate::client::deferred::{Done, Receiver};
+use crate::client::listening::Listening;
 use crate::client::membership::Memberships;
 use crate::client::shard::Shard;
 use crate::delivery::sink::MemberSink as _;
 use crate::rooms::engine::{Accepted, Answer, Entered, Publish};
 use crate::rooms::users::Selection;
-use crate::session::{Action, Ids, ServerCommand, Session, Ticket};
+use crate::session::{Action, Ids, ServerCommand, Session, Speech, Ticket};
 use crate::util::key::{ConnectionAddress, ConnectionKey};
 use crate::wire::disconnect::Disconnect;
 use crate::wire::encoded_batch::EncodedBatch;
 use crate::wire::framing::Framing;
 use crate::wire::send_queue::REPLY_BYTES_HIGH;
+use crate::wire::unanswered::Unanswered;
 use crate::wire::ws;
 use crate::wire::ws::{Decoder, Opcode};
-use roomcast_protocol::{CloseCode, DecodeError, Encoding, ErrorCode, RoomName, UnsubscribeCode};
+use roomcast_protocol::{CloseCode, DecodeError, Encoding, ErrorCode, Reply, RoomName, UnsubscribeCode};
 
 /// One client's side: its session and the rooms it is in.
 pub(crate) struct SessionDriver {
@@ -37,6 +39,7 @@ pub(crate) struct SessionDriver {
     decoder: Decoder,
     /// The name under which commands find the session.
     session_id: Uuid,
+    listening: Listening,
     /// Whether its client's commands come by another way than its connection, too.
     is_emulated: bool,
     rooms: Memberships,
@@ -73,7 +76,13 @@ const COMMANDS_WAITING_MAX: usize = 64;
 
 impl SessionDriver {
     /// A driver whose session has not begun.
-    pub(crate) fn new(shard: &Shard, framing: Framing, key: ConnectionKey, user: Option<String>) -> Self {
+    pub(crate) fn new(
+        shard: &Shard,
+        framing: Framing,
+        key: ConnectionKey,
+        user: Option<String>,
+        unanswered: Option<Box<Unanswered>>,
+    ) -> Self {
         let (client_id, session_id) = (shard.rng.uuid(), shard.rng.uuid());
         let ids = Ids { client: client_id.to_string(), session: session_id.to_string(), user };
         tracing::info!(client = ids.client, shard = shard.index, "connected");
@@ -82,16 +91,23 @@ impl SessionDriver {
             shard.hub.local.emulation.register(&ids.session, ConnectionAddress { shard: shard.index, key });
         }
         let settings = shard.hub.settings.clone();
+        let listening = Listening::new(framing, unanswered);
         Self {
-            session: Session::new(settings, ids, shard.now_ms()),
+            session: Session::new(settings, ids, shard.now_ms()).with_speech(listening.speech),
             encoding: framing.encoding(),
             decoder: Decoder::default(),
             session_id,
+            listening,
             is_emulated,
             rooms: Memberships::default(),
             backlog: None,
             departed: false,
         }
+    }
+
+    /// Takes the answer to the client's request, if it has none.
+    pub(crate) fn unanswered(&mut self) -> Option<Box<Unanswered>> {
+        self.listening.unanswered()
     }
 
     /// The client's id.
@@ -274,7 +290,11 @@ impl SessionDriver {
 
     /// Decodes and handles frames, until there are no more or the client must first take its replies.
     fn read(&mut self, turn: &mut Turn<'_>, input: &mut [u8]) -> Result<(), Disconnect> {
-        let limit_bytes = turn.shard.hub.config.websocket.message_size_limit;
+        let config = &turn.shard.hub.config;
+        let limit_bytes = match self.listening.is_all() {
+            false => config.websocket.message_size_limit,
+            true => config.unidirectional.websocket.message_size_limit,
+        };
         let mut used = 0;
         while used < input.len() {
             if !self.wants_input(turn) {
@@ -287,12 +307,14 @@ impl SessionDriver {
             match event {
                 ws::Event::Text(text) if self.encoding == Encoding::Json => self.feed_session(turn, text.as_bytes())?,
                 ws::Event::Binary(bytes) if self.encoding == Encoding::Protobuf => self.feed_session(turn, &bytes)?,
+                ws::Event::Text(text) if self.listening.is_all() => self.introduce(turn, text.as_bytes())?,
+                ws::Event::Binary(bytes) if self.listening.is_all() => self.introduce(turn, &bytes)?,
                 ws::Event::Text(_) | ws::Event::Binary(_) => {
                     self.session.reject(DecodeError::WrongFrameKind, &mut turn.out);
                     self.run_actions(turn)?;
                 }
                 ws::Event::Ping(payload) => turn.replies.push_control(Opcode::Pong, &payload),
-                ws::Event::Pong => {}
+                ws::Event::Pong => self.session.ponged(),
                 ws::Event::Close(code) => return Err(Disconnect::answer(code)),
             }
         }
@@ -302,7 +324,10 @@ impl SessionDriver {
     /// The same for a whole frame.
     fn read_frame(&mut self, turn: &mut Turn<'_>, frame: Bytes) -> Result<(), Disconnect> {
         if self.wants_input(turn) {
-            return self.feed_session(turn, &frame);
+            return match self.listening.is_all() {
+                false => self.feed_session(turn, &frame),
+                true => self.introduce(turn, &frame),
+            };
         }
         let waiting = &mut self.backlog().waiting;
         let (mut frames, mut bytes) = (0, frame.len());
@@ -332,6 +357,22 @@ impl SessionDriver {
             return Err(CloseCode::ServerError.into());
         }
         waiting.push_back(Waiting::Command(command));
+        Ok(())
+    }
+
+    /// Takes what a client says that only listens.
+    fn introduce(&mut self, turn: &mut Turn<'_>, said: &[u8]) -> Result<(), Disconnect> {
+        if self.listening.hears() { self.feed_session(turn, said) } else { Ok(()) }
+    }
+
+    /// Tells a client that only listens that it is connected, with which its request is answered, or why it is not.
+    fn answer_listener(&mut self, turn: &mut Turn<'_>, reply: &Reply) -> Result<(), Disconnect> {
+        self.listening.refuse(&turn.shard.hub.config.client, &reply.body)?;
+        if let Some(unanswered) = self.listening.unanswered() {
+            turn.flush();
+            turn.connection.write_own(turn.shard, &unanswered.head);
+        }
+        turn.replies.push(|out| self.encoding.encode_reply(reply, out));
         Ok(())
     }
 
@@ -381,9 +422,15 @@ impl SessionDriver {
     fn run_action(&mut self, turn: &mut Turn<'_>, action: Action) -> Result<(), Disconnect> {
         let hub = &*turn.shard.hub;
         match action {
+            Action::Reply(reply) if self.listening.is_all() => self.answer_listener(turn, &reply)?,
             Action::Reply(reply) => turn.replies.push(|out| self.encoding.encode_reply(&reply, out)),
             Action::Push(push) => turn.replies.push(|out| self.encoding.encode_push(&push, out)),
-            Action::Ping => turn.replies.push(|out| self.encoding.encode_ping(out)),
+            Action::Ping => {
+                turn.replies.push(|out| self.encoding.encode_ping(out));
+                if self.listening.speech == Speech::Pongs {
+                    turn.replies.push_control(Opcode::Ping, &[]);
+                }
+            }
             Action::Identify => {
                 let address = ConnectionAddress { shard: turn.shard.index, key: turn.connection.key };
                 hub.local.commands.users.register(self.session.user(), address, self.session.client(), self.session_id);

@@ -6,6 +6,7 @@ pub(crate) mod connection;
 mod connection_table;
 pub(crate) mod deferred;
 pub(crate) mod driver;
+mod listening;
 mod membership;
 mod scratch;
 pub(crate) mod shard;

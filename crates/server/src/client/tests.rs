@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::runtime::Builder;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep};
@@ -65,8 +66,15 @@ fn connect(shard: &Rc<Shard>, more: &str) -> TcpStream {
     server.set_nonblocking(true).expect("a socket option");
     client.set_nonblocking(true).expect("a socket option");
     let stream: Stream = DetachedStream::Tcp(server).attach().expect("a runtime");
-    let frame = format!("{{\"id\":1,\"connect\":{{}}}}\n{more}").into();
-    let takeover = Takeover { framing: Framing::Stream(Encoding::Json), head: Vec::new(), frame, user: None };
+    let frame = Bytes::from(format!("{{\"id\":1,\"connect\":{{}}}}\n{more}"));
+    let takeover = Takeover {
+        framing: Framing::Stream(Encoding::Json),
+        head: Vec::new(),
+        unanswered: None,
+        frame: Some(frame),
+        behind: Bytes::new(),
+        user: None,
+    };
     Connection::start(shard, stream, takeover, SocketGuard::new(shard));
     client
 }

@@ -72,10 +72,11 @@ impl Draft {
                     if !self.notes.setting(&mut self.config, section.settings, [name; 2], key, node) {
                         let extra: &[&str] = match name {
                             "channel" => &["without_namespace", "namespaces"],
-                            "client" => &["token", "subscription_token", "subscribe_to_user_personal_channel"],
                             _ => &[],
                         };
-                        let known = names(section.settings).chain(extra.iter().copied());
+                        let inside =
+                            SECTIONS.iter().filter_map(|section| section.name.strip_prefix(name)?.strip_prefix('.'));
+                        let known = names(section.settings).chain(extra.iter().copied()).chain(inside);
                         self.notes.foreign(node, name, key, known);
                     }
                 }

@@ -106,13 +106,17 @@ const TAKEN: [&str; 5] = ["/connection", "/emulation", "/health", "/metrics", "/
 /// The longest prefix; more is a typing error.
 const PREFIX_BYTES_MAX: usize = 128;
 
-fn prefix(path: &String) -> Result<(), String> {
+/// Whether something may be served there.
+pub(super) fn is_path(path: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~/".contains(&byte);
-    let is_path = path.len() > 1 && path.len() <= PREFIX_BYTES_MAX && path.bytes().all(fits);
-    let is_absolute = path.starts_with('/') && !path.ends_with('/') && !path.contains("//");
+    let is_bounded = path.len() > 1 && path.len() <= PREFIX_BYTES_MAX && path.bytes().all(fits);
+    is_bounded && path.starts_with('/') && !path.ends_with('/') && !path.contains("//")
+}
+
+fn prefix(path: &String) -> Result<(), String> {
     let is_taken =
         TAKEN.iter().any(|taken| path.strip_prefix(taken).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
-    match is_path && is_absolute && !is_taken {
+    match is_path(path) && !is_taken {
         true => Ok(()),
         false => Err(format!(
             "expected a path such as \"/api\", of letters, digits, -, _, . and ~, that is not one of {}; found {path:?}",

@@ -24,8 +24,10 @@ mod setting;
 mod tls;
 mod together;
 mod token;
+mod transforms;
 mod transports;
 mod tree;
+mod unidirectional;
 mod variables;
 
 use std::collections::BTreeMap;
@@ -48,7 +50,9 @@ pub use self::namespace::{DELIVERY_DELAY_MAX, NamespaceOptions, RecoveryMode, Sl
 pub use self::personal::PersonalRooms;
 pub use self::tls::{Pem, TlsOptions};
 pub use self::token::TokenOptions;
+pub use self::transforms::{CodeTransforms, Farewell, HttpAnswer, Transform};
 pub use self::transports::{HttpTransport, HttpTransports};
+pub use self::unidirectional::{Init, UniHttpStream, UniSse, UniWebSocket, Unidirectional};
 pub use crate::util::signature::{PublicKey, Secret};
 
 /// Everything the server can be told.
@@ -82,6 +86,8 @@ pub struct Config {
     pub websocket: WebSocket,
     /// `[http_stream]`, `[sse]`
     pub transports: HttpTransports,
+    /// The transports of clients that only listen.
+    pub unidirectional: Unidirectional,
     /// `[client]`
     pub client: Client,
     /// `[http_api]`
@@ -207,6 +213,8 @@ pub struct Client {
     pub message_command_limit: Option<NonZeroUsize>,
     /// Rooms that every client is put into when it connects, at most 16; leave to subscribe is not asked for there.
     pub subscribe_on_connect: Vec<String>,
+    /// `[client.connect_code_to_unidirectional_disconnect]`: what errors of `connect` become for clients that only listen.
+    pub connect_code_to_unidirectional_disconnect: CodeTransforms<Farewell>,
     /// `[client.subscribe_to_user_personal_channel]`: a room of each user.
     pub subscribe_to_user_personal_channel: PersonalRooms,
     /// How many connections the server takes in all; 0 is as many as descriptors allow.
@@ -285,6 +293,7 @@ impl Config {
         let mut config = Self { dev: true, ..Self::default() };
         config.client.allow_anonymous_connect_without_token = true;
         config.channel.without_namespace = NamespaceOptions::dev();
+        config.unidirectional = Unidirectional::dev();
         config
     }
 
@@ -373,6 +382,7 @@ impl Default for Config {
             http_server: HttpServer { address: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 8000, allowed_hosts: Vec::new() },
             websocket: WebSocket { message_size_limit: 64 * 1024 },
             transports: HttpTransports::default(),
+            unidirectional: Unidirectional::default(),
             client: Client {
                 allowed_origins: Vec::new(),
                 allow_anonymous_connect_without_token: false,
@@ -392,6 +402,7 @@ impl Default for Config {
                 channel_limit: 128,
                 message_command_limit: None,
                 subscribe_on_connect: Vec::new(),
+                connect_code_to_unidirectional_disconnect: CodeTransforms::default(),
                 subscribe_to_user_personal_channel: PersonalRooms::default(),
                 connection_limit: 0,
                 history_max_publication_limit: 300,

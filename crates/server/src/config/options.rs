@@ -11,7 +11,9 @@ use std::time::Duration;
 use super::origin::{normal_host, normal_origin};
 use super::setting::{Kind as _, duration_or_off, read};
 use super::tree::Value;
-use super::{Config, DELIVERY_DELAY_MAX, NamespaceOptions, database, http_api, personal, token, transports};
+use super::{
+    Config, DELIVERY_DELAY_MAX, NamespaceOptions, database, http_api, personal, token, transports, unidirectional,
+};
 use roomcast_protocol::RoomName;
 
 /// One option of a `T`.
@@ -92,7 +94,7 @@ macro_rules! beat {
 
 /// All sections, in the order in which they are printed; the first one stands above all others.
 pub(super) static SECTIONS: LazyLock<Vec<&'static Section>> =
-    LazyLock::new(|| FIRST.iter().chain(transports::SECTIONS).chain(REST).collect());
+    LazyLock::new(|| FIRST.iter().chain(transports::SECTIONS).chain(unidirectional::SECTIONS).chain(REST).collect());
 
 /// Those before the ones of the HTTP transports.
 const FIRST: &[Section] = &[
@@ -259,6 +261,7 @@ const REST: &[Section] = &[
     Section { name: "client.token", settings: token::CONNECTION },
     Section { name: "client.subscription_token", settings: token::SUBSCRIPTION },
     personal::SECTION,
+    unidirectional::DISCONNECTS,
     http_api::SECTION,
     Section {
         name: "shutdown",
@@ -429,7 +432,7 @@ const ORIGINS_MAX: usize = 256;
 /// Each is compared with each request's host.
 const HOSTS_MAX: usize = 256;
 
-fn within<N: PartialOrd + Display>(value: &N, least: &N, most: &N) -> Result<(), String> {
+pub(super) fn within<N: PartialOrd + Display>(value: &N, least: &N, most: &N) -> Result<(), String> {
     if least <= value && value <= most { Ok(()) } else { Err(format!("expected {least} to {most}, found {value}")) }
 }
 

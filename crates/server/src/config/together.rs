@@ -60,6 +60,27 @@ impl Draft {
                 "`client.subscribe_on_connect` names more rooms than `client.channel_limit` allows",
             );
         }
+        let (two_ways, one_way) = (&config.transports, &config.unidirectional);
+        let paths = [
+            ("http_stream", two_ways.http_stream.enabled, &two_ways.http_stream.handler_prefix),
+            ("sse", two_ways.sse.enabled, &two_ways.sse.handler_prefix),
+            ("uni_websocket", one_way.websocket.enabled, &one_way.websocket.handler_prefix),
+            ("uni_http_stream", one_way.http_stream.enabled, &one_way.http_stream.handler_prefix),
+            ("uni_sse", one_way.sse.enabled, &one_way.sse.handler_prefix),
+            ("init", one_way.init.enabled, &one_way.init.handler_prefix),
+            ("http_api", !config.http_api.disabled, &config.http_api.handler_prefix),
+        ];
+        let served: Vec<_> = paths.iter().filter(|(_, is_enabled, _)| *is_enabled).collect();
+        for (at, (section, _, prefix)) in served.iter().enumerate() {
+            for (other, _, of_other) in &served[at + 1..] {
+                let is_within = *other == "http_api"
+                    && prefix.strip_prefix(of_other.as_str()).is_some_and(|rest| rest.starts_with('/'));
+                if prefix == of_other || is_within {
+                    let [one, other] = [section, other].map(|section| path(section, "handler_prefix"));
+                    notes.conflict(&[&one, &other], &format!("`{one}` and `{other}` are the same place, {prefix:?}"));
+                }
+            }
+        }
         let personal = &config.client.subscribe_to_user_personal_channel;
         let section = "client.subscribe_to_user_personal_channel";
         let [enabled, namespace] = ["enabled", "personal_channel_namespace"].map(|key| path(section, key));

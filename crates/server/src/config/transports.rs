@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::http_api::is_path;
 use super::options::{Section, Setting, setting};
 use super::setting::{Kind as _, read};
 
@@ -11,32 +12,42 @@ use super::setting::{Kind as _, read};
 pub struct HttpTransport {
     /// Whether clients may connect by it. Default true.
     pub enabled: bool,
+    /// Its path. Default `/connection/http_stream`, `/connection/sse`.
+    pub handler_prefix: String,
 }
 
-impl Default for HttpTransport {
-    fn default() -> Self {
-        Self { enabled: true }
-    }
-}
-
-/// `http_transports!(section, what it is called; …)`
+/// `http_transports!(section, its path, what it is called; …)`
 macro_rules! http_transports {
-    ($($(#[$doc:meta])* $section:ident, $name:literal;)+) => {
+    ($($(#[$doc:meta])* $section:ident, $path:literal, $name:literal;)+) => {
         /// The HTTP transports, each with a section of its own.
-        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        #[derive(Clone, Debug, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct HttpTransports {
             $($(#[$doc])* pub $section: HttpTransport,)+
         }
 
+        impl Default for HttpTransports {
+            fn default() -> Self {
+                Self { $($section: HttpTransport { enabled: true, handler_prefix: $path.to_owned() },)+ }
+            }
+        }
+
         pub(super) const SECTIONS: &[Section] = &[$(
             Section {
                 name: stringify!($section),
-                settings: &[setting!(
-                    "enabled",
-                    transports.$section.enabled,
-                    concat!("whether clients may connect by ", $name)
-                )],
+                settings: &[
+                    setting!(
+                        "enabled",
+                        transports.$section.enabled,
+                        concat!("whether clients may connect by ", $name)
+                    ),
+                    setting!(
+                        "handler_prefix",
+                        transports.$section.handler_prefix,
+                        "the path where they do",
+                        own_path
+                    ),
+                ],
             },
         )+];
     };
@@ -44,7 +55,21 @@ macro_rules! http_transports {
 
 http_transports! {
     /// `[http_stream]`
-    http_stream, "HTTP streaming";
+    http_stream, "/connection/http_stream", "HTTP streaming";
     /// `[sse]`
-    sse, "server-sent events";
+    sse, "/connection/sse", "server-sent events";
+}
+
+/// Paths that are somebody else's.
+const TAKEN: [&str; 5] = ["/connection/websocket", "/emulation", "/health", "/metrics", "/page"];
+
+/// Whether a transport may be there.
+pub(super) fn own_path(path: &String) -> Result<(), String> {
+    if is_path(path) && !TAKEN.contains(&path.as_str()) {
+        return Ok(());
+    }
+    Err(format!(
+        "expected a path such as \"/connection/sse\", of letters, digits, -, _, . and ~, that is not one of {}; found {path:?}",
+        TAKEN.join(", ")
+    ))
 }

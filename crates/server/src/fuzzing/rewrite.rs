@@ -8,7 +8,7 @@ use roomcast_protocol::{Command, ConnectRequest, Encoding, HistoryRequest, Reque
 /// Appends a command, behind whatever commands there are already.
 pub(super) fn write(encoding: Encoding, command: &Command, out: &mut Vec<u8>) {
     match encoding {
-        Encoding::Json => {
+        Encoding::Json | Encoding::JsonPushes => {
             if !out.is_empty() {
                 out.push(b'\n');
             }

@@ -309,7 +309,7 @@ fn assert_encoded(encoding: Encoding, encode: impl FnOnce(&mut Vec<u8>)) {
     let mut out = Vec::new();
     encode(&mut out);
     match encoding {
-        Encoding::Json => assert_json(&out),
+        Encoding::Json | Encoding::JsonPushes => assert_json(&out),
         Encoding::Protobuf => assert_protobuf(&out),
     }
 }

@@ -55,12 +55,8 @@ pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, stream: Stream, so
             match stream.try_write(&head) {
                 Ok(n) if n == head.len() => {
                     let framing = Framing::Frames(handshake.encoding);
-                    Connection::start(
-                        &shard,
-                        stream,
-                        Takeover { framing, head: Vec::new(), frame: behind, user },
-                        socket,
-                    );
+                    let takeover = Takeover { framing, head: Vec::new(), unanswered: None, frame: None, behind, user };
+                    Connection::start(&shard, stream, takeover, socket);
                 }
                 // A socket that has no room for its first line is on its way out.
                 _ => tracing::debug!("a client was gone before it was answered"),

@@ -28,6 +28,7 @@ use crate::net::fast_upgrade::Opened;
 use crate::net::http_stream;
 use crate::net::http_stream::{EMULATION_PATH, Transport};
 use crate::net::page;
+use crate::net::unidirectional;
 use crate::net::upgrade::UpgradeSlot;
 use crate::ops::logging::cut;
 use crate::rooms::hub::Hub;
@@ -81,8 +82,8 @@ pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, stream: Opened, so
         Served::TakenOver(mut takeover) => {
             let Parts { io, read_buf, .. } = connection.into_parts();
             let (stream, said) = io.into_inner().into_parts();
-            if !takeover.framing.is_emulated() {
-                takeover.frame = [read_buf, said].concat().into();
+            if takeover.framing.is_websocket() {
+                takeover.behind = [read_buf, said].concat().into();
             }
             Connection::start(&shard, stream, takeover, socket);
         }
@@ -120,13 +121,16 @@ async fn answer(
     let request = request.map(Body::new);
     let hub = &*hub;
     let path = request.uri().path();
-    let transport = Transport::at(path);
+    let transport = Transport::at(&hub.config, path);
     let is_streaming = transport.is_some() || path == EMULATION_PATH;
+    let one_way = &hub.config.unidirectional;
+    let listens = path == one_way.websocket.handler_prefix;
+    let is_init = one_way.init.enabled && path == one_way.init.handler_prefix;
     let is_api = front.api.serves(path);
     let purpose = match path {
         "/health" => Purpose::Health,
         WEBSOCKET_PATH => Purpose::Connect,
-        _ if is_streaming => Purpose::Connect,
+        _ if is_streaming || listens || is_init => Purpose::Connect,
         // What it asks for is done, whoever wrote the page that asks: the browser may know the key, or need none.
         _ if is_api => Purpose::Command,
         _ => Purpose::Read,
@@ -141,7 +145,12 @@ async fn answer(
             Ok(takeover) => slot.make(Takeover { user, ..takeover }).await,
             Err(refusal) => turn_away(request.headers(), refusal),
         }
-    } else if is_streaming && request.method() == Method::OPTIONS {
+    } else if listens {
+        match unidirectional::upgrade(hub, &request) {
+            Ok(takeover) => slot.make(Takeover { user, ..takeover }).await,
+            Err(refusal) => turn_away(request.headers(), refusal),
+        }
+    } else if (is_streaming || is_init) && request.method() == Method::OPTIONS {
         http_stream::preflight(request.headers())
     } else if let Some(transport) = transport {
         match transport.open(hub, request).await {
@@ -150,6 +159,8 @@ async fn answer(
         }
     } else if is_streaming {
         http_stream::emulate(hub, request).await
+    } else if is_init {
+        unidirectional::init(&request)
     } else if is_api {
         front.api.answer(request).await
     } else {
@@ -173,6 +184,13 @@ fn turn_away(headers: &HeaderMap, refusal: Refusal) -> Response<Body> {
 
 /// How a request for a WebSocket goes on.
 fn upgrade(request: &Request) -> Result<Takeover, Refusal> {
+    let handshake = handshake(request)?;
+    let framing = Framing::Frames(handshake.encoding);
+    Ok(Takeover { framing, head: handshake.head(), unanswered: None, frame: None, behind: Bytes::new(), user: None })
+}
+
+/// The handshake that a request asks for.
+pub(crate) fn handshake(request: &Request) -> Result<Handshake, Refusal> {
     if request.version() < Version::HTTP_11 {
         return Err((
             StatusCode::BAD_REQUEST,
@@ -180,9 +198,7 @@ fn upgrade(request: &Request) -> Result<Takeover, Refusal> {
         ));
     }
     let handshake = Handshake::parse(request.method(), request.uri().query(), request.headers());
-    let handshake = handshake.map_err(|error| (error.status(), error.advice()))?;
-    let framing = Framing::Frames(handshake.encoding);
-    Ok(Takeover { framing, head: handshake.head(), frame: Bytes::new(), user: None })
+    handshake.map_err(|error| (error.status(), error.advice()))
 }
 
 async fn health(State(hub): State<Arc<Hub>>) -> Response<Body> {

@@ -9,11 +9,13 @@ use prost::Message;
 use serde::Deserialize;
 
 use crate::client::connection::Takeover;
+use crate::config::Config;
 use crate::net::http::{Refusal, refuse};
-use crate::net::page;
+use crate::net::{page, unidirectional};
 use crate::rooms::cluster::NotTaken;
 use crate::rooms::hub::Hub;
 use crate::wire::framing::Framing;
+use crate::wire::unanswered::Unanswered;
 use roomcast_protocol::{Command, Encoding, Request as Asked};
 
 /// Where commands of all emulated connections go.
@@ -33,28 +35,41 @@ const PREFLIGHT_SECONDS: &str = "300";
 pub(crate) enum Transport {
     HttpStream,
     Events,
+    /// The same two for clients that only listen.
+    UniHttpStream,
+    UniEvents,
 }
 
 impl Transport {
-    pub(crate) fn at(path: &str) -> Option<Self> {
-        match path {
-            "/connection/http_stream" => Some(Self::HttpStream),
-            "/connection/sse" => Some(Self::Events),
-            _ => None,
+    /// The one that is served at `path`.
+    pub(crate) fn at(config: &Config, path: &str) -> Option<Self> {
+        let (two_ways, one_way) = (&config.transports, &config.unidirectional);
+        let paths = [
+            (Self::HttpStream, &two_ways.http_stream.handler_prefix),
+            (Self::Events, &two_ways.sse.handler_prefix),
+            (Self::UniHttpStream, &one_way.http_stream.handler_prefix),
+            (Self::UniEvents, &one_way.sse.handler_prefix),
+        ];
+        paths.into_iter().find(|(_, prefix)| *prefix == path).map(|(transport, _)| transport)
+    }
+
+    fn is_enabled(self, config: &Config) -> bool {
+        match self {
+            Self::HttpStream => config.transports.http_stream.enabled,
+            Self::Events => config.transports.sse.enabled,
+            Self::UniHttpStream => config.unidirectional.http_stream.enabled,
+            Self::UniEvents => config.unidirectional.sse.enabled,
         }
     }
 
     /// What the request asks for, if it may.
     pub(crate) async fn open(self, hub: &Hub, request: Request) -> Result<Takeover, Refusal> {
-        let transport = match self {
-            Self::HttpStream => &hub.config.transports.http_stream,
-            Self::Events => &hub.config.transports.sse,
-        };
-        if !transport.enabled {
-            return Err((StatusCode::NOT_FOUND, "this transport is switched off in the configuration\n"));
+        if !self.is_enabled(&hub.config) {
+            return Err(SWITCHED_OFF);
         }
         let method = request.method().clone();
-        if method != Method::POST && !(self == Self::Events && method == Method::GET) {
+        let may_get = matches!(self, Self::Events | Self::UniEvents) && method == Method::GET;
+        if method != Method::POST && !may_get {
             return Err((StatusCode::METHOD_NOT_ALLOWED, "open this address with POST, the commands in the body\n"));
         }
         if request.version() != Version::HTTP_11 {
@@ -66,19 +81,41 @@ impl Transport {
         let encoding = match self {
             Self::HttpStream => encoding_of(request.headers()),
             Self::Events => Encoding::Json,
+            Self::UniHttpStream | Self::UniEvents => Encoding::JsonPushes,
         };
         let cors = cors(request.headers());
-        let frame = match method {
-            Method::GET => commands_in_query(hub, &request)?,
-            _ => body(hub, request, hub.config.websocket.message_size_limit).await?,
+        let one_way = &hub.config.unidirectional;
+        let frame = match (self, method) {
+            (Self::UniEvents, Method::GET) => unidirectional::connect_in_query(hub, &request)?.unwrap_or(NOBODY),
+            (Self::UniEvents, _) => {
+                unidirectional::connect_in_body(hub, request, one_way.sse.max_request_body_size).await?
+            }
+            (Self::UniHttpStream, _) => {
+                unidirectional::connect_in_body(hub, request, one_way.http_stream.max_request_body_size).await?
+            }
+            (_, Method::GET) => commands_in_query(hub, &request)?,
+            _ => body(hub, request, hub.config.websocket.message_size_limit).await?.ok_or(TOO_LARGE)?,
         };
         // Like all that is wrong with commands, that there are none is said by the session.
         let (framing, content_type) = match self {
-            Self::Events => (Framing::Events, "text/event-stream"),
+            Self::Events | Self::UniEvents => (Framing::Events(encoding), "text/event-stream"),
             Self::HttpStream if encoding == Encoding::Protobuf => (Framing::Stream(encoding), BINARY),
-            Self::HttpStream => (Framing::Stream(encoding), "application/json"),
+            Self::HttpStream | Self::UniHttpStream => (Framing::Stream(encoding), "application/json"),
         };
-        Ok(Takeover { framing, head: head(content_type, &cors), frame, user: None })
+        let head = head(content_type, &cors);
+        let waits = match self {
+            Self::UniEvents => Some(&one_way.sse.connect_code_to_http_response),
+            Self::UniHttpStream => Some(&one_way.http_stream.connect_code_to_http_response),
+            Self::HttpStream | Self::Events => None,
+        };
+        let (head, unanswered) = match waits.filter(|answers| answers.enabled) {
+            None => (head, None),
+            Some(answers) => {
+                let unanswered = Unanswered { head, lines: lines(&cors), answers: answers.clone(), refused: None };
+                (Vec::new(), Some(Box::new(unanswered)))
+            }
+        };
+        Ok(Takeover { framing, head, unanswered, frame: Some(frame), behind: Bytes::new(), user: None })
     }
 }
 
@@ -144,9 +181,9 @@ async fn receive(hub: &Hub, request: Request) -> Result<(HeaderMap, Envelope), R
     let encoding = encoding_of(request.headers());
     let bytes_max = hub.config.websocket.message_size_limit;
     // A string of JSON may be longer than what it says.
-    let body = body(hub, request, 2 * bytes_max + EMULATION_BYTES_MORE).await?;
+    let body = body(hub, request, 2 * bytes_max + EMULATION_BYTES_MORE).await?.ok_or(TOO_LARGE)?;
     let command = match encoding {
-        Encoding::Json => serde_json::from_slice(&body)
+        Encoding::Json | Encoding::JsonPushes => serde_json::from_slice(&body)
             .map(|JsonEnvelope { session, data }| Envelope { session, data: data.into() })
             .ok(),
         Encoding::Protobuf => {
@@ -185,13 +222,18 @@ fn commands_in_query(hub: &Hub, request: &Request) -> Result<Bytes, Refusal> {
     Err((StatusCode::BAD_REQUEST, "an address may connect and subscribe; send other commands with POST\n"))
 }
 
-/// The body, of at most so many bytes, if it comes in the time that a client has to say what it wants.
-async fn body(hub: &Hub, request: Request, bytes_max: usize) -> Result<Bytes, Refusal> {
+/// The body, if it comes in the time that a client has to say what it wants; nothing where it has more than so many bytes.
+pub(crate) async fn body(hub: &Hub, request: Request, bytes_max: usize) -> Result<Option<Bytes>, Refusal> {
     let body = to_bytes(request.into_body(), bytes_max);
     let body = tokio::time::timeout(hub.config.client.stale_close_delay, body).await;
-    body.map_err(|_| (StatusCode::REQUEST_TIMEOUT, "the rest of the request did not come in time\n"))?
-        .map_err(|_| TOO_LARGE)
+    body.map(Result::ok).map_err(|_| (StatusCode::REQUEST_TIMEOUT, "the rest of the request did not come in time\n"))
 }
+
+pub(crate) const SWITCHED_OFF: Refusal =
+    (StatusCode::NOT_FOUND, "this transport is switched off in the configuration\n");
+
+/// The connect request of a client that says nothing of itself.
+const NOBODY: Bytes = Bytes::from_static(b"{}");
 
 const MALFORMED: Refusal =
     (StatusCode::BAD_REQUEST, "send {\"session\":…,\"node\":…,\"data\":…}, the commands as text in `data`\n");
@@ -200,7 +242,7 @@ const TOO_LARGE: Refusal =
     (StatusCode::PAYLOAD_TOO_LARGE, "the commands are longer than `message_size_limit` allows\n");
 
 /// What tells a browser that the page, which was let in, may read the answer.
-fn cors(headers: &HeaderMap) -> HeaderMap {
+pub(crate) fn cors(headers: &HeaderMap) -> HeaderMap {
     let mut cors = HeaderMap::new();
     let Some(origin) = headers.get(header::ORIGIN) else { return cors };
     cors.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
@@ -224,12 +266,24 @@ fn head(content_type: &str, cors: &HeaderMap) -> Vec<u8> {
     line("cache-control", b"private, no-cache, no-store, must-revalidate, max-age=0");
     // Proxies are not to gather what is meant for now.
     line("x-accel-buffering", b"no");
+    head.extend(lines(cors));
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
+/// The lines that every answer has.
+fn lines(cors: &HeaderMap) -> Vec<u8> {
+    let mut lines = Vec::new();
+    let mut line = |name: &str, value: &[u8]| {
+        for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+            lines.extend_from_slice(part);
+        }
+    };
     line("x-content-type-options", b"nosniff");
     line("content-security-policy", page::CONTENT_SECURITY_POLICY.as_bytes());
     line("referrer-policy", b"no-referrer");
     for (name, value) in cors {
         line(name.as_str(), value.as_bytes());
     }
-    head.extend_from_slice(b"\r\n");
-    head
+    lines
 }

@@ -8,6 +8,7 @@ pub(crate) mod fast_upgrade;
 pub(crate) mod http;
 pub(crate) mod http_stream;
 pub(crate) mod page;
+pub(crate) mod unidirectional;
 pub(crate) mod upgrade;
 
 use std::rc::Rc;

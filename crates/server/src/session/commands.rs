@@ -9,7 +9,7 @@ use super::heartbeat::Heartbeat;
 use super::server_command::wishes;
 use super::tokens::{Refused, seconds};
 use super::{
-    Action, Connecting, Identity, Ids, Pending, PendingKind, Phase, PutIn, Recover, Session, Settings, Ticket,
+    Action, Connecting, Identity, Ids, Pending, PendingKind, Phase, PutIn, Recover, Session, Settings, Speech, Ticket,
 };
 use crate::auth::RoomClaims;
 use roomcast_protocol::{
@@ -73,14 +73,16 @@ impl Session {
         }
         self.who = Identity::Known(ClientInfo::new(user, client.clone(), conn_info, None));
         self.phase = Phase::Open;
+        // It is for those who send commands to it.
+        let node = if self.speech == Speech::Commands { self.settings.node.clone() } else { String::new() };
         let result = ConnectResult {
             client,
             version: VERSION.to_owned(),
             ttl_s,
             ping_s: u32::try_from(ping_interval_ms.div_ceil(1_000)).unwrap_or(u32::MAX),
-            pong: ping_interval_ms > 0 && self.settings.pong_timeout_ms > 0,
+            pong: ping_interval_ms > 0 && self.settings.pong_timeout_ms > 0 && self.speech == Speech::Commands,
             session,
-            node: self.settings.node.clone(),
+            node,
             ..ConnectResult::default()
         };
         let rooms = match self.put_in_rooms(granted, subs) {

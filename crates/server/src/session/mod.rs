@@ -10,6 +10,7 @@ mod heartbeat;
 mod names;
 mod server_command;
 pub(crate) mod settings;
+mod speech;
 mod stays;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 pub(crate) use self::action::{Action, MembershipGrant, Recover, Subscribed, Ticket};
 pub(crate) use self::server_command::{ServerCommand, SubscribeOptions};
 pub(crate) use self::settings::{OptionsLookup, Settings};
+pub(crate) use self::speech::Speech;
 
 use self::access::Grant;
 use self::heartbeat::{Beat, Heartbeat};
@@ -52,6 +54,7 @@ pub(crate) struct Session {
     who: Identity,
     phase: Phase,
     heartbeat: Heartbeat,
+    speech: Speech,
     /// The rooms the client is in, as the replies it has been given say.
     rooms: Names,
     /// The command whose action is under way.
@@ -172,6 +175,7 @@ impl Session {
             who: Identity::Unknown(Box::new(ids)),
             phase: Phase::Opening,
             heartbeat: Heartbeat::Opening { stale_at_ms },
+            speech: Speech::Commands,
             rooms: Names::default(),
             pending: None,
             queue: VecDeque::new(),
@@ -180,6 +184,11 @@ impl Session {
             stays: Stays::default(),
             now_ms,
         }
+    }
+
+    /// The same of a client that can say only this much.
+    pub(crate) fn with_speech(self, speech: Speech) -> Self {
+        Self { speech, ..self }
     }
 
     /// Takes a frame: all its commands, or those up to the first error, which closes the session when they are answered.
@@ -288,7 +297,13 @@ impl Session {
         let Settings { ping_interval_ms, pong_timeout_ms, .. } = *self.settings;
         match self.heartbeat.tick(now_ms, ping_interval_ms, pong_timeout_ms) {
             Beat::Nothing => {}
-            Beat::Ping => out.push(Action::Ping),
+            Beat::Ping => {
+                out.push(Action::Ping);
+                if self.speech == Speech::Nothing {
+                    // There is no answer to wait for.
+                    self.heartbeat.pong();
+                }
+            }
             // While we do not read, its silence is our doing.
             Beat::NoPong if !self.wants_frames() => self.heartbeat.extend(now_ms + pong_timeout_ms),
             Beat::NoPong => self.close(CloseCode::NoPong, out),
@@ -299,6 +314,14 @@ impl Session {
     /// Takes the time before something that does not come with it: a completion, a command of the server.
     pub(crate) fn notice_time(&mut self, now_ms: u64) {
         self.now_ms = now_ms;
+    }
+
+    /// Takes the answer of the client's transport to a ping.
+    pub(crate) fn ponged(&mut self) {
+        if self.speech == Speech::Pongs {
+            // One that nobody has asked for is nothing.
+            self.heartbeat.pong();
+        }
     }
 
     /// Whether the answer to a ping is overdue.

@@ -63,10 +63,15 @@ impl Disconnect {
         }
     }
 
+    /// Whether it is of the protocol or the application, rather than of the connection's frames.
+    pub(crate) fn is_said_in_words(&self) -> bool {
+        !matches!(self, Self::Frames { .. })
+    }
+
     /// Appends it in the framing of the connection.
     pub(crate) fn write(&self, framing: Framing, out: &mut Vec<u8>) {
         match (framing, self) {
-            (Framing::Frames(_), _) => write_close(out, self.code(), self.reason()),
+            (Framing::Frames(_) | Framing::PushFrames, _) => write_close(out, self.code(), self.reason()),
             // Only frames can be wrong as frames.
             (_, Self::Frames { .. }) => Self::from(CloseCode::ServerError).write(framing, out),
             (_, Self::Protocol(_) | Self::Custom { .. }) => framing.write_disconnect(self.code(), self.reason(), out),
@@ -89,6 +94,7 @@ impl From<FrameError> for Disconnect {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use roomcast_protocol::Encoding;
 
     #[test]
     fn what_an_application_says_fits_a_close_frame() {
@@ -100,7 +106,7 @@ mod tests {
         let kicked = Disconnect::custom(4500, "kicked".to_owned()).unwrap();
         assert_eq!((kicked.code(), kicked.reason(), kicked.is_bad_input()), (4500, "kicked", false));
         let mut out = Vec::new();
-        kicked.write(Framing::Events, &mut out);
+        kicked.write(Framing::Events(Encoding::Json), &mut out);
         let text = String::from_utf8(out).unwrap();
         assert!(text.contains("{\"disconnect\":{\"code\":4500,\"reason\":\"kicked\"}}"), "{text}");
     }

@@ -5,10 +5,6 @@ use bytes::Bytes;
 use crate::wire::framing::{Envelope, Framing};
 use crate::wire::ws::{Opcode, write_frame};
 
-/// Bytes of payload after which a frame takes no further message. Under 64 KiB, so that usual frames have a short header and
-/// clients that parse a frame at a time start early.
-const FRAME_BYTES_FULL: usize = 32 * 1024;
-
 /// Bytes after which a batch is sent before more is encoded: what a member whose socket is full may share with the others.
 pub(crate) const RUN_BYTES_FULL: usize = 256 * 1024;
 
@@ -31,7 +27,8 @@ impl EncodedBatch {
     /// Appends a message; `encode` writes it.
     pub(crate) fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
         let Self { framing, bytes, envelope, .. } = self;
-        if let Some(full) = envelope.take_if(|envelope| envelope.payload_bytes(bytes) >= FRAME_BYTES_FULL) {
+        let bytes_full = framing.payload_bytes_full();
+        if let Some(full) = envelope.take_if(|envelope| envelope.payload_bytes(bytes) >= bytes_full) {
             full.seal(bytes);
         }
         let is_first = envelope.is_none();
@@ -119,11 +116,21 @@ mod tests {
     #[test]
     fn messages_share_a_frame_until_it_is_full() {
         assert_eq!(run_of(&["1", "2"]).as_bytes(), b"\x81\x031\n2");
-        let large = "x".repeat(FRAME_BYTES_FULL);
+        let large = "x".repeat(Framing::default().payload_bytes_full());
         let batch = run_of(&[&large, "2"]);
         assert_eq!(batch.as_bytes()[..2], [0x81, 126]);
         assert_eq!(batch.as_bytes()[4 + large.len()..], *b"\x81\x012");
         assert_eq!(batch.messages(), 2);
+    }
+
+    #[test]
+    fn a_push_may_have_a_frame_of_its_own() {
+        let mut batch = EncodedBatch::default();
+        batch.begin(Framing::PushFrames);
+        batch.push(|out| out.push(b'1'));
+        batch.push(|out| out.push(b'2'));
+        batch.finish();
+        assert_eq!(batch.as_bytes(), b"\x81\x011\x81\x012");
     }
 
     #[test]

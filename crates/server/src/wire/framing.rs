@@ -8,21 +8,12 @@ use roomcast_protocol::{Encoding, Push};
 pub(crate) enum Framing {
     /// WebSocket: text frames of JSON, or binary frames of Protobuf.
     Frames(Encoding),
+    /// WebSocket for those who only listen: a text frame for each push.
+    PushFrames,
     /// An HTTP response without end, in chunks: JSON line by line, or Protobuf.
     Stream(Encoding),
-    /// The same as server-sent events, an event for each message.
-    Events,
-}
-
-impl Framing {
-    /// All there are.
-    pub(crate) const ALL: [Self; 5] = [
-        Self::Frames(Encoding::Json),
-        Self::Frames(Encoding::Protobuf),
-        Self::Stream(Encoding::Json),
-        Self::Stream(Encoding::Protobuf),
-        Self::Events,
-    ];
+    /// The same as server-sent events, an event for each message; JSON.
+    Events(Encoding),
 }
 
 impl Default for Framing {
@@ -42,28 +33,49 @@ pub(crate) enum Envelope {
 impl Framing {
     pub(crate) fn encoding(self) -> Encoding {
         match self {
-            Self::Frames(encoding) | Self::Stream(encoding) => encoding,
-            Self::Events => Encoding::Json,
+            Self::Frames(encoding) | Self::Stream(encoding) | Self::Events(encoding) => encoding,
+            Self::PushFrames => Encoding::JsonPushes,
         }
+    }
+
+    /// Whether its client says who it is and nothing else.
+    pub(crate) fn only_listens(self) -> bool {
+        self.encoding() == Encoding::JsonPushes
+    }
+
+    /// Whether it is WebSocket, of which the client's end brings frames as well.
+    pub(crate) fn is_websocket(self) -> bool {
+        matches!(self, Self::Frames(_) | Self::PushFrames)
     }
 
     /// Whether commands come in requests of their own.
     pub(crate) fn is_emulated(self) -> bool {
-        !matches!(self, Self::Frames(_))
+        !self.is_websocket() && !self.only_listens()
+    }
+
+    /// Bytes of payload after which a frame or chunk takes no further message.
+    pub(crate) fn payload_bytes_full(self) -> usize {
+        match self {
+            Self::PushFrames => 1,
+            Self::Frames(_) | Self::Stream(_) | Self::Events(_) => PAYLOAD_BYTES_FULL,
+        }
     }
 
     /// Begins a frame or chunk.
     pub(crate) fn open(self, buffer: &mut Vec<u8>) -> Envelope {
         match self {
-            Self::Frames(Encoding::Json) => Envelope::Frame(FrameWriter::begin(buffer), Opcode::Text),
+            Self::Frames(Encoding::Json | Encoding::JsonPushes) | Self::PushFrames => {
+                Envelope::Frame(FrameWriter::begin(buffer), Opcode::Text)
+            }
             Self::Frames(Encoding::Protobuf) => Envelope::Frame(FrameWriter::begin(buffer), Opcode::Binary),
-            Self::Stream(_) | Self::Events => Envelope::Chunk(ChunkWriter::begin(buffer)),
+            Self::Stream(_) | Self::Events(_) => Envelope::Chunk(ChunkWriter::begin(buffer)),
         }
     }
 
     /// Appends a message, the `first` of its frame or chunk or a further one.
     pub(crate) fn message(self, buffer: &mut Vec<u8>, first: bool, encode: impl FnOnce(&mut Vec<u8>)) {
         match self {
+            Self::PushFrames => encode(buffer),
             Self::Frames(encoding) => {
                 if !first {
                     encoding.separate(buffer);
@@ -75,7 +87,7 @@ impl Framing {
                 // A reader of lines knows a message by its end.
                 encoding.separate(buffer);
             }
-            Self::Events => {
+            Self::Events(_) => {
                 buffer.extend_from_slice(b"data: ");
                 encode(buffer);
                 buffer.extend_from_slice(b"\n\n");
@@ -83,15 +95,24 @@ impl Framing {
         }
     }
 
-    /// Appends the disconnect push of a connection that cannot carry a close code, and the end of the response.
-    pub(crate) fn write_disconnect(self, code: u16, reason: &str, buffer: &mut Vec<u8>) {
+    /// Appends the disconnect push, which says in words how a connection ends.
+    pub(crate) fn push_disconnect(self, code: u16, reason: &str, buffer: &mut Vec<u8>) {
         let envelope = self.open(buffer);
         let push = Push::Disconnect { code, reason: reason.to_owned().into() };
         self.message(buffer, true, |out| self.encoding().encode_push(&push, out));
         envelope.seal(buffer);
+    }
+
+    /// Appends it for a connection that cannot carry a close code, and the end of the response.
+    pub(crate) fn write_disconnect(self, code: u16, reason: &str, buffer: &mut Vec<u8>) {
+        self.push_disconnect(code, reason, buffer);
         buffer.extend_from_slice(LAST_CHUNK);
     }
 }
+
+/// The usual bytes of a full payload. Under 64 KiB, so that usual frames have a short header and clients that parse a frame at a
+/// time start early.
+const PAYLOAD_BYTES_FULL: usize = 32 * 1024;
 
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
@@ -169,7 +190,7 @@ mod tests {
         let messages = ["{\"a\":1}", "{}"];
         assert_eq!(said(Framing::Stream(Encoding::Json), &messages), "0000000b\r\n{\"a\":1}\n{}\n\r\n");
         assert_eq!(said(Framing::Stream(Encoding::Protobuf), &["\u{1}a", "\u{0}"]), "00000003\r\n\u{1}a\u{0}\r\n");
-        assert_eq!(said(Framing::Events, &messages), "00000019\r\ndata: {\"a\":1}\n\ndata: {}\n\n\r\n");
+        assert_eq!(said(Framing::Events(Encoding::Json), &messages), "00000019\r\ndata: {\"a\":1}\n\ndata: {}\n\n\r\n");
         assert_eq!(said(Framing::Stream(Encoding::Json), &[]), "", "an empty chunk would be the last");
         let frames = |encoding| said(Framing::Frames(encoding), &["a", "b"]).into_bytes();
         assert_eq!(frames(Encoding::Json)[frames(Encoding::Json).len() - 4..], *b"\x03a\nb");
@@ -177,9 +198,31 @@ mod tests {
     }
 
     #[test]
+    fn who_only_listens_hears_pushes_without_an_envelope() {
+        for (framing, expected) in [
+            (
+                Framing::Stream(Encoding::JsonPushes),
+                "{\"disconnect\":{\"code\":3001,\"reason\":\"shutdown\",\"reconnect\":true}}\n\r\n0\r\n\r\n",
+            ),
+            (
+                Framing::Events(Encoding::JsonPushes),
+                "data: {\"disconnect\":{\"code\":3001,\"reason\":\"shutdown\",\"reconnect\":true}}\n\n\r\n0\r\n\r\n",
+            ),
+        ] {
+            let mut out = Vec::new();
+            framing.write_disconnect(3001, "shutdown", &mut out);
+            let text = String::from_utf8(out).unwrap();
+            assert!(text.ends_with(expected), "{text}");
+            assert!(framing.only_listens() && !framing.is_emulated() && !framing.is_websocket());
+        }
+        assert!(Framing::PushFrames.only_listens() && Framing::PushFrames.is_websocket());
+        assert!(!Framing::Stream(Encoding::Json).only_listens());
+    }
+
+    #[test]
     fn a_goodbye_is_the_last_chunk_but_one() {
         let mut out = Vec::new();
-        Framing::Events.write_disconnect(3001, "shutdown", &mut out);
+        Framing::Events(Encoding::Json).write_disconnect(3001, "shutdown", &mut out);
         let text = String::from_utf8(out).unwrap();
         assert!(text.contains("data: {\"push\":{\"disconnect\":{\"code\":3001,"), "{text}");
         assert!(text.ends_with("\n\n\r\n0\r\n\r\n"), "{text}");

@@ -3,9 +3,13 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+
+#[cfg(target_os = "linux")]
+use rustix::net::sockopt::set_tcp_user_timeout;
 
 /// A client's socket. Each kind is a variant, so that reading and writing one is a branch at most, and none while there is one.
 #[derive(Debug)]
@@ -55,6 +59,22 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.poll_write_ready(cx),
         }
+    }
+
+    /// Has it end when what was sent is not acknowledged for that long: of a client that says nothing there is no other sign. What
+    /// the system cannot do, its own longer patience does.
+    pub(crate) fn notice_silence(&self, within: Duration) {
+        let ms = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
+        #[cfg(target_os = "linux")]
+        match self {
+            Self::Tcp(stream) => {
+                if let Err(error) = set_tcp_user_timeout(stream, ms) {
+                    tracing::debug!(%error, "a socket is watched with the patience of the system");
+                }
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = ms;
     }
 
     /// Ends this shard's watch on it.

@@ -261,6 +261,32 @@ fn connect_keeps_at_most_as_many_positions_as_a_client_has_rooms() {
 }
 
 #[test]
+fn a_connect_request_may_stand_alone() {
+    let read = |request: &[u8]| Encoding::JsonPushes.commands(request, &Limits::default()).map(|mut it| it.next());
+    let request = br#" {"token":"t","name":"page","subs":{"a":{"recover":true,"offset":3,"epoch":"e"},"b":{}}} "#;
+    let Ok(Some(Ok(Command { id: 1, request: Request::Connect(connect) }))) = read(request) else {
+        panic!("no request")
+    };
+    assert_eq!((connect.token.as_str(), connect.name.as_str()), ("t", "page"));
+    assert_eq!(connect.subs, [("a".to_owned(), Some(at(3, "e"))), ("b".to_owned(), None)]);
+    assert!(matches!(read(b"{}"), Ok(Some(Ok(_)))));
+    assert!(matches!(read(b"{\n\t}\n"), Ok(Some(Ok(_)))));
+    assert_eq!(Encoding::JsonPushes.commands(b"{}", &Limits::default()).unwrap().count(), 1);
+    for bad in [
+        &b""[..],
+        b" \n",
+        b"null",
+        b"[]",
+        b"{} {}",
+        b"{\"token\":1}",
+        b"{\"token\":\"\\ud800\"}",
+        b"{\"name\":\"\xff\"}",
+    ] {
+        assert!(read(bad).is_err(), "{}", String::from_utf8_lossy(bad));
+    }
+}
+
+#[test]
 fn a_deep_payload_does_not_exhaust_the_stack() {
     let deep = "[".repeat(30_000) + &"]".repeat(30_000);
     let command = one(&format!(r#"{{"id":1,"publish":{{"channel":"a","data":{deep}}}}}"#));

@@ -52,6 +52,8 @@ pub(crate) struct RoomFeed<S> {
     set: RoomSet<Publication>,
     groups: Slab<Group<S>>,
     by_name: HashMap<GroupKey, usize>,
+    /// The framings that groups have had, each once: few of all there are.
+    framings: Vec<Framing>,
     by_key: HashMap<RoomKey, usize>,
     /// Groups whose last batch has not been written to all members, the one that waits longest first.
     unfinished: VecDeque<usize>,
@@ -106,6 +108,7 @@ impl<S: MemberSink> RoomFeed<S> {
             set: RoomSet::new(),
             groups: Slab::new(),
             by_name: HashMap::new(),
+            framings: Vec::new(),
             by_key: HashMap::new(),
             unfinished: VecDeque::new(),
             held: HeldList::new(),
@@ -393,7 +396,7 @@ impl<S: MemberSink> RoomFeed<S> {
         // Who came before may have published before: its join keeps its place.
         self.hearing.collect(&mut self.groups);
         let mut taking = SmallVec::<[usize; 4]>::new();
-        for framing in Framing::ALL {
+        for &framing in &self.framings {
             for hears in [false, true] {
                 // One in a place of another incarnation of the room comes to an end.
                 taking.extend(self.by_name.get(&(event.room.clone(), framing, hears)).copied());
@@ -457,6 +460,9 @@ impl<S: MemberSink> RoomFeed<S> {
         });
         self.by_key.insert(key, group);
         self.by_name.insert((name.clone(), framing, hears), group);
+        if !self.framings.contains(&framing) {
+            self.framings.push(framing);
+        }
         group
     }
 

@@ -1,0 +1,72 @@
+//! Clients that only listen: how they say who they are, their WebSocket, and the address that answers with nothing.
+
+use axum::body::Body;
+use axum::extract::{Query, Request};
+use axum::http::{Response, StatusCode};
+use bytes::Bytes;
+use serde::Deserialize;
+
+use crate::client::connection::Takeover;
+use crate::net::http::{Refusal, handshake};
+use crate::net::http_stream::{SWITCHED_OFF, body, cors};
+use crate::rooms::hub::Hub;
+use crate::wire::framing::Framing;
+use roomcast_protocol::Encoding;
+
+const MALFORMED: Refusal =
+    (StatusCode::BAD_REQUEST, "send a connect request such as {\"token\":\"…\"}, or {} without a token\n");
+
+const TOO_LARGE: Refusal =
+    (StatusCode::PAYLOAD_TOO_LARGE, "the connect request is longer than `max_request_body_size` allows\n");
+
+/// The connect request in the address, if there is one.
+pub(crate) fn connect_in_query(hub: &Hub, request: &Request) -> Result<Option<Bytes>, Refusal> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Parameters {
+        cf_connect: String,
+    }
+    let parameters = Query::<Parameters>::try_from_uri(request.uri()).map_err(|_| MALFORMED)?;
+    let Query(Parameters { cf_connect }) = parameters;
+    if cf_connect.is_empty() {
+        return Ok(None);
+    }
+    understood(hub, cf_connect.into()).map(Some)
+}
+
+/// The connect request in the body.
+pub(crate) async fn connect_in_body(hub: &Hub, request: Request, bytes_max: usize) -> Result<Bytes, Refusal> {
+    understood(hub, body(hub, request, bytes_max).await?.ok_or(TOO_LARGE)?)
+}
+
+/// The request, if it is one: nobody can be told later that it is not.
+fn understood(hub: &Hub, request: Bytes) -> Result<Bytes, Refusal> {
+    match Encoding::JsonPushes.commands(&request, &hub.settings.limits) {
+        Ok(_) => Ok(request),
+        Err(_) => Err(MALFORMED),
+    }
+}
+
+/// How a request for a WebSocket goes on whose client only listens.
+pub(crate) fn upgrade(hub: &Hub, request: &Request) -> Result<Takeover, Refusal> {
+    let options = &hub.config.unidirectional.websocket;
+    if !options.enabled {
+        return Err(SWITCHED_OFF);
+    }
+    let mut handshake = handshake(request)?;
+    // There is one way to speak here, and it has no name.
+    handshake.subprotocol = None;
+    let frame = connect_in_query(hub, request)?;
+    let framing = match options.join_push_messages {
+        true => Framing::Frames(Encoding::JsonPushes),
+        false => Framing::PushFrames,
+    };
+    Ok(Takeover { framing, head: handshake.head(), unanswered: None, frame, behind: Bytes::new(), user: None })
+}
+
+/// Answers with nothing: the connection is open, for whatever comes next.
+pub(crate) fn init(request: &Request) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    response.headers_mut().extend(cors(request.headers()));
+    response
+}
