@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::backend::{RetentionCutoff, Span, Store};
+use super::backend::{Erasure, RetentionCutoff, Span, Store};
 use super::batch::Incarnation;
 use super::codec::Codec;
 use super::environment::{Environment, System};
@@ -319,6 +319,42 @@ impl<T: Send + Sync + 'static> Archive<T> {
                 return Ok(erased);
             }
         }
+    }
+
+    /// Erases messages of one room that were published so far, for good; how many. Their places stay taken, and from here on
+    /// [`Archive::history`] shows none of them. The ring keeps its own until they are evicted: [`Watermark::erased`] says which those
+    /// are to whoever reads rings, and is to be told when they are evicted.
+    ///
+    /// # Errors
+    /// As the store has it; some may have been erased.
+    pub fn erase_in(&self, name: &str, erasure: Erasure<'_>) -> Result<u64, StoreError> {
+        let room = self.broker.get(name).filter(Room::is_running);
+        // Of a room that has ended, nothing is published any more.
+        let before = room.as_ref().map_or(u64::MAX, Room::tail);
+        self.flush_within(FLUSH_TIMEOUT)?;
+        let watermark = room.and_then(|room| self.watermark(&room));
+        if let (Some(watermark), Erasure::Sequences(sequences)) = (&watermark, erasure) {
+            watermark.erased().extend(sequences.iter().copied().filter(|sequence| *sequence < before));
+        }
+        let mut erased = 0;
+        let mut erase = |erasure| {
+            let more = self.shared.store.erase_in(name, erasure, before, REMOVED_AT_ONCE)?;
+            erased += more.len() as u64;
+            let is_over = more.len() < REMOVED_AT_ONCE;
+            if let Some(watermark) = &watermark {
+                watermark.erased().extend(more);
+            }
+            Ok(is_over)
+        };
+        match erasure {
+            Erasure::Author(_) => while !erase(erasure)? {},
+            Erasure::Sequences(sequences) => {
+                for sequences in sequences.chunks(REMOVED_AT_ONCE) {
+                    erase(Erasure::Sequences(sequences))?;
+                }
+            }
+        }
+        Ok(erased)
     }
 
     /// Whether the store does not do what it is asked at the moment.

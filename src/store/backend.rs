@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::batch::Batch;
-use super::error::StoreError;
+use super::error::{StoreError, StoreErrorKind};
 use super::options::{Durability, Retention};
 use crate::message::Epoch;
 
@@ -127,6 +127,28 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// As the store has it.
     fn erase(&self, author: &str, limit: usize) -> Result<usize, StoreError>;
+
+    /// Erases what messages of one room say that lie before `before`, of its newest incarnation and of those before it as far as they
+    /// go on from each other; their places stay taken. Up to `limit` of an author's; the sequences of those that are erased by it.
+    /// When it returns fewer than `limit`, they are not to be found in the store's files, copies excepted, as far as that is in its
+    /// power.
+    ///
+    /// # Errors
+    /// As the store has it. A store that does not implement it erases by author alone, and says so.
+    fn erase_in(&self, room: &str, erasure: Erasure<'_>, before: u64, limit: usize) -> Result<Vec<u64>, StoreError> {
+        let _ = (room, erasure, before, limit);
+        Err(StoreError::new(StoreErrorKind::Other, "this store cannot erase messages of one room"))
+    }
+}
+
+/// Which messages of a room are to be erased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a store that passes one over would leave what is to go")]
+pub enum Erasure<'a> {
+    /// Those of an author.
+    Author(&'a str),
+    /// Those in these places.
+    Sequences(&'a [u64]),
 }
 
 /// A store that is a file, which the program copies and checks itself.

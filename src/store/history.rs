@@ -110,7 +110,9 @@ impl<T: Clone + Send + Sync + 'static> Archive<T> {
         found: &mut HistoryPage<T>,
     ) -> u64 {
         let Some(mut ring) = stand_at(room, range.start) else { return range.start };
-        let ring_from = self.watermark(room).map_or(0, |watermark| watermark.ring_from());
+        let watermark = self.watermark(room);
+        let ring_from = watermark.as_ref().map_or(0, |watermark| watermark.ring_from());
+        let is_erased = |sequence| watermark.as_ref().is_some_and(|watermark| watermark.erased().contains(sequence));
         let end = range.end.min(range.start.saturating_add(limit as u64));
         let mut at = range.start;
         while at < end {
@@ -122,7 +124,8 @@ impl<T: Clone + Send + Sync + 'static> Archive<T> {
                             return at;
                         }
                         if time >= cutoff.before_time {
-                            found.push(HistoryEntry { sequence, time, message: Some(message.clone()) });
+                            let message = (!is_erased(sequence)).then(|| message.clone());
+                            found.push(HistoryEntry { sequence, time, message });
                         }
                         at = sequence + 1;
                     }

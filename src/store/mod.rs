@@ -14,6 +14,7 @@ mod batch;
 mod batch_builder;
 mod codec;
 mod environment;
+mod erased;
 mod error;
 mod history;
 mod incarnations;
@@ -55,9 +56,10 @@ pub(crate) mod internal {
 }
 
 pub use self::archive::Archive;
-pub use self::backend::{FileStore, Page, Record, RetentionCutoff, RoomEntry, Span, Store};
+pub use self::backend::{Erasure, FileStore, Page, Record, RetentionCutoff, RoomEntry, Span, Store};
 pub use self::batch::{Batch, BatchPart, Incarnation};
 pub use self::codec::{Codec, Undecodable};
+pub use self::erased::ErasedMessages;
 pub use self::error::{OpenError, StoreError, StoreErrorKind};
 pub use self::history::{HistoryEntry, HistoryPage};
 pub use self::options::{Durability, Options, Retention};

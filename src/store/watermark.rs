@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::batch::Incarnation;
 use super::environment::Environment;
+use super::erased::ErasedMessages;
 
 /// How far one incarnation of a room is stored.
 ///
@@ -51,7 +52,9 @@ pub struct Watermark {
     /// Messages before this one were removed.
     floor: AtomicU64,
     /// Of the messages before this one, some may have been erased since the ring took them.
-    erased: AtomicU64,
+    distrusted: AtomicU64,
+    /// Those of which it is known that they were.
+    erased: Arc<ErasedMessages>,
     /// As many as wait: tasks, of which each has one future, and those who take back what they do not wait for any more.
     waiters: Mutex<Vec<(u64, Waker)>>,
 }
@@ -65,7 +68,8 @@ impl Watermark {
             complete: AtomicBool::new(false),
             given_up: AtomicBool::new(false),
             floor: AtomicU64::new(0),
-            erased: AtomicU64::new(0),
+            distrusted: AtomicU64::new(0),
+            erased: Arc::default(),
             waiters: Mutex::default(),
         }
     }
@@ -196,12 +200,18 @@ impl Watermark {
     /// removed is another matter, of which [`Watermark::floor`] tells: it may still be given to who was there when it was published.
     pub fn ring_from(&self) -> u64 {
         // Relaxed: as in `floor`.
-        self.erased.load(Relaxed)
+        self.distrusted.load(Relaxed)
     }
 
     pub(super) fn distrust_ring(&self, until: u64) {
         // Relaxed: as in `floor`.
-        self.erased.fetch_max(until, Relaxed);
+        self.distrusted.fetch_max(until, Relaxed);
+    }
+
+    /// The messages that were erased with [`Archive::erase_in`](super::Archive::erase_in): nobody is to be given them, whoever still
+    /// has them.
+    pub fn erased(&self) -> &Arc<ErasedMessages> {
+        &self.erased
     }
 
     fn wake(&self, is_due: impl Fn(u64) -> bool) {

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use roomcast::store::{
-    Batch, Durability, Page, Record, RetentionCutoff, RoomEntry, Span, Store, StoreError, StoreErrorKind,
+    Batch, Durability, Erasure, Page, Record, RetentionCutoff, RoomEntry, Span, Store, StoreError, StoreErrorKind,
 };
 
 use crate::support::until;
@@ -150,5 +150,9 @@ impl Store for Faulty {
 
     fn erase(&self, author: &str, limit: usize) -> Result<usize, StoreError> {
         self.inner.erase(author, limit)
+    }
+
+    fn erase_in(&self, room: &str, erasure: Erasure<'_>, before: u64, limit: usize) -> Result<Vec<u64>, StoreError> {
+        self.inner.erase_in(room, erasure, before, limit)
     }
 }

@@ -17,7 +17,7 @@ use postgres::{Client, Config, NoTls};
 
 use self::error::{Explain as _, is_of_the_connection};
 use self::write::Writer;
-use super::backend::{Page, Record, RetentionCutoff, RoomEntry, Span, Store};
+use super::backend::{Erasure, Page, Record, RetentionCutoff, RoomEntry, Span, Store};
 use super::batch::Batch;
 use super::error::{StoreError, StoreErrorKind};
 use super::fence::{self, Unwritten};
@@ -323,6 +323,10 @@ impl Store for PostgresStore {
 
     fn erase(&self, author: &str, limit: usize) -> Result<usize, StoreError> {
         self.write_with(|writer| writer.erase(author, limit))
+    }
+
+    fn erase_in(&self, room: &str, erasure: Erasure<'_>, before: u64, limit: usize) -> Result<Vec<u64>, StoreError> {
+        self.write_with(|writer| writer.erase_in(room, erasure, before, limit))
     }
 }
 

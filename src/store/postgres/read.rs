@@ -14,7 +14,7 @@ use crate::store::options::Durability;
 const FETCHED_MAX: usize = 8 << 20;
 
 /// The incarnations of a room that go on from each other, the newest first.
-fn incarnations(client: &mut Client, room: &str) -> Result<Vec<Seen>, Error> {
+pub(super) fn incarnations(client: &mut Client, room: &str) -> Result<Vec<Seen>, Error> {
     let select = format!(
         "SELECT life, epoch, first, next, is_stored, run > {} FROM roomcast.lives WHERE room = $1
          ORDER BY life DESC LIMIT $2",

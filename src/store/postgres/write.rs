@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, HashSet};
 
 use postgres::{Client, Error, Row, SimpleQueryMessage, Transaction};
 
-use super::schema;
+use super::{read, schema};
 use crate::message::Epoch;
+use crate::store::backend::Erasure;
 use crate::store::batch::{Batch, Incarnation};
+use crate::store::epoch_chain::Seen;
 use crate::store::fence::{self, Foreign, Unwritten};
 use crate::store::incarnation_rows::IncarnationRows;
 use crate::store::options::Durability;
@@ -70,6 +72,36 @@ impl Writer {
                  SELECT life, sequence FROM roomcast.messages WHERE author = $1 LIMIT $2)",
             &[&author.as_bytes(), &limited(limit)],
         )
+    }
+
+    pub(super) fn erase_in(&mut self, room: &str, erasure: Erasure<'_>, before: u64, limit: usize) -> Result<Vec<u64>> {
+        let incarnations = read::incarnations(&mut self.client, room)?;
+        let mut transaction = begin(&mut self.client, self.run, Durability::Stored)?;
+        let mut erased = Vec::new();
+        for Seen { row, range, .. } in incarnations {
+            let (start, end) = (number(range.start), number(range.end.min(before)));
+            let rows = match erasure {
+                Erasure::Author(author) => transaction.query(
+                    "UPDATE roomcast.messages SET body = NULL, author = NULL WHERE life = $1 AND sequence IN (
+                         SELECT sequence FROM roomcast.messages
+                         WHERE author = $2 AND life = $1 AND sequence >= $3 AND sequence < $4 LIMIT $5)
+                     RETURNING sequence",
+                    &[&row, &author.as_bytes(), &start, &end, &limited(limit - erased.len())],
+                )?,
+                Erasure::Sequences(sequences) => {
+                    let sequences: Vec<i64> = sequences.iter().map(|sequence| number(*sequence)).collect();
+                    transaction.query(
+                        "UPDATE roomcast.messages SET body = NULL, author = NULL
+                         WHERE life = $1 AND sequence = ANY($2) AND sequence >= $3 AND sequence < $4 AND body IS NOT NULL
+                         RETURNING sequence",
+                        &[&row, &sequences, &start, &end],
+                    )?
+                }
+            };
+            erased.extend(rows.iter().map(|row| row.get::<_, i64>(0) as u64));
+        }
+        transaction.commit()?;
+        Ok(erased)
     }
 
     /// One statement, on the disk when this returns; how many rows it has changed.
@@ -224,6 +256,10 @@ fn learn(
 
 fn is_stored(incarnation: &Incarnation) -> bool {
     incarnation.durability == Durability::Stored
+}
+
+fn number(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn limited(limit: usize) -> i64 {

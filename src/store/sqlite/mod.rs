@@ -16,7 +16,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use self::error::Explain;
 use self::write::{Tenure, Writer};
-use super::backend::{FileStore, Page, Record, RetentionCutoff, RoomEntry, Span, Store};
+use super::backend::{Erasure, FileStore, Page, Record, RetentionCutoff, RoomEntry, Span, Store};
 use super::batch::Batch;
 use super::beside::{self, Beside};
 use super::error::{StoreError, StoreErrorKind};
@@ -401,6 +401,10 @@ impl Store for SqliteStore {
 
     fn erase(&self, author: &str, limit: usize) -> Result<usize, StoreError> {
         self.write_with(|writer| writer.erase(author, limit))
+    }
+
+    fn erase_in(&self, room: &str, erasure: Erasure<'_>, before: u64, limit: usize) -> Result<Vec<u64>, StoreError> {
+        self.write_with(|writer| writer.erase_in(room, erasure, before, limit))
     }
 }
 

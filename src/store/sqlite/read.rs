@@ -11,7 +11,7 @@ use crate::store::epoch_chain::{self, INCARNATIONS_MAX, Messages, Seen};
 use crate::store::options::Durability;
 
 /// The incarnations of a room that go on from each other, the newest first.
-fn incarnations(connection: &Connection, room: &str) -> Result<Vec<Seen>> {
+pub(super) fn incarnations(connection: &Connection, room: &str) -> Result<Vec<Seen>> {
     let unclean = schema::last_unclean(connection)?;
     let mut select = connection.prepare_cached(
         "SELECT life, epoch, first, next, is_stored, run > ?2 FROM lives WHERE room = ?1 ORDER BY life DESC LIMIT ?3",

@@ -142,10 +142,14 @@ pub(super) fn end_run(connection: &Connection, run: i64) -> Result<()> {
     connection.execute("UPDATE runs SET is_clean = 1 WHERE run = ?1", params![run]).map(|_| ())
 }
 
-/// Carries the log over and cuts it, so that the file alone is the database. Best effort.
-pub(super) fn cut_log(connection: &Connection) {
-    if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
-        tracing::debug!(%error, "the log was not cut");
+/// Carries the log over and cuts it, so that the file alone is the database. Best effort: whether it is.
+pub(super) fn cut_log(connection: &Connection) -> bool {
+    match connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)) {
+        Ok(is_busy) => is_busy == 0,
+        Err(error) => {
+            tracing::debug!(%error, "the log was not cut");
+            false
+        }
     }
 }
 

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
-use super::schema;
+use super::{read, schema};
+use crate::store::backend::Erasure;
 use crate::store::batch::{Batch, Incarnation};
+use crate::store::epoch_chain::Seen;
 use crate::store::fence::{self, Foreign, Unwritten};
 use crate::store::incarnation_rows::IncarnationRows;
 use crate::store::options::Durability;
@@ -91,6 +93,54 @@ impl Writer {
             params![author, number(limit as u64)],
         )?;
         transaction.commit()?;
+        Ok(erased)
+    }
+
+    pub(super) fn erase_in(&mut self, room: &str, erasure: Erasure<'_>, before: u64, limit: usize) -> Result<Vec<u64>> {
+        self.be_durable(Durability::Stored)?;
+        let transaction = begin(&mut self.connection, &self.tenure)?;
+        let mut erased = Vec::new();
+        {
+            let mut of_author = transaction.prepare_cached(
+                "UPDATE messages SET body = NULL, author = NULL WHERE life = ?1 AND sequence IN (
+                     SELECT sequence FROM messages WHERE author = ?2 AND life = ?1 AND sequence >= ?3 AND sequence < ?4 LIMIT ?5)
+                 RETURNING sequence",
+            )?;
+            let mut one = transaction.prepare_cached(
+                "UPDATE messages SET body = NULL, author = NULL WHERE life = ?1 AND sequence = ?2 AND body IS NOT NULL",
+            )?;
+            for Seen { row, range, .. } in read::incarnations(&transaction, room)? {
+                let range = range.start..range.end.min(before);
+                match erasure {
+                    Erasure::Author(author) => {
+                        let (start, end, left) =
+                            (number(range.start), number(range.end), number((limit - erased.len()) as u64));
+                        let sequences =
+                            of_author.query_map(params![row, author, start, end, left], |row| row.get::<_, i64>(0))?;
+                        for sequence in sequences {
+                            erased.push(sequence? as u64);
+                        }
+                    }
+                    Erasure::Sequences(sequences) => {
+                        for sequence in sequences.iter().filter(|sequence| range.contains(sequence)) {
+                            if one.execute(params![row, number(*sequence)])? > 0 {
+                                erased.push(*sequence);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        transaction.commit()?;
+        if erased.len() < limit {
+            // What they said is in the log, too, until that is carried over and cut.
+            if !schema::cut_log(&self.connection) {
+                tracing::warn!(
+                    room,
+                    "what was erased is in the log of the database until that is cut: somebody reads it"
+                );
+            }
+        }
         Ok(erased)
     }
 

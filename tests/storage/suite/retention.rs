@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
-use roomcast::store::{Durability, HistoryPage, Options, Retention, RetentionCutoff, Store};
+use roomcast::store::{Durability, Erasure, HistoryPage, Options, Retention, RetentionCutoff, Store};
 use roomcast::{Broker, Room};
 
 use crate::faulty::Faulty;
@@ -179,4 +179,45 @@ pub(crate) fn what_an_author_said_is_erased_and_its_place_stays(place: &dyn Plac
     let later = run.archive.history(&rooms[0], 120..121, 1).unwrap();
     assert_eq!(later[0].message.as_deref(), Some("eve: 120"), "what is said later is not meant");
     run.end();
+}
+
+pub(crate) fn single_messages_of_a_room_are_erased_from_store_and_ring(place: &dyn Place) {
+    for round in 0..2 {
+        let run = Run::start(place.open(), Options::all(Durability::Async));
+        let rooms = [run.open("lobby"), run.open("hall")];
+        let first = rooms[0].tail();
+        for room in &rooms {
+            for _ in 0..30 {
+                publish(room, "eve", 1);
+                publish(room, "bob", 1);
+            }
+        }
+        let erase = |erasure: Erasure<'_>| run.archive.erase_in("lobby", erasure).unwrap();
+        // Of an earlier incarnation, too, that this one goes on from; and none twice, nor any that is to come.
+        assert_eq!(erase(Erasure::Sequences(&[first, 3, 5, 5, first + 1_000])), if round == 0 { 3 } else { 1 });
+        assert_eq!(erase(Erasure::Sequences(&[first, 3])), 0);
+        let others =
+            (first..first + 60).filter(|sequence| sequence % 2 == 0 && ![3, 5, first].contains(sequence)).count();
+        // The two that she said after she was erased.
+        assert_eq!(erase(Erasure::Author("eve")), others as u64 + if round == 0 { 0 } else { 2 });
+        assert_eq!(erase(Erasure::Author("nobody")), 0);
+        publish(&rooms[0], "eve", 1);
+        publish(&rooms[0], "eve", 1);
+        let end = first + 60;
+        let said = |room: &Room<String>, sequence| {
+            run.archive.history(room, sequence..sequence + 1, 1).unwrap()[0].message.is_some()
+        };
+        for sequence in 0..end {
+            let nth = sequence % 62;
+            let is_erased = [3, 5].contains(&sequence) || if nth < 60 { nth % 2 == 0 } else { sequence < first };
+            assert_eq!(said(&rooms[0], sequence), !is_erased, "{sequence} in round {round}");
+            assert!(sequence >= rooms[1].tail() || said(&rooms[1], sequence), "another room is another matter");
+        }
+        assert!(said(&rooms[0], end), "what is said later is not meant");
+        let watermark = run.archive.watermark(&rooms[0]).unwrap();
+        assert!(watermark.erased().contains(first) && !watermark.erased().contains(end), "who reads the ring can know");
+        let records = run.stored("lobby");
+        assert_eq!(records.iter().filter(|record| record.body.is_none()).count(), if round == 0 { 32 } else { 64 });
+        run.end();
+    }
 }

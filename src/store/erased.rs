@@ -1,0 +1,71 @@
+//! Messages that were erased while a ring still holds them.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The sequences of a room's messages that were erased while its ring, or somebody who has read them, may still hold them: nobody is
+/// to be given them. As many as were erased and not forgotten since.
+#[derive(Debug, Default)]
+pub struct ErasedMessages {
+    /// The sequence after the highest that was ever in it; who asks beyond it looks no further.
+    end: AtomicU64,
+    sequences: Mutex<BTreeSet<u64>>,
+}
+
+impl ErasedMessages {
+    /// From this sequence on none is erased; 0 where none is.
+    pub fn end(&self) -> u64 {
+        // Acquire: pairs with `extend`; who sees it sees what is in it.
+        self.end.load(Acquire)
+    }
+
+    /// Whether the message at `sequence` is erased.
+    pub fn contains(&self, sequence: u64) -> bool {
+        sequence < self.end() && self.sequences().contains(&sequence)
+    }
+
+    /// From here on these are erased.
+    pub fn extend(&self, erased: impl IntoIterator<Item = u64>) {
+        let mut sequences = self.sequences();
+        sequences.extend(erased);
+        let end = sequences.last().map_or(0, |last| last + 1);
+        // Release: pairs with `end`.
+        self.end.fetch_max(end, Release);
+    }
+
+    /// Forgets those before `sequence`, which nobody holds any more, and says whether that were all.
+    pub fn forget_before(&self, sequence: u64) -> bool {
+        let mut sequences = self.sequences();
+        let left = sequences.split_off(&sequence);
+        *sequences = left;
+        sequences.is_empty()
+    }
+
+    fn sequences(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        // Each change is a single operation.
+        self.sequences.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_erased_is_known_until_it_is_forgotten() {
+        let erased = ErasedMessages::default();
+        assert_eq!((erased.end(), erased.contains(0)), (0, false));
+        erased.extend([7, 3]);
+        erased.extend([5]);
+        assert_eq!(
+            [2, 3, 4, 5, 7, 8].map(|sequence| erased.contains(sequence)),
+            [false, true, false, true, true, false]
+        );
+        assert_eq!(erased.end(), 8);
+        assert!(!erased.forget_before(6));
+        assert_eq!([3, 5, 7].map(|sequence| erased.contains(sequence)), [false, false, true]);
+        assert!(erased.forget_before(8));
+        assert!(!erased.contains(7));
+    }
+}
