@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Client, Running, dial, text};
 
-fn options() -> Options {
+pub(crate) fn options() -> Options {
     let mut options = Config::default().client;
     options.token.hmac_secret_key = Some(Secret::new("a secret that both know"));
     options
@@ -44,7 +44,7 @@ fn say(client: &mut Client, id: u32, command: &Value) -> Value {
     client.reply(id)
 }
 
-fn connected(server: &Running, claims: &Value) -> Client {
+pub(crate) fn connected(server: &Running, claims: &Value) -> Client {
     let mut client = server.client();
     let reply = say(&mut client, 1, &json!({"connect": {"token": token(claims)}}));
     client.id = text(&reply["connect"]["client"]).to_owned();

@@ -2,6 +2,7 @@
 
 mod connections;
 mod describe;
+mod erase;
 mod publish;
 
 use std::io::{Read as _, Write as _};

@@ -312,6 +312,28 @@ shape! {
 pub(super) enum PublicationShape {}
 
 request! {
+    /// Which messages of a room are to be erased: those at some offsets, or those of a user.
+    HistoryEraseRequest {
+        /// The room.
+        channel: String,
+        /// The offsets of the messages.
+        offsets: Vec<u64>,
+        /// The epoch that the offsets count in; empty for whichever it is.
+        epoch: String,
+        /// What this user has published so far, whatever its offset; instead of `offsets`.
+        user: String,
+    }
+}
+
+answer! {
+    /// What has become of it.
+    HistoryEraseResult {
+        /// So many messages were erased; those that were before are not counted.
+        erased: Always<u64>,
+    }
+}
+
+request! {
     /// Which rooms are wanted.
     ChannelsRequest {
         /// `*` stands for any characters, `?` for one; empty for all rooms.

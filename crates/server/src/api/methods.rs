@@ -50,6 +50,7 @@ methods! {
     "presence_stats" RoomRequest => PresenceStatsResult, "Tells how many are in a room", read::presence_stats;
     "history" HistoryRequest => HistoryResult, "Reads a room's past", read::history;
     "history_remove" RoomRequest => Done, "Removes a room's past; its position stays", read::history_remove;
+    "history_erase" HistoryEraseRequest => HistoryEraseResult, "Erases messages of a room; their places stay", read::history_erase;
     "channels" ChannelsRequest => ChannelsResult, "Lists the rooms that somebody is in", read::channels;
     "info" NoRequest => InfoResult, "Tells of the nodes", read::info;
     "rpc" RpcRequest => Done, "Calls a procedure of the server; there is none, so this answers error 104", rpc;

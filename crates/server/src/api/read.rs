@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use super::answer::{Failed, json};
 use super::messages::{
-    ChannelInfo, ChannelsRequest, ChannelsResult, HistoryRequest, InfoResult, NoRequest, NodeInfo, PresenceStatsResult,
-    RoomRequest,
+    ChannelInfo, ChannelsRequest, ChannelsResult, HistoryEraseRequest, HistoryEraseResult, HistoryRequest, InfoResult,
+    NoRequest, NodeInfo, PresenceStatsResult, RoomRequest,
 };
 use super::methods::done;
 use super::publish::room;
 use super::shape::Always;
-use super::{ANSWER_BYTES_MAX, Api};
+use super::{ANSWER_BYTES_MAX, Api, COUNT_MAX};
+use crate::rooms::engine::Erase;
 use roomcast_protocol::{Encoding, ErrorCode, HistoryQuery, Reply, ReplyBody, RoomName, StreamPosition};
 
 /// Publications of one history: what a client may have at most, however it is configured.
@@ -47,7 +48,8 @@ pub(super) async fn history(api: &Api, request: HistoryRequest) -> Result<Vec<u8
     let since = since.map(|since| StreamPosition { offset: since.offset, epoch: since.epoch });
     let query =
         HistoryQuery { limit: usize::try_from(limit).unwrap_or(usize::MAX).min(PUBLICATIONS_MAX), since, reverse };
-    let history = api.hub.engine(&room)?.history(&room, &query).wait().await?;
+    let mut history = api.hub.engine(&room)?.history(&room, &query).wait().await?;
+    api.hub.hide_erased(&room, &mut history.publications);
     Ok(as_on_the_wire(ReplyBody::History(history)))
 }
 
@@ -55,6 +57,22 @@ pub(super) async fn history_remove(api: &Api, request: RoomRequest) -> Result<Ve
     let room = with_history(api, &request.channel)?;
     api.hub.engine(&room)?.remove_history(&room).wait().await?;
     Ok(done())
+}
+
+pub(super) async fn history_erase(api: &Api, request: HistoryEraseRequest) -> Result<Vec<u8>, Failed> {
+    let HistoryEraseRequest { channel, offsets, epoch, user } = request;
+    // A room without a history, too: its members may be behind.
+    let room = room(api, &channel)?;
+    if offsets.is_empty() == user.is_empty() || offsets.contains(&0) {
+        return Err(ErrorCode::BadRequest.into());
+    }
+    if offsets.len() > COUNT_MAX {
+        return Err(ErrorCode::LimitExceeded.into());
+    }
+    let what = if user.is_empty() { Erase::Offsets(offsets) } else { Erase::User(user) };
+    let erased = api.hub.engine(&room)?.erase(&room, &epoch, what).wait().await?;
+    api.hub.commands.recall(room).await?;
+    Ok(json(&HistoryEraseResult { erased: Always(erased) }))
 }
 
 /// A room that has a history.

@@ -22,7 +22,7 @@ use roomcast_protocol::{ClientInfo, ErrorCode, HistoryResult, Placed, PresenceSt
 pub(crate) enum Done {
     Entered(Ticket, RoomName, Result<Entered, ErrorCode>),
     Published(Ticket, Result<Accepted, ErrorCode>),
-    Read(Ticket, Result<HistoryResult, ErrorCode>),
+    Read(Ticket, RoomName, Result<HistoryResult, ErrorCode>),
     Members(Ticket, Result<Vec<ClientInfo>, ErrorCode>),
     Counted(Ticket, Result<PresenceStats, ErrorCode>),
     /// What a member has missed from that sequence on.

@@ -155,14 +155,24 @@ impl SessionDriver {
             this.take_up(turn);
             this.session.notice_time(shard.now_ms());
             match done {
-                Done::Entered(ticket, room, entered) => this.entered(turn, ticket, room, entered),
+                Done::Entered(ticket, room, mut entered) => {
+                    if let Ok(entered) = &mut entered {
+                        turn.shard.hub.hide_erased(&room, &mut entered.subscribed.found);
+                    }
+                    this.entered(turn, ticket, room, entered);
+                }
                 Done::Published(ticket, published) => {
                     if published.is_ok() {
                         turn.shard.metrics.messages_in.inc();
                     }
                     this.published(turn, ticket, published);
                 }
-                Done::Read(ticket, read) => this.session.history(ticket, read, &mut turn.out),
+                Done::Read(ticket, room, mut read) => {
+                    if let Ok(read) = &mut read {
+                        turn.shard.hub.hide_erased(&room, &mut read.publications);
+                    }
+                    this.session.history(ticket, read, &mut turn.out);
+                }
                 Done::Members(ticket, members) => this.session.presence(ticket, members, &mut turn.out),
                 Done::Counted(ticket, stats) => this.session.presence_stats(ticket, stats, &mut turn.out),
                 Done::Fetched(room, from, past) => {
@@ -486,7 +496,7 @@ impl SessionDriver {
                 match read.unwrap_or_else(|code| Answer::Now(Err(code))) {
                     Answer::Now(read) => self.session.history(ticket, read, &mut turn.out),
                     Answer::Later(work) => {
-                        turn.receiver()?.complete_with(async move { Done::Read(ticket, work.await) });
+                        turn.receiver()?.complete_with(async move { Done::Read(ticket, room, work.await) });
                     }
                 }
             }

@@ -187,11 +187,14 @@ impl Shard {
                         connection.obey(&shard, command);
                     }
                 }
-                To::Shard => {
-                    if let ShardCommand::Census(census) = command {
-                        census.answer(shard.count_members().await);
+                To::Shard => match command {
+                    ShardCommand::Census(census) => census.answer(shard.count_members().await),
+                    ShardCommand::Recall(recall) => {
+                        shard.delivery.recall(&recall.room);
+                        recall.done();
                     }
-                }
+                    _ => {}
+                },
                 To::WithoutUser(selection) => shard.command_without_user(&selection, &command).await,
             }
         }

@@ -100,6 +100,11 @@ impl<S: MemberSink> Delivery<S> {
         is_taken
     }
 
+    /// As [`RoomFeed::recall`].
+    pub(crate) fn recall(&self, room: &RoomName) {
+        self.feed.borrow_mut().recall(room);
+    }
+
     /// As [`RoomFeed::count_members`].
     pub(crate) fn count_members(&self, groups: Range<usize>, counted: &mut Vec<(RoomName, u32)>) -> bool {
         self.feed.borrow().count_members(groups, counted)

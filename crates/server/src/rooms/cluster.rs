@@ -29,6 +29,8 @@ pub(crate) enum NodeCommand {
     Connections { recipients: Recipients, command: ShardCommand },
     /// Count who is in which room.
     Census,
+    /// Take back what is on its way to members of that room.
+    Recall(RoomName),
 }
 
 /// What a node says when it has done it.
@@ -72,6 +74,10 @@ impl LocalNode {
                 NodeAnswer::Done
             }
             NodeCommand::Census => NodeAnswer::Census(self.commands.census().await),
+            NodeCommand::Recall(room) => {
+                self.commands.recall(&room).await;
+                NodeAnswer::Done
+            }
         }
     }
 }
@@ -164,6 +170,15 @@ impl Commands {
             }
         }
         Ok(members)
+    }
+
+    /// Takes back what is on its way to members of a room; something of it was erased.
+    ///
+    /// # Errors
+    /// [`Untold`]: some may be given it yet.
+    pub(crate) async fn recall(&self, room: RoomName) -> Result<(), Untold> {
+        let answers = self.0.send(NodeCommand::Recall(room), ANSWER_WITHIN).wait().await;
+        if answers.is_empty() { Err(Untold) } else { Ok(()) }
     }
 
     /// Puts clients into a room, whether they might enter by themselves or not; who is in it stays as it is.

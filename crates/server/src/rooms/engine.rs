@@ -186,6 +186,15 @@ impl fmt::Display for EpochName {
     }
 }
 
+/// Which messages of a room are to be erased.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Erase {
+    /// Those at these offsets.
+    Offsets(Vec<u64>),
+    /// What that user has published.
+    User(String),
+}
+
 /// What is left of a room that nobody is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Remains {
@@ -214,6 +223,7 @@ pub(crate) struct Remains {
 ///   what is beyond [`Engine::edge`] is given by none of them.
 /// * Removing a history takes nothing from members: they go on from the ring, and who has lost its place there from where the history
 ///   begins now.
+/// * What was erased keeps its place, and is an empty publication wherever it is given from then on.
 /// * A call is answered in bounded time, and an engine that cannot do what is asked says so with an error.
 pub(crate) trait Engine: fmt::Debug + Send + Sync {
     /// Publishes, each by itself: one that fails is no harm to the others.
@@ -235,6 +245,11 @@ pub(crate) trait Engine: fmt::Debug + Send + Sync {
     /// Removes the history of a room: what has been published so far is not seen any more, by who reads it or comes back. Its position
     /// stays, and members that are behind may be given what they have not been given.
     fn remove_history(&self, room: &RoomName) -> Answer<Result<(), ErrorCode>>;
+
+    /// Erases messages that have been published so far: how many. Their places stay, and are empty publications to everybody from here
+    /// on, but for what a shard has read by now. A room of another epoch than the one that is named answers
+    /// [`ErrorCode::UnrecoverablePosition`].
+    fn erase(&self, room: &RoomName, epoch: &str, what: Erase) -> Answer<Result<u64, ErrorCode>>;
 
     /// What a member has missed from the sequence `from` on, at most `count` messages without a gap; nothing where the first is gone.
     fn fetch(&self, room: &Room<Publication>, from: u64, count: usize) -> Answer<Result<Vec<Placed>, ErrorCode>>;

@@ -30,13 +30,12 @@ impl Hub {
             }
         }
         self.rooms.dormant.forget(now_ms);
-        if expired > 0 {
-            self.rooms.removed.forget(|room| self.rooms.broker.get(room).is_none());
-        }
-        if let Some(stored_rooms) = self.stored_rooms()
-            && expired > 0
-        {
-            stored_rooms.forget(|room| self.rooms.broker.get(room).is_none());
+        self.rooms.removed.forget(|room| self.rooms.broker.get(room));
+        if let Some(stored_rooms) = self.stored_rooms() {
+            stored_rooms.forget_erased();
+            if expired > 0 {
+                stored_rooms.forget(|room| self.rooms.broker.get(room).is_none());
+            }
         }
         self.metrics.rooms.dec_by(expired as i64);
         expired

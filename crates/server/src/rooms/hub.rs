@@ -22,7 +22,7 @@ use crate::session::Settings;
 #[cfg(test)]
 use crate::util::clock::unix_ms;
 use roomcast::store::StoreError;
-use roomcast_protocol::{ErrorCode, RoomName};
+use roomcast_protocol::{ErrorCode, Placed, RoomName};
 
 /// The state that shards share. None of it is touched by delivering.
 pub(crate) struct Hub {
@@ -120,6 +120,15 @@ impl Hub {
         match self.stored.get() {
             Some(stored) if storage != Storage::Off => stored,
             _ => &self.memory,
+        }
+    }
+
+    /// Takes what was erased of a room out of what was read of it before.
+    pub(crate) fn hide_erased(&self, room: &RoomName, found: &mut [Placed]) {
+        if let Some(room) = self.rooms.running(room)
+            && let Ok(edge) = self.engine_of(room.name()).edge(&room)
+        {
+            edge.erased(&room).hide(found);
         }
     }
 

@@ -34,7 +34,7 @@ pub(crate) struct LocalRooms {
     pub(crate) broker: Broker<Publication>,
     pub(crate) dormant: DormantRooms,
     /// What is not to be seen any more.
-    pub(crate) removed: RemovedHistories,
+    pub(crate) removed: Arc<RemovedHistories>,
     /// Keys and versions of what was published.
     pub(crate) terms: TermsBook,
     /// Who comes and goes, and what is kept nowhere, on the way to those who hear of it.
@@ -57,16 +57,7 @@ impl LocalRooms {
         let (events, clock) = (Arc::new(Events::new(shards.len())), Arc::new(clock));
         let broker = broker.on_tokio(shards).build();
         let terms = TermsBook::new(Arc::clone(&clock) as Arc<dyn Fn() -> u64 + Send + Sync>);
-        Self {
-            config,
-            broker,
-            dormant: DormantRooms::new(),
-            removed: RemovedHistories::default(),
-            terms,
-            events,
-            clock,
-            count,
-        }
+        Self { config, broker, dormant: DormantRooms::new(), removed: Arc::default(), terms, events, clock, count }
     }
 
     /// A room that runs.

@@ -1,11 +1,13 @@
 //! Rooms whose messages are in memory and nowhere else.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::rooms::engine::{
-    Accepted, Answer, Engine, Entered, EpochName, Publish, PublishAnswers, PublishBatch, Remains, begun, publish_each,
+    Accepted, Answer, Engine, Entered, EpochName, Erase, Publish, PublishAnswers, PublishBatch, Remains, begun,
+    publish_each,
 };
 use crate::rooms::history;
 use crate::rooms::local::{LocalRooms, TRIES, not_published};
@@ -70,7 +72,7 @@ impl MemoryEngine {
     }
 
     fn seen_of(&self, room: &Room<Publication>) -> Edge {
-        Edge::published_from(self.rooms.removed.floor(room))
+        Edge::published_but(&self.rooms.removed, room)
     }
 
     fn visible(&self, room: &Room<Publication>) -> Result<Visible, ErrorCode> {
@@ -128,12 +130,31 @@ impl Engine for MemoryEngine {
         Answer::Now(Ok(()))
     }
 
+    fn erase(&self, name: &RoomName, epoch: &str, what: Erase) -> Answer<Result<u64, ErrorCode>> {
+        // Of a room that does not run nothing is left but its position.
+        let Some(room) = self.rooms.running(name) else { return Answer::Now(Ok(0)) };
+        if !EpochName::Ring(room.epoch()).is_meant_by(epoch) {
+            return Answer::Now(Err(ErrorCode::UnrecoverablePosition));
+        }
+        let erased = self.seen_of(&room).erased(&room);
+        let is_there = |sequence: &u64| (room.oldest()..room.tail()).contains(sequence) && !erased.is_at(*sequence);
+        let found: Vec<u64> = match what {
+            Erase::Offsets(offsets) => {
+                let sequences: BTreeSet<u64> = offsets.iter().filter_map(|offset| offset.checked_sub(1)).collect();
+                sequences.into_iter().filter(is_there).collect()
+            }
+            Erase::User(user) => history::sequences_of(&room, &user).into_iter().filter(is_there).collect(),
+        };
+        self.rooms.removed.erase(&room, found.iter().copied());
+        Answer::Now(Ok(found.len() as u64))
+    }
+
     fn fetch(&self, room: &Room<Publication>, from: u64, count: usize) -> Answer<Result<Vec<Placed>, ErrorCode>> {
         if from < self.rooms.removed.floor(room) {
             return Answer::Now(Ok(Vec::new()));
         }
         let end = room.tail().min(from.saturating_add(count as u64));
-        let found = history::read(room, from..end, history::ANSWER_BYTES_MAX);
+        let found = history::read(room, from..end, history::ANSWER_BYTES_MAX, &self.seen_of(room).erased(room));
         Answer::Now(Ok(found.map_or_else(Vec::new, |(_, found)| found)))
     }
 

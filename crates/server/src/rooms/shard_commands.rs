@@ -30,6 +30,8 @@ pub(crate) enum ShardCommand {
     Session(ServerCommand),
     /// Counts who is in which room; of the shard itself.
     Census(Census),
+    /// Takes back what is on its way to members of a room; the same.
+    Recall(Recall),
 }
 
 impl ShardCommand {
@@ -40,6 +42,7 @@ impl ShardCommand {
             Self::Disconnect(disconnect) => disconnect.reason().len(),
             Self::Session(command) => command.bytes(),
             Self::Census(_) => 0,
+            Self::Recall(Recall { room, .. }) => room.as_str().len(),
         }
     }
 }
@@ -63,6 +66,29 @@ impl PartialEq for Census {
 }
 
 impl Eq for Census {}
+
+/// A room of which something was erased, and who waits until a shard gives none of it any more.
+#[derive(Clone, Debug)]
+pub(crate) struct Recall {
+    pub(crate) room: RoomName,
+    done: mpsc::UnboundedSender<()>,
+}
+
+impl Recall {
+    /// Says that it is done.
+    pub(crate) fn done(self) {
+        // Whoever waits may have given up.
+        let _ = self.done.send(());
+    }
+}
+
+impl PartialEq for Recall {
+    fn eq(&self, other: &Self) -> bool {
+        self.room == other.room && self.done.same_channel(&other.done)
+    }
+}
+
+impl Eq for Recall {}
 
 /// Which connections of a shard a command is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,6 +189,19 @@ impl ShardCommands {
             }
         }
         members
+    }
+
+    /// Takes back what is on its way to members of a room, on all shards, and waits for them. From then on nobody is given what was
+    /// erased before.
+    pub(crate) async fn recall(&self, room: &RoomName) {
+        let (done, mut all_done) = mpsc::unbounded_channel();
+        for shard in 0..self.queues.len() {
+            let recall = Recall { room: room.clone(), done: done.clone() };
+            // On a shard that is over nobody is in any room.
+            let _ = self.send(shard, To::Shard, ShardCommand::Recall(recall)).await;
+        }
+        drop(done);
+        while all_done.recv().await.is_some() {}
     }
 
     /// Ends the connections of `user` that were registered before the one at `address`; each of them is told once.

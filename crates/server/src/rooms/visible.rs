@@ -3,20 +3,22 @@
 //! A message leaves a room in many ways: it is pushed, caught up with from the ring or from the database, recovered by who comes
 //! back, read as history, given as the newest one of a cache, kept in memory after a restart. All of them ask [`Edge::range`],
 //! the fast ones and the slow ones, so that none of them shows what another holds back: in a stored room nothing that the disk
-//! does not have, and nowhere anything that was removed. The positions that clients are told come from [`Visible::top`], which
+//! does not have, and nowhere anything that was removed; what was erased is at its place and says nothing, of which [`Edge::erased`]
+//! tells all of them. The positions that clients are told come from [`Visible::top`], which
 //! asks the same.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::config::{NamespaceOptions, Storage};
 use crate::rooms::engine::EpochName;
 use crate::rooms::history;
-use roomcast::store::{Archive, Durability, Retention, Watermark};
+use crate::rooms::removed::RemovedHistories;
+use roomcast::store::{Archive, Durability, ErasedMessages, Retention, Watermark};
 use roomcast::{Room, TryRecvError};
-use roomcast_protocol::{ErrorCode, Publication, StreamPosition};
+use roomcast_protocol::{ErrorCode, Payload, Placed, Publication, StreamPosition};
 
 #[cfg(test)]
 thread_local! {
@@ -33,6 +35,57 @@ pub(crate) struct Edge {
     is_stored: bool,
     /// The first sequence that was not removed of a room that is not kept, when this was asked for.
     from: u64,
+    /// What is erased of rooms that are not kept.
+    removed: Option<Arc<RemovedHistories>>,
+}
+
+/// The messages of a room that were erased and are in its ring, or in the hands of who has read them, for a while yet. Whoever gives
+/// messages away asks this, each time anew: of an erased one the place is left, as an empty publication. Nor is anything to be given
+/// that was made from one, as a delta is from its base.
+#[derive(Clone, Debug)]
+pub(crate) struct Erased {
+    /// From here on none is; nearly always nothing is, and then nobody looks further.
+    end: u64,
+    messages: Option<Arc<ErasedMessages>>,
+}
+
+/// What is given instead.
+static EMPTY: LazyLock<Publication> = LazyLock::new(|| Publication::new(Payload::json("null".into()), None));
+
+impl Erased {
+    /// Where nothing is.
+    pub(crate) const NOTHING: Self = Self { end: 0, messages: None };
+
+    fn of(messages: &Arc<ErasedMessages>) -> Self {
+        let end = messages.end();
+        Self { end, messages: (end > 0).then(|| Arc::clone(messages)) }
+    }
+
+    /// What is given instead of an erased message.
+    pub(crate) fn empty() -> Publication {
+        EMPTY.clone()
+    }
+
+    /// Whether the message at `sequence` is erased: it is not to be shown, and is the base of no delta.
+    #[inline]
+    pub(crate) fn is_at(&self, sequence: u64) -> bool {
+        sequence < self.end && self.messages.as_ref().is_some_and(|messages| messages.contains(sequence))
+    }
+
+    /// What is to be shown of a message.
+    #[inline]
+    pub(crate) fn shown<'a>(&self, sequence: u64, publication: &'a Publication) -> &'a Publication {
+        if self.is_at(sequence) { &EMPTY } else { publication }
+    }
+
+    /// Takes away what is not to be shown.
+    pub(crate) fn hide(&self, found: &mut [Placed]) {
+        for placed in found {
+            if self.is_at(placed.offset.saturating_sub(1)) {
+                placed.publication = EMPTY.clone();
+            }
+        }
+    }
 }
 
 /// What somebody waits for who has seen everything.
@@ -51,9 +104,9 @@ impl Edge {
         Self::default()
     }
 
-    /// The same without what lies before `from`.
-    pub(crate) fn published_from(from: u64) -> Self {
-        Self { from, ..Self::default() }
+    /// The same without what is removed.
+    pub(crate) fn published_but(removed: &Arc<RemovedHistories>, room: &Room<Publication>) -> Self {
+        Self { from: removed.floor(room), removed: Some(Arc::clone(removed)), ..Self::default() }
     }
 
     /// Of a room that `archive` may keep.
@@ -62,7 +115,7 @@ impl Edge {
     /// [`ErrorCode::Internal`] when the room is stored and nobody says how far: rather nothing is seen of it than anything.
     pub(crate) fn archived(archive: &Archive<Publication>, room: &Room<Publication>) -> Result<Self, ErrorCode> {
         let is_stored = archive.durability(room.name()) == Some(Durability::Stored);
-        let edge = Self { mark: archive.watermark(room), is_stored, from: 0 };
+        let edge = Self { mark: archive.watermark(room), is_stored, ..Self::default() };
         // The mark of a room that has ended goes when all of it is stored.
         if is_stored && edge.mark.is_none() && room.is_running() {
             tracing::error!(room = room.name(), "a stored room was opened without its mark");
@@ -93,6 +146,15 @@ impl Edge {
         // In this order: what is complete is stored to its end, and moves no more.
         let end = if self.is_stored && !mark.is_complete() { mark.stored() } else { u64::MAX };
         mark.floor()..end
+    }
+
+    /// What was erased of `room`, whose edge this is.
+    pub(crate) fn erased(&self, room: &Room<Publication>) -> Erased {
+        match (&self.mark, &self.removed) {
+            (Some(mark), _) => Erased::of(mark.erased()),
+            (None, Some(removed)) => removed.erased(room).map_or(Erased::NOTHING, |messages| Erased::of(&messages)),
+            (None, None) => Erased::NOTHING,
+        }
     }
 
     /// From which sequence on the ring shows what may be seen; of what lies before, messages may have been erased since, and the

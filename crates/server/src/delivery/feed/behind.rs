@@ -28,6 +28,7 @@ impl<S: MemberSink> Group<S> {
         let is_ended = matches!(self.cursor, Cursor::Ended);
         let group_end = if is_ended { u64::MAX } else { group_at.publication };
         let events = Events::of(self.hears.as_deref(), is_ended, self.edge.last(), self.framing.encoding());
+        let erased = self.edge.erased(&self.room);
         for _ in 0..CATCH_UP_RUNS_PER_VISIT {
             let Place::Behind(at) = member.place else {
                 return CaughtUp::Rejoined;
@@ -87,7 +88,8 @@ impl<S: MemberSink> Group<S> {
                 for (sequence, time_ms, message) in messages.iter() {
                     events.push_due(&mut next, batch);
                     let time_ms = time_ms.unwrap_or(0);
-                    batch.push(|out| self.encoder.encode(message, sequence + 1, time_ms, out));
+                    let publication = erased.shown(sequence, message);
+                    batch.push(|out| self.encoder.encode(publication, sequence + 1, time_ms, out));
                     next.publication = sequence + 1;
                     if batch.is_full() {
                         break;
@@ -140,6 +142,8 @@ impl<S: MemberSink> Group<S> {
             return member.sink.wake();
         }
         let events = Events::of(self.hears.as_deref(), is_ended, self.edge.last(), self.framing.encoding());
+        // It may have been read before.
+        let erased = self.edge.erased(&self.room);
         // Behind the group it goes along with it.
         let mut left = &past[..past.partition_point(|placed| placed.offset <= group_end)];
         while !left.is_empty() && !events.are_lost_at(at) {
@@ -147,6 +151,7 @@ impl<S: MemberSink> Group<S> {
             let (mut next, mut taken) = (at, 0);
             for Placed { offset, time_ms, publication } in left {
                 events.push_due(&mut next, batch);
+                let publication = erased.shown(offset.saturating_sub(1), publication);
                 batch.push(|out| self.encoder.encode(publication, *offset, *time_ms, out));
                 next.publication = *offset;
                 taken += 1;

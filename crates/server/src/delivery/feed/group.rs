@@ -146,6 +146,7 @@ impl<S: MemberSink> Group<S> {
         metrics: &ShardMetrics,
     ) -> Read {
         let end = self.edge.range().end;
+        let erased = self.edge.erased(&self.room);
         for _ in 0..ROOM_MESSAGES_PER_VISIT {
             // Each time, for the group moves on by more than one message where it has lost some.
             if self.next + batch.messages() >= end {
@@ -155,8 +156,9 @@ impl<S: MemberSink> Group<S> {
                 Ok(message) => {
                     let (sequence, time_ms) = (message.sequence(), message.time().unwrap_or(0));
                     debug_assert_eq!(self.next + batch.messages(), sequence);
+                    let publication = erased.shown(sequence, &message);
                     // The wire counts from 1.
-                    batch.push(|out| self.encoder.encode(&message, sequence + 1, time_ms, out));
+                    batch.push(|out| self.encoder.encode(publication, sequence + 1, time_ms, out));
                     if batch.is_full() && !self.send(batch, writes, metrics) {
                         return Read::Unfinished;
                     }
@@ -192,6 +194,7 @@ impl<S: MemberSink> Group<S> {
     ) -> Read {
         let end = end.min(self.edge.range().end);
         let last = self.edge.last();
+        let erased = self.edge.erased(&self.room);
         let mut at = self.at();
         for _ in 0..ROOM_MESSAGES_PER_VISIT {
             let due = self.hears.as_ref().and_then(|hears| hears.queue.due(at, last));
@@ -210,7 +213,8 @@ impl<S: MemberSink> Group<S> {
                     Ok(message) => {
                         let (sequence, time_ms) = (message.sequence(), message.time().unwrap_or(0));
                         debug_assert_eq!(at.publication, sequence);
-                        batch.push(|out| self.encoder.encode(&message, sequence + 1, time_ms, out));
+                        let publication = erased.shown(sequence, &message);
+                        batch.push(|out| self.encoder.encode(publication, sequence + 1, time_ms, out));
                         at.publication = sequence + 1;
                     }
                     Err(TryRecvError::Empty) => break,
@@ -317,6 +321,23 @@ impl<S: MemberSink> Group<S> {
             self.sending = Some(sending);
         }
         is_through
+    }
+
+    /// Takes back the batch that is on its way: it may hold what was erased since. The members that have not been given it go on by
+    /// themselves.
+    pub(super) fn recall(&mut self, metrics: &ShardMetrics) {
+        let Some(Sending { batch, round }) = self.sending.take() else { return };
+        let end = self.at();
+        for at in round.at..self.members.capacity() {
+            let Some(member) = self.members.get_mut(at) else { continue };
+            if let Place::With(from) = member.place
+                && !from.has_reached(end)
+            {
+                member.fall_behind(from.max(round.first), &mut self.behind, metrics);
+            }
+        }
+        metrics.messages_out.inc_by(round.takers * batch.messages());
+        metrics.bytes_out.inc_by(round.takers * batch.as_bytes().len() as u64);
     }
 
     fn go_round(

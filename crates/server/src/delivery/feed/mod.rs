@@ -391,17 +391,32 @@ impl<S: MemberSink> RoomFeed<S> {
         lags
     }
 
+    /// Takes back what is on its way to members of a room and was not given to them: something of it was erased.
+    pub(crate) fn recall(&mut self, room: &RoomName) {
+        for at in self.groups_of(room) {
+            if let Some(group) = self.groups.get_mut(at) {
+                group.recall(&self.metrics);
+            }
+        }
+    }
+
+    /// The groups of a room.
+    fn groups_of(&self, room: &RoomName) -> SmallVec<[usize; 4]> {
+        let mut groups = SmallVec::new();
+        for &framing in &self.framings {
+            for hears in [false, true] {
+                // One in a place of another incarnation of the room comes to an end.
+                groups.extend(self.by_name.get(&(room.clone(), framing, hears)).copied());
+            }
+        }
+        groups
+    }
+
     /// Takes in what all members of its room are given, and says whether all of them will be.
     pub(crate) fn take_in(&mut self, event: &Arc<Event>) -> bool {
         // Who came before may have published before: its join keeps its place.
         self.hearing.collect(&mut self.groups);
-        let mut taking = SmallVec::<[usize; 4]>::new();
-        for &framing in &self.framings {
-            for hears in [false, true] {
-                // One in a place of another incarnation of the room comes to an end.
-                taking.extend(self.by_name.get(&(event.room.clone(), framing, hears)).copied());
-            }
-        }
+        let taking = self.groups_of(&event.room);
         self.hearing.take_in_for(&taking, event, &mut self.groups)
     }
 

@@ -1,6 +1,7 @@
 //! Delivery without sockets, against a plain list of what everybody is to be given.
 
 mod archive;
+mod erased;
 mod held;
 mod queues;
 mod world;

@@ -36,6 +36,8 @@ pub(super) enum Item {
     Leave(usize),
     /// One without an offset.
     Message(usize),
+    /// The place of a message that says nothing.
+    Empty(u64),
 }
 
 /// A member that takes so many batches before it is full.
@@ -121,6 +123,9 @@ fn item(line: &[u8]) -> Item {
     assert!(push["channel"].as_str().is_some_and(|room| room.starts_with("hall")), "{push}");
     let client = |what: &str| push[what]["info"]["client"].as_str().map(|client| client.parse().unwrap());
     if let Some(offset) = push["pub"]["offset"].as_u64() {
+        if push["pub"]["data"].is_null() {
+            return Item::Empty(offset - 1);
+        }
         assert_eq!(push["pub"]["data"], offset - 1, "a message stands at its own offset");
         return Item::Publication(offset - 1);
     }

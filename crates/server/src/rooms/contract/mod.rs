@@ -35,6 +35,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(room, limit, since, reverse)| Step::History { room, limit, since, reverse }),
         2 => (0..world::CLIENTS, 1..9_usize).prop_map(|(client, count)| Step::Fetch(client, count)),
         1 => room().prop_map(Step::RemoveHistory),
+        2 => (room(), any::<u64>()).prop_map(|(room, which)| Step::Erase(room, which)),
         1 => Just(Step::Expire),
         2 => trouble().prop_map(Step::Trouble),
     ];

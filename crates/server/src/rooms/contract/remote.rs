@@ -19,7 +19,7 @@ use tokio::task::yield_now;
 
 use crate::config::RecoveryMode;
 use crate::rooms::engine::{
-    Accepted, Answer, Engine, Entered, EpochName, Publish, PublishAnswers, PublishBatch, Remains,
+    Accepted, Answer, Engine, Entered, EpochName, Erase, Publish, PublishAnswers, PublishBatch, Remains,
 };
 use crate::rooms::history;
 use crate::rooms::local::LocalRooms;
@@ -399,6 +399,11 @@ impl Engine for RemoteEngine {
 
     fn remove_history(&self, _: &RoomName) -> Answer<Result<(), ErrorCode>> {
         // What it takes is tested with the others; here it can be had of no other side.
+        Answer::Now(Err(ErrorCode::NotAvailable))
+    }
+
+    fn erase(&self, _: &RoomName, _: &str, _: Erase) -> Answer<Result<u64, ErrorCode>> {
+        // As for removing.
         Answer::Now(Err(ErrorCode::NotAvailable))
     }
 

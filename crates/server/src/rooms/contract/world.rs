@@ -1,6 +1,6 @@
 //! An engine, clients of it, and the steps they take.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use super::ledger::Ledger;
 use super::remote::{RemoteEngine, Trouble};
 use crate::config::{Config, RecoveryMode, Storage};
-use crate::rooms::engine::{Accepted, Answer, Engine, Entered, Publish, PublishBatch};
+use crate::rooms::engine::{Accepted, Answer, Engine, Entered, Erase, Publish, PublishBatch};
 use crate::rooms::local::LocalRooms;
 use crate::rooms::memory::MemoryEngine;
 use crate::rooms::stored::{StoredEngine, StoredRooms};
@@ -82,6 +82,8 @@ pub(super) enum Step {
     Fetch(usize, usize),
     /// The history of a room is removed.
     RemoveHistory(usize),
+    /// One of the messages of a room that anybody knows of is erased.
+    Erase(usize, u64),
     /// Rooms end that nobody is in and nothing is left of in a while.
     Expire,
     /// Something happens to the other side, where there is one.
@@ -117,6 +119,8 @@ pub(super) struct World {
     numbers: u64,
     /// Up to where the history of each room in each epoch is removed.
     floors: HashMap<(usize, String), u64>,
+    /// The offsets of each that are erased.
+    erased: HashMap<(usize, String), HashSet<u64>>,
     ledger: Ledger,
 }
 
@@ -155,6 +159,7 @@ impl World {
             batches: Vec::new(),
             numbers: 0,
             floors: HashMap::new(),
+            erased: HashMap::new(),
             ledger: Ledger::default(),
         }
     }
@@ -183,6 +188,7 @@ impl World {
             }
             Step::Fetch(client, count) => self.fetch(client, count).await,
             Step::RemoveHistory(room) => self.remove_history(room).await,
+            Step::Erase(room, which) => self.erase(room, which).await,
             Step::Expire => self.expire(),
             Step::Trouble(trouble) => {
                 if let Some(remote) = &self.remote {
@@ -300,6 +306,32 @@ impl World {
         self.floors.insert((room, epoch), floor);
     }
 
+    async fn erase(&mut self, room: usize, which: u64) {
+        let Some((epoch, top)) = self.ledger.known(room) else { return };
+        let offset = which % top + 1;
+        let others = ["no epoch of ours", "0"].map(|epoch| {
+            let what = Erase::Offsets(vec![offset]);
+            self.engine.erase(&name(room), epoch, what)
+        });
+        for other in others {
+            assert!(!matches!(other.wait().await, Ok(1..)), "in another epoch it is another message");
+        }
+        let erased = self.engine.erase(&name(room), &epoch, Erase::Offsets(vec![offset, offset])).wait().await;
+        let Ok(count) = erased else { return self.assert_may_fail() };
+        let offsets = self.erased.entry((room, epoch)).or_default();
+        let is_new = offsets.insert(offset);
+        assert!(count <= u64::from(is_new), "what is erased is erased once");
+    }
+
+    /// Somebody was given a message.
+    fn given(&mut self, room: usize, epoch: &str, offset: u64, publication: &Publication) {
+        let incarnation = (room, epoch.to_owned());
+        match self.erased.get(&incarnation).is_some_and(|offsets| offsets.contains(&offset)) {
+            true => assert_eq!((publication.data.as_bytes(), &publication.info), (&b"null"[..], &None)),
+            false => self.ledger.told(room, epoch, offset, number(publication)),
+        }
+    }
+
     /// Up to where the history of a room is removed.
     fn floor(&self, room: usize, epoch: &str) -> u64 {
         self.floors.get(&(room, epoch.to_owned())).copied().unwrap_or(0)
@@ -308,22 +340,25 @@ impl World {
     fn told(&mut self, room: usize, epoch: &str, placed: &[Placed]) {
         for placed in placed {
             assert!(placed.offset > self.floor(room, epoch), "offset {} was removed", placed.offset);
-            self.ledger.told(room, epoch, placed.offset, number(&placed.publication));
+            self.given(room, epoch, placed.offset, &placed.publication);
         }
     }
 
     /// Takes what may be seen.
     fn receive(&mut self, client: usize) {
+        let mut given = Vec::new();
         let Client { position: Some((room, position)), live: Some(subscription) } = &mut self.clients[client] else {
             return;
         };
-        let end = self.engine.edge(&subscription.room()).unwrap().range().end;
+        let edge = self.engine.edge(&subscription.room()).unwrap();
+        let (end, erased) = (edge.range().end, edge.erased(&subscription.room()));
+        let (room, epoch) = (*room, position.epoch.clone());
         while subscription.position().sequence < end {
             match subscription.try_recv_ref() {
                 Ok(message) => {
                     assert_eq!(message.sequence(), position.offset, "nothing is left out or given again");
                     position.offset += 1;
-                    self.ledger.told(*room, &position.epoch, position.offset, number(&message));
+                    given.push((position.offset, erased.shown(message.sequence(), &message).clone()));
                 }
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Closed(_)) => {
@@ -332,6 +367,9 @@ impl World {
                 }
                 Err(error) => panic!("the ring is large enough: {error}"),
             }
+        }
+        for (offset, publication) in given {
+            self.given(room, &epoch, offset, &publication);
         }
     }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::config::RecoveryMode;
 use crate::rooms::engine::Entered;
-use crate::rooms::visible::Visible;
+use crate::rooms::visible::{Erased, Visible};
 use crate::session::{Recover, Subscribed};
 use roomcast::{Position, Room, Start, Subscription, TryRecvError};
 use roomcast_protocol::{ErrorCode, HistoryQuery, HistoryResult, Placed, Publication, StreamPosition};
@@ -34,7 +34,7 @@ pub(crate) fn enter(
         RecoveryMode::Cache => newest(room, visible),
     });
     if let Some(wanted) = wanted
-        && let Some((subscription, found)) = read(room, wanted, ANSWER_BYTES_MAX)
+        && let Some((subscription, found)) = read(room, wanted, ANSWER_BYTES_MAX, &visible.edge.erased(room))
     {
         let top = visible.position(subscription.position().sequence);
         return Ok(Entered { subscription, subscribed: Subscribed { top, found } });
@@ -68,7 +68,7 @@ pub(crate) fn history(
         if sequences.is_empty() {
             return Ok(HistoryResult::new(Vec::new(), visible.position(top)));
         }
-        if let Some((ring, mut found)) = read(room, sequences.clone(), usize::MAX) {
+        if let Some((ring, mut found)) = read(room, sequences.clone(), usize::MAX, &visible.edge.erased(room)) {
             if query.reverse {
                 found.reverse();
             }
@@ -129,12 +129,13 @@ pub(crate) fn newest_ms(room: &Room<Publication>) -> Option<u64> {
     time_ms(room, room.tail().checked_sub(1)?)
 }
 
-/// Reads these sequences, or the first of them, about as many bytes as are allowed; the subscription then stands behind the last
-/// one found. `None` when the first is gone.
+/// Reads these sequences, or the first of them, about as many bytes as are allowed, empty where they are `erased`; the subscription
+/// then stands behind the last one found. `None` when the first is gone.
 pub(crate) fn read(
     room: &Room<Publication>,
     range: Range<u64>,
     bytes_max: usize,
+    erased: &Erased,
 ) -> Option<(Subscription<Publication>, Vec<Placed>)> {
     let mut ring = from(room, range.start)?;
     let (mut found, mut bytes) = (Vec::new(), 0);
@@ -143,7 +144,8 @@ pub(crate) fn read(
         match ring.try_recv_batch(left.min(COUNTED)) {
             Ok(batch) => found.extend(batch.iter().map(|(sequence, time_ms, publication)| {
                 let (offset, time_ms) = (sequence + 1, time_ms.unwrap_or(0));
-                let placed = Placed { offset, time_ms, publication: publication.clone() };
+                let publication = erased.shown(sequence, publication).clone();
+                let placed = Placed { offset, time_ms, publication };
                 bytes += weight(&placed);
                 placed
             })),
@@ -153,6 +155,29 @@ pub(crate) fn read(
         }
     }
     Some((ring, found))
+}
+
+/// The sequences of what `user` has published of what a room holds.
+pub(crate) fn sequences_of(room: &Room<Publication>, user: &str) -> Vec<u64> {
+    let mut found = Vec::new();
+    let Some(mut ring) = (0..TRIES).find_map(|_| from(room, room.oldest())) else { return found };
+    let end = room.tail();
+    while ring.position().sequence < end {
+        match ring.try_recv_batch(COUNTED) {
+            Ok(batch) => {
+                let is_by_user =
+                    |publication: &Publication| publication.info.as_ref().is_some_and(|info| info.user() == user);
+                found.extend(
+                    batch.iter().filter(|(.., publication)| is_by_user(publication)).map(|(sequence, ..)| sequence),
+                );
+            }
+            // What it has lost is in it no more.
+            Err(TryRecvError::Lagged(_) | TryRecvError::Disconnected(_)) => {}
+            // The last ones are being written at this moment: nobody was told that they are there.
+            Err(_) => break,
+        }
+    }
+    found
 }
 
 /// A subscription that stands exactly at `sequence`.

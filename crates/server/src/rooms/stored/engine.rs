@@ -13,7 +13,8 @@ use tokio::time::{Instant, timeout_at};
 use super::{NoAnswer, ReadFrom, StoredRooms};
 use crate::config::{Overload, Storage};
 use crate::rooms::engine::{
-    Accepted, Answer, Engine, Entered, EpochName, Publish, PublishAnswers, PublishBatch, Remains, begun, publish_each,
+    Accepted, Answer, Engine, Entered, EpochName, Erase, Publish, PublishAnswers, PublishBatch, Remains, begun,
+    publish_each,
 };
 use crate::rooms::history;
 use crate::rooms::local::{TRIES, not_published};
@@ -148,6 +149,11 @@ impl Engine for StoredEngine {
                 ErrorCode::TooManyRequests
             })
         }))
+    }
+
+    fn erase(&self, room: &RoomName, epoch: &str, what: Erase) -> Answer<Result<u64, ErrorCode>> {
+        let (stored, room, epoch) = (Arc::clone(&self.0), room.clone(), epoch.to_owned());
+        Answer::later(blocking(move || stored.erase(&room, &epoch, &what)))
     }
 
     fn fetch(&self, room: &Room<Publication>, from: u64, count: usize) -> Answer<Result<Vec<Placed>, ErrorCode>> {

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use super::StoredRooms;
 use super::restart_cache::Part;
 use crate::config::RecoveryMode;
-use crate::rooms::engine::Entered;
+use crate::rooms::engine::{Entered, EpochName, Erase};
 use crate::rooms::history;
-use crate::rooms::visible::{Edge, Visible};
+use crate::rooms::visible::{Edge, Erased, Visible};
 use crate::session::{Recover, Subscribed};
-use roomcast::store::{HistoryEntry, StoreError};
+use roomcast::store::{Erasure, HistoryEntry, StoreError};
 use roomcast::{Room, Subscription};
-use roomcast_protocol::{ErrorCode, HistoryQuery, HistoryResult, Payload, Placed, Publication};
+use roomcast_protocol::{ErrorCode, HistoryQuery, HistoryResult, Placed, Publication, RoomName};
 
 /// Times that entering is tried again when the ring moves past where it was to begin.
 const TRIES: usize = 3;
@@ -139,10 +139,50 @@ impl StoredRooms {
     /// # Errors
     /// When the database does not answer.
     pub(crate) fn fetch(&self, room: &Room<Publication>, from: u64, count: usize) -> Result<Vec<Placed>, ErrorCode> {
-        let end = Edge::archived(&self.archive, room)?.range().end;
+        let edge = Edge::archived(&self.archive, room)?;
+        let end = edge.range().end;
         let past = self.archive.history(room, from..end, count).map_err(failed)?;
         let is_there = past.first().is_some_and(|first| first.sequence == from);
-        Ok(if is_there { placed(past) } else { Vec::new() })
+        let mut found = if is_there { placed(past) } else { Vec::new() };
+        edge.erased(room).hide(&mut found);
+        Ok(found)
+    }
+
+    /// Erases messages of a room, in the database and for all who read its ring.
+    ///
+    /// # Errors
+    /// [`ErrorCode::UnrecoverablePosition`] in a room of another epoch; [`ErrorCode::TooManyRequests`] when the database does not take
+    /// it, and some may be erased.
+    pub(crate) fn erase(&self, name: &RoomName, epoch: &str, what: &Erase) -> Result<u64, ErrorCode> {
+        let stands = match self.rooms.running(name) {
+            Some(room) => Some(room.epoch()),
+            None => self.archive.span(name.as_str()).map_err(failed)?.map(|span| span.epoch),
+        };
+        // Nothing was ever published there.
+        let Some(stands) = stands else { return Ok(0) };
+        if !EpochName::Ring(stands).is_meant_by(epoch) {
+            return Err(ErrorCode::UnrecoverablePosition);
+        }
+        let erased = {
+            // Nobody reads what is to be erased into it meanwhile.
+            let _one_at_a_time = self.restart_cache.fill(name.as_str());
+            let erased = match what {
+                Erase::User(user) => self.archive.erase_in(name.as_str(), Erasure::Author(user)),
+                Erase::Offsets(offsets) => {
+                    let sequences: Vec<u64> = offsets.iter().filter_map(|offset| offset.checked_sub(1)).collect();
+                    self.archive.erase_in(name.as_str(), Erasure::Sequences(&sequences))
+                }
+            };
+            self.restart_cache.forget(|room| room == name.as_str());
+            erased
+        };
+        if let Some(room) = self.rooms.running(name) {
+            self.erasures.note(&room, (self.rooms.clock)());
+        }
+        erased.map_err(|error| {
+            tracing::warn!(room = %name, %error, "messages not erased");
+            ErrorCode::TooManyRequests
+        })
     }
 
     /// What of the history is in memory.
@@ -152,7 +192,8 @@ impl StoredRooms {
         let trusted = visible.edge.ring_from();
         let ring = seen.max(trusted).min(top);
         // Whatever lies before what has expired in the ring has expired as well.
-        let near = Near { ring, oldest: ring, is_all: seen > retained_from.min(top) || ring == 0, restart_cache: None };
+        let is_all = seen > retained_from.min(top) || ring == 0;
+        let near = Near { ring, oldest: ring, is_all, restart_cache: None, erased: visible.edge.erased(room) };
         if near.is_all || ring != retained_from {
             return near;
         }
@@ -255,6 +296,7 @@ struct Near {
     is_all: bool,
     /// What lies before the ring.
     restart_cache: Option<Arc<Part>>,
+    erased: Erased,
 }
 
 impl Near {
@@ -269,16 +311,18 @@ impl Near {
             return None;
         }
         let (subscription, in_ring) =
-            history::read(room, range.start.max(self.ring)..range.end.max(self.ring), bytes_max)?;
+            history::read(room, range.start.max(self.ring)..range.end.max(self.ring), bytes_max, &self.erased)?;
         let restart_cache =
             self.restart_cache.as_ref().map_or(&[][..], |part| part.slice(range.start..range.end.min(self.ring)));
-        Some((subscription, restart_cache.iter().cloned().chain(in_ring).collect()))
+        let mut found: Vec<Placed> = restart_cache.iter().cloned().chain(in_ring).collect();
+        self.erased.hide(&mut found);
+        Some((subscription, found))
     }
 }
 
 /// What was erased keeps its place, so that who recovers does not take it for lost.
 fn placed(past: Vec<HistoryEntry<Publication>>) -> Vec<Placed> {
-    let erased = || Publication::new(Payload::json("null".into()), None);
+    let erased = Erased::empty;
     let placed = |HistoryEntry { sequence, time, message }| Placed {
         offset: sequence + 1,
         time_ms: time,
@@ -298,7 +342,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::rooms::hub::Hub;
-    use roomcast_protocol::{RoomName, StreamPosition};
+    use roomcast_protocol::{Payload, RoomName, StreamPosition};
 
     fn hub(folder: &std::path::Path) -> Hub {
         let mut config = Config::dev();

@@ -5,6 +5,7 @@
 
 mod codec;
 mod engine;
+mod erasures;
 mod history;
 mod restart_cache;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 pub(crate) use self::codec::PublicationCodec;
 pub(crate) use self::engine::StoredEngine;
+use self::erasures::Erasures;
 pub(crate) use self::history::{NoAnswer, ReadFrom};
 use self::restart_cache::RestartCache;
 use crate::config::{Overload, Storage};
@@ -29,6 +31,7 @@ pub(crate) struct StoredRooms {
     rooms: Arc<LocalRooms>,
     pub(crate) archive: Archive<Publication>,
     restart_cache: RestartCache,
+    erasures: Erasures,
     overload: Overload,
     timeout: Duration,
 }
@@ -60,7 +63,14 @@ impl StoredRooms {
         }
         let archive = Archive::start_with(&rooms.broker, store, Box::new(PublicationCodec), options)?;
         let (overload, timeout) = (config.storage.overload, config.storage.timeout);
-        Ok(Some(Self { rooms, archive, restart_cache: RestartCache::new(), overload, timeout }))
+        Ok(Some(Self {
+            rooms,
+            archive,
+            restart_cache: RestartCache::new(),
+            erasures: Erasures::default(),
+            overload,
+            timeout,
+        }))
     }
 
     /// Opens a room, where it ended if need be: may ask the database, and waits for it.
@@ -97,6 +107,11 @@ impl StoredRooms {
     /// Forgets what is in memory of rooms that are over.
     pub(crate) fn forget(&self, is_over: impl Fn(&str) -> bool) {
         self.restart_cache.forget(is_over);
+    }
+
+    /// Forgets which messages were erased that nobody can have any more.
+    pub(crate) fn forget_erased(&self) {
+        self.erasures.forget((self.rooms.clock)(), |room| self.archive.watermark(room));
     }
 
     /// Whether a room's ring holds nothing that is not stored.

@@ -1,0 +1,68 @@
+//! Messages that are erased while they are being delivered.
+
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::Instant;
+
+use roomcast::Broker;
+use roomcast_protocol::{Payload, Publication, RoomName};
+
+use super::world::{Item, Sink};
+use crate::delivery::feed::CaughtUp;
+use crate::delivery::turns::Delivery;
+use crate::ops::metrics::Metrics;
+use crate::rooms::delivery_options::DeliveryOptions;
+use crate::rooms::join_leave::Events;
+use crate::rooms::removed::RemovedHistories;
+use crate::rooms::visible::Edge;
+
+/// More than are written to in a visit.
+const MEMBERS: usize = 700;
+
+#[test]
+fn what_is_erased_is_given_to_nobody_who_has_not_been_given_it() {
+    for hears in [false, true] {
+        let broker = Broker::<Publication>::builder().shards(1).build();
+        let (room, name) =
+            (broker.room("hall").expect("there is space"), RoomName::parse("hall", 255).expect("a name"));
+        let (removed, events) = (Arc::<RemovedHistories>::default(), Arc::new(Events::new(1)));
+        let delivery = Delivery::new(0, Metrics::new(1).shard(0), events.inbox(0).expect("it is asked for once"));
+        let members: Vec<_> = (0..MEMBERS)
+            .map(|nth| {
+                // The first of them takes nothing.
+                let sink = Sink::taking(if nth == 0 { 0 } else { usize::MAX });
+                let edge = Edge::published_but(&removed, &room);
+                let start = room.subscribe().now().expect("the room is open");
+                let key = delivery.join(&name, start, &sink, (DeliveryOptions::default(), edge), hears);
+                (sink, key)
+            })
+            .collect();
+        for number in 0..3 {
+            room.publish(Publication::new(Payload::json(number.to_string().into()), None)).expect("the room is open");
+        }
+        let turn = |now| delivery.deliver(&mut Context::from_waker(Waker::noop()), now);
+        assert!(turn(Some(Instant::now())), "some have not been given it");
+        removed.erase(&room, [1]);
+        delivery.recall(&name);
+        members[0].0.takes.set(usize::MAX);
+        let mut is_busy = true;
+        while is_busy {
+            is_busy = turn(Some(Instant::now()));
+            for (_, key) in &members {
+                is_busy |= matches!(delivery.catch_up(*key), CaughtUp::Unfinished);
+            }
+        }
+        let (whole, empty) =
+            ([0, 1, 2].map(Item::Publication), [Item::Publication(0), Item::Empty(1), Item::Publication(2)]);
+        let before = members.iter().take_while(|(sink, _)| sink.items() == empty).count();
+        assert_eq!(before, 1, "who was behind");
+        let given = members.iter().skip(before).take_while(|(sink, _)| sink.items() == whole).count();
+        assert!(given > 0 && given < MEMBERS / 4 * 3, "{given}");
+        for (sink, _) in members.iter().skip(before + given) {
+            assert_eq!(sink.items(), empty, "{hears}");
+        }
+        room.publish(Publication::new(Payload::json("3".into()), None)).expect("the room is open");
+        while turn(Some(Instant::now())) {}
+        assert!(members.iter().all(|(sink, _)| sink.items().last() == Some(&Item::Publication(3))), "and all go on");
+    }
+}

@@ -1,0 +1,166 @@
+//! Erasing messages while the server runs.
+
+use std::fs;
+
+use roomcast_server::config::{RecoveryMode, Storage};
+use rustix::net::sockopt::set_socket_recv_buffer_size;
+use serde_json::{Value, json};
+
+use super::{error, result, with};
+use crate::harness::{Client, Folder, Running, number, text};
+use crate::tokens::{connected, options};
+
+/// What nobody is to see.
+const SECRET: &str = "an-address-that-nobody-is-to-see";
+
+fn server(storage: Storage, folder: &Folder) -> Running {
+    with(|config| {
+        config.data_dir.clone_from(&folder.0);
+        let options = &mut config.channel.without_namespace;
+        (options.storage, options.force_push_join_leave) = (storage, false);
+        let mut cache = options.clone();
+        (cache.force_recovery, cache.force_recovery_mode) = (true, RecoveryMode::Cache);
+        config.channel.namespaces.insert("cache".to_owned(), cache);
+    })
+}
+
+/// What each publication says, by offset.
+fn said(publications: &Value) -> Vec<(u64, Value)> {
+    let publications = publications.as_array().map_or(&[][..], |all| all);
+    publications.iter().map(|it| (number(&it["offset"]), it["data"].clone())).collect()
+}
+
+fn history(server: &Running, room: &str) -> Vec<(u64, Value)> {
+    said(&result(server, "history", json!({ "channel": room, "limit": -1 }))["publications"])
+}
+
+fn subscribe(client: &mut Client, room: &str, offset: u64, epoch: &str) -> Value {
+    client.send(&format!(
+        r#"{{"id":7,"subscribe":{{"channel":"{room}","recover":true,"offset":{offset},"epoch":"{epoch}"}}}}"#
+    ));
+    client.reply(7)["subscribe"].clone()
+}
+
+#[test]
+fn what_is_erased_is_seen_by_no_way_and_its_place_stays() {
+    for storage in [Storage::Off, Storage::Async, Storage::Stored] {
+        let folder = Folder::new();
+        let server_1 = server(storage, &folder);
+        let mut ann = server_1.member("ann", "hall");
+        let epoch = text(&result(&server_1, "history", json!({ "channel": "hall" }))["epoch"]).to_owned();
+        let mut eve = server_1.connected("eve");
+        for id in 2..6 {
+            let data = if id == 3 { format!("\"{SECRET}\"") } else { id.to_string() };
+            eve.publish(id, "hall", &data);
+            ann.publication();
+        }
+        let erase = |params: Value| result(&server_1, "history_erase", params);
+        let one = json!({ "channel": "hall", "offsets": [2], "epoch": epoch });
+        assert_eq!(erase(one.clone()), json!({ "erased": 1 }), "{storage:?}");
+        assert_eq!(erase(one), json!({ "erased": 0 }), "once");
+        let left = vec![(1, json!(2)), (2, Value::Null), (3, json!(4)), (4, json!(5))];
+        assert_eq!(history(&server_1, "hall"), left, "{storage:?}");
+        let wrong = json!({ "channel": "hall", "offsets": [1], "epoch": "another" });
+        assert_eq!(error(&server_1, "history_erase", wrong).0, 112);
+        let mut bob = server_1.connected("bob");
+        let recovered = subscribe(&mut bob, "hall", 0, &epoch);
+        assert_eq!((recovered["recovered"].clone(), said(&recovered["publications"])), (json!(true), left.clone()));
+        bob.send(r#"{"id":8,"history":{"channel":"hall","limit":10,"reverse":true}}"#);
+        assert_eq!(said(&bob.reply(8)["history"]["publications"])[2], (2, Value::Null));
+
+        // The newest one, in a room that gives it to whoever comes.
+        eve.publish(10, "cache:1", &format!("\"{SECRET}\""));
+        assert_eq!(erase(json!({ "channel": "cache:1", "offsets": [1] })), json!({ "erased": 1 }));
+        let cached = subscribe(&mut bob, "cache:1", 0, "");
+        assert_eq!(said(&cached["publications"]), [(1, Value::Null)], "{storage:?}");
+
+        if storage == Storage::Off {
+            continue;
+        }
+        for file in ["rooms.db", "rooms.db-wal"] {
+            let bytes = fs::read(folder.0.join(file)).unwrap_or_default();
+            assert!(!bytes.windows(SECRET.len()).any(|it| it == SECRET.as_bytes()), "{storage:?}: it is in {file}");
+        }
+        server_1.stop().expect("it ends");
+        let server_2 = server(storage, &folder);
+        assert_eq!(history(&server_2, "hall"), left, "{storage:?}");
+        // Read into memory by who comes back first.
+        let mut cid = server_2.connected("cid");
+        assert_eq!(said(&subscribe(&mut cid, "hall", 2, &epoch)["publications"]), left[2..]);
+        assert_eq!(result(&server_2, "history_erase", json!({ "channel": "hall", "offsets": [3] }))["erased"], 1);
+        let mut dan = server_2.connected("dan");
+        let recovered = said(&subscribe(&mut dan, "hall", 2, &epoch)["publications"]);
+        assert_eq!(recovered, [(3, Value::Null), (4, json!(5))], "{storage:?}");
+    }
+}
+
+#[test]
+fn what_a_user_has_said_in_a_room_is_erased() {
+    for storage in [Storage::Off, Storage::Async, Storage::Stored] {
+        let server = with(|config| {
+            config.dev = false;
+            config.client.token = options().token;
+            config.channel.without_namespace.storage = storage;
+        });
+        let [mut ann, mut eve] = ["ann", "eve"].map(|user| connected(&server, &json!({ "sub": user })));
+        for id in 3..8 {
+            ann.publish(id, "hall", "1");
+            eve.publish(id, "hall", "2");
+            eve.publish(id + 100, "yard", "3");
+        }
+        let erase = |params: Value| result(&server, "history_erase", params)["erased"].clone();
+        assert_eq!(erase(json!({ "channel": "hall", "user": "nobody" })), 0);
+        assert_eq!(erase(json!({ "channel": "hall", "user": "eve" })), 5, "{storage:?}");
+        let data: Vec<Value> = history(&server, "hall").into_iter().map(|(_, data)| data).collect();
+        assert_eq!(data, [json!(1), Value::Null].into_iter().cycle().take(10).collect::<Vec<_>>(), "{storage:?}");
+        assert_eq!(history(&server, "yard").len(), 5);
+        assert!(history(&server, "yard").iter().all(|(_, data)| data == 3), "another room is another matter");
+        eve.publish(9, "hall", "4");
+        assert_eq!(history(&server, "hall").last(), Some(&(11, json!(4))), "and so is what is said later");
+    }
+}
+
+#[test]
+fn who_is_behind_is_given_the_empty_place() {
+    for storage in [Storage::Off, Storage::Async, Storage::Stored] {
+        let folder = Folder::new();
+        let server = server(storage, &folder);
+        let mut ann = server.connected("ann");
+        set_socket_recv_buffer_size(&ann.stream, 128 * 1024).expect("a socket option");
+        ann.subscribe(2, "hall");
+        let mut bob = server.connected("bob");
+        // Off the ring where there is a database to go on from.
+        const MESSAGES: u64 = 900;
+        for number in 1..=MESSAGES {
+            bob.publish(number as u32 + 1, "hall", &format!("\"{number} {}\"", "x".repeat(10_000)));
+        }
+        let offsets: Vec<u64> = (800..=850).collect();
+        let erased = result(&server, "history_erase", json!({ "channel": "hall", "offsets": offsets }));
+        assert_eq!(erased["erased"], 51);
+        for offset in 1..=MESSAGES {
+            let publication = ann.publication();
+            assert_eq!(number(&publication["offset"]), offset, "{storage:?}");
+            assert_eq!(publication["data"].is_null(), offsets.contains(&offset), "{storage:?}: {offset}");
+            assert_eq!(publication.get("info").is_none(), offsets.contains(&offset), "{storage:?}: {offset}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_erased_is_told_why() {
+    let server = server(Storage::Off, &Folder::new());
+    for (params, code) in [
+        (json!({ "offsets": [1] }), 107),
+        (json!({ "channel": "hall" }), 107),
+        (json!({ "channel": "hall", "offsets": [1], "user": "ann" }), 107),
+        (json!({ "channel": "hall", "offsets": [0] }), 107),
+        (json!({ "channel": "no:where", "offsets": [1] }), 102),
+        (json!({ "channel": "hall", "offsets": vec![1; 10_001] }), 106),
+    ] {
+        assert_eq!(error(&server, "history_erase", params.clone()).0, code, "{params}");
+    }
+    for room in ["hall", "new"] {
+        let nothing = result(&server, "history_erase", json!({ "channel": room, "offsets": [1] }));
+        assert_eq!(nothing, json!({ "erased": 0 }));
+    }
+}
