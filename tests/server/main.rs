@@ -17,6 +17,7 @@ mod frames;
 mod harness;
 mod heap;
 mod http;
+mod issuer;
 mod lifecycle;
 mod personal;
 mod presence;

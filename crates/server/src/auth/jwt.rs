@@ -17,6 +17,8 @@ const TOKEN_BYTES_MAX: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Jwt<'a> {
     pub(super) algorithm: Algorithm,
+    /// Which key has signed it, if it says so.
+    pub(super) key_id: Option<String>,
     /// What is signed.
     pub(super) message: &'a [u8],
     pub(super) signature: Vec<u8>,
@@ -27,6 +29,7 @@ pub(super) struct Jwt<'a> {
 struct Header<'a> {
     #[serde(borrow)]
     alg: std::borrow::Cow<'a, str>,
+    kid: Option<String>,
     /// Extensions that must be understood, of which there is none here.
     crit: Option<IgnoredAny>,
 }
@@ -40,12 +43,12 @@ impl<'a> Jwt<'a> {
         let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Invalid)?;
         let (header, claims) = message.split_once('.').ok_or(TokenError::Invalid)?;
         let header = decode(header)?;
-        let Header { alg, crit } = object(&header)?;
+        let Header { alg, kid: key_id, crit } = object(&header)?;
         if crit.is_some() {
             return Err(TokenError::Invalid);
         }
         let algorithm = Algorithm::named(&alg).ok_or(TokenError::Invalid)?;
-        Ok(Self { algorithm, message: message.as_bytes(), signature: decode(signature)?, claims })
+        Ok(Self { algorithm, key_id, message: message.as_bytes(), signature: decode(signature)?, claims })
     }
 
     /// What it says, in JSON. To be asked for when the signature is verified.

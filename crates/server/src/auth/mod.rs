@@ -1,27 +1,35 @@
-//! Who somebody is: tokens, verified by the keys of the configuration.
+//! Who somebody is: tokens, verified by the keys of the configuration, or by those that an issuer publishes.
 //!
-//! It uses `config`, `util` and the protocol. It is used by `session`, `rooms` and the command line.
+//! It uses `config`, `util`, `backend` and the protocol. It is used by `session`, `rooms` and the command line.
 
 mod claims;
+mod jwk;
 mod jwt;
+mod key_fetch;
+mod key_sets;
 #[cfg(test)]
 mod tests;
 pub mod tools;
 mod verifier;
 
 use std::fmt;
+use std::sync::Arc;
 
 pub(crate) use self::claims::{ConnectionToken, Expiry, Overrides, RoomClaims, STAY_MAX_MS, SubscriptionToken};
+pub(crate) use self::key_fetch::{Fetched, KeyFetcher, KeysUnavailable};
+pub(crate) use self::key_sets::{KeySets, WantedKeys};
 use self::verifier::Verifier;
 use crate::config::Client;
 
 /// Why a token is no good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TokenError {
     /// It was good, or will be: the client should fetch another.
     Expired,
     /// It proves nothing.
     Invalid,
+    /// It may be good: its key is not here. These are to be fetched; nothing where they cannot be asked for at the moment.
+    Unverified(Option<WantedKeys>),
 }
 
 /// Verifies the tokens that clients bring.
@@ -29,6 +37,8 @@ pub(crate) struct Tokens {
     connection: Verifier,
     /// Where subscription tokens are verified otherwise.
     subscription: Option<Verifier>,
+    /// The keys that issuers publish.
+    sets: Arc<KeySets>,
     /// Milliseconds since 1970.
     clock: Box<dyn Fn() -> u64 + Send + Sync>,
 }
@@ -37,10 +47,12 @@ impl Tokens {
     /// By the options of `client`; `clock` says the milliseconds since 1970.
     pub(crate) fn new(client: &Client, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         let believes_all = client.insecure_skip_token_signature_verify;
-        let verifier = |options| Verifier::new(options, believes_all);
+        let sets = Arc::new(KeySets::default());
+        let verifier = |options| Verifier::new(options, believes_all, Arc::clone(&sets));
         Self {
             connection: verifier(&client.token),
             subscription: client.subscription_token_enabled.then(|| verifier(&client.subscription_token)),
+            sets: Arc::clone(&sets),
             clock: Box::new(clock),
         }
     }
@@ -49,6 +61,12 @@ impl Tokens {
     #[cfg(any(test, roomcast_fuzz))]
     pub(crate) fn none() -> Self {
         Self::new(&crate::config::Config::default().client, || 0)
+    }
+
+    /// The keys that issuers publish, if any does.
+    pub(crate) fn key_sets(&self) -> Option<&Arc<KeySets>> {
+        let mut verifiers = self.subscription.iter().chain([&self.connection]);
+        verifiers.any(Verifier::asks_issuer).then_some(&self.sets)
     }
 
     /// Whether any connection token can be good.

@@ -1,10 +1,11 @@
 //! Tokens for people at a command line: made, and looked at.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::{TokenError, Tokens, jwt};
+use super::{KeyFetcher, TokenError, Tokens, jwt};
 use crate::config::{Client, TokenOptions};
 use crate::util::clock::unix_ms;
 
@@ -21,12 +22,12 @@ pub fn make_subscription_token(client: &Client, user: &str, room: &str, ttl: Opt
     make(options, user, Some(room), ttl)
 }
 
-/// Whose this connection token is.
+/// Whose this connection token is. The keys of its issuer are fetched, if need be.
 ///
 /// # Errors
 /// What is wrong with it.
 pub fn check_connection_token(client: &Client, token: &str) -> Result<String, &'static str> {
-    Tokens::new(client, unix_ms).connection(token).map(|token| token.user).map_err(describe)
+    with_keys(client, |tokens| tokens.connection(token)).map(|token| token.user)
 }
 
 /// Whose this subscription token is, and for which room.
@@ -34,8 +35,28 @@ pub fn check_connection_token(client: &Client, token: &str) -> Result<String, &'
 /// # Errors
 /// What is wrong with it.
 pub fn check_subscription_token(client: &Client, token: &str) -> Result<(String, String), &'static str> {
-    Tokens::new(client, unix_ms).subscription(token).map(|token| (token.user, token.room)).map_err(describe)
+    with_keys(client, |tokens| tokens.subscription(token)).map(|token| (token.user, token.room))
 }
+
+/// Looks at a token, and once more when the keys are there that it needs.
+fn with_keys<T>(client: &Client, look: impl Fn(&Tokens) -> Result<T, TokenError>) -> Result<T, &'static str> {
+    let tokens = Tokens::new(client, unix_ms);
+    let wanted = match look(&tokens) {
+        Err(TokenError::Unverified(Some(wanted))) => wanted,
+        looked => return looked.map_err(|error| describe(&error)),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|_| "there is no thread left to fetch keys with")?;
+    let sets = tokens.key_sets().ok_or(UNAVAILABLE)?;
+    let fetcher = KeyFetcher::new(Arc::clone(sets), runtime.handle().clone(), unix_ms).map_err(|_| UNAVAILABLE)?;
+    runtime.block_on(fetcher.fetch(wanted)).map_err(|_| UNAVAILABLE)?;
+    look(&tokens).map_err(|error| match error {
+        TokenError::Unverified(_) => "the issuer does not publish the key that the token names",
+        error => describe(&error),
+    })
+}
+
+const UNAVAILABLE: &str = "the keys of the issuer cannot be had: is `jwks_public_endpoint` where they are?";
 
 fn make(options: &TokenOptions, user: &str, room: Option<&str>, ttl: Option<Duration>) -> Option<String> {
     let now_s = unix_ms() / 1_000;
@@ -64,8 +85,9 @@ pub fn make_claims(options: &TokenOptions, claims: Map<String, Value>) -> Option
     Some(jwt::sign(&Value::Object(claims).to_string(), options.hmac_secret_key.as_ref()?))
 }
 
-fn describe(error: TokenError) -> &'static str {
+fn describe(error: &TokenError) -> &'static str {
     match error {
+        TokenError::Unverified(_) => UNAVAILABLE,
         TokenError::Expired => "the token has expired, or is not good yet",
         TokenError::Invalid => {
             "the token is invalid: its signature, its form, its audience or issuer, or its kind is not what is asked for"

@@ -9,6 +9,7 @@ use std::task::Poll;
 
 use tokio::task::spawn_local;
 
+use crate::auth::{Fetched, KeysUnavailable};
 use crate::client::connection::Connection;
 use crate::client::driver::SessionDriver;
 use crate::client::shard::Shard;
@@ -25,6 +26,7 @@ pub(crate) enum Done {
     Read(Ticket, RoomName, Result<HistoryResult, ErrorCode>),
     Members(Ticket, Result<Vec<ClientInfo>, ErrorCode>),
     Counted(Ticket, Result<PresenceStats, ErrorCode>),
+    Keys(Ticket, Result<Fetched, KeysUnavailable>),
     /// What a member has missed from that sequence on.
     Fetched(RoomName, u64, Vec<Placed>),
 }

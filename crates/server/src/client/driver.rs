@@ -13,6 +13,7 @@ use smallvec::smallvec;
 use tokio::task::spawn_local;
 use uuid::Uuid;
 
+use crate::auth::KeysUnavailable;
 use crate::client::connection::Connection;
 use crate::client::deferred::{Done, Receiver};
 use crate::client::listening::Listening;
@@ -175,6 +176,7 @@ impl SessionDriver {
                 }
                 Done::Members(ticket, members) => this.session.presence(ticket, members, &mut turn.out),
                 Done::Counted(ticket, stats) => this.session.presence_stats(ticket, stats, &mut turn.out),
+                Done::Keys(ticket, fetched) => this.session.keys_fetched(ticket, fetched, &mut turn.out),
                 Done::Fetched(room, from, past) => {
                     if let Some(member_key) = this.rooms.member_key(&room) {
                         shard.delivery.deliver_stored(member_key, from, &past);
@@ -505,6 +507,13 @@ impl SessionDriver {
                 Answer::Later(work) => {
                     turn.receiver()?.complete_with(async move { Done::Members(ticket, work.await) });
                 }
+            },
+            Action::FetchKeys { ticket, wanted } => match hub.keys.clone() {
+                Some(fetcher) => {
+                    let work = async move { Done::Keys(ticket, fetcher.fetch(wanted).await) };
+                    turn.receiver()?.complete_with(work);
+                }
+                None => self.session.keys_fetched(ticket, Err(KeysUnavailable), &mut turn.out),
             },
             Action::PresenceStats { ticket, room } => match hub.presence.stats(&room) {
                 Answer::Now(stats) => self.session.presence_stats(ticket, stats, &mut turn.out),

@@ -145,13 +145,6 @@ pub(super) const ABSENT: &[Absent] = &[
     part("client.proxy", "`client.proxy.connect.enabled` and `client.proxy.refresh.enabled`"),
     refused("client.connect_proxy_name", NO_PROXY),
     refused("client.refresh_proxy_name", NO_PROXY),
-    refused("client.token.jwks_public_endpoint", "no key is fetched, and no token of such a key is good"),
-    part("client.token.insecure_skip_jwks_endpoint_safety_check", "`client.token.jwks_public_endpoint`"),
-    refused("client.subscription_token.jwks_public_endpoint", "no key is fetched, and no token of such a key is good"),
-    part(
-        "client.subscription_token.insecure_skip_jwks_endpoint_safety_check",
-        "`client.subscription_token.jwks_public_endpoint`",
-    ),
     missing("client.allowed_delta_types", "messages are sent in full"),
     otherwise("client.presence_update_interval", "who is in a room is known by its open connections"),
     missing("client.concurrency", "the commands of a client are answered one after the other"),

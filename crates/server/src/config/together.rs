@@ -39,6 +39,11 @@ impl Draft {
                     notes.conflict(&[&other, &one], &format!("`{one}` and `{other}` cannot both be set"));
                 }
             }
+            if let Some(problem) = options.jwks_problem() {
+                let keys = ["jwks_public_endpoint", "issuer_regex", "audience_regex"].map(|key| path(section, key));
+                let [endpoint, ..] = &keys;
+                notes.conflict(&keys.each_ref().map(String::as_str), &format!("`{endpoint}`: {problem}"));
+            }
         }
         let on_connect = ["client.subscribe_on_connect"];
         for room in &config.client.subscribe_on_connect {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use regex::Regex;
 
+use super::jwks::{JwksEndpoint, choices, has_group};
 use super::options::Setting;
 use super::setting::{Kind as _, quote, read};
 use super::tls::Pem;
@@ -34,6 +35,10 @@ pub struct TokenOptions {
     pub issuer_regex: Option<Regex>,
     /// The claim that names the user; `None` is `sub`.
     pub user_id_claim: Option<String>,
+    /// Where the issuer publishes its keys. Where it is set, no other key counts.
+    pub jwks_public_endpoint: Option<JwksEndpoint>,
+    /// Whether what is put into that address may be anything that the groups find, and not one of the texts they choose among.
+    pub insecure_skip_jwks_endpoint_safety_check: bool,
 }
 
 impl TokenOptions {
@@ -41,7 +46,8 @@ impl TokenOptions {
     #[must_use]
     pub fn has_key(&self) -> bool {
         let Self { hmac_secret_key, hmac_previous_secret_key, rsa_public_key, ecdsa_public_key, .. } = self;
-        hmac_secret_key.is_some()
+        self.jwks_public_endpoint.is_some()
+            || hmac_secret_key.is_some()
             || hmac_previous_secret_key.is_some()
             || rsa_public_key.is_some()
             || ecdsa_public_key.is_some()
@@ -55,7 +61,7 @@ impl TokenOptions {
     }
 
     /// Each option as it is written.
-    fn written(&self) -> [Option<String>; 10] {
+    fn written(&self) -> [Option<String>; 12] {
         let secret = |secret: &Option<Secret>| secret.as_ref().map(|secret| quote(&secret.reveal()));
         let key = |key: &Option<PublicKey>| key.as_ref().map(|key| quote(key.pem()));
         let text = |text: &Option<String>| text.as_deref().map(quote);
@@ -71,7 +77,29 @@ impl TokenOptions {
             text(&self.issuer),
             regex(&self.issuer_regex),
             text(&self.user_id_claim),
+            self.jwks_public_endpoint.as_ref().map(|endpoint| quote(endpoint.written())),
+            Some(self.insecure_skip_jwks_endpoint_safety_check.to_string()),
         ]
+    }
+
+    /// What of the address of the keys is not told by the other options, if something is not.
+    pub(super) fn jwks_problem(&self) -> Option<String> {
+        let expressions = || [&self.issuer_regex, &self.audience_regex].into_iter().flatten();
+        let mut groups = self.jwks_public_endpoint.iter().flat_map(JwksEndpoint::groups);
+        groups.find_map(|group| {
+            let mut named = expressions().filter(|expression| has_group(expression, group)).peekable();
+            if named.peek().is_none() {
+                return Some(format!("`{{{{{group}}}}}` is no group of `issuer_regex` or `audience_regex`"));
+            }
+            let is_safe = self.insecure_skip_jwks_endpoint_safety_check
+                || named.all(|expression| choices(expression, group).is_some());
+            (!is_safe).then(|| {
+                format!(
+                    "a token could have any address asked by `{{{{{group}}}}}`: let the group choose among texts, \
+                     as (?P<{group}>one|other), or set `insecure_skip_jwks_endpoint_safety_check`"
+                )
+            })
+        })
     }
 }
 
@@ -111,6 +139,10 @@ pub(super) fn expression(value: &Value) -> Result<Option<Regex>, String> {
     regex.map_err(|_| "expected a regular expression in quotes such as \"^shop-[0-9]+$\"".to_owned())
 }
 
+pub(super) fn endpoint(value: &Value) -> Result<Option<JwksEndpoint>, String> {
+    text(value)?.map(JwksEndpoint::read).transpose()
+}
+
 pub(super) fn claim(value: &Value) -> Result<Option<String>, String> {
     let claim = name(value)?;
     let is_name = |claim: &String| claim.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
@@ -140,6 +172,15 @@ macro_rules! token_settings {
             token_settings!(@ $which, issuer, 7, "who must have made a token (iss)", name),
             token_settings!(@ $which, issuer_regex, 8, "the same, as an expression", expression),
             token_settings!(@ $which, user_id_claim, 9, "the claim that names the user; unset: sub", claim),
+            token_settings!(
+                @ $which, jwks_public_endpoint, 10,
+                "where the issuer publishes its keys (JWKS); no other key counts then", endpoint
+            ),
+            super::options::setting!(
+                "insecure_skip_jwks_endpoint_safety_check",
+                client.$which.insecure_skip_jwks_endpoint_safety_check,
+                "let tokens put anything that a group finds into that address"
+            ),
         ]
     };
     (@ $which:ident, $field:ident, $at:literal, $about:literal, $read:expr) => {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::rewrite::write;
 use super::source::Source;
 use super::witness::{Rules, Witness};
-use crate::auth::Tokens;
+use crate::auth::{Fetched, KeysUnavailable, Tokens};
 use crate::config::{NamespaceOptions, RecoveryMode};
 use crate::session::settings::ByNamespace;
 use crate::session::{Action, Ids, Session, Settings, Subscribed};
@@ -309,6 +309,9 @@ impl Answer {
             }
             Action::PresenceStats { ticket, .. } => {
                 session.presence_stats(*ticket, result.map(|()| PresenceStats { clients: 2, users: 1 }), out);
+            }
+            Action::FetchKeys { ticket, .. } => {
+                session.keys_fetched(*ticket, result.map(|()| Fetched::Now).map_err(|_| KeysUnavailable), out);
             }
             other => panic!("{other:?} is not completed"),
         }

@@ -3,8 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::auth::{Expiry, RoomClaims, STAY_MAX_MS, Tokens};
-use crate::config::{Client, Config, Secret};
+use crate::auth::{Expiry, RoomClaims, STAY_MAX_MS, TokenError, Tokens};
+use crate::config::{Client, Config, JwksEndpoint, Secret};
 use crate::util::signature::Algorithm;
 use serde::de::IgnoredAny;
 
@@ -22,7 +22,14 @@ fn tokens(change: impl FnOnce(&mut Client)) -> Tokens {
 pub(super) fn check(input: &[u8]) {
     let verifying = tokens(|client| client.token.hmac_secret_key = Some(Secret::new(SECRET)));
     let believing = tokens(|client| client.insecure_skip_token_signature_verify = true);
+    let asking = tokens(|client| {
+        let token = &mut client.token;
+        token.jwks_public_endpoint = JwksEndpoint::read("https://id.example/{{tenant}}/keys").ok();
+        token.issuer_regex = regex::Regex::new("^(?P<tenant>.*)$").ok();
+        token.insecure_skip_jwks_endpoint_safety_check = true;
+    });
     let whole = String::from_utf8_lossy(input);
+    assert!(asking.connection(&whole).is_err(), "nothing is proven");
     for tokens in [&verifying, &believing] {
         look(tokens, &whole);
     }
@@ -30,6 +37,7 @@ pub(super) fn check(input: &[u8]) {
     let (header, claims) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
     let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
     let unsigned = format!("{message}.AAAA");
+    asks_its_issuer_alone(&asking, &unsigned);
     assert!(verifying.connection(&unsigned).is_err() && verifying.subscription(&unsigned).is_err());
     look(&believing, &unsigned);
     for (name, algorithm) in ALGORITHMS {
@@ -38,12 +46,25 @@ pub(super) fn check(input: &[u8]) {
         let signature = Secret::new(SECRET).sign(algorithm, message.as_bytes()).expect("an HMAC");
         let signed = format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature));
         look(&verifying, &signed);
+        assert_eq!(asking.connection(&signed).err(), Some(TokenError::Invalid), "no secret is published");
         assert_eq!(
             verifying.connection(&signed),
             believing.connection(&signed),
             "a good signature is as good as none asked for"
         );
         assert_eq!(verifying.subscription(&signed), believing.subscription(&signed));
+    }
+}
+
+/// No token has another address asked.
+fn asks_its_issuer_alone(asking: &Tokens, token: &str) {
+    match asking.connection(token) {
+        Err(TokenError::Unverified(Some(wanted))) => {
+            let tenant = wanted.url().strip_prefix("https://id.example/").and_then(|rest| rest.strip_suffix("/keys"));
+            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+            assert!(tenant.is_some_and(|tenant| tenant.bytes().all(is_plain) && tenant != ".."), "{}", wanted.url());
+        }
+        answer => assert!(answer.is_err(), "nothing is proven: {token}"),
     }
 }
 

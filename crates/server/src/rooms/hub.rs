@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use crate::auth::Tokens;
+use crate::auth::{KeyFetcher, Tokens};
 use crate::config::{Config, Storage};
 use crate::ops::metrics::Metrics;
 use crate::rooms::cluster::{Commands, LocalNode, OneNode};
@@ -43,6 +43,8 @@ pub(crate) struct Hub {
     stored: OnceLock<StoredEngine>,
     /// Who comes and goes, on the way to those who hear of it.
     pub(crate) events: Arc<Events>,
+    /// Fetches the keys that issuers of tokens publish, if any does.
+    pub(crate) keys: Option<KeyFetcher>,
     /// Where work is done that is no shard's: calls to the backend.
     #[expect(dead_code, reason = "nobody calls the backend yet")]
     pub(crate) background: Handle,
@@ -61,7 +63,12 @@ impl Hub {
     ) -> Self {
         let (config, count) = (Arc::new(config), shards.len());
         let metrics = Metrics::new(count);
-        let settings = settings(&config, node, Tokens::new(&config.client, clock.clone()));
+        let tokens = Tokens::new(&config.client, clock.clone());
+        let keys = tokens.key_sets().and_then(|sets| {
+            let fetcher = KeyFetcher::new(Arc::clone(sets), background.clone(), clock.clone());
+            fetcher.inspect_err(|error| tracing::error!(error, "no keys of issuers can be fetched")).ok()
+        });
+        let settings = settings(&config, node, tokens);
         let rooms = Arc::new(LocalRooms::new(Arc::clone(&config), clock, shards, metrics.rooms.clone()));
         Self {
             settings: Arc::new(settings),
@@ -75,6 +82,7 @@ impl Hub {
             memory: MemoryEngine::new(Arc::clone(&rooms)),
             rooms,
             stored: OnceLock::new(),
+            keys,
             background,
         }
     }

@@ -1,5 +1,6 @@
 //! What a session wants done.
 
+use crate::auth::WantedKeys;
 use crate::config::RecoveryMode;
 use roomcast_protocol::{CloseCode, HistoryQuery, Placed, Publication, Push, Reply, RoomName, StreamPosition};
 
@@ -71,6 +72,13 @@ pub(crate) enum Action {
         ticket: Ticket,
         /// The room.
         room: RoomName,
+    },
+    /// Fetch these keys of an issuer of tokens; then [`keys_fetched`](super::Session::keys_fetched).
+    FetchKeys {
+        /// To be handed back.
+        ticket: Ticket,
+        /// Which.
+        wanted: WantedKeys,
     },
     /// Count who is in the room; then [`presence_stats`](super::Session::presence_stats).
     PresenceStats {

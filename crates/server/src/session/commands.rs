@@ -41,6 +41,10 @@ impl Session {
                     return self.reply(id, ReplyBody::Error(ErrorCode::TokenExpired), out);
                 }
                 Err(Refused::Expired) => return self.reply(id, ReplyBody::Error(ErrorCode::Expired), out),
+                Err(Refused::Unverified(wanted)) => {
+                    let waits = self.await_keys(id, Request::Connect(request), wanted, out);
+                    return waits.unwrap_or_else(|error| self.reply(id, ReplyBody::Error(error), out));
+                }
                 Err(Refused::Invalid | Refused::Foreign) => return self.close(CloseCode::InvalidToken, out),
             }
         };
@@ -227,6 +231,9 @@ impl Session {
                 Ok(opened) => (access.subscribe_by_token(&request, opened.overrides)?, Some(Box::new(opened))),
                 Err(Refused::TokenExpired) => return Err(ErrorCode::TokenExpired),
                 Err(Refused::Expired) => return Err(ErrorCode::Expired),
+                Err(Refused::Unverified(wanted)) => {
+                    return self.await_keys(id, Request::Subscribe(request), wanted, out);
+                }
                 Err(Refused::Invalid) => return Err(ErrorCode::PermissionDenied),
                 Err(Refused::Foreign) => {
                     self.close(CloseCode::InvalidToken, out);

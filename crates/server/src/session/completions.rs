@@ -197,12 +197,12 @@ impl Session {
         result
     }
 
-    fn finish_pending(&mut self, ticket: Ticket) -> Option<Pending> {
+    pub(super) fn finish_pending(&mut self, ticket: Ticket) -> Option<Pending> {
         self.pending.take_if(|pending| pending.ticket == ticket)
     }
 
     /// A ticket came back to the wrong method: our own mistake, which the client hears as an internal error.
-    fn misused(&mut self, pending: Pending, out: &mut Vec<Action>) {
+    pub(super) fn misused(&mut self, pending: Pending, out: &mut Vec<Action>) {
         debug_assert!(false, "{pending:?} was completed as another kind of action");
         self.finish(pending.id, Err(ErrorCode::Internal), out);
     }

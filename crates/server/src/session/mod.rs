@@ -30,6 +30,7 @@ use self::names::Names;
 use self::server_command::Waiting;
 use self::stays::{Ended, Stays};
 use self::tokens::Opened;
+use crate::auth::Fetched;
 use roomcast_protocol::{
     ClientInfo, CloseCode, Command, ConnectResult, DecodeError, Encoding, ErrorCode, Push, Reply, ReplyBody, Request,
     RoomName, StreamPosition, UnsubscribeCode,
@@ -64,6 +65,8 @@ pub(crate) struct Session {
     /// What ends the session when they are answered: the client has broken the protocol behind them.
     ending: Option<CloseCode>,
     next_ticket: u64,
+    /// While a command begins again that has waited for keys: when they were fetched.
+    keys_fetched: Option<Fetched>,
     /// What tokens have granted for a while, or in one room.
     stays: Stays,
     /// The time as it was told last.
@@ -142,6 +145,8 @@ enum PendingKind {
     },
     Presence,
     PresenceStats,
+    /// The keys of a token; then the command that has brought it begins again.
+    Keys(Box<Request>),
 }
 
 /// A connect command under way.
@@ -181,6 +186,7 @@ impl Session {
             queue: VecDeque::new(),
             ending: None,
             next_ticket: 0,
+            keys_fetched: None,
             stays: Stays::default(),
             now_ms,
         }
@@ -213,6 +219,8 @@ impl Session {
         match (self.phase, command.request) {
             (Phase::Closed, _) => {}
             _ if self.ending.is_some() => {}
+            // Its connect command waits for the world; what comes with it waits for that.
+            (Phase::Opening, request) if self.pending.is_some() => self.wait_for_connect(command.id, request, out),
             (Phase::Opening, Request::Connect(request)) => self.connect(command.id, request, now_ms, out),
             // As with one that is not authorized: it may try again.
             (Phase::Opening, Request::Unreadable { is_connect: true }) => {
@@ -231,10 +239,25 @@ impl Session {
             (Phase::Open, request) if self.pending.is_none() && self.queue.is_empty() => {
                 self.start(command.id, request, out);
             }
-            (Phase::Open, _) if self.queue.len() >= self.settings.limits.commands_per_frame_max => {
-                self.close(CloseCode::TooManyRequests, out);
+            (Phase::Open, request) => self.wait(command.id, request, out),
+        }
+    }
+
+    /// Lets a command wait behind others.
+    fn wait(&mut self, id: u32, request: Request, out: &mut Vec<Action>) {
+        match self.queue.len() >= self.settings.limits.commands_per_frame_max {
+            true => self.close(CloseCode::TooManyRequests, out),
+            false => self.queue.push_back(Waiting::Client(Command { id, request })),
+        }
+    }
+
+    /// The same behind the connect command, with which it has come.
+    fn wait_for_connect(&mut self, id: u32, request: Request, out: &mut Vec<Action>) {
+        match request {
+            Request::Connect(_) | Request::Unreadable { is_connect: true } | Request::Pong => {
+                self.end(CloseCode::BadRequest, out);
             }
-            (Phase::Open, request) => self.queue.push_back(Waiting::Client(Command { id: command.id, request })),
+            request => self.wait(id, request, out),
         }
     }
 
@@ -307,6 +330,10 @@ impl Session {
             // While we do not read, its silence is our doing.
             Beat::NoPong if !self.wants_frames() => self.heartbeat.extend(now_ms + pong_timeout_ms),
             Beat::NoPong => self.close(CloseCode::NoPong, out),
+            // It has said connect, and waits for us.
+            Beat::Stale if self.pending.is_some() => {
+                self.heartbeat.extend_any(now_ms + self.settings.stale_timeout_ms);
+            }
             Beat::Stale => self.close(CloseCode::Stale, out),
         }
     }
@@ -405,6 +432,8 @@ impl Session {
                 return;
             };
             match waiting {
+                // It has come with a connect command that let nobody in.
+                Waiting::Client(_) if self.phase == Phase::Opening => return self.close(CloseCode::BadRequest, out),
                 Waiting::Client(command) => self.start(command.id, command.request, out),
                 Waiting::Server(command) => self.obey(command, out),
             }

@@ -4,8 +4,11 @@ use bytes::Bytes;
 
 use super::stays::RoomStay;
 use super::{Action, Identity, Session};
-use crate::auth::{ConnectionToken, Expiry, Overrides, RoomClaims, SubscriptionToken, TokenError};
-use roomcast_protocol::{ClientInfo, CloseCode, ErrorCode, RefreshResult, ReplyBody, RoomName};
+use super::{Pending, PendingKind, Ticket};
+use crate::auth::{
+    ConnectionToken, Expiry, Fetched, KeysUnavailable, Overrides, RoomClaims, SubscriptionToken, TokenError, WantedKeys,
+};
+use roomcast_protocol::{ClientInfo, CloseCode, ErrorCode, RefreshResult, ReplyBody, Request, RoomName};
 
 /// What a good subscription token says, for the room that it was brought for.
 #[derive(Debug)]
@@ -18,7 +21,7 @@ pub(super) struct Opened {
 }
 
 /// Why a token does not do what it was brought for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
     /// It is past its time, and another is to be fetched.
     TokenExpired,
@@ -28,15 +31,8 @@ pub(super) enum Refused {
     Invalid,
     /// It is another's, or another room's: the client is not what it says.
     Foreign,
-}
-
-impl From<TokenError> for Refused {
-    fn from(error: TokenError) -> Self {
-        match error {
-            TokenError::Expired => Self::TokenExpired,
-            TokenError::Invalid => Self::Invalid,
-        }
-    }
+    /// Its key is not here. These are to be fetched; nothing where that is no use now.
+    Unverified(Option<WantedKeys>),
 }
 
 impl Session {
@@ -52,20 +48,74 @@ impl Session {
 
     /// Who brings this token, and how long the connection may stay, if not for good.
     pub(super) fn connection_token(&self, token: &str) -> Result<(ConnectionToken, Option<u64>), Refused> {
-        let token = self.settings.tokens.connection(token)?;
+        let token = self.settings.tokens.connection(token).map_err(|error| self.refused(error))?;
         let ttl_ms = self.ttl_ms(token.expiry)?;
         Ok((token, ttl_ms))
     }
 
     /// What this token says of that room for this client.
     pub(super) fn subscription_token(&self, room: &RoomName, token: &str) -> Result<Opened, Refused> {
-        let SubscriptionToken { user, client, room: of, says, expiry } = self.settings.tokens.subscription(token)?;
+        let token = self.settings.tokens.subscription(token).map_err(|error| self.refused(error))?;
+        let SubscriptionToken { user, client, room: of, says, expiry } = token;
         let is_ours = user == self.user() && client.is_none_or(|client| client == self.client());
         if !is_ours || of != room.as_str() {
             return Err(Refused::Foreign);
         }
         let ttl_ms = self.ttl_ms(expiry)?;
         Ok(self.opened(room, says, ttl_ms))
+    }
+
+    fn refused(&self, error: TokenError) -> Refused {
+        match (error, self.keys_fetched) {
+            (TokenError::Expired, _) => Refused::TokenExpired,
+            (TokenError::Invalid, _) => Refused::Invalid,
+            (TokenError::Unverified(wanted), None) => Refused::Unverified(wanted),
+            // The issuer was asked for this very token, and does not know its key.
+            (TokenError::Unverified(_), Some(Fetched::Now)) => Refused::Invalid,
+            (TokenError::Unverified(_), Some(Fetched::Before)) => Refused::Unverified(None),
+        }
+    }
+
+    /// Lets a command wait until the keys of its token are fetched.
+    ///
+    /// # Errors
+    /// They cannot be had now, which a client is told as a fault of ours: it tries again.
+    pub(super) fn await_keys(
+        &mut self,
+        id: u32,
+        request: Request,
+        wanted: Option<WantedKeys>,
+        out: &mut Vec<Action>,
+    ) -> Result<(), ErrorCode> {
+        let wanted = wanted.ok_or(ErrorCode::Internal)?;
+        let ticket = self.begin_pending(id, PendingKind::Keys(Box::new(request)));
+        out.push(Action::FetchKeys { ticket, wanted });
+        Ok(())
+    }
+
+    /// Completes [`Action::FetchKeys`]: the command that waits begins again.
+    pub(crate) fn keys_fetched(
+        &mut self,
+        ticket: Ticket,
+        fetched: Result<Fetched, KeysUnavailable>,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(Pending { id, kind, ticket }) = self.finish_pending(ticket) else { return };
+        let PendingKind::Keys(request) = kind else {
+            return self.misused(Pending { ticket, id, kind }, out);
+        };
+        match fetched {
+            Ok(fetched) => {
+                self.keys_fetched = Some(fetched);
+                match *request {
+                    Request::Connect(request) => self.connect(id, request, self.now_ms, out),
+                    request => self.start(id, request, out),
+                }
+                self.keys_fetched = None;
+            }
+            Err(KeysUnavailable) => self.reply(id, ReplyBody::Error(ErrorCode::Internal), out),
+        }
+        self.advance(out);
     }
 
     /// What a token that is good for so long says of a room.
@@ -117,6 +167,10 @@ impl Session {
                     }
                     None
                 }
+                Err(Refused::Unverified(wanted)) => {
+                    let request = Request::Refresh { token: token.to_owned() };
+                    return self.await_keys(id, request, wanted, out);
+                }
                 Err(Refused::TokenExpired | Refused::Expired) => Some(CloseCode::Expired),
                 Err(Refused::Invalid | Refused::Foreign) => Some(CloseCode::InvalidToken),
             };
@@ -162,6 +216,10 @@ impl Session {
                     return Ok(());
                 }
                 Err(Refused::Expired) => return Err(ErrorCode::Expired),
+                Err(Refused::Unverified(wanted)) => {
+                    let request = Request::SubRefresh { room: room.as_str().to_owned(), token: token.to_owned() };
+                    return self.await_keys(id, request, wanted, out);
+                }
                 Err(Refused::Invalid | Refused::Foreign) => {
                     self.close(CloseCode::InvalidToken, out);
                     return Ok(());

@@ -1,11 +1,12 @@
-//! Keys, and the signatures of tokens that they make or verify: HMAC, RSA and ECDSA with SHA-2.
+//! Keys, and the signatures of tokens that they make or verify: HMAC, RSA and ECDSA with SHA-2, and Ed25519.
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ParsedPublicKey,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ED25519, ParsedPublicKey,
     RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, VerificationAlgorithm,
 };
 use base64::Engine as _;
@@ -23,6 +24,7 @@ pub(crate) enum Algorithm {
     Es256,
     Es384,
     Es512,
+    EdDsa,
 }
 
 impl Algorithm {
@@ -38,8 +40,14 @@ impl Algorithm {
             "ES256" => Self::Es256,
             "ES384" => Self::Es384,
             "ES512" => Self::Es512,
+            "EdDSA" => Self::EdDsa,
             _ => return None,
         })
+    }
+
+    /// Whether it is verified by a key that everybody may have.
+    pub(crate) fn has_public_key(self) -> bool {
+        self.hmac().is_none()
     }
 
     fn hmac(self) -> Option<hmac::Algorithm> {
@@ -87,12 +95,104 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// What verifies the signatures of one public key, by algorithm.
+pub(crate) struct VerifyingKey(Vec<(Algorithm, ParsedPublicKey)>);
+
+/// Algorithms, each with the way in which it is verified.
+type Ways = [(Algorithm, &'static dyn VerificationAlgorithm)];
+
+const RSA: &Ways = &[
+    (Algorithm::Rs256, &RSA_PKCS1_2048_8192_SHA256),
+    (Algorithm::Rs384, &RSA_PKCS1_2048_8192_SHA384),
+    (Algorithm::Rs512, &RSA_PKCS1_2048_8192_SHA512),
+];
+const EC: &Ways = &[
+    (Algorithm::Es256, &ECDSA_P256_SHA256_FIXED),
+    (Algorithm::Es384, &ECDSA_P384_SHA384_FIXED),
+    (Algorithm::Es512, &ECDSA_P521_SHA512_FIXED),
+];
+
+impl VerifyingKey {
+    /// Those of the ways that take this key, if any does.
+    fn read(bytes: &[u8], ways: &Ways) -> Option<Self> {
+        let parsed =
+            ways.iter().filter_map(|(algorithm, how)| Some((*algorithm, ParsedPublicKey::new(*how, bytes).ok()?)));
+        let keys: Vec<_> = parsed.collect();
+        (!keys.is_empty()).then_some(Self(keys))
+    }
+
+    /// A key of RSA by its modulus and exponent, of 2,048 to 8,192 bits.
+    pub(crate) fn rsa(modulus: &[u8], exponent: &[u8]) -> Option<Self> {
+        Self::read(&der(SEQUENCE, &[der_integer(modulus), der_integer(exponent)].concat()), RSA)
+    }
+
+    /// A key of ECDSA by a point on that curve.
+    pub(crate) fn ec(curve: &str, x: &[u8], y: &[u8]) -> Option<Self> {
+        let (at, bytes) = match curve {
+            "P-256" => (0, 32),
+            "P-384" => (1, 48),
+            "P-521" => (2, 66),
+            _ => return None,
+        };
+        // Each of the length that the curve has, as RFC 7518 asks for.
+        (x.len() == bytes && y.len() == bytes).then(|| Self::read(&[&[0x04], x, y].concat(), &EC[at..=at]))?
+    }
+
+    /// A key of Ed25519.
+    pub(crate) fn ed25519(x: &[u8]) -> Option<Self> {
+        (x.len() == 32).then(|| Self::read(x, &[(Algorithm::EdDsa, &ED25519)]))?
+    }
+
+    /// The same for that algorithm alone, if it is one of the key's.
+    pub(crate) fn only(mut self, algorithm: Algorithm) -> Option<Self> {
+        self.0.retain(|(of, _)| *of == algorithm);
+        (!self.0.is_empty()).then_some(self)
+    }
+
+    /// Whether it could have been signed by that.
+    pub(crate) fn takes(&self, algorithm: Algorithm) -> bool {
+        self.0.iter().any(|(of, _)| *of == algorithm)
+    }
+
+    /// Whether the owner of the key has signed `message`.
+    pub(crate) fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+        let key = self.0.iter().find(|(of, _)| *of == algorithm);
+        key.is_some_and(|(_, key)| key.verify_sig(message, signature).is_ok())
+    }
+}
+
+impl fmt::Debug for VerifyingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(algorithm, _)| algorithm)).finish()
+    }
+}
+
+const SEQUENCE: u8 = 0x30;
+const INTEGER: u8 = 0x02;
+
+/// One thing of ASN.1, as DER has it.
+fn der(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = content.len().to_be_bytes();
+    let length = &length[length.iter().take_while(|byte| **byte == 0).count()..];
+    let head = match content.len() {
+        0..0x80 => vec![tag, content.len() as u8],
+        _ => [&[tag, 0x80 | length.len() as u8], length].concat(),
+    };
+    [&head, content].concat()
+}
+
+fn der_integer(big_endian: &[u8]) -> Vec<u8> {
+    let digits = &big_endian[big_endian.iter().take_while(|byte| **byte == 0).count()..];
+    // A first bit that is set would be a sign.
+    let sign: &[u8] = if digits.first().is_none_or(|byte| *byte >= 0x80) { &[0] } else { &[] };
+    der(INTEGER, &[sign, digits].concat())
+}
+
 /// A public key: of RSA, with 2,048 to 8,192 bits, or of ECDSA, on P-256, P-384 or P-521.
 #[derive(Clone)]
 pub struct PublicKey {
     pem: String,
-    /// By algorithm: the three of RSA, or the one of the curve.
-    keys: Vec<(Algorithm, ParsedPublicKey)>,
+    key: Arc<VerifyingKey>,
 }
 
 impl PublicKey {
@@ -101,13 +201,8 @@ impl PublicKey {
     /// # Errors
     /// What was expected. Never what was found, which may be a private key.
     pub fn rsa(pem: &str) -> Result<Self, String> {
-        let of_size: [(Algorithm, &'static dyn VerificationAlgorithm); 3] = [
-            (Algorithm::Rs256, &RSA_PKCS1_2048_8192_SHA256),
-            (Algorithm::Rs384, &RSA_PKCS1_2048_8192_SHA384),
-            (Algorithm::Rs512, &RSA_PKCS1_2048_8192_SHA512),
-        ];
         let expected = "expected a public key of RSA in PEM (-----BEGIN PUBLIC KEY-----), of 2048 to 8192 bits";
-        Self::read(pem, &["PUBLIC KEY", "RSA PUBLIC KEY"], &of_size).ok_or_else(|| expected.to_owned())
+        Self::read(pem, &["PUBLIC KEY", "RSA PUBLIC KEY"], RSA).ok_or_else(|| expected.to_owned())
     }
 
     /// Reads a key of ECDSA in PEM.
@@ -115,22 +210,14 @@ impl PublicKey {
     /// # Errors
     /// As [`PublicKey::rsa`].
     pub fn ecdsa(pem: &str) -> Result<Self, String> {
-        let of_curve: [(Algorithm, &'static dyn VerificationAlgorithm); 3] = [
-            (Algorithm::Es256, &ECDSA_P256_SHA256_FIXED),
-            (Algorithm::Es384, &ECDSA_P384_SHA384_FIXED),
-            (Algorithm::Es512, &ECDSA_P521_SHA512_FIXED),
-        ];
         let expected =
             "expected a public key of ECDSA in PEM (-----BEGIN PUBLIC KEY-----), on the curve P-256, P-384 or P-521";
-        Self::read(pem, &["PUBLIC KEY"], &of_curve).ok_or_else(|| expected.to_owned())
+        Self::read(pem, &["PUBLIC KEY"], EC).ok_or_else(|| expected.to_owned())
     }
 
-    fn read(pem: &str, labels: &[&str], by: &[(Algorithm, &'static dyn VerificationAlgorithm)]) -> Option<Self> {
+    fn read(pem: &str, labels: &[&str], ways: &Ways) -> Option<Self> {
         let der = labels.iter().find_map(|label| decode_pem(pem, label))?;
-        let parsed =
-            by.iter().filter_map(|(algorithm, how)| Some((*algorithm, ParsedPublicKey::new(*how, &der).ok()?)));
-        let keys: Vec<_> = parsed.collect();
-        (!keys.is_empty()).then(|| Self { pem: pem.to_owned(), keys })
+        Some(Self { pem: pem.to_owned(), key: Arc::new(VerifyingKey::read(&der, ways)?) })
     }
 
     /// The key as it was written.
@@ -140,8 +227,7 @@ impl PublicKey {
 
     /// Whether its owner has signed `message`.
     pub(crate) fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
-        let key = self.keys.iter().find(|(of, _)| *of == algorithm);
-        key.is_some_and(|(_, key)| key.verify_sig(message, signature).is_ok())
+        self.key.verify(algorithm, message, signature)
     }
 }
 

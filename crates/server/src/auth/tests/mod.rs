@@ -1,5 +1,6 @@
 //! Tokens that are good, and all the ways in which they are not.
 
+mod issuer;
 mod vectors;
 
 use std::collections::BTreeMap;

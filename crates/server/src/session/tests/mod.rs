@@ -1,6 +1,7 @@
 //! A session driven by hand: what a client says goes in as frames, what it would hear comes out as JSON.
 
 mod commands;
+mod keys;
 mod lifecycle;
 mod order;
 mod put_in;
@@ -125,6 +126,7 @@ fn describe(action: &Action) -> String {
         Action::Publish { room, .. } => return format!("publish {room}"),
         Action::History { room, .. } => return format!("history {room}"),
         Action::Presence { room, .. } => return format!("presence {room}"),
+        Action::FetchKeys { .. } => return "fetch_keys".to_owned(),
         Action::PresenceStats { room, .. } => return format!("presence_stats {room}"),
     }
     String::from_utf8(out).expect("JSON is UTF-8")
