@@ -37,6 +37,7 @@ pub(super) async fn subscribe(api: &Api, request: SubscribeRequest) -> Result<Ve
         data: compact(api, data, &b64data)?,
         info: compact(api, info, &b64info)?,
         ttl_ms: ttl_ms(api, expire_at).map_err(|Past| ErrorCode::BadRequest)?,
+        until_ms: None,
         recover: recover_since.map(|since| StreamPosition { offset: since.offset, epoch: since.epoch }),
         overrides: r#override.map_or_else(Overrides::default, overrides),
     };

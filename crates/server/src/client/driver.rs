@@ -188,7 +188,8 @@ impl SessionDriver {
     }
 
     /// Takes a command of the server.
-    pub(crate) fn command(connection: &Rc<Connection>, shard: &Shard, command: ServerCommand) {
+    pub(crate) fn command(connection: &Rc<Connection>, shard: &Shard, mut command: ServerCommand) {
+        command.begins(shard.now_ms());
         Self::turn(connection, shard, |this, turn| {
             this.take_up(turn);
             this.read_command(turn, command)

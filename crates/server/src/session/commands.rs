@@ -11,13 +11,17 @@ use super::tokens::{Refused, seconds};
 use super::{
     Action, Connecting, Identity, Ids, Pending, PendingKind, Phase, PutIn, Recover, Session, Settings, Speech, Ticket,
 };
-use crate::auth::RoomClaims;
+use crate::auth::{Overrides, RoomClaims};
 use roomcast_protocol::{
     ClientInfo, CloseCode, ConnectRequest, ConnectResult, ErrorCode, HistoryQuery, HistoryRequest, Publication,
     PublishRequest, ReplyBody, Request, RoomName, StreamPosition, SubscribeRequest,
 };
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Subscription tokens that prove nothing, one after the other, upon which a client is closed: as many as the rooms that it may be in by
+/// default. To look at one costs some hundred microseconds, and a message may bring a thousand.
+pub(super) const TOKENS_REFUSED_MAX: u16 = 128;
 
 impl Session {
     pub(super) fn connect(&mut self, id: u32, request: ConnectRequest, now_ms: u64, out: &mut Vec<Action>) {
@@ -109,41 +113,39 @@ impl Session {
             let recover = position.and_then(|position| recover(grant, position));
             PutIn { room, recover, was_recovering, grant, opened: None, is_wish }
         };
+        self.stays.grant(granted.iter().map(|(name, _)| name.as_str().into()));
+        let mut granted: BTreeMap<String, RoomClaims> = granted.into_iter().collect();
+        // In a room that the client is put into anyway holds what its token says of it, too.
+        let put_in_anyway = |session: &Self, room: RoomName, says: Option<RoomClaims>, position, code| {
+            let opened = says.map(|says| Box::new(session.opened(&room, says, None)));
+            let overrides = opened.as_ref().map_or_else(Overrides::default, |opened| opened.overrides);
+            let grant = session.access(&room).map_err(|_| code)?.grant_with(&wishes, overrides);
+            Ok::<_, CloseCode>(PutIn { opened, ..put_in(room, grant, position, false) })
+        };
         // Of a name that stands twice the last counts.
         let named = subs.into_iter().filter_map(|(name, position)| Some((self.room(&name).ok()?, position)));
         let mut asked: BTreeMap<RoomName, Option<StreamPosition>> = named.collect();
         let mut rooms = Vec::new();
         for room in &self.settings.subscribe_on_connect {
+            let (says, position) = (granted.remove(room.as_str()), asked.remove(room).flatten());
             // Otherwise the configuration has named one whose namespace is not there.
-            let grant = self.access(room).map_err(|_| CloseCode::ServerError)?.grant(&wishes);
-            let position = asked.remove(room).flatten();
-            rooms.push(put_in(room.clone(), grant, position, false));
+            rooms.push(put_in_anyway(self, room.clone(), says, position, CloseCode::ServerError)?);
         }
         if let Some(room) = self.personal_room()? {
             if rooms.len() >= self.settings.limits.rooms_per_client_max {
                 return Err(CloseCode::RoomLimit);
             }
+            let (says, position) = (granted.remove(room.as_str()), asked.remove(&room).flatten());
             // Of a name that the namespace does not take there is no such room.
-            let grant = self.access(&room).map_err(|_| CloseCode::BadRequest)?.grant(&wishes);
-            let position = asked.remove(&room).flatten();
-            rooms.push(put_in(room, grant, position, false));
+            rooms.push(put_in_anyway(self, room, says, position, CloseCode::BadRequest)?);
         }
-        let put_in_anyway: Vec<RoomName> = rooms.iter().map(|put_in| put_in.room.clone()).collect();
-        self.stays.grant(granted.iter().map(|(name, _)| name.as_str().into()));
-        let granted: BTreeMap<String, RoomClaims> = granted.into_iter().collect();
         for (name, says) in granted {
             let room = self.room(&name).map_err(|_| CloseCode::BadRequest)?;
-            if put_in_anyway.contains(&room) {
-                continue;
-            }
             if rooms.len() >= self.settings.limits.rooms_per_client_max {
                 return Err(CloseCode::RoomLimit);
             }
-            let opened = self.opened(&room, says, None);
-            let access = self.access(&room).map_err(|_| CloseCode::BadRequest)?;
-            let grant = access.grant_with(&wishes, opened.overrides);
             let position = asked.remove(&room).flatten();
-            rooms.push(PutIn { opened: Some(Box::new(opened)), ..put_in(room, grant, position, false) });
+            rooms.push(put_in_anyway(self, room, Some(says), position, CloseCode::BadRequest)?);
         }
         for (room, position) in asked {
             if rooms.len() >= self.settings.limits.rooms_per_client_max {
@@ -228,13 +230,24 @@ impl Session {
             (access.subscribe(&request)?, None)
         } else {
             match self.subscription_token(&room, &request.token) {
-                Ok(opened) => (access.subscribe_by_token(&request, opened.overrides)?, Some(Box::new(opened))),
+                Ok(opened) => {
+                    let grant = access.subscribe_by_token(&request, opened.overrides)?;
+                    self.tokens_refused = 0;
+                    (grant, Some(Box::new(opened)))
+                }
                 Err(Refused::TokenExpired) => return Err(ErrorCode::TokenExpired),
                 Err(Refused::Expired) => return Err(ErrorCode::Expired),
                 Err(Refused::Unverified(wanted)) => {
                     return self.await_keys(id, Request::Subscribe(request), wanted, out);
                 }
-                Err(Refused::Invalid) => return Err(ErrorCode::PermissionDenied),
+                Err(Refused::Invalid) => {
+                    self.tokens_refused += 1;
+                    if self.tokens_refused >= TOKENS_REFUSED_MAX {
+                        self.close(CloseCode::TooManyErrors, out);
+                        return Ok(());
+                    }
+                    return Err(ErrorCode::PermissionDenied);
+                }
                 Err(Refused::Foreign) => {
                     self.close(CloseCode::InvalidToken, out);
                     return Ok(());

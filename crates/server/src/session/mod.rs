@@ -69,6 +69,8 @@ pub(crate) struct Session {
     keys_fetched: Option<Fetched>,
     /// What tokens have granted for a while, or in one room.
     stays: Stays,
+    /// Subscription tokens that proved nothing since the last that did.
+    tokens_refused: u16,
     /// The time as it was told last.
     now_ms: u64,
 }
@@ -188,6 +190,7 @@ impl Session {
             next_ticket: 0,
             keys_fetched: None,
             stays: Stays::default(),
+            tokens_refused: 0,
             now_ms,
         }
     }

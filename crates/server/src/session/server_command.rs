@@ -34,8 +34,10 @@ pub(crate) struct SubscribeOptions {
     pub(crate) data: Option<Bytes>,
     /// What is known of the client in the room, compact JSON.
     pub(crate) info: Option<Bytes>,
-    /// How long it may stay, if not for good.
+    /// How long it may stay, if not for good: from when its shard has taken the command.
     pub(crate) ttl_ms: Option<u64>,
+    /// The same as a time of the session's, from then on.
+    pub(crate) until_ms: Option<u64>,
     /// From where on it is given what it has missed.
     pub(crate) recover: Option<StreamPosition>,
     /// Options of the room that are otherwise for it.
@@ -43,6 +45,13 @@ pub(crate) struct SubscribeOptions {
 }
 
 impl ServerCommand {
+    /// From here on the times count that it says: however long it waits behind what the client has said, and for the room.
+    pub(crate) fn begins(&mut self, now_ms: u64) {
+        if let Self::Subscribe { options: Some(options), .. } = self {
+            options.until_ms = options.ttl_ms.map(|ttl_ms| now_ms + ttl_ms);
+        }
+    }
+
     /// Bytes that it holds beside itself.
     pub(crate) fn bytes(&self) -> usize {
         let len = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
@@ -95,10 +104,12 @@ impl Session {
                 if self.rooms.len() >= self.settings.limits.rooms_per_client_max {
                     return self.close(CloseCode::RoomLimit, out);
                 }
-                // Whoever commands it has been told that there is no such namespace.
                 let overrides = options.as_ref().map_or_else(Overrides::default, |options| options.overrides);
                 let grant = self.access(&room).map(|access| access.grant_with(&wishes(), overrides));
-                let Ok(grant) = grant else { return };
+                let grant = match grant {
+                    Ok(grant) => grant,
+                    Err(code) => return self.log_not_put_in(&room, code),
+                };
                 let position = options.as_ref().and_then(|options| options.recover.clone());
                 let recover = position.filter(|_| grant.recoverable);
                 let recover = recover.map(|position| Recover { position, mode: grant.recovery_mode });
@@ -139,13 +150,12 @@ impl Session {
             Ok(subscribed) => {
                 let result = self.subscribe_result(subscribed, recover.as_ref(), recover.is_some(), grant);
                 self.rooms.insert(room.clone());
-                let SubscribeOptions { data, info, ttl_ms, .. } =
+                let SubscribeOptions { data, info, until_ms, .. } =
                     options.map_or_else(Default::default, |options| *options);
                 let info = info.zip(self.info()).map(|(info, of)| {
                     let conn_info = of.conn_info().cloned();
                     ClientInfo::new(of.user().to_owned(), of.client().to_owned(), conn_info, Some(info))
                 });
-                let until_ms = ttl_ms.map(|ttl_ms| self.now_ms + ttl_ms);
                 if info.is_some() || until_ms.is_some() {
                     self.stays.set_room(RoomStay { room: room.as_str().into(), until_ms, info });
                 }

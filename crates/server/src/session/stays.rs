@@ -1,6 +1,6 @@
 //! What tokens grant a client for a while, or in one room: until when it may stay, and what is said of it there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use roomcast_protocol::ClientInfo;
 
@@ -12,11 +12,19 @@ pub(super) struct Stays(Option<Box<Kept>>);
 struct Kept {
     /// When the connection is closed, unless another token comes before.
     connection_ms: Option<u64>,
-    rooms: Vec<RoomStay>,
+    /// By room; a client may be in many, and enter them all at once.
+    rooms: HashMap<Box<str>, InRoom>,
+    /// When the stays in rooms end, in their order.
+    ends: BTreeSet<(u64, Box<str>)>,
     /// The names of the rooms that the connection token has put the client into, in their order.
     granted: Vec<Box<str>>,
-    /// The earliest of all these.
-    next_ms: Option<u64>,
+}
+
+/// What is kept of a [`RoomStay`].
+#[derive(Debug)]
+struct InRoom {
+    until_ms: Option<u64>,
+    info: Option<ClientInfo>,
 }
 
 /// What a subscription token has said.
@@ -60,51 +68,60 @@ impl Stays {
     }
 
     /// Takes what holds in a room, in place of what held there before.
-    pub(super) fn set_room(&mut self, stay: RoomStay) {
+    pub(super) fn set_room(&mut self, RoomStay { room, until_ms, info }: RoomStay) {
         self.change(|kept| {
-            kept.rooms.retain(|other| other.room != stay.room);
-            kept.rooms.push(stay);
+            kept.forget_room(&room);
+            if let Some(until_ms) = until_ms {
+                kept.ends.insert((until_ms, room.clone()));
+            }
+            kept.rooms.insert(room, InRoom { until_ms, info });
         });
     }
 
     /// The client is not in the room any more.
     pub(super) fn forget_room(&mut self, room: &str) {
         if self.0.is_some() {
-            self.change(|kept| kept.rooms.retain(|stay| *stay.room != *room));
+            self.change(|kept| kept.forget_room(room));
         }
     }
 
     /// Who the client is in a room, where something is said of it there.
     pub(super) fn info_in(&self, room: &str) -> Option<&ClientInfo> {
-        self.0.as_ref()?.rooms.iter().find(|stay| *stay.room == *room)?.info.as_ref()
+        self.0.as_ref()?.rooms.get(room)?.info.as_ref()
     }
 
     /// When [`Stays::take_ended`] has something to say next.
     pub(super) fn deadline_ms(&self) -> Option<u64> {
-        self.0.as_ref()?.next_ms
+        let kept = self.0.as_ref()?;
+        let room_ms = kept.ends.first().map(|(until_ms, _)| *until_ms);
+        room_ms.into_iter().chain(kept.connection_ms).min()
     }
 
     /// Takes out what has come to its end by now: the connection, or else a room.
     pub(super) fn take_ended(&mut self, now_ms: u64) -> Option<Ended> {
-        let is_over = |until_ms: Option<u64>| until_ms.is_some_and(|until_ms| until_ms <= now_ms);
-        let kept = self.0.as_mut().filter(|kept| is_over(kept.next_ms))?;
-        if is_over(kept.connection_ms) {
+        let kept = self.0.as_mut()?;
+        if kept.connection_ms.is_some_and(|until_ms| until_ms <= now_ms) {
             self.change(|kept| kept.connection_ms = None);
             return Some(Ended::Connection);
         }
-        let at = kept.rooms.iter().position(|stay| is_over(stay.until_ms))?;
-        let room = kept.rooms.swap_remove(at).room;
-        self.change(|_| {});
+        let (_, room) = kept.ends.first().filter(|(until_ms, _)| *until_ms <= now_ms)?.clone();
+        self.change(|kept| kept.forget_room(&room));
         Some(Ended::Room(room))
     }
 
     fn change(&mut self, change: impl FnOnce(&mut Kept)) {
         let kept = self.0.get_or_insert_default();
         change(kept);
-        let rooms = kept.rooms.iter().filter_map(|stay| stay.until_ms);
-        kept.next_ms = rooms.chain(kept.connection_ms).min();
         if kept.connection_ms.is_none() && kept.rooms.is_empty() && kept.granted.is_empty() {
             self.0 = None;
+        }
+    }
+}
+
+impl Kept {
+    fn forget_room(&mut self, room: &str) {
+        if let Some((room, InRoom { until_ms: Some(until_ms), .. })) = self.rooms.remove_entry(room) {
+            self.ends.remove(&(until_ms, room));
         }
     }
 }

@@ -38,12 +38,17 @@ pub(super) enum Refused {
 impl Session {
     /// Whether a connection token is looked at.
     pub(super) fn verifies_connections(&self) -> bool {
-        !self.settings.ignore_tokens || self.settings.tokens.takes_connections()
+        !self.takes_anybody() || self.settings.tokens.takes_connections()
     }
 
     /// The same of a subscription token.
     pub(super) fn verifies_subscriptions(&self) -> bool {
-        !self.settings.ignore_tokens || self.settings.tokens.takes_subscriptions()
+        !self.takes_anybody() || self.settings.tokens.takes_subscriptions()
+    }
+
+    /// Whether nobody needs a token. One that comes all the same is looked at where there is a key for it.
+    fn takes_anybody(&self) -> bool {
+        self.settings.ignore_tokens || self.settings.insecure
     }
 
     /// Who brings this token, and how long the connection may stay, if not for good.

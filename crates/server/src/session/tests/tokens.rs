@@ -9,9 +9,10 @@ use super::{Harness, dev_settings, entered, error_of};
 use crate::auth::Tokens;
 use crate::auth::tools::make_claims;
 use crate::config::{Client, Config, Secret};
-use crate::session::server_command::ServerCommand;
+use crate::session::commands::TOKENS_REFUSED_MAX;
+use crate::session::server_command::{ServerCommand, SubscribeOptions};
 use crate::session::{Action, Settings};
-use roomcast_protocol::{ClientInfo, CloseCode, ErrorCode};
+use roomcast_protocol::{ClientInfo, CloseCode, ErrorCode, RoomName};
 
 /// What the clock of the tokens says at the start.
 const NOW_S: u64 = 1_800_000_000;
@@ -422,4 +423,71 @@ fn a_connection_token_whose_rooms_cannot_be_entered_lets_nobody_in() {
     let mut brought = Brought::connected();
     brought.refresh(json!({"sub": "42", "channels": ["hall"]}));
     brought.assert_closed(CloseCode::InsufficientState);
+}
+
+#[test]
+fn a_token_that_nobody_can_verify_is_not_looked_at_in_insecure_mode() {
+    for (has_key, enters) in [(false, true), (true, false)] {
+        let mut brought = Brought::with(|settings| {
+            settings.insecure = true;
+            if !has_key {
+                settings.tokens = Tokens::new(&Config::default().client, || 0);
+            }
+        });
+        brought.send(r#"{"id":1,"connect":{"token":"nothing.of.ours"}}"#);
+        let heard = brought.heard();
+        assert_eq!(heard[0].contains("connect"), enters, "{heard:?}");
+    }
+}
+
+#[test]
+fn who_brings_one_token_after_another_that_proves_nothing_is_closed() {
+    let mut brought = Brought::connected();
+    let wrong = |brought: &mut Brought| {
+        brought.send(r#"{"id":2,"subscribe":{"channel":"$hall","token":"nothing.of.ours"}}"#);
+    };
+    for _ in 1..TOKENS_REFUSED_MAX {
+        wrong(&mut brought);
+        brought.assert_heard(&[&error_of(2, ErrorCode::PermissionDenied)]);
+    }
+    // One that is good begins anew.
+    let good = token(json!({"sub": "42", "channel": "$yard"}));
+    brought.send(&format!(r#"{{"id":3,"subscribe":{{"channel":"$yard","token":"{good}"}}}}"#));
+    enter_all(&mut brought);
+    for _ in 1..TOKENS_REFUSED_MAX {
+        wrong(&mut brought);
+        brought.assert_heard(&[&error_of(2, ErrorCode::PermissionDenied)]);
+    }
+    wrong(&mut brought);
+    brought.assert_closed(CloseCode::TooManyErrors);
+}
+
+#[test]
+fn a_stay_in_a_room_is_counted_from_when_it_was_commanded() {
+    let mut brought = Brought::connected();
+    let options = SubscribeOptions { ttl_ms: Some(10_000), ..SubscribeOptions::default() };
+    let room = RoomName::parse("hall", 255).expect("a name");
+    let mut command = ServerCommand::Subscribe { room, options: Some(Box::new(options)) };
+    command.begins(brought.now_ms);
+    let until_ms = brought.now_ms + 10_000;
+    // It waits behind what the client has said, and for the room.
+    brought.pass(4_000);
+    brought.command(command);
+    brought.pass(4_000);
+    enter_all(&mut brought);
+    assert_eq!(brought.session.deadline_ms(), Some(until_ms));
+    brought.pass(2_000);
+    assert!(brought.heard().iter().any(|heard| heard.contains("unsubscribe")), "it is over");
+}
+
+#[test]
+fn what_a_token_says_of_a_room_holds_where_everybody_is_put_in_anyway() {
+    let mut brought =
+        Brought::with(|settings| settings.subscribe_on_connect = vec![RoomName::parse("hall", 255).expect("a name")]);
+    let subs = json!({"hall": {"info": {"seat": 7}, "data": {"tip": 1}, "override": {"join_leave": {"value": true}}}});
+    brought.connect(json!({"sub": "42", "subs": subs}));
+    let heard = enter_all(&mut brought);
+    assert!(heard.iter().any(|heard| heard.contains(r#""data":{"tip":1}"#)), "{heard:?}");
+    let info = brought.session.info_in("hall").and_then(ClientInfo::chan_info).cloned();
+    assert_eq!(info.as_deref(), Some(&br#"{"seat":7}"#[..]));
 }
