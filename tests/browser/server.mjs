@@ -22,12 +22,12 @@ export class Server {
   #log = "";
   url = "";
 
-  /** Starts a server; where `before` is given, on the data that it has left. */
-  static async start({ before } = {}) {
+  /** Starts a server, of which `config` says more; where `before` is given, on the data that it has left. */
+  static async start({ before, config: more = "" } = {}) {
     const server = new Server();
     server.#folder = before?.#folder ?? (await mkdtemp(join(tmpdir(), "roomcast-browser-")));
     const config = join(server.#folder, "roomcast.toml");
-    await writeFile(config, CONFIG);
+    await writeFile(config, CONFIG + more);
     const args = ["serve", "--dev", "--listen", "127.0.0.1:0", "--config", config, "--data-dir", server.#folder];
     server.#process = spawn(process.env.ROOMCAST_BIN, args, { stdio: ["ignore", "pipe", "pipe"] });
     const read = (chunk) => {

@@ -33,6 +33,17 @@ pub(super) fn check(encoding: Encoding, frame: &[u8]) {
     assert_bounded(encoding, frame, &commands, error);
 }
 
+pub(super) fn check_connect_alone(request: &[u8]) {
+    let limits = Limits::default();
+    let Ok(commands) = Encoding::JsonPushes.commands(request, &limits) else { return };
+    let alone: Vec<Command> = commands.map(|command| command.expect("it was read as a whole")).collect();
+    assert!(matches!(&alone[..], [Command { id: 1, request: Request::Connect(_) }]), "{alone:?}");
+    let within = [b"{\"id\":1,\"connect\":", request, b"}"].concat();
+    if within.len() <= limits.frame_bytes_max {
+        assert_eq!(read_again(Encoding::Json, &within), alone, "{}", request.escape_ascii());
+    }
+}
+
 /// The commands of a JSON frame as somebody else's reading has them.
 fn originals(encoding: Encoding, frame: &[u8]) -> impl Iterator<Item = serde_json::Result<Value>> {
     let text = if encoding == Encoding::Json { frame } else { &[] };

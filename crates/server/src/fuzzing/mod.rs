@@ -14,9 +14,10 @@ mod tests;
 mod token;
 mod witness;
 
-/// A frame of JSON commands; see [`protobuf`].
+/// A frame of JSON commands; see [`protobuf`]. And a connect request that stands alone, which says what it would within a command.
 pub fn json(frame: &[u8]) {
     commands::check(roomcast_protocol::Encoding::Json, frame);
+    commands::check_connect_alone(frame);
 }
 
 /// A frame of Protobuf commands: it decodes to commands and perhaps an error behind them, within all limits; each command
