@@ -29,7 +29,7 @@ tree=$(tests/make/tree.sh ${TREE:-src tests})
 	echo "- commit: $(git describe --always --dirty 2>/dev/null || echo unknown)"
 	echo "- tree: $tree of ${TREE:-src tests}"
 	echo "- date: $(date -u +%F), $(($(date +%s) - began)) s with the build"
-	echo "- $(grep -E '^test result:|^# tests' "$output" | tail -1)"
+	echo "- $(grep -E '^test result:|^# tests|^[0-9]+ passed, [0-9]+ failed$|^not run: ' "$output" | tail -1)"
 	echo
 	echo '```'
 	grep -E "$pattern" "$output" | sed -E '/ \.\.\. ok$/!s/^test .* \.\.\. //; s/^[^|]*([|] )/\1/'

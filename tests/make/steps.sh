@@ -25,6 +25,8 @@ last_words() {
 		grep -aE '^. (tests|pass|fail) [0-9]+$' | tail -3
 	elif grep -qaE '^Ran [0-9]+ tests' "$log"; then
 		grep -aE '^(Ran [0-9]+ tests|OK|FAILED)' | tail -2
+	elif grep -qaE '^[0-9]+ passed, [0-9]+ failed$' "$log"; then
+		grep -aE '^[0-9]+ passed, [0-9]+ failed$' | tail -1
 	else
 		grep -aE '^test result:' | tail -1
 	fi

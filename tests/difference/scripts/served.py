@@ -165,8 +165,8 @@ def the_backend_puts_out_of_a_room_that_was_asked_for(s: Script) -> None:
 
 DISCONNECTS = {
     "plain": {},
-    "with a code": {"disconnect": {"code": 4001, "reason": "go home"}},
-    "with a code that lets it come again": {"disconnect": {"code": 4501, "reason": "again"}},
+    "with a code": {"disconnect": {"code": 4501, "reason": "go home"}},
+    "with a code that lets it come again": {"disconnect": {"code": 4001, "reason": "again"}},
     "without a reason": {"disconnect": {"code": 4001}},
     "without a code": {"disconnect": {"reason": "go home"}},
     "with code nought": {"disconnect": {"code": 0, "reason": "x"}},
