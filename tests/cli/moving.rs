@@ -428,6 +428,33 @@ fn a_file_of_variables_beside_the_configuration_counts_less_than_the_environment
     assert_eq!(found.loaded.config.client.channel_limit, 7);
 }
 
+/// Centrifugo's reader takes them, and people whose files are filled in by a tool write them so.
+#[test]
+fn numbers_and_truths_may_stand_in_quotes() {
+    let written = r#"{"http_server": {"port": "8001"}, "client": {"insecure": "true", "channel_limit": "7"}}"#;
+    let config = review("c.json", written, &[], &[("CENTRIFUGO_CHANNEL_WITHOUT_NAMESPACE_PRESENCE", "1")]);
+    assert!(config.problems.is_empty(), "{:?}", config.problems);
+    let config = config.loaded.config;
+    assert_eq!((config.http_server.port, config.client.insecure, config.client.channel_limit), (8001, true, 7));
+    assert!(config.channel.without_namespace.presence);
+}
+
+#[test]
+fn what_looks_like_a_file_of_variables_and_is_none_does_no_harm_or_is_said() {
+    let folder = TempDir::new();
+    let config = std::path::Path::new(folder.path()).join("config.json");
+    std::fs::create_dir_all(config.with_file_name(".env")).unwrap();
+    std::fs::write(&config, "{}").unwrap();
+    let read = || review_from(&Flags { config: Some(config.clone()), ..Flags::default() }, []);
+    assert!(read().problems.is_empty());
+    std::fs::remove_dir(config.with_file_name(".env")).unwrap();
+    for bytes in [&b"CENTRIFUGO_A=\xff"[..], &vec![b'#'; 2 << 20]] {
+        std::fs::write(config.with_file_name(".env"), bytes).unwrap();
+        let problems = read().problems;
+        assert!(problems.len() == 1 && problems[0].to_string().contains(".env"), "{problems:?}");
+    }
+}
+
 #[test]
 fn pings_can_be_off_and_read_as_they_were_printed() {
     let written = "[client]\nping_interval = \"-1\"\npong_timeout = \"-1\"\n[log]\nfile = \"/var/log/site.log\"\n";

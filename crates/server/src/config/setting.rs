@@ -76,7 +76,12 @@ impl Kind for bool {
     fn read(value: &Value) -> Option<Self> {
         match value {
             Value::Bool(truth) => Some(*truth),
-            Value::Plain(text) => text.parse().ok(),
+            // As Go reads it, too.
+            Value::Text(text) | Value::Plain(text) => match text.as_str() {
+                "true" | "True" | "TRUE" | "t" | "T" | "1" => Some(true),
+                "false" | "False" | "FALSE" | "f" | "F" | "0" => Some(false),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -94,7 +99,7 @@ impl Kind for usize {
     fn read(value: &Value) -> Option<Self> {
         match value {
             Value::Integer(number) => (*number).try_into().ok(),
-            Value::Plain(text) => text.parse().ok(),
+            Value::Text(text) | Value::Plain(text) => text.parse().ok(),
             _ => None,
         }
     }

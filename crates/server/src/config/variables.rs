@@ -1,6 +1,7 @@
 //! What the environment says: options by the names of variables, and those of named things, which are laid over the file.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use super::absent;
@@ -78,7 +79,20 @@ impl Environment {
         let path = config.with_file_name(".env");
         let text = match text_of(&path) {
             Ok(text) => text,
-            Err(ConfigError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return,
+            // A folder of that name is something else.
+            Err(ConfigError::Read { source, .. })
+                if matches!(
+                    source.kind(),
+                    ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory
+                ) =>
+            {
+                return;
+            }
+            // What stands there may be what keeps somebody out.
+            Err(ConfigError::Read { source, .. }) if source.kind() != ErrorKind::InvalidData => {
+                let (place, message) = (path.display().to_string(), format!("it cannot be read: {source}"));
+                return notes.problems.push(ConfigError::Syntax { place, message });
+            }
             Err(error) => return notes.problems.push(error),
         };
         for (at, line) in text.lines().enumerate() {
