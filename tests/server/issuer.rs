@@ -160,6 +160,7 @@ fn whom_an_issuer_vouches_for_is_let_in_and_it_is_asked_once() {
     stranger.send(&json!({"id": 1, "connect": {"token": forged.token("k1", &json!({"sub": "0"}))}}).to_string());
     assert_eq!(stranger.closed().0, 3500);
     assert_eq!(issuer.asked(), 1);
+    assert_eq!(server.metric("roomcast_key_fetches_total{outcome=\"good\"}"), 1);
 }
 
 #[test]
@@ -210,6 +211,7 @@ fn an_issuer_that_fails_harms_nobody_but_those_it_vouches_for_and_those_may_try_
         let reply = waiting.reply(1);
         assert!(is_temporary(&reply), "{manner:?}: {reply}");
         assert!((1..=2).contains(&issuer.asked()), "{manner:?}: {}", issuer.asked());
+        assert_eq!(server.metric("roomcast_key_fetches_total{outcome=\"failed\"}"), 2);
         issuer.publish(&["k1"]);
         eventually("it tries again and is let in", || {
             std::thread::sleep(Duration::from_millis(50));

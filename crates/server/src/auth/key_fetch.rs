@@ -11,6 +11,7 @@ use super::jwk::Jwks;
 use super::key_sets::{Fetch, KeySets, WantedKeys};
 use crate::backend::{Call, HttpClient};
 use crate::config::TlsOptions;
+use crate::ops::metrics::KeyFetches;
 
 /// How long one attempt may take, as at Centrifugo.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -25,22 +26,24 @@ pub(crate) struct KeyFetcher {
     sets: Arc<KeySets>,
     client: HttpClient,
     runtime: Handle,
+    attempts: KeyFetches,
     /// Milliseconds since 1970.
     clock: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
 
 impl KeyFetcher {
-    /// One that does its work on `runtime`, for those who look into `sets`.
+    /// One that does its work on `runtime`, for those who look into `sets`; it counts its `attempts`.
     ///
     /// # Errors
     /// This machine cannot make connections over TLS.
     pub(crate) fn new(
         sets: Arc<KeySets>,
         runtime: Handle,
+        attempts: KeyFetches,
         clock: impl Fn() -> u64 + Send + Sync + 'static,
     ) -> Result<Self, String> {
         let client = HttpClient::new(runtime.clone(), &TlsOptions::default())?;
-        Ok(Self { sets, client, runtime, clock: Arc::new(clock) })
+        Ok(Self { sets, client, runtime, attempts, clock: Arc::new(clock) })
     }
 
     /// Fetches these keys, or waits for who does. It takes a few seconds at most.
@@ -77,6 +80,7 @@ impl KeyFetcher {
             let call = Call { answer_bytes_max: SET_BYTES_MAX, ..Call::get(url.clone(), FETCH_TIMEOUT) };
             let answer = self.client.call(call).await.and_then(crate::backend::Answer::ok);
             let keys = answer.map_err(|error| error.to_string()).and_then(|json| Ok(Jwks::parse(&json)?));
+            self.attempts.count(keys.is_ok());
             match keys {
                 Ok(keys) => {
                     tracing::debug!(host, "fetched the keys of an issuer");

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{KeyFetcher, TokenError, Tokens, jwt};
 use crate::config::{Client, TokenOptions};
+use crate::ops::metrics::KeyFetches;
 use crate::util::clock::unix_ms;
 
 /// Makes a connection token, signed by HS256; nothing where there is no secret to sign with.
@@ -48,7 +49,8 @@ fn with_keys<T>(client: &Client, look: impl Fn(&Tokens) -> Result<T, TokenError>
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|_| "there is no thread left to fetch keys with")?;
     let sets = tokens.key_sets().ok_or(UNAVAILABLE)?;
-    let fetcher = KeyFetcher::new(Arc::clone(sets), runtime.handle().clone(), unix_ms).map_err(|_| UNAVAILABLE)?;
+    let fetcher = KeyFetcher::new(Arc::clone(sets), runtime.handle().clone(), KeyFetches::default(), unix_ms)
+        .map_err(|_| UNAVAILABLE)?;
     runtime.block_on(fetcher.fetch(wanted)).map_err(|_| UNAVAILABLE)?;
     look(&tokens).map_err(|error| match error {
         TokenError::Unverified(_) => "the issuer does not publish the key that the token names",

@@ -26,6 +26,23 @@ struct ApiLabel {
     code: u32,
 }
 
+/// Attempts to fetch the keys of issuers of tokens, by whether they came to something. All clones are one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KeyFetches(Family<OutcomeLabel, Counter>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+impl KeyFetches {
+    /// Counts one.
+    pub(crate) fn count(&self, is_good: bool) {
+        let outcome = if is_good { "good" } else { "failed" };
+        self.0.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CloseLabel {
     code: u16,
@@ -55,6 +72,8 @@ pub(crate) struct Metrics {
     pub(crate) api_refused: Counter,
     /// Messages published by the server API.
     pub(crate) api_messages: Counter,
+    /// Attempts to fetch the keys of issuers.
+    pub(crate) key_fetches: KeyFetches,
     /// Rooms that exist.
     pub(crate) rooms: Gauge,
     /// Open sockets, those that still speak HTTP included.
@@ -107,6 +126,9 @@ impl Metrics {
         registry.register("api_refused", "Requests to the server API without its key", api_refused.clone());
         let api_messages = Counter::default();
         registry.register("api_messages", "Messages published by the server API", api_messages.clone());
+        let key_fetches = KeyFetches::default();
+        let help = "Attempts to fetch the keys of issuers of tokens, by outcome";
+        registry.register("key_fetches", help, key_fetches.0.clone());
         let rooms = Gauge::default();
         registry.register("rooms", "Rooms that exist", rooms.clone());
         let sockets = Gauge::default();
@@ -126,6 +148,7 @@ impl Metrics {
             api_commands,
             api_refused,
             api_messages,
+            key_fetches,
             rooms,
             sockets,
             refused,

@@ -65,7 +65,8 @@ impl Hub {
         let metrics = Metrics::new(count);
         let tokens = Tokens::new(&config.client, clock.clone());
         let keys = tokens.key_sets().and_then(|sets| {
-            let fetcher = KeyFetcher::new(Arc::clone(sets), background.clone(), clock.clone());
+            let fetcher =
+                KeyFetcher::new(Arc::clone(sets), background.clone(), metrics.key_fetches.clone(), clock.clone());
             fetcher.inspect_err(|error| tracing::error!(error, "no keys of issuers can be fetched")).ok()
         });
         let settings = settings(&config, node, tokens);
