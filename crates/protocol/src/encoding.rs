@@ -1,6 +1,6 @@
 //! How the protocol is written as bytes: one door for every encoding.
 
-use super::{Command, Limits, Publication, Push, Reply, json, protobuf};
+use super::{Command, Limits, Link, Publication, Push, Reply, json, protobuf};
 use std::fmt;
 
 /// A way to write the protocol.
@@ -137,6 +137,14 @@ impl PublicationEncoder {
         match &self.0 {
             Writer::Json(encoder) => encoder.encode(publication, offset, time_ms, out),
             Writer::Protobuf(encoder) => encoder.encode(publication, offset, time_ms, out),
+        }
+    }
+
+    /// The same for readers of a chain of deltas, in which its payload is `link`; they are told no time.
+    pub fn encode_link(&self, publication: &Publication, link: &Link, offset: u64, out: &mut Vec<u8>) {
+        match &self.0 {
+            Writer::Json(encoder) => encoder.encode_link(publication, link, offset, out),
+            Writer::Protobuf(encoder) => encoder.encode_link(publication, link, offset, out),
         }
     }
 }

@@ -21,7 +21,9 @@
 
 mod code;
 mod command;
+mod delta;
 mod encoding;
+mod fossil;
 mod history;
 mod json;
 mod limits;
@@ -35,7 +37,9 @@ mod room_name;
 
 pub use code::{CloseCode, ErrorCode, UnsubscribeCode};
 pub use command::{Command, ConnectRequest, HistoryRequest, PublishRequest, Request, RpcRequest, SubscribeRequest};
+pub use delta::{DeltaChain, FOSSIL, Link};
 pub use encoding::{Commands, DecodeError, Encoding, PublicationEncoder};
+pub use fossil::{DeltaError, apply_delta};
 pub use history::HistoryQuery;
 pub use json::compact as compact_json;
 pub use limits::Limits;

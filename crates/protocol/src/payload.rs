@@ -31,6 +31,8 @@ use super::json;
 pub struct Payload {
     bytes: Bytes,
     form: Form,
+    /// See [`Publication::is_delta`](crate::Publication::is_delta); it stands here, where it takes no space.
+    pub(crate) is_delta: bool,
 }
 
 /// What the bytes are to a client that speaks JSON; found out once, when they come in.
@@ -48,7 +50,7 @@ impl Payload {
     /// A payload that is compact JSON, without a raw newline.
     pub fn json(bytes: Bytes) -> Self {
         debug_assert!(!bytes.contains(&b'\n'), "a raw newline would end the frame in the middle of the payload");
-        Self { bytes, form: Form::Compact }
+        Self { bytes, form: Form::Compact, is_delta: false }
     }
 
     /// A payload that may be anything: looks whether it is JSON.
@@ -60,7 +62,7 @@ impl Payload {
             },
             _ => Form::Binary,
         };
-        Self { bytes, form }
+        Self { bytes, form, is_delta: false }
     }
 
     /// The bytes as they were sent.
@@ -71,6 +73,31 @@ impl Payload {
     /// The same, shared.
     pub fn to_bytes(&self) -> Bytes {
         self.bytes.clone()
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Whether it is JSON.
+    pub fn is_json(&self) -> bool {
+        self.form != Form::Binary
+    }
+
+    /// Whether it is a JSON object.
+    pub fn is_json_object(&self) -> bool {
+        self.is_json() && self.bytes.trim_ascii_start().starts_with(b"{")
+    }
+
+    /// What a client that speaks JSON is given.
+    pub(crate) fn to_json(&self) -> Bytes {
+        if self.form == Form::Compact {
+            return self.to_bytes();
+        }
+        let mut out = Vec::new();
+        self.write_json(&mut out);
+        out.into()
     }
 
     /// Appends what a client that speaks JSON is given.

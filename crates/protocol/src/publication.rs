@@ -27,6 +27,16 @@ impl Publication {
         Self { data, info, tags: None }
     }
 
+    /// Whether readers that take deltas are given it as one.
+    pub fn is_delta(&self) -> bool {
+        self.data.is_delta
+    }
+
+    /// Has readers that take deltas given it as one, or whole.
+    pub fn set_delta(&mut self, is_delta: bool) {
+        self.data.is_delta = is_delta;
+    }
+
     /// The bytes that it has in memory, about: what budgets count. What it shares with others counts in full.
     pub fn bytes_held(&self) -> usize {
         let tags = self.tags.as_deref().map_or(0, tags_bytes_held);

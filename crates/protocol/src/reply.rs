@@ -88,6 +88,8 @@ pub struct ConnectResult {
     pub session: String,
     /// The id of the server process.
     pub node: String,
+    /// What time it is at the server, in milliseconds since 1970; 0 where it does not say.
+    pub time_ms: u64,
     /// The rooms the server has put the client in.
     pub subs: Vec<(RoomName, SubscribeResult)>,
 }
@@ -110,6 +112,8 @@ pub struct SubscribeResult {
     pub was_recovering: bool,
     /// Whether `publications` is all that the client missed.
     pub recovered: bool,
+    /// Whether publications come as a chain of deltas from here on, these among them.
+    pub delta: bool,
     /// Data of the application, compact JSON.
     pub data: Option<Bytes>,
 }

@@ -1,8 +1,10 @@
 //! From replies and pushes to bytes.
 
 use super::write::{self, Object};
+use crate::delta::RecoveredChain;
 use crate::{
-    ClientInfo, CloseCode, Placed, Publication, Push, Reply, ReplyBody, StreamPosition, SubscribeResult, Tags,
+    ClientInfo, CloseCode, Encoding, Link, Placed, Publication, Push, Reply, ReplyBody, StreamPosition,
+    SubscribeResult, Tags,
 };
 use bytes::Bytes;
 
@@ -37,6 +39,7 @@ fn encode_body(reply: &mut Object<'_>, body: &ReplyBody) {
             object.flag("pong", connect.pong);
             object.text("session", &connect.session);
             object.text("node", &connect.node);
+            object.number("time", connect.time_ms);
             if !connect.subs.is_empty() {
                 object.object("subs", |object| {
                     for (room, result) in &connect.subs {
@@ -87,11 +90,15 @@ fn subscribed(object: &mut Object<'_>, result: &SubscribeResult) {
         position(object, at);
     }
     if !result.publications.is_empty() {
-        publications(object, &result.publications);
+        match result.delta {
+            false => publications(object, &result.publications),
+            true => chain(object, &result.publications),
+        }
     }
     object.flag("was_recovering", result.was_recovering);
     object.flag("recovered", result.recovered);
     object.raw("data", result.data.as_deref());
+    object.flag("delta", result.delta);
 }
 
 /// Appends `push` as one object.
@@ -183,6 +190,14 @@ impl PublicationEncoder {
         object.close();
         out.extend_from_slice(self.tail.as_bytes());
     }
+
+    pub(crate) fn encode_link(&self, publication: &Publication, link: &Link, offset: u64, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.head);
+        let mut object = Object::open(out);
+        link_fields(&mut object, publication, link, offset);
+        object.close();
+        out.extend_from_slice(self.tail.as_bytes());
+    }
 }
 
 /// A client as others see it, as one object.
@@ -198,6 +213,18 @@ pub(crate) fn client_info(user: &str, client: &str, conn_info: Option<&Bytes>, c
 }
 
 fn publications(object: &mut Object<'_>, found: &[Placed]) {
+    list(object, found, placed);
+}
+
+/// The same as a chain of deltas.
+fn chain(object: &mut Object<'_>, found: &[Placed]) {
+    let mut chain = RecoveredChain::new(Encoding::Json);
+    list(object, found, |object, Placed { offset, publication, .. }| {
+        link_fields(object, publication, &chain.append(publication), *offset);
+    });
+}
+
+fn list(object: &mut Object<'_>, found: &[Placed], mut fill: impl FnMut(&mut Object<'_>, &Placed)) {
     let out = object.field("publications");
     out.push(b'[');
     for (index, publication) in found.iter().enumerate() {
@@ -205,7 +232,7 @@ fn publications(object: &mut Object<'_>, found: &[Placed]) {
             out.push(b',');
         }
         let mut object = Object::open(out);
-        placed(&mut object, publication);
+        fill(&mut object, publication);
         object.close();
     }
     out.push(b']');
@@ -221,6 +248,14 @@ fn publication_fields(object: &mut Object<'_>, publication: &Publication, offset
     object.number("offset", offset);
     tags(object, &publication.tags);
     object.number("time", time_ms);
+}
+
+fn link_fields(object: &mut Object<'_>, publication: &Publication, link: &Link, offset: u64) {
+    write::text_of(link.as_bytes(), object.field("data"));
+    object.raw("info", publication.info.as_ref().map(ClientInfo::json));
+    object.number("offset", offset);
+    tags(object, &publication.tags);
+    object.flag("delta", link.is_delta());
 }
 
 fn tags(object: &mut Object<'_>, tags: &Tags) {

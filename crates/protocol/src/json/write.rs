@@ -103,9 +103,13 @@ pub(super) fn number(mut value: u64, out: &mut Vec<u8>) {
 
 /// Appends a JSON string.
 pub(super) fn text(value: &str, out: &mut Vec<u8>) {
+    text_of(value.as_bytes(), out);
+}
+
+/// The same of bytes that are known to be a text.
+pub(super) fn text_of(bytes: &[u8], out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     out.push(b'"');
-    let bytes = value.as_bytes();
     let mut copied = 0;
     for (at, &byte) in bytes.iter().enumerate() {
         let short = match byte {

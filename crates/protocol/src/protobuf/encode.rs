@@ -1,7 +1,10 @@
 //! From replies and pushes to bytes.
 
 use super::write::{Fields, delimited};
-use crate::{ClientInfo, CloseCode, Placed, Publication, Push, Reply, ReplyBody, StreamPosition, SubscribeResult};
+use crate::delta::RecoveredChain;
+use crate::{
+    ClientInfo, CloseCode, Encoding, Link, Placed, Publication, Push, Reply, ReplyBody, StreamPosition, SubscribeResult,
+};
 
 /// Field of a `Reply` that holds a push.
 const PUSH: u32 = 4;
@@ -39,6 +42,7 @@ fn encode_body(reply: &mut Fields<'_>, body: &ReplyBody) {
             fields.flag(8, connect.pong);
             fields.text(9, &connect.session);
             fields.text(10, &connect.node);
+            fields.number(11, connect.time_ms);
         }),
         ReplyBody::Subscribe(result) => reply.message(6, |fields| subscribed(fields, result)),
         ReplyBody::Unsubscribe => reply.message(7, |_| {}),
@@ -75,8 +79,15 @@ fn encode_body(reply: &mut Fields<'_>, body: &ReplyBody) {
 fn subscribed(fields: &mut Fields<'_>, result: &SubscribeResult) {
     expiry(fields, [1, 2], result.ttl_s);
     fields.flag(3, result.recoverable);
+    let mut chain = result.delta.then(|| RecoveredChain::new(Encoding::Protobuf));
     for publication in &result.publications {
-        fields.message(7, |fields| placed(fields, publication));
+        fields.message(7, |fields| match &mut chain {
+            None => placed(fields, publication),
+            Some(chain) => {
+                let Placed { offset, publication, .. } = publication;
+                link_fields(fields, publication, &chain.append(publication), *offset);
+            }
+        });
     }
     fields.flag(8, result.recovered);
     if let Some(at) = &result.position {
@@ -85,6 +96,7 @@ fn subscribed(fields: &mut Fields<'_>, result: &SubscribeResult) {
     fields.flag(10, result.positioned);
     fields.bytes(11, result.data.as_deref().unwrap_or_default());
     fields.flag(12, result.was_recovering);
+    fields.flag(13, result.delta);
 }
 
 /// Appends `push` as the reply that carries it, behind its length.
@@ -153,14 +165,34 @@ impl PublicationEncoder {
             });
         });
     }
+
+    pub(crate) fn encode_link(&self, publication: &Publication, link: &Link, offset: u64, out: &mut Vec<u8>) {
+        delimited(out, |reply| {
+            reply.message(PUSH, |push| {
+                push.text(ROOM, &self.room);
+                push.message(PUBLICATION, |fields| link_fields(fields, publication, link, offset));
+            });
+        });
+    }
 }
 
 fn placed(fields: &mut Fields<'_>, placed: &Placed) {
     publication_fields(fields, &placed.publication, placed.offset, placed.time_ms);
 }
 
+fn link_fields(fields: &mut Fields<'_>, publication: &Publication, link: &Link, offset: u64) {
+    fields.bytes(4, link.as_bytes());
+    beside_data(fields, publication, offset);
+    fields.flag(8, link.is_delta());
+}
+
 fn publication_fields(fields: &mut Fields<'_>, publication: &Publication, offset: u64, time_ms: u64) {
     fields.bytes(4, publication.data.as_bytes());
+    beside_data(fields, publication, offset);
+    fields.number(9, time_ms);
+}
+
+fn beside_data(fields: &mut Fields<'_>, publication: &Publication, offset: u64) {
     if let Some(info) = &publication.info {
         fields.message(5, |fields| client_info(fields, info));
     }
@@ -171,7 +203,6 @@ fn publication_fields(fields: &mut Fields<'_>, publication: &Publication, offset
             entry.text(2, value);
         });
     }
-    fields.number(9, time_ms);
 }
 
 fn client_info(fields: &mut Fields<'_>, info: &ClientInfo) {
