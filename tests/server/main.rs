@@ -29,6 +29,7 @@ mod streaming;
 mod subset;
 mod tokens;
 mod unidirectional;
+mod views;
 
 /// Counts live bytes, for [`heap`].
 #[global_allocator]

@@ -1,6 +1,6 @@
 //! What a client asks for.
 
-use super::{Payload, StreamPosition};
+use super::{FilterWish, Payload, StreamPosition};
 use bytes::Bytes;
 
 /// One command of a client.
@@ -112,8 +112,8 @@ pub struct SubscribeRequest {
     pub flag: u64,
     /// The kind of subscription: 0 is the plain one, no other is part of this server.
     pub kind: i32,
-    /// Whether the client wants only publications whose tags match a filter, which no room of this server allows.
-    pub is_filtered: bool,
+    /// Which publications the client wants, by their tags.
+    pub filter: FilterWish,
 }
 
 impl SubscribeRequest {
@@ -121,9 +121,9 @@ impl SubscribeRequest {
     /// granted.)
     pub const REJECT_UNRECOVERED: u64 = 2;
 
-    /// Whether it asks for nothing but what this server has: all of a room's publications, as they come.
+    /// Whether it asks for nothing but what a client can be put into a room with: all of its publications, as they come.
     pub(crate) fn is_plain(&self) -> bool {
-        self.kind == 0 && !self.is_filtered
+        self.kind == 0 && self.filter == FilterWish::None
     }
 }
 

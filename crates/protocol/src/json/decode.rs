@@ -2,13 +2,13 @@
 
 use super::compact::compact;
 use crate::{
-    Command, ConnectRequest, DecodeError, HistoryRequest, Limits, Payload, PublishRequest, Request, RpcRequest,
-    StreamPosition, SubscribeRequest,
+    Command, ConnectRequest, DecodeError, FilterWish, HistoryRequest, Limits, Payload, PublishRequest, Request,
+    RpcRequest, StreamPosition, SubscribeRequest,
 };
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::StreamDeserializer;
 use serde_json::de::StrRead;
 use serde_json::value::RawValue;
@@ -269,7 +269,7 @@ struct RawSubscribe<'a> {
     #[serde(default, rename = "type")]
     kind: Maybe<i32>,
     #[serde(default)]
-    tf: Maybe<IgnoredAny>,
+    tf: Maybe<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -447,7 +447,7 @@ impl RawSubscribe<'_> {
             delta: self.delta.unwrap_or_default(),
             flag: self.flag.unwrap_or_default(),
             kind: self.kind.unwrap_or_default(),
-            is_filtered: self.tf.is_some(),
+            filter: self.tf.map(|tf| FilterWish::from_json(tf.get())).unwrap_or_default(),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! From a frame to commands.
 
 use crate::{
-    Command, ConnectRequest, DecodeError, HistoryRequest, Limits, Payload, PublishRequest, Request, RpcRequest,
-    StreamPosition, SubscribeRequest,
+    Command, ConnectRequest, DecodeError, FilterWish, HistoryRequest, Limits, Payload, PublishRequest, Request,
+    RpcRequest, StreamPosition, SubscribeRequest,
 };
 use bytes::Bytes;
 use prost::Message;
@@ -140,8 +140,9 @@ struct RawSubscribe {
     join_leave: bool,
     #[prost(bytes = "vec", tag = "12")]
     delta: Vec<u8>,
-    #[prost(message, optional, tag = "13")]
-    tf: Option<Nothing>,
+    /// What [`FilterWish::from_protobuf`] reads.
+    #[prost(bytes = "bytes", optional, tag = "13")]
+    tf: Option<Bytes>,
     #[prost(int64, tag = "14")]
     flag: i64,
     #[prost(int32, tag = "15")]
@@ -325,7 +326,7 @@ impl RawSubscribe {
             delta: text(self.delta)?,
             flag: self.flag.cast_unsigned(),
             kind: self.kind,
-            is_filtered: self.tf.is_some(),
+            filter: self.tf.map(|tf| FilterWish::from_protobuf(&tf)).unwrap_or_default(),
         })
     }
 }

@@ -1,9 +1,9 @@
 //! The protocol's Protobuf as clients write and read it: what they know of it is written down here once more, by itself.
 
 use crate::{
-    ClientInfo, CloseCode, Command, ConnectRequest, ConnectResult, DecodeError, Encoding, ErrorCode, HistoryRequest,
-    HistoryResult, Limits, Payload, Placed, PresenceStats, Publication, PublishRequest, Push, Reply, ReplyBody,
-    Request, RoomName, StreamPosition, SubscribeRequest, SubscribeResult, UnsubscribeCode,
+    ClientInfo, CloseCode, Command, ConnectRequest, ConnectResult, DecodeError, Encoding, ErrorCode, FilterWish,
+    HistoryRequest, HistoryResult, Limits, Payload, Placed, PresenceStats, Publication, PublishRequest, Push, Reply,
+    ReplyBody, Request, RoomName, StreamPosition, SubscribeRequest, SubscribeResult, UnsubscribeCode,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -103,7 +103,7 @@ fn every_command_is_read_by_its_numbers() {
             delta: "fossil".to_owned(),
             flag: 2,
             kind: 1,
-            is_filtered: true,
+            filter: FilterWish::Malformed,
         }),
     );
     assert_reads(6, &[room()], Request::Unsubscribe { room: "chat:1".to_owned() });

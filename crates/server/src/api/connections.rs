@@ -13,6 +13,7 @@ use super::publish::room;
 use super::shape::Json;
 use super::{Api, COUNT_MAX};
 use crate::auth::{Overrides, STAY_MAX_MS};
+use crate::config::Echo;
 use crate::rooms::users::Recipients;
 use crate::session::SubscribeOptions;
 use crate::wire::disconnect::Disconnect;
@@ -39,7 +40,7 @@ pub(super) async fn subscribe(api: &Api, request: SubscribeRequest) -> Result<Ve
         ttl_ms: ttl_ms(api, expire_at).map_err(|Past| ErrorCode::BadRequest)?,
         until_ms: None,
         recover: recover_since.map(|since| StreamPosition { offset: since.offset, epoch: since.epoch }),
-        overrides: r#override.map_or_else(Overrides::default, overrides),
+        overrides: r#override.map_or_else(|| Ok(Overrides::default()), overrides)?,
     };
     let options = (options != SubscribeOptions::default()).then(|| Box::new(options));
     api.hub.commands.subscribe_with(&recipients(user, client, session), room, options).await?;
@@ -106,16 +107,18 @@ fn compact(api: &Api, json: Json, base64: &str) -> Result<Option<Bytes>, ErrorCo
     Ok(Some(compact.into()))
 }
 
-fn overrides(said: Override) -> Overrides {
+fn overrides(said: Override) -> Result<Overrides, ErrorCode> {
     let value = |truth: Option<Truth>| truth.map(|truth| truth.value);
-    let Override { presence, join_leave, force_recovery, force_positioning, force_push_join_leave } = said;
-    Overrides {
+    let Override { presence, join_leave, force_recovery, force_positioning, force_push_join_leave, echo } = said;
+    let echo = echo.map(|echo| Echo::from_name(&echo.value).ok_or(ErrorCode::BadRequest)).transpose()?;
+    Ok(Overrides {
         presence: value(presence),
         join_leave: value(join_leave),
         force_push_join_leave: value(force_push_join_leave),
         force_recovery: value(force_recovery),
         force_positioning: value(force_positioning),
-    }
+        echo,
+    })
 }
 
 fn recipients(user: String, client: String, session: String) -> Recipients {

@@ -21,7 +21,7 @@ request! {
         skip_history: bool,
         /// A name for this message: another one of this name, in this room and within five minutes, is not published.
         idempotency_key: String,
-        /// Make it a base of deltas; nothing is to be seen of that.
+        /// Give it as what has changed since the message before to clients that take deltas.
         delta: bool,
         /// The version of what the message tells: not published unless it is above all that the room has had.
         version: u64,
@@ -136,6 +136,16 @@ request! {
         force_positioning: Option<Truth>,
         /// It is told who comes and goes.
         force_push_join_leave: Option<Truth>,
+        /// Whether it is given what it publishes itself.
+        echo: Option<EchoName>,
+    }
+}
+
+request! {
+    /// What clients are given of their own.
+    EchoName {
+        /// `all`, `not_client` or `not_user`.
+        value: String,
     }
 }
 

@@ -24,18 +24,9 @@ const NAME_BYTES_MAX: usize = 255;
 const ROOMS_PER_TURN: usize = 64;
 
 pub(super) async fn publish(api: &Api, request: PublishRequest) -> Result<Vec<u8>, Failed> {
-    let PublishRequest {
-        channel,
-        data,
-        b64data,
-        tags,
-        skip_history,
-        idempotency_key,
-        delta: _,
-        version,
-        version_epoch,
-    } = request;
-    let publication = publication(api, data, &b64data, tags)?;
+    let PublishRequest { channel, data, b64data, tags, skip_history, idempotency_key, delta, version, version_epoch } =
+        request;
+    let publication = publication(api, data, &b64data, tags, delta)?;
     let terms = terms(Terms { idempotency_key, version, version_epoch, skip_history })?;
     let accepted = accepted(api, begin(api, &channel, publication, terms.as_ref())?).await?;
     Ok(json(&told(api, &channel, accepted)))
@@ -49,7 +40,7 @@ pub(super) async fn broadcast(api: &Api, request: BroadcastRequest) -> Result<Ve
         tags,
         skip_history,
         idempotency_key,
-        delta: _,
+        delta,
         version,
         version_epoch,
     } = request;
@@ -59,7 +50,7 @@ pub(super) async fn broadcast(api: &Api, request: BroadcastRequest) -> Result<Ve
     if channels.len() > COUNT_MAX {
         return Err(ErrorCode::LimitExceeded.into());
     }
-    let publication = publication(api, data, &b64data, tags)?;
+    let publication = publication(api, data, &b64data, tags, delta)?;
     let terms = terms(Terms { idempotency_key, version, version_epoch, skip_history })?;
     // All of them first, so that those that wait for the disk wait together.
     let mut answers = Vec::with_capacity(channels.len());
@@ -86,11 +77,18 @@ pub(super) async fn broadcast(api: &Api, request: BroadcastRequest) -> Result<Ve
 }
 
 /// What is to be published.
-fn publication(api: &Api, data: Json, b64data: &str, tags: BTreeMap<String, String>) -> Result<Publication, ErrorCode> {
+fn publication(
+    api: &Api,
+    data: Json,
+    b64data: &str,
+    tags: BTreeMap<String, String>,
+    delta: bool,
+) -> Result<Publication, ErrorCode> {
     let data: Bytes = match (data.0, b64data) {
         (_, text) if !text.is_empty() => STANDARD.decode(text).map_err(|_| ErrorCode::BadRequest)?.into(),
         (Some(data), _) => String::from(Box::<str>::from(data)).into(),
-        (None, _) => return Err(ErrorCode::BadRequest),
+        // Some namespaces take it.
+        (None, _) => Bytes::new(),
     };
     // What comes in here could have come from a client, but for the tags.
     if data.len() + tags_bytes_held(&tags) > api.hub.config.websocket.message_size_limit {
@@ -98,6 +96,7 @@ fn publication(api: &Api, data: Json, b64data: &str, tags: BTreeMap<String, Stri
     }
     let mut publication = Publication::new(Payload::opaque(data), None);
     publication.tags = (!tags.is_empty()).then(|| Arc::new(tags));
+    publication.set_delta(delta);
     Ok(publication)
 }
 
@@ -119,10 +118,15 @@ fn terms(terms: Terms) -> Result<Option<Terms>, ErrorCode> {
 fn begin(
     api: &Api,
     name: &str,
-    publication: Publication,
+    mut publication: Publication,
     terms: Option<&Terms>,
 ) -> Result<Answer<Result<Accepted, ErrorCode>>, ErrorCode> {
     let room = room(api, name)?;
+    let options = api.hub.config.channel.options_of(name)?;
+    if !options.publication_data_format.allows(&publication.data) {
+        return Err(ErrorCode::BadRequest);
+    }
+    publication.set_delta(publication.is_delta() || options.delta_publish);
     let publish = Publish { room: room.clone(), publication, terms: terms.cloned().map(Box::new) };
     api.hub.engine(&room)?.publish(smallvec![publish]).pop().ok_or(ErrorCode::Internal)
 }

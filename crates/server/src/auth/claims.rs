@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::TokenError;
+use crate::config::Echo;
 use roomcast_protocol::compact_json;
 
 /// The longest that a token lets somebody stay, as at Centrifugo; who may stay longer brings another in time.
@@ -70,6 +71,7 @@ pub(crate) struct Overrides {
     pub(crate) force_push_join_leave: Option<bool>,
     pub(crate) force_recovery: Option<bool>,
     pub(crate) force_positioning: Option<bool>,
+    pub(crate) echo: Option<Echo>,
 }
 
 /// The claims of both kinds. What is of another type than it should be makes the token invalid, and so does what stands twice.
@@ -114,7 +116,15 @@ pub(super) struct Claims {
 }
 
 /// By option, each with its `value`.
-type OverrideClaims = BTreeMap<String, Option<BTreeMap<String, bool>>>;
+type OverrideClaims = BTreeMap<String, Option<BTreeMap<String, OverrideValue>>>;
+
+/// What an option is instead.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OverrideValue {
+    Truth(bool),
+    Name(String),
+}
 
 /// What stands behind the name of a room.
 #[derive(Deserialize)]
@@ -132,23 +142,33 @@ impl SubClaims {
         Ok(RoomClaims {
             info: payload(self.info.as_deref(), self.b64info.as_deref())?,
             data: payload(self.data.as_deref(), self.b64data.as_deref())?,
-            overrides: overrides(&self.overrides.unwrap_or_default()),
+            overrides: overrides(&self.overrides.unwrap_or_default())?,
         })
     }
 }
 
-fn overrides(claims: &OverrideClaims) -> Overrides {
-    let value = |option: &str| {
-        let claim = claims.get(option)?.as_ref()?;
-        Some(claim.get("value").copied().unwrap_or_default())
+fn overrides(claims: &OverrideClaims) -> Result<Overrides, TokenError> {
+    let claim = |option: &str| claims.get(option)?.as_ref().map(|claim| claim.get("value"));
+    let truth = |option: &str| match claim(option) {
+        None => Ok(None),
+        Some(None) => Ok(Some(false)),
+        Some(Some(OverrideValue::Truth(value))) => Ok(Some(*value)),
+        Some(Some(OverrideValue::Name(_))) => Err(TokenError::Invalid),
     };
-    Overrides {
-        presence: value("presence"),
-        join_leave: value("join_leave"),
-        force_push_join_leave: value("force_push_join_leave"),
-        force_recovery: value("force_recovery"),
-        force_positioning: value("force_positioning"),
-    }
+    let echo = match claim("echo") {
+        None => None,
+        Some(None) => Some(Echo::default()),
+        Some(Some(OverrideValue::Name(name))) => Some(Echo::from_name(name).ok_or(TokenError::Invalid)?),
+        Some(Some(OverrideValue::Truth(_))) => return Err(TokenError::Invalid),
+    };
+    Ok(Overrides {
+        presence: truth("presence")?,
+        join_leave: truth("join_leave")?,
+        force_push_join_leave: truth("force_push_join_leave")?,
+        force_recovery: truth("force_recovery")?,
+        force_positioning: truth("force_positioning")?,
+        echo,
+    })
 }
 
 impl Claims {
@@ -199,7 +219,7 @@ impl Claims {
             user: user.or(self.sub).unwrap_or_default(),
             client: self.client.filter(|client| !client.is_empty()),
             room,
-            says: RoomClaims { info, data, overrides: overrides(&self.overrides.unwrap_or_default()) },
+            says: RoomClaims { info, data, overrides: overrides(&self.overrides.unwrap_or_default())? },
             expiry,
         })
     }

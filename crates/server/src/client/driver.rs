@@ -465,9 +465,9 @@ impl SessionDriver {
                     }
                 }
             }
-            Action::Activate { room, membership } => {
+            Action::Activate { room, membership, view } => {
                 let info = self.session.info_in(room.as_str()).cloned();
-                self.rooms.activate(turn.connection, turn.shard, room, membership, info)?;
+                self.rooms.activate(turn.connection, turn.shard, room, (membership, view), info)?;
             }
             Action::Unsubscribe { ticket, room } => {
                 self.rooms.leave(turn.shard, self.session.client(), &room);

@@ -8,11 +8,12 @@ use roomcast_protocol::{ClientInfo, CloseCode, Publication, RoomName};
 use crate::client::connection::Connection;
 use crate::client::deferred::{Done, Receiver};
 use crate::client::shard::Shard;
-use crate::delivery::feed::{CaughtUp, MemberKey};
+use crate::config::Echo;
+use crate::delivery::feed::{CaughtUp, MemberKey, MemberOptions};
 use crate::delivery::sink::MemberSink as _;
 use crate::rooms::engine::Entered;
 use crate::rooms::join_leave::What;
-use crate::session::{MembershipGrant, Subscribed};
+use crate::session::{MembershipGrant, Subscribed, View};
 use crate::util::reserve::reserve_one;
 use crate::wire::disconnect::Disconnect;
 
@@ -61,7 +62,7 @@ impl Memberships {
         connection: &Rc<Connection>,
         shard: &Shard,
         room: RoomName,
-        membership: MembershipGrant,
+        (membership, view): (MembershipGrant, View),
         info: Option<ClientInfo>,
     ) -> Result<(), Disconnect> {
         let at = self.entering.iter().position(|(entered, _)| *entered == room);
@@ -78,7 +79,9 @@ impl Memberships {
         let options = shard.hub.delivery_options(&room);
         // A room that nobody knows how far to show is not shown: the client comes again.
         let edge = shard.hub.engine_of(room.as_str()).edge(&start.room()).map_err(|_| CloseCode::ServerError)?;
-        let member_key = shard.delivery.join(&room, start, connection, (options, edge), membership.hears_join_leave);
+        let own = (view.echo != Echo::All).then(|| info.clone());
+        let member = MemberOptions { hears: membership.hears_join_leave, view, own };
+        let member_key = shard.delivery.join(&room, start, connection, (options, edge), member);
         if membership.presence {
             shard.hub.presence.enter(&room, info.clone());
         }

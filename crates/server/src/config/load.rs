@@ -151,6 +151,7 @@ pub fn review_from(flags: &Flags, environment: impl IntoIterator<Item = (String,
         options.history_meta_ttl = of_all;
     }
     draft.check_together();
+    draft.config.channel.inherit_data_format();
     draft.notes.check_accepted();
     let Draft { config, notes } = draft;
     let Notes { problems, warnings, answers, .. } = notes;

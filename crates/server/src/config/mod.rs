@@ -48,7 +48,9 @@ pub use self::http_api::{ApiErrorMode, ApiKey, HttpApi};
 pub use self::jwks::JwksEndpoint;
 pub use self::load::{Flags, Loaded, Review, check, check_from, load, load_from, review, review_from};
 use self::namespace::HISTORY_META_TTL;
-pub use self::namespace::{DELIVERY_DELAY_MAX, NamespaceOptions, RecoveryMode, SlowConsumer, Storage};
+pub use self::namespace::{
+    DELIVERY_DELAY_MAX, DataFormat, Echo, NamespaceOptions, RecoveryMode, SlowConsumer, Storage,
+};
 pub use self::personal::PersonalRooms;
 pub use self::tls::{Pem, TlsOptions};
 pub use self::token::TokenOptions;
@@ -221,6 +223,8 @@ pub struct Client {
     pub subscribe_to_user_personal_channel: PersonalRooms,
     /// How many connections the server takes in all; 0 is as many as descriptors allow.
     pub connection_limit: usize,
+    /// Whether the connect reply says what time it is here.
+    pub connect_include_server_time: bool,
     /// The most publications one history reply holds. Default 300.
     pub history_max_publication_limit: usize,
     /// The most publications a reconnecting client is given; one that missed more is told that it did. Default 300.
@@ -235,6 +239,8 @@ pub struct Channel {
     pub max_length: usize,
     /// [`NamespaceOptions::history_meta_ttl`] of the rooms that say nothing of it. Default 30 days.
     pub history_meta_ttl: Duration,
+    /// What payloads may be in the rooms of namespaces that say nothing about it.
+    pub publication_data_format: DataFormat,
     /// `[channel.without_namespace]`: rooms whose name has no `:`.
     pub without_namespace: NamespaceOptions,
     /// `[[channel.namespaces]]` by name: rooms named `name:rest`.
@@ -407,6 +413,7 @@ impl Default for Config {
                 connect_code_to_unidirectional_disconnect: CodeTransforms::default(),
                 subscribe_to_user_personal_channel: PersonalRooms::default(),
                 connection_limit: 0,
+                connect_include_server_time: false,
                 history_max_publication_limit: 300,
                 recovery_max_publication_limit: 300,
             },
@@ -414,6 +421,7 @@ impl Default for Config {
             channel: Channel {
                 max_length: 255,
                 history_meta_ttl: HISTORY_META_TTL,
+                publication_data_format: DataFormat::NotEmpty,
                 without_namespace: NamespaceOptions::default(),
                 namespaces: BTreeMap::new(),
             },
@@ -456,6 +464,14 @@ impl Channel {
     /// The same, to be changed.
     fn all_options_mut(&mut self) -> impl Iterator<Item = &mut NamespaceOptions> {
         std::iter::once(&mut self.without_namespace).chain(self.namespaces.values_mut())
+    }
+
+    /// Has rooms whose namespace says nothing of what payloads may be take what holds for all.
+    fn inherit_data_format(&mut self) {
+        let of_all = self.publication_data_format;
+        for options in self.all_options_mut().filter(|it| it.publication_data_format == DataFormat::NotEmpty) {
+            options.publication_data_format = of_all;
+        }
     }
 
     /// The options of a room by its name, or `None` when the name is of a namespace nobody declared (error 102 on the

@@ -6,6 +6,7 @@ use regex::Regex;
 
 use super::NAMESPACE_BOUNDARY;
 use roomcast::store::Retention;
+use roomcast_protocol::Payload;
 
 /// The options of a room, by its namespace. Everything is off by default, as in Centrifugo.
 #[derive(Clone, Debug)]
@@ -39,6 +40,9 @@ pub struct NamespaceOptions {
     pub allow_recovery: bool,
     /// What a subscription recovers.
     pub force_recovery_mode: RecoveryMode,
+    /// Whether every subscription recovers the newest message, also one that did not ask for it. Needs `force_recovery`, and
+    /// `force_recovery_mode` to be `cache`.
+    pub auto_cache_recover: bool,
     /// Whether every subscription is told its position.
     pub force_positioning: bool,
     /// Whether a subscription is told its position when the client asks for it.
@@ -67,6 +71,18 @@ pub struct NamespaceOptions {
     pub allow_presence_for_subscriber: bool,
     /// Whether what holds for clients and subscribers about presence also holds without a user id.
     pub allow_presence_for_anonymous: bool,
+    /// What payloads may be.
+    pub publication_data_format: DataFormat,
+    /// The kinds of deltas that clients may ask for: `fossil`, or none. A client with deltas is given what has changed since the message
+    /// before, which is computed once for all of a shard that speak the same encoding.
+    pub allowed_delta_types: Vec<String>,
+    /// Whether all messages are made deltas of for clients that asked for them; if not, those are of which whoever publishes says so.
+    pub delta_publish: bool,
+    /// Whether clients may be given only messages whose tags match a filter that they bring. Each different filter costs about as much as
+    /// a member with a framing of its own.
+    pub allow_tags_filter: bool,
+    /// Whether clients are given what they have published themselves.
+    pub echo: Echo,
     /// What a room's name, without its namespace, must match; `None` takes any.
     pub channel_regex: Option<Regex>,
     /// What happens to a member whose socket stays full until the ring has moved past it.
@@ -106,6 +122,61 @@ pub enum RecoveryMode {
     Stream,
     /// The newest message. For rooms of which only the newest counts, such as a price.
     Cache,
+}
+
+/// What payloads may be. JSON clients can send nothing but JSON.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DataFormat {
+    /// Anything but nothing; or, of a namespace, what holds for all of them.
+    #[default]
+    NotEmpty,
+    /// JSON.
+    Json,
+    /// A JSON object.
+    JsonObject,
+    /// Anything, nothing included.
+    Binary,
+}
+
+impl DataFormat {
+    /// Whether that is such a payload.
+    pub(crate) fn allows(self, data: &Payload) -> bool {
+        match self {
+            Self::NotEmpty => !data.is_empty(),
+            Self::Json => data.is_json(),
+            Self::JsonObject => data.is_json_object(),
+            Self::Binary => true,
+        }
+    }
+}
+
+/// Whether clients are given what they have published themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Echo {
+    /// They are.
+    #[default]
+    All,
+    /// A client is not given what it has published itself.
+    NotClient,
+    /// It is not given what its user has published, from whichever connection. Without a user it is as with `NotClient`.
+    NotUser,
+}
+
+impl Echo {
+    /// The kind of that name.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        [Self::All, Self::NotClient, Self::NotUser].into_iter().find(|echo| echo.name() == name)
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::NotClient => "not_client",
+            Self::NotUser => "not_user",
+        }
+    }
 }
 
 /// How long development mode shows messages.
@@ -203,6 +274,7 @@ impl Default for NamespaceOptions {
             force_recovery: false,
             allow_recovery: false,
             force_recovery_mode: RecoveryMode::Stream,
+            auto_cache_recover: false,
             force_positioning: false,
             allow_positioning: false,
             allow_user_limited_channels: false,
@@ -217,6 +289,11 @@ impl Default for NamespaceOptions {
             allow_presence_for_client: false,
             allow_presence_for_subscriber: false,
             allow_presence_for_anonymous: false,
+            publication_data_format: DataFormat::NotEmpty,
+            allowed_delta_types: Vec::new(),
+            delta_publish: false,
+            allow_tags_filter: false,
+            echo: Echo::All,
             channel_regex: None,
             slow_consumer: SlowConsumer::Disconnect,
             delivery_delay: Duration::ZERO,

@@ -14,7 +14,7 @@ use super::tree::Value;
 use super::{
     Config, DELIVERY_DELAY_MAX, NamespaceOptions, database, http_api, personal, token, transports, unidirectional,
 };
-use roomcast_protocol::RoomName;
+use roomcast_protocol::{FOSSIL, RoomName};
 
 /// One option of a `T`.
 pub(super) struct Setting<T> {
@@ -245,6 +245,11 @@ const REST: &[Section] = &[
                 "connections in all; 0: as many as descriptors allow"
             ),
             setting!(
+                "connect_include_server_time",
+                client.connect_include_server_time,
+                "say in the connect reply what time it is"
+            ),
+            setting!(
                 "history_max_publication_limit",
                 client.history_max_publication_limit,
                 "publications in one history reply",
@@ -302,6 +307,11 @@ const REST: &[Section] = &[
                 channel.history_meta_ttl,
                 "history_meta_ttl of the rooms that say nothing of it",
                 |v: &Duration| between(*v, Duration::from_secs(1), TTL_MAX)
+            ),
+            setting!(
+                "publication_data_format",
+                channel.publication_data_format,
+                "what payloads may be where the namespace does not say: json, json_object, binary (also empty) or anything but empty"
             ),
         ],
     },
@@ -373,6 +383,30 @@ pub(super) const ROOM: &[Setting<NamespaceOptions>] = &[
         force_recovery_mode,
         "what is recovered: stream (all that was missed) or cache (the newest message)"
     ),
+    setting!(
+        "auto_cache_recover",
+        auto_cache_recover,
+        "every subscription recovers the newest message, asked or not; needs force_recovery and the mode cache"
+    ),
+    setting!(
+        "publication_data_format",
+        publication_data_format,
+        "what payloads may be: json, json_object or binary (also empty); unset: what holds for all rooms"
+    ),
+    listing!(
+        "allowed_delta_types",
+        allowed_delta_types,
+        "deltas that clients may ask for: [\"fossil\"] or none",
+        DELTA_TYPES_MAX,
+        delta_type
+    ),
+    setting!("delta_publish", delta_publish, "make deltas of all messages, not only of those published so"),
+    setting!("allow_tags_filter", allow_tags_filter, "clients may ask for messages with certain tags only"),
+    setting!(
+        "echo",
+        echo,
+        "give clients what they publish themselves: all, not_client (not its own) or not_user (not its user's)"
+    ),
     setting!("channel_regex", channel_regex, "what names must match, without their namespace"),
     setting!(
         "slow_consumer",
@@ -427,6 +461,8 @@ const HISTORY_SIZE_MAX: usize = 1_000_000;
 const TTL_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 /// Each is entered before a client has its first answer.
 const SUBSCRIBE_ON_CONNECT_MAX: usize = 16;
+/// There is one.
+const DELTA_TYPES_MAX: usize = 8;
 /// Each is compared with each connection's origin.
 const ORIGINS_MAX: usize = 256;
 /// Each is compared with each request's host.
@@ -454,6 +490,10 @@ fn header_name(name: &Option<String>) -> Result<(), String> {
         Some(name) if !name.bytes().all(fits) => Err(format!("expected the name of a header, found {name:?}")),
         _ => Ok(()),
     }
+}
+
+fn delta_type(name: &str) -> Result<String, String> {
+    if name == FOSSIL { Ok(name.to_owned()) } else { Err(format!("expected \"fossil\", found {name:?}")) }
 }
 
 fn room_name(name: &str) -> Result<String, String> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use regex::Regex;
 
 use super::tree::Value;
-use super::{LogFile, LogFormat, Overload, RecoveryMode, SlowConsumer, Storage};
+use super::{DataFormat, Echo, LogFile, LogFormat, Overload, RecoveryMode, SlowConsumer, Storage};
 
 /// A kind of value an option can have.
 pub(super) trait Kind: Sized {
@@ -377,6 +377,45 @@ impl Kind for SlowConsumer {
             Self::Skip => "skip",
             Self::Latest => "latest",
         }))
+    }
+}
+
+impl Kind for DataFormat {
+    fn expected() -> Cow<'static, str> {
+        "\"json\", \"json_object\", \"binary\" or \"\"".into()
+    }
+
+    fn read(value: &Value) -> Option<Self> {
+        match value.text()? {
+            "" => Some(Self::NotEmpty),
+            "json" => Some(Self::Json),
+            "json_object" => Some(Self::JsonObject),
+            "binary" => Some(Self::Binary),
+            _ => None,
+        }
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(quote(match self {
+            Self::NotEmpty => "",
+            Self::Json => "json",
+            Self::JsonObject => "json_object",
+            Self::Binary => "binary",
+        }))
+    }
+}
+
+impl Kind for Echo {
+    fn expected() -> Cow<'static, str> {
+        "\"all\", \"not_client\" or \"not_user\"".into()
+    }
+
+    fn read(value: &Value) -> Option<Self> {
+        Self::from_name(value.text()?)
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(quote(self.name()))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What no option can see alone.
 
 use super::draft::{Draft, path, scope_of};
-use super::{NamespaceOptions, Storage};
+use super::{NamespaceOptions, RecoveryMode, Storage};
 
 impl Draft {
     /// Notes which options contradict each other.
@@ -137,6 +137,14 @@ impl Draft {
             if recovers && options.history_size == 0 && !config.dev {
                 let keys = ["force_recovery", "allow_recovery", "history_size"];
                 conflict(&keys, "recovery needs `history_size` and `history_ttl`");
+            }
+            let recovers_newest = options.force_recovery && options.force_recovery_mode == RecoveryMode::Cache;
+            if options.auto_cache_recover && !recovers_newest {
+                let keys = ["auto_cache_recover", "force_recovery_mode", "force_recovery"];
+                conflict(
+                    &keys,
+                    "`auto_cache_recover` needs `force_recovery`, and `force_recovery_mode` to be \"cache\"",
+                );
             }
         }
         let database = config.storage.kind;

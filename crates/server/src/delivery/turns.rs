@@ -11,7 +11,7 @@ use std::time::Instant;
 use roomcast::{Position, Subscription};
 use roomcast_protocol::{CloseCode, Placed, Publication, RoomName};
 
-use crate::delivery::feed::{CaughtUp, MemberKey, RoomFeed};
+use crate::delivery::feed::{CaughtUp, MemberKey, MemberOptions, RoomFeed};
 use crate::delivery::lag::Lag;
 use crate::delivery::sink::MemberSink;
 use crate::ops::metrics::ShardMetrics;
@@ -61,9 +61,9 @@ impl<S: MemberSink> Delivery<S> {
         start: Subscription<Publication>,
         sink: &Rc<S>,
         delivery: (DeliveryOptions, Edge),
-        hears: bool,
+        member: MemberOptions,
     ) -> MemberKey {
-        let member_key = self.feed.borrow_mut().join(room, start, sink, delivery, hears);
+        let member_key = self.feed.borrow_mut().join(room, start, sink, delivery, member);
         self.wake();
         member_key
     }

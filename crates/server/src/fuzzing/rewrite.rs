@@ -3,7 +3,9 @@
 use prost::encoding::{self as wire, encode_key, encode_varint};
 use serde_json::Value;
 
-use roomcast_protocol::{Command, ConnectRequest, Encoding, HistoryRequest, Request, StreamPosition, SubscribeRequest};
+use roomcast_protocol::{
+    Command, ConnectRequest, Encoding, FilterWish, HistoryRequest, Request, StreamPosition, SubscribeRequest,
+};
 
 /// Appends a command, behind whatever commands there are already.
 pub(super) fn write(encoding: Encoding, command: &Command, out: &mut Vec<u8>) {
@@ -119,8 +121,10 @@ impl JsonFields<'_> {
                 self.value("delta", &*request.delta);
                 self.value("flag", request.flag);
                 self.value("type", request.kind);
-                if request.is_filtered {
-                    self.nested("tf", |_| {});
+                match &request.filter {
+                    FilterWish::None => {}
+                    FilterWish::Tags(filter) => self.raw("tf", &filter.write(Encoding::Json)),
+                    FilterWish::Malformed => self.nested("tf", |_| {}),
                 }
             }
             Request::Unsubscribe { room } | Request::Presence { room } | Request::PresenceStats { room } => {
@@ -213,8 +217,10 @@ fn protobuf_request(request: &Request, out: &mut Vec<u8>) {
             text(12, &request.delta, out);
             wire::uint64::encode(14, &request.flag, out);
             wire::int32::encode(15, &request.kind, out);
-            if request.is_filtered {
-                bytes(13, &[], out);
+            match &request.filter {
+                FilterWish::None => {}
+                FilterWish::Tags(filter) => bytes(13, &filter.write(Encoding::Protobuf), out),
+                FilterWish::Malformed => bytes(13, &[], out),
             }
         }
         Request::Unsubscribe { room } | Request::Presence { room } | Request::PresenceStats { room } => {

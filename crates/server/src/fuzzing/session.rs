@@ -11,8 +11,8 @@ use crate::config::{NamespaceOptions, RecoveryMode};
 use crate::session::settings::ByNamespace;
 use crate::session::{Action, Ids, Session, Settings, Subscribed};
 use roomcast_protocol::{
-    ClientInfo, CloseCode, Command, ConnectRequest, Encoding, ErrorCode, HistoryRequest, HistoryResult, Payload,
-    Placed, PresenceStats, Publication, PublishRequest, Request, RoomName, RpcRequest, StreamPosition,
+    ClientInfo, CloseCode, Command, ConnectRequest, Encoding, ErrorCode, FilterWish, HistoryRequest, HistoryResult,
+    Payload, Placed, PresenceStats, Publication, PublishRequest, Request, RoomName, RpcRequest, StreamPosition,
     SubscribeRequest, UnsubscribeCode,
 };
 
@@ -226,7 +226,7 @@ fn request(source: &mut Source<'_>) -> Request {
                 join_leave: bits & 4 != 0,
                 flag: u64::from(bits >> 5 & 3),
                 kind: i32::from(bits == 255),
-                is_filtered: bits == 254,
+                filter: if bits == 254 { FilterWish::Malformed } else { FilterWish::None },
                 ..SubscribeRequest::default()
             })
         }

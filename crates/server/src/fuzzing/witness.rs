@@ -265,7 +265,7 @@ impl Witness {
         self.told.push_back(entered);
         assert!(result.was_recovering || recover.is_none());
         assert_eq!(result.position.is_some(), result.positioned);
-        let Some(Recover { position, mode }) = recover.filter(|_| result.recovered) else {
+        let Some(Recover { position, mode, .. }) = recover.filter(|_| result.recovered) else {
             assert!(!result.recovered && result.publications.is_empty(), "nothing was recovered");
             assert!(result.position.iter().all(|told| *told == top));
             return;

@@ -69,7 +69,7 @@ impl Hub {
                 KeyFetcher::new(Arc::clone(sets), background.clone(), metrics.key_fetches.clone(), clock.clone());
             fetcher.inspect_err(|error| tracing::error!(error, "no keys of issuers can be fetched")).ok()
         });
-        let settings = settings(&config, node, tokens);
+        let settings = settings(&config, node, tokens, &clock);
         let rooms = Arc::new(LocalRooms::new(Arc::clone(&config), clock, shards, metrics.rooms.clone()));
         Self {
             settings: Arc::new(settings),
@@ -162,7 +162,12 @@ impl Hub {
     }
 }
 
-fn settings(config: &Config, node: Uuid, tokens: Tokens) -> Settings {
+fn settings(
+    config: &Config,
+    node: Uuid,
+    tokens: Tokens,
+    clock: &(impl Fn() -> u64 + Clone + Send + Sync + 'static),
+) -> Settings {
     let mut settings = Settings::new(node.to_string(), Box::new(config.channel.clone()), tokens);
     settings.ping_interval_ms = config.client.ping_interval.as_millis() as u64;
     settings.pong_timeout_ms = config.client.pong_timeout.as_millis() as u64;
@@ -181,6 +186,7 @@ fn settings(config: &Config, node: Uuid, tokens: Tokens) -> Settings {
     let personal = &config.client.subscribe_to_user_personal_channel;
     settings.personal_rooms = personal.enabled.then(|| personal.prefix());
     settings.single_connection = personal.enabled && personal.single_connection;
+    settings.time = config.client.connect_include_server_time.then(|| Arc::new(clock.clone()) as _);
     settings.limits = config.limits();
     settings
 }

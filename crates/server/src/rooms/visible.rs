@@ -163,6 +163,12 @@ impl Edge {
         self.mark.as_ref().map_or(0, |mark| mark.ring_from())
     }
 
+    /// Whether what members were given from there may be what a delta is made of: never where messages are `erased`, or may have been
+    /// since, which who goes on by itself was given without their payload.
+    pub(crate) fn may_be_base(&self, sequence: u64, erased: &Erased) -> bool {
+        sequence >= self.ring_from() && !erased.is_at(sequence)
+    }
+
     /// Ready once more than what lies before `seen` may be seen, or never will be; the one who polls is woken for it.
     pub(crate) fn poll_beyond(&self, seen: u64, context: &mut Context<'_>) -> Poll<Beyond> {
         #[cfg(test)]

@@ -1,9 +1,12 @@
 //! Who may do what in a room, as Centrifugo decides it.
 
+use std::sync::Arc;
+
+use super::View;
 use super::action::MembershipGrant;
 use crate::auth::Overrides;
 use crate::config::{NamespaceOptions, PRIVATE_PREFIX, RecoveryMode, USERS_BOUNDARY};
-use roomcast_protocol::{ErrorCode, SubscribeRequest};
+use roomcast_protocol::{ErrorCode, FilterWish, SubscribeRequest};
 
 /// Stands between these ids.
 const USERS_SEPARATOR: char = ',';
@@ -24,12 +27,15 @@ pub(super) struct Access<'a> {
 }
 
 /// What a subscription is granted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Grant {
     pub(super) recoverable: bool,
     pub(super) recovery_mode: RecoveryMode,
+    /// The newest publication is recovered without having been asked for.
+    pub(super) recovers_newest: bool,
     pub(super) positioned: bool,
     pub(super) membership: MembershipGrant,
+    pub(super) view: View,
 }
 
 impl Access<'_> {
@@ -67,8 +73,11 @@ impl Access<'_> {
         if request.kind != 0 {
             return Err(ErrorCode::NotAvailable);
         }
-        // No namespace allows it yet.
-        if request.is_filtered { Err(ErrorCode::BadRequest) } else { Ok(()) }
+        match request.filter {
+            FilterWish::None => Ok(()),
+            FilterWish::Tags(_) if self.options.allow_tags_filter => Ok(()),
+            FilterWish::Tags(_) | FilterWish::Malformed => Err(ErrorCode::BadRequest),
+        }
     }
 
     /// What of its wishes is granted to a client that may enter.
@@ -97,7 +106,22 @@ impl Access<'_> {
             announced: join_leave,
             hears_join_leave: join_leave && (force_push_join_leave || may_ask),
         };
-        Grant { recoverable, recovery_mode: options.force_recovery_mode, positioned, membership }
+        let recovery_mode = options.force_recovery_mode;
+        let recovers_newest = options.auto_cache_recover && recoverable && recovery_mode == RecoveryMode::Cache;
+        let view = self.view(request, overrides);
+        Grant { recoverable, recovery_mode, recovers_newest, positioned, membership, view }
+    }
+
+    /// How the client is given what is published.
+    fn view(self, request: &SubscribeRequest, overrides: Overrides) -> View {
+        let options = self.options;
+        let filter = match &request.filter {
+            FilterWish::Tags(filter) if options.allow_tags_filter => Some(Arc::clone(filter)),
+            _ => None,
+        };
+        // Of what a client is not given nothing is a base: filters and deltas exclude each other.
+        let is_delta = filter.is_none() && options.allowed_delta_types.contains(&request.delta);
+        View { filter, echo: overrides.echo.unwrap_or(options.echo), is_delta, has_newest: false }
     }
 
     pub(super) fn publish(self) -> Result<(), ErrorCode> {
@@ -349,7 +373,7 @@ mod tests {
         let ask = |request: SubscribeRequest| access(&open, "r", "42", false).subscribe(&request).map(drop);
         assert_eq!(ask(SubscribeRequest { kind: 1, ..SubscribeRequest::default() }), Err(ErrorCode::NotAvailable));
         assert_eq!(
-            ask(SubscribeRequest { is_filtered: true, ..SubscribeRequest::default() }),
+            ask(SubscribeRequest { filter: FilterWish::Malformed, ..SubscribeRequest::default() }),
             Err(ErrorCode::BadRequest)
         );
     }

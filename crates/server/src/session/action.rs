@@ -1,5 +1,6 @@
 //! What a session wants done.
 
+use super::View;
 use crate::auth::WantedKeys;
 use crate::config::RecoveryMode;
 use roomcast_protocol::{CloseCode, HistoryQuery, Placed, Publication, Push, Reply, RoomName, StreamPosition};
@@ -40,6 +41,8 @@ pub(crate) enum Action {
         room: RoomName,
         /// What being in the room means for this client.
         membership: MembershipGrant,
+        /// How the client is given what is published there.
+        view: View,
     },
     /// Leave the room, writing nothing of it any more; then [`unsubscribed`](super::Session::unsubscribed).
     Unsubscribe {
@@ -96,6 +99,15 @@ pub(crate) struct Recover {
     pub(crate) position: StreamPosition,
     /// All that came after it, or the newest publication only.
     pub(crate) mode: RecoveryMode,
+    /// Whether the client is given some publications only, so that the newest one of these may lie further back.
+    pub(crate) is_filtered: bool,
+}
+
+impl Recover {
+    /// How many of the newest publications to look at for the newest one, at most as many as may be recovered.
+    pub(crate) fn newest_max(&self, publications_max: usize) -> usize {
+        if self.is_filtered { publications_max } else { 1 }
+    }
 }
 
 /// Names one action of one session. A ticket that is no longer awaited is ignored.

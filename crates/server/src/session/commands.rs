@@ -13,8 +13,8 @@ use super::{
 };
 use crate::auth::{Overrides, RoomClaims};
 use roomcast_protocol::{
-    ClientInfo, CloseCode, ConnectRequest, ConnectResult, ErrorCode, HistoryQuery, HistoryRequest, Publication,
-    PublishRequest, ReplyBody, Request, RoomName, StreamPosition, SubscribeRequest,
+    ClientInfo, CloseCode, ConnectRequest, ConnectResult, ErrorCode, FOSSIL, HistoryQuery, HistoryRequest, Payload,
+    Publication, PublishRequest, ReplyBody, Request, RoomName, StreamPosition, SubscribeRequest,
 };
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -91,6 +91,7 @@ impl Session {
             pong: ping_interval_ms > 0 && self.settings.pong_timeout_ms > 0 && self.speech == Speech::Commands,
             session,
             node,
+            time_ms: self.settings.time.as_ref().map_or(0, |time| time()),
             ..ConnectResult::default()
         };
         let rooms = match self.put_in_rooms(granted, subs) {
@@ -109,8 +110,8 @@ impl Session {
     ) -> Result<Vec<PutIn>, CloseCode> {
         let wishes = wishes();
         let put_in = |room: RoomName, grant: Grant, position: Option<StreamPosition>, is_wish| {
-            let was_recovering = position.is_some();
-            let recover = position.and_then(|position| recover(grant, position));
+            let was_recovering = position.is_some() || grant.recovers_newest;
+            let recover = recover(&grant, position);
             PutIn { room, recover, was_recovering, grant, opened: None, is_wish }
         };
         self.stays.grant(granted.iter().map(|(name, _)| name.as_str().into()));
@@ -175,7 +176,7 @@ impl Session {
         let Some(PutIn { room, recover, .. }) = connecting.rooms.last() else {
             let Connecting { result, entered, .. } = connecting;
             self.reply(id, ReplyBody::Connect(Box::new(result)), out);
-            out.extend(entered.into_iter().map(|(room, membership)| Action::Activate { room, membership }));
+            out.extend(entered.into_iter().map(|(room, membership, view)| Action::Activate { room, membership, view }));
             if self.settings.single_connection && !self.user().is_empty() {
                 out.push(Action::Supersede);
             }
@@ -219,6 +220,10 @@ impl Session {
 
     fn begin_subscribe(&mut self, id: u32, request: SubscribeRequest, out: &mut Vec<Action>) -> Result<(), ErrorCode> {
         let room = self.room(&request.room)?;
+        if !request.delta.is_empty() && request.delta != FOSSIL {
+            self.close(CloseCode::BadRequest, out);
+            return Ok(());
+        }
         if self.rooms.contains(room.as_str()) {
             return Err(ErrorCode::AlreadySubscribed);
         }
@@ -254,8 +259,8 @@ impl Session {
                 }
             }
         };
-        let was_recovering = request.recover;
-        let recover = was_recovering.then_some(request.position).and_then(|position| recover(grant, position));
+        let was_recovering = request.recover || grant.recovers_newest;
+        let recover = recover(&grant, request.recover.then_some(request.position));
         let reject_unrecovered = request.flag & SubscribeRequest::REJECT_UNRECOVERED != 0;
         let kind = PendingKind::Subscribe {
             room: room.clone(),
@@ -289,9 +294,14 @@ impl Session {
         if request.is_map {
             return Err(ErrorCode::NotAvailable);
         }
-        let data = request.data.ok_or(ErrorCode::BadRequest)?;
+        let data = request.data.unwrap_or_else(|| Payload::opaque(Bytes::new()));
+        if !access.options.publication_data_format.allows(&data) {
+            return Err(ErrorCode::BadRequest);
+        }
         access.publish()?;
-        let publication = Publication::new(data, self.info_in(room.as_str()).cloned());
+        let is_delta = access.options.delta_publish;
+        let mut publication = Publication::new(data, self.info_in(room.as_str()).cloned());
+        publication.set_delta(is_delta);
         let ticket = self.begin_pending(id, PendingKind::Publish);
         out.push(Action::Publish { ticket, room, publication });
         Ok(())
@@ -330,9 +340,11 @@ impl Session {
     }
 }
 
-/// What is recovered from `position` under that grant.
-fn recover(grant: Grant, position: StreamPosition) -> Option<Recover> {
-    grant.recoverable.then_some(Recover { position, mode: grant.recovery_mode })
+/// What is recovered under that grant by a client that has asked for what came after `asked`.
+pub(super) fn recover(grant: &Grant, asked: Option<StreamPosition>) -> Option<Recover> {
+    let asked = asked.or_else(|| grant.recovers_newest.then(StreamPosition::default));
+    let position = asked.filter(|_| grant.recoverable)?;
+    Some(Recover { position, mode: grant.recovery_mode, is_filtered: !grant.view.shows_all() })
 }
 
 /// What `data` says the client wants to be called, as its `conn_info`: no control characters, no space around it, at

@@ -2,11 +2,11 @@
 
 use super::access::Grant;
 use super::tokens::Opened;
-use super::{Action, Connecting, Pending, PendingKind, PutIn, Recover, Session, Subscribed, Ticket};
+use super::{Action, Connecting, Pending, PendingKind, PutIn, Recover, Session, Subscribed, Ticket, View};
 use crate::config::RecoveryMode;
 use roomcast_protocol::{
-    ClientInfo, CloseCode, ErrorCode, HistoryResult, PresenceStats, Push, ReplyBody, StreamPosition, SubscribeResult,
-    recovered,
+    ClientInfo, CloseCode, ErrorCode, HistoryResult, Placed, PresenceStats, Push, ReplyBody, StreamPosition,
+    SubscribeResult, recovered,
 };
 
 impl Session {
@@ -31,7 +31,7 @@ impl Session {
         match result {
             Err(error) => self.reply(pending.id, ReplyBody::Error(error), out),
             Ok(subscribed) => {
-                let mut result = self.subscribe_result(subscribed, recover.as_ref(), was_recovering, grant);
+                let (mut result, view) = self.subscribe_result(subscribed, recover.as_ref(), was_recovering, &grant);
                 if reject_unrecovered && result.was_recovering && !result.recovered {
                     let reply = ReplyBody::Error(ErrorCode::UnrecoverablePosition);
                     let ticket = self.begin_pending(pending.id, PendingKind::Unsubscribe { reply });
@@ -40,7 +40,7 @@ impl Session {
                     self.rooms.insert(room.clone());
                     self.take_opened(opened, &mut result);
                     self.reply(pending.id, ReplyBody::Subscribe(Box::new(result)), out);
-                    out.push(Action::Activate { room, membership: grant.membership });
+                    out.push(Action::Activate { room, membership: grant.membership, view });
                 }
             }
         }
@@ -60,11 +60,11 @@ impl Session {
         };
         match subscribed {
             Ok(subscribed) => {
-                let mut result = self.subscribe_result(subscribed, recover.as_ref(), was_recovering, grant);
+                let (mut result, view) = self.subscribe_result(subscribed, recover.as_ref(), was_recovering, &grant);
                 self.take_opened(opened, &mut result);
                 connecting.result.subs.push((room.clone(), result));
                 self.rooms.insert(room.clone());
-                connecting.entered.push((room, grant.membership));
+                connecting.entered.push((room, grant.membership, view));
             }
             Err(_) if is_wish => {}
             // It would go on without what it relies on; its SDK connects again.
@@ -160,22 +160,24 @@ impl Session {
         self.finish(pending.id, result.map(ReplyBody::PresenceStats), out);
     }
 
-    /// What entering a room is answered with, by the recovery rule.
+    /// What entering a room is answered with, by the recovery rule, and how the client is given what comes then.
     pub(super) fn subscribe_result(
         &self,
         subscribed: Subscribed,
         recover: Option<&Recover>,
         was_recovering: bool,
-        grant: Grant,
-    ) -> SubscribeResult {
+        grant: &Grant,
+    ) -> (SubscribeResult, View) {
         let Subscribed { top: StreamPosition { mut offset, epoch }, found } = subscribed;
         let mut result = SubscribeResult {
             recoverable: grant.recoverable,
             positioned: grant.positioned,
             was_recovering,
+            delta: grant.view.is_delta,
             ..SubscribeResult::default()
         };
-        if let Some(Recover { position: asked, mode }) = recover {
+        let mut view = grant.view.clone();
+        if let Some(Recover { position: asked, mode, .. }) = recover {
             let top = StreamPosition { offset, epoch: epoch.clone() };
             let offsets = found.iter().map(|placed| placed.offset);
             let publications_max = self.settings.limits.recovery_publications_max;
@@ -185,16 +187,35 @@ impl Session {
                 RecoveryMode::Stream => recovered(asked, &top, offsets, publications_max),
                 RecoveryMode::Cache => is_known || offsets.last() == Some(top.offset),
             };
+            if result.recovered && !is_known {
+                result.publications = self.shown(found, &mut view);
+                if *mode == RecoveryMode::Cache {
+                    // The newest of what it is given. Where nothing of it matches its filter, that is not told from a loss, as at
+                    // Centrifugo.
+                    let older = result.publications.len().saturating_sub(1);
+                    result.publications.drain(..older);
+                    result.recovered = !result.publications.is_empty() || view.filter.is_none();
+                }
+            }
             if result.recovered {
                 // Where the client stands until it has handled them: who saves it and breaks off recovers them again.
                 offset = asked.offset;
-                if !is_known {
-                    result.publications = found;
-                }
             }
         }
         result.position = grant.positioned.then_some(StreamPosition { offset, epoch });
-        result
+        (result, view)
+    }
+
+    /// What of these the client is given.
+    fn shown(&self, mut found: Vec<Placed>, view: &mut View) -> Vec<Placed> {
+        let newest = found.last().map(|newest| newest.offset);
+        if let Some(own) = self.info()
+            && !view.shows_all()
+        {
+            found.retain(|placed| view.shows(&placed.publication, own));
+        }
+        view.has_newest = newest.is_some() && found.last().map(|newest| newest.offset) == newest;
+        found
     }
 
     pub(super) fn finish_pending(&mut self, ticket: Ticket) -> Option<Pending> {

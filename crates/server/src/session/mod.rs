@@ -15,6 +15,7 @@ mod stays;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod view;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ pub(crate) use self::action::{Action, MembershipGrant, Recover, Subscribed, Tick
 pub(crate) use self::server_command::{ServerCommand, SubscribeOptions};
 pub(crate) use self::settings::{OptionsLookup, Settings};
 pub(crate) use self::speech::Speech;
+pub(crate) use self::view::{View, is_own};
 
 use self::access::Grant;
 use self::heartbeat::{Beat, Heartbeat};
@@ -157,7 +159,7 @@ struct Connecting {
     result: ConnectResult,
     /// The rooms to be entered, the next one last.
     rooms: Vec<PutIn>,
-    entered: Vec<(RoomName, MembershipGrant)>,
+    entered: Vec<(RoomName, MembershipGrant, View)>,
 }
 
 /// A room that a client is put into when it connects.

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::commands::recover;
 use super::stays::RoomStay;
 use super::tokens::seconds;
 use super::{Action, Identity, PendingKind, Phase, Recover, Session, Subscribed};
@@ -111,8 +112,7 @@ impl Session {
                     Err(code) => return self.log_not_put_in(&room, code),
                 };
                 let position = options.as_ref().and_then(|options| options.recover.clone());
-                let recover = position.filter(|_| grant.recoverable);
-                let recover = recover.map(|position| Recover { position, mode: grant.recovery_mode });
+                let recover = position.and_then(|position| recover(&grant, Some(position)));
                 let kind = PendingKind::PutIn { room: room.clone(), grant, recover: recover.clone(), options };
                 let ticket = self.begin_pending(0, kind);
                 out.push(Action::Subscribe { ticket, room, recover });
@@ -148,7 +148,7 @@ impl Session {
     ) {
         match subscribed {
             Ok(subscribed) => {
-                let result = self.subscribe_result(subscribed, recover.as_ref(), recover.is_some(), grant);
+                let (result, view) = self.subscribe_result(subscribed, recover.as_ref(), recover.is_some(), &grant);
                 self.rooms.insert(room.clone());
                 let SubscribeOptions { data, info, until_ms, .. } =
                     options.map_or_else(Default::default, |options| *options);
@@ -170,7 +170,7 @@ impl Session {
                 out.extend(
                     missed.map(|publication| Action::Push(Push::Publication { room: room.clone(), publication })),
                 );
-                out.push(Action::Activate { room, membership: grant.membership });
+                out.push(Action::Activate { room, membership: grant.membership, view });
             }
             Err(error) => self.log_not_put_in(&room, error),
         }

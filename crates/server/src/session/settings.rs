@@ -1,6 +1,7 @@
 //! What the sessions of a server have in common.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::auth::Tokens;
 use crate::config::{Channel, NamespaceOptions};
@@ -40,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) personal_rooms: Option<String>,
     /// Whether the connections of a user end when a newer one has connected.
     pub(crate) single_connection: bool,
+    /// The time that clients are told when they connect, in milliseconds since 1970; they are told none without it.
+    pub(crate) time: Option<Arc<dyn Fn() -> u64 + Send + Sync>>,
     /// The bounds on what a client may ask for.
     pub(crate) limits: Limits,
     /// What clients may do in a room.
@@ -82,6 +85,7 @@ impl Settings {
             subscribe_on_connect: Vec::new(),
             personal_rooms: None,
             single_connection: false,
+            time: None,
             limits: Limits::default(),
             options,
         }

@@ -1,8 +1,8 @@
 //! Commands as SDKs send them, and what nobody should send.
 
 use crate::{
-    Command, ConnectRequest, DecodeError, Encoding, HistoryRequest, Limits, Payload, PublishRequest, Request,
-    RpcRequest, StreamPosition, SubscribeRequest,
+    Command, ConnectRequest, DecodeError, Encoding, FilterWish, HistoryRequest, Limits, Payload, PublishRequest,
+    Request, RpcRequest, StreamPosition, SubscribeRequest,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -61,7 +61,7 @@ fn every_command_of_the_protocol_is_understood() {
             delta: "fossil".to_owned(),
             flag: 3,
             kind: 1,
-            is_filtered: true,
+            filter: FilterWish::Malformed,
         }),
     );
     assert_request(

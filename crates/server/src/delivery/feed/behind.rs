@@ -3,22 +3,23 @@
 use super::events::Hears;
 use super::group::{Cursor, Group, Place};
 use super::queue::{At, Due};
+use super::view::MemberView;
 use super::{CaughtUp, ROOM_MESSAGES_PER_VISIT};
 use crate::config::SlowConsumer;
 use crate::delivery::sink::{MemberSink, Written};
 use crate::ops::metrics::ShardMetrics;
 use crate::wire::encoded_batch::EncodedBatch;
 use roomcast::{Position, Resumption, Start, TryRecvError};
-use roomcast_protocol::{CloseCode, Encoding, Placed};
+use roomcast_protocol::{CloseCode, Placed};
 
 /// Batches a member may take from the ring at once to catch up before others on its shard have their turn.
 const CATCH_UP_RUNS_PER_VISIT: usize = 4;
 
 impl<S: MemberSink> Group<S> {
     /// Lets a member go on, as far as its socket and the budget allow.
-    pub(super) fn catch_up(&mut self, member: usize, batch: &mut EncodedBatch, metrics: &ShardMetrics) -> CaughtUp {
+    pub(super) fn catch_up(&mut self, index: usize, batch: &mut EncodedBatch, metrics: &ShardMetrics) -> CaughtUp {
         let group_at = self.at();
-        let Some(member) = self.members.get_mut(member) else {
+        let Some(member) = self.members.get_mut(index) else {
             return CaughtUp::Rejoined;
         };
         if member.is_fetching {
@@ -27,7 +28,8 @@ impl<S: MemberSink> Group<S> {
         // What the group may not give, nobody is given. Behind the group a member goes along with it again.
         let is_ended = matches!(self.cursor, Cursor::Ended);
         let group_end = if is_ended { u64::MAX } else { group_at.publication };
-        let events = Events::of(self.hears.as_deref(), is_ended, self.edge.last(), self.framing.encoding());
+        let events = Events::of(self.hears.as_deref(), is_ended, self.edge.last());
+        let view = MemberView::new(self.view.as_deref(), index, self.framing.encoding(), &self.encoder);
         let erased = self.edge.erased(&self.room);
         for _ in 0..CATCH_UP_RUNS_PER_VISIT {
             let Place::Behind(at) = member.place else {
@@ -43,6 +45,7 @@ impl<S: MemberSink> Group<S> {
             let sequence = at.publication;
             let left = self.edge.range().end.min(group_end).saturating_sub(sequence);
             let mut next = at;
+            let mut has_newest = member.has_newest;
             batch.begin(self.framing);
             if left > 0 {
                 let position = Position { epoch: self.room.epoch(), sequence };
@@ -79,6 +82,7 @@ impl<S: MemberSink> Group<S> {
                             let newest = self.edge.range().end.min(self.room.tail()).saturating_sub(1);
                             let publication = newest.max(sequence + 1).min(group_end.max(sequence));
                             member.place = Place::Behind(At { publication, ..at });
+                            member.has_newest = false;
                             continue;
                         }
                     },
@@ -86,24 +90,27 @@ impl<S: MemberSink> Group<S> {
                     Err(_) => return CaughtUp::Ended,
                 };
                 for (sequence, time_ms, message) in messages.iter() {
-                    events.push_due(&mut next, batch);
-                    let time_ms = time_ms.unwrap_or(0);
-                    let publication = erased.shown(sequence, message);
-                    batch.push(|out| self.encoder.encode(publication, sequence + 1, time_ms, out));
+                    events.push_due(&mut next, view, batch);
+                    has_newest = view.push(erased.shown(sequence, message), sequence + 1, time_ms.unwrap_or(0), batch);
                     next.publication = sequence + 1;
                     if batch.is_full() {
                         break;
                     }
                 }
             }
-            events.push_due(&mut next, batch);
+            has_newest &= events.push_due(&mut next, view, batch);
             if batch.is_empty() {
-                return CaughtUp::Held;
+                if next == at {
+                    return CaughtUp::Held;
+                }
+                // Nothing of it is for this member.
+                (member.place, member.has_newest) = (Place::Behind(next), has_newest);
+                continue;
             }
             batch.finish();
             match member.sink.write_batch(batch) {
                 Written::Taken => {
-                    member.place = Place::Behind(next);
+                    (member.place, member.has_newest) = (Place::Behind(next), has_newest);
                     metrics.messages_out.inc_by(batch.messages());
                     metrics.bytes_out.inc_by(batch.as_bytes().len() as u64);
                 }
@@ -116,14 +123,14 @@ impl<S: MemberSink> Group<S> {
     /// Gives a member what the database has from `from` on.
     pub(super) fn deliver_stored(
         &mut self,
-        member: usize,
+        index: usize,
         from: u64,
         past: &[Placed],
         batch: &mut EncodedBatch,
         metrics: &ShardMetrics,
     ) {
         let group_at = self.at();
-        let Some(member) = self.members.get_mut(member) else { return };
+        let Some(member) = self.members.get_mut(index) else { return };
         let mut at = match member.place {
             Place::Behind(at) if member.is_fetching && at.publication == from => at,
             // It has left the room meanwhile, and come again.
@@ -141,18 +148,19 @@ impl<S: MemberSink> Group<S> {
             member.place = Place::Behind(At { publication: removed.min(group_end), ..at });
             return member.sink.wake();
         }
-        let events = Events::of(self.hears.as_deref(), is_ended, self.edge.last(), self.framing.encoding());
+        let events = Events::of(self.hears.as_deref(), is_ended, self.edge.last());
+        let view = MemberView::new(self.view.as_deref(), index, self.framing.encoding(), &self.encoder);
         // It may have been read before.
         let erased = self.edge.erased(&self.room);
         // Behind the group it goes along with it.
         let mut left = &past[..past.partition_point(|placed| placed.offset <= group_end)];
         while !left.is_empty() && !events.are_lost_at(at) {
             batch.begin(self.framing);
-            let (mut next, mut taken) = (at, 0);
+            let (mut next, mut taken, mut has_newest) = (at, 0, member.has_newest);
             for Placed { offset, time_ms, publication } in left {
-                events.push_due(&mut next, batch);
+                events.push_due(&mut next, view, batch);
                 let publication = erased.shown(offset.saturating_sub(1), publication);
-                batch.push(|out| self.encoder.encode(publication, *offset, *time_ms, out));
+                has_newest = view.push(publication, *offset, *time_ms, batch);
                 next.publication = *offset;
                 taken += 1;
                 if batch.is_full() {
@@ -160,12 +168,14 @@ impl<S: MemberSink> Group<S> {
                 }
             }
             batch.finish();
-            if member.sink.write_batch(batch) == Written::Full {
-                break;
+            if !batch.is_empty() {
+                if member.sink.write_batch(batch) == Written::Full {
+                    break;
+                }
+                metrics.messages_out.inc_by(batch.messages());
+                metrics.bytes_out.inc_by(batch.as_bytes().len() as u64);
             }
-            metrics.messages_out.inc_by(batch.messages());
-            metrics.bytes_out.inc_by(batch.as_bytes().len() as u64);
-            member.place = Place::Behind(next);
+            (member.place, member.has_newest) = (Place::Behind(next), has_newest);
             (at, left) = (next, &left[taken..]);
         }
         member.sink.wake();
@@ -179,13 +189,12 @@ struct Events<'a> {
     end: u64,
     /// From where on nothing more is ever published.
     last: u64,
-    encoding: Encoding,
 }
 
 impl<'a> Events<'a> {
-    fn of(hears: Option<&'a Hears>, is_ended: bool, last: u64, encoding: Encoding) -> Self {
+    fn of(hears: Option<&'a Hears>, is_ended: bool, last: u64) -> Self {
         let end = hears.map_or(0, |hears| if is_ended { hears.queue.end() } else { hears.next });
-        Self { hears, end, last, encoding }
+        Self { hears, end, last }
     }
 
     fn are_lost_at(&self, at: At) -> bool {
@@ -194,14 +203,16 @@ impl<'a> Events<'a> {
     }
 
     /// Appends those that come before the publication that comes next: all of them, so that none is overtaken, which the queue
-    /// bounds.
-    fn push_due(&self, at: &mut At, batch: &mut EncodedBatch) {
-        let Some(hears) = self.hears else { return };
+    /// bounds. Whether the member has as payload still what it had before.
+    fn push_due(&self, at: &mut At, view: MemberView<'_>, batch: &mut EncodedBatch) -> bool {
+        let Some(hears) = self.hears else { return true };
+        let mut is_as_before = true;
         while at.event < self.end
             && let Some(Due::Event(event)) = hears.queue.due(*at, self.last)
         {
-            batch.push(|out| self.encoding.encode_push(&event.push(), out));
+            is_as_before &= view.push_event(event, batch);
             at.event += 1;
         }
+        is_as_before
     }
 }

@@ -8,6 +8,7 @@ use slab::Slab;
 use super::ROOM_MESSAGES_PER_VISIT;
 use super::events::Hears;
 use super::queue::{At, Due};
+use super::view::{GroupView, Share};
 use crate::config::SlowConsumer;
 use crate::delivery::lag::Lag;
 use crate::delivery::sink::{MemberSink, Written};
@@ -45,6 +46,8 @@ pub(super) struct Group<S> {
     pub(super) behind: usize,
     /// The batch that has not been written to all members.
     pub(super) sending: Option<Sending>,
+    /// What its members are given otherwise than all of it as it is, if they are.
+    pub(super) view: Option<Box<GroupView>>,
 }
 
 /// Where the group's subscription is.
@@ -77,6 +80,8 @@ pub(super) struct Member<S> {
     pub(super) place: Place,
     /// What it has missed is being read from the database.
     pub(super) is_fetching: bool,
+    /// Of one that is given deltas: it has the publication before its place, and was given it last.
+    pub(super) has_newest: bool,
 }
 
 /// Where a member is. `With` becomes `Behind` when its socket is full, when it starts in the middle of a batch or when the
@@ -132,9 +137,9 @@ impl<S: MemberSink> Group<S> {
         metrics: &ShardMetrics,
     ) -> Read {
         self.pass_by_erased(cursor, metrics);
-        match self.hears {
-            None => self.read(cursor, batch, writes, metrics),
-            Some(_) => self.read_with_events(end, cursor, batch, writes, metrics),
+        match (&self.hears, &self.view) {
+            (None, None) => self.read(cursor, batch, writes, metrics),
+            _ => self.read_apart(end, cursor, batch, writes, metrics),
         }
     }
 
@@ -183,8 +188,8 @@ impl<S: MemberSink> Group<S> {
         }
     }
 
-    /// The same with joins and leaves at their places.
-    fn read_with_events(
+    /// The same with joins and leaves at their places, and of publications what the members are given, as they are given it.
+    fn read_apart(
         &mut self,
         end: u64,
         cursor: &mut Subscription<Publication>,
@@ -196,10 +201,15 @@ impl<S: MemberSink> Group<S> {
         let last = self.edge.last();
         let erased = self.edge.erased(&self.room);
         let mut at = self.at();
+        self.begin_batch();
         for _ in 0..ROOM_MESSAGES_PER_VISIT {
             let due = self.hears.as_ref().and_then(|hears| hears.queue.due(at, last));
             if let Some(Due::Event(event)) = due {
-                batch.push(|out| self.framing.encoding().encode_push(&event.push(), out));
+                let encoding = self.framing.encoding();
+                match &mut self.view {
+                    None => batch.push(|out| encoding.encode_push(&event.push(), out)),
+                    Some(view) => view.push_event(event, encoding, &self.encoder, batch),
+                }
                 at.event += 1;
             } else if let Some(Due::Lost) = due {
                 // Nobody is to be left with a batch that lies before what is lost.
@@ -214,7 +224,13 @@ impl<S: MemberSink> Group<S> {
                         let (sequence, time_ms) = (message.sequence(), message.time().unwrap_or(0));
                         debug_assert_eq!(at.publication, sequence);
                         let publication = erased.shown(sequence, &message);
-                        batch.push(|out| self.encoder.encode(publication, sequence + 1, time_ms, out));
+                        match &mut self.view {
+                            None => batch.push(|out| self.encoder.encode(publication, sequence + 1, time_ms, out)),
+                            Some(view) => {
+                                let may_be_base = |base| self.edge.may_be_base(base, &erased);
+                                view.push((publication, sequence, time_ms), may_be_base, &self.encoder, batch);
+                            }
+                        }
                         at.publication = sequence + 1;
                     }
                     Err(TryRecvError::Empty) => break,
@@ -239,6 +255,14 @@ impl<S: MemberSink> Group<S> {
             true if self.deliverable() == 0 => Read::Held,
             true => Read::Through,
         }
+    }
+
+    /// Begins a batch of a group whose members are given something else than others.
+    fn begin_batch(&mut self) {
+        let Some(view) = &mut self.view else { return };
+        let lacks = |member: &Member<S>| !member.has_newest && matches!(member.place, Place::With(_));
+        let needs_whole = view.is_chain() && self.members.iter().any(|(_, member)| lacks(member));
+        view.begin(self.framing, needs_whole);
     }
 
     /// Where the group stands.
@@ -293,18 +317,25 @@ impl<S: MemberSink> Group<S> {
     /// Sends the batch to the members that go along, and moves the group to where it ends. False if there are more members than
     /// writes left; [`Group::go_on`] gives it to the others.
     fn send_to(&mut self, to: At, batch: &mut EncodedBatch, writes: &mut usize, metrics: &ShardMetrics) -> bool {
-        if batch.is_empty() {
-            return true;
-        }
-        batch.finish();
         let mut round = Round { first: self.at(), at: 0, takers: 0 };
         self.next = to.publication;
         if let Some(hears) = &mut self.hears {
             hears.next = to.event;
         }
+        if batch.is_empty() {
+            // What lies before it is for nobody here.
+            return true;
+        }
+        batch.finish();
+        if let Some(view) = &mut self.view {
+            view.finish();
+        }
         let is_through = self.go_round(&mut round, batch, writes, metrics);
         match is_through {
-            true => batch.clear(),
+            true => {
+                batch.clear();
+                self.begin_batch();
+            }
             false => {
                 self.sending = Some(Sending { batch: std::mem::take(batch), round });
                 batch.begin(self.framing);
@@ -326,6 +357,9 @@ impl<S: MemberSink> Group<S> {
     /// Takes back the batch that is on its way: it may hold what was erased since. The members that have not been given it go on by
     /// themselves.
     pub(super) fn recall(&mut self, metrics: &ShardMetrics) {
+        if let Some(view) = &mut self.view {
+            view.recall();
+        }
         let Some(Sending { batch, round }) = self.sending.take() else { return };
         let end = self.at();
         for at in round.at..self.members.capacity() {
@@ -371,10 +405,12 @@ impl<S: MemberSink> Group<S> {
             if from.has_reached(end) {
                 continue;
             }
+            let share =
+                self.view.as_ref().map_or(Share::All, |view| view.share(round.at - 1, member.has_newest, batch));
             let behind_at = if from.publication > round.first.publication || from.event > round.first.event {
                 // It starts in the middle of this batch: the ring has its part.
                 from.max(round.first)
-            } else {
+            } else if share == Share::All {
                 *writes -= 1;
                 match member.sink.write_batch(batch) {
                     Written::Taken => {
@@ -383,6 +419,12 @@ impl<S: MemberSink> Group<S> {
                     }
                     Written::Full => round.first,
                 }
+            } else if let Some(view) = &mut self.view
+                && view.give(share, member, writes, metrics)
+            {
+                continue;
+            } else {
+                round.first
             };
             member.fall_behind(behind_at, &mut self.behind, metrics);
         }

@@ -6,13 +6,15 @@
 //! alone, at its sequence, and later goes on from the room's ring, or from the database, until it has caught up with the group.
 //!
 //! Members that hear who comes and goes form groups of their own, whose batches have joins and leaves at their places among the
-//! publications (`queue`); the others pay nothing for it.
+//! publications (`queue`); the others pay nothing for it. So do members that are given something else than the others (`view`).
 
 mod behind;
 mod events;
 mod group;
 mod held;
+mod own;
 mod queue;
+mod view;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -30,16 +32,19 @@ use self::events::Hearing;
 use self::group::{Cursor, Group, Member, Place, Read};
 use self::held::{Held, HeldList};
 use self::queue::At;
+use self::view::{GroupView, Kind, Kinds};
+use crate::config::Echo;
 use crate::delivery::lag::Lag;
 use crate::delivery::sink::MemberSink;
 use crate::ops::metrics::ShardMetrics;
 use crate::rooms::delivery_options::DeliveryOptions;
 use crate::rooms::join_leave::{Event, Inbox};
 use crate::rooms::visible::{Beyond, Edge};
+use crate::session::View;
 use crate::wire::encoded_batch::EncodedBatch;
 use crate::wire::framing::Framing;
 use roomcast::{Position, Room, RoomKey, RoomSet, Subscription};
-use roomcast_protocol::{Placed, Publication, RoomName};
+use roomcast_protocol::{ClientInfo, Placed, Publication, RoomName};
 
 /// Messages of one room delivered before the next ready room has its turn.
 const ROOM_MESSAGES_PER_VISIT: usize = 256;
@@ -54,6 +59,8 @@ pub(crate) struct RoomFeed<S> {
     by_name: HashMap<GroupKey, usize>,
     /// The framings that groups have had, each once: few of all there are.
     framings: Vec<Framing>,
+    /// Groups whose members are given something else than the others.
+    apart: HashMap<RoomName, Kinds>,
     by_key: HashMap<RoomKey, usize>,
     /// Groups whose last batch has not been written to all members, the one that waits longest first.
     unfinished: VecDeque<usize>,
@@ -68,6 +75,17 @@ pub(crate) struct RoomFeed<S> {
 
 /// Members of one room and one framing, all of which hear who comes and goes, or none.
 type GroupKey = (RoomName, Framing, bool);
+
+/// What a member is given.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MemberOptions {
+    /// It hears who comes and goes.
+    pub(crate) hears: bool,
+    /// How it is given what is published.
+    pub(crate) view: View,
+    /// Who it is, where that matters to its view.
+    pub(crate) own: Option<ClientInfo>,
+}
 
 /// A member's place in a feed; valid until it is given to [`RoomFeed::leave`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -109,6 +127,7 @@ impl<S: MemberSink> RoomFeed<S> {
             groups: Slab::new(),
             by_name: HashMap::new(),
             framings: Vec::new(),
+            apart: HashMap::new(),
             by_key: HashMap::new(),
             unfinished: VecDeque::new(),
             held: HeldList::new(),
@@ -118,7 +137,7 @@ impl<S: MemberSink> RoomFeed<S> {
         }
     }
 
-    /// Makes `sink` a member of `name`; its first message is the next one of `start`. If it `hears` who comes and goes, it
+    /// Makes `sink` a member of `name`; its first message is the next one of `start`. If it hears who comes and goes, it
     /// does so from now on. Who comes first says in which `options` the room is delivered, and up to which `edge`.
     ///
     /// What was published before that position is the caller's to have sent, so that there is neither gap nor overlap.
@@ -128,12 +147,17 @@ impl<S: MemberSink> RoomFeed<S> {
         start: Subscription<Publication>,
         sink: &Rc<S>,
         (options, edge): (DeliveryOptions, Edge),
-        hears: bool,
+        MemberOptions { hears, view, own }: MemberOptions,
     ) -> MemberKey {
         let (at, framing) = (start.position(), sink.framing());
-        let group = match self.by_name.get(&(name.clone(), framing, hears)) {
+        let kind = Kind::of(framing, hears, &view);
+        let found = match &kind {
+            None => self.by_name.get(&(name.clone(), framing, hears)),
+            Some(kind) => self.apart.get(name).and_then(|kinds| kinds.get(kind)),
+        };
+        let group = match found {
             Some(&group) if self.groups[group].room.epoch() == at.epoch => group,
-            _ => self.open(name, framing, start, (options, edge), hears),
+            _ => self.open(name, (framing, hears, kind), start, (options, edge)),
         };
         if hears {
             // What has come in was announced before.
@@ -141,11 +165,18 @@ impl<S: MemberSink> RoomFeed<S> {
         }
         let its_group = &mut self.groups[group];
         let place = At { publication: at.sequence, event: its_group.events_end() };
-        let mut member = Member { sink: Rc::clone(sink), place: Place::With(place), is_fetching: false };
+        let has_newest = view.has_newest;
+        let mut member = Member { sink: Rc::clone(sink), place: Place::With(place), is_fetching: false, has_newest };
         if at.sequence < its_group.next {
             member.fall_behind(place, &mut its_group.behind, &self.metrics);
         }
         let member = its_group.members.insert(member);
+        if let Some(own) = own
+            && view.echo != Echo::All
+        {
+            let plain = || Box::new(GroupView::new(None, framing.encoding()));
+            its_group.view.get_or_insert_with(plain).own.add(member, view.echo, own);
+        }
         MemberKey { group, member }
     }
 
@@ -163,6 +194,12 @@ impl<S: MemberSink> RoomFeed<S> {
         let position = position(&at.room);
         if let Place::Behind(place) = gone.place {
             gone.catch_up(place, &mut at.behind, &self.metrics);
+        }
+        if let Some(view) = &mut at.view {
+            view.own.remove(member);
+            if view.is_plain() {
+                at.view = None;
+            }
         }
         if at.members.is_empty() {
             self.close(group);
@@ -409,6 +446,7 @@ impl<S: MemberSink> RoomFeed<S> {
                 groups.extend(self.by_name.get(&(room.clone(), framing, hears)).copied());
             }
         }
+        groups.extend(self.apart.get(room).into_iter().flat_map(HashMap::values).copied());
         groups
     }
 
@@ -446,10 +484,9 @@ impl<S: MemberSink> RoomFeed<S> {
     fn open(
         &mut self,
         name: &RoomName,
-        framing: Framing,
+        (framing, hears, kind): (Framing, bool, Option<Kind>),
         start: Subscription<Publication>,
         (options, edge): (DeliveryOptions, Edge),
-        hears: bool,
     ) -> usize {
         let room = start.room().clone();
         let next = start.position().sequence;
@@ -472,12 +509,16 @@ impl<S: MemberSink> RoomFeed<S> {
             members: Slab::new(),
             behind: 0,
             sending: None,
+            view: kind.as_ref().map(|kind| Box::new(GroupView::new(Some(kind), framing.encoding()))),
         });
         self.by_key.insert(key, group);
-        self.by_name.insert((name.clone(), framing, hears), group);
         if !self.framings.contains(&framing) {
             self.framings.push(framing);
         }
+        match kind {
+            None => self.by_name.insert((name.clone(), framing, hears), group),
+            Some(kind) => self.apart.entry(name.clone()).or_default().insert(kind, group),
+        };
         group
     }
 
@@ -494,6 +535,17 @@ impl<S: MemberSink> RoomFeed<S> {
         let hears = gone.is_listening;
         if hears {
             self.hearing.unlisten(&gone.name, at);
+        }
+        if let Some(kind) = gone.view.and_then(|view| view.kind(gone.framing, hears)) {
+            if let Some(kinds) = self.apart.get_mut(&gone.name)
+                && kinds.get(&kind) == Some(&at)
+            {
+                kinds.remove(&kind);
+                if kinds.is_empty() {
+                    self.apart.remove(&gone.name);
+                }
+            }
+            return;
         }
         let key = (gone.name, gone.framing, hears);
         if self.by_name.get(&key) == Some(&at) {

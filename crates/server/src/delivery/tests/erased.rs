@@ -5,9 +5,9 @@ use std::task::{Context, Waker};
 use std::time::Instant;
 
 use roomcast::Broker;
-use roomcast_protocol::{Payload, Publication, RoomName};
+use roomcast_protocol::{Publication, RoomName};
 
-use super::world::{Item, Sink};
+use super::world::{Item, Sink, member, publication};
 use crate::delivery::feed::CaughtUp;
 use crate::delivery::turns::Delivery;
 use crate::ops::metrics::Metrics;
@@ -21,7 +21,8 @@ const MEMBERS: usize = 700;
 
 #[test]
 fn what_is_erased_is_given_to_nobody_who_has_not_been_given_it() {
-    for hears in [false, true] {
+    // Whether they hear who comes and goes, whether they take deltas, whether what is on its way is taken back.
+    for (kind, is_recalled) in [(0, true), (1, true), (2, true), (3, true), (3, false)] {
         let broker = Broker::<Publication>::builder().shards(1).build();
         let (room, name) =
             (broker.room("hall").expect("there is space"), RoomName::parse("hall", 255).expect("a name"));
@@ -30,28 +31,31 @@ fn what_is_erased_is_given_to_nobody_who_has_not_been_given_it() {
         let members: Vec<_> = (0..MEMBERS)
             .map(|nth| {
                 // The first of them takes nothing.
-                let sink = Sink::taking(if nth == 0 { 0 } else { usize::MAX });
+                let options = member(kind);
+                let sink = Sink::taking_as(&options, if nth == 0 { 0 } else { usize::MAX });
                 let edge = Edge::published_but(&removed, &room);
                 let start = room.subscribe().now().expect("the room is open");
-                let key = delivery.join(&name, start, &sink, (DeliveryOptions::default(), edge), hears);
+                let key = delivery.join(&name, start, &sink, (DeliveryOptions::default(), edge), options);
                 (sink, key)
             })
             .collect();
-        for number in 0..3 {
-            room.publish(Publication::new(Payload::json(number.to_string().into()), None)).expect("the room is open");
-        }
+        let publish = |number| room.publish(publication(number)).expect("the room is open");
+        (0..3).for_each(|number| assert_eq!(publish(number), number));
         let turn = |now| delivery.deliver(&mut Context::from_waker(Waker::noop()), now);
         assert!(turn(Some(Instant::now())), "some have not been given it");
         removed.erase(&room, [1]);
         delivery.recall(&name);
         members[0].0.takes.set(usize::MAX);
-        let mut is_busy = true;
-        while is_busy {
-            is_busy = turn(Some(Instant::now()));
-            for (_, key) in &members {
-                is_busy |= matches!(delivery.catch_up(*key), CaughtUp::Unfinished);
+        let settle = || {
+            let mut is_busy = true;
+            while is_busy {
+                is_busy = turn(Some(Instant::now()));
+                for (_, key) in &members {
+                    is_busy |= matches!(delivery.catch_up(*key), CaughtUp::Unfinished);
+                }
             }
-        }
+        };
+        settle();
         let (whole, empty) =
             ([0, 1, 2].map(Item::Publication), [Item::Publication(0), Item::Empty(1), Item::Publication(2)]);
         let before = members.iter().take_while(|(sink, _)| sink.items() == empty).count();
@@ -59,10 +63,32 @@ fn what_is_erased_is_given_to_nobody_who_has_not_been_given_it() {
         let given = members.iter().skip(before).take_while(|(sink, _)| sink.items() == whole).count();
         assert!(given > 0 && given < MEMBERS / 4 * 3, "{given}");
         for (sink, _) in members.iter().skip(before + given) {
-            assert_eq!(sink.items(), empty, "{hears}");
+            assert_eq!(sink.items(), empty, "{kind}");
         }
-        room.publish(Publication::new(Payload::json("3".into()), None)).expect("the room is open");
-        while turn(Some(Instant::now())) {}
+        publish(3);
+        settle();
         assert!(members.iter().all(|(sink, _)| sink.items().last() == Some(&Item::Publication(3))), "and all go on");
+        // What most have been given, and one finds empty, is made a delta of for nobody.
+        publish(4);
+        publish(5);
+        settle();
+        members[0].0.takes.set(0);
+        publish(6);
+        settle();
+        let deltas: Vec<_> = members.iter().map(|(sink, _)| sink.deltas()).collect();
+        removed.erase(&room, [6]);
+        if is_recalled {
+            delivery.recall(&name);
+        }
+        members[0].0.takes.set(usize::MAX);
+        settle();
+        assert_eq!(members[0].0.items().last(), Some(&Item::Empty(6)));
+        publish(7);
+        publish(8);
+        settle();
+        for ((sink, _), before) in members.iter().zip(deltas) {
+            assert_eq!(sink.items().last(), Some(&Item::Publication(8)));
+            assert!(sink.deltas() <= before + 1, "the first of both is whole");
+        }
     }
 }

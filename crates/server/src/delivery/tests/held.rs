@@ -12,7 +12,7 @@ use super::archive::Disk;
 use super::options;
 use super::world::Sink;
 use crate::config::SlowConsumer;
-use crate::delivery::feed::{CaughtUp, MemberKey};
+use crate::delivery::feed::{CaughtUp, MemberKey, MemberOptions};
 use crate::delivery::turns::Delivery;
 use crate::ops::metrics::Metrics;
 use crate::rooms::join_leave::Events;
@@ -63,7 +63,7 @@ impl Building {
         let position = Position { epoch: room.epoch(), sequence };
         let start = room.subscribe_from(Start::Resume(position)).now().expect("the room is open");
         let delivery = (options(SlowConsumer::Disconnect, true), self.disk.edge(room));
-        let key = self.delivery.join(&name, start, &sink, delivery, false);
+        let key = self.delivery.join(&name, start, &sink, delivery, MemberOptions::default());
         (sink, key)
     }
 

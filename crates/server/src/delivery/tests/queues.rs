@@ -9,7 +9,7 @@ use roomcast_protocol::{ClientInfo, Payload, Publication, RoomName};
 
 use super::world::{Item, Sink};
 use crate::config::SlowConsumer;
-use crate::delivery::feed::{CaughtUp, MemberKey};
+use crate::delivery::feed::{CaughtUp, MemberKey, MemberOptions};
 use crate::delivery::turns::Delivery;
 use crate::ops::metrics::Metrics;
 use crate::rooms::delivery_options::DeliveryOptions;
@@ -42,7 +42,8 @@ impl World {
         let ((name, room), sink) = (self.room(nth), Sink::taking(takes));
         let options = DeliveryOptions { slow_consumer: SlowConsumer::Disconnect, ..DeliveryOptions::default() };
         let start = room.subscribe().now().expect("the room is open");
-        let key = self.delivery.join(&name, start, &sink, (options, Edge::published()), true);
+        let member = MemberOptions { hears: true, ..MemberOptions::default() };
+        let key = self.delivery.join(&name, start, &sink, (options, Edge::published()), member);
         (sink, key)
     }
 

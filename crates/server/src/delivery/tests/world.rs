@@ -6,16 +6,21 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use roomcast::{Broker, PublishError, Room, Start};
-use roomcast_protocol::{ClientInfo, CloseCode, Encoding, Payload, Placed, Publication, RoomName};
+use roomcast_protocol::{
+    ClientInfo, CloseCode, Encoding, FilterWish, Limits, Payload, Placed, Publication, Request, RoomName,
+    SubscribeRequest, apply_delta,
+};
 
 use super::archive::Disk;
-use crate::delivery::feed::{CaughtUp, MemberKey};
+use crate::config::Echo;
+use crate::delivery::feed::{CaughtUp, MemberKey, MemberOptions};
 use crate::delivery::sink::{MemberSink, Written};
 use crate::delivery::turns::Delivery;
 use crate::ops::metrics::Metrics;
 use crate::rooms::delivery_options::DeliveryOptions;
 use crate::rooms::join_leave::{Event, Events, What};
 use crate::rooms::visible::Edge;
+use crate::session::View;
 use crate::wire::encoded_batch::EncodedBatch;
 use crate::wire::framing::Framing;
 
@@ -40,6 +45,54 @@ pub(super) enum Item {
     Empty(u64),
 }
 
+/// What is published at that place: like what was before it, by one of a few clients or by nobody, with one of two tags.
+pub(super) fn publication(sequence: u64) -> Publication {
+    let client = |user: &str, client: &str| Some(ClientInfo::new(user.to_owned(), client.to_owned(), None, None));
+    let author = match sequence % 7 {
+        0 => client("ann", "a1"),
+        1 => client("ann", "a2"),
+        2 => client("bob", "b1"),
+        3 => client("", "n1"),
+        _ => None,
+    };
+    let mut publication = Publication::new(Payload::json(payload(sequence).into()), author);
+    let tag = if sequence.is_multiple_of(3) { "x" } else { "y" };
+    publication.tags = Some(Arc::new([("k".to_owned(), tag.to_owned())].into()));
+    publication.set_delta(!sequence.is_multiple_of(5));
+    publication
+}
+
+fn payload(sequence: u64) -> String {
+    format!("{{\"state\":\"the same as ever, or nearly\",\"number\":{sequence}}}")
+}
+
+/// Kinds of members: who hears, what it is given of what is published, and how.
+pub(super) const KINDS: usize = 12;
+
+/// A member of that kind.
+pub(super) fn member(kind: usize) -> MemberOptions {
+    let ann = ClientInfo::new("ann".to_owned(), "a1".to_owned(), None, None);
+    let filter = |value: &str| {
+        let frame =
+            format!("{{\"id\":1,\"subscribe\":{{\"tf\":{{\"key\":\"k\",\"cmp\":\"eq\",\"val\":\"{value}\"}}}}}}");
+        let mut commands = Encoding::Json.commands(frame.as_bytes(), &Limits::default()).expect("a frame");
+        match commands.next().expect("a command").expect("a good one").request {
+            Request::Subscribe(SubscribeRequest { filter: FilterWish::Tags(filter), .. }) => Some(filter),
+            other => panic!("{other:?} has no filter"),
+        }
+    };
+    let (echo, filter, is_delta) = match kind / 2 {
+        0 => (Echo::All, None, false),
+        1 => (Echo::All, None, true),
+        2 => (Echo::All, filter("x"), false),
+        3 => (Echo::NotClient, None, false),
+        4 => (Echo::NotUser, None, true),
+        _ => (Echo::NotUser, filter("y"), false),
+    };
+    let view = View { filter, echo, is_delta, has_newest: false };
+    MemberOptions { hears: kind.is_multiple_of(2), view, own: (echo != Echo::All).then_some(ann) }
+}
+
 /// A member that takes so many batches before it is full.
 pub(super) struct Sink {
     pub(super) takes: Cell<usize>,
@@ -48,6 +101,10 @@ pub(super) struct Sink {
     pub(super) wakes: Cell<usize>,
     behind: Cell<u32>,
     taken: RefCell<Vec<u8>>,
+    /// Whether it is given a chain of deltas, and the payload that it has before the first.
+    chain: RefCell<Option<Option<Vec<u8>>>>,
+    /// How many of the bytes have been read, and what they were.
+    read: RefCell<(usize, Vec<Item>)>,
 }
 
 impl MemberSink for Sink {
@@ -99,37 +156,78 @@ impl Sink {
             wakes: Cell::default(),
             behind: Cell::default(),
             taken: RefCell::default(),
+            chain: RefCell::default(),
+            read: RefCell::default(),
         })
+    }
+
+    /// One of somebody who has nothing of the room.
+    pub(super) fn taking_as(options: &MemberOptions, batches: usize) -> Rc<Self> {
+        let sink = Self::taking(batches);
+        *sink.chain.borrow_mut() = options.view.is_delta.then_some(None);
+        sink
     }
 
     /// What it has been given, read from the bytes it took: chunks of lines.
     pub(super) fn items(&self) -> Vec<Item> {
-        let taken = self.taken.borrow();
-        let (mut left, mut items) = (&taken[..], Vec::new());
+        let (taken, mut read) = (self.taken.borrow(), self.read.borrow_mut());
+        let (at, items) = &mut *read;
+        let mut left = &taken[*at..];
         while !left.is_empty() {
             let head = left.windows(2).position(|two| two == b"\r\n").expect("a chunk begins with its length");
             let bytes = usize::from_str_radix(str::from_utf8(&left[..head]).unwrap(), 16).unwrap();
             let body = &left[head + 2..head + 2 + bytes];
-            items.extend(body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(item));
+            let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+            items.extend(lines.map(|line| item(line, &mut self.chain.borrow_mut())));
             left = &left[head + 2 + bytes + 2..];
         }
-        items
+        *at = taken.len();
+        items.clone()
+    }
+
+    /// How many deltas it has been given.
+    pub(super) fn deltas(&self) -> usize {
+        String::from_utf8_lossy(&self.taken.borrow()).matches("\"delta\":true").count()
+    }
+
+    /// How many bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.taken.borrow().len()
+    }
+
+    /// In how many rooms it is behind.
+    pub(super) fn behind(&self) -> u32 {
+        self.behind.get()
     }
 }
 
-fn item(line: &[u8]) -> Item {
-    let push: serde_json::Value = serde_json::from_slice(line).expect("a push is JSON");
-    let push = &push["push"];
+/// What a line says to somebody who is given a chain of deltas, or is not.
+fn item(line: &[u8], chain: &mut Option<Option<Vec<u8>>>) -> Item {
+    let mut push: serde_json::Value = serde_json::from_slice(line).expect("a push is JSON");
+    let push = &mut push["push"];
     assert!(push["channel"].as_str().is_some_and(|room| room.starts_with("hall")), "{push}");
+    if let (Some(before), Some(publication)) = (chain, push.get_mut("pub")) {
+        let text = publication["data"].as_str().expect("in a chain every payload is a text").as_bytes();
+        let payload = match publication["delta"].as_bool() {
+            None => text.to_vec(),
+            Some(_) => apply_delta(before.as_ref().expect("the first is whole"), text, 1_000).expect("a delta of this"),
+        };
+        assert!(publication.get("time").is_none());
+        publication["data"] = serde_json::from_slice(&payload).expect("a payload is JSON");
+        *before = Some(payload);
+    }
     let client = |what: &str| push[what]["info"]["client"].as_str().map(|client| client.parse().unwrap());
     if let Some(offset) = push["pub"]["offset"].as_u64() {
         if push["pub"]["data"].is_null() {
             return Item::Empty(offset - 1);
         }
-        assert_eq!(push["pub"]["data"], offset - 1, "a message stands at its own offset");
+        assert_eq!(push["pub"]["data"]["number"], offset - 1, "a message stands at its own offset");
+        assert_eq!(push["pub"]["info"].is_null(), publication(offset - 1).info.is_none());
+        assert!(push["pub"]["tags"]["k"].is_string());
         return Item::Publication(offset - 1);
     }
-    if let Some(message) = push["pub"]["data"].as_u64() {
+    let data = &push["pub"]["data"];
+    if let Some(message) = data.as_u64().or_else(|| data["number"].as_u64()) {
         return Item::Message(message as usize);
     }
     client("join").map(Item::Join).or_else(|| client("leave").map(Item::Leave)).expect("a push that is known")
@@ -140,7 +238,7 @@ pub(super) struct Person {
     pub(super) sink: Rc<Sink>,
     /// Until it has left, or was put out.
     pub(super) key: Option<MemberKey>,
-    pub(super) hears: bool,
+    pub(super) options: MemberOptions,
     first: u64,
     first_event: usize,
     /// Where both stood when it left.
@@ -201,8 +299,7 @@ impl World {
 
     pub(super) fn publish(&mut self, count: u64) {
         for _ in 0..count {
-            let publication = Publication::new(Payload::json(self.room.tail().to_string().into()), None);
-            match self.room.publish(publication) {
+            match self.room.publish(publication(self.room.tail())) {
                 Ok(_) => {}
                 // A stored room waits for its disk.
                 Err(PublishError::Full(back)) => {
@@ -235,15 +332,26 @@ impl World {
 
     /// A member comes, `back` messages before the tail, as one does who has been given the rest otherwise.
     pub(super) fn join(&mut self, hears: bool, takes: usize, back: u64) -> usize {
+        self.join_as(MemberOptions { hears, ..MemberOptions::default() }, takes, back)
+    }
+
+    /// The same, somebody who may be given something else than others.
+    pub(super) fn join_as(&mut self, mut options: MemberOptions, takes: usize, back: u64) -> usize {
         let visible = self.visible();
         let first = (visible - back.min(visible).min(CAPACITY / 2)).max(self.room.oldest());
         let position = roomcast::Position { epoch: self.room.epoch(), sequence: first };
         let start = self.room.subscribe_from(Start::Resume(position)).now().expect("the room is open");
         assert_eq!(start.position().sequence, first);
         let sink = Sink::taking(takes);
-        let key = self.delivery.join(&self.name, start, &sink, (self.options, self.edge.clone()), hears);
+        if options.view.is_delta {
+            // It may have recovered the one before, or comes without anything.
+            let newest = first.checked_sub(1).filter(|newest| newest.is_multiple_of(2)).map(payload);
+            options.view.has_newest = newest.is_some();
+            *sink.chain.borrow_mut() = Some(newest.map(String::into_bytes));
+        }
+        let key = self.delivery.join(&self.name, start, &sink, (self.options, self.edge.clone()), options.clone());
         let first_event = self.announced.len();
-        self.people.push(Person { sink, key: Some(key), hears, first, first_event, until: None });
+        self.people.push(Person { sink, key: Some(key), options, first, first_event, until: None });
         self.people.len() - 1
     }
 
@@ -269,7 +377,7 @@ impl World {
 
     /// A message without an offset is given to everybody.
     pub(super) fn tell(&mut self, message: usize) {
-        let publication = Publication::new(Payload::json(message.to_string().into()), None);
+        let publication = publication(message as u64);
         let tail = self.room.tail();
         let after = roomcast::Position { epoch: self.room.epoch(), sequence: tail };
         let room = self.name.clone();
@@ -293,10 +401,7 @@ impl World {
         match self.delivery.catch_up(key) {
             CaughtUp::InTheDatabase(room, from) => {
                 let end = room.tail().min(self.visible()).min(from + FETCHED as u64);
-                let placed = |at: u64| {
-                    let publication = Publication::new(Payload::json(at.to_string().into()), None);
-                    Placed { offset: at + 1, time_ms: 0, publication }
-                };
+                let placed = |at: u64| Placed { offset: at + 1, time_ms: 0, publication: publication(at) };
                 let past: Vec<_> = (from..end).map(placed).collect();
                 self.delivery.deliver_stored(key, from, &past);
                 true
@@ -338,16 +443,23 @@ impl World {
     pub(super) fn expected(&self, person: usize) -> Vec<Item> {
         let person = &self.people[person];
         let (end, last_event) = person.until.unwrap_or_else(|| (self.visible(), self.announced.len()));
-        let mut events = self.announced[person.first_event..last_event]
-            .iter()
-            .filter(|(_, event)| person.hears || matches!(event, Item::Message(_)))
-            .peekable();
+        let MemberOptions { hears, view, own } = &person.options;
+        let nobody = ClientInfo::new(String::new(), String::new(), None, None);
+        let shows = |sequence: u64| view.shows(&publication(sequence), own.as_ref().unwrap_or(&nobody));
+        let is_given = |event: &Item| match *event {
+            Item::Message(message) => shows(message as u64),
+            _ => *hears,
+        };
+        let mut events =
+            self.announced[person.first_event..last_event].iter().filter(|(_, event)| is_given(event)).peekable();
         let mut items = Vec::new();
         for sequence in person.first..end {
             while let Some((_, event)) = events.next_if(|(position, _)| *position <= sequence) {
                 items.push(*event);
             }
-            items.push(Item::Publication(sequence));
+            if shows(sequence) {
+                items.push(Item::Publication(sequence));
+            }
         }
         items.extend(events.map(|(_, event)| *event));
         items

@@ -372,7 +372,7 @@ impl Engine for RemoteEngine {
             let top = room.top();
             let copy = shared.copy_to(&name, &room.epoch, top).await?;
             let subscription = history::from(&copy, top).ok_or(NOT_CONNECTED)?;
-            let wanted = recover.and_then(|Recover { position: asked, mode }| match mode {
+            let wanted = recover.and_then(|Recover { position: asked, mode, .. }| match mode {
                 RecoveryMode::Stream => {
                     let is_known = EpochName::Given(Arc::clone(&room.epoch)).is_meant_by(&asked.epoch);
                     let missed = top.checked_sub(asked.offset)?;

@@ -29,12 +29,17 @@ pub(crate) fn enter(
     visible: &Visible,
     publications_max: usize,
 ) -> Result<Entered, ErrorCode> {
-    let wanted = recover.and_then(|Recover { position, mode }| match mode {
-        RecoveryMode::Stream => missed(room, position, visible, publications_max),
-        RecoveryMode::Cache => newest(room, visible),
+    let wanted = recover.and_then(|recover| match recover.mode {
+        RecoveryMode::Stream => missed(room, &recover.position, visible, publications_max),
+        RecoveryMode::Cache => newest(room, visible, recover.newest_max(publications_max)),
     });
+    // Whoever wants the newest message is given one of those that are looked at.
+    let bytes_max = match recover.map(|recover| recover.mode) {
+        Some(RecoveryMode::Cache) => usize::MAX,
+        _ => ANSWER_BYTES_MAX,
+    };
     if let Some(wanted) = wanted
-        && let Some((subscription, found)) = read(room, wanted, ANSWER_BYTES_MAX, &visible.edge.erased(room))
+        && let Some((subscription, found)) = read(room, wanted, bytes_max, &visible.edge.erased(room))
     {
         let top = visible.position(subscription.position().sequence);
         return Ok(Entered { subscription, subscribed: Subscribed { top, found } });
@@ -117,11 +122,11 @@ fn missed(
     (known && all_there && missed <= publications_max as u64).then_some(asked.offset..top)
 }
 
-/// The newest sequence, if it is in the history.
-fn newest(room: &Room<Publication>, visible: &Visible) -> Option<Range<u64>> {
+/// The newest sequences, if the newest one is in the history.
+fn newest(room: &Room<Publication>, visible: &Visible, newest_max: usize) -> Option<Range<u64>> {
     let top = visible.top(room);
-    let newest = top.checked_sub(1)?;
-    (visible.oldest(room, top) <= newest).then_some(newest..top)
+    let newest = top.saturating_sub(newest_max as u64).max(visible.oldest(room, top));
+    (newest < top).then_some(newest..top)
 }
 
 /// When the newest message was published, as far as it is still there.

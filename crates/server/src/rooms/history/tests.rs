@@ -133,7 +133,7 @@ impl World {
             return;
         }
         let asked = client.position.clone();
-        let recover = Recover { position: asked.clone(), mode: RecoveryMode::Stream };
+        let recover = Recover { position: asked.clone(), mode: RecoveryMode::Stream, is_filtered: false };
         let max = self.rules.publications_max;
         let entered = enter(&self.room, Some(&recover), &self.visible(), max).unwrap();
         let Entered { subscription: live, subscribed: Subscribed { top, found } } = entered;
@@ -259,7 +259,7 @@ fn under_full_speed_no_gap_is_passed_off_as_recovered() {
             thread::yield_now();
         }
         for _ in 0..RETURNS {
-            let recover = Recover { position: position.clone(), mode: RecoveryMode::Stream };
+            let recover = Recover { position: position.clone(), mode: RecoveryMode::Stream, is_filtered: false };
             let visible = Visible::new(&options, EpochName::Ring(room.epoch()), Edge::published(), 1_000_000);
             let entered = enter(&room, Some(&recover), &visible, 300).unwrap();
             let Entered { subscription: mut live, subscribed: Subscribed { top, found } } = entered;

@@ -77,7 +77,9 @@ impl StoredRooms {
             };
             let top = at_top.position().sequence;
             let wanted = recover.and_then(|recover| wanted(recover, visible, top, publications_max));
-            let (subscription, found) = match wanted.map(|wanted| self.read_on(room, wanted, visible, read_from)) {
+            let mode = recover.map_or(RecoveryMode::Stream, |recover| recover.mode);
+            let (subscription, found) = match wanted.map(|wanted| self.read_on(room, wanted, mode, visible, read_from))
+            {
                 None | Some(Err(Unread::Gone)) => (at_top, Vec::new()),
                 Some(Ok((subscription, found))) => (subscription, found),
                 Some(Err(Unread::Moved)) if tries > 0 => continue,
@@ -237,13 +239,20 @@ impl StoredRooms {
     fn read_on(
         &self,
         room: &Room<Publication>,
-        range: Range<u64>,
+        mut range: Range<u64>,
+        mode: RecoveryMode,
         visible: &Visible,
         read_from: ReadFrom,
     ) -> Result<(Subscription<Publication>, Vec<Placed>), Unread> {
         let near = self.near(room, visible, range.end, read_from);
+        let mut bytes_max = history::ANSWER_BYTES_MAX;
+        if mode == RecoveryMode::Cache {
+            // One of these is given: which, memory says, or it is the newest.
+            range.start = range.start.max(near.oldest.min(range.end.saturating_sub(1)));
+            bytes_max = usize::MAX;
+        }
         if range.start >= near.oldest {
-            return near.read(room, range, history::ANSWER_BYTES_MAX).ok_or(Unread::Moved);
+            return near.read(room, range, bytes_max).ok_or(Unread::Moved);
         }
         if near.is_all {
             return Err(Unread::Gone);
@@ -261,27 +270,22 @@ impl StoredRooms {
         if found.len() != count {
             return Err(Unread::Gone);
         }
-        let (subscription, rest) =
-            near.read(room, border..range.end, history::ANSWER_BYTES_MAX).ok_or(Unread::Moved)?;
+        let (subscription, rest) = near.read(room, border..range.end, bytes_max).ok_or(Unread::Moved)?;
         found.extend(rest);
         Ok((subscription, found))
     }
 }
 
 /// The sequences that who recovers is to be given, of a room that stands at `top`.
-fn wanted(
-    Recover { position: asked, mode }: &Recover,
-    visible: &Visible,
-    top: u64,
-    publications_max: usize,
-) -> Option<Range<u64>> {
-    let range = match mode {
+fn wanted(recover: &Recover, visible: &Visible, top: u64, publications_max: usize) -> Option<Range<u64>> {
+    let asked = &recover.position;
+    let range = match recover.mode {
         RecoveryMode::Stream => {
             let is_known = visible.epoch.is_meant_by(&asked.epoch);
             let missed = top.checked_sub(asked.offset)?;
             (is_known && missed <= publications_max as u64).then_some(asked.offset..top)?
         }
-        RecoveryMode::Cache => top.checked_sub(1)?..top,
+        RecoveryMode::Cache => top.saturating_sub(recover.newest_max(publications_max) as u64)..top,
     };
     (!range.is_empty()).then_some(range)
 }
@@ -361,7 +365,7 @@ mod tests {
 
     fn recover(hub: &Hub, room: &Room<Publication>, offset: u64, read_from: ReadFrom) -> Result<Vec<u64>, NoAnswer> {
         let position = StreamPosition { offset, epoch: String::new() };
-        let recover = Recover { position, mode: RecoveryMode::Stream };
+        let recover = Recover { position, mode: RecoveryMode::Stream, is_filtered: false };
         let visible = hub.stored_rooms().unwrap().visible(room)?;
         let entered = hub.stored_rooms().unwrap().enter(room, Some(&recover), &visible, 10_000, read_from)?;
         Ok(entered.subscribed.found.iter().map(|placed| placed.offset).collect())

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::auth::Tokens;
-use crate::session::MembershipGrant;
+use crate::session::{MembershipGrant, View};
 use roomcast_protocol::{RoomName, UnsubscribeCode};
 
 /// Enters room "a" of a fresh session with these fields beside its name; the world answers `subscribed`.
@@ -128,7 +128,7 @@ fn membership_follows_the_rules_of_the_room() {
         harness.session.subscribed(harness.ticket(), Ok(entered(0, &[])), &mut harness.actions);
         let room = RoomName::parse(room, 255).unwrap();
         let membership = MembershipGrant { presence, announced: true, hears_join_leave: true };
-        assert_eq!(harness.actions().last(), Some(&Action::Activate { room, membership }));
+        assert_eq!(harness.actions().last(), Some(&Action::Activate { room, membership, view: View::default() }));
     }
 }
 
