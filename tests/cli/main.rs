@@ -91,7 +91,8 @@ fn health_follows_the_servers_answer() {
         let url = format!("http://{}/health", listener.local_addr().unwrap());
         let server = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 64];
+            // Enough for all of it: who hangs up with something unread takes back what it has said.
+            let mut request = [0; 1024];
             let count = stream.read(&mut request).unwrap();
             write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").unwrap();
             text(&request[..count])

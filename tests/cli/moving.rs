@@ -407,6 +407,31 @@ fn the_environment_of_centrifugo_counts_and_ours_counts_more() {
 }
 
 #[test]
+fn an_environment_with_every_option_at_its_default_asks_for_nothing_that_is_missing() {
+    let variables: Vec<(String, String)> = options()
+        .filter(|(path, ..)| !path.contains("[]"))
+        .map(|(path, kind, default)| {
+            let value = match (kind, default) {
+                ("bool", "") => "false",
+                ("number", "") => "0",
+                ("time", "") => "0s",
+                ("map", _) => "{}",
+                ("things", _) => "[]",
+                (_, default) => default,
+            };
+            (format!("CENTRIFUGO_{}", path.replace('.', "_").to_ascii_uppercase()), value.to_owned())
+        })
+        .collect();
+    let count = variables.len();
+    let found = review_from(&Flags::default(), variables);
+    let problems: Vec<String> = found.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(problems, [""; 0]);
+    assert_eq!(found.loaded.warnings, [""; 0]);
+    // Lists of things are printed as if there were none.
+    assert!(found.answers.len() > count - 20, "{} of {count}", found.answers.len());
+}
+
+#[test]
 fn a_file_of_variables_beside_the_configuration_counts_less_than_the_environment() {
     let folder = TempDir::new();
     std::fs::create_dir(folder.path()).unwrap();

@@ -150,20 +150,26 @@ impl Draft {
             self.notes.setting(&mut self.config.channel.without_namespace, ROOM, [room; 2], setting.key, node);
             return;
         }
-        let path_of = |entry: &Absent| entry.path.replacen(".namespaces.", ".without_namespace.", 1);
+        let path_of = |entry: &Absent| entry.path.replacen(".namespaces", ".without_namespace", 1);
         if let Some(entry) = ABSENT.iter().find(|entry| is("", &path_of(entry))) {
             return self.notes.not_served(node, &path_of(entry), entry);
         }
         if variable.is_of_platform() {
             return;
         }
-        // What is in a section that is not served at all is left to the warning: its name is short, and a platform's variable
-        // for a service such as `roomcast-node` would begin like it.
+        // What is in a section that is not served at all, or of things that are not. Of ours it is left to the warning: a
+        // platform's variable for a service such as `roomcast-node` would begin like it.
+        let section = ABSENT.iter().filter(|entry| variable.is_in(&path_of(entry)));
+        if let Some(entry) = section.max_by_key(|entry| entry.path.len()) {
+            let rest = name[variable_of(prefix, &path_of(entry)).len()..].trim_start_matches('_').to_ascii_lowercase();
+            return self.notes.not_served(node, &path(&path_of(entry), &rest), entry);
+        }
         let all = SECTIONS.iter().flat_map(|section| names(section.settings).map(|key| path(section.name, key)));
-        let all = all.chain(names(ROOM).map(|key| path(room, key))).map(|path| variable_of(prefix, &path));
+        // Without what all of them begin with, by which all would be alike.
+        let all = all.chain(names(ROOM).map(|key| path(room, key))).map(|path| variable_of("", &path));
         let all: Vec<String> = all.collect();
-        let hint = nearest(name, all.iter().map(String::as_str))
-            .map_or_else(String::new, |it| format!("; did you mean {it}?"));
+        let hint = nearest(&name[prefix.len()..], all.iter().map(String::as_str))
+            .map_or_else(String::new, |it| format!("; did you mean {prefix}{it}?"));
         self.notes.warnings.push(format!("{} means nothing to roomcast{hint}", node.place));
     }
 

@@ -134,7 +134,9 @@ impl Environment {
     /// Lays one list of named things over a file.
     fn lay_list(&mut self, root: &mut Node, prefix: &'static str, list: &str, notes: &mut Notes) {
         let of_list = variable_of(prefix, list);
-        if let Some(Said { place, text }) = self.0.remove(&of_list) {
+        // One without a list in it is how Centrifugo prints that there is none.
+        let said = self.0.remove(&of_list).filter(|said| !matches!(said.text.trim(), "" | "{}"));
+        if let Some(Said { place, text }) = said {
             match Format::Json.parse(&place, &text) {
                 Ok(node) => put(root, list, node),
                 Err(error) => notes.problems.push(error),
@@ -214,6 +216,12 @@ impl Environment {
 }
 
 impl Variable {
+    /// Whether it stands for something in a section of Centrifugo's.
+    pub(super) fn is_in(&self, section: &str) -> bool {
+        let rest = self.name.strip_prefix(&variable_of(self.prefix, section));
+        self.prefix == "CENTRIFUGO_" && rest.is_some_and(|rest| rest.starts_with('_'))
+    }
+
     /// Whether a container platform puts it there for a service of that name.
     pub(super) fn is_of_platform(&self) -> bool {
         self.prefix == "CENTRIFUGO_" && (self.name.contains("_SERVICE_") || self.name.contains("_PORT"))
