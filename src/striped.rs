@@ -22,7 +22,12 @@ impl<T: Default> Default for Striped<T> {
 impl<T> Striped<T> {
     /// The part in which that name is.
     pub fn of(&self, name: &str) -> MutexGuard<'_, T> {
-        lock(&self.stripes[self.hasher.hash_one(name) as usize % STRIPES])
+        lock(&self.stripes[self.part_of(name)])
+    }
+
+    /// Which of the [parts](Striped::parts) that is.
+    pub fn part_of(&self, name: &str) -> usize {
+        self.hasher.hash_one(name) as usize % STRIPES
     }
 
     /// Every part, one after the other.

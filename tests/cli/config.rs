@@ -398,7 +398,7 @@ fn development_mode_refuses_addresses_others_can_reach() {
     }
 }
 
-fn read(name: &str, text: &str) -> Result<Config, ConfigError> {
+pub(crate) fn read(name: &str, text: &str) -> Result<Config, ConfigError> {
     let file = TempFile::new(name, text);
     let flags = Flags { config: Some(file.path().into()), ..Flags::default() };
     load_from(&flags, []).map(|loaded| loaded.config)
@@ -410,7 +410,7 @@ fn load_dev(text: &str) -> Config {
     load_from(&flags, []).unwrap().config
 }
 
-fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+pub(crate) fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 

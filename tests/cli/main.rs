@@ -1,6 +1,7 @@
 //! The command line as a person meets it: exit codes and messages of the binary, and what configurations come to.
 
 mod config;
+mod events;
 mod moving;
 mod serve;
 mod storage;

@@ -49,8 +49,13 @@ impl Process {
 
     /// The same, with variables in its environment.
     pub(crate) fn start_with(folder: &Folder, variables: &[(&str, PathBuf)]) -> Self {
+        Self::start_by(folder, CONFIG, variables)
+    }
+
+    /// The same by another configuration.
+    pub(crate) fn start_by(folder: &Folder, text: &str, variables: &[(&str, PathBuf)]) -> Self {
         let config = folder.0.join("roomcast.toml");
-        std::fs::write(&config, CONFIG).expect("a file");
+        std::fs::write(&config, text).expect("a file");
         let mut child = Command::new(env!("CARGO_BIN_EXE_roomcast"))
             .args(["serve", "--dev", "--listen", "127.0.0.1:0", "--log-level", "info"])
             .arg("--config")

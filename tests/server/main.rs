@@ -22,6 +22,7 @@ mod lifecycle;
 mod personal;
 mod presence;
 mod recovery;
+mod room_events;
 mod slow;
 mod stalled;
 mod storage;

@@ -6,12 +6,13 @@
 
 mod api;
 mod auth;
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "nobody calls the backend yet"))]
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "most of it is for calls that nobody makes yet"))]
 mod backend;
 mod client;
 pub mod config;
 pub mod db_tools;
 mod delivery;
+mod events;
 #[cfg(any(test, roomcast_fuzz))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -37,6 +38,9 @@ use tokio::sync::mpsc;
 pub use self::auth::tools as token_tools;
 use self::client::shard::Shard;
 use self::config::Config;
+pub use self::events::EventsError;
+#[doc(hidden)]
+pub use self::events::tools as event_tools;
 use self::net::accept::{self, Acceptor, WayIn};
 pub use self::ops::logging;
 use self::ops::rlimit;
@@ -141,6 +145,7 @@ impl Server {
         let (node, local, handle) = (rng()?.uuid(), self.local, background.handle().clone());
         let hub = Arc::new(Hub::new(self.config, node, clock::unix_ms, local, handles, handle));
         hub.start_storing().map_err(ServeError::Store)?;
+        hub.start_events(rng()?).map_err(ServeError::Events)?;
 
         let (others, inboxes): (Vec<_>, Vec<_>) = (1..shards).map(|_| mpsc::channel(accept::INBOX_CONNECTIONS)).unzip();
         let acceptor = WayIn::Acceptor(Acceptor { listener: self.listener, connections_max, others });
@@ -175,6 +180,7 @@ impl Server {
         // Nobody is left who waits for what is under way there.
         background.shutdown_background();
         hub.close();
+        hub.close_events();
         if let Some(stored_rooms) = hub.stored_rooms()
             && let Err(error) = stored_rooms.archive.close_within(hub.config.shutdown.timeout)
         {
@@ -235,6 +241,8 @@ pub enum ServeError {
     },
     /// The database could not be begun.
     Store(StoreError),
+    /// The log of room events could not be begun.
+    Events(EventsError),
     /// It has served, and at the end the database did not take everything that was published.
     Unstored(StoreError),
     /// The system refused threads or descriptors, or a thread of the server died.
@@ -261,6 +269,7 @@ impl fmt::Display for ServeError {
                 _ => write!(f, "cannot listen on {address}: {source}"),
             },
             Self::Store(error) => error.fmt(f),
+            Self::Events(error) => error.fmt(f),
             Self::Unstored(error) => write!(f, "not everything that was published is stored: {error}"),
             Self::Start(source) => write!(
                 f,
@@ -276,6 +285,7 @@ impl Error for ServeError {
         match self {
             Self::Bind { source, .. } | Self::Start(source) => Some(source),
             Self::Store(error) | Self::Unstored(error) => Some(error),
+            Self::Events(error) => Some(error),
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod config;
 mod db_tools;
+mod events;
 mod health;
 #[cfg(feature = "lab")]
 mod lab;
@@ -64,6 +65,8 @@ enum Command {
     Erase(db_tools::Erase),
     /// Remove the messages of a room; stop the server first
     RemoveHistory(db_tools::RemoveHistory),
+    /// Look at the log of room events, and put its delivery on or back
+    Events(events::Arguments),
     /// Measure, and see how it scales
     #[cfg(feature = "lab")]
     Lab(lab::Arguments),
@@ -94,6 +97,7 @@ pub(crate) fn main() -> ExitCode {
         Some(Command::Check(arguments)) => db_tools::check(&arguments),
         Some(Command::Erase(arguments)) => db_tools::erase(&arguments),
         Some(Command::RemoveHistory(arguments)) => db_tools::remove_history(&arguments),
+        Some(Command::Events(arguments)) => events::run(arguments),
         #[cfg(feature = "lab")]
         Some(Command::Lab(arguments)) => lab::run(&arguments),
         None => no_command(),

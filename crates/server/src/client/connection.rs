@@ -249,7 +249,7 @@ impl Connection {
         self.phase.set(Phase::Closing { shut: false });
         let unanswered = {
             let mut driver = self.driver.borrow_mut();
-            driver.depart(shard, self.key);
+            driver.depart(shard, self.key, disconnect);
             driver.unanswered()
         };
         let mut last = Vec::new();
@@ -563,7 +563,7 @@ impl Drop for Task {
     fn drop(&mut self) {
         let Self { shard, connection, .. } = self;
         connection.phase.set(Phase::Gone);
-        let depart = || connection.driver.borrow_mut().depart(shard, connection.key);
+        let depart = || connection.driver.borrow_mut().depart(shard, connection.key, &CloseCode::Closed.into());
         if guard(depart).is_err() {
             tracing::error!(shard = shard.index, "cleaning up a connection panicked");
         }

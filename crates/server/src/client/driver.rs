@@ -250,7 +250,7 @@ impl SessionDriver {
     }
 
     /// Leaves every room, and says so there. Does it once, however often it is called.
-    pub(crate) fn depart(&mut self, shard: &Shard, key: ConnectionKey) {
+    pub(crate) fn depart(&mut self, shard: &Shard, key: ConnectionKey, disconnect: &Disconnect) {
         if std::mem::replace(&mut self.departed, true) {
             return;
         }
@@ -262,6 +262,7 @@ impl SessionDriver {
             shard.hub.local.commands.users.forget(self.session.user(), ConnectionAddress { shard: shard.index, key });
         }
         self.rooms.leave_all(shard, self.session.client());
+        shard.hub.note_disconnect(self.session.client(), disconnect.code(), disconnect.reason());
         self.session.close(CloseCode::Closed, &mut Vec::new());
         self.backlog = None;
         tracing::info!(client = self.client(), shard = shard.index, "disconnected");
@@ -447,6 +448,7 @@ impl SessionDriver {
             Action::Identify => {
                 let address = ConnectionAddress { shard: turn.shard.index, key: turn.connection.key };
                 hub.local.commands.users.register(self.session.user(), address, self.session.client(), self.session_id);
+                hub.note_connect(self.session.client(), self.session.user());
             }
             Action::Supersede => {
                 let address = ConnectionAddress { shard: turn.shard.index, key: turn.connection.key };

@@ -11,6 +11,7 @@ use crate::client::shard::Shard;
 use crate::config::Echo;
 use crate::delivery::feed::{CaughtUp, MemberKey, MemberOptions};
 use crate::delivery::sink::MemberSink as _;
+use crate::events::Reason;
 use crate::rooms::engine::Entered;
 use crate::rooms::join_leave::What;
 use crate::session::{MembershipGrant, Subscribed, View};
@@ -29,6 +30,8 @@ struct Membership {
     membership: MembershipGrant,
     /// Who the client is to others there; the session forgets it when it ends, and leaving is announced after that.
     info: ClientInfo,
+    /// Whether the backend is told of it.
+    has_events: bool,
 }
 
 /// The rooms of one client.
@@ -85,8 +88,12 @@ impl Memberships {
         if membership.presence {
             shard.hub.presence.enter(&room, info.clone());
         }
+        let has_events = shard.hub.has_events(&room);
+        if has_events && let Some(journal) = shard.hub.journal() {
+            journal.enter(room.as_str(), info.client(), info.user());
+        }
         reserve_one(&mut self.rooms);
-        self.rooms.push(Membership { room: room.clone(), member_key, membership, info: info.clone() });
+        self.rooms.push(Membership { room: room.clone(), member_key, membership, info: info.clone(), has_events });
         shard.metrics.members.inc();
         if membership.announced
             && let Some(position) = shard.delivery.position(member_key)
@@ -101,24 +108,27 @@ impl Memberships {
         self.entering.retain(|(entering, _)| entering != room);
         let Some(at) = self.rooms.iter().position(|membership| membership.room == *room) else { return false };
         let membership = self.rooms.swap_remove(at);
-        self.end(shard, client, membership);
+        self.end(shard, client, membership, Reason::UNSUBSCRIBE);
         true
     }
 
     pub(crate) fn leave_all(&mut self, shard: &Shard, client: &str) {
         self.entering = Vec::new();
         for membership in std::mem::take(&mut self.rooms) {
-            self.end(shard, client, membership);
+            self.end(shard, client, membership, Reason::DISCONNECT);
         }
     }
 
-    fn end(&self, shard: &Shard, client: &str, membership: Membership) {
-        let Membership { room, member_key, membership, info } = membership;
+    fn end(&self, shard: &Shard, client: &str, membership: Membership, reason: Reason) {
+        let Membership { room, member_key, membership, info, has_events } = membership;
         tracing::debug!(client, %room, shard = shard.index, "leave");
         let position = shard.delivery.leave(member_key);
         shard.metrics.members.dec();
         if membership.presence {
             shard.hub.presence.leave(&room, client);
+        }
+        if has_events && let Some(journal) = shard.hub.journal() {
+            journal.leave(room.as_str(), client, reason);
         }
         if membership.announced
             && let Some(position) = position

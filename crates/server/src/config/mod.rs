@@ -10,6 +10,7 @@ mod answers;
 mod database;
 mod draft;
 mod error;
+mod events;
 mod file;
 mod http_api;
 pub(crate) mod jwks;
@@ -44,6 +45,7 @@ use roomcast_protocol::Limits;
 
 pub use self::answers::{Answer, Verdict};
 pub use self::error::ConfigError;
+pub use self::events::{Endpoint, RoomEventsOptions, WebhookSecret};
 pub use self::http_api::{ApiErrorMode, ApiKey, HttpApi};
 pub use self::jwks::JwksEndpoint;
 pub use self::load::{Flags, Loaded, Review, check, check_from, load, load_from, review, review_from};
@@ -96,6 +98,8 @@ pub struct Config {
     pub client: Client,
     /// `[http_api]`
     pub http_api: HttpApi,
+    /// `[events]`
+    pub events: RoomEventsOptions,
     /// `[channel]`
     pub channel: Channel,
     /// `[storage]`
@@ -314,6 +318,7 @@ impl Config {
             *url = without_password(url);
         }
         config.http_api.key.hide();
+        config.events.hide();
         config.client.token.hide_secrets();
         config.client.subscription_token.hide_secrets();
         config
@@ -362,6 +367,17 @@ impl Config {
     /// Whether any room's messages are kept in the database.
     pub(crate) fn stores(&self) -> bool {
         self.channel.all_options().any(|options| options.storage != Storage::Off)
+    }
+
+    /// Whether anybody's coming and going is an event for a backend.
+    pub(crate) fn has_events(&self) -> bool {
+        self.events.users || self.channel.all_options().any(|options| options.room_events)
+    }
+
+    /// Where the log of room events is.
+    #[must_use]
+    pub fn events_log(&self) -> PathBuf {
+        self.data_dir.join("events.db")
     }
 
     /// Where the log files go.
@@ -418,6 +434,7 @@ impl Default for Config {
                 recovery_max_publication_limit: 300,
             },
             http_api: HttpApi::default(),
+            events: RoomEventsOptions::default(),
             channel: Channel {
                 max_length: 255,
                 history_meta_ttl: HISTORY_META_TTL,

@@ -34,6 +34,9 @@ pub struct NamespaceOptions {
     pub join_leave: bool,
     /// Whether coming and going is announced to everybody in the room.
     pub force_push_join_leave: bool,
+    /// Whether coming and going is told to a backend, by the log of room events ([`RoomEventsOptions`](super::RoomEventsOptions)).
+    /// Costs some hundred bytes of memory for each member, and two writes of some hundred bytes for each that comes and goes.
+    pub room_events: bool,
     /// Whether every subscription recovers what it missed while away.
     pub force_recovery: bool,
     /// Whether a subscription recovers what it missed when the client asks for it.
@@ -271,6 +274,7 @@ impl Default for NamespaceOptions {
             presence: false,
             join_leave: false,
             force_push_join_leave: false,
+            room_events: false,
             force_recovery: false,
             allow_recovery: false,
             force_recovery_mode: RecoveryMode::Stream,

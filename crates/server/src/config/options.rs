@@ -12,7 +12,8 @@ use super::origin::{normal_host, normal_origin};
 use super::setting::{Kind as _, duration_or_off, read};
 use super::tree::Value;
 use super::{
-    Config, DELIVERY_DELAY_MAX, NamespaceOptions, database, http_api, personal, token, transports, unidirectional,
+    Config, DELIVERY_DELAY_MAX, NamespaceOptions, database, events, http_api, personal, token, transports,
+    unidirectional,
 };
 use roomcast_protocol::{FOSSIL, RoomName};
 
@@ -268,6 +269,7 @@ const REST: &[Section] = &[
     personal::SECTION,
     unidirectional::DISCONNECTS,
     http_api::SECTION,
+    events::SECTION,
     Section {
         name: "shutdown",
         settings: &[setting!("timeout", shutdown.timeout, "how long draining may take", |v: &Duration| between(
@@ -344,6 +346,7 @@ pub(super) const ROOM: &[Setting<NamespaceOptions>] = &[
     setting!("presence", presence, "know who is in the room"),
     setting!("join_leave", join_leave, "announce coming and going to clients that ask for it"),
     setting!("force_push_join_leave", force_push_join_leave, "announce coming and going to everybody"),
+    setting!("room_events", room_events, "tell the backend of [events] who comes and goes"),
     setting!("force_recovery", force_recovery, "every subscription recovers what it missed"),
     setting!("allow_recovery", allow_recovery, "a subscription recovers when the client asks"),
     setting!("force_positioning", force_positioning, "every subscription is told its position"),
@@ -472,7 +475,7 @@ pub(super) fn within<N: PartialOrd + Display>(value: &N, least: &N, most: &N) ->
     if least <= value && value <= most { Ok(()) } else { Err(format!("expected {least} to {most}, found {value}")) }
 }
 
-fn between(value: Duration, least: Duration, most: Duration) -> Result<(), String> {
+pub(super) fn between(value: Duration, least: Duration, most: Duration) -> Result<(), String> {
     if least <= value && value <= most {
         return Ok(());
     }

@@ -45,6 +45,12 @@ impl Draft {
                 notes.conflict(&keys.each_ref().map(String::as_str), &format!("`{endpoint}`: {problem}"));
             }
         }
+        if config.events.endpoint.is_some() && config.events.secret.is_none() {
+            notes.conflict(
+                &["events.endpoint", "events.secret"],
+                "`events.endpoint` needs `events.secret`, by which the backend knows that events are this server's",
+            );
+        }
         let on_connect = ["client.subscribe_on_connect"];
         for room in &config.client.subscribe_on_connect {
             match config.channel.options_for(room) {

@@ -83,6 +83,7 @@ pub(crate) struct Metrics {
     /// Messages between the head of a room and the member of a shard that is furthest behind; see [`crate::delivery::lag`].
     pub(crate) room_lag: Family<RoomLag, Gauge>,
     storage: StorageMetrics,
+    pub(crate) room_events: RoomEventMetrics,
     /// Messages between the head of a room and a member.
     pub(crate) member_lag: Family<MemberLag, Gauge>,
     shards: Vec<ShardMetrics>,
@@ -141,6 +142,7 @@ impl Metrics {
         let help = "Messages that a member still has to get, of the members that lag most";
         registry.register("member_lag_messages", help, member_lag.clone());
         let storage = StorageMetrics::register(&mut registry);
+        let room_events = RoomEventMetrics::register(&mut registry);
         let shards = ShardMetrics::register(&mut registry, shards);
         Self {
             registry,
@@ -154,6 +156,7 @@ impl Metrics {
             refused,
             room_lag,
             storage,
+            room_events,
             member_lag,
             shards,
         }
@@ -220,6 +223,45 @@ impl StorageMetrics {
         // Relaxed: figures.
         self.messages.inner().store(status.stored, Relaxed);
         self.batches.inner().store(status.batches, Relaxed);
+    }
+}
+
+/// How the log of room events is doing.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RoomEventMetrics {
+    /// Events written into the log.
+    pub(crate) logged: Counter,
+    /// Events that the backend has taken.
+    pub(crate) delivered: Counter,
+    /// Events of the log that it still has to take.
+    pub(crate) lag: Gauge,
+    /// How old the oldest of them is.
+    pub(crate) lag_seconds: Gauge,
+    /// Events that it will not be told of, only that they are missing.
+    pub(crate) lost: Counter,
+    /// Batches that it has not taken.
+    pub(crate) failures: Counter,
+    /// 1 while the disk does not take the log, else 0.
+    pub(crate) trouble: Gauge,
+}
+
+impl RoomEventMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let this = Self::default();
+        registry.register("events_logged", "Room events written into the log", this.logged.clone());
+        registry.register("events_delivered", "Room events that the backend has taken", this.delivered.clone());
+        registry.register("events_lag", "Room events that the backend still has to take", this.lag.clone());
+        let help = "How long the oldest room event has waited for the backend";
+        registry.register("events_lag_seconds", help, this.lag_seconds.clone());
+        let help = "Room events that are gone: the backend is told that they are missing";
+        registry.register("events_lost", help, this.lost.clone());
+        registry.register("events_failures", "Batches that the backend has not taken", this.failures.clone());
+        registry.register(
+            "events_trouble",
+            "1 while the log of room events is not written, else 0",
+            this.trouble.clone(),
+        );
+        this
     }
 }
 

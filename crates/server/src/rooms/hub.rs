@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::auth::{KeyFetcher, Tokens};
 use crate::config::{Config, Storage};
+use crate::events::{EventsError, Journal, Reason, RoomEvents};
 use crate::ops::metrics::Metrics;
 use crate::rooms::cluster::{Commands, LocalNode, OneNode};
 use crate::rooms::delivery_options::DeliveryOptions;
@@ -21,6 +22,7 @@ use crate::rooms::stored::{StoredEngine, StoredRooms};
 use crate::session::Settings;
 #[cfg(test)]
 use crate::util::clock::unix_ms;
+use crate::util::rng::Rng;
 use roomcast::store::StoreError;
 use roomcast_protocol::{ErrorCode, Placed, RoomName};
 
@@ -41,6 +43,8 @@ pub(crate) struct Hub {
     memory: MemoryEngine,
     /// The database; nothing where no room is stored.
     stored: OnceLock<StoredEngine>,
+    /// What the backend is told of who comes and goes; nothing where it is told nothing.
+    room_events: OnceLock<RoomEvents>,
     /// Who comes and goes, on the way to those who hear of it.
     pub(crate) events: Arc<Events>,
     /// Fetches the keys that issuers of tokens publish, if any does.
@@ -84,6 +88,7 @@ impl Hub {
             rooms,
             stored: OnceLock::new(),
             keys,
+            room_events: OnceLock::new(),
             background,
         }
     }
@@ -104,6 +109,51 @@ impl Hub {
             let _ = self.stored.set(StoredEngine::new(stored_rooms));
         }
         Ok(())
+    }
+
+    /// Begins to tell the backend who comes and goes. To be called before anybody is let in.
+    ///
+    /// # Errors
+    /// When the log of that cannot be had.
+    pub(crate) fn start_events(&self, rng: Rng) -> Result<(), EventsError> {
+        let rooms = Arc::clone(&self.rooms);
+        if let Some(started) = RoomEvents::start(&self.config, &self.metrics.room_events, move || (rooms.clock)(), rng)?
+        {
+            // Set once: there is one caller.
+            let _ = self.room_events.set(started);
+        }
+        Ok(())
+    }
+
+    /// Where it is said who comes and goes, if the backend is told of it.
+    pub(crate) fn journal(&self) -> Option<&Journal> {
+        self.room_events.get().map(RoomEvents::journal)
+    }
+
+    /// Whether the backend is told who is in that room.
+    pub(crate) fn has_events(&self, room: &RoomName) -> bool {
+        self.room_events.get().is_some() && self.rooms.options(room.as_str()).is_some_and(|options| options.room_events)
+    }
+
+    /// Says that a client of a user has connected, if the backend is told of that.
+    pub(crate) fn note_connect(&self, client: &str, user: &str) {
+        if let Some(journal) = self.journal().filter(|_| self.config.events.users) {
+            journal.connect(client, user);
+        }
+    }
+
+    /// Says that it is gone; of one that never said whose it is, nothing.
+    pub(crate) fn note_disconnect(&self, client: &str, code: u16, reason: &str) {
+        if let Some(journal) = self.journal().filter(|_| self.config.events.users) {
+            journal.disconnect(client, Reason { code, text: reason.to_owned().into() });
+        }
+    }
+
+    /// Tells the backend what is left to tell. Nobody is connected any more.
+    pub(crate) fn close_events(&self) {
+        if let Some(room_events) = self.room_events.get() {
+            room_events.close();
+        }
     }
 
     /// The database, if rooms are stored.

@@ -1,0 +1,349 @@
+//! What changes mean: which events they are, by who was in which room before. The time is passed in.
+//!
+//! Each write is one transaction: events, members and occupied rooms agree in the file whenever it is opened. What a crash takes is
+//! what was not committed: who came then was never told of, who went then is told of by the next start.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use rusqlite::{Result, Transaction};
+
+use super::error::EventsError;
+use super::event::{Event, Reason, What};
+use super::journal::{Change, Members, Moved, SERVER, Taken};
+use super::log::{self, Log, Position, Row3};
+use crate::config::RoomEventsOptions;
+
+/// Events that go at once where the log is too long: a transaction of some ten milliseconds.
+const TRIMMED_AT_ONCE: usize = 10_000;
+
+/// Members that the start tells of at once.
+const RESTARTED_AT_ONCE: usize = 10_000;
+
+/// The log, and what is to be known to write it.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    log: Log,
+    limits: Limits,
+    position: Position,
+    occupied: Occupied,
+    /// A write has failed: what is known here may not be in the file.
+    is_stale: bool,
+}
+
+/// How much is kept, and how long a room may be empty.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    bytes_max: u64,
+    age_max_ms: u64,
+    vacated_delay_ms: u64,
+    /// Whether there is a backend: without one nothing is lost to it.
+    is_delivered: bool,
+}
+
+/// The rooms that the backend is told to be occupied.
+#[derive(Debug, Default)]
+struct Occupied {
+    rooms: HashMap<Box<str>, Room>,
+    /// Those that nobody is in, by since when.
+    empty: BTreeSet<(u64, Box<str>)>,
+}
+
+#[derive(Debug)]
+struct Room {
+    members: u32,
+    /// Since when there are none.
+    empty_since: u64,
+}
+
+/// What a write has come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wrote {
+    /// Events that were added.
+    pub(super) events: u64,
+    /// Events that the backend will not be told.
+    pub(super) lost: u64,
+    /// Whether there is more to do at once.
+    pub(super) is_unfinished: bool,
+}
+
+/// One transaction under way.
+struct Writing<'a> {
+    transaction: Transaction<'a>,
+    occupied: &'a mut Occupied,
+    head: u64,
+    bytes: u64,
+    wrote: Wrote,
+}
+
+impl Ledger {
+    /// Takes a log over, and ends in it what the server before has left open.
+    pub(super) fn begin(log: Log, options: &RoomEventsOptions, now_ms: u64) -> std::result::Result<Self, EventsError> {
+        let limits = Limits {
+            bytes_max: options.log_max_size as u64,
+            age_max_ms: options.log_max_age.as_millis() as u64,
+            vacated_delay_ms: options.vacated_delay.as_millis() as u64,
+            is_delivered: options.endpoint.is_some(),
+        };
+        let mut this =
+            Self { log, limits, position: Position::default(), occupied: Occupied::default(), is_stale: true };
+        this.restart(now_ms).map_err(|error| EventsError::sqlite(this.log.path(), error))?;
+        Ok(this)
+    }
+
+    /// How far the log and its backend are.
+    pub(super) fn position(&self) -> Position {
+        self.position.clone()
+    }
+
+    /// When the next room is vacated, unless somebody comes.
+    pub(super) fn due_ms(&self) -> Option<u64> {
+        self.occupied.empty.first().map(|(since, _)| since + self.limits.vacated_delay_ms)
+    }
+
+    /// Tells of everybody who was there that they are gone: no connection outlives a server. Rooms stay occupied for as long as
+    /// they may be empty, since those who were there come back.
+    fn restart(&mut self, now_ms: u64) -> Result<()> {
+        loop {
+            let transaction = self.log.begin()?;
+            let position = log::position(&transaction)?;
+            let mut nobody = Occupied::default();
+            let mut writing = Writing::new(transaction, &mut nobody, &position);
+            let gone = log::some_members(&writing.transaction, RESTARTED_AT_ONCE)?;
+            for Row3 { room, client, user } in &gone {
+                log::leave(&writing.transaction, room, client)?;
+                writing.gone(room, client, user, Reason::RESTART, now_ms)?;
+            }
+            log::empty_all(&writing.transaction, now_ms)?;
+            writing.commit(position.cursor)?;
+            if gone.len() < RESTARTED_AT_ONCE {
+                break;
+            }
+        }
+        self.load()
+    }
+
+    /// Reads what is in the file.
+    fn load(&mut self) -> Result<()> {
+        let transaction = self.log.begin()?;
+        self.position = log::position(&transaction)?;
+        self.occupied = Occupied::default();
+        for (room, members, empty_since) in log::rooms(&transaction)? {
+            let empty_since = empty_since.unwrap_or(0);
+            if members == 0 {
+                self.occupied.empty.insert((empty_since, room.clone()));
+            }
+            self.occupied.rooms.insert(room, Room { members, empty_since });
+        }
+        self.is_stale = false;
+        Ok(())
+    }
+
+    /// Writes what was taken, and what time has brought; the backend has taken all up to `cursor`. What has not failed is on the
+    /// disk. `part_of` says in which part of the journal a room is.
+    ///
+    /// # Errors
+    /// As the file has it. Nothing is written then, and it may be tried again.
+    pub(super) fn write(
+        &mut self,
+        taken: &Taken,
+        cursor: u64,
+        now_ms: u64,
+        part_of: impl Fn(&str) -> usize,
+    ) -> Result<Wrote> {
+        if self.is_stale {
+            self.load()?;
+        }
+        let cursor = cursor.max(self.position.cursor);
+        let is_due = self.due_ms().is_some_and(|due_ms| due_ms <= now_ms);
+        // What is too old is looked for in any case: it costs one read.
+        if taken.is_empty() && !is_due && cursor == self.position.cursor && !self.is_too_long(now_ms)? {
+            return Ok(Wrote::default());
+        }
+        self.is_stale = true;
+        let transaction = self.log.begin()?;
+        let mut writing = Writing::new(transaction, &mut self.occupied, &self.position);
+        for change in &taken.changes {
+            writing.apply(change)?;
+        }
+        if taken.lost > 0 {
+            writing.lose(taken.lost, now_ms)?;
+            for (part, there) in &taken.there {
+                writing.reconcile(there, |name| part_of(name) == *part, now_ms)?;
+            }
+        }
+        writing.vacate(now_ms, self.limits.vacated_delay_ms)?;
+        writing.trim(&self.limits, cursor, now_ms)?;
+        let (position, wrote) = writing.commit(cursor)?;
+        (self.position.cursor, self.position.head, self.position.bytes) = position;
+        self.is_stale = false;
+        Ok(wrote)
+    }
+
+    fn is_too_long(&self, now_ms: u64) -> Result<bool> {
+        if self.position.bytes > self.limits.bytes_max {
+            return Ok(true);
+        }
+        let oldest = log::time_after(self.log.connection(), 0)?;
+        Ok(oldest.is_some_and(|oldest| oldest < self.limits.before_ms(now_ms)))
+    }
+}
+
+impl Limits {
+    /// What is older is too old.
+    fn before_ms(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.age_max_ms)
+    }
+}
+
+impl<'a> Writing<'a> {
+    fn new(transaction: Transaction<'a>, occupied: &'a mut Occupied, from: &Position) -> Self {
+        Self { transaction, occupied, head: from.head, bytes: from.bytes, wrote: Wrote::default() }
+    }
+
+    fn append(&mut self, what: What, time_ms: u64) -> Result<()> {
+        self.head += 1;
+        self.wrote.events += 1;
+        self.bytes += log::append(&self.transaction, &Event { offset: self.head, time_ms, what })?;
+        Ok(())
+    }
+
+    fn apply(&mut self, change: &Change) -> Result<()> {
+        let Change { room, client, time_ms, what, .. } = change;
+        match what {
+            Moved::In { user } => self.enter(room, client, user, *time_ms),
+            Moved::Out { reason } => self.leave(room, client, reason.clone(), *time_ms),
+        }
+    }
+
+    fn enter(&mut self, room: &str, client: &str, user: &str, time_ms: u64) -> Result<()> {
+        if !log::enter(&self.transaction, room, client, user)? {
+            return Ok(());
+        }
+        let (client, user) = (client.into(), user.into());
+        if room == SERVER {
+            return self.append(What::Connect { client, user }, time_ms);
+        }
+        match self.occupied.rooms.get_mut(room) {
+            Some(known) => {
+                known.members += 1;
+                if known.members == 1 {
+                    self.occupied.empty.remove(&(known.empty_since, room.into()));
+                    log::occupy(&self.transaction, room, None)?;
+                }
+            }
+            None => {
+                self.occupied.rooms.insert(room.into(), Room { members: 1, empty_since: 0 });
+                log::occupy(&self.transaction, room, None)?;
+                self.append(What::Occupied { room: room.into() }, time_ms)?;
+            }
+        }
+        self.append(What::Join { room: room.into(), client, user }, time_ms)
+    }
+
+    fn leave(&mut self, room: &str, client: &str, reason: Reason, time_ms: u64) -> Result<()> {
+        let Some(user) = log::leave(&self.transaction, room, client)? else { return Ok(()) };
+        self.gone(room, client, &user, reason, time_ms)?;
+        if let Some(known) = self.occupied.rooms.get_mut(room) {
+            known.members = known.members.saturating_sub(1);
+            if known.members == 0 {
+                known.empty_since = time_ms;
+                self.occupied.empty.insert((time_ms, room.into()));
+                log::occupy(&self.transaction, room, Some(time_ms))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn gone(&mut self, room: &str, client: &str, user: &str, reason: Reason, time_ms: u64) -> Result<()> {
+        let (client, user) = (client.into(), user.into());
+        let what = match room {
+            SERVER => What::Disconnect { client, user, reason },
+            room => What::Leave { room: room.into(), client, user, reason },
+        };
+        self.append(what, time_ms)
+    }
+
+    /// Tells of so many changes that they are missing.
+    fn lose(&mut self, changes: u64, now_ms: u64) -> Result<()> {
+        let from = self.head + 1;
+        self.head += changes - 1;
+        self.wrote.lost += changes;
+        self.append(What::Gap { from }, now_ms)
+    }
+
+    /// Makes the log agree with who is there, of the rooms of one part.
+    fn reconcile(&mut self, there: &Members, is_meant: impl Fn(&str) -> bool, now_ms: u64) -> Result<()> {
+        let known = self.occupied.rooms.iter().filter(|(room, known)| known.members > 0 && is_meant(room));
+        let mut rooms: HashSet<Box<str>> = known.map(|(room, _)| room.clone()).collect();
+        rooms.extend(there.keys().cloned());
+        rooms.insert(SERVER.into());
+        for room in rooms {
+            let there = there.get(&room);
+            for client in log::members_of(&self.transaction, &room)? {
+                let is_there = there.is_some_and(|there| there.contains_key(&client));
+                if !is_there && (*room != *SERVER || is_meant(&client)) {
+                    self.leave(&room, &client, Reason::OVERFLOW, now_ms)?;
+                }
+            }
+            for (client, user) in there.into_iter().flatten() {
+                self.enter(&room, client, user, now_ms)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells of the rooms that nobody has come back to.
+    fn vacate(&mut self, now_ms: u64, delay_ms: u64) -> Result<()> {
+        while let Some((since, room)) = self.occupied.empty.first().cloned()
+            && since + delay_ms <= now_ms
+        {
+            self.occupied.empty.pop_first();
+            self.occupied.rooms.remove(&room);
+            log::vacate(&self.transaction, &room)?;
+            self.append(What::Vacated { room }, now_ms)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what is too old or too much.
+    fn trim(&mut self, limits: &Limits, cursor: u64, now_ms: u64) -> Result<()> {
+        let excess = self.bytes.saturating_sub(limits.bytes_max);
+        let oldest = log::first(&self.transaction)?.unwrap_or(self.head + 1);
+        let Some(trimmed) = log::trim(&self.transaction, limits.before_ms(now_ms), excess, TRIMMED_AT_ONCE)? else {
+            return Ok(());
+        };
+        self.bytes = self.bytes.saturating_sub(trimmed.bytes);
+        self.wrote.is_unfinished = trimmed.is_unfinished;
+        let from = oldest.max(cursor + 1);
+        if limits.is_delivered && trimmed.to >= from {
+            self.wrote.lost += trimmed.to + 1 - from;
+            tracing::warn!(from, to = trimmed.to, "room events are gone before the backend has taken them");
+        }
+        Ok(())
+    }
+
+    fn commit(self, cursor: u64) -> Result<((u64, u64, u64), Wrote)> {
+        let Self { transaction, head, bytes, wrote, .. } = self;
+        log::save(&transaction, cursor, bytes)?;
+        transaction.commit()?;
+        Ok(((cursor, head, bytes), wrote))
+    }
+}
+
+/// Puts the backend behind that event; where it was before.
+pub(super) fn skip(log: &Log, offset: u64) -> std::result::Result<u64, EventsError> {
+    let set = || -> Result<std::result::Result<u64, u64>> {
+        let transaction = log.begin()?;
+        let Position { cursor, head, bytes, .. } = log::position(&transaction)?;
+        if offset > head {
+            return Ok(Err(head));
+        }
+        log::save(&transaction, offset, bytes)?;
+        transaction.commit()?;
+        Ok(Ok(cursor))
+    };
+    match set().map_err(|error| EventsError::sqlite(log.path(), error))? {
+        Ok(before) => Ok(before),
+        Err(head) => Err(EventsError::new(format!("the newest event is {head}: there is none at {offset}"))),
+    }
+}

@@ -1,0 +1,115 @@
+//! Room events for a backend: who comes, who goes, which rooms are occupied and vacated, in a log that is delivered in order and at
+//! least once, whoever crashes.
+//!
+//! Shards tell the [`Journal`] (memory alone: nobody waits). A thread of its own takes from there what has changed, works out by the
+//! [`Ledger`](ledger::Ledger) what that means, and writes it into the [log](log::Log): events, and with them in one transaction
+//! who is in which room. A second thread, the [relay](relay), posts the log to the backend.
+//!
+//! It uses `config`, `backend`, `ops` for metrics, `util`, SQLite and the library. It is used by `rooms`, whose hub has it, by `client`, which says who comes
+//! and goes, and by the command line.
+
+mod error;
+mod event;
+mod journal;
+mod ledger;
+mod log;
+mod post;
+mod relay;
+mod schema;
+mod signature;
+#[cfg(test)]
+mod tests;
+pub mod tools;
+mod writer;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+pub use self::error::EventsError;
+pub(crate) use self::event::Reason;
+pub(crate) use self::journal::Journal;
+
+use self::journal::Taken;
+use self::ledger::Ledger;
+use self::log::Log;
+use self::relay::Relay;
+use self::writer::Writer;
+use crate::config::Config;
+use crate::ops::metrics::RoomEventMetrics;
+use crate::util::rng::Rng;
+
+/// The log of room events of a server, being written and delivered.
+pub(crate) struct RoomEvents {
+    journal: Arc<Journal>,
+    clock: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// Until they have ended.
+    threads: Mutex<Option<Threads>>,
+}
+
+struct Threads {
+    writer: JoinHandle<Ledger>,
+    relay: Option<Relay>,
+}
+
+impl RoomEvents {
+    /// Opens the log and ends in it what a server before has left open; `None` where nothing is an event and there is no log of
+    /// which a backend would have to be told the rest. To be called before anybody is let in.
+    ///
+    /// # Errors
+    /// When the log cannot be had: another process has it, it is damaged, the disk is full.
+    pub(crate) fn start(
+        config: &Config,
+        metrics: &RoomEventMetrics,
+        clock: impl Fn() -> u64 + Clone + Send + Sync + 'static,
+        rng: Rng,
+    ) -> Result<Option<Self>, EventsError> {
+        let path = config.events_log();
+        if !config.has_events() && !path.exists() {
+            return Ok(None);
+        }
+        let log = Log::open(&path, &rng.uuid().to_string())?;
+        let ledger = Ledger::begin(log, &config.events, clock())?;
+        let journal = Arc::new(Journal::new(clock.clone()));
+        let relay = config.events.endpoint.is_some().then(|| {
+            let position = ledger.position();
+            Relay::start(&path, &config.events, position, Arc::clone(&journal), (metrics.clone(), clock.clone(), rng))
+        });
+        let relay = relay.transpose()?;
+        let heads = relay.as_ref().map(Relay::heads);
+        let writer = Writer::start(ledger, Arc::clone(&journal), metrics.clone(), clock.clone(), heads)?;
+        let threads = Mutex::new(Some(Threads { writer, relay }));
+        Ok(Some(Self { journal, clock: Box::new(clock), threads }))
+    }
+
+    /// Where shards say who comes and goes.
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Writes what is left, and lets the backend have it for a moment. Nobody comes or goes any more.
+    pub(crate) fn close(&self) {
+        self.journal.close();
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Threads { writer, relay }) = threads else { return };
+        // Whoever panics has said so.
+        let ledger = writer.join().ok();
+        if let Some(relay) = relay {
+            relay.close_within(LAST_DELIVERY);
+        }
+        // How far the backend is now. Where that is lost, it is told the same again.
+        if let Some(mut ledger) = ledger {
+            let _ = ledger.write(&Taken::default(), self.journal.delivered(), (self.clock)(), |_| 0);
+        }
+    }
+}
+
+impl fmt::Debug for RoomEvents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RoomEvents").field("journal", &self.journal).finish_non_exhaustive()
+    }
+}
+
+/// How long the backend may take for what is left when the server ends; the next start delivers the rest.
+const LAST_DELIVERY: Duration = Duration::from_secs(2);

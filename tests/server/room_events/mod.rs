@@ -1,0 +1,220 @@
+//! Who comes and goes, told to a backend: what it is told, and that nothing of it is lost, whoever breaks.
+
+mod backend;
+mod crash;
+
+use std::time::Duration;
+
+use roomcast_server::config::{Config, Endpoint, NamespaceOptions, Storage, WebhookSecret};
+use roomcast_server::{ServeError, Server};
+
+use self::backend::{Backend, Manner, SECRET};
+use crate::harness::{Client, Folder, Running, dial, eventually};
+
+/// A server whose rooms of `seen` are told to that backend.
+fn server(backend: &Backend, change: impl FnOnce(&mut Config)) -> Running {
+    Running::with(|config| {
+        tells(config, backend);
+        change(config);
+    })
+}
+
+fn tells(config: &mut Config, backend: &Backend) {
+    config.client.user_id_http_header = Some("X-User".to_owned());
+    config.channel.without_namespace.storage = Storage::Off;
+    let mut seen = NamespaceOptions::dev();
+    (seen.room_events, seen.storage, seen.history_size) = (true, Storage::Off, 0);
+    config.channel.namespaces.insert("seen".to_owned(), seen);
+    config.events.endpoint = Some(Endpoint::new(&backend.endpoint()).expect("a URL"));
+    config.events.secret = Some(WebhookSecret::new(SECRET).expect("a secret"));
+    config.events.vacated_delay = Duration::from_millis(1);
+}
+
+/// A client of that user.
+fn user(address: std::net::SocketAddr, name: &str) -> Client {
+    let mut client = Client::over_with(dial(address), &format!("X-User: {name}\r\n"));
+    client.send(r#"{"id":1,"connect":{}}"#);
+    let reply = client.reply(1);
+    reply["connect"]["client"].as_str().expect("an id").clone_into(&mut client.id);
+    client
+}
+
+#[test]
+fn a_backend_is_told_who_comes_and_goes_and_why() {
+    let backend = Backend::start();
+    let server = server(&backend, |config| config.events.users = true);
+    let mut ann = user(server.address, "ann");
+    ann.subscribe(2, "seen:hall");
+    ann.subscribe(3, "unseen");
+    let mut nobody = server.connected("Nobody");
+    nobody.subscribe(2, "seen:hall");
+    ann.send(r#"{"id":4,"unsubscribe":{"channel":"seen:hall"}}"#);
+    ann.reply(4);
+    let id = ann.id.clone();
+    eventually("ann's leave", || backend.books().events.len() >= 5);
+    drop(nobody);
+    eventually("an empty room", || backend.books().words().last().is_some_and(|last| last.starts_with("vacated")));
+    ann.send("this is no command");
+    eventually("ann's end", || backend.books().events.len() >= 8);
+    let books = backend.books();
+    assert_eq!(
+        books.words(),
+        [
+            "connect ann",
+            "occupied seen:hall",
+            "join seen:hall ann",
+            "join seen:hall",
+            "leave seen:hall ann unsubscribe",
+            "leave seen:hall disconnect",
+            "vacated seen:hall",
+            "disconnect ann bad request",
+        ]
+    );
+    let (connect, end) = (&books.events[&1], &books.events[&8]);
+    assert_eq!((connect["client"].as_str(), end["client"].as_str()), (Some(&*id), Some(&*id)));
+    assert_eq!(end["code"], 3501);
+    drop(books);
+    eventually("the figures", || server.metric("roomcast_events_delivered_total") == 8);
+    assert_eq!(server.metric("roomcast_events_logged_total"), 8);
+    for quiet in ["lag ", "lag_seconds ", "lost_total", "failures_total", "trouble "] {
+        assert_eq!(server.metric(&format!("roomcast_events_{quiet}")), 0, "{quiet}");
+    }
+}
+
+#[test]
+fn whatever_a_backend_does_it_is_told_all_of_it_in_order() {
+    let backend = Backend::start();
+    let server = server(&backend, |config| config.events.timeout = Duration::from_millis(150));
+    let mut ann = user(server.address, "ann");
+    let manners = [
+        Manner::Dead,
+        Manner::Answers(500),
+        Manner::DiesBefore,
+        Manner::Answers(404),
+        Manner::DiesAfter,
+        Manner::Redirects,
+        Manner::Hangs,
+        Manner::Floods,
+        Manner::Babbles,
+        Manner::Answers(199),
+    ];
+    for (nth, manner) in manners.into_iter().enumerate() {
+        backend.behaves(manner);
+        let failures = server.metric("roomcast_events_failures_total");
+        for id in [10, 20] {
+            let room = format!("seen:{nth}-{id}");
+            ann.subscribe(id + nth as u32 * 100, &room);
+        }
+        eventually("a failure", || server.metric("roomcast_events_failures_total") > failures);
+        assert!(server.metric("roomcast_events_lag ") > 0, "{manner:?}");
+        backend.behaves(Manner::Takes);
+        eventually("that it is told", || backend.books().members.len() == 2 * (nth + 1));
+        assert!(backend.asked() > 0);
+    }
+    assert_eq!(backend.books().occupied.len(), 2 * manners.len());
+    // What has once been told is not told again for good.
+    eventually("that it is done", || server.metric("roomcast_events_lag ") == 0);
+}
+
+#[test]
+fn a_backend_that_was_out_for_too_long_is_told_what_it_missed() {
+    let backend = Backend::start();
+    backend.behaves(Manner::Dead);
+    let server = server(&backend, |config| {
+        config.events.log_max_size = 20_000;
+        config.events.batch_size = 50;
+    });
+    let mut ann = user(server.address, "ann");
+    for id in 0..200 {
+        let room = format!("seen:{}", id % 10);
+        ann.subscribe(2 * id + 10, &room);
+        ann.send(&format!(r#"{{"id":{},"unsubscribe":{{"channel":"{room}"}}}}"#, 2 * id + 11));
+        ann.reply(2 * id + 11);
+    }
+    ann.subscribe(1_000, "seen:last");
+    eventually("a loss", || server.metric("roomcast_events_lost_total") > 100);
+    eventually("all of it in the log", || server.metric("roomcast_events_logged_total") >= 402);
+    let logged = || server.metric("roomcast_events_logged_total");
+    backend.behaves(Manner::Takes);
+    eventually("the rest", || backend.books().cursor == logged() && server.metric("roomcast_events_lag ") == 0);
+    let books = backend.books();
+    let (_, first) = books.events.first_key_value().expect("an event");
+    assert_eq!((first["type"].as_str(), first["from"].as_u64()), (Some("gap"), Some(1)), "{first}");
+    assert_eq!(first["to"], first["offset"]);
+    assert_eq!(
+        books.events.len() as u64,
+        books.cursor + 1 - first["to"].as_u64().expect("a number"),
+        "one gap, and all behind it"
+    );
+    assert!(books.events.values().any(|event| event["channel"] == "seen:last" && event["type"] == "join"));
+    assert!(books.largest <= 50, "{}", books.largest);
+    drop(books);
+    assert_eq!(
+        server.metric("roomcast_events_lost_total"),
+        backend.books().events.first_key_value().map_or(0, |(to, _)| *to)
+    );
+}
+
+#[test]
+fn at_the_end_of_a_server_all_are_gone_and_the_backend_has_heard_of_it() {
+    let backend = Backend::start();
+    let folder = Folder::new();
+    let start = |vacated| {
+        server(&backend, |config| {
+            config.data_dir = folder.0.clone();
+            config.events.vacated_delay = vacated;
+        })
+    };
+    let server = start(Duration::from_secs(60));
+    let mut ann = user(server.address, "ann");
+    ann.subscribe(2, "seen:hall");
+    server.stop().expect("a clean end");
+    let told = ["occupied seen:hall", "join seen:hall ann", "leave seen:hall ann disconnect"];
+    assert_eq!(backend.books().words(), told);
+    assert_eq!(backend.books().repeated, 0);
+    // Who comes back in time has never left the room empty.
+    let server = start(Duration::from_secs(60));
+    let mut ann = user(server.address, "ann");
+    ann.subscribe(2, "seen:hall");
+    eventually("a join", || backend.books().events.len() == 4);
+    server.stop().expect("a clean end");
+    let server = start(Duration::from_millis(1));
+    eventually("an end", || backend.books().words().last().is_some_and(|last| last == "vacated seen:hall"));
+    assert_eq!(backend.books().repeated, 0, "how far it is was remembered");
+    drop(server);
+}
+
+#[test]
+fn without_events_there_is_no_log_and_without_an_endpoint_there_is() {
+    let folder = Folder::new();
+    let start = |has_events: bool| {
+        Running::with(|config| {
+            config.data_dir = folder.0.clone();
+            config.channel.without_namespace.storage = Storage::Off;
+            config.channel.without_namespace.room_events = has_events;
+        })
+    };
+    let server = start(false);
+    drop(server.member("Ann", "hall"));
+    server.stop().expect("a clean end");
+    assert!(!folder.0.join("events.db").exists());
+    let server = start(true);
+    let _ann = server.member("Ann", "hall");
+    eventually("events", || server.metric("roomcast_events_logged_total") == 2);
+    assert_eq!(server.metric("roomcast_events_lag "), 0, "nobody is behind");
+}
+
+#[test]
+fn a_second_server_is_told_that_the_log_is_had() {
+    let backend = Backend::start();
+    let folder = Folder::new();
+    let first = server(&backend, |config| config.data_dir = folder.0.clone());
+    // It has begun when it answers.
+    first.get("/health", "");
+    let mut config = Config::dev();
+    tells(&mut config, &backend);
+    (config.http_server.port, config.data_dir) = (0, folder.0.clone());
+    let error = Server::bind(config).expect("a free port").run().expect_err("the log is had");
+    assert!(matches!(error, ServeError::Events(_)), "{error:?}");
+    assert!(error.to_string().contains("another process has") && error.to_string().contains("events.db"), "{error}");
+}
