@@ -10,7 +10,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub struct ErasedMessages {
     /// The sequence after the highest that was ever in it; who asks beyond it looks no further.
     end: AtomicU64,
-    sequences: Mutex<BTreeSet<u64>>,
+    sequences: Mutex<Sequences>,
+}
+
+/// All of them, in two ages.
+#[derive(Debug, Default)]
+struct Sequences {
+    /// Those since [`ErasedMessages::forget_before`] was called last.
+    young: BTreeSet<u64>,
+    old: BTreeSet<u64>,
 }
 
 impl ErasedMessages {
@@ -22,28 +30,33 @@ impl ErasedMessages {
 
     /// Whether the message at `sequence` is erased.
     pub fn contains(&self, sequence: u64) -> bool {
-        sequence < self.end() && self.sequences().contains(&sequence)
+        sequence < self.end() && {
+            let Sequences { young, old } = &*self.sequences();
+            young.contains(&sequence) || old.contains(&sequence)
+        }
     }
 
     /// From here on these are erased.
     pub fn extend(&self, erased: impl IntoIterator<Item = u64>) {
         let mut sequences = self.sequences();
-        sequences.extend(erased);
-        let end = sequences.last().map_or(0, |last| last + 1);
+        sequences.young.extend(erased);
+        let end = sequences.young.last().map_or(0, |last| last + 1);
         // Release: pairs with `end`.
         self.end.fetch_max(end, Release);
     }
 
-    /// Forgets those before `sequence`, which nobody holds any more, and says whether that were all.
+    /// Forgets those before `sequence` that were erased before this was called last, and says whether none is left. To be called once
+    /// in a while, with the oldest message of the ring: who has read one before it was erased has until the next time.
     pub fn forget_before(&self, sequence: u64) -> bool {
         let mut sequences = self.sequences();
-        let left = sequences.split_off(&sequence);
-        *sequences = left;
-        sequences.is_empty()
+        let Sequences { young, old } = &mut *sequences;
+        *old = old.split_off(&sequence);
+        old.append(young);
+        old.is_empty()
     }
 
-    fn sequences(&self) -> MutexGuard<'_, BTreeSet<u64>> {
-        // Each change is a single operation.
+    fn sequences(&self) -> MutexGuard<'_, Sequences> {
+        // What is erased is in one of both, whatever has broken off.
         self.sequences.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -64,8 +77,12 @@ mod tests {
         );
         assert_eq!(erased.end(), 8);
         assert!(!erased.forget_before(6));
+        assert!(erased.contains(3), "somebody may have read it before");
+        erased.extend([4]);
+        assert!(!erased.forget_before(6));
+        assert!(erased.contains(4));
         assert_eq!([3, 5, 7].map(|sequence| erased.contains(sequence)), [false, false, true]);
         assert!(erased.forget_before(8));
-        assert!(!erased.contains(7));
+        assert_eq!([4, 7].map(|sequence| erased.contains(sequence)), [false; 2]);
     }
 }

@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::spawn_blocking;
+
 use crate::rooms::engine::{
     Accepted, Answer, Engine, Entered, EpochName, Erase, Publish, PublishAnswers, PublishBatch, Remains, begun,
     publish_each,
@@ -69,6 +71,15 @@ impl MemoryEngine {
             }
         }
         Err(ErrorCode::Internal)
+    }
+
+    /// Erases these messages, as far as they are there and are not erased.
+    fn erase_now(&self, room: &Room<Publication>, sequences: impl IntoIterator<Item = u64>) -> u64 {
+        let erased = self.seen_of(room).erased(room);
+        let is_there = |sequence: &u64| (room.oldest()..room.tail()).contains(sequence) && !erased.is_at(*sequence);
+        let found: Vec<u64> = sequences.into_iter().filter(is_there).collect();
+        self.rooms.removed.erase(room, found.iter().copied());
+        found.len() as u64
     }
 
     fn seen_of(&self, room: &Room<Publication>) -> Edge {
@@ -136,17 +147,18 @@ impl Engine for MemoryEngine {
         if !EpochName::Ring(room.epoch()).is_meant_by(epoch) {
             return Answer::Now(Err(ErrorCode::UnrecoverablePosition));
         }
-        let erased = self.seen_of(&room).erased(&room);
-        let is_there = |sequence: &u64| (room.oldest()..room.tail()).contains(sequence) && !erased.is_at(*sequence);
-        let found: Vec<u64> = match what {
+        match what {
             Erase::Offsets(offsets) => {
                 let sequences: BTreeSet<u64> = offsets.iter().filter_map(|offset| offset.checked_sub(1)).collect();
-                sequences.into_iter().filter(is_there).collect()
+                Answer::Now(Ok(self.erase_now(&room, sequences)))
             }
-            Erase::User(user) => history::sequences_of(&room, &user).into_iter().filter(is_there).collect(),
-        };
-        self.rooms.removed.erase(&room, found.iter().copied());
-        Answer::Now(Ok(found.len() as u64))
+            // It looks at all that the ring has.
+            Erase::User(user) => {
+                let memory = self.clone();
+                let erase = move || memory.erase_now(&room, history::sequences_of(&room, &user));
+                Answer::later(async move { spawn_blocking(erase).await.map_err(|_| ErrorCode::Internal) })
+            }
+        }
     }
 
     fn fetch(&self, room: &Room<Publication>, from: u64, count: usize) -> Answer<Result<Vec<Placed>, ErrorCode>> {

@@ -15,21 +15,28 @@ const READ_BEFORE: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(super) struct Erasures(Mutex<ByName>);
 
-/// A room, and when something of it was erased last.
+/// A room, and since when its watermark has not forgotten anything.
 type ByName = HashMap<Box<str>, (Room<Publication>, u64)>;
 
 impl Erasures {
     /// Messages of a room were erased.
     pub(super) fn note(&self, room: &Room<Publication>, now_ms: u64) {
-        self.rooms().insert(room.name().into(), (room.clone(), now_ms));
+        let mut rooms = self.rooms();
+        let known = rooms.entry(room.name().into()).or_insert_with(|| (room.clone(), now_ms));
+        if known.0.epoch() != room.epoch() {
+            *known = (room.clone(), now_ms);
+        }
     }
 
     /// Lets watermarks forget what neither a ring nor anybody who has read it can have.
     pub(super) fn forget(&self, now_ms: u64, watermark: impl Fn(&Room<Publication>) -> Option<Arc<Watermark>>) {
         self.rooms().retain(|_, (room, since_ms)| {
-            let is_young = now_ms.saturating_sub(*since_ms) < READ_BEFORE.as_millis() as u64;
+            if now_ms.saturating_sub(*since_ms) < READ_BEFORE.as_millis() as u64 {
+                return true;
+            }
+            *since_ms = now_ms;
             let is_left = |mark: Arc<Watermark>| !mark.erased().forget_before(room.oldest());
-            is_young || room.is_running() && watermark(room).is_some_and(is_left)
+            room.is_running() && watermark(room).is_some_and(is_left)
         });
     }
 

@@ -175,7 +175,7 @@ impl StoredRooms {
                     self.archive.erase_in(name.as_str(), Erasure::Sequences(&sequences))
                 }
             };
-            self.restart_cache.forget(|room| room == name.as_str());
+            self.restart_cache.remove(name.as_str());
             erased
         };
         if let Some(room) = self.rooms.running(name) {

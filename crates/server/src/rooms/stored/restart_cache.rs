@@ -80,6 +80,11 @@ impl RestartCache {
         part
     }
 
+    /// Forgets the part of a room.
+    pub(super) fn remove(&self, room: &str) {
+        self.parts.of(room).remove(room);
+    }
+
     /// Forgets the parts of rooms that are over.
     pub(super) fn forget(&self, is_over: impl Fn(&str) -> bool) {
         for mut parts in self.parts.parts() {
