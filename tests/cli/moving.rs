@@ -280,6 +280,28 @@ fn serve_refuses_what_it_cannot_do_without_and_starts_where_it_is_told_to() {
 }
 
 #[test]
+fn tools_take_a_file_that_serve_does_not() {
+    let file = TempFile::new("c.json", JSON);
+    let made = roomcast(&["gentoken", "-c", file.path(), "-u", "42", "-q"]);
+    assert_eq!(made.status.code(), Some(0), "{}", text(&made.stderr));
+    let checked = roomcast(&["checktoken", "-c", file.path(), text(&made.stdout).trim()]);
+    assert_eq!(text(&checked.stdout), "valid token for user \"42\"\n");
+    let data = TempDir::new();
+    std::fs::create_dir(data.path()).unwrap();
+    let output = roomcast(&["history", "chat:1", "--config", file.path(), "--data-dir", data.path()]);
+    assert!(!text(&output.stderr).contains("is not served"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn what_stands_empty_is_not_set() {
+    let written = "http_server:\nlog: ~\nclient:\n  channel_limit:\n  token:\n    hmac_secret_key: null\n    rsa_public_key: ~\n    audience:\n";
+    let environment = [("CENTRIFUGO_CLIENT_PING_INTERVAL", ""), ("CENTRIFUGO_CHANNEL_NAMESPACES", "")];
+    let found = review("c.yaml", written, &[], &environment);
+    assert!(found.problems.is_empty(), "{:?}", found.problems);
+    assert_eq!(found.loaded.config, Config::default());
+}
+
+#[test]
 fn an_option_that_nobody_knows_is_refused_and_can_be_accepted() {
     let written = r#"{"client": {"allowed_origin": ["*"]}, "token_hmac_secret_key": "hush", "http_server": {"tls": {"enabeld": true}}}"#;
     let keys = ["client.allowed_origin", "token_hmac_secret_key"];

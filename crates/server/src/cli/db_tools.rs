@@ -231,6 +231,7 @@ fn done(place: &Place, work: impl FnOnce(&Config) -> Result<Option<String>, Tool
     let flags = Flags {
         config: super::config_file(place.config.as_ref()),
         data_dir: place.data_dir.clone(),
+        is_tool: true,
         ..Flags::default()
     };
     let loaded = match load(&flags) {

@@ -101,6 +101,7 @@ impl Arguments {
             }),
             shards: self.shards,
             accept: self.accept,
+            is_tool: false,
         }
     }
 }

@@ -124,7 +124,9 @@ impl CheckToken {
 impl By {
     fn client(&self) -> Result<Client, ExitCode> {
         let config = super::config_file(self.config.as_ref());
-        load(&Flags { config, ..Flags::default() }).map(|loaded| loaded.config.client).map_err(super::refuse)
+        load(&Flags { config, is_tool: true, ..Flags::default() })
+            .map(|loaded| loaded.config.client)
+            .map_err(super::refuse)
     }
 }
 

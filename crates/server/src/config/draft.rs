@@ -31,14 +31,16 @@ pub(super) struct Notes {
     pub(super) answers: Vec<Answer>,
     /// Options that this server may go without although the file promises them, and whether one was missed.
     accepted: HashMap<String, bool>,
+    /// Nobody is served.
+    is_tool: bool,
     /// Where each option was written last, by its path; `None` where it could not be used.
     written: HashMap<String, Option<String>>,
 }
 
 impl Draft {
-    pub(super) fn new(config: Config, accepted: &[String]) -> Self {
-        let accepted = accepted.iter().map(|key| (key.clone(), false)).collect();
-        Self { config, notes: Notes { accepted, ..Notes::default() } }
+    pub(super) fn new(config: Config, flags: &Flags) -> Self {
+        let accepted = flags.accept.iter().map(|key| (key.clone(), false)).collect();
+        Self { config, notes: Notes { accepted, is_tool: flags.is_tool, ..Notes::default() } }
     }
 
     /// Takes over what a file says.
@@ -222,8 +224,10 @@ impl Notes {
     }
 
     fn members<'a>(&mut self, node: &'a Node, section: &str) -> &'a [(String, Node)] {
-        if let Value::Table(members) = &node.value {
-            return members;
+        match &node.value {
+            Value::Table(members) => return members,
+            Value::Other(NULL) => return &[],
+            _ => {}
         }
         let found = node.value.describe();
         self.problems.push(wrong(node, section, format!("expected a section with options, found {found}")));
@@ -289,6 +293,9 @@ impl Notes {
 
     /// Answers an option that is not served.
     fn not_served(&mut self, node: &Node, key: &str, entry: &Absent) {
+        if self.is_tool {
+            return;
+        }
         let (place, meaning) = (node.place.clone(), entry.meaning);
         let verdict = match entry.weight {
             _ if !entry.is_asked_for(&node.value) => Verdict::Holds,
@@ -346,6 +353,11 @@ impl Notes {
         self.written.insert(path(scope, key), read.is_ok().then(|| node.place.clone()));
         match read {
             Ok(()) => self.answer(node, &written, served(&written)),
+            // A variable that somebody has emptied.
+            Err(_) if matches!(&node.value, Value::Plain(text) if text.is_empty()) => {
+                self.written.remove(&path(scope, key));
+                self.answer(node, &written, Verdict::Holds);
+            }
             Err(message) => self.problems.push(wrong(node, &written, message)),
         }
         true

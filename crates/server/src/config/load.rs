@@ -32,6 +32,8 @@ pub struct Flags {
     pub shards: Option<NonZeroUsize>,
     /// Options of the file that this server may go without although somebody relies on them, by name.
     pub accept: Vec<String>,
+    /// Nobody is served: what is missing for that stops nothing, and is not said.
+    pub is_tool: bool,
 }
 
 /// A configuration and what a person should hear about it.
@@ -125,7 +127,7 @@ pub fn review(flags: &Flags) -> Review {
 
 /// The same, with the environment given.
 pub fn review_from(flags: &Flags, environment: impl IntoIterator<Item = (String, String)>) -> Review {
-    let mut draft = Draft::new(if flags.dev { Config::dev() } else { Config::default() }, &flags.accept);
+    let mut draft = Draft::new(if flags.dev { Config::dev() } else { Config::default() }, flags);
     // Nothing until somebody says something: the default follows from other options.
     let message_bytes = std::mem::take(&mut draft.config.websocket.message_size_limit);
     draft.config.channel.without_namespace.history_meta_ttl = Duration::ZERO;

@@ -6,6 +6,7 @@ use jsonc_parser::ast;
 use marked_yaml::{LoaderOptions, Node as Yaml};
 use toml::de::{DeTable, DeValue};
 
+use super::absent::NULL;
 use super::error::ConfigError;
 use super::tree::{Node, Value};
 
@@ -89,7 +90,7 @@ impl Source<'_> {
         if self.text.lines().all(|line| empty(line.trim())) {
             return Ok(self.node(1, Value::Table(Vec::new())));
         }
-        let options = LoaderOptions::default().error_on_duplicate_keys(true).toplevel_mapping();
+        let options = LoaderOptions::default().error_on_duplicate_keys(true).prevent_coercion(true).toplevel_mapping();
         match marked_yaml::parse_yaml_with_options(0, self.text, options) {
             Ok(root) => self.yaml_node(&root),
             Err(error) => Err(ConfigError::Syntax { place: self.name.to_owned(), message: error.to_string() }),
@@ -99,6 +100,11 @@ impl Source<'_> {
     fn yaml_node(&self, yaml: &Yaml) -> Result<Node, ConfigError> {
         let line = yaml.span().start().map_or(1, marked_yaml::Marker::line);
         let value = match yaml {
+            Yaml::Scalar(scalar)
+                if scalar.may_coerce() && matches!(scalar.as_str(), "" | "~" | "null" | "Null" | "NULL") =>
+            {
+                Value::Other(NULL)
+            }
             Yaml::Scalar(scalar) if scalar.may_coerce() => Value::Plain(scalar.as_str().to_owned()),
             Yaml::Scalar(scalar) => Value::Text(scalar.as_str().to_owned()),
             Yaml::Sequence(items) => {
@@ -163,7 +169,7 @@ impl Source<'_> {
                 .value
                 .parse()
                 .map_or(Value::Other("a number with a fraction or too large to use"), Value::Integer),
-            ast::Value::NullKeyword(_) => Value::Other("null"),
+            ast::Value::NullKeyword(_) => Value::Other(NULL),
         };
         Ok(self.node(self.line_at(json.range().start), value))
     }
