@@ -250,11 +250,12 @@ class ServedCase(Case):
     """Tests on one server of their own with this configuration."""
 
     config = ""
+    is_dev = True
     server: Server
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.server = Server(cls.config)
+        cls.server = Server(cls.config, is_dev=cls.is_dev)
         cls.addClassCleanup(cls.server.stop)
 
     def person(self, name: str, server: Optional[Server] = None, **options: Any) -> Person:

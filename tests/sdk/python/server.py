@@ -1,4 +1,4 @@
-"""The server under test: the real binary, in development mode, on a loopback port, with a configuration of its own."""
+"""The server under test: the real binary, mostly in development mode, on a loopback port, with a configuration of its own."""
 
 import os
 import re
@@ -19,13 +19,13 @@ PATIENCE = {"ping_interval": "1h", "pong_timeout": "59m", "stale_close_delay": "
 
 
 class Server:
-    """A running server; `port` 0 takes a free one."""
+    """A running server; `port` 0 takes a free one. Without development mode clients need tokens."""
 
-    def __init__(self, config: str = "", port: int = 0) -> None:
+    def __init__(self, config: str = "", port: int = 0, is_dev: bool = True) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="roomcast-sdk-"))
         file = self._folder / "roomcast.toml"
         file.write_text(config)
-        command = [os.environ["ROOMCAST_BIN"], "serve", "--dev", "--listen", f"127.0.0.1:{port}"]
+        command = [os.environ["ROOMCAST_BIN"], "serve", "--listen", f"127.0.0.1:{port}"] + ["--dev"] * is_dev
         command += ["--config", str(file), "--data-dir", str(self._folder)]
         self._lines: list[str] = []
         self._port = 0

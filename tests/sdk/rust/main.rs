@@ -38,6 +38,7 @@ in_both_encodings! {
     what_is_refused_carries_its_number
     an_idle_client_answers_pings_and_stays
     clients_of_a_server_that_drains_move_to_the_next_one
+    a_token_says_who_somebody_is_and_a_wrong_one_ends_it
 }
 
 mod bodies {
@@ -58,6 +59,25 @@ mod bodies {
         ids.sort();
         ids.dedup();
         assert_eq!(ids.len(), 20, "each connection has a name of its own");
+        server.stop().await;
+    }
+
+    pub(crate) async fn a_token_says_who_somebody_is_and_a_wrong_one_ends_it(protocol: Protocol) {
+        let server = Server::start("[client.token]\nhmac_secret_key = \"secret\"\n", 0);
+        let token = server.token("ann");
+        let mut ann = Person::with_token(&server, protocol, &token);
+        ann.connect().await;
+        let mut here = ann.enter("hall").await;
+        ann.publish("hall", "1").await.unwrap();
+        let heard = here.heard(1).await;
+        assert_eq!(heard[0].info.as_ref().map(|info| &*info.user), Some("ann"));
+        let (message, signature) = token.rsplit_once('.').expect("three parts");
+        for wrong in [format!("{message}.{}", signature.chars().rev().collect::<String>()), "nonsense".to_owned()] {
+            // Why it is not connected, this SDK does not say.
+            let stranger = Person::with_token(&server, protocol, &wrong);
+            assert!(stranger.client.connect().into_future().await.is_err());
+            assert_ne!(stranger.client.state(), State::Connected);
+        }
         server.stop().await;
     }
 

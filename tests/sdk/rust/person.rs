@@ -42,12 +42,16 @@ impl Events {
 
 impl Person {
     pub(crate) fn new(server: &Server, protocol: Protocol) -> Self {
+        Self::with_token(server, protocol, "")
+    }
+
+    pub(crate) fn with_token(server: &Server, protocol: Protocol, token: &str) -> Self {
         let (query, mut config) = match protocol {
             Protocol::Json => ("", Config::new().use_json()),
             Protocol::Protobuf => ("?format=protobuf", Config::new().use_protobuf()),
         };
         // An answer that takes its time is no lost connection.
-        config = config.with_read_timeout(PATIENCE).with_reconnect_strategy(BackoffReconnect {
+        config = config.with_token(token).with_read_timeout(PATIENCE).with_reconnect_strategy(BackoffReconnect {
             factor: 2.0,
             min_delay: Duration::from_millis(10),
             max_delay: Duration::from_millis(100),

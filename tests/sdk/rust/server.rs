@@ -56,6 +56,18 @@ impl Server {
         format!("ws://127.0.0.1:{}/connection/websocket{query}", self.port)
     }
 
+    /// A connection token of this user, as the binary signs it by the key of the configuration.
+    pub(crate) fn token(&self, user: &str) -> String {
+        let binary = env::var_os("ROOMCAST_BIN").expect("ROOMCAST_BIN names the binary");
+        let output = Command::new(binary)
+            .args(["gentoken", "--quiet", "--user", user, "--config"])
+            .arg(self.folder.join("roomcast.toml"))
+            .output()
+            .expect("the binary runs");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("a token is a text").trim().to_owned()
+    }
+
     /// Lets the server drain, and holds that it ended well.
     pub(crate) async fn stop(self) {
         // On a thread of its own: clients have to take part in the end of their connections.
