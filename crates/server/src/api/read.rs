@@ -69,9 +69,10 @@ pub(super) async fn history_erase(api: &Api, request: HistoryEraseRequest) -> Re
     if offsets.len() > COUNT_MAX {
         return Err(ErrorCode::LimitExceeded.into());
     }
+    let of_user = (!user.is_empty()).then(|| user.clone());
     let what = if user.is_empty() { Erase::Offsets(offsets) } else { Erase::User(user) };
     let erased = api.hub.engine(&room)?.erase(&room, &epoch, what).wait().await?;
-    api.hub.commands.recall(room).await?;
+    api.hub.commands.recall(room, of_user).await?;
     Ok(json(&HistoryEraseResult { erased: Always(erased) }))
 }
 

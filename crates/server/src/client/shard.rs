@@ -190,7 +190,7 @@ impl Shard {
                 To::Shard => match command {
                     ShardCommand::Census(census) => census.answer(shard.count_members().await),
                     ShardCommand::Recall(recall) => {
-                        shard.delivery.recall(&recall.room);
+                        shard.delivery.recall(&recall.room, recall.user.as_deref());
                         recall.done();
                     }
                     _ => {}

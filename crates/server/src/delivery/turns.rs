@@ -101,8 +101,8 @@ impl<S: MemberSink> Delivery<S> {
     }
 
     /// As [`RoomFeed::recall`].
-    pub(crate) fn recall(&self, room: &RoomName) {
-        self.feed.borrow_mut().recall(room);
+    pub(crate) fn recall(&self, room: &RoomName, user: Option<&str>) {
+        self.feed.borrow_mut().recall(room, user);
     }
 
     /// As [`RoomFeed::count_members`].

@@ -29,8 +29,8 @@ pub(crate) enum NodeCommand {
     Connections { recipients: Recipients, command: ShardCommand },
     /// Count who is in which room.
     Census,
-    /// Take back what is on its way to members of that room.
-    Recall(RoomName),
+    /// Take back what is on its way to members of that room, and what that user has said there without a place.
+    Recall { room: RoomName, user: Option<String> },
 }
 
 /// What a node says when it has done it.
@@ -74,8 +74,8 @@ impl LocalNode {
                 NodeAnswer::Done
             }
             NodeCommand::Census => NodeAnswer::Census(self.commands.census().await),
-            NodeCommand::Recall(room) => {
-                self.commands.recall(&room).await;
+            NodeCommand::Recall { room, user } => {
+                self.commands.recall(&room, user.as_deref()).await;
                 NodeAnswer::Done
             }
         }
@@ -172,12 +172,12 @@ impl Commands {
         Ok(members)
     }
 
-    /// Takes back what is on its way to members of a room; something of it was erased.
+    /// Takes back what is on its way to members of a room: something of it was erased, single messages or what that user has said.
     ///
     /// # Errors
     /// [`Untold`]: some may be given it yet.
-    pub(crate) async fn recall(&self, room: RoomName) -> Result<(), Untold> {
-        let answers = self.0.send(NodeCommand::Recall(room), ANSWER_WITHIN).wait().await;
+    pub(crate) async fn recall(&self, room: RoomName, user: Option<String>) -> Result<(), Untold> {
+        let answers = self.0.send(NodeCommand::Recall { room, user }, ANSWER_WITHIN).wait().await;
         if answers.is_empty() { Err(Untold) } else { Ok(()) }
     }
 

@@ -42,7 +42,7 @@ impl ShardCommand {
             Self::Disconnect(disconnect) => disconnect.reason().len(),
             Self::Session(command) => command.bytes(),
             Self::Census(_) => 0,
-            Self::Recall(Recall { room, .. }) => room.as_str().len(),
+            Self::Recall(Recall { room, user, .. }) => room.as_str().len() + user.as_ref().map_or(0, |user| user.len()),
         }
     }
 }
@@ -71,6 +71,8 @@ impl Eq for Census {}
 #[derive(Clone, Debug)]
 pub(crate) struct Recall {
     pub(crate) room: RoomName,
+    /// Whose messages, if it was what that user has published.
+    pub(crate) user: Option<Box<str>>,
     done: mpsc::UnboundedSender<()>,
 }
 
@@ -193,10 +195,10 @@ impl ShardCommands {
 
     /// Takes back what is on its way to members of a room, on all shards, and waits for them. From then on nobody is given what was
     /// erased before.
-    pub(crate) async fn recall(&self, room: &RoomName) {
+    pub(crate) async fn recall(&self, room: &RoomName, user: Option<&str>) {
         let (done, mut all_done) = mpsc::unbounded_channel();
         for shard in 0..self.queues.len() {
-            let recall = Recall { room: room.clone(), done: done.clone() };
+            let recall = Recall { room: room.clone(), user: user.map(Into::into), done: done.clone() };
             // On a shard that is over nobody is in any room.
             let _ = self.send(shard, To::Shard, ShardCommand::Recall(recall)).await;
         }

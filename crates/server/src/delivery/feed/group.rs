@@ -356,7 +356,10 @@ impl<S: MemberSink> Group<S> {
 
     /// Takes back the batch that is on its way: it may hold what was erased since. The members that have not been given it go on by
     /// themselves.
-    pub(super) fn recall(&mut self, metrics: &ShardMetrics) {
+    pub(super) fn recall(&mut self, user: Option<&str>, metrics: &ShardMetrics) {
+        if let (Some(user), Some(hears)) = (user, &mut self.hears) {
+            hears.queue.erase(user);
+        }
         if let Some(view) = &mut self.view {
             view.recall();
         }

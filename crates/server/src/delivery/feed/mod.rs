@@ -428,11 +428,12 @@ impl<S: MemberSink> RoomFeed<S> {
         lags
     }
 
-    /// Takes back what is on its way to members of a room and was not given to them: something of it was erased.
-    pub(crate) fn recall(&mut self, room: &RoomName) {
+    /// Takes back what is on its way to members of a room and was not given to them: something of it was erased, single messages or what
+    /// that user has said.
+    pub(crate) fn recall(&mut self, room: &RoomName, user: Option<&str>) {
         for at in self.groups_of(room) {
             if let Some(group) = self.groups.get_mut(at) {
-                group.recall(&self.metrics);
+                group.recall(user, &self.metrics);
             }
         }
     }

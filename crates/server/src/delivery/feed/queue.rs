@@ -6,7 +6,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::rooms::join_leave::{Event, INBOX_BYTES_MAX};
+use crate::rooms::join_leave::{Event, INBOX_BYTES_MAX, What};
+use crate::rooms::visible::Erased;
 use roomcast::Epoch;
 
 /// Bytes of events that a group keeps for members that are behind, some 4,000 joins: as much as happens while a phone is without a
@@ -129,6 +130,22 @@ impl EventQueue {
         }
     }
 
+    /// Empties the messages of a user; they keep their places.
+    pub(super) fn erase(&mut self, user: &str) {
+        for event in self.entries.iter_mut().filter_map(|entry| entry.event.as_mut()) {
+            if let What::Message(publication, time_ms) = &event.what
+                && publication.info.as_ref().is_some_and(|info| info.user() == user)
+            {
+                let what = What::Message(Erased::empty(), *time_ms);
+                let before = event.bytes();
+                *event = Arc::new(Event { room: event.room.clone(), what, after: event.after });
+                let less = before - event.bytes();
+                self.bytes -= less;
+                self.total.set(self.total.get() - less);
+            }
+        }
+    }
+
     fn newest_after(&self) -> u64 {
         self.entries.back().map_or(0, |last| last.after)
     }
@@ -194,9 +211,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::rooms::join_leave::What;
     use roomcast::Position;
-    use roomcast_protocol::{ClientInfo, RoomName};
+    use roomcast_protocol::{ClientInfo, Payload, Publication, RoomName};
 
     const MEMBERS: usize = 4;
 
@@ -391,6 +407,29 @@ mod tests {
         total.set(QUEUES_BYTES_MAX);
         let mut queue = EventQueue::new(epoch, total);
         assert_eq!(queue.push(join_of(epoch), 0), Kept::No);
+    }
+
+    #[test]
+    fn what_a_user_has_said_is_emptied_and_keeps_its_place() {
+        let (epoch, total) = (Epoch::from(7), Total::default());
+        let mut queue = EventQueue::new(epoch, Total::clone(&total));
+        for user in ["ann", "eve", "ann"] {
+            let info = ClientInfo::new(user.to_owned(), "c".to_owned(), None, None);
+            let publication = Publication::new(Payload::json("\"what was said\"".into()), Some(info));
+            queue.push(event(epoch, 0, What::Message(publication, 5)), 0);
+        }
+        queue.push(event(epoch, 0, What::Join(info(1))), 0);
+        queue.erase("eve");
+        let data = |nth| match queue.due(At { publication: 0, event: nth }, u64::MAX) {
+            Some(Due::Event(Event { what: What::Message(publication, 5), .. })) => publication.data.as_bytes().to_vec(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            [0, 1, 2].map(data),
+            ["\"what was said\"", "null", "\"what was said\""].map(|it| it.as_bytes().to_vec())
+        );
+        drop(queue);
+        assert_eq!(total.get(), 0);
     }
 
     #[test]

@@ -44,7 +44,7 @@ fn what_is_erased_is_given_to_nobody_who_has_not_been_given_it() {
         let turn = |now| delivery.deliver(&mut Context::from_waker(Waker::noop()), now);
         assert!(turn(Some(Instant::now())), "some have not been given it");
         removed.erase(&room, [1]);
-        delivery.recall(&name);
+        delivery.recall(&name, None);
         members[0].0.takes.set(usize::MAX);
         let settle = || {
             let mut is_busy = true;
@@ -78,7 +78,7 @@ fn what_is_erased_is_given_to_nobody_who_has_not_been_given_it() {
         let deltas: Vec<_> = members.iter().map(|(sink, _)| sink.deltas()).collect();
         removed.erase(&room, [6]);
         if is_recalled {
-            delivery.recall(&name);
+            delivery.recall(&name, None);
         }
         members[0].0.takes.set(usize::MAX);
         settle();
