@@ -129,7 +129,7 @@ test("a page opens its connection before it needs it", LIMIT, async () => {
     const response = await fetch(address);
     return [response.status, await response.text()];
   }, `${server.url}connection/init`);
-  assert.deepEqual(answer, [200, ""]);
+  assert.deepEqual(answer, [200, "{}"]);
   await context.close();
 });
 

@@ -229,6 +229,7 @@ fn a_page_may_have_asked_for_something_else_on_the_same_socket() {
     }
     let mut client = Streamed::over(&running, stream, Kind::HttpStream, r#"{"id":1,"connect":{}}"#);
     assert!(client.head.contains("transfer-encoding: chunked"), "{}", client.head);
+    assert!(client.head.contains("connection: close"), "nobody uses the socket for another request: {}", client.head);
     assert!(client.hear().expect("a reply")["connect"]["client"].is_string());
 }
 

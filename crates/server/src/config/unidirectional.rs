@@ -49,7 +49,7 @@ impl Default for UniWebSocket {
     }
 }
 
-/// `[init]`: an address that answers with nothing, to open a connection before it is needed.
+/// `[init]`: an address that says next to nothing, to open a connection before it is needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Init {
@@ -206,7 +206,7 @@ const INIT: Section = Section {
         setting!(
             "enabled",
             unidirectional.init.enabled,
-            "whether there is an address that answers with nothing, to open a connection before it is needed"
+            "whether there is an address that says next to nothing, to open a connection before it is needed"
         ),
         setting!("handler_prefix", unidirectional.init.handler_prefix, "its path", own_path),
     ],

@@ -263,6 +263,8 @@ fn head(content_type: &str, cors: &HeaderMap) -> Vec<u8> {
     };
     line("content-type", content_type.as_bytes());
     line("transfer-encoding", b"chunked");
+    // The socket ends with the answer: whoever keeps sockets for other requests is not to keep this one.
+    line("connection", b"close");
     line("cache-control", b"private, no-cache, no-store, must-revalidate, max-age=0");
     // Proxies are not to gather what is meant for now.
     line("x-accel-buffering", b"no");

@@ -1,13 +1,13 @@
-//! Clients that only listen: how they say who they are, their WebSocket, and the address that answers with nothing.
+//! Clients that only listen: how they say who they are, their WebSocket, and the address that opens a connection for them.
 
 use axum::body::Body;
 use axum::extract::{Query, Request};
-use axum::http::{Response, StatusCode};
+use axum::http::{HeaderValue, Method, Response, StatusCode, header};
 use bytes::Bytes;
 use serde::Deserialize;
 
 use crate::client::connection::Takeover;
-use crate::net::http::{Refusal, handshake};
+use crate::net::http::{Refusal, handshake, refuse};
 use crate::net::http_stream::{SWITCHED_OFF, body, cors};
 use crate::rooms::hub::Hub;
 use crate::wire::framing::Framing;
@@ -64,9 +64,14 @@ pub(crate) fn upgrade(hub: &Hub, request: &Request) -> Result<Takeover, Refusal>
     Ok(Takeover { framing, head: handshake.head(), unanswered: None, frame, behind: Bytes::new(), user: None })
 }
 
-/// Answers with nothing: the connection is open, for whatever comes next.
+/// Answers with next to nothing: the connection is open, for whatever comes next.
 pub(crate) fn init(request: &Request) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
-    response.headers_mut().extend(cors(request.headers()));
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        return refuse((StatusCode::METHOD_NOT_ALLOWED, "open this address with GET\n"));
+    }
+    let mut response = Response::new(Body::from("{}"));
+    let headers = response.headers_mut();
+    headers.extend(cors(request.headers()));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
     response
 }

@@ -325,6 +325,10 @@ impl Session {
         let Settings { ping_interval_ms, pong_timeout_ms, .. } = *self.settings;
         match self.heartbeat.tick(now_ms, ping_interval_ms, pong_timeout_ms) {
             Beat::Nothing => {}
+            // Who only listens hears first that it is connected.
+            Beat::Ping if self.speech != Speech::Commands && self.is_connecting() => {
+                self.heartbeat.pong();
+            }
             Beat::Ping => {
                 out.push(Action::Ping);
                 if self.speech == Speech::Nothing {
@@ -341,6 +345,10 @@ impl Session {
             }
             Beat::Stale => self.close(CloseCode::Stale, out),
         }
+    }
+
+    fn is_connecting(&self) -> bool {
+        matches!(&self.pending, Some(Pending { kind: PendingKind::Connect(_), .. }))
     }
 
     /// Takes the time before something that does not come with it: a completion, a command of the server.

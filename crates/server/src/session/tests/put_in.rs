@@ -58,6 +58,22 @@ fn a_user_who_can_have_no_room_of_its_own_is_not_let_in() {
 }
 
 #[test]
+fn who_only_listens_hears_first_that_it_is_connected() {
+    let mut harness = opening_personal(|_| {});
+    harness.session = std::mem::replace(&mut harness.session, Harness::opening(dev_settings()).session)
+        .with_speech(crate::session::Speech::Nothing);
+    harness.send(r#"{"id":1,"connect":{}}"#);
+    harness.wait(60_000);
+    enter(&mut harness, entered(0, &[]));
+    let heard = harness.heard();
+    assert_eq!(heard[..2], ["identify", "subscribe own:#42"]);
+    assert!(heard[2].contains("\"connect\"") && !heard[2].contains("pong") && !heard[2].contains("node"), "{heard:?}");
+    // Then pings come, and nobody waits for their answers.
+    (0..3).for_each(|_| harness.wait(25_000));
+    harness.assert_heard(&["activate own:#42", "{}", "{}", "{}"][1..]);
+}
+
+#[test]
 fn a_user_with_one_connection_is_superseded_behind_its_connect_reply() {
     let mut harness = opening_personal(|settings| settings.single_connection = true);
     harness.send("{\"id\":1,\"connect\":{}}\n{\"id\":2,\"ping\":{}}");
