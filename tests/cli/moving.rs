@@ -280,6 +280,21 @@ fn serve_refuses_what_it_cannot_do_without_and_starts_where_it_is_told_to() {
 }
 
 #[test]
+fn a_site_that_says_nothing_of_where_to_listen_learns_that_it_is_alone() {
+    let written = r#"{"admin": {"enabled": false}, "client": {"channel_limit": 7}}"#;
+    let hint = |written: &str, listen: Option<&str>| {
+        let file = TempFile::new("c.json", written);
+        let listen = listen.map(str::to_owned);
+        review_from(&Flags { config: Some(file.path().into()), listen, ..Flags::default() }, []).loaded.hint
+    };
+    assert!(hint(written, None).unwrap().contains("it is 127.0.0.1 here"));
+    let address = written.replace("{\"admin\"", "{\"http_server\": {\"address\": \"0.0.0.0\"}, \"admin\"");
+    assert_eq!(hint(&address, None), None);
+    assert_eq!(hint(written, Some("127.0.0.1:0")), None);
+    assert_eq!(hint(r#"{"client": {"channel_limit": 7}}"#, None), None, "nothing in it is Centrifugo's alone");
+}
+
+#[test]
 fn tools_take_a_file_that_serve_does_not() {
     let file = TempFile::new("c.json", JSON);
     let made = roomcast(&["gentoken", "-c", file.path(), "-u", "42", "-q"]);

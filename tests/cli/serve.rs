@@ -156,3 +156,16 @@ fn a_server_that_lets_nobody_in_says_so() {
     assert_eq!(server.wait().code(), Some(0));
     assert!(!server.logged().contains("no client can connect") && !server.logged().contains("hush"));
 }
+
+#[test]
+fn a_log_file_that_is_named_is_written_and_no_other() {
+    let folder = TempDir::new();
+    let place = Path::new(folder.path()).join("of/site.log");
+    let file = TempFile::new("log.toml", &format!("[log]\nfile = {:?}\n", place.to_str().unwrap()));
+    let mut server = Served::start(&["--config", file.path()], None);
+    server.signal("-TERM");
+    assert_eq!(server.wait().code(), Some(0));
+    let logged = std::fs::read_to_string(&place).unwrap();
+    assert!(logged.contains("listening on http://") && logged.contains("drained"), "{logged}");
+    assert!(!Path::new(server.data.path()).join("logs").exists());
+}

@@ -67,7 +67,8 @@ fn check(review: &Review) -> ExitCode {
     // What is not served is told with the other options; what is left is said as problems and warnings are.
     let is_told = |line: &str| review.answers.iter().any(|answer| is_missed(answer) && line.starts_with(&answer.place));
     review.problems.iter().for_each(super::complain);
-    for warning in review.loaded.warnings.iter().filter(|warning| !is_told(warning)) {
+    let warnings = review.loaded.warnings.iter().filter(|warning| !is_told(warning));
+    for warning in warnings.chain(&review.loaded.hint) {
         super::complain(format_args!("warning: {warning}"));
     }
     let mut said: Vec<String> = review.answers.iter().map(|answer| format!("{answer}\n")).collect();

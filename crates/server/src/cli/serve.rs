@@ -69,7 +69,7 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
 
 /// Says what is begun, and what looks wrong about it.
 fn announce(loaded: &Loaded) {
-    for warning in &loaded.warnings {
+    for warning in loaded.warnings.iter().chain(&loaded.hint) {
         tracing::warn!("{warning}");
     }
     if !loaded.config.lets_anybody_in() {

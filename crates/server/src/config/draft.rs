@@ -324,6 +324,14 @@ impl Notes {
         self.answers.push(Answer { place: node.place.clone(), key: key.to_owned(), verdict });
     }
 
+    /// What a file of Centrifugo's means otherwise by saying nothing of it.
+    pub(super) fn unsaid(&self, flags: &Flags) -> Option<String> {
+        let is_centrifugos = self.answers.iter().any(|answer| absent::find(&answer.key).is_some());
+        let is_unsaid = is_centrifugos && flags.listen.is_none() && !self.written.contains_key("http_server.address");
+        let hint = "`http_server.address` is not set: it is 127.0.0.1 here, where Centrifugo takes all addresses";
+        is_unsaid.then(|| hint.to_owned())
+    }
+
     /// Says which of the options that may be missed were not.
     pub(super) fn check_accepted(&mut self) {
         let idle = self.accepted.iter().filter(|(_, was_missed)| !**was_missed);

@@ -44,6 +44,8 @@ pub struct Loaded {
     pub config: Config,
     /// Things that look wrong and do not stop the server, a line each.
     pub warnings: Vec<String>,
+    /// What a person should know who moves in with a file of Centrifugo's.
+    pub hint: Option<String>,
 }
 
 /// All there is to say about a configuration, for a person who corrects it or moves in with it.
@@ -156,8 +158,9 @@ pub fn review_from(flags: &Flags, environment: impl IntoIterator<Item = (String,
     draft.config.channel.inherit_data_format();
     draft.notes.check_accepted();
     let Draft { config, notes } = draft;
+    let hint = notes.unsaid(flags);
     let Notes { problems, warnings, answers, .. } = notes;
-    Review { loaded: Loaded { config, warnings }, problems, answers }
+    Review { loaded: Loaded { config, warnings, hint }, problems, answers }
 }
 
 fn variables() -> impl Iterator<Item = (String, String)> {
