@@ -134,6 +134,11 @@ crash: ## kill -9 and cut the power under load, readers behind, hundreds of time
 		TREE="src crates tests/storage tests/server tests/disk" tests/make/results.sh crash '[|] [0-9]+ rounds' \
 		$(CARGO) test --locked --workspace --all-features --test storage --test server -- crash:: power:: behind::nothing_is_seen --nocapture --test-threads=1
 
+crash-events: ## what `crash` kills of room events alone, server and backend, 200 rounds; a few minutes
+	ROOMCAST_CRASH_ROUNDS=$${ROOMCAST_CRASH_ROUNDS:-200} \
+		TREE="crates tests/server" tests/make/results.sh crash-events '[|] [0-9]+ rounds' \
+		$(CARGO) test --locked -p roomcast-server --all-features --test server -- room_events::crash:: --nocapture
+
 valgrind: ## memcheck over the unit tests and the tests of the library that are not too slow for it
 	tests/valgrind.sh
 
