@@ -27,7 +27,7 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 ARCHIVE = roomcast-$(VERSION)-$(HOST)
 
 .PHONY: help setup missing fmt fmt-check lint features build run test test-all results loom loom-full loom-mutants shuttle soak crash
-.PHONY: fuzz valgrind autobahn difference sdk-go sdk-java openapi docs doctests examples bench benches bench-rivals bench-server instructions check-rivals
+.PHONY: crash-events fuzz valgrind autobahn difference sdk-go sdk-java openapi docs doctests examples bench benches bench-rivals bench-server instructions check-rivals
 .PHONY: check-bench tables deny ci lab profile dist image clean
 
 help: ## list the targets

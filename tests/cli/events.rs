@@ -83,7 +83,7 @@ fn the_log_is_shown_and_the_backend_put_on_and_back() {
 
 #[test]
 fn an_endpoint_of_events_is_a_url_and_needs_a_secret_that_is_shown_to_nobody() {
-    let good = "[events]\nendpoint = \"https://backend.example/events?a=b\"\nsecret = \"sixteen hushes !\"\nusers = true\n\
+    let good = "[events]\nendpoint = \"https://backend.example/events?a=b\"\nsecret = \"sixteen hushes !\"\nprevious_secret = \"sixteen hushes ?\"\nusers = true\n\
                 [channel.without_namespace]\nroom_events = true\n";
     let config = read("c.toml", good).unwrap();
     assert!(config.events.users && config.channel.without_namespace.room_events);

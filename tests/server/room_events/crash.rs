@@ -1,6 +1,7 @@
 //! Server and backend are killed under churn, again and again.
 
 use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -8,6 +9,7 @@ use serde_json::Value;
 use super::backend::{Backend, Manner, SECRET};
 use super::user;
 use crate::crash::{Process, next_reply};
+use crate::failing_disk::{BROKEN, Disk, FULL};
 use crate::harness::{Client, Folder, dial, eventually};
 
 /// Rounds, unless `ROOMCAST_CRASH_ROUNDS` says otherwise.
@@ -85,6 +87,50 @@ fn whoever_is_killed_the_backend_knows_who_is_there() {
         books.repeated,
         books.batches,
     );
+}
+
+/// A disk that is full, or broken: nobody waits for it, and when it works again the backend is told all that happened; or the
+/// server is killed meanwhile, and the next one makes up for it.
+#[test]
+fn a_disk_that_fails_holds_up_nobody_and_the_backend_is_told_later() {
+    for error in [FULL, BROKEN] {
+        let (folder, tools, backend) = (Folder::new(), Folder::new(), Backend::start());
+        let disk = Disk::under(&folder.0, &tools.0);
+        let config = config(&backend);
+        let mut server = Process::start_by(&folder, &config, &disk.variables());
+        let mut settled = settle(&server, &backend, 0);
+        disk.fails_with(error);
+        let mut late = user(server.address, "late");
+        late.subscribe(2, ROOMS[0]);
+        settled.pop();
+        eventually("trouble", || metric(&server, "roomcast_events_trouble ") == 1);
+        let mut later = user(server.address, "later");
+        later.subscribe(2, ROOMS[0]);
+        let known = backend.books().members.clone();
+        disk.works();
+        eventually("what is there to be told", || {
+            let there = members(&mut settled);
+            assert_ne!(there, known);
+            backend.books().members == there
+        });
+        assert_eq!(metric(&server, "roomcast_events_lost_total"), 0, "{error}");
+        disk.fails_with(error);
+        drop(late);
+        eventually("trouble", || metric(&server, "roomcast_events_trouble ") == 1);
+        server.kill();
+        disk.works();
+        let _server = Process::start_by(&folder, &config, &disk.variables());
+        eventually("an empty server", || backend.books().members.is_empty() && backend.books().connected.is_empty());
+    }
+}
+
+fn metric(server: &Process, name: &str) -> u64 {
+    let mut stream = dial(server.address);
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let line = answer.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name}"));
+    line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number")
 }
 
 /// Some who come and stay: what the backend is told is what the server says of who is there.

@@ -182,6 +182,24 @@ fn at_the_end_of_a_server_all_are_gone_and_the_backend_has_heard_of_it() {
     eventually("an end", || backend.books().words().last().is_some_and(|last| last == "vacated seen:hall"));
     assert_eq!(backend.books().repeated, 0, "how far it is was remembered");
     drop(server);
+    // A backend that was told all is not behind by what it was told before.
+    backend.behaves(Manner::Dead);
+    let server = start(Duration::from_secs(60));
+    let _ann = user(server.address, "ann").subscribe(2, "seen:hall");
+    eventually("a failure", || server.metric("roomcast_events_failures_total") > 0);
+    assert!(server.metric("roomcast_events_lag ") <= 3, "{}", server.metric("roomcast_events_lag "));
+}
+
+#[test]
+fn a_secret_is_changed_while_a_backend_knows_the_one_before() {
+    let backend = Backend::start();
+    let server = server(&backend, |config| {
+        config.events.previous_secret = config.events.secret.clone();
+        config.events.secret = Some(WebhookSecret::new("one that it does not know").expect("a secret"));
+    });
+    let mut ann = user(server.address, "ann");
+    ann.subscribe(2, "seen:hall");
+    eventually("that it is told", || backend.books().events.len() == 2);
 }
 
 #[test]

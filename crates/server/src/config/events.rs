@@ -24,6 +24,8 @@ pub struct RoomEventsOptions {
     pub endpoint: Option<Endpoint>,
     /// What signs the batches. Needed with an endpoint: whoever knows the URL could otherwise say who is in which room.
     pub secret: Option<WebhookSecret>,
+    /// The secret before it, which signs them as well until the backend knows the new one.
+    pub previous_secret: Option<WebhookSecret>,
     /// The most events of a batch. Default 100: a batch is one transaction for most backends.
     pub batch_size: usize,
     /// How long the backend may take to answer a batch. Default 5 s.
@@ -44,6 +46,7 @@ impl Default for RoomEventsOptions {
             users: false,
             endpoint: None,
             secret: None,
+            previous_secret: None,
             batch_size: 100,
             timeout: Duration::from_secs(5),
             vacated_delay: Duration::from_secs(5),
@@ -56,7 +59,7 @@ impl Default for RoomEventsOptions {
 impl RoomEventsOptions {
     /// Puts dots in the place of the secret.
     pub(super) fn hide(&mut self) {
-        if let Some(secret) = &mut self.secret {
+        for secret in [&mut self.secret, &mut self.previous_secret].into_iter().flatten() {
             *secret = WebhookSecret { written: "…".to_owned(), key: Secret::new("…") };
         }
     }
@@ -160,6 +163,7 @@ pub(super) const SECTION: Section = Section {
         setting!("users", events.users, "users that connect and disconnect are events, too"),
         setting!("endpoint", events.endpoint, "where events are posted to; unset: they stay in the log"),
         setting!("secret", events.secret, "what signs them: text, or whsec_ and base64, as Standard Webhooks has it"),
+        setting!("previous_secret", events.previous_secret, "the one before it, which signs them as well"),
         setting!("batch_size", events.batch_size, "events posted at once, at most", |v: &usize| within(
             v, &1, &BATCH_MAX
         )),

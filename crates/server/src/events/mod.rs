@@ -44,6 +44,8 @@ use crate::util::rng::Rng;
 pub(crate) struct RoomEvents {
     journal: Arc<Journal>,
     clock: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// How long the backend may take for what is left.
+    last_delivery: Duration,
     /// Until they have ended.
     threads: Mutex<Option<Threads>>,
 }
@@ -72,6 +74,7 @@ impl RoomEvents {
         let log = Log::open(&path, &rng.uuid().to_string())?;
         let ledger = Ledger::begin(log, &config.events, clock())?;
         let journal = Arc::new(Journal::new(clock.clone()));
+        journal.deliver(ledger.position().cursor);
         let relay = config.events.endpoint.is_some().then(|| {
             let position = ledger.position();
             Relay::start(&path, &config.events, position, Arc::clone(&journal), (metrics.clone(), clock.clone(), rng))
@@ -80,7 +83,8 @@ impl RoomEvents {
         let heads = relay.as_ref().map(Relay::heads);
         let writer = Writer::start(ledger, Arc::clone(&journal), metrics.clone(), clock.clone(), heads)?;
         let threads = Mutex::new(Some(Threads { writer, relay }));
-        Ok(Some(Self { journal, clock: Box::new(clock), threads }))
+        let last_delivery = LAST_DELIVERY.min(config.shutdown.timeout);
+        Ok(Some(Self { journal, clock: Box::new(clock), last_delivery, threads }))
     }
 
     /// Where shards say who comes and goes.
@@ -96,7 +100,7 @@ impl RoomEvents {
         // Whoever panics has said so.
         let ledger = writer.join().ok();
         if let Some(relay) = relay {
-            relay.close_within(LAST_DELIVERY);
+            relay.close_within(self.last_delivery);
         }
         // How far the backend is now. Where that is lost, it is told the same again.
         if let Some(mut ledger) = ledger {
@@ -111,5 +115,5 @@ impl fmt::Debug for RoomEvents {
     }
 }
 
-/// How long the backend may take for what is left when the server ends; the next start delivers the rest.
+/// How long the backend may take for what is left when the server ends, if that may take so long; the next start delivers the rest.
 const LAST_DELIVERY: Duration = Duration::from_secs(2);

@@ -21,7 +21,8 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 pub(super) struct Post {
     client: HttpClient,
     endpoint: Endpoint,
-    secret: WebhookSecret,
+    /// The secret, and the one before it while there is one.
+    secrets: Vec<WebhookSecret>,
     timeout: Duration,
 }
 
@@ -32,14 +33,17 @@ impl Post {
             return Err(EventsError::new("`events.endpoint` needs `events.secret`"));
         };
         let client = HttpClient::new(runtime.clone(), &TlsOptions::default()).map_err(EventsError::new)?;
-        Ok(Self { client, endpoint, secret, timeout: options.timeout })
+        let secrets = std::iter::once(secret).chain(options.previous_secret.clone()).collect();
+        Ok(Self { client, endpoint, secrets, timeout: options.timeout })
     }
 
     fn headers(&self, batch: &Batch) -> Result<HeaderMap, String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let signature = sign(&self.secret, &batch.id, now, &batch.body);
+        let signatures: Vec<String> =
+            self.secrets.iter().map(|secret| sign(secret, &batch.id, now, &batch.body)).collect();
+        let signature = signatures.join(" ");
         let said = [
             ("webhook-id", batch.id.clone()),
             ("webhook-timestamp", now.to_string()),

@@ -146,6 +146,26 @@ fn what_is_too_old_goes_when_nothing_else_happens() {
 }
 
 #[test]
+fn the_file_is_about_as_large_as_the_log_may_be() {
+    const BYTES: usize = 500_000;
+    let mut world = World::with(RoomEventsOptions { log_max_size: BYTES, ..RoomEventsOptions::default() }, usize::MAX);
+    for round in 0..40 {
+        for at in 0..500 {
+            let client = format!("0a1b2c3d-4e5f-4a6b-8c7d-{round:04}{at:08}");
+            world.journal.enter("chat:a-room-of-usual-length", &client, "12345678");
+            world.journal.leave("chat:a-room-of-usual-length", &client, Reason::DISCONNECT);
+        }
+        world.write();
+    }
+    world.ledger = None;
+    let connection = log::open_to_read(&world.folder.log()).expect("a log");
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).expect("a checkpoint");
+    let bytes = std::fs::metadata(world.folder.log()).expect("a file").len() as usize;
+    // One round more than it may hold was in it each time before the oldest went.
+    assert!((BYTES / 2..BYTES * 2).contains(&bytes), "{bytes}");
+}
+
+#[test]
 fn a_log_that_is_far_too_long_is_cut_piece_by_piece() {
     let mut world = World::new();
     for at in 0..25_000 {
