@@ -266,7 +266,7 @@ impl Session {
             room: room.clone(),
             recover: recover.clone(),
             was_recovering,
-            grant,
+            grant: Box::new(grant),
             reject_unrecovered,
             opened,
         };

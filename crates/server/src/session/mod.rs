@@ -122,7 +122,7 @@ enum PendingKind {
         /// What is recovered; nothing, though the client may have asked, where the room is not recoverable.
         recover: Option<Recover>,
         was_recovering: bool,
-        grant: Grant,
+        grant: Box<Grant>,
         reject_unrecovered: bool,
         /// What its token has said.
         opened: Option<Box<Opened>>,
@@ -134,7 +134,7 @@ enum PendingKind {
     /// Entering a room that the server puts the client into; then the push.
     PutIn {
         room: RoomName,
-        grant: Grant,
+        grant: Box<Grant>,
         recover: Option<Recover>,
         options: Option<Box<SubscribeOptions>>,
     },

@@ -113,7 +113,12 @@ impl Session {
                 };
                 let position = options.as_ref().and_then(|options| options.recover.clone());
                 let recover = position.and_then(|position| recover(&grant, Some(position)));
-                let kind = PendingKind::PutIn { room: room.clone(), grant, recover: recover.clone(), options };
+                let kind = PendingKind::PutIn {
+                    room: room.clone(),
+                    grant: Box::new(grant),
+                    recover: recover.clone(),
+                    options,
+                };
                 let ticket = self.begin_pending(0, kind);
                 out.push(Action::Subscribe { ticket, room, recover });
             }
@@ -141,7 +146,7 @@ impl Session {
     pub(super) fn was_put_in(
         &mut self,
         room: RoomName,
-        (grant, recover): (Grant, Option<Recover>),
+        (grant, recover): (Box<Grant>, Option<Recover>),
         options: Option<Box<SubscribeOptions>>,
         subscribed: Result<Subscribed, ErrorCode>,
         out: &mut Vec<Action>,

@@ -5,10 +5,10 @@ use std::task::Waker;
 
 use slab::Slab;
 
-use super::ROOM_MESSAGES_PER_VISIT;
 use super::events::Hears;
 use super::queue::{At, Due};
 use super::view::{GroupView, Share};
+use super::{CaughtUp, ROOM_MESSAGES_PER_VISIT};
 use crate::config::SlowConsumer;
 use crate::delivery::lag::Lag;
 use crate::delivery::sink::{MemberSink, Written};
@@ -19,6 +19,9 @@ use crate::wire::encoded_batch::EncodedBatch;
 use crate::wire::framing::Framing;
 use roomcast::{Room, RoomKey, Subscription, TryRecvError};
 use roomcast_protocol::{CloseCode, Publication, PublicationEncoder, RoomName};
+
+/// Messages that are encoded for members alone while a batch is on its way, for those who are not given their own: a millisecond or so.
+const APART_MESSAGES_PER_BATCH: u64 = 4_096;
 
 /// A room's members of one framing on this shard.
 pub(super) struct Group<S> {
@@ -427,14 +430,39 @@ impl<S: MemberSink> Group<S> {
             {
                 continue;
             } else {
+                if let Some(view) = &mut self.view
+                    && share == Share::Apart
+                {
+                    view.own.set_apart(round.at - 1);
+                }
                 round.first
             };
             member.fall_behind(behind_at, &mut self.behind, metrics);
         }
+        self.catch_up_apart(batch.messages(), metrics);
         metrics.runs.inc();
         metrics.messages_out.inc_by(round.takers * batch.messages());
         metrics.bytes_out.inc_by(round.takers * batch.as_bytes().len() as u64);
         true
+    }
+
+    /// Lets members go on at once of whose own something was in the batch: the ring may move past those who wait for their turn, and
+    /// they are not slow. As many as may be looked after here; the others have their turns.
+    fn catch_up_apart(&mut self, messages: u64, metrics: &ShardMetrics) {
+        let Some(view) = &mut self.view else { return };
+        let apart = view.own.take_apart();
+        if apart.is_empty() {
+            return;
+        }
+        let mut batch = EncodedBatch::default();
+        for member in apart.into_iter().take((APART_MESSAGES_PER_BATCH / messages.max(1)) as usize) {
+            if let CaughtUp::InTheDatabase(..) = self.catch_up(member, &mut batch, metrics)
+                && let Some(member) = self.members.get_mut(member)
+            {
+                // It asks again in its turn, where the answer is taken.
+                member.is_fetching = false;
+            }
+        }
     }
 
     /// The ring moved past the group: each member learns for itself what that means for it.

@@ -15,6 +15,8 @@ pub(super) struct Own {
     by_user: ByName,
     /// How many messages of the batch are theirs; of those who have any.
     in_batch: HashMap<usize, u64>,
+    /// Those who have fallen behind because some of the batch is theirs, and some is not.
+    apart: Vec<usize>,
 }
 
 /// Nearly always there is one of a name.
@@ -62,6 +64,17 @@ impl Own {
     /// Begins a batch.
     pub(super) fn begin(&mut self) {
         self.in_batch.clear();
+        self.apart.clear();
+    }
+
+    /// Some of the batch is a member's own, and some is not.
+    pub(super) fn set_apart(&mut self, member: usize) {
+        self.apart.push(member);
+    }
+
+    /// Takes out those of whom that is so.
+    pub(super) fn take_apart(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.apart)
     }
 
     /// Notes whose a message is that is put into the batch.

@@ -262,11 +262,31 @@ fn whose_own_is_in_a_batch_is_given_the_rest_and_others_share_it_untouched() {
     assert_eq!(world.people[author].sink.items().len(), 5);
     world.publish(3);
     world.turn();
-    assert_eq!(world.people[author].sink.behind(), 1);
+    assert_eq!(world.people[author].sink.behind(), 0, "it has gone on at once");
     assert_eq!(world.people[plain].sink.items().len(), 9);
-    world.settle();
-    assert_eq!(world.people[author].sink.behind(), 0);
     world.assert_given(author);
     world.assert_given(plain);
     assert_eq!(world.people[author].sink.items().len(), 7);
+}
+
+#[test]
+fn who_takes_deltas_and_is_not_given_its_own_has_no_base_behind_it() {
+    const DELTAS_OF_OTHERS: usize = 9;
+    let mut world = World::new(options(SlowConsumer::Disconnect, false));
+    let person = world.join_as(member(DELTAS_OF_OTHERS), usize::MAX, 0);
+    // Each by itself: the first two of each seven are its own, and what comes behind them is to be made of nothing of these.
+    for _ in 0..30 {
+        world.publish(1);
+        world.settle();
+    }
+    world.assert_given(person);
+    let deltas = world.people[person].sink.deltas();
+    assert!(deltas > 0);
+    // The same when they come together.
+    for _ in 0..10 {
+        world.publish(7);
+        world.settle();
+    }
+    world.assert_given(person);
+    assert_eq!(world.people[person].sink.deltas(), deltas, "what is encoded for it alone is whole");
 }
