@@ -73,7 +73,8 @@ impl Jwk {
         let key_id = self.kid.filter(|key_id| (1..=KEY_ID_BYTES_MAX).contains(&key_id.len()))?;
         let is_for_signatures = self.purpose.is_none_or(|purpose| purpose == "sig")
             && self.key_ops.is_none_or(|operations| operations.iter().any(|operation| operation == "verify"));
-        let bytes = |text: Option<String>| URL_SAFE_NO_PAD.decode(text?).ok();
+        // There is to be no padding, which some write all the same.
+        let bytes = |text: Option<String>| URL_SAFE_NO_PAD.decode(text?.trim_end_matches('=')).ok();
         let key = match (self.kty.as_str(), self.crv.as_deref()) {
             _ if !is_for_signatures => None,
             ("RSA", _) => VerifyingKey::rsa(&bytes(self.n)?, &bytes(self.e)?),

@@ -128,14 +128,15 @@ impl VerifyingKey {
 
     /// A key of ECDSA by a point on that curve.
     pub(crate) fn ec(curve: &str, x: &[u8], y: &[u8]) -> Option<Self> {
-        let (at, bytes) = match curve {
+        let (at, bytes): (_, usize) = match curve {
             "P-256" => (0, 32),
             "P-384" => (1, 48),
             "P-521" => (2, 66),
             _ => return None,
         };
-        // Each of the length that the curve has, as RFC 7518 asks for.
-        (x.len() == bytes && y.len() == bytes).then(|| Self::read(&[&[0x04], x, y].concat(), &EC[at..=at]))?
+        // Each of the length that the curve has; some who publish keys leave out the zeros that a number begins with.
+        let whole = |number: &[u8]| Some([&vec![0; bytes.checked_sub(number.len())?], number].concat());
+        Self::read(&[vec![0x04], whole(x)?, whole(y)?].concat(), &EC[at..=at])
     }
 
     /// A key of Ed25519.

@@ -204,6 +204,29 @@ fn a_key_of_ecdsa_signs_by_its_own_algorithm() {
 }
 
 #[test]
+fn numbers_of_keys_may_be_padded_or_short_and_are_no_others() {
+    // A point whose x begins with a zero, found by trying.
+    let pair = loop {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key");
+        if matches!(pair.public_key().as_ref(), [_, 0, 1..=255, ..]) {
+            break pair;
+        }
+    };
+    let point = pair.public_key().as_ref();
+    assert!(VerifyingKey::ec("P-256", &point[2..33], &point[33..]).is_some());
+    assert!(VerifyingKey::ec("P-256", &point[1..33], &point[33..]).is_some());
+    for (x, y) in
+        [(&point[3..33], &point[33..]), (&point[1..33], &point[33..64]), (&point[0..33], &point[33..]), (&[], &[])]
+    {
+        assert!(VerifyingKey::ec("P-256", x, y).is_none(), "it is on no curve");
+    }
+    let (_, mut key) = self::pair("k");
+    key["x"] = json!(format!("{}=", key["x"].as_str().expect("a text")));
+    let set = Jwks::parse(json!({"keys": [key]}).to_string().as_bytes()).expect("a set");
+    assert!(set.has("k"));
+}
+
+#[test]
 fn a_set_is_fetched_when_it_is_needed_and_no_more_often_than_it_may_be() {
     let clock = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(NOW_S * 1_000));
     let of = std::sync::Arc::clone(&clock);
