@@ -27,7 +27,7 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 ARCHIVE = roomcast-$(VERSION)-$(HOST)
 
 .PHONY: help setup missing fmt fmt-check lint features build run test test-all results loom loom-full loom-mutants shuttle soak crash
-.PHONY: crash-events fuzz valgrind autobahn difference sdk-go sdk-java openapi docs doctests examples bench benches bench-rivals bench-server instructions check-rivals
+.PHONY: crash-events fuzz valgrind autobahn difference sdk-go sdk-java openapi website docs doctests examples bench benches bench-rivals bench-server instructions check-rivals
 .PHONY: check-bench tables deny ci lab profile dist image clean
 
 help: ## list the targets
@@ -92,7 +92,7 @@ test: setup ## all tests: Rust, then real clients of Node, Python and Rust, then
 	tests/make/steps.sh test all $(SUITES)
 
 # What takes longer than `make ci` may.
-LONG := loom-full loom-mutants shuttle fuzz soak crash valgrind difference sdk-go sdk-java openapi
+LONG := loom-full loom-mutants shuttle fuzz soak crash valgrind difference sdk-go sdk-java openapi website
 test-all: setup ## the same, and everything that takes long: two to three hours
 	tests/make/steps.sh test-all all test "$(MAKE) --no-print-directory test" \
 		$(foreach name,$(LONG),$(name) "$(MAKE) --no-print-directory $(name)")
@@ -157,6 +157,9 @@ sdk-go sdk-java: sdk-%: ## the suite of the SDK of Go, or of Java
 openapi: ## four minutes of schemathesis on the description of the server API
 	TREE="crates/server/src/api tests/openapi.sh" tests/make/results.sh openapi \
 		'^not run|Operations|^ *(Selected|Tested):|generated|^Seed|=== (No|.*failure|.*issue)' tests/openapi.sh
+
+website: ## what docs/your-website.md prints: its pages in Chromium, its backends, nginx and Caddy
+	tests/website/run.sh
 
 docs: ## the documentation of all packages, warnings refused
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --all-features --no-deps
