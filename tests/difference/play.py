@@ -10,12 +10,13 @@ from typing import Any, Optional
 
 import aiohttp
 import websockets
+from centrifuge.fossil import apply_delta
 from websockets.asyncio.client import ClientConnection
 
 from script import Known, Request, Step
 from servers import Server
 from tokens import Token
-from wire import ENCODINGS
+from wire import ENCODINGS, RAW
 
 REPLY_TIMEOUT_S = 10.0
 # Whatever a server puts there.
@@ -50,6 +51,8 @@ class Socket:
     end: Optional[str] = None
     reader: Optional[asyncio.Task] = None
     replied: set[int] = field(default_factory=set)
+    # Of rooms with deltas: the payload that came last, or nothing yet.
+    bases: dict[str, bytes] = field(default_factory=dict)
     # The rooms that it has asked for, by the command's id.
     asked: dict[int, str] = field(default_factory=dict)
     was_closed: bool = False
@@ -176,14 +179,38 @@ class Play:
         """Notes whose an id is and which epoch a room has."""
         if "connect" in message:
             self.clients[message["connect"].get("client", "")] = name
+        self._apply_deltas(self.sockets[name], message)
         # Where the two tell different clients of it, they would be asked for different things.
         if epoch := message.get("subscribe", {}).get("epoch"):
-            self.room_epochs[self.sockets[name].asked[message["id"]]] = epoch
+            self.room_epochs[self.sockets[name].asked.get(message["id"], "")] = epoch
+
+    @staticmethod
+    def _apply_deltas(socket: Socket, message: dict) -> None:
+        """Puts payloads in the place of deltas, as an SDK does; a delta that does not fit shows."""
+        room, publications = message.get("push", {}).get("channel", ""), [message.get("push", {}).get("pub")]
+        if "subscribe" in message:
+            room, publications = socket.asked.get(message.get("id", 0), ""), message["subscribe"].get("publications", [])
+            if message["subscribe"].get("delta"):
+                socket.bases.setdefault(room, b"")
+            else:
+                socket.bases.pop(room, None)
+        if room not in socket.bases:
+            return
+        for publication in filter(None, publications):
+            payload = publication.get(RAW, publication.get("data"))
+            payload = payload.encode() if isinstance(payload, str) else payload
+            try:
+                if publication.get("delta"):
+                    payload = apply_delta(socket.bases[room], payload)
+                socket.bases[room] = payload
+                publication["data"] = json.loads(payload) if payload else None
+            except (ValueError, TypeError, AttributeError, IndexError) as error:
+                publication["data"] = {"no payload": type(error).__name__}
 
     async def _call(self, request: Request) -> list[str]:
         url = f"http://127.0.0.1:{self.server.port}{request.path}"
         body = self._filled(request.body) if request.is_json or isinstance(request.body, (dict, list)) else request.body
-        data = body if isinstance(body, (str, bytes)) or body is None else json.dumps(body)
+        data = body if isinstance(body, (str, bytes)) or body is None else json.dumps(body, separators=(",", ":"))
         try:
             async with self.http.request(
                 request.method, url, data=data, headers=request.headers, allow_redirects=False
@@ -223,7 +250,7 @@ class Play:
 
     def _masked(self, value: Any, key: str = "") -> Any:
         if isinstance(value, dict):
-            return {self._name(name): self._masked(item, name) for name, item in value.items()}
+            return {self._name(name): self._masked(item, name) for name, item in value.items() if name != RAW}
         if isinstance(value, list):
             return [self._masked(item) for item in value]
         if key == "epoch" and value:

@@ -65,6 +65,21 @@ NAMESPACES = [
     {"name": "both", "allow_user_limited_channels": True, **CLIENT},
     {"name": "spelled", "channel_regex": "^[a-z]+-[a-z0-9]+$", **CLIENT},
     {"name": "sub", "allow_subscribe_for_client": True, "allow_publish_for_subscriber": True, **HISTORY},
+    {"name": "delta", "allowed_delta_types": ["fossil"], "delta_publish": True, "force_recovery": True, **HISTORY, **CLIENT},
+    {"name": "flagged", "allowed_delta_types": ["fossil"], "allow_recovery": True, "allow_positioning": True, **HISTORY, **CLIENT},
+    {
+        "name": "filtered",
+        "allow_tags_filter": True,
+        "allowed_delta_types": ["fossil"],
+        "allow_recovery": True,
+        "allow_positioning": True,
+        **HISTORY,
+        **CLIENT,
+    },
+    {"name": "json", "publication_data_format": "json", **CLIENT},
+    {"name": "object", "publication_data_format": "json_object", **CLIENT},
+    {"name": "binary", "publication_data_format": "binary", **CLIENT},
+    {"name": "auto", "auto_cache_recover": True, "force_recovery": True, "force_recovery_mode": "cache", **HISTORY, **CLIENT},
     *map(_walk, WALK),
 ]
 

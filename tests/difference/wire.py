@@ -8,6 +8,8 @@ from centrifuge.protocol import client_pb2
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+# Under this name publications have their payload as it came.
+RAW = " raw"
 NEWER = {
     ("Publication", 11): "key",
     ("Publication", 12): "removed",
@@ -108,6 +110,9 @@ def _read(message: Message) -> dict:
             value[field.name] = _payload(content)
         else:
             value[field.name] = content if isinstance(content, (str, int, bool, float)) else list(content)
+    # Deltas are made of bytes, not of what they mean.
+    if message.DESCRIPTOR.name == "Publication":
+        value[RAW] = message.data
     # What is newer than the schema of the SDK.
     for unknown in UnknownFieldSet(message):
         name = NEWER.get((message.DESCRIPTOR.name, unknown.field_number), str(unknown.field_number))
