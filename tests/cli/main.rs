@@ -3,6 +3,7 @@
 mod config;
 mod events;
 mod moving;
+mod proxies;
 mod serve;
 mod storage;
 mod token;

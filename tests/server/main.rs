@@ -4,6 +4,7 @@ mod api;
 mod autobahn;
 mod bad_input;
 mod behind;
+mod callbacks;
 mod chat;
 mod codes;
 mod commands;

@@ -10,9 +10,22 @@ use super::source::{CORE_HIGH, CORE_LOW, File, core_folders, has_word, read, rus
 const ABOVE: [&str; 2] = ["store", "internal"];
 
 /// The folders of the server, lowest first: each uses those before it. `docs/design.md` says what they are.
-const SERVER: [&str; 14] = [
-    "util", "config", "ops", "backend", "wire", "auth", "session", "events", "rooms", "delivery", "client", "api",
-    "net", "db_tools",
+const SERVER: [&str; 15] = [
+    "util",
+    "config",
+    "ops",
+    "backend",
+    "wire",
+    "auth",
+    "callbacks",
+    "session",
+    "events",
+    "rooms",
+    "delivery",
+    "client",
+    "api",
+    "net",
+    "db_tools",
 ];
 const SERVER_ROOT: &str = "crates/server/src";
 

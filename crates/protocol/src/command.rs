@@ -71,6 +71,13 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// Whether it opens a session, or is meant to.
+    pub fn is_connect(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::Unreadable { is_connect: true })
+    }
+}
+
 /// Who connects, and what it has seen before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectRequest {
@@ -85,6 +92,13 @@ pub struct ConnectRequest {
     /// The rooms the client wants to be in from the start, by name, with the position to recover from where it wants to
     /// recover; at most as many as a client may have rooms.
     pub subs: Vec<(String, Option<StreamPosition>)>,
+    /// What the client says in place of headers, which browsers do not let it set; at most [`ConnectRequest::HEADERS_MAX`].
+    pub headers: Vec<(String, String)>,
+}
+
+impl ConnectRequest {
+    /// The most `headers` that are read; further ones are dropped. As many as a request of HTTP may have to the server.
+    pub const HEADERS_MAX: usize = 64;
 }
 
 /// Which room to enter, and how.

@@ -49,5 +49,7 @@ pub use payload::Payload;
 pub use publication::{ClientInfo, Placed, Publication, StreamPosition, Tags, tags_bytes_held};
 pub use push::Push;
 pub use recovery::recovered;
-pub use reply::{ConnectResult, HistoryResult, PresenceStats, RefreshResult, Reply, ReplyBody, SubscribeResult};
+pub use reply::{
+    ConnectResult, CustomError, HistoryResult, PresenceStats, RefreshResult, Reply, ReplyBody, SubscribeResult,
+};
 pub use room_name::{RoomName, RoomNameError};

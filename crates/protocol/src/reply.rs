@@ -19,6 +19,8 @@ pub enum ReplyBody {
     Error(ErrorCode),
     /// The command failed, and an SDK shall try again by itself, whatever it does after this error else.
     Temporary(ErrorCode),
+    /// The command failed, and the application says why.
+    Failed(Box<CustomError>),
     /// The session is open.
     Connect(Box<ConnectResult>),
     /// The client is in the room.
@@ -54,6 +56,7 @@ impl ReplyBody {
     pub fn error(&self) -> Option<(u32, &str)> {
         match self {
             Self::Error(error) | Self::Temporary(error) => Some((error.code(), error.message())),
+            Self::Failed(error) => Some((error.code, &error.message)),
             _ => None,
         }
     }
@@ -63,9 +66,21 @@ impl ReplyBody {
         match self {
             Self::Error(error) => error.is_temporary(),
             Self::Temporary(_) => true,
+            Self::Failed(error) => error.temporary,
             _ => false,
         }
     }
+}
+
+/// An error of the application's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CustomError {
+    /// Its number; Centrifugo leaves 400 to 1999 to applications.
+    pub code: u32,
+    /// Its text.
+    pub message: String,
+    /// Whether an SDK asks again by itself.
+    pub temporary: bool,
 }
 
 /// What a client learns when its session opens.

@@ -6,8 +6,8 @@
 
 mod api;
 mod auth;
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "most of it is for calls that nobody makes yet"))]
 mod backend;
+mod callbacks;
 mod client;
 pub mod config;
 pub mod db_tools;

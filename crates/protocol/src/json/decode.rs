@@ -239,6 +239,8 @@ struct RawConnect<'a> {
     version: Maybe<String>,
     #[serde(default)]
     subs: Maybe<RawSubs>,
+    #[serde(default)]
+    headers: Maybe<RawHeaders>,
 }
 
 #[derive(Deserialize)]
@@ -367,6 +369,34 @@ impl<'de> Deserialize<'de> for RawSubs {
     }
 }
 
+/// Names and values, as many as are kept, in the order they came.
+struct RawHeaders(Vec<(String, String)>);
+
+impl<'de> Deserialize<'de> for RawHeaders {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct HeadersVisitor;
+        impl<'de> Visitor<'de> for HeadersVisitor {
+            type Value = RawHeaders;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of texts")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawHeaders, A::Error> {
+                let mut headers = Vec::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    let value = map.next_value::<Maybe<String>>()?.unwrap_or_default();
+                    if headers.len() < ConnectRequest::HEADERS_MAX {
+                        headers.push((name, value));
+                    }
+                }
+                Ok(RawHeaders(headers))
+            }
+        }
+        deserializer.deserialize_map(HeadersVisitor)
+    }
+}
+
 impl From<RawPosition> for StreamPosition {
     fn from(raw: RawPosition) -> Self {
         Self { offset: raw.offset.unwrap_or_default(), epoch: raw.epoch.unwrap_or_default() }
@@ -429,6 +459,7 @@ impl RawConnect<'_> {
             name: self.name.unwrap_or_default(),
             version: self.version.unwrap_or_default(),
             subs,
+            headers: self.headers.map(|RawHeaders(headers)| headers).unwrap_or_default(),
         })
     }
 }

@@ -30,6 +30,11 @@ fn encode_body(reply: &mut Object<'_>, body: &ReplyBody) {
             object.text("message", error.message());
             object.flag("temporary", body.is_temporary());
         }),
+        ReplyBody::Failed(error) => reply.object("error", |object| {
+            object.number("code", u64::from(error.code));
+            object.text("message", &error.message);
+            object.flag("temporary", error.temporary);
+        }),
         ReplyBody::Connect(connect) => reply.object("connect", |object| {
             object.text("client", &connect.client);
             object.text("version", &connect.version);

@@ -63,7 +63,7 @@ impl Iterator for Commands<'_> {
 struct RawCommand {
     #[prost(uint32, tag = "1")]
     id: u32,
-    /// A [`RawConnect`], and what [`subs`] reads.
+    /// A [`RawConnect`], and what [`subs`] and [`headers`] read.
     #[prost(bytes = "bytes", optional, tag = "4")]
     connect: Option<Bytes>,
     #[prost(message, optional, boxed, tag = "5")]
@@ -94,7 +94,7 @@ struct RawCommand {
 #[derive(Clone, PartialEq, Message)]
 struct Nothing {}
 
-/// A connect message but for its map.
+/// A connect message but for its maps.
 #[derive(Clone, PartialEq, Message)]
 struct RawConnect {
     #[prost(bytes = "vec", tag = "1")]
@@ -107,8 +107,17 @@ struct RawConnect {
     version: Vec<u8>,
 }
 
-/// The field of a connect message that is its map.
+/// The fields of a connect message that are its maps.
 const SUBS: u32 = 3;
+const HEADERS: u32 = 6;
+
+#[derive(Clone, PartialEq, Message)]
+struct RawHeader {
+    #[prost(bytes = "vec", tag = "1")]
+    name: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    value: Vec<u8>,
+}
 
 #[derive(Clone, PartialEq, Message)]
 struct RawSub {
@@ -247,9 +256,10 @@ impl RawCommand {
     /// The first method that is there, in the order of the field numbers.
     fn into_request(self, limits: &Limits) -> Result<Request, Flaw> {
         Ok(if let Some(raw) = self.connect {
-            // Whether it is well-formed is looked at first, whatever its map holds.
+            // Whether it is well-formed is looked at first, whatever its maps hold.
             let connect = RawConnect::decode(raw.clone())?;
-            Request::Connect(connect.into_request(subs(&raw, limits.rooms_per_client_max)?)?)
+            let headers = headers(&raw)?;
+            Request::Connect(connect.into_request(subs(&raw, limits.rooms_per_client_max)?, headers)?)
         } else if let Some(raw) = self.subscribe {
             Request::Subscribe(raw.into_request()?)
         } else if let Some(raw) = self.unsubscribe {
@@ -280,10 +290,10 @@ impl RawCommand {
 }
 
 impl RawConnect {
-    fn into_request(self, subs: Subs) -> Result<ConnectRequest, Flaw> {
+    fn into_request(self, subs: Subs, headers: Headers) -> Result<ConnectRequest, Flaw> {
         let Self { token, data, name, version } = self;
         let (token, name, version) = (text(token)?, text(name)?, text(version)?);
-        Ok(ConnectRequest { token, data: given(data), name, version, subs })
+        Ok(ConnectRequest { token, data: given(data), name, version, subs, headers })
     }
 }
 
@@ -310,6 +320,25 @@ fn subs(mut connect: &[u8], entries_max: usize) -> Result<Subs, Flaw> {
         left -= 1;
     }
     Ok(subs)
+}
+
+/// Names and values.
+type Headers = Vec<(String, String)>;
+
+/// The other map of a connect message, of which no more is read than is kept.
+fn headers(mut connect: &[u8]) -> Result<Headers, Flaw> {
+    let mut headers = Vec::new();
+    while headers.len() < ConnectRequest::HEADERS_MAX && !connect.is_empty() {
+        let (tag, wire_type) = decode_key(&mut connect)?;
+        if tag != HEADERS {
+            skip_field(wire_type, tag, &mut connect, DecodeContext::default())?;
+            continue;
+        }
+        let mut entry = RawHeader::default();
+        message::merge(wire_type, &mut entry, &mut connect, DecodeContext::default())?;
+        headers.push((text(entry.name)?, text(entry.value)?));
+    }
+    Ok(headers)
 }
 
 impl RawSubscribe {

@@ -27,6 +27,11 @@ fn encode_body(reply: &mut Fields<'_>, body: &ReplyBody) {
             fields.text(2, error.message());
             fields.flag(3, body.is_temporary());
         }),
+        ReplyBody::Failed(error) => reply.message(2, |fields| {
+            fields.number(1, u64::from(error.code));
+            fields.text(2, &error.message);
+            fields.flag(3, error.temporary);
+        }),
         ReplyBody::Connect(connect) => reply.message(5, |fields| {
             fields.text(1, &connect.client);
             fields.text(2, &connect.version);

@@ -1,9 +1,9 @@
 //! The protocol's Protobuf as clients write and read it: what they know of it is written down here once more, by itself.
 
 use crate::{
-    ClientInfo, CloseCode, Command, ConnectRequest, ConnectResult, DecodeError, Encoding, ErrorCode, FilterWish,
-    HistoryRequest, HistoryResult, Limits, Payload, Placed, PresenceStats, Publication, PublishRequest, Push, Reply,
-    ReplyBody, Request, RoomName, StreamPosition, SubscribeRequest, SubscribeResult, UnsubscribeCode,
+    ClientInfo, CloseCode, Command, ConnectRequest, ConnectResult, CustomError, DecodeError, Encoding, ErrorCode,
+    FilterWish, HistoryRequest, HistoryResult, Limits, Payload, Placed, PresenceStats, Publication, PublishRequest,
+    Push, Reply, ReplyBody, Request, RoomName, StreamPosition, SubscribeRequest, SubscribeResult, UnsubscribeCode,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -63,6 +63,7 @@ fn every_command_is_read_by_its_numbers() {
             field(3, &not_recovering),
             field(3, &map),
             field(3, &filtered),
+            field(6, &[field(1, b"k"), field(2, b"v")].concat()),
             field(4, b"js"),
             field(5, b"1"),
         ],
@@ -72,6 +73,7 @@ fn every_command_is_read_by_its_numbers() {
             name: "js".to_owned(),
             version: "1".to_owned(),
             subs: vec![("news".to_owned(), Some(position(5, "x"))), ("other".to_owned(), None)],
+            headers: vec![("k".to_owned(), "v".to_owned())],
         }),
     );
     assert_reads(
@@ -203,6 +205,16 @@ fn a_frame_that_turns_bad_yields_what_came_before_and_ends() {
     assert_eq!(said.len(), 3);
     let too_large = Encoding::Protobuf.commands(&[0; 4], &limits).unwrap_err();
     assert_eq!(too_large, DecodeError::TooLarge { bytes_max: 3 });
+}
+
+#[test]
+fn no_more_headers_are_read_than_a_request_may_have() {
+    let header = |name: String| field(6, &[field(1, name.as_bytes()), field(2, b"v")].concat());
+    let headers: Vec<_> = (0..500).map(|n| header(n.to_string())).collect();
+    let Request::Connect(connect) = read(&frame(&[command(1, 4, &headers)])).remove(0).unwrap().request else {
+        panic!("a connect")
+    };
+    assert_eq!(connect.headers.len(), ConnectRequest::HEADERS_MAX);
 }
 
 #[test]
@@ -433,6 +445,9 @@ fn room() -> RoomName {
 fn replies_read_as_they_were_meant() {
     let error = reply(ReplyBody::Error(ErrorCode::TooManyRequests)).error;
     assert_eq!(error, Some(sdk::Error { code: 111, message: "too many requests".to_owned(), temporary: true }));
+    let own = CustomError { code: 1000, message: "not today".to_owned(), temporary: true };
+    let error = reply(ReplyBody::Failed(Box::new(own))).error;
+    assert_eq!(error, Some(sdk::Error { code: 1000, message: "not today".to_owned(), temporary: true }));
     assert!(reply(ReplyBody::Publish).publish.is_some());
 
     let entered = SubscribeResult {

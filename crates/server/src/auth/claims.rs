@@ -38,6 +38,8 @@ pub(crate) struct RoomClaims {
     /// What the reply brings, compact JSON.
     pub(crate) data: Option<Bytes>,
     pub(crate) overrides: Overrides,
+    /// How long the client may stay there, where that is said of the room alone.
+    pub(crate) ttl_ms: Option<u64>,
 }
 
 /// What a subscription token says.
@@ -61,6 +63,14 @@ pub(crate) enum Expiry {
     InMs(u64),
     /// It has ended before.
     Past,
+}
+
+impl Expiry {
+    /// At that time, in milliseconds since 1970, or as late as may be.
+    pub(crate) fn at_ms(end_ms: u64, now_ms: u64) -> Self {
+        let left_ms = end_ms.saturating_sub(now_ms);
+        if left_ms == 0 { Self::Past } else { Self::InMs(left_ms.min(STAY_MAX_MS)) }
+    }
 }
 
 /// Options of a room that a token sets otherwise for one subscription.
@@ -116,19 +126,19 @@ pub(super) struct Claims {
 }
 
 /// By option, each with its `value`.
-type OverrideClaims = BTreeMap<String, Option<BTreeMap<String, OverrideValue>>>;
+pub(crate) type OverrideClaims = BTreeMap<String, Option<BTreeMap<String, OverrideValue>>>;
 
 /// What an option is instead.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum OverrideValue {
+pub(crate) enum OverrideValue {
     Truth(bool),
     Name(String),
 }
 
 /// What stands behind the name of a room.
 #[derive(Deserialize)]
-struct SubClaims {
+pub(crate) struct SubClaims {
     info: Option<Box<RawValue>>,
     b64info: Option<String>,
     data: Option<Box<RawValue>>,
@@ -138,16 +148,17 @@ struct SubClaims {
 }
 
 impl SubClaims {
-    fn read(self) -> Result<RoomClaims, TokenError> {
+    pub(crate) fn read(self) -> Result<RoomClaims, TokenError> {
         Ok(RoomClaims {
             info: payload(self.info.as_deref(), self.b64info.as_deref())?,
             data: payload(self.data.as_deref(), self.b64data.as_deref())?,
             overrides: overrides(&self.overrides.unwrap_or_default())?,
+            ttl_ms: None,
         })
     }
 }
 
-fn overrides(claims: &OverrideClaims) -> Result<Overrides, TokenError> {
+pub(crate) fn overrides(claims: &OverrideClaims) -> Result<Overrides, TokenError> {
     let claim = |option: &str| claims.get(option)?.as_ref().map(|claim| claim.get("value"));
     let truth = |option: &str| match claim(option) {
         None => Ok(None),
@@ -184,8 +195,7 @@ impl Claims {
             given => given.or(self.exp),
         };
         let Some(end) = end else { return Ok(Expiry::Never) };
-        let left_ms = end.ms().saturating_sub(now_ms);
-        Ok(if left_ms == 0 { Expiry::Past } else { Expiry::InMs(left_ms.min(STAY_MAX_MS)) })
+        Ok(Expiry::at_ms(end.ms(), now_ms))
     }
 
     fn info(&self) -> Result<Option<Bytes>, TokenError> {
@@ -219,14 +229,14 @@ impl Claims {
             user: user.or(self.sub).unwrap_or_default(),
             client: self.client.filter(|client| !client.is_empty()),
             room,
-            says: RoomClaims { info, data, overrides: overrides(&self.overrides.unwrap_or_default())? },
+            says: RoomClaims { info, data, overrides: overrides(&self.overrides.unwrap_or_default())?, ttl_ms: None },
             expiry,
         })
     }
 }
 
 /// Reads an object. A struct may be read from a list as well, which no token is.
-pub(super) fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, TokenError> {
+pub(crate) fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, TokenError> {
     let begins = json.iter().find(|byte| !byte.is_ascii_whitespace());
     if begins == Some(&b'{') {
         serde_json::from_slice(json).map_err(|_| TokenError::Invalid)
@@ -236,7 +246,7 @@ pub(super) fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, TokenE
 }
 
 /// What stands there as JSON, or as JSON in base64. Every client is given it, so it has to be JSON.
-fn payload(json: Option<&RawValue>, base64: Option<&str>) -> Result<Option<Bytes>, TokenError> {
+pub(crate) fn payload(json: Option<&RawValue>, base64: Option<&str>) -> Result<Option<Bytes>, TokenError> {
     if let Some(base64) = base64.filter(|text| !text.is_empty()) {
         let bytes = STANDARD.decode(base64).map_err(|_| TokenError::Invalid)?;
         let json: &RawValue = serde_json::from_slice(&bytes).map_err(|_| TokenError::Invalid)?;

@@ -1,6 +1,6 @@
 //! Who somebody is: tokens, verified by the keys of the configuration, or by those that an issuer publishes.
 //!
-//! It uses `config`, `util`, `ops`, `backend` and the protocol. It is used by `session`, `rooms` and the command line.
+//! It uses `config`, `util`, `ops`, `backend` and the protocol. It is used by `callbacks`, `session`, `rooms` and the command line.
 
 mod claims;
 mod jwk;
@@ -15,7 +15,10 @@ mod verifier;
 use std::fmt;
 use std::sync::Arc;
 
-pub(crate) use self::claims::{ConnectionToken, Expiry, Overrides, RoomClaims, STAY_MAX_MS, SubscriptionToken};
+pub(crate) use self::claims::{
+    ConnectionToken, Expiry, OverrideClaims, Overrides, RoomClaims, STAY_MAX_MS, SubClaims, SubscriptionToken, object,
+    overrides, payload,
+};
 pub(crate) use self::key_fetch::{Fetched, KeyFetcher, KeysUnavailable};
 pub(crate) use self::key_sets::{KeySets, WantedKeys};
 use self::verifier::Verifier;

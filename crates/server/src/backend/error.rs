@@ -22,6 +22,20 @@ pub(crate) enum CallError {
     Broken(String),
 }
 
+impl CallError {
+    /// One word for a label.
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Unreachable(_) => "unreachable",
+            Self::Redirected(_) => "redirected",
+            Self::Status(_) => "status",
+            Self::TooLarge { .. } => "too_large",
+            Self::Broken(_) => "broken",
+        }
+    }
+}
+
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -69,7 +69,6 @@ pub(crate) struct Call {
 #[derive(Clone)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
@@ -135,7 +134,7 @@ impl HttpClient {
                 Err(_) => Err(CallError::Timeout),
             }
         };
-        let mut work = Worked(self.runtime.spawn(work));
+        let mut work = EndsWithUs(self.runtime.spawn(work));
         match (&mut work.0).await {
             Ok(answer) => answer,
             Err(_) => Err(CallError::Unreachable("the server is ending".to_owned())),
@@ -157,7 +156,7 @@ async fn exchange(
         return Err(CallError::Redirected(parts.status));
     }
     let body = read(body, bytes_max).await?;
-    Ok(Answer { status: parts.status, headers: parts.headers, body })
+    Ok(Answer { status: parts.status, body })
 }
 
 /// Reads a body to its end.
@@ -183,9 +182,9 @@ fn is_redirect(status: StatusCode) -> bool {
 }
 
 /// Ends its work when nobody waits for it any more.
-struct Worked<T>(JoinHandle<T>);
+pub(crate) struct EndsWithUs<T>(pub(crate) JoinHandle<T>);
 
-impl<T> Drop for Worked<T> {
+impl<T> Drop for EndsWithUs<T> {
     fn drop(&mut self) {
         self.0.abort();
     }

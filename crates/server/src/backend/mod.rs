@@ -9,4 +9,4 @@ mod resolver;
 pub(crate) mod tests;
 
 pub(crate) use self::error::CallError;
-pub(crate) use self::http::{ANSWER_BYTES_MAX, Answer, Call, HttpClient};
+pub(crate) use self::http::{Answer, Call, EndsWithUs, HttpClient};

@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
+use axum::http::HeaderMap;
 use bytes::Bytes;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
@@ -78,6 +79,8 @@ pub(crate) struct Takeover {
     pub(crate) behind: Bytes,
     /// Whose the client is, where a proxy has said so.
     pub(crate) user: Option<String>,
+    /// Headers of the handshake that the backend is told.
+    pub(crate) headers: Option<Box<HeaderMap>>,
 }
 
 /// Open → Closing (the close frame is on its way) → Gone; Open → Gone when the peer vanished.
@@ -157,7 +160,7 @@ impl MemberSink for Connection {
 impl Connection {
     /// Starts a connection on `shard`.
     pub(crate) fn start(shard: &Rc<Shard>, stream: Stream, takeover: Takeover, socket: SocketGuard) {
-        let Takeover { framing, head, unanswered, frame, behind, user } = takeover;
+        let Takeover { framing, head, unanswered, frame, behind, user, headers } = takeover;
         if framing.only_listens() && !framing.is_websocket() {
             let (interval, timeout) = (shard.hub.config.client.ping_interval, shard.hub.config.client.pong_timeout);
             if !interval.is_zero() && !timeout.is_zero() {
@@ -179,7 +182,7 @@ impl Connection {
             behind: Cell::new(0),
             stalled_since_ms: Cell::new(NOT_STALLED),
             due_ms: Cell::new(0),
-            driver: RefCell::new(SessionDriver::new(shard, framing, key, user, unanswered)),
+            driver: RefCell::new(SessionDriver::new(shard, framing, key, (user, headers), unanswered)),
             _socket: socket,
         });
         shard.metrics.connections.inc();

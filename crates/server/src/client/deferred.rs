@@ -7,9 +7,10 @@ use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::task::Poll;
 
-use tokio::task::spawn_local;
+use tokio::task::{AbortHandle, spawn_local};
 
 use crate::auth::{Fetched, KeysUnavailable};
+use crate::callbacks;
 use crate::client::connection::Connection;
 use crate::client::driver::SessionDriver;
 use crate::client::shard::Shard;
@@ -27,6 +28,7 @@ pub(crate) enum Done {
     Members(Ticket, Result<Vec<ClientInfo>, ErrorCode>),
     Counted(Ticket, Result<PresenceStats, ErrorCode>),
     Keys(Ticket, Result<Fetched, KeysUnavailable>),
+    Answered(Ticket, callbacks::Answer),
     /// What a member has missed from that sequence on.
     Fetched(RoomName, u64, Vec<Placed>),
 }
@@ -46,9 +48,11 @@ impl Receiver {
 
     /// Has the session go on with what `work` comes to, unless the connection has gone by then. Where it comes to nothing because
     /// it panicked, the connection ends: its client would wait for ever.
-    pub(crate) fn complete_with(&self, work: impl Future<Output = Done> + 'static) {
+    ///
+    /// What is returned ends it before.
+    pub(crate) fn complete_with(&self, work: impl Future<Output = Done> + 'static) -> AbortHandle {
         let (connection, shard) = (self.connection.clone(), Rc::clone(&self.shard));
-        spawn_local(async move {
+        let task = spawn_local(async move {
             let mut work = pin!(work);
             let done = poll_fn(|cx| match guard(|| work.as_mut().poll(cx)) {
                 Ok(done) => done.map(Some),
@@ -64,5 +68,6 @@ impl Receiver {
                 None => {}
             }
         });
+        task.abort_handle()
     }
 }

@@ -8,12 +8,16 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use axum::http::HeaderMap;
 use bytes::Bytes;
 use smallvec::smallvec;
 use tokio::task::spawn_local;
 use uuid::Uuid;
 
 use crate::auth::KeysUnavailable;
+use crate::callbacks::{Question, Way};
+use crate::client::asking::{Asking, custom, on_terms};
+use crate::client::backlog::{Backlog, COMMANDS_WAITING_MAX, FRAME_BYTES_WAITING_MAX, FRAMES_WAITING_MAX, Waiting};
 use crate::client::connection::Connection;
 use crate::client::deferred::{Done, Receiver};
 use crate::client::listening::Listening;
@@ -47,33 +51,9 @@ pub(crate) struct SessionDriver {
     /// What waits until the client has taken its replies.
     backlog: Option<Box<Backlog>>,
     departed: bool,
+    /// What the backend is told of the handshake, and what it is being asked; mostly neither.
+    asking: Option<Box<Asking>>,
 }
-
-#[derive(Debug, Default)]
-struct Backlog {
-    actions: VecDeque<Action>,
-    input: Vec<u8>,
-    /// What came behind those.
-    waiting: VecDeque<Waiting>,
-}
-
-/// What comes to a session by another way than its connection.
-#[derive(Debug)]
-enum Waiting {
-    /// A whole frame of an emulated client.
-    Frame(Bytes),
-    /// Of the server.
-    Command(ServerCommand),
-}
-
-/// Frames that an emulated connection may have waiting; they come in requests, which nothing holds up.
-const FRAMES_WAITING_MAX: usize = 64;
-
-/// Bytes of them, of which a single frame may have more: some dozen frames of the usual largest size, or 64 of usual ones.
-const FRAME_BYTES_WAITING_MAX: usize = 1024 * 1024;
-
-/// Commands of the server that may wait behind what a client has said and was not heard.
-const COMMANDS_WAITING_MAX: usize = 64;
 
 impl SessionDriver {
     /// A driver whose session has not begun.
@@ -81,7 +61,7 @@ impl SessionDriver {
         shard: &Shard,
         framing: Framing,
         key: ConnectionKey,
-        user: Option<String>,
+        (user, headers): (Option<String>, Option<Box<HeaderMap>>),
         unanswered: Option<Box<Unanswered>>,
     ) -> Self {
         let (client_id, session_id) = (shard.rng.uuid(), shard.rng.uuid());
@@ -103,6 +83,7 @@ impl SessionDriver {
             rooms: Memberships::default(),
             backlog: None,
             departed: false,
+            asking: headers.map(|headers| Box::new(Asking::new(headers))),
         }
     }
 
@@ -177,6 +158,7 @@ impl SessionDriver {
                 Done::Members(ticket, members) => this.session.presence(ticket, members, &mut turn.out),
                 Done::Counted(ticket, stats) => this.session.presence_stats(ticket, stats, &mut turn.out),
                 Done::Keys(ticket, fetched) => this.session.keys_fetched(ticket, fetched, &mut turn.out),
+                Done::Answered(ticket, answer) => this.session.answered(ticket, answer, &mut turn.out),
                 Done::Fetched(room, from, past) => {
                     if let Some(member_key) = this.rooms.member_key(&room) {
                         shard.delivery.deliver_stored(member_key, from, &past);
@@ -226,7 +208,7 @@ impl SessionDriver {
             let mut rest = Vec::new();
             for action in std::mem::take(&mut turn.out) {
                 match action {
-                    Action::Ping | Action::Close(_) => this.run_action(turn, action)?,
+                    Action::Ping | Action::Close(_) | Action::Disconnect { .. } => this.run_action(turn, action)?,
                     action => rest.push(action),
                 }
             }
@@ -265,6 +247,7 @@ impl SessionDriver {
         shard.hub.note_disconnect(self.session.client(), disconnect.code(), disconnect.reason());
         self.session.close(CloseCode::Closed, &mut Vec::new());
         self.backlog = None;
+        self.asking = None;
         tracing::info!(client = self.client(), shard = shard.index, "disconnected");
     }
 
@@ -421,6 +404,7 @@ impl SessionDriver {
                 // What the client has not taken does not keep it.
                 let disconnect = turn.actions.iter().find_map(|action| match action {
                     Action::Close(code) => Some(Disconnect::from(*code)),
+                    Action::Disconnect { code, reason } => Some(custom(*code, reason)),
                     _ => None,
                 });
                 let disconnect = disconnect.or_else(|| self.session.ending().map(Disconnect::from));
@@ -457,6 +441,8 @@ impl SessionDriver {
                 spawn_local(async move { local.commands.supersede(&user, address).await });
             }
             Action::Close(code) => return Err(code.into()),
+            Action::Disconnect { code, reason } => return Err(custom(code, &reason)),
+            Action::Ask { ticket, question } => self.ask(turn, ticket, *question)?,
             Action::Subscribe { ticket, room, recover } => {
                 let publications_max = hub.config.client.recovery_max_publication_limit;
                 match hub.engine(&room).map(|engine| engine.enter(&room, recover.as_ref(), publications_max)) {
@@ -475,10 +461,12 @@ impl SessionDriver {
                 self.rooms.leave(turn.shard, self.session.client(), &room);
                 self.session.unsubscribed(ticket, &mut turn.out);
             }
-            Action::Publish { ticket, room, publication } => {
+            Action::Publish { ticket, room, publication, terms } => {
                 tracing::trace!(client = self.client(), %room, "publish");
                 let engine = hub.engine(&room);
-                let answers = engine.map(|engine| engine.publish(smallvec![Publish::new(room, publication)]));
+                let terms = terms.map(|terms| Box::new(on_terms(*terms)));
+                let answers = engine
+                    .map(|engine| engine.publish(smallvec![Publish { terms, ..Publish::new(room, publication) }]));
                 match answers.map(|mut answers| answers.pop()) {
                     Ok(Some(Answer::Now(published))) => {
                         let is_due = published.is_ok() && turn.shard.delivery.has_published();
@@ -525,6 +513,18 @@ impl SessionDriver {
                 }
             },
         }
+        Ok(())
+    }
+
+    /// Asks the backend.
+    fn ask(&mut self, turn: &Turn<'_>, ticket: Ticket, question: Question) -> Result<(), Disconnect> {
+        let way = Way {
+            client: self.session.client().to_owned(),
+            transport: turn.connection.framing().transport(),
+            encoding: self.encoding,
+        };
+        let (callbacks, receiver) = (&turn.shard.hub.callbacks, turn.receiver()?);
+        self.asking.get_or_insert_default().ask(callbacks, &receiver, ticket, question, way);
         Ok(())
     }
 

@@ -1,7 +1,9 @@
 //! Clients: one connection on its thread, what its session wants done, and the shard that both belong to.
 //!
-//! It uses `delivery`, `rooms`, `session` and `wire`. It is used by `net`.
+//! It uses `callbacks`, `delivery`, `rooms`, `session` and `wire`. It is used by `net`.
 
+mod asking;
+mod backlog;
 pub(crate) mod connection;
 mod connection_table;
 pub(crate) mod deferred;

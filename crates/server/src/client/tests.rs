@@ -74,6 +74,7 @@ fn connect(shard: &Rc<Shard>, more: &str) -> TcpStream {
         frame: Some(frame),
         behind: Bytes::new(),
         user: None,
+        headers: None,
     };
     Connection::start(shard, stream, takeover, SocketGuard::new(shard));
     client

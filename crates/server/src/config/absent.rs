@@ -2,6 +2,7 @@
 //!
 //! An option that is served leaves this list and stands in [`options`](super::options) instead.
 
+use super::proxy_settings::OWN;
 use super::tree::Value;
 
 /// An option that is not served, or with all that is in it, a section.
@@ -88,6 +89,16 @@ pub(super) fn knows(path: &str) -> bool {
     ABSENT.iter().any(|entry| path == entry.path || is_inside(&path, entry.path) || is_inside(entry.path, &path))
 }
 
+/// The list, with the paths of what stands alone: of the rooms and calls without a namespace, and of the proxies without a name.
+pub(super) fn alone() -> impl Iterator<Item = (String, &'static Absent)> {
+    ABSENT.iter().flat_map(|entry| {
+        let of_proxy = entry.path.strip_prefix("proxies.");
+        let of_each = of_proxy.into_iter().flat_map(|key| OWN.map(|section| format!("{section}.{key}")));
+        let itself = of_proxy.is_none().then(|| entry.path.replacen(".namespaces", ".without_namespace", 1));
+        of_each.chain(itself).map(move |path| (path, entry))
+    })
+}
+
 /// The keys of the list that stand in this section, or in a section of it.
 pub(super) fn keys_of(section: &str) -> impl Iterator<Item = &'static str> {
     ABSENT.iter().filter_map(move |entry| entry.path.strip_prefix(section)?.strip_prefix('.'))
@@ -97,9 +108,13 @@ fn is_inside(path: &str, section: &str) -> bool {
     path.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'))
 }
 
-/// The path under which the list has the options of rooms, and of calls, without a namespace.
+/// The path under which the list has the options of rooms, and of calls, without a namespace, and those of proxies without a name.
 fn of_any_namespace(path: &str) -> String {
-    path.replacen(".without_namespace", ".namespaces", 1)
+    let of_proxy = OWN.iter().find_map(|section| path.strip_prefix(section)?.strip_prefix('.'));
+    match of_proxy {
+        Some(rest) => format!("proxies.{rest}"),
+        None => path.replacen(".without_namespace", ".namespaces", 1),
+    }
 }
 
 const NO_OTHER_NODES: &str =
@@ -140,9 +155,6 @@ pub(super) const ABSENT: &[Absent] = &[
     refused("controller.enabled", NO_OTHER_NODES),
     part("controller", "`controller.enabled`"),
     part("shared_poll", "`subscription_type` of a namespace"),
-    refused("client.proxy.connect.enabled", NO_PROXY),
-    refused("client.proxy.refresh.enabled", NO_PROXY),
-    part("client.proxy", "`client.proxy.connect.enabled` and `client.proxy.refresh.enabled`"),
     refused("client.connect_proxy_name", NO_PROXY),
     refused("client.refresh_proxy_name", NO_PROXY),
     missing("client.allowed_delta_types", "messages are sent in full"),
@@ -156,18 +168,15 @@ pub(super) const ABSENT: &[Absent] = &[
     otherwise("client.channel_position_max_time_lag", "a member cannot lose its place unnoticed"),
     refused("client.user_connection_limit", "a user may have any number of connections"),
     refused("client.connection_rate_limit", "clients may connect as fast as they can"),
-    part("channel.proxy", "the options of namespaces that name a proxy"),
+    part("channel.proxy.subscribe_stream", "`subscribe_stream_proxy_enabled`"),
+    part("channel.proxy.map_publish", "`subscription_type`"),
+    part("channel.proxy.map_remove", "`subscription_type`"),
+    part("channel.proxy.shared_poll_refresh", "`subscription_type`"),
     refused("channel.private_prefix", OTHER_SIGNS).usually("$"),
     refused("channel.namespace_boundary", OTHER_SIGNS).usually(":"),
     refused("channel.user_boundary", OTHER_SIGNS).usually("#"),
     refused("channel.user_separator", OTHER_SIGNS).usually(","),
     refused("channel.patterns", OTHER_SIGNS),
-    refused("channel.namespaces.subscribe_proxy_enabled", NO_PROXY),
-    part("channel.namespaces.subscribe_proxy_name", "`subscribe_proxy_enabled`"),
-    refused("channel.namespaces.publish_proxy_enabled", NO_PROXY),
-    part("channel.namespaces.publish_proxy_name", "`publish_proxy_enabled`"),
-    refused("channel.namespaces.sub_refresh_proxy_enabled", NO_PROXY),
-    part("channel.namespaces.sub_refresh_proxy_name", "`sub_refresh_proxy_enabled`"),
     refused("channel.namespaces.subscribe_stream_proxy_enabled", "no backend streams into a subscription"),
     part("channel.namespaces.subscribe_stream_proxy_name", "`subscribe_stream_proxy_enabled`"),
     part("channel.namespaces.subscribe_stream_proxy_bidirectional", "`subscribe_stream_proxy_enabled`"),
@@ -176,13 +185,10 @@ pub(super) const ABSENT: &[Absent] = &[
     refused("channel.namespaces.map_users_presence_channel_prefix", NO_MAPS),
     part("channel.namespaces.map", "`subscription_type`"),
     part("channel.namespaces.shared_poll", "`subscription_type`"),
-    part("rpc.proxy", "`proxy_enabled` of calls"),
-    refused("rpc.namespaces.proxy_enabled", "calls of clients are answered with error 104"),
-    part("rpc.namespaces", "`proxy_enabled` of calls"),
-    missing("rpc.ping.enabled", "the call `ping` is answered with an error; the server pings by itself"),
-    part("rpc.ping", "`rpc.ping.enabled`"),
     refused("rpc.namespace_boundary", "the sign in names of calls is fixed").usually(":"),
-    part("proxies", "the options that name a proxy"),
+    part("proxies.grpc", "an `endpoint` of gRPC, which is refused"),
+    refused("proxies.grpc_metadata", "nothing is passed on of clients of gRPC; there are none"),
+    part("proxies.http.tls.client_ca_pem", "a server's `tls`: a client has no use for it"),
     refused(
         "grpc_api.enabled",
         "a backend that commands the server over gRPC reaches nobody; `[http_api]` does the same",

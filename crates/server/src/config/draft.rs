@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::absent::{self, ABSENT, Absent, NULL, Weight};
+use super::absent::{self, Absent, NULL, Weight};
 use super::answers::{Answer, Verdict, served};
 use super::error::ConfigError;
 use super::load::Flags;
@@ -11,7 +11,7 @@ use super::options::{NAMESPACE_BYTES_MAX, NAMESPACES_MAX, ROOM, SECTIONS, Sectio
 use super::setting::{Kind as _, listen};
 use super::tree::{Node, Value};
 use super::variables::{Variable, variable_of};
-use super::{Config, NamespaceOptions};
+use super::{Config, NamespaceOptions, proxy_lists};
 
 /// A configuration in the making.
 #[derive(Debug)]
@@ -47,7 +47,9 @@ impl Draft {
     pub(super) fn root(&mut self, root: &Node) {
         let top = SECTIONS[0];
         for (key, node) in self.notes.members(root, "the file") {
-            if let Some(section) = section_named(key).filter(|section| !section.name.contains('.')) {
+            if key == proxy_lists::PROXIES {
+                self.proxies(node);
+            } else if let Some(section) = section_named(key).filter(|section| !section.name.contains('.')) {
                 self.section(section, node);
             } else if !self.notes.setting(&mut self.config, top.settings, ["", ""], key, node) {
                 let sections = SECTIONS.iter().map(|section| section.name).filter(|name| !name.contains('.'));
@@ -65,13 +67,14 @@ impl Draft {
                     self.notes.room(options, ["channel.without_namespace"; 2], node);
                 }
                 ("channel", "namespaces") => self.namespaces(node),
+                ("rpc", "namespaces") => self.rpc_namespaces(node),
                 (name, key) if section_named(&path(name, key)).is_some() => {
                     if let Some(section) = section_named(&path(name, key)) {
                         self.section(section, node);
                     }
                 }
                 (name, key) => {
-                    if !self.notes.setting(&mut self.config, section.settings, [name; 2], key, node) {
+                    if !self.notes.setting_within(&mut self.config, section.settings, [name; 2], key, node) {
                         let extra: &[&str] = match name {
                             "channel" => &["without_namespace", "namespaces"],
                             _ => &[],
@@ -152,19 +155,18 @@ impl Draft {
             self.notes.setting(&mut self.config.channel.without_namespace, ROOM, [room; 2], setting.key, node);
             return;
         }
-        let path_of = |entry: &Absent| entry.path.replacen(".namespaces", ".without_namespace", 1);
-        if let Some(entry) = ABSENT.iter().find(|entry| is("", &path_of(entry))) {
-            return self.notes.not_served(node, &path_of(entry), entry);
+        if let Some((path, entry)) = absent::alone().find(|(path, _)| is("", path)) {
+            return self.notes.not_served(node, &path, entry);
         }
         if variable.is_of_platform() {
             return;
         }
         // What is in a section that is not served at all, or of things that are not. Of ours it is left to the warning: a
         // platform's variable for a service such as `roomcast-node` would begin like it.
-        let section = ABSENT.iter().filter(|entry| variable.is_in(&path_of(entry)));
-        if let Some(entry) = section.max_by_key(|entry| entry.path.len()) {
-            let rest = name[variable_of(prefix, &path_of(entry)).len()..].trim_start_matches('_').to_ascii_lowercase();
-            return self.notes.not_served(node, &path(&path_of(entry), &rest), entry);
+        let section = absent::alone().filter(|(path, _)| variable.is_in(path));
+        if let Some((section, entry)) = section.max_by_key(|(path, _)| path.len()) {
+            let rest = name[variable_of(prefix, &section).len()..].trim_start_matches('_').to_ascii_lowercase();
+            return self.notes.not_served(node, &path(&section, &rest), entry);
         }
         let all = SECTIONS.iter().flat_map(|section| names(section.settings).map(|key| path(section.name, key)));
         // Without what all of them begin with, by which all would be alike.
@@ -223,6 +225,11 @@ impl Notes {
         self.problems.push(ConfigError::Conflict(format!("{place}{message}")));
     }
 
+    /// Notes that something was written, and where.
+    pub(super) fn noticed(&mut self, scope: &str, place: &str) {
+        self.written.insert(scope.to_owned(), Some(place.to_owned()));
+    }
+
     fn members<'a>(&mut self, node: &'a Node, section: &str) -> &'a [(String, Node)] {
         match &node.value {
             Value::Table(members) => return members,
@@ -247,7 +254,7 @@ impl Notes {
     }
 
     /// Answers an option that this server has not: one that is not served, or a typing error.
-    fn foreign<'a>(&mut self, node: &Node, section: &str, key: &str, known: impl Iterator<Item = &'a str>) {
+    pub(super) fn foreign<'a>(&mut self, node: &Node, section: &str, key: &str, known: impl Iterator<Item = &'a str>) {
         let written = path(section, key);
         // One with a dot in its own name is no path.
         if absent::knows(&written) && !key.contains('.') {
@@ -370,6 +377,47 @@ impl Notes {
         }
         true
     }
+
+    /// The same of settings that have names of several parts, for whose first ones the file has tables.
+    pub(super) fn setting_within<T>(
+        &mut self,
+        target: &mut T,
+        settings: &'static [Setting<T>],
+        [section, scope]: [&str; 2],
+        key: &str,
+        node: &Node,
+    ) -> bool {
+        // A key with a dot in its own name is no path.
+        if !key.contains('.') || section.is_empty() {
+            return self.setting(target, settings, [section, scope], key, node)
+                || self.table_of_settings(target, settings, [section, scope], key, node);
+        }
+        false
+    }
+
+    fn table_of_settings<T>(
+        &mut self,
+        target: &mut T,
+        settings: &'static [Setting<T>],
+        [section, scope]: [&str; 2],
+        table: &str,
+        node: &Node,
+    ) -> bool {
+        let within = format!("{table}.");
+        if !settings.iter().any(|setting| setting.key.starts_with(&within)) {
+            return false;
+        }
+        for (inner, node) in self.members(node, &path(section, table)) {
+            let key = format!("{within}{inner}");
+            let is_known = self.setting(target, settings, [section, scope], &key, node)
+                || self.table_of_settings(target, settings, [section, scope], &key, node);
+            if !is_known {
+                let known = names(settings).filter_map(|name| name.strip_prefix(&*within));
+                self.foreign(node, &path(section, table), inner, known);
+            }
+        }
+        true
+    }
 }
 
 /// The section of that name; one inside of another has the names of both.
@@ -382,7 +430,7 @@ pub(super) fn scope_of(namespace: &str) -> String {
     format!("namespace `{namespace}`")
 }
 
-fn wrong(node: &Node, key: &str, message: String) -> ConfigError {
+pub(super) fn wrong(node: &Node, key: &str, message: String) -> ConfigError {
     ConfigError::Value { place: node.place.clone(), key: key.to_owned(), message }
 }
 

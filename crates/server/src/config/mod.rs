@@ -21,8 +21,12 @@ mod options;
 pub(crate) mod origin;
 mod parse;
 mod personal;
+mod proxy;
+mod proxy_lists;
+mod proxy_settings;
 mod render;
 mod setting;
+mod status_transforms;
 mod tls;
 mod together;
 mod token;
@@ -54,6 +58,8 @@ pub use self::namespace::{
     DELIVERY_DELAY_MAX, DataFormat, Echo, NamespaceOptions, RecoveryMode, SlowConsumer, Storage,
 };
 pub use self::personal::PersonalRooms;
+pub(crate) use self::proxy::DEFAULT_PROXY;
+pub use self::proxy::{Proxies, ProxyOptions, Rpc, RpcOptions, StaticHeaders, StatusTransform, TransformTo};
 pub use self::tls::{Pem, TlsOptions};
 pub use self::token::TokenOptions;
 pub use self::transforms::{CodeTransforms, Farewell, HttpAnswer, Transform};
@@ -102,6 +108,10 @@ pub struct Config {
     pub events: RoomEventsOptions,
     /// `[channel]`
     pub channel: Channel,
+    /// `[client.proxy]`, `[channel.proxy]`, `[rpc.proxy]`, `[[proxies]]`
+    pub proxies: Proxies,
+    /// `[rpc]`
+    pub rpc: Rpc,
     /// `[storage]`
     pub storage: StorageOptions,
     /// `[shutdown]`
@@ -321,6 +331,7 @@ impl Config {
         config.events.hide();
         config.client.token.hide_secrets();
         config.client.subscription_token.hide_secrets();
+        config.proxies.hide_secrets();
         config
     }
 
@@ -359,6 +370,7 @@ impl Config {
         let client = &self.client;
         client.token.has_key()
             || client.insecure
+            || self.proxies.connect_enabled
             || client.insecure_skip_token_signature_verify
             || client.user_id_http_header.is_some()
             || client.allow_anonymous_connect_without_token
@@ -442,6 +454,8 @@ impl Default for Config {
                 without_namespace: NamespaceOptions::default(),
                 namespaces: BTreeMap::new(),
             },
+            proxies: Proxies::default(),
+            rpc: Rpc::default(),
             storage: StorageOptions {
                 kind: &Backend::ALL[0],
                 url: None,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use regex::Regex;
 
-use super::NAMESPACE_BOUNDARY;
+use super::{DEFAULT_PROXY, NAMESPACE_BOUNDARY};
 use roomcast::store::Retention;
 use roomcast_protocol::Payload;
 
@@ -86,6 +86,18 @@ pub struct NamespaceOptions {
     pub allow_tags_filter: bool,
     /// Whether clients are given what they have published themselves.
     pub echo: Echo,
+    /// Whether the backend says who may subscribe without a token, in place of the options above. `#` and `$` in a name come first.
+    pub subscribe_proxy_enabled: bool,
+    /// By which proxy; `default` is `[channel.proxy.subscribe]`.
+    pub subscribe_proxy_name: String,
+    /// Whether the backend says who may publish, and what, in place of the options above.
+    pub publish_proxy_enabled: bool,
+    /// By which proxy; `default` is `[channel.proxy.publish]`.
+    pub publish_proxy_name: String,
+    /// Whether the backend says who may stay whose time in the room is over, in place of a new subscription token.
+    pub sub_refresh_proxy_enabled: bool,
+    /// By which proxy; `default` is `[channel.proxy.sub_refresh]`.
+    pub sub_refresh_proxy_name: String,
     /// What a room's name, without its namespace, must match; `None` takes any.
     pub channel_regex: Option<Regex>,
     /// What happens to a member whose socket stays full until the ring has moved past it.
@@ -298,6 +310,12 @@ impl Default for NamespaceOptions {
             delta_publish: false,
             allow_tags_filter: false,
             echo: Echo::All,
+            subscribe_proxy_enabled: false,
+            subscribe_proxy_name: DEFAULT_PROXY.to_owned(),
+            publish_proxy_enabled: false,
+            publish_proxy_name: DEFAULT_PROXY.to_owned(),
+            sub_refresh_proxy_enabled: false,
+            sub_refresh_proxy_name: DEFAULT_PROXY.to_owned(),
             channel_regex: None,
             slow_consumer: SlowConsumer::Disconnect,
             delivery_delay: Duration::ZERO,

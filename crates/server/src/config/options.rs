@@ -12,8 +12,8 @@ use super::origin::{normal_host, normal_origin};
 use super::setting::{Kind as _, duration_or_off, read};
 use super::tree::Value;
 use super::{
-    Config, DELIVERY_DELAY_MAX, NamespaceOptions, database, events, http_api, personal, token, transports,
-    unidirectional,
+    Config, DELIVERY_DELAY_MAX, NamespaceOptions, database, events, http_api, personal, proxy_settings, token,
+    transports, unidirectional,
 };
 use roomcast_protocol::{FOSSIL, RoomName};
 
@@ -94,8 +94,10 @@ macro_rules! beat {
 }
 
 /// All sections, in the order in which they are printed; the first one stands above all others.
-pub(super) static SECTIONS: LazyLock<Vec<&'static Section>> =
-    LazyLock::new(|| FIRST.iter().chain(transports::SECTIONS).chain(unidirectional::SECTIONS).chain(REST).collect());
+pub(super) static SECTIONS: LazyLock<Vec<&'static Section>> = LazyLock::new(|| {
+    let first = FIRST.iter().chain(transports::SECTIONS).chain(unidirectional::SECTIONS);
+    first.chain(REST).chain(proxy_settings::SECTIONS).collect()
+});
 
 /// Those before the ones of the HTTP transports.
 const FIRST: &[Section] = &[
@@ -375,6 +377,32 @@ pub(super) const ROOM: &[Setting<NamespaceOptions>] = &[
         "clients in the room may ask who is in it"
     ),
     setting!("allow_presence_for_anonymous", allow_presence_for_anonymous, "both also without a user id"),
+    setting!(
+        "subscribe_proxy_enabled",
+        subscribe_proxy_enabled,
+        "the backend says who may subscribe without a token, in place of allow_subscribe_…"
+    ),
+    setting!(
+        "subscribe_proxy_name",
+        subscribe_proxy_name,
+        "by which of the proxies; default: [channel.proxy.subscribe]"
+    ),
+    setting!(
+        "publish_proxy_enabled",
+        publish_proxy_enabled,
+        "the backend says who may publish, and what, in place of allow_publish_…"
+    ),
+    setting!("publish_proxy_name", publish_proxy_name, "by which of the proxies; default: [channel.proxy.publish]"),
+    setting!(
+        "sub_refresh_proxy_enabled",
+        sub_refresh_proxy_enabled,
+        "the backend says who may stay whose time in the room is over, in place of a new token"
+    ),
+    setting!(
+        "sub_refresh_proxy_name",
+        sub_refresh_proxy_name,
+        "by which of the proxies; default: [channel.proxy.sub_refresh]"
+    ),
     setting!(
         "history_meta_ttl",
         history_meta_ttl,

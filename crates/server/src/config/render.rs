@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 
 use super::options::{ROOM, SECTIONS, Setting};
+use super::proxy_settings::{PROXY, RPC, repeated};
+use super::setting::quote;
 use super::{Config, NamespaceOptions};
 
 impl Config {
@@ -14,7 +16,20 @@ impl Config {
         let mut out = String::new();
         for section in SECTIONS.iter().filter(|section| !section.settings.is_empty()) {
             heading(&mut out, if section.name.is_empty() { None } else { Some(format!("[{}]", section.name)) });
-            settings(&mut out, section.settings, self);
+            match repeated(section.name) {
+                None => settings(&mut out, section.settings, self),
+                Some(first) => repeated_settings(&mut out, section.settings, self, first),
+            }
+        }
+        for (name, options) in &self.proxies.named {
+            heading(&mut out, Some("[[proxies]]".to_owned()));
+            let _ = writeln!(out, "name = {}", quote(name));
+            settings(&mut out, PROXY, options);
+        }
+        for (name, options) in &self.rpc.namespaces {
+            heading(&mut out, Some("[[rpc.namespaces]]".to_owned()));
+            let _ = writeln!(out, "name = {}", quote(name));
+            settings(&mut out, RPC, options);
         }
         heading(&mut out, Some("[channel.without_namespace]".to_owned()));
         settings(&mut out, ROOM, &self.channel.without_namespace);
@@ -42,9 +57,26 @@ fn heading(out: &mut String, heading: Option<String>) {
 
 fn settings<T>(out: &mut String, settings: &[Setting<T>], target: &T) {
     for setting in settings {
-        let _ = match (setting.write)(target) {
-            Some(value) => writeln!(out, "# {}\n{} = {value}", (setting.about)(), setting.key),
-            None => writeln!(out, "# {}\n# {} =", (setting.about)(), setting.key),
-        };
+        one(out, setting.key, &(setting.about)(), (setting.write)(target));
     }
+}
+
+/// The options of a section that has those of another: what is at its default there stands in the other one.
+fn repeated_settings(out: &mut String, settings: &[Setting<Config>], config: &Config, first: &str) {
+    let default = Config::default();
+    let _ = writeln!(out, "# the options of [{first}]; where nothing else stands here they have its defaults");
+    for setting in settings {
+        let value = (setting.write)(config);
+        let is_its_own = !PROXY.iter().any(|known| known.key == setting.key);
+        if is_its_own || value != (setting.write)(&default) {
+            one(out, setting.key, &(setting.about)(), value);
+        }
+    }
+}
+
+fn one(out: &mut String, key: &str, about: &str, value: Option<String>) {
+    let _ = match value {
+        Some(value) => writeln!(out, "# {about}\n{key} = {value}"),
+        None => writeln!(out, "# {about}\n# {key} ="),
+    };
 }

@@ -37,7 +37,9 @@ pub struct TlsOptions {
 /// A certificate or a key: written as PEM, as PEM in base64, or as the path of a file of it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Pem {
-    /// The text that it came to; may be a key.
+    /// As it was written; may be a key.
+    written: Secret,
+    /// The text that it came to.
     pem: Secret,
 }
 
@@ -64,7 +66,16 @@ impl Pem {
             read.map_err(|error| format!("{}; as a path it cannot be read: {error}", expected()))?;
             pem
         };
-        if pem.contains(BEGINS) { Ok(Self { pem: Secret::new(pem) }) } else { Err(expected()) }
+        if pem.contains(BEGINS) {
+            Ok(Self { written: Secret::new(written), pem: Secret::new(pem) })
+        } else {
+            Err(expected())
+        }
+    }
+
+    /// As it was written.
+    pub(super) fn written(&self) -> String {
+        self.written.reveal().into_owned()
     }
 
     /// The text that it came to.
@@ -91,6 +102,13 @@ impl std::fmt::Debug for Pem {
 }
 
 impl TlsOptions {
+    /// The same with the key left out, to be shown to people.
+    pub(super) fn hide_secrets(&mut self) {
+        if let Some(key) = &mut self.key_pem {
+            key.written = Secret::new("…");
+        }
+    }
+
     /// What connections are made by.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! What no option can see alone.
 
-use super::draft::{Draft, path, scope_of};
-use super::{NamespaceOptions, RecoveryMode, Storage};
+use super::draft::{Draft, Notes, path, scope_of};
+use super::{Config, DEFAULT_PROXY, NamespaceOptions, ProxyOptions, RecoveryMode, Storage, proxy};
 
 impl Draft {
     /// Notes which options contradict each other.
@@ -153,6 +153,7 @@ impl Draft {
                 );
             }
         }
+        check_proxies(config, notes);
         let database = config.storage.kind;
         if database.url_example().is_some() && config.storage.url.is_none() && config.stores() {
             notes.conflict(
@@ -178,4 +179,60 @@ fn kept_from_strangers(scope: &str, options: &NamespaceOptions) -> Option<String
             for_client.join("`, `")
         )
     })
+}
+
+/// What is asked of the backend has an address to ask at.
+fn check_proxies(config: &Config, notes: &mut Notes) {
+    let proxies = &config.proxies;
+    for (section, options) in proxies.all() {
+        let tls = options.tls.client().map(drop).and_then(|()| options.tls.server_name().map(drop));
+        if let Err(error) = tls {
+            let keys = ["cert_pem", "key_pem", "server_ca_pem", "server_name"];
+            let keys = keys.map(|key| path(&section, &format!("http.tls.{key}")));
+            let keys: Vec<&str> = keys.iter().map(String::as_str).chain([section.as_str()]).collect();
+            notes.conflict(&keys, &format!("{section}: `http.tls`: {error}"));
+        }
+    }
+    let mut asked = |keys: [String; 2], at: &str, name: &str, default: &ProxyOptions, own: &str| {
+        let problem = match proxies.named(name, default) {
+            None => format!("there is no proxy {name:?} among `proxies`"),
+            Some(options) if options.endpoint.is_none() => {
+                let section = if name == DEFAULT_PROXY { own.to_owned() } else { proxy::scope_of(name) };
+                format!("{section} needs an `endpoint`")
+            }
+            Some(_) => return,
+        };
+        let [one, other] = &keys;
+        notes.conflict(&[other, one, at], &format!("`{one}`: {problem}"));
+    };
+    for (section, is_enabled, options) in [
+        ("client.proxy.connect", proxies.connect_enabled, &proxies.connect),
+        ("client.proxy.refresh", proxies.refresh_enabled, &proxies.refresh),
+    ] {
+        if is_enabled {
+            asked([path(section, "enabled"), path(section, "endpoint")], section, DEFAULT_PROXY, options, section);
+        }
+    }
+    let unnamed = std::iter::once(("channel.without_namespace".to_owned(), &config.channel.without_namespace));
+    let named = config.channel.namespaces.iter().map(|(name, options)| (scope_of(name), options));
+    for (scope, options) in unnamed.chain(named) {
+        for (event, is_enabled, name, default) in [
+            ("subscribe", options.subscribe_proxy_enabled, &options.subscribe_proxy_name, &proxies.subscribe),
+            ("publish", options.publish_proxy_enabled, &options.publish_proxy_name, &proxies.publish),
+            ("sub_refresh", options.sub_refresh_proxy_enabled, &options.sub_refresh_proxy_name, &proxies.sub_refresh),
+        ] {
+            if is_enabled {
+                let keys = ["enabled", "name"].map(|key| path(&scope, &format!("{event}_proxy_{key}")));
+                asked(keys, &scope, name, default, &format!("channel.proxy.{event}"));
+            }
+        }
+    }
+    let unnamed = std::iter::once(("rpc.without_namespace".to_owned(), &config.rpc.without_namespace));
+    let named = config.rpc.namespaces.iter().map(|(name, options)| (format!("rpc namespace `{name}`"), options));
+    for (scope, options) in unnamed.chain(named) {
+        if options.proxy_enabled {
+            let keys = ["proxy_enabled", "proxy_name"].map(|key| path(&scope, key));
+            asked(keys, &scope, &options.proxy_name, &proxies.rpc, "rpc.proxy");
+        }
+    }
 }

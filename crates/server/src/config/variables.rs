@@ -10,6 +10,7 @@ use super::error::ConfigError;
 use super::file::text_of;
 use super::options::ROOM;
 use super::parse::Format;
+use super::proxy_settings::{PROXY, RPC};
 use super::tree::{Node, Value};
 
 /// With what the names of options begin; what is said by the last of them counts most.
@@ -21,28 +22,6 @@ const CITED: &str = "CENTRIFUGO_VAR_";
 
 /// Lists of things with a `name`: each list is one variable, in JSON, and each option of a thing in it another.
 const NAMED: [&str; 4] = ["channel.namespaces", "rpc.namespaces", "proxies", "consumers"];
-/// What the things of a list may be told besides what is served of them or known to be missing.
-const KEYS: &[(&str, &[&str])] = &[
-    ("rpc.namespaces", &["proxy_enabled", "proxy_name"]),
-    (
-        "proxies",
-        &[
-            "endpoint",
-            "timeout",
-            "http_headers",
-            "grpc_metadata",
-            "emulated_headers",
-            "binary_encoding",
-            "include_connection_meta",
-            "http.static_headers",
-            "http.status_to_code_transforms",
-            "grpc.credentials_key",
-            "grpc.credentials_value",
-            "grpc.compression",
-            "grpc.static_metadata",
-        ],
-    ),
-];
 /// Tables of texts in which values may be cited.
 const CITING: [&str; 3] = ["static_headers", "static_metadata", "channel_replacements"];
 
@@ -244,10 +223,14 @@ fn prefix_of(name: &str) -> Option<&'static str> {
 
 /// The option of a thing in a list that the end of a variable's name stands for.
 fn key_of(list: &str, name: &str) -> Option<String> {
-    let keys = KEYS.iter().find(|(of, _)| *of == list).map_or(&[][..], |(_, keys)| keys).iter().copied();
-    let of_rooms = ROOM.iter().map(|setting| setting.key).filter(|_| list == "channel.namespaces");
+    let served: Vec<&str> = match list {
+        "channel.namespaces" => ROOM.iter().map(|setting| setting.key).collect(),
+        "rpc.namespaces" => RPC.iter().map(|setting| setting.key).collect(),
+        "proxies" => PROXY.iter().map(|setting| setting.key).collect(),
+        _ => Vec::new(),
+    };
     let missing = || absent::keys_of(list);
-    if let Some(key) = keys.chain(of_rooms).chain(missing()).find(|key| in_variable(key) == name) {
+    if let Some(key) = served.into_iter().chain(missing()).find(|key| in_variable(key) == name) {
         return Some(key.to_owned());
     }
     let in_section = missing().find_map(|section| {

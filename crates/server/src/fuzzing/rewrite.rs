@@ -95,7 +95,7 @@ impl JsonFields<'_> {
 
     fn request(&mut self, request: &Request) {
         match request {
-            Request::Connect(ConnectRequest { token, data, name, version, subs }) => {
+            Request::Connect(ConnectRequest { token, data, name, version, subs, headers }) => {
                 self.value("token", &**token);
                 self.data(data.as_deref());
                 self.value("name", &**name);
@@ -108,6 +108,7 @@ impl JsonFields<'_> {
                         });
                     }
                 });
+                self.nested("headers", |all| headers.iter().for_each(|(name, value)| all.value(name, &**value)));
             }
             Request::Subscribe(request) => {
                 self.value("channel", &*request.room);
@@ -187,7 +188,7 @@ fn text(tag: u32, value: &str, out: &mut Vec<u8>) {
 
 fn protobuf_request(request: &Request, out: &mut Vec<u8>) {
     match request {
-        Request::Connect(ConnectRequest { token, data, name, version, subs }) => {
+        Request::Connect(ConnectRequest { token, data, name, version, subs, headers }) => {
             text(1, token, out);
             bytes(2, data.as_deref().unwrap_or_default(), out);
             for (room, position) in subs {
@@ -199,6 +200,12 @@ fn protobuf_request(request: &Request, out: &mut Vec<u8>) {
                 nested(3, out, |entry| {
                     text(1, room, entry);
                     nested(2, entry, |out| protobuf_request(&Request::Subscribe(sub), out));
+                });
+            }
+            for (name, value) in headers {
+                nested(6, out, |entry| {
+                    text(1, name, entry);
+                    text(2, value, entry);
                 });
             }
             text(4, name, out);

@@ -184,6 +184,7 @@ impl Witness {
             Action::Push(push) => self.push(&push),
             // Nobody has a user.
             Action::Identify | Action::Supersede => panic!("a client without a user is made known"),
+            Action::Ask { .. } | Action::Disconnect { .. } => panic!("there is no backend: {action:?}"),
             Action::Ping => {
                 assert!(self.rules.pings && !self.is_pinged, "a second ping before the pong");
                 self.is_pinged = true;

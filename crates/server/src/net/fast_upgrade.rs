@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::Front;
+use crate::callbacks::Callbacks;
 use crate::client::connection::{Connection, Takeover};
 use crate::client::shard::{Shard, SocketGuard};
 use crate::net::admission::Purpose;
@@ -38,7 +39,7 @@ pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, stream: Stream, so
     let mut buffer = shard.scratch.take_read_buffer();
     let said = match stream.try_read(&mut buffer) {
         Ok(0) => None,
-        Ok(n) => Some(hear(&front, &buffer[..n])),
+        Ok(n) => Some(hear(&front, &shard.hub.callbacks, &buffer[..n])),
         Err(error) if error.kind() == ErrorKind::WouldBlock => Some(FirstRead::Other(Bytes::new())),
         Err(_) => None,
     };
@@ -50,12 +51,13 @@ pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, stream: Stream, so
             let opened = Opened::new(said, stream, shard.hub.config.client.write_timeout);
             Box::pin(http::serve(front, shard, opened, socket)).await;
         }
-        Some(FirstRead::WebSocket { handshake, user, behind }) => {
+        Some(FirstRead::WebSocket { handshake, user, headers, behind }) => {
             let head = handshake.head();
             match stream.try_write(&head) {
                 Ok(n) if n == head.len() => {
                     let framing = Framing::Frames(handshake.encoding);
-                    let takeover = Takeover { framing, head: Vec::new(), unanswered: None, frame: None, behind, user };
+                    let head = Vec::new();
+                    let takeover = Takeover { framing, head, unanswered: None, frame: None, behind, user, headers };
                     Connection::start(&shard, stream, takeover, socket);
                 }
                 // A socket that has no room for its first line is on its way out.
@@ -68,17 +70,18 @@ pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, stream: Stream, so
 /// What somebody said first.
 enum FirstRead {
     /// A handshake, and what came behind it.
-    WebSocket { handshake: Handshake, user: Option<String>, behind: Bytes },
+    WebSocket { handshake: Handshake, user: Option<String>, headers: Option<Box<HeaderMap>>, behind: Bytes },
     /// Something else, or a part of something.
     Other(Bytes),
 }
 
-fn hear(front: &Front, said: &[u8]) -> FirstRead {
+fn hear(front: &Front, callbacks: &Callbacks, said: &[u8]) -> FirstRead {
     let websocket = handshake_of(said).and_then(|(headers, bytes)| {
         let handshake = Handshake::parse(&Method::GET, None, &headers).ok()?;
         front.admission.admit(Purpose::Connect, Version::HTTP_11, None, &headers).ok()?;
         let user = front.admission.user(&headers);
-        Some(FirstRead::WebSocket { handshake, user, behind: Bytes::copy_from_slice(&said[bytes..]) })
+        let headers = callbacks.keep_headers(&headers);
+        Some(FirstRead::WebSocket { handshake, user, headers, behind: Bytes::copy_from_slice(&said[bytes..]) })
     });
     websocket.unwrap_or_else(|| FirstRead::Other(Bytes::copy_from_slice(said)))
 }

@@ -137,24 +137,29 @@ async fn answer(
     };
     let authority = request.uri().authority();
     let user = front.admission.user(request.headers());
+    let kept = if is_streaming || listens || path == WEBSOCKET_PATH {
+        hub.callbacks.keep_headers(request.headers())
+    } else {
+        None
+    };
     let admitted = front.admission.admit(purpose, request.version(), authority, request.headers());
     let mut response = if let Err(refusal) = admitted {
         turn_away(request.headers(), refusal)
     } else if path == WEBSOCKET_PATH {
         match upgrade(&request) {
-            Ok(takeover) => slot.make(Takeover { user, ..takeover }).await,
+            Ok(takeover) => slot.make(Takeover { user, headers: kept, ..takeover }).await,
             Err(refusal) => turn_away(request.headers(), refusal),
         }
     } else if listens {
         match unidirectional::upgrade(hub, &request) {
-            Ok(takeover) => slot.make(Takeover { user, ..takeover }).await,
+            Ok(takeover) => slot.make(Takeover { user, headers: kept, ..takeover }).await,
             Err(refusal) => turn_away(request.headers(), refusal),
         }
     } else if (is_streaming || is_init) && request.method() == Method::OPTIONS {
         http_stream::preflight(request.headers())
     } else if let Some(transport) = transport {
         match transport.open(hub, request).await {
-            Ok(takeover) => slot.make(Takeover { user, ..takeover }).await,
+            Ok(takeover) => slot.make(Takeover { user, headers: kept, ..takeover }).await,
             Err(refusal) => refuse(refusal),
         }
     } else if is_streaming {
@@ -186,7 +191,15 @@ fn turn_away(headers: &HeaderMap, refusal: Refusal) -> Response<Body> {
 fn upgrade(request: &Request) -> Result<Takeover, Refusal> {
     let handshake = handshake(request)?;
     let framing = Framing::Frames(handshake.encoding);
-    Ok(Takeover { framing, head: handshake.head(), unanswered: None, frame: None, behind: Bytes::new(), user: None })
+    Ok(Takeover {
+        framing,
+        head: handshake.head(),
+        unanswered: None,
+        frame: None,
+        behind: Bytes::new(),
+        user: None,
+        headers: None,
+    })
 }
 
 /// The handshake that a request asks for.

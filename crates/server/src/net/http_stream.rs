@@ -115,7 +115,7 @@ impl Transport {
                 (Vec::new(), Some(Box::new(unanswered)))
             }
         };
-        Ok(Takeover { framing, head, unanswered, frame: Some(frame), behind: Bytes::new(), user: None })
+        Ok(Takeover { framing, head, unanswered, frame: Some(frame), behind: Bytes::new(), user: None, headers: None })
     }
 }
 

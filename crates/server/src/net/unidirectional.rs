@@ -61,7 +61,15 @@ pub(crate) fn upgrade(hub: &Hub, request: &Request) -> Result<Takeover, Refusal>
         true => Framing::Frames(Encoding::JsonPushes),
         false => Framing::PushFrames,
     };
-    Ok(Takeover { framing, head: handshake.head(), unanswered: None, frame, behind: Bytes::new(), user: None })
+    Ok(Takeover {
+        framing,
+        head: handshake.head(),
+        unanswered: None,
+        frame,
+        behind: Bytes::new(),
+        user: None,
+        headers: None,
+    })
 }
 
 /// Answers with next to nothing: the connection is open, for whatever comes next.

@@ -4,11 +4,13 @@
 //! the picture shows whether all cores work.
 
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
@@ -43,6 +45,21 @@ impl KeyFetches {
     }
 }
 
+/// A proxy: the kind of event, and its name in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProxyLabel {
+    event: &'static str,
+    proxy: String,
+}
+
+/// How a call of it ended: `answered`, or what was wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProxyEndLabel {
+    event: &'static str,
+    proxy: String,
+    outcome: &'static str,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CloseLabel {
     code: u16,
@@ -68,6 +85,9 @@ pub(crate) struct Metrics {
     registry: Registry,
     closes: Family<CloseLabel, Counter>,
     api_commands: Family<ApiLabel, Counter>,
+    proxy_calls: Family<ProxyEndLabel, Counter>,
+    proxy_in_flight: Family<ProxyLabel, Gauge>,
+    proxy_seconds: Family<ProxyLabel, Histogram, fn() -> Histogram>,
     /// Requests to the server API without its key.
     pub(crate) api_refused: Counter,
     /// Messages published by the server API.
@@ -123,6 +143,13 @@ impl Metrics {
         registry.register("closes", "Connections closed, by the code of our close frame", closes.clone());
         let api_commands = Family::default();
         registry.register("api_commands", "Commands of the server API, by method and error", api_commands.clone());
+        let proxy_calls = Family::default();
+        registry.register("proxy_calls", "Calls to the backend, by what became of them", proxy_calls.clone());
+        let proxy_in_flight = Family::default();
+        let help = "Calls to the backend that are under way or wait for a free place";
+        registry.register("proxy_in_flight", help, proxy_in_flight.clone());
+        let proxy_seconds = Family::new_with_constructor(proxy_histogram as fn() -> Histogram);
+        registry.register("proxy_seconds", "How long calls to the backend took", proxy_seconds.clone());
         let api_refused = Counter::default();
         registry.register("api_refused", "Requests to the server API without its key", api_refused.clone());
         let api_messages = Counter::default();
@@ -148,6 +175,9 @@ impl Metrics {
             registry,
             closes,
             api_commands,
+            proxy_calls,
+            proxy_in_flight,
+            proxy_seconds,
             api_refused,
             api_messages,
             key_fetches,
@@ -172,6 +202,17 @@ impl Metrics {
         self.closes.get_or_create(&CloseLabel { code }).inc();
     }
 
+    /// The counters of one proxy. There are as many as the configuration names.
+    pub(crate) fn proxy(&self, event: &'static str, proxy: &str) -> ProxyMetrics {
+        let label = ProxyLabel { event, proxy: proxy.to_owned() };
+        ProxyMetrics {
+            calls: self.proxy_calls.clone(),
+            in_flight: self.proxy_in_flight.get_or_create_owned(&label),
+            seconds: self.proxy_seconds.get_or_create_owned(&label),
+            label,
+        }
+    }
+
     /// Counts a command of the server API. `method` is one of so many.
     pub(crate) fn api_called(&self, method: &'static str, code: u32) {
         self.api_commands.get_or_create(&ApiLabel { method, code }).inc();
@@ -194,6 +235,44 @@ impl Metrics {
             Err(std::fmt::Error) => String::new(),
         }
     }
+}
+
+/// What one proxy counts.
+#[derive(Clone, Debug)]
+pub(crate) struct ProxyMetrics {
+    label: ProxyLabel,
+    calls: Family<ProxyEndLabel, Counter>,
+    in_flight: Gauge,
+    seconds: Histogram,
+}
+
+impl ProxyMetrics {
+    /// Counts a call for as long as what is returned is kept.
+    pub(crate) fn begin(&self) -> impl Drop + use<> {
+        self.in_flight.inc();
+        InFlight(self.in_flight.clone())
+    }
+
+    /// Counts how a call ended. `outcome` is one of so many.
+    pub(crate) fn ended(&self, outcome: &'static str, took: Duration) {
+        let ProxyLabel { event, proxy } = self.label.clone();
+        self.calls.get_or_create(&ProxyEndLabel { event, proxy, outcome }).inc();
+        self.seconds.observe(took.as_secs_f64());
+    }
+}
+
+/// A call under way, of somebody who may stop waiting for it.
+struct InFlight(Gauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// From a backend beside us to one that answers at the last moment.
+fn proxy_histogram() -> Histogram {
+    Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])
 }
 
 /// How the database is doing.

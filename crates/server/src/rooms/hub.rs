@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use crate::auth::{KeyFetcher, Tokens};
+use crate::callbacks::Callbacks;
 use crate::config::{Config, Storage};
 use crate::events::{EventsError, Journal, Reason, RoomEvents};
 use crate::ops::metrics::Metrics;
@@ -20,6 +21,7 @@ use crate::rooms::memory::MemoryEngine;
 use crate::rooms::presence::LocalPresence;
 use crate::rooms::stored::{StoredEngine, StoredRooms};
 use crate::session::Settings;
+use crate::session::settings::Asks;
 #[cfg(test)]
 use crate::util::clock::unix_ms;
 use crate::util::rng::Rng;
@@ -49,9 +51,8 @@ pub(crate) struct Hub {
     pub(crate) events: Arc<Events>,
     /// Fetches the keys that issuers of tokens publish, if any does.
     pub(crate) keys: Option<KeyFetcher>,
-    /// Where work is done that is no shard's: calls to the backend.
-    #[expect(dead_code, reason = "nobody calls the backend yet")]
-    pub(crate) background: Handle,
+    /// What the backend is asked.
+    pub(crate) callbacks: Callbacks,
 }
 
 impl Hub {
@@ -75,6 +76,7 @@ impl Hub {
         });
         let settings = settings(&config, node, tokens, &clock);
         let rooms = Arc::new(LocalRooms::new(Arc::clone(&config), clock, shards, metrics.rooms.clone()));
+        let callbacks = Callbacks::new(&config, Arc::clone(&rooms.clock), background, &metrics);
         Self {
             settings: Arc::new(settings),
             config,
@@ -88,8 +90,8 @@ impl Hub {
             rooms,
             stored: OnceLock::new(),
             keys,
+            callbacks,
             room_events: OnceLock::new(),
-            background,
         }
     }
 
@@ -237,6 +239,7 @@ fn settings(
     settings.personal_rooms = personal.enabled.then(|| personal.prefix());
     settings.single_connection = personal.enabled && personal.single_connection;
     settings.time = config.client.connect_include_server_time.then(|| Arc::new(clock.clone()) as _);
+    settings.proxies = Asks::new(config);
     settings.limits = config.limits();
     settings
 }

@@ -2,6 +2,7 @@
 
 use super::View;
 use crate::auth::WantedKeys;
+use crate::callbacks::{Allowed, Question};
 use crate::config::RecoveryMode;
 use roomcast_protocol::{CloseCode, HistoryQuery, Placed, Publication, Push, Reply, RoomName, StreamPosition};
 
@@ -20,6 +21,13 @@ pub(crate) enum Action {
     Ping,
     /// End the connection with this code. The last action of a session: leave all its rooms.
     Close(CloseCode),
+    /// The same for a reason of the backend's, which fits a close frame.
+    Disconnect {
+        /// 3000 to 4999.
+        code: u32,
+        /// In words.
+        reason: String,
+    },
     /// The client has said whose it is: commands for its user find it from here on. Of a client without a user it does not come.
     Identify,
     /// The client has connected, and is to be the only one of its user: end those that have said before it that they are that user's.
@@ -59,6 +67,16 @@ pub(crate) enum Action {
         room: RoomName,
         /// What.
         publication: Publication,
+        /// What the backend asks beyond, if anything; the data and the tags have been taken out.
+        terms: Option<Box<Allowed>>,
+    },
+    /// Ask the backend; then [`answered`](super::Session::answered). What is asked aside holds up no command, so there may be
+    /// several of these at a time.
+    Ask {
+        /// To be handed back.
+        ticket: Ticket,
+        /// What.
+        question: Box<Question>,
     },
     /// Read the room's past; then [`history`](super::Session::history).
     History {

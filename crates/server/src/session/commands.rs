@@ -7,11 +7,11 @@ use bytes::Bytes;
 use super::access::{Access, Grant};
 use super::heartbeat::Heartbeat;
 use super::server_command::wishes;
-use super::tokens::{Refused, seconds};
+use super::tokens::{Opened, Refused};
 use super::{
     Action, Connecting, Identity, Ids, Pending, PendingKind, Phase, PutIn, Recover, Session, Settings, Speech, Ticket,
 };
-use crate::auth::{Overrides, RoomClaims};
+use crate::auth::{ConnectionToken, Overrides, RoomClaims};
 use roomcast_protocol::{
     ClientInfo, CloseCode, ConnectRequest, ConnectResult, ErrorCode, FOSSIL, HistoryQuery, HistoryRequest, Payload,
     Publication, PublishRequest, ReplyBody, Request, RoomName, StreamPosition, SubscribeRequest,
@@ -24,23 +24,23 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(super) const TOKENS_REFUSED_MAX: u16 = 128;
 
 impl Session {
-    pub(super) fn connect(&mut self, id: u32, request: ConnectRequest, now_ms: u64, out: &mut Vec<Action>) {
-        let Settings { allow_anonymous, disallow_anonymous_tokens, insecure, trust_display_names, .. } = *self.settings;
-        let (user, info, ttl_ms, rooms) = if request.token.is_empty() || !self.verifies_connections() {
-            let named = match &self.who {
-                Identity::Unknown(ids) => ids.user.clone(),
-                Identity::Known(_) => None,
-            };
-            if named.is_none() && !allow_anonymous && !insecure {
-                return self.reply(id, ReplyBody::Error(ErrorCode::Unauthorized), out);
+    pub(super) fn connect(&mut self, id: u32, request: ConnectRequest, out: &mut Vec<Action>) {
+        let who = if request.token.is_empty() || !self.verifies_connections() {
+            if self.settings.proxies.connect {
+                return self.ask_who(id, request, out);
             }
-            (named.unwrap_or_default(), None, None, Vec::new())
+            match self.known_without_token() {
+                Some(who) => who,
+                None => return self.reply(id, ReplyBody::Error(ErrorCode::Unauthorized), out),
+            }
         } else {
             match self.connection_token(&request.token) {
-                Ok((token, _)) if token.user.is_empty() && disallow_anonymous_tokens => {
+                Ok((token, _)) if token.user.is_empty() && self.settings.disallow_anonymous_tokens => {
                     return self.close(CloseCode::PermissionDenied, out);
                 }
-                Ok((token, ttl_ms)) => (token.user, token.info, ttl_ms, token.rooms),
+                Ok((ConnectionToken { user, info, rooms, .. }, ttl_ms)) => {
+                    Who { user, info, ttl_ms, rooms, ..Who::default() }
+                }
                 Err(Refused::TokenExpired) => {
                     return self.reply(id, ReplyBody::Error(ErrorCode::TokenExpired), out);
                 }
@@ -52,30 +52,56 @@ impl Session {
                 Err(Refused::Invalid | Refused::Foreign) => return self.close(CloseCode::InvalidToken, out),
             }
         };
+        self.admit(id, who, request, out);
+    }
+
+    /// Who a client is of whom neither a token nor the backend has said so; nothing where such clients are not let in.
+    pub(super) fn known_without_token(&self) -> Option<Who> {
+        let named = match &self.who {
+            Identity::Unknown(ids) => ids.user.clone(),
+            Identity::Known(_) => None,
+        };
+        let Settings { allow_anonymous, insecure, .. } = *self.settings;
+        let user = named.or_else(|| (allow_anonymous || insecure).then(String::new))?;
+        Some(Who { user, ..Who::default() })
+    }
+
+    /// Lets a client in whose user is known.
+    pub(super) fn admit(&mut self, id: u32, who: Who, request: ConnectRequest, out: &mut Vec<Action>) {
+        let Who { user, info, data, ttl_ms, rooms, meta } = who;
         let conn_info = match &request.data {
-            Some(data) if info.is_none() && trust_display_names => {
+            Some(data) if info.is_none() && self.settings.trust_display_names => {
                 display_name(data, self.settings.limits.display_name_chars_max)
             }
             _ => info,
         };
         self.stay_connected(ttl_ms);
-        self.open(id, (user, conn_info, ttl_ms.map(seconds)), rooms, request.subs, now_ms, out);
+        self.stays.set_meta(meta);
+        self.keep_emulated_headers(request.headers);
+        let result = ConnectResult { ttl_s: self.told_ttl_s(ttl_ms), data, ..ConnectResult::default() };
+        self.open(id, (user, conn_info), result, rooms, request.subs, out);
+    }
+
+    fn keep_emulated_headers(&mut self, headers: Vec<(String, String)>) {
+        let emulated = &self.settings.proxies.emulated_headers;
+        let is_kept = |(name, _): &(String, String)| emulated.contains(&name.to_ascii_lowercase());
+        self.stays.set_headers(headers.into_iter().filter(is_kept).collect());
     }
 
     /// Opens the session of a client that is `user`'s, and puts it into its rooms; then the reply.
     pub(super) fn open(
         &mut self,
         id: u32,
-        (user, conn_info, ttl_s): (String, Option<Bytes>, Option<u32>),
+        (user, conn_info): (String, Option<Bytes>),
+        result: ConnectResult,
         granted: Vec<(String, RoomClaims)>,
         subs: Vec<(String, Option<StreamPosition>)>,
-        now_ms: u64,
         out: &mut Vec<Action>,
     ) {
         let Identity::Unknown(ids) = &mut self.who else { return };
         let Ids { client, session, .. } = std::mem::take(&mut **ids);
         let ping_interval_ms = self.settings.ping_interval_ms;
-        self.heartbeat = Heartbeat::connected(&client, ping_interval_ms, now_ms);
+        self.heartbeat = Heartbeat::connected(&client, ping_interval_ms, self.now_ms);
         if !user.is_empty() {
             out.push(Action::Identify);
         }
@@ -86,13 +112,12 @@ impl Session {
         let result = ConnectResult {
             client,
             version: VERSION.to_owned(),
-            ttl_s,
             ping_s: u32::try_from(ping_interval_ms.div_ceil(1_000)).unwrap_or(u32::MAX),
             pong: ping_interval_ms > 0 && self.settings.pong_timeout_ms > 0 && self.speech == Speech::Commands,
             session,
             node,
             time_ms: self.settings.time.as_ref().map_or(0, |time| time()),
-            ..ConnectResult::default()
+            ..result
         };
         let rooms = match self.put_in_rooms(granted, subs) {
             Ok(rooms) => rooms,
@@ -118,7 +143,10 @@ impl Session {
         let mut granted: BTreeMap<String, RoomClaims> = granted.into_iter().collect();
         // In a room that the client is put into anyway holds what its token says of it, too.
         let put_in_anyway = |session: &Self, room: RoomName, says: Option<RoomClaims>, position, code| {
-            let opened = says.map(|says| Box::new(session.opened(&room, says, None)));
+            let opened = says.map(|says| {
+                let ttl_ms = says.ttl_ms;
+                Box::new(session.opened(&room, says, ttl_ms))
+            });
             let overrides = opened.as_ref().map_or_else(Overrides::default, |opened| opened.overrides);
             let grant = session.access(&room).map_err(|_| code)?.grant_with(&wishes, overrides);
             Ok::<_, CloseCode>(PutIn { opened, ..put_in(room, grant, position, false) })
@@ -209,8 +237,7 @@ impl Session {
             Request::Send { .. } => {}
             Request::Refresh { token } => self.refresh(id, &token, out)?,
             Request::SubRefresh { room, token } => self.sub_refresh(id, &room, &token, out)?,
-            // There is no backend to call.
-            Request::Rpc(_) => return Err(ErrorCode::NotAvailable),
+            Request::Rpc(request) => self.begin_rpc(id, request, out)?,
             Request::Unknown => return Err(ErrorCode::MethodNotFound),
             // `receive` queues neither `connect` nor a pong.
             Request::Unreadable { .. } | Request::Connect(_) | Request::Pong => return Err(ErrorCode::BadRequest),
@@ -232,7 +259,13 @@ impl Session {
         }
         let access = self.access(&room)?;
         let (grant, opened) = if request.token.is_empty() || !self.verifies_subscriptions() {
-            (access.subscribe(&request)?, None)
+            match access.enter(&request)? {
+                Some(grant) => (grant, None),
+                None => {
+                    self.ask_to_subscribe(id, room, request, out);
+                    return Ok(());
+                }
+            }
         } else {
             match self.subscription_token(&room, &request.token) {
                 Ok(opened) => {
@@ -259,6 +292,33 @@ impl Session {
                 }
             }
         };
+        self.enter(id, room, request, grant, opened, out);
+        Ok(())
+    }
+
+    /// Enters a room that is open to the client by what was said of it.
+    pub(super) fn subscribe_opened(
+        &mut self,
+        id: u32,
+        room: RoomName,
+        request: SubscribeRequest,
+        opened: Opened,
+        out: &mut Vec<Action>,
+    ) -> Result<(), ErrorCode> {
+        let grant = self.access(&room)?.subscribe_by_token(&request, opened.overrides)?;
+        self.enter(id, room, request, grant, Some(Box::new(opened)), out);
+        Ok(())
+    }
+
+    fn enter(
+        &mut self,
+        id: u32,
+        room: RoomName,
+        request: SubscribeRequest,
+        grant: Grant,
+        opened: Option<Box<Opened>>,
+        out: &mut Vec<Action>,
+    ) {
         let was_recovering = request.recover || grant.recovers_newest;
         let recover = recover(&grant, request.recover.then_some(request.position));
         let reject_unrecovered = request.flag & SubscribeRequest::REJECT_UNRECOVERED != 0;
@@ -272,7 +332,6 @@ impl Session {
         };
         let ticket = self.begin_pending(id, kind);
         out.push(Action::Subscribe { ticket, room, recover });
-        Ok(())
     }
 
     fn begin_unsubscribe(&mut self, id: u32, room: &str, out: &mut Vec<Action>) -> Result<(), ErrorCode> {
@@ -298,12 +357,16 @@ impl Session {
         if !access.options.publication_data_format.allows(&data) {
             return Err(ErrorCode::BadRequest);
         }
+        if access.options.publish_proxy_enabled {
+            self.ask_to_publish(id, room, data, out);
+            return Ok(());
+        }
         access.publish()?;
         let is_delta = access.options.delta_publish;
         let mut publication = Publication::new(data, self.info_in(room.as_str()).cloned());
         publication.set_delta(is_delta);
         let ticket = self.begin_pending(id, PendingKind::Publish);
-        out.push(Action::Publish { ticket, room, publication });
+        out.push(Action::Publish { ticket, room, publication, terms: None });
         Ok(())
     }
 
@@ -331,13 +394,35 @@ impl Session {
         })
     }
 
-    /// Lets the command `id` wait for the world.
-    pub(super) fn begin_pending(&mut self, id: u32, kind: PendingKind) -> Ticket {
+    /// A ticket that no other action has.
+    pub(super) fn next_ticket(&mut self) -> Ticket {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
+        ticket
+    }
+
+    /// Lets the command `id` wait for the world.
+    pub(super) fn begin_pending(&mut self, id: u32, kind: PendingKind) -> Ticket {
+        let ticket = self.next_ticket();
         self.pending = Some(Pending { ticket, id, kind });
         ticket
     }
+}
+
+/// A client, as a token, the backend or the configuration has it.
+#[derive(Debug, Default)]
+pub(super) struct Who {
+    /// Empty for an anonymous one.
+    pub(super) user: String,
+    pub(super) info: Option<Bytes>,
+    /// What the reply brings.
+    pub(super) data: Option<Bytes>,
+    /// How long it may stay, if not for good.
+    pub(super) ttl_ms: Option<u64>,
+    /// The rooms that it is put into.
+    pub(super) rooms: Vec<(String, RoomClaims)>,
+    /// What is told of it to the backend.
+    pub(super) meta: Option<Bytes>,
 }
 
 /// What is recovered under that grant by a client that has asked for what came after `asked`.

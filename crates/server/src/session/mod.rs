@@ -1,9 +1,10 @@
 //! A session: one client's side of the protocol as a state machine; commands in, actions out, time passed in, no I/O.
 //!
-//! It uses `config`, `util`, `auth` and the protocol. It is used by `rooms` and `client`.
+//! It uses `config`, `util`, `auth`, `callbacks` and the protocol. It is used by `rooms` and `client`.
 
 mod access;
 mod action;
+mod asking;
 mod commands;
 mod completions;
 mod heartbeat;
@@ -34,8 +35,8 @@ use self::stays::{Ended, Stays};
 use self::tokens::Opened;
 use crate::auth::Fetched;
 use roomcast_protocol::{
-    ClientInfo, CloseCode, Command, ConnectResult, DecodeError, Encoding, ErrorCode, Push, Reply, ReplyBody, Request,
-    RoomName, StreamPosition, UnsubscribeCode,
+    ClientInfo, CloseCode, Command, ConnectRequest, ConnectResult, DecodeError, Encoding, ErrorCode, Payload, Push,
+    Reply, ReplyBody, Request, RoomName, StreamPosition, SubscribeRequest, UnsubscribeCode,
 };
 
 /// One client's side of the protocol.
@@ -50,7 +51,7 @@ use roomcast_protocol::{
 ///   [`Action::Unsubscribe`], which precedes the unsubscribe reply.
 /// - [`Action::Close`] comes once, and nothing after it.
 ///
-/// Nobody handles `rpc`, which answers error 108, and what `send` brings is dropped.
+/// What `send` brings is dropped.
 #[derive(Debug)]
 pub(crate) struct Session {
     settings: Arc<Settings>,
@@ -76,6 +77,9 @@ pub(crate) struct Session {
     /// The time as it was told last.
     now_ms: u64,
 }
+
+/// After how long it is looked again whether a client that is waited for still waits itself.
+const WAITED_FOR_US_MS: u64 = 1_000;
 
 /// What a new session is called.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -115,6 +119,20 @@ struct Pending {
 /// What it waits for, with what its reply needs.
 #[derive(Debug)]
 enum PendingKind {
+    /// What the backend says of who the client is; then as by a token.
+    AskWho(Box<ConnectRequest>),
+    /// What it says of a subscription; then entering.
+    AskToSubscribe {
+        room: RoomName,
+        request: Box<SubscribeRequest>,
+    },
+    /// What it says of a publication; then publishing.
+    AskToPublish {
+        room: RoomName,
+        data: Payload,
+    },
+    /// What a procedure of the backend's returns; then the reply.
+    Rpc,
     /// Entering the rooms that the server puts the client into; then the reply.
     Connect(Box<Connecting>),
     Subscribe {
@@ -226,7 +244,7 @@ impl Session {
             _ if self.ending.is_some() => {}
             // Its connect command waits for the world; what comes with it waits for that.
             (Phase::Opening, request) if self.pending.is_some() => self.wait_for_connect(command.id, request, out),
-            (Phase::Opening, Request::Connect(request)) => self.connect(command.id, request, now_ms, out),
+            (Phase::Opening, Request::Connect(request)) => self.connect(command.id, request, out),
             // As with one that is not authorized: it may try again.
             (Phase::Opening, Request::Unreadable { is_connect: true }) => {
                 self.reply(command.id, ReplyBody::Error(ErrorCode::BadRequest), out);
@@ -296,9 +314,13 @@ impl Session {
 
     /// Ends the session; a session that has ended stays so.
     pub(crate) fn close(&mut self, code: CloseCode, out: &mut Vec<Action>) {
-        if self.is_closed() {
-            return;
+        if !self.is_closed() {
+            self.end_now(out, Action::Close(code));
         }
+    }
+
+    /// Ends the session by its last action.
+    fn end_now(&mut self, out: &mut Vec<Action>, last: Action) {
         self.phase = Phase::Closed;
         self.heartbeat = Heartbeat::Still;
         self.pending = None;
@@ -306,7 +328,7 @@ impl Session {
         self.ending = None;
         self.rooms = Names::default();
         self.stays = Stays::default();
-        out.push(Action::Close(code));
+        out.push(last);
     }
 
     /// Lets time pass; to be called at [`Session::deadline_ms`] or somewhat later.
@@ -314,9 +336,12 @@ impl Session {
         self.now_ms = now_ms;
         while let Some(ended) = self.stays.take_ended(now_ms) {
             match ended {
+                Ended::Connection if self.settings.proxies.refresh => self.ask_to_stay(out),
                 Ended::Connection => return self.close(CloseCode::Expired, out),
                 Ended::Room(room) => {
-                    if let Ok(room) = self.room(&room) {
+                    if let Ok(room) = self.room(&room)
+                        && !self.ask_to_stay_in(&room, out)
+                    {
                         self.command(ServerCommand::Unsubscribe { room, code: UnsubscribeCode::Expired }, out);
                     }
                 }
@@ -340,9 +365,7 @@ impl Session {
             Beat::NoPong if !self.wants_frames() => self.heartbeat.extend(now_ms + pong_timeout_ms),
             Beat::NoPong => self.close(CloseCode::NoPong, out),
             // It has said connect, and waits for us.
-            Beat::Stale if self.pending.is_some() => {
-                self.heartbeat.extend_any(now_ms + self.settings.stale_timeout_ms);
-            }
+            Beat::Stale if self.pending.is_some() => self.heartbeat.extend_any(now_ms + WAITED_FOR_US_MS),
             Beat::Stale => self.close(CloseCode::Stale, out),
         }
     }

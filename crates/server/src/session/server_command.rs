@@ -4,8 +4,7 @@ use bytes::Bytes;
 
 use super::commands::recover;
 use super::stays::RoomStay;
-use super::tokens::seconds;
-use super::{Action, Identity, PendingKind, Phase, Recover, Session, Subscribed};
+use super::{Action, PendingKind, Phase, Recover, Session, Subscribed};
 use crate::auth::Overrides;
 use crate::session::access::Grant;
 use roomcast_protocol::{
@@ -131,12 +130,8 @@ impl Session {
             ServerCommand::Refresh { ttl_ms, info } => {
                 let ttl_ms = ttl_ms.filter(|_| !self.settings.insecure);
                 self.stay_connected(ttl_ms);
-                if info.is_some()
-                    && let Identity::Known(known) = &mut self.who
-                {
-                    *known = ClientInfo::new(known.user().to_owned(), known.client().to_owned(), info, None);
-                }
-                out.push(Action::Push(Push::Refresh { ttl_s: ttl_ms.map(seconds) }));
+                self.set_info(info);
+                out.push(Action::Push(Push::Refresh { ttl_s: self.told_ttl_s(ttl_ms) }));
             }
         }
     }

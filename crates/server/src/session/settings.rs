@@ -1,10 +1,11 @@
 //! What the sessions of a server have in common.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use crate::auth::Tokens;
-use crate::config::{Channel, NamespaceOptions};
+use crate::config::{Channel, Config, NamespaceOptions, Rpc};
 use roomcast_protocol::{ErrorCode, Limits, RoomName};
 
 /// How sessions behave; one for all sessions of a server.
@@ -43,10 +44,38 @@ pub(crate) struct Settings {
     pub(crate) single_connection: bool,
     /// The time that clients are told when they connect, in milliseconds since 1970; they are told none without it.
     pub(crate) time: Option<Arc<dyn Fn() -> u64 + Send + Sync>>,
+    /// What the backend is asked about all clients; what about those of a room, the options of rooms say.
+    pub(crate) proxies: Asks,
     /// The bounds on what a client may ask for.
     pub(crate) limits: Limits,
     /// What clients may do in a room.
     pub(crate) options: Box<dyn OptionsLookup>,
+}
+
+/// What the backend is asked.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Asks {
+    /// Who a client is that brings no token.
+    pub(crate) connect: bool,
+    /// Whether a client may stay whose time is over.
+    pub(crate) refresh: bool,
+    /// Which procedures it has.
+    pub(crate) rpc: Rpc,
+    /// What clients say in place of headers and is passed on to any proxy, in lower case.
+    pub(crate) emulated_headers: BTreeSet<String>,
+}
+
+impl Asks {
+    pub(crate) fn new(config: &Config) -> Self {
+        let proxies = &config.proxies;
+        let emulated = proxies.all().flat_map(|(_, options)| &options.emulated_headers);
+        Self {
+            connect: proxies.connect_enabled,
+            refresh: proxies.refresh_enabled,
+            rpc: config.rpc.clone(),
+            emulated_headers: emulated.cloned().collect(),
+        }
+    }
 }
 
 /// Finds the options of a room.
@@ -86,6 +115,7 @@ impl Settings {
             personal_rooms: None,
             single_connection: false,
             time: None,
+            proxies: Asks::default(),
             limits: Limits::default(),
             options,
         }

@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use bytes::Bytes;
+
+use super::Ticket;
 use roomcast_protocol::ClientInfo;
 
 /// What tokens have said of a client beyond who it is. Most say nothing, and then there is nothing to keep.
@@ -18,6 +21,12 @@ struct Kept {
     ends: BTreeSet<(u64, Box<str>)>,
     /// The names of the rooms that the connection token has put the client into, in their order.
     granted: Vec<Box<str>>,
+    /// What the backend has attached to the connection, compact JSON.
+    meta: Option<Bytes>,
+    /// What the client has said in place of headers, of what is passed on.
+    headers: Vec<(String, String)>,
+    /// What the backend is being asked while the client goes on.
+    asked: Vec<(Ticket, Asked)>,
 }
 
 /// What is kept of a [`RoomStay`].
@@ -25,6 +34,13 @@ struct Kept {
 struct InRoom {
     until_ms: Option<u64>,
     info: Option<ClientInfo>,
+}
+
+/// Whether something may stay whose time is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    Connection,
+    Room(Box<str>),
 }
 
 /// What a subscription token has said.
@@ -78,11 +94,57 @@ impl Stays {
         });
     }
 
-    /// The client is not in the room any more.
+    /// The client may stay in a room until then, or for good; what is said of it there stays, unless something else is.
+    pub(super) fn prolong_room(&mut self, room: Box<str>, until_ms: Option<u64>, info: Option<ClientInfo>) {
+        let info = info.or_else(|| self.info_in(&room).cloned());
+        if until_ms.is_some() || info.is_some() {
+            self.set_room(RoomStay { room, until_ms, info });
+        } else {
+            self.forget_room(&room);
+        }
+    }
+
+    /// The client is not in the room any more, or nothing is said of it there.
     pub(super) fn forget_room(&mut self, room: &str) {
         if self.0.is_some() {
-            self.change(|kept| kept.forget_room(room));
+            self.change(|kept| {
+                kept.forget_room(room);
+                kept.asked.retain(|(_, asked)| !matches!(asked, Asked::Room(of) if **of == *room));
+            });
         }
+    }
+
+    pub(super) fn set_meta(&mut self, meta: Option<Bytes>) {
+        if meta.is_some() || self.0.is_some() {
+            self.change(|kept| kept.meta = meta);
+        }
+    }
+
+    pub(super) fn meta(&self) -> Option<&Bytes> {
+        self.0.as_ref()?.meta.as_ref()
+    }
+
+    pub(super) fn set_headers(&mut self, headers: Vec<(String, String)>) {
+        if !headers.is_empty() || self.0.is_some() {
+            self.change(|kept| kept.headers = headers);
+        }
+    }
+
+    pub(super) fn headers(&self) -> &[(String, String)] {
+        self.0.as_ref().map_or(&[], |kept| &kept.headers)
+    }
+
+    /// The backend is asked, and its answer has this ticket.
+    pub(super) fn ask(&mut self, ticket: Ticket, asked: Asked) {
+        self.change(|kept| kept.asked.push((ticket, asked)));
+    }
+
+    /// What the answer with this ticket is about.
+    pub(super) fn take_asked(&mut self, ticket: Ticket) -> Option<Asked> {
+        let at = self.0.as_ref()?.asked.iter().position(|(of, _)| *of == ticket)?;
+        let mut taken = None;
+        self.change(|kept| taken = Some(kept.asked.swap_remove(at).1));
+        taken
     }
 
     /// Who the client is in a room, where something is said of it there.
@@ -105,20 +167,31 @@ impl Stays {
             return Some(Ended::Connection);
         }
         let (_, room) = kept.ends.first().filter(|(until_ms, _)| *until_ms <= now_ms)?.clone();
-        self.change(|kept| kept.forget_room(&room));
+        // What is said of the client there holds until it is out.
+        self.change(|kept| kept.lift_end(&room));
         Some(Ended::Room(room))
     }
 
     fn change(&mut self, change: impl FnOnce(&mut Kept)) {
         let kept = self.0.get_or_insert_default();
         change(kept);
-        if kept.connection_ms.is_none() && kept.rooms.is_empty() && kept.granted.is_empty() {
+        let Kept { connection_ms, rooms, granted, meta, headers, asked, .. } = &**kept;
+        let is_idle = connection_ms.is_none() && meta.is_none() && headers.is_empty() && asked.is_empty();
+        if is_idle && rooms.is_empty() && granted.is_empty() {
             self.0 = None;
         }
     }
 }
 
 impl Kept {
+    /// The client may stay there, until something else is said.
+    fn lift_end(&mut self, room: &str) {
+        let Some(stay) = self.rooms.get_mut(room) else { return };
+        if let Some(until_ms) = stay.until_ms.take() {
+            self.ends.remove(&(until_ms, room.into()));
+        }
+    }
+
     fn forget_room(&mut self, room: &str) {
         if let Some((room, InRoom { until_ms: Some(until_ms), .. })) = self.rooms.remove_entry(room) {
             self.ends.remove(&(until_ms, room));

@@ -113,7 +113,7 @@ impl Session {
             Ok(fetched) => {
                 self.keys_fetched = Some(fetched);
                 match *request {
-                    Request::Connect(request) => self.connect(id, request, self.now_ms, out),
+                    Request::Connect(request) => self.connect(id, request, out),
                     request => self.start(id, request, out),
                 }
                 self.keys_fetched = None;
@@ -125,18 +125,21 @@ impl Session {
 
     /// What a token that is good for so long says of a room.
     pub(super) fn opened(&self, room: &RoomName, says: RoomClaims, ttl_ms: Option<u64>) -> Opened {
-        let RoomClaims { info, data, overrides } = says;
+        let RoomClaims { info, data, overrides, .. } = says;
         let info = info.and_then(|info| {
             let of = self.info()?;
             Some(ClientInfo::new(of.user().to_owned(), of.client().to_owned(), of.conn_info().cloned(), Some(info)))
         });
-        let until_ms = ttl_ms.map(|ttl_ms| self.now_ms + ttl_ms + self.settings.expired_sub_close_delay_ms);
+        // Where the backend is asked, the client has nothing to bring.
+        let is_asked = self.sub_refresh_proxy(room.as_str()).is_some();
+        let delay_ms = if is_asked { 0 } else { self.settings.expired_sub_close_delay_ms };
+        let until_ms = ttl_ms.map(|ttl_ms| self.now_ms + ttl_ms + delay_ms);
         let says_something = until_ms.is_some() || info.is_some();
         let stay = says_something.then(|| RoomStay { room: room.as_str().into(), until_ms, info });
-        Opened { overrides, data, ttl_s: ttl_ms.map(seconds), stay }
+        Opened { overrides, data, ttl_s: ttl_ms.filter(|_| !is_asked).map(seconds), stay }
     }
 
-    fn ttl_ms(&self, expiry: Expiry) -> Result<Option<u64>, Refused> {
+    pub(super) fn ttl_ms(&self, expiry: Expiry) -> Result<Option<u64>, Refused> {
         match expiry {
             _ if self.settings.insecure => Ok(None),
             Expiry::Never => Ok(None),
@@ -147,8 +150,23 @@ impl Session {
 
     /// The connection may stay for that long, if not for good.
     pub(super) fn stay_connected(&mut self, ttl_ms: Option<u64>) {
-        let until_ms = ttl_ms.map(|ttl_ms| self.now_ms + ttl_ms + self.settings.expired_close_delay_ms);
+        let delay_ms = if self.settings.proxies.refresh { 0 } else { self.settings.expired_close_delay_ms };
+        let until_ms = ttl_ms.map(|ttl_ms| self.now_ms + ttl_ms + delay_ms);
         self.stays.set_connection(until_ms);
+    }
+
+    /// What the client is told of how long it may stay: nothing where the backend is asked, for then it has nothing to bring.
+    pub(super) fn told_ttl_s(&self, ttl_ms: Option<u64>) -> Option<u32> {
+        ttl_ms.filter(|_| !self.settings.proxies.refresh).map(seconds)
+    }
+
+    /// Takes over what is known of the client, if something else is.
+    pub(super) fn set_info(&mut self, info: Option<Bytes>) {
+        if info.is_some()
+            && let Identity::Known(known) = &mut self.who
+        {
+            *known = ClientInfo::new(known.user().to_owned(), known.client().to_owned(), info, None);
+        }
     }
 
     /// A new connection token.
@@ -164,12 +182,8 @@ impl Session {
                 Ok((token, _)) if !self.stays.is_granted(&token.rooms) => Some(CloseCode::InsufficientState),
                 Ok((token, ttl_ms)) => {
                     self.stay_connected(ttl_ms);
-                    ttl_s = ttl_ms.map(seconds);
-                    if token.info.is_some()
-                        && let Identity::Known(info) = &mut self.who
-                    {
-                        *info = ClientInfo::new(token.user, info.client().to_owned(), token.info, None);
-                    }
+                    ttl_s = self.told_ttl_s(ttl_ms);
+                    self.set_info(token.info);
                     None
                 }
                 Err(Refused::Unverified(wanted)) => {

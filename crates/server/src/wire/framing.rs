@@ -43,6 +43,18 @@ impl Framing {
         self.encoding() == Encoding::JsonPushes
     }
 
+    /// What the field calls the transport.
+    pub(crate) fn transport(self) -> &'static str {
+        match (self, self.only_listens()) {
+            (Self::PushFrames | Self::Frames(_), true) => "uni_websocket",
+            (Self::PushFrames | Self::Frames(_), false) => "websocket",
+            (Self::Stream(_), true) => "uni_http_stream",
+            (Self::Stream(_), false) => "http_stream",
+            (Self::Events(_), true) => "uni_sse",
+            (Self::Events(_), false) => "sse",
+        }
+    }
+
     /// Whether it is WebSocket, of which the client's end brings frames as well.
     pub(crate) fn is_websocket(self) -> bool {
         matches!(self, Self::Frames(_) | Self::PushFrames)

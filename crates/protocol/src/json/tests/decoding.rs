@@ -34,6 +34,16 @@ fn room(name: &str) -> String {
 }
 
 #[test]
+fn no_more_headers_are_read_than_a_request_may_have() {
+    let headers: serde_json::Map<_, _> = (0..500).map(|n| (n.to_string(), json!("v"))).collect();
+    let Request::Connect(connect) = one(&json!({"id": 1, "connect": {"headers": headers}}).to_string()).request else {
+        panic!("a connect")
+    };
+    assert_eq!(connect.headers.len(), ConnectRequest::HEADERS_MAX);
+    assert!(decode(b"{\"id\":1,\"connect\":{\"headers\":{\"k\":1}}}").is_err(), "a header is a text");
+}
+
+#[test]
 fn every_command_of_the_protocol_is_understood() {
     assert_request(
         r#"{"id":1,"connect":{"token":"JWT","data":{},"name":"js","version":"1","headers":{"k":"v"},"subs":{"room":{"recover":true,"offset":5,"epoch":"x"},"other":{"offset":5},"map":{"type":1},"some":{"tf":{}}}}}"#,
@@ -44,6 +54,7 @@ fn every_command_of_the_protocol_is_understood() {
             name: "js".to_owned(),
             version: "1".to_owned(),
             subs: vec![(room("room"), Some(at(5, "x"))), (room("other"), None)],
+            headers: vec![("k".to_owned(), "v".to_owned())],
         }),
     );
     assert_request(

@@ -1,8 +1,9 @@
 //! Replies and pushes as SDKs expect them.
 
 use crate::{
-    ClientInfo, CloseCode, ConnectResult, Encoding, ErrorCode, HistoryResult, Payload, Placed, PresenceStats,
-    Publication, Push, RefreshResult, Reply, ReplyBody, RoomName, StreamPosition, SubscribeResult, UnsubscribeCode,
+    ClientInfo, CloseCode, ConnectResult, CustomError, Encoding, ErrorCode, HistoryResult, Payload, Placed,
+    PresenceStats, Publication, Push, RefreshResult, Reply, ReplyBody, RoomName, StreamPosition, SubscribeResult,
+    UnsubscribeCode,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -122,6 +123,11 @@ fn errors_carry_code_message_and_whether_to_retry() {
             &format!(r#"{{"id":7,"error":{{"code":{},"message":"{}"{temporary}}}}}"#, error.code(), error.message()),
         );
     }
+    let own = CustomError { code: 1000, message: "not \"today\"".to_owned(), temporary: true };
+    assert_reply(
+        ReplyBody::Failed(Box::new(own)),
+        r#"{"id":7,"error":{"code":1000,"message":"not \"today\"","temporary":true}}"#,
+    );
     assert_reply(
         ReplyBody::Error(ErrorCode::Internal),
         r#"{"id":7,"error":{"code":100,"message":"internal server error","temporary":true}}"#,

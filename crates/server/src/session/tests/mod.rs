@@ -1,5 +1,6 @@
 //! A session driven by hand: what a client says goes in as frames, what it would hear comes out as JSON.
 
+mod asking;
 mod commands;
 mod keys;
 mod lifecycle;
@@ -76,7 +77,8 @@ impl Harness {
                 | Action::Publish { ticket, .. }
                 | Action::History { ticket, .. }
                 | Action::Presence { ticket, .. }
-                | Action::PresenceStats { ticket, .. },
+                | Action::PresenceStats { ticket, .. }
+                | Action::Ask { ticket, .. },
             ) => *ticket,
             other => panic!("no action with a ticket, but {other:?}"),
         }
@@ -120,6 +122,8 @@ fn describe(action: &Action) -> String {
         Action::Identify => return "identify".to_owned(),
         Action::Supersede => return "supersede".to_owned(),
         Action::Close(code) => return format!("close {}", code.code()),
+        Action::Disconnect { code, reason } => return format!("disconnect {code} {reason}"),
+        Action::Ask { question, .. } => return format!("ask {}", question.event.kind().name()),
         Action::Subscribe { room, .. } => return format!("subscribe {room}"),
         Action::Activate { room, .. } => return format!("activate {room}"),
         Action::Unsubscribe { room, .. } => return format!("unsubscribe {room}"),

@@ -2,7 +2,7 @@
 
 use super::{Harness, dev_settings, entered};
 use crate::session::server_command::ServerCommand;
-use roomcast_protocol::{CloseCode, ErrorCode, RoomName, UnsubscribeCode};
+use roomcast_protocol::{CloseCode, ConnectResult, ErrorCode, RoomName, UnsubscribeCode};
 
 pub(super) fn subscribe(room: &str) -> ServerCommand {
     ServerCommand::Subscribe { room: name(room), options: None }
@@ -123,7 +123,8 @@ fn commands_that_wait_are_bounded() {
 fn a_client_with_a_user_is_made_known() {
     let mut client = Harness::opening(dev_settings());
     assert_eq!(client.session.user(), "");
-    client.session.open(1, ("ann".to_owned(), None, None), Vec::new(), Vec::new(), client.now_ms, &mut client.actions);
+    let result = ConnectResult::default();
+    client.session.open(1, ("ann".to_owned(), None), result, Vec::new(), Vec::new(), &mut client.actions);
     assert_eq!(client.heard()[0], "identify");
     client.session.close(CloseCode::Closed, &mut Vec::new());
     assert_eq!(client.session.user(), "ann", "that it leaves is to be said");

@@ -1,0 +1,34 @@
+//! What waits until a client has taken its replies.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::session::{Action, ServerCommand};
+
+/// What a driver keeps until the client has taken its replies.
+#[derive(Debug, Default)]
+pub(super) struct Backlog {
+    pub(super) actions: VecDeque<Action>,
+    pub(super) input: Vec<u8>,
+    /// What came behind those.
+    pub(super) waiting: VecDeque<Waiting>,
+}
+
+/// What comes to a session by another way than its connection.
+#[derive(Debug)]
+pub(super) enum Waiting {
+    /// A whole frame of an emulated client.
+    Frame(Bytes),
+    /// Of the server.
+    Command(ServerCommand),
+}
+
+/// Frames that an emulated connection may have waiting; they come in requests, which nothing holds up.
+pub(super) const FRAMES_WAITING_MAX: usize = 64;
+
+/// Bytes of them, of which a single frame may have more: some dozen frames of the usual largest size, or 64 of usual ones.
+pub(super) const FRAME_BYTES_WAITING_MAX: usize = 1024 * 1024;
+
+/// Commands of the server that may wait behind what a client has said and was not heard.
+pub(super) const COMMANDS_WAITING_MAX: usize = 64;

@@ -1,0 +1,174 @@
+//! What the backend is asked, and what becomes of its answers, in whatever order they come.
+
+use std::collections::HashMap;
+
+use super::{Harness, dev_settings, entered};
+use crate::auth::{Expiry, RoomClaims};
+use crate::callbacks::{Admitted, Answer, Extended};
+use crate::config::NamespaceOptions;
+use crate::session::settings::{Asks, ByNamespace};
+use crate::session::{Action, Settings};
+use roomcast_protocol::{CloseCode, CustomError};
+
+fn settings() -> Settings {
+    let open = NamespaceOptions::dev();
+    let ask = NamespaceOptions {
+        subscribe_proxy_enabled: true,
+        publish_proxy_enabled: true,
+        sub_refresh_proxy_enabled: true,
+        ..open.clone()
+    };
+    let options = Box::new(ByNamespace { rooms: HashMap::from([("ask", ask)]), others: open });
+    Settings { options, proxies: Asks { connect: true, refresh: true, ..Asks::default() }, ..dev_settings() }
+}
+
+fn admitted(ttl_ms: Option<u64>) -> Answer {
+    let expiry = ttl_ms.map_or(Expiry::Never, Expiry::InMs);
+    let user = "42".to_owned();
+    Answer::Connect(Some(Box::new(Admitted { user, expiry, info: None, data: None, rooms: Vec::new(), meta: None })))
+}
+
+fn extended(ttl_ms: u64) -> Answer {
+    Answer::Extended(Some(Box::new(Extended { expiry: Expiry::InMs(ttl_ms), info: None, meta: None })))
+}
+
+impl Harness {
+    #[track_caller]
+    fn answer(&mut self, answer: Answer) {
+        let ticket = self.ticket();
+        self.heard();
+        self.session.notice_time(self.now_ms);
+        self.session.answered(ticket, answer, &mut self.actions);
+    }
+
+    /// A client that the backend has let in.
+    fn admitted(ttl_ms: Option<u64>) -> Self {
+        let mut client = Self::opening(settings());
+        client.send(r#"{"id":1,"connect":{}}"#);
+        client.answer(admitted(ttl_ms));
+        client.heard();
+        client
+    }
+}
+
+#[test]
+fn commands_behind_connect_wait_for_the_answer_and_are_bounded() {
+    let mut client = Harness::opening(settings());
+    client.send("{\"id\":1,\"connect\":{}}\n{\"id\":2,\"ping\":{}}");
+    assert!(!client.session.wants_frames(), "more is not read");
+    client.assert_heard_last("ask connect");
+    client.answer(admitted(None));
+    let heard = client.heard();
+    assert!(heard[0] == "identify" && heard[1].starts_with(r#"{"id":1,"connect""#), "{heard:?}");
+    assert_eq!(heard[2], r#"{"id":2,"ping":{}}"#);
+    let mut flood = Harness::opening(Settings { limits: few(), ..settings() });
+    flood.send(r#"{"id":1,"connect":{}}"#);
+    flood.heard();
+    for _ in 0..3 {
+        flood.send(r#"{"id":2,"ping":{}}"#);
+    }
+    flood.assert_closed(CloseCode::TooManyRequests);
+}
+
+fn few() -> roomcast_protocol::Limits {
+    roomcast_protocol::Limits { commands_per_frame_max: 2, ..roomcast_protocol::Limits::default() }
+}
+
+impl Harness {
+    #[track_caller]
+    fn assert_heard_last(&self, expected: &str) {
+        assert_eq!(self.actions.last().map(super::describe).as_deref(), Some(expected));
+    }
+}
+
+#[test]
+fn an_answer_that_comes_after_the_end_is_nothing() {
+    let mut client = Harness::opening(settings());
+    client.send(r#"{"id":1,"connect":{}}"#);
+    let ticket = client.ticket();
+    client.send("nonsense");
+    client.heard();
+    client.session.close(CloseCode::Closed, &mut client.actions);
+    client.heard();
+    client.session.answered(ticket, admitted(None), &mut client.actions);
+    client.assert_heard(&[]);
+}
+
+#[test]
+fn a_client_that_waits_for_the_backend_is_not_stale_and_one_that_was_refused_is() {
+    let mut client = Harness::opening(settings());
+    client.send(r#"{"id":1,"connect":{}}"#);
+    client.wait(60_000);
+    client.assert_heard_last("ask connect");
+    let failed = CustomError { code: 1000, message: "no".to_owned(), temporary: false };
+    client.answer(Answer::Error(Box::new(failed)));
+    client.assert_heard(&[r#"{"id":1,"error":{"code":1000,"message":"no"}}"#]);
+    client.wait(60_000);
+    client.assert_closed(CloseCode::Stale);
+}
+
+#[test]
+fn whether_a_client_may_stay_is_asked_aside_and_later_commands_do_not_wait() {
+    let mut client = Harness::admitted(Some(5_000));
+    client.wait(4_999);
+    assert!(!client.heard().contains(&"ask refresh".to_owned()));
+    client.wait(1);
+    client.assert_heard_last("ask refresh");
+    let ticket = client.ticket();
+    client.heard();
+    client.send(r#"{"id":2,"ping":{}}"#);
+    client.assert_heard(&[r#"{"id":2,"ping":{}}"#]);
+    client.wait(1_000);
+    assert!(client.heard().is_empty(), "it is asked once");
+    client.session.answered(ticket, extended(5_000), &mut client.actions);
+    client.assert_heard(&[]);
+    client.wait(5_000);
+    client.assert_heard_last("ask refresh");
+    client.answer(Answer::Failed);
+    client.wait(59_000);
+    assert!(!client.heard().contains(&"ask refresh".to_owned()), "not before a minute");
+    client.wait(1_000);
+    let ticket = client.actions.iter().rev().find_map(|action| match action {
+        Action::Ask { ticket, .. } => Some(*ticket),
+        _ => None,
+    });
+    client.heard();
+    client.session.answered(ticket.expect("it is asked again"), Answer::Extended(None), &mut client.actions);
+    client.assert_closed(CloseCode::Expired);
+}
+
+#[test]
+fn an_answer_about_a_room_that_was_left_meanwhile_does_not_touch_a_later_membership() {
+    let mut client = Harness::admitted(None);
+    let enter = |client: &mut Harness, ttl_ms: u64| {
+        client.send(r#"{"id":2,"subscribe":{"channel":"ask:a"}}"#);
+        client.assert_heard_last("ask subscribe");
+        let entry = crate::callbacks::Entry { says: RoomClaims::default(), expiry: Expiry::InMs(ttl_ms) };
+        client.answer(Answer::Subscribe(Box::new(entry)));
+        let ticket = client.ticket();
+        client.heard();
+        client.session.subscribed(ticket, Ok(entered(0, &[])), &mut client.actions);
+        client.heard();
+    };
+    enter(&mut client, 1_000);
+    client.wait(1_000);
+    client.assert_heard_last("ask sub_refresh");
+    let asked = client.ticket();
+    client.heard();
+    client.send(r#"{"id":3,"unsubscribe":{"channel":"ask:a"}}"#);
+    let ticket = client.ticket();
+    client.session.unsubscribed(ticket, &mut client.actions);
+    enter(&mut client, 100_000);
+    client.session.answered(asked, Answer::Extended(None), &mut client.actions);
+    client.assert_heard(&[]);
+    client.send(r#"{"id":4,"publish":{"channel":"ask:a","data":1}}"#);
+    client.assert_heard(&["ask publish"]);
+}
+
+#[test]
+fn an_answer_of_another_kind_is_an_internal_error() {
+    let mut client = Harness::admitted(None);
+    client.send(r#"{"id":2,"publish":{"channel":"ask:a","data":1}}"#);
+    client.answer(Answer::Rpc(None));
+    client.assert_heard(&[r#"{"id":2,"error":{"code":100,"message":"internal server error","temporary":true}}"#]);
+}

@@ -1,0 +1,116 @@
+//! Backends that are slow, dead, lying, redirecting, huge, or broken: whoever asked is told, and nobody else notices.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::backend::{Backend, Said};
+use super::{backend, connected, say, server};
+use crate::harness::{Running, eventually};
+
+/// The shortest that says something.
+const SHORT: Duration = Duration::from_millis(100);
+
+fn assert_fails(backend: &Backend, timeout: Duration, outcome: &str) {
+    let server = server(backend, |config| {
+        config.proxies.connect.timeout = timeout;
+        config.client.user_id_http_header = Some("x-user".to_owned());
+    });
+    let mut client = server.client();
+    for id in 1..3 {
+        let reply = say(&mut client, id, &json!({"connect": {}}));
+        assert_eq!(
+            reply["error"],
+            json!({"code": 100, "message": "internal server error", "temporary": true}),
+            "{outcome}"
+        );
+    }
+    let metric = format!("roomcast_proxy_calls_total{{event=\"connect\",proxy=\"default\",outcome=\"{outcome}\"}}");
+    assert_eq!(server.metric(&metric), 2, "{}", server.get("/metrics", "").1);
+    assert_eq!(server.metric("roomcast_proxy_in_flight"), 0);
+}
+
+#[test]
+fn a_backend_that_cannot_be_used_is_an_internal_error_that_may_pass() {
+    let patient = Duration::from_secs(10);
+    assert_fails(&Backend::start(|_| Said::Nothing), SHORT, "timeout");
+    assert_fails(&Backend::start(|_| Said::Redirect), patient, "redirected");
+    assert_fails(&Backend::start(|_| Said::Huge), patient, "too_large");
+    assert_fails(&Backend::start(|_| Said::Status(503, "{\"result\":{\"user\":\"42\"}}")), patient, "status");
+    assert_fails(&Backend::start(|_| Said::Status(200, "<html>")), patient, "unreadable");
+    assert_fails(&Backend::start(|_| Said::Json(json!({"result": {"user": 42}}))), patient, "unreadable");
+    assert_fails(&Backend::start(|_| Said::Json(json!({"disconnect": {"code": 1}}))), patient, "unreadable");
+    assert_fails(&Backend::saying(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{"), patient, "broken");
+    assert_fails(&Backend::saying(b"who is there?"), patient, "broken");
+    let gone = Backend::start(|_| Said::Nothing);
+    let address = gone.address;
+    drop(gone);
+    let mut dead = Backend::start(|_| Said::Nothing);
+    dead.address = address;
+    assert_fails(&dead, patient, "unreachable");
+}
+
+/// While some wait for a backend that says nothing, others on their shard go on.
+#[test]
+fn who_waits_for_the_backend_keeps_nobody_else_from_anything() {
+    let backend = backend(|_| Said::Nothing);
+    let server = server(&backend, |config| {
+        config.shards = std::num::NonZeroUsize::new(1);
+        config.rpc.without_namespace.proxy_enabled = true;
+        config.proxies.rpc.timeout = Duration::from_secs(60);
+    });
+    let mut waiting: Vec<_> = (0..20).map(|_| connected(&server, &backend)).collect();
+    for client in &mut waiting {
+        client.subscribe(2, "open:a");
+        client.send(r#"{"id":3,"rpc":{"method":"x"}}"#);
+    }
+    for _ in 0..20 {
+        assert_eq!(backend.asked().path, "/rpc");
+    }
+    let mut writer = connected(&server, &backend);
+    writer.publish(2, "open:a", "1");
+    for client in &mut waiting {
+        assert_eq!(client.publication()["data"], 1, "who waits hears, too");
+    }
+    assert_eq!(server.metric("roomcast_proxy_in_flight{event=\"rpc\""), 20);
+    // Who goes is not asked about any more.
+    drop(waiting);
+    eventually("the calls have ended", || server.metric("roomcast_proxy_in_flight") == 0);
+}
+
+#[test]
+fn calls_beyond_the_bound_wait_for_their_turn_and_beyond_the_queue_they_fail_at_once() {
+    let backend = backend(|_| Said::Nothing);
+    let server = server(&backend, |config| {
+        config.rpc.without_namespace.proxy_enabled = true;
+        config.proxies.rpc.timeout = Duration::from_secs(60);
+        config.proxies.rpc.concurrency = 1;
+        config.proxies.rpc.queue_size = 1;
+    });
+    let [mut first, mut second, mut third] = [(); 3].map(|()| connected(&server, &backend));
+    first.send(r#"{"id":2,"rpc":{"method":"x"}}"#);
+    assert_eq!(backend.asked().path, "/rpc");
+    second.send(r#"{"id":2,"rpc":{"method":"y"}}"#);
+    eventually("the second waits", || server.metric("roomcast_proxy_in_flight{event=\"rpc\"") == 2);
+    let reply = say(&mut third, 2, &json!({"rpc": {"method": "z"}}));
+    assert_eq!(reply["error"]["code"], 100);
+    assert_eq!(busy(&server), 1);
+    backend.assert_not_asked();
+    drop(first);
+    assert_eq!(backend.asked().body["method"], "y", "its turn has come");
+}
+
+fn busy(server: &Running) -> u64 {
+    server.metric("roomcast_proxy_calls_total{event=\"rpc\",proxy=\"default\",outcome=\"busy\"}")
+}
+
+#[test]
+fn who_waits_longer_than_a_silent_client_may_is_not_taken_for_one() {
+    let backend = Backend::start(|_| Said::Nothing);
+    let server = server(&backend, |config| {
+        config.client.stale_close_delay = SHORT;
+        config.proxies.connect.timeout = Duration::from_millis(600);
+    });
+    let mut client = server.client();
+    assert_eq!(say(&mut client, 1, &json!({"connect": {}}))["error"]["code"], 100);
+}
