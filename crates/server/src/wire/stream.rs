@@ -127,3 +127,19 @@ impl AsyncWrite for Stream {
         }
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use rustix::net::sockopt::tcp_user_timeout;
+
+    #[tokio::test]
+    async fn a_socket_of_a_client_that_says_nothing_ends_when_nothing_is_acknowledged() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let stream = Stream::Tcp(stream);
+        stream.notice_silence(Duration::from_secs(33));
+        let Stream::Tcp(socket) = &stream;
+        assert_eq!(tcp_user_timeout(socket).unwrap(), 33_000);
+    }
+}

@@ -142,11 +142,16 @@ fn brought(case: &Case) -> String {
 }
 
 fn unconnected(case: &Case) -> Harness {
+    unconnected_with(case, |_| {})
+}
+
+fn unconnected_with(case: &Case, change: impl FnOnce(&mut Settings)) -> Harness {
     let mut client = Config::default().client;
     client.token = keys("secret");
     let rooms = HashMap::from([("walk", case.options())]);
     let options = Box::new(ByNamespace { rooms, others: NamespaceOptions::default() });
-    let settings = Settings::new("n1".to_owned(), options, Tokens::new(&client, || NOW_S * 1_000));
+    let mut settings = Settings::new("n1".to_owned(), options, Tokens::new(&client, || NOW_S * 1_000));
+    change(&mut settings);
     Harness::opening(settings)
 }
 
@@ -242,6 +247,38 @@ fn who_connects_into_a_room_may_do_no_more_than_who_subscribes_to_it() {
             let may = case.expected() == Outcome::In;
             assert_eq!(connect_into(&case, &json!({"sub": user})), may, "{case:?}");
             assert!(connect_into(&case, &json!({"sub": user, "channels": [room]})), "{case:?}");
+        }
+    }
+}
+
+/// The room of a user is entered by its clients whatever the room allows, and by others as any room of users is.
+#[test]
+fn the_room_of_a_user_opens_to_others_as_the_options_say() {
+    let allowed = Allowed { client: false, subscriber: true, anonymous: false };
+    for bits in 0..8_u8 {
+        let bit = |n: u8| bits & (1 << n) != 0;
+        for user in USERS {
+            let (subscribe_too, subscribe_anonymous, limited) = (bit(0), bit(1), bit(2));
+            let (brings, room) = (Brings::Nothing, "walk:#42");
+            let case = Case { subscribe: subscribe_too, subscribe_anonymous, limited, allowed, room, user, brings };
+            let mut client = unconnected_with(&case, |settings| settings.personal_rooms = Some("walk:#".to_owned()));
+            client.send(&json!({"id": 1, "connect": {"token": token("secret", &json!({"sub": user}))}}).to_string());
+            let entering = client.actions.iter().any(|action| matches!(action, Action::Subscribe { .. }));
+            assert_eq!(entering, !user.is_empty(), "{case:?}");
+            if let Some(Action::Subscribe { ticket, room, .. }) = client.actions.last().cloned() {
+                assert_eq!(room.as_str(), format!("walk:#{user}"));
+                client.session.subscribed(ticket, Ok(entered(3, &[])), &mut client.actions);
+            }
+            client.actions();
+            let outcome = subscribe(&mut client, &case).0;
+            let expected = match user {
+                // It is there.
+                "42" => Outcome::Error(105),
+                // The limit is to one user here.
+                "43" if limited => Outcome::Error(103),
+                _ => case.expected(),
+            };
+            assert_eq!(outcome, expected, "{case:?}");
         }
     }
 }
