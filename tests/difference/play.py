@@ -5,6 +5,7 @@ import asyncio
 import json
 import re
 import time
+import urllib.parse
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -76,8 +77,10 @@ class Play:
                 for socket in self.sockets.values():
                     if socket.connection is not None:
                         await socket.connection.close()
+                    elif socket.reader is not None:
+                        socket.reader.cancel()
                     if socket.reader is not None:
-                        await socket.reader
+                        await asyncio.gather(socket.reader, return_exceptions=True)
 
     async def _step(self, step: Step) -> Outcome:
         answer: list[str] = []
@@ -98,14 +101,20 @@ class Play:
         socket = self.sockets.get(step.actor)
         if socket is None:
             socket = self.sockets[step.actor] = Socket()
-            await self._open(socket)
+            if step.listen is not None:
+                socket.reader = asyncio.create_task(self._listen(socket, step.listen))
+                return
+            await self._open(socket, step.path)
+        if step.kind == "leave" and socket.connection is None and socket.reader is not None:
+            socket.reader.cancel()
         if socket.connection is None or socket.end is not None:
             return
         try:
             if step.kind == "leave":
                 await socket.connection.close()
             elif step.kind == "frame":
-                await socket.connection.send(step.frame)
+                is_raw = isinstance(step.frame, (str, bytes))
+                await socket.connection.send(step.frame if is_raw else json.dumps(self._filled(step.frame)))
             else:
                 commands = [self._filled(command) for command in step.commands]
                 socket.asked |= {c["id"]: c["subscribe"].get("channel", "") for c in commands if "subscribe" in c}
@@ -113,8 +122,36 @@ class Play:
         except websockets.ConnectionClosed:
             pass
 
-    async def _open(self, socket: Socket) -> None:
-        url = f"ws://127.0.0.1:{self.server.port}/connection/websocket"
+    async def _listen(self, socket: Socket, request: Request) -> None:
+        """Notes what comes of an answer without end, as lines or as events."""
+        url = f"http://127.0.0.1:{self.server.port}{self._with_tokens(request.path)}"
+        body = None if request.body is None else json.dumps(self._filled(request.body), separators=(",", ":"))
+        endless = aiohttp.ClientTimeout(total=None)
+        async with self.http.request(request.method, url, data=body, timeout=endless) as response:
+            if response.status != 200:
+                text = (await response.read()).decode(errors="replace").strip()
+                socket.end = f"refused with {response.status} {'<text>' if text else ''}"
+                return
+            async for line in response.content:
+                text = line.decode(errors="replace").strip().removeprefix("data: ")
+                if text.startswith("{"):
+                    self.last_heard = time.monotonic()
+                    socket.messages.append(json.loads(text))
+                elif text and not text.startswith(":"):
+                    socket.messages.append({"line": text})
+        self.last_heard = time.monotonic()
+        socket.end = "the end"
+
+    def _with_tokens(self, path: str) -> str:
+        """The address with what it says of the connect, where that is not yet a text."""
+        address, mark, said = path.partition("?cf_connect=")
+        if not mark:
+            return path
+        token = self._filled(Token(**json.loads(said))) if said.startswith("{") else said
+        return address + mark + urllib.parse.quote(json.dumps({"token": token}))
+
+    async def _open(self, socket: Socket, path: str) -> None:
+        url = f"ws://127.0.0.1:{self.server.port}{path}"
         try:
             socket.connection = await websockets.connect(
                 url,
@@ -164,7 +201,7 @@ class Play:
         replies = sorted((m for m in messages if "id" in m), key=lambda message: message["id"])
         # An empty one is a ping.
         pushes = [message for message in messages if message and "id" not in message]
-        pushes.sort(key=lambda message: str(message.get("push", {}).get("channel", "")))
+        pushes.sort(key=lambda message: str(message.get("push", message).get("channel", "")))
         lines = []
         for message in replies:
             rest = {key: value for key, value in message.items() if key != "id"}

@@ -18,7 +18,10 @@ class Step:
     commands: list[dict] = field(default_factory=list)
     frame: Any = None
     request: Optional["Request"] = None
+    listen: Optional["Request"] = None
     seconds: float = 0.0
+    # Where the socket is opened.
+    path: str = "/connection/websocket"
     # The ids of the replies that are waited for.
     awaited: list[int] = field(default_factory=list)
 
@@ -51,9 +54,10 @@ class Known:
 class Client:
     """A client of the script; its methods are its commands."""
 
-    def __init__(self, script: "Script", name: str) -> None:
+    def __init__(self, script: "Script", name: str, path: str = "/connection/websocket") -> None:
         self.script = script
         self.name = name
+        self.path = path
         self.last_id = 0
 
     def say(self, kind: str, content: dict, **fields: Any) -> "Client":
@@ -75,8 +79,14 @@ class Client:
         return self
 
     def frame(self, frame: Any) -> "Client":
-        """Sends a frame as it stands."""
-        self.script.steps.append(Step("frame", self.name, frame=frame))
+        """Sends a frame as it stands, or this as JSON."""
+        self.script.steps.append(Step("frame", self.name, frame=frame, path=self.path))
+        return self
+
+    def listen(self, method: str, path: str, body: Any = None) -> "Client":
+        """Sends a request whose answer has no end, and is told what comes of it from then on."""
+        kind = f"listen {path.split('?')[0].rsplit('/', 1)[-1]}"
+        self.script.steps.append(Step(kind, self.name, listen=Request(method, path, {}, body)))
         return self
 
     def leave(self) -> "Client":
@@ -130,8 +140,8 @@ class Script:
     def user(self, name: str) -> str:
         return f"{name}-{self.suffix}" if name else ""
 
-    def client(self, name: str) -> Client:
-        return Client(self, name)
+    def client(self, name: str, path: str = "/connection/websocket") -> Client:
+        return Client(self, name, path)
 
     def join(self, name: str, *rooms: str, **wishes: Any) -> Client:
         """A user who has connected and entered these rooms."""

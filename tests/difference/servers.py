@@ -98,6 +98,10 @@ MAIN: dict[str, Any] = {
     "http_api": {"key": "secret"},
     "sse": {"enabled": True},
     "http_stream": {"enabled": True},
+    "uni_websocket": {"enabled": True},
+    "uni_http_stream": {"enabled": True},
+    "uni_sse": {"enabled": True},
+    "init": {"enabled": True},
 }
 
 

@@ -49,6 +49,15 @@ allow_history_for_client = true
 allow_presence_for_client = true
 
 [[channel.namespaces]]
+name = "delta"
+history_size = 1000
+history_ttl = "1h"
+force_recovery = true
+allowed_delta_types = ["fossil"]
+delta_publish = true
+allow_subscribe_for_client = true
+
+[[channel.namespaces]]
 name = "closed"
 history_size = 1000
 history_ttl = "1h"

@@ -1,7 +1,9 @@
 package sdk
 
 import (
+	"encoding/base64"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -192,6 +194,34 @@ func TestTheServerPutsPeopleInAndOut(t *testing.T) {
 		s.api("disconnect", claims{"user": "ann", "disconnect": claims{"code": 4501, "reason": "go home"}})
 		if end := ann.disconnected.heard(t, 1, "closes")[0]; end.Code != 4501 || end.Reason != "go home" {
 			t.Fatalf("%+v", end)
+		}
+	})
+}
+
+func TestDeltasBecomeWholeMessages(t *testing.T) {
+	each(t, func(t *testing.T, s *server, isProtobuf bool) {
+		ann := connect(t, s, isProtobuf, "ann").enter("delta:hall", centrifuge.SubscriptionConfig{Delta: centrifuge.DeltaTypeFossil})
+		text := strings.Repeat("Wörter, die bleiben. ", 50)
+		said := func(number int) string { return fmt.Sprintf(`{"number":%d,"text":"%s"}`, number, text) }
+		const half = 100
+		for number := range 2 * half {
+			if number == half {
+				// What comes meanwhile is recovered.
+				if err := ann.subscription.Unsubscribe(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.api("publish", claims{"channel": "delta:hall", "b64data": base64.StdEncoding.EncodeToString([]byte(said(number)))})
+			if number == half+half/2 {
+				if err := ann.subscription.Subscribe(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for number, message := range ann.heard.heard(t, 2*half, "messages") {
+			if string(message.Data) != said(number) {
+				t.Fatalf("message %d is %s", number, message.Data)
+			}
 		}
 	})
 }
