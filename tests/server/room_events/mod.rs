@@ -106,7 +106,7 @@ fn whatever_a_backend_does_it_is_told_all_of_it_in_order() {
             ann.subscribe(id + nth as u32 * 100, &room);
         }
         eventually("a failure", || server.metric("roomcast_events_failures_total") > failures);
-        assert!(server.metric("roomcast_events_lag ") > 0, "{manner:?}");
+        eventually("a lag", || server.metric("roomcast_events_lag ") > 0);
         backend.behaves(Manner::Takes);
         eventually("that it is told", || backend.books().members.len() == 2 * (nth + 1));
         assert!(backend.asked() > 0);
@@ -123,6 +123,8 @@ fn a_backend_that_was_out_for_too_long_is_told_what_it_missed() {
     let server = server(&backend, |config| {
         config.events.log_max_size = 20_000;
         config.events.batch_size = 50;
+        // Nothing happens any more once the backend is back.
+        config.events.vacated_delay = Duration::from_secs(60);
     });
     let mut ann = user(server.address, "ann");
     for id in 0..200 {
@@ -133,10 +135,10 @@ fn a_backend_that_was_out_for_too_long_is_told_what_it_missed() {
     }
     ann.subscribe(1_000, "seen:last");
     eventually("a loss", || server.metric("roomcast_events_lost_total") > 100);
-    eventually("all of it in the log", || server.metric("roomcast_events_logged_total") >= 402);
-    let logged = || server.metric("roomcast_events_logged_total");
+    // 11 rooms, 201 joins, 200 leaves.
+    eventually("all of it in the log", || server.metric("roomcast_events_logged_total") == 412);
     backend.behaves(Manner::Takes);
-    eventually("the rest", || backend.books().cursor == logged() && server.metric("roomcast_events_lag ") == 0);
+    eventually("the rest", || backend.books().cursor == 412 && server.metric("roomcast_events_lag ") == 0);
     let books = backend.books();
     let (_, first) = books.events.first_key_value().expect("an event");
     assert_eq!((first["type"].as_str(), first["from"].as_u64()), (Some("gap"), Some(1)), "{first}");
