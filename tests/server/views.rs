@@ -2,10 +2,11 @@
 
 use roomcast_protocol::apply_delta;
 use roomcast_server::config::{ApiKey, Config, DataFormat, Echo, NamespaceOptions, RecoveryMode};
+use rustix::net::sockopt::set_socket_recv_buffer_size;
 use serde_json::{Value, json};
 
 use crate::api::post;
-use crate::harness::{Client, Running, number, publish, text};
+use crate::harness::{Client, Running, eventually, number, publish, text};
 
 fn server(change: impl FnOnce(&mut Config)) -> Running {
     Running::with(|config| {
@@ -257,6 +258,55 @@ fn whoever_is_not_to_hear_itself_is_given_everything_else() {
     let missed: Vec<_> = reply["publications"].as_array().expect("a list").iter().collect();
     assert_eq!((&reply["recovered"], missed.len() < 10), (&json!(true), true));
     assert!(missed.iter().all(|it| text(&it["info"]["client"]) != ann.id), "recovery leaves them out, too");
+}
+
+#[test]
+fn a_subscription_may_say_otherwise_whether_it_hears_itself() {
+    let server = server(|_| {});
+    let mut ann = server.connected("ann");
+    let mut bob = server.member("bob", "hall");
+    let put_in = |echo: &str| {
+        let wish = json!({ "echo": { "value": echo } });
+        command(&server, "subscribe", &json!({ "channel": "hall", "user": "", "client": ann.id, "override": wish }))
+    };
+    assert_eq!(put_in("nobody")["error"]["code"], 107);
+    assert!(put_in("not_client").get("error").is_none());
+    assert_eq!(ann.push()["channel"], "hall");
+    ann.publish(10, "hall", "1");
+    bob.publish(11, "hall", "2");
+    assert_eq!(ann.publication()["data"], 2);
+    assert_eq!([bob.publication()["data"].clone(), bob.publication()["data"].clone()], [json!(1), json!(2)]);
+}
+
+#[test]
+fn what_is_slow_and_takes_deltas_catches_up_whole_and_goes_on_with_deltas() {
+    const MESSAGES: u64 = 600;
+    let server = server(|config| config.channel.without_namespace.history_size = 4_000);
+    let mut ann = server.connected("ann");
+    let mut bob = server.connected("bob");
+    set_socket_recv_buffer_size(&bob.stream, 128 * 1024).expect("a socket option");
+    subscribed(&mut bob, 2, json!({ "delta": "fossil" }));
+    // Up to the last few nothing that could be told by what was before.
+    let word = |index: u64| format!("{:08x}", index.wrapping_mul(0x9e37_79b9) as u32);
+    let state = |of: u64| (0..5_000).map(|nth| word(of * 5_000 + nth)).collect::<String>();
+    let large = |sent: u64| json!({ "state": state(sent.min(MESSAGES)), "number": sent });
+    // It takes nothing meanwhile: far more than a socket holds.
+    for sent in 0..MESSAGES {
+        ann.publish(10 + sent as u32, "hall", &large(sent).to_string());
+    }
+    eventually("somebody behind", || server.metric("roomcast_members_behind") == 1);
+    let (mut chain, mut deltas) = (Chain::default(), 0);
+    for sent in 0..MESSAGES + 5 {
+        if sent >= MESSAGES {
+            ann.publish(10 + sent as u32, "hall", &large(sent).to_string());
+        }
+        let heard = bob.publication();
+        assert_eq!(number(&heard["offset"]), sent + 1);
+        let (shown, is_delta) = chain.take(&heard);
+        assert_eq!(shown["number"], sent);
+        deltas += u64::from(is_delta);
+    }
+    assert!(deltas >= 3, "it goes along again: {deltas}");
 }
 
 #[test]

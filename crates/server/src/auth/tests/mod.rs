@@ -19,6 +19,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::{ConnectionToken, Expiry, Overrides, RoomClaims, TokenError, Tokens};
+use crate::config::Echo;
 use crate::config::{Client, Config, PublicKey, Secret};
 use crate::util::signature::Algorithm;
 
@@ -343,20 +344,30 @@ fn a_subscription_token_names_its_room_and_may_say_more() {
     let full = tokens.subscription(&token(&json!({
         "sub": "42", "channel": "$hall", "client": "c", "info": {"role":  "host"}, "b64data": STANDARD.encode("[1, 2]"),
         "data": 7, "exp": NOW_S + 5,
-        "override": {"presence": {"value": false}, "force_recovery": {"value": true}, "join_leave": null},
+        "override": {
+            "presence": {"value": false}, "force_recovery": {"value": true}, "join_leave": null, "echo": {"value": "not_user"},
+        },
     })));
     let full = full.expect("good");
     assert_eq!((full.user.as_str(), full.room.as_str(), full.client.as_deref()), ("42", "$hall", Some("c")));
     assert_eq!(full.says.info.as_deref(), Some(&br#"{"role":"host"}"#[..]));
     assert_eq!(full.says.data.as_deref(), Some(&b"[1,2]"[..]), "what is in base64 wins");
     assert_eq!(full.expiry, Expiry::InMs(5_000));
-    let overrides = Overrides { presence: Some(false), force_recovery: Some(true), ..Overrides::default() };
+    let overrides = Overrides {
+        presence: Some(false),
+        force_recovery: Some(true),
+        echo: Some(Echo::NotUser),
+        ..Overrides::default()
+    };
     assert_eq!(full.says.overrides, overrides);
     for wrong in [
         r#"{"sub":"42"}"#,
         r#"{"channel":""}"#,
         r#"{"channel":7}"#,
         r#"{"channel":"a","override":{"presence":true}}"#,
+        r#"{"channel":"a","override":{"presence":{"value":"all"}}}"#,
+        r#"{"channel":"a","override":{"echo":{"value":true}}}"#,
+        r#"{"channel":"a","override":{"echo":{"value":"nobody"}}}"#,
         r#"{"channel":"a","override":[]}"#,
         r#"{"channel":"a","client":7}"#,
     ] {
