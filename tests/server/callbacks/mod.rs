@@ -6,7 +6,8 @@ mod staying;
 
 use std::time::Duration;
 
-use roomcast_server::config::{Config, NamespaceOptions, ProxyOptions, RpcOptions};
+use roomcast_server::config::{Config, NamespaceOptions, ProxyOptions, RpcOptions, Secret};
+use roomcast_server::token_tools::make_claims;
 use serde_json::{Value, json};
 
 use self::backend::{Asked, Backend, Said};
@@ -319,6 +320,39 @@ fn what_the_backend_attaches_to_a_connection_is_told_where_it_is_asked_for() {
     );
     say(&mut client, 3, &json!({"subscribe": {"channel": "ask:a"}}));
     assert_eq!(backend.asked().body.get("meta"), None);
+}
+
+#[test]
+fn what_a_token_attaches_to_a_connection_is_told_to_the_backend_and_to_no_client() {
+    let backend = backend(|_| Said::Json(json!({"result": {}})));
+    let server = server(&backend, |config| {
+        config.client.token.hmac_secret_key = Some(Secret::new("hush"));
+        config.rpc.without_namespace.proxy_enabled = true;
+        config.proxies.rpc.include_connection_meta = true;
+    });
+    let token = |claims: Value| {
+        let mut options = Config::default().client.token;
+        options.hmac_secret_key = Some(Secret::new("hush"));
+        make_claims(&options, claims.as_object().expect("claims").clone()).expect("a secret")
+    };
+    let mut client = server.client();
+    let bronze = token(json!({"sub": "42", "meta": {"plan": "bronze"}}));
+    let reply = say(&mut client, 1, &json!({"connect": {"token": bronze}}));
+    assert!(!reply.to_string().contains("bronze"), "{reply}");
+    let told = |client: &mut Client, id: u32| {
+        say(client, id, &json!({"rpc": {"method": "x"}}));
+        backend.asked().body["meta"]["plan"].clone()
+    };
+    assert_eq!(told(&mut client, 2), "bronze");
+    for (id, claims, expected) in [
+        (3, json!({"sub": "42", "meta": {"plan": "gold"}}), "gold"),
+        // A token without it takes nothing away.
+        (5, json!({"sub": "42"}), "gold"),
+    ] {
+        let reply = say(&mut client, id, &json!({"refresh": {"token": token(claims)}}));
+        assert!(reply["refresh"].is_object(), "{reply}");
+        assert_eq!(told(&mut client, id + 1), expected);
+    }
 }
 
 #[test]

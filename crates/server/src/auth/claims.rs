@@ -24,6 +24,8 @@ pub(crate) struct ConnectionToken {
     pub(crate) user: String,
     /// The `conn_info`, compact JSON.
     pub(crate) info: Option<Bytes>,
+    /// What the backend is told with the client's questions and nobody else is, compact JSON.
+    pub(crate) meta: Option<Bytes>,
     /// How long the connection may stay.
     pub(crate) expiry: Expiry,
     /// The rooms that the client is put into when it connects, by name.
@@ -108,6 +110,8 @@ pub(super) struct Claims {
     info: Option<Box<RawValue>>,
     #[serde(default)]
     b64info: Option<String>,
+    #[serde(default)]
+    meta: Option<Box<RawValue>>,
     #[serde(default)]
     channel: Option<String>,
     #[serde(default)]
@@ -208,6 +212,7 @@ impl Claims {
             return Err(TokenError::Invalid);
         }
         let (info, expiry) = (self.info()?, self.expiry(now_ms)?);
+        let meta = payload(self.meta.as_deref(), None)?;
         let rooms = match self.subs.filter(|subs| !subs.is_empty()) {
             Some(subs) => {
                 let read = |(name, claims): (String, Option<Box<RawValue>>)| match claims {
@@ -218,7 +223,7 @@ impl Claims {
             }
             None => self.channels.into_iter().flatten().map(|name| (name, RoomClaims::default())).collect(),
         };
-        Ok(ConnectionToken { user: user.or(self.sub).unwrap_or_default(), info, expiry, rooms })
+        Ok(ConnectionToken { user: user.or(self.sub).unwrap_or_default(), info, meta, expiry, rooms })
     }
 
     pub(super) fn subscription(self, user: Option<String>, now_ms: u64) -> Result<SubscriptionToken, TokenError> {

@@ -38,8 +38,8 @@ impl Session {
                 Ok((token, _)) if token.user.is_empty() && self.settings.disallow_anonymous_tokens => {
                     return self.close(CloseCode::PermissionDenied, out);
                 }
-                Ok((ConnectionToken { user, info, rooms, .. }, ttl_ms)) => {
-                    Who { user, info, ttl_ms, rooms, ..Who::default() }
+                Ok((ConnectionToken { user, info, meta, rooms, .. }, ttl_ms)) => {
+                    Who { user, info, meta, ttl_ms, rooms, ..Who::default() }
                 }
                 Err(Refused::TokenExpired) => {
                     return self.reply(id, ReplyBody::Error(ErrorCode::TokenExpired), out);

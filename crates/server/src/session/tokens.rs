@@ -184,6 +184,9 @@ impl Session {
                     self.stay_connected(ttl_ms);
                     ttl_s = self.told_ttl_s(ttl_ms);
                     self.set_info(token.info);
+                    if token.meta.is_some() {
+                        self.stays.set_meta(token.meta);
+                    }
                     None
                 }
                 Err(Refused::Unverified(wanted)) => {

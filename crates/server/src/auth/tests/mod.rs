@@ -68,6 +68,7 @@ fn a_good_token_says_who_somebody_is() {
     let expected = ConnectionToken {
         user: "42".to_owned(),
         info: Some(r#"{"name":"Ann"}"#.into()),
+        meta: Some(r#"{"role":"admin"}"#.into()),
         expiry: Expiry::InMs(60_000),
         rooms: Vec::new(),
     };
