@@ -14,10 +14,11 @@ from pathlib import Path
 
 import generate
 import scripts  # noqa: F401 (fills the list of entries)
+from backend import Backend
 from compare import Comparison, Difference
 from play import Play
 from script import ENTRIES, Entry
-from servers import Server, configurations, start
+from servers import Server, configurations, start, with_backend
 
 # What differs is played again, to more patient ears: a push that came late is no difference.
 QUIET_S = [0.04, 0.25, 0.8]
@@ -35,7 +36,9 @@ class Run:
         self.plays = self.steps = 0
         needed = {entry.configuration for entry in entries}
         self.servers: dict[str, tuple[Server, Server]] = {}
-        for name, configuration in configurations().items():
+        self.backend = Backend()
+        all_of_them = configurations() | {"backend": with_backend(self.backend.url)}
+        for name, configuration in all_of_them.items():
             if name in needed:
                 self.servers[name] = (start("centrifugo", configuration), start("roomcast", configuration))
 
@@ -43,6 +46,7 @@ class Run:
         for pair in self.servers.values():
             for server in pair:
                 server.stop()
+        self.backend.stop()
 
     async def play_all(self) -> None:
         gate = asyncio.Semaphore(AT_ONCE)
@@ -65,7 +69,7 @@ class Run:
         self.steps += len(steps[0])
         pair = self.servers[entry.configuration]
         theirs, ours = await asyncio.gather(
-            *(Play(server, encoding, quiet_s).run(each) for server, each in zip(pair, steps))
+            *(Play(server, encoding, quiet_s, lambda server=server: self.backend.told(server.name, suffix)).run(each) for server, each in zip(pair, steps))
         )
         return self.comparison.compare(entry.name, encoding, theirs, ours)
 

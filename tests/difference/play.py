@@ -7,7 +7,7 @@ import re
 import time
 import urllib.parse
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import aiohttp
 import websockets
@@ -60,7 +60,9 @@ class Socket:
 
 
 class Play:
-    def __init__(self, server: Server, encoding: str, quiet_s: float) -> None:
+    def __init__(self, server: Server, encoding: str, quiet_s: float, asked: Callable[[], list[dict]]) -> None:
+        """`asked` says what the server has asked the backend for this play since the last time."""
+        self.asked = asked
         self.server = server
         self.encoding = ENCODINGS[encoding]
         self.quiet_s = quiet_s
@@ -94,6 +96,8 @@ class Play:
         told = {name: self._look(name, socket) for name, socket in self.sockets.items()}
         if step.request is not None:
             told["backend"] = Told("backend", answer)
+        if questions := self.asked():
+            told["proxy"] = Told("proxy", sorted(map(self._line, questions)))
         return Outcome(step, told)
 
     async def _act(self, step: Step) -> None:

@@ -152,6 +152,42 @@ def configurations() -> dict[str, dict]:
     }
 
 
+def with_backend(url: str) -> dict:
+    """One whose backend is asked; SERVER in an address is the name of who asks."""
+
+    def proxy(kind: str, **more: Any) -> dict:
+        return {"endpoint": f"{url}/SERVER/{kind}", "timeout": "5s"} | more
+
+    asked = {
+        "name": "asked",
+        "presence": True,
+        "allow_presence_for_subscriber": True,
+        "subscribe_proxy_enabled": True,
+        "publish_proxy_enabled": True,
+        "sub_refresh_proxy_enabled": True,
+        **HISTORY,
+    }
+    return _but(
+        {
+            "client": {
+                "expired_close_delay": "1s",
+                "expired_sub_close_delay": "1s",
+                "presence_update_interval": "1s",
+                "proxy": {"connect": proxy("connect", enabled=True), "refresh": proxy("refresh", enabled=True)},
+            },
+            "channel": {
+                "proxy": {kind: proxy(kind) for kind in ("subscribe", "publish", "sub_refresh")},
+                "namespaces": [*NAMESPACES, asked],
+            },
+            "rpc": {
+                "proxy": proxy("rpc"),
+                "without_namespace": {"proxy_enabled": True},
+                "namespaces": [{"name": "ns", "proxy_enabled": True}, {"name": "shut"}],
+            },
+        }
+    )
+
+
 # What is an option of one of them alone, or means the same under another name.
 OF_CENTRIFUGO = {"health": {"enabled": True}, "log": {"level": "error"}, "usage_stats": {"disabled": True}}
 NOT_OF_ROOMCAST = [("client", "presence_update_interval")]
@@ -187,7 +223,7 @@ def start(name: str, configuration: dict) -> Server:
             configuration[section] = {k: value for k, value in configuration[section].items() if k != key}
         command = [os.environ["ROOMCAST_BIN"], "serve", "--data-dir", str(folder), "--config"]
     file = folder / "config.json"
-    file.write_text(json.dumps(configuration))
+    file.write_text(json.dumps(configuration).replace("/SERVER/", f"/{name}/"))
     log = (folder / "log").open("w")
     process = subprocess.Popen([*command, str(file)], stdout=log, stderr=subprocess.STDOUT, cwd=folder)
     server = Server(name, port, process)
