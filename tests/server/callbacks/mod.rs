@@ -4,6 +4,7 @@ mod backend;
 mod bad;
 mod staying;
 
+use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
 use roomcast_server::config::{Config, NamespaceOptions, ProxyOptions, RpcOptions, Secret};
@@ -368,4 +369,35 @@ fn data_in_base64_goes_both_ways() {
     let asked = backend.asked().body;
     assert_eq!((&asked["b64data"], &asked["encoding"]), (&json!("eyJhIjoxfQ=="), &json!("binary")));
     assert_eq!(asked.get("data"), None);
+}
+
+#[test]
+fn a_client_that_only_listens_is_asked_about_as_well() {
+    let backend = Backend::start(|asked| {
+        Said::Json(match asked.body["data"].as_str() {
+            Some("good") => json!({"result": {"user": "42", "channels": ["open:hall"]}}),
+            _ => json!({"error": {"code": 1000, "message": "no"}}),
+        })
+    });
+    let server = server(&backend, |config| config.unidirectional.sse.enabled = true);
+    let listen = |data: &str, until: &str| {
+        let mut stream = dial(server.address);
+        let request = format!(
+            "GET /connection/uni_sse?cf_connect={{%22data%22:%22{data}%22}} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).expect("a request");
+        let (mut said, mut buffer) = (String::new(), [0; 4096]);
+        while !said.contains(until) {
+            let read = stream.read(&mut buffer).expect("more");
+            assert!(read > 0, "{said}");
+            said.push_str(&String::from_utf8_lossy(&buffer[..read]));
+        }
+        said
+    };
+    let said = listen("good", "\"connect\"");
+    assert!(said.contains("open:hall"), "{said}");
+    let asked = backend.asked().body;
+    assert_eq!((&asked["transport"], &asked["protocol"]), (&json!("uni_sse"), &json!("json")));
+    let said = listen("bad", "\"disconnect\"");
+    assert!(said.contains("3004"), "{said}");
 }

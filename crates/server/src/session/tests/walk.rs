@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{Harness, entered};
 use crate::auth::Tokens;
 use crate::auth::tools::make_claims;
+use crate::callbacks::Answer;
 use crate::config::{Config, NamespaceOptions, Secret, TokenOptions};
 use crate::session::access::permitting;
 use crate::session::settings::ByNamespace;
@@ -146,9 +147,13 @@ fn unconnected(case: &Case) -> Harness {
 }
 
 fn unconnected_with(case: &Case, change: impl FnOnce(&mut Settings)) -> Harness {
+    unconnected_where(case.options(), change)
+}
+
+fn unconnected_where(walk: NamespaceOptions, change: impl FnOnce(&mut Settings)) -> Harness {
     let mut client = Config::default().client;
     client.token = keys("secret");
-    let rooms = HashMap::from([("walk", case.options())]);
+    let rooms = HashMap::from([("walk", walk)]);
     let options = Box::new(ByNamespace { rooms, others: NamespaceOptions::default() });
     let mut settings = Settings::new("n1".to_owned(), options, Tokens::new(&client, || NOW_S * 1_000));
     change(&mut settings);
@@ -157,7 +162,10 @@ fn unconnected_with(case: &Case, change: impl FnOnce(&mut Settings)) -> Harness 
 
 /// A connected client.
 fn client(case: &Case) -> Harness {
-    let mut harness = unconnected(case);
+    connected(unconnected(case), case)
+}
+
+fn connected(mut harness: Harness, case: &Case) -> Harness {
     let connect = json!({"id": 1, "connect": {"token": token("secret", &json!({"sub": case.user}))}});
     harness.send(&connect.to_string());
     assert!(harness.heard().last().is_some_and(|said| said.contains("connect")), "{case:?}");
@@ -311,4 +319,35 @@ fn everybody_may_do_what_the_options_and_tokens_say_and_nothing_else() {
         }
     }
     assert_eq!(walked, 64 * 4 * 4 * 6);
+}
+
+/// Where the backend is asked, no option lets anybody in or has anybody publish, and it is asked of nobody whom a token or the name of
+/// the room has let in or kept out.
+#[test]
+fn where_the_backend_is_asked_tokens_and_names_come_first_and_options_do_not_count() {
+    let open = Allowed { client: true, subscriber: true, anonymous: true };
+    for (room, user) in ROOMS.iter().flat_map(|room| USERS.map(|user| (*room, user))) {
+        for (brings, limited) in TOKENS.into_iter().flat_map(|brings| [(brings, false), (brings, true)]) {
+            let case = Case { subscribe: true, subscribe_anonymous: true, limited, allowed: open, room, user, brings };
+            let asks =
+                NamespaceOptions { subscribe_proxy_enabled: true, publish_proxy_enabled: true, ..case.options() };
+            let mut client = connected(unconnected_where(asks.clone(), |_| {}), &case);
+            let said_before = brings != Brings::Nothing || room.starts_with('$') || limited && room.contains('#');
+            let request = json!({"id": 2, "subscribe": {"channel": room, "token": brought(&case)}});
+            client.send(&request.to_string());
+            let Some(Action::Ask { ticket, question }) = client.actions().pop() else {
+                assert!(said_before, "{case:?}");
+                let mut client = connected(unconnected_where(asks, |_| {}), &case);
+                assert_eq!(subscribe(&mut client, &case).0, case.expected(), "{case:?}");
+                continue;
+            };
+            assert!(!said_before, "{case:?}");
+            assert_eq!(question.user.as_deref(), Some(user), "{case:?}");
+            client.session.answered(ticket, Answer::Failed, &mut client.actions);
+            assert!(super::describe(&client.actions().pop().expect("an error")).contains("\"code\":100"), "{case:?}");
+            client.send(&json!({"id": 3, "publish": {"channel": room, "data": 1}}).to_string());
+            let asked = client.actions().pop();
+            assert!(matches!(asked, Some(Action::Ask { .. })), "{case:?}: {asked:?}");
+        }
+    }
 }
