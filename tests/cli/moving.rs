@@ -280,6 +280,26 @@ fn serve_refuses_what_it_cannot_do_without_and_starts_where_it_is_told_to() {
 }
 
 #[test]
+fn headers_cite_variables_in_the_file_and_in_the_environment() {
+    let written = "client:\n  proxy:\n    connect:\n      endpoint: http://127.0.0.1:9000/connect\n      http:\n        static_headers:\n          \
+                   X-Key: key ${CENTRIFUGO_VAR_KEY}, ${OTHER}\nproxies:\n  - name: first-one\n    endpoint: http://127.0.0.1:9000/first\n";
+    let of_item = ("CENTRIFUGO_PROXIES_FIRST_ONE_HTTP_STATIC_HEADERS", r#"{"X-Key": "${CENTRIFUGO_VAR_KEY}"}"#);
+    let found = review("c.yaml", written, &[], &[of_item, ("CENTRIFUGO_VAR_KEY", "hush\\")]);
+    assert!(found.problems.is_empty() && found.loaded.warnings.is_empty(), "{found:?}");
+    let printed = found.loaded.config.to_toml();
+    let cited = printed.lines().filter(|line| line.contains("hush\\"));
+    assert_eq!(cited.count(), 2, "as it is, also through JSON: {printed}");
+    assert!(printed.contains("${OTHER}"), "no other variable is cited");
+    let list = r#"[{"name": "a", "endpoint": "http://127.0.0.1:9000/a", "http": {"static_headers": {"X-Key": "${CENTRIFUGO_VAR_KEY}"}}}]"#;
+    let found = review("c.yaml", "", &[], &[("CENTRIFUGO_PROXIES", list), ("CENTRIFUGO_VAR_KEY", "hush")]);
+    assert!(found.loaded.config.to_toml().contains("\"hush\""), "in a whole list, too: {:?}", found.problems);
+    let found = review("c.yaml", written, &[], &[of_item]);
+    let problems: Vec<String> = found.problems.iter().map(ToString::to_string).collect();
+    assert!(problems.iter().all(|problem| problem.contains("no variable CENTRIFUGO_VAR_KEY")), "{problems:?}");
+    assert_eq!(problems.len(), 2, "{problems:?}");
+}
+
+#[test]
 fn a_site_that_says_nothing_of_where_to_listen_learns_that_it_is_alone() {
     let written = r#"{"admin": {"enabled": false}, "client": {"channel_limit": 7}}"#;
     let hint = |written: &str, listen: Option<&str>| {

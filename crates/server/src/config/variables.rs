@@ -85,12 +85,17 @@ impl Environment {
 
     /// Lays what is said of named things over a file, and cites values where they are asked for.
     pub(super) fn lay_over(&mut self, root: &mut Node, notes: &mut Notes) {
+        self.cite_among(notes);
         for list in NAMED {
             for prefix in PREFIXES {
                 self.lay_list(root, prefix, list, notes);
             }
         }
         self.cite_in(root, notes);
+    }
+
+    /// Cites values in variables that stand for tables of texts.
+    fn cite_among(&mut self, notes: &mut Notes) {
         let is_citing = |name: &str| CITING.iter().any(|table| name.ends_with(&table.to_ascii_uppercase()));
         let citing: Vec<String> = self.0.keys().filter(|name| is_citing(name)).cloned().collect();
         for name in citing {
