@@ -290,7 +290,7 @@ fn headers_cite_variables_in_the_file_and_in_the_environment() {
     let cited = printed.lines().filter(|line| line.contains("hush\\"));
     assert_eq!(cited.count(), 2, "as it is, also through JSON: {printed}");
     assert!(printed.contains("${OTHER}"), "no other variable is cited");
-    let list = r#"[{"name": "a", "endpoint": "http://127.0.0.1:9000/a", "http": {"static_headers": {"X-Key": "${CENTRIFUGO_VAR_KEY}"}}}]"#;
+    let list = r#"[{"name": "first", "endpoint": "http://127.0.0.1:9000/a", "http": {"static_headers": {"X-Key": "${CENTRIFUGO_VAR_KEY}"}}}]"#;
     let found = review("c.yaml", "", &[], &[("CENTRIFUGO_PROXIES", list), ("CENTRIFUGO_VAR_KEY", "hush")]);
     assert!(found.loaded.config.to_toml().contains("\"hush\""), "in a whole list, too: {:?}", found.problems);
     let found = review("c.yaml", written, &[], &[of_item]);
