@@ -62,6 +62,7 @@ NAMESPACES = [
     {"name": "small", "history_size": 2, "history_ttl": "300s", "allow_recovery": True, **CLIENT},
     {"name": "short", "history_size": 10, "history_ttl": "1s", "force_recovery": True, **CLIENT},
     {"name": "own", "allow_user_limited_channels": True, "presence": True, **HISTORY},
+    {"name": "mine", "presence": True, "join_leave": True, "force_recovery": True, **HISTORY},
     {"name": "both", "allow_user_limited_channels": True, **CLIENT},
     {"name": "spelled", "channel_regex": "^[a-z]+-[a-z0-9]+$", **CLIENT},
     {"name": "sub", "allow_subscribe_for_client": True, "allow_publish_for_subscriber": True, **HISTORY},
@@ -118,6 +119,20 @@ def configurations() -> dict[str, dict]:
         "main": MAIN,
         "insecure": _but({"client": {"insecure": True}}),
         "guests": _but({"client": {"allow_anonymous_connect_without_token": True}}),
+        "personal": _but(
+            {"client": {"subscribe_to_user_personal_channel": {"enabled": True, "personal_channel_namespace": "mine"}}}
+        ),
+        "single": _but(
+            {
+                "client": {
+                    "subscribe_to_user_personal_channel": {
+                        "enabled": True,
+                        "personal_channel_namespace": "mine",
+                        "single_connection": True,
+                    }
+                }
+            }
+        ),
         "nothing": _but({"client": {"token": {"hmac_secret_key": "", "hmac_previous_secret_key": ""}}}),
         "strict": _but(
             {

@@ -220,3 +220,29 @@ def a_subscription_of_the_backend_ends(s: Script) -> None:
     s.client("ann").connect("ann")
     s.api("subscribe", {"user": s.user("ann"), "channel": room, "expire_at": int(time.time()) + 3600})
     s.api("presence_stats", {"channel": room})
+
+
+@script("personal")
+def a_room_of_each_user(s: Script) -> None:
+    ann = s.client("ann").connect("ann")
+    s.client("ben").connect("ben")
+    s.client("guest").say("connect", {"token": Token()})
+    room = f"mine:#{s.user('ann')}"
+    s.api("publish", {"channel": room, "data": {"for": "ann"}})
+    s.api("presence", {"channel": room})
+    ann.history(room, limit=5)
+    ann.subscribe(room)
+    s.client("second").connect("ann", subs={room: {"recover": True, "offset": 0, "epoch": ""}})
+    s.client("third").say("connect", {"token": Token(sub=s.user("ann"), channels=[s.room("closed:hall")])})
+    ann.unsubscribe(room)
+    s.api("publish", {"channel": room, "data": 2})
+
+
+@script("single")
+def a_user_who_is_here_once(s: Script) -> None:
+    s.client("one").connect("ann")
+    s.client("ben").connect("ben")
+    s.client("two").connect("ann")
+    s.api("presence", {"channel": f"mine:#{s.user('ann')}"})
+    s.client("guest").say("connect", {"token": Token()})
+    s.client("another").say("connect", {"token": Token()})
