@@ -115,3 +115,22 @@ fn variables_say_the_same() {
         assert!(printed.contains(line), "{line}: {printed} {}", text(&output.stderr));
     }
 }
+
+#[test]
+fn the_backend_of_events_is_known_in_the_same_words() {
+    let written = "[events]\nendpoint = \"https://shop.example/events\"\nsecret = \"hush-hush-hush-hush\"\n\
+                   [events.tls]\nenabled = true\nserver_name = \"shop.example\"\n";
+    let good = TempFile::new("events.toml", written);
+    let output = roomcast(&["config", "show", good.path()]);
+    let printed = text(&output.stdout);
+    for line in ["tls.enabled = true", "tls.server_name = \"shop.example\""] {
+        assert!(printed.contains(line), "{line}: {printed} {}", text(&output.stderr));
+    }
+    assert!(!printed.contains("hush"), "{printed}");
+    let wrong =
+        TempFile::new("wrong.toml", &written.replace("server_name = \"shop.example\"", "server_name = \"not a name\""));
+    let output = roomcast(&["config", "check", wrong.path()]);
+    let found = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{found}");
+    assert!(found.contains("events: `tls`: `server_name`"), "{found}");
+}

@@ -33,8 +33,8 @@ pub(crate) enum Manner {
     Redirects,
     /// It reads, and says nothing.
     Hangs,
-    /// Its answer has no end.
-    Floods,
+    /// Its answer has that status, and hardly an end; with 200 it has taken the batch.
+    Floods(u16),
     /// It says what is not HTTP.
     Babbles,
 }
@@ -124,7 +124,7 @@ impl State {
             let Some((headers, body)) = request(&mut reader) else { return };
             *self.asked.lock().expect("no panic") += 1;
             let manner = self.manner();
-            if matches!(manner, Manner::Takes | Manner::DiesAfter) {
+            if matches!(manner, Manner::Takes | Manner::DiesAfter | Manner::Floods(200)) {
                 let mut books = self.books.lock().expect("no panic");
                 if let Err(wrong) = books.take(&headers, &body) {
                     books.wrong.push(wrong);
@@ -148,7 +148,7 @@ impl State {
                     }
                     return;
                 }
-                Manner::Floods => head(200) + "Content-Length: 10000000\r\n\r\n" + &"x".repeat(10_000_000),
+                Manner::Floods(status) => head(status) + "Content-Length: 10000000\r\n\r\n" + &"x".repeat(10_000_000),
                 Manner::Babbles => "SSH-2.0-what is this\r\n".to_owned(),
             };
             if stream.write_all(answer.as_bytes()).is_err() {

@@ -94,7 +94,7 @@ fn whatever_a_backend_does_it_is_told_all_of_it_in_order() {
         Manner::DiesAfter,
         Manner::Redirects,
         Manner::Hangs,
-        Manner::Floods,
+        Manner::Floods(500),
         Manner::Babbles,
         Manner::Answers(199),
     ];
@@ -114,6 +114,18 @@ fn whatever_a_backend_does_it_is_told_all_of_it_in_order() {
     assert_eq!(backend.books().occupied.len(), 2 * manners.len());
     // What has once been told is not told again for good.
     eventually("that it is done", || server.metric("roomcast_events_lag ") == 0);
+}
+
+#[test]
+fn a_backend_that_says_yes_at_length_has_said_yes() {
+    let backend = Backend::start();
+    backend.behaves(Manner::Floods(200));
+    let server = server(&backend, |_| {});
+    let mut ann = user(server.address, "ann");
+    ann.subscribe(2, "seen:hall");
+    eventually("that it is taken", || server.metric("roomcast_events_delivered_total") == 2);
+    assert_eq!(server.metric("roomcast_events_failures_total"), 0);
+    assert_eq!(backend.books().repeated, 0);
 }
 
 #[test]

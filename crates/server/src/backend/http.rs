@@ -64,6 +64,8 @@ pub(crate) struct Call {
     pub(crate) timeout: Duration,
     /// The largest body of the answer.
     pub(crate) answer_bytes_max: usize,
+    /// Whether the status is all that is wanted: of a body that is larger nothing is had, and it is no error.
+    pub(crate) is_status_enough: bool,
 }
 
 /// What was answered, and is no redirect.
@@ -76,8 +78,15 @@ pub(crate) struct Answer {
 impl Call {
     /// Asks for what is there.
     pub(crate) fn get(url: Uri, timeout: Duration) -> Self {
-        let (headers, body) = (HeaderMap::new(), Bytes::new());
-        Self { method: Method::GET, url, headers, body, timeout, answer_bytes_max: ANSWER_BYTES_MAX }
+        Self {
+            method: Method::GET,
+            url,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            timeout,
+            answer_bytes_max: ANSWER_BYTES_MAX,
+            is_status_enough: false,
+        }
     }
 
     /// Says something, with `headers` that say what it is.
@@ -147,7 +156,7 @@ async fn exchange(
     client: Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>,
     call: Call,
 ) -> Result<Answer, CallError> {
-    let Call { method, url, headers, body, answer_bytes_max: bytes_max, .. } = call;
+    let Call { method, url, headers, body, answer_bytes_max: bytes_max, is_status_enough, .. } = call;
     let mut request = Request::new(Full::new(body));
     (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, url, headers);
     request.headers_mut().entry(USER_AGENT).or_insert(HeaderValue::from_static(NAME));
@@ -156,7 +165,10 @@ async fn exchange(
     if is_redirect(parts.status) {
         return Err(CallError::Redirected(parts.status));
     }
-    let body = read(body, bytes_max).await?;
+    let body = match read(body, bytes_max).await {
+        Err(CallError::TooLarge { .. }) if is_status_enough => Bytes::new(),
+        body => body?,
+    };
     Ok(Answer { status: parts.status, body })
 }
 

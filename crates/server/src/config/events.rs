@@ -10,6 +10,7 @@ use hyper::Uri;
 
 use super::options::{Section, Setting, between, setting, within};
 use super::setting::{Kind, quote, read};
+use super::tls::TlsOptions;
 use super::tree::Value;
 use crate::util::signature::Secret;
 
@@ -26,6 +27,8 @@ pub struct RoomEventsOptions {
     pub secret: Option<WebhookSecret>,
     /// The secret before it, which signs them as well until the backend knows the new one.
     pub previous_secret: Option<WebhookSecret>,
+    /// How the backend shows who it is, and how we do.
+    pub tls: TlsOptions,
     /// The most events of a batch. Default 100: a batch is one transaction for most backends.
     pub batch_size: usize,
     /// How long the backend may take to answer a batch. Default 5 s.
@@ -47,6 +50,7 @@ impl Default for RoomEventsOptions {
             endpoint: None,
             secret: None,
             previous_secret: None,
+            tls: TlsOptions::default(),
             batch_size: 100,
             timeout: Duration::from_secs(5),
             vacated_delay: Duration::from_secs(5),
@@ -57,11 +61,12 @@ impl Default for RoomEventsOptions {
 }
 
 impl RoomEventsOptions {
-    /// Puts dots in the place of the secret.
+    /// Puts dots in the place of secrets.
     pub(super) fn hide(&mut self) {
         for secret in [&mut self.secret, &mut self.previous_secret].into_iter().flatten() {
             *secret = WebhookSecret { written: "…".to_owned(), key: Secret::new("…") };
         }
+        self.tls.hide_secrets();
     }
 }
 
@@ -164,6 +169,24 @@ pub(super) const SECTION: Section = Section {
         setting!("endpoint", events.endpoint, "where events are posted to; unset: they stay in the log"),
         setting!("secret", events.secret, "what signs them: text, or whsec_ and base64, as Standard Webhooks has it"),
         setting!("previous_secret", events.previous_secret, "the one before it, which signs them as well"),
+        setting!("tls.enabled", events.tls.enabled, "know the backend by what follows"),
+        setting!("tls.cert_pem", events.tls.cert_pem, "the certificate that we show"),
+        setting!("tls.key_pem", events.tls.key_pem, "its key"),
+        setting!(
+            "tls.server_ca_pem",
+            events.tls.server_ca_pem,
+            "who vouches for the backend; unset: this machine's authorities"
+        ),
+        setting!(
+            "tls.insecure_skip_verify",
+            events.tls.insecure_skip_verify,
+            "believe that any server is the backend; for development"
+        ),
+        setting!(
+            "tls.server_name",
+            events.tls.server_name,
+            "the name its certificate is for; unset: that of the endpoint"
+        ),
         setting!("batch_size", events.batch_size, "events posted at once, at most", |v: &usize| within(
             v, &1, &BATCH_MAX
         )),

@@ -1,7 +1,7 @@
 //! What no option can see alone.
 
 use super::draft::{Draft, Notes, path, scope_of};
-use super::{Config, DEFAULT_PROXY, NamespaceOptions, ProxyOptions, RecoveryMode, Storage, proxy};
+use super::{Config, DEFAULT_PROXY, NamespaceOptions, ProxyOptions, RecoveryMode, Storage, TlsOptions, proxy};
 
 impl Draft {
     /// Notes which options contradict each other.
@@ -51,6 +51,7 @@ impl Draft {
                 "`events.endpoint` needs `events.secret`, by which the backend knows that events are this server's",
             );
         }
+        check_tls(&config.events.tls, "events", "tls", notes);
         let on_connect = ["client.subscribe_on_connect"];
         for room in &config.client.subscribe_on_connect {
             match config.channel.options_for(room) {
@@ -181,17 +182,21 @@ fn kept_from_strangers(scope: &str, options: &NamespaceOptions) -> Option<String
     })
 }
 
+/// A section says how TLS is to be made in a way that it can be made.
+fn check_tls(options: &TlsOptions, section: &str, table: &str, notes: &mut Notes) {
+    if let Err(error) = options.client().map(drop).and_then(|()| options.server_name().map(drop)) {
+        let keys = ["cert_pem", "key_pem", "server_ca_pem", "server_name"];
+        let keys = keys.map(|key| path(section, &format!("{table}.{key}")));
+        let keys: Vec<&str> = keys.iter().map(String::as_str).chain([section]).collect();
+        notes.conflict(&keys, &format!("{section}: `{table}`: {error}"));
+    }
+}
+
 /// What is asked of the backend has an address to ask at.
 fn check_proxies(config: &Config, notes: &mut Notes) {
     let proxies = &config.proxies;
     for (section, options) in proxies.all() {
-        let tls = options.tls.client().map(drop).and_then(|()| options.tls.server_name().map(drop));
-        if let Err(error) = tls {
-            let keys = ["cert_pem", "key_pem", "server_ca_pem", "server_name"];
-            let keys = keys.map(|key| path(&section, &format!("http.tls.{key}")));
-            let keys: Vec<&str> = keys.iter().map(String::as_str).chain([section.as_str()]).collect();
-            notes.conflict(&keys, &format!("{section}: `http.tls`: {error}"));
-        }
+        check_tls(&options.tls, &section, "http.tls", notes);
     }
     let mut asked = |keys: [String; 2], at: &str, name: &str, default: &ProxyOptions, own: &str| {
         let problem = match proxies.named(name, default) {

@@ -11,9 +11,9 @@ use super::error::EventsError;
 use super::relay::{Backend, Batch};
 use super::signature::sign;
 use crate::backend::{Call, CallError, HttpClient};
-use crate::config::{Endpoint, RoomEventsOptions, TlsOptions, WebhookSecret};
+use crate::config::{Endpoint, RoomEventsOptions, WebhookSecret};
 
-/// What a backend may answer; nobody reads it.
+/// What is read of an answer, so that the connection can be used again; nobody looks at it.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// The backend of a configuration.
@@ -32,7 +32,7 @@ impl Post {
         let (Some(endpoint), Some(secret)) = (options.endpoint.clone(), options.secret.clone()) else {
             return Err(EventsError::new("`events.endpoint` needs `events.secret`"));
         };
-        let client = HttpClient::new(runtime.clone(), &TlsOptions::default()).map_err(EventsError::new)?;
+        let client = HttpClient::new(runtime.clone(), &options.tls).map_err(EventsError::new)?;
         let secrets = std::iter::once(secret).chain(options.previous_secret.clone()).collect();
         Ok(Self { client, endpoint, secrets, timeout: options.timeout })
     }
@@ -59,8 +59,11 @@ impl Post {
 impl Backend for Post {
     async fn post(&self, batch: &Batch) -> Result<(), String> {
         let (url, body) = (self.endpoint.uri().clone(), Bytes::copy_from_slice(&batch.body));
-        let call =
-            Call { answer_bytes_max: ANSWER_BYTES_MAX, ..Call::post(url, self.headers(batch)?, body, self.timeout) };
+        let call = Call {
+            answer_bytes_max: ANSWER_BYTES_MAX,
+            is_status_enough: true,
+            ..Call::post(url, self.headers(batch)?, body, self.timeout)
+        };
         match self.client.call(call).await {
             Ok(answer) if answer.status.is_success() => Ok(()),
             Ok(answer) => Err(CallError::Status(answer.status).to_string()),

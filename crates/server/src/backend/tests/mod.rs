@@ -1,6 +1,6 @@
 //! The client, before backends that are slow, dead, lying, redirecting, huge, or not whom they should be.
 
-mod tls;
+pub(crate) mod tls;
 
 use std::convert::Infallible;
 use std::future::pending;

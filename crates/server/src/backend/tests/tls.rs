@@ -18,7 +18,7 @@ const CLIENT: &str = include_str!("tls/client.pem");
 const CLIENT_KEY: &str = include_str!("tls/client.key");
 
 /// A backend named `backend.test` that says "ok", to those with a certificate alone if it `asks_back`.
-async fn serve_tls(asks_back: bool) -> SocketAddr {
+pub(crate) async fn serve_tls(asks_back: bool) -> SocketAddr {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let certificate = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
     let builder =
@@ -51,7 +51,7 @@ fn pem(text: &str) -> Option<Pem> {
     Some(Pem::read(text).unwrap())
 }
 
-fn trusting() -> TlsOptions {
+pub(crate) fn trusting() -> TlsOptions {
     TlsOptions {
         enabled: true,
         server_ca_pem: pem(CA),
