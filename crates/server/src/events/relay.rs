@@ -96,7 +96,7 @@ impl Relay {
         };
         let thread = thread::Builder::new()
             .name("roomcast-relay".to_owned())
-            .spawn(move || run(&runtime, courier))
+            .spawn(move || run(runtime, courier))
             .map_err(|error| EventsError::io("no thread for room events", error))?;
         Ok(Self { thread, heads, end })
     }
@@ -114,9 +114,12 @@ impl Relay {
     }
 }
 
-fn run<Clock: Fn() -> u64>(runtime: &Runtime, courier: Courier<Post, Clock>) {
+/// Delivers until the server ends.
+pub(super) fn run<B: Backend, Clock: Fn() -> u64>(runtime: Runtime, courier: Courier<B, Clock>) {
     let _alarm = Alarm(courier.metrics.clone());
     runtime.block_on(courier.run());
+    // A name server may hold a thread of it for long, and nobody waits for what it says.
+    runtime.shutdown_background();
 }
 
 /// Delivers.
@@ -175,13 +178,16 @@ impl<B: Backend, Clock: Fn() -> u64> Courier<B, Clock> {
     async fn deliver(&mut self, end: Option<Instant>) -> Result<bool, String> {
         let (now_ms, after) = ((self.clock)(), self.position.cursor);
         let read = log::read(&self.connection, after, self.batch_now, now_ms);
-        let (events, head) = read.map_err(|error| format!("the log cannot be read: {error}"))?;
+        let (events, head) = read.map_err(|error| {
+            self.metrics.waits_at_least_since(now_ms);
+            format!("the log cannot be read: {error}")
+        })?;
         let Some(first) = events.first() else {
-            self.metrics.lag_seconds.set(0);
+            self.metrics.waits_since(None);
             self.metrics.lag.set(0);
             return Ok(false);
         };
-        self.metrics.lag_seconds.set((now_ms.saturating_sub(first.time_ms) / 1_000) as i64);
+        self.metrics.waits_since(Some(first.time_ms));
         let (batch, count, last) = batch(&self.position.epoch, &events);
         let posted = match end {
             None => self.until_the_end(&batch).await,

@@ -226,7 +226,8 @@ async fn health(State(hub): State<Arc<Hub>>) -> Response<Body> {
 
 async fn metrics(State(hub): State<Arc<Hub>>) -> Response<Body> {
     let mut response = Response::new(Body::from(
-        hub.metrics.render(hub.stored_rooms().map(|stored_rooms| stored_rooms.archive.status()).as_ref()),
+        hub.metrics
+            .render(hub.stored_rooms().map(|stored_rooms| stored_rooms.archive.status()).as_ref(), (hub.rooms.clock)()),
     ));
     response.headers_mut().insert(
         header::CONTENT_TYPE,

@@ -3,7 +3,8 @@
 //! Every shard has counters of its own, told apart by a label: counting never makes two shards write to one cache line, and
 //! the picture shows whether all cores work.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -224,7 +225,8 @@ impl Metrics {
     }
 
     /// Everything, in the text format of OpenMetrics, with how the database is doing.
-    pub(crate) fn render(&self, storage: Option<&Status>) -> String {
+    pub(crate) fn render(&self, storage: Option<&Status>, now_ms: u64) -> String {
+        self.room_events.lag_seconds.set(self.room_events.waited_s(now_ms) as i64);
         if let Some(status) = storage {
             self.storage.set(status);
         }
@@ -314,8 +316,10 @@ pub(crate) struct RoomEventMetrics {
     pub(crate) delivered: Counter,
     /// Events of the log that it still has to take.
     pub(crate) lag: Gauge,
-    /// How old the oldest of them is.
-    pub(crate) lag_seconds: Gauge,
+    /// How old the oldest of them is, when it is looked at.
+    lag_seconds: Gauge,
+    /// Since when it has waited, in milliseconds since 1970; 0 while none does.
+    waits_since: Arc<AtomicU64>,
     /// Events that it will not be told of, only that they are missing.
     pub(crate) lost: Counter,
     /// Batches that it has not taken.
@@ -325,6 +329,25 @@ pub(crate) struct RoomEventMetrics {
 }
 
 impl RoomEventMetrics {
+    /// Says since when the oldest event has waited that the backend still has to take, if there is one.
+    pub(crate) fn waits_since(&self, time_ms: Option<u64>) {
+        // Relaxed, here and below: a figure.
+        self.waits_since.store(time_ms.unwrap_or(0), Relaxed);
+    }
+
+    /// Says that one may wait, of which it cannot be found out since when.
+    pub(crate) fn waits_at_least_since(&self, now_ms: u64) {
+        let _ = self.waits_since.compare_exchange(0, now_ms, Relaxed, Relaxed);
+    }
+
+    /// For how long one has waited by now, in whole seconds.
+    pub(crate) fn waited_s(&self, now_ms: u64) -> u64 {
+        match self.waits_since.load(Relaxed) {
+            0 => 0,
+            since => now_ms.saturating_sub(since) / 1_000,
+        }
+    }
+
     fn register(registry: &mut Registry) -> Self {
         let this = Self::default();
         registry.register("events_logged", "Room events written into the log", this.logged.clone());
@@ -399,7 +422,7 @@ mod tests {
         let metrics = Metrics::new(2);
         metrics.shard(1).messages_out.inc_by(7);
         metrics.closed(3001);
-        let text = metrics.render(None);
+        let text = metrics.render(None, 0);
         assert!(text.contains("roomcast_messages_out_total{shard=\"0\"} 0\n"), "{text}");
         assert!(text.contains("roomcast_messages_out_total{shard=\"1\"} 7\n"), "{text}");
         assert!(text.contains("roomcast_closes_total{code=\"3001\"} 1\n"), "{text}");

@@ -10,8 +10,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::World;
+use crate::backend::tests::tls::{serve_tls, trusting};
+use crate::config::{Endpoint, RoomEventsOptions, TlsOptions, WebhookSecret};
 use crate::events::log;
-use crate::events::relay::{BACKOFF_MAX, Backend, Batch, Courier};
+use crate::events::post::Post;
+use crate::events::relay::{BACKOFF_MAX, Backend, Batch, Courier, run};
 use crate::ops::metrics::RoomEventMetrics;
 use crate::util::rng::Rng;
 
@@ -177,5 +180,86 @@ async fn at_the_end_what_is_left_is_told_and_one_that_hangs_holds_nobody_up() {
         assert_eq!(started.elapsed().as_secs(), 2);
         assert!(told.borrow().len() <= 2);
         assert_eq!(world.journal.delivered(), 0, "it was told, and has not said that it has it");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_says_nothing_is_further_behind_by_the_second() {
+    let world = twenty();
+    let Delivery { courier, told, heads: _heads, end, metrics } = delivery(&world, |_| None);
+    let looks = async {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        for passed in [0, 3, 6, 60] {
+            assert_eq!(metrics.waited_s(world.now_ms() + passed * 1_000), passed);
+        }
+        end.send_replace(Some(Instant::now()));
+    };
+    tokio::join!(courier.run(), looks);
+    assert!(told.borrow().len() <= 2, "it was asked before, and at the end");
+}
+
+/// A backend whose name is looked up for half a minute.
+struct Unknown;
+
+impl Backend for Unknown {
+    async fn post(&self, _batch: &Batch) -> Result<(), String> {
+        let looked_up = tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_secs(30))).await;
+        looked_up.map_err(|error| error.to_string())
+    }
+}
+
+#[test]
+fn at_the_end_nobody_waits_for_a_name_server() {
+    let world = twenty();
+    let Delivery { courier, heads: _heads, end, .. } = delivery(&world, |_| None);
+    let Courier {
+        connection,
+        position,
+        journal,
+        metrics,
+        clock,
+        rng,
+        new_heads,
+        ends,
+        batch_max,
+        batch_now,
+        backoff,
+        ..
+    } = courier;
+    let courier = Courier {
+        backend: Unknown,
+        connection,
+        position,
+        journal,
+        metrics,
+        clock,
+        rng,
+        new_heads,
+        ends,
+        batch_max,
+        batch_now,
+        backoff,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    end.send_replace(Some(Instant::now() + Duration::from_millis(100)));
+    let started = std::time::Instant::now();
+    run(runtime, courier);
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_backend_is_believed_by_what_events_are_told_of_it() {
+    let address = serve_tls(false).await;
+    let batch = Batch { id: "log-1-1".to_owned(), body: Vec::new() };
+    for (tls, is_believed) in [(trusting(), true), (TlsOptions::default(), false)] {
+        let options = RoomEventsOptions {
+            endpoint: Endpoint::new(&format!("https://{address}/")).ok(),
+            secret: WebhookSecret::new("a secret of 24 bytes ...").ok(),
+            tls,
+            ..RoomEventsOptions::default()
+        };
+        let backend = Post::new(&options, &tokio::runtime::Handle::current()).expect("a client");
+        let posted = backend.post(&batch).await;
+        assert_eq!(posted.is_ok(), is_believed, "{posted:?}");
     }
 }
