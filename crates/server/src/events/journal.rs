@@ -31,6 +31,8 @@ pub(crate) struct Journal {
     /// What waits to be written.
     waiting: AtomicUsize,
     waiting_max: usize,
+    /// Changes are counted rather than kept, in all parts: whoever has lost one keeps none behind it, wherever that is noted.
+    is_overflowing: AtomicBool,
     clock: Box<dyn Fn() -> u64 + Send + Sync>,
     /// Whether the writer has been called and has not looked since.
     is_rung: AtomicBool,
@@ -47,7 +49,7 @@ pub(super) type Members = HashMap<Box<str>, HashMap<Box<str>, Box<str>>>;
 struct Part {
     members: Members,
     changes: Vec<Change>,
-    /// Changes that are not kept; while there are any, no other is.
+    /// Changes that are not kept.
     lost: u64,
 }
 
@@ -93,6 +95,7 @@ impl Journal {
             order: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             waiting_max,
+            is_overflowing: AtomicBool::new(false),
             clock: Box::new(clock),
             is_rung: AtomicBool::new(false),
             writer: OnceLock::new(),
@@ -145,7 +148,9 @@ impl Journal {
         };
         let bytes = CHANGE_BYTES + room.len() + client.len() + words;
         // Relaxed, here and where it falls: a bound, which changes at once may pass by one each.
-        if part.lost > 0 || self.waiting.load(Relaxed) + bytes > self.waiting_max {
+        // That it overflows is said and seen with the part locked, so before `take` has them all or behind it.
+        if self.is_overflowing.load(Relaxed) || self.waiting.load(Relaxed) + bytes > self.waiting_max {
+            self.is_overflowing.store(true, Relaxed);
             part.lost += 1;
         } else {
             self.waiting.fetch_add(bytes, Relaxed);
@@ -212,20 +217,26 @@ impl Journal {
     /// What one client does is taken in its order, whichever parts it is in: changes numbered at or above `end` came while the
     /// parts were walked, perhaps behind others in parts that had been walked before, and are held for the next time. Whoever was
     /// given a number below it had the lock of its part before we had it, so its change is found.
+    ///
+    /// Where changes were lost, all parts are looked at in one moment: what is kept of a client is all that it did before it lost
+    /// one, and who is there is so everywhere at once. Whoever comes or goes waits for that, some ten milliseconds for 100,000.
     pub(super) fn take(&self, taken: &mut Taken) {
         let mut end = self.order.load(Relaxed);
         let mut changes = std::mem::take(&mut taken.held);
-        for (index, mut part) in self.parts.parts().enumerate() {
-            changes.append(&mut part.changes);
-            if part.changes.capacity() > CHANGES_KEPT {
-                part.changes = Vec::new();
+        if self.is_overflowing.load(Relaxed) {
+            let mut parts: Vec<_> = self.parts.parts().collect();
+            self.is_overflowing.store(false, Relaxed);
+            // What is held would be told again behind this.
+            end = u64::MAX;
+            for (index, part) in parts.iter_mut().enumerate() {
+                part.hand_over(&mut changes);
+                if part.lost > 0 {
+                    taken.lost += std::mem::take(&mut part.lost);
+                    taken.there.push((index, part.members.clone()));
+                }
             }
-            if part.lost > 0 {
-                taken.lost += std::mem::take(&mut part.lost);
-                taken.there.push((index, part.members.clone()));
-                // What is held would be told again behind this.
-                end = u64::MAX;
-            }
+        } else {
+            self.parts.parts().for_each(|mut part| part.hand_over(&mut changes));
         }
         changes.sort_unstable_by_key(|change| change.order);
         let held = changes.partition_point(|change| change.order < end);
@@ -245,6 +256,15 @@ impl Journal {
 
 /// Room for changes that a part keeps.
 const CHANGES_KEPT: usize = 64;
+
+impl Part {
+    fn hand_over(&mut self, changes: &mut Vec<Change>) {
+        changes.append(&mut self.changes);
+        if self.changes.capacity() > CHANGES_KEPT {
+            self.changes = Vec::new();
+        }
+    }
+}
 
 impl Change {
     fn bytes(&self) -> usize {

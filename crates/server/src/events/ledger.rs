@@ -3,7 +3,8 @@
 //! Each write is one transaction: events, members and occupied rooms agree in the file whenever it is opened. What a crash takes is
 //! what was not committed: who came then was never told of, who went then is told of by the next start.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 
 use rusqlite::{Result, Transaction};
 
@@ -90,6 +91,11 @@ impl Ledger {
         Ok(this)
     }
 
+    /// The file that it is in, and whether that is still there.
+    pub(super) fn file(&self) -> (&Path, bool) {
+        (self.log.path(), self.log.is_there())
+    }
+
     /// How far the log and its backend are.
     pub(super) fn position(&self) -> Position {
         self.position.clone()
@@ -113,9 +119,13 @@ impl Ledger {
                 log::leave(&writing.transaction, room, client)?;
                 writing.gone(room, client, user, Reason::RESTART, now_ms)?;
             }
-            log::empty_all(&writing.transaction, now_ms)?;
+            // Once, however many there are: it is a write for each room. A start that does not come so far begins anew.
+            let is_last = gone.len() < RESTARTED_AT_ONCE;
+            if is_last {
+                log::empty_all(&writing.transaction, now_ms)?;
+            }
             writing.commit(position.cursor)?;
-            if gone.len() < RESTARTED_AT_ONCE {
+            if is_last {
                 break;
             }
         }
@@ -154,7 +164,7 @@ impl Ledger {
             self.load()?;
         }
         let cursor = cursor.max(self.position.cursor);
-        let is_due = self.due_ms().is_some_and(|due_ms| due_ms <= now_ms);
+        let is_due = self.due_ms().is_some_and(|due_ms| due_ms <= now_ms) || self.occupied.is_ahead_of(now_ms);
         // What is too old is looked for in any case: it costs one read.
         if taken.is_empty() && !is_due && cursor == self.position.cursor && !self.is_too_long(now_ms)? {
             return Ok(Wrote::default());
@@ -167,10 +177,9 @@ impl Ledger {
         }
         if taken.lost > 0 {
             writing.lose(taken.lost, now_ms)?;
-            for (part, there) in &taken.there {
-                writing.reconcile(there, |name| part_of(name) == *part, now_ms)?;
-            }
+            writing.reconcile(&taken.there, part_of, now_ms)?;
         }
+        writing.set_back(now_ms)?;
         writing.vacate(now_ms, self.limits.vacated_delay_ms)?;
         writing.trim(&self.limits, cursor, now_ms)?;
         let (position, wrote) = writing.commit(cursor)?;
@@ -185,6 +194,13 @@ impl Ledger {
         }
         let oldest = log::time_after(self.log.connection(), 0)?;
         Ok(oldest.is_some_and(|oldest| oldest < self.limits.before_ms(now_ms)))
+    }
+}
+
+impl Occupied {
+    /// Whether a room is empty since a time that is still to come: the clock was put back.
+    fn is_ahead_of(&self, now_ms: u64) -> bool {
+        self.empty.last().is_some_and(|(since, _)| *since > now_ms)
     }
 }
 
@@ -271,23 +287,49 @@ impl<'a> Writing<'a> {
         self.append(What::Gap { from }, now_ms)
     }
 
-    /// Makes the log agree with who is there, of the rooms of one part.
-    fn reconcile(&mut self, there: &Members, is_meant: impl Fn(&str) -> bool, now_ms: u64) -> Result<()> {
-        let known = self.occupied.rooms.iter().filter(|(room, known)| known.members > 0 && is_meant(room));
-        let mut rooms: HashSet<Box<str>> = known.map(|(room, _)| room.clone()).collect();
-        rooms.extend(there.keys().cloned());
-        rooms.insert(SERVER.into());
-        for room in rooms {
-            let there = there.get(&room);
-            for client in log::members_of(&self.transaction, &room)? {
-                let is_there = there.is_some_and(|there| there.contains_key(&client));
-                if !is_there && (*room != *SERVER || is_meant(&client)) {
-                    self.leave(&room, &client, Reason::OVERFLOW, now_ms)?;
+    /// Makes the log agree with who is there, of the parts that are given. Clients go from rooms before they are gone, and are
+    /// connected before they come into rooms.
+    fn reconcile(&mut self, parts: &[(usize, Members)], part_of: impl Fn(&str) -> usize, now_ms: u64) -> Result<()> {
+        let there_of = |name: &str| {
+            let part = part_of(name);
+            parts.iter().find(|(given, _)| *given == part).map(|(_, there)| there)
+        };
+        let is_in =
+            |there: &Members, room: &str, client: &str| there.get(room).is_some_and(|it| it.contains_key(client));
+        let known: Vec<Box<str>> = {
+            let known =
+                self.occupied.rooms.iter().filter(|(room, known)| known.members > 0 && there_of(room).is_some());
+            known.map(|(room, _)| room.clone()).collect()
+        };
+        for room in known.iter().map(|room| &**room).chain([SERVER]) {
+            for client in log::members_of(&self.transaction, room)? {
+                let there = there_of(if room == SERVER { &client } else { room });
+                if there.is_some_and(|there| !is_in(there, room, &client)) {
+                    self.leave(room, &client, Reason::OVERFLOW, now_ms)?;
                 }
             }
-            for (client, user) in there.into_iter().flatten() {
-                self.enter(&room, client, user, now_ms)?;
+        }
+        for of_server in [true, false] {
+            let rooms = parts.iter().flat_map(|(_, there)| there).filter(|(room, _)| (***room == *SERVER) == of_server);
+            for (room, clients) in rooms {
+                for (client, user) in clients {
+                    self.enter(room, client, user, now_ms)?;
+                }
             }
+        }
+        Ok(())
+    }
+
+    /// Has rooms be empty since now that are by a clock that was put back since then.
+    fn set_back(&mut self, now_ms: u64) -> Result<()> {
+        while self.occupied.is_ahead_of(now_ms)
+            && let Some((_, room)) = self.occupied.empty.pop_last()
+        {
+            log::occupy(&self.transaction, &room, Some(now_ms))?;
+            if let Some(known) = self.occupied.rooms.get_mut(&room) {
+                known.empty_since = now_ms;
+            }
+            self.occupied.empty.insert((now_ms, room));
         }
         Ok(())
     }

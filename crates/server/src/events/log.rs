@@ -18,11 +18,16 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// What an event weighs beside its names: its columns, and its place in the tree.
 const EVENT_BYTES: u64 = 40;
 
+/// Bytes of events that are read at once: more than goes into a batch.
+const READ_BYTES_MAX: u64 = 512 * 1024;
+
 /// The log, for writing.
 #[derive(Debug)]
 pub(super) struct Log {
     path: PathBuf,
     connection: Connection,
+    /// Which file it is.
+    file: Option<FileId>,
     /// Held as long as it may be written.
     _lock: File,
 }
@@ -65,11 +70,16 @@ impl Log {
         let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(explain)?;
         ours(&connection, path)?;
         schema::prepare(&connection, epoch).map_err(explain)?;
-        Ok(Self { path: path.to_owned(), connection, _lock: lock })
+        Ok(Self { path: path.to_owned(), connection, file: file_id(path), _lock: lock })
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether the file is still where it was. What is written into one that somebody has removed is gone with the server.
+    pub(super) fn is_there(&self) -> bool {
+        self.file == file_id(&self.path)
     }
 
     /// For reading beside no transaction.
@@ -108,6 +118,18 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     Ok(connection)
+}
+
+/// What tells a file from another one that has come into its place.
+type FileId = (u64, u64);
+
+fn file_id(path: &Path) -> Option<FileId> {
+    let found = std::fs::metadata(path).ok()?;
+    #[cfg(unix)]
+    return Some((std::os::unix::fs::MetadataExt::dev(&found), std::os::unix::fs::MetadataExt::ino(&found)));
+    // Nobody removes a file there that is open.
+    #[cfg(not(unix))]
+    Some((0, u64::from(found.is_file())))
 }
 
 /// Takes the file for this process.
@@ -173,7 +195,13 @@ pub(super) fn append(transaction: &Transaction<'_>, event: &Event) -> Result<u64
         code as i64,
         reason
     ])?;
-    Ok(EVENT_BYTES + [room, client, user, reason].map(str::len).iter().sum::<usize>() as u64)
+    Ok(bytes_of(&event.what))
+}
+
+/// What an event weighs.
+fn bytes_of(what: &What) -> u64 {
+    let (_, names, _) = columns(what);
+    EVENT_BYTES + names.map(str::len).iter().sum::<usize>() as u64
 }
 
 /// What has gone of a log.
@@ -220,7 +248,7 @@ pub(super) fn trim(
     Ok(Some(trimmed))
 }
 
-/// The events behind `after`, at most `events_max`, the first of them a gap where some are missing; and the newest offset.
+/// The events behind `after`, at most `events_max` and some half a megabyte, the first of them a gap where some are missing; and the newest offset.
 pub(super) fn read(connection: &Connection, after: u64, events_max: usize, now_ms: u64) -> Result<(Vec<Event>, u64)> {
     // Both are seen as they are at one moment.
     let seen = Transaction::new_unchecked(connection, TransactionBehavior::Deferred)?;
@@ -228,8 +256,17 @@ pub(super) fn read(connection: &Connection, after: u64, events_max: usize, now_m
     let mut select = seen.prepare_cached(
         "SELECT place, time, kind, room, client, user, code, reason FROM events WHERE place > ?1 ORDER BY place LIMIT ?2",
     )?;
-    let rows = select.query_map(params![after as i64, events_max as i64], event)?;
-    let mut events = rows.collect::<Result<Vec<_>>>()?;
+    // No offset is beyond what the file counts to.
+    let behind = i64::try_from(after).unwrap_or(i64::MAX);
+    let mut rows = select.query(params![behind, events_max as i64])?;
+    let (mut events, mut bytes) = (Vec::new(), 0);
+    while bytes < READ_BYTES_MAX
+        && let Some(row) = rows.next()?
+    {
+        let event = event(row)?;
+        bytes += bytes_of(&event.what);
+        events.push(event);
+    }
     let missing_to = events.first().map_or(head, |first| first.first() - 1);
     if missing_to > after {
         let from = after + 1;

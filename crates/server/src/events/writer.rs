@@ -33,6 +33,8 @@ pub(super) struct Writer<Clock> {
     /// Where the relay hears of new events.
     heads: Option<watch::Sender<u64>>,
     is_in_trouble: bool,
+    /// Somebody has removed the file, and it was said.
+    is_removed: bool,
 }
 
 impl<Clock: Fn() -> u64 + Send + 'static> Writer<Clock> {
@@ -47,7 +49,7 @@ impl<Clock: Fn() -> u64 + Send + 'static> Writer<Clock> {
         clock: Clock,
         heads: Option<watch::Sender<u64>>,
     ) -> Result<JoinHandle<Ledger>, EventsError> {
-        let writer = Self { ledger, journal, metrics, clock, heads, is_in_trouble: false };
+        let writer = Self { ledger, journal, metrics, clock, heads, is_in_trouble: false, is_removed: false };
         thread::Builder::new()
             .name("roomcast-events".to_owned())
             .spawn(move || writer.run())
@@ -90,22 +92,25 @@ impl<Clock: Fn() -> u64 + Send + 'static> Writer<Clock> {
     fn write(&mut self, taken: &mut Taken) -> Option<bool> {
         let (now_ms, delivered) = ((self.clock)(), self.journal.delivered());
         let written = self.ledger.write(taken, delivered, now_ms, |name| self.journal.part_of(name));
-        self.metrics.trouble.set(i64::from(written.is_err()));
         let wrote = match written {
             Ok(wrote) => wrote,
             Err(error) => {
                 if !std::mem::replace(&mut self.is_in_trouble, true) {
+                    self.metrics.trouble.set(1);
                     tracing::error!(%error, "room events cannot be written; they wait in memory");
                 }
                 return None;
             }
         };
+        // Set by nobody else, or by a thread that has panicked and is not to be forgotten.
         if std::mem::take(&mut self.is_in_trouble) {
+            self.metrics.trouble.set(i64::from(self.is_removed));
             tracing::info!("room events can be written again");
         }
         if taken.lost > 0 {
             tracing::warn!(changes = taken.lost, "room events were more than memory is given for; the backend is told");
         }
+        self.look_after_file();
         self.journal.written(taken);
         self.metrics.logged.inc_by(wrote.events);
         self.metrics.lost.inc_by(wrote.lost);
@@ -115,6 +120,17 @@ impl<Clock: Fn() -> u64 + Send + 'static> Writer<Clock> {
             heads.send_if_modified(|known| std::mem::replace(known, head) != head);
         }
         Some(wrote.is_unfinished)
+    }
+
+    /// Says so if somebody has removed the file: it is written and delivered from until the server ends, and is gone then.
+    fn look_after_file(&mut self) {
+        let (path, is_there) = self.ledger.file();
+        if !is_there && !self.is_removed {
+            let path = path.display();
+            tracing::error!(%path, "the log of room events was removed; a server that starts anew knows nothing of who is in rooms");
+            self.metrics.trouble.set(1);
+            self.is_removed = true;
+        }
     }
 
     /// Until something has changed or is due.

@@ -78,3 +78,36 @@ fn what_one_client_does_is_taken_in_its_order_while_others_do_the_same() {
     journal.take(&mut taken);
     assert!(taken.is_empty() && !taken.is_unfinished());
 }
+
+#[test]
+fn what_one_client_does_is_told_in_its_order_when_much_of_it_was_lost() {
+    const CLIENTS: usize = 20;
+    // A room with a long name is a change that finds no place where a small one still does.
+    let room = |client: usize| format!("{client}-{}", "x".repeat(200));
+    for waiting_max in [3_000, 3_100, 3_200, 3_300, 3_400] {
+        let mut world = World::with(RoomEventsOptions::default(), waiting_max);
+        for client in 0..CLIENTS {
+            world.journal.connect(&format!("old-{client}"), "ann");
+            world.journal.enter(&room(client), &format!("old-{client}"), "ann");
+            world.write();
+        }
+        for client in 0..CLIENTS {
+            world.journal.leave(&room(client), &format!("old-{client}"), Reason::DISCONNECT);
+            world.journal.disconnect(&format!("old-{client}"), Reason::DISCONNECT);
+            world.journal.connect(&format!("new-{client}"), "ann");
+            world.journal.enter(&room(client), &format!("new-{client}"), "ann");
+        }
+        assert!(world.write().lost > 0, "it was too much");
+        assert_eq!(world.tell().members.len(), CLIENTS);
+        let words = world.words();
+        let at = |what: &str, client: &str| {
+            let is_it = |word: &&String| word.starts_with(what) && word.split(' ').any(|part| part == client);
+            words.iter().position(|word| is_it(&word)).unwrap_or_else(|| panic!("{what} {client}: {words:?}"))
+        };
+        for client in 0..CLIENTS {
+            let (old, new) = (format!("old-{client}"), format!("new-{client}"));
+            assert!(at("leave", &old) < at("disconnect", &old), "{words:?}");
+            assert!(at("connect", &new) < at("join", &new), "{words:?}");
+        }
+    }
+}

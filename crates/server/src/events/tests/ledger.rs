@@ -45,6 +45,83 @@ fn a_room_to_which_somebody_comes_back_was_never_vacated() {
 }
 
 #[test]
+fn a_room_is_vacated_though_the_clock_was_put_back_by_a_day() {
+    let mut world = World::new();
+    let day = Duration::from_secs(24 * 60 * 60);
+    world.pass(day);
+    world.journal.enter("hall", "a", "ann");
+    world.journal.leave("hall", "a", Reason::DISCONNECT);
+    world.write();
+    world.now_ms.fetch_sub(day.as_millis() as u64, std::sync::atomic::Ordering::Relaxed);
+    world.write();
+    assert_eq!(world.words().len(), 3, "it has been empty for a moment");
+    world.pass(Duration::from_secs(5));
+    world.write();
+    assert_eq!(world.words()[3..], ["vacated hall"]);
+}
+
+#[test]
+fn names_may_be_whatever_they_like() {
+    let mut world =
+        World::with(RoomEventsOptions { log_max_age: Duration::from_secs(60), ..Default::default() }, usize::MAX);
+    let long = "é".repeat(127) + "x";
+    let names = ["a\0b", "a\0c", "it's \"quoted\"; DROP TABLE events", "\u{1f600}\u{7f}\n", &*long];
+    for name in names {
+        world.journal.enter(name, "a", name);
+        world.journal.enter(name, name, name);
+        world.journal.leave(name, "a", Reason::UNSUBSCRIBE);
+    }
+    world.write();
+    assert_eq!(world.tell().members.len(), names.len());
+    let told: serde_json::Value = serde_json::from_str(&body(&world.read(0))).expect("JSON");
+    let joined: Vec<_> =
+        told["events"].as_array().expect("events").iter().filter(|it| it["type"] == "occupied").collect();
+    assert_eq!(joined.iter().map(|it| it["channel"].as_str().expect("a room")).collect::<Vec<_>>(), names);
+    world.crash();
+    world.tell();
+    assert!(world.backend.members.is_empty());
+    world.pass(Duration::from_secs(600));
+    while world.write().is_unfinished {}
+    world.pass(Duration::from_secs(600));
+    while world.write().is_unfinished {}
+    assert_eq!(world.ledger.as_ref().expect("it runs").position().bytes, 0, "what goes weighs what it weighed");
+}
+
+#[test]
+fn events_with_names_of_a_megabyte_are_read_a_few_at_once() {
+    let mut world = World::new();
+    let user = "x".repeat(100_000);
+    for at in 0..20 {
+        world.journal.enter("hall", &at.to_string(), &user);
+    }
+    world.write();
+    let connection = log::open_to_read(&world.folder.log()).expect("a log");
+    let (events, head) = log::read(&connection, 0, 1_000, 0).expect("a log");
+    assert_eq!((events.len(), head), (7, 21));
+    drop(connection);
+    assert_eq!(world.read(0).len(), 21, "all of it all the same");
+}
+
+#[test]
+fn a_log_that_is_asked_for_what_is_beyond_any_end_has_nothing() {
+    let mut world = World::new();
+    world.journal.enter("hall", "a", "");
+    world.write();
+    assert!(world.read(u64::MAX).is_empty());
+}
+
+#[test]
+fn a_log_that_somebody_removes_is_known_to_be_gone() {
+    let world = World::new();
+    let ledger = world.ledger.as_ref().expect("it runs");
+    assert!(ledger.file().1);
+    std::fs::remove_file(world.folder.log()).expect("a file");
+    assert!(!ledger.file().1);
+    std::fs::write(world.folder.log(), "").expect("a file");
+    assert!(!ledger.file().1, "another one is not it");
+}
+
+#[test]
 fn a_crash_ends_every_stay_and_leaves_rooms_time_to_fill_again() {
     let mut world = World::new();
     world.journal.connect("a", "ann");
