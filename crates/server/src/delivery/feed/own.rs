@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 
-use smallvec::SmallVec;
-
 use crate::config::Echo;
 use roomcast_protocol::{ClientInfo, Publication};
 
@@ -13,14 +11,24 @@ pub(super) struct Own {
     members: HashMap<usize, (Echo, ClientInfo)>,
     by_client: ByName,
     by_user: ByName,
-    /// How many messages of the batch are theirs; of those who have any.
-    in_batch: HashMap<usize, u64>,
+    /// Which batch it is.
+    batch: u64,
+    /// Whether some of it is somebody's own.
+    has_any: bool,
     /// Those who have fallen behind because some of the batch is theirs, and some is not.
     apart: Vec<usize>,
 }
 
-/// Nearly always there is one of a name.
-type ByName = HashMap<Box<str>, SmallVec<[usize; 1]>>;
+type ByName = HashMap<Box<str>, Named>;
+
+/// Members of one name: nearly always one, and of one user as many as the user has connections.
+#[derive(Debug, Default)]
+struct Named {
+    members: usize,
+    /// In which batch there was something of theirs last, and how many messages.
+    batch: u64,
+    in_batch: u64,
+}
 
 impl Own {
     pub(super) fn is_empty(&self) -> bool {
@@ -29,30 +37,32 @@ impl Own {
 
     /// A member who is `own` and is not to be given its own.
     pub(super) fn add(&mut self, member: usize, echo: Echo, own: ClientInfo) {
-        let (names, name) = self.names(echo, &own);
-        names.entry(name.into()).or_default().push(member);
+        let name = name(echo, &own);
+        let names = self.names(name);
+        match names.get_mut(name.text()) {
+            Some(named) => named.members += 1,
+            None => drop(names.insert(name.text().into(), Named { members: 1, ..Named::default() })),
+        }
         self.members.insert(member, (echo, own));
     }
 
     /// It is gone.
     pub(super) fn remove(&mut self, member: usize) {
         let Some((echo, own)) = self.members.remove(&member) else { return };
-        self.in_batch.remove(&member);
-        let (names, name) = self.names(echo, &own);
-        if let Some(members) = names.get_mut(name) {
-            members.retain(|other| *other != member);
-            if members.is_empty() {
-                names.remove(name);
+        let name = name(echo, &own);
+        let names = self.names(name);
+        if let Some(named) = names.get_mut(name.text()) {
+            named.members -= 1;
+            if named.members == 0 {
+                names.remove(name.text());
             }
         }
     }
 
-    /// Where it is known by name what is its own, and by which.
-    fn names<'a>(&mut self, echo: Echo, own: &'a ClientInfo) -> (&mut ByName, &'a str) {
-        if echo == Echo::NotUser && !own.user().is_empty() {
-            (&mut self.by_user, own.user())
-        } else {
-            (&mut self.by_client, own.client())
+    fn names(&mut self, name: Name<'_>) -> &mut ByName {
+        match name {
+            Name::Client(_) => &mut self.by_client,
+            Name::User(_) => &mut self.by_user,
         }
     }
 
@@ -63,7 +73,8 @@ impl Own {
 
     /// Begins a batch.
     pub(super) fn begin(&mut self) {
-        self.in_batch.clear();
+        self.batch += 1;
+        self.has_any = false;
         self.apart.clear();
     }
 
@@ -79,18 +90,49 @@ impl Own {
 
     /// Notes whose a message is that is put into the batch.
     pub(super) fn note(&mut self, publication: &Publication) {
-        let Some(author) = publication.info.as_ref().filter(|_| !self.is_empty()) else { return };
-        let by_client = self.by_client.get(author.client()).into_iter().flatten();
-        let by_user = self.by_user.get(author.user()).into_iter().flatten();
-        for member in by_client.chain(by_user) {
-            *self.in_batch.entry(*member).or_default() += 1;
+        let Some(author) = publication.info.as_ref().filter(|_| !self.members.is_empty()) else { return };
+        let by_client = self.by_client.get_mut(author.client());
+        let by_user = self.by_user.get_mut(author.user());
+        for named in by_client.into_iter().chain(by_user) {
+            if std::mem::replace(&mut named.batch, self.batch) != self.batch {
+                named.in_batch = 0;
+            }
+            named.in_batch += 1;
+            self.has_any = true;
         }
     }
 
     /// How many messages of the batch are a member's own.
     pub(super) fn in_batch(&self, member: usize) -> u64 {
-        if self.in_batch.is_empty() { 0 } else { self.in_batch.get(&member).copied().unwrap_or(0) }
+        if !self.has_any {
+            return 0;
+        }
+        let Some((echo, own)) = self.members.get(&member) else { return 0 };
+        let named = match name(*echo, own) {
+            Name::Client(client) => self.by_client.get(client),
+            Name::User(user) => self.by_user.get(user),
+        };
+        named.filter(|named| named.batch == self.batch).map_or(0, |named| named.in_batch)
     }
+}
+
+/// By what it is known what is a member's own.
+#[derive(Clone, Copy)]
+enum Name<'a> {
+    Client(&'a str),
+    User(&'a str),
+}
+
+impl<'a> Name<'a> {
+    fn text(self) -> &'a str {
+        match self {
+            Self::Client(text) | Self::User(text) => text,
+        }
+    }
+}
+
+fn name(echo: Echo, own: &ClientInfo) -> Name<'_> {
+    if echo == Echo::NotUser && !own.user().is_empty() { Name::User(own.user()) } else { Name::Client(own.client()) }
 }
 
 #[cfg(test)]
@@ -127,5 +169,24 @@ mod tests {
         assert_eq!([1, 2, 3, 4].map(|member| own.in_batch(member)), [1, 0, 1, 0]);
         [1, 3, 4, 4].into_iter().for_each(|member| own.remove(member));
         assert!(own.is_empty() && own.by_client.is_empty() && own.by_user.is_empty());
+    }
+
+    #[test]
+    fn a_message_of_a_user_with_many_connections_is_counted_once() {
+        const CONNECTIONS: usize = 1_000;
+        let mut own = Own::default();
+        for member in 0..CONNECTIONS {
+            own.add(member, Echo::NotUser, client("ann", &format!("a{member}")));
+        }
+        for batch in 0..3 {
+            own.begin();
+            (0..=batch).for_each(|_| own.note(&by(Some(client("ann", "a9")))));
+            assert!((0..CONNECTIONS).all(|member| own.in_batch(member) == batch + 1));
+            assert_eq!((own.by_user.len(), own.by_client.len()), (1, 0), "there is one place for all of them");
+        }
+        (0..CONNECTIONS - 1).for_each(|member| own.remove(member));
+        assert_eq!(own.in_batch(CONNECTIONS - 1), 3);
+        own.remove(CONNECTIONS - 1);
+        assert!(own.is_empty() && own.by_user.is_empty());
     }
 }
