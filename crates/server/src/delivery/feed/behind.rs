@@ -65,7 +65,7 @@ impl<S: MemberSink> Group<S> {
                     // Where it stands the history was removed, and the ring has moved on: nothing is left there to be given.
                     Err(TryRecvError::Lagged(_)) if sequence < self.edge.range().start && self.options.has_database => {
                         let publication = self.edge.range().start.min(group_end);
-                        member.place = Place::Behind(At { publication, ..at });
+                        member.skip_to(At { publication, ..at });
                         continue;
                     }
                     Err(TryRecvError::Lagged(_))
@@ -81,8 +81,7 @@ impl<S: MemberSink> Group<S> {
                             // The newest one that may be seen; behind the group there is nothing to go on with.
                             let newest = self.edge.range().end.min(self.room.tail()).saturating_sub(1);
                             let publication = newest.max(sequence + 1).min(group_end.max(sequence));
-                            member.place = Place::Behind(At { publication, ..at });
-                            member.has_newest = false;
+                            member.skip_to(At { publication, ..at });
                             continue;
                         }
                     },
@@ -145,7 +144,7 @@ impl<S: MemberSink> Group<S> {
                 return member.sink.close_soon(CloseCode::Slow);
             }
             // It was removed while it was being read.
-            member.place = Place::Behind(At { publication: removed.min(group_end), ..at });
+            member.skip_to(At { publication: removed.min(group_end), ..at });
             return member.sink.wake();
         }
         let events = Events::of(self.hears.as_deref(), is_ended, self.edge.last());

@@ -23,6 +23,9 @@ use roomcast_protocol::{CloseCode, Publication, PublicationEncoder, RoomName};
 /// Messages that are encoded for members alone while a batch is on its way, for those who are not given their own: a millisecond or so.
 const APART_MESSAGES_PER_BATCH: u64 = 4_096;
 
+/// Bytes of payload that are made a delta of in the time of a write: what is sent of them may be a few bytes, and does not fill a batch.
+const DELTA_BYTES_PER_WRITE: usize = 1_024;
+
 /// A room's members of one framing on this shard.
 pub(super) struct Group<S> {
     pub(super) name: RoomName,
@@ -104,6 +107,12 @@ impl<S: MemberSink> Member<S> {
         self.place = Place::Behind(at);
         self.sink.fell_behind();
         metrics.behind.inc();
+    }
+
+    /// One that is behind goes on there, without what lies before it.
+    pub(super) fn skip_to(&mut self, at: At) {
+        self.place = Place::Behind(at);
+        self.has_newest = false;
     }
 
     /// From here on it takes the group's batches again.
@@ -231,7 +240,9 @@ impl<S: MemberSink> Group<S> {
                             None => batch.push(|out| self.encoder.encode(publication, sequence + 1, time_ms, out)),
                             Some(view) => {
                                 let may_be_base = |base| self.edge.may_be_base(base, &erased);
-                                view.push((publication, sequence, time_ms), may_be_base, &self.encoder, batch);
+                                let read =
+                                    view.push((publication, sequence, time_ms), may_be_base, &self.encoder, batch);
+                                *writes = writes.saturating_sub(read.div_ceil(DELTA_BYTES_PER_WRITE));
                             }
                         }
                         at.publication = sequence + 1;
@@ -249,7 +260,7 @@ impl<S: MemberSink> Group<S> {
                     }
                 }
             }
-            if batch.is_full() && !self.send_to(at, batch, writes, metrics) {
+            if (batch.is_full() || *writes == 0) && !self.send_to(at, batch, writes, metrics) {
                 return Read::Unfinished;
             }
         }

@@ -109,23 +109,26 @@ impl GroupView {
         }
     }
 
-    /// Appends a publication, if the members are given it.
+    /// Appends a publication, if the members are given it. How many bytes of it were read to make a delta.
     pub(super) fn push(
         &mut self,
         (publication, sequence, time_ms): (&Publication, u64, u64),
         may_be_base: impl FnOnce(u64) -> bool,
         encoder: &PublicationEncoder,
         batch: &mut EncodedBatch,
-    ) {
+    ) -> usize {
         if !self.matches(publication) {
-            return;
+            return 0;
         }
         self.own.note(publication);
         self.has_publications = true;
         // The wire counts from 1.
         let offset = sequence + 1;
         match &mut self.chain {
-            None => batch.push(|out| encoder.encode(publication, offset, time_ms, out)),
+            None => {
+                batch.push(|out| encoder.encode(publication, offset, time_ms, out));
+                0
+            }
             Some(chain) => {
                 if !chain.base.is_some_and(|base| base + 1 == sequence && may_be_base(base)) {
                     chain.links.forget();
@@ -138,6 +141,7 @@ impl GroupView {
                     chain.whole.push(|out| encoder.encode_link(publication, whole, offset, out));
                 }
                 chain.is_first = false;
+                if publication.is_delta() { publication.data.as_bytes().len() } else { 0 }
             }
         }
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use roomcast::internal::{BatchWriter, Environment, Next};
@@ -63,7 +64,7 @@ impl Store for Nothing {
     }
 }
 
-/// A clock that stands still, and nobody who waits.
+/// A clock that stands still; who waits looks again.
 struct Still {
     now: Instant,
     drawn: AtomicU64,
@@ -75,7 +76,7 @@ impl Environment for Still {
     }
 
     fn park(&self, _: Option<Instant>) {
-        unreachable!("nobody waits for the writer");
+        thread::yield_now();
     }
 
     fn sleep(&self, _: Duration) {
@@ -128,6 +129,24 @@ impl Disk {
             }
         }
         panic!("the writer never comes to rest");
+    }
+
+    /// The history of a room is removed, up to where it stands.
+    pub(super) fn remove(&mut self, name: &str) {
+        let archive = self.archive.as_ref().expect("it is not given up");
+        let writer = &mut self.writer;
+        thread::scope(|scope| {
+            let removal = scope.spawn(|| archive.remove(name));
+            // The store has no messages to remove; the writer is asked whether it has all of them.
+            for _ in 0..STEPS_MAX * STEPS_MAX {
+                if removal.is_finished() {
+                    break;
+                }
+                writer.step();
+                thread::yield_now();
+            }
+            removal.join().expect("it does not panic").expect("it is removed");
+        });
     }
 
     /// The archive ends without having stored what was published since.

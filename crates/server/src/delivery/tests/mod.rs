@@ -6,11 +6,15 @@ mod held;
 mod queues;
 mod world;
 
+use std::task::{Context, Waker};
+use std::time::Instant;
+
 use proptest::prelude::*;
 use roomcast_protocol::CloseCode;
 
 use self::world::{CAPACITY, Item, KINDS, World, member};
 use crate::config::SlowConsumer;
+use crate::delivery::feed::CaughtUp;
 use crate::rooms::delivery_options::DeliveryOptions;
 
 fn options(slow_consumer: SlowConsumer, has_database: bool) -> DeliveryOptions {
@@ -289,4 +293,65 @@ fn who_takes_deltas_and_is_not_given_its_own_has_no_base_behind_it() {
     }
     world.assert_given(person);
     assert_eq!(world.people[person].sink.deltas(), deltas, "what is encoded for it alone is whole");
+}
+
+/// A delta takes time that nobody sees in the bytes that are sent.
+#[test]
+fn large_payloads_that_are_made_deltas_of_leave_others_their_turns() {
+    const DELTAS: usize = 3;
+    const BYTES: usize = 64 * 1024;
+    let mut world = World::new(options(SlowConsumer::Disconnect, false));
+    let [plain, chain] = [1, DELTAS].map(|kind| world.join_as(member(kind), usize::MAX, 0));
+    (0..CAPACITY - 1).for_each(|number| world.publish_large(number, BYTES));
+    let mut turns = 0;
+    while world.people[chain].sink.items().len() < CAPACITY as usize - 1 {
+        world.delivery.deliver(&mut Context::from_waker(Waker::noop()), Some(Instant::now()));
+        turns += 1;
+        if turns == 1 {
+            world.assert_given(plain);
+        }
+    }
+    assert!(world.people[chain].sink.bytes() < 2 * BYTES, "all but the first are small");
+    assert!((4..CAPACITY).contains(&turns), "{turns}");
+    world.assert_given(chain);
+}
+
+/// What lies before the removal it was never given, and its group has it.
+#[test]
+fn who_takes_deltas_and_is_led_past_a_removed_history_has_no_base() {
+    const DELTAS: usize = 3;
+    let mut world = World::stored(options(SlowConsumer::Disconnect, true));
+    let quick = world.join_as(member(DELTAS), usize::MAX, 0);
+    let [slow, late] = [(); 2].map(|()| world.join_as(member(DELTAS), usize::MAX, 0));
+    let publish = |world: &mut World, messages| {
+        world.publish(messages);
+        world.store();
+        world.settle();
+    };
+    publish(&mut world, 2);
+    [slow, late].iter().for_each(|person| world.people[*person].sink.takes.set(0));
+    (0..3).for_each(|_| publish(&mut world, CAPACITY / 2));
+    // One of them is reading what it has missed.
+    let key = world.people[late].key.expect("it is there");
+    world.people[late].sink.takes.set(usize::MAX);
+    let CaughtUp::InTheDatabase(_, from) = world.delivery.catch_up(key) else { panic!("the ring has moved on") };
+    world.remove();
+    world.delivery.deliver_stored(key, from, &[]);
+    world.settle_all();
+    let removed = Item::Publication(world.room.tail() - 1);
+    for person in [slow, late] {
+        assert_eq!(world.people[person].sink.items(), [0, 1].map(Item::Publication), "the rest is removed");
+        assert_eq!(world.people[person].sink.behind(), 0);
+    }
+    let before = world.people[quick].sink.deltas();
+    publish(&mut world, 1);
+    publish(&mut world, 1);
+    assert_eq!(world.people[quick].sink.deltas(), before + 2, "who has the base is given deltas");
+    for person in [quick, slow, late] {
+        // Each payload is made of what it has.
+        let items = world.people[person].sink.items();
+        let end = world.room.tail();
+        assert_eq!(items[items.len() - 2..], [end - 2, end - 1].map(Item::Publication));
+        assert_eq!(items.contains(&removed), person == quick);
+    }
 }

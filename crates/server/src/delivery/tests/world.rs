@@ -214,7 +214,9 @@ fn item(line: &[u8], chain: &mut Option<Option<Vec<u8>>>) -> Item {
         let text = publication["data"].as_str().expect("in a chain every payload is a text").as_bytes();
         let payload = match publication["delta"].as_bool() {
             None => text.to_vec(),
-            Some(_) => apply_delta(before.as_ref().expect("the first is whole"), text, 1_000).expect("a delta of this"),
+            Some(_) => {
+                apply_delta(before.as_ref().expect("the first is whole"), text, 1 << 20).expect("a delta of this")
+            }
         };
         assert!(publication.get("time").is_none());
         publication["data"] = serde_json::from_slice(&payload).expect("a payload is JSON");
@@ -315,10 +317,25 @@ impl World {
         }
     }
 
+    /// A message of so many bytes, like the one before it.
+    pub(super) fn publish_large(&mut self, number: u64, bytes: usize) {
+        let payload = format!("{{\"same\":\"{}\",\"number\":{number}}}", "x".repeat(bytes));
+        let mut large = Publication { data: Payload::json(payload.into()), ..publication(number) };
+        large.set_delta(true);
+        assert_eq!(self.room.publish(large).expect("there is space"), number);
+    }
+
     /// What was published is on the disk.
     pub(super) fn store(&mut self) {
         if let Some(disk) = &mut self.disk {
             disk.store();
+        }
+    }
+
+    /// The history of the room is removed, up to where it stands.
+    pub(super) fn remove(&mut self) {
+        if let Some(disk) = &mut self.disk {
+            disk.remove(self.room.name());
         }
     }
 
