@@ -157,6 +157,11 @@ const DISCONNECT_CODES: std::ops::RangeInclusive<u32> = 3_000..=4_999;
 const REASON_BYTES_MAX: usize = 123;
 /// Bytes of a key, and of what versions count in: as much as names of rooms have.
 const NAME_BYTES_MAX: usize = 255;
+/// Bytes of a user: as names of rooms have, in which users stand.
+const USER_BYTES_MAX: usize = 255;
+/// Bytes of what is held of a client as long as it is connected, and shown to everybody in its rooms: `info`, in all of its rooms, and
+/// `meta`. As much as a token can say, which comes in a message.
+const HELD_BYTES_MAX: usize = 64 * 1024;
 
 /// Reads an answer. `takes_bytes` says whether its client can be given data that is no JSON, `bytes_max` how much may be published.
 pub(super) fn read(
@@ -211,7 +216,7 @@ fn answer(
 impl RawResult {
     fn admitted(self, now_ms: u64, takes_bytes: bool) -> Result<Admitted, Unreadable> {
         let (data, info) = (self.data(takes_bytes)?, self.info()?);
-        let rooms = match self.subs.filter(|subs| !subs.is_empty()) {
+        let rooms: Vec<(String, RoomClaims)> = match self.subs.filter(|subs| !subs.is_empty()) {
             Some(subs) => {
                 let read = |(name, sub): (String, Option<Box<RawValue>>)| {
                     let Some(sub) = sub else { return Ok((name, RoomClaims::default())) };
@@ -230,28 +235,29 @@ impl RawResult {
             }
             None => self.channels.into_iter().flatten().map(|name| (name, RoomClaims::default())).collect(),
         };
-        Ok(Admitted {
-            user: self.user.unwrap_or_default(),
-            expiry: expiry(self.expire_at, now_ms),
-            info,
-            data,
-            rooms,
-            meta: meta(self.meta.as_deref()),
-        })
+        let (user, meta) = (self.user.unwrap_or_default(), meta(self.meta.as_deref()));
+        if user.len() > USER_BYTES_MAX {
+            return Err("its user is too long");
+        }
+        let infos = rooms.iter().map(|(_, says)| &says.info).chain([&info, &meta]);
+        can_be_held(infos)?;
+        Ok(Admitted { user, expiry: expiry(self.expire_at, now_ms), info, data, rooms, meta })
     }
 
     fn extended(self, now_ms: u64) -> Result<Option<Extended>, Unreadable> {
         if self.expired == Some(true) {
             return Ok(None);
         }
-        let info = self.info()?;
-        Ok(Some(Extended { expiry: expiry(self.expire_at, now_ms), info, meta: meta(self.meta.as_deref()) }))
+        let (info, meta) = (self.info()?, meta(self.meta.as_deref()));
+        can_be_held([&info, &meta])?;
+        Ok(Some(Extended { expiry: expiry(self.expire_at, now_ms), info, meta }))
     }
 
     fn entry(self, now_ms: u64, takes_bytes: bool) -> Result<Entry, Unreadable> {
         let (data, info) = (self.data(takes_bytes)?, self.info()?);
         let overrides =
             overrides(&self.overrides.unwrap_or_default()).map_err(|_| "its override has values of other types")?;
+        can_be_held([&info])?;
         let says = RoomClaims { info, data, overrides, ..RoomClaims::default() };
         Ok(Entry { says, expiry: expiry(self.expire_at, now_ms) })
     }
@@ -305,6 +311,11 @@ const NOT_JSON: Unreadable = "its info or data is no JSON, and its client takes 
 
 fn meta(meta: Option<&RawValue>) -> Option<Bytes> {
     meta.filter(|meta| meta.get() != "null").map(|meta| compact_json(meta.get()))
+}
+
+fn can_be_held<'a>(held: impl IntoIterator<Item = &'a Option<Bytes>>) -> Result<(), Unreadable> {
+    let bytes: usize = held.into_iter().flatten().map(Bytes::len).sum();
+    if bytes <= HELD_BYTES_MAX { Ok(()) } else { Err("its info and meta are larger than 64 KiB") }
 }
 
 fn expiry(expire_at: Option<i64>, now_ms: u64) -> Expiry {

@@ -147,6 +147,26 @@ fn what_is_published_in_place_of_what_was_sent_has_the_bounds_of_what_is_sent() 
     }
 }
 
+/// All of it stays in memory as long as the client does, and `info` goes to everybody in its rooms.
+#[test]
+fn what_is_held_of_a_client_is_no_more_than_a_token_says() {
+    let text = |bytes: usize| "x".repeat(bytes);
+    let half = || text(40_000);
+    for (kind, result) in [
+        (Kind::Connect, json!({"user": text(256)})),
+        (Kind::Connect, json!({"user": "42", "info": text(70_000)})),
+        (Kind::Connect, json!({"user": "42", "info": half(), "meta": half()})),
+        (Kind::Connect, json!({"user": "42", "subs": {"a": {"info": half()}, "b": {"info": half()}}})),
+        (Kind::Subscribe, json!({"info": text(70_000)})),
+        (Kind::Refresh, json!({"meta": text(70_000)})),
+        (Kind::SubRefresh, json!({"info": text(70_000)})),
+    ] {
+        assert!(answered(kind, &json!({"result": result})).is_err(), "{kind:?}");
+    }
+    let most = json!({"result": {"user": text(255), "info": half(), "data": text(500_000)}});
+    assert!(answered(Kind::Connect, &most).is_ok(), "data is told once");
+}
+
 #[test]
 fn what_has_another_form_is_no_answer() {
     for body in
