@@ -50,6 +50,18 @@ fn a_backend_that_cannot_be_used_is_an_internal_error_that_may_pass() {
     assert_fails(&dead, patient, "unreachable");
 }
 
+#[test]
+fn what_a_status_is_made_into_is_so_of_a_redirect_too() {
+    let backend = Backend::start(|_| Said::Redirect);
+    let server = server(&backend, |config| {
+        let transforms = r#"[{"status_code":307,"to_error":{"code":1307,"message":"moved"}}]"#;
+        config.proxies.connect.status_to_code_transforms = super::transforms_of(transforms);
+    });
+    let mut client = server.client();
+    let reply = say(&mut client, 1, &json!({"connect": {}}));
+    assert_eq!(reply["error"], json!({"code": 1307, "message": "moved"}));
+}
+
 /// While some wait for a backend that says nothing, others on their shard go on.
 #[test]
 fn who_waits_for_the_backend_keeps_nobody_else_from_anything() {

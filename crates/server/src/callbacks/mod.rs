@@ -89,7 +89,7 @@ impl Callbacks {
         let proxy = self.proxies.get(&(question.event.kind(), question.proxy.clone())).cloned();
         let headers = headers.cloned();
         let asked = proxy.map(|proxy| {
-            let work = async move { proxy.ask(&question, &way, headers.as_ref()).await };
+            let work = async move { proxy.ask(question, &way, headers.as_ref()).await };
             EndsWithUs(self.runtime.spawn(work))
         });
         async move {

@@ -1,7 +1,8 @@
 //! One proxy: how it asks, how many questions it has under way, and what it makes of failures.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
@@ -11,11 +12,17 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::answer::{self, Answer};
-use super::question::{Question, Way};
+use super::question::{Kind, Question, Way};
 use crate::backend::{self, Call, CallError, HttpClient};
 use crate::config::{Config, ProxyOptions, TransformTo};
 use crate::ops::metrics::ProxyMetrics;
 use roomcast_protocol::{CustomError, Encoding, ErrorCode};
+
+/// Bytes of calls that wait for a free place on one line, of which a single one may have more: as many of usual ones as may wait, or 256
+/// of the largest that clients send by default.
+const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How often the log tells of calls that failed: where a backend is gone, every client would be a line of it, again and again.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A line to a backend, and what holds on it whatever is asked.
 #[derive(Debug)]
@@ -27,6 +34,7 @@ pub(super) struct Line {
     pub(super) http_headers: Vec<HeaderName>,
     free: Semaphore,
     waiting: AtomicUsize,
+    waiting_bytes: AtomicUsize,
 }
 
 /// What one kind of event is asked by.
@@ -34,6 +42,7 @@ pub(super) struct Line {
 pub(super) struct Proxy {
     line: Arc<Line>,
     metrics: ProxyMetrics,
+    failures: Failures,
     clock: Clock,
     /// Bytes that a backend may publish in place of a client.
     publish_bytes_max: usize,
@@ -95,6 +104,7 @@ impl Line {
             http_headers: options.http_headers.iter().filter_map(name).collect(),
             free: Semaphore::new(options.concurrency),
             waiting: AtomicUsize::new(0),
+            waiting_bytes: AtomicUsize::new(0),
             options: options.clone(),
         })
     }
@@ -128,7 +138,7 @@ impl Line {
         let deadline = Instant::now() + self.options.timeout;
         let _place = match self.free.try_acquire() {
             Ok(place) => place,
-            Err(_) => self.wait(deadline).await?,
+            Err(_) => self.wait(deadline, body.len()).await?,
         };
         let left = deadline.saturating_duration_since(Instant::now());
         let call = Call::post(self.url.clone(), headers, Bytes::from(body), left);
@@ -136,10 +146,12 @@ impl Line {
     }
 
     /// Waits for a free place.
-    async fn wait(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, Trouble> {
-        let waiting = Waiting(&self.waiting);
-        // Relaxed: a count, which guards nothing.
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.options.queue_size {
+    async fn wait(&self, deadline: Instant, bytes: usize) -> Result<SemaphorePermit<'_>, Trouble> {
+        let waiting = Waiting { line: self, bytes };
+        // Relaxed: counts, which guard nothing.
+        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let bytes_before = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before >= self.options.queue_size || before > 0 && bytes_before + bytes > WAITING_BYTES_MAX {
             return Err(Trouble::Busy);
         }
         let place = tokio::time::timeout_at(deadline, self.free.acquire()).await;
@@ -152,12 +164,47 @@ impl Line {
 }
 
 /// Is counted as long as it lives.
-struct Waiting<'a>(&'a AtomicUsize);
+struct Waiting<'a> {
+    line: &'a Line,
+    bytes: usize,
+}
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         // Relaxed: as above.
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.line.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.line.waiting_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Which failures the log tells of.
+#[derive(Debug)]
+pub(super) struct Failures {
+    since: Instant,
+    /// From when on it is told again.
+    told_from_ms: AtomicU64,
+    untold: AtomicU64,
+}
+
+impl Failures {
+    pub(super) fn new() -> Self {
+        Self { since: Instant::now(), told_from_ms: AtomicU64::new(0), untold: AtomicU64::new(0) }
+    }
+
+    /// One more. If the log is to be told, how many it was not told of before.
+    pub(super) fn note(&self) -> Option<u64> {
+        let now_ms = self.since.elapsed().as_millis() as u64;
+        // Relaxed, all of them: counts, which guard nothing.
+        let from_ms = self.told_from_ms.load(Ordering::Relaxed);
+        let next_ms = now_ms + LOG_INTERVAL.as_millis() as u64;
+        let is_told = now_ms >= from_ms
+            && self.told_from_ms.compare_exchange(from_ms, next_ms, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if is_told {
+            Some(self.untold.swap(0, Ordering::Relaxed))
+        } else {
+            self.untold.fetch_add(1, Ordering::Relaxed);
+            None
+        }
     }
 }
 
@@ -168,10 +215,11 @@ impl Proxy {
         clock: Arc<dyn Fn() -> u64 + Send + Sync>,
         config: &Config,
     ) -> Self {
-        Self { line, metrics, clock: Clock(clock), publish_bytes_max: config.websocket.message_size_limit }
+        let publish_bytes_max = config.websocket.message_size_limit;
+        Self { line, metrics, failures: Failures::new(), clock: Clock(clock), publish_bytes_max }
     }
 
-    pub(super) async fn ask(&self, question: &Question, way: &Way, handshake: Option<&HeaderMap>) -> Answer {
+    pub(super) async fn ask(&self, question: Question, way: &Way, handshake: Option<&HeaderMap>) -> Answer {
         let options = &self.line.options;
         let Ok(body) = question.body(way, options.binary_encoding, options.include_connection_meta) else {
             let (code, message) = (ErrorCode::BadRequest.code(), ErrorCode::BadRequest.message().to_owned());
@@ -179,25 +227,37 @@ impl Proxy {
         };
         let _under_way = self.metrics.begin();
         let started = Instant::now();
-        let answered = self.line.call(self.line.headers(question, handshake), body).await;
+        let headers = self.line.headers(&question, handshake);
+        // What the body says is not held twice while it waits.
+        let Question { proxy, event, .. } = question;
+        let kind = event.kind();
+        drop(event);
+        let answered = self.line.call(headers, body).await;
         let took = started.elapsed();
-        let (kind, client) = (question.event.kind(), &way.client);
-        match answered.and_then(|answer| self.read(answer, question, way)) {
+        match self.read(answered, kind, way) {
             Ok(answer) => {
                 self.metrics.ended("answered", took);
                 answer
             }
             Err(trouble) => {
                 self.metrics.ended(trouble.kind(), took);
-                tracing::warn!(event = kind.name(), proxy = question.proxy, client, %trouble, "call to the backend failed");
+                if let Some(untold) = self.failures.note() {
+                    let (event, client) = (kind.name(), &way.client);
+                    tracing::warn!(event, proxy, client, %trouble, untold, "call to the backend failed");
+                }
                 Answer::Failed
             }
         }
     }
 
-    fn read(&self, answer: backend::Answer, question: &Question, way: &Way) -> Result<Answer, Trouble> {
+    fn read(&self, answered: Result<backend::Answer, Trouble>, kind: Kind, way: &Way) -> Result<Answer, Trouble> {
+        let status = match &answered {
+            Ok(answer) => Some(answer.status.as_u16()),
+            Err(Trouble::Call(CallError::Redirected(status))) => Some(status.as_u16()),
+            Err(_) => None,
+        };
         let transforms = &self.line.options.status_to_code_transforms;
-        if let Some(transform) = transforms.iter().find(|transform| transform.status == answer.status.as_u16()) {
+        if let Some(transform) = transforms.iter().find(|transform| Some(transform.status) == status) {
             return Ok(match &transform.to {
                 TransformTo::Error { code, message, temporary } => Answer::Error(Box::new(CustomError {
                     code: *code,
@@ -207,9 +267,47 @@ impl Proxy {
                 TransformTo::Disconnect { code, reason } => Answer::Disconnect { code: *code, reason: reason.clone() },
             });
         }
-        let body = answer.ok().map_err(Trouble::Call)?;
+        let body = answered?.ok().map_err(Trouble::Call)?;
         let takes_bytes = way.encoding == Encoding::Protobuf;
-        let read = answer::read(&body, question.event.kind(), (self.clock.0)(), takes_bytes, self.publish_bytes_max);
+        let read = answer::read(&body, kind, (self.clock.0)(), takes_bytes, self.publish_bytes_max);
         read.map_err(Trouble::Unreadable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::runtime::Builder;
+
+    /// A thousand waiting calls of what clients may send at most would be hundreds of megabytes.
+    #[test]
+    fn what_waits_for_a_place_is_bounded_in_bytes_and_one_may_always_wait() {
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let options = ProxyOptions { concurrency: 1, ..ProxyOptions::default() };
+        let line = Line::new(&options, "http://127.0.0.1:1/", runtime.handle().clone()).expect("a line");
+        runtime.block_on(async {
+            let _taken = line.free.try_acquire().expect("nobody asks");
+            let soon = Instant::now() + Duration::from_millis(50);
+            let (large, more) = tokio::join!(line.wait(soon, WAITING_BYTES_MAX + 1), line.wait(soon, 1));
+            assert!(matches!(large, Err(Trouble::Call(CallError::Timeout))), "{large:?}");
+            assert!(matches!(more, Err(Trouble::Busy)), "{more:?}");
+            let (first, second) = tokio::join!(line.wait(soon, 1), line.wait(soon, WAITING_BYTES_MAX - 1));
+            for waited in [first, second] {
+                assert!(matches!(waited, Err(Trouble::Call(CallError::Timeout))), "{waited:?}");
+            }
+        });
+        assert_eq!(line.waiting.into_inner(), 0);
+        assert_eq!(line.waiting_bytes.into_inner(), 0);
+    }
+
+    #[test]
+    fn the_log_is_told_of_failures_once_in_a_while_and_of_how_many_it_was_not_told() {
+        let failures = Failures::new();
+        assert_eq!(failures.note(), Some(0));
+        for _ in 0..1_000 {
+            failures.note();
+        }
+        failures.told_from_ms.store(0, Ordering::Relaxed);
+        assert!(failures.note().is_some_and(|untold| untold >= 990), "{failures:?}");
     }
 }
