@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::heartbeat::hash;
 use super::stays::Asked;
 use super::{Action, Pending, PendingKind, Phase, Session, Ticket};
 use crate::auth::Expiry;
@@ -17,6 +18,9 @@ use roomcast_protocol::{
 /// How long somebody may stay whose time is over, and about whom the backend could not be asked; then it is asked again. As
 /// Centrifugo: a backend that is down for a minute throws nobody out.
 const ASK_AGAIN_MS: u64 = 60_000;
+
+/// Over how long those are spread about whom it could not be asked at the same time, for it would be the same again: by their ids.
+const ASK_AGAIN_SPREAD_MS: u64 = 30_000;
 
 impl Session {
     /// Asks who a client is that brings no token.
@@ -224,7 +228,7 @@ impl Session {
                 }
             }
             Answer::Extended(None) => return self.may_not_stay(asked, out),
-            _ => (Some(ASK_AGAIN_MS), None),
+            _ => (Some(self.ask_again_ms(&asked)), None),
         };
         let until_ms = ttl_ms.map(|ttl_ms| self.now_ms + ttl_ms);
         match asked {
@@ -239,6 +243,14 @@ impl Session {
                 self.stays.prolong_room(room, until_ms, info);
             }
         }
+    }
+
+    fn ask_again_ms(&self, asked: &Asked) -> u64 {
+        let room = match asked {
+            Asked::Connection => "",
+            Asked::Room(room) => room,
+        };
+        ASK_AGAIN_MS + hash(self.client()).wrapping_add(hash(room)) % ASK_AGAIN_SPREAD_MS
     }
 
     fn may_not_stay(&mut self, asked: Asked, out: &mut Vec<Action>) {

@@ -169,7 +169,13 @@ impl Session {
             rooms.push(put_in_anyway(self, room, says, position, CloseCode::BadRequest)?);
         }
         for (name, says) in granted {
-            let room = self.room(&name).map_err(|_| CloseCode::BadRequest)?;
+            let room = self.room(&name).map_err(|code| {
+                // The client has done nothing wrong; who has said that should find out.
+                let room: String = name.chars().take(self.settings.limits.room_name_bytes_max).collect();
+                let (code, reason) = (code.code(), code.message());
+                tracing::warn!(client = self.client(), room, code, reason, "server-side subscribe failed");
+                CloseCode::BadRequest
+            })?;
             if rooms.len() >= self.settings.limits.rooms_per_client_max {
                 return Err(CloseCode::RoomLimit);
             }

@@ -78,15 +78,19 @@ impl Stays {
         granted.iter().map(|name| &**name).eq(names)
     }
 
-    /// The connection may stay until then, or for good.
+    /// The connection may stay until then, or for good, whatever the backend answers that was asked before.
     pub(super) fn set_connection(&mut self, until_ms: Option<u64>) {
-        self.change(|kept| kept.connection_ms = until_ms);
+        self.change(|kept| {
+            kept.connection_ms = until_ms;
+            kept.asked.retain(|(_, asked)| *asked != Asked::Connection);
+        });
     }
 
-    /// Takes what holds in a room, in place of what held there before.
+    /// Takes what holds in a room, in place of what held there before and of what the backend answers that was asked before.
     pub(super) fn set_room(&mut self, RoomStay { room, until_ms, info }: RoomStay) {
         self.change(|kept| {
             kept.forget_room(&room);
+            kept.asked.retain(|(_, asked)| !matches!(asked, Asked::Room(of) if *of == room));
             if let Some(until_ms) = until_ms {
                 kept.ends.insert((until_ms, room.clone()));
             }
@@ -220,6 +224,20 @@ mod tests {
         assert_eq!(stays.deadline_ms(), Some(300));
         assert_eq!(stays.take_ended(500), Some(Ended::Connection));
         assert_eq!(stays.take_ended(500), None);
+    }
+
+    #[test]
+    fn what_is_said_of_a_stay_is_newer_than_what_was_asked_of_it() {
+        let mut stays = Stays::default();
+        let (of_hall, of_yard, of_all) = (Ticket(1), Ticket(2), Ticket(3));
+        stays.ask(of_hall, Asked::Room("hall".into()));
+        stays.ask(of_yard, Asked::Room("yard".into()));
+        stays.ask(of_all, Asked::Connection);
+        stays.set_room(stay("hall", Some(200)));
+        assert_eq!(stays.take_asked(of_hall), None);
+        assert_eq!(stays.take_asked(of_yard), Some(Asked::Room("yard".into())));
+        stays.set_connection(None);
+        assert_eq!(stays.take_asked(of_all), None);
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! What the backend is asked, and what becomes of its answers, in whatever order they come.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
-use super::{Harness, dev_settings, entered};
+use super::{Harness, START_MS, dev_settings, entered};
 use crate::auth::{Expiry, RoomClaims};
 use crate::callbacks::{Admitted, Answer, Extended};
 use crate::config::NamespaceOptions;
 use crate::session::settings::{Asks, ByNamespace};
-use crate::session::{Action, Settings};
+use crate::session::{Action, Ids, ServerCommand, Session, Settings};
 use roomcast_protocol::{CloseCode, CustomError};
 
 fn settings() -> Settings {
@@ -127,7 +128,9 @@ fn whether_a_client_may_stay_is_asked_aside_and_later_commands_do_not_wait() {
     client.answer(Answer::Failed);
     client.wait(59_000);
     assert!(!client.heard().contains(&"ask refresh".to_owned()), "not before a minute");
-    client.wait(1_000);
+    // It has been pinged.
+    client.send("{}");
+    client.wait(31_000);
     let ticket = client.actions.iter().rev().find_map(|action| match action {
         Action::Ask { ticket, .. } => Some(*ticket),
         _ => None,
@@ -171,4 +174,40 @@ fn an_answer_of_another_kind_is_an_internal_error() {
     client.send(r#"{"id":2,"publish":{"channel":"ask:a","data":1}}"#);
     client.answer(Answer::Rpc(None));
     client.assert_heard(&[r#"{"id":2,"error":{"code":100,"message":"internal server error","temporary":true}}"#]);
+}
+
+/// Clients whose time is over at once, and about whom a backend could not be asked at once, come again one after the other.
+#[test]
+fn whom_the_backend_could_not_be_asked_about_together_it_is_asked_about_again_apart() {
+    let settings = Arc::new(Settings { ping_interval_ms: 0, ..settings() });
+    let again = |number: u32| {
+        let ids = Ids { client: format!("client-{number}"), session: "secret".to_owned(), user: None };
+        let session = Session::new(Arc::clone(&settings), ids, START_MS);
+        let mut client = Harness { session, now_ms: START_MS, actions: Vec::new() };
+        client.send(r#"{"id":1,"connect":{}}"#);
+        client.answer(admitted(Some(5_000)));
+        client.wait(5_000);
+        client.assert_heard_last("ask refresh");
+        client.answer(Answer::Failed);
+        client.session.deadline_ms().expect("it is asked again") - client.now_ms
+    };
+    let all: Vec<u64> = (0..1_000).map(again).collect();
+    assert!(all.iter().all(|ms| (60_000..90_000).contains(ms)), "{all:?}");
+    let seconds: BTreeSet<u64> = all.iter().map(|ms| ms / 1_000).collect();
+    assert_eq!(seconds.len(), 30, "{seconds:?}");
+}
+
+/// What the server API has said meanwhile is newer than the question.
+#[test]
+fn an_answer_to_what_has_been_decided_meanwhile_is_nothing() {
+    let mut client = Harness::admitted(Some(5_000));
+    client.wait(5_000);
+    client.assert_heard_last("ask refresh");
+    let ticket = client.ticket();
+    client.session.command(ServerCommand::Refresh { ttl_ms: None, info: None }, &mut client.actions);
+    client.heard();
+    client.session.answered(ticket, Answer::Extended(None), &mut client.actions);
+    client.assert_heard(&[]);
+    client.send(r#"{"id":2,"ping":{}}"#);
+    client.assert_heard(&[r#"{"id":2,"ping":{}}"#]);
 }
