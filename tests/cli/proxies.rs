@@ -31,7 +31,7 @@ endpoint = "http://127.0.0.1:1/filter"
 static_headers = { "Authorization" = "hush-hush" }
 
 [rpc.proxy]
-endpoint = "http://127.0.0.1:1/rpc"
+endpoint = "http://127.0.0.1:1/rpc?key=hush-hush"
 [[rpc.namespaces]]
 name = "shop"
 proxy_enabled = true
@@ -47,6 +47,7 @@ fn proxies_are_read_shown_and_read_again_without_their_secrets() {
     for line in [
         "endpoint = \"https://shop.example/connect\"",
         "http_headers = [\"cookie\"]",
+        "endpoint = \"http://127.0.0.1:1/rpc?…\"",
         "http.tls.server_name = \"shop.example\"",
         "http.static_headers = { \"authorization\" = \"…\" }",
         "status_code = 404",
@@ -70,7 +71,7 @@ fn a_proxy_that_is_asked_and_is_not_there_is_found_with_its_line() {
         ),
         (("_name = \"filter\"", "_name = \"sieve\""), "21", "there is no proxy \"sieve\" among `proxies`"),
         (("endpoint = \"http://127.0.0.1:1/filter\"", ""), "21", "proxy `filter` needs an `endpoint`"),
-        (("endpoint = \"http://127.0.0.1:1/rpc\"", ""), "", "rpc.proxy needs an `endpoint`"),
+        (("endpoint = \"http://127.0.0.1:1/rpc?key=hush-hush\"", ""), "", "rpc.proxy needs an `endpoint`"),
         (("https://shop.example/connect", "grpc://shop.example"), "4", "gRPC is not served"),
         (("https://shop.example/connect", "https://u:hush-hush@shop.example"), "4", "http.static_headers"),
         (("[\"Cookie\"]", "[\"Host\"]"), "5", "host is said by the connection"),

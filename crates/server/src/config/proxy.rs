@@ -139,6 +139,10 @@ impl Proxies {
         let Self { connect, refresh, subscribe, publish, sub_refresh, rpc, named, .. } = self;
         for proxy in [connect, refresh, subscribe, publish, sub_refresh, rpc].into_iter().chain(named.values_mut()) {
             proxy.tls.hide_secrets();
+            if let Some(at) = proxy.endpoint.as_ref().and_then(|endpoint| endpoint.find('?')) {
+                // Some backends are given a key there.
+                proxy.endpoint.iter_mut().for_each(|endpoint| endpoint.replace_range(at + 1.., "…"));
+            }
             proxy.static_headers.0.values_mut().for_each(|value| *value = Secret::new("…"));
         }
     }

@@ -25,7 +25,7 @@ const HEADERS_MAX: usize = 64;
 /// Each may hold connections.
 pub(super) const PROXIES_MAX: usize = 256;
 /// Of those that the transport needs for itself.
-const OURS: [&str; 9] = [
+const OURS: [&str; 11] = [
     "host",
     "content-length",
     "content-type",
@@ -35,6 +35,9 @@ const OURS: [&str; 9] = [
     "te",
     "trailer",
     "keep-alive",
+    // It would be answered in what nobody here unpacks, and as nobody here waits for.
+    "accept-encoding",
+    "expect",
 ];
 
 /// The options of one proxy at a place of the struct.
@@ -306,7 +309,9 @@ mod tests {
     #[test]
     fn headers_that_hold_a_connection_together_are_not_ours_to_pass_on() {
         assert_eq!(header_name(" X-Request-ID"), Ok("x-request-id".to_owned()));
-        for bad in ["Host", "content-length", "Connection", "Proxy-Authorization", "a b", ""] {
+        for bad in
+            ["Host", "content-length", "Connection", "Proxy-Authorization", "Accept-Encoding", "Expect", "a b", ""]
+        {
             assert!(header_name(bad).is_err(), "{bad}");
         }
     }
