@@ -20,7 +20,8 @@ use super::watermark::Watermark;
 use super::writer::{BatchWriter, Shared};
 use crate::broker::Broker;
 use crate::config::{Policy, RoomOptions};
-use crate::message::{Epoch, Position};
+use crate::error;
+use crate::message::{Epoch, Position, Start};
 use crate::room::{PatternSubscription, Room};
 use crate::striped::Striped;
 use crate::sync::Panicked;
@@ -328,33 +329,74 @@ impl<T: Send + Sync + 'static> Archive<T> {
     /// # Errors
     /// As the store has it; some may have been erased.
     pub fn erase_in(&self, name: &str, erasure: Erasure<'_>) -> Result<u64, StoreError> {
-        let room = self.broker.get(name).filter(Room::is_running);
-        // Of a room that has ended, nothing is published any more.
-        let before = room.as_ref().map_or(u64::MAX, Room::tail);
+        let running = || self.broker.get(name).filter(Room::is_running);
+        let tail = running().map(|room| room.tail());
         self.flush_within(FLUSH_TIMEOUT)?;
-        let watermark = room.and_then(|room| self.watermark(&room));
-        if let (Some(watermark), Erasure::Sequences(sequences)) = (&watermark, erasure) {
-            watermark.erased().extend(sequences.iter().copied().filter(|sequence| *sequence < before));
-        }
-        let mut erased = 0;
-        let mut erase = |erasure| {
-            let more = self.shared.store.erase_in(name, erasure, before, REMOVED_AT_ONCE)?;
-            erased += more.len() as u64;
-            let is_over = more.len() < REMOVED_AT_ONCE;
-            if let Some(watermark) = &watermark {
-                watermark.erased().extend(more);
-            }
-            Ok(is_over)
+        // Whichever room runs by then: one that is opened meanwhile goes on from what is meant, and others may have read that for it.
+        let watermark = || running().and_then(|room| Some((self.watermark(&room)?, room)));
+        let before = match (tail, watermark()) {
+            (Some(tail), _) => tail,
+            (None, Some((watermark, _))) => watermark.first(),
+            (None, None) => match self.shared.store.span(name, RetentionCutoff::default())? {
+                Some(span) => span.next,
+                None => return Ok(0),
+            },
         };
+        let hide = |sequences: &[u64]| {
+            if let Some((watermark, _)) = watermark() {
+                watermark.erased().extend(sequences.iter().copied().filter(|sequence| *sequence < before));
+            }
+        };
+        let erase = |erasure, limit| {
+            let erased = self.shared.store.erase_in(name, erasure, before, limit)?;
+            hide(&erased);
+            Ok(erased.len())
+        };
+        let mut erased = 0;
         match erasure {
-            Erasure::Author(_) => while !erase(erasure)? {},
-            Erasure::Sequences(sequences) => {
-                for sequences in sequences.chunks(REMOVED_AT_ONCE) {
-                    erase(Erasure::Sequences(sequences))?;
+            Erasure::Author(author) => {
+                // First what the ring has: the store may have erased it before and not have come to say so.
+                if let Some((_, room)) = watermark() {
+                    hide(&self.said_by(&room, author, before));
                 }
+                loop {
+                    let more = erase(erasure, REMOVED_AT_ONCE)?;
+                    erased += more as u64;
+                    if more < REMOVED_AT_ONCE {
+                        break;
+                    }
+                }
+            }
+            Erasure::Sequences(sequences) => {
+                hide(sequences);
+                for sequences in sequences.chunks(REMOVED_AT_ONCE) {
+                    // Each is fewer than that, and leaves nothing of them in the store's files.
+                    erased += erase(Erasure::Sequences(sequences), sequences.len() + 1)? as u64;
+                }
+                hide(sequences);
             }
         }
         Ok(erased)
+    }
+
+    /// The messages of an author that a room's ring has, before that sequence.
+    fn said_by(&self, room: &Room<T>, author: &str, before: u64) -> Vec<u64> {
+        let start = Start::Resume(Position { epoch: room.epoch(), sequence: room.oldest() });
+        let Ok(mut ring) = room.subscribe_from(start).now() else { return Vec::new() };
+        let mut said = Vec::new();
+        while ring.position().sequence < before {
+            match ring.try_recv_ref() {
+                Ok(message) if message.sequence() < before => {
+                    if self.shared.codec.author(&message) == Some(author) {
+                        said.push(message.sequence());
+                    }
+                }
+                // The ring has moved on: what it lost nobody can have of it.
+                Err(error::TryRecvError::Lagged(_)) => {}
+                _ => break,
+            }
+        }
+        said
     }
 
     /// Whether the store does not do what it is asked at the moment.

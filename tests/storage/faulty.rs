@@ -40,6 +40,8 @@ pub(crate) struct Faulty {
     fates: Mutex<VecDeque<Fate>>,
     is_down: AtomicBool,
     finish_fails: AtomicBool,
+    /// Messages are erased, and the answer is lost; once.
+    loses_erasure: AtomicBool,
     is_stalled: Mutex<bool>,
     is_waited_for: AtomicBool,
     goes_on: Condvar,
@@ -55,6 +57,7 @@ impl Faulty {
             fates: Mutex::default(),
             is_down: AtomicBool::new(false),
             finish_fails: AtomicBool::new(false),
+            loses_erasure: AtomicBool::new(false),
             is_stalled: Mutex::new(false),
             is_waited_for: AtomicBool::new(false),
             goes_on: Condvar::new(),
@@ -72,6 +75,11 @@ impl Faulty {
 
     pub(crate) fn fail_to_finish(&self) {
         self.finish_fails.store(true, SeqCst);
+    }
+
+    /// The next messages that are erased in a room are, and the archive is told that they are not.
+    pub(crate) fn lose_an_erasure(&self) {
+        self.loses_erasure.store(true, SeqCst);
     }
 
     /// Commits wait from now on, until they may go on.
@@ -153,6 +161,7 @@ impl Store for Faulty {
     }
 
     fn erase_in(&self, room: &str, erasure: Erasure<'_>, before: u64, limit: usize) -> Result<Vec<u64>, StoreError> {
-        self.inner.erase_in(room, erasure, before, limit)
+        let erased = self.inner.erase_in(room, erasure, before, limit)?;
+        if self.loses_erasure.swap(false, SeqCst) { refusal() } else { Ok(erased) }
     }
 }

@@ -181,6 +181,54 @@ pub(crate) fn what_an_author_said_is_erased_and_its_place_stays(place: &dyn Plac
     run.end();
 }
 
+/// The store has erased them, so that it finds them no more, and the ring still has them.
+pub(crate) fn an_erasure_whose_answer_was_lost_is_made_again(place: &dyn Place) {
+    let store = Faulty::new(place.open());
+    let run = Run::start(store.clone(), Options::all(Durability::Async));
+    let room = run.open("lobby");
+    publish(&room, "eve", 2);
+    publish(&room, "bob", 1);
+    store.lose_an_erasure();
+    run.archive.erase_in("lobby", Erasure::Author("eve")).unwrap_err();
+    assert_eq!(run.archive.erase_in("lobby", Erasure::Author("eve")).unwrap(), 0, "they are erased");
+    let erased = run.archive.watermark(&room).unwrap().erased().clone();
+    assert_eq!([0, 1, 2].map(|sequence| erased.contains(sequence)), [true, true, false]);
+    let said = run.archive.history(&room, 0..3, 3).unwrap();
+    assert_eq!(said.iter().map(|entry| entry.message.as_deref()).collect::<Vec<_>>(), [None, None, Some("bob: 2")]);
+    run.end();
+}
+
+/// Nobody is in it when that begins. Who opens it meanwhile may have read what is to go, and publishes what is not meant.
+pub(crate) fn a_room_that_is_opened_while_it_is_erased_shows_nothing_of_it(place: &dyn Place) {
+    for erasure in [Erasure::Sequences(&[0, 2, 3]), Erasure::Author("eve")] {
+        let store = Faulty::new(place.open());
+        let run = Run::start(store.clone(), Options::all(Durability::Stored));
+        let name = format!("{erasure:?}");
+        publish(&run.open(&name), "eve", 3);
+        run.flush();
+        run.broker.expire_idle();
+        assert_eq!(run.broker.expire_idle(), 1);
+        let other = run.open("other");
+        store.stall(true);
+        publish(&other, "bob", 1);
+        store.until_stalled();
+        let room = thread::scope(|scope| {
+            let erasing = scope.spawn(|| run.archive.erase_in(&name, erasure).unwrap());
+            // Time for it to have begun.
+            thread::sleep(Duration::from_millis(50));
+            let room = run.open(&name);
+            publish(&room, "eve", 1);
+            store.stall(false);
+            assert_eq!(erasing.join().unwrap(), if let Erasure::Author(_) = erasure { 3 } else { 2 });
+            room
+        });
+        let erased = run.archive.watermark(&room).unwrap().erased().clone();
+        assert_eq!([0, 2, 3].map(|sequence| erased.contains(sequence)), [true, true, false], "{erasure:?}");
+        assert!(run.archive.history(&room, 3..4, 1).unwrap()[0].message.is_some(), "it came later");
+        run.end();
+    }
+}
+
 pub(crate) fn single_messages_of_a_room_are_erased_from_store_and_ring(place: &dyn Place) {
     for round in 0..2 {
         let run = Run::start(place.open(), Options::all(Durability::Async));
