@@ -376,6 +376,12 @@ impl Store for SqliteStore {
     fn confirm(&self) -> Result<(), StoreError> {
         let tenure = self.tenure.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let tenure = tenure.ok_or_else(not_begun)?;
+        // Asked for once in a while, however little is written.
+        if let Ok(mut writer) = self.writer.try_lock()
+            && let Some(writer) = &mut *writer
+        {
+            writer.cut_log_again();
+        }
         self.read_with(|reader| tenure.confirm(reader).explain(self.path()))
     }
 

@@ -1,16 +1,20 @@
 //! What changes the file.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
-use super::{read, schema};
+use super::{BUSY_TIMEOUT, read, schema};
 use crate::store::backend::Erasure;
 use crate::store::batch::{Batch, Incarnation};
 use crate::store::epoch_chain::Seen;
 use crate::store::fence::{self, Foreign, Unwritten};
 use crate::store::incarnation_rows::IncarnationRows;
 use crate::store::options::Durability;
+
+/// Between two tries to cut a log that somebody reads.
+const CUT_INTERVAL: Duration = Duration::from_secs(1);
 
 type Result<R, E = Unwritten<rusqlite::Error>> = std::result::Result<R, E>;
 
@@ -21,11 +25,13 @@ pub(super) struct Writer {
     rows: IncarnationRows,
     /// How safely the last transaction was committed.
     durability: Option<Durability>,
+    /// Since when the log is to be cut, or was tried to be: what was erased is in it.
+    uncut_since: Option<Instant>,
 }
 
 impl Writer {
     pub(super) fn new(connection: Connection, tenure: Tenure) -> Self {
-        Self { connection, tenure, rows: IncarnationRows::default(), durability: None }
+        Self { connection, tenure, rows: IncarnationRows::default(), durability: None, uncut_since: None }
     }
 
     /// What a transaction has come to, once it is over: what was written into files that are not there any more is lost, and of a
@@ -50,7 +56,26 @@ impl Writer {
     pub(super) fn commit(&mut self, batch: &Batch) -> Result<()> {
         self.be_durable(batch.durability())?;
         let Self { connection, tenure, rows, .. } = self;
-        rows.during(|rows| write(connection, tenure, rows, batch))
+        rows.during(|rows| write(connection, tenure, rows, batch))?;
+        self.cut_log_again();
+        Ok(())
+    }
+
+    /// Cuts the log, if that is left to be done and nobody reads it any more; whoever does is not waited for.
+    pub(super) fn cut_log_again(&mut self) {
+        if self.uncut_since.is_none_or(|since| since.elapsed() < CUT_INTERVAL)
+            || self.tenure.is_in_place::<()>().is_err()
+        {
+            return;
+        }
+        let is_cut = self.connection.busy_timeout(Duration::ZERO).is_ok() && schema::cut_log(&self.connection);
+        if let Err(error) = self.connection.busy_timeout(BUSY_TIMEOUT) {
+            tracing::debug!(%error, "how long a busy database is waited for was not set");
+        }
+        self.uncut_since = (!is_cut).then(Instant::now);
+        if is_cut {
+            tracing::info!("log of the database cut: what was erased is in it no more");
+        }
     }
 
     pub(super) fn finish(&mut self) -> Result<()> {
@@ -134,7 +159,9 @@ impl Writer {
         transaction.commit()?;
         if erased.len() < limit {
             // What they said is in the log, too, until that is carried over and cut.
-            if !schema::cut_log(&self.connection) {
+            let is_cut = schema::cut_log(&self.connection);
+            self.uncut_since = (!is_cut).then(Instant::now);
+            if !is_cut {
                 tracing::warn!(
                     room,
                     "what was erased is in the log of the database until that is cut: somebody reads it"

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use futures::executor::block_on;
-use roomcast::store::{Batch, Durability, Incarnation, NotStored, Options, Record, StoreErrorKind as Kind};
+use roomcast::store::{Batch, Durability, Erasure, Incarnation, NotStored, Options, Record, StoreErrorKind as Kind};
 use rusqlite::Connection;
 
 use super::refused;
@@ -84,4 +84,44 @@ fn a_store_that_forgot_the_run_begins_new_incarnations() {
     store.begin().unwrap();
     assert!(!store.span("lobby", Default::default()).unwrap().unwrap().is_whole);
     store.finish().unwrap();
+}
+
+/// As many as are erased in one transaction: no further one comes that would see to the log.
+#[test]
+fn what_is_erased_is_in_no_file_however_many_it_is() {
+    let folder = Folder::new();
+    let run = Run::start(folder.open(), Options::all(Durability::Async));
+    let room = run.open("lobby");
+    for _ in 0..4_096 {
+        room.publish_blocking("eve: an-address".to_owned()).unwrap();
+    }
+    let all: Vec<u64> = (0..4_096).collect();
+    assert_eq!(run.archive.erase_in("lobby", Erasure::Sequences(&all)).unwrap(), 4_096);
+    assert_eq!(files_with(&folder, "an-address"), Vec::<String>::new());
+    run.end();
+}
+
+/// Somebody reads the file while it is erased: the log is cut when that is over, though nothing more is written.
+#[test]
+fn a_log_that_is_read_is_cut_later() {
+    let folder = Folder::new();
+    let run = Run::start(folder.open(), Options::all(Durability::Async));
+    run.open("lobby").publish("eve: an-address".to_owned()).unwrap();
+    run.flush();
+    let reader = Connection::open(folder.file()).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM messages").unwrap();
+    assert_eq!(run.archive.erase_in("lobby", Erasure::Sequences(&[0])).unwrap(), 1);
+    assert!(!files_with(&folder, "an-address").is_empty(), "it cannot be cut yet");
+    reader.execute_batch("COMMIT").unwrap();
+    until("it is cut", || files_with(&folder, "an-address").is_empty());
+    run.end();
+}
+
+/// Those of its files in which that is to be found.
+fn files_with(folder: &Folder, text: &str) -> Vec<String> {
+    let has_it = |end: &&str| {
+        let bytes = fs::read(format!("{}{end}", folder.file().display())).unwrap_or_default();
+        bytes.windows(text.len()).any(|it| it == text.as_bytes())
+    };
+    ["", "-wal"].into_iter().filter(has_it).map(str::to_owned).collect()
 }
