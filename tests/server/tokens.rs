@@ -33,7 +33,7 @@ fn seconds_from_now(seconds: i64) -> i64 {
     i64::try_from(since.as_secs()).expect("a time") + seconds
 }
 
-fn token(claims: &Value) -> String {
+pub(crate) fn token(claims: &Value) -> String {
     make_claims(&options().token, claims.as_object().expect("claims").clone()).expect("a secret")
 }
 

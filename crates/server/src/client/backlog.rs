@@ -5,11 +5,14 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use crate::session::{Action, ServerCommand};
+use roomcast_protocol::RoomName;
 
 /// What a driver keeps until the client has taken its replies.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
     pub(super) actions: VecDeque<Action>,
+    /// The rooms of which replies among them tell publications, in their order.
+    pub(super) found_in: VecDeque<RoomName>,
     pub(super) input: Vec<u8>,
     /// What came behind those.
     pub(super) waiting: VecDeque<Waiting>,

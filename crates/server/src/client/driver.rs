@@ -35,7 +35,9 @@ use crate::wire::send_queue::REPLY_BYTES_HIGH;
 use crate::wire::unanswered::Unanswered;
 use crate::wire::ws;
 use crate::wire::ws::{Decoder, Opcode};
-use roomcast_protocol::{CloseCode, DecodeError, Encoding, ErrorCode, Reply, RoomName, UnsubscribeCode};
+use roomcast_protocol::{
+    CloseCode, DecodeError, Encoding, ErrorCode, HistoryResult, Placed, Reply, ReplyBody, RoomName, UnsubscribeCode,
+};
 
 /// One client's side: its session and the rooms it is in.
 pub(crate) struct SessionDriver {
@@ -117,8 +119,9 @@ impl SessionDriver {
         let backlog = connection.driver.borrow_mut().backlog.take();
         let Some(backlog) = backlog else { return };
         Self::turn(connection, shard, |this, turn| {
-            let Backlog { actions, mut input, waiting } = *backlog;
+            let Backlog { actions, found_in, mut input, waiting } = *backlog;
             turn.actions.extend(actions);
+            turn.found_in.extend(found_in);
             this.run_actions(turn)?;
             this.read(turn, &mut input)?;
             waiting.into_iter().try_for_each(|waiting| match waiting {
@@ -153,7 +156,7 @@ impl SessionDriver {
                     if let Ok(read) = &mut read {
                         turn.shard.hub.hide_erased(&room, &mut read.publications);
                     }
-                    this.session.history(ticket, read, &mut turn.out);
+                    this.read_history(turn, ticket, room, read);
                 }
                 Done::Members(ticket, members) => this.session.presence(ticket, members, &mut turn.out),
                 Done::Counted(ticket, stats) => this.session.presence_stats(ticket, stats, &mut turn.out),
@@ -258,13 +261,15 @@ impl SessionDriver {
         work: impl FnOnce(&mut Self, &mut Turn<'a>) -> Result<(), Disconnect>,
     ) {
         let (replies, actions) = shard.scratch.lend();
-        let mut turn = Turn { connection, shard, replies, actions, out: Vec::new() };
+        let mut turn = Turn { connection, shard, replies, actions, out: Vec::new(), found_in: VecDeque::new() };
         turn.replies.begin(connection.framing());
         let done = {
             let mut this = connection.driver.borrow_mut();
             let done = work(&mut this, &mut turn);
             if done.is_ok() && !turn.actions.is_empty() {
-                this.backlog().actions.append(&mut turn.actions);
+                let backlog = this.backlog();
+                backlog.actions.append(&mut turn.actions);
+                backlog.found_in.append(&mut turn.found_in);
             }
             done
         };
@@ -382,6 +387,7 @@ impl SessionDriver {
     fn take_up(&mut self, turn: &mut Turn<'_>) {
         if let Some(backlog) = &mut self.backlog {
             turn.actions.append(&mut backlog.actions);
+            turn.found_in.append(&mut backlog.found_in);
         }
     }
 
@@ -417,8 +423,11 @@ impl SessionDriver {
         }
     }
 
-    fn run_action(&mut self, turn: &mut Turn<'_>, action: Action) -> Result<(), Disconnect> {
+    fn run_action(&mut self, turn: &mut Turn<'_>, mut action: Action) -> Result<(), Disconnect> {
         let hub = &*turn.shard.hub;
+        if let Action::Reply(reply) = &mut action {
+            turn.hide_erased_since(&mut reply.body);
+        }
         match action {
             Action::Reply(reply) if self.listening.is_all() => self.answer_listener(turn, &reply)?,
             Action::Reply(reply) => turn.replies.push(|out| self.encoding.encode_reply(&reply, out)),
@@ -487,7 +496,7 @@ impl SessionDriver {
             Action::History { ticket, room, query } => {
                 let read = hub.engine(&room).map(|engine| engine.history(&room, &query));
                 match read.unwrap_or_else(|code| Answer::Now(Err(code))) {
-                    Answer::Now(read) => self.session.history(ticket, read, &mut turn.out),
+                    Answer::Now(read) => self.read_history(turn, ticket, room, read),
                     Answer::Later(work) => {
                         turn.receiver()?.complete_with(async move { Done::Read(ticket, room, work.await) });
                     }
@@ -529,8 +538,22 @@ impl SessionDriver {
     }
 
     fn entered(&mut self, turn: &mut Turn<'_>, ticket: Ticket, room: RoomName, entered: Result<Entered, ErrorCode>) {
-        let entered = entered.map(|entered| self.rooms.remember(room, entered));
+        let before = turn.out.len();
+        let entered = entered.map(|entered| self.rooms.remember(room.clone(), entered));
         self.session.subscribed(ticket, entered, &mut turn.out);
+        turn.note_found(before, room);
+    }
+
+    fn read_history(
+        &mut self,
+        turn: &mut Turn<'_>,
+        ticket: Ticket,
+        room: RoomName,
+        read: Result<HistoryResult, ErrorCode>,
+    ) {
+        let before = turn.out.len();
+        self.session.history(ticket, read, &mut turn.out);
+        turn.note_found(before, room);
     }
 
     fn published(&mut self, turn: &mut Turn<'_>, ticket: Ticket, published: Result<Accepted, ErrorCode>) {
@@ -562,9 +585,37 @@ struct Turn<'a> {
     actions: VecDeque<Action>,
     /// What the session has just added.
     out: Vec<Action>,
+    /// The rooms of which replies among `actions` and `out` tell publications, in their order.
+    found_in: VecDeque<RoomName>,
 }
 
 impl Turn<'_> {
+    /// Notes of which room the reply tells publications that was added behind `before`, if one was.
+    fn note_found(&mut self, before: usize, room: RoomName) {
+        let tells = |action: &mut Action| match action {
+            Action::Reply(reply) => found(&mut reply.body).is_some(),
+            _ => false,
+        };
+        if self.out[before..].iter_mut().any(tells) {
+            self.found_in.push_back(room);
+        }
+    }
+
+    /// Takes out of a reply what was erased while it waited: for other rooms that its client is put into, or for the client to take
+    /// what was said before.
+    fn hide_erased_since(&mut self, reply: &mut ReplyBody) {
+        let hub = &self.shard.hub;
+        if let ReplyBody::Connect(connected) = reply {
+            for (room, subscribed) in &mut connected.subs {
+                hub.hide_erased(room, &mut subscribed.publications);
+            }
+        } else if let Some(found) = found(reply)
+            && let Some(room) = self.found_in.pop_front()
+        {
+            hub.hide_erased(&room, found);
+        }
+    }
+
     /// Writes what has been said so far.
     fn flush(&mut self) {
         self.replies.finish();
@@ -587,6 +638,15 @@ impl Turn<'_> {
             self.flush();
         }
         self.connection.is_saturated()
+    }
+}
+
+/// What a reply tells of one room's publications.
+fn found(reply: &mut ReplyBody) -> Option<&mut Vec<Placed>> {
+    match reply {
+        ReplyBody::Subscribe(subscribed) => Some(&mut subscribed.publications),
+        ReplyBody::History(read) => Some(&mut read.publications),
+        _ => None,
     }
 }
 

@@ -186,7 +186,8 @@ impl Hub {
 
     /// Takes what was erased of a room out of what was read of it before.
     pub(crate) fn hide_erased(&self, room: &RoomName, found: &mut [Placed]) {
-        if let Some(room) = self.rooms.running(room)
+        if !found.is_empty()
+            && let Some(room) = self.rooms.running(room)
             && let Ok(edge) = self.engine_of(room.name()).edge(&room)
         {
             edge.erased(&room).hide(found);
