@@ -144,10 +144,13 @@ impl Engine for StoredEngine {
     fn remove_history(&self, room: &RoomName) -> Answer<Result<(), ErrorCode>> {
         let (stored, room) = (Arc::clone(&self.0), room.clone());
         Answer::later(blocking(move || {
-            stored.archive.remove(room.as_str()).map_err(|error| {
+            let removed = stored.archive.remove(room.as_str()).map_err(|error| {
                 tracing::warn!(%room, %error, "history not removed");
                 ErrorCode::TooManyRequests
-            })
+            });
+            // What was read of it before is not needed any more.
+            stored.restart_cache.remove(room.as_str());
+            removed
         }))
     }
 
