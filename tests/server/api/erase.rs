@@ -1,14 +1,17 @@
 //! Erasing messages while the server runs.
 
 use std::fs;
+use std::thread;
+use std::time::Duration;
 
 use roomcast_server::config::{RecoveryMode, Storage};
+use rusqlite::Connection;
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use serde_json::{Value, json};
 
 use super::{error, result, with};
-use crate::harness::{Client, Folder, Running, number, text};
-use crate::tokens::{connected, options};
+use crate::harness::{Client, Folder, Heard, Running, number, text};
+use crate::tokens::{connected, options, token};
 
 /// What nobody is to see.
 const SECRET: &str = "an-address-that-nobody-is-to-see";
@@ -144,6 +147,139 @@ fn who_is_behind_is_given_the_empty_place() {
             assert_eq!(publication.get("info").is_none(), offsets.contains(&offset), "{storage:?}: {offset}");
         }
     }
+}
+
+/// The end of a batch that a socket has begun to take waits for it in the server: it is not given any more.
+#[test]
+fn who_has_begun_to_take_what_is_erased_is_cut_off_and_comes_again() {
+    const MESSAGES: u64 = 900;
+    for storage in [Storage::Off, Storage::Stored] {
+        let folder = Folder::new();
+        let server = server(storage, &folder);
+        let mut slow: Vec<Client> = (0..3).map(|_| server.connected("ann")).collect();
+        for ann in &mut slow {
+            set_socket_recv_buffer_size(&ann.stream, 128 * 1024).expect("a socket option");
+            ann.subscribe(2, "hall");
+        }
+        let mut bob = server.connected("bob");
+        for number in 1..=MESSAGES {
+            bob.publish(number as u32 + 1, "hall", &format!("\"{number} {}\"", "x".repeat(10_000)));
+        }
+        let offsets: Vec<u64> = (1..=MESSAGES).collect();
+        let erased = result(&server, "history_erase", json!({ "channel": "hall", "offsets": offsets }));
+        assert_eq!(erased["erased"], MESSAGES);
+        let mut are_cut = 0;
+        for mut ann in slow {
+            let mut given = Vec::new();
+            while given.len() < MESSAGES as usize {
+                match ann.hear() {
+                    Heard::Object(object) => given.push(object["push"]["pub"]["data"].is_null()),
+                    Heard::End => break,
+                    other => panic!("{storage:?}: heard {other:?}"),
+                }
+            }
+            // Where a whole batch had been taken nothing waits, and she goes on.
+            let is_cut = given.len() < MESSAGES as usize;
+            assert!(!is_cut || !given.contains(&true), "{storage:?}: nothing comes behind what is kept back");
+            are_cut += usize::from(is_cut);
+        }
+        assert!(are_cut > 0, "{storage:?}");
+        let mut again = server.connected("ann");
+        let recovered = subscribe(&mut again, "hall", MESSAGES - 100, "");
+        assert!(said(&recovered["publications"]).iter().all(|(_, data)| data.is_null()), "{storage:?}");
+        assert_eq!(recovered["recovered"], true, "{storage:?}");
+    }
+}
+
+/// The answer has been read from the database, and its client has not taken those before it.
+#[test]
+fn what_is_erased_while_an_answer_waits_for_its_client_is_not_in_it() {
+    const ANSWERS: u32 = 80;
+    let folder = Folder::new();
+    let server = with(|config| {
+        config.data_dir.clone_from(&folder.0);
+        let options = &mut config.channel.without_namespace;
+        (options.storage, options.history_size) = (Storage::Async, 20_000);
+    });
+    let mut eve = server.connected("eve");
+    for number in 1..=20 {
+        eve.publish(number + 1, "hall", &format!("\"{SECRET} {}\"", "x".repeat(10_000)));
+    }
+    // Enough for the ring not to have them any more.
+    let one = json!({ "publish": { "channel": "hall", "data": 1 } });
+    result(&server, "batch", json!({ "commands": vec![one; 9_000] }));
+    let mut ann = server.connected("ann");
+    set_socket_recv_buffer_size(&ann.stream, 128 * 1024).expect("a socket option");
+    let written = || server.metric("roomcast_bytes_out_total");
+    let before = written();
+    for id in 10..10 + ANSWERS {
+        let history = json!({ "channel": "hall", "limit": 20, "since": { "offset": 0, "epoch": "" } });
+        ann.send(&json!({ "id": id, "history": history }).to_string());
+    }
+    let mut after = before;
+    while after == before || after != written() {
+        after = written();
+        thread::sleep(Duration::from_millis(500));
+    }
+    let offsets: Vec<u64> = (1..=20).collect();
+    assert_eq!(result(&server, "history_erase", json!({ "channel": "hall", "offsets": offsets }))["erased"], 20);
+    let (mut with, mut length) = (0, 0);
+    for id in 10..10 + ANSWERS {
+        let reply = ann.reply(id);
+        let publications = said(&reply["history"]["publications"]);
+        assert_eq!(publications.len(), 20);
+        if !publications[0].1.is_null() {
+            (with, length) = (with + 1, reply.to_string().len() as u64);
+        }
+    }
+    // As many as were on their way, and no other.
+    assert!((1..u64::from(ANSWERS)).contains(&with), "{with}");
+    assert_eq!(with, (after - before + length / 2) / length);
+}
+
+/// Its client is put into two rooms, and into the second one only when somebody has let go of the database.
+#[test]
+fn what_is_erased_while_a_connect_reply_waits_is_not_in_it() {
+    let folder = Folder::new();
+    let start = || {
+        with(|config| {
+            config.dev = false;
+            config.client.token = options().token;
+            config.data_dir.clone_from(&folder.0);
+            let mut stored = config.channel.without_namespace.clone();
+            stored.storage = Storage::Stored;
+            config.channel.without_namespace.storage = Storage::Off;
+            config.channel.namespaces.insert("kept".to_owned(), stored);
+        })
+    };
+    let server = start();
+    let mut eve = connected(&server, &json!({ "sub": "eve" }));
+    eve.publish(2, "kept:1", "1");
+    eve.publish(3, "kept:1", "2");
+    drop(eve);
+    server.stop().expect("it ends");
+    let server = start();
+    connected(&server, &json!({ "sub": "eve" })).publish(2, "a", &format!("\"{SECRET}\""));
+    let other = Connection::open(folder.0.join("rooms.db")).expect("the database");
+    other.execute_batch("BEGIN IMMEDIATE").expect("it is free");
+    let reply = thread::scope(|scope| {
+        // It has what is read of the room, and waits for the database.
+        let erasing = scope.spawn(|| result(&server, "history_erase", json!({ "channel": "kept:1", "offsets": [1] })));
+        thread::sleep(Duration::from_millis(500));
+        let mut ann = server.client();
+        let token = token(&json!({ "sub": "ann", "subs": { "a": {}, "kept:1": {} } }));
+        let from_the_start = json!({ "recover": true, "offset": 0 });
+        let subs = json!({ "a": from_the_start, "kept:1": from_the_start });
+        ann.send(&json!({ "id": 1, "connect": { "token": token, "subs": subs } }).to_string());
+        thread::sleep(Duration::from_millis(500));
+        assert_eq!(result(&server, "history_erase", json!({ "channel": "a", "offsets": [1] }))["erased"], 1);
+        other.execute_batch("COMMIT").expect("it was begun");
+        assert_eq!(erasing.join().expect("it is answered")["erased"], 1);
+        ann.reply(1)
+    });
+    let found = |room: &str| said(&reply["connect"]["subs"][room]["publications"]);
+    assert_eq!(found("a"), [(1, Value::Null)], "{reply}");
+    assert_eq!(found("kept:1"), [(1, Value::Null), (2, json!(2))], "{reply}");
 }
 
 #[test]

@@ -54,6 +54,8 @@ pub(crate) struct Connection {
     broken: Cell<bool>,
     /// To be closed with this code by the connection's task.
     doom: Cell<Option<CloseCode>>,
+    /// To be ended by the connection's task without another byte.
+    is_cut: Cell<bool>,
     send_queue: RefCell<SendQueue>,
     /// Memberships that are behind their group.
     behind: Cell<u32>,
@@ -152,6 +154,12 @@ impl MemberSink for Connection {
         self.wake();
     }
 
+    fn cut(&self) {
+        // Nothing is written before its task sees it: the socket is full.
+        self.is_cut.set(true);
+        self.wake();
+    }
+
     fn wake(&self) {
         self.waker.borrow().wake_by_ref();
     }
@@ -178,6 +186,7 @@ impl Connection {
             unflushed: Cell::new(false),
             broken: Cell::new(false),
             doom: Cell::new(None),
+            is_cut: Cell::new(false),
             send_queue: RefCell::new(SendQueue::of(head)),
             behind: Cell::new(0),
             stalled_since_ms: Cell::new(NOT_STALLED),
@@ -386,6 +395,15 @@ impl Connection {
     fn poll(self: &Rc<Self>, shard: &Rc<Shard>, cx: &mut Context<'_>) -> Poll<()> {
         if !self.waker.borrow().will_wake(cx.waker()) {
             *self.waker.borrow_mut() = cx.waker().clone();
+        }
+        if self.is_cut.get() {
+            tracing::info!(
+                client = self.driver.borrow().client(),
+                shard = shard.index,
+                "connection cut: what waited for its socket was erased"
+            );
+            self.phase.set(Phase::Gone);
+            return Poll::Ready(());
         }
         if let Some(code) = self.doom.take() {
             self.close_with(shard, code);

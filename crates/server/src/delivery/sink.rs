@@ -30,6 +30,9 @@ pub(crate) trait MemberSink {
     /// Has the member end itself, soon: whoever calls is in the midst of delivering.
     fn close_soon(&self, code: CloseCode);
 
+    /// Has the member end without another byte: what waits for its socket is not to be given any more.
+    fn cut(&self);
+
     /// Has the member look after those of its memberships that are behind.
     fn wake(&self);
 }

@@ -110,6 +110,9 @@ impl<S: MemberSink> Group<S> {
             match member.sink.write_batch(batch) {
                 Written::Taken => {
                     (member.place, member.has_newest) = (Place::Behind(next), has_newest);
+                    if member.sink.is_full() {
+                        self.waiting.insert(index, sequence..next.publication);
+                    }
                     metrics.messages_out.inc_by(batch.messages());
                     metrics.bytes_out.inc_by(batch.as_bytes().len() as u64);
                 }
@@ -170,6 +173,9 @@ impl<S: MemberSink> Group<S> {
             if !batch.is_empty() {
                 if member.sink.write_batch(batch) == Written::Full {
                     break;
+                }
+                if member.sink.is_full() {
+                    self.waiting.insert(index, at.publication..next.publication);
                 }
                 metrics.messages_out.inc_by(batch.messages());
                 metrics.bytes_out.inc_by(batch.as_bytes().len() as u64);

@@ -1,5 +1,7 @@
 //! A room's members of one framing on one shard, and the batch on its way round them.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::rc::Rc;
 use std::task::Waker;
 
@@ -52,6 +54,8 @@ pub(super) struct Group<S> {
     pub(super) behind: usize,
     /// The batch that has not been written to all members.
     pub(super) sending: Option<Sending>,
+    /// Members whose sockets have not taken all of the last batch of this room, when that was written, and its sequences.
+    pub(super) waiting: BTreeMap<usize, Range<u64>>,
     /// What its members are given otherwise than all of it as it is, if they are.
     pub(super) view: Option<Box<GroupView>>,
 }
@@ -369,8 +373,19 @@ impl<S: MemberSink> Group<S> {
     }
 
     /// Takes back the batch that is on its way: it may hold what was erased since. The members that have not been given it go on by
-    /// themselves.
+    /// themselves; those whose sockets have begun to take something that was erased are cut off, and come again.
     pub(super) fn recall(&mut self, user: Option<&str>, metrics: &ShardMetrics) {
+        let erased = self.edge.erased(&self.room);
+        // What a user has said without a place may be anywhere.
+        let has_unplaced = user.is_some() && self.hears.is_some();
+        for (member, sequences) in std::mem::take(&mut self.waiting) {
+            let Some(Member { sink, .. }) = self.members.get(member) else { continue };
+            if sink.is_full() && (has_unplaced || sequences.clone().any(|sequence| erased.is_at(sequence))) {
+                sink.cut();
+            } else if sink.is_full() {
+                self.waiting.insert(member, sequences);
+            }
+        }
         if let (Some(user), Some(hears)) = (user, &mut self.hears) {
             hears.queue.erase(user);
         }
@@ -432,6 +447,9 @@ impl<S: MemberSink> Group<S> {
                 match member.sink.write_batch(batch) {
                     Written::Taken => {
                         round.takers += 1;
+                        if member.sink.is_full() {
+                            self.waiting.insert(round.at - 1, round.first.publication..end.publication);
+                        }
                         continue;
                     }
                     Written::Full => round.first,
@@ -439,6 +457,9 @@ impl<S: MemberSink> Group<S> {
             } else if let Some(view) = &mut self.view
                 && view.give(share, member, writes, metrics)
             {
+                if share != Share::Nothing && member.sink.is_full() {
+                    self.waiting.insert(round.at - 1, round.first.publication..end.publication);
+                }
                 continue;
             } else {
                 if let Some(view) = &mut self.view

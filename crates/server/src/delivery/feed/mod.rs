@@ -17,7 +17,7 @@ mod queue;
 mod view;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::fmt;
 use std::ops::Range;
 use std::rc::Rc;
@@ -192,6 +192,7 @@ impl<S: MemberSink> RoomFeed<S> {
         let at = self.groups.get_mut(group)?;
         let mut gone = at.members.try_remove(member)?;
         let position = position(&at.room);
+        at.waiting.remove(&member);
         if let Place::Behind(place) = gone.place {
             gone.catch_up(place, &mut at.behind, &self.metrics);
         }
@@ -510,6 +511,7 @@ impl<S: MemberSink> RoomFeed<S> {
             members: Slab::new(),
             behind: 0,
             sending: None,
+            waiting: BTreeMap::new(),
             view: kind.as_ref().map(|kind| Box::new(GroupView::new(Some(kind), framing.encoding()))),
         });
         self.by_key.insert(key, group);

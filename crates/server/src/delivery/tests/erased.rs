@@ -92,3 +92,59 @@ fn what_is_erased_is_given_to_nobody_who_has_not_been_given_it() {
         }
     }
 }
+
+#[test]
+fn who_has_begun_to_take_what_is_erased_is_cut_off_and_nobody_else() {
+    for (kind, is_behind) in (0..4).flat_map(|kind| [(kind, false), (kind, true)]) {
+        let broker = Broker::<Publication>::builder().shards(1).build();
+        let (room, name) =
+            (broker.room("hall").expect("there is space"), RoomName::parse("hall", 255).expect("a name"));
+        let (removed, events) = (Arc::<RemovedHistories>::default(), Arc::new(Events::new(1)));
+        let delivery = Delivery::new(0, Metrics::new(1).shard(0), events.inbox(0).expect("it is asked for once"));
+        let begun = usize::from(!is_behind);
+        let [slow, quick] = [begun, usize::MAX].map(|batches| {
+            let options = member(kind);
+            let sink = Sink::taking_as(&options, batches);
+            let edge = Edge::published_but(&removed, &room);
+            let start = room.subscribe().now().expect("the room is open");
+            let key = delivery.join(&name, start, &sink, (DeliveryOptions::default(), edge), options);
+            (sink, key)
+        });
+        let turn = || while delivery.deliver(&mut Context::from_waker(Waker::noop()), Some(Instant::now())) {};
+        (0..3).for_each(|number| _ = room.publish(publication(number)).expect("the room is open"));
+        turn();
+        if is_behind {
+            slow.0.takes.set(1);
+            let _ = delivery.catch_up(slow.1);
+        }
+        assert_eq!((slow.0.takes.get(), slow.0.items().len()), (0, 3), "it has all of them, and takes no more");
+        (3..6).for_each(|number| _ = room.publish(publication(number)).expect("the room is open"));
+        turn();
+        removed.erase(&room, [4]);
+        delivery.recall(&name, None);
+        assert!(!slow.0.is_cut.get(), "it has begun to take another batch");
+        removed.erase(&room, [1]);
+        delivery.recall(&name, None);
+        assert_eq!((slow.0.is_cut.get(), quick.0.is_cut.get()), (true, false), "{kind}, behind: {is_behind}");
+    }
+}
+
+#[test]
+fn who_has_taken_what_is_erased_meanwhile_is_not_cut_off() {
+    let broker = Broker::<Publication>::builder().shards(1).build();
+    let (room, name) = (broker.room("hall").expect("there is space"), RoomName::parse("hall", 255).expect("a name"));
+    let (removed, events) = (Arc::<RemovedHistories>::default(), Arc::new(Events::new(1)));
+    let delivery = Delivery::new(0, Metrics::new(1).shard(0), events.inbox(0).expect("it is asked for once"));
+    let options = member(1);
+    let sink = Sink::taking_as(&options, 1);
+    let edge = Edge::published_but(&removed, &room);
+    let start = room.subscribe().now().expect("the room is open");
+    delivery.join(&name, start, &sink, (DeliveryOptions::default(), edge), options);
+    room.publish(publication(0)).expect("the room is open");
+    while delivery.deliver(&mut Context::from_waker(Waker::noop()), Some(Instant::now())) {}
+    assert_eq!(sink.takes.get(), 0);
+    sink.takes.set(1);
+    removed.erase(&room, [0]);
+    delivery.recall(&name, None);
+    assert!(!sink.is_cut.get());
+}

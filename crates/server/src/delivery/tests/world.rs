@@ -102,6 +102,7 @@ pub(super) struct Sink {
     pub(super) takes: Cell<usize>,
     pub(super) panics: Cell<bool>,
     pub(super) doom: Cell<Option<CloseCode>>,
+    pub(super) is_cut: Cell<bool>,
     pub(super) wakes: Cell<usize>,
     behind: Cell<u32>,
     taken: RefCell<Vec<u8>>,
@@ -145,6 +146,10 @@ impl MemberSink for Sink {
         self.doom.set(Some(code));
     }
 
+    fn cut(&self) {
+        self.is_cut.set(true);
+    }
+
     fn wake(&self) {
         self.wakes.set(self.wakes.get() + 1);
     }
@@ -157,6 +162,7 @@ impl Sink {
             takes: Cell::new(batches),
             panics: Cell::default(),
             doom: Cell::default(),
+            is_cut: Cell::default(),
             wakes: Cell::default(),
             behind: Cell::default(),
             taken: RefCell::default(),
