@@ -19,25 +19,22 @@ use crate::callbacks::{Question, Way};
 use crate::client::asking::{Asking, custom, on_terms};
 use crate::client::backlog::{Backlog, COMMANDS_WAITING_MAX, FRAME_BYTES_WAITING_MAX, FRAMES_WAITING_MAX, Waiting};
 use crate::client::connection::Connection;
-use crate::client::deferred::{Done, Receiver};
+use crate::client::deferred::Done;
 use crate::client::listening::Listening;
 use crate::client::membership::Memberships;
 use crate::client::shard::Shard;
+use crate::client::turn::Turn;
 use crate::delivery::sink::MemberSink as _;
 use crate::rooms::engine::{Accepted, Answer, Entered, Publish};
 use crate::rooms::users::Selection;
 use crate::session::{Action, Ids, ServerCommand, Session, Speech, Ticket};
 use crate::util::key::{ConnectionAddress, ConnectionKey};
 use crate::wire::disconnect::Disconnect;
-use crate::wire::encoded_batch::EncodedBatch;
 use crate::wire::framing::Framing;
-use crate::wire::send_queue::REPLY_BYTES_HIGH;
 use crate::wire::unanswered::Unanswered;
 use crate::wire::ws;
 use crate::wire::ws::{Decoder, Opcode};
-use roomcast_protocol::{
-    CloseCode, DecodeError, Encoding, ErrorCode, HistoryResult, Placed, Reply, ReplyBody, RoomName, UnsubscribeCode,
-};
+use roomcast_protocol::{CloseCode, DecodeError, Encoding, ErrorCode, HistoryResult, Reply, RoomName, UnsubscribeCode};
 
 /// One client's side: its session and the rooms it is in.
 pub(crate) struct SessionDriver {
@@ -573,80 +570,6 @@ impl SessionDriver {
             }
         }
         self.run_actions(turn)
-    }
-}
-
-/// What one turn of one connection works with.
-struct Turn<'a> {
-    connection: &'a Rc<Connection>,
-    shard: &'a Shard,
-    replies: EncodedBatch,
-    /// What is to be done next.
-    actions: VecDeque<Action>,
-    /// What the session has just added.
-    out: Vec<Action>,
-    /// The rooms of which replies among `actions` and `out` tell publications, in their order.
-    found_in: VecDeque<RoomName>,
-}
-
-impl Turn<'_> {
-    /// Notes of which room the reply tells publications that was added behind `before`, if one was.
-    fn note_found(&mut self, before: usize, room: RoomName) {
-        let tells = |action: &mut Action| match action {
-            Action::Reply(reply) => found(&mut reply.body).is_some(),
-            _ => false,
-        };
-        if self.out[before..].iter_mut().any(tells) {
-            self.found_in.push_back(room);
-        }
-    }
-
-    /// Takes out of a reply what was erased while it waited: for other rooms that its client is put into, or for the client to take
-    /// what was said before.
-    fn hide_erased_since(&mut self, reply: &mut ReplyBody) {
-        let hub = &self.shard.hub;
-        if let ReplyBody::Connect(connected) = reply {
-            for (room, subscribed) in &mut connected.subs {
-                hub.hide_erased(room, &mut subscribed.publications);
-            }
-        } else if let Some(found) = found(reply)
-            && let Some(room) = self.found_in.pop_front()
-        {
-            hub.hide_erased(&room, found);
-        }
-    }
-
-    /// Writes what has been said so far.
-    fn flush(&mut self) {
-        self.replies.finish();
-        if !self.replies.is_empty() {
-            let bytes = self.replies.as_bytes();
-            self.shard.metrics.bytes_out.inc_by(bytes.len() as u64);
-            self.connection.write_own(self.shard, bytes);
-            self.replies.clear();
-        }
-    }
-
-    /// Who is told when something that takes its time is done.
-    fn receiver(&self) -> Result<Receiver, Disconnect> {
-        Receiver::new(self.connection, self.shard).ok_or_else(|| CloseCode::Shutdown.into())
-    }
-
-    /// Whether the client must take its replies before more is done for it.
-    fn is_saturated(&mut self) -> bool {
-        if self.replies.len() >= REPLY_BYTES_HIGH {
-            self.flush();
-        }
-        self.connection.is_saturated()
-    }
-}
-
-/// What a reply tells of one room's publications.
-fn found(reply: &mut ReplyBody) -> Option<&mut Vec<Placed>> {
-    match reply {
-        ReplyBody::Subscribe(subscribed) => Some(&mut subscribed.publications),
-        ReplyBody::History(read) => Some(&mut read.publications),
-        _ => None,
     }
 }
 

@@ -14,3 +14,4 @@ mod scratch;
 pub(crate) mod shard;
 #[cfg(test)]
 mod tests;
+mod turn;
