@@ -17,6 +17,9 @@ use crate::config::RoomEventsOptions;
 /// Events that go at once where the log is too long: a transaction of some ten milliseconds.
 const TRIMMED_AT_ONCE: usize = 10_000;
 
+/// Rooms that are told to be vacated at once: after a start it may be all there were, and those who come then are not to wait.
+const VACATED_AT_ONCE: usize = 10_000;
+
 /// Members that the start tells of at once.
 const RESTARTED_AT_ONCE: usize = 10_000;
 
@@ -336,9 +339,15 @@ impl<'a> Writing<'a> {
 
     /// Tells of the rooms that nobody has come back to.
     fn vacate(&mut self, now_ms: u64, delay_ms: u64) -> Result<()> {
+        let mut vacated = 0;
         while let Some((since, room)) = self.occupied.empty.first().cloned()
             && since + delay_ms <= now_ms
         {
+            if vacated == VACATED_AT_ONCE {
+                self.wrote.is_unfinished = true;
+                break;
+            }
+            vacated += 1;
             self.occupied.empty.pop_first();
             self.occupied.rooms.remove(&room);
             log::vacate(&self.transaction, &room)?;
@@ -355,7 +364,7 @@ impl<'a> Writing<'a> {
             return Ok(());
         };
         self.bytes = self.bytes.saturating_sub(trimmed.bytes);
-        self.wrote.is_unfinished = trimmed.is_unfinished;
+        self.wrote.is_unfinished |= trimmed.is_unfinished;
         let from = oldest.max(cursor + 1);
         if limits.is_delivered && trimmed.to >= from {
             self.wrote.lost += trimmed.to + 1 - from;

@@ -95,15 +95,19 @@ impl Log {
 
 /// The log of a file that another process may be writing, for reading alone.
 pub(super) fn open_to_read(path: &Path) -> std::result::Result<Connection, EventsError> {
+    let missing = || EventsError::new(format!("there is no log of room events at {}", path.display()));
     if !path.exists() {
-        return Err(EventsError::new(format!("there is no log of room events at {}", path.display())));
+        return Err(missing());
     }
     // Not read-only: a reader that comes first after a crash has to recover the journal.
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
         .or_else(|_| connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY))
         .map_err(|error| EventsError::sqlite(path, error))?;
     ours(&connection, path)?;
-    Ok(connection)
+    match schema::version(&connection).map_err(|error| EventsError::sqlite(path, error))? {
+        0 => Err(missing()),
+        _ => Ok(connection),
+    }
 }
 
 fn ours(connection: &Connection, path: &Path) -> std::result::Result<(), EventsError> {

@@ -82,6 +82,7 @@ pub(super) fn prepare(connection: &Connection, epoch: &str) -> Result<()> {
     Ok(())
 }
 
-fn version(connection: &Connection) -> Result<usize> {
+/// The version of its tables; 0 of a file in which there are none yet.
+pub(super) fn version(connection: &Connection) -> Result<usize> {
     connection.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0)).map(|version| version as usize)
 }

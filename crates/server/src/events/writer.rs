@@ -71,7 +71,8 @@ impl<Clock: Fn() -> u64 + Send + 'static> Writer<Clock> {
             if is_closed {
                 let tried_since = *last_tries.get_or_insert_with(Instant::now);
                 match has_written {
-                    Some(false) if !taken.is_unfinished() => break,
+                    // What time has brought can wait for the next start.
+                    Some(_) if !taken.is_unfinished() => break,
                     None if tried_since.elapsed() > LAST_TRIES => {
                         tracing::error!("room events are not written; the next start makes up for them");
                         break;

@@ -261,6 +261,25 @@ fn a_log_that_is_far_too_long_is_cut_piece_by_piece() {
 }
 
 #[test]
+fn rooms_that_nobody_came_back_to_are_vacated_piece_by_piece() {
+    let mut world = World::new();
+    for at in 0..25_000 {
+        world.journal.enter(&format!("room-{at}"), "a", "");
+    }
+    world.write();
+    world.crash();
+    world.pass(Duration::from_secs(5));
+    let mut rounds = 1;
+    while world.write().is_unfinished {
+        rounds += 1;
+        assert!(rounds < 10, "it ends");
+        world.journal.enter(&format!("late-{rounds}"), "b", "");
+    }
+    assert_eq!(rounds, 3, "who comes meanwhile waits for some of them");
+    assert_eq!(world.tell().occupied.len(), 2);
+}
+
+#[test]
 fn one_process_has_the_log_and_another_is_told_so() {
     let world = World::new();
     let second = Log::open(&world.folder.log(), "other").expect_err("it is had");
@@ -273,6 +292,9 @@ fn what_is_no_log_is_left_alone() {
     let folder = Folder::new();
     let missing = log::open_to_read(&folder.log()).expect_err("there is none");
     assert!(missing.to_string().contains("no log of room events"), "{missing}");
+    std::fs::write(folder.log(), "").expect("a file");
+    let empty = log::open_to_read(&folder.log()).expect_err("there is none yet");
+    assert!(empty.to_string().contains("no log of room events"), "{empty}");
     std::fs::write(folder.log(), "this is no database, and is as long as the head of one: 100 bytes. ".repeat(4))
         .expect("a file");
     let error = Log::open(&folder.log(), "log").expect_err("no database");

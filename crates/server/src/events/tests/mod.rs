@@ -4,6 +4,7 @@ mod crashes;
 mod delivery;
 mod journal;
 mod ledger;
+mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
