@@ -2,13 +2,14 @@
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use slab::Slab;
 
 use super::group::Group;
-use super::queue::{EventQueue, Kept, QUEUES_BYTES_MAX, Total};
+use super::queue::{Counted, ENTRY_BYTES, EventQueue, Kept, QUEUES_BYTES_MAX, Total};
 use crate::delivery::sink::MemberSink;
 use crate::rooms::join_leave::{Event, Inbox};
 use roomcast::Epoch;
@@ -85,10 +86,11 @@ impl Hearing {
 
     fn take_in<S: MemberSink>(&mut self, event: &Arc<Event>, groups: &mut Slab<Group<S>>) {
         let count = self.groups.get(&event.room).map_or(0, Vec::len);
-        self.make_space(count * event.bytes(), groups);
+        self.make_space(event.bytes() + count * ENTRY_BYTES, groups);
+        let counted = Counted::new(Arc::clone(event), &self.total);
         for &at in self.groups.get(&event.room).into_iter().flatten() {
             if let Some(group) = groups.get_mut(at) {
-                take_in(&mut self.eventful, at, group, event);
+                take_in(&mut self.eventful, at, group, &counted);
             }
         }
     }
@@ -101,21 +103,23 @@ impl Hearing {
         groups: &mut Slab<Group<S>>,
     ) -> bool {
         let bytes = event.bytes();
-        self.make_space(taking.len() * bytes, groups);
+        let more = bytes + taking.len() * ENTRY_BYTES;
+        self.make_space(more, groups);
         let has_space = |at: &usize| {
             let hears = groups.get(*at).and_then(|group| group.hears.as_ref());
             hears.is_none_or(|hears| hears.queue.has_space(bytes, hears.next))
         };
-        if self.total.get() + taking.len() * bytes > QUEUES_BYTES_MAX || !taking.iter().all(has_space) {
+        if self.total.get() + more > QUEUES_BYTES_MAX || !taking.iter().all(has_space) {
             tracing::warn!(room = %event.room, "a message without history does not fit into the queue, its publisher is told");
             return false;
         }
+        let counted = Counted::new(Arc::clone(event), &self.total);
         for &at in taking {
             let Some(group) = groups.get_mut(at) else { continue };
             if group.hears.is_none() {
                 group.hears = Some(self.none_yet(group.room.epoch()));
             }
-            take_in(&mut self.eventful, at, group, event);
+            take_in(&mut self.eventful, at, group, &counted);
         }
         true
     }
@@ -193,9 +197,9 @@ impl Hearing {
     }
 }
 
-fn take_in<S: MemberSink>(eventful: &mut VecDeque<usize>, at: usize, group: &mut Group<S>, event: &Arc<Event>) {
+fn take_in<S: MemberSink>(eventful: &mut VecDeque<usize>, at: usize, group: &mut Group<S>, event: &Rc<Counted>) {
     let Some(hears) = &mut group.hears else { return };
-    match hears.queue.push(Arc::clone(event), hears.next) {
+    match hears.queue.push(Rc::clone(event), hears.next) {
         // Where it is lost they learn of it when they come there.
         Kept::Yes | Kept::No => {}
         Kept::InsteadOfOlder => group.wake_behind(),

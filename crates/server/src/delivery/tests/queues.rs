@@ -7,7 +7,7 @@ use std::task::{Context, Waker};
 use roomcast::{Broker, Position, Room};
 use roomcast_protocol::{ClientInfo, Payload, Publication, RoomName};
 
-use super::world::{Item, Sink};
+use super::world::{Item, Sink, filter};
 use crate::config::SlowConsumer;
 use crate::delivery::feed::{CaughtUp, MemberKey, MemberOptions};
 use crate::delivery::turns::Delivery;
@@ -15,6 +15,7 @@ use crate::ops::metrics::Metrics;
 use crate::rooms::delivery_options::DeliveryOptions;
 use crate::rooms::join_leave::{Event, Events, INBOX_BYTES_MAX, What};
 use crate::rooms::visible::Edge;
+use crate::session::View;
 
 /// Bytes of a message, about.
 const LARGE: usize = 60_000;
@@ -44,6 +45,16 @@ impl World {
         let start = room.subscribe().now().expect("the room is open");
         let member = MemberOptions { hears: true, ..MemberOptions::default() };
         let key = self.delivery.join(&name, start, &sink, (options, Edge::published()), member);
+        (sink, key)
+    }
+
+    /// A member that is given what has a tag of its own.
+    fn join_with_filter(&self, nth: usize, own: usize) -> (Rc<Sink>, MemberKey) {
+        let ((name, room), sink) = (self.room(nth), Sink::taking(usize::MAX));
+        let start = room.subscribe().now().expect("the room is open");
+        let view = View { filter: filter("for", &own.to_string()), ..View::default() };
+        let member = MemberOptions { hears: true, view, own: None };
+        let key = self.delivery.join(&name, start, &sink, (DeliveryOptions::default(), Edge::published()), member);
         (sink, key)
     }
 
@@ -115,4 +126,25 @@ fn joins_that_are_lost_take_no_message_with_them() {
     world.turn();
     assert!(matches!(world.delivery.catch_up(key), CaughtUp::EventsLost), "it is told");
     assert_eq!(sink.items().first(), Some(&Item::Message(1)), "it was promised, and is given before");
+}
+
+/// They have groups of their own, and share what is in the queues.
+#[test]
+fn a_crowd_with_a_filter_each_hears_of_all_who_come_and_is_given_what_has_no_history() {
+    const MEMBERS: usize = 1_000;
+    const JOINS: usize = 300;
+    let world = World::new();
+    let members: Vec<_> = (0..MEMBERS).map(|own| world.join_with_filter(0, own)).collect();
+    let (name, ring) = world.room(0);
+    let after = Position { epoch: ring.epoch(), sequence: ring.tail() };
+    assert!(world.tell(0, 0), "one large message is not too much");
+    for client in 0..JOINS {
+        let info = ClientInfo::new(String::new(), client.to_string(), None, None);
+        world.events.announce(&name, What::Join(info), after);
+    }
+    world.turn();
+    for (sink, key) in &members {
+        assert!(!matches!(world.delivery.catch_up(*key), CaughtUp::EventsLost));
+        assert_eq!(sink.items().len(), JOINS, "and the message is for none of them");
+    }
 }

@@ -8,7 +8,7 @@ use std::task::{Context, Waker};
 use roomcast::{Broker, PublishError, Room, Start};
 use roomcast_protocol::{
     ClientInfo, CloseCode, Encoding, FilterWish, Limits, Payload, Placed, Publication, Request, RoomName,
-    SubscribeRequest, apply_delta,
+    SubscribeRequest, TagsFilter, apply_delta,
 };
 
 use super::archive::Disk;
@@ -73,25 +73,27 @@ fn payload(sequence: u64) -> String {
 /// Kinds of members: who hears, what it is given of what is published, and how.
 pub(super) const KINDS: usize = 12;
 
+/// Who brings this is given what has that tag with that value.
+pub(super) fn filter(tag: &str, value: &str) -> Option<Arc<TagsFilter>> {
+    let frame =
+        format!("{{\"id\":1,\"subscribe\":{{\"tf\":{{\"key\":\"{tag}\",\"cmp\":\"eq\",\"val\":\"{value}\"}}}}}}");
+    let mut commands = Encoding::Json.commands(frame.as_bytes(), &Limits::default()).expect("a frame");
+    match commands.next().expect("a command").expect("a good one").request {
+        Request::Subscribe(SubscribeRequest { filter: FilterWish::Tags(filter), .. }) => Some(filter),
+        other => panic!("{other:?} has no filter"),
+    }
+}
+
 /// A member of that kind.
 pub(super) fn member(kind: usize) -> MemberOptions {
     let ann = ClientInfo::new("ann".to_owned(), "a1".to_owned(), None, None);
-    let filter = |value: &str| {
-        let frame =
-            format!("{{\"id\":1,\"subscribe\":{{\"tf\":{{\"key\":\"k\",\"cmp\":\"eq\",\"val\":\"{value}\"}}}}}}");
-        let mut commands = Encoding::Json.commands(frame.as_bytes(), &Limits::default()).expect("a frame");
-        match commands.next().expect("a command").expect("a good one").request {
-            Request::Subscribe(SubscribeRequest { filter: FilterWish::Tags(filter), .. }) => Some(filter),
-            other => panic!("{other:?} has no filter"),
-        }
-    };
     let (echo, filter, is_delta) = match kind / 2 {
         0 => (Echo::All, None, false),
         1 => (Echo::All, None, true),
-        2 => (Echo::All, filter("x"), false),
+        2 => (Echo::All, filter("k", "x"), false),
         3 => (Echo::NotClient, None, false),
         4 => (Echo::NotUser, None, true),
-        _ => (Echo::NotUser, filter("y"), false),
+        _ => (Echo::NotUser, filter("k", "y"), false),
     };
     let view = View { filter, echo, is_delta, has_newest: false };
     MemberOptions { hears: kind.is_multiple_of(2), view, own: (echo != Echo::All).then_some(ann) }
