@@ -61,16 +61,20 @@ impl KeyFetcher {
                 // Whoever asked first may go; the others still wait for it.
                 self.runtime.spawn(async move {
                     let keys = this.get(&wanted).await;
-                    let is_there = keys.is_some();
-                    this.sets.fetched(&wanted, keys, (this.clock)());
-                    let _ = done.send(is_there);
+                    let is_new = keys.is_some();
+                    let outcome = match this.sets.fetched(&wanted, keys, (this.clock)()) {
+                        true if is_new => Ok(Fetched::Now),
+                        true => Ok(Fetched::Before),
+                        false => Err(KeysUnavailable),
+                    };
+                    let _ = done.send(outcome);
                 });
                 fetching
             }
         };
         // Who fetches says so, or has gone.
         let _ = fetching.changed().await;
-        if *fetching.borrow() { Ok(Fetched::Now) } else { Err(KeysUnavailable) }
+        *fetching.borrow()
     }
 
     async fn get(&self, wanted: &WantedKeys) -> Option<Jwks> {
@@ -98,7 +102,7 @@ impl KeyFetcher {
 pub(crate) enum Fetched {
     /// After that: a key that is not among them is not there.
     Now,
-    /// Shortly before.
+    /// Before: shortly, or they could not be fetched again and are believed all the same.
     Before,
 }
 

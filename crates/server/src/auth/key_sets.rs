@@ -10,15 +10,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use super::jwk::{Jwks, KEY_ID_BYTES_MAX};
+use super::key_fetch::{Fetched, KeysUnavailable};
 use crate::util::signature::Algorithm;
 
-/// How long fetched keys are believed, as at Centrifugo: one that an issuer takes back is good for no longer.
+/// How long fetched keys are believed, as at Centrifugo: one that an issuer takes back is good for no longer, where it can be asked.
 const KEYS_MS: u64 = 60 * 60 * 1_000;
+/// How long they are where it cannot: an issuer that is down for an hour or two locks nobody out whose token is good, and whoever keeps
+/// us from it keeps a key that it has taken back no longer than that.
+const KEYS_UNCONFIRMED_MS: u64 = 4 * KEYS_MS;
 /// How long a set is not fetched again for a key that it has not: long enough that tokens of invented keys cost the issuer
 /// nothing, short enough that a key that is new is known before its clients give up.
 const UNKNOWN_MS: u64 = 10_000;
 /// How long a set is not fetched again after that came to nothing.
 const FAILED_MS: u64 = 1_000;
+/// The same while its keys are believed all the same: in each of these times one client waits for the fetch, and the others for nothing.
+const FAILED_UNCONFIRMED_MS: u64 = 10_000;
 /// Sets that are kept: as many tenants as one server has issuers for.
 const SETS_MAX: usize = 64;
 /// Sets that are fetched at once.
@@ -40,8 +46,11 @@ struct KeySet {
     /// When somebody has asked for one of them last.
     asked_ms: u64,
     /// That they are being fetched; whoever waits is told when that ends.
-    fetching: Option<watch::Receiver<bool>>,
+    fetching: Option<watch::Receiver<Outcome>>,
 }
+
+/// What a fetch has come to.
+pub(super) type Outcome = Result<Fetched, KeysUnavailable>;
 
 /// Keys that are to be fetched before a token can be verified.
 #[derive(Clone, PartialEq, Eq)]
@@ -64,12 +73,12 @@ pub(super) enum Found {
 /// What is to be done to have a set.
 pub(super) enum Fetch {
     /// To fetch it, and say so to [`KeySets::fetched`].
-    Begin(watch::Sender<bool>),
+    Begin(watch::Sender<Outcome>),
     /// To wait for somebody who does.
-    Wait(watch::Receiver<bool>),
+    Wait(watch::Receiver<Outcome>),
     /// Nothing, for now.
     NotNow,
-    /// Nothing: it was done a moment ago.
+    /// Nothing: it was done a moment ago, or what was done before has to do.
     Done,
 }
 
@@ -87,18 +96,18 @@ impl KeySets {
             return Found::Wanted(WantedKeys { url: url.into() });
         };
         set.asked_ms = now_ms;
-        let is_fresh = set.fetched_ms.is_some_and(|fetched_ms| now_ms < fetched_ms.saturating_add(KEYS_MS));
-        if is_fresh && set.keys.find(key_id, algorithm).is_some() {
+        let is_fresh = set.is_younger(KEYS_MS, now_ms);
+        let rests = set.fetching().is_none() && now_ms < set.rests_until_ms;
+        // Beyond their hour one client has them fetched, and waits; the others go by those that are there until it is known.
+        let is_good = is_fresh || (set.is_younger(KEYS_UNCONFIRMED_MS, now_ms) && (rests || set.fetching().is_some()));
+        if is_good && set.keys.find(key_id, algorithm).is_some() {
             return Found::Keys(Arc::clone(&set.keys));
         }
         if is_fresh && set.keys.has(key_id) {
             // It is of another kind: no set has two meanings for it.
             return Found::Nothing;
         }
-        if set.fetching().is_none() && now_ms < set.rests_until_ms {
-            return Found::NotNow;
-        }
-        Found::Wanted(WantedKeys { url: known })
+        if rests { Found::NotNow } else { Found::Wanted(WantedKeys { url: known }) }
     }
 
     /// Begins to fetch a set, unless somebody does.
@@ -109,28 +118,35 @@ impl KeySets {
                 return Fetch::Wait(fetching.clone());
             }
             if now_ms < set.rests_until_ms {
-                return if set.has_failed { Fetch::NotNow } else { Fetch::Done };
+                let is_there = !set.has_failed || set.is_younger(KEYS_UNCONFIRMED_MS, now_ms);
+                return if is_there { Fetch::Done } else { Fetch::NotNow };
             }
         }
         if sets.values().filter(|set| set.fetching().is_some()).count() >= FETCHES_MAX {
-            return Fetch::NotNow;
+            let believed = sets.get_mut(&wanted.url).filter(|set| set.is_younger(KEYS_UNCONFIRMED_MS, now_ms));
+            return believed.map_or(Fetch::NotNow, |set| {
+                set.rests_until_ms = now_ms.saturating_add(FAILED_MS);
+                Fetch::Done
+            });
         }
         if sets.len() >= SETS_MAX && !sets.contains_key(&wanted.url) {
-            let idle = sets.iter().filter(|(_, set)| set.fetching().is_none()).min_by_key(|(_, set)| set.asked_ms);
+            // Those first that never were there: where tokens make up addresses, they push out no issuer that is one.
+            let idle = sets.iter().filter(|(_, set)| set.fetching().is_none());
+            let idle = idle.min_by_key(|(_, set)| (set.fetched_ms.is_some(), set.asked_ms));
             let Some(idle) = idle.map(|(url, _)| Arc::clone(url)) else { return Fetch::NotNow };
             sets.remove(&idle);
         }
-        let (sender, receiver) = watch::channel(false);
+        let (sender, receiver) = watch::channel(Err(KeysUnavailable));
         let set = sets.entry(Arc::clone(&wanted.url)).or_default();
         set.asked_ms = now_ms;
         set.fetching = Some(receiver);
         Fetch::Begin(sender)
     }
 
-    /// A set was fetched, or that came to nothing.
-    pub(super) fn fetched(&self, wanted: &WantedKeys, keys: Option<Jwks>, now_ms: u64) {
+    /// A set was fetched, or that came to nothing. Whether there are keys that may be gone by, then.
+    pub(super) fn fetched(&self, wanted: &WantedKeys, keys: Option<Jwks>, now_ms: u64) -> bool {
         let mut sets = self.lock();
-        let Some(set) = sets.get_mut(&wanted.url) else { return };
+        let Some(set) = sets.get_mut(&wanted.url) else { return false };
         set.fetching = None;
         set.has_failed = keys.is_none();
         match keys {
@@ -139,9 +155,14 @@ impl KeySets {
                 set.fetched_ms = Some(now_ms);
                 set.rests_until_ms = now_ms.saturating_add(UNKNOWN_MS);
             }
-            // What was fetched before is good as long as it was to be.
-            None => set.rests_until_ms = now_ms.saturating_add(FAILED_MS),
+            // What was fetched before is good as long as it was to be, and somewhat longer.
+            None => {
+                let is_unconfirmed = !set.is_younger(KEYS_MS, now_ms) && set.is_younger(KEYS_UNCONFIRMED_MS, now_ms);
+                let rest_ms = if is_unconfirmed { FAILED_UNCONFIRMED_MS } else { FAILED_MS };
+                set.rests_until_ms = now_ms.saturating_add(rest_ms);
+            }
         }
+        set.is_younger(KEYS_UNCONFIRMED_MS, now_ms)
     }
 
     /// Has these be the keys that were fetched.
@@ -169,8 +190,13 @@ impl KeySets {
 }
 
 impl KeySet {
+    /// Whether it was fetched less than that long ago.
+    fn is_younger(&self, age_ms: u64, now_ms: u64) -> bool {
+        self.fetched_ms.is_some_and(|fetched_ms| now_ms < fetched_ms.saturating_add(age_ms))
+    }
+
     /// Who fetches it, unless nobody does or that one has gone.
-    fn fetching(&self) -> Option<&watch::Receiver<bool>> {
+    fn fetching(&self) -> Option<&watch::Receiver<Outcome>> {
         self.fetching.as_ref().filter(|fetching| fetching.has_changed().is_ok())
     }
 }

@@ -269,6 +269,69 @@ fn a_set_is_fetched_when_it_is_needed_and_no_more_often_than_it_may_be() {
     assert!(matches!(sets.begin(&wanted(), now()), Fetch::Begin(_)));
 }
 
+/// An issuer that is down when the hour of its keys ends locks nobody out, and not for good may a key be used that it has taken back.
+#[test]
+fn keys_whose_hour_is_over_are_good_while_their_issuer_cannot_be_asked_and_for_three_hours_at_most() {
+    const HOUR_MS: u64 = 60 * 60 * 1_000;
+    let clock = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(NOW_S * 1_000));
+    let of = std::sync::Arc::clone(&clock);
+    let now = move || of.load(std::sync::atomic::Ordering::Relaxed);
+    let pass = |ms| clock.fetch_add(ms, std::sync::atomic::Ordering::Relaxed);
+    let tokens = Tokens::new(&client(), now.clone());
+    let sets = tokens.key_sets().expect("it asks an issuer");
+    let (pair, key) = pair("k1");
+    let set = json!({"keys": [key]}).to_string();
+    let token = |name: &str| signed_by(&pair, &json!({"alg": "EdDSA", "kid": name}), &json!({}));
+    let wanted = || match tokens.connection(&token("k1")) {
+        Err(TokenError::Unverified(Some(wanted))) => wanted,
+        other => panic!("{other:?}"),
+    };
+    let first = wanted();
+    sets.put(&first, &set, now());
+    pass(HOUR_MS);
+    for _ in 0..2 {
+        let again = wanted();
+        let Fetch::Begin(done) = sets.begin(&again, now()) else { panic!("nobody fetches it") };
+        assert!(tokens.connection(&token("k1")).is_ok(), "one waits for it, and no other");
+        assert!(matches!(tokens.connection(&token("k2")), Err(TokenError::Unverified(Some(_)))), "it may be new");
+        assert!(sets.fetched(&again, None, now()), "there are keys to go by");
+        drop(done);
+        assert!(tokens.connection(&token("k1")).is_ok(), "who has waited, too");
+        assert_eq!(tokens.connection(&token("k2")), Err(TokenError::Unverified(None)));
+        assert!(matches!(sets.begin(&again, now()), Fetch::Done), "and who came too late to be one of them");
+        pass(10_000);
+    }
+    // Others are fetched, as many as may be at once.
+    let other = |number: usize| crate::auth::WantedKeys { url: format!("https://id.example/{number}").into() };
+    let busy: Vec<_> = (0..8).map(|number| sets.begin(&other(number), now())).collect();
+    let again = wanted();
+    assert!(matches!(sets.begin(&again, now()), Fetch::Done), "it is not our turn, and the keys do");
+    assert!(tokens.connection(&token("k1")).is_ok());
+    drop(busy);
+    pass(3 * HOUR_MS);
+    let again = wanted();
+    let Fetch::Begin(_done) = sets.begin(&again, now()) else { panic!("nobody fetches it") };
+    assert!(matches!(tokens.connection(&token("k1")), Err(TokenError::Unverified(Some(_)))), "all wait now");
+    assert!(!sets.fetched(&again, None, now()));
+    assert_eq!(tokens.connection(&token("k1")), Err(TokenError::Unverified(None)));
+    pass(1_000);
+    sets.put(&wanted(), &set, now());
+    assert!(tokens.connection(&token("k1")).is_ok(), "it is back");
+}
+
+#[test]
+fn addresses_that_tokens_make_up_push_out_no_issuer_that_is_there() {
+    let sets = KeySets::default();
+    let wanted = |number: usize| crate::auth::WantedKeys { url: format!("https://id.example/{number}").into() };
+    sets.put(&wanted(0), r#"{"keys":[]}"#, 0);
+    for number in 1..1_000 {
+        let Fetch::Begin(_done) = sets.begin(&wanted(number), number as u64) else { panic!("{number}") };
+        assert!(!sets.fetched(&wanted(number), None, number as u64));
+    }
+    assert_eq!(sets.len(), 64);
+    assert!(matches!(sets.begin(&wanted(0), 1_000), Fetch::Done));
+}
+
 #[test]
 fn sets_are_few_and_so_are_fetches() {
     let sets = KeySets::default();
