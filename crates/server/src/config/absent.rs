@@ -22,6 +22,8 @@ pub(super) struct Absent {
 pub(super) enum Weight {
     /// Nothing is lost: it is done another way, or there is no need of it.
     Otherwise,
+    /// It is served whatever is said of it, and so somebody sees what the file may forbid.
+    Always,
     /// Nothing by itself: it is a part of another option that is not served.
     Part,
     /// Something is slower, larger, or seen by its operator less well. It is said, and the server starts.
@@ -62,6 +64,10 @@ const fn entry(weight: Weight, path: &'static str, meaning: &'static str) -> Abs
 
 const fn otherwise(path: &'static str, meaning: &'static str) -> Absent {
     entry(Weight::Otherwise, path, meaning)
+}
+
+const fn always(path: &'static str, meaning: &'static str) -> Absent {
+    entry(Weight::Always, path, meaning)
 }
 
 const fn missing(path: &'static str, meaning: &'static str) -> Absent {
@@ -225,12 +231,12 @@ pub(super) const ABSENT: &[Absent] = &[
     part("uni_grpc", "`uni_grpc.enabled`"),
     missing("admin.enabled", "there is no page for its operator; `/metrics` and the server API tell what it would"),
     part("admin", "`admin.enabled`"),
-    otherwise("prometheus.enabled", "metrics are always served"),
+    always("prometheus.enabled", "metrics are always served, on the one port; have a proxy in front keep them in"),
     missing("prometheus.handler_prefix", "metrics are at `/metrics`").usually("/metrics"),
     missing("prometheus", "the metrics are those of docs/server.md"),
-    otherwise("health.enabled", "`/health` is always served"),
+    always("health.enabled", "`/health` is always served, on the one port"),
     missing("health.handler_prefix", "it is at `/health`").usually("/health"),
-    otherwise("swagger.enabled", "the description of the server API is always served beside it"),
+    always("swagger.enabled", "the description of the server API is always served beside it"),
     part("swagger", "`swagger.enabled`"),
     missing("debug.enabled", "there is no profile over HTTP"),
     part("debug", "`debug.enabled`"),

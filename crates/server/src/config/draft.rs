@@ -31,6 +31,8 @@ pub(super) struct Notes {
     pub(super) answers: Vec<Answer>,
     /// Options that this server may go without although the file promises them, and whether one was missed.
     accepted: HashMap<String, bool>,
+    /// The namespace that is read, while one is.
+    namespace: Option<String>,
     /// Nobody is served.
     is_tool: bool,
     /// Where each option was written last, by its path; `None` where it could not be used.
@@ -111,7 +113,9 @@ impl Draft {
             options.history_meta_ttl = Duration::ZERO;
             let scope = name.as_deref().map_or_else(|| KEY.to_owned(), scope_of);
             self.notes.written.insert(scope.clone(), Some(item.place.clone()));
+            self.notes.namespace.clone_from(&name);
             self.notes.room(&mut options, [KEY, &scope], item);
+            self.notes.namespace = None;
             if let Some(name) = name {
                 self.config.channel.namespaces.insert(name, options);
             }
@@ -266,13 +270,26 @@ impl Notes {
 
     fn unknown(&mut self, node: &Node, key: String, nearest: Option<String>) {
         let place = node.place.clone();
-        match self.accepted.get_mut(&key) {
-            Some(was_missed) => {
-                *was_missed = true;
-                self.warnings.push(format!("{place}: there is no option `{key}`"));
-            }
-            None => self.problems.push(ConfigError::UnknownKey { place, key, nearest }),
+        match self.accepts(&key) {
+            true => self.warnings.push(format!("{place}: there is no option `{key}`")),
+            false => self.problems.push(ConfigError::UnknownKey { place, key, nearest }),
         }
+    }
+
+    /// Whether the server may go without this option: wherever it stands, or in the namespace that is read.
+    fn accepts(&mut self, key: &str) -> bool {
+        let in_this = self.namespace.as_ref().and_then(|name| {
+            let option = key.strip_prefix("channel.namespaces.")?;
+            Some(format!("channel.namespaces.{name}.{option}"))
+        });
+        let mut is_accepted = false;
+        for key in in_this.as_deref().into_iter().chain([key]) {
+            if let Some(was_missed) = self.accepted.get_mut(key) {
+                *was_missed = true;
+                is_accepted = true;
+            }
+        }
+        is_accepted
     }
 
     /// Answers each option that is here or in here, of which none is served.
@@ -305,21 +322,17 @@ impl Notes {
         }
         let (place, meaning) = (node.place.clone(), entry.meaning);
         let verdict = match entry.weight {
+            Weight::Always => Verdict::Differs(meaning),
             _ if !entry.is_asked_for(&node.value) => Verdict::Holds,
             Weight::Otherwise => Verdict::Differs(meaning),
             Weight::Part => Verdict::Unused(meaning),
             Weight::Missing => Verdict::Missing(meaning),
-            Weight::Refused => match self.accepted.get_mut(key) {
-                Some(was_missed) => {
-                    *was_missed = true;
-                    Verdict::Missing(meaning)
-                }
-                None => {
-                    let key = key.to_owned();
-                    self.problems.push(ConfigError::NotServed { place: place.clone(), key, meaning });
-                    Verdict::Refused(meaning)
-                }
-            },
+            Weight::Refused if self.accepts(key) => Verdict::Missing(meaning),
+            Weight::Refused => {
+                let key = key.to_owned();
+                self.problems.push(ConfigError::NotServed { place: place.clone(), key, meaning });
+                Verdict::Refused(meaning)
+            }
         };
         if let Verdict::Missing(meaning) = verdict {
             self.warnings.push(format!("{place}: `{key}` is not served: {meaning}"));
