@@ -1,6 +1,6 @@
 //! What the environment says: options by the names of variables, and those of named things, which are laid over the file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use super::absent;
 use super::draft::Notes;
 use super::error::ConfigError;
 use super::file::text_of;
-use super::options::ROOM;
+use super::options::{ROOM, Setting};
 use super::parse::Format;
 use super::proxy_settings::{PROXY, RPC};
 use super::tree::{Node, Value};
@@ -127,16 +127,23 @@ impl Environment {
             }
         }
         let Some(Node { value: Value::List(items), .. }) = at(root, list) else { return };
+        let mut taken = BTreeSet::new();
         for item in items {
             let Some(name) = at(item, "name").and_then(|name| name.value.text().map(in_variable)) else { continue };
             let of_item = format!("{of_list}_{name}_");
             let names: Vec<String> = self.0.range(of_item.clone()..).map(|(name, _)| name.clone()).collect();
             for name in names.iter().take_while(|name| name.starts_with(&of_item)) {
                 let Some(key) = key_of(list, &name[of_item.len()..]) else { continue };
-                let Some(Said { place, text }) = self.0.remove(name) else { continue };
-                put(item, &key, Node { place, value: Value::Plain(text) });
+                let Some(Said { place, text }) = self.0.get(name) else { continue };
+                taken.insert(name.clone());
+                // One that somebody has emptied says nothing, unless an option can be empty.
+                if !text.is_empty() || at(item, &key).is_none() || takes_nothing(list, &key) {
+                    put(item, &key, Node { place: place.clone(), value: Value::Plain(text.clone()) });
+                }
             }
         }
+        // Names that differ in a sign that variables have not are meant by the same ones.
+        self.0.retain(|name, _| !taken.contains(name));
     }
 
     /// Cites values in the tables of texts that may ask for them.
@@ -244,6 +251,20 @@ fn key_of(list: &str, name: &str) -> Option<String> {
     });
     // Of things that are not served at all, whatever is said is said of them.
     in_section.or_else(|| absent::find(list).map(|_| name.to_ascii_lowercase()))
+}
+
+/// Whether an option of a thing in a list may be empty.
+fn takes_nothing(list: &str, key: &str) -> bool {
+    fn takes<T: Default>(settings: &[Setting<T>], key: &str) -> bool {
+        let setting = settings.iter().find(|setting| setting.key == key);
+        setting.is_some_and(|setting| (setting.read)(&mut T::default(), &Value::Plain(String::new())).is_ok())
+    }
+    match list {
+        "channel.namespaces" => takes(ROOM, key),
+        "rpc.namespaces" => takes(RPC, key),
+        "proxies" => takes(PROXY, key),
+        _ => false,
+    }
 }
 
 /// What stands at a path.
