@@ -11,6 +11,7 @@ mod database;
 mod draft;
 mod error;
 mod events;
+mod expression;
 mod file;
 mod http_api;
 pub(crate) mod jwks;

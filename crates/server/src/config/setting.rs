@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use regex::Regex;
 
+use super::expression;
 use super::tree::Value;
 use super::{DataFormat, Echo, LogFile, LogFormat, Overload, RecoveryMode, SlowConsumer, Storage};
 
@@ -284,7 +285,7 @@ impl Kind for Option<Regex> {
     fn read(value: &Value) -> Option<Self> {
         match value.text()? {
             "" => Some(None),
-            text => Regex::new(text).ok().map(Some),
+            text => expression::read(text).map(Some),
         }
     }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use regex::Regex;
 
+use super::expression;
 use super::jwks::{JwksEndpoint, choices, has_group};
 use super::options::Setting;
 use super::setting::{Kind as _, quote, read};
@@ -135,8 +136,8 @@ pub(super) fn name(value: &Value) -> Result<Option<String>, String> {
 }
 
 pub(super) fn expression(value: &Value) -> Result<Option<Regex>, String> {
-    let regex = text(value)?.map(Regex::new).transpose();
-    regex.map_err(|_| "expected a regular expression in quotes such as \"^shop-[0-9]+$\"".to_owned())
+    let expected = "expected a regular expression in quotes such as \"^shop-[0-9]+$\"";
+    text(value)?.map(|text| expression::read(text).ok_or_else(|| expected.to_owned())).transpose()
 }
 
 pub(super) fn endpoint(value: &Value) -> Result<Option<JwksEndpoint>, String> {
