@@ -511,6 +511,99 @@ fn a_file_of_variables_beside_the_configuration_counts_less_than_the_environment
 }
 
 /// Centrifugo's reader takes them, and people whose files are filled in by a tool write them so.
+/// What is served whatever the file says of it does not "hold" where the file turns it off.
+#[test]
+fn what_a_file_turns_off_and_is_served_all_the_same_is_said_to_differ() {
+    for option in ["prometheus", "health", "swagger"] {
+        let written = format!(r#"{{"{option}": {{"enabled": false}}}}"#);
+        let found = review("c.json", &written, &[], &[]);
+        let [answer] = &found.answers[..] else { panic!("{:?}", found.answers) };
+        assert_eq!(word(&answer.verdict), "differs", "{answer}");
+        assert!(found.problems.is_empty() && found.loaded.warnings.is_empty());
+    }
+}
+
+/// A variable that somebody has emptied takes nothing back that the file says, wherever the option stands.
+#[test]
+fn an_empty_variable_turns_off_nothing_in_a_namespace() {
+    let written = "channel:\n  namespaces:\n  - {name: chat, subscribe_proxy_enabled: true, history_ttl: 1h, history_size: 5, channel_regex: ^a$}\n\
+                   \x20 proxy: {subscribe: {endpoint: http://127.0.0.1/}}\n";
+    let of = |option: &str| (format!("CENTRIFUGO_CHANNEL_NAMESPACES_CHAT_{option}"), "");
+    let said = ["SUBSCRIBE_PROXY_ENABLED", "HISTORY_TTL", "HISTORY_SIZE", "PRESENCE"].map(of);
+    let said: Vec<_> = said.iter().map(|(name, text)| (name.as_str(), *text)).collect();
+    let found = review("c.yaml", written, &[], &said);
+    assert!(found.problems.is_empty() && found.loaded.warnings.is_empty(), "{found:?}");
+    let chat = found.loaded.config.channel.options_for("chat:1").unwrap();
+    assert!(chat.subscribe_proxy_enabled && !chat.presence);
+    assert_eq!((chat.history_size, chat.history_ttl), (5, Duration::from_secs(3_600)));
+    let found = review("c.yaml", written, &[], &[("CENTRIFUGO_CHANNEL_NAMESPACES_CHAT_CHANNEL_REGEX", "")]);
+    let chat = found.loaded.config.channel.options_for("chat:1").unwrap();
+    assert!(chat.channel_regex.is_none(), "a text can be empty, as with Centrifugo");
+}
+
+/// `a-b` and `a.b` are one in the name of a variable: what it shuts is shut in both.
+#[test]
+fn a_variable_of_two_namespaces_is_said_of_both() {
+    let written = r#"{"channel": {"namespaces": [
+        {"name": "a-b", "allow_publish_for_client": true}, {"name": "a.b", "allow_publish_for_client": true}]}}"#;
+    let said = [("CENTRIFUGO_CHANNEL_NAMESPACES_A_B_ALLOW_PUBLISH_FOR_CLIENT", "false")];
+    let found = review("c.json", written, &[], &said);
+    assert!(found.problems.is_empty() && found.loaded.warnings.is_empty(), "{found:?}");
+    for room in ["a-b:1", "a.b:1"] {
+        assert!(!found.loaded.config.channel.options_for(room).unwrap().allow_publish_for_client, "{room}");
+    }
+}
+
+#[test]
+fn an_option_is_accepted_for_one_namespace_or_for_all() {
+    let written = r#"{"channel": {"namespaces": [
+        {"name": "chat", "subscription_type": "map", "presense": true}, {"name": "news", "subscription_type": "map"}]}}"#;
+    let of_chat = ["channel.namespaces.chat.subscription_type", "channel.namespaces.chat.presense"];
+    let found = review("c.json", written, &of_chat, &[]);
+    let [problem] = &found.problems[..] else { panic!("{:?}", found.problems) };
+    assert!(
+        problem.to_string().contains("c.json:2:") && refused_key(problem) == "channel.namespaces.subscription_type"
+    );
+    assert_eq!(found.loaded.warnings.len(), 2, "{:?}", found.loaded.warnings);
+    let of_all = ["channel.namespaces.subscription_type", "channel.namespaces.presense"];
+    assert!(review("c.json", written, &of_all, &[]).problems.is_empty());
+    let found = review("c.json", written, &["channel.namespaces.sport.subscription_type", of_all[0], of_all[1]], &[]);
+    assert!(found.loaded.warnings.iter().any(|warning| warning.contains("sport.subscription_type` has nothing")));
+}
+
+/// What stands in a second document of YAML was read by nobody, and said by nobody.
+#[test]
+fn a_second_document_is_refused() {
+    for (written, line) in [
+        ("client:\n  insecure: true\n---\nclient:\n  insecure: false\n", Some(4)),
+        ("---\nclient: {insecure: true}\n...\n# that was all\nclient: {insecure: false}\n", Some(5)),
+        ("# mine\n%YAML 1.2\n---\nclient: {insecure: true}\n---\n", None),
+        ("client:\n  token:\n    hmac_secret_key: |\n      a\n      ---\n      b\n", None),
+    ] {
+        let found = review("c.yaml", written, &[], &[]);
+        let problems: Vec<String> = found.problems.iter().map(ToString::to_string).collect();
+        match line {
+            Some(line) => assert!(problems[0].contains(&format!("c.yaml:{line}: a second document")), "{problems:?}"),
+            None => assert_eq!(problems, [""; 0], "{written}"),
+        }
+    }
+}
+
+/// As large as a file may be, and all of it small things: minutes it took, line by line and key by key.
+#[test]
+fn a_file_of_very_many_things_is_read_at_once() {
+    let began = std::time::Instant::now();
+    let keys: String = (0..60_000).map(|key| format!("\"{key}\":0,\n")).collect();
+    for (name, written) in [
+        ("c.json", format!("{{\"consumers\": [{}0]}}", "0,\n".repeat(300_000))),
+        ("c.toml", format!("consumers = [{}0]", "0,\n".repeat(300_000))),
+        ("c.json", format!("{{\"engine\": {{{keys}\"type\": \"memory\"}}}}")),
+    ] {
+        review(name, &written, &[], &[]);
+    }
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+}
+
 #[test]
 fn numbers_and_truths_may_stand_in_quotes() {
     let written = r#"{"http_server": {"port": "8001"}, "client": {"insecure": "true", "channel_limit": "7"}}"#;

@@ -1,5 +1,6 @@
 //! Three notations, one tree: TOML, YAML and JSON with the line of everything in them.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use jsonc_parser::ast;
@@ -31,7 +32,7 @@ impl Format {
 
     /// Reads `text`; `name` is what its lines are said to be of.
     pub(super) fn parse(self, name: &str, text: &str) -> Result<Node, ConfigError> {
-        let source = Source { name, text };
+        let source = Source { name, text, line_ends: text.match_indices('\n').map(|(at, _)| at).collect() };
         match self {
             Self::Toml => source.toml(),
             Self::Yaml => source.yaml(),
@@ -43,6 +44,8 @@ impl Format {
 struct Source<'a> {
     name: &'a str,
     text: &'a str,
+    /// Where its lines end.
+    line_ends: Vec<usize>,
 }
 
 impl Source<'_> {
@@ -90,11 +93,33 @@ impl Source<'_> {
         if self.text.lines().all(|line| empty(line.trim())) {
             return Ok(self.node(1, Value::Table(Vec::new())));
         }
+        if let Some(line) = self.second_document() {
+            return Err(self.syntax(line, "a second document begins here, of which nothing would be read; keep one"));
+        }
         let options = LoaderOptions::default().error_on_duplicate_keys(true).prevent_coercion(true).toplevel_mapping();
         match marked_yaml::parse_yaml_with_options(0, self.text, options) {
             Ok(root) => self.yaml_node(&root),
             Err(error) => Err(ConfigError::Syntax { place: self.name.to_owned(), message: error.to_string() }),
         }
+    }
+
+    /// The line on which another document of YAML begins, if one does. Within a text no line can begin like such a mark.
+    fn second_document(&self) -> Option<usize> {
+        let is_mark = |line: &str, mark| {
+            line.strip_prefix(mark).is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))
+        };
+        let (mut has_begun, mut has_ended) = (false, false);
+        for (at, line) in self.text.lines().enumerate() {
+            if line.trim().is_empty() || line.trim().starts_with('#') {
+                continue;
+            }
+            if has_ended {
+                return Some(at + 1);
+            }
+            has_ended = is_mark(line, "...") || (has_begun && is_mark(line, "---"));
+            has_begun = has_begun || !line.starts_with('%');
+        }
+        None
     }
 
     fn yaml_node(&self, yaml: &Yaml) -> Result<Node, ConfigError> {
@@ -150,9 +175,10 @@ impl Source<'_> {
         let value = match json {
             ast::Value::Object(object) => {
                 let mut table: Vec<(String, Node)> = Vec::with_capacity(object.properties.len());
+                let mut known = HashSet::new();
                 for property in &object.properties {
                     let (key, line) = (property.name.as_str(), self.line_at(property.range.start));
-                    if table.iter().any(|(known, _)| known == key) {
+                    if !known.insert(key) {
                         return Err(self.syntax(line, &format!("`{key}` stands there twice; keep one")));
                     }
                     let node = self.json_node(&property.value)?;
@@ -193,6 +219,6 @@ impl Source<'_> {
     }
 
     fn line_at(&self, byte: usize) -> usize {
-        1 + self.text.as_bytes().iter().take(byte).filter(|&&byte| byte == b'\n').count()
+        1 + self.line_ends.partition_point(|&end| end < byte)
     }
 }
