@@ -7,6 +7,7 @@ mod proxies;
 mod serve;
 mod storage;
 mod token;
+mod variables;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
