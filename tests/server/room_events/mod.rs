@@ -3,12 +3,14 @@
 mod backend;
 mod crash;
 
+use std::io::Write as _;
 use std::time::Duration;
 
-use roomcast_server::config::{Config, Endpoint, NamespaceOptions, Storage, WebhookSecret};
+use roomcast_server::config::{ApiKey, Config, Endpoint, NamespaceOptions, Storage, WebhookSecret};
 use roomcast_server::{ServeError, Server};
 
 use self::backend::{Backend, Manner, SECRET};
+use crate::api::post;
 use crate::harness::{Client, Folder, Running, dial, eventually};
 
 /// A server whose rooms of `seen` are told to that backend.
@@ -249,4 +251,58 @@ fn a_second_server_is_told_that_the_log_is_had() {
     let error = Server::bind(config).expect("a free port").run().expect_err("the log is had");
     assert!(matches!(error, ServeError::Events(_)), "{error:?}");
     assert!(error.to_string().contains("another process has") && error.to_string().contains("events.db"), "{error}");
+}
+
+/// A client that is heard by what it asks over HTTP, as long as the socket is open.
+fn asks(server: &Running, path: &str, commands: &str) -> std::net::TcpStream {
+    let mut stream = dial(server.address);
+    let length = commands.len();
+    let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nX-User: ann\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all((head + commands).as_bytes()).expect("a request");
+    stream
+}
+
+#[test]
+fn however_a_client_comes_and_whoever_puts_it_into_a_room_or_out_it_comes_and_goes_once() {
+    let backend = Backend::start();
+    let server = server(&backend, |config| {
+        config.events.users = true;
+        config.http_api.key = ApiKey::new("secret");
+        config.unidirectional.http_stream.enabled = true;
+        config.unidirectional.sse.enabled = true;
+    });
+    let api = |method: &str, params: &str| {
+        let (status, answer) = post(&server, &format!("/api/{method}"), "X-API-Key: secret\r\n", params);
+        assert!(status == 200 && !answer.contains("error"), "{answer}");
+    };
+    let both = "{\"id\":1,\"connect\":{}}\n{\"id\":2,\"subscribe\":{\"channel\":\"seen:own\"}}";
+    let mut websocket = user(server.address, "ann");
+    websocket.subscribe(2, "seen:own");
+    let subs = r#"{"subs":{"seen:own":{}}}"#;
+    let others = [
+        asks(&server, "/connection/http_stream", both),
+        asks(&server, "/connection/uni_http_stream", subs),
+        asks(&server, "/connection/uni_sse", subs),
+    ];
+    eventually("all of them", || backend.books().connected.len() == 4);
+    // Twice, and into a room that they are in.
+    for room in ["seen:put", "seen:put", "seen:own"] {
+        api("subscribe", &format!(r#"{{"user":"ann","channel":"{room}"}}"#));
+    }
+    let in_own = || backend.books().members.iter().filter(|(room, _)| room == "seen:own").count();
+    let in_put = || backend.books().members.iter().filter(|(room, _)| room == "seen:put").count();
+    eventually("all of them in both rooms", || (in_own(), in_put()) == (4, 4));
+    for _ in 0..2 {
+        api("unsubscribe", r#"{"user":"ann","channel":"seen:own"}"#);
+    }
+    eventually("nobody in one of them", || (in_own(), in_put()) == (0, 4));
+    drop(others);
+    api("disconnect", r#"{"user":"ann"}"#);
+    eventually("nobody", || {
+        let books = backend.books();
+        books.connected.is_empty() && books.members.is_empty() && books.occupied.is_empty()
+    });
+    let books = backend.books();
+    let of = |kind: &str| books.events.values().filter(|event| event["type"] == kind).count();
+    assert_eq!(["connect", "join", "leave", "disconnect"].map(of), [4, 8, 8, 4], "{:?}", books.words());
 }
