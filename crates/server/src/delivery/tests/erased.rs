@@ -5,7 +5,7 @@ use std::task::{Context, Waker};
 use std::time::Instant;
 
 use roomcast::Broker;
-use roomcast_protocol::{Publication, RoomName};
+use roomcast_protocol::{Placed, Publication, RoomName};
 
 use super::world::{Item, Sink, member, publication};
 use crate::delivery::feed::CaughtUp;
@@ -147,4 +147,36 @@ fn who_has_taken_what_is_erased_meanwhile_is_not_cut_off() {
     removed.erase(&room, [0]);
     delivery.recall(&name, None);
     assert!(!sink.is_cut.get());
+}
+
+#[test]
+fn what_is_erased_is_not_given_from_what_the_database_said_before() {
+    for kind in 0..4 {
+        let broker = Broker::<Publication>::builder().shards(1).capacity(8).build();
+        let (room, name) =
+            (broker.room("hall").expect("there is space"), RoomName::parse("hall", 255).expect("a name"));
+        let (removed, events) = (Arc::<RemovedHistories>::default(), Arc::new(Events::new(1)));
+        let delivery = Delivery::new(0, Metrics::new(1).shard(0), events.inbox(0).expect("it is asked for once"));
+        let options = member(kind);
+        let sink = Sink::taking_as(&options, 0);
+        let start = room.subscribe().now().expect("the room is open");
+        let how = DeliveryOptions { has_database: true, ..DeliveryOptions::default() };
+        let key = delivery.join(&name, start, &sink, (how, Edge::published_but(&removed, &room)), options);
+        for number in 0..64 {
+            room.publish(publication(number)).expect("the room is open");
+            while delivery.deliver(&mut Context::from_waker(Waker::noop()), Some(Instant::now())) {}
+        }
+        sink.takes.set(usize::MAX);
+        let CaughtUp::InTheDatabase(_, from) = delivery.catch_up(key) else { panic!("the ring has lost it") };
+        let found = |number| Placed { offset: number + 1, time_ms: 0, publication: publication(number) };
+        let past: Vec<Placed> = (from..from + 3).map(found).collect();
+        removed.erase(&room, [from + 1]);
+        delivery.recall(&name, None);
+        delivery.deliver_stored(key, from, &past);
+        assert_eq!(
+            sink.items(),
+            [Item::Publication(from), Item::Empty(from + 1), Item::Publication(from + 2)],
+            "{kind}"
+        );
+    }
 }
