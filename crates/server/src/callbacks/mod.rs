@@ -16,7 +16,7 @@ use std::sync::Arc;
 use axum::http::{HeaderMap, HeaderName};
 use tokio::runtime::Handle;
 
-#[cfg(test)]
+#[cfg(any(test, roomcast_fuzz))]
 pub(crate) use self::answer::Entry;
 pub(crate) use self::answer::{Admitted, Allowed, Answer, Extended};
 use self::proxy::{Line, Proxy};

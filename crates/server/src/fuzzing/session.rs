@@ -6,14 +6,15 @@ use std::sync::Arc;
 use super::rewrite::write;
 use super::source::Source;
 use super::witness::{Rules, Witness};
-use crate::auth::{Fetched, KeysUnavailable, Tokens};
-use crate::config::{NamespaceOptions, RecoveryMode};
+use crate::auth::{Expiry, Fetched, KeysUnavailable, RoomClaims, Tokens};
+use crate::callbacks::{Admitted, Allowed, Answer as Told, Entry, Event, Extended};
+use crate::config::{Config, JwksEndpoint, NamespaceOptions, RecoveryMode};
 use crate::session::settings::ByNamespace;
 use crate::session::{Action, Ids, Session, Settings, Subscribed};
 use roomcast_protocol::{
-    ClientInfo, CloseCode, Command, ConnectRequest, Encoding, ErrorCode, FilterWish, HistoryRequest, HistoryResult,
-    Payload, Placed, PresenceStats, Publication, PublishRequest, Request, RoomName, RpcRequest, StreamPosition,
-    SubscribeRequest, UnsubscribeCode,
+    ClientInfo, CloseCode, Command, ConnectRequest, CustomError, Encoding, ErrorCode, FilterWish, HistoryRequest,
+    HistoryResult, Payload, Placed, PresenceStats, Publication, PublishRequest, Request, RoomName, RpcRequest,
+    StreamPosition, SubscribeRequest, UnsubscribeCode,
 };
 
 /// Where the clock starts.
@@ -34,6 +35,8 @@ const ROOMS: [&str; 13] = [
     "line\nbreak",
     "$cache:a",
 ];
+/// A token whose key nobody has: header, claims and a signature in their form.
+const FOREIGN: &str = "eyJhbGciOiJFZERTQSIsImtpZCI6ImsifQ.eyJzdWIiOiI0MiJ9.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 /// Steps of one course: longer inputs say nothing new.
 const STEPS_MAX: usize = 512;
 
@@ -61,15 +64,27 @@ struct Course {
     /// The action that was completed last, to be completed once more.
     settled: Option<Action>,
     witness: Witness,
+    allows_anonymous: bool,
 }
 
 impl Course {
     fn new(source: &mut Source<'_>) -> Self {
         let (bits, more) = (source.byte(), source.byte());
-        let mut settings = Settings::new("node".to_owned(), Box::new(options()), Tokens::none());
+        let mut settings = Settings::new("node".to_owned(), Box::new(options(false)), Tokens::none());
         settings.allow_anonymous = bits & 3 != 3;
         settings.trust_display_names = bits & 4 != 0;
         settings.ignore_tokens = bits & 8 == 0;
+        let asks = more & 32 != 0;
+        if asks {
+            settings.options = Box::new(options(true));
+            settings.proxies.connect = true;
+            settings.proxies.refresh = more & 64 != 0;
+            settings.proxies.rpc.without_namespace.proxy_enabled = true;
+        }
+        let fetches = more & 128 != 0;
+        if fetches {
+            settings.tokens = of_an_issuer();
+        }
         (settings.ping_interval_ms, settings.pong_timeout_ms) =
             [(25_000, 8_000), (1_000, 900), (0, 8_000), (7, 1)][usize::from(bits >> 4) & 3];
         settings.limits.commands_per_frame_max = [1_024, 3][usize::from(more) & 1];
@@ -81,10 +96,13 @@ impl Course {
         let rules = Rules {
             limits: settings.limits,
             allow_anonymous: settings.allow_anonymous,
-            ignore_tokens: settings.ignore_tokens,
+            ignore_tokens: settings.ignore_tokens && !fetches,
+            asks,
+            fetches_for: fetches.then_some(FOREIGN),
             pings: settings.ping_interval_ms > 0,
             put_in: settings.subscribe_on_connect.len(),
         };
+        let allows_anonymous = settings.allow_anonymous;
         let ids = Ids { client: "client".to_owned(), session: "secret".to_owned(), user: None };
         Self {
             session: Session::new(Arc::new(settings), ids, START_MS),
@@ -95,6 +113,7 @@ impl Course {
             frame: Vec::new(),
             settled: None,
             witness: Witness::new(rules),
+            allows_anonymous,
         }
     }
 
@@ -143,10 +162,24 @@ impl Course {
 
     /// Completes the action that is under way.
     fn complete(&mut self, source: &mut Source<'_>, good: bool) {
-        let Some(action) = self.witness.land() else { return };
+        let is_aside = self.witness.has_asides() && source.byte() & 1 != 0;
+        let landed = if is_aside { self.witness.land_aside() } else { self.witness.land() };
+        let Some(action) = landed else { return };
         let answer = Answer::new(source, good);
         if good {
             self.witness.entered(&action, &answer.subscribed);
+        }
+        match &action {
+            Action::FetchKeys { .. } => self.witness.was_told_who(false),
+            Action::Ask { question, .. } => match answer.of_the_backend(&question.event) {
+                Told::Connect(admitted) => {
+                    self.witness.puts_in(admitted.as_ref().map_or(0, |admitted| admitted.rooms.len()));
+                    self.witness.was_told_who(admitted.is_some() || self.allows_anonymous);
+                }
+                _ if matches!(question.event, Event::Connect { .. }) => self.witness.was_told_who(false),
+                _ => {}
+            },
+            _ => {}
         }
         self.act(|session, _, out| answer.give(session, &action, out));
         self.settled = Some(action);
@@ -218,7 +251,7 @@ fn request(source: &mut Source<'_>) -> Request {
             let bits = source.byte();
             Request::Subscribe(SubscribeRequest {
                 room,
-                token: if bits & 15 == 15 { "token".to_owned() } else { String::new() },
+                token: token(bits),
                 recover: bits & 16 != 0,
                 position: position(source),
                 positioned: bits & 1 != 0,
@@ -253,13 +286,29 @@ fn request(source: &mut Source<'_>) -> Request {
         _ => {
             let bits = source.byte();
             Request::Connect(ConnectRequest {
-                token: if bits & 15 == 15 { "token".to_owned() } else { String::new() },
+                token: token(bits),
                 data: (bits & 16 != 0).then(|| "{\"name\":\"\\u0007Ann\"}".into()),
                 subs: subs(source, bits >> 5),
                 ..ConnectRequest::default()
             })
         }
     }
+}
+
+fn token(bits: u8) -> String {
+    let token = match bits & 15 {
+        15 => "token",
+        14 => FOREIGN,
+        _ => "",
+    };
+    token.to_owned()
+}
+
+/// Tokens whose keys are an issuer's, of which none is here.
+fn of_an_issuer() -> Tokens {
+    let mut client = Config::default().client;
+    client.token.jwks_public_endpoint = JwksEndpoint::read("https://id.example/keys").ok();
+    Tokens::new(&client, || 0)
 }
 
 fn position(source: &mut Source<'_>) -> StreamPosition {
@@ -293,6 +342,44 @@ impl Answer {
         Self { result: if good { Ok(()) } else { Err(error) }, subscribed }
     }
 
+    /// What the backend says to that.
+    fn of_the_backend(&self, event: &Event) -> Told {
+        match self.result {
+            Ok(()) => {}
+            Err(ErrorCode::Internal) => return Told::Failed,
+            Err(ErrorCode::UnknownRoom) => {
+                let (code, message, temporary) = (1_000, "no".to_owned(), false);
+                return Told::Error(Box::new(CustomError { code, message, temporary }));
+            }
+            Err(_) => return Told::Disconnect { code: 4_000, reason: "go".to_owned() },
+        }
+        let which = self.subscribed.top.offset % 8;
+        let expiry = [Expiry::Never, Expiry::InMs(1), Expiry::InMs(5_000)][self.subscribed.found.len() % 3];
+        match event {
+            Event::Connect { .. } if which == 3 => Told::Connect(None),
+            Event::Connect { .. } => {
+                let user = if which == 1 { "42" } else { "" }.to_owned();
+                let rooms = if which == 7 { vec![("b".to_owned(), RoomClaims::default())] } else { Vec::new() };
+                let meta = (which > 0).then(|| "1".into());
+                Told::Connect(Some(Box::new(Admitted { user, expiry, info: None, data: None, rooms, meta })))
+            }
+            Event::Refresh if which == 3 => Told::Extended(None),
+            Event::Refresh | Event::SubRefresh { .. } => {
+                Told::Extended(Some(Box::new(Extended { expiry, info: Some("2".into()), meta: None })))
+            }
+            Event::Subscribe { .. } => {
+                let expiry = if which == 3 { Expiry::Past } else { expiry };
+                let info = (which > 0).then(|| "3".into());
+                Told::Subscribe(Box::new(Entry { says: RoomClaims { info, ..RoomClaims::default() }, expiry }))
+            }
+            Event::Publish { .. } => {
+                let data = (which > 0).then(|| Payload::json("4".into()));
+                Told::Publish(Box::new(Allowed { data, ..Allowed::default() }))
+            }
+            Event::Rpc { .. } => Told::Rpc((which > 0).then(|| "5".into())),
+        }
+    }
+
     fn give(&self, session: &mut Session, action: &Action, out: &mut Vec<Action>) {
         let Self { result, subscribed } = self;
         match action {
@@ -310,6 +397,9 @@ impl Answer {
             Action::PresenceStats { ticket, .. } => {
                 session.presence_stats(*ticket, result.map(|()| PresenceStats { clients: 2, users: 1 }), out);
             }
+            Action::Ask { ticket, question } => {
+                session.answered(*ticket, self.of_the_backend(&question.event), out);
+            }
             Action::FetchKeys { ticket, .. } => {
                 session.keys_fetched(*ticket, result.map(|()| Fetched::Now).map_err(|_| KeysUnavailable), out);
             }
@@ -323,8 +413,8 @@ fn placed(offset: u64) -> Placed {
 }
 
 /// The options of a room by its namespace: all is allowed, but for "shut" (nothing), "asks" (what has to be asked for is not
-/// forced), "bare" (keeps nothing) and "none" (is not there).
-fn options() -> ByNamespace {
+/// forced), "bare" (keeps nothing) and "none" (is not there). Where the backend is asked, it is in "asks" and "cache".
+fn options(backend: bool) -> ByNamespace {
     let open = NamespaceOptions { history_size: 100, allow_user_limited_channels: true, ..NamespaceOptions::dev() };
     let asks = NamespaceOptions {
         force_push_join_leave: false,
@@ -335,10 +425,17 @@ fn options() -> ByNamespace {
         allow_presence_for_client: false,
         ..open.clone()
     };
+    let open_to = |options: NamespaceOptions| NamespaceOptions {
+        subscribe_proxy_enabled: backend,
+        publish_proxy_enabled: backend,
+        sub_refresh_proxy_enabled: backend,
+        ..options
+    };
+    let cache = NamespaceOptions { force_recovery_mode: RecoveryMode::Cache, ..open.clone() };
     let rooms = HashMap::from([
         ("shut", NamespaceOptions { history_size: 1, presence: true, ..NamespaceOptions::default() }),
-        ("asks", asks),
-        ("cache", NamespaceOptions { force_recovery_mode: RecoveryMode::Cache, ..open.clone() }),
+        ("asks", open_to(asks)),
+        ("cache", open_to(cache)),
         ("bare", NamespaceOptions { history_size: 0, presence: false, ..open.clone() }),
     ]);
     ByNamespace { rooms, others: open }

@@ -61,4 +61,16 @@ proptest! {
         let connect = [0, 2, 0, 19, 0, 1];
         super::session(&[&bits[..], &connect, &steps].concat());
     }
+
+    /// Courses in which a backend is asked and keys are fetched, as the bits of their settings say.
+    #[test]
+    fn random_courses_with_a_backend_pass_as_well(
+        bits: u8,
+        more in 32_u8..,
+        (who, top) in (0_u8..16, 0_u8..5),
+        steps in prop::collection::vec(any::<u8>(), 0..2_000),
+    ) {
+        let (connect, answer) = ([0, 2, 0, 19, who, 1], [8, 0, top, 0]);
+        super::session(&[&[bits, more][..], &connect, &answer, &steps].concat());
+    }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::commands::{assert_json, assert_protobuf};
+use crate::callbacks::Event;
 use crate::config::RecoveryMode;
 use crate::session::{Action, Recover, Session, Subscribed};
 use roomcast_protocol::{
@@ -17,6 +18,10 @@ pub(super) struct Rules {
     pub(super) pings: bool,
     /// How many rooms the client is put into.
     pub(super) put_in: usize,
+    /// Whether the backend says who a client is that brings no token, and is asked in some rooms.
+    pub(super) asks: bool,
+    /// The token whose key is to be fetched, and is not known then either.
+    pub(super) fetches_for: Option<&'static str>,
 }
 
 pub(super) struct Witness {
@@ -24,6 +29,10 @@ pub(super) struct Witness {
     /// The ids of commands that have not been answered, in their order; none for those that are not answered at all.
     unanswered: VecDeque<Option<u32>>,
     under_way: Option<Action>,
+    /// What the backend is asked while the client goes on.
+    aside: Vec<Action>,
+    /// Whether it is being found out who the client is.
+    is_asked_who: bool,
     /// Rooms that were entered, with what was asked of their past and what was found, until the client is told.
     entered: Vec<Entered>,
     /// Rooms of which the client has just been told that it is in them.
@@ -57,6 +66,8 @@ impl Witness {
             rules,
             unanswered: VecDeque::new(),
             under_way: None,
+            aside: Vec::new(),
+            is_asked_who: false,
             entered: Vec::new(),
             told: VecDeque::new(),
             live: BTreeSet::new(),
@@ -73,8 +84,8 @@ impl Witness {
 
     /// How many completions there can be before everything is answered.
     pub(super) fn unanswered(&self) -> usize {
-        // Leaving a room again counts as well.
-        2 * self.unanswered.len() + self.rules.put_in + self.named
+        // Leaving a room again counts as well, and what the backend or an issuer says before.
+        4 * self.unanswered.len() + self.rules.put_in + self.named
     }
 
     /// The client says this.
@@ -92,20 +103,23 @@ impl Witness {
                 return;
             };
             match &request {
-                Request::Connect(connect) if !self.is_open => {
+                Request::Connect(connect) if !self.is_open && !self.is_asked_who => {
                     let has_token = !connect.token.is_empty() && !self.rules.ignore_tokens;
-                    self.is_open = self.rules.allow_anonymous && !has_token;
+                    let is_fetched = self.rules.fetches_for.is_some_and(|token| connect.token == token);
+                    self.is_asked_who = if has_token { is_fetched } else { self.rules.asks };
+                    self.is_open = self.rules.allow_anonymous && !has_token && !self.is_asked_who;
                     self.named += connect.subs.len();
                 }
                 // It may be tried again.
-                Request::Unreadable { is_connect: true } if !self.is_open => {}
+                Request::Unreadable { is_connect: true } if !self.is_open && !self.is_asked_who => {}
                 // Nothing else may come first, and it may not come again.
-                _ if !self.is_open
+                _ if !self.is_open && !self.is_asked_who
                     || matches!(request, Request::Connect(_) | Request::Unreadable { is_connect: true }) =>
                 {
                     self.must_close = true;
                 }
                 // Without a ping before it, it is no pong.
+                Request::Pong if self.is_asked_who => self.must_close = true,
                 Request::Pong => self.must_close |= !std::mem::take(&mut self.is_pinged),
                 _ => {}
             }
@@ -136,6 +150,30 @@ impl Witness {
         self.under_way.take()
     }
 
+    /// The same of one that nobody waits for.
+    pub(super) fn land_aside(&mut self) -> Option<Action> {
+        self.aside.pop()
+    }
+
+    /// It is about to be known who the client is, if somebody says so.
+    pub(super) fn was_told_who(&mut self, is_admitted: bool) {
+        if std::mem::take(&mut self.is_asked_who) {
+            self.is_open = is_admitted;
+            // What was said behind that relied on it.
+            self.must_close |= !is_admitted && self.unanswered.len() > 1;
+        }
+    }
+
+    /// So many more rooms the client is put into.
+    pub(super) fn puts_in(&mut self, more: usize) {
+        self.named += more;
+    }
+
+    /// Whether there is something that nobody waits for.
+    pub(super) fn has_asides(&self) -> bool {
+        !self.aside.is_empty()
+    }
+
     /// The action is about to be completed: the room was entered.
     pub(super) fn entered(&mut self, action: &Action, found: &Subscribed) {
         if let Action::Subscribe { room, recover, .. } = action {
@@ -146,11 +184,18 @@ impl Witness {
     /// What the session has made of it.
     pub(super) fn saw(&mut self, session: &Session, actions: Vec<Action>) {
         let (replies, put_in) = (self.unanswered.len(), self.rules.put_in + self.named);
-        assert!(actions.len() <= 2 * replies + put_in + 2, "{replies} commands led to {} actions", actions.len());
+        let asides = actions.iter().filter(|action| is_aside(action)).count();
+        assert!(asides <= self.live.len() + 1, "{asides} questions about {} rooms", self.live.len());
+        assert!(
+            actions.len() - asides <= 2 * replies + put_in + 2,
+            "{replies} commands led to {} actions",
+            actions.len()
+        );
         for action in actions {
             assert!(!self.is_closed, "{action:?} after the close");
-            let waits =
-                self.under_way.is_some() && !matches!(action, Action::Ping | Action::Push(_) | Action::Close(_));
+            let goes_on =
+                matches!(action, Action::Ping | Action::Push(_) | Action::Close(_) | Action::Disconnect { .. });
+            let waits = self.under_way.is_some() && !goes_on && !is_aside(&action);
             assert!(!waits, "{action:?} while {:?} is under way", self.under_way);
             let is_activation = matches!(action, Action::Activate { .. });
             assert!(is_activation || self.told.is_empty(), "{action:?}, but {:?} are not live", self.told);
@@ -165,6 +210,8 @@ impl Witness {
             assert!(!session.wants_frames() && session.deadline_ms().is_none() && session.info().is_none());
             self.unanswered.clear();
             self.under_way = None;
+            self.aside.clear();
+            self.is_asked_who = false;
             return;
         }
         self.pass_over();
@@ -182,9 +229,20 @@ impl Witness {
         match action {
             Action::Reply(reply) => self.reply(reply),
             Action::Push(push) => self.push(&push),
-            // Nobody has a user.
-            Action::Identify | Action::Supersede => panic!("a client without a user is made known"),
-            Action::Ask { .. } | Action::Disconnect { .. } => panic!("there is no backend: {action:?}"),
+            // Otherwise nobody has a user.
+            Action::Identify => assert!(self.rules.asks, "a client without a user is made known"),
+            Action::Supersede => panic!("users may connect more than once"),
+            Action::Disconnect { .. } => {
+                assert!(self.rules.asks, "there is no backend: {action:?}");
+                self.is_closed = true;
+            }
+            Action::Ask { ref question, .. } => {
+                assert!(self.rules.asks, "there is no backend: {action:?}");
+                let is_connect = matches!(question.event, Event::Connect { .. });
+                assert_eq!(is_connect, self.is_asked_who, "{action:?}");
+                assert!(is_connect != self.is_open, "{action:?}");
+                if is_aside(&action) { self.aside.push(action) } else { self.under_way = Some(action) }
+            }
             Action::Ping => {
                 assert!(self.rules.pings && !self.is_pinged, "a second ping before the pong");
                 self.is_pinged = true;
@@ -195,7 +253,10 @@ impl Witness {
                     CloseCode::InvalidToken => !self.rules.ignore_tokens,
                     CloseCode::TooManyRequests => self.unanswered.len() > self.rules.limits.commands_per_frame_max + 1,
                     CloseCode::NoPong => self.is_pinged && self.was_reading,
-                    CloseCode::Stale => !self.is_open,
+                    CloseCode::Stale => !self.is_open && !self.is_asked_who,
+                    // By the backend.
+                    CloseCode::Expired | CloseCode::RoomLimit => self.rules.asks,
+                    CloseCode::TooManyErrors => !self.rules.ignore_tokens,
                     // Said from outside, or a room the client relies on is not there.
                     _ => matches!(code, CloseCode::Closed | CloseCode::ServerError),
                 };
@@ -254,6 +315,7 @@ impl Witness {
                 self.told(&room, &result);
             }
             ReplyBody::Error(ErrorCode::Unauthorized | ErrorCode::BadRequest | ErrorCode::Internal) => {}
+            ReplyBody::Failed(error) => assert!(self.rules.asks, "{error:?}"),
             ReplyBody::Error(error) => assert!(self.is_connected, "{error:?}"),
             other => assert!(self.is_connected, "{other:?} to a stranger"),
         }
@@ -306,6 +368,11 @@ impl Witness {
     pub(super) fn ended(&self) {
         assert!(self.under_way.is_none() && self.unanswered.is_empty(), "{:?} are not answered", self.unanswered);
     }
+}
+
+/// Whether nobody waits for it.
+fn is_aside(action: &Action) -> bool {
+    matches!(action, Action::Ask { question, .. } if matches!(question.event, Event::Refresh | Event::SubRefresh { .. }))
 }
 
 fn assert_encoded(encoding: Encoding, encode: impl FnOnce(&mut Vec<u8>)) {
