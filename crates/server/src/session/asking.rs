@@ -24,11 +24,8 @@ const ASK_AGAIN_SPREAD_MS: u64 = 30_000;
 
 impl Session {
     /// Asks who a client is that brings no token.
-    pub(super) fn ask_who(&mut self, id: u32, mut request: ConnectRequest, out: &mut Vec<Action>) {
-        let headers = std::mem::take(&mut request.headers).into_iter();
-        let emulated = &self.settings.proxies.emulated_headers;
-        let headers: Vec<_> = headers.filter(|(name, _)| emulated.contains(&name.to_ascii_lowercase())).collect();
-        request.headers = headers.clone();
+    pub(super) fn ask_who(&mut self, id: u32, request: ConnectRequest, out: &mut Vec<Action>) {
+        let headers = request.headers.clone();
         let event = Event::Connect {
             data: request.data.clone(),
             name: request.name.clone(),

@@ -23,8 +23,17 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// default. To look at one costs some hundred microseconds, and a message may bring a thousand.
 pub(super) const TOKENS_REFUSED_MAX: u16 = 128;
 
+/// Bytes of what a client says in place of headers, of what is passed on: it is held as long as the client is connected, and web servers
+/// take no more of a request's head.
+const EMULATED_HEADERS_BYTES_MAX: usize = 16 * 1024;
+
 impl Session {
-    pub(super) fn connect(&mut self, id: u32, request: ConnectRequest, out: &mut Vec<Action>) {
+    pub(super) fn connect(&mut self, id: u32, mut request: ConnectRequest, out: &mut Vec<Action>) {
+        self.keep_passed_on(&mut request.headers);
+        let header_bytes: usize = request.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        if header_bytes > EMULATED_HEADERS_BYTES_MAX {
+            return self.reply(id, ReplyBody::Error(ErrorCode::BadRequest), out);
+        }
         let who = if request.token.is_empty() || !self.verifies_connections() {
             if self.settings.proxies.connect {
                 return self.ask_who(id, request, out);
@@ -77,15 +86,16 @@ impl Session {
         };
         self.stay_connected(ttl_ms);
         self.stays.set_meta(meta);
-        self.keep_emulated_headers(request.headers);
+        self.stays.set_headers(request.headers);
         let result = ConnectResult { ttl_s: self.told_ttl_s(ttl_ms), data, ..ConnectResult::default() };
         self.open(id, (user, conn_info), result, rooms, request.subs, out);
     }
 
-    fn keep_emulated_headers(&mut self, headers: Vec<(String, String)>) {
+    /// Leaves those that some proxy passes on.
+    fn keep_passed_on(&self, headers: &mut Vec<(String, String)>) {
         let emulated = &self.settings.proxies.emulated_headers;
-        let is_kept = |(name, _): &(String, String)| emulated.contains(&name.to_ascii_lowercase());
-        self.stays.set_headers(headers.into_iter().filter(is_kept).collect());
+        headers.retain(|(name, _)| emulated.contains(&name.to_ascii_lowercase()));
+        headers.shrink_to_fit();
     }
 
     /// Opens the session of a client that is `user`'s, and puts it into its rooms; then the reply.

@@ -211,3 +211,18 @@ fn an_answer_to_what_has_been_decided_meanwhile_is_nothing() {
     client.send(r#"{"id":2,"ping":{}}"#);
     client.assert_heard(&[r#"{"id":2,"ping":{}}"#]);
 }
+
+#[test]
+fn what_a_client_says_in_place_of_headers_is_bounded_and_the_rest_is_not_held() {
+    let emulated_headers = BTreeSet::from(["x-page".to_owned()]);
+    let proxies = Asks { emulated_headers, ..settings().proxies };
+    let mut client = Harness::opening(Settings { proxies, ..settings() });
+    let long = "x".repeat(20_000);
+    client.send(&format!(r#"{{"id":1,"connect":{{"headers":{{"X-Page":"{long}"}}}}}}"#));
+    client.assert_heard(&[r#"{"id":1,"error":{"code":107,"message":"bad request"}}"#]);
+    client.send(&format!(r#"{{"id":2,"connect":{{"headers":{{"X-Page":"shop","X-Other":"{long}"}}}}}}"#));
+    let Some(Action::Ask { question, .. }) = client.actions.last() else { panic!("{:?}", client.actions) };
+    assert_eq!(question.headers, [("X-Page".to_owned(), "shop".to_owned())]);
+    client.answer(admitted(None));
+    assert_eq!(client.session.stays.headers().len(), 1);
+}
