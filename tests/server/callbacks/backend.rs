@@ -5,6 +5,7 @@ use std::future::pending;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -72,6 +73,23 @@ impl Backend {
                     let mut asked = [0; 4096];
                     let _ = socket.read(&mut asked).await;
                     let _ = socket.write_all(bytes).await;
+                });
+            }
+        })
+    }
+
+    /// One that says these bytes, and then others again and again for as long as somebody listens, whatever it is asked.
+    pub(crate) fn dripping(first: &'static [u8], again: &'static [u8], pause: Duration) -> Self {
+        let (_, asked) = mpsc::channel();
+        Self::run(asked, move |listener| async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut asked = [0; 4096];
+                    let _ = socket.read(&mut asked).await;
+                    let _ = socket.write_all(first).await;
+                    while socket.write_all(again).await.is_ok() {
+                        tokio::time::sleep(pause).await;
+                    }
                 });
             }
         })

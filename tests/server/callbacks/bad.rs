@@ -50,6 +50,81 @@ fn a_backend_that_cannot_be_used_is_an_internal_error_that_may_pass() {
     assert_fails(&dead, patient, "unreachable");
 }
 
+/// Backends that say what is HTTP and no use, or never come to an end.
+#[test]
+fn a_backend_that_talks_without_end_is_heard_no_longer_than_it_may() {
+    const OK: &str = "HTTP/1.1 200 OK\r\n";
+    let leak = |text: String| &*Box::leak(text.into_bytes().into_boxed_slice());
+    let patient = Duration::from_secs(10);
+    let saying = |text: String| Backend::saying(leak(text));
+    assert_fails(&saying(format!("{OK}X-Long: {}\r\n\r\n{{}}", "x".repeat(1 << 20))), patient, "broken");
+    assert_fails(&saying(format!("{OK}{}\r\n{{}}", "X-Many: x\r\n".repeat(1_000))), patient, "broken");
+    assert_fails(
+        &saying("HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n".into()),
+        patient,
+        "status",
+    );
+    assert_fails(&saying(format!("{OK}Content-Length: 1\r\nContent-Length: 2\r\n\r\n{{}}")), patient, "broken");
+    assert_fails(
+        &saying(format!("{OK}Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\u{1f}x")),
+        patient,
+        "unreadable",
+    );
+    let early = "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n";
+    assert_fails(&saying(format!("{early}HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")), patient, "status");
+    let (slow, fast) = (Duration::from_millis(5), Duration::ZERO);
+    assert_fails(&Backend::dripping(b"HTTP/1.1 200 OK\r\nX-", b"x", slow), SHORT, "timeout");
+    assert_fails(
+        &Backend::dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b" ", slow),
+        SHORT,
+        "timeout",
+    );
+    assert_fails(&Backend::dripping(b"", b"HTTP/1.1 100 Continue\r\n\r\n", slow), SHORT, "timeout");
+    let endless = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let chunk = leak(format!("1000\r\n{}\r\n", " ".repeat(4_096)));
+    assert_fails(&Backend::dripping(endless, chunk, fast), patient, "too_large");
+    assert_fails(&Backend::dripping(endless, b"1;x=y", slow), SHORT, "timeout");
+}
+
+/// What a client writes in place of headers reaches the backend as a header of that name, or not at all.
+#[test]
+fn a_client_smuggles_nothing_into_a_call() {
+    let backend = Backend::start(|_| Said::Json(json!({"result": {"user": "42"}})));
+    let server = server(&backend, |config| {
+        let connect = &mut config.proxies.connect;
+        connect.emulated_headers = vec!["x-page".to_owned(), "x-other".to_owned()];
+        connect.http_headers = vec!["x-real".to_owned()];
+    });
+    let mut client = server.client();
+    let headers = json!({
+        "X-Page": "a\r\nX-Evil: 1", "x-other": "b\u{0}", "X-Evil: 1\r\nx-page": "c", "Content-Length": "0", "Host": "evil",
+        "Transfer-Encoding": "chunked", "Authorization": "mine", "X-Real": "forged", "x-page ": "d",
+    });
+    assert!(say(&mut client, 1, &json!({"connect": {"headers": headers}})).get("connect").is_some());
+    let asked = backend.asked();
+    for name in ["x-page", "x-other", "x-evil", "transfer-encoding", "authorization", "x-real"] {
+        assert!(!asked.headers.contains_key(name), "{name}: {:?}", asked.headers);
+    }
+    assert_eq!(asked.headers["host"], backend.address.to_string().as_str());
+    assert_ne!(asked.headers["content-length"], "0");
+}
+
+#[test]
+fn a_server_that_stops_waits_for_no_backend() {
+    let backend = backend(|_| Said::Nothing);
+    let server = server(&backend, |config| {
+        config.rpc.without_namespace.proxy_enabled = true;
+        config.proxies.rpc.timeout = Duration::from_secs(60);
+    });
+    let mut client = connected(&server, &backend);
+    client.send(r#"{"id":2,"rpc":{"method":"x"}}"#);
+    assert_eq!(backend.asked().path, "/rpc");
+    let started = std::time::Instant::now();
+    drop(server);
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
+    assert_eq!(client.closed().0, 3001);
+}
+
 #[test]
 fn what_a_status_is_made_into_is_so_of_a_redirect_too() {
     let backend = Backend::start(|_| Said::Redirect);
