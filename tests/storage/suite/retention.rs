@@ -204,10 +204,15 @@ pub(crate) fn a_room_that_is_opened_while_it_is_erased_shows_nothing_of_it(place
         let store = Faulty::new(place.open());
         let run = Run::start(store.clone(), Options::all(Durability::Stored));
         let name = format!("{erasure:?}");
-        publish(&run.open(&name), "eve", 3);
+        let watermark = {
+            let room = run.open(&name);
+            publish(&room, "eve", 3);
+            run.archive.watermark(&room).unwrap()
+        };
         run.flush();
         run.broker.expire_idle();
         assert_eq!(run.broker.expire_idle(), 1);
+        until("its end is stored", || watermark.is_complete());
         let other = run.open("other");
         store.stall(true);
         publish(&other, "bob", 1);
