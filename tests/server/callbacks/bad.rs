@@ -201,3 +201,35 @@ fn who_waits_longer_than_a_silent_client_may_is_not_taken_for_one() {
     let mut client = server.client();
     assert_eq!(say(&mut client, 1, &json!({"connect": {}}))["error"]["code"], 100);
 }
+
+/// A client that only listens has no answer, not even a head, until it is known who it is.
+#[test]
+fn who_only_listens_is_answered_when_the_backend_has_said_who_it_is() {
+    use std::io::{Read as _, Write as _};
+    let backend = Backend::start(|asked| match asked.body["data"].as_str() {
+        Some("bad") => Said::Status(500, ""),
+        _ => {
+            std::thread::sleep(SHORT);
+            Said::Json(json!({"result": {"user": "42", "subs": {"open:hall": {}}}}))
+        }
+    });
+    let server = server(&backend, |_| {});
+    let heard = |data: &str, until: &str| {
+        let mut stream = crate::harness::dial(server.address);
+        let request =
+            format!("GET /connection/uni_sse?cf_connect=%7B%22data%22%3A%22{data}%22%7D HTTP/1.1\r\nHost: x\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("it is taken");
+        let (mut heard, mut bytes) = (String::new(), [0; 4_096]);
+        while !heard.contains(until) {
+            let count = stream.read(&mut bytes).expect("it is answered");
+            assert!(count > 0, "{heard}");
+            heard.push_str(&String::from_utf8_lossy(&bytes[..count]));
+        }
+        heard
+    };
+    let good = heard("good", "open:hall");
+    assert!(good.starts_with("HTTP/1.1 200 "), "{good}");
+    assert_eq!(backend.asked().body["transport"], "uni_sse");
+    let bad = heard("bad", "disconnect");
+    assert!(bad.contains("\"code\":3004") && !bad.contains("\"connect\""), "{bad}");
+}
