@@ -97,7 +97,9 @@ pub(crate) fn connect_alone(request: &[u8], limits: &Limits) -> Result<Command, 
     if request.trim_ascii().is_empty() {
         return Err(DecodeError::Empty);
     }
-    let Object(raw) = serde_json::from_slice::<Object<RawConnect<'_>>>(request)
+    // As of a command: also what is passed over has to be text.
+    let text = str::from_utf8(request).map_err(|error| DecodeError::Malformed { at: error.valid_up_to() })?;
+    let Object(raw) = serde_json::from_str::<Object<RawConnect<'_>>>(text)
         .map_err(|error| DecodeError::Malformed { at: error.column() })?;
     Ok(Command { id: 1, request: raw.into_request(limits) })
 }

@@ -292,6 +292,7 @@ fn a_connect_request_may_stand_alone() {
         b"{\"token\":1}",
         b"{\"token\":\"\\ud800\"}",
         b"{\"name\":\"\xff\"}",
+        b"{\"passed over\":\"\xff\"}",
     ] {
         assert!(read(bad).is_err(), "{}", String::from_utf8_lossy(bad));
     }
