@@ -229,13 +229,17 @@ impl<T: Send + Sync + 'static> Archive<T> {
     /// Waits until the incarnation before is stored to its end: the next one goes on there.
     fn end_earlier_incarnation(&self, name: &str) -> Result<(), OpenError> {
         let Some(watermark) = self.shared.incarnations.newest(name) else { return Ok(()) };
-        if !watermark.is_complete() {
-            self.flush_within(FLUSH_TIMEOUT).map_err(OpenError::Store)?;
+        let environment = &self.shared.environment;
+        let until = environment.now() + FLUSH_TIMEOUT;
+        while !watermark.is_complete() {
+            let left = until.saturating_duration_since(environment.now());
+            if left.is_zero() {
+                return Err(OpenError::Ending);
+            }
+            // Under load a flush is over when what was published before is stored; that the room has ended may be read after that.
+            self.flush_within(left).map_err(OpenError::Store)?;
         }
-        match watermark.is_complete() {
-            true => Ok(()),
-            false => Err(OpenError::Ending),
-        }
+        Ok(())
     }
 
     /// How far a room is stored, and waiting for it; `None` when it is not kept, or was not opened with [`Archive::open`] and
