@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::crash::next_reply;
 use crate::frames::{Received, frame, read_frame};
-use crate::harness::{Client, Folder, Running, dial, eventually, number, publish, text};
+use crate::harness::{Client, Folder, Running, dial, eventually, number, publish, read_head, text};
 
 /// Two shards, on which clients come to lie in turn.
 fn server(change: impl FnOnce(&mut Config)) -> Running {
@@ -71,12 +71,7 @@ impl Binary {
                     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
                     Sec-WebSocket-Protocol: centrifuge-protobuf\r\n\r\n";
         stream.write_all(head.as_bytes()).expect("a handshake");
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).expect("an answer");
-            answer.push(byte[0]);
-        }
+        read_head(&mut stream);
         // connect (4) with the id 1, subscribe (5) to the channel (1) "hall" with the id 2, each behind its length.
         let commands = [&[4, 8, 1, 0x22, 0][..], &[10, 8, 2, 0x2a, 6, 0x0a, 4], b"hall"].concat();
         stream.write_all(&frame(0x82, &commands)).expect("commands");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::frames::read_chunk;
-use crate::harness::{PATIENCE, Running, dial, eventually, number, text};
+use crate::harness::{PATIENCE, Running, dial, eventually, number, read_head, text};
 use crate::stalled::{closes, fill, histories};
 
 /// A transport whose output is text.
@@ -41,13 +41,7 @@ impl<'a> Streamed<'a> {
 
     fn over(running: &'a Running, mut stream: TcpStream, kind: Kind, commands: &str) -> Self {
         stream.write_all(request(kind, commands, "").as_bytes()).expect("a request");
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).expect("a head");
-            head.push(byte[0]);
-        }
-        let head = String::from_utf8(head).expect("text");
+        let head = read_head(&mut stream);
         Self {
             running,
             stream,

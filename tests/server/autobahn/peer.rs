@@ -7,7 +7,7 @@ use std::net::TcpStream;
 
 use super::wire::{self, CLOSE, Encoding, FIN, PONG, Said, hex};
 use crate::frames::{Received, frame, read_frame};
-use crate::harness::{PATIENCE, Running, eventually};
+use crate::harness::{PATIENCE, Running, eventually, read_head};
 
 /// Something a client sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,13 +70,7 @@ impl<'a> Peer<'a> {
             encoding.subprotocol()
         );
         stream.write_all(request.as_bytes()).expect("a handshake");
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).expect("an answer");
-            head.push(byte[0]);
-        }
-        let head = String::from_utf8(head).expect("text").to_lowercase();
+        let head = read_head(&mut stream).to_lowercase();
         assert!(head.starts_with("http/1.1 101 "), "{head}");
         assert!(head.contains(&encoding.subprotocol().to_lowercase()), "{head}");
         let mut peer = Self {

@@ -66,20 +66,15 @@ impl Backend {
 
     /// One that says these bytes and hangs up, whatever it is asked.
     pub(crate) fn saying(bytes: &'static [u8]) -> Self {
-        let (_, asked) = mpsc::channel();
-        Self::run(asked, move |listener| async move {
-            while let Ok((mut socket, _)) = listener.accept().await {
-                tokio::spawn(async move {
-                    let mut asked = [0; 4096];
-                    let _ = socket.read(&mut asked).await;
-                    let _ = socket.write_all(bytes).await;
-                });
-            }
-        })
+        Self::talking(bytes, None)
     }
 
     /// One that says these bytes, and then others again and again for as long as somebody listens, whatever it is asked.
     pub(crate) fn dripping(first: &'static [u8], again: &'static [u8], pause: Duration) -> Self {
+        Self::talking(first, Some((again, pause)))
+    }
+
+    fn talking(first: &'static [u8], then: Option<(&'static [u8], Duration)>) -> Self {
         let (_, asked) = mpsc::channel();
         Self::run(asked, move |listener| async move {
             while let Ok((mut socket, _)) = listener.accept().await {
@@ -87,6 +82,7 @@ impl Backend {
                     let mut asked = [0; 4096];
                     let _ = socket.read(&mut asked).await;
                     let _ = socket.write_all(first).await;
+                    let Some((again, pause)) = then else { return };
                     while socket.write_all(again).await.is_ok() {
                         tokio::time::sleep(pause).await;
                     }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::api::post;
 use crate::frames::{Received, frame, read_chunk, read_frame};
-use crate::harness::{PATIENCE, Running, dial, eventually, number, text};
+use crate::harness::{PATIENCE, Running, dial, eventually, number, read_head, text};
 use crate::stalled::closes;
 
 const KEY: &str = "X-API-Key: secret\r\n";
@@ -87,13 +87,7 @@ impl Listener {
     fn open_with(server: &Running, kind: Kind, connect: &str, headers: &str) -> Self {
         let mut stream = dial(server.address);
         stream.write_all(kind.request(connect, headers).as_bytes()).expect("a request");
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).expect("a head");
-            head.push(byte[0]);
-        }
-        let head = String::from_utf8(head).expect("text");
+        let head = read_head(&mut stream);
         let mut listener = Self {
             kind,
             stream,

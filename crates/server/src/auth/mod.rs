@@ -8,7 +8,7 @@ mod jwt;
 mod key_fetch;
 mod key_sets;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod tools;
 mod verifier;
 

@@ -1,11 +1,14 @@
 //! Tokens of issuers that publish their keys: which are good, which are not, and when the keys are asked for.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
 
 use super::{NOW_S, SECRET, connect, encode, signed};
 use crate::auth::key_sets::{Fetch, KeySets};
-use crate::auth::{TokenError, Tokens, jwk::Jwks};
+use crate::auth::{TokenError, Tokens, WantedKeys, jwk::Jwks};
 use crate::config::{Client, Config, JwksEndpoint, Secret};
 use crate::util::signature::{Algorithm, VerifyingKey};
 use aws_lc_rs::rand::SystemRandom;
@@ -37,10 +40,56 @@ fn pair(name: &str) -> (Ed25519KeyPair, Value) {
     (pair, json!({"kty": "OKP", "crv": "Ed25519", "kid": name, "x": x, "use": "sig"}))
 }
 
-fn signed_by(pair: &Ed25519KeyPair, header: &Value, claims: &Value) -> String {
+/// A token that is signed by that key.
+pub(crate) fn signed_by(pair: &Ed25519KeyPair, header: &Value, claims: &Value) -> String {
     let message = format!("{}.{}", encode(header.to_string()), encode(claims.to_string()));
     let signature = pair.sign(message.as_bytes());
     format!("{message}.{}", encode(signature.as_ref()))
+}
+
+/// What asks for the keys of one of many issuers.
+fn numbered(number: usize) -> WantedKeys {
+    WantedKeys { url: format!("https://id.example/{number}").into() }
+}
+
+/// Tokens of an issuer whose key is called `k1`, at a time that passes when it is told to.
+struct Issued {
+    tokens: Tokens,
+    clock: Arc<AtomicU64>,
+    pair: Ed25519KeyPair,
+    key: Value,
+}
+
+impl Issued {
+    fn new() -> Self {
+        let clock = Arc::new(AtomicU64::new(NOW_S * 1_000));
+        let of = Arc::clone(&clock);
+        let (pair, key) = pair("k1");
+        Self { tokens: Tokens::new(&client(), move || of.load(Relaxed)), clock, pair, key }
+    }
+
+    fn sets(&self) -> &KeySets {
+        self.tokens.key_sets().expect("it asks an issuer")
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.load(Relaxed)
+    }
+
+    fn pass(&self, ms: u64) {
+        self.clock.fetch_add(ms, Relaxed);
+    }
+
+    fn token(&self, key: &str) -> String {
+        signed_by(&self.pair, &json!({"alg": "EdDSA", "kid": key}), &json!({}))
+    }
+
+    fn wanted(&self) -> WantedKeys {
+        match self.tokens.connection(&self.token("k1")) {
+            Err(TokenError::Unverified(Some(wanted))) => wanted,
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[test]
@@ -228,125 +277,112 @@ fn numbers_of_keys_may_be_padded_or_short_and_are_no_others() {
 
 #[test]
 fn a_set_is_fetched_when_it_is_needed_and_no_more_often_than_it_may_be() {
-    let clock = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(NOW_S * 1_000));
-    let of = std::sync::Arc::clone(&clock);
-    let now = move || of.load(std::sync::atomic::Ordering::Relaxed);
-    let pass = |ms| clock.fetch_add(ms, std::sync::atomic::Ordering::Relaxed);
-    let tokens = Tokens::new(&client(), now.clone());
-    let sets = tokens.key_sets().expect("it asks an issuer");
-    let (pair, key) = pair("k1");
-    let token = |name: &str| signed_by(&pair, &json!({"alg": "EdDSA", "kid": name}), &json!({}));
-    let wanted = || match tokens.connection(&token("k1")) {
-        Err(TokenError::Unverified(Some(wanted))) => wanted,
-        other => panic!("{other:?}"),
-    };
-    let first = wanted();
-    let Fetch::Begin(done) = sets.begin(&first, now()) else { panic!("nobody fetches it") };
-    assert!(matches!(sets.begin(&wanted(), now()), Fetch::Wait(_)), "one at a time");
-    sets.fetched(&first, None, now());
+    let issued = Issued::new();
+    let (tokens, sets) = (&issued.tokens, issued.sets());
+    let first = issued.wanted();
+    let Fetch::Begin(done) = sets.begin(&first, issued.now()) else { panic!("nobody fetches it") };
+    assert!(matches!(sets.begin(&issued.wanted(), issued.now()), Fetch::Wait(_)), "one at a time");
+    sets.fetched(&first, None, issued.now());
     drop(done);
-    assert_eq!(tokens.connection(&token("k1")), Err(TokenError::Unverified(None)), "not again at once");
-    assert!(matches!(sets.begin(&first, now()), Fetch::NotNow));
-    pass(1_000);
-    sets.put(&wanted(), &json!({"keys": [key]}).to_string(), now());
-    assert!(tokens.connection(&token("k1")).is_ok());
+    assert_eq!(tokens.connection(&issued.token("k1")), Err(TokenError::Unverified(None)), "not again at once");
+    assert!(matches!(sets.begin(&first, issued.now()), Fetch::NotNow));
+    issued.pass(1_000);
+    sets.put(&issued.wanted(), &json!({"keys": [issued.key]}).to_string(), issued.now());
+    assert!(tokens.connection(&issued.token("k1")).is_ok());
 
-    assert!(matches!(sets.begin(&first, now()), Fetch::Done), "who asked before it was there has it");
+    assert!(matches!(sets.begin(&first, issued.now()), Fetch::Done), "who asked before it was there has it");
     for invented in ["a", "b", "c"] {
-        let answer = tokens.connection(&token(invented));
+        let answer = tokens.connection(&issued.token(invented));
         assert_eq!(answer, Err(TokenError::Unverified(None)), "no invented key has it fetched");
     }
-    pass(10_000);
-    assert!(matches!(tokens.connection(&token("a")), Err(TokenError::Unverified(Some(_)))), "one in ten seconds does");
-    assert!(tokens.connection(&token("k1")).is_ok(), "and the others stay good");
-    pass(60 * 60 * 1_000);
-    let stale = wanted();
-    sets.put(&stale, &json!({"keys": []}).to_string(), now());
-    assert_eq!(tokens.connection(&token("k1")), Err(TokenError::Unverified(None)), "one that was taken back is gone");
+    issued.pass(10_000);
+    assert!(
+        matches!(tokens.connection(&issued.token("a")), Err(TokenError::Unverified(Some(_)))),
+        "one in ten seconds does"
+    );
+    assert!(tokens.connection(&issued.token("k1")).is_ok(), "and the others stay good");
+    issued.pass(60 * 60 * 1_000);
+    let stale = issued.wanted();
+    sets.put(&stale, &json!({"keys": []}).to_string(), issued.now());
+    assert_eq!(
+        tokens.connection(&issued.token("k1")),
+        Err(TokenError::Unverified(None)),
+        "one that was taken back is gone"
+    );
     // A fetch of which nobody will tell holds up no other.
-    pass(10_000);
-    drop(sets.begin(&stale, now()));
-    assert!(matches!(sets.begin(&wanted(), now()), Fetch::Begin(_)));
+    issued.pass(10_000);
+    drop(sets.begin(&stale, issued.now()));
+    assert!(matches!(sets.begin(&issued.wanted(), issued.now()), Fetch::Begin(_)));
 }
 
 /// An issuer that is down when the hour of its keys ends locks nobody out, and not for good may a key be used that it has taken back.
 #[test]
 fn keys_whose_hour_is_over_are_good_while_their_issuer_cannot_be_asked_and_for_three_hours_at_most() {
     const HOUR_MS: u64 = 60 * 60 * 1_000;
-    let clock = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(NOW_S * 1_000));
-    let of = std::sync::Arc::clone(&clock);
-    let now = move || of.load(std::sync::atomic::Ordering::Relaxed);
-    let pass = |ms| clock.fetch_add(ms, std::sync::atomic::Ordering::Relaxed);
-    let tokens = Tokens::new(&client(), now.clone());
-    let sets = tokens.key_sets().expect("it asks an issuer");
-    let (pair, key) = pair("k1");
-    let set = json!({"keys": [key]}).to_string();
-    let token = |name: &str| signed_by(&pair, &json!({"alg": "EdDSA", "kid": name}), &json!({}));
-    let wanted = || match tokens.connection(&token("k1")) {
-        Err(TokenError::Unverified(Some(wanted))) => wanted,
-        other => panic!("{other:?}"),
-    };
-    let first = wanted();
-    sets.put(&first, &set, now());
-    pass(HOUR_MS);
+    let issued = Issued::new();
+    let (tokens, sets) = (&issued.tokens, issued.sets());
+    let set = json!({"keys": [issued.key]}).to_string();
+    let first = issued.wanted();
+    sets.put(&first, &set, issued.now());
+    issued.pass(HOUR_MS);
     for _ in 0..2 {
-        let again = wanted();
-        let Fetch::Begin(done) = sets.begin(&again, now()) else { panic!("nobody fetches it") };
-        assert!(tokens.connection(&token("k1")).is_ok(), "one waits for it, and no other");
-        assert!(matches!(tokens.connection(&token("k2")), Err(TokenError::Unverified(Some(_)))), "it may be new");
-        assert!(sets.fetched(&again, None, now()), "there are keys to go by");
+        let again = issued.wanted();
+        let Fetch::Begin(done) = sets.begin(&again, issued.now()) else { panic!("nobody fetches it") };
+        assert!(tokens.connection(&issued.token("k1")).is_ok(), "one waits for it, and no other");
+        assert!(
+            matches!(tokens.connection(&issued.token("k2")), Err(TokenError::Unverified(Some(_)))),
+            "it may be new"
+        );
+        assert!(sets.fetched(&again, None, issued.now()), "there are keys to go by");
         drop(done);
-        assert!(tokens.connection(&token("k1")).is_ok(), "who has waited, too");
-        assert_eq!(tokens.connection(&token("k2")), Err(TokenError::Unverified(None)));
-        assert!(matches!(sets.begin(&again, now()), Fetch::Done), "and who came too late to be one of them");
-        pass(10_000);
+        assert!(tokens.connection(&issued.token("k1")).is_ok(), "who has waited, too");
+        assert_eq!(tokens.connection(&issued.token("k2")), Err(TokenError::Unverified(None)));
+        assert!(matches!(sets.begin(&again, issued.now()), Fetch::Done), "and who came too late to be one of them");
+        issued.pass(10_000);
     }
     // Others are fetched, as many as may be at once.
-    let other = |number: usize| crate::auth::WantedKeys { url: format!("https://id.example/{number}").into() };
-    let busy: Vec<_> = (0..8).map(|number| sets.begin(&other(number), now())).collect();
-    let again = wanted();
-    assert!(matches!(sets.begin(&again, now()), Fetch::Done), "it is not our turn, and the keys do");
-    assert!(tokens.connection(&token("k1")).is_ok());
+    let busy: Vec<_> = (0..8).map(|number| sets.begin(&numbered(number), issued.now())).collect();
+    let again = issued.wanted();
+    assert!(matches!(sets.begin(&again, issued.now()), Fetch::Done), "it is not our turn, and the keys do");
+    assert!(tokens.connection(&issued.token("k1")).is_ok());
     drop(busy);
-    pass(3 * HOUR_MS);
-    let again = wanted();
-    let Fetch::Begin(_done) = sets.begin(&again, now()) else { panic!("nobody fetches it") };
-    assert!(matches!(tokens.connection(&token("k1")), Err(TokenError::Unverified(Some(_)))), "all wait now");
-    assert!(!sets.fetched(&again, None, now()));
-    assert_eq!(tokens.connection(&token("k1")), Err(TokenError::Unverified(None)));
-    pass(1_000);
-    sets.put(&wanted(), &set, now());
-    assert!(tokens.connection(&token("k1")).is_ok(), "it is back");
+    issued.pass(3 * HOUR_MS);
+    let again = issued.wanted();
+    let Fetch::Begin(_done) = sets.begin(&again, issued.now()) else { panic!("nobody fetches it") };
+    assert!(matches!(tokens.connection(&issued.token("k1")), Err(TokenError::Unverified(Some(_)))), "all wait now");
+    assert!(!sets.fetched(&again, None, issued.now()));
+    assert_eq!(tokens.connection(&issued.token("k1")), Err(TokenError::Unverified(None)));
+    issued.pass(1_000);
+    sets.put(&issued.wanted(), &set, issued.now());
+    assert!(tokens.connection(&issued.token("k1")).is_ok(), "it is back");
 }
 
 #[test]
 fn addresses_that_tokens_make_up_push_out_no_issuer_that_is_there() {
     let sets = KeySets::default();
-    let wanted = |number: usize| crate::auth::WantedKeys { url: format!("https://id.example/{number}").into() };
-    sets.put(&wanted(0), r#"{"keys":[]}"#, 0);
+    sets.put(&numbered(0), r#"{"keys":[]}"#, 0);
     for number in 1..1_000 {
-        let Fetch::Begin(_done) = sets.begin(&wanted(number), number as u64) else { panic!("{number}") };
-        assert!(!sets.fetched(&wanted(number), None, number as u64));
+        let Fetch::Begin(_done) = sets.begin(&numbered(number), number as u64) else { panic!("{number}") };
+        assert!(!sets.fetched(&numbered(number), None, number as u64));
     }
     assert_eq!(sets.len(), 64);
-    assert!(matches!(sets.begin(&wanted(0), 1_000), Fetch::Done));
+    assert!(matches!(sets.begin(&numbered(0), 1_000), Fetch::Done));
 }
 
 #[test]
 fn sets_are_few_and_so_are_fetches() {
     let sets = KeySets::default();
-    let wanted = |number: usize| crate::auth::WantedKeys { url: format!("https://id.example/{number}").into() };
     let mut begun = Vec::new();
     for number in 0..8 {
-        let Fetch::Begin(sender) = sets.begin(&wanted(number), 0) else { panic!("{number}") };
+        let Fetch::Begin(sender) = sets.begin(&numbered(number), 0) else { panic!("{number}") };
         begun.push(sender);
     }
-    assert!(matches!(sets.begin(&wanted(8), 0), Fetch::NotNow), "eight at once");
+    assert!(matches!(sets.begin(&numbered(8), 0), Fetch::NotNow), "eight at once");
     begun.clear();
     for number in 0..1_000 {
-        sets.put(&wanted(number), r#"{"keys":[]}"#, number as u64);
+        sets.put(&numbered(number), r#"{"keys":[]}"#, number as u64);
     }
     assert_eq!(sets.len(), 64);
-    assert!(matches!(sets.begin(&wanted(999), 1_000), Fetch::Done), "the newest are there");
-    assert!(matches!(sets.begin(&wanted(1), 1_000), Fetch::Begin(_)), "the oldest are not");
+    assert!(matches!(sets.begin(&numbered(999), 1_000), Fetch::Done), "the newest are there");
+    assert!(matches!(sets.begin(&numbered(1), 1_000), Fetch::Begin(_)), "the oldest are not");
 }

@@ -1,6 +1,6 @@
 //! Tokens that are good, and all the ways in which they are not.
 
-mod issuer;
+pub(crate) mod issuer;
 mod vectors;
 
 use std::collections::BTreeMap;

@@ -21,9 +21,12 @@ use crate::util::rng::Rng;
 /// What a backend does with a batch of so many events.
 type Answer = Box<dyn FnMut(usize) -> Option<Result<(), String>>>;
 
+/// The offsets of the batches that were posted.
+type Batches = Rc<RefCell<Vec<Vec<u64>>>>;
+
 /// A backend that remembers what it was told, and answers as it likes; `None` is never.
 struct Fake {
-    told: Rc<RefCell<Vec<Vec<u64>>>>,
+    told: Batches,
     answer: RefCell<Answer>,
 }
 
@@ -47,17 +50,25 @@ impl Backend for Fake {
     }
 }
 
-/// A relay over the log of a world, the batches that were posted, and how the server ends.
-struct Delivery {
-    courier: Courier<Fake, Box<dyn Fn() -> u64>>,
-    told: Rc<RefCell<Vec<Vec<u64>>>>,
+/// A relay over the log of a world, and how the server ends.
+struct Delivery<Said> {
+    courier: Courier<Said, Box<dyn Fn() -> u64>>,
     heads: watch::Sender<u64>,
     end: watch::Sender<Option<Instant>>,
     metrics: RoomEventMetrics,
 }
 
-fn delivery(world: &World, answer: impl FnMut(usize) -> Option<Result<(), String>> + 'static) -> Delivery {
-    let told = Rc::<RefCell<Vec<Vec<u64>>>>::default();
+/// To a backend that answers so; and the batches that were posted.
+fn delivery(
+    world: &World,
+    answer: impl FnMut(usize) -> Option<Result<(), String>> + 'static,
+) -> (Delivery<Fake>, Batches) {
+    let told = Batches::default();
+    let backend = Fake { told: Rc::clone(&told), answer: RefCell::new(Box::new(answer)) };
+    (delivery_to(world, backend), told)
+}
+
+fn delivery_to<Said>(world: &World, backend: Said) -> Delivery<Said> {
     let position = world.ledger.as_ref().expect("it runs").position();
     let (heads, new_heads) = watch::channel(position.head);
     let (end, ends) = watch::channel(None);
@@ -65,7 +76,7 @@ fn delivery(world: &World, answer: impl FnMut(usize) -> Option<Result<(), String
     let now_ms = Arc::clone(&world.now_ms);
     let courier = Courier {
         connection: log::open_to_read(&world.folder.log()).expect("a log"),
-        backend: Fake { told: Rc::clone(&told), answer: RefCell::new(Box::new(answer)) },
+        backend,
         position,
         journal: Arc::clone(&world.journal),
         metrics: metrics.clone(),
@@ -77,7 +88,7 @@ fn delivery(world: &World, answer: impl FnMut(usize) -> Option<Result<(), String
         batch_now: 8,
         backoff: Duration::from_millis(100),
     };
-    Delivery { courier, told, heads, end, metrics }
+    Delivery { courier, heads, end, metrics }
 }
 
 fn twenty() -> World {
@@ -92,7 +103,7 @@ fn twenty() -> World {
 #[tokio::test(start_paused = true)]
 async fn a_backend_that_takes_them_is_given_them_in_order_and_batches() {
     let mut world = twenty();
-    let Delivery { courier, told, heads, end, metrics } = delivery(&world, |_| Some(Ok(())));
+    let (Delivery { courier, heads, end, metrics }, told) = delivery(&world, |_| Some(Ok(())));
     let more = async {
         while world.journal.delivered() < 20 {
             tokio::task::yield_now().await;
@@ -118,7 +129,7 @@ async fn a_backend_that_is_gone_is_asked_ever_more_seldom_and_then_told_all() {
     let started = Instant::now();
     let times = Rc::<RefCell<Vec<Duration>>>::default();
     let seen = Rc::clone(&times);
-    let Delivery { courier, told, heads: _heads, end, metrics } = delivery(&world, move |_| {
+    let (Delivery { courier, heads: _heads, end, metrics }, told) = delivery(&world, move |_| {
         seen.borrow_mut().push(started.elapsed());
         Some(if seen.borrow().len() <= 20 { Err("gone".to_owned()) } else { Ok(()) })
     });
@@ -142,7 +153,7 @@ async fn a_backend_that_is_gone_is_asked_ever_more_seldom_and_then_told_all() {
 #[tokio::test(start_paused = true)]
 async fn a_backend_to_which_much_is_too_much_is_told_little() {
     let world = twenty();
-    let Delivery { courier, told, heads: _heads, end, .. } =
+    let (Delivery { courier, heads: _heads, end, .. }, told) =
         delivery(&world, |count| Some(if count > 2 { Err("413".to_owned()) } else { Ok(()) }));
     let all = async {
         while world.journal.delivered() < 20 {
@@ -158,14 +169,14 @@ async fn a_backend_to_which_much_is_too_much_is_told_little() {
 #[tokio::test(start_paused = true)]
 async fn at_the_end_what_is_left_is_told_and_one_that_hangs_holds_nobody_up() {
     let world = twenty();
-    let Delivery { courier, told, heads: _heads, end, .. } = delivery(&world, |_| Some(Ok(())));
+    let (Delivery { courier, heads: _heads, end, .. }, told) = delivery(&world, |_| Some(Ok(())));
     end.send_replace(Some(Instant::now() + Duration::from_secs(2)));
     courier.run().await;
     assert_eq!(told.borrow().concat(), (1..=20).collect::<Vec<_>>());
 
     for ends_before in [true, false] {
         let world = twenty();
-        let Delivery { courier, told, heads: _heads, end, .. } = delivery(&world, |_| None);
+        let (Delivery { courier, heads: _heads, end, .. }, told) = delivery(&world, |_| None);
         let started = Instant::now();
         if ends_before {
             end.send_replace(Some(Instant::now() + Duration::from_secs(2)));
@@ -186,7 +197,7 @@ async fn at_the_end_what_is_left_is_told_and_one_that_hangs_holds_nobody_up() {
 #[tokio::test(start_paused = true)]
 async fn a_backend_that_says_nothing_is_further_behind_by_the_second() {
     let world = twenty();
-    let Delivery { courier, told, heads: _heads, end, metrics } = delivery(&world, |_| None);
+    let (Delivery { courier, heads: _heads, end, metrics }, told) = delivery(&world, |_| None);
     let looks = async {
         tokio::time::sleep(Duration::from_millis(1)).await;
         for passed in [0, 3, 6, 60] {
@@ -211,35 +222,7 @@ impl Backend for Unknown {
 #[test]
 fn at_the_end_nobody_waits_for_a_name_server() {
     let world = twenty();
-    let Delivery { courier, heads: _heads, end, .. } = delivery(&world, |_| None);
-    let Courier {
-        connection,
-        position,
-        journal,
-        metrics,
-        clock,
-        rng,
-        new_heads,
-        ends,
-        batch_max,
-        batch_now,
-        backoff,
-        ..
-    } = courier;
-    let courier = Courier {
-        backend: Unknown,
-        connection,
-        position,
-        journal,
-        metrics,
-        clock,
-        rng,
-        new_heads,
-        ends,
-        batch_max,
-        batch_now,
-        backoff,
-    };
+    let Delivery { courier, heads: _heads, end, .. } = delivery_to(&world, Unknown);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     end.send_replace(Some(Instant::now() + Duration::from_millis(100)));
     let started = std::time::Instant::now();

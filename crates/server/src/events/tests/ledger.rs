@@ -244,13 +244,7 @@ fn the_file_is_about_as_large_as_the_log_may_be() {
 
 #[test]
 fn a_log_that_is_far_too_long_is_cut_piece_by_piece() {
-    let mut world = World::new();
-    for at in 0..25_000 {
-        world.journal.enter("hall", &at.to_string(), "");
-    }
-    world.write();
-    world.options.log_max_size = 10_000;
-    world.crash();
+    let mut world = World::far_too_long();
     let mut rounds = 0;
     while world.write().is_unfinished {
         rounds += 1;

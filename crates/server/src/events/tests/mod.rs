@@ -81,6 +81,18 @@ impl World {
         this
     }
 
+    /// One whose log holds several times what one writing cuts, and may hold 10,000 bytes.
+    fn far_too_long() -> Self {
+        let mut this = Self::new();
+        for at in 0..25_000 {
+            this.journal.enter("hall", &at.to_string(), "");
+        }
+        this.write();
+        this.options.log_max_size = 10_000;
+        this.crash();
+        this
+    }
+
     fn now_ms(&self) -> u64 {
         self.now_ms.load(Relaxed)
     }

@@ -20,13 +20,7 @@ fn write_to_the_end(world: &mut World, metrics: &RoomEventMetrics) -> Ledger {
 
 #[test]
 fn the_end_does_not_wait_for_a_log_that_is_far_too_long() {
-    let mut world = World::new();
-    for at in 0..25_000 {
-        world.journal.enter("hall", &at.to_string(), "");
-    }
-    world.write();
-    world.options.log_max_size = 10_000;
-    world.crash();
+    let mut world = World::far_too_long();
     world.journal.enter("hall", "last", "");
     let ledger = write_to_the_end(&mut world, &RoomEventMetrics::default());
     assert!(ledger.position().bytes > 10_000, "the next start goes on with it");

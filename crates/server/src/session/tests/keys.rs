@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::{Harness, describe, dev_settings, entered, error_of};
+use crate::auth::tests::issuer::signed_by;
 use crate::auth::{Fetched, KeysUnavailable, Tokens, WantedKeys};
 use crate::config::{Config, JwksEndpoint};
 use crate::session::{Action, Ticket};
@@ -33,11 +34,7 @@ impl Issued {
     }
 
     fn token(&self, key: &str, claims: &Value) -> String {
-        let header = json!({"alg": "EdDSA", "kid": key}).to_string();
-        let [header, claims] = [header, claims.to_string()].map(|text| URL_SAFE_NO_PAD.encode(text));
-        let message = format!("{header}.{claims}");
-        let signature = URL_SAFE_NO_PAD.encode(self.pair.sign(message.as_bytes()).as_ref());
-        format!("{message}.{signature}")
+        signed_by(&self.pair, &json!({"alg": "EdDSA", "kid": key}), claims)
     }
 
     fn connect(&mut self, key: &str) {
