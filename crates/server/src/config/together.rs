@@ -184,6 +184,9 @@ fn kept_from_strangers(scope: &str, options: &NamespaceOptions) -> Option<String
 
 /// A section says how TLS is to be made in a way that it can be made.
 fn check_tls(options: &TlsOptions, section: &str, table: &str, notes: &mut Notes) {
+    if !options.enabled {
+        return;
+    }
     if let Err(error) = options.client().map(drop).and_then(|()| options.server_name().map(drop)) {
         let keys = ["cert_pem", "key_pem", "server_ca_pem", "server_name"];
         let keys = keys.map(|key| path(section, &format!("{table}.{key}")));

@@ -131,8 +131,9 @@ impl Environment {
         for item in items {
             let Some(name) = at(item, "name").and_then(|name| name.value.text().map(in_variable)) else { continue };
             let of_item = format!("{of_list}_{name}_");
-            let names: Vec<String> = self.0.range(of_item.clone()..).map(|(name, _)| name.clone()).collect();
-            for name in names.iter().take_while(|name| name.starts_with(&of_item)) {
+            let names = self.0.range(of_item.clone()..).map(|(name, _)| name);
+            let names: Vec<String> = names.take_while(|name| name.starts_with(&of_item)).cloned().collect();
+            for name in &names {
                 let Some(key) = key_of(list, &name[of_item.len()..]) else { continue };
                 let Some(Said { place, text }) = self.0.get(name) else { continue };
                 taken.insert(name.clone());
