@@ -83,8 +83,9 @@ impl RemovedHistories {
             let before = rooms.len();
             rooms.retain(|name, removed| {
                 let Some(room) = room(name) else { return false };
-                removed.erased.forget_before(room.oldest());
-                true
+                // What the ring has let go of, nobody needs to be kept from.
+                let oldest = room.oldest();
+                !removed.erased.forget_before(oldest) || removed.floor > oldest
             });
             // Release: as in `change`.
             self.count.fetch_sub(before - rooms.len(), Release);
