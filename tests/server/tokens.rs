@@ -28,7 +28,7 @@ fn server(change: impl FnOnce(&mut Config)) -> Running {
     })
 }
 
-fn seconds_from_now(seconds: i64) -> i64 {
+pub(crate) fn seconds_from_now(seconds: i64) -> i64 {
     let since = std::time::UNIX_EPOCH.elapsed().expect("a clock");
     i64::try_from(since.as_secs()).expect("a time") + seconds
 }
@@ -37,7 +37,8 @@ pub(crate) fn token(claims: &Value) -> String {
     make_claims(&options().token, claims.as_object().expect("claims").clone()).expect("a secret")
 }
 
-fn say(client: &mut Client, id: u32, command: &Value) -> Value {
+/// Sends a command, and what it is answered.
+pub(crate) fn say(client: &mut Client, id: u32, command: &Value) -> Value {
     let mut command = command.clone();
     command["id"] = json!(id);
     client.send(&command.to_string());

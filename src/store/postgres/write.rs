@@ -48,12 +48,12 @@ impl Writer {
     }
 
     pub(super) fn remove(&mut self, room: &str, before: u64, limit: usize) -> Result<usize> {
-        let (room, before) = (room.as_bytes(), i64::try_from(before).unwrap_or(i64::MAX));
+        let (room, before) = (room.as_bytes(), number(before));
         let removed = self.durably(
             "DELETE FROM roomcast.messages WHERE (life, sequence) IN (
                  SELECT life, sequence FROM roomcast.lives JOIN roomcast.messages USING (life)
                  WHERE room = $1 AND sequence < $2 ORDER BY life, sequence LIMIT $3)",
-            &[&room, &before, &limited(limit)],
+            &[&room, &before, &number(limit as u64)],
         )?;
         // Of earlier incarnations of which nothing is left, nothing needs to be known.
         self.durably(
@@ -70,7 +70,7 @@ impl Writer {
         self.durably(
             "UPDATE roomcast.messages SET body = NULL, author = NULL WHERE (life, sequence) IN (
                  SELECT life, sequence FROM roomcast.messages WHERE author = $1 LIMIT $2)",
-            &[&author.as_bytes(), &limited(limit)],
+            &[&author.as_bytes(), &number(limit as u64)],
         )
     }
 
@@ -86,7 +86,7 @@ impl Writer {
                          SELECT sequence FROM roomcast.messages
                          WHERE author = $2 AND life = $1 AND sequence >= $3 AND sequence < $4 LIMIT $5)
                      RETURNING sequence",
-                    &[&row, &author.as_bytes(), &start, &end, &limited(limit - erased.len())],
+                    &[&row, &author.as_bytes(), &start, &end, &number((limit - erased.len()) as u64)],
                 )?,
                 Erasure::Sequences(sequences) => {
                     let sequences: Vec<i64> = sequences.iter().map(|sequence| number(*sequence)).collect();
@@ -260,8 +260,4 @@ fn is_stored(incarnation: &Incarnation) -> bool {
 
 fn number(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn limited(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
 }

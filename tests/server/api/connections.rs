@@ -1,12 +1,11 @@
 //! Commands of a backend for a user's connections.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use roomcast_server::config::Config;
 use serde_json::{Value, json};
 
 use super::{error, result, server, with};
 use crate::harness::{Client, Running, number};
+use crate::tokens::seconds_from_now;
 
 #[test]
 fn connections_obey() {
@@ -61,11 +60,6 @@ fn push(client: &mut Client, kind: &str) -> Value {
             return push[kind].take();
         }
     }
-}
-
-fn seconds_from_now(seconds: i64) -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("later than 1970");
-    now.as_secs() as i64 + seconds
 }
 
 #[test]

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use self::backend::{Asked, Backend, Said};
 use crate::harness::{Client, Running, dial, text};
+use crate::tokens::say;
 
 /// A server in which nothing is allowed that the backend does not allow.
 fn server(backend: &Backend, change: impl FnOnce(&mut Config)) -> Running {
@@ -59,13 +60,6 @@ fn backend(rest: impl Fn(&Asked) -> Said + Send + Sync + 'static) -> Backend {
         "/connect" => Said::Json(json!({"result": {"user": "42"}})),
         _ => rest(asked),
     })
-}
-
-fn say(client: &mut Client, id: u32, command: &Value) -> Value {
-    let mut command = command.clone();
-    command["id"] = json!(id);
-    client.send(&command.to_string());
-    client.reply(id)
 }
 
 /// A client that the backend has let in.

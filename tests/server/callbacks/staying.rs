@@ -8,10 +8,7 @@ use serde_json::{Value, json};
 use super::backend::{Backend, Said};
 use super::{connected, say, server};
 use crate::harness::text;
-
-fn seconds_from_now(seconds: u64) -> u64 {
-    std::time::UNIX_EPOCH.elapsed().expect("a clock").as_secs() + seconds
-}
+use crate::tokens::seconds_from_now;
 
 #[test]
 fn who_may_stay_stays_and_brings_no_token_and_who_may_not_goes() {

@@ -7,14 +7,14 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use roomcast_server::config::{ApiKey, Config, NamespaceOptions, Secret};
-use roomcast_server::token_tools::make_claims;
+use roomcast_server::config::{ApiKey, Config, NamespaceOptions};
 use serde_json::{Value, json};
 
 use crate::api::post;
 use crate::frames::{Received, frame, read_chunk, read_frame};
 use crate::harness::{PATIENCE, Running, dial, eventually, number, read_head, text};
 use crate::stalled::closes;
+use crate::tokens::{options, token};
 
 const KEY: &str = "X-API-Key: secret\r\n";
 
@@ -197,22 +197,12 @@ fn object(message: &str) -> Heard {
     Heard::Push(serde_json::from_str(message).unwrap_or_else(|error| panic!("{error}: {message}")))
 }
 
-fn options() -> roomcast_server::config::TokenOptions {
-    let mut options = Config::default().client.token;
-    options.hmac_secret_key = Some(Secret::new("a secret that both know"));
-    options
-}
-
-fn token(claims: &Value) -> String {
-    make_claims(&options(), claims.as_object().expect("claims").clone()).expect("a secret")
-}
-
 /// A server that lets in who brings a token, with a namespace that keeps messages.
 fn server(change: impl FnOnce(&mut Config)) -> Running {
     Running::with(|config| {
         config.dev = false;
         config.client.allow_anonymous_connect_without_token = false;
-        config.client.token = options();
+        config.client.token = options().token;
         config.http_api.key = ApiKey::new("secret");
         let mut kept = NamespaceOptions::default();
         (kept.history_size, kept.history_ttl) = (100, Duration::from_secs(600));

@@ -126,16 +126,15 @@ impl Journal {
 
     fn note(&self, striped_by: &str, room: &str, client: &str, what: Moved) {
         let mut part = self.parts.of(striped_by);
-        let words = match &what {
+        match &what {
             Moved::In { user } => {
                 let clients = match part.members.get_mut(room) {
                     Some(clients) => clients,
                     None => part.members.entry(room.into()).or_default(),
                 };
                 clients.insert(client.into(), user.clone());
-                user.len()
             }
-            Moved::Out { reason } => {
+            Moved::Out { .. } => {
                 let Some(clients) = part.members.get_mut(room) else { return };
                 if clients.remove(client).is_none() {
                     return;
@@ -143,10 +142,9 @@ impl Journal {
                 if clients.is_empty() {
                     part.members.remove(room);
                 }
-                reason.text.len()
             }
-        };
-        let bytes = CHANGE_BYTES + room.len() + client.len() + words;
+        }
+        let bytes = bytes_of(room, client, &what);
         // Relaxed, here and where it falls: a bound, which changes at once may pass by one each.
         // That it overflows is said and seen with the part locked, so before `take` has them all or behind it.
         if self.is_overflowing.load(Relaxed) || self.waiting.load(Relaxed) + bytes > self.waiting_max {
@@ -268,12 +266,17 @@ impl Part {
 
 impl Change {
     fn bytes(&self) -> usize {
-        let words = match &self.what {
-            Moved::In { user } => user.len(),
-            Moved::Out { reason } => reason.text.len(),
-        };
-        CHANGE_BYTES + self.room.len() + self.client.len() + words
+        bytes_of(&self.room, &self.client, &self.what)
     }
+}
+
+/// What a change weighs while it waits.
+fn bytes_of(room: &str, client: &str, what: &Moved) -> usize {
+    let words = match what {
+        Moved::In { user } => user.len(),
+        Moved::Out { reason } => reason.text.len(),
+    };
+    CHANGE_BYTES + room.len() + client.len() + words
 }
 
 impl Taken {

@@ -176,14 +176,22 @@ impl ShardCommands {
         Ok(())
     }
 
-    /// How many members each room has, over all shards.
-    pub(crate) async fn census(&self) -> BTreeMap<RoomName, u32> {
-        let (sender, mut counted) = mpsc::unbounded_channel();
+    /// Asks every shard; each answers, or is over.
+    async fn ask_all<T>(
+        &self,
+        question: impl Fn(mpsc::UnboundedSender<T>) -> ShardCommand,
+    ) -> mpsc::UnboundedReceiver<T> {
+        let (sender, answers) = mpsc::unbounded_channel();
         for shard in 0..self.queues.len() {
             // On a shard that is over nobody is in any room.
-            let _ = self.send(shard, To::Shard, ShardCommand::Census(Census(sender.clone()))).await;
+            let _ = self.send(shard, To::Shard, question(sender.clone())).await;
         }
-        drop(sender);
+        answers
+    }
+
+    /// How many members each room has, over all shards.
+    pub(crate) async fn census(&self) -> BTreeMap<RoomName, u32> {
+        let mut counted = self.ask_all(|sender| ShardCommand::Census(Census(sender))).await;
         let mut members = BTreeMap::new();
         while let Some(of_shard) = counted.recv().await {
             for (room, count) in of_shard {
@@ -196,13 +204,8 @@ impl ShardCommands {
     /// Takes back what is on its way to members of a room, on all shards, and waits for them. From then on nobody is given what was
     /// erased before.
     pub(crate) async fn recall(&self, room: &RoomName, user: Option<&str>) {
-        let (done, mut all_done) = mpsc::unbounded_channel();
-        for shard in 0..self.queues.len() {
-            let recall = Recall { room: room.clone(), user: user.map(Into::into), done: done.clone() };
-            // On a shard that is over nobody is in any room.
-            let _ = self.send(shard, To::Shard, ShardCommand::Recall(recall)).await;
-        }
-        drop(done);
+        let recall = |done| ShardCommand::Recall(Recall { room: room.clone(), user: user.map(Into::into), done });
+        let mut all_done = self.ask_all(recall).await;
         while all_done.recv().await.is_some() {}
     }
 

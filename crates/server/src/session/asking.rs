@@ -11,8 +11,8 @@ use crate::config::DEFAULT_PROXY;
 use crate::session::commands::Who;
 use crate::session::server_command::ServerCommand;
 use roomcast_protocol::{
-    ClientInfo, CloseCode, ConnectRequest, ErrorCode, Payload, Publication, ReplyBody, RoomName, RpcRequest,
-    SubscribeRequest, UnsubscribeCode,
+    CloseCode, ConnectRequest, ErrorCode, Payload, Publication, ReplyBody, RoomName, RpcRequest, SubscribeRequest,
+    UnsubscribeCode,
 };
 
 /// How long somebody may stay whose time is over, and about whom the backend could not be asked; then it is asked again. As
@@ -234,9 +234,7 @@ impl Session {
                 self.set_info(info);
             }
             Asked::Room(room) => {
-                let info = info.zip(self.info()).map(|(info, of)| {
-                    ClientInfo::new(of.user().to_owned(), of.client().to_owned(), of.conn_info().cloned(), Some(info))
-                });
+                let info = self.info_in_room(info);
                 self.stays.prolong_room(room, until_ms, info);
             }
         }

@@ -8,7 +8,7 @@ use super::{Action, PendingKind, Phase, Recover, Session, Subscribed};
 use crate::auth::Overrides;
 use crate::session::access::Grant;
 use roomcast_protocol::{
-    ClientInfo, CloseCode, Command, ErrorCode, Push, RoomName, StreamPosition, SubscribeRequest, UnsubscribeCode,
+    CloseCode, Command, ErrorCode, Push, RoomName, StreamPosition, SubscribeRequest, UnsubscribeCode,
 };
 
 /// Commands of the server that may wait in a session behind those of its client. More wait for a client whose own commands take
@@ -152,10 +152,7 @@ impl Session {
                 self.rooms.insert(room.clone());
                 let SubscribeOptions { data, info, until_ms, .. } =
                     options.map_or_else(Default::default, |options| *options);
-                let info = info.zip(self.info()).map(|(info, of)| {
-                    let conn_info = of.conn_info().cloned();
-                    ClientInfo::new(of.user().to_owned(), of.client().to_owned(), conn_info, Some(info))
-                });
+                let info = self.info_in_room(info);
                 if info.is_some() || until_ms.is_some() {
                     self.stays.set_room(RoomStay { room: room.as_str().into(), until_ms, info });
                 }

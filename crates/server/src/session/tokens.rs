@@ -123,13 +123,16 @@ impl Session {
         self.advance(out);
     }
 
+    /// The client as a room is shown it that has this info of it, where it has any.
+    pub(super) fn info_in_room(&self, info: Option<Bytes>) -> Option<ClientInfo> {
+        let (info, of) = info.zip(self.info())?;
+        Some(ClientInfo::new(of.user().to_owned(), of.client().to_owned(), of.conn_info().cloned(), Some(info)))
+    }
+
     /// What a token that is good for so long says of a room.
     pub(super) fn opened(&self, room: &RoomName, says: RoomClaims, ttl_ms: Option<u64>) -> Opened {
         let RoomClaims { info, data, overrides, .. } = says;
-        let info = info.and_then(|info| {
-            let of = self.info()?;
-            Some(ClientInfo::new(of.user().to_owned(), of.client().to_owned(), of.conn_info().cloned(), Some(info)))
-        });
+        let info = self.info_in_room(info);
         // Where the backend is asked, the client has nothing to bring.
         let is_asked = self.sub_refresh_proxy(room.as_str()).is_some();
         let delay_ms = if is_asked { 0 } else { self.settings.expired_sub_close_delay_ms };
