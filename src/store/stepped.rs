@@ -397,3 +397,30 @@ fn a_flush_is_answered_however_much_is_published_meanwhile() {
         "what came before is stored"
     );
 }
+
+/// A flush is over when what was published before it is stored, though the end of a room behind that is not read yet.
+#[test]
+fn a_room_that_has_just_ended_is_opened_again_however_much_is_published_meanwhile() {
+    let (world, mut writer) = world(Options::all(Durability::Async).batch_messages_max(2));
+    let rooms = ["lobby", "hall"].map(|room| world.archive.open(room, RoomOptions::new()).unwrap());
+    for room in &rooms {
+        (0..2).for_each(|n| assert_eq!(room.publish("before".to_owned()).unwrap(), n));
+    }
+    let [ended, busy] = rooms;
+    let first = world.archive.watermark(&ended).unwrap();
+    ended.close();
+    let (watermark, is_ended) = (Arc::clone(&first), Arc::new(Mutex::new(Vec::new())));
+    let seen = Arc::clone(&is_ended);
+    *world.simulation.others.lock().unwrap() = Some(Box::new(move |now| {
+        let mut seen = seen.lock().unwrap();
+        // The first batch is what the lobby has, the second what the hall had when the first one was stored.
+        let meanwhile = if seen.is_empty() { 0 } else { 2 };
+        (0..meanwhile).for_each(|_| assert!(busy.publish("meanwhile".to_owned()).is_ok()));
+        assert!(matches!(writer.step(), Next::Now), "it is behind");
+        seen.push(watermark.is_complete());
+        Some(now + MS)
+    }));
+    let again = world.archive.open("lobby", RoomOptions::new()).unwrap();
+    assert!(first.is_complete() && again.is_running());
+    assert_eq!(is_ended.lock().unwrap()[..3], [false, false, true], "the flush was over after the second");
+}
