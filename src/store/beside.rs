@@ -21,9 +21,7 @@ impl Beside {
         if to.symlink_metadata().is_ok() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        let mut path = to.to_owned().into_os_string();
-        path.push(format!(".part-{:016x}", RandomState::new().hash_one(0)));
-        let path = PathBuf::from(path);
+        let path = named(to, &format!(".part-{:016x}", RandomState::new().hash_one(0)));
         let file = private().write(true).create_new(true).open(&path)?;
         Ok((Self { to: to.to_owned(), path }, file))
     }
@@ -60,15 +58,20 @@ impl Drop for Beside {
         // The second name, or what is half done. What a database writes beside it while it changes is as much ours.
         let _ = fs::remove_file(&self.path);
         for end in ["-journal", "-wal", "-shm"] {
-            let mut beside = self.path.clone().into_os_string();
-            beside.push(end);
-            let _ = fs::remove_file(beside);
+            let _ = fs::remove_file(named(&self.path, end));
         }
     }
 }
 
+/// What lies beside a file under its name and an ending.
+pub fn named(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(end);
+    name.into()
+}
+
 /// How files are opened that nobody but their owner is to read; it counts for those that are made.
-pub(super) fn private() -> OpenOptions {
+pub fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
@@ -79,7 +82,7 @@ pub(super) fn private() -> OpenOptions {
 ///
 /// # Errors
 /// As the system has it.
-pub(super) fn private_folder(path: &Path) -> io::Result<()> {
+pub fn private_folder(path: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);

@@ -38,6 +38,8 @@ mod beside;
 mod epoch_chain;
 #[cfg_attr(not(feature = "all-stores"), allow(dead_code))]
 mod fence;
+#[cfg(feature = "sqlite")]
+mod file_lock;
 #[cfg_attr(not(feature = "all-stores"), allow(dead_code))]
 mod incarnation_rows;
 
@@ -50,8 +52,10 @@ mod sqlite;
 /// What the server's tools and its configuration need as well.
 pub(crate) mod internal {
     pub use super::address::without_password;
-    pub use super::beside::Beside;
+    pub use super::beside::{Beside, named, private, private_folder};
     pub use super::environment::Environment;
+    #[cfg(feature = "sqlite")]
+    pub use super::file_lock::{FileId, FileLock, FileLockError};
     pub use super::writer::{BatchWriter, Next};
 }
 

@@ -6,7 +6,6 @@ mod schema;
 mod write;
 
 use std::fmt;
-use std::fs::File;
 use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,6 +20,7 @@ use super::batch::Batch;
 use super::beside::{self, Beside};
 use super::error::{StoreError, StoreErrorKind};
 use super::fence::Unwritten;
+use super::file_lock::{FileLock, FileLockError};
 
 /// How long one connection waits for another that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -53,7 +53,7 @@ pub struct SqliteStore {
     tenure: Mutex<Option<Tenure>>,
     readers: Mutex<Vec<Connection>>,
     /// Held while this process may write.
-    lock: Mutex<Option<File>>,
+    lock: Mutex<Option<FileLock>>,
 }
 
 impl SqliteStore {
@@ -222,26 +222,25 @@ impl SqliteStore {
         if lock.is_some() {
             return Ok(());
         }
-        let mut name = path.clone().into_os_string();
-        name.push(".lock");
-        let file = beside::private().create(true).truncate(false).write(true).open(&name).map_err(|error| {
-            let kind = match error.kind() {
-                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
-                    StoreErrorKind::ReadOnly
-                }
-                std::io::ErrorKind::StorageFull => StoreErrorKind::Full,
-                _ => StoreErrorKind::Unavailable,
-            };
-            let text = format!("{} cannot be written: {error}", Path::new(&name).display());
-            StoreError::new(kind, text).caused_by(error)
+        let taken = FileLock::take(path).map_err(|error| match error {
+            FileLockError::Unwritable(name, error) => {
+                let kind = match error.kind() {
+                    std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+                        StoreErrorKind::ReadOnly
+                    }
+                    std::io::ErrorKind::StorageFull => StoreErrorKind::Full,
+                    _ => StoreErrorKind::Unavailable,
+                };
+                let text = format!("{} cannot be written: {error}", name.display());
+                StoreError::new(kind, text).caused_by(error)
+            }
+            FileLockError::Taken(error) => {
+                let text =
+                    format!("another process has {}; stop it first, or choose another data directory", path.display());
+                StoreError::new(StoreErrorKind::Locked, text).caused_by(error)
+            }
         })?;
-        #[expect(clippy::incompatible_msrv, reason = "the feature `sqlite` needs Rust 1.89, as Cargo.toml says")]
-        file.try_lock().map_err(|error| {
-            let text =
-                format!("another process has {}; stop it first, or choose another data directory", path.display());
-            StoreError::new(StoreErrorKind::Locked, text).caused_by(error)
-        })?;
-        *lock = Some(file);
+        *lock = Some(taken);
         Ok(())
     }
 }
@@ -290,9 +289,7 @@ fn not_copied(to: &Path, error: std::io::Error) -> StoreError {
 }
 
 fn log_bytes(path: &Path) -> u64 {
-    let mut log = path.to_owned().into_os_string();
-    log.push("-wal");
-    std::fs::metadata(log).map_or(0, |log| log.len())
+    std::fs::metadata(beside::named(path, "-wal")).map_or(0, |log| log.len())
 }
 
 fn not_begun() -> StoreError {

@@ -8,8 +8,10 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehav
 use super::{BUSY_TIMEOUT, read, schema};
 use crate::store::backend::Erasure;
 use crate::store::batch::{Batch, Incarnation};
+use crate::store::beside;
 use crate::store::epoch_chain::Seen;
 use crate::store::fence::{self, Foreign, Unwritten};
+use crate::store::file_lock::FileId;
 use crate::store::incarnation_rows::IncarnationRows;
 use crate::store::options::Durability;
 
@@ -237,14 +239,9 @@ pub(super) struct Tenure {
 impl Tenure {
     /// Of a run that was begun at `path`; in memory without one.
     pub(super) fn new(path: Option<&Path>, run: i64) -> Self {
-        let named = |path: &Path, end| {
-            let mut name = path.to_owned().into_os_string();
-            name.push(end);
-            PathBuf::from(name)
-        };
         let known = |path: PathBuf| FileId::of(&path).ok().map(|id| (path, id));
         let files = path.map_or_else(Vec::new, |path| {
-            ["", "-wal", "-shm"].into_iter().filter_map(|end| known(named(path, end))).collect()
+            ["", "-wal", "-shm"].into_iter().filter_map(|end| known(beside::named(path, end))).collect()
         });
         Self { run, files }
     }
@@ -283,39 +280,6 @@ fn refuse_gap(transaction: &Transaction<'_>, row: i64, incarnation: &Incarnation
     match next.map(|next| next as u64).filter(|next| *next < sequence) {
         Some(next) => Err(Unwritten::Foreign(Foreign::Gap { room: incarnation.room.clone(), next, sequence })),
         None => Ok(()),
-    }
-}
-
-/// Which file it is, whatever it is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct FileId {
-    #[cfg(unix)]
-    device: u64,
-    #[cfg(unix)]
-    inode: u64,
-}
-
-impl FileId {
-    fn of(path: &Path) -> std::io::Result<Self> {
-        let file = path.metadata()?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::MetadataExt as _;
-            Ok(Self { device: file.dev(), inode: file.ino() })
-        }
-        #[cfg(not(unix))]
-        {
-            let _ = file;
-            Ok(Self {})
-        }
-    }
-
-    /// Whether it lies there still; also where that cannot be seen.
-    fn is_at(self, path: &Path) -> bool {
-        match Self::of(path) {
-            Ok(found) => found == self,
-            Err(error) => error.kind() != std::io::ErrorKind::NotFound,
-        }
     }
 }
 

@@ -360,14 +360,16 @@ impl<'a> Writing<'a> {
     fn trim(&mut self, limits: &Limits, cursor: u64, now_ms: u64) -> Result<()> {
         let excess = self.bytes.saturating_sub(limits.bytes_max);
         let oldest = log::first(&self.transaction)?.unwrap_or(self.head + 1);
-        let Some(trimmed) = log::trim(&self.transaction, limits.before_ms(now_ms), excess, TRIMMED_AT_ONCE)? else {
+        let Some(trimmed) = log::trim(&self.transaction, limits.before_ms(now_ms), excess, cursor, TRIMMED_AT_ONCE)?
+        else {
             return Ok(());
         };
         self.bytes = self.bytes.saturating_sub(trimmed.bytes);
         self.wrote.is_unfinished |= trimmed.is_unfinished;
         let from = oldest.max(cursor + 1);
         if limits.is_delivered && trimmed.to >= from {
-            self.wrote.lost += trimmed.to + 1 - from;
+            // What a gap said is missing was counted when it was.
+            self.wrote.lost += (trimmed.to + 1 - from).saturating_sub(trimmed.known_lost);
             tracing::warn!(from, to = trimmed.to, "room events are gone before the backend has taken them");
         }
         Ok(())

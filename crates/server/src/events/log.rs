@@ -2,11 +2,13 @@
 //!
 //! One connection writes, and only while this process has the lock beside the file; others read beside it.
 
-use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Result, Row, Transaction, TransactionBehavior, params};
+use roomcast::internal::{FileId, FileLock, FileLockError, private, private_folder};
+use rusqlite::{
+    Connection, OpenFlags, OptionalExtension as _, Result, Row, Transaction, TransactionBehavior, ffi, params,
+};
 
 use super::error::EventsError;
 use super::event::{Event, Reason, What};
@@ -29,7 +31,7 @@ pub(super) struct Log {
     /// Which file it is.
     file: Option<FileId>,
     /// Held as long as it may be written.
-    _lock: File,
+    lock: FileLock,
 }
 
 /// How far a log and its backend are.
@@ -58,19 +60,16 @@ impl Log {
     pub(super) fn open(path: &Path, epoch: &str) -> std::result::Result<Self, EventsError> {
         let explain = |error| EventsError::sqlite(path, error);
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder).map_err(|error| {
+            private_folder(folder).map_err(|error| {
                 EventsError::io(format_args!("the folder {} cannot be created", folder.display()), error)
             })?;
         }
         let lock = lock(path)?;
-        private()
-            .write(true)
-            .open(path)
-            .map_err(|error| EventsError::io(format_args!("{} cannot be written", path.display()), error))?;
+        private().create(true).truncate(false).write(true).open(path).map_err(|error| unwritable(path, error))?;
         let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(explain)?;
         ours(&connection, path)?;
         schema::prepare(&connection, epoch).map_err(explain)?;
-        Ok(Self { path: path.to_owned(), connection, file: file_id(path), _lock: lock })
+        Ok(Self { path: path.to_owned(), connection, file: FileId::of(path).ok(), lock })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -79,7 +78,7 @@ impl Log {
 
     /// Whether the file is still where it was. What is written into one that somebody has removed is gone with the server.
     pub(super) fn is_there(&self) -> bool {
-        self.file == file_id(&self.path)
+        self.file.is_some_and(|file| file.is_at(&self.path))
     }
 
     /// For reading beside no transaction.
@@ -87,9 +86,15 @@ impl Log {
         &self.connection
     }
 
-    /// A transaction; what it has done is gone again unless it is committed.
+    /// A transaction; what it has done is gone again unless it is committed. There is none where another process may have the
+    /// file by now, since the lock beside it was removed: that one has a transaction before this one or behind it, and whoever
+    /// has taken a new lock has done so before.
     pub(super) fn begin(&self) -> Result<Transaction<'_>> {
-        Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)
+        let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
+        match self.lock.is_in_place() {
+            true => Ok(transaction),
+            false => Err(lock_is_gone(&self.path)),
+        }
     }
 }
 
@@ -124,43 +129,26 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
     Ok(connection)
 }
 
-/// What tells a file from another one that has come into its place.
-type FileId = (u64, u64);
-
-fn file_id(path: &Path) -> Option<FileId> {
-    let found = std::fs::metadata(path).ok()?;
-    #[cfg(unix)]
-    return Some((std::os::unix::fs::MetadataExt::dev(&found), std::os::unix::fs::MetadataExt::ino(&found)));
-    // Nobody removes a file there that is open.
-    #[cfg(not(unix))]
-    Some((0, u64::from(found.is_file())))
+fn lock_is_gone(path: &Path) -> rusqlite::Error {
+    let path = path.display();
+    let text =
+        format!("{path}.lock was removed while it was held: another process may write the log; restart this one");
+    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_READONLY_DBMOVED), Some(text))
 }
 
 /// Takes the file for this process.
-fn lock(path: &Path) -> std::result::Result<File, EventsError> {
-    let mut name = path.to_owned().into_os_string();
-    name.push(".lock");
-    let name = Path::new(&name);
-    let file = private()
-        .write(true)
-        .open(name)
-        .map_err(|error| EventsError::io(format_args!("{} cannot be written", name.display()), error))?;
-    file.try_lock().map_err(|_| {
-        EventsError::new(format!(
+fn lock(path: &Path) -> std::result::Result<FileLock, EventsError> {
+    FileLock::take(path).map_err(|error| match error {
+        FileLockError::Unwritable(lock, error) => unwritable(&lock, error),
+        _ => EventsError::new(format!(
             "another process has {}; stop it first, or choose another data directory",
             path.display()
-        ))
-    })?;
-    Ok(file)
+        )),
+    })
 }
 
-/// How files are made that nobody but their owner is to read.
-fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
+fn unwritable(path: &Path, error: std::io::Error) -> EventsError {
+    EventsError::io(format_args!("{} cannot be written", path.display()), error)
 }
 
 /// How far everything is.
@@ -214,20 +202,25 @@ pub(super) struct Trimmed {
     /// Up to which offset.
     pub(super) to: u64,
     pub(super) bytes: u64,
+    /// Offsets behind the backend that events among these said to be missing.
+    pub(super) known_lost: u64,
     /// Whether more would have to go.
     pub(super) is_unfinished: bool,
 }
 
-/// Removes the oldest events: those before `before_ms`, and as many as weigh `excess` bytes; at most `events_max` at once.
+/// Removes the oldest events: those before `before_ms`, and as many as weigh `excess` bytes; at most `events_max` at once. The
+/// backend has taken all up to `cursor`.
 pub(super) fn trim(
     transaction: &Transaction<'_>,
     before_ms: u64,
     excess: u64,
+    cursor: u64,
     events_max: usize,
 ) -> Result<Option<Trimmed>> {
     let mut trimmed = Trimmed::default();
     let mut oldest = transaction.prepare_cached(
-        "SELECT place, time, octet_length(room) + octet_length(client) + octet_length(user) + octet_length(reason)
+        "SELECT place, time, octet_length(room) + octet_length(client) + octet_length(user) + octet_length(reason),
+                CASE kind WHEN 6 THEN code END
          FROM events ORDER BY place LIMIT ?1",
     )?;
     let mut rows = oldest.query([events_max as i64 + 1])?;
@@ -243,6 +236,9 @@ pub(super) fn trim(
         count += 1;
         trimmed.to = number(row, 0)?;
         trimmed.bytes += EVENT_BYTES + number(row, 2)?;
+        if let Some(from) = row.get::<_, Option<i64>>(3)? {
+            trimmed.known_lost += trimmed.to.saturating_sub(cursor.max(from as u64 - 1));
+        }
     }
     drop(rows);
     if count == 0 {

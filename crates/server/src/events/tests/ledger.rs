@@ -1,11 +1,12 @@
 //! What events come of who comes and goes, of time, and of a log that is too long.
 
+use std::path::Path;
 use std::time::Duration;
 
-use super::{Folder, World, body};
+use super::{Folder, START_MS, World, body};
 use crate::config::RoomEventsOptions;
 use crate::events::event::Reason;
-use crate::events::ledger::skip;
+use crate::events::ledger::{Ledger, skip};
 use crate::events::log::{self, Log};
 
 #[test]
@@ -192,6 +193,25 @@ fn what_is_too_much_becomes_one_gap_which_grows_and_is_told_once() {
 }
 
 #[test]
+fn what_a_gap_said_is_missing_is_not_counted_again_when_the_gap_itself_goes() {
+    let options = || RoomEventsOptions { log_max_size: 1_000, ..RoomEventsOptions::default() };
+    let mut world = World::with(options(), 500);
+    for at in 0..50 {
+        world.journal.enter("hall", &format!("client-{at:02}"), "");
+    }
+    // More than was kept in memory, so a gap; then enough for it to go.
+    let mut lost = world.write().lost;
+    assert!(world.words().iter().any(|event| event.starts_with("gap ")), "{:?}", world.words());
+    for at in 0..50 {
+        world.journal.leave("hall", &format!("client-{at:02}"), Reason::UNSUBSCRIBE);
+        lost += world.write().lost;
+    }
+    let kept = world.read(0).iter().filter(|event| !super::words(event).starts_with("gap ")).count() as u64;
+    let head = world.ledger.as_ref().expect("it runs").position().head;
+    assert_eq!(lost, head - kept, "each that the backend is not told of, once");
+}
+
+#[test]
 fn what_the_backend_has_taken_is_no_loss() {
     let mut world = World::with(RoomEventsOptions { log_max_size: 1_000, ..RoomEventsOptions::default() }, usize::MAX);
     for at in 0..200 {
@@ -279,6 +299,46 @@ fn one_process_has_the_log_and_another_is_told_so() {
     let second = Log::open(&world.folder.log(), "other").expect_err("it is had");
     assert!(second.to_string().contains("another process has"), "{second}");
     log::open_to_read(&world.folder.log()).expect("it may be read");
+}
+
+/// Whoever removes the lock lets a second process in; the first one must not write beside it.
+#[test]
+fn nothing_is_written_beside_a_process_that_came_in_past_a_removed_lock() {
+    let mut world = World::new();
+    world.journal.enter("hall", "a", "");
+    world.write();
+    let lock = world.folder.0.join("events.db.lock");
+    std::fs::remove_file(&lock).expect("a lock");
+    let refused = |world: &mut World| {
+        let ledger = world.ledger.as_mut().expect("it runs");
+        if world.taken.is_empty() {
+            world.journal.take(&mut world.taken);
+        }
+        let refused = ledger.write(&world.taken, 0, START_MS, |_| 0).expect_err("it may be another's");
+        assert!(refused.to_string().contains("events.db.lock was removed"), "{refused}");
+    };
+    world.journal.enter("hall", "b", "");
+    refused(&mut world);
+    let second = Ledger::begin(Log::open(&world.folder.log(), "log").expect("a log"), &world.options, START_MS);
+    assert!(lock.exists());
+    refused(&mut world);
+    drop(second.expect("it has the log"));
+    assert_eq!(world.words(), ["occupied hall", "join hall a", "leave hall a restart"]);
+}
+
+/// Whatever others may do by default.
+#[cfg(unix)]
+#[test]
+fn the_log_and_its_folder_are_for_their_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = Folder::new();
+    let log = folder.0.join("data/here/events.db");
+    let _log = Log::open(&log, "log").expect("a log");
+    let mode = |path: &Path| std::fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+    assert_eq!([mode(&folder.0.join("data")), mode(&folder.0.join("data/here"))], [0o700; 2]);
+    for end in ["", "-wal", "-shm", ".lock"] {
+        assert_eq!(mode(&roomcast::internal::named(&log, end)), 0o600, "{end}");
+    }
 }
 
 #[test]
