@@ -178,7 +178,7 @@ fn a_key_like_no_other_gets_no_suggestion() {
 #[test]
 fn what_grants_or_loses_something_by_not_being_served_is_refused_and_not_ignored() {
     let texts = [
-        "[http_server]\ninternal_port = \"9000\"\n",
+        "[http_server.tls]\nenabled = true\n",
         "[engine]\ntype = \"redis\"\n",
         "[[channel.namespaces]]\nname = \"a\"\nsubscription_type = \"map\"",
         "[channel.without_namespace]\nsubscribe_stream_proxy_enabled = true",
@@ -188,7 +188,7 @@ fn what_grants_or_loses_something_by_not_being_served_is_refused_and_not_ignored
     for text in texts {
         assert!(matches!(read("c.toml", text), Err(ConfigError::NotServed { .. })), "{text}");
     }
-    let environment = variables(&[("ROOMCAST_HTTP_SERVER_INTERNAL_PORT", "9000")]);
+    let environment = variables(&[("ROOMCAST_ENGINE_TYPE", "redis")]);
     let refused = load_from(&Flags::default(), environment).unwrap_err();
     assert!(matches!(refused, ConfigError::NotServed { .. }), "{refused}");
     for text in

@@ -1,7 +1,7 @@
 //! A server in this process and raw clients of it, with only what the tests need.
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -20,6 +20,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// A running server; dropping it drains it, and removes its data directory unless that was given.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
+    /// Where its operator and its backend reach it, if that is another port.
+    pub(crate) internal: SocketAddr,
     /// What commands its connections.
     pub(crate) commands: Commands,
     shutdown: Shutdown,
@@ -68,6 +70,7 @@ impl Running {
         let server = Server::bind(config).expect("a free port");
         Self {
             address: server.local_addr(),
+            internal: server.internal_addr().unwrap_or_else(|| server.local_addr()),
             commands: server.commands(),
             shutdown: server.shutdown(),
             thread: Some(std::thread::spawn(|| server.run())),
@@ -106,7 +109,7 @@ impl Running {
 
     /// The answer to a plain HTTP request: its head and its body.
     pub(crate) fn get(&self, path: &str, headers: &str) -> (String, String) {
-        let mut stream = dial(self.address);
+        let mut stream = dial(self.internal);
         let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).expect("a request");
         let mut answer = String::new();
@@ -157,9 +160,9 @@ pub(crate) enum Heard {
 }
 
 /// A WebSocket client that says exactly what it is told to.
-pub(crate) struct Client {
+pub(crate) struct Client<Socket = TcpStream> {
     pub(crate) id: String,
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Socket,
     input: Vec<u8>,
     heard: VecDeque<Heard>,
     /// Pushes that came while a reply was awaited.
@@ -170,14 +173,16 @@ impl Client {
     pub(crate) fn open(address: SocketAddr) -> Self {
         Self::over(dial(address))
     }
+}
 
+impl<Socket: Read + Write> Client<Socket> {
     /// The handshake over a stream of the caller's making.
-    pub(crate) fn over(stream: TcpStream) -> Self {
+    pub(crate) fn over(stream: Socket) -> Self {
         Self::over_with(stream, "")
     }
 
     /// The same with more headers.
-    pub(crate) fn over_with(mut stream: TcpStream, headers: &str) -> Self {
+    pub(crate) fn over_with(mut stream: Socket, headers: &str) -> Self {
         let handshake = format!(
             "GET /connection/websocket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
@@ -369,7 +374,7 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// The head of an answer, byte by byte: what follows it is left to be read.
-pub(crate) fn read_head(stream: &mut TcpStream) -> String {
+pub(crate) fn read_head(stream: &mut impl Read) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];

@@ -20,6 +20,7 @@ mod heap;
 mod http;
 mod issuer;
 mod lifecycle;
+mod net;
 mod personal;
 mod presence;
 mod recovery;

@@ -26,8 +26,9 @@ mod wire;
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread;
 
@@ -42,6 +43,12 @@ pub use self::events::EventsError;
 #[doc(hidden)]
 pub use self::events::tools as event_tools;
 use self::net::accept::{self, Acceptor, WayIn};
+#[doc(hidden)]
+pub use self::net::arrival::Role;
+#[doc(hidden)]
+pub use self::net::listeners::Given;
+pub use self::net::listeners::Place;
+use self::net::listeners::{self, Listener, NotBound};
 pub use self::ops::logging;
 use self::ops::rlimit;
 use self::ops::shutdown;
@@ -88,8 +95,7 @@ pub fn run(config: Config) -> Result<(), ServeError> {
 #[derive(Debug)]
 pub struct Server {
     config: Config,
-    listener: TcpListener,
-    local_addr: SocketAddr,
+    listeners: Vec<Listener>,
     local: Arc<LocalNode>,
     shards: usize,
     shutdown: Shutdown,
@@ -97,23 +103,50 @@ pub struct Server {
 }
 
 impl Server {
-    /// Takes the configured address; connections wait there until [`Server::run`].
+    /// Takes the configured addresses; connections wait there until [`Server::run`].
     ///
     /// # Errors
-    /// [`ServeError::Bind`] when the address is in use or not one of this machine.
+    /// [`ServeError::Bind`] when one is in use or not one of this machine.
     pub fn bind(config: Config) -> Result<Self, ServeError> {
-        let address = config.http_server.socket_addr();
-        let bound = accept::bind(address).and_then(|listener| listener.local_addr().map(|local| (listener, local)));
-        let (listener, local_addr) = bound.map_err(|source| ServeError::Bind { address, source })?;
+        Self::bind_with(config, Vec::new())
+    }
+
+    /// The same, with sockets that are open already.
+    ///
+    /// # Errors
+    /// As [`Server::bind`].
+    #[doc(hidden)]
+    pub fn bind_with(config: Config, given: Vec<Given>) -> Result<Self, ServeError> {
+        let bound = listeners::open(&config.http_server, given);
+        let listeners = bound.map_err(|NotBound { place, source }| ServeError::Bind { place, source })?;
         let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let shards = config.shards.unwrap_or_else(cores).get();
         let local = Arc::new(LocalNode::new(shards));
-        Ok(Self { config, listener, local_addr, local, shards, shutdown: Shutdown::new(), obeys_signals: false })
+        Ok(Self { config, listeners, local, shards, shutdown: Shutdown::new(), obeys_signals: false })
     }
 
-    /// Where it listens; with the port it was given where the configuration said 0.
+    /// Where it listens for clients; with the port it was given where the configuration said 0. Port 0 where there is none.
     pub fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+        self.address_of(Role::serves_clients).unwrap_or_else(|| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0))
+    }
+
+    /// Where it listens for the operator and the backend; `None` where there is no port.
+    pub fn internal_addr(&self) -> Option<SocketAddr> {
+        self.address_of(Role::serves_inside)
+    }
+
+    /// Its sockets for another process, with those whom they are for; that one answers for files of Unix sockets from now on.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    #[doc(hidden)]
+    pub fn pass_sockets_on(&mut self) -> io::Result<Vec<(OwnedFd, Role)>> {
+        self.listeners.iter_mut().map(|it| Ok((it.socket.pass_on()?, it.way.role))).collect()
+    }
+
+    fn address_of(&self, is_it: impl Fn(Role) -> bool) -> Option<SocketAddr> {
+        let mut ports = self.listeners.iter().filter(|it| is_it(it.way.role));
+        ports.find_map(|it| if let Place::Tcp(address) = it.place { Some(address) } else { None })
     }
 
     /// A handle that ends it.
@@ -147,8 +180,9 @@ impl Server {
         hub.start_storing().map_err(ServeError::Store)?;
         hub.start_events(rng()?).map_err(ServeError::Events)?;
 
+        let places: Vec<_> = self.listeners.iter().map(|it| (it.place.clone(), it.way.role.name())).collect();
         let (others, inboxes): (Vec<_>, Vec<_>) = (1..shards).map(|_| mpsc::channel(accept::INBOX_CONNECTIONS)).unzip();
-        let acceptor = WayIn::Acceptor(Acceptor { listener: self.listener, connections_max, others });
+        let acceptor = WayIn::Acceptor(Acceptor { listeners: self.listeners, connections_max, others });
         let ways_in = std::iter::once(acceptor).chain(inboxes.into_iter().map(WayIn::Inbox));
         let mut threads = Vec::with_capacity(shards);
         for ((index, runtime), way_in) in runtimes.into_iter().enumerate().zip(ways_in) {
@@ -166,8 +200,10 @@ impl Server {
                 tokio::spawn(shutdown::Signals::hear()?.obey(shutdown.clone()));
             }
             tokio::spawn(expire_forever(Arc::clone(&expiring)));
-            let address = self.local_addr;
-            tracing::info!(%address, shards, "listening on http://{address}");
+            for (address, whose) in &places {
+                let scheme = if matches!(address, Place::Tcp(_)) { "http://" } else { "" };
+                tracing::info!(%address, whose, shards, "listening on {scheme}{address}");
+            }
             // Signals are heard meanwhile.
             let end = |thread: thread::JoinHandle<io::Result<()>>| {
                 thread.join().unwrap_or_else(|_| Err(io::Error::other("a shard panicked")))
@@ -232,10 +268,10 @@ fn background() -> io::Result<Runtime> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// The address could not be taken.
+    /// An address could not be taken.
     Bind {
-        /// The address asked for.
-        address: SocketAddr,
+        /// The place asked for.
+        place: Place,
         /// What the system said.
         source: io::Error,
     },
@@ -252,21 +288,35 @@ pub enum ServeError {
 impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bind { address, source } => match source.kind() {
+            Self::Bind { place: Place::Unix(path), source } => match source.kind() {
+                io::ErrorKind::AddrInUse => {
+                    write!(
+                        f,
+                        "somebody listens at {}: stop that program or choose another `unix_socket`",
+                        path.display()
+                    )
+                }
+                _ => write!(
+                    f,
+                    "cannot listen at {}: {source}; see `unix_socket` in section `[http_server]`",
+                    path.display()
+                ),
+            },
+            Self::Bind { place, source } => match source.kind() {
                 io::ErrorKind::AddrInUse => write!(
                     f,
-                    "{address} is in use: stop the program that listens there or choose another \
+                    "{place} is in use: stop the program that listens there or choose another \
                      address with --listen"
                 ),
                 io::ErrorKind::AddrNotAvailable => {
-                    write!(f, "{address} is not an address of this machine: choose one with --listen")
+                    write!(f, "{place} is not an address of this machine: choose one with --listen")
                 }
                 io::ErrorKind::PermissionDenied => write!(
                     f,
-                    "listening on {address} is not permitted: choose a port from 1024 up with \
+                    "listening on {place} is not permitted: choose a port from 1024 up with \
                      --listen"
                 ),
-                _ => write!(f, "cannot listen on {address}: {source}"),
+                _ => write!(f, "cannot listen on {place}: {source}"),
             },
             Self::Store(error) => error.fmt(f),
             Self::Events(error) => error.fmt(f),

@@ -133,15 +133,11 @@ const OTHER_PATH: &str = "the path is fixed, and clients that ask for another on
 const ONE_BUFFER: &str = "messages are encoded once for all who receive them, and buffers are the server's affair";
 const ONE_LIMIT: &str = "`websocket.message_size_limit` holds for every transport";
 const NO_COMPRESSION: &str = "messages are sent as they are";
-const ONE_PORT: &str =
-    "there is one port, where the server API, health and metrics are also served; have a proxy in front keep them in";
 const NO_TLS: &str = "connections are not encrypted here; have a proxy in front that does it";
 const NO_CONSUMER: &str = "no queue is read: what a backend puts into one reaches nobody";
 
 /// The list. The more exact of two entries holds.
 pub(super) const ABSENT: &[Absent] = &[
-    refused("http_server.internal_address", ONE_PORT),
-    refused("http_server.internal_port", ONE_PORT),
     refused("http_server.tls.enabled", NO_TLS),
     part("http_server.tls", "`http_server.tls.enabled`"),
     refused("http_server.tls_autocert.enabled", NO_TLS),
@@ -231,10 +227,10 @@ pub(super) const ABSENT: &[Absent] = &[
     part("uni_grpc", "`uni_grpc.enabled`"),
     missing("admin.enabled", "there is no page for its operator; `/metrics` and the server API tell what it would"),
     part("admin", "`admin.enabled`"),
-    always("prometheus.enabled", "metrics are always served, on the one port; have a proxy in front keep them in"),
+    always("prometheus.enabled", "metrics are always served; `http_server.internal_port` keeps them in"),
     missing("prometheus.handler_prefix", "metrics are at `/metrics`").usually("/metrics"),
     missing("prometheus", "the metrics are those of docs/server.md"),
-    always("health.enabled", "`/health` is always served, on the one port"),
+    always("health.enabled", "`/health` is always served, where metrics are"),
     missing("health.handler_prefix", "it is at `/health`").usually("/health"),
     always("swagger.enabled", "the description of the server API is always served beside it"),
     part("swagger", "`swagger.enabled`"),

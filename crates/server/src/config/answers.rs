@@ -53,7 +53,6 @@ const DIFFERS: &[(&str, &str)] = &[
     ("channel.max_length", "it counts bytes, not characters, and is 255 at most"),
     ("channel.namespaces.channel_regex", "names without one may have letters of any script"),
     ("http_server.address", "one that is empty is all addresses of IPv4, one that is not set is 127.0.0.1"),
-    ("http_api.external", "there is one port, where the server API is always served"),
     ("log.file", "a file that is full or a day old is set aside beside it, and the console is still written"),
     ("log.level", "levels can be set for single modules, too"),
 ];

@@ -210,8 +210,9 @@ impl Draft {
             notes.setting(config, SECTIONS[0].settings, [""; 2], "shards", &said("--shards", shards.to_string()));
         }
         config.dev_anywhere = config.dev && flags.dev_anywhere;
-        let address = config.http_server.socket_addr();
-        if config.dev && !flags.dev_anywhere && !address.ip().is_loopback() {
+        let addresses = [Some(config.http_server.socket_addr()), config.http_server.internal_socket_addr()];
+        let exposed = addresses.into_iter().flatten().find(|address| !address.ip().is_loopback());
+        if let Some(address) = exposed.filter(|_| config.dev && !flags.dev_anywhere && !config.http_server.unix_only) {
             notes.problems.push(ConfigError::DevExposed { address });
         }
     }

@@ -22,7 +22,7 @@ pub struct HttpApi {
     pub insecure: bool,
     /// How an error is told.
     pub error_mode: ApiErrorMode,
-    /// Whether the API is served to the outside, where a port inside is another. There is one port, on which it is served.
+    /// Whether the API is served to the outside, too, where what is inside has a place of its own.
     pub external: bool,
 }
 
@@ -97,7 +97,11 @@ pub(super) const SECTION: Section = Section {
             http_api.error_mode,
             "how errors are told: in answers with status 200 (empty) or by the status (transport)"
         ),
-        setting!("external", http_api.external, "serve it to the outside, too; there is one port as yet, so it is"),
+        setting!(
+            "external",
+            http_api.external,
+            "serve it to clients, too, where what is inside has a port or socket of its own"
+        ),
     ],
 };
 

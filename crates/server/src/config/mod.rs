@@ -14,6 +14,7 @@ mod events;
 mod expression;
 mod file;
 mod http_api;
+mod http_server;
 pub(crate) mod jwks;
 mod level;
 mod load;
@@ -39,7 +40,6 @@ mod variables;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -52,6 +52,7 @@ pub use self::answers::{Answer, Verdict};
 pub use self::error::ConfigError;
 pub use self::events::{Endpoint, RoomEventsOptions, WebhookSecret};
 pub use self::http_api::{ApiErrorMode, ApiKey, HttpApi};
+pub use self::http_server::{FileMode, HttpServer};
 pub use self::jwks::JwksEndpoint;
 pub use self::load::{Flags, Loaded, Review, check, check_from, load, load_from, review, review_from};
 use self::namespace::HISTORY_META_TTL;
@@ -161,20 +162,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line, for collectors.
     Json,
-}
-
-/// `[http_server]`: the one listener that serves pages, clients and the operator.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct HttpServer {
-    /// The address to listen on. Default `127.0.0.1`: nothing is reachable from outside until somebody says so.
-    pub address: IpAddr,
-    /// The port to listen on; 0 takes a free one. Default 8000.
-    pub port: u16,
-    /// Names by which pages may have reached this server, `*` standing for any run of characters, without ports; names of
-    /// this machine are always good. Empty, the default: all names, in development mode those of this machine. A page whose
-    /// name somebody has pointed here is refused, however much it looks like one of ours.
-    pub allowed_hosts: Vec<String>,
 }
 
 /// `[websocket]`: limits of the WebSocket transport.
@@ -416,7 +403,7 @@ impl Default for Config {
                 bytes_max: 512 * 1024 * 1024,
                 repeats_max: 200,
             },
-            http_server: HttpServer { address: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 8000, allowed_hosts: Vec::new() },
+            http_server: HttpServer::default(),
             websocket: WebSocket { message_size_limit: 64 * 1024 },
             transports: HttpTransports::default(),
             unidirectional: Unidirectional::default(),
@@ -478,14 +465,6 @@ impl Client {
 
 /// Commands in one message, whatever the limits on rooms: a batch of publishes is bounded by its bytes before.
 const COMMANDS_PER_MESSAGE: usize = 1_024;
-
-impl HttpServer {
-    /// Where to listen.
-    #[must_use]
-    pub const fn socket_addr(&self) -> SocketAddr {
-        SocketAddr::new(self.address, self.port)
-    }
-}
 
 impl Channel {
     /// The options of rooms without a namespace, and of each namespace.

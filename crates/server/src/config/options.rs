@@ -8,12 +8,12 @@ use std::fmt::Display;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use super::origin::{normal_host, normal_origin};
+use super::origin::normal_origin;
 use super::setting::{Kind as _, duration_or_off, read};
 use super::tree::Value;
 use super::{
-    Config, DELIVERY_DELAY_MAX, NamespaceOptions, database, events, http_api, personal, proxy_settings, token,
-    transports, unidirectional,
+    Config, DELIVERY_DELAY_MAX, NamespaceOptions, database, events, http_api, http_server, personal, proxy_settings,
+    token, transports, unidirectional,
 };
 use roomcast_protocol::{FOSSIL, RoomName};
 
@@ -70,6 +70,8 @@ macro_rules! listing {
         }
     };
 }
+
+pub(super) use listing;
 
 /// `beat!(key, place in the struct, what it does)`: a time of the heartbeat, which can be off.
 macro_rules! beat {
@@ -140,20 +142,7 @@ const FIRST: &[Section] = &[
             ),
         ],
     },
-    Section {
-        name: "http_server",
-        settings: &[
-            setting!("address", http_server.address, "the address to listen on; 0.0.0.0 for all"),
-            setting!("port", http_server.port, "the port to listen on; 0 takes a free one"),
-            listing!(
-                "allowed_hosts",
-                http_server.allowed_hosts,
-                "names by which pages may have reached this server, * standing for any run of characters; empty: all, or with --dev those of this machine",
-                HOSTS_MAX,
-                normal_host
-            ),
-        ],
-    },
+    http_server::SECTION,
     Section {
         name: "websocket",
         settings: &[setting!(
@@ -496,8 +485,6 @@ const SUBSCRIBE_ON_CONNECT_MAX: usize = 16;
 const DELTA_TYPES_MAX: usize = 8;
 /// Each is compared with each connection's origin.
 const ORIGINS_MAX: usize = 256;
-/// Each is compared with each request's host.
-const HOSTS_MAX: usize = 256;
 
 pub(super) fn within<N: PartialOrd + Display>(value: &N, least: &N, most: &N) -> Result<(), String> {
     if least <= value && value <= most { Ok(()) } else { Err(format!("expected {least} to {most}, found {value}")) }

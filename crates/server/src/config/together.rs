@@ -52,6 +52,7 @@ impl Draft {
             );
         }
         check_tls(&config.events.tls, "events", "tls", notes);
+        config.http_server.check(notes);
         let on_connect = ["client.subscribe_on_connect"];
         for room in &config.client.subscribe_on_connect {
             match config.channel.options_for(room) {

@@ -2,35 +2,26 @@
 //!
 //! The first shard does it, in between: a thread for it alone would take turns with that shard at each connection.
 
+use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::sockopt::set_tcp_nodelay;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 
 use super::Front;
 use crate::client::shard::Shard;
+use crate::net::arrival::{Arrival, Peer, Way};
+use crate::net::listeners::{Listener, Socket};
+use crate::net::unix_socket::SocketFile;
 use crate::wire::stream::{DetachedStream, Stream};
-
-/// Connections the system may hold that have not been accepted yet; a crowd that reconnects at once must not be turned away.
-const BACKLOG: i32 = 4_096;
 
 /// How long to wait when the process has no descriptor left; connections that close meanwhile give theirs back.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
-
-/// Binds the address, for itself alone: a second server on the same port is an error, not a competitor.
-pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let listener = std::net::TcpListener::bind(address)?;
-    rustix::net::listen(&listener, BACKLOG)?;
-    // Those who are accepted have it from here.
-    set_tcp_nodelay(&listener, true)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
-}
 
 /// Connections accepted that wait for their shard.
 pub(crate) const INBOX_CONNECTIONS: usize = 1_024;
@@ -40,7 +31,7 @@ pub(crate) enum WayIn {
     /// It accepts them, for itself and for others.
     Acceptor(Acceptor),
     /// It is given them.
-    Inbox(mpsc::Receiver<DetachedStream>),
+    Inbox(mpsc::Receiver<Arrived>),
 }
 
 impl WayIn {
@@ -53,9 +44,9 @@ impl WayIn {
         match self {
             Self::Acceptor(acceptor) => acceptor.keep(&front, shard).await,
             Self::Inbox(mut inbox) => {
-                while let Some(stream) = inbox.recv().await {
+                while let Some(Arrived { stream, arrival }) = inbox.recv().await {
                     match stream.attach() {
-                        Ok(stream) => front.take_in(&shard, stream),
+                        Ok(stream) => front.take_in(&shard, stream, arrival),
                         Err(error) => tracing::warn!(%error, shard = shard.index, "lost a connection"),
                     }
                 }
@@ -65,30 +56,40 @@ impl WayIn {
     }
 }
 
+/// A connection on its way to its shard.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    stream: DetachedStream,
+    arrival: Arrival,
+}
+
 /// What the shard that accepts has beside what the others have.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
-    pub(crate) listener: std::net::TcpListener,
+    pub(crate) listeners: Vec<Listener>,
     /// How many connections are taken.
     pub(crate) connections_max: u64,
     /// Where the other shards take theirs from, in their order.
-    pub(crate) others: Vec<mpsc::Sender<DetachedStream>>,
+    pub(crate) others: Vec<mpsc::Sender<Arrived>>,
 }
 
 impl Acceptor {
     /// Accepts connections for `shard` and the others, in turn, until dropped.
     ///
     /// # Errors
-    /// When the listener cannot be watched.
+    /// When a listener cannot be watched.
     async fn keep(self, front: &Rc<Front>, shard: Rc<Shard>) -> io::Result<()> {
-        let Self { listener, connections_max, others } = self;
-        let listener = TcpListener::from_std(listener)?;
+        let Self { listeners, connections_max, others } = self;
+        let doors = listeners.into_iter().map(Door::new).collect::<io::Result<Vec<_>>>()?;
         let mut exhausted = false;
         let mut turns = (0..=others.len()).cycle();
+        let mut first = 0;
         loop {
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let stream = Stream::Tcp(stream);
+            let (at, accepted) = poll_fn(|cx| accept_any(&doors, first, cx)).await;
+            // At one where many come, the others are not forgotten.
+            first = at + 1;
+            match accepted {
+                Ok((stream, peer)) => {
                     exhausted = false;
                     let metrics = &shard.hub.metrics;
                     if metrics.sockets.get() as u64 >= connections_max {
@@ -96,13 +97,14 @@ impl Acceptor {
                         tracing::warn!(connections_max, "refused a connection: there are too many");
                         continue;
                     }
+                    let arrival = Arrival { way: Arc::clone(&doors[at].way), peer };
                     match turns.next().unwrap_or_default() {
-                        0 => front.take_in(&shard, stream),
+                        0 => front.take_in(&shard, stream, arrival),
                         // Another shard watches its sockets itself, so this one's watch on them ends here. One that is
                         // gone has ended with the server.
                         other => match stream.detach() {
                             Ok(stream) => {
-                                if others[other - 1].send(stream).await.is_err() {
+                                if others[other - 1].send(Arrived { stream, arrival }).await.is_err() {
                                     return Ok(());
                                 }
                             }
@@ -121,6 +123,51 @@ impl Acceptor {
             }
         }
     }
+}
+
+/// A listener that is watched.
+struct Door {
+    socket: WatchedSocket,
+    way: Arc<Way>,
+    /// Goes when nobody listens any more.
+    _file: Option<SocketFile>,
+}
+
+enum WatchedSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Door {
+    fn new(listener: Listener) -> io::Result<Self> {
+        let (socket, file) = match listener.socket {
+            Socket::Tcp(socket) => (WatchedSocket::Tcp(TcpListener::from_std(socket)?), None),
+            Socket::Unix(socket, file) => (WatchedSocket::Unix(UnixListener::from_std(socket)?), file),
+        };
+        Ok(Self { socket, way: listener.way, _file: file })
+    }
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Stream, Peer)>> {
+        match &self.socket {
+            WatchedSocket::Tcp(socket) => {
+                socket.poll_accept(cx).map_ok(|(stream, address)| (Stream::Tcp(stream), Peer::Tcp(address)))
+            }
+            WatchedSocket::Unix(socket) => {
+                socket.poll_accept(cx).map_ok(|(stream, _)| (Stream::Unix(stream), Peer::Unix))
+            }
+        }
+    }
+}
+
+/// The next connection at any of the doors, beginning at the one that is `first`.
+fn accept_any(doors: &[Door], first: usize, cx: &mut Context<'_>) -> Poll<(usize, io::Result<(Stream, Peer)>)> {
+    for nth in 0..doors.len() {
+        let at = (first + nth) % doors.len();
+        if let Poll::Ready(accepted) = doors[at].poll_accept(cx) {
+            return Poll::Ready((at, accepted));
+        }
+    }
+    Poll::Pending
 }
 
 /// Whether trying again at once would fail again.

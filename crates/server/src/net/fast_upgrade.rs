@@ -20,6 +20,7 @@ use crate::callbacks::Callbacks;
 use crate::client::connection::{Connection, Takeover};
 use crate::client::shard::{Shard, SocketGuard};
 use crate::net::admission::Purpose;
+use crate::net::arrival::Arrival;
 use crate::net::http;
 use crate::net::http::{HEAD_TIMEOUT, HEADERS_MAX, WEBSOCKET_PATH};
 use crate::wire::framing::Framing;
@@ -27,7 +28,7 @@ use crate::wire::stream::Stream;
 use crate::wire::ws::Handshake;
 
 /// Serves an accepted connection until it ends, or has become a WebSocket, which lives on by itself.
-pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, stream: Stream, socket: SocketGuard) {
+pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, stream: Stream, arrival: Arrival, socket: SocketGuard) {
     let mut draining = shard.draining.clone();
     let is_readable = tokio::select! {
         readable = tokio::time::timeout(HEAD_TIMEOUT, stream.readable()) => matches!(readable, Ok(Ok(()))),
@@ -39,7 +40,8 @@ pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, stream: Stream, so
     let mut buffer = shard.scratch.take_read_buffer();
     let said = match stream.try_read(&mut buffer) {
         Ok(0) => None,
-        Ok(n) => Some(hear(&front, &shard.hub.callbacks, &buffer[..n])),
+        Ok(n) if arrival.way.role.serves_clients() => Some(hear(&front, &shard.hub.callbacks, &buffer[..n])),
+        Ok(n) => Some(FirstRead::Other(Bytes::copy_from_slice(&buffer[..n]))),
         Err(error) if error.kind() == ErrorKind::WouldBlock => Some(FirstRead::Other(Bytes::new())),
         Err(_) => None,
     };
@@ -49,7 +51,7 @@ pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, stream: Stream, so
         // In a box: HTTP's state is large, and most who come never need it.
         Some(FirstRead::Other(said)) => {
             let opened = Opened::new(said, stream, shard.hub.config.client.write_timeout);
-            Box::pin(http::serve(front, shard, opened, socket)).await;
+            Box::pin(http::serve(front, shard, opened, arrival, socket)).await;
         }
         Some(FirstRead::WebSocket { handshake, user, headers, behind }) => {
             let head = handshake.head();

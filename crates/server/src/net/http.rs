@@ -24,6 +24,7 @@ use super::Front;
 use crate::client::connection::{Connection, Takeover};
 use crate::client::shard::{Shard, SocketGuard};
 use crate::net::admission::Purpose;
+use crate::net::arrival::Arrival;
 use crate::net::fast_upgrade::Opened;
 use crate::net::http_stream;
 use crate::net::http_stream::{EMULATION_PATH, Transport};
@@ -48,12 +49,14 @@ pub(crate) const HEADERS_MAX: usize = 64;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Serves a connection that did not ask for a WebSocket in its first breath, until it ends or a client has taken it over.
-pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, stream: Opened, socket: SocketGuard) {
+pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, stream: Opened, arrival: Arrival, socket: SocketGuard) {
     let mut draining = shard.draining.clone();
     let slot = UpgradeSlot::default();
     let service = {
         let (hub, slot) = (Arc::clone(&shard.hub), slot.clone());
-        service_fn(move |request| Box::pin(answer(Rc::clone(&front), Arc::clone(&hub), request, slot.clone())))
+        service_fn(move |request| {
+            Box::pin(answer(Rc::clone(&front), Arc::clone(&hub), arrival.clone(), request, slot.clone()))
+        })
     };
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -115,6 +118,7 @@ pub(crate) fn router(hub: Arc<Hub>) -> Router {
 async fn answer(
     front: Rc<Front>,
     hub: Arc<Hub>,
+    arrival: Arrival,
     request: Request<Incoming>,
     slot: UpgradeSlot,
 ) -> Result<Response<Body>, Infallible> {
@@ -127,6 +131,12 @@ async fn answer(
     let listens = path == one_way.websocket.handler_prefix;
     let is_init = one_way.init.enabled && path == one_way.init.handler_prefix;
     let is_api = front.api.serves(path);
+    let role = arrival.way.role;
+    let is_here = match path {
+        "/health" | "/metrics" => role.serves_inside(),
+        _ if is_api => role.serves_api(&hub.config),
+        _ => role.serves_clients(),
+    };
     let purpose = match path {
         "/health" => Purpose::Health,
         WEBSOCKET_PATH => Purpose::Connect,
@@ -144,16 +154,18 @@ async fn answer(
     };
     let admitted = front.admission.admit(purpose, request.version(), authority, request.headers());
     let mut response = if let Err(refusal) = admitted {
-        turn_away(request.headers(), refusal)
+        turn_away(request.headers(), &arrival, refusal)
+    } else if !is_here {
+        refuse(NOTHING_HERE)
     } else if path == WEBSOCKET_PATH {
         match upgrade(&request) {
             Ok(takeover) => slot.make(Takeover { user, headers: kept, ..takeover }).await,
-            Err(refusal) => turn_away(request.headers(), refusal),
+            Err(refusal) => turn_away(request.headers(), &arrival, refusal),
         }
     } else if listens {
         match unidirectional::upgrade(hub, &request) {
             Ok(takeover) => slot.make(Takeover { user, headers: kept, ..takeover }).await,
-            Err(refusal) => turn_away(request.headers(), refusal),
+            Err(refusal) => turn_away(request.headers(), &arrival, refusal),
         }
     } else if (is_streaming || is_init) && request.method() == Method::OPTIONS {
         http_stream::preflight(request.headers())
@@ -179,11 +191,12 @@ async fn answer(
 }
 
 /// Refuses a request, and says so in the log.
-fn turn_away(headers: &HeaderMap, refusal: Refusal) -> Response<Body> {
+fn turn_away(headers: &HeaderMap, arrival: &Arrival, refusal: Refusal) -> Response<Body> {
     let (status, advice) = refusal;
     let [origin, host] = [header::ORIGIN, header::HOST].map(|name| headers.get(name).map(HeaderValue::as_bytes));
     let [origin, host] = [origin, host].map(|value| value.map(cut));
-    tracing::warn!(origin, host, %status, "not let in: {}", advice.trim_end());
+    let address = arrival.peer.ip().map(tracing::field::display);
+    tracing::warn!(origin, host, address, %status, "not let in: {}", advice.trim_end());
     refuse(refusal)
 }
 
@@ -237,8 +250,10 @@ async fn metrics(State(hub): State<Arc<Hub>>) -> Response<Body> {
 }
 
 async fn not_found() -> Response<Body> {
-    refuse((StatusCode::NOT_FOUND, "there is nothing here\n"))
+    refuse(NOTHING_HERE)
 }
+
+const NOTHING_HERE: Refusal = (StatusCode::NOT_FOUND, "there is nothing here\n");
 
 /// With what a request is refused, and what to do about it.
 pub(crate) type Refusal = (StatusCode, &'static str);

@@ -4,11 +4,14 @@
 
 pub(crate) mod accept;
 pub(crate) mod admission;
+pub(crate) mod arrival;
 pub(crate) mod fast_upgrade;
 pub(crate) mod http;
 pub(crate) mod http_stream;
+pub(crate) mod listeners;
 pub(crate) mod page;
 pub(crate) mod unidirectional;
+pub(crate) mod unix_socket;
 pub(crate) mod upgrade;
 
 use std::rc::Rc;
@@ -17,6 +20,7 @@ use std::sync::Arc;
 use axum::Router;
 
 use self::admission::Admission;
+use self::arrival::Arrival;
 use crate::api::Api;
 use crate::client::shard::{Shard, SocketGuard};
 use crate::rooms::hub::Hub;
@@ -40,8 +44,8 @@ impl Front {
     }
 
     /// Serves a connection that was accepted.
-    fn take_in(self: &Rc<Self>, shard: &Rc<Shard>, stream: Stream) {
+    fn take_in(self: &Rc<Self>, shard: &Rc<Shard>, stream: Stream, arrival: Arrival) {
         let socket = SocketGuard::new(shard);
-        tokio::task::spawn_local(fast_upgrade::serve(Rc::clone(self), Rc::clone(shard), stream, socket));
+        tokio::task::spawn_local(fast_upgrade::serve(Rc::clone(self), Rc::clone(shard), stream, arrival, socket));
     }
 }

@@ -1,0 +1,211 @@
+//! `[http_server]`: where the server is reached, and what is served where.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use super::draft::Notes;
+use super::options::{Section, Setting, listing, setting, within};
+use super::origin::normal_host;
+use super::setting::{Kind, quote, read};
+use super::tree::Value;
+
+/// `[http_server]`: where it listens, for whom, and by which names it is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HttpServer {
+    /// The address to listen on. Default `127.0.0.1`: nothing is reachable from outside until somebody says so.
+    pub address: IpAddr,
+    /// The port to listen on; 0 takes a free one. Default 8000.
+    pub port: u16,
+    /// The address of the operator and the backend: the server API, metrics and health. `None` is that of the clients.
+    pub internal_address: Option<IpAddr>,
+    /// Their port. `None`, the default: that of the clients. Where address or port is another, what is inside is served there
+    /// alone.
+    pub internal_port: Option<u16>,
+    /// A Unix socket for clients, beside the port.
+    pub unix_socket: Option<PathBuf>,
+    /// A Unix socket for the operator and the backend; what is inside is then not served to the clients.
+    pub internal_unix_socket: Option<PathBuf>,
+    /// Who may connect to the Unix sockets. Default 0660: those of the server's user and group.
+    pub unix_socket_mode: FileMode,
+    /// Whether there are no ports, but the Unix sockets alone.
+    pub unix_only: bool,
+    /// Names by which pages may have reached this server, `*` standing for any run of characters, without ports; names of
+    /// this machine are always good. Empty, the default: all names, in development mode those of this machine. A page whose
+    /// name somebody has pointed here is refused, however much it looks like one of ours.
+    pub allowed_hosts: Vec<String>,
+}
+
+/// What the system lets whom do with a file: the nine bits that `chmod` writes in octal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileMode(pub u16);
+
+impl Default for HttpServer {
+    fn default() -> Self {
+        Self {
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 8000,
+            internal_address: None,
+            internal_port: None,
+            unix_socket: None,
+            internal_unix_socket: None,
+            unix_socket_mode: FileMode(0o660),
+            unix_only: false,
+            allowed_hosts: Vec::new(),
+        }
+    }
+}
+
+impl HttpServer {
+    /// Where to listen for clients.
+    #[must_use]
+    pub const fn socket_addr(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
+    }
+
+    /// Where to listen for the operator and the backend, if that is another place.
+    #[must_use]
+    pub fn internal_socket_addr(&self) -> Option<SocketAddr> {
+        let address = self.internal_address.unwrap_or(self.address);
+        let internal = SocketAddr::new(address, self.internal_port.unwrap_or(self.port));
+        // Of two free ports, each is another.
+        let is_another = internal != self.socket_addr() || self.internal_port == Some(0);
+        is_another.then_some(internal)
+    }
+
+    /// Whether what is inside has a place of its own.
+    pub(crate) fn has_inside(&self) -> bool {
+        self.internal_unix_socket.is_some() || (!self.unix_only && self.internal_socket_addr().is_some())
+    }
+
+    /// Notes what contradicts itself here.
+    pub(super) fn check(&self, notes: &mut Notes) {
+        let (outside, inside) = ("http_server.unix_socket", "http_server.internal_unix_socket");
+        if self.unix_only && self.unix_socket.is_none() {
+            notes.conflict(
+                &["http_server.unix_only", outside],
+                "`http_server.unix_only` leaves clients no way in: set `http_server.unix_socket`",
+            );
+        }
+        if self.unix_socket.is_some() && self.unix_socket == self.internal_unix_socket {
+            notes.conflict(&[inside, outside], &format!("`{outside}` and `{inside}` are the same file"));
+        }
+    }
+}
+
+pub(super) const SECTION: Section = Section {
+    name: "http_server",
+    settings: &[
+        setting!("address", http_server.address, "the address to listen on; 0.0.0.0 for all"),
+        setting!("port", http_server.port, "the port to listen on; 0 takes a free one"),
+        setting!(
+            "internal_address",
+            http_server.internal_address,
+            "the address where the server API, metrics and health are; unset: that of the clients"
+        ),
+        setting!(
+            "internal_port",
+            http_server.internal_port,
+            "the port where they are, and then nowhere else; unset: that of the clients"
+        ),
+        setting!("unix_socket", http_server.unix_socket, "a Unix socket for clients, beside the port"),
+        setting!(
+            "internal_unix_socket",
+            http_server.internal_unix_socket,
+            "a Unix socket for the server API, metrics and health, which clients then do not reach"
+        ),
+        setting!(
+            "unix_socket_mode",
+            http_server.unix_socket_mode,
+            "who may connect to the Unix sockets, as chmod writes it"
+        ),
+        setting!("unix_only", http_server.unix_only, "listen at the Unix sockets alone, not at a port"),
+        listing!(
+            "allowed_hosts",
+            http_server.allowed_hosts,
+            "names by which pages may have reached this server, * standing for any run of characters; empty: all, or with --dev those of this machine",
+            HOSTS_MAX,
+            normal_host
+        ),
+    ],
+};
+
+/// Each is compared with each request's host.
+const HOSTS_MAX: usize = 256;
+
+impl Kind for Option<u16> {
+    fn expected() -> Cow<'static, str> {
+        u16::expected()
+    }
+
+    fn read(value: &Value) -> Option<Self> {
+        // Files of Centrifugo's write it as text, and one that is empty is none.
+        if value.text() == Some("") { Some(None) } else { u16::read(value).map(Some) }
+    }
+
+    fn write(&self) -> Option<String> {
+        self.as_ref().and_then(u16::write)
+    }
+}
+
+impl Kind for Option<IpAddr> {
+    fn expected() -> Cow<'static, str> {
+        IpAddr::expected()
+    }
+
+    fn read(value: &Value) -> Option<Self> {
+        if value.text() == Some("") { Some(None) } else { IpAddr::read(value).map(Some) }
+    }
+
+    fn write(&self) -> Option<String> {
+        self.as_ref().and_then(IpAddr::write)
+    }
+}
+
+impl Kind for FileMode {
+    fn expected() -> Cow<'static, str> {
+        "three or four octal digits in quotes such as \"0660\"".into()
+    }
+
+    fn read(value: &Value) -> Option<Self> {
+        let digits = value.text()?;
+        let is_one = matches!(digits.len(), 3 | 4) && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let mode = u16::from_str_radix(digits, 8).ok().filter(|_| is_one)?;
+        (mode <= 0o777).then_some(Self(mode))
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(quote(&format!("{:04o}", self.0)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_inside_is_elsewhere_when_its_address_or_port_is_another() {
+        let mut options = HttpServer::default();
+        assert_eq!(options.internal_socket_addr(), None);
+        options.internal_port = Some(8000);
+        assert_eq!(options.internal_socket_addr(), None, "the same");
+        options.internal_port = Some(9000);
+        assert_eq!(options.internal_socket_addr(), "127.0.0.1:9000".parse().ok());
+        (options.internal_port, options.internal_address) = (None, "10.0.0.1".parse().ok());
+        assert_eq!(options.internal_socket_addr(), "10.0.0.1:8000".parse().ok());
+        let free = HttpServer { port: 0, internal_port: Some(0), ..HttpServer::default() };
+        assert!(free.internal_socket_addr().is_some() && free.has_inside());
+    }
+
+    #[test]
+    fn a_mode_is_octal() {
+        let read = |text: &str| FileMode::read(&Value::Text(text.to_owned()));
+        assert_eq!(read("0660"), Some(FileMode(0o660)));
+        assert_eq!(read("777"), Some(FileMode(0o777)));
+        for wrong in ["", "660 ", "0o66", "8888", "01777", "7", "+660"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+        assert_eq!(FileMode(0o600).write().as_deref(), Some("\"0600\""));
+    }
+}

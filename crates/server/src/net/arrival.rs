@@ -1,0 +1,72 @@
+//! Where a connection came in, and what is served there.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::config::Config;
+
+/// Whom a listener is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Role {
+    /// Everybody: there is no other.
+    Everything,
+    /// Clients: their transports and the page.
+    External,
+    /// The operator and the backend: the server API, metrics and health.
+    Internal,
+}
+
+impl Role {
+    pub(crate) fn serves_clients(self) -> bool {
+        self != Self::Internal
+    }
+
+    pub(crate) fn serves_inside(self) -> bool {
+        self != Self::External
+    }
+
+    pub(crate) fn serves_api(self, config: &Config) -> bool {
+        self.serves_inside() || config.http_api.external
+    }
+
+    /// What it is called in logs and metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Everything | Self::External => "external",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// A way in: what all connections of one listener have in common.
+#[derive(Debug)]
+pub(crate) struct Way {
+    pub(crate) role: Role,
+}
+
+/// Who is at the other end of a socket, as the system says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    Tcp(SocketAddr),
+    /// A process of this machine.
+    Unix,
+}
+
+impl Peer {
+    /// Its address, if it has one.
+    pub(crate) fn ip(self) -> Option<IpAddr> {
+        match self {
+            // One of IPv4 that came to a socket of IPv6 is the same one.
+            Self::Tcp(address) => Some(address.ip().to_canonical()),
+            Self::Unix => None,
+        }
+    }
+}
+
+/// How a connection came in.
+#[derive(Clone, Debug)]
+pub(crate) struct Arrival {
+    pub(crate) way: Arc<Way>,
+    pub(crate) peer: Peer,
+}

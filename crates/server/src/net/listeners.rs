@@ -1,0 +1,263 @@
+//! The sockets that are listened on: made as configured, or given, open, by whoever had them before.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::net::sockopt::{set_tcp_nodelay, socket_acceptconn, socket_domain, socket_type};
+use rustix::net::{AddressFamily, SocketType};
+
+use crate::config::{FileMode, HttpServer};
+use crate::net::arrival::{Role, Way};
+use crate::net::unix_socket::{self, SocketFile};
+
+/// Connections the system may hold that have not been accepted yet; a crowd that reconnects at once must not be turned away.
+const BACKLOG: i32 = 4_096;
+
+/// A socket that somebody may connect to.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Tcp(TcpListener),
+    /// With the file that goes with it; none where the file is somebody else's.
+    Unix(UnixListener, Option<SocketFile>),
+}
+
+/// Where a socket is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Place {
+    /// An address and a port.
+    Tcp(SocketAddr),
+    /// A file; empty where it has no name.
+    Unix(PathBuf),
+}
+
+/// An open socket that comes from outside: from the process before this one, or from who has started it.
+#[derive(Debug)]
+pub struct Given {
+    /// Whom it is for; `None` where its place says so.
+    role: Option<Role>,
+    socket: Socket,
+}
+
+impl Given {
+    /// A descriptor that is a stream socket at which somebody listens, and whom it is for; `None` where its place says so.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub fn new(descriptor: OwnedFd, role: Option<Role>) -> io::Result<Self> {
+        Ok(Self { role, socket: Socket::of(descriptor)? })
+    }
+}
+
+/// A socket with those that it is for.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) socket: Socket,
+    pub(crate) place: Place,
+    pub(crate) way: Arc<Way>,
+}
+
+/// Why there is no socket at a place.
+#[derive(Debug)]
+pub(crate) struct NotBound {
+    pub(crate) place: Place,
+    pub(crate) source: io::Error,
+}
+
+impl Socket {
+    /// Binds an address, for itself alone: a second server on the same port is an error, not a competitor.
+    fn at_port(address: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(address)?;
+        rustix::net::listen(&listener, BACKLOG)?;
+        Self::Tcp(listener).made_ready()
+    }
+
+    fn at_file(path: &Path, mode: FileMode) -> io::Result<Self> {
+        let (listener, file) = unix_socket::listen_at(path, mode, BACKLOG)?;
+        Self::Unix(listener, Some(file)).made_ready()
+    }
+
+    /// A descriptor that is a stream socket at which somebody listens.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    fn of(descriptor: OwnedFd) -> io::Result<Self> {
+        let is_listening = socket_type(&descriptor)? == SocketType::STREAM && socket_acceptconn(&descriptor)?;
+        match socket_domain(&descriptor)? {
+            _ if !is_listening => Err(io::Error::new(io::ErrorKind::InvalidInput, "nobody listens at that socket")),
+            AddressFamily::INET | AddressFamily::INET6 => Self::Tcp(descriptor.into()).made_ready(),
+            AddressFamily::UNIX => Self::Unix(descriptor.into(), None).made_ready(),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "neither a port nor a Unix socket")),
+        }
+    }
+
+    fn made_ready(self) -> io::Result<Self> {
+        match &self {
+            Self::Tcp(listener) => {
+                // Those who are accepted have it from here.
+                set_tcp_nodelay(listener, true)?;
+                listener.set_nonblocking(true)?;
+            }
+            Self::Unix(listener, _) => listener.set_nonblocking(true)?,
+        }
+        Ok(self)
+    }
+
+    /// Where it is.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub(crate) fn place(&self) -> io::Result<Place> {
+        Ok(match self {
+            Self::Tcp(listener) => Place::Tcp(listener.local_addr()?),
+            Self::Unix(listener, _) => {
+                Place::Unix(listener.local_addr()?.as_pathname().unwrap_or_else(|| Path::new("")).to_owned())
+            }
+        })
+    }
+
+    /// The same socket for another process, which answers for its file from now on.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub(crate) fn pass_on(&mut self) -> io::Result<OwnedFd> {
+        Ok(match self {
+            Self::Tcp(listener) => listener.try_clone()?.into(),
+            Self::Unix(listener, file) => {
+                let passed = listener.try_clone()?.into();
+                if let Some(file) = file.take() {
+                    file.leave();
+                }
+                passed
+            }
+        })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// All sockets that the configuration asks for. One that is given is taken in place of those of its role, or, where it has none,
+/// of the one at its place; one that nobody asks for is closed.
+///
+/// # Errors
+/// Which place could not be had.
+pub(crate) fn open(options: &HttpServer, given: Vec<Given>) -> Result<Vec<Listener>, NotBound> {
+    let mut given: Vec<(Option<Role>, Option<Place>, Socket)> =
+        given.into_iter().map(|it| (it.role, it.socket.place().ok(), it.socket)).collect();
+    let mut listeners = Vec::new();
+    let has_inside = options.has_inside() || given.iter().any(|(role, ..)| *role == Some(Role::Internal));
+    let outside = if has_inside { Role::External } else { Role::Everything };
+    for (at, (role, place, socket)) in std::mem::take(&mut given).into_iter().enumerate() {
+        match (role, place) {
+            (Some(role), Some(place)) => {
+                let role = if role == Role::Internal { role } else { outside };
+                listeners.push(Listener { socket, place, way: Arc::new(Way { role }) });
+            }
+            (role, place) => {
+                if place.is_none() {
+                    tracing::warn!(at, "a socket that was given has no place");
+                }
+                given.push((role, place, socket));
+            }
+        }
+    }
+    let is_given = |listeners: &[Listener], role| listeners.iter().any(|it| it.way.role == role);
+    let roles = [outside, Role::Internal].map(|role| (role, is_given(&listeners, role)));
+    for (role, place) in wanted(options, outside) {
+        if roles.contains(&(role, true)) {
+            continue;
+        }
+        let same = given.iter().position(|(_, there, _)| there.as_ref() == Some(&place));
+        let socket = match (same, &place) {
+            (Some(at), _) => Ok(adopted(given.swap_remove(at).2, &place)),
+            (None, Place::Tcp(address)) => Socket::at_port(*address),
+            (None, Place::Unix(path)) => Socket::at_file(path, options.unix_socket_mode),
+        };
+        let placed = socket.and_then(|socket| socket.place().map(|place| (socket, place)));
+        let (socket, place) = placed.map_err(|source| NotBound { place, source })?;
+        listeners.push(Listener { socket, place, way: Arc::new(Way { role }) });
+    }
+    for (_, place, _) in given {
+        let place = place.map(|place| place.to_string());
+        tracing::warn!(place, "a socket that was given is not asked for in `http_server`; it is closed");
+    }
+    Ok(listeners)
+}
+
+/// Who takes a socket over at a place of its own answers for its file, too.
+fn adopted(socket: Socket, place: &Place) -> Socket {
+    match (socket, place) {
+        (Socket::Unix(listener, None), Place::Unix(path)) => Socket::Unix(listener, SocketFile::of(path).ok()),
+        (socket, _) => socket,
+    }
+}
+
+/// The places that the configuration names, those of clients first.
+fn wanted(options: &HttpServer, outside: Role) -> Vec<(Role, Place)> {
+    let ports = !options.unix_only;
+    let unix = |path: &Option<PathBuf>| path.clone().map(Place::Unix);
+    let places = [
+        (outside, ports.then(|| Place::Tcp(options.socket_addr()))),
+        (outside, unix(&options.unix_socket)),
+        (Role::Internal, options.internal_socket_addr().filter(|_| ports).map(Place::Tcp)),
+        (Role::Internal, unix(&options.internal_unix_socket)),
+    ];
+    places.into_iter().filter_map(|(role, place)| Some((role, place?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn free() -> HttpServer {
+        HttpServer { port: 0, ..HttpServer::default() }
+    }
+
+    fn roles(listeners: &[Listener]) -> Vec<Role> {
+        listeners.iter().map(|it| it.way.role).collect()
+    }
+
+    #[test]
+    fn one_port_is_for_everybody_and_two_are_not() {
+        assert_eq!(roles(&open(&free(), Vec::new()).unwrap()), [Role::Everything]);
+        let two = HttpServer { internal_port: Some(0), ..free() };
+        assert_eq!(roles(&open(&two, Vec::new()).unwrap()), [Role::External, Role::Internal]);
+    }
+
+    #[test]
+    fn an_open_socket_is_taken_for_its_place_or_its_role() {
+        let [mut first] = <[Listener; 1]>::try_from(open(&free(), Vec::new()).unwrap()).unwrap();
+        let Place::Tcp(address) = first.place else { panic!("a port") };
+        let again = HttpServer { port: address.port(), ..free() };
+        let taken = open(&again, Vec::new()).unwrap_err();
+        assert_eq!((taken.source.kind(), taken.place), (io::ErrorKind::AddrInUse, Place::Tcp(address)));
+
+        let given = Given::new(first.socket.pass_on().unwrap(), None).unwrap();
+        assert_eq!(open(&again, vec![given]).unwrap()[0].place, Place::Tcp(address));
+
+        let given = Given::new(first.socket.pass_on().unwrap(), Some(Role::Internal)).unwrap();
+        let listeners = open(&free(), vec![given]).unwrap();
+        assert_eq!(roles(&listeners), [Role::Internal, Role::External]);
+        assert_eq!(listeners[0].place, Place::Tcp(address));
+    }
+
+    #[test]
+    fn what_is_no_listening_socket_is_not_taken() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert!(Socket::of(file.into()).is_err());
+        let unconnected = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert!(Socket::of(unconnected.into()).is_err());
+    }
+}

@@ -1,0 +1,3 @@
+//! Where the server is reached, and by whom.
+
+mod listeners;
