@@ -123,7 +123,7 @@ impl MemberSink for Connection {
             Ok(Some(n)) => {
                 self.send_queue.borrow_mut().keep_batch(batch.share(n));
                 self.block();
-                Written::Taken
+                Written::InPart
             }
             Err(error) => {
                 self.fail(&error);

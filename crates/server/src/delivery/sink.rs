@@ -40,8 +40,10 @@ pub(crate) trait MemberSink {
 /// Whether a batch was written to a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Written {
-    /// The member has the batch; what its socket did not take will follow.
+    /// The member's socket has taken all of the batch.
     Taken,
+    /// The socket has taken some of it and is full; the rest follows.
+    InPart,
     /// The socket is full and nothing of the batch was written.
     Full,
 }

@@ -111,6 +111,7 @@ impl SendQueue {
 ///
 /// # Errors
 /// What the socket says, other than that it is full.
+#[inline]
 pub(crate) fn write_some(stream: &Stream, bytes: &[u8]) -> io::Result<usize> {
     match stream.try_write(bytes) {
         Ok(0) if !bytes.is_empty() => Err(io::ErrorKind::WriteZero.into()),

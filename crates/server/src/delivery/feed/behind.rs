@@ -108,9 +108,9 @@ impl<S: MemberSink> Group<S> {
             }
             batch.finish();
             match member.sink.write_batch(batch) {
-                Written::Taken => {
+                written @ (Written::Taken | Written::InPart) => {
                     (member.place, member.has_newest) = (Place::Behind(next), has_newest);
-                    if member.sink.is_full() {
+                    if written == Written::InPart {
                         self.waiting.insert(index, sequence..next.publication);
                     }
                     metrics.messages_out.inc_by(batch.messages());
@@ -171,11 +171,10 @@ impl<S: MemberSink> Group<S> {
             }
             batch.finish();
             if !batch.is_empty() {
-                if member.sink.write_batch(batch) == Written::Full {
-                    break;
-                }
-                if member.sink.is_full() {
-                    self.waiting.insert(index, at.publication..next.publication);
+                match member.sink.write_batch(batch) {
+                    Written::Taken => {}
+                    Written::InPart => drop(self.waiting.insert(index, at.publication..next.publication)),
+                    Written::Full => break,
                 }
                 metrics.messages_out.inc_by(batch.messages());
                 metrics.bytes_out.inc_by(batch.as_bytes().len() as u64);

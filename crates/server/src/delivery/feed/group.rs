@@ -406,6 +406,7 @@ impl<S: MemberSink> Group<S> {
         metrics.bytes_out.inc_by(round.takers * batch.as_bytes().len() as u64);
     }
 
+    /// Gives a batch to the members that go along, from where the round stands; true when all have it.
     fn go_round(
         &mut self,
         round: &mut Round,
@@ -414,68 +415,100 @@ impl<S: MemberSink> Group<S> {
         metrics: &ShardMetrics,
     ) -> bool {
         let mut oldest = None;
-        let end = self.at();
         while round.at < self.members.capacity() {
             if *writes == 0 {
                 return false;
             }
-            let member = self.members.get_mut(round.at);
+            let at = round.at;
             round.at += 1;
-            let Some(member) = member else { continue };
-            let from = match member.place {
-                Place::With(from) => from,
-                Place::Behind(at) => {
-                    // A socket that stays full never asks for what the ring has lost: it is told from here.
-                    let oldest = *oldest.get_or_insert_with(|| self.room.oldest());
-                    let ends = !self.options.has_database && self.options.slow_consumer == SlowConsumer::Disconnect;
-                    if ends && at.publication < oldest && member.sink.is_full() {
-                        member.sink.close_soon(CloseCode::Slow);
-                    }
+            let Some(member) = self.members.get_mut(at) else { continue };
+            let written = match member.place {
+                // Nearly all: nothing of the batch lies before it, and it is given what everybody is.
+                Place::With(from) if self.view.is_none() && round.first.has_reached(from) => {
+                    *writes -= 1;
+                    member.sink.write_batch(batch)
+                }
+                Place::With(_) => {
+                    self.give_apart(at, round, batch, writes, metrics);
+                    continue;
+                }
+                Place::Behind(_) => {
+                    self.look_after_behind(at, &mut oldest);
                     continue;
                 }
             };
-            if from.has_reached(end) {
-                continue;
+            match written {
+                Written::Taken => round.takers += 1,
+                rest => self.note_full(at, rest, round, metrics),
             }
-            let share =
-                self.view.as_ref().map_or(Share::All, |view| view.share(round.at - 1, member.has_newest, batch));
-            let behind_at = if from.publication > round.first.publication || from.event > round.first.event {
-                // It starts in the middle of this batch: the ring has its part.
-                from.max(round.first)
-            } else if share == Share::All {
-                *writes -= 1;
-                match member.sink.write_batch(batch) {
-                    Written::Taken => {
-                        round.takers += 1;
-                        if member.sink.is_full() {
-                            self.waiting.insert(round.at - 1, round.first.publication..end.publication);
-                        }
-                        continue;
-                    }
-                    Written::Full => round.first,
-                }
-            } else if let Some(view) = &mut self.view
-                && view.give(share, member, writes, metrics)
-            {
-                if share != Share::Nothing && member.sink.is_full() {
-                    self.waiting.insert(round.at - 1, round.first.publication..end.publication);
-                }
-                continue;
-            } else {
-                if let Some(view) = &mut self.view
-                    && share == Share::Apart
-                {
-                    view.own.set_apart(round.at - 1);
-                }
-                round.first
-            };
-            member.fall_behind(behind_at, &mut self.behind, metrics);
         }
         self.catch_up_apart(batch.messages(), metrics);
         metrics.runs.inc();
         metrics.messages_out.inc_by(round.takers * batch.messages());
         metrics.bytes_out.inc_by(round.takers * batch.as_bytes().len() as u64);
         true
+    }
+
+    /// A member's socket has not taken all of the batch.
+    #[cold]
+    fn note_full(&mut self, at: usize, written: Written, round: &mut Round, metrics: &ShardMetrics) {
+        if written == Written::Full {
+            self.members[at].fall_behind(round.first, &mut self.behind, metrics);
+        } else {
+            round.takers += 1;
+            self.waiting.insert(at, round.first.publication..self.next);
+        }
+    }
+
+    /// Gives a member its part of the batch: it starts in the midst of it, or is not given what everybody is.
+    fn give_apart(
+        &mut self,
+        at: usize,
+        round: &mut Round,
+        batch: &mut EncodedBatch,
+        writes: &mut usize,
+        metrics: &ShardMetrics,
+    ) {
+        let end = self.at();
+        let Some(member) = self.members.get_mut(at) else { return };
+        let Place::With(from) = member.place else { return };
+        if from.has_reached(end) {
+            return;
+        }
+        if !round.first.has_reached(from) {
+            // The ring has its part.
+            return member.fall_behind(from.max(round.first), &mut self.behind, metrics);
+        }
+        let share = self.view.as_ref().map_or(Share::All, |view| view.share(at, member.has_newest, batch));
+        if share == Share::All {
+            *writes -= 1;
+            match member.sink.write_batch(batch) {
+                Written::Taken => round.takers += 1,
+                rest => self.note_full(at, rest, round, metrics),
+            }
+            return;
+        }
+        let Some(view) = &mut self.view else { return };
+        if view.give(share, member, writes, metrics) {
+            if share != Share::Nothing && member.sink.is_full() {
+                self.waiting.insert(at, round.first.publication..end.publication);
+            }
+            return;
+        }
+        if share == Share::Apart {
+            view.own.set_apart(at);
+        }
+        member.fall_behind(round.first, &mut self.behind, metrics);
+    }
+
+    /// A socket that stays full never asks for what the ring has lost: it is told from here.
+    fn look_after_behind(&self, at: usize, oldest: &mut Option<u64>) {
+        let Some(Member { sink, place: Place::Behind(at), .. }) = self.members.get(at) else { return };
+        let oldest = *oldest.get_or_insert_with(|| self.room.oldest());
+        let ends = !self.options.has_database && self.options.slow_consumer == SlowConsumer::Disconnect;
+        if ends && at.publication < oldest && sink.is_full() {
+            sink.close_soon(CloseCode::Slow);
+        }
     }
 
     /// Lets members go on at once of whose own something was in the batch: the ring may move past those who wait for their turn, and

@@ -129,7 +129,7 @@ impl MemberSink for Sink {
         let Some(left) = self.takes.get().checked_sub(1) else { return Written::Full };
         self.takes.set(left);
         self.taken.borrow_mut().extend_from_slice(batch.as_bytes());
-        Written::Taken
+        if left == 0 { Written::InPart } else { Written::Taken }
     }
 
     fn is_full(&self) -> bool {
