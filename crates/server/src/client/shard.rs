@@ -21,6 +21,7 @@ use crate::client::scratch::Scratch;
 use crate::delivery::lag::Shown;
 use crate::delivery::turns::Delivery;
 use crate::ops::metrics::ShardMetrics;
+use crate::rooms::for_all::{Coming, Step};
 use crate::rooms::hub::Hub;
 use crate::rooms::join_leave::Inbox;
 use crate::rooms::shard_commands::{Addressed, ShardCommand, To};
@@ -222,11 +223,17 @@ impl Shard {
 
     /// Takes what all members of a room are given to its delivery.
     async fn take_in_events(shard: Rc<Self>) {
-        let Some(mut inbox) = shard.hub.events.inbox_for_all(shard.index) else { return };
-        while let Some((event, take)) = inbox.next().await {
-            let is_taken = shard.delivery.take_in(&event);
-            // Whoever waits for it may have gone.
-            let _ = take.send(is_taken);
+        let Some(mut inbox) = shard.hub.rooms.for_all.inbox(shard.index) else { return };
+        while let Some(Coming { event, step }) = inbox.next().await {
+            // Whoever waits for an answer may have gone.
+            match step {
+                Step::Reserve(reserve) => drop(reserve.send(shard.delivery.reserve(&event))),
+                Step::Take(take) => {
+                    shard.delivery.take_in(&event);
+                    let _ = take.send(());
+                }
+                Step::Release => shard.delivery.release(&event),
+            }
         }
     }
 

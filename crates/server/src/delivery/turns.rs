@@ -93,11 +93,20 @@ impl<S: MemberSink> Delivery<S> {
         self.feed.borrow().lags()
     }
 
+    /// As [`RoomFeed::reserve`].
+    pub(crate) fn reserve(&self, event: &Arc<Event>) -> bool {
+        self.feed.borrow_mut().reserve(event)
+    }
+
+    /// As [`RoomFeed::release`].
+    pub(crate) fn release(&self, event: &Arc<Event>) {
+        self.feed.borrow_mut().release(event);
+    }
+
     /// As [`RoomFeed::take_in`]; the delivery is woken for it.
-    pub(crate) fn take_in(&self, event: &Arc<Event>) -> bool {
-        let is_taken = self.feed.borrow_mut().take_in(event);
+    pub(crate) fn take_in(&self, event: &Arc<Event>) {
+        self.feed.borrow_mut().take_in(event);
         self.wake();
-        is_taken
     }
 
     /// As [`RoomFeed::recall`].

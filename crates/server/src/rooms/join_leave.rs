@@ -1,4 +1,5 @@
-//! Joins and leaves, and messages that are kept nowhere, on their way to the shards whose members hear of them.
+//! Joins and leaves on their way to the shards whose members hear of them; messages that are kept nowhere are events as well, and go
+//! [another way](super::for_all).
 //!
 //! An event takes no offset. It carries the position of its room after which it happened, and whoever delivers it puts it there:
 //! behind all that was published before, before all that was published later. So a member's join, publications and leave come in
@@ -10,11 +11,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::AcqRel, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::oneshot;
-use tokio::time::timeout;
 
 use roomcast::Position;
 use roomcast::internal::Striped;
@@ -73,8 +71,6 @@ pub(crate) struct Events {
     /// By room.
     listeners: Striped<HashMap<Box<str>, Listeners>>,
     shards: Box<[Arc<Way>]>,
-    /// The same for what all members of a room are given, whether they hear who comes and goes or not.
-    for_all: Box<[Arc<WayForAll>]>,
 }
 
 /// The shards that listen to a room, with how many groups each.
@@ -88,17 +84,6 @@ struct Way {
     bytes: AtomicUsize,
     /// Something did not fit.
     has_lost: AtomicBool,
-}
-
-/// An event for all members of a room, and who waits to hear whether a shard has space for it.
-type ForAll = (Arc<Event>, oneshot::Sender<bool>);
-
-/// The way to a shard for those.
-struct WayForAll {
-    sender: UnboundedSender<ForAll>,
-    /// Until the shard takes it.
-    receiver: Mutex<Option<UnboundedReceiver<ForAll>>>,
-    bytes: AtomicUsize,
 }
 
 /// Where a shard's events come in.
@@ -115,72 +100,13 @@ impl Events {
             let receiver = Mutex::new(Some(receiver));
             Arc::new(Way { sender, receiver, bytes: AtomicUsize::new(0), has_lost: AtomicBool::new(false) })
         };
-        let for_all = |_| {
-            let (sender, receiver) = unbounded_channel();
-            Arc::new(WayForAll { sender, receiver: Mutex::new(Some(receiver)), bytes: AtomicUsize::new(0) })
-        };
-        let for_all = (0..shards).map(for_all).collect();
-        Self { listeners: Striped::default(), shards: (0..shards).map(way).collect(), for_all }
+        Self { listeners: Striped::default(), shards: (0..shards).map(way).collect() }
     }
 
     /// The inbox of a shard; once.
     pub(crate) fn inbox(self: &Arc<Self>, shard: usize) -> Option<Inbox> {
         let receiver = self.shards[shard].receiver.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         Some(Inbox { shard, events: Arc::clone(self), receiver })
-    }
-
-    /// What comes for all members of rooms on a shard; once.
-    pub(crate) fn inbox_for_all(&self, shard: usize) -> Option<InboxForAll> {
-        let way = Arc::clone(&self.for_all[shard]);
-        let receiver = way.receiver.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        Some(InboxForAll { way, receiver })
-    }
-
-    /// Tells all members of the room, and waits until each shard has it before whatever it delivers next: what is published after this
-    /// comes after it.
-    ///
-    /// # Errors
-    /// [`Unannounced::Full`] when too much waits for a shard, or for members there; then not everybody is told. [`Unannounced::InTime`] when a shard has not taken it
-    /// `within` that time; it may do so later.
-    pub(crate) async fn announce_to_all(
-        &self,
-        room: &RoomName,
-        what: What,
-        after: Position,
-        within: Duration,
-    ) -> Result<(), Unannounced> {
-        let event = Arc::new(Event { room: room.clone(), what, after });
-        let bytes = event.bytes();
-        // Relaxed: a figure. Several at once may each be let in; it is bounded all the same.
-        if self.for_all.iter().any(|way| way.bytes.load(Relaxed) + bytes > INBOX_BYTES_MAX) {
-            return Err(Unannounced::Full);
-        }
-        let mut taken = Vec::new();
-        for way in &self.for_all {
-            // Where no shard is yet, nobody is.
-            if way.receiver.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
-                continue;
-            }
-            let (take, is_taken) = oneshot::channel();
-            way.bytes.fetch_add(bytes, Relaxed);
-            // Nobody is there any more when the server ends.
-            if way.sender.send((Arc::clone(&event), take)).is_ok() {
-                taken.push(is_taken);
-            }
-        }
-        let all = async {
-            let mut is_taken_by_all = true;
-            for is_taken in taken {
-                // A shard that is over has nobody to tell.
-                is_taken_by_all &= is_taken.await.unwrap_or(true);
-            }
-            is_taken_by_all
-        };
-        match timeout(within, all).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Unannounced::Full),
-            Err(_) => Err(Unannounced::InTime),
-        }
     }
 
     /// Tells all who listen to the room. Nothing where nobody does.
@@ -225,29 +151,6 @@ impl Events {
         if shards.is_empty() {
             listeners.remove(room.as_str());
         }
-    }
-}
-
-/// Why not everybody was told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unannounced {
-    Full,
-    InTime,
-}
-
-/// Where what all members are given comes in.
-pub(crate) struct InboxForAll {
-    way: Arc<WayForAll>,
-    receiver: UnboundedReceiver<ForAll>,
-}
-
-impl InboxForAll {
-    /// The next one, when there is one; the shard is to say whether it has taken it.
-    pub(crate) async fn next(&mut self) -> Option<ForAll> {
-        let (event, take) = self.receiver.recv().await?;
-        // Relaxed: a figure.
-        self.way.bytes.fetch_sub(event.bytes(), Relaxed);
-        Some((event, take))
     }
 }
 
@@ -297,7 +200,6 @@ impl fmt::Debug for Events {
 mod tests {
     use super::*;
     use roomcast::Epoch;
-    use roomcast_protocol::Payload;
 
     fn room(name: &str) -> RoomName {
         RoomName::parse(name, 255).unwrap()
@@ -347,37 +249,6 @@ mod tests {
         assert!(!inbox.take_loss(), "once");
         join(&events, "hall", "again");
         assert!(inbox.try_take().is_some() && !inbox.take_loss(), "and it goes on");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_all_are_given_is_waited_for_and_bounded() {
-        let events = Arc::new(Events::new(2));
-        let after = Position { epoch: Epoch::from(1), sequence: 0 };
-        let message = |bytes: usize| {
-            let data = Payload::opaque(vec![b' '; bytes].into());
-            What::Message(Publication::new(data, None), 0)
-        };
-        let tell = |bytes| {
-            let (events, room) = (Arc::clone(&events), room("hall"));
-            async move { events.announce_to_all(&room, message(bytes), after, Duration::from_secs(1)).await }
-        };
-        assert_eq!(tell(1).await, Ok(()), "where no shard is, nobody is");
-        let mut inbox = events.inbox_for_all(1).unwrap();
-        assert!(events.inbox_for_all(1).is_none(), "an inbox has one owner");
-        let telling = tokio::spawn(tell(1));
-        let (event, take) = inbox.next().await.unwrap();
-        assert!(matches!(event.what, What::Message(..)) && !telling.is_finished(), "it has not said so");
-        take.send(true).unwrap();
-        assert_eq!(telling.await.unwrap(), Ok(()));
-        let telling = tokio::spawn(tell(1));
-        inbox.next().await.unwrap().1.send(false).unwrap();
-        assert_eq!(telling.await.unwrap(), Err(Unannounced::Full), "it has no space");
-        assert_eq!(tell(INBOX_BYTES_MAX / 2).await, Err(Unannounced::InTime), "it stands still");
-        assert_eq!(tell(INBOX_BYTES_MAX / 2).await, Err(Unannounced::Full));
-        drop(inbox.next().await);
-        assert_eq!(tell(INBOX_BYTES_MAX / 2).await, Err(Unannounced::InTime));
-        drop(inbox);
-        assert_eq!(tell(1).await, Ok(()), "the shard is over");
     }
 
     #[test]

@@ -10,7 +10,8 @@ use crate::config::{Config, NamespaceOptions};
 use crate::rooms::cluster::ANSWER_WITHIN;
 use crate::rooms::dormant::DormantRooms;
 use crate::rooms::engine::{Accepted, EpochName};
-use crate::rooms::join_leave::{Events, Unannounced, What};
+use crate::rooms::for_all::{ForAll, Unannounced};
+use crate::rooms::join_leave::{Events, What};
 use crate::rooms::removed::RemovedHistories;
 use crate::rooms::terms::{Reservation, Terms, TermsBook};
 use crate::rooms::visible::{Edge, Visible};
@@ -39,6 +40,8 @@ pub(crate) struct LocalRooms {
     pub(crate) terms: TermsBook,
     /// Who comes and goes, and what is kept nowhere, on the way to those who hear of it.
     pub(crate) events: Arc<Events>,
+    /// The ways of messages that are kept nowhere.
+    pub(crate) for_all: ForAll,
     /// The time on the wire; rooms have it, too.
     pub(crate) clock: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// How many there are.
@@ -54,10 +57,12 @@ impl LocalRooms {
         count: Gauge,
     ) -> Self {
         let broker = Broker::builder().capacity(ROOM_MESSAGES_MIN).clock(clock.clone()).shards(shards.len());
-        let (events, clock) = (Arc::new(Events::new(shards.len())), Arc::new(clock));
+        let (events, for_all) = (Arc::new(Events::new(shards.len())), ForAll::new(shards.len()));
+        let clock = Arc::new(clock);
         let broker = broker.on_tokio(shards).build();
         let terms = TermsBook::new(Arc::clone(&clock) as Arc<dyn Fn() -> u64 + Send + Sync>);
-        Self { config, broker, dormant: DormantRooms::new(), removed: Arc::default(), terms, events, clock, count }
+        let (dormant, removed) = (DormantRooms::new(), Arc::default());
+        Self { config, broker, dormant, removed, terms, events, for_all, clock, count }
     }
 
     /// A room that runs.
@@ -68,14 +73,14 @@ impl LocalRooms {
     /// Gives a message to who is in the room now, behind all that has been published there.
     ///
     /// # Errors
-    /// [`ErrorCode::TooManyRequests`] when a shard has too many before it, or its members have; then not everybody is given it. [`ErrorCode::Internal`] when
-    /// one has not taken it in time.
+    /// [`ErrorCode::TooManyRequests`] when a shard or its members have too many before it; then nobody is given it.
+    /// [`ErrorCode::Internal`] when a shard has not taken it in time; then everybody will be.
     pub(crate) async fn announce(&self, name: &RoomName, publication: Publication) -> Result<(), ErrorCode> {
         // Into a room that does not run nobody is.
         let Some(room) = self.running(name) else { return Ok(()) };
         let after = Position { epoch: room.epoch(), sequence: room.tail() };
         let message = What::Message(publication, (self.clock)());
-        self.events.announce_to_all(name, message, after, ANSWER_WITHIN).await.map_err(|untold| match untold {
+        self.for_all.announce(name, message, after, ANSWER_WITHIN).await.map_err(|untold| match untold {
             Unannounced::Full => ErrorCode::TooManyRequests,
             Unannounced::InTime => ErrorCode::Internal,
         })
@@ -92,7 +97,7 @@ impl LocalRooms {
         publication: Publication,
     ) -> Result<Accepted, ErrorCode> {
         let announced = self.announce(name, publication).await;
-        // A shard that has not taken it in time will: a repetition would be a second one.
+        // Who has not been given it will be: a repetition would be a second one.
         if announced != Err(ErrorCode::TooManyRequests) {
             reservation.done(&Accepted::UNPLACED);
         }

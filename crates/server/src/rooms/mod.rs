@@ -10,6 +10,7 @@ pub(crate) mod dormant;
 pub(crate) mod emulation;
 pub(crate) mod engine;
 pub(crate) mod expiry;
+pub(crate) mod for_all;
 pub(crate) mod history;
 pub(crate) mod hub;
 pub(crate) mod join_leave;

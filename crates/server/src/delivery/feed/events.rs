@@ -24,6 +24,8 @@ pub(super) struct Hearing {
     eventful: VecDeque<usize>,
     /// What the queues of all groups hold.
     total: Total,
+    /// What of that is kept for events that are to be taken for all members of a room: they are alive that long.
+    reserved: HashMap<*const Event, usize>,
     /// Nothing is left in them that only members behind their groups need, unless a group has gone on since.
     is_swept: bool,
 }
@@ -39,7 +41,14 @@ pub(super) struct Hears {
 
 impl Hearing {
     pub(super) fn new(inbox: Inbox) -> Self {
-        Self { inbox, groups: HashMap::new(), eventful: VecDeque::new(), total: Total::default(), is_swept: false }
+        Self {
+            inbox,
+            groups: HashMap::new(),
+            eventful: VecDeque::new(),
+            total: Total::default(),
+            reserved: HashMap::new(),
+            is_swept: false,
+        }
     }
 
     /// From here on events of the room are for that group, too.
@@ -95,13 +104,16 @@ impl Hearing {
         }
     }
 
-    /// Takes in an event for these groups, whether they listen or not; for all of them or, where it does not fit, for none.
-    pub(super) fn take_in_for<S: MemberSink>(
+    /// Keeps space for an event for these groups until it is taken or released; false where there is not enough.
+    pub(super) fn reserve<S: MemberSink>(
         &mut self,
         taking: &[usize],
         event: &Arc<Event>,
         groups: &mut Slab<Group<S>>,
     ) -> bool {
+        if taking.is_empty() {
+            return true;
+        }
         let bytes = event.bytes();
         let more = bytes + taking.len() * ENTRY_BYTES;
         self.make_space(more, groups);
@@ -113,15 +125,35 @@ impl Hearing {
             tracing::warn!(room = %event.room, "a message without history does not fit into the queue, its publisher is told");
             return false;
         }
+        self.total.set(self.total.get() + more);
+        self.reserved.insert(Arc::as_ptr(event), more);
+        true
+    }
+
+    /// Gives back the space that is kept for an event.
+    pub(super) fn release(&mut self, event: &Arc<Event>) {
+        if let Some(bytes) = self.reserved.remove(&Arc::as_ptr(event)) {
+            self.total.set(self.total.get() - bytes);
+        }
+    }
+
+    /// Takes in an event for these groups, whether they listen or not, into the space that is kept for it.
+    pub(super) fn take_in_for<S: MemberSink>(
+        &mut self,
+        taking: &[usize],
+        event: &Arc<Event>,
+        groups: &mut Slab<Group<S>>,
+    ) {
+        self.release(event);
         let counted = Counted::new(Arc::clone(event), &self.total);
         for &at in taking {
             let Some(group) = groups.get_mut(at) else { continue };
-            if group.hears.is_none() {
-                group.hears = Some(self.none_yet(group.room.epoch()));
+            let hears = group.hears.get_or_insert_with(|| self.none_yet(group.room.epoch()));
+            if hears.queue.push_reserved(Rc::clone(&counted), hears.next) == Kept::InsteadOfOlder {
+                group.wake_behind();
             }
-            take_in(&mut self.eventful, at, group, &counted);
+            list(&mut self.eventful, at, group);
         }
-        true
     }
 
     /// Where the queues of all groups are full, forgets what only members behind their groups need, who come again: those who go along

@@ -452,12 +452,23 @@ impl<S: MemberSink> RoomFeed<S> {
         groups
     }
 
-    /// Takes in what all members of its room are given, and says whether all of them will be.
-    pub(crate) fn take_in(&mut self, event: &Arc<Event>) -> bool {
+    /// Keeps space for what all members of its room are to be given, until it is taken in or released; false where there is none.
+    pub(crate) fn reserve(&mut self, event: &Arc<Event>) -> bool {
+        let taking = self.groups_of(&event.room);
+        self.hearing.reserve(&taking, event, &mut self.groups)
+    }
+
+    /// What space was kept for does not come.
+    pub(crate) fn release(&mut self, event: &Arc<Event>) {
+        self.hearing.release(event);
+    }
+
+    /// Takes in what all members of its room are given, for which space was kept.
+    pub(crate) fn take_in(&mut self, event: &Arc<Event>) {
         // Who came before may have published before: its join keeps its place.
         self.hearing.collect(&mut self.groups);
         let taking = self.groups_of(&event.room);
-        self.hearing.take_in_for(&taking, event, &mut self.groups)
+        self.hearing.take_in_for(&taking, event, &mut self.groups);
     }
 
     /// Adds how many members those groups have, by room, and says whether there are groups behind them.

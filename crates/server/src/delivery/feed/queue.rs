@@ -129,27 +129,41 @@ impl EventQueue {
 
     /// Takes an event in, of a group that goes on with event `next`.
     pub(super) fn push(&mut self, counted: Rc<Counted>, next: u64) -> Kept {
-        let Counted { event, bytes, .. } = &*counted;
-        let bytes = *bytes;
+        let kept = self.make_space(counted.bytes, next);
+        // If it is full still, the group has all of this before it.
+        if self.is_full(counted.bytes, NEW_BYTES_MAX) {
+            self.lose();
+            return Kept::No;
+        }
+        self.push_event(counted);
+        kept
+    }
+
+    /// The same for an event for which all queues together have kept space. How many of those can be too much for this one is bounded
+    /// by how many may be under way.
+    pub(super) fn push_reserved(&mut self, counted: Rc<Counted>, next: u64) -> Kept {
+        let kept = self.make_space(counted.bytes, next);
+        self.push_event(counted);
+        kept
+    }
+
+    /// Where it is full, forgets what only members behind the group need.
+    fn make_space(&mut self, bytes: usize, next: u64) -> Kept {
+        let before = self.first;
+        while self.is_full(bytes, QUEUE_BYTES_MAX) && self.first < next {
+            self.pop();
+        }
+        if self.first > before { Kept::InsteadOfOlder } else { Kept::Yes }
+    }
+
+    fn push_event(&mut self, counted: Rc<Counted>) {
+        let event = &counted.event;
         // What happened in another incarnation of the room happened before this one, or speaks of members that are in neither.
         let after = if event.after.epoch == self.epoch { event.after.sequence } else { 0 };
         // Two that happen at once may come in otherwise than their positions say; of one member they do not.
         let after = self.newest_after().max(after);
-        let (before, mut kept) = (self.first, Kept::Yes);
-        while self.is_full(bytes, QUEUE_BYTES_MAX) && self.first < next {
-            self.pop();
-        }
-        if self.first > before {
-            kept = Kept::InsteadOfOlder;
-        }
-        // If it is full still, the group has all of this before it.
-        if self.is_full(bytes, NEW_BYTES_MAX) {
-            self.lose();
-            return Kept::No;
-        }
-        self.bytes += bytes;
+        self.bytes += counted.bytes;
         self.push_entry(Entry { after, event: Some(counted) });
-        kept
     }
 
     /// Notes that events were lost which would have come behind all that are there: these are given, and whoever comes behind them

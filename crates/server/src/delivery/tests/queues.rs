@@ -60,10 +60,19 @@ impl World {
 
     /// Gives all members of a room a large message without an offset; whether they are given it.
     fn tell(&self, nth: usize, message: usize) -> bool {
+        let event = self.message(nth, message);
+        let has_space = self.delivery.reserve(&event);
+        if has_space {
+            self.delivery.take_in(&event);
+        }
+        has_space
+    }
+
+    fn message(&self, nth: usize, message: usize) -> Arc<Event> {
         let ((room, ring), data) = (self.room(nth), format!("{message}{}", " ".repeat(LARGE)));
         let after = Position { epoch: ring.epoch(), sequence: ring.tail() };
         let what = What::Message(Publication::new(Payload::json(data.into()), None), 0);
-        self.delivery.take_in(&Arc::new(Event { room, what, after }))
+        Arc::new(Event { room, what, after })
     }
 
     fn turn(&self) {
@@ -110,6 +119,24 @@ fn what_does_not_fit_is_not_promised_and_takes_nothing_else_with_it() {
     assert_eq!(messages(&sink), told);
     assert!(!matches!(world.delivery.catch_up(key), CaughtUp::EventsLost));
     assert!(world.tell(0, 0), "and there is space again");
+}
+
+#[test]
+fn space_that_is_kept_is_for_what_it_is_kept_for_whatever_comes_meanwhile() {
+    let world = World::new();
+    let (sink, key) = world.join(0, usize::MAX);
+    world.join(1, usize::MAX);
+    let kept: Vec<_> =
+        (0..1_000).map(|message| world.message(0, message)).take_while(|event| world.delivery.reserve(event)).collect();
+    assert!(kept.len() * LARGE > 2 * INBOX_BYTES_MAX - 2 * LARGE && kept.len() < 1_000, "{}", kept.len());
+    assert!(!world.tell(1, 0), "others find none");
+    let (taken, given_up) = kept.split_at(kept.len() / 2);
+    given_up.iter().chain(given_up).for_each(|event| world.delivery.release(event));
+    assert!(world.tell(1, 0), "what does not come gives it back, once");
+    taken.iter().for_each(|event| world.delivery.take_in(event));
+    world.turn();
+    assert_eq!(messages(&sink), taken.len());
+    assert!(!matches!(world.delivery.catch_up(key), CaughtUp::EventsLost));
 }
 
 #[test]

@@ -410,8 +410,9 @@ impl World {
         let tail = self.room.tail();
         let after = roomcast::Position { epoch: self.room.epoch(), sequence: tail };
         let room = self.name.clone();
-        let is_taken = self.delivery.take_in(&Arc::new(Event { room, what: What::Message(publication, 0), after }));
-        assert!(is_taken, "there is space");
+        let event = Arc::new(Event { room, what: What::Message(publication, 0), after });
+        assert!(self.delivery.reserve(&event), "there is space");
+        self.delivery.take_in(&event);
         self.announced.push((tail, Item::Message(message)));
     }
 

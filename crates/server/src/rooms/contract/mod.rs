@@ -16,6 +16,7 @@ use self::world::{Asked, Step, World};
 use crate::config::{RecoveryMode, Storage};
 use crate::rooms::contract::remote::Trouble;
 use crate::rooms::engine::{Accepted, Publish};
+use crate::rooms::for_all::{self, Coming};
 use crate::rooms::terms::Terms;
 use roomcast_protocol::{Payload, Publication};
 use smallvec::smallvec;
@@ -111,7 +112,7 @@ proptest! {
 #[tokio::test]
 async fn a_publish_that_is_broken_off_and_repeated_is_one() {
     for world in [World::in_memory(), World::stored(Storage::Async), World::stored(Storage::Stored)] {
-        let mut inbox = world.rooms.events.inbox_for_all(0).unwrap();
+        let mut inbox = world.rooms.for_all.inbox(0).unwrap();
         for (key, skip_history) in [("quiet", true), ("kept", false)] {
             let publish = || {
                 let terms = Terms { idempotency_key: key.to_owned(), skip_history, ..Terms::default() };
@@ -123,14 +124,17 @@ async fn a_publish_that_is_broken_off_and_repeated_is_one() {
             drop(world.engine.enter(&world::name(0), None, 0).wait().await.unwrap());
             let mut first = Box::pin(publish());
             if skip_history {
-                let (event, take) = tokio::select! {
-                    event = inbox.next() => event.unwrap(),
+                let Coming { event, step } = tokio::select! {
+                    coming = inbox.next() => coming.unwrap(),
                     _ = &mut first => panic!("no shard has it"),
                 };
+                let for_all::Step::Reserve(reserve) = step else { panic!("space comes first") };
                 drop(first);
                 let second = tokio::spawn(publish());
                 tokio::task::yield_now().await;
-                take.send(true).unwrap();
+                reserve.send(true).unwrap();
+                let for_all::Step::Take(take) = inbox.next().await.unwrap().step else { panic!("it has space") };
+                take.send(()).unwrap();
                 assert_eq!(second.await.unwrap().unwrap(), Accepted::UNPLACED);
                 drop(event);
                 let more = tokio::time::timeout(Duration::from_millis(1), inbox.next()).await;
