@@ -88,17 +88,24 @@ pub enum ApiErrorMode {
 pub(super) const SECTION: Section = Section {
     name: "http_api",
     settings: &[
-        setting!("disabled", http_api.disabled, "no server API"),
-        setting!("handler_prefix", http_api.handler_prefix, "the path before the names of its methods", prefix),
-        setting!("key", http_api.key, "what a backend shows in the header X-API-Key; empty: every request is refused"),
-        setting!("insecure", http_api.insecure, "ask for no key: whoever reaches the server may do everything"),
+        setting!("disabled", Live, http_api.disabled, "no server API"),
+        setting!("handler_prefix", Live, http_api.handler_prefix, "the path before the names of its methods", prefix),
+        setting!(
+            "key",
+            Live,
+            http_api.key,
+            "what a backend shows in the header X-API-Key; empty: every request is refused"
+        ),
+        setting!("insecure", Live, http_api.insecure, "ask for no key: whoever reaches the server may do everything"),
         setting!(
             "error_mode",
+            Live,
             http_api.error_mode,
             "how errors are told: in answers with status 200 (empty) or by the status (transport)"
         ),
         setting!(
             "external",
+            Live,
             http_api.external,
             "serve it to clients, too, where what is inside has a port or socket of its own"
         ),

@@ -97,32 +97,37 @@ impl HttpServer {
 pub(super) const SECTION: Section = Section {
     name: "http_server",
     settings: &[
-        setting!("address", http_server.address, "the address to listen on; 0.0.0.0 for all"),
-        setting!("port", http_server.port, "the port to listen on; 0 takes a free one"),
+        setting!("address", Restart, http_server.address, "the address to listen on; 0.0.0.0 for all"),
+        setting!("port", Restart, http_server.port, "the port to listen on; 0 takes a free one"),
         setting!(
             "internal_address",
+            Restart,
             http_server.internal_address,
             "the address where the server API, metrics and health are; unset: that of the clients"
         ),
         setting!(
             "internal_port",
+            Restart,
             http_server.internal_port,
             "the port where they are, and then nowhere else; unset: that of the clients"
         ),
-        setting!("unix_socket", http_server.unix_socket, "a Unix socket for clients, beside the port"),
+        setting!("unix_socket", Restart, http_server.unix_socket, "a Unix socket for clients, beside the port"),
         setting!(
             "internal_unix_socket",
+            Restart,
             http_server.internal_unix_socket,
             "a Unix socket for the server API, metrics and health, which clients then do not reach"
         ),
         setting!(
             "unix_socket_mode",
+            Restart,
             http_server.unix_socket_mode,
             "who may connect to the Unix sockets, as chmod writes it"
         ),
-        setting!("unix_only", http_server.unix_only, "listen at the Unix sockets alone, not at a port"),
+        setting!("unix_only", Restart, http_server.unix_only, "listen at the Unix sockets alone, not at a port"),
         listing!(
             "allowed_hosts",
+            Live,
             http_server.allowed_hosts,
             "names by which pages may have reached this server, * standing for any run of characters; empty: all, or with --dev those of this machine",
             HOSTS_MAX,

@@ -163,7 +163,7 @@ pub fn review_from(flags: &Flags, environment: impl IntoIterator<Item = (String,
     Review { loaded: Loaded { config, warnings, hint }, problems, answers }
 }
 
-fn variables() -> impl Iterator<Item = (String, String)> {
+pub(super) fn variables() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 

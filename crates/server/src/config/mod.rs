@@ -26,7 +26,9 @@ mod personal;
 mod proxy;
 mod proxy_lists;
 mod proxy_settings;
+mod reload;
 mod render;
+mod schema;
 mod setting;
 mod status_transforms;
 mod tls;
@@ -62,6 +64,7 @@ pub use self::namespace::{
 pub use self::personal::PersonalRooms;
 pub(crate) use self::proxy::DEFAULT_PROXY;
 pub use self::proxy::{Proxies, ProxyOptions, Rpc, RpcOptions, StaticHeaders, StatusTransform, TransformTo};
+pub use self::reload::{Reloaded, reload, reload_from};
 pub use self::tls::{Pem, TlsOptions};
 pub use self::token::TokenOptions;
 pub use self::transforms::{CodeTransforms, Farewell, HttpAnswer, Transform};

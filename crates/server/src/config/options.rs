@@ -9,91 +9,14 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::origin::normal_origin;
+use super::schema::beat;
+pub(super) use super::schema::{Reload, Section, Setting, listing, setting};
 use super::setting::{Kind as _, duration_or_off, read};
-use super::tree::Value;
 use super::{
-    Config, DELIVERY_DELAY_MAX, NamespaceOptions, database, events, http_api, http_server, personal, proxy_settings,
-    token, transports, unidirectional,
+    DELIVERY_DELAY_MAX, NamespaceOptions, database, events, http_api, http_server, personal, proxy_settings, token,
+    transports, unidirectional,
 };
 use roomcast_protocol::{FOSSIL, RoomName};
-
-/// One option of a `T`.
-pub(super) struct Setting<T> {
-    pub(super) key: &'static str,
-    /// What it does, for the printed configuration.
-    pub(super) about: fn() -> Cow<'static, str>,
-    /// Takes a value over, or says what is wrong with it.
-    pub(super) read: fn(&mut T, &Value) -> Result<(), String>,
-    /// The value in TOML; nothing when none is set.
-    pub(super) write: fn(&T) -> Option<String>,
-}
-
-/// A section of the file.
-pub(super) struct Section {
-    /// The name in brackets; empty for what stands above all sections.
-    pub(super) name: &'static str,
-    pub(super) settings: &'static [Setting<Config>],
-}
-
-/// `setting!(key, place in the struct, what it does[, bounds])`
-macro_rules! setting {
-    ($key:literal, $($field:ident).+, $about:expr $(, $check:expr)?) => {
-        Setting {
-            key: $key,
-            about: || Cow::from($about),
-            read: |target, value| {
-                let value = read(value)?;
-                $($check(&value)?;)?
-                target.$($field).+ = value;
-                Ok(())
-            },
-            write: |target| target.$($field).+.write(),
-        }
-    };
-}
-
-pub(super) use setting;
-
-/// `listing!(key, place in the struct, what it does, most entries, how an entry is written)`
-macro_rules! listing {
-    ($key:literal, $($field:ident).+, $about:expr, $max:expr, $normal:expr) => {
-        Setting {
-            key: $key,
-            about: || Cow::from($about),
-            read: |target, value| {
-                let written: Vec<String> = read(value)?;
-                within(&written.len(), &0, &$max)?;
-                target.$($field).+ = written.iter().map(|entry| $normal(entry)).collect::<Result<_, String>>()?;
-                Ok(())
-            },
-            write: |target| target.$($field).+.write(),
-        }
-    };
-}
-
-pub(super) use listing;
-
-/// `beat!(key, place in the struct, what it does)`: a time of the heartbeat, which can be off.
-macro_rules! beat {
-    ($key:literal, $($field:ident).+, $about:literal) => {
-        Setting {
-            key: $key,
-            about: || Cow::from($about),
-            read: |target, value| {
-                let time = duration_or_off(value)?;
-                if !time.is_zero() {
-                    between(time, HEARTBEAT_MIN, DELAY_MAX)?;
-                }
-                target.$($field).+ = time;
-                Ok(())
-            },
-            write: |target| match target.$($field).+ {
-                Duration::ZERO => Some("\"-1\"".to_owned()),
-                time => time.write(),
-            },
-        }
-    };
-}
 
 /// All sections, in the order in which they are printed; the first one stands above all others.
 pub(super) static SECTIONS: LazyLock<Vec<&'static Section>> = LazyLock::new(|| {
@@ -106,8 +29,8 @@ const FIRST: &[Section] = &[
     Section {
         name: "",
         settings: &[
-            setting!("data_dir", data_dir, "where logs and stored messages are kept"),
-            setting!("shards", shards, "threads that deliver; unset: one per core", shards_in_bounds),
+            setting!("data_dir", Restart, data_dir, "where logs and stored messages are kept"),
+            setting!("shards", Restart, shards, "threads that deliver; unset: one per core", shards_in_bounds),
         ],
     },
     Section {
@@ -115,6 +38,7 @@ const FIRST: &[Section] = &[
         settings: &[
             Setting {
                 key: "level",
+                reload: Reload::Live,
                 about: || Cow::from("trace, debug, info, warn, error or off; or by module: info,roomcast=debug"),
                 read: |target, value| {
                     let directives: String = read(value)?;
@@ -122,20 +46,27 @@ const FIRST: &[Section] = &[
                     Ok(())
                 },
                 write: |target| target.log.level.write(),
+                copy: |target, source| target.log.level.clone_from(&source.log.level),
             },
-            setting!("format", log.format, "text or json"),
+            setting!("format", Restart, log.format, "text or json"),
             setting!(
                 "file",
+                Restart,
                 log.file,
                 "whether lines also go to a file a day: true, false or the path of one that is set aside when it is full or a day old"
             ),
-            setting!("dir", log.dir, "where the files of days go; unset: logs in the data directory"),
-            setting!("files_max", log.files_max, "files kept", |v: &usize| within(v, &1, &LOG_FILES_MAX)),
-            setting!("bytes_max", log.bytes_max, "bytes of all files together; the oldest goes first", |v: &usize| {
-                within(v, &LOG_BYTES_MIN, &LOG_BYTES_MAX)
-            }),
+            setting!("dir", Restart, log.dir, "where the files of days go; unset: logs in the data directory"),
+            setting!("files_max", Restart, log.files_max, "files kept", |v: &usize| within(v, &1, &LOG_FILES_MAX)),
+            setting!(
+                "bytes_max",
+                Restart,
+                log.bytes_max,
+                "bytes of all files together; the oldest goes first",
+                |v: &usize| { within(v, &LOG_BYTES_MIN, &LOG_BYTES_MAX) }
+            ),
             setting!(
                 "repeats_max",
+                Live,
                 log.repeats_max,
                 "lines of one kind in ten seconds; more are counted and left out; 0: no limit",
                 |v: &usize| within(v, &0, &LOG_REPEATS_MAX)
@@ -147,6 +78,7 @@ const FIRST: &[Section] = &[
         name: "websocket",
         settings: &[setting!(
             "message_size_limit",
+            Live,
             websocket.message_size_limit,
             "the largest message from a client, in bytes; unset: 64 KiB, or 512 bytes for each of channel_limit",
             |v: &usize| within(v, &MESSAGE_BYTES_MIN, &MESSAGE_BYTES_MAX)
@@ -161,6 +93,7 @@ const REST: &[Section] = &[
         settings: &[
             listing!(
                 "allowed_origins",
+                Live,
                 client.allowed_origins,
                 "origins of pages that may connect, * standing for any run of characters; empty: this server's own pages",
                 ORIGINS_MAX,
@@ -168,64 +101,86 @@ const REST: &[Section] = &[
             ),
             setting!(
                 "allow_anonymous_connect_without_token",
+                Live,
                 client.allow_anonymous_connect_without_token,
                 "let clients connect without a token"
             ),
             setting!(
                 "disallow_anonymous_connection_tokens",
+                Live,
                 client.disallow_anonymous_connection_tokens,
                 "let nobody connect with a token that names no user"
             ),
-            setting!("insecure", client.insecure, "let everybody do everything, without tokens and without expiry"),
+            setting!(
+                "insecure",
+                Live,
+                client.insecure,
+                "let everybody do everything, without tokens and without expiry"
+            ),
             setting!(
                 "insecure_skip_token_signature_verify",
+                Live,
                 client.insecure_skip_token_signature_verify,
                 "believe every token, whoever has signed it"
             ),
             setting!(
                 "user_id_http_header",
+                Live,
                 client.user_id_http_header,
                 "the header in which a proxy, and nobody else, says whose a client without a token is",
                 header_name
             ),
             setting!(
                 "expired_close_delay",
+                Live,
                 client.expired_close_delay,
                 "how long a client whose token has expired may take to bring a new one",
                 |v: &Duration| between(*v, Duration::ZERO, DELAY_MAX)
             ),
             setting!(
                 "expired_sub_close_delay",
+                Live,
                 client.expired_sub_close_delay,
                 "the same of a room whose token has expired",
                 |v: &Duration| between(*v, Duration::ZERO, DELAY_MAX)
             ),
-            beat!("ping_interval", client.ping_interval, "how often the server pings; -1: never"),
-            beat!("pong_timeout", client.pong_timeout, "how long a client may take to answer; -1: it does not answer"),
+            beat!("ping_interval", Restart, client.ping_interval, "how often the server pings; -1: never"),
+            beat!(
+                "pong_timeout",
+                Restart,
+                client.pong_timeout,
+                "how long a client may take to answer; -1: it does not answer"
+            ),
             setting!(
                 "write_timeout",
+                Live,
                 client.write_timeout,
                 "how long a full socket may take nothing before its client is closed",
                 |v: &Duration| between(*v, HEARTBEAT_MIN, DELAY_MAX)
             ),
             setting!(
                 "stale_close_delay",
+                Live,
                 client.stale_close_delay,
                 "how long a connection may wait before it says connect",
                 |v: &Duration| between(*v, HEARTBEAT_MIN, DELAY_MAX)
             ),
-            setting!("channel_limit", client.channel_limit, "rooms one connection may be in", |v: &usize| within(
-                v,
-                &1,
-                &CHANNEL_LIMIT_MAX
-            )),
+            setting!(
+                "channel_limit",
+                Live,
+                client.channel_limit,
+                "rooms one connection may be in",
+                |v: &usize| within(v, &1, &CHANNEL_LIMIT_MAX)
+            ),
             setting!(
                 "message_command_limit",
+                Live,
                 client.message_command_limit,
                 "commands in one message, more than channel_limit; unset: what a client that comes back may need"
             ),
             listing!(
                 "subscribe_on_connect",
+                Live,
                 client.subscribe_on_connect,
                 "rooms that every client is put into when it connects",
                 SUBSCRIBE_ON_CONNECT_MAX,
@@ -233,22 +188,26 @@ const REST: &[Section] = &[
             ),
             setting!(
                 "connection_limit",
+                Live,
                 client.connection_limit,
                 "connections in all; 0: as many as descriptors allow"
             ),
             setting!(
                 "connect_include_server_time",
+                Live,
                 client.connect_include_server_time,
                 "say in the connect reply what time it is"
             ),
             setting!(
                 "history_max_publication_limit",
+                Live,
                 client.history_max_publication_limit,
                 "publications in one history reply",
                 |v: &usize| within(v, &1, &REPLY_PUBLICATIONS_MAX)
             ),
             setting!(
                 "recovery_max_publication_limit",
+                Live,
                 client.recovery_max_publication_limit,
                 "publications a reconnecting client is given",
                 |v: &usize| within(v, &1, &REPLY_PUBLICATIONS_MAX)
@@ -263,7 +222,7 @@ const REST: &[Section] = &[
     events::SECTION,
     Section {
         name: "shutdown",
-        settings: &[setting!("timeout", shutdown.timeout, "how long draining may take", |v: &Duration| between(
+        settings: &[setting!("timeout", Live, shutdown.timeout, "how long draining may take", |v: &Duration| between(
             *v,
             Duration::ZERO,
             DELAY_MAX
@@ -272,15 +231,17 @@ const REST: &[Section] = &[
     Section {
         name: "storage",
         settings: &[
-            setting!("type", storage.kind, database::places()),
-            setting!("url", storage.url, database::urls()),
+            setting!("type", Restart, storage.kind, database::places()),
+            setting!("url", Restart, storage.url, database::urls()),
             setting!(
                 "overload",
+                Live,
                 storage.overload,
                 "a publisher whose room is a whole ring ahead of the database: refuse it (error 111) or let it wait"
             ),
             setting!(
                 "timeout",
+                Live,
                 storage.timeout,
                 "how long a publisher waits for the database at most; then error 111",
                 |v: &Duration| between(*v, STORAGE_TIMEOUT_MIN, DELAY_MAX)
@@ -290,19 +251,21 @@ const REST: &[Section] = &[
     Section {
         name: "channel",
         settings: &[
-            setting!("max_length", channel.max_length, "the longest room name, in bytes", |v: &usize| within(
+            setting!("max_length", Restart, channel.max_length, "the longest room name, in bytes", |v: &usize| within(
                 v,
                 &1,
                 &ROOM_NAME_BYTES_MAX
             )),
             setting!(
                 "history_meta_ttl",
+                Live,
                 channel.history_meta_ttl,
                 "history_meta_ttl of the rooms that say nothing of it",
                 |v: &Duration| between(*v, Duration::from_secs(1), TTL_MAX)
             ),
             setting!(
                 "publication_data_format",
+                Live,
                 channel.publication_data_format,
                 "what payloads may be where the namespace does not say: json, json_object, binary (also empty) or anything but empty"
             ),
@@ -312,129 +275,162 @@ const REST: &[Section] = &[
 
 /// The options of `[channel.without_namespace]` and of each of `[[channel.namespaces]]`.
 pub(super) const ROOM: &[Setting<NamespaceOptions>] = &[
-    setting!("history_size", history_size, "messages of the history; 0: no history", |v: &usize| within(
+    setting!("history_size", Live, history_size, "messages of the history; 0: no history", |v: &usize| within(
         v,
         &0,
         &HISTORY_SIZE_MAX
     )),
-    setting!("history_ttl", history_ttl, "how long a message stays in the history", |v: &Duration| between(
+    setting!("history_ttl", Live, history_ttl, "how long a message stays in the history", |v: &Duration| between(
         *v,
         Duration::ZERO,
         TTL_MAX
     )),
     setting!(
         "storage",
+        Restart,
         storage,
         "keep messages in the database: off, async (soon) or stored (before they are acknowledged and delivered)"
     ),
     setting!(
         "storage_ttl",
+        Live,
         storage_ttl,
         "how long the database keeps a message; 0s: for good",
         |v: &Duration| between(*v, Duration::ZERO, TTL_MAX)
     ),
-    setting!("storage_size", storage_size, "messages of a room that the database keeps; 0: all"),
-    setting!("presence", presence, "know who is in the room"),
-    setting!("join_leave", join_leave, "announce coming and going to clients that ask for it"),
-    setting!("force_push_join_leave", force_push_join_leave, "announce coming and going to everybody"),
-    setting!("room_events", room_events, "tell the backend of [events] who comes and goes"),
-    setting!("force_recovery", force_recovery, "every subscription recovers what it missed"),
-    setting!("allow_recovery", allow_recovery, "a subscription recovers when the client asks"),
-    setting!("force_positioning", force_positioning, "every subscription is told its position"),
-    setting!("allow_positioning", allow_positioning, "a subscription is told its position when the client asks"),
-    setting!("allow_subscribe_for_client", allow_subscribe_for_client, "clients with a user id may subscribe"),
-    setting!("allow_subscribe_for_anonymous", allow_subscribe_for_anonymous, "clients without a user id may subscribe"),
+    setting!("storage_size", Live, storage_size, "messages of a room that the database keeps; 0: all"),
+    setting!("presence", Live, presence, "know who is in the room"),
+    setting!("join_leave", Live, join_leave, "announce coming and going to clients that ask for it"),
+    setting!("force_push_join_leave", Live, force_push_join_leave, "announce coming and going to everybody"),
+    setting!("room_events", Restart, room_events, "tell the backend of [events] who comes and goes"),
+    setting!("force_recovery", Live, force_recovery, "every subscription recovers what it missed"),
+    setting!("allow_recovery", Live, allow_recovery, "a subscription recovers when the client asks"),
+    setting!("force_positioning", Live, force_positioning, "every subscription is told its position"),
+    setting!("allow_positioning", Live, allow_positioning, "a subscription is told its position when the client asks"),
+    setting!("allow_subscribe_for_client", Live, allow_subscribe_for_client, "clients with a user id may subscribe"),
+    setting!(
+        "allow_subscribe_for_anonymous",
+        Live,
+        allow_subscribe_for_anonymous,
+        "clients without a user id may subscribe"
+    ),
     setting!(
         "allow_user_limited_channels",
+        Live,
         allow_user_limited_channels,
         "rooms named name#42,43 are for the users 42 and 43 alone"
     ),
-    setting!("allow_publish_for_client", allow_publish_for_client, "clients with a user id may publish"),
-    setting!("allow_publish_for_subscriber", allow_publish_for_subscriber, "clients in the room may publish"),
-    setting!("allow_publish_for_anonymous", allow_publish_for_anonymous, "both also without a user id"),
-    setting!("allow_history_for_client", allow_history_for_client, "clients with a user id may read the history"),
-    setting!("allow_history_for_subscriber", allow_history_for_subscriber, "clients in the room may read the history"),
-    setting!("allow_history_for_anonymous", allow_history_for_anonymous, "both also without a user id"),
+    setting!("allow_publish_for_client", Live, allow_publish_for_client, "clients with a user id may publish"),
+    setting!("allow_publish_for_subscriber", Live, allow_publish_for_subscriber, "clients in the room may publish"),
+    setting!("allow_publish_for_anonymous", Live, allow_publish_for_anonymous, "both also without a user id"),
+    setting!("allow_history_for_client", Live, allow_history_for_client, "clients with a user id may read the history"),
+    setting!(
+        "allow_history_for_subscriber",
+        Live,
+        allow_history_for_subscriber,
+        "clients in the room may read the history"
+    ),
+    setting!("allow_history_for_anonymous", Live, allow_history_for_anonymous, "both also without a user id"),
     setting!(
         "allow_presence_for_client",
+        Live,
         allow_presence_for_client,
         "clients with a user id may ask who is in the room"
     ),
     setting!(
         "allow_presence_for_subscriber",
+        Live,
         allow_presence_for_subscriber,
         "clients in the room may ask who is in it"
     ),
-    setting!("allow_presence_for_anonymous", allow_presence_for_anonymous, "both also without a user id"),
+    setting!("allow_presence_for_anonymous", Live, allow_presence_for_anonymous, "both also without a user id"),
     setting!(
         "subscribe_proxy_enabled",
+        Live,
         subscribe_proxy_enabled,
         "the backend says who may subscribe without a token, in place of allow_subscribe_…"
     ),
     setting!(
         "subscribe_proxy_name",
+        Live,
         subscribe_proxy_name,
         "by which of the proxies; default: [channel.proxy.subscribe]"
     ),
     setting!(
         "publish_proxy_enabled",
+        Live,
         publish_proxy_enabled,
         "the backend says who may publish, and what, in place of allow_publish_…"
     ),
-    setting!("publish_proxy_name", publish_proxy_name, "by which of the proxies; default: [channel.proxy.publish]"),
+    setting!(
+        "publish_proxy_name",
+        Live,
+        publish_proxy_name,
+        "by which of the proxies; default: [channel.proxy.publish]"
+    ),
     setting!(
         "sub_refresh_proxy_enabled",
+        Live,
         sub_refresh_proxy_enabled,
         "the backend says who may stay whose time in the room is over, in place of a new token"
     ),
     setting!(
         "sub_refresh_proxy_name",
+        Live,
         sub_refresh_proxy_name,
         "by which of the proxies; default: [channel.proxy.sub_refresh]"
     ),
     setting!(
         "history_meta_ttl",
+        Live,
         history_meta_ttl,
         "how long a room that nobody uses keeps its position after its last message; 0s: as all rooms",
         |v: &Duration| between(*v, Duration::ZERO, TTL_MAX)
     ),
     setting!(
         "force_recovery_mode",
+        Live,
         force_recovery_mode,
         "what is recovered: stream (all that was missed) or cache (the newest message)"
     ),
     setting!(
         "auto_cache_recover",
+        Live,
         auto_cache_recover,
         "every subscription recovers the newest message, asked or not; needs force_recovery and the mode cache"
     ),
     setting!(
         "publication_data_format",
+        Live,
         publication_data_format,
         "what payloads may be: json, json_object or binary (also empty); unset: what holds for all rooms"
     ),
     listing!(
         "allowed_delta_types",
+        Live,
         allowed_delta_types,
         "deltas that clients may ask for: [\"fossil\"] or none",
         DELTA_TYPES_MAX,
         delta_type
     ),
-    setting!("delta_publish", delta_publish, "make deltas of all messages, not only of those published so"),
-    setting!("allow_tags_filter", allow_tags_filter, "clients may ask for messages with certain tags only"),
+    setting!("delta_publish", Live, delta_publish, "make deltas of all messages, not only of those published so"),
+    setting!("allow_tags_filter", Live, allow_tags_filter, "clients may ask for messages with certain tags only"),
     setting!(
         "echo",
+        Live,
         echo,
         "give clients what they publish themselves: all, not_client (not its own) or not_user (not its user's)"
     ),
-    setting!("channel_regex", channel_regex, "what names must match, without their namespace"),
+    setting!("channel_regex", Live, channel_regex, "what names must match, without their namespace"),
     setting!(
         "slow_consumer",
+        Live,
         slow_consumer,
         "a member that cannot keep up: disconnect it, skip (it must subscribe again) or go on with the latest message"
     ),
     setting!(
         "delivery_delay",
+        Live,
         delivery_delay,
         "how long messages may gather, so that more share a write",
         |v: &Duration| between(*v, Duration::ZERO, DELIVERY_DELAY_MAX)

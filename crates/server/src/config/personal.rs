@@ -21,16 +21,19 @@ pub(super) const SECTION: Section = Section {
     settings: &[
         setting!(
             "enabled",
+            Live,
             client.subscribe_to_user_personal_channel.enabled,
             "put every client of a user into a room of that user when it connects: #42 of user 42"
         ),
         setting!(
             "personal_channel_namespace",
+            Live,
             client.subscribe_to_user_personal_channel.personal_channel_namespace,
             "the namespace of these rooms; empty: none"
         ),
         setting!(
             "single_connection",
+            Live,
             client.subscribe_to_user_personal_channel.single_connection,
             "close the other connections of a user when a newer one has connected"
         ),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue, Uri};
 
-use super::options::{Section, Setting, between, setting, within};
+use super::options::{Reload, Section, Setting, between, setting, within};
 use super::proxy::{ProxyOptions, RpcOptions, StaticHeaders};
 use super::setting::{Kind, quote, read};
 use super::status_transforms::{in_json, transforms, write_transforms};
@@ -47,61 +47,72 @@ macro_rules! proxy_settings {
     (@ [$($first:tt)*] $($path:ident.)*) => {
         &[
             $($first)*
-            setting!("endpoint", $($path.)* endpoint, "where the backend is asked, http:// or https://", endpoint),
+            setting!("endpoint", Live, $($path.)* endpoint, "where the backend is asked, http:// or https://", endpoint),
             setting!(
                 "timeout",
+                Live,
                 $($path.)* timeout,
                 "how long an answer may take, waiting for a free place included",
                 |v: &Duration| between(*v, TIMEOUT_MIN, TIMEOUT_MAX)
             ),
-            setting!("concurrency", $($path.)* concurrency, "calls under way at once", |v: &usize| within(
+            setting!("concurrency", Live, $($path.)* concurrency, "calls under way at once", |v: &usize| within(
                 v,
                 &1,
                 &CONCURRENCY_MAX
             )),
             setting!(
                 "queue_size",
+                Live,
                 $($path.)* queue_size,
                 "calls that wait for a free place; beyond it they fail at once",
                 |v: &usize| within(v, &0, &QUEUE_MAX)
             ),
-            names_setting!("http_headers", $($path.)* http_headers, "headers of a client's handshake that are passed on"),
+            names_setting!("http_headers", Live, $($path.)* http_headers, "headers of a client's handshake that are passed on"),
             names_setting!(
                 "emulated_headers",
+                Live,
                 $($path.)* emulated_headers,
                 "headers that a client writes into its connect command and that are passed on"
             ),
-            setting!("binary_encoding", $($path.)* binary_encoding, "say data in base64, for data that is not JSON"),
+            setting!("binary_encoding", Live, $($path.)* binary_encoding, "say data in base64, for data that is not JSON"),
             setting!(
                 "include_connection_meta",
+                Live,
                 $($path.)* include_connection_meta,
                 "tell what the backend attached to the connection when it connected"
             ),
-            setting!("http.static_headers", $($path.)* static_headers, "headers that every call has", headers),
+            setting!("http.static_headers", Live, $($path.)* static_headers, "headers that every call has", headers),
             Setting {
                 key: "http.status_to_code_transforms",
+                reload: Reload::Live,
                 about: || "what a client is told for a status that is not 200".into(),
                 read: |target, value| {
                     target.$($path.)* status_to_code_transforms = transforms(value)?;
                     Ok(())
                 },
                 write: |target| Some(write_transforms(&target.$($path.)* status_to_code_transforms)),
+                copy: |target, source| {
+                    target.$($path.)* status_to_code_transforms.clone_from(&source.$($path.)* status_to_code_transforms);
+                },
             },
-            setting!("http.tls.enabled", $($path.)* tls.enabled, "know the backend by what follows"),
-            setting!("http.tls.cert_pem", $($path.)* tls.cert_pem, "the certificate that we show"),
-            setting!("http.tls.key_pem", $($path.)* tls.key_pem, "its key"),
+            setting!("http.tls.enabled", Live, $($path.)* tls.enabled, "know the backend by what follows"),
+            setting!("http.tls.cert_pem", Live, $($path.)* tls.cert_pem, "the certificate that we show"),
+            setting!("http.tls.key_pem", Live, $($path.)* tls.key_pem, "its key"),
             setting!(
                 "http.tls.server_ca_pem",
+                Live,
                 $($path.)* tls.server_ca_pem,
                 "who vouches for the backend; unset: this machine's authorities"
             ),
             setting!(
                 "http.tls.insecure_skip_verify",
+                Live,
                 $($path.)* tls.insecure_skip_verify,
                 "believe that any server is the backend; for development"
             ),
             setting!(
                 "http.tls.server_name",
+                Live,
                 $($path.)* tls.server_name,
                 "the name its certificate is for; unset: that of the endpoint"
             ),
@@ -109,17 +120,19 @@ macro_rules! proxy_settings {
     };
 }
 
-/// `names_setting!(key, place in the struct, what it does)`
+/// `names_setting!(key, Live or Restart, place in the struct, what it does)`
 macro_rules! names_setting {
-    ($key:literal, $($field:ident).+, $about:literal) => {
+    ($key:literal, $reload:ident, $($field:ident).+, $about:literal) => {
         Setting {
             key: $key,
+            reload: Reload::$reload,
             about: || $about.into(),
             read: |target, value| {
                 target.$($field).+ = header_names(value)?;
                 Ok(())
             },
             write: |target| target.$($field).+.write(),
+            copy: |target, source| target.$($field).+.clone_from(&source.$($field).+),
         }
     };
 }
@@ -129,8 +142,8 @@ pub(super) const PROXY: &[Setting<ProxyOptions>] = proxy_settings!(;);
 
 /// The options of `[rpc.without_namespace]` and of each of `[[rpc.namespaces]]`.
 pub(super) const RPC: &[Setting<RpcOptions>] = &[
-    setting!("proxy_enabled", proxy_enabled, "have the backend answer"),
-    setting!("proxy_name", proxy_name, "by which of the proxies; default: that of [rpc.proxy]"),
+    setting!("proxy_enabled", Live, proxy_enabled, "have the backend answer"),
+    setting!("proxy_name", Live, proxy_name, "by which of the proxies; default: that of [rpc.proxy]"),
 ];
 
 /// The sections of the proxies that stand beside the named ones.
@@ -157,7 +170,7 @@ pub(super) const SECTIONS: &[Section] = &[
     Section {
         name: FIRST,
         settings: proxy_settings!(
-            setting!("enabled", proxies.connect_enabled, "ask the backend who a client is that brings no token");
+            setting!("enabled", Live, proxies.connect_enabled, "ask the backend who a client is that brings no token");
             proxies.connect.
         ),
     },
@@ -166,6 +179,7 @@ pub(super) const SECTIONS: &[Section] = &[
         settings: proxy_settings!(
             setting!(
                 "enabled",
+                Live,
                 proxies.refresh_enabled,
                 "ask the backend whether a client may stay whose time is over, in place of a new token"
             );
@@ -179,8 +193,8 @@ pub(super) const SECTIONS: &[Section] = &[
     Section {
         name: "rpc",
         settings: &[
-            setting!("ping.enabled", rpc.ping_enabled, "answer one procedure here, with nothing"),
-            setting!("ping.method", rpc.ping_method, "its name"),
+            setting!("ping.enabled", Live, rpc.ping_enabled, "answer one procedure here, with nothing"),
+            setting!("ping.method", Live, rpc.ping_method, "its name"),
         ],
     },
     Section { name: "rpc.proxy", settings: proxy_settings!(; proxies.rpc.) },
@@ -189,11 +203,13 @@ pub(super) const SECTIONS: &[Section] = &[
         settings: &[
             setting!(
                 "proxy_enabled",
+                Live,
                 rpc.without_namespace.proxy_enabled,
                 "have the backend answer procedures without a namespace"
             ),
             setting!(
                 "proxy_name",
+                Live,
                 rpc.without_namespace.proxy_name,
                 "by which of the proxies; default: that of [rpc.proxy]"
             ),

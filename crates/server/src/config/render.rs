@@ -57,7 +57,7 @@ fn heading(out: &mut String, heading: Option<String>) {
 
 fn settings<T>(out: &mut String, settings: &[Setting<T>], target: &T) {
     for setting in settings {
-        one(out, setting.key, &(setting.about)(), (setting.write)(target));
+        one(out, setting, (setting.write)(target));
     }
 }
 
@@ -69,14 +69,15 @@ fn repeated_settings(out: &mut String, settings: &[Setting<Config>], config: &Co
         let value = (setting.write)(config);
         let is_its_own = !PROXY.iter().any(|known| known.key == setting.key);
         if is_its_own || value != (setting.write)(&default) {
-            one(out, setting.key, &(setting.about)(), value);
+            one(out, setting, value);
         }
     }
 }
 
-fn one(out: &mut String, key: &str, about: &str, value: Option<String>) {
+fn one<T>(out: &mut String, setting: &Setting<T>, value: Option<String>) {
+    let (key, about, reload) = (setting.key, (setting.about)(), setting.reload.name());
     let _ = match value {
-        Some(value) => writeln!(out, "# {about}\n{key} = {value}"),
-        None => writeln!(out, "# {about}\n# {key} ="),
+        Some(value) => writeln!(out, "# {about} ({reload})\n{key} = {value}"),
+        None => writeln!(out, "# {about} ({reload})\n# {key} ="),
     };
 }

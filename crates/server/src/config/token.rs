@@ -6,7 +6,7 @@ use regex::Regex;
 
 use super::expression;
 use super::jwks::{JwksEndpoint, choices, has_group};
-use super::options::Setting;
+use super::options::{Reload, Setting};
 use super::setting::{Kind as _, quote, read};
 use super::tls::Pem;
 use super::tree::Value;
@@ -159,6 +159,7 @@ macro_rules! token_settings {
             token_settings!(@ $which, hmac_previous_secret_key, 1, "the one before it, whose tokens are still good", secret),
             super::options::setting!(
                 "hmac_previous_secret_key_valid_until",
+                Live,
                 client.$which.hmac_previous_secret_key_valid_until,
                 "until when they are, in seconds since 1970; 0: for as long as it stands here"
             ),
@@ -179,6 +180,7 @@ macro_rules! token_settings {
             ),
             super::options::setting!(
                 "insecure_skip_jwks_endpoint_safety_check",
+                Live,
                 client.$which.insecure_skip_jwks_endpoint_safety_check,
                 "let tokens put anything that a group finds into that address"
             ),
@@ -187,6 +189,7 @@ macro_rules! token_settings {
     (@ $which:ident, $field:ident, $at:literal, $about:literal, $read:expr) => {
         Setting {
             key: stringify!($field),
+            reload: Reload::Live,
             about: || $about.into(),
             read: |target: &mut super::Config, value| {
                 let read: fn(&Value) -> Result<_, String> = $read;
@@ -194,6 +197,7 @@ macro_rules! token_settings {
                 Ok(())
             },
             write: |target| target.client.$which.written()[$at].clone(),
+            copy: |target, source| target.client.$which.$field.clone_from(&source.client.$which.$field),
         }
     };
 }
@@ -206,6 +210,7 @@ pub(super) const SUBSCRIPTION: &[Setting<super::Config>] = token_settings!(
     subscription_token,
     super::options::setting!(
         "enabled",
+        Live,
         client.subscription_token_enabled,
         "verify subscription tokens by what follows; false: as connection tokens"
     )

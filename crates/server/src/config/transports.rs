@@ -38,11 +38,13 @@ macro_rules! http_transports {
                 settings: &[
                     setting!(
                         "enabled",
+                        Live,
                         transports.$section.enabled,
                         concat!("whether clients may connect by ", $name)
                     ),
                     setting!(
                         "handler_prefix",
+                        Live,
                         transports.$section.handler_prefix,
                         "the path where they do",
                         own_path

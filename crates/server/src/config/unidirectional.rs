@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::options::{Section, Setting, setting, within};
+use super::options::{Reload, Section, Setting, setting, within};
 use super::setting::{Kind as _, read};
 use super::transforms::{self, CodeTransforms, HttpAnswer};
 use super::transports::own_path;
@@ -99,17 +99,20 @@ macro_rules! uni_http_transport {
                 settings: &[
                     setting!(
                         "enabled",
+                        Live,
                         unidirectional.$field.enabled,
                         concat!("whether clients that only listen may connect by ", $called)
                     ),
                     setting!(
                         "handler_prefix",
+                        Live,
                         unidirectional.$field.handler_prefix,
                         "the path where they do",
                         own_path
                     ),
                     setting!(
                         "max_request_body_size",
+                        Live,
                         unidirectional.$field.max_request_body_size,
                         "the longest connect request, in bytes",
                         |v: &usize| within(v, &REQUEST_BYTES_MIN, &REQUEST_BYTES_MAX)
@@ -121,11 +124,13 @@ macro_rules! uni_http_transport {
                 settings: &[
                     setting!(
                         "enabled",
+                        Live,
                         unidirectional.$field.connect_code_to_http_response.enabled,
                         "answer a client that is not let in with a status of HTTP: 500, or what its code becomes"
                     ),
                     Setting {
                         key: "transforms",
+                        reload: Reload::Live,
                         about: || {
                             "what codes become: [{ code = 109, to = { status_code = 401, body = \"…\" } }]".into()
                         },
@@ -138,6 +143,11 @@ macro_rules! uni_http_transport {
                             Some(transforms::write(
                                 &target.unidirectional.$field.connect_code_to_http_response.transforms,
                             ))
+                        },
+                        copy: |target, source| {
+                            let (to, from) = (&mut target.unidirectional.$field, &source.unidirectional.$field);
+                            let from = &from.connect_code_to_http_response.transforms;
+                            to.connect_code_to_http_response.transforms.clone_from(from);
                         },
                     },
                 ],
@@ -177,23 +187,27 @@ const WEBSOCKET: Section = Section {
     settings: &[
         setting!(
             "enabled",
+            Live,
             unidirectional.websocket.enabled,
             "whether clients that only listen may connect by WebSocket"
         ),
-        setting!("handler_prefix", unidirectional.websocket.handler_prefix, "the path where they do", own_path),
+        setting!("handler_prefix", Live, unidirectional.websocket.handler_prefix, "the path where they do", own_path),
         setting!(
             "message_size_limit",
+            Live,
             unidirectional.websocket.message_size_limit,
             "the largest message from a client, in bytes",
             |v: &usize| within(v, &REQUEST_BYTES_MIN, &REQUEST_BYTES_MAX)
         ),
         setting!(
             "join_push_messages",
+            Live,
             unidirectional.websocket.join_push_messages,
             "pushes that come together share a message, in lines"
         ),
         setting!(
             "disable_disconnect_push",
+            Live,
             unidirectional.websocket.disable_disconnect_push,
             "say how a connection ends in its close frame alone, in no push before it"
         ),
@@ -205,10 +219,11 @@ const INIT: Section = Section {
     settings: &[
         setting!(
             "enabled",
+            Live,
             unidirectional.init.enabled,
             "whether there is an address that says next to nothing, to open a connection before it is needed"
         ),
-        setting!("handler_prefix", unidirectional.init.handler_prefix, "its path", own_path),
+        setting!("handler_prefix", Live, unidirectional.init.handler_prefix, "its path", own_path),
     ],
 };
 
@@ -223,11 +238,13 @@ pub(super) const DISCONNECTS: Section = Section {
     settings: &[
         setting!(
             "enabled",
+            Live,
             client.connect_code_to_unidirectional_disconnect.enabled,
             "close clients that only listen, and are not let in, with codes of the application"
         ),
         Setting {
             key: "transforms",
+            reload: Reload::Live,
             about: || "what errors become: [{ code = 109, to = { code = 4109, reason = \"…\" } }]".into(),
             read: |target: &mut super::Config, value| {
                 target.client.connect_code_to_unidirectional_disconnect.transforms = transforms::read(value)?;
@@ -235,6 +252,11 @@ pub(super) const DISCONNECTS: Section = Section {
             },
             write: |target| {
                 Some(transforms::write(&target.client.connect_code_to_unidirectional_disconnect.transforms))
+            },
+            copy: |target, source| {
+                let (to, from) = (&mut target.client, &source.client);
+                let from = &from.connect_code_to_unidirectional_disconnect.transforms;
+                to.connect_code_to_unidirectional_disconnect.transforms.clone_from(from);
             },
         },
     ],
