@@ -203,7 +203,7 @@ fn a_file_in_each_notation_comes_to_the_same_with_all_that_is_missing_named() {
     for (key, expected) in [
         ("client.token.hmac_secret_key", "holds"),
         ("http_server.internal_port", "holds"),
-        ("client.user_connection_limit", "holds"),
+        ("client.user_connection_limit", "differs"),
         ("client.queue_max_size", "differs"),
         ("client.allowed_origins", "differs"),
         ("prometheus.enabled", "differs"),

@@ -169,3 +169,49 @@ fn a_log_file_that_is_named_is_written_and_no_other() {
     assert!(logged.contains("listening on http://") && logged.contains("drained"), "{logged}");
     assert!(!Path::new(server.data.path()).join("logs").exists());
 }
+
+/// Every core, file and log has descriptors of its own: what is announced is what is left.
+#[test]
+fn as_many_connections_are_taken_as_are_announced() {
+    let data = TempDir::new();
+    let limited = "ulimit -n 160; exec \"$0\" \"$@\"";
+    let mut other = Command::new("sh");
+    let binary = command(&[]).get_program().to_owned();
+    other.arg("-c").arg(limited).arg(binary);
+    other.args(["serve", "--dev", "--listen", "127.0.0.1:0", "--shards", "16", "--data-dir", data.path()]);
+    let mut child = other.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let mut after = |before: &str| {
+        let found = said.find_map(|line| line.split_once(before).map(|(_, rest)| rest.to_owned()));
+        found.unwrap_or_else(|| panic!("{before} is not said"))
+    };
+    let digits = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>();
+    let announced: usize = digits(&after("connections_max=")).parse().unwrap();
+    let address = after("listening on http://").split(['"', ' ', '/']).next().unwrap().to_owned();
+    assert!((8..100).contains(&announced), "{announced}");
+    let status = || {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut first = String::new();
+        BufReader::new(&stream).read_line(&mut first).unwrap();
+        (first.contains(" 200 "), first, stream)
+    };
+    let open: Vec<_> = (0..announced).map(|_| status()).collect();
+    assert!(open.iter().all(|(is_good, ..)| *is_good), "{announced}: {open:?}");
+    let (_, first, _) = status();
+    assert!(first.starts_with("HTTP/1.1 503 "), "{first}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_server_that_could_take_no_connection_does_not_start() {
+    let data = TempDir::new();
+    let mut other = Command::new("sh");
+    other.arg("-c").arg("ulimit -n 64; exec \"$0\" \"$@\"").arg(command(&[]).get_program());
+    other.args(["serve", "--dev", "--listen", "127.0.0.1:0", "--shards", "1", "--data-dir", data.path()]);
+    let output = other.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.contains("64 open files are allowed") && said.contains("ulimit -n"), "{said}");
+}

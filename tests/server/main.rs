@@ -20,6 +20,7 @@ mod heap;
 mod http;
 mod issuer;
 mod lifecycle;
+mod limits;
 mod net;
 mod personal;
 mod presence;

@@ -10,12 +10,13 @@ use super::source::{CORE_HIGH, CORE_LOW, File, core_folders, has_word, read, rus
 const ABOVE: [&str; 2] = ["store", "internal"];
 
 /// The folders of the server, lowest first: each uses those before it. `docs/design.md` says what they are.
-const SERVER: [&str; 15] = [
+const SERVER: [&str; 16] = [
     "util",
     "config",
     "ops",
     "backend",
     "wire",
+    "limits",
     "auth",
     "callbacks",
     "session",

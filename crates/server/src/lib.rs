@@ -16,6 +16,7 @@ mod events;
 #[cfg(any(test, roomcast_fuzz))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod limits;
 mod net;
 mod ops;
 mod rooms;
@@ -163,9 +164,10 @@ impl Server {
     /// Serves until it is shut down and drained; blocks meanwhile.
     ///
     /// # Errors
-    /// [`ServeError::Start`] when the system refuses threads or descriptors; [`ServeError::Unstored`] at the end.
+    /// [`ServeError::Start`] when the system refuses threads or descriptors, [`ServeError::NoDescriptors`] when it allows too few;
+    /// [`ServeError::Unstored`] at the end.
     pub fn run(self) -> Result<(), ServeError> {
-        let connections_max = self.connections_max();
+        let descriptors = rlimit::raise_limit();
         if self.config.http_api.insecure && !self.config.http_api.disabled {
             tracing::warn!("server API is open to everybody: `http_api.insecure` is set");
         }
@@ -180,9 +182,11 @@ impl Server {
         hub.start_storing().map_err(ServeError::Store)?;
         hub.start_events(rng()?).map_err(ServeError::Events)?;
 
+        hub.connections.set_max(connections_max(hub.config.client.connection_limit as u64, descriptors)?);
+
         let places: Vec<_> = self.listeners.iter().map(|it| (it.place.clone(), it.way.role.name())).collect();
         let (others, inboxes): (Vec<_>, Vec<_>) = (1..shards).map(|_| mpsc::channel(accept::INBOX_CONNECTIONS)).unzip();
-        let acceptor = WayIn::Acceptor(Acceptor { listeners: self.listeners, connections_max, others });
+        let acceptor = WayIn::Acceptor(Acceptor { listeners: self.listeners, others });
         let ways_in = std::iter::once(acceptor).chain(inboxes.into_iter().map(WayIn::Inbox));
         let mut threads = Vec::with_capacity(shards);
         for ((index, runtime), way_in) in runtimes.into_iter().enumerate().zip(ways_in) {
@@ -226,17 +230,20 @@ impl Server {
         tracing::info!("drained");
         served
     }
+}
 
-    /// How many connections are taken: as many as configured, or as descriptors allow.
-    fn connections_max(&self) -> u64 {
-        let allowed = rlimit::raise_limit().unwrap_or(u64::MAX);
-        let connections_max = match self.config.client.connection_limit as u64 {
-            0 => allowed,
-            limit => limit.min(allowed),
-        };
-        tracing::info!(connections_max, "descriptors allow this many connections");
-        connections_max
+/// How many connections are taken: as many as configured, 0 being no limit, and as descriptors allow beside those that are open.
+fn connections_max(limit: u64, descriptors: Option<u64>) -> Result<u64, ServeError> {
+    let allowed = descriptors.map_or(u64::MAX, rlimit::connections_left);
+    let connections_max = if limit == 0 { allowed } else { limit.min(allowed) };
+    if connections_max == 0 {
+        return Err(ServeError::NoDescriptors { descriptors: descriptors.unwrap_or(0) });
     }
+    if limit > allowed {
+        tracing::warn!(connections_max, limit, "descriptors allow fewer connections than `client.connection_limit`");
+    }
+    tracing::info!(connections_max, "descriptors allow this many connections");
+    Ok(connections_max)
 }
 
 async fn expire_forever(hub: Arc<Hub>) {
@@ -277,6 +284,11 @@ pub enum ServeError {
     },
     /// The database could not be begun.
     Store(StoreError),
+    /// The system allows so few open files that there would be none for a connection.
+    NoDescriptors {
+        /// How many it allows.
+        descriptors: u64,
+    },
     /// The log of room events could not be begun.
     Events(EventsError),
     /// It has served, and at the end the database did not take everything that was published.
@@ -318,6 +330,11 @@ impl fmt::Display for ServeError {
                 ),
                 _ => write!(f, "cannot listen on {place}: {source}"),
             },
+            Self::NoDescriptors { descriptors } => write!(
+                f,
+                "{descriptors} open files are allowed, which leaves none for a connection: raise the limit (`ulimit -n`, LimitNOFILE= of \
+                 systemd) or have fewer shards with --shards"
+            ),
             Self::Store(error) => error.fmt(f),
             Self::Events(error) => error.fmt(f),
             Self::Unstored(error) => write!(f, "not everything that was published is stored: {error}"),
@@ -336,6 +353,7 @@ impl Error for ServeError {
             Self::Bind { source, .. } | Self::Start(source) => Some(source),
             Self::Store(error) | Self::Unstored(error) => Some(error),
             Self::Events(error) => Some(error),
+            Self::NoDescriptors { .. } => None,
         }
     }
 }

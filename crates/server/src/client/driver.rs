@@ -437,7 +437,12 @@ impl SessionDriver {
             }
             Action::Identify => {
                 let address = ConnectionAddress { shard: turn.shard.index, key: turn.connection.key };
-                hub.local.commands.users.register(self.session.user(), address, self.session.client(), self.session_id);
+                let (users, user) = (&hub.local.commands.users, self.session.user());
+                let count = users.register(user, address, self.session.client(), self.session_id);
+                // Where the newest takes the place of the others, these are about to go.
+                if hub.connections.is_too_many_of_user(count) && !hub.settings.single_connection {
+                    return Err(CloseCode::ConnectionLimit.into());
+                }
                 hub.note_connect(self.session.client(), self.session.user());
             }
             Action::Supersede => {

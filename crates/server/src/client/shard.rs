@@ -20,6 +20,8 @@ use crate::client::connection_table::ConnectionTable;
 use crate::client::scratch::Scratch;
 use crate::delivery::lag::Shown;
 use crate::delivery::turns::Delivery;
+use crate::limits::address::AddressKey;
+use crate::limits::connections::Place;
 use crate::ops::metrics::ShardMetrics;
 use crate::rooms::for_all::{Coming, Step};
 use crate::rooms::hub::Hub;
@@ -328,19 +330,24 @@ impl Sockets {
 
 /// Counts a socket as long as it is open.
 #[derive(Debug)]
-pub(crate) struct SocketGuard(Rc<Shard>);
+pub(crate) struct SocketGuard {
+    shard: Rc<Shard>,
+    /// Whom it is counted for, if for anybody.
+    address: Option<AddressKey>,
+}
 
 impl SocketGuard {
-    pub(crate) fn new(shard: &Rc<Shard>) -> Self {
+    pub(crate) fn new(shard: &Rc<Shard>, place: Place) -> Self {
         shard.sockets.opened();
         shard.hub.metrics.sockets.inc();
-        Self(Rc::clone(shard))
+        Self { shard: Rc::clone(shard), address: place.settle() }
     }
 }
 
 impl Drop for SocketGuard {
     fn drop(&mut self) {
-        let Self(shard) = self;
+        let Self { shard, address } = self;
+        shard.hub.connections.gone(*address);
         shard.sockets.closed();
         shard.hub.metrics.sockets.dec();
     }

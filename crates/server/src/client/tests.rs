@@ -76,7 +76,12 @@ fn connect(shard: &Rc<Shard>, more: &str) -> TcpStream {
         user: None,
         headers: None,
     };
-    Connection::start(shard, stream, takeover, SocketGuard::new(shard));
+    Connection::start(
+        shard,
+        stream,
+        takeover,
+        SocketGuard::new(shard, shard.hub.connections.admit(None, 0).expect("there is place")),
+    );
     client
 }
 

@@ -168,8 +168,6 @@ pub(super) const ABSENT: &[Absent] = &[
     ),
     otherwise("client.channel_position_check_delay", "a member cannot lose its place unnoticed"),
     otherwise("client.channel_position_max_time_lag", "a member cannot lose its place unnoticed"),
-    refused("client.user_connection_limit", "a user may have any number of connections"),
-    refused("client.connection_rate_limit", "clients may connect as fast as they can"),
     part("channel.proxy.subscribe_stream", "`subscribe_stream_proxy_enabled`"),
     part("channel.proxy.map_publish", "`subscription_type`"),
     part("channel.proxy.map_remove", "`subscription_type`"),

@@ -26,6 +26,7 @@ mod personal;
 mod proxy;
 mod proxy_lists;
 mod proxy_settings;
+mod rate_limit;
 mod reload;
 mod render;
 mod schema;
@@ -64,12 +65,14 @@ pub use self::namespace::{
 pub use self::personal::PersonalRooms;
 pub(crate) use self::proxy::DEFAULT_PROXY;
 pub use self::proxy::{Proxies, ProxyOptions, Rpc, RpcOptions, StaticHeaders, StatusTransform, TransformTo};
+pub use self::rate_limit::{IpConnect, RateBucket, RateLimit};
 pub use self::reload::{Reloaded, reload, reload_from};
 pub use self::tls::{Pem, TlsOptions};
 pub use self::token::TokenOptions;
 pub use self::transforms::{CodeTransforms, Farewell, HttpAnswer, Transform};
 pub use self::transports::{HttpTransport, HttpTransports};
 pub use self::unidirectional::{Init, UniHttpStream, UniSse, UniWebSocket, Unidirectional};
+pub use crate::util::network::Network;
 pub use crate::util::signature::{PublicKey, Secret};
 
 /// Everything the server can be told.
@@ -226,8 +229,15 @@ pub struct Client {
     pub connect_code_to_unidirectional_disconnect: CodeTransforms<Farewell>,
     /// `[client.subscribe_to_user_personal_channel]`: a room of each user.
     pub subscribe_to_user_personal_channel: PersonalRooms,
-    /// How many connections the server takes in all; 0 is as many as descriptors allow.
+    /// How many connections the server takes in all; 0 is as many as descriptors allow. One more is answered with 503.
     pub connection_limit: usize,
+    /// How many connections one user may have; one more is closed with 3504. 0, the default, is a quarter of all.
+    pub user_connection_limit: usize,
+    /// How many new connections are taken in a second, and as many at once; one more is answered with 503. 0, the default, is no limit:
+    /// whoever comes back after a restart is to be let in as fast as the machine can, and one address alone is bounded.
+    pub connection_rate_limit: usize,
+    /// `[client.rate_limit]`: how often clients may do something.
+    pub rate_limit: RateLimit,
     /// Whether the connect reply says what time it is here.
     pub connect_include_server_time: bool,
     /// The most publications one history reply holds. Default 300.
@@ -432,6 +442,9 @@ impl Default for Config {
                 connect_code_to_unidirectional_disconnect: CodeTransforms::default(),
                 subscribe_to_user_personal_channel: PersonalRooms::default(),
                 connection_limit: 0,
+                user_connection_limit: 0,
+                connection_rate_limit: 0,
+                rate_limit: RateLimit::default(),
                 connect_include_server_time: false,
                 history_max_publication_limit: 300,
                 recovery_max_publication_limit: 300,

@@ -13,15 +13,15 @@ use super::schema::beat;
 pub(super) use super::schema::{Reload, Section, Setting, listing, setting};
 use super::setting::{Kind as _, duration_or_off, read};
 use super::{
-    DELIVERY_DELAY_MAX, NamespaceOptions, database, events, http_api, http_server, personal, proxy_settings, token,
-    transports, unidirectional,
+    DELIVERY_DELAY_MAX, NamespaceOptions, database, events, http_api, http_server, personal, proxy_settings,
+    rate_limit, token, transports, unidirectional,
 };
 use roomcast_protocol::{FOSSIL, RoomName};
 
 /// All sections, in the order in which they are printed; the first one stands above all others.
 pub(super) static SECTIONS: LazyLock<Vec<&'static Section>> = LazyLock::new(|| {
     let first = FIRST.iter().chain(transports::SECTIONS).chain(unidirectional::SECTIONS);
-    first.chain(REST).chain(proxy_settings::SECTIONS).collect()
+    first.chain(REST).chain(rate_limit::SECTIONS).chain(proxy_settings::SECTIONS).collect()
 });
 
 /// Those before the ones of the HTTP transports.
@@ -190,7 +190,19 @@ const REST: &[Section] = &[
                 "connection_limit",
                 Live,
                 client.connection_limit,
-                "connections in all; 0: as many as descriptors allow"
+                "connections in all; 0: as many as descriptors allow; more: status 503"
+            ),
+            setting!(
+                "user_connection_limit",
+                Restart,
+                client.user_connection_limit,
+                "connections of one user; 0: a quarter of all; more: code 3504"
+            ),
+            setting!(
+                "connection_rate_limit",
+                Restart,
+                client.connection_rate_limit,
+                "new connections in a second, and as many at once; 0: no limit; more: status 503"
             ),
             setting!(
                 "connect_include_server_time",

@@ -73,7 +73,7 @@ fn transform(value: &Value) -> Option<Result<StatusTransform, String>> {
     })
 }
 
-fn member<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
+pub(super) fn member<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
     let Value::Table(members) = value else { return None };
     members.iter().find(|(known, _)| known == key).map(|(_, node)| &node.value)
 }

@@ -14,7 +14,9 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 
 use super::Front;
+use super::refusal::Refusing;
 use crate::client::shard::Shard;
+use crate::limits::connections::{Excess, Place};
 use crate::net::arrival::{Arrival, Peer, Way};
 use crate::net::listeners::{Listener, Socket};
 use crate::net::unix_socket::SocketFile;
@@ -44,9 +46,9 @@ impl WayIn {
         match self {
             Self::Acceptor(acceptor) => acceptor.keep(&front, shard).await,
             Self::Inbox(mut inbox) => {
-                while let Some(Arrived { stream, arrival }) = inbox.recv().await {
+                while let Some(Arrived { stream, arrival, place }) = inbox.recv().await {
                     match stream.attach() {
-                        Ok(stream) => front.take_in(&shard, stream, arrival),
+                        Ok(stream) => front.take_in(&shard, stream, arrival, place),
                         Err(error) => tracing::warn!(%error, shard = shard.index, "lost a connection"),
                     }
                 }
@@ -61,14 +63,13 @@ impl WayIn {
 pub(crate) struct Arrived {
     stream: DetachedStream,
     arrival: Arrival,
+    place: Place,
 }
 
 /// What the shard that accepts has beside what the others have.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
     pub(crate) listeners: Vec<Listener>,
-    /// How many connections are taken.
-    pub(crate) connections_max: u64,
     /// Where the other shards take theirs from, in their order.
     pub(crate) others: Vec<mpsc::Sender<Arrived>>,
 }
@@ -79,8 +80,9 @@ impl Acceptor {
     /// # Errors
     /// When a listener cannot be watched.
     async fn keep(self, front: &Rc<Front>, shard: Rc<Shard>) -> io::Result<()> {
-        let Self { listeners, connections_max, others } = self;
+        let Self { listeners, others } = self;
         let doors = listeners.into_iter().map(Door::new).collect::<io::Result<Vec<_>>>()?;
+        let refusing = Refusing::default();
         let mut exhausted = false;
         let mut turns = (0..=others.len()).cycle();
         let mut first = 0;
@@ -91,20 +93,22 @@ impl Acceptor {
             match accepted {
                 Ok((stream, peer)) => {
                     exhausted = false;
-                    let metrics = &shard.hub.metrics;
-                    if metrics.sockets.get() as u64 >= connections_max {
-                        metrics.refused.inc();
-                        tracing::warn!(connections_max, "refused a connection: there are too many");
-                        continue;
-                    }
-                    let arrival = Arrival { way: Arc::clone(&doors[at].way), peer };
+                    let way = &doors[at].way;
+                    let place = match admit(&shard, way, peer) {
+                        Ok(place) => place,
+                        Err(excess) => {
+                            refusing.refuse(stream, excess);
+                            continue;
+                        }
+                    };
+                    let arrival = Arrival { way: Arc::clone(way), peer };
                     match turns.next().unwrap_or_default() {
-                        0 => front.take_in(&shard, stream, arrival),
+                        0 => front.take_in(&shard, stream, arrival, place),
                         // Another shard watches its sockets itself, so this one's watch on them ends here. One that is
                         // gone has ended with the server.
                         other => match stream.detach() {
                             Ok(stream) => {
-                                if others[other - 1].send(Arrived { stream, arrival }).await.is_err() {
+                                if others[other - 1].send(Arrived { stream, arrival, place }).await.is_err() {
                                     return Ok(());
                                 }
                             }
@@ -123,6 +127,19 @@ impl Acceptor {
             }
         }
     }
+}
+
+/// A place for one more connection.
+fn admit(shard: &Shard, way: &Way, peer: Peer) -> Result<Place, Excess> {
+    let connections = &shard.hub.connections;
+    // Whoever looks after the server gets in however many clients there are.
+    if !way.role.serves_clients() {
+        return Ok(connections.admit_inside());
+    }
+    connections.admit(peer.ip(), shard.now_ms()).inspect_err(|excess| {
+        shard.hub.metrics.refused.inc();
+        tracing::warn!(?peer, limit = excess.limit(), "refused a connection: there are too many");
+    })
 }
 
 /// A listener that is watched.

@@ -10,6 +10,7 @@ pub(crate) mod http;
 pub(crate) mod http_stream;
 pub(crate) mod listeners;
 pub(crate) mod page;
+pub(crate) mod refusal;
 pub(crate) mod unidirectional;
 pub(crate) mod unix_socket;
 pub(crate) mod upgrade;
@@ -23,6 +24,7 @@ use self::admission::Admission;
 use self::arrival::Arrival;
 use crate::api::Api;
 use crate::client::shard::{Shard, SocketGuard};
+use crate::limits::connections::Place;
 use crate::rooms::hub::Hub;
 use crate::wire::stream::Stream;
 
@@ -44,8 +46,8 @@ impl Front {
     }
 
     /// Serves a connection that was accepted.
-    fn take_in(self: &Rc<Self>, shard: &Rc<Shard>, stream: Stream, arrival: Arrival) {
-        let socket = SocketGuard::new(shard);
+    fn take_in(self: &Rc<Self>, shard: &Rc<Shard>, stream: Stream, arrival: Arrival, place: Place) {
+        let socket = SocketGuard::new(shard, place);
         tokio::task::spawn_local(fast_upgrade::serve(Rc::clone(self), Rc::clone(shard), stream, arrival, socket));
     }
 }

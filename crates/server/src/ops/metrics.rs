@@ -33,6 +33,27 @@ struct ApiLabel {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeyFetches(Family<OutcomeLabel, Counter>);
 
+/// What was refused, by the name of the limit that it was beyond. All clones are one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Refusals(Family<LimitLabel, Counter>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabel {
+    limit: &'static str,
+}
+
+impl Refusals {
+    /// Counts one. `limit` is one of so many.
+    pub(crate) fn count(&self, limit: &'static str) {
+        self.0.get_or_create(&LimitLabel { limit }).inc();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(&self, limit: &'static str) -> u64 {
+        self.0.get_or_create(&LimitLabel { limit }).get()
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
     outcome: &'static str,
@@ -101,6 +122,7 @@ pub(crate) struct Metrics {
     pub(crate) sockets: Gauge,
     /// Connections refused because there were too many.
     pub(crate) refused: Counter,
+    pub(crate) refusals: Refusals,
     /// Messages between the head of a room and the member of a shard that is furthest behind; see [`crate::delivery::lag`].
     pub(crate) room_lag: Family<RoomLag, Gauge>,
     storage: StorageMetrics,
@@ -164,6 +186,8 @@ impl Metrics {
         registry.register("sockets", "Open sockets, those that still speak HTTP included", sockets.clone());
         let refused = Counter::default();
         registry.register("connections_refused", "Connections refused because there were too many", refused.clone());
+        let refusals = Refusals::default();
+        registry.register("refused", "What was refused, by the limit that it was beyond", refusals.0.clone());
         let (room_lag, member_lag) = (Family::default(), Family::default());
         let help = "Messages that the slowest member of a room still has to get, of the rooms that lag most";
         registry.register("room_lag_messages", help, room_lag.clone());
@@ -185,6 +209,7 @@ impl Metrics {
             rooms,
             sockets,
             refused,
+            refusals,
             room_lag,
             storage,
             room_events,

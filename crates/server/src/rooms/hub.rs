@@ -11,6 +11,7 @@ use crate::auth::{KeyFetcher, Tokens};
 use crate::callbacks::Callbacks;
 use crate::config::{Config, Storage};
 use crate::events::{EventsError, Journal, Reason, RoomEvents};
+use crate::limits::connections::Connections;
 use crate::ops::metrics::Metrics;
 use crate::rooms::cluster::{Commands, LocalNode, OneNode};
 use crate::rooms::delivery_options::DeliveryOptions;
@@ -33,6 +34,8 @@ pub(crate) struct Hub {
     pub(crate) config: Arc<Config>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) metrics: Metrics,
+    /// How many connections there may be.
+    pub(crate) connections: Arc<Connections>,
     pub(crate) presence: Box<dyn Presence>,
     /// The connections of this node.
     pub(crate) local: Arc<LocalNode>,
@@ -77,7 +80,9 @@ impl Hub {
         let settings = settings(&config, node, tokens, &clock);
         let rooms = Arc::new(LocalRooms::new(Arc::clone(&config), clock, shards, metrics.rooms.clone()));
         let callbacks = Callbacks::new(&config, Arc::clone(&rooms.clock), background, &metrics);
+        let connections = Arc::new(Connections::new(&config.client, metrics.refusals.clone()));
         Self {
+            connections,
             settings: Arc::new(settings),
             config,
             metrics,

@@ -1,6 +1,6 @@
 //! The connections of each user, on whatever shards they are.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -62,7 +62,44 @@ pub(crate) struct Users {
     registered: AtomicU64,
     /// Flat, rather than a list for each user: it shrinks as connections go, and one of a hundred thousand goes as fast as one of
     /// two.
-    connections: Striped<BTreeMap<(Box<str>, ConnectionAddress), Names>>,
+    connections: Striped<Part>,
+}
+
+/// The connections of some users.
+#[derive(Debug, Default)]
+struct Part {
+    by_user: BTreeMap<(Box<str>, ConnectionAddress), Names>,
+    /// How many those users have that have more than one: the rest need no memory for it.
+    counts: HashMap<Box<str>, u64>,
+}
+
+impl Part {
+    /// Counts one more of a user, and says how many it has now.
+    fn one_more(&mut self, user: &str) -> u64 {
+        if let Some(count) = self.counts.get_mut(user) {
+            *count += 1;
+            return *count;
+        }
+        let from = self.by_user.range((user.into(), ConnectionAddress::FIRST)..);
+        // The new one is there already.
+        let count = from.take(2).take_while(|((of, _), _)| **of == *user).count() as u64;
+        if count > 1 {
+            self.counts.insert(user.into(), count);
+        }
+        count
+    }
+
+    fn one_less(&mut self, user: &str) {
+        if let Some(count) = self.counts.get_mut(user) {
+            *count -= 1;
+            if *count == 1 {
+                self.counts.remove(user);
+                if self.counts.is_empty() {
+                    self.counts = HashMap::new();
+                }
+            }
+        }
+    }
 }
 
 /// How many users are connected, and with how many connections; those without a user are not among them.
@@ -84,18 +121,22 @@ struct Names {
 }
 
 impl Users {
-    /// From here on that connection of `user` is found.
-    pub(crate) fn register(&self, user: &str, address: ConnectionAddress, client: &str, session: Uuid) {
-        let mut connections = self.connections.of(user);
+    /// From here on that connection of `user` is found; how many it has now.
+    pub(crate) fn register(&self, user: &str, address: ConnectionAddress, client: &str, session: Uuid) -> u64 {
+        let mut part = self.connections.of(user);
         // Relaxed: a number of its own is all that is asked of it; the lock puts those of one user in order.
         let number = self.registered.fetch_add(1, Relaxed);
         let names = Names { client: client.into(), session, number, is_superseded: false };
-        connections.insert((user.into(), address), names);
+        part.by_user.insert((user.into(), address), names);
+        part.one_more(user)
     }
 
     /// The connection has left.
     pub(crate) fn forget(&self, user: &str, address: ConnectionAddress) {
-        self.connections.of(user).remove(&(user.into(), address));
+        let mut part = self.connections.of(user);
+        if part.by_user.remove(&(user.into(), address)).is_some() {
+            part.one_less(user);
+        }
     }
 
     /// How many there are.
@@ -103,7 +144,7 @@ impl Users {
         let mut count = UserCount::default();
         for part in self.connections.parts() {
             let mut last: Option<&str> = None;
-            for (user, _) in part.keys() {
+            for (user, _) in part.by_user.keys() {
                 count.connections += 1;
                 count.users += u32::from(last != Some(user));
                 last = Some(user);
@@ -115,7 +156,7 @@ impl Users {
     /// The connections of `user` that were registered before the one at `address` and have not been returned here yet: of all that
     /// come at once the newest stays, whichever asks first.
     pub(crate) fn supersede(&self, user: &str, address: ConnectionAddress) -> Vec<ConnectionAddress> {
-        let mut connections = self.connections.of(user);
+        let connections = &mut self.connections.of(user).by_user;
         let Some(number) = connections.get(&(user.into(), address)).map(|names| names.number) else {
             return Vec::new();
         };
@@ -132,7 +173,7 @@ impl Users {
 
     /// Where those connections of `user` are at this moment.
     pub(crate) fn find(&self, user: &str, selection: &Selection) -> Vec<ConnectionAddress> {
-        let connections = self.connections.of(user);
+        let connections = &self.connections.of(user).by_user;
         let from = connections.range((user.into(), ConnectionAddress::FIRST)..);
         let own = from.take_while(|((of, _), _)| **of == *user);
         own.filter(|(_, names)| selection.includes(&names.client, names.session))
@@ -180,7 +221,23 @@ mod tests {
         assert_eq!(find(&users, "ann", None, None), [address(1, 7)]);
         users.forget("ann", address(1, 7));
         users.forget("anna", address(0, 4));
-        assert!(users.connections.parts().all(|part| part.is_empty()), "it holds what is connected");
+        let is_empty = |part: &Part| part.by_user.is_empty() && part.counts.is_empty();
+        assert!(users.connections.parts().all(|part| is_empty(&part)), "it holds what is connected");
+    }
+
+    #[test]
+    fn the_connections_of_each_user_are_counted() {
+        let users = Users::default();
+        let register = |user, slot| users.register(user, address(0, slot), "c", Uuid::nil());
+        assert_eq!([register("ann", 1), register("anna", 2), register("ann", 3), register("ann", 4)], [1, 1, 2, 3]);
+        users.forget("ann", address(0, 3));
+        users.forget("ann", address(0, 3));
+        assert_eq!(register("ann", 5), 3);
+        for slot in [1, 4, 5] {
+            users.forget("ann", address(0, slot));
+        }
+        assert_eq!(register("ann", 6), 1);
+        assert_eq!(register("anna", 7), 2);
     }
 
     #[test]

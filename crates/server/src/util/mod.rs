@@ -4,6 +4,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod key;
+pub(crate) mod network;
 pub(crate) mod panics;
 pub(crate) mod reserve;
 pub(crate) mod rng;

@@ -1,0 +1,327 @@
+//! Connections: how many there may be, in all and by address, and how many new ones in a time.
+
+use std::net::IpAddr;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::config::{Client, RateBucket};
+use crate::limits::address::{AddressKey, counted};
+use crate::limits::bucket::{Buckets, Rates};
+use crate::limits::table::{Entry, Table};
+use crate::ops::metrics::Refusals;
+use crate::util::network::Network;
+
+/// The part of all connections that one address, and one user, may have where nothing else is said. Nobody takes all of them alone;
+/// an office behind one address, or devices that share a user, are far from it.
+const SHARE: u64 = 4;
+
+/// What a share is at least: where few connections are allowed, a few people must still do.
+const SHARE_MIN: u64 = 64;
+
+/// The connections of a server, counted where it is decided whether there may be one more.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    /// How many there may be; set once, when it is known how many descriptors are left.
+    max: AtomicU64,
+    open: AtomicU64,
+    /// How many may come in a time, in all.
+    arrivals: (Rates, Mutex<Buckets>),
+    addresses: Addresses,
+    /// How many one user may have; 0 is a share.
+    user_max: u64,
+    refusals: Refusals,
+}
+
+#[derive(Debug)]
+struct Addresses {
+    is_counted: bool,
+    is_dry_run: bool,
+    /// Connections of one; 0 is a share.
+    open_max: u64,
+    rates: Rates,
+    exempt: Vec<Network>,
+    table: Table<Visitor>,
+}
+
+/// What is remembered of an address.
+#[derive(Debug, Default)]
+struct Visitor {
+    open: u32,
+    arrivals: Buckets,
+}
+
+impl Entry for Visitor {
+    fn is_idle(&self, now_ms: u64) -> bool {
+        self.open == 0 && self.arrivals.are_full(now_ms)
+    }
+}
+
+/// Why there is no place for one more connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Excess {
+    /// There are too many.
+    Connections,
+    /// Too many come at once.
+    Arrivals,
+    /// There are too many of this address.
+    OfAddress,
+    /// Too many of this address come at once.
+    ArrivalsOfAddress,
+}
+
+impl Excess {
+    /// The name of the limit.
+    pub(crate) const fn limit(self) -> &'static str {
+        match self {
+            Self::Connections => "client.connection_limit",
+            Self::Arrivals => "client.connection_rate_limit",
+            Self::OfAddress => "client.rate_limit.ip_connect.max_concurrent_per_ip",
+            Self::ArrivalsOfAddress => "client.rate_limit.ip_connect.buckets",
+        }
+    }
+
+    /// Whether it is this client that has too many, and not all together.
+    pub(crate) const fn is_of_address(self) -> bool {
+        matches!(self, Self::OfAddress | Self::ArrivalsOfAddress)
+    }
+}
+
+impl Connections {
+    pub(crate) fn new(client: &Client, refusals: Refusals) -> Self {
+        let ip_connect = &client.rate_limit.ip_connect;
+        let arrivals = match client.connection_rate_limit {
+            0 => Rates::default(),
+            rate => Rates::new(&[RateBucket { interval: std::time::Duration::from_secs(1), rate }]),
+        };
+        Self {
+            max: AtomicU64::new(u64::MAX),
+            open: AtomicU64::new(0),
+            arrivals: (arrivals, Mutex::default()),
+            addresses: Addresses {
+                is_counted: ip_connect.enabled,
+                is_dry_run: ip_connect.dry_run,
+                open_max: ip_connect.max_concurrent_per_ip as u64,
+                rates: Rates::new(&ip_connect.buckets),
+                exempt: ip_connect.exempt.clone(),
+                table: Table::new(),
+            },
+            user_max: client.user_connection_limit as u64,
+            refusals,
+        }
+    }
+
+    /// Says how many there may be.
+    pub(crate) fn set_max(&self, max: u64) {
+        // Relaxed, here and below: numbers of their own, beside which nothing is read.
+        self.max.store(max, Relaxed);
+    }
+
+    /// A place for one more that comes from `peer`, at that time of the shard that accepts.
+    ///
+    /// # Errors
+    /// There is none; it has been counted as refused.
+    pub(crate) fn admit(self: &Arc<Self>, peer: Option<IpAddr>, now_ms: u64) -> Result<Place, Excess> {
+        let max = self.max.load(Relaxed);
+        let taken = self.open.fetch_update(Relaxed, Relaxed, |open| (open < max).then_some(open + 1));
+        if taken.is_err() {
+            return Err(self.refused(Excess::Connections));
+        }
+        // What is refused from here on gives it back.
+        let mut place = Place { connections: Arc::clone(self), address: None };
+        let (rates, buckets) = &self.arrivals;
+        if !rates.is_empty() && !rates.take(&mut buckets.lock().unwrap_or_else(PoisonError::into_inner), 1, now_ms) {
+            return Err(self.refused(Excess::Arrivals));
+        }
+        place.came_from(peer, now_ms)?;
+        Ok(place)
+    }
+
+    /// A place that there always is, for whoever looks after the server.
+    pub(crate) fn admit_inside(self: &Arc<Self>) -> Place {
+        self.open.fetch_add(1, Relaxed);
+        Place { connections: Arc::clone(self), address: None }
+    }
+
+    /// Whether one user has more than it may, with so many.
+    pub(crate) fn is_too_many_of_user(&self, connections: u64) -> bool {
+        let is_too_many = connections > self.at_most(self.user_max);
+        if is_too_many {
+            self.refusals.count(USER_CONNECTIONS);
+        }
+        is_too_many
+    }
+
+    /// A limit where one is said, otherwise the share.
+    fn at_most(&self, said: u64) -> u64 {
+        if said > 0 { said } else { (self.max.load(Relaxed) / SHARE).max(SHARE_MIN) }
+    }
+
+    fn refused(&self, excess: Excess) -> Excess {
+        self.refusals.count(excess.limit());
+        excess
+    }
+
+    fn enter(&self, address: AddressKey, now_ms: u64) -> Result<(), Excess> {
+        let Addresses { is_dry_run, open_max, rates, table, .. } = &self.addresses;
+        let open_max = self.at_most(*open_max);
+        let entered = table.hold(address.number(), now_ms, |visitor| {
+            let excess = if u64::from(visitor.open) >= open_max {
+                Some(Excess::OfAddress)
+            } else if !rates.take(&mut visitor.arrivals, 1, now_ms) {
+                Some(Excess::ArrivalsOfAddress)
+            } else {
+                None
+            };
+            if excess.is_none() || *is_dry_run {
+                visitor.open += 1;
+            }
+            excess
+        });
+        match entered.flatten().map(|excess| self.refused(excess)) {
+            Some(excess) if !is_dry_run => Err(excess),
+            _ => Ok(()),
+        }
+    }
+
+    fn leave(&self, address: Option<AddressKey>) {
+        if let Some(address) = address {
+            self.addresses.table.find(address.number(), |visitor| visitor.open = visitor.open.saturating_sub(1));
+        }
+    }
+
+    /// One whose place was [settled](Place::settle) is gone.
+    pub(crate) fn gone(&self, address: Option<AddressKey>) {
+        self.open.fetch_sub(1, Relaxed);
+        self.leave(address);
+    }
+}
+
+/// The name of the limit on the connections of a user.
+pub(crate) const USER_CONNECTIONS: &str = "client.user_connection_limit";
+
+/// The place of one connection, given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    connections: Arc<Connections>,
+    address: Option<AddressKey>,
+}
+
+impl Place {
+    /// It turns out that the client comes from that address: the one that it was counted for before was a proxy's.
+    ///
+    /// # Errors
+    /// That one has too many already.
+    pub(crate) fn came_from(&mut self, address: Option<IpAddr>, now_ms: u64) -> Result<(), Excess> {
+        let Self { connections, address: counted_for } = self;
+        connections.leave(counted_for.take());
+        let addresses = &connections.addresses;
+        if addresses.is_counted
+            && let Some(address) = counted(address, &addresses.exempt)
+        {
+            connections.enter(address, now_ms)?;
+            *counted_for = Some(address);
+        }
+        Ok(())
+    }
+
+    /// Has the caller say when it is [gone](Connections::gone), and of which address it was: a connection that is idle holds no more
+    /// for it than that.
+    pub(crate) fn settle(mut self) -> Option<AddressKey> {
+        let address = self.address.take();
+        // What the drop gives back is the caller's.
+        self.connections.open.fetch_add(1, Relaxed);
+        address
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.connections.gone(self.address);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn connections(max: u64, change: impl FnOnce(&mut Client)) -> Arc<Connections> {
+        let mut config = Config::default();
+        change(&mut config.client);
+        let connections = Arc::new(Connections::new(&config.client, Refusals::default()));
+        connections.set_max(max);
+        connections
+    }
+
+    fn address(text: &str) -> Option<IpAddr> {
+        text.parse().ok()
+    }
+
+    #[test]
+    fn a_place_is_taken_when_it_is_given_and_free_when_it_is_dropped() {
+        let connections = connections(2, |_| {});
+        let mut places: Vec<Place> = (0..2).map(|_| connections.admit(None, 0).expect("there is place")).collect();
+        assert_eq!(connections.admit(None, 0).map(drop), Err(Excess::Connections));
+        let address = places.pop().map(Place::settle).expect("one");
+        assert_eq!(connections.admit(None, 0).map(drop), Err(Excess::Connections), "it is there as before");
+        connections.gone(address);
+        drop(places);
+        let again: Vec<_> = (0..3).map(|_| connections.admit(None, 0)).collect();
+        assert_eq!(again.iter().filter(|place| place.is_ok()).count(), 2);
+        let _inside = connections.admit_inside();
+    }
+
+    #[test]
+    fn one_address_has_its_share_and_others_theirs() {
+        let connections = connections(1_000, |client| client.rate_limit.ip_connect.buckets.clear());
+        let taken = |text: &str| {
+            let places = (0..1_000).map_while(|_| connections.admit(address(text), 0).ok());
+            places.map(Place::settle).collect::<Vec<_>>()
+        };
+        let of_first = taken("203.0.113.7");
+        assert_eq!(of_first.len(), 250, "a quarter");
+        assert_eq!(connections.admit(address("203.0.113.7"), 0).map(drop), Err(Excess::OfAddress));
+        assert_eq!(taken("2001:db8::1").len(), 250);
+        assert_eq!(taken("2001:db8::2").len(), 0, "it is the same network");
+        of_first.into_iter().for_each(|address| connections.gone(address));
+        assert_eq!(taken("203.0.113.7").len(), 250, "it may come again");
+        assert_eq!(taken("127.0.0.1").len(), 500, "a proxy's are as many as there are");
+    }
+
+    #[test]
+    fn a_proxy_s_place_becomes_its_client_s() {
+        let connections = connections(1_000, |client| client.rate_limit.ip_connect.max_concurrent_per_ip = 1);
+        let mut first = connections.admit(address("10.0.0.1"), 0).expect("there is place");
+        let mut second = connections.admit(address("10.0.0.1"), 0).expect("there is place");
+        assert_eq!(first.came_from(address("203.0.113.7"), 0), Ok(()));
+        assert_eq!(second.came_from(address("203.0.113.7"), 0), Err(Excess::OfAddress));
+        drop(first);
+        assert_eq!(second.came_from(address("203.0.113.7"), 0), Ok(()));
+    }
+
+    #[test]
+    fn new_ones_come_so_many_in_a_time_in_all_and_of_an_address() {
+        let connections = connections(1_000, |client| {
+            client.connection_rate_limit = 3;
+            client.rate_limit.ip_connect.buckets =
+                vec![RateBucket { interval: std::time::Duration::from_secs(1), rate: 2 }];
+        });
+        let admit = |text: &str, now_ms| connections.admit(address(text), now_ms).map(drop);
+        assert_eq!([admit("203.0.113.7", 0), admit("203.0.113.7", 0)], [Ok(()); 2]);
+        assert_eq!(admit("203.0.113.7", 0), Err(Excess::ArrivalsOfAddress));
+        assert_eq!(admit("203.0.113.8", 0), Err(Excess::Arrivals), "those refused have come as well");
+        assert_eq!(admit("203.0.113.7", 1_000), Ok(()));
+    }
+
+    #[test]
+    fn a_dry_run_counts_and_refuses_nobody() {
+        let connections = connections(1_000, |client| {
+            client.rate_limit.ip_connect.dry_run = true;
+            client.rate_limit.ip_connect.max_concurrent_per_ip = 1;
+        });
+        let places: Vec<_> = (0..3).map(|_| connections.admit(address("203.0.113.7"), 0)).collect();
+        assert!(places.iter().all(Result::is_ok));
+        assert_eq!(connections.refusals.of(Excess::OfAddress.limit()), 2);
+    }
+}
