@@ -27,7 +27,7 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 ARCHIVE = roomcast-$(VERSION)-$(HOST)
 
 .PHONY: help setup missing fmt fmt-check lint features build run test test-all results loom loom-full loom-mutants shuttle soak crash
-.PHONY: crash-events fuzz valgrind autobahn difference sdk-go sdk-java openapi website docs doctests examples bench benches bench-rivals bench-server instructions check-rivals
+.PHONY: crash-events fuzz valgrind autobahn difference sdk-go sdk-java openapi website docs doctests examples bench benches bench-rivals bench-server siege instructions check-rivals
 .PHONY: check-bench tables deny ci lab profile dist image clean
 
 help: ## list the targets
@@ -212,6 +212,12 @@ bench-server: build ## measure the server and its rivals into target/results/ser
 	@mkdir -p $(RESULTS)
 	$(TARGET)/release/server-bench $(if $(QUICK),--quick) $(or $(ROWS),--out $(RESULTS)/server$(if $(QUICK),-quick).md)
 
+siege: build ## ten minutes of attacks beside a thousand honest clients, into target/results/siege.md; QUICK=1; ONLY=flood
+	$(CARGO) build $(BENCHES) --release -p siege -p server-bench --bins
+	@mkdir -p $(RESULTS)
+	$(TARGET)/release/siege $(if $(QUICK),--minutes 1) $(if $(ONLY),--only "$(ONLY)") \
+		--out $(RESULTS)/siege$(if $(QUICK)$(ONLY),-quick).md
+
 # They mean the same on a busy machine.
 instructions: ## count a publish, a receive, a delivery of the server into target/results/instructions.md; ONLY=library, ONLY=server
 	$(if $(filter library,$(ONLY)),,$(CARGO) build --locked --release -p roomcast-server)
@@ -238,7 +244,7 @@ check-rivals: ## clippy and the tests of what bench-rivals and bench-server run
 
 # What the server's bench is made of needs no rival to be built, so everybody can afford it.
 check-bench: ## clippy and the tests of what bench-server runs
-	$(CARGO) clippy $(BENCHES) -p harness -p server-bench -p instructions --all-targets -- -D warnings
+	$(CARGO) clippy $(BENCHES) -p harness -p server-bench -p siege -p instructions --all-targets -- -D warnings
 	$(CARGO) test $(BENCHES) -p harness -p server-bench --lib
 
 dist: build ## a stripped archive with binary, licences, unit file and checksums, in target/dist

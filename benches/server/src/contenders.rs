@@ -117,7 +117,7 @@ impl Contender {
                 command.arg("--config").arg(place.write("roomcast.toml", &roomcast_config(storage))?);
             }
             Program::Ours(rival) => {
-                command = Command::new(env::current_exe()?);
+                command = Command::new(beside_us("server-bench")?);
                 command.args(["serve", rival.name(), &port]);
             }
             Program::Bun => {
@@ -176,7 +176,10 @@ fn nats_config([own, websocket]: [&String; 2]) -> String {
 }
 
 /// A program that was built into the same folder as this one.
-fn beside_us(name: &str) -> Result<PathBuf, Fault> {
+///
+/// # Errors
+/// When the system does not say where that is.
+pub fn beside_us(name: &str) -> Result<PathBuf, Fault> {
     Ok(env::current_exe()?.with_file_name(name))
 }
 

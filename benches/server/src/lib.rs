@@ -8,12 +8,12 @@
 
 pub mod cli;
 pub mod client;
-mod contenders;
+pub mod contenders;
 mod count;
 pub mod fault;
 pub mod load;
 pub mod payload;
-mod process;
+pub mod process;
 mod rivals;
 pub mod room;
 pub mod wire;

@@ -1,0 +1,127 @@
+//! What the siege has shown.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use harness::machine;
+use harness::origin::Origin;
+
+use crate::Stage;
+use crate::target::BUDGET_BYTES;
+
+/// How much longer than at the floor a message may take that is in memory alone, and than without attackers any other.
+const BESIDE_FLOOR: f64 = 2.0;
+const BESIDE_PEACE: f64 = 5.0;
+
+/// How much more the server may hold in the last third than in the second.
+const FLAT: f64 = 1.1;
+
+/// All that was found.
+pub(crate) struct Outcome {
+    pub(crate) time: Duration,
+    pub(crate) peace: Stage,
+    pub(crate) floor: Stage,
+    pub(crate) siege: Stage,
+}
+
+impl Outcome {
+    /// What was to hold and does not. Latencies are reported, and fail nothing: they depend on the machine.
+    pub(crate) fn failures(&self) -> Vec<String> {
+        let mut failures = Vec::new();
+        let peak = self.siege.memory.peak();
+        if peak > BUDGET_BYTES {
+            failures.push(format!("the server held {} of {}", megabytes(peak), megabytes(BUDGET_BYTES)));
+        }
+        if !self.is_flat() {
+            failures.push("what the server holds rises".to_owned());
+        }
+        for idle in self.siege.attacks.iter().filter(|attack| attack.rounds == 0) {
+            failures.push(format!("nobody attacked by {}", idle.name));
+        }
+        failures
+    }
+
+    fn is_flat(&self) -> bool {
+        let [_, second, last] = self.siege.memory.thirds();
+        last as f64 <= second as f64 * FLAT
+    }
+}
+
+/// The page.
+pub(crate) fn page(outcome: &Outcome) -> String {
+    let mut page = "# The siege\n\nWritten by `make siege`; do not edit. A thousand honest clients are in forty rooms, half of \
+        them in memory and half in a database, of which each is told five messages of 128 bytes a second. Meanwhile attackers, a thread \
+        each, do all of the below to the same server. Every message proves itself, and every honest client must have received each, or \
+        the run fails. *Held* is memory that is the process's own. Server and clients have a core each; attackers share that of the \
+        honest, with the lowest priority.\n\n"
+        .to_owned();
+    let origin = Origin::of("src crates Cargo.lock benches/harness benches/server benches/siege");
+    let _ = write!(
+        page,
+        "* {}\n* machine: {}\n\n",
+        origin.lines().trim_start_matches("* ").trim_end(),
+        machine::description()
+    );
+    latencies(outcome, &mut page);
+    memory(outcome, &mut page);
+    attacks(outcome, &mut page);
+    page
+}
+
+fn latencies(Outcome { time, peace, floor, siege }: &Outcome, page: &mut String) {
+    let _ = write!(
+        page,
+        "## The honest\n\nUnder siege for {} s: {} messages, received {} times; none was lost.\n\n\
+         | rooms | | under siege, ms | to compare with, ms | ratio | aim |\n|---|---|--:|--:|--:|--:|\n",
+        time.as_secs(),
+        siege.published,
+        siege.delivered
+    );
+    let rows = [
+        ("in memory", "the floor under siege", &siege.latencies.plain, &floor.latencies.plain, BESIDE_FLOOR),
+        ("in memory", "without attackers", &siege.latencies.plain, &peace.latencies.plain, BESIDE_PEACE),
+        ("in the database", "without attackers", &siege.latencies.stored, &peace.latencies.stored, BESIDE_PEACE),
+    ];
+    for (rooms, beside, ours, theirs, aim) in rows {
+        for part in [0.5, 0.99] {
+            let (ours, theirs) = (percentile(ours, part), percentile(theirs, part));
+            let name = if part < 0.9 { "p50" } else { "p99" };
+            let ratio = ours / theirs;
+            let _ = writeln!(page, "| {rooms} | {name} | {ours:.2} | {theirs:.2} ({beside}) | {ratio:.2} | ≤ {aim} |");
+        }
+    }
+}
+
+fn memory(outcome: &Outcome, page: &mut String) {
+    let memory = &outcome.siege.memory;
+    let [first, second, last] = memory.thirds().map(megabytes);
+    let _ = write!(
+        page,
+        "\n## Memory\n\nBefore {}, at most {} of {}, in the thirds of the time {first}, {second} and {last} (medians), {} when the \
+         attackers had gone. Without attackers: at most {}.\n",
+        megabytes(memory.before()),
+        megabytes(memory.peak()),
+        megabytes(BUDGET_BYTES),
+        megabytes(memory.after()),
+        megabytes(outcome.peace.memory.peak()),
+    );
+}
+
+fn attacks(outcome: &Outcome, page: &mut String) {
+    page.push_str("\n## The attacks\n\n| attack | what | rounds | broken off |\n|---|---|--:|--:|\n");
+    for attack in &outcome.siege.attacks {
+        let _ = writeln!(page, "| {} | {} | {} | {} |", attack.name, attack.what, attack.rounds, attack.broken_off);
+    }
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{} MB", bytes / 1_000_000)
+}
+
+/// The value that this part of the samples does not exceed, in milliseconds.
+fn percentile(samples: &[u32], part: f64) -> f64 {
+    let mut samples = samples.to_vec();
+    samples.sort_unstable();
+    let at = ((samples.len() as f64 * part) as usize).min(samples.len().saturating_sub(1));
+    samples.get(at).map_or(f64::NAN, |nanos| f64::from(*nanos) / 1e6)
+}
