@@ -38,6 +38,7 @@ pub(crate) type Clock = dyn Fn() -> u64 + Send + Sync;
 pub struct RoomOptions {
     pub(crate) capacity: Option<usize>,
     pub(crate) bytes_max: Option<u64>,
+    pub(crate) message_bytes_max: Option<u64>,
     pub(crate) lasting: bool,
     pub(crate) start: Option<Position>,
 }
@@ -64,6 +65,14 @@ impl RoomOptions {
     #[must_use]
     pub fn bytes_max(mut self, bytes: u64) -> Self {
         self.bytes_max = Some(bytes);
+        self
+    }
+
+    /// Messages of a room with a byte budget that weigh up to `bytes` are taken, where the budget is four times as much: as few lie in
+    /// a segment as that needs. In a room of very many messages (above 262,080) there may be more, and the largest be smaller.
+    #[must_use]
+    pub fn message_bytes_max(mut self, bytes: u64) -> Self {
+        self.message_bytes_max = Some(bytes);
         self
     }
 

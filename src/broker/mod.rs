@@ -231,6 +231,12 @@ impl<T: Send + Sync + 'static> Broker<T> {
         rooms
     }
 
+    /// The bytes of a message, where they are weighed.
+    #[cfg(feature = "store")]
+    pub(crate) fn weigh(&self, message: &T) -> Option<usize> {
+        self.inner.weigh.as_ref().map(|weigh| weigh(message))
+    }
+
     /// Publishes into the room of that name, creating it if there is none. If the room ends at this very moment, the
     /// message goes to its successor.
     ///
@@ -344,8 +350,14 @@ impl<T> Inner<T> {
         }
         let capacity = options.capacity.or(self.room.capacity).unwrap_or(crate::config::CAPACITY_DEFAULT);
         let start = options.start.map_or(0, |position| position.sequence);
-        let shape = Geometry::for_capacity(capacity as u64).starting_at(start);
-        let budget = match (options.bytes_max.or(self.room.bytes_max), &self.weigh) {
+        let bytes_max = options.bytes_max.or(self.room.bytes_max);
+        let slots_max = bytes_max.zip(options.message_bytes_max).map(|(bytes, message)| bytes / 4 / message.max(1));
+        let shape = match slots_max {
+            Some(slots_max) => Geometry::with_slots(capacity as u64, slots_max),
+            None => Geometry::for_capacity(capacity as u64),
+        };
+        let shape = shape.starting_at(start);
+        let budget = match (bytes_max, &self.weigh) {
             (Some(bytes_max), Some(weigh)) => Some(Arc::new(Budget::new(bytes_max, weigh.clone()))),
             (Some(_), None) => return Err(RoomError::Unweighed),
             (None, _) => None,

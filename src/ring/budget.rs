@@ -39,8 +39,13 @@ impl<T> Budget<T> {
         (bytes <= self.bytes_max / 4 / shape.slots()).then_some(bytes)
     }
 
-    /// Makes room for one more segment: evicts the oldest ones while the full ones, up to `newest_full`, hold more than
-    /// three quarters, as far as no *block* subscriber wants them.
+    /// What full segments may hold where one more is to be begun.
+    pub(crate) fn full_max(&self) -> u64 {
+        self.bytes_max / 4 * 3
+    }
+
+    /// Evicts the oldest segments while the full ones, up to `newest_full`, hold more than `allowed`, as far as no *block*
+    /// subscriber wants them.
     ///
     /// From the oldest up, the one that the next segment takes the place of included, so that what is retained has no hole
     /// wherever a *block* subscriber ends it. One that joins meanwhile begins behind all that may be on its way out
@@ -50,10 +55,11 @@ impl<T> Budget<T> {
         directory: &Directory<T>,
         shape: Geometry,
         newest_full: u64,
+        allowed: u64,
         bell: &impl Bell,
     ) -> Made {
         let mut made = Made { evicted: false, blocked: false };
-        let excess = self.excess(directory, shape, newest_full);
+        let excess = Self::excess(directory, shape, newest_full, allowed);
         if excess.is_empty() {
             return made;
         }
@@ -80,8 +86,7 @@ impl<T> Budget<T> {
     }
 
     /// The generations, oldest first, that do not fit beside the newer full ones.
-    pub(crate) fn excess(&self, directory: &Directory<T>, shape: Geometry, newest_full: u64) -> Range<u64> {
-        let allowed = self.bytes_max / 4 * 3;
+    pub(crate) fn excess(directory: &Directory<T>, shape: Geometry, newest_full: u64, allowed: u64) -> Range<u64> {
         let (mut held, mut first, mut end) = (0, newest_full + 1, None);
         for generation in (shape.oldest(newest_full + 1)..=newest_full).rev() {
             let word = directory.word(generation);

@@ -322,7 +322,8 @@ impl<T> Ring<T> {
         let Some(directory) = self.directory.peek() else { return tail };
         let full = self.shape.generation(tail) - 1;
         let by_count = self.shape.oldest(self.shape.generation(tail.saturating_sub(1)) + 1);
-        let by_bytes = self.budget.as_ref().map_or(0, |budget| budget.excess(directory, self.shape, full).end);
+        let by_bytes =
+            self.budget.as_ref().map_or(0, |budget| Budget::excess(directory, self.shape, full, budget.full_max()).end);
         self.shape.first(by_count.max(by_bytes)).min(tail)
     }
 
@@ -408,6 +409,14 @@ impl<T> Ring<T> {
     pub(crate) fn bytes(&self) -> u64 {
         match (&self.budget, self.directory.peek()) {
             (Some(_), Some(directory)) => directory.bytes(),
+            _ => 0,
+        }
+    }
+
+    /// The same with what readers pin that was evicted.
+    pub(crate) fn bytes_held(&self) -> u64 {
+        match (&self.budget, self.directory.peek()) {
+            (Some(_), Some(directory)) => directory.bytes_held(),
             _ => 0,
         }
     }

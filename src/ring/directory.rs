@@ -5,7 +5,7 @@ use std::cell::Cell;
 use super::Bell;
 use super::geometry::Geometry;
 use super::limbo::Limbo;
-use super::segment::Segment;
+use super::segment::{Phase, Segment};
 use super::table::Table;
 use super::words::DirectoryWord;
 use crate::sync::{AcqRel, Acquire, AtomicU64, Look, thread_local};
@@ -101,6 +101,12 @@ impl<T> Directory<T> {
         // Acquire: as in `word`.
         let words = self.words.iter().map(|word| DirectoryWord(word.load(Acquire)));
         words.filter(|word| word.is_retained()).map(|word| self.segment(word.index()).bytes()).sum()
+    }
+
+    /// The bytes in the segments that are named, or pinned.
+    pub(crate) fn bytes_held(&self) -> u64 {
+        let segments = (0..self.table.len()).filter_map(|index| self.table.get(index as u16));
+        segments.filter(|segment| matches!(segment.phase(), Phase::Live | Phase::Pinned)).map(Segment::bytes).sum()
     }
 
     #[inline(always)]

@@ -272,7 +272,7 @@ impl<T, R: AsRef<Ring<T>>> Writer<T, R> {
             }
         }
         if let Some(budget) = &ring.budget {
-            if budget.make_room(directory, shape, generation - 1, bell).blocked {
+            if budget.make_room(directory, shape, generation - 1, budget.full_max(), bell).blocked {
                 return Err(Refusal::Full);
             }
             // It may have gone with the others.

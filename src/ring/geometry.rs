@@ -26,8 +26,13 @@ impl Geometry {
     /// pins and what an eviction takes stay small beside the ring. One segment more than the capacity fills, because the
     /// newest may have just begun.
     pub(crate) fn for_capacity(capacity: u64) -> Self {
+        Self::with_slots(capacity, 64)
+    }
+
+    /// The same with at most so many slots in a segment, as far as the directory reaches.
+    pub(crate) fn with_slots(capacity: u64, slots_max: u64) -> Self {
         let capacity = capacity.clamp(1, capacity_max());
-        let quarter = (capacity / 4).max(1);
+        let quarter = (capacity / 4).max(1).min(slots_max.max(1));
         let mut slots = (1 << quarter.ilog2()).min(64);
         while capacity.div_ceil(slots) + 1 > SEGMENTS_MAX {
             slots *= 2;

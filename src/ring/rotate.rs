@@ -46,7 +46,7 @@ impl<T> Ring<T> {
             }
         }
         if let Some(budget) = &self.budget {
-            let made = budget.make_room(directory, self.shape, full, bell);
+            let made = budget.make_room(directory, self.shape, full, budget.full_max(), bell);
             if made.evicted {
                 // SeqCst: as at the end. model: budget_hole_park
                 fence(SeqCst);
@@ -82,6 +82,22 @@ impl<T> Ring<T> {
             bell.disturbed();
         }
         Ok(())
+    }
+
+    /// Evicts the oldest messages while full segments before the newest one hold more than `bytes`, where bytes are counted and as far
+    /// as no gate is in the way.
+    ///
+    /// It is what a rotation does that finds too many bytes, by somebody who does not rotate: the newest segment stays, from which the
+    /// next rotation goes on.
+    #[cold]
+    pub(crate) fn trim(&self, bytes: u64, bell: &impl Bell) {
+        let (Some(budget), Some(directory)) = (&self.budget, self.directory.peek()) else { return };
+        let newest = self.shape.generation(self.tail().saturating_sub(1));
+        if budget.make_room(directory, self.shape, newest.saturating_sub(1), bytes, bell).evicted {
+            // SeqCst: as in `rotate`. model: budget_hole_park
+            fence(SeqCst);
+            bell.disturbed();
+        }
     }
 
     /// Moves the claim word from the full generation `full` to the installed next one, unless somebody has.

@@ -363,6 +363,30 @@ impl<T> Room<T> {
         self.room_ref.ring().oldest()
     }
 
+    /// Lets go of the oldest messages while those before the newest 64 or so (it is whole segments that go) weigh more than `bytes`, in
+    /// a room with a byte budget: for who has many rooms and not enough memory for all. Subscribers that have not read them are told
+    /// of lag. What a [`Policy::Block`](crate::Policy::Block) subscriber has not read stays; one that joins at this very moment may be
+    /// told of lag, too.
+    ///
+    /// # Examples
+    /// ```
+    /// use roomcast::{Broker, TryRecvError};
+    ///
+    /// let broker = Broker::builder().bytes_max(1 << 20, Vec::len).build();
+    /// let room = broker.room("pictures")?;
+    /// let mut slow = room.subscribe().now()?;
+    /// for _ in 0..200 {
+    ///     room.publish(vec![0; 1_000])?;
+    /// }
+    /// room.trim(0);
+    /// assert_eq!(room.oldest(), 192);
+    /// assert_eq!(slow.try_recv(), Err(TryRecvError::Lagged(192)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn trim(&self, bytes: u64) {
+        self.room_ref.ring().trim(bytes, &self.room_ref);
+    }
+
     /// How many are subscribed, handlers included, those of patterns not. May be out of date the moment it is returned:
     /// [`Room::vacated`] waits for the last one to leave.
     ///
@@ -468,6 +492,7 @@ impl<T> Room<T> {
             // Relaxed: as above.
             lagged: cold.map_or(0, |cold| cold.lagged.load(Relaxed)),
             bytes: self.room_ref.ring().bytes(),
+            bytes_held: self.room_ref.ring().bytes_held(),
             shards: core.served.read(Vec::len),
             blocking: core.blocking(),
             segments,
@@ -516,6 +541,8 @@ pub struct RoomStats {
     pub lagged: u64,
     /// Bytes retained, as [`Builder::weigh`](crate::Builder::weigh) has it; 0 in a room without a byte budget.
     pub bytes: u64,
+    /// The same with what was let go and a slow reader still keeps.
+    pub bytes_held: u64,
     /// Shards that serve handlers here.
     pub shards: usize,
     /// Subscriptions with [`Policy::Block`](crate::Policy::Block).

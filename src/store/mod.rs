@@ -65,7 +65,7 @@ pub use self::batch::{Batch, BatchPart, Incarnation};
 pub use self::codec::{Codec, Undecodable};
 pub use self::erased::ErasedMessages;
 pub use self::error::{OpenError, StoreError, StoreErrorKind};
-pub use self::history::{HistoryEntry, HistoryPage};
+pub use self::history::{HistoryEntry, HistoryLimit, HistoryPage};
 pub use self::options::{Durability, Options, Retention};
 #[cfg(feature = "postgres")]
 pub use self::postgres::PostgresStore;
