@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::harness::{Client, Folder, Heard, newest, number, publish, text};
+use crate::harness::{Client, Folder, Heard, metric, newest, number, publish, text};
 
 /// Rounds, unless `ROOMCAST_CRASH_ROUNDS` says otherwise.
 const ROUNDS: u64 = 20;
@@ -82,6 +82,19 @@ impl Process {
         client.send(r#"{"id":1,"connect":{}}"#);
         client.reply(1);
         client
+    }
+
+    /// What the system says of its memory: a line of its status, in bytes.
+    pub(crate) fn memory(&self, line: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a process");
+        let found = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':')).expect("that line");
+        let kib: u64 = found.trim().strip_suffix("kB").expect("a unit").trim().parse().expect("a number");
+        kib * 1024
+    }
+
+    /// The sum of a metric over all shards.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        metric(self.address, name)
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -109,23 +109,12 @@ impl Running {
 
     /// The answer to a plain HTTP request: its head and its body.
     pub(crate) fn get(&self, path: &str, headers: &str) -> (String, String) {
-        let mut stream = dial(self.internal);
-        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
-        stream.write_all(request.as_bytes()).expect("a request");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-        (head.to_owned(), body.to_owned())
+        get(self.internal, path, headers)
     }
 
     /// The sum of a metric over all shards.
     pub(crate) fn metric(&self, name: &str) -> u64 {
-        let (_, body) = self.get("/metrics", "");
-        let lines = body.lines().filter(|line| line.starts_with(name));
-        lines
-            .map(|line| line.rsplit(' ').next().expect("a value"))
-            .map(|value| value.parse::<u64>().expect("a number"))
-            .sum()
+        metric(self.internal, name)
     }
 
     fn join(&mut self) -> Result<(), ServeError> {
@@ -371,6 +360,25 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(start.elapsed() < PATIENCE, "waited in vain for: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// The answer to a plain HTTP request: its head and its body.
+fn get(address: SocketAddr, path: &str, headers: &str) -> (String, String) {
+    let mut stream = dial(address);
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    (head.to_owned(), body.to_owned())
+}
+
+/// The sum of a metric over all shards.
+pub(crate) fn metric(address: SocketAddr, name: &str) -> u64 {
+    let (_, body) = get(address, "/metrics", "");
+    let lines = body.lines().filter(|line| line.starts_with(name));
+    let values = lines.map(|line| line.rsplit(' ').next().expect("a value"));
+    values.map(|value| value.parse::<u64>().expect("a number")).sum()
 }
 
 /// The head of an answer, byte by byte: what follows it is left to be read.

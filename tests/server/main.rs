@@ -21,6 +21,7 @@ mod http;
 mod issuer;
 mod lifecycle;
 mod limits;
+mod memory;
 mod net;
 mod personal;
 mod presence;

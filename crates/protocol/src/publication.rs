@@ -66,6 +66,13 @@ pub struct Placed {
     pub publication: Publication,
 }
 
+impl Placed {
+    /// The bytes that it has in memory, about, as [`Publication::bytes_held`] has it.
+    pub fn bytes_held(&self) -> usize {
+        size_of::<Self>() - size_of::<Publication>() + self.publication.bytes_held()
+    }
+}
+
 /// A place in a room: "everything up to `offset` in the incarnation `epoch` of the room".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StreamPosition {

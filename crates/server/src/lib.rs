@@ -182,7 +182,8 @@ impl Server {
         hub.start_storing().map_err(ServeError::Store)?;
         hub.start_events(rng()?).map_err(ServeError::Events)?;
 
-        hub.connections.set_max(connections_max(hub.config.client.connection_limit as u64, descriptors)?);
+        let connections_max = connections_max(hub.config.client.connection_limit as u64, descriptors)?;
+        hub.connections.set_max(connections_max.min(hub.rooms.memory.connections_max()));
 
         let places: Vec<_> = self.listeners.iter().map(|it| (it.place.clone(), it.way.role.name())).collect();
         let (others, inboxes): (Vec<_>, Vec<_>) = (1..shards).map(|_| mpsc::channel(accept::INBOX_CONNECTIONS)).unzip();

@@ -18,6 +18,14 @@ pub(super) struct Backlog {
     pub(super) waiting: VecDeque<Waiting>,
 }
 
+impl Backlog {
+    /// What it takes.
+    pub(super) fn bytes_held(&self) -> usize {
+        let frames: usize = self.waiting.iter().map(Waiting::bytes_held).sum();
+        self.actions.len() * size_of::<Action>() + self.input.capacity() + frames
+    }
+}
+
 /// What comes to a session by another way than its connection.
 #[derive(Debug)]
 pub(super) enum Waiting {
@@ -25,6 +33,16 @@ pub(super) enum Waiting {
     Frame(Bytes),
     /// Of the server.
     Command(ServerCommand),
+}
+
+impl Waiting {
+    fn bytes_held(&self) -> usize {
+        let frame = match self {
+            Self::Frame(frame) => frame.len(),
+            Self::Command(_) => 0,
+        };
+        size_of::<Self>() + frame
+    }
 }
 
 /// Frames that an emulated connection may have waiting; they come in requests, which nothing holds up.

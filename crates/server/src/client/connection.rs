@@ -24,7 +24,7 @@ use crate::util::panics::guard;
 use crate::wire::disconnect::Disconnect;
 use crate::wire::encoded_batch::EncodedBatch;
 use crate::wire::framing::Framing;
-use crate::wire::send_queue::{REPLY_BYTES_HIGH, SendQueue, write_some};
+use crate::wire::send_queue::{SendQueue, write_some};
 use crate::wire::stream::Stream;
 use crate::wire::unanswered::Unanswered;
 use roomcast_protocol::CloseCode;
@@ -56,7 +56,7 @@ pub(crate) struct Connection {
     doom: Cell<Option<CloseCode>>,
     /// To be ended by the connection's task without another byte.
     is_cut: Cell<bool>,
-    send_queue: RefCell<SendQueue>,
+    pub(super) send_queue: RefCell<SendQueue>,
     /// Memberships that are behind their group.
     behind: Cell<u32>,
     /// Since when the full socket has taken nothing; [`NOT_STALLED`] while nothing waits for it.
@@ -235,11 +235,6 @@ impl Connection {
             Ok(false) => self.block(),
             Err(error) => self.fail(&error),
         }
-    }
-
-    /// Whether so many replies wait that the client's commands must, too.
-    pub(crate) fn is_saturated(&self) -> bool {
-        self.send_queue.borrow().reply_bytes() >= REPLY_BYTES_HIGH
     }
 
     /// How long the full socket has taken nothing, of the time in which we were there to see it; `None` while nothing waits
@@ -422,6 +417,9 @@ impl Connection {
             }
             self.poll_input(shard, cx);
         }
+        if self.is_open() {
+            self.reserve_memory(shard);
+        }
         if self.broken.get() {
             self.phase.set(Phase::Gone);
         }
@@ -433,6 +431,12 @@ impl Connection {
             Phase::Gone => Poll::Ready(()),
             _ => Poll::Pending,
         }
+    }
+
+    /// Ends it without another byte.
+    pub(super) fn end(&self) {
+        self.phase.set(Phase::Gone);
+        self.wake();
     }
 
     /// Ready once nothing waits to be written.
@@ -588,6 +592,7 @@ impl Drop for Task {
         if guard(depart).is_err() {
             tracing::error!(shard = shard.index, "cleaning up a connection panicked");
         }
+        shard.connections.note_held(connection.key, connection.send_queue.borrow().bytes_reserved(), 0);
         shard.connections.dismiss(connection);
         shard.metrics.connections.dec();
     }

@@ -1,6 +1,7 @@
 //! The connections of a shard, by key, and when each is to be looked after.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::rc::Rc;
 
@@ -20,6 +21,8 @@ pub(crate) struct ConnectionTable {
     wheel: RefCell<Wheel<ConnectionKey>>,
     /// Those with replies that have not been written.
     unflushed: RefCell<Vec<Rc<Connection>>>,
+    /// What is held for clients that do not take it, with the slots of their connections.
+    held: RefCell<BTreeSet<(u64, usize)>>,
 }
 
 impl ConnectionTable {
@@ -29,6 +32,7 @@ impl ConnectionTable {
             next_number: Cell::new(0),
             wheel: RefCell::new(Wheel::new(0)),
             unflushed: RefCell::default(),
+            held: RefCell::default(),
         }
     }
 
@@ -56,6 +60,28 @@ impl ConnectionTable {
     pub(crate) fn find(&self, key: ConnectionKey) -> Option<Rc<Connection>> {
         let connections = self.connections.borrow();
         connections.get(key.slot).filter(|connection| connection.key == key).cloned()
+    }
+
+    /// Says that for a connection so many bytes are held, and no longer `before`.
+    pub(crate) fn note_held(&self, key: ConnectionKey, before: u64, bytes: u64) {
+        if before == bytes {
+            return;
+        }
+        let mut held = self.held.borrow_mut();
+        held.remove(&(before, key.slot));
+        if bytes > 0 {
+            held.insert((bytes, key.slot));
+        }
+    }
+
+    /// The most bytes that are held for one, and its slot.
+    pub(crate) fn largest_holder(&self) -> Option<(u64, usize)> {
+        self.held.borrow().last().copied()
+    }
+
+    /// The connection in a slot.
+    pub(crate) fn at(&self, slot: usize) -> Option<Rc<Connection>> {
+        self.connections.borrow().get(slot).cloned()
     }
 
     pub(crate) fn all(&self) -> Vec<Rc<Connection>> {

@@ -184,6 +184,13 @@ impl SessionDriver {
         is_connected && selection.includes(self.client(), self.session_id)
     }
 
+    /// What is held of what its client has said, and was not done or is not complete yet.
+    pub(crate) fn bytes_held(&self) -> usize {
+        self.decoder.bytes_held()
+            + self.session.bytes_waiting()
+            + self.backlog.as_ref().map_or(0, |backlog| backlog.bytes_held())
+    }
+
     /// Whether the client is not to be heard until a command of its is completed.
     pub(crate) fn waits(&self) -> bool {
         !self.session.wants_frames()

@@ -8,6 +8,7 @@ pub(crate) mod connection;
 mod connection_table;
 pub(crate) mod deferred;
 pub(crate) mod driver;
+mod held;
 mod listening;
 mod membership;
 mod scratch;

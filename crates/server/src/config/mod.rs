@@ -122,6 +122,8 @@ pub struct Config {
     pub rpc: Rpc,
     /// `[storage]`
     pub storage: StorageOptions,
+    /// `[memory]`
+    pub memory: MemoryOptions,
     /// `[shutdown]`
     pub shutdown: Shutdown,
 }
@@ -277,6 +279,16 @@ pub struct StorageOptions {
     pub timeout: Duration,
 }
 
+/// `[memory]`: how much of it the server takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemoryOptions {
+    /// Bytes in all, which are divided among what clients can make the server hold: the messages of rooms, replies that wait, what is
+    /// read from the database, connections and so on. `None`, the default: three quarters of what the machine has, or the cgroup that
+    /// the server runs in where that is less, so that the rest of the system has something left.
+    pub limit: Option<NonZeroUsize>,
+}
+
 /// What becomes of those who publish faster than the database takes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -318,6 +330,11 @@ impl Config {
         config.channel.without_namespace = NamespaceOptions::dev();
         config.unidirectional = Unidirectional::dev();
         config
+    }
+
+    /// The largest message that a client may send, by whichever transport.
+    pub(crate) fn message_bytes_max(&self) -> usize {
+        self.websocket.message_size_limit
     }
 
     /// The same without the password of the database and the secrets that sign tokens, to be shown to people: of the URL the
@@ -466,6 +483,7 @@ impl Default for Config {
                 overload: Overload::Refuse,
                 timeout: Duration::from_secs(10),
             },
+            memory: MemoryOptions::default(),
             shutdown: Shutdown { timeout: Duration::from_secs(30) },
         }
     }

@@ -14,6 +14,9 @@ use roomcast_protocol::Payload;
 pub struct NamespaceOptions {
     /// How many messages the history holds. 0 is no history; costs memory per room once it is published into.
     pub history_size: usize,
+    /// Bytes of messages that a room has in memory: the oldest go early to stay within it. A single message may be a 256th of it, or as
+    /// large as clients may send one where that is more. Default 32 MiB: of messages as large as clients may send, some 500.
+    pub ring_size_bytes: usize,
     /// How long a message stays in the history. Needed with `history_size`, except with `storage`, where zero is for as long as
     /// the database keeps it.
     pub history_ttl: Duration,
@@ -123,6 +126,9 @@ pub enum Storage {
     /// They are acknowledged and delivered when the disk has them: nothing that anybody has seen is lost.
     Stored,
 }
+
+/// The default of [`NamespaceOptions::ring_size_bytes`].
+const RING_BYTES: usize = 32 << 20;
 
 /// Messages of a kept room that are in memory at most: a few seconds of a busy room, so that nearly all who come back are served
 /// from there.
@@ -258,6 +264,11 @@ impl NamespaceOptions {
         }
     }
 
+    /// Whether a room has a past, and it is in memory and nowhere else.
+    pub(crate) fn is_kept_in_memory(&self) -> bool {
+        self.storage == Storage::Off && self.history_size > 0
+    }
+
     /// How long the database keeps its messages.
     pub(crate) fn retention(&self) -> Retention {
         Retention {
@@ -278,6 +289,7 @@ impl Default for NamespaceOptions {
     fn default() -> Self {
         Self {
             history_size: 0,
+            ring_size_bytes: RING_BYTES,
             history_ttl: Duration::ZERO,
             history_meta_ttl: HISTORY_META_TTL,
             storage: Storage::Off,

@@ -261,6 +261,16 @@ const REST: &[Section] = &[
         ],
     },
     Section {
+        name: "memory",
+        settings: &[setting!(
+            "limit",
+            Restart,
+            memory.limit,
+            "bytes that the server takes in all; unset: three quarters of what the machine, or its cgroup, has",
+            memory_in_bounds
+        )],
+    },
+    Section {
         name: "channel",
         settings: &[
             setting!("max_length", Restart, channel.max_length, "the longest room name, in bytes", |v: &usize| within(
@@ -292,6 +302,13 @@ pub(super) const ROOM: &[Setting<NamespaceOptions>] = &[
         &0,
         &HISTORY_SIZE_MAX
     )),
+    setting!(
+        "ring_size_bytes",
+        Live,
+        ring_size_bytes,
+        "bytes of messages that a room has in memory; the oldest go first",
+        |v: &usize| within(v, &RING_BYTES_MIN, &RING_BYTES_MAX)
+    ),
     setting!("history_ttl", Live, history_ttl, "how long a message stays in the history", |v: &Duration| between(
         *v,
         Duration::ZERO,
@@ -464,6 +481,10 @@ const LOG_BYTES_MIN: usize = 1024 * 1024;
 const LOG_BYTES_MAX: usize = 1024 * 1024 * 1024 * 1024;
 /// More than is written in that time.
 const LOG_REPEATS_MAX: usize = 1_000_000;
+/// The program itself, and a few rooms.
+const MEMORY_MIN: usize = 128 << 20;
+/// More than a machine has.
+const MEMORY_MAX: usize = 1 << 50;
 /// A connect command with a token must fit.
 const MESSAGE_BYTES_MIN: usize = 1_024;
 /// A message is held whole in memory, once per client that is sending one.
@@ -485,6 +506,10 @@ const REPLY_PUBLICATIONS_MAX: usize = 10_000;
 const ROOM_NAME_BYTES_MAX: usize = 255;
 /// A history is held in memory, per room.
 const HISTORY_SIZE_MAX: usize = 1_000_000;
+/// A few messages as large as clients may send by default.
+const RING_BYTES_MIN: usize = 1 << 20;
+/// More than a room is worth.
+const RING_BYTES_MAX: usize = 1 << 40;
 /// Ten years.
 const TTL_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 /// Each is entered before a client has its first answer.
@@ -508,6 +533,10 @@ pub(super) fn between(value: Duration, least: Duration, most: Duration) -> Resul
 
 fn shards_in_bounds(shards: &Option<std::num::NonZeroUsize>) -> Result<(), String> {
     shards.map_or(Ok(()), |shards| within(&shards.get(), &1, &SHARDS_MAX))
+}
+
+fn memory_in_bounds(limit: &Option<std::num::NonZeroUsize>) -> Result<(), String> {
+    limit.map_or(Ok(()), |limit| within(&limit.get(), &MEMORY_MIN, &MEMORY_MAX))
 }
 
 fn header_name(name: &Option<String>) -> Result<(), String> {

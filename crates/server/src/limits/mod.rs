@@ -1,9 +1,10 @@
-//! Limits in counts and rates: of connections, by address and by user.
+//! Limits in counts and rates, of connections, by address and by user; and in bytes: what all clients together may make the server hold.
 //!
-//! It uses `util`, `config` and `ops`. It is used by `session`, `rooms`, `client` and `net`. It does no I/O: whoever asks says when it
-//! is, in milliseconds of a clock that all who ask about one thing share, within a second.
+//! It uses `util`, `config` and `ops`. It is used by `wire`, `session`, `rooms`, `client` and `net`. It does no I/O: whoever asks says
+//! when it is, in milliseconds of a clock that all who ask about one thing share, within a second.
 
 pub(crate) mod address;
 pub(crate) mod bucket;
 pub(crate) mod connections;
+pub(crate) mod memory;
 pub(crate) mod table;

@@ -45,11 +45,25 @@ pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Header lines of a request.
 pub(crate) const HEADERS_MAX: usize = 64;
+/// What a connection takes while requests are read from it: their heads, and what is known of them.
+const REQUEST_BYTES: u64 = 16 * 1024;
+/// The answer where there is no memory for it.
+const NO_MEMORY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n\
+    content-type: text/plain; charset=utf-8\r\ncontent-length: 40\r\n\r\nthere are too many requests: come later\n";
 /// How long a request under way may take once the server drains.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Serves a connection that did not ask for a WebSocket in its first breath, until it ends or a client has taken it over.
 pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, stream: Opened, arrival: Arrival, socket: SocketGuard) {
+    let reserved = shard.hub.rooms.memory.requests.try_reserve(REQUEST_BYTES);
+    // The operator is let in where nobody else reaches.
+    if reserved.is_none() && arrival.way.role.serves_clients() {
+        shard.hub.metrics.refused.inc();
+        tracing::warn!("refused a request: memory for requests used up");
+        // Whoever takes none of it learns by the end.
+        let _ = stream.into_parts().0.try_write(NO_MEMORY);
+        return;
+    }
     let mut draining = shard.draining.clone();
     let slot = UpgradeSlot::default();
     let service = {
@@ -88,6 +102,7 @@ pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, stream: Opened, ar
             if takeover.framing.is_websocket() {
                 takeover.behind = [read_buf, said].concat().into();
             }
+            drop(reserved);
             Connection::start(&shard, stream, takeover, socket);
         }
     }
@@ -238,6 +253,7 @@ async fn health(State(hub): State<Arc<Hub>>) -> Response<Body> {
 }
 
 async fn metrics(State(hub): State<Arc<Hub>>) -> Response<Body> {
+    hub.show_memory();
     let mut response = Response::new(Body::from(
         hub.metrics
             .render(hub.stored_rooms().map(|stored_rooms| stored_rooms.archive.status()).as_ref(), (hub.rooms.clock)()),

@@ -87,6 +87,12 @@ struct CloseLabel {
     code: u16,
 }
 
+/// A part of the memory, by what it is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ShareLabel {
+    share: &'static str,
+}
+
 /// Who lags: a room on a shard, or one member of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct RoomLag {
@@ -125,6 +131,8 @@ pub(crate) struct Metrics {
     pub(crate) refusals: Refusals,
     /// Messages between the head of a room and the member of a shard that is furthest behind; see [`crate::delivery::lag`].
     pub(crate) room_lag: Family<RoomLag, Gauge>,
+    memory_used: Family<ShareLabel, Gauge>,
+    memory_limit: Family<ShareLabel, Gauge>,
     storage: StorageMetrics,
     pub(crate) room_events: RoomEventMetrics,
     /// Messages between the head of a room and a member.
@@ -193,6 +201,9 @@ impl Metrics {
         registry.register("room_lag_messages", help, room_lag.clone());
         let help = "Messages that a member still has to get, of the members that lag most";
         registry.register("member_lag_messages", help, member_lag.clone());
+        let (memory_used, memory_limit) = (Family::default(), Family::default());
+        registry.register("memory_used_bytes", "Memory that is used, by what for", memory_used.clone());
+        registry.register("memory_limit_bytes", "Memory that may be used, by what for", memory_limit.clone());
         let storage = StorageMetrics::register(&mut registry);
         let room_events = RoomEventMetrics::register(&mut registry);
         let shards = ShardMetrics::register(&mut registry, shards);
@@ -211,6 +222,8 @@ impl Metrics {
             refused,
             refusals,
             room_lag,
+            memory_used,
+            memory_limit,
             storage,
             room_events,
             member_lag,
@@ -242,6 +255,13 @@ impl Metrics {
     /// Counts a command of the server API. `method` is one of so many.
     pub(crate) fn api_called(&self, method: &'static str, code: u32) {
         self.api_commands.get_or_create(&ApiLabel { method, code }).inc();
+    }
+
+    /// Says how much memory is used of what may be, for that.
+    pub(crate) fn memory(&self, share: &'static str, used: u64, limit: u64) {
+        let label = ShareLabel { share };
+        self.memory_used.get_or_create(&label).set(i64::try_from(used).unwrap_or(i64::MAX));
+        self.memory_limit.get_or_create(&label).set(i64::try_from(limit).unwrap_or(i64::MAX));
     }
 
     /// Open connections of clients.

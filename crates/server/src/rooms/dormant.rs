@@ -6,14 +6,18 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use roomcast::Position;
 use roomcast::internal::Striped;
 
-/// Rooms at rest whose positions are kept; one more begins a new epoch when it comes back.
-const DORMANT_MAX: usize = 1_000_000;
+/// Rooms at rest whose positions are kept; one more begins a new epoch when it comes back. Fewer where there is less memory.
+const DORMANT_MAX: u64 = 1_000_000;
+
+/// What the position of one takes, with a name of usual length.
+const POSITION_BYTES: u64 = 192;
 
 /// The positions of rooms at rest.
 #[derive(Debug)]
 pub(crate) struct DormantRooms {
     rooms: Striped<HashMap<Box<str>, DormantRoom>>,
     count: AtomicUsize,
+    most: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -26,8 +30,10 @@ struct DormantRoom {
 }
 
 impl DormantRooms {
-    pub(crate) fn new() -> Self {
-        Self { rooms: Striped::default(), count: AtomicUsize::new(0) }
+    /// Keeps as many as fit into so many bytes.
+    pub(crate) fn new(bytes_max: u64) -> Self {
+        let most = (bytes_max / POSITION_BYTES).min(DORMANT_MAX) as usize;
+        Self { rooms: Striped::default(), count: AtomicUsize::new(0), most }
     }
 
     /// Lets a room rest that has ended at that position.
@@ -36,7 +42,7 @@ impl DormantRooms {
         let rest = DormantRoom { position, until_ms, is_running: false };
         if let Some(known) = rooms.get_mut(room) {
             *known = rest;
-        } else if self.count.load(Relaxed) < DORMANT_MAX {
+        } else if self.count.load(Relaxed) < self.most {
             // Relaxed: a bound against floods; a few more do no harm.
             self.count.fetch_add(1, Relaxed);
             rooms.insert(room.into(), rest);
@@ -65,6 +71,11 @@ impl DormantRooms {
             rooms.retain(|_, rest| rest.until_ms > now_ms);
             self.count.fetch_sub(before - rooms.len(), Relaxed);
         }
+    }
+
+    /// What they take.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.count.load(Relaxed) as u64 * POSITION_BYTES
     }
 
     #[cfg(test)]

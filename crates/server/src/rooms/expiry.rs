@@ -38,6 +38,7 @@ impl Hub {
             }
         }
         self.metrics.rooms.dec_by(expired as i64);
+        self.rooms.ring_memory.count_anew(&self.rooms);
         expired
     }
 }

@@ -214,6 +214,12 @@ impl Hub {
         Duration::from_millis((self.rooms.clock)().saturating_sub(self.started_ms))
     }
 
+    /// Shows how much of its memory is used.
+    pub(crate) fn show_memory(&self) {
+        self.rooms.memory.note_connections(u64::try_from(self.metrics.sockets.get()).unwrap_or(0));
+        self.rooms.show_memory(&self.metrics);
+    }
+
     /// Closes every room.
     pub(crate) fn close(&self) {
         self.rooms.broker.close();

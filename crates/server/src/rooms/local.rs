@@ -7,12 +7,16 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::runtime::Handle;
 
 use crate::config::{Config, NamespaceOptions};
+use crate::limits::memory::Memory;
+use crate::ops::metrics::Metrics;
 use crate::rooms::cluster::ANSWER_WITHIN;
 use crate::rooms::dormant::DormantRooms;
 use crate::rooms::engine::{Accepted, EpochName};
 use crate::rooms::for_all::{ForAll, Unannounced};
+use crate::rooms::history;
 use crate::rooms::join_leave::{Events, What};
 use crate::rooms::removed::RemovedHistories;
+use crate::rooms::ring_memory::RingMemory;
 use crate::rooms::terms::{Reservation, Terms, TermsBook};
 use crate::rooms::visible::{Edge, Visible};
 use roomcast::{Broker, Position, PublishError, Room, RoomError, RoomOptions};
@@ -21,6 +25,22 @@ use roomcast_protocol::{ErrorCode, Publication, RoomName};
 /// Messages a room keeps at least, whatever its history: its ring is also what members that fall behind go on from. At a few
 /// thousand messages a second this is a good part of a second for a socket to drain.
 const ROOM_MESSAGES_MIN: usize = 1_024;
+
+/// What all rooms have for messages, in rooms that have as many as they may: with less than so many, one room would drive the others
+/// out.
+const FULL_ROOMS_MIN: u64 = 4;
+
+/// Answers like one that is about to be given, for which there is to be memory as well.
+const ANSWERS_LEFT: usize = 8;
+
+/// Parts of the memory for answers of the database, of which each read takes two: what is read, and what is made of it.
+const DATABASE_PARTS: u64 = 16;
+
+/// What a room takes that nobody has published into.
+const ROOM_BYTES: u64 = 512;
+
+/// What a message takes beside what a client may send: what it says of its author.
+const MESSAGE_BESIDE_BYTES: usize = 4 * 1024;
 
 /// Rooms that may exist at once. A room costs little until it is published into, but names come from the network and must not
 /// fill the memory.
@@ -32,6 +52,10 @@ pub(crate) const TRIES: usize = 2;
 /// The rooms of this node, which all engines share.
 pub(crate) struct LocalRooms {
     pub(crate) config: Arc<Config>,
+    /// What the server may take.
+    pub(crate) memory: Arc<Memory>,
+    /// What their messages take of it.
+    pub(crate) ring_memory: RingMemory,
     pub(crate) broker: Broker<Publication>,
     pub(crate) dormant: DormantRooms,
     /// What is not to be seen any more.
@@ -56,13 +80,17 @@ impl LocalRooms {
         shards: Vec<Handle>,
         count: Gauge,
     ) -> Self {
+        let memory = Arc::new(Memory::new(&config.memory));
         let broker = Broker::builder().capacity(ROOM_MESSAGES_MIN).clock(clock.clone()).shards(shards.len());
+        let broker = broker.weigh(Publication::bytes_held);
+        let ring_memory = RingMemory::new();
         let (events, for_all) = (Arc::new(Events::new(shards.len())), ForAll::new(shards.len()));
         let clock = Arc::new(clock);
         let broker = broker.on_tokio(shards).build();
-        let terms = TermsBook::new(Arc::clone(&clock) as Arc<dyn Fn() -> u64 + Send + Sync>);
-        let (dormant, removed) = (DormantRooms::new(), Arc::default());
-        Self { config, broker, dormant, removed, terms, events, for_all, clock, count }
+        let now = Arc::clone(&clock) as Arc<dyn Fn() -> u64 + Send + Sync>;
+        let terms = TermsBook::new(now, memory.keys.limit());
+        let (dormant, removed) = (DormantRooms::new(memory.rooms.limit() / 4), Arc::default());
+        Self { config, memory, ring_memory, broker, dormant, removed, terms, events, for_all, clock, count }
     }
 
     /// A room that runs.
@@ -139,12 +167,41 @@ impl LocalRooms {
     /// # Errors
     /// [`ErrorCode::LimitExceeded`]. Two shards may pass at once; the bound is against floods, a few more do no harm.
     pub(crate) fn has_place_for_one(&self) -> Result<(), ErrorCode> {
-        if self.count.get() < ROOMS_MAX as i64 { Ok(()) } else { Err(ErrorCode::LimitExceeded) }
+        let rooms_max = (self.memory.rooms.limit() / 4 * 3 / ROOM_BYTES).min(ROOMS_MAX as u64);
+        if self.count.get() >= rooms_max as i64 {
+            return Err(ErrorCode::LimitExceeded);
+        }
+        self.ring_memory.has_place(self)
     }
 
     pub(crate) fn ring_options(&self, name: &str) -> RoomOptions {
-        let history = self.options(name).map_or(0, NamespaceOptions::ring_messages);
-        RoomOptions::new().capacity(history.max(ROOM_MESSAGES_MIN))
+        let options = self.options(name);
+        let messages = options.map_or(0, NamespaceOptions::ring_messages).max(ROOM_MESSAGES_MIN);
+        let bytes = options.map_or(u64::MAX, |options| options.ring_size_bytes as u64);
+        RoomOptions::new()
+            .capacity(messages)
+            .bytes_max(bytes.min(self.memory.rings.limit() / FULL_ROOMS_MIN))
+            .message_bytes_max((self.config.message_bytes_max() + MESSAGE_BESIDE_BYTES) as u64)
+    }
+
+    /// Bytes of publications that one answer may hold at this moment: the less, the more others wait for their clients to take them.
+    pub(crate) fn answer_bytes_max(&self) -> usize {
+        let left = usize::try_from(self.memory.replies.left()).unwrap_or(usize::MAX);
+        (left / ANSWERS_LEFT).min(history::ANSWER_BYTES_MAX)
+    }
+
+    /// Bytes that one answer of the database may hold.
+    pub(crate) fn database_bytes_max(&self) -> usize {
+        let part = usize::try_from(self.memory.database.limit() / DATABASE_PARTS).unwrap_or(usize::MAX);
+        part.min(history::ANSWER_BYTES_MAX)
+    }
+
+    /// Says what is used of the memory, also of what is counted elsewhere.
+    pub(crate) fn show_memory(&self, metrics: &Metrics) {
+        let rooms = u64::try_from(self.count.get()).unwrap_or(0) * ROOM_BYTES + self.dormant.bytes();
+        self.memory.rooms.note(rooms);
+        self.memory.keys.note(self.terms.bytes());
+        self.memory.show(metrics);
     }
 
     /// The options of a room; rooms of unknown namespaces have none.
@@ -158,7 +215,8 @@ impl LocalRooms {
     /// [`ErrorCode::UnknownRoom`].
     pub(crate) fn visible(&self, room: &Room<Publication>, epoch: EpochName, edge: Edge) -> Result<Visible, ErrorCode> {
         let options = self.options(room.name()).ok_or(ErrorCode::UnknownRoom)?;
-        Ok(Visible::new(options, epoch, edge, (self.clock)()))
+        let answer_bytes_max = self.answer_bytes_max();
+        Ok(Visible { answer_bytes_max, ..Visible::new(options, epoch, edge, (self.clock)()) })
     }
 }
 

@@ -63,6 +63,7 @@ impl MemoryEngine {
     fn publish_now(rooms: &LocalRooms, name: &RoomName, mut publication: Publication) -> Result<Accepted, ErrorCode> {
         for _ in 0..TRIES {
             let room = rooms.open(name)?;
+            rooms.ring_memory.admit(rooms, &room, &publication)?;
             match room.publish(publication) {
                 Ok(sequence) => return Ok(Accepted::in_ring(&room, sequence)),
                 // Removed between the look-up and the publish: the next look-up opens a fresh one.

@@ -18,6 +18,7 @@ pub(crate) mod local;
 pub(crate) mod memory;
 pub(crate) mod presence;
 pub(crate) mod removed;
+pub(crate) mod ring_memory;
 pub(crate) mod shard_commands;
 pub(crate) mod stored;
 pub(crate) mod terms;

@@ -16,14 +16,14 @@ use roomcast_protocol::RoomName;
 /// How long a key is remembered.
 const KEY_TTL: Duration = Duration::from_secs(5 * 60);
 
-/// Bytes of keys that are remembered: some hundred thousand, or a thousand a second for as long as each is. Beyond it the oldest is
+/// Bytes of keys that are remembered, where the memory for them is enough: some hundred thousand, or a thousand a second for as long as each is. Beyond it the oldest is
 /// forgotten before its time.
 const KEYS_BYTES_MAX: usize = 64 << 20;
 
 /// How long the version of a room is remembered after its last message of a version.
 const VERSION_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// Bytes of versions: of some hundred thousand rooms.
+/// Bytes of versions, of which the share of memory has half as many as of keys: of some hundred thousand rooms.
 const VERSIONS_BYTES_MAX: usize = 32 << 20;
 
 /// What an entry takes beside its texts.
@@ -88,12 +88,19 @@ impl Reservation {
 }
 
 impl TermsBook {
-    pub(crate) fn new(clock: Arc<dyn Fn() -> u64 + Send + Sync>) -> Self {
+    /// A book that takes at most so many bytes.
+    pub(crate) fn new(clock: Arc<dyn Fn() -> u64 + Send + Sync>, bytes_max: u64) -> Self {
+        let third = usize::try_from(bytes_max / 3).unwrap_or(usize::MAX);
         Self {
-            keys: Mutex::new(Recent::new(KEY_TTL, KEYS_BYTES_MAX)),
-            versions: Mutex::new(Recent::new(VERSION_TTL, VERSIONS_BYTES_MAX)),
+            keys: Mutex::new(Recent::new(KEY_TTL, third.saturating_mul(2).min(KEYS_BYTES_MAX))),
+            versions: Mutex::new(Recent::new(VERSION_TTL, third.min(VERSIONS_BYTES_MAX))),
             clock,
         }
+    }
+
+    /// The bytes that it takes.
+    pub(crate) fn bytes(&self) -> u64 {
+        (lock(&self.keys).bytes + lock(&self.versions).bytes) as u64
     }
 
     /// Begins a publish; those with the same key, or with versions into the same room, wait for each other.
@@ -245,7 +252,7 @@ mod tests {
     fn book() -> (TermsBook, Arc<AtomicU64>) {
         let now_ms = Arc::new(AtomicU64::new(1_000_000));
         let clock = Arc::clone(&now_ms);
-        (TermsBook::new(Arc::new(move || clock.load(Relaxed))), now_ms)
+        (TermsBook::new(Arc::new(move || clock.load(Relaxed)), u64::MAX), now_ms)
     }
 
     fn room(name: &str) -> RoomName {

@@ -209,6 +209,8 @@ pub(crate) struct Visible {
     pub(crate) since_ms: u64,
     /// How many are in memory at least.
     pub(crate) in_memory: usize,
+    /// Bytes of them that one answer may hold.
+    pub(crate) answer_bytes_max: usize,
 }
 
 impl Visible {
@@ -224,7 +226,14 @@ impl Visible {
             since_ms = since_ms.max(ttl.map_or(0, before));
             messages = messages.min(messages_max.map_or(usize::MAX, |most| most as usize));
         }
-        Self { epoch, edge, messages, since_ms, in_memory: options.ring_messages() }
+        Self {
+            epoch,
+            edge,
+            messages,
+            since_ms,
+            in_memory: options.ring_messages(),
+            answer_bytes_max: history::ANSWER_BYTES_MAX,
+        }
     }
 
     /// A position as clients are told it.

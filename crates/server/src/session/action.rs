@@ -119,9 +119,16 @@ pub(crate) struct Recover {
     pub(crate) mode: RecoveryMode,
     /// Whether the client is given some publications only, so that the newest one of these may lie further back.
     pub(crate) is_filtered: bool,
+    /// Bytes of publications that the reply has space for; what is left comes as pushes.
+    pub(crate) bytes_max: usize,
 }
 
 impl Recover {
+    /// All, or the newest, of what came after `position`.
+    pub(crate) fn new(position: StreamPosition, mode: RecoveryMode) -> Self {
+        Self { position, mode, is_filtered: false, bytes_max: usize::MAX }
+    }
+
     /// How many of the newest publications to look at for the newest one, at most as many as may be recovered.
     pub(crate) fn newest_max(&self, publications_max: usize) -> usize {
         if self.is_filtered { publications_max } else { 1 }

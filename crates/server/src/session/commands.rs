@@ -14,10 +14,13 @@ use super::{
 use crate::auth::{ConnectionToken, Overrides, RoomClaims};
 use roomcast_protocol::{
     ClientInfo, CloseCode, ConnectRequest, ConnectResult, ErrorCode, FOSSIL, HistoryQuery, HistoryRequest, Payload,
-    Publication, PublishRequest, ReplyBody, Request, RoomName, StreamPosition, SubscribeRequest,
+    Placed, Publication, PublishRequest, ReplyBody, Request, RoomName, StreamPosition, SubscribeRequest,
 };
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Bytes of publications in a connect reply, of all rooms together that its client is put into; what they have more comes as pushes.
+const CONNECT_BYTES_MAX: usize = 4 << 20;
 
 /// Subscription tokens that prove nothing, one after the other, upon which a client is closed: as many as the rooms that it may be in by
 /// default. To look at one costs some hundred microseconds, and a message may bring a thousand.
@@ -226,7 +229,11 @@ impl Session {
             }
             return;
         };
-        let (room, recover) = (room.clone(), recover.clone());
+        let (room, mut recover) = (room.clone(), recover.clone());
+        if let Some(recover) = &mut recover {
+            let found = connecting.result.subs.iter().flat_map(|(_, subscribed)| &subscribed.publications);
+            recover.bytes_max = CONNECT_BYTES_MAX.saturating_sub(found.map(Placed::bytes_held).sum());
+        }
         let ticket = self.begin_pending(id, PendingKind::Connect(Box::new(connecting)));
         out.push(Action::Subscribe { ticket, room, recover });
     }
@@ -445,7 +452,7 @@ pub(super) struct Who {
 pub(super) fn recover(grant: &Grant, asked: Option<StreamPosition>) -> Option<Recover> {
     let asked = asked.or_else(|| grant.recovers_newest.then(StreamPosition::default));
     let position = asked.filter(|_| grant.recoverable)?;
-    Some(Recover { position, mode: grant.recovery_mode, is_filtered: !grant.view.shows_all() })
+    Some(Recover { is_filtered: !grant.view.shows_all(), ..Recover::new(position, grant.recovery_mode) })
 }
 
 /// What `data` says the client wants to be called, as its `conn_info`: no control characters, no space around it, at

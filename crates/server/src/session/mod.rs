@@ -456,6 +456,11 @@ impl Session {
         }
     }
 
+    /// What its commands that wait take, about.
+    pub(crate) fn bytes_waiting(&self) -> usize {
+        self.queue.iter().map(Waiting::bytes_held).sum()
+    }
+
     /// Begins waiting commands until one has to wait for the world.
     fn advance(&mut self, out: &mut Vec<Action>) {
         while self.pending.is_none() {

@@ -8,7 +8,7 @@ use super::{Action, PendingKind, Phase, Recover, Session, Subscribed};
 use crate::auth::Overrides;
 use crate::session::access::Grant;
 use roomcast_protocol::{
-    CloseCode, Command, ErrorCode, Push, RoomName, StreamPosition, SubscribeRequest, UnsubscribeCode,
+    CloseCode, Command, ErrorCode, Push, Request, RoomName, StreamPosition, SubscribeRequest, UnsubscribeCode,
 };
 
 /// Commands of the server that may wait in a session behind those of its client. More wait for a client whose own commands take
@@ -72,6 +72,21 @@ pub(super) enum Waiting {
     Client(Command),
     /// The server's.
     Server(ServerCommand),
+}
+
+impl Waiting {
+    /// What it takes, about: itself, and what its client publishes or hands over.
+    pub(super) fn bytes_held(&self) -> usize {
+        let data = match self {
+            Self::Client(Command { request: Request::Publish(publish), .. }) => {
+                publish.data.as_ref().map_or(0, |data| data.as_bytes().len())
+            }
+            Self::Client(Command { request: Request::Send { data }, .. }) => data.len(),
+            Self::Client(Command { request: Request::Rpc(rpc), .. }) => rpc.data.as_ref().map_or(0, Bytes::len),
+            _ => 0,
+        };
+        size_of::<Self>() + data
+    }
 }
 
 /// What a client that is put into a room would like to have there, where it may have it.

@@ -4,11 +4,15 @@ use std::io;
 
 use bytes::Bytes;
 
+use crate::limits::memory::{Reservation, Share};
 use crate::wire::stream::Stream;
 
 /// Bytes of replies a connection may hold before its commands have to wait: beyond it nothing more is read from the client,
 /// so a client that asks without reading costs this and one reply.
 pub(crate) const REPLY_BYTES_HIGH: usize = 256 * 1024;
+
+/// Bytes of replies for which memory is taken as for nothing else.
+const LARGE_BYTES: usize = 32 * 1024;
 
 /// Bytes of a batch that are copied behind replies, to be written with them.
 const JOINED_BYTES_MAX: usize = 16 * 1024;
@@ -19,10 +23,18 @@ const JOINED_BYTES_MAX: usize = 16 * 1024;
 #[derive(Debug, Default)]
 pub(crate) struct SendQueue {
     /// In a box, since few sockets are full.
-    batch: Option<Box<Bytes>>,
+    rest: Option<Box<Rest>>,
     replies: Vec<u8>,
     /// How much of `replies` has been sent.
     sent: usize,
+}
+
+/// What a full socket has beside replies.
+#[derive(Debug, Default)]
+struct Rest {
+    batch: Bytes,
+    /// What the connection holds of the memory for all.
+    held: Option<Reservation>,
 }
 
 impl SendQueue {
@@ -34,11 +46,17 @@ impl SendQueue {
     /// Keeps the rest of a batch. Everything before it must have been sent.
     pub(crate) fn keep_batch(&mut self, rest: Bytes) {
         debug_assert!(self.is_empty(), "a run would overtake what waits");
-        self.batch = Some(Box::new(rest));
+        self.rest.get_or_insert_default().batch = rest;
     }
 
     /// Keeps replies, behind what waits already.
     pub(crate) fn keep_replies(&mut self, rest: &[u8]) {
+        if rest.len() >= LARGE_BYTES {
+            // What was sent is not kept for it, and no more is taken than is needed.
+            self.replies.drain(..self.sent);
+            self.sent = 0;
+            self.replies.reserve_exact(rest.len());
+        }
         self.replies.extend_from_slice(rest);
     }
 
@@ -48,7 +66,7 @@ impl SendQueue {
     /// # Errors
     /// What the socket says, other than that it is full.
     pub(crate) fn write_with_batch(&mut self, stream: &Stream, batch: &[u8]) -> io::Result<Option<usize>> {
-        debug_assert!(self.batch.is_none(), "two runs would wait");
+        debug_assert!(self.batch_bytes() == 0, "two runs would wait");
         let end = self.replies.len();
         // One buffer: a vectored write takes a longer way through the system, which costs more than copying a short batch.
         let joined = &batch[..batch.len().min(JOINED_BYTES_MAX)];
@@ -74,16 +92,20 @@ impl SendQueue {
     /// # Errors
     /// What the socket says, other than that it is full.
     pub(crate) fn flush(&mut self, stream: &Stream) -> io::Result<bool> {
-        while let Some(batch) = &mut self.batch {
+        while let Some(Rest { batch, .. }) = self.rest.as_deref_mut().filter(|rest| !rest.batch.is_empty()) {
             match write_some(stream, batch)? {
                 0 => return Ok(false),
-                n if n == batch.len() => self.batch = None,
+                // The whole of it may be kept by what is left, if it were not given up.
+                n if n == batch.len() => *batch = Bytes::new(),
                 n => drop(batch.split_to(n)),
             }
         }
         while self.sent < self.replies.len() {
             match write_some(stream, &self.replies[self.sent..])? {
-                0 => return Ok(false),
+                0 => {
+                    self.shed_sent();
+                    return Ok(false);
+                }
                 n => self.sent += n,
             }
         }
@@ -93,12 +115,58 @@ impl SendQueue {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.batch.is_none() && self.replies.len() == self.sent
+        self.batch_bytes() == 0 && self.replies.len() == self.sent
     }
 
     /// Bytes that wait.
     pub(crate) fn bytes(&self) -> usize {
-        self.batch.as_ref().map_or(0, |batch| batch.len()) + self.reply_bytes()
+        self.batch_bytes() + self.reply_bytes()
+    }
+
+    fn batch_bytes(&self) -> usize {
+        self.rest.as_ref().map_or(0, |rest| rest.batch.len())
+    }
+
+    /// Bytes that the connection has reserved.
+    pub(crate) fn bytes_reserved(&self) -> u64 {
+        self.rest.as_ref().and_then(|rest| rest.held.as_ref()).map_or(0, Reservation::bytes)
+    }
+
+    /// Gives back the memory of what was sent, where it is most of what there is.
+    fn shed_sent(&mut self) {
+        if self.sent >= LARGE_BYTES && self.sent * 2 >= self.replies.len() {
+            self.replies = self.replies[self.sent..].to_vec();
+            self.sent = 0;
+        }
+    }
+
+    /// Has as much of `share` as is held here and `beside`; false when it has no more.
+    pub(crate) fn reserve(&mut self, share: &Share, beside: usize) -> bool {
+        let needed =
+            if self.is_empty() { beside } else { self.batch_bytes() + self.replies.capacity() + beside } as u64;
+        if needed == 0 {
+            self.rest = None;
+            return true;
+        }
+        let rest = self.rest.get_or_insert_default();
+        let has = rest.held.as_ref().map_or(0, Reservation::bytes);
+        if needed <= has {
+            if let Some(held) = &mut rest.held {
+                held.shrink_to(needed);
+            }
+            return true;
+        }
+        let Some(more) = share.try_reserve(needed - has) else { return false };
+        match &mut rest.held {
+            Some(held) => held.join(more),
+            none => *none = Some(more),
+        }
+        true
+    }
+
+    /// Gives up what waits, and what was reserved for it.
+    pub(crate) fn give_up(&mut self) {
+        *self = Self::default();
     }
 
     /// Bytes of replies that wait.

@@ -248,7 +248,7 @@ impl World {
     async fn enter(&mut self, client: usize, room: usize, mode: RecoveryMode, publications_max: usize) {
         let known = self.ledger.known(room);
         let back = self.clients[client].position.take().filter(|(of, _)| *of == room).map(|(_, position)| position);
-        let recover = back.clone().map(|position| Recover { position, mode, is_filtered: false });
+        let recover = back.clone().map(|position| Recover::new(position, mode));
         self.clients[client].live = None;
         let entered = self.engine.enter(&name(room), recover.as_ref(), publications_max).wait().await;
         let Ok(Entered { subscription, subscribed: Subscribed { top, found } }) = entered else {

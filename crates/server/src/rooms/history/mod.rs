@@ -13,6 +13,9 @@ use roomcast_protocol::{ErrorCode, HistoryQuery, HistoryResult, Placed, Publicat
 /// goes on behind it; who recovers is given the rest as it takes it.
 pub(crate) const ANSWER_BYTES_MAX: usize = 4 << 20;
 
+/// Where an answer could hold no more than this, a history is not read: a client that takes its answers leaves more to the next one.
+pub(crate) const ANSWER_BYTES_MIN: usize = 16 * 1024;
+
 /// Messages read at once where their bytes are counted.
 const COUNTED: usize = 16;
 
@@ -36,7 +39,7 @@ pub(crate) fn enter(
     // Whoever wants the newest message is given one of those that are looked at.
     let bytes_max = match recover.map(|recover| recover.mode) {
         Some(RecoveryMode::Cache) => usize::MAX,
-        _ => ANSWER_BYTES_MAX,
+        _ => visible.answer_bytes_max.min(recover.map_or(0, |recover| recover.bytes_max)),
     };
     if let Some(wanted) = wanted
         && let Some((subscription, found)) = read(room, wanted, bytes_max, &visible.edge.erased(room))
@@ -54,8 +57,8 @@ pub(crate) fn enter(
 /// Answers a history command.
 ///
 /// # Errors
-/// [`ErrorCode::UnrecoverablePosition`] when the command names another incarnation of the room, [`ErrorCode::Internal`] when the ring is
-/// overrun as fast as it is read.
+/// [`ErrorCode::UnrecoverablePosition`] when the command names another incarnation of the room, [`ErrorCode::TooManyRequests`] when so
+/// much waits for others that there is no memory for an answer, [`ErrorCode::Internal`] when the ring is overrun as fast as it is read.
 pub(crate) fn history(
     room: &Room<Publication>,
     query: &HistoryQuery,
@@ -65,6 +68,9 @@ pub(crate) fn history(
         && !visible.epoch.is_meant_by(&since.epoch)
     {
         return Err(ErrorCode::UnrecoverablePosition);
+    }
+    if visible.answer_bytes_max < ANSWER_BYTES_MIN {
+        return Err(ErrorCode::TooManyRequests);
     }
     for _ in 0..TRIES {
         let top = visible.top(room);
@@ -77,7 +83,7 @@ pub(crate) fn history(
             if query.reverse {
                 found.reverse();
             }
-            limit_bytes(&mut found);
+            limit_bytes(&mut found, visible.answer_bytes_max);
             return Ok(HistoryResult::new(found, visible.position(told(&ring, sequences.end, top))));
         }
     }
@@ -85,19 +91,15 @@ pub(crate) fn history(
 }
 
 /// Leaves what one answer may hold: the first of it, and one in any case.
-pub(crate) fn limit_bytes(found: &mut Vec<Placed>) {
+pub(crate) fn limit_bytes(found: &mut Vec<Placed>, bytes_max: usize) {
     let mut bytes = 0;
     let fits = |placed: &&Placed| {
-        let fits = bytes < ANSWER_BYTES_MAX;
-        bytes += weight(placed);
+        let fits = bytes == 0 || bytes < bytes_max;
+        bytes += placed.bytes_held();
         fits
     };
     let count = found.iter().take_while(fits).count();
     found.truncate(count);
-}
-
-fn weight(placed: &Placed) -> usize {
-    size_of::<Placed>() + placed.publication.bytes_held()
 }
 
 /// Where a room stands for who has been given what `ring` has gone through of the sequences up to `end`. Before one that is being
@@ -151,7 +153,7 @@ pub(crate) fn read(
                 let (offset, time_ms) = (sequence + 1, time_ms.unwrap_or(0));
                 let publication = erased.shown(sequence, publication).clone();
                 let placed = Placed { offset, time_ms, publication };
-                bytes += weight(&placed);
+                bytes += placed.bytes_held();
                 placed
             })),
             // The last ones are being written this moment: they will come as pushes.

@@ -133,7 +133,7 @@ impl World {
             return;
         }
         let asked = client.position.clone();
-        let recover = Recover { position: asked.clone(), mode: RecoveryMode::Stream, is_filtered: false };
+        let recover = Recover::new(asked.clone(), RecoveryMode::Stream);
         let max = self.rules.publications_max;
         let entered = enter(&self.room, Some(&recover), &self.visible(), max).unwrap();
         let Entered { subscription: live, subscribed: Subscribed { top, found } } = entered;
@@ -259,7 +259,7 @@ fn under_full_speed_no_gap_is_passed_off_as_recovered() {
             thread::yield_now();
         }
         for _ in 0..RETURNS {
-            let recover = Recover { position: position.clone(), mode: RecoveryMode::Stream, is_filtered: false };
+            let recover = Recover::new(position.clone(), RecoveryMode::Stream);
             let visible = Visible::new(&options, EpochName::Ring(room.epoch()), Edge::published(), 1_000_000);
             let entered = enter(&room, Some(&recover), &visible, 300).unwrap();
             let Entered { subscription: mut live, subscribed: Subscribed { top, found } } = entered;
@@ -300,6 +300,6 @@ fn an_answer_is_bounded_by_what_it_holds_and_not_by_payloads_alone() {
     assert!(bytes > 100_000, "{bytes}");
     let mut found: Vec<_> =
         (1..=100).map(|offset| Placed { offset, time_ms: 0, publication: publication.clone() }).collect();
-    limit_bytes(&mut found);
+    limit_bytes(&mut found, ANSWER_BYTES_MAX);
     assert!(found.len() <= ANSWER_BYTES_MAX / bytes + 1, "{} of {bytes}", found.len());
 }

@@ -32,7 +32,13 @@ pub(crate) struct StoredEngine(Arc<StoredRooms>);
 
 impl StoredEngine {
     pub(crate) fn new(rooms: StoredRooms) -> Self {
-        Self(Arc::new(rooms))
+        let rooms = Arc::new(rooms);
+        let stored = Arc::downgrade(&rooms);
+        rooms
+            .rooms
+            .ring_memory
+            .keep_unstored(move |room| stored.upgrade().is_some_and(|stored| !stored.is_stored(room)));
+        Self(rooms)
     }
 
     pub(crate) fn rooms(&self) -> &StoredRooms {
@@ -109,11 +115,11 @@ impl StoredEngine {
             Err(NoAnswer::Failed(code)) => Answer::Now(Err(code)),
             Err(NoAnswer::InTheDatabase) => {
                 let (stored, name, read) = (Arc::clone(stored), name.clone(), read.clone());
-                Answer::later(blocking(move || {
+                Answer::later(Arc::clone(&stored).within_memory(blocking(move || {
                     try_twice(&stored, &name, |stored, room, visible| {
                         read(stored, room, visible, ReadFrom::MemoryOrDatabase)
                     })
-                }))
+                })))
             }
         }
     }
@@ -161,7 +167,7 @@ impl Engine for StoredEngine {
 
     fn fetch(&self, room: &Room<Publication>, from: u64, count: usize) -> Answer<Result<Vec<Placed>, ErrorCode>> {
         let (stored, room) = (Arc::clone(&self.0), room.clone());
-        Answer::later(blocking(move || stored.fetch(&room, from, count)))
+        Answer::later(Arc::clone(&stored).within_memory(blocking(move || stored.fetch(&room, from, count))))
     }
 
     fn has_more_than_ring(&self) -> bool {
@@ -219,6 +225,13 @@ impl StoredRooms {
         InRing { accepted: Accepted::in_ring(room, sequence), sequence, mark: Edge::awaited(&self.archive, room) }
     }
 
+    /// Reads from the database when there is memory for what comes of it, and until that is given away.
+    async fn within_memory<R>(self: Arc<Self>, read: impl Future<Output = R>) -> R {
+        let bytes = 2 * self.rooms.database_bytes_max() as u64;
+        let _reserved = self.rooms.memory.database.reserve(bytes).await;
+        read.await
+    }
+
     /// Until when what is published now may wait.
     fn patience(&self) -> Instant {
         Instant::now() + self.timeout
@@ -230,6 +243,9 @@ impl StoredRooms {
             return Outcome::Done(Err(ErrorCode::TooManyRequests));
         }
         let Some(room) = self.rooms.running(name) else { return Outcome::Waits(publication) };
+        if let Err(code) = self.rooms.ring_memory.admit(&self.rooms, &room, &publication) {
+            return Outcome::Done(Err(code));
+        }
         match room.publish(publication) {
             Ok(sequence) => match self.in_ring(&room, sequence) {
                 InRing { accepted, mark: Ok(None), .. } => Outcome::Done(Ok(accepted)),
@@ -296,6 +312,7 @@ impl StoredRooms {
                 let (stored, name) = (Arc::clone(self), name.clone());
                 blocking(move || stored.open(&name)).await?
             };
+            self.rooms.ring_memory.admit(&self.rooms, &room, &publication)?;
             let published = match self.overload {
                 Overload::Refuse => room.publish(publication),
                 Overload::Wait => match timeout_at(until, room.publish_wait(publication)).await {

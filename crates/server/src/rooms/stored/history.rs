@@ -10,12 +10,18 @@ use crate::rooms::engine::{Entered, EpochName, Erase};
 use crate::rooms::history;
 use crate::rooms::visible::{Edge, Erased, Visible};
 use crate::session::{Recover, Subscribed};
-use roomcast::store::{Erasure, HistoryEntry, StoreError};
+use roomcast::store::{Erasure, HistoryEntry, HistoryLimit, StoreError};
 use roomcast::{Room, Subscription};
 use roomcast_protocol::{ErrorCode, HistoryQuery, HistoryResult, Placed, Publication, RoomName};
 
 /// Times that entering is tried again when the ring moves past where it was to begin.
 const TRIES: usize = 3;
+
+/// Bytes that a member which is behind is given of the database at once: what its socket takes in a few turns.
+const FETCHED_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes that are read of a room after a restart, for all who come back.
+const CACHED_BYTES_MAX: u64 = 4 << 20;
 
 /// Whether the database may be asked, which takes its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,9 +83,8 @@ impl StoredRooms {
             };
             let top = at_top.position().sequence;
             let wanted = recover.and_then(|recover| wanted(recover, visible, top, publications_max));
-            let mode = recover.map_or(RecoveryMode::Stream, |recover| recover.mode);
-            let (subscription, found) = match wanted.map(|wanted| self.read_on(room, wanted, mode, visible, read_from))
-            {
+            let how = recover.map_or((RecoveryMode::Stream, 0), |recover| (recover.mode, recover.bytes_max));
+            let (subscription, found) = match wanted.map(|wanted| self.read_on(room, wanted, how, visible, read_from)) {
                 None | Some(Err(Unread::Gone)) => (at_top, Vec::new()),
                 Some(Ok((subscription, found))) => (subscription, found),
                 Some(Err(Unread::Moved)) if tries > 0 => continue,
@@ -106,6 +111,9 @@ impl StoredRooms {
         if query.since.as_ref().is_some_and(|since| !visible.epoch.is_meant_by(&since.epoch)) {
             return Err(NoAnswer::Failed(ErrorCode::UnrecoverablePosition));
         }
+        if visible.answer_bytes_max < history::ANSWER_BYTES_MIN {
+            return Err(NoAnswer::Failed(ErrorCode::TooManyRequests));
+        }
         let mut top = visible.top(room);
         let near = self.near(room, visible, top, read_from);
         let mut window = query.window(near.oldest + 1, top);
@@ -126,13 +134,21 @@ impl StoredRooms {
         } else if read_from == ReadFrom::Memory {
             return Err(NoAnswer::InTheDatabase);
         } else {
-            let limit = (sequences.end - sequences.start) as usize;
-            placed(self.archive.history(room, sequences, limit).map_err(failed)?)
+            let limit = HistoryLimit::messages((sequences.end - sequences.start) as usize)
+                .bytes(visible.answer_bytes_max.min(self.rooms.database_bytes_max()));
+            let read = match query.reverse {
+                false => self.archive.history(room, sequences, limit),
+                true => self.archive.history_newest_first(room, sequences, limit).map(|mut past| {
+                    past.reverse();
+                    past
+                }),
+            };
+            placed(read.map_err(failed)?)
         };
         if query.reverse {
             found.reverse();
         }
-        history::limit_bytes(&mut found);
+        history::limit_bytes(&mut found, visible.answer_bytes_max);
         Ok(HistoryResult::new(found, visible.position(top)))
     }
 
@@ -143,7 +159,8 @@ impl StoredRooms {
     pub(crate) fn fetch(&self, room: &Room<Publication>, from: u64, count: usize) -> Result<Vec<Placed>, ErrorCode> {
         let edge = Edge::archived(&self.archive, room)?;
         let end = edge.range().end;
-        let past = self.archive.history(room, from..end, count).map_err(failed)?;
+        let limit = HistoryLimit::messages(count).bytes(FETCHED_BYTES_MAX.min(self.rooms.database_bytes_max()));
+        let past = self.archive.history(room, from..end, limit).map_err(failed)?;
         let is_there = past.first().is_some_and(|first| first.sequence == from);
         let mut found = if is_there { placed(past) } else { Vec::new() };
         edge.erased(room).hide(&mut found);
@@ -226,12 +243,18 @@ impl StoredRooms {
         if let Some(part) = self.restart_cache.part(room, border) {
             return Some(part);
         }
-        let mut past = self.archive.history_newest_first(room, 0..border, visible.in_memory).ok()?;
+        let bytes_max = self.rooms.memory.caches.left().min(CACHED_BYTES_MAX);
+        let mut reservation = self.rooms.memory.caches.try_reserve(bytes_max)?;
+        let limit = HistoryLimit::messages(visible.in_memory).bytes(bytes_max as usize);
+        let mut past = self.archive.history_newest_first(room, 0..border, limit).ok()?;
         past.reverse();
         let first = past.first()?.sequence;
         let is_whole = past.iter().zip(first..border).all(|(message, sequence)| message.sequence == sequence);
-        (is_whole && past.len() as u64 == border - first)
-            .then(|| self.restart_cache.put(room.name(), Part::new(room, first, placed(past))))
+        (is_whole && past.len() as u64 == border - first).then(|| {
+            let messages = placed(past);
+            reservation.shrink_to(messages.iter().map(Placed::bytes_held).sum::<usize>() as u64);
+            self.restart_cache.put(room.name(), Part::new(room, first, messages, reservation))
+        })
     }
 
     /// All of these sequences, and a subscription that stands behind the last one found: the last ones may be being written at
@@ -240,12 +263,12 @@ impl StoredRooms {
         &self,
         room: &Room<Publication>,
         mut range: Range<u64>,
-        mode: RecoveryMode,
+        (mode, bytes_max): (RecoveryMode, usize),
         visible: &Visible,
         read_from: ReadFrom,
     ) -> Result<(Subscription<Publication>, Vec<Placed>), Unread> {
         let near = self.near(room, visible, range.end, read_from);
-        let mut bytes_max = history::ANSWER_BYTES_MAX;
+        let mut bytes_max = bytes_max.min(visible.answer_bytes_max);
         if mode == RecoveryMode::Cache {
             // One of these is given: which, memory says, or it is the newest.
             range.start = range.start.max(near.oldest.min(range.end.saturating_sub(1)));
@@ -266,7 +289,9 @@ impl StoredRooms {
         }
         let border = near.oldest.min(range.end);
         let count = (border - range.start) as usize;
-        let mut found = placed(self.archive.history(room, range.start..border, count).map_err(no)?);
+        // What the database has is told whole or not at all: nobody goes on behind a part of it.
+        let limit = HistoryLimit::messages(count).bytes(self.rooms.database_bytes_max());
+        let mut found = placed(self.archive.history(room, range.start..border, limit).map_err(no)?);
         if found.len() != count {
             return Err(Unread::Gone);
         }
@@ -365,7 +390,7 @@ mod tests {
 
     fn recover(hub: &Hub, room: &Room<Publication>, offset: u64, read_from: ReadFrom) -> Result<Vec<u64>, NoAnswer> {
         let position = StreamPosition { offset, epoch: String::new() };
-        let recover = Recover { position, mode: RecoveryMode::Stream, is_filtered: false };
+        let recover = Recover::new(position, RecoveryMode::Stream);
         let visible = hub.stored_rooms().unwrap().visible(room)?;
         let entered = hub.stored_rooms().unwrap().enter(room, Some(&recover), &visible, 10_000, read_from)?;
         Ok(entered.subscribed.found.iter().map(|placed| placed.offset).collect())

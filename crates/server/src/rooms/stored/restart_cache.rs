@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, MutexGuard};
 
+use crate::limits::memory::Reservation;
 use roomcast::internal::Striped;
 use roomcast::{Epoch, Room};
 use roomcast_protocol::{Placed, Publication};
@@ -24,11 +25,13 @@ pub(super) struct Part {
     epoch: Epoch,
     first: u64,
     messages: Vec<Placed>,
+    /// What they take.
+    _reservation: Reservation,
 }
 
 impl Part {
-    pub(super) fn new(room: &Room<Publication>, first: u64, messages: Vec<Placed>) -> Self {
-        Self { epoch: room.epoch(), first, messages }
+    pub(super) fn new(room: &Room<Publication>, first: u64, messages: Vec<Placed>, reservation: Reservation) -> Self {
+        Self { epoch: room.epoch(), first, messages, _reservation: reservation }
     }
 
     pub(super) fn first(&self) -> u64 {

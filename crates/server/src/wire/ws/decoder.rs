@@ -174,6 +174,11 @@ impl Decoder {
         self.pieces.as_ref().map_or(0, |pieces| pieces.data.len())
     }
 
+    /// What the pieces take that have come so far.
+    pub(crate) fn bytes_held(&self) -> usize {
+        self.pieces.as_ref().map_or(0, |pieces| pieces.data.capacity())
+    }
+
     fn take_pieces(&mut self, role: Role) -> Vec<u8> {
         let Some(pieces) = &mut self.pieces else { return Vec::new() };
         let taken = std::mem::take(pieces.of(role));

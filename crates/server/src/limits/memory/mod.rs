@@ -1,0 +1,175 @@
+//! The memory of a server: how much it may take, and which part of that is for what.
+//!
+//! Everything that clients can make the server hold has a share, by name. Whoever wants more than is left of one is told to come
+//! again, given less, or let go; nobody takes it from another share. So a server stays up whatever its clients do.
+
+mod machine;
+mod share;
+
+use std::path::Path;
+
+pub(crate) use self::share::{Reservation, Share};
+use crate::config::MemoryOptions;
+use crate::ops::metrics::Metrics;
+
+/// What a server may take, by what for.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    limit: u64,
+    /// The messages that rooms have in memory.
+    pub(crate) rings: Share,
+    /// What clients have asked for and have not taken, and what they have begun to say.
+    pub(crate) replies: Share,
+    /// What is on its way from the database.
+    pub(crate) database: Share,
+    /// What was read of rooms after a restart, for all who come back.
+    pub(crate) caches: Share,
+    /// Clients that are connected.
+    pub(crate) connections: Share,
+    /// Requests, before they are answered or have become clients.
+    pub(crate) requests: Share,
+    /// Rooms, and the positions of those at rest, without their messages.
+    pub(crate) rooms: Share,
+    /// Idempotency keys and versions.
+    pub(crate) keys: Share,
+    /// Joins, leaves and messages without history, on their way to members.
+    pub(crate) events: Share,
+}
+
+/// What is divided of a hundred parts.
+const RINGS: u64 = 40;
+const REPLIES: u64 = 15;
+const DATABASE: u64 = 6;
+const CACHES: u64 = 4;
+const CONNECTIONS: u64 = 14;
+const REQUESTS: u64 = 4;
+const ROOMS: u64 = 10;
+const KEYS: u64 = 3;
+const EVENTS: u64 = 4;
+
+const _: () = assert!(
+    RINGS + REPLIES + DATABASE + CACHES + CONNECTIONS + REQUESTS + ROOMS + KEYS + EVENTS == 100,
+    "all of it is divided, and no more"
+);
+
+/// What is left to the process: the program, its threads, the queue of the log (4 MiB), what waits for the log of room events (16 MiB).
+const PROCESS_BYTES: u64 = 32 << 20;
+
+/// What is left to the allocator, which gives memory back late and in pages: this part of all.
+const ALLOCATOR_PART: u64 = 16;
+
+/// What a connection takes while nothing happens, in a few rooms.
+const CONNECTION_BYTES: u64 = 2 * 1024;
+
+impl Memory {
+    /// Divides what the configuration says, or three quarters of what this process may have.
+    pub(crate) fn new(options: &MemoryOptions) -> Self {
+        let (limit, by) = match options.limit {
+            Some(limit) => (limit.get() as u64, "configuration"),
+            None => {
+                let found = machine::memory(Path::new("/"));
+                (found.bytes / 4 * 3, found.by)
+            }
+        };
+        let memory = Self::of(limit);
+        let [rings, replies, database, caches] =
+            [&memory.rings, &memory.replies, &memory.database, &memory.caches].map(Share::limit);
+        let [connections, requests] = [&memory.connections, &memory.requests].map(Share::limit);
+        let [rooms, keys, events] = [&memory.rooms, &memory.keys, &memory.events].map(Share::limit);
+        let process = memory.process();
+        tracing::info!(
+            limit,
+            by,
+            rings,
+            replies,
+            database,
+            caches,
+            connections,
+            requests,
+            rooms,
+            keys,
+            events,
+            process,
+            "memory divided"
+        );
+        memory
+    }
+
+    /// Divides so many bytes.
+    fn of(limit: u64) -> Self {
+        // A server that is given next to nothing does not serve nobody.
+        let divided = limit.saturating_sub(PROCESS_BYTES + limit / ALLOCATOR_PART).max(PROCESS_BYTES);
+        let share = |name, part| Share::new(name, divided / 100 * part);
+        Self {
+            limit,
+            rings: share("rings", RINGS),
+            replies: share("replies", REPLIES),
+            database: share("database", DATABASE),
+            caches: share("caches", CACHES),
+            connections: share("connections", CONNECTIONS),
+            requests: share("requests", REQUESTS),
+            rooms: share("rooms", ROOMS),
+            keys: share("keys", KEYS),
+            events: share("events", EVENTS),
+        }
+    }
+
+    /// How many connections there is memory for.
+    pub(crate) fn connections_max(&self) -> u64 {
+        self.connections.limit() / CONNECTION_BYTES
+    }
+
+    /// Says how many there are.
+    pub(crate) fn note_connections(&self, connections: u64) {
+        self.connections.note(connections * CONNECTION_BYTES);
+    }
+
+    /// Shows how much of each share is used.
+    pub(crate) fn show(&self, metrics: &Metrics) {
+        for share in self.shares() {
+            metrics.memory(share.name(), share.used(), share.limit());
+        }
+    }
+
+    fn shares(&self) -> [&Share; 9] {
+        [
+            &self.rings,
+            &self.replies,
+            &self.database,
+            &self.caches,
+            &self.connections,
+            &self.requests,
+            &self.rooms,
+            &self.keys,
+            &self.events,
+        ]
+    }
+
+    /// What nobody has a share of.
+    fn process(&self) -> u64 {
+        self.limit.saturating_sub(self.shares().iter().map(|share| share.limit()).sum())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_shares_together_leave_the_process_what_it_needs() {
+        for limit in [128 << 20, 256 << 20, 768 << 20, 64 << 30] {
+            let memory = Memory::of(limit);
+            let divided: u64 = memory.shares().iter().map(|share| share.limit()).sum();
+            assert!(divided <= limit - PROCESS_BYTES - limit / ALLOCATOR_PART, "{divided} of {limit}");
+            assert!(divided >= limit / 2, "{divided} of {limit}");
+        }
+    }
+
+    #[test]
+    fn what_the_configuration_says_is_divided() {
+        let options = MemoryOptions { limit: std::num::NonZeroUsize::new(256 << 20) };
+        let memory = Memory::new(&options);
+        assert_eq!(memory.limit, 256 << 20);
+        assert!(memory.process() >= PROCESS_BYTES);
+    }
+}

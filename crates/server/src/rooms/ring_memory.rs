@@ -1,0 +1,347 @@
+//! The memory that the messages of all rooms take together.
+//!
+//! Whoever publishes counts what it adds, in blocks, so that publishers of different shards seldom meet. What rings let go by themselves
+//! nobody counts: when all of the share seems to be used, whoever publishes counts anew, room by room, and lets the coldest rooms go
+//! until a fifth is free. First they lose what lies before their newest messages, then they end: a room whose messages are nowhere else
+//! is empty when it comes back, at the same position, so that its clients are told that they have missed something; what is stored is
+//! read from the database.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crate::limits::memory::{Reservation, Share};
+use crate::rooms::history;
+use crate::rooms::local::LocalRooms;
+use roomcast::{Position, Room};
+use roomcast_protocol::{ErrorCode, Publication};
+
+/// Bytes that publishers count by themselves before they count together: for some hundred small messages, one large one.
+const BLOCK_BYTES: u64 = 64 * 1024;
+
+/// Counters that threads count in; more threads than that share them.
+const COUNTERS: usize = 64;
+
+/// What a segment of a ring takes without its messages: 64 places with a time and a state each, and its head.
+const SEGMENT_BYTES: u64 = 64 * (size_of::<Publication>() as u64 + 9) + 128;
+
+/// What is to be free when rooms have been let go, as a part of all: so that it is not done again at once.
+const FREED_PART: u64 = 5;
+
+/// What the rings of a server hold.
+pub(crate) struct RingMemory {
+    held: Mutex<Held>,
+    counters: Box<[Counter]>,
+    /// Whether a room has messages that are to be stored and are not.
+    has_unstored: OnceLock<Box<HasUnstored>>,
+}
+
+type HasUnstored = dyn Fn(&Room<Publication>) -> bool + Send + Sync;
+
+/// What is counted, which is not less than what there is.
+#[derive(Debug, Default)]
+struct Held(Option<Reservation>);
+
+/// In a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Counter(AtomicU64);
+
+/// A room, and what it holds.
+struct Counted {
+    room: Room<Publication>,
+    bytes: u64,
+    newest_ms: u64,
+}
+
+impl RingMemory {
+    pub(crate) fn new() -> Self {
+        let counters = (0..COUNTERS).map(|_| Counter::default()).collect();
+        Self { held: Mutex::default(), counters, has_unstored: OnceLock::new() }
+    }
+
+    /// Says of which rooms nothing may be let go that is not stored yet.
+    pub(crate) fn keep_unstored(&self, has_unstored: impl Fn(&Room<Publication>) -> bool + Send + Sync + 'static) {
+        // Set once: there is one database.
+        let _ = self.has_unstored.set(Box::new(has_unstored));
+    }
+
+    /// Counts a message that is about to be published into `room`, and lets others go for it if need be.
+    ///
+    /// # Errors
+    /// [`ErrorCode::TooManyRequests`] when nothing can be let go.
+    #[inline]
+    pub(crate) fn admit(
+        &self,
+        rooms: &LocalRooms,
+        room: &Room<Publication>,
+        publication: &Publication,
+    ) -> Result<(), ErrorCode> {
+        let bytes = publication.bytes_held() as u64;
+        let counter = &self.counters[counter_of_this_thread()].0;
+        // Relaxed: a sum.
+        let before = counter.fetch_add(bytes, Relaxed);
+        if before / BLOCK_BYTES == (before + bytes) / BLOCK_BYTES {
+            return Ok(());
+        }
+        self.take_blocks(rooms, Some(room), bytes).inspect_err(|_| {
+            // The next one comes here, too.
+            counter.fetch_sub(bytes, Relaxed);
+        })
+    }
+
+    /// Counts a room that is about to be opened.
+    ///
+    /// # Errors
+    /// [`ErrorCode::LimitExceeded`] when there is no memory for its messages.
+    pub(crate) fn has_place(&self, rooms: &LocalRooms) -> Result<(), ErrorCode> {
+        if rooms.memory.rings.left() > 0 {
+            return Ok(());
+        }
+        self.take_blocks(rooms, None, 1).map_err(|_| ErrorCode::LimitExceeded)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_blocks(&self, rooms: &LocalRooms, room: Option<&Room<Publication>>, bytes: u64) -> Result<(), ErrorCode> {
+        let share = &rooms.memory.rings;
+        let bytes = bytes.max(BLOCK_BYTES);
+        if let Some(block) = share.try_reserve(bytes) {
+            self.lock().take(block);
+            return Ok(());
+        }
+        // Whoever comes meanwhile waits for what is done here: else it would be refused while colder rooms are there.
+        let mut held = self.lock();
+        if let Some(block) = share.try_reserve(bytes) {
+            held.take(block);
+            return Ok(());
+        }
+        held.count_anew(share, self.let_go(rooms, room, share));
+        let block = share.try_reserve(bytes).ok_or(ErrorCode::TooManyRequests)?;
+        held.take(block);
+        Ok(())
+    }
+
+    /// Counts what rings hold, without letting any go.
+    pub(crate) fn count_anew(&self, rooms: &LocalRooms) {
+        let share = &rooms.memory.rings;
+        let mut held = self.lock();
+        let counted = rooms.broker.rooms().iter().map(bytes_of).sum();
+        held.count_anew(share, counted);
+    }
+
+    /// Lets rooms go, the coldest first, until there is something free; what is held then.
+    fn let_go(&self, rooms: &LocalRooms, used: Option<&Room<Publication>>, share: &Share) -> u64 {
+        let allowed = share.limit() / FREED_PART * (FREED_PART - 1);
+        let mut all: Vec<Counted> = rooms.broker.rooms().into_iter().map(Counted::new).collect();
+        let mut held: u64 = all.iter().map(|counted| counted.bytes).sum();
+        if held <= allowed {
+            return held;
+        }
+        all.sort_by_key(|counted| counted.newest_ms);
+        let (mut shortened, mut ended) = (0, 0);
+        for counted in &mut all {
+            if held <= allowed {
+                break;
+            }
+            counted.room.trim(0);
+            let left = bytes_of(&counted.room).min(counted.bytes);
+            held -= counted.bytes - left;
+            shortened += usize::from(left < counted.bytes);
+            counted.bytes = left;
+        }
+        // Who is in a room has to come back to it.
+        all.sort_by_key(|counted| (counted.room.subscribers() > 0, counted.newest_ms));
+        for counted in &all {
+            if held <= allowed {
+                break;
+            }
+            if counted.bytes > 0 && used != Some(&counted.room) && self.end(rooms, &counted.room) {
+                held -= counted.bytes;
+                ended += 1;
+            }
+        }
+        tracing::warn!(
+            held,
+            limit = share.limit(),
+            shortened,
+            ended,
+            "memory for messages used up, coldest rooms let go"
+        );
+        held
+    }
+
+    /// Ends a room, of which nothing is lost but its messages, where they are nowhere else.
+    fn end(&self, rooms: &LocalRooms, room: &Room<Publication>) -> bool {
+        if self.has_unstored.get().is_some_and(|has_unstored| has_unstored(room)) {
+            return false;
+        }
+        let Some(options) = rooms.options(room.name()) else { return false };
+        if !room.is_running() || !rooms.broker.remove(room.name()) {
+            return false;
+        }
+        rooms.count.dec();
+        if options.is_kept_in_memory() && room.ended().is_some() {
+            let position = Position { epoch: room.epoch(), sequence: room.tail() };
+            let until_ms = (rooms.clock)().saturating_add(options.history_meta_ttl.as_millis() as u64);
+            rooms.dormant.lay(room.name(), position, until_ms);
+        }
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    fn take(&mut self, block: Reservation) {
+        match &mut self.0 {
+            Some(held) => held.join(block),
+            none => *none = Some(block),
+        }
+    }
+
+    /// `bytes` is what there is.
+    fn count_anew(&mut self, share: &Share, bytes: u64) {
+        let Some(held) = &mut self.0 else { return };
+        held.shrink_to(bytes);
+        // It was counted for less, by threads that have not come to the end of their blocks.
+        if let Some(more) = bytes.checked_sub(held.bytes()).and_then(|more| share.try_reserve(more)) {
+            held.join(more);
+        }
+    }
+}
+
+impl Counted {
+    fn new(room: Room<Publication>) -> Self {
+        Self { bytes: bytes_of(&room), newest_ms: history::newest_ms(&room).unwrap_or(0), room }
+    }
+}
+
+fn bytes_of(room: &Room<Publication>) -> u64 {
+    let stats = room.stats();
+    stats.bytes_held + stats.segments as u64 * SEGMENT_BYTES
+}
+
+/// Which of the counters this thread counts in.
+fn counter_of_this_thread() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        // Relaxed: any will do.
+        static OWN: usize = NEXT.fetch_add(1, Relaxed) % COUNTERS;
+    }
+    OWN.with(|own| *own)
+}
+
+impl fmt::Debug for RingMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RingMemory").field("held", &self.held).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use smallvec::smallvec;
+
+    use super::*;
+    use crate::config::{Config, RecoveryMode, Storage};
+    use crate::rooms::engine::{Accepted, Answer, Publish};
+    use crate::rooms::hub::Hub;
+    use crate::session::Recover;
+    use roomcast_protocol::{HistoryQuery, HistoryRequest, Payload, RoomName, StreamPosition};
+
+    /// A hub with some 36 MB for messages.
+    fn hub(storage: Storage) -> Hub {
+        let mut config = Config::dev();
+        config.memory.limit = NonZeroUsize::new(128 << 20);
+        config.channel.without_namespace.storage = storage;
+        config.data_dir = std::env::temp_dir().join(format!("roomcast-rings-{storage:?}-{}", std::process::id()));
+        let hub = Hub::alone(config);
+        hub.start_storing().expect("a database");
+        hub
+    }
+
+    fn name(room: &str) -> RoomName {
+        RoomName::parse(room, 255).expect("a name")
+    }
+
+    async fn publish(hub: &Hub, room: &str, bytes: usize) -> Result<Accepted, ErrorCode> {
+        let data = Payload::json(format!("\"{}\"", "x".repeat(bytes)).into());
+        let publish = Publish::new(name(room), Publication::new(data, None));
+        let mut answers = hub.engine(&name(room)).expect("an engine").publish(smallvec![publish]);
+        answers.pop().expect("an answer").wait().await
+    }
+
+    fn held(hub: &Hub) -> u64 {
+        hub.rooms.broker.rooms().iter().map(bytes_of).sum()
+    }
+
+    #[tokio::test]
+    async fn many_rooms_with_a_few_large_messages_stay_within_the_share() {
+        let hub = hub(Storage::Off);
+        let limit = hub.rooms.memory.rings.limit();
+        for room in 0..2_000 {
+            publish(&hub, &format!("room{room}"), 60_000).await.expect("colder ones are let go");
+            assert!(held(&hub) <= limit + BLOCK_BYTES * COUNTERS as u64, "{} of {limit} after {room}", held(&hub));
+        }
+        assert!(hub.rooms.broker.get("room0").is_none() && hub.rooms.broker.get("room1999").is_some());
+        assert_eq!(hub.metrics.rooms.get(), hub.rooms.broker.rooms().len() as i64);
+    }
+
+    #[tokio::test]
+    async fn a_room_that_was_let_go_goes_on_at_its_position_and_has_lost_what_it_had() {
+        let hub = hub(Storage::Off);
+        let first = publish(&hub, "cold", 10).await.expect("there is space");
+        for room in 0..1_000 {
+            publish(&hub, &format!("room{room}"), 60_000).await.expect("colder ones are let go");
+        }
+        assert!(hub.rooms.broker.get("cold").is_none());
+        let again = publish(&hub, "cold", 10).await.expect("there is space");
+        assert_eq!((again.epoch.clone(), again.offset), (first.epoch.clone(), 2));
+        let Answer::Now(entered) = hub.engine(&name("cold")).expect("an engine").enter(
+            &name("cold"),
+            Some(&Recover::new(StreamPosition { offset: 0, epoch: first.epoch.to_string() }, RecoveryMode::Stream)),
+            100,
+        ) else {
+            panic!("memory answers at once")
+        };
+        let entered = entered.expect("it is entered");
+        assert_eq!(
+            (entered.subscribed.found.len(), entered.subscribed.top.offset),
+            (0, 2),
+            "nothing is told as recovered"
+        );
+    }
+
+    #[tokio::test]
+    async fn one_room_is_shortened_and_not_ended() {
+        let hub = hub(Storage::Off);
+        for _ in 0..3_000 {
+            publish(&hub, "hall", 60_000).await.expect("its older messages are let go");
+        }
+        let room = hub.rooms.broker.get("hall").expect("it is there");
+        assert_eq!(room.tail(), 3_000);
+        assert!(room.oldest() > 2_000 && bytes_of(&room) <= hub.rooms.memory.rings.limit());
+    }
+
+    #[tokio::test]
+    async fn stored_rooms_lose_their_rings_and_none_of_their_messages() {
+        let hub = hub(Storage::Stored);
+        let first = publish(&hub, "cold", 10).await.expect("it is stored");
+        for room in 0..1_000 {
+            publish(&hub, &format!("room{room}"), 60_000).await.expect("colder ones are let go");
+        }
+        assert!(hub.rooms.broker.get("cold").is_none());
+        let again = publish(&hub, "cold", 10).await.expect("it is stored");
+        assert_eq!((again.epoch, again.offset), (first.epoch, 2));
+        let request = HistoryRequest { room: "cold".to_owned(), limit: 10, since: None, reverse: false };
+        let query = HistoryQuery::new(&request, 10);
+        let told = hub.engine(&name("cold")).expect("an engine").history(&name("cold"), &query).wait().await;
+        assert_eq!(told.expect("a history").publications.len(), 2);
+        hub.stored_rooms().expect("a database").archive.close().expect("all is stored");
+        let _ = std::fs::remove_dir_all(&hub.config.data_dir);
+    }
+}
