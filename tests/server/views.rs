@@ -130,6 +130,24 @@ fn who_recovers_and_takes_deltas_is_given_a_chain_that_goes_on() {
 }
 
 #[test]
+fn the_first_push_after_a_recovery_is_a_delta_of_what_was_recovered_though_nobody_else_takes_deltas() {
+    let server = server(|_| {});
+    let mut ann = server.member("ann", "hall");
+    let mut bob = server.connected("bob");
+    let epoch = subscribed(&mut bob, 2, json!({}))["epoch"].clone();
+    for sent in 0..4 {
+        ann.publish(10 + sent, "hall", &state(sent.into()).to_string());
+    }
+    let mut back = server.connected("bob");
+    let reply = subscribed(&mut back, 2, json!({ "delta": "fossil", "recover": true, "offset": 3, "epoch": epoch }));
+    let mut chain = Chain::default();
+    let missed: Vec<_> = reply["publications"].as_array().expect("a list").iter().map(|it| chain.take(it)).collect();
+    assert_eq!(missed, [(state(3), false)]);
+    ann.publish(20, "hall", &state(4).to_string());
+    assert_eq!(chain.take(&back.publication()), (state(4), true));
+}
+
+#[test]
 fn deltas_are_made_of_what_is_published_so_and_granted_where_they_are_allowed() {
     let server = server(|config| {
         config.channel.without_namespace.delta_publish = false;

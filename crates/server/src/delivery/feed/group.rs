@@ -19,7 +19,7 @@ use crate::rooms::delivery_options::DeliveryOptions;
 use crate::rooms::visible::Edge;
 use crate::wire::encoded_batch::EncodedBatch;
 use crate::wire::framing::Framing;
-use roomcast::{Room, RoomKey, Subscription, TryRecvError};
+use roomcast::{Position, Room, RoomKey, Start, Subscription, TryRecvError};
 use roomcast_protocol::{CloseCode, Publication, PublicationEncoder, RoomName};
 
 /// Messages that are encoded for members alone while a batch is on its way, for those who are not given their own: a millisecond or so.
@@ -272,6 +272,20 @@ impl<S: MemberSink> Group<S> {
             false => Read::Unfinished,
             true if self.deliverable() == 0 => Read::Held,
             true => Read::Through,
+        }
+    }
+
+    /// Its first member has the publication before that one: of a group with deltas, the first one is made of it.
+    pub(super) fn begin_chain_behind(&mut self, next: u64) {
+        let Some(view) = self.view.as_mut().filter(|view| view.is_chain()) else { return };
+        let Some(newest) = next.checked_sub(1) else { return };
+        let start = Start::Resume(Position { epoch: self.room.epoch(), sequence: newest });
+        // Where the ring has it no longer, the next one is whole.
+        if let Ok(mut ring) = self.room.subscribe_from(start).now()
+            && let Ok(message) = ring.try_recv_ref()
+            && message.sequence() == newest
+        {
+            view.begin_chain(&message, newest);
         }
     }
 

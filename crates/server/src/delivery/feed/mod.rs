@@ -166,6 +166,9 @@ impl<S: MemberSink> RoomFeed<S> {
         let its_group = &mut self.groups[group];
         let place = At { publication: at.sequence, event: its_group.events_end() };
         let has_newest = view.has_newest;
+        if has_newest && its_group.members.is_empty() {
+            its_group.begin_chain_behind(at.sequence);
+        }
         let mut member = Member { sink: Rc::clone(sink), place: Place::With(place), is_fetching: false, has_newest };
         if at.sequence < its_group.next {
             member.fall_behind(place, &mut its_group.behind, &self.metrics);

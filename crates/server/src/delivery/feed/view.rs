@@ -98,6 +98,14 @@ impl GroupView {
         self.chain.is_some()
     }
 
+    /// The members have that publication, and were given it last.
+    pub(super) fn begin_chain(&mut self, newest: &Publication, sequence: u64) {
+        if let Some(chain) = &mut self.chain {
+            chain.links.append(newest, false);
+            chain.base = Some(sequence);
+        }
+    }
+
     /// Begins a batch; `needs_whole` when there are members that do not have what was given last.
     pub(super) fn begin(&mut self, framing: Framing, needs_whole: bool) {
         self.has_publications = false;
