@@ -182,7 +182,7 @@ async fn answer(
             Ok(takeover) => slot.make(Takeover { user, headers: kept, ..takeover }).await,
             Err(refusal) => turn_away(request.headers(), &arrival, refusal),
         }
-    } else if (is_streaming || is_init) && request.method() == Method::OPTIONS {
+    } else if is_streaming && request.method() == Method::OPTIONS {
         http_stream::preflight(request.headers())
     } else if let Some(transport) = transport {
         match transport.open(hub, request).await {

@@ -95,7 +95,9 @@ impl Access<'_> {
         let force_recovery = overrides.force_recovery.unwrap_or(options.force_recovery);
         let force_positioning = overrides.force_positioning.unwrap_or(options.force_positioning);
         let force_push_join_leave = overrides.force_push_join_leave.unwrap_or(options.force_push_join_leave);
-        let join_leave = overrides.join_leave.unwrap_or(options.join_leave);
+        let announced = overrides.join_leave.unwrap_or(options.join_leave);
+        // Who is not told of hears of the others all the same.
+        let is_told = options.join_leave || announced || overrides.force_push_join_leave == Some(true);
         // The client is about to be in the room.
         let inside = Self { is_subscribed: true, ..self };
         let keeps_history = options.history_size > 0;
@@ -107,8 +109,8 @@ impl Access<'_> {
         let may_ask = request.join_leave && inside.may_see_presence();
         let membership = MembershipGrant {
             presence: overrides.presence.unwrap_or(options.presence),
-            announced: join_leave,
-            hears_join_leave: join_leave && (force_push_join_leave || may_ask),
+            announced,
+            hears_join_leave: is_told && (force_push_join_leave || may_ask),
         };
         let recovery_mode = options.force_recovery_mode;
         let recovers_newest = options.auto_cache_recover && recoverable && recovery_mode == RecoveryMode::Cache;
@@ -369,6 +371,24 @@ mod tests {
             hears(&NamespaceOptions { force_push_join_leave: true, ..told.clone() }, ""),
             "the room tells everybody"
         );
+    }
+
+    #[test]
+    fn who_is_not_to_be_told_of_hears_of_others() {
+        let told = NamespaceOptions { join_leave: true, force_push_join_leave: true, ..NamespaceOptions::default() };
+        let quiet = NamespaceOptions { join_leave: false, ..told.clone() };
+        let [off, on] = [false, true].map(|is_told| Overrides { join_leave: Some(is_told), ..Overrides::default() });
+        for (options, overrides, expected) in [
+            (&told, Overrides::default(), (true, true)),
+            (&told, off, (false, true)),
+            (&quiet, Overrides::default(), (false, false)),
+            (&quiet, on, (true, true)),
+            (&quiet, Overrides { force_push_join_leave: Some(true), ..Overrides::default() }, (false, true)),
+        ] {
+            let request = SubscribeRequest::default();
+            let granted = access(options, "r", "42", false).grant_with(&request, overrides).membership;
+            assert_eq!((granted.announced, granted.hears_join_leave), expected, "{options:?} {overrides:?}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::heartbeat::hash;
-use super::stays::Asked;
+use super::stays::Stay;
 use super::{Action, Pending, PendingKind, Phase, Session, Ticket};
 use crate::auth::Expiry;
 use crate::callbacks::{Admitted, Allowed, Answer, Event, Extended, Question};
@@ -91,25 +91,20 @@ impl Session {
         Question { proxy, user: Some(self.user().to_owned()), meta, headers, event }
     }
 
-    /// Asks whether the client may stay whose time is over; its commands go on meanwhile.
-    pub(super) fn ask_to_stay(&mut self, out: &mut Vec<Action>) {
-        let question = self.question(DEFAULT_PROXY.to_owned(), Event::Refresh);
-        self.ask_aside(Asked::Connection, question, out);
-    }
-
-    /// The same of a room, if the backend is to be asked about it.
-    pub(super) fn ask_to_stay_in(&mut self, room: &RoomName, out: &mut Vec<Action>) -> bool {
-        let Some(proxy) = self.sub_refresh_proxy(room.as_str()) else { return false };
-        let event = Event::SubRefresh { room: room.as_str().to_owned() };
-        let question = self.question(proxy.to_owned(), event);
-        self.ask_aside(Asked::Room(room.as_str().into()), question, out);
-        true
-    }
-
-    fn ask_aside(&mut self, asked: Asked, question: Question, out: &mut Vec<Action>) {
+    /// The time of a stay is over. Where the backend is to be asked whether it goes on, it is; commands go on meanwhile.
+    pub(super) fn stay_is_over(&mut self, stay: Stay, out: &mut Vec<Action>) {
+        let (proxy, event) = match &stay {
+            Stay::Connection if self.settings.proxies.refresh => (DEFAULT_PROXY, Event::Refresh),
+            Stay::Connection => return self.may_not_stay(stay, out),
+            Stay::Room(room) => match self.sub_refresh_proxy(room) {
+                Some(proxy) => (proxy, Event::SubRefresh { room: room.to_string() }),
+                None => return self.may_not_stay(stay, out),
+            },
+        };
+        let question = Box::new(self.question(proxy.to_owned(), event));
         let ticket = self.next_ticket();
-        self.stays.ask(ticket, asked);
-        out.push(Action::Ask { ticket, question: Box::new(question) });
+        self.stays.ask(ticket, stay);
+        out.push(Action::Ask { ticket, question });
     }
 
     /// By which proxy the backend is asked whether somebody may stay in a room; nothing where tokens decide.
@@ -210,12 +205,12 @@ impl Session {
     }
 
     /// The backend has been asked whether the client may stay.
-    fn may_stay(&mut self, asked: Asked, answer: Answer, out: &mut Vec<Action>) {
+    fn may_stay(&mut self, asked: Stay, answer: Answer, out: &mut Vec<Action>) {
         let (ttl_ms, info) = match answer {
             Answer::Disconnect { code, reason } => return self.disconnect(code, reason, out),
             Answer::Extended(Some(extended)) => {
                 let Extended { expiry, info, meta } = *extended;
-                if let (Some(meta), Asked::Connection) = (meta, &asked) {
+                if let (Some(meta), Stay::Connection) = (meta, &asked) {
                     self.stays.set_meta(Some(meta));
                 }
                 match expiry {
@@ -229,29 +224,31 @@ impl Session {
         };
         let until_ms = ttl_ms.map(|ttl_ms| self.now_ms + ttl_ms);
         match asked {
-            Asked::Connection => {
+            Stay::Connection => {
                 self.stays.set_connection(until_ms);
                 self.set_info(info);
             }
-            Asked::Room(room) => {
+            Stay::Room(room) => {
                 let info = self.info_in_room(info);
                 self.stays.prolong_room(room, until_ms, info);
             }
         }
     }
 
-    fn ask_again_ms(&self, asked: &Asked) -> u64 {
+    fn ask_again_ms(&self, asked: &Stay) -> u64 {
         let room = match asked {
-            Asked::Connection => "",
-            Asked::Room(room) => room,
+            Stay::Connection => "",
+            Stay::Room(room) => room,
         };
         ASK_AGAIN_MS + hash(self.client()).wrapping_add(hash(room)) % ASK_AGAIN_SPREAD_MS
     }
 
-    fn may_not_stay(&mut self, asked: Asked, out: &mut Vec<Action>) {
+    fn may_not_stay(&mut self, asked: Stay, out: &mut Vec<Action>) {
         match asked {
-            Asked::Connection => self.close(CloseCode::Expired, out),
-            Asked::Room(room) => {
+            Stay::Connection => self.close(CloseCode::Expired, out),
+            // It has not asked for the room, so that nothing of its own would bring it back.
+            Stay::Room(room) if self.stays.is_put_in(&room) => self.close(CloseCode::SubscriptionExpired, out),
+            Stay::Room(room) => {
                 if let Ok(room) = self.room(&room) {
                     self.command(ServerCommand::Unsubscribe { room, code: UnsubscribeCode::Expired }, out);
                 }

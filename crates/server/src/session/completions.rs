@@ -1,6 +1,7 @@
 //! Completions: what the world's answer to an action makes of the waiting command.
 
 use super::access::Grant;
+use super::stays::RoomStay;
 use super::tokens::Opened;
 use super::{Action, Connecting, Pending, PendingKind, PutIn, Recover, Session, Subscribed, Ticket, View};
 use crate::config::RecoveryMode;
@@ -38,7 +39,7 @@ impl Session {
                     out.push(Action::Unsubscribe { ticket, room });
                 } else {
                     self.rooms.insert(room.clone());
-                    self.take_opened(opened, &mut result);
+                    self.take_opened(opened, false, &mut result);
                     self.reply(pending.id, ReplyBody::Subscribe(Box::new(result)), out);
                     out.push(Action::Activate { room, membership: grant.membership, view });
                 }
@@ -61,7 +62,7 @@ impl Session {
         match subscribed {
             Ok(subscribed) => {
                 let (mut result, view) = self.subscribe_result(subscribed, recover.as_ref(), was_recovering, &grant);
-                self.take_opened(opened, &mut result);
+                self.take_opened(opened, true, &mut result);
                 connecting.result.subs.push((room.clone(), result));
                 self.rooms.insert(room.clone());
                 connecting.entered.push((room, grant.membership, view));
@@ -78,12 +79,12 @@ impl Session {
     }
 
     /// What a token has said of a room holds from here on, and is told.
-    fn take_opened(&mut self, opened: Option<Box<Opened>>, result: &mut SubscribeResult) {
+    fn take_opened(&mut self, opened: Option<Box<Opened>>, is_put_in: bool, result: &mut SubscribeResult) {
         if let Some(opened) = opened {
             let Opened { ttl_s, data, stay, .. } = *opened;
             (result.ttl_s, result.data) = (ttl_s, data);
             if let Some(stay) = stay {
-                self.stays.set_room(stay);
+                self.stays.set_room(RoomStay { is_put_in, ..stay });
             }
         }
     }

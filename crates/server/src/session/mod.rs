@@ -31,7 +31,7 @@ use self::access::Grant;
 use self::heartbeat::{Beat, Heartbeat};
 use self::names::Names;
 use self::server_command::Waiting;
-use self::stays::{Ended, Stays};
+use self::stays::Stays;
 use self::tokens::Opened;
 use crate::auth::Fetched;
 use roomcast_protocol::{
@@ -334,18 +334,9 @@ impl Session {
     /// Lets time pass; to be called at [`Session::deadline_ms`] or somewhat later.
     pub(crate) fn tick(&mut self, now_ms: u64, out: &mut Vec<Action>) {
         self.now_ms = now_ms;
+        // A session that has ended keeps none.
         while let Some(ended) = self.stays.take_ended(now_ms) {
-            match ended {
-                Ended::Connection if self.settings.proxies.refresh => self.ask_to_stay(out),
-                Ended::Connection => return self.close(CloseCode::Expired, out),
-                Ended::Room(room) => {
-                    if let Ok(room) = self.room(&room)
-                        && !self.ask_to_stay_in(&room, out)
-                    {
-                        self.command(ServerCommand::Unsubscribe { room, code: UnsubscribeCode::Expired }, out);
-                    }
-                }
-            }
+            self.stay_is_over(ended, out);
         }
         let Settings { ping_interval_ms, pong_timeout_ms, .. } = *self.settings;
         match self.heartbeat.tick(now_ms, ping_interval_ms, pong_timeout_ms) {

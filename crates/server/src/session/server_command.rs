@@ -169,7 +169,7 @@ impl Session {
                     options.map_or_else(Default::default, |options| *options);
                 let info = self.info_in_room(info);
                 if info.is_some() || until_ms.is_some() {
-                    self.stays.set_room(RoomStay { room: room.as_str().into(), until_ms, info });
+                    self.stays.set_room(RoomStay { room: room.as_str().into(), until_ms, info, is_put_in: true });
                 }
                 out.push(Action::Push(Push::Subscribe {
                     room: room.clone(),

@@ -26,7 +26,7 @@ struct Kept {
     /// What the client has said in place of headers, of what is passed on.
     headers: Vec<(String, String)>,
     /// What the backend is being asked while the client goes on.
-    asked: Vec<(Ticket, Asked)>,
+    asked: Vec<(Ticket, Stay)>,
 }
 
 /// What is kept of a [`RoomStay`].
@@ -34,11 +34,12 @@ struct Kept {
 struct InRoom {
     until_ms: Option<u64>,
     info: Option<ClientInfo>,
+    is_put_in: bool,
 }
 
-/// Whether something may stay whose time is over.
+/// What may stay for a while.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum Stay {
     Connection,
     Room(Box<str>),
 }
@@ -51,13 +52,8 @@ pub(super) struct RoomStay {
     pub(super) until_ms: Option<u64>,
     /// Who the client is in this room, where something is said of it there.
     pub(super) info: Option<ClientInfo>,
-}
-
-/// What has come to its end.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Ended {
-    Connection,
-    Room(Box<str>),
+    /// The client has not asked for the room: the server has put it in.
+    pub(super) is_put_in: bool,
 }
 
 impl Stays {
@@ -82,19 +78,19 @@ impl Stays {
     pub(super) fn set_connection(&mut self, until_ms: Option<u64>) {
         self.change(|kept| {
             kept.connection_ms = until_ms;
-            kept.asked.retain(|(_, asked)| *asked != Asked::Connection);
+            kept.asked.retain(|(_, asked)| *asked != Stay::Connection);
         });
     }
 
     /// Takes what holds in a room, in place of what held there before and of what the backend answers that was asked before.
-    pub(super) fn set_room(&mut self, RoomStay { room, until_ms, info }: RoomStay) {
+    pub(super) fn set_room(&mut self, RoomStay { room, until_ms, info, is_put_in }: RoomStay) {
         self.change(|kept| {
             kept.forget_room(&room);
-            kept.asked.retain(|(_, asked)| !matches!(asked, Asked::Room(of) if *of == room));
+            kept.asked.retain(|(_, asked)| !matches!(asked, Stay::Room(of) if *of == room));
             if let Some(until_ms) = until_ms {
                 kept.ends.insert((until_ms, room.clone()));
             }
-            kept.rooms.insert(room, InRoom { until_ms, info });
+            kept.rooms.insert(room, InRoom { until_ms, info, is_put_in });
         });
     }
 
@@ -102,7 +98,8 @@ impl Stays {
     pub(super) fn prolong_room(&mut self, room: Box<str>, until_ms: Option<u64>, info: Option<ClientInfo>) {
         let info = info.or_else(|| self.info_in(&room).cloned());
         if until_ms.is_some() || info.is_some() {
-            self.set_room(RoomStay { room, until_ms, info });
+            let is_put_in = self.is_put_in(&room);
+            self.set_room(RoomStay { room, until_ms, info, is_put_in });
         } else {
             self.forget_room(&room);
         }
@@ -113,7 +110,7 @@ impl Stays {
         if self.0.is_some() {
             self.change(|kept| {
                 kept.forget_room(room);
-                kept.asked.retain(|(_, asked)| !matches!(asked, Asked::Room(of) if **of == *room));
+                kept.asked.retain(|(_, asked)| !matches!(asked, Stay::Room(of) if **of == *room));
             });
         }
     }
@@ -139,12 +136,12 @@ impl Stays {
     }
 
     /// The backend is asked, and its answer has this ticket.
-    pub(super) fn ask(&mut self, ticket: Ticket, asked: Asked) {
+    pub(super) fn ask(&mut self, ticket: Ticket, asked: Stay) {
         self.change(|kept| kept.asked.push((ticket, asked)));
     }
 
     /// What the answer with this ticket is about.
-    pub(super) fn take_asked(&mut self, ticket: Ticket) -> Option<Asked> {
+    pub(super) fn take_asked(&mut self, ticket: Ticket) -> Option<Stay> {
         let at = self.0.as_ref()?.asked.iter().position(|(of, _)| *of == ticket)?;
         let mut taken = None;
         self.change(|kept| taken = Some(kept.asked.swap_remove(at).1));
@@ -156,6 +153,11 @@ impl Stays {
         self.0.as_ref()?.rooms.get(room)?.info.as_ref()
     }
 
+    /// Whether the server has put the client into a room, where something is said of it there.
+    pub(super) fn is_put_in(&self, room: &str) -> bool {
+        self.0.as_ref().and_then(|kept| kept.rooms.get(room)).is_some_and(|stay| stay.is_put_in)
+    }
+
     /// When [`Stays::take_ended`] has something to say next.
     pub(super) fn deadline_ms(&self) -> Option<u64> {
         let kept = self.0.as_ref()?;
@@ -164,16 +166,16 @@ impl Stays {
     }
 
     /// Takes out what has come to its end by now: the connection, or else a room.
-    pub(super) fn take_ended(&mut self, now_ms: u64) -> Option<Ended> {
+    pub(super) fn take_ended(&mut self, now_ms: u64) -> Option<Stay> {
         let kept = self.0.as_mut()?;
         if kept.connection_ms.is_some_and(|until_ms| until_ms <= now_ms) {
             self.change(|kept| kept.connection_ms = None);
-            return Some(Ended::Connection);
+            return Some(Stay::Connection);
         }
         let (_, room) = kept.ends.first().filter(|(until_ms, _)| *until_ms <= now_ms)?.clone();
         // What is said of the client there holds until it is out.
         self.change(|kept| kept.lift_end(&room));
-        Some(Ended::Room(room))
+        Some(Stay::Room(room))
     }
 
     fn change(&mut self, change: impl FnOnce(&mut Kept)) {
@@ -208,7 +210,7 @@ mod tests {
     use super::*;
 
     fn stay(room: &str, until_ms: Option<u64>) -> RoomStay {
-        RoomStay { room: room.into(), until_ms, info: None }
+        RoomStay { room: room.into(), until_ms, info: None, is_put_in: false }
     }
 
     #[test]
@@ -220,9 +222,9 @@ mod tests {
         stays.set_room(stay("yard", None));
         assert_eq!(stays.deadline_ms(), Some(200));
         assert_eq!(stays.take_ended(199), None);
-        assert_eq!(stays.take_ended(200), Some(Ended::Room("hall".into())));
+        assert_eq!(stays.take_ended(200), Some(Stay::Room("hall".into())));
         assert_eq!(stays.deadline_ms(), Some(300));
-        assert_eq!(stays.take_ended(500), Some(Ended::Connection));
+        assert_eq!(stays.take_ended(500), Some(Stay::Connection));
         assert_eq!(stays.take_ended(500), None);
     }
 
@@ -230,12 +232,12 @@ mod tests {
     fn what_is_said_of_a_stay_is_newer_than_what_was_asked_of_it() {
         let mut stays = Stays::default();
         let (of_hall, of_yard, of_all) = (Ticket(1), Ticket(2), Ticket(3));
-        stays.ask(of_hall, Asked::Room("hall".into()));
-        stays.ask(of_yard, Asked::Room("yard".into()));
-        stays.ask(of_all, Asked::Connection);
+        stays.ask(of_hall, Stay::Room("hall".into()));
+        stays.ask(of_yard, Stay::Room("yard".into()));
+        stays.ask(of_all, Stay::Connection);
         stays.set_room(stay("hall", Some(200)));
         assert_eq!(stays.take_asked(of_hall), None);
-        assert_eq!(stays.take_asked(of_yard), Some(Asked::Room("yard".into())));
+        assert_eq!(stays.take_asked(of_yard), Some(Stay::Room("yard".into())));
         stays.set_connection(None);
         assert_eq!(stays.take_asked(of_all), None);
     }

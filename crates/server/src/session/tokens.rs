@@ -138,7 +138,7 @@ impl Session {
         let delay_ms = if is_asked { 0 } else { self.settings.expired_sub_close_delay_ms };
         let until_ms = ttl_ms.map(|ttl_ms| self.now_ms + ttl_ms + delay_ms);
         let says_something = until_ms.is_some() || info.is_some();
-        let stay = says_something.then(|| RoomStay { room: room.as_str().into(), until_ms, info });
+        let stay = says_something.then(|| RoomStay { room: room.as_str().into(), until_ms, info, is_put_in: false });
         Opened { overrides, data, ttl_s: ttl_ms.filter(|_| !is_asked).map(seconds), stay }
     }
 
