@@ -191,9 +191,7 @@ fn what_grants_or_loses_something_by_not_being_served_is_refused_and_not_ignored
     let environment = variables(&[("ROOMCAST_ENGINE_TYPE", "redis")]);
     let refused = load_from(&Flags::default(), environment).unwrap_err();
     assert!(matches!(refused, ConfigError::NotServed { .. }), "{refused}");
-    for text in
-        ["pid_file = \"x\"", "[admin]\nenabled = true", "[graphite]\nenabled = true", "[websocket]\ncompression = true"]
-    {
+    for text in ["pid_file = \"x\"", "[admin]\nenabled = true", "[graphite]\nenabled = true"] {
         let file = TempFile::new("c.toml", text);
         let loaded = load_from(&Flags { config: Some(file.path().into()), ..Flags::default() }, []).unwrap();
         assert!(loaded.warnings.len() == 1 && loaded.warnings[0].contains("is not served: "), "{:?}", loaded.warnings);
@@ -565,8 +563,26 @@ fn transports_have_places_of_their_own() {
     assert!(read("c.toml", &same.replace("true", "false")).is_ok(), "who is not there is in nobody's way");
     let within = "[http_api]\nhandler_prefix = \"/v1\"\n[init]\nenabled = true\nhandler_prefix = \"/v1/init\"\n";
     assert!(read("c.toml", within).unwrap_err().to_string().contains("`http_api.handler_prefix`"));
-    let file = TempFile::new("c.toml", "[uni_websocket]\ncompression = true\n");
-    let flags = Flags { config: Some(file.path().into()), ..Flags::default() };
-    let warnings = load_from(&flags, []).unwrap().warnings;
-    assert!(warnings.len() == 1 && warnings[0].contains("uni_websocket.compression"), "{warnings:?}");
+}
+
+#[test]
+fn compression_is_off_unless_it_is_asked_for_and_has_bounds() {
+    for section in ["websocket", "uni_websocket"] {
+        let said = |line: &str| read("c.toml", &format!("[{section}]\n{line}\n"));
+        let config = said("compression = true\ncompression_min_size = 1000\ncompression_level = 9").unwrap();
+        let of = |config: &Config| match section {
+            "websocket" => config.websocket.compression,
+            _ => config.unidirectional.websocket.compression,
+        };
+        assert_eq!((of(&config).enabled, of(&config).min_size, of(&config).level), (true, 1_000, 9));
+        assert!(!of(&Config::default()).enabled && !of(&Config::dev()).enabled);
+        for (line, expected) in [
+            ("compression_min_size = 65536", "expected 0 to 65535"),
+            ("compression_level = 0", "expected 1 to 9"),
+            ("compression_level = 10", "expected 1 to 9"),
+        ] {
+            let wrong = said(line).unwrap_err().to_string();
+            assert!(wrong.contains("c.toml:2") && wrong.contains(expected), "{wrong}");
+        }
+    }
 }

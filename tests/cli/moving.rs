@@ -207,8 +207,8 @@ fn a_file_in_each_notation_comes_to_the_same_with_all_that_is_missing_named() {
         ("client.queue_max_size", "differs"),
         ("client.allowed_origins", "differs"),
         ("prometheus.enabled", "differs"),
-        ("websocket.compression", "missing"),
-        ("websocket.compression_level", "unused"),
+        ("websocket.compression", "holds"),
+        ("websocket.compression_level", "holds"),
         ("admin.enabled", "missing"),
         ("admin.password", "unused"),
         ("engine.type", "refused"),
@@ -229,7 +229,7 @@ fn the_command_says_key_by_key_what_becomes_of_a_file_and_repeats_no_secret() {
     for line in [
         "c.json:8: `client.token.hmac_secret_key`",
         "c.json:11: `client.queue_max_size`: members read",
-        "c.json:35: `websocket.compression`: messages are sent as they are",
+        "c.json:5: `admin.enabled`: there is no page",
         "c.json:4: `engine.type`: this is one server",
     ] {
         assert!(said.contains(line), "{line}: {said}");

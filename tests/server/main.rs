@@ -8,6 +8,7 @@ mod callbacks;
 mod chat;
 mod codes;
 mod commands;
+mod compression;
 mod crash;
 mod delivery;
 mod events;

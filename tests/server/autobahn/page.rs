@@ -119,9 +119,10 @@ fn head(sections: &[String]) -> String {
 # WebSocket conformance, case by case
 
 The server in each case of the [Autobahn test suite](https://github.com/crossbario/autobahn-testsuite), groups 1 to 7, 9 and
-10. There are no groups 8 and 11; 12 and 13 are about compression, which the server does not offer. The suite's program was not
-run: the cases are ported, under its ids, in `tests/server/autobahn/`, and play against a server over TCP. This page is written
-by these tests (`make autobahn`), and they fail where it says something else than they observe.
+10. There are no groups 8 and 11; 12 and 13 are about compression, which is off unless it is asked for: they are in
+`tests/server/compression.rs`, by what they are about and not one by one. The suite's program was not run: the cases are
+ported, under its ids, in `tests/server/autobahn/`, and play against a server over TCP. This page is written by these tests
+(`make autobahn`), and they fail where it says something else than they observe.
 
 {counts}
 

@@ -281,7 +281,7 @@ impl Connection {
             && disconnect.is_said_in_words()
             && !shard.hub.config.unidirectional.websocket.disable_disconnect_push
         {
-            self.framing.push_disconnect(disconnect.code(), disconnect.reason(), last);
+            self.framing.for_one().push_disconnect(disconnect.code(), disconnect.reason(), last);
         }
         disconnect.write(self.framing, last);
     }

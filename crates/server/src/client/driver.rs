@@ -36,6 +36,10 @@ use crate::wire::ws;
 use crate::wire::ws::{Decoder, Opcode};
 use roomcast_protocol::{CloseCode, DecodeError, Encoding, ErrorCode, HistoryResult, Reply, RoomName, UnsubscribeCode};
 
+/// Bytes of messages of one client that are heard before others on its shard have their turn. Few reads bring as many; but a few
+/// bytes that are compressed may be that many when they are not.
+const HEARD_BYTES_PER_TURN: usize = 256 * 1024;
+
 /// One client's side: its session and the rooms it is in.
 pub(crate) struct SessionDriver {
     session: Session,
@@ -75,7 +79,7 @@ impl SessionDriver {
         Self {
             session: Session::new(settings, ids, shard.now_ms()).with_speech(listening.speech),
             encoding: framing.encoding(),
-            decoder: Decoder::default(),
+            decoder: Decoder::new(framing.is_deflated()),
             session_id,
             listening,
             is_emulated,
@@ -191,9 +195,9 @@ impl SessionDriver {
             + self.backlog.as_ref().map_or(0, |backlog| backlog.bytes_held())
     }
 
-    /// Whether the client is not to be heard until a command of its is completed.
+    /// Whether the client is not to be heard until a command of its is completed, or what was heard before is done.
     pub(crate) fn waits(&self) -> bool {
-        !self.session.wants_frames()
+        !self.session.wants_frames() || self.backlog.as_deref().is_some_and(|backlog| !backlog.input.is_empty())
     }
 
     /// Lets time pass. A ping or a goodbye that is due waits behind nothing.
@@ -266,7 +270,7 @@ impl SessionDriver {
     ) {
         let (replies, actions) = shard.scratch.lend();
         let mut turn = Turn { connection, shard, replies, actions, out: Vec::new(), found_in: VecDeque::new() };
-        turn.replies.begin(connection.framing());
+        turn.replies.begin(connection.framing().for_one());
         let done = {
             let mut this = connection.driver.borrow_mut();
             let done = work(&mut this, &mut turn);
@@ -301,15 +305,20 @@ impl SessionDriver {
             false => config.websocket.message_size_limit,
             true => config.unidirectional.websocket.message_size_limit,
         };
-        let mut used = 0;
+        let (mut used, mut heard) = (0, 0);
         while used < input.len() {
-            if !self.wants_input(turn) {
+            let is_heard_out = heard >= HEARD_BYTES_PER_TURN;
+            if is_heard_out || !self.wants_input(turn) {
                 self.backlog().input.extend_from_slice(&input[used..]);
+                if is_heard_out {
+                    turn.connection.wake();
+                }
                 return Ok(());
             }
             let (read, event) = self.decoder.decode(&mut input[used..], limit_bytes)?;
             used += read;
             let Some(event) = event else { continue };
+            heard += event.payload_bytes();
             match event {
                 ws::Event::Text(text) if self.encoding == Encoding::Json => self.feed_session(turn, text.as_bytes())?,
                 ws::Event::Binary(bytes) if self.encoding == Encoding::Protobuf => self.feed_session(turn, &bytes)?,

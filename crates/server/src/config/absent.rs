@@ -132,7 +132,6 @@ const OTHER_SIGNS: &str = "the signs in room names are fixed, and names would me
 const OTHER_PATH: &str = "the path is fixed, and clients that ask for another one find nothing";
 const ONE_BUFFER: &str = "messages are encoded once for all who receive them, and buffers are the server's affair";
 const ONE_LIMIT: &str = "`websocket.message_size_limit` holds for every transport";
-const NO_COMPRESSION: &str = "messages are sent as they are";
 const NO_TLS: &str = "connections are not encrypted here; have a proxy in front that does it";
 const NO_CONSUMER: &str = "no queue is read: what a backend puts into one reaches nobody";
 
@@ -198,10 +197,10 @@ pub(super) const ABSENT: &[Absent] = &[
     part("consumers", "a consumer that is `enabled`"),
     refused("websocket.disabled", "clients may connect by WebSocket"),
     refused("websocket.handler_prefix", OTHER_PATH).usually("/connection/websocket"),
-    missing("websocket.compression", NO_COMPRESSION),
-    part("websocket.compression_min_size", "`websocket.compression`"),
-    part("websocket.compression_level", "`websocket.compression`"),
-    part("websocket.decompressed_message_size_limit", "`websocket.compression`"),
+    otherwise(
+        "websocket.decompressed_message_size_limit",
+        "`websocket.message_size_limit` holds for a message as it was before it was compressed, too",
+    ),
     otherwise("websocket.read_buffer_size", ONE_BUFFER),
     otherwise("websocket.use_write_buffer_pool", ONE_BUFFER),
     otherwise("websocket.write_buffer_size", ONE_BUFFER),
@@ -212,10 +211,10 @@ pub(super) const ABSENT: &[Absent] = &[
     otherwise("emulation.max_request_body_size", ONE_LIMIT),
     refused("webtransport.enabled", "clients that connect by WebTransport alone find nothing"),
     part("webtransport", "`webtransport.enabled`"),
-    missing("uni_websocket.compression", NO_COMPRESSION),
-    part("uni_websocket.compression_min_size", "`uni_websocket.compression`"),
-    part("uni_websocket.compression_level", "`uni_websocket.compression`"),
-    part("uni_websocket.decompressed_message_size_limit", "`uni_websocket.compression`"),
+    otherwise(
+        "uni_websocket.decompressed_message_size_limit",
+        "`uni_websocket.message_size_limit` holds for a message as it was before it was compressed, too",
+    ),
     otherwise("uni_websocket.read_buffer_size", ONE_BUFFER),
     otherwise("uni_websocket.use_write_buffer_pool", ONE_BUFFER),
     otherwise("uni_websocket.write_buffer_size", ONE_BUFFER),

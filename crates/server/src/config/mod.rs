@@ -7,6 +7,7 @@
 
 mod absent;
 mod answers;
+mod compression;
 mod database;
 mod draft;
 mod error;
@@ -52,6 +53,7 @@ use roomcast::store::Backend;
 use roomcast_protocol::Limits;
 
 pub use self::answers::{Answer, Verdict};
+pub use self::compression::Compression;
 pub use self::error::ConfigError;
 pub use self::events::{Endpoint, RoomEventsOptions, WebhookSecret};
 pub use self::http_api::{ApiErrorMode, ApiKey, HttpApi};
@@ -177,8 +179,10 @@ pub enum LogFormat {
 #[non_exhaustive]
 pub struct WebSocket {
     /// The largest message a client may send, in bytes; a larger one closes with 1009. Default 64 KiB, or 512 bytes for each
-    /// room of [`Client::channel_limit`] where that is more.
+    /// room of [`Client::channel_limit`] where that is more. A compressed one has that limit twice: on its way, and as it was.
     pub message_size_limit: usize,
+    /// Whether and how messages are compressed.
+    pub compression: Compression,
 }
 
 /// `[client]`: what a connection may do, and how long it may be silent.
@@ -434,7 +438,7 @@ impl Default for Config {
                 repeats_max: 200,
             },
             http_server: HttpServer::default(),
-            websocket: WebSocket { message_size_limit: 64 * 1024 },
+            websocket: WebSocket { message_size_limit: 64 * 1024, compression: Compression::default() },
             transports: HttpTransports::default(),
             unidirectional: Unidirectional::default(),
             client: Client {

@@ -13,8 +13,8 @@ use super::schema::beat;
 pub(super) use super::schema::{Reload, Section, Setting, listing, setting};
 use super::setting::{Kind as _, duration_or_off, read};
 use super::{
-    DELIVERY_DELAY_MAX, NamespaceOptions, database, events, http_api, http_server, personal, proxy_settings,
-    rate_limit, token, transports, unidirectional,
+    DELIVERY_DELAY_MAX, NamespaceOptions, compression, database, events, http_api, http_server, personal,
+    proxy_settings, rate_limit, token, transports, unidirectional,
 };
 use roomcast_protocol::{FOSSIL, RoomName};
 
@@ -76,13 +76,30 @@ const FIRST: &[Section] = &[
     http_server::SECTION,
     Section {
         name: "websocket",
-        settings: &[setting!(
-            "message_size_limit",
-            Live,
-            websocket.message_size_limit,
-            "the largest message from a client, in bytes; unset: 64 KiB, or 512 bytes for each of channel_limit",
-            |v: &usize| within(v, &MESSAGE_BYTES_MIN, &MESSAGE_BYTES_MAX)
-        )],
+        settings: &[
+            setting!(
+                "message_size_limit",
+                Live,
+                websocket.message_size_limit,
+                "the largest message from a client, in bytes; unset: 64 KiB, or 512 bytes for each of channel_limit",
+                |v: &usize| within(v, &MESSAGE_BYTES_MIN, &MESSAGE_BYTES_MAX)
+            ),
+            setting!("compression", Live, websocket.compression.enabled, compression::ABOUT_ENABLED),
+            setting!(
+                "compression_min_size",
+                Live,
+                websocket.compression.min_size,
+                compression::ABOUT_MIN_SIZE,
+                compression::is_min_size
+            ),
+            setting!(
+                "compression_level",
+                Live,
+                websocket.compression.level,
+                compression::ABOUT_LEVEL,
+                compression::is_level
+            ),
+        ],
     },
 ];
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::compression::{self, Compression};
 use super::options::{Reload, Section, Setting, setting, within};
 use super::setting::{Kind as _, read};
 use super::transforms::{self, CodeTransforms, HttpAnswer};
@@ -31,6 +32,8 @@ pub struct UniWebSocket {
     pub handler_prefix: String,
     /// The largest message from a client, in bytes. Default 64 KiB.
     pub message_size_limit: usize,
+    /// Whether and how messages are compressed.
+    pub compression: Compression,
     /// Whether pushes that come together share a message, in lines. Default false: a message for each.
     pub join_push_messages: bool,
     /// Whether the close frame alone says how a connection ends, and no push before it.
@@ -43,6 +46,7 @@ impl Default for UniWebSocket {
             enabled: false,
             handler_prefix: "/connection/uni_websocket".to_owned(),
             message_size_limit: REQUEST_BYTES,
+            compression: Compression::default(),
             join_push_messages: false,
             disable_disconnect_push: false,
         }
@@ -198,6 +202,21 @@ const WEBSOCKET: Section = Section {
             unidirectional.websocket.message_size_limit,
             "the largest message from a client, in bytes",
             |v: &usize| within(v, &REQUEST_BYTES_MIN, &REQUEST_BYTES_MAX)
+        ),
+        setting!("compression", Live, unidirectional.websocket.compression.enabled, compression::ABOUT_ENABLED),
+        setting!(
+            "compression_min_size",
+            Live,
+            unidirectional.websocket.compression.min_size,
+            compression::ABOUT_MIN_SIZE,
+            compression::is_min_size
+        ),
+        setting!(
+            "compression_level",
+            Live,
+            unidirectional.websocket.compression.level,
+            compression::ABOUT_LEVEL,
+            compression::is_level
         ),
         setting!(
             "join_push_messages",

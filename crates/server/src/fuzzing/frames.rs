@@ -1,5 +1,8 @@
 //! The decoder of WebSocket frames against a plain reading of the same bytes.
 
+use miniz_oxide::inflate::TINFLStatus;
+use miniz_oxide::inflate::core::{DecompressorOxide, decompress, inflate_flags};
+
 use super::source::Source;
 use crate::wire::ws::{Decoder, Event};
 
@@ -19,37 +22,53 @@ enum Seen {
     Failed(u16),
 }
 
+/// What both readings go by.
+#[derive(Clone, Copy, Debug)]
+struct Rules {
+    limit: usize,
+    takes_deflated: bool,
+}
+
+impl Rules {
+    /// The code of an end. Of what is compressed and is both, too long and no good, either may be seen first.
+    fn failed(self, code: u16) -> Seen {
+        Seen::Failed(if self.takes_deflated && code == TOO_LARGE { NOT_UTF8 } else { code })
+    }
+}
+
 pub(super) fn check(input: &[u8]) {
     let mut source = Source::new(input);
     let limit = source.one_of(&LIMITS);
-    let cuts: Vec<usize> = (0..source.byte() % 16).map(|_| usize::from(source.byte())).collect();
+    let bits = source.byte();
+    let cuts: Vec<usize> = (0..bits % 16).map(|_| usize::from(source.byte())).collect();
+    let rules = Rules { limit, takes_deflated: bits >= 0x80 };
     let bytes = source.rest();
-    let expected = read_whole(bytes, limit);
-    assert_eq!(decode_in([bytes], limit), expected, "in one piece");
+    let expected = read_whole(bytes, rules);
+    assert_eq!(decode_in([bytes], rules), expected, "in one piece");
     let mut rest = bytes;
     let pieces = cuts.iter().copied().chain([bytes.len()]).map(|length| {
         let (piece, behind) = rest.split_at(length.min(rest.len()));
         rest = behind;
         piece
     });
-    assert_eq!(decode_in(pieces, limit), expected, "in pieces of {cuts:?} bytes");
+    assert_eq!(decode_in(pieces, rules), expected, "in pieces of {cuts:?} bytes");
     if bytes.len() <= SINGLE_BYTES_MAX {
-        assert_eq!(decode_in(bytes.chunks(1), limit), expected, "byte by byte");
+        assert_eq!(decode_in(bytes.chunks(1), rules), expected, "byte by byte");
     }
 }
 
 /// Everything the decoder says about bytes that arrive in these pieces.
-fn decode_in<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limit: usize) -> Vec<Seen> {
-    let mut decoder = Decoder::default();
+fn decode_in<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, rules: Rules) -> Vec<Seen> {
+    let mut decoder = Decoder::new(rules.takes_deflated);
     let mut seen = Vec::new();
     for piece in pieces {
         let mut piece = piece.to_vec();
         let (mut used, length) = (0, piece.len());
         while used < length {
-            let (read, event) = match decoder.decode(&mut piece[used..], limit) {
+            let (read, event) = match decoder.decode(&mut piece[used..], rules.limit) {
                 Ok(decoded) => decoded,
                 Err(error) => {
-                    seen.push(Seen::Failed(error.close_code()));
+                    seen.push(rules.failed(error.close_code()));
                     return seen;
                 }
             };
@@ -75,15 +94,15 @@ impl From<Event<'_>> for Seen {
 }
 
 /// The same by RFC 6455 section 5.2, in the simplest way there is: frame by frame over all the bytes.
-fn read_whole(bytes: &[u8], limit: usize) -> Vec<Seen> {
-    let mut reading = Reading { rest: bytes, limit, message: None };
+fn read_whole(bytes: &[u8], rules: Rules) -> Vec<Seen> {
+    let mut reading = Reading { rest: bytes, rules, message: None, is_deflated: false };
     let mut seen = Vec::new();
     loop {
         match reading.frame() {
             Ok(Some(event)) => seen.extend(event),
             Ok(None) => return seen,
             Err(code) => {
-                seen.push(Seen::Failed(code));
+                seen.push(rules.failed(code));
                 return seen;
             }
         }
@@ -92,9 +111,11 @@ fn read_whole(bytes: &[u8], limit: usize) -> Vec<Seen> {
 
 struct Reading<'a> {
     rest: &'a [u8],
-    limit: usize,
+    rules: Rules,
     /// Whether the message that has begun is text, and its bytes so far.
     message: Option<(bool, Vec<u8>)>,
+    /// Whether it is compressed.
+    is_deflated: bool,
 }
 
 /// The codes that connections end with.
@@ -108,7 +129,8 @@ impl Reading<'_> {
         let &[first, second, ref rest @ ..] = self.rest else { return Ok(None) };
         let (fin, opcode, short) = (first & 0x80 != 0, first & 0x0f, second & 0x7f);
         let is_control = opcode >= 8;
-        let is_good = first & 0x70 == 0
+        let may_be_deflated = self.rules.takes_deflated && [1, 2].contains(&opcode);
+        let is_good = first & if may_be_deflated { 0x30 } else { 0x70 } == 0
             && [0, 1, 2, 8, 9, 10].contains(&opcode)
             && second & 0x80 != 0
             && !(is_control && (!fin || short > 125));
@@ -136,7 +158,12 @@ impl Reading<'_> {
             return Err(BROKEN_RULE);
         }
         let gathered = self.message.as_ref().map_or(0, |(_, data)| data.len());
-        if !is_control && length > (self.limit - gathered) as u64 {
+        if [1, 2].contains(&opcode) {
+            self.is_deflated = first & 0x40 != 0;
+        }
+        let Rules { limit, .. } = self.rules;
+        let limit = if self.is_deflated { limit + limit / 256 + 64 } else { limit };
+        if !is_control && length > (limit - gathered) as u64 {
             return Err(TOO_LARGE);
         }
         let Some((payload, rest)) = payload.split_at_checked(length as usize) else { return Ok(None) };
@@ -156,6 +183,11 @@ impl Reading<'_> {
         if !fin {
             return Ok(None);
         }
+        if self.is_deflated
+            && let Some((_, data)) = &mut self.message
+        {
+            *data = inflated(data, self.rules.limit)?;
+        }
         match self.message.take() {
             Some((true, text)) if str::from_utf8(&text).is_err() => Err(NOT_UTF8),
             Some((true, text)) => Ok(Some(Seen::Text(text))),
@@ -163,6 +195,31 @@ impl Reading<'_> {
             None => Ok(None),
         }
     }
+}
+
+/// The message as it was before it was compressed, by RFC 7692 section 7.2.2; an empty last block behind it shows that it is whole.
+fn inflated(packed: &[u8], limit: usize) -> Result<Vec<u8>, u16> {
+    let input = [packed, &[0, 0, 0xff, 0xff, 1, 0, 0, 0xff, 0xff]].concat();
+    let (mut rest, mut whole, mut made) = (&input[..], vec![0; limit + 1], 0);
+    // So many last blocks may stand in a message, and there is the one behind it.
+    for _ in 0..=64 {
+        let flags = inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
+        let (status, read, more) = decompress(&mut DecompressorOxide::new(), rest, &mut whole, made, flags);
+        made += more;
+        rest = &rest[read..];
+        if made > limit {
+            return Err(TOO_LARGE);
+        }
+        match status {
+            TINFLStatus::Done if rest.is_empty() => {
+                whole.truncate(made);
+                return Ok(whole);
+            }
+            TINFLStatus::Done => {}
+            _ => break,
+        }
+    }
+    Err(NOT_UTF8)
 }
 
 /// The code of a close frame.

@@ -16,14 +16,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::Front;
-use crate::callbacks::Callbacks;
 use crate::client::connection::{Connection, Takeover};
 use crate::client::shard::{Shard, SocketGuard};
 use crate::net::admission::Purpose;
 use crate::net::arrival::Arrival;
 use crate::net::http;
 use crate::net::http::{HEAD_TIMEOUT, HEADERS_MAX, WEBSOCKET_PATH};
-use crate::wire::framing::Framing;
+use crate::rooms::hub::Hub;
 use crate::wire::stream::Stream;
 use crate::wire::ws::Handshake;
 
@@ -40,7 +39,7 @@ pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, stream: Stream, ar
     let mut buffer = shard.scratch.take_read_buffer();
     let said = match stream.try_read(&mut buffer) {
         Ok(0) => None,
-        Ok(n) if arrival.way.role.serves_clients() => Some(hear(&front, &shard.hub.callbacks, &buffer[..n])),
+        Ok(n) if arrival.way.role.serves_clients() => Some(hear(&front, &shard.hub, &buffer[..n])),
         Ok(n) => Some(FirstRead::Other(Bytes::copy_from_slice(&buffer[..n]))),
         Err(error) if error.kind() == ErrorKind::WouldBlock => Some(FirstRead::Other(Bytes::new())),
         Err(_) => None,
@@ -57,7 +56,7 @@ pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, stream: Stream, ar
             let head = handshake.head();
             match stream.try_write(&head) {
                 Ok(n) if n == head.len() => {
-                    let framing = Framing::Frames(handshake.encoding);
+                    let framing = handshake.framing();
                     let head = Vec::new();
                     let takeover = Takeover { framing, head, unanswered: None, frame: None, behind, user, headers };
                     Connection::start(&shard, stream, takeover, socket);
@@ -77,12 +76,13 @@ enum FirstRead {
     Other(Bytes),
 }
 
-fn hear(front: &Front, callbacks: &Callbacks, said: &[u8]) -> FirstRead {
+fn hear(front: &Front, hub: &Hub, said: &[u8]) -> FirstRead {
     let websocket = handshake_of(said).and_then(|(headers, bytes)| {
-        let handshake = Handshake::parse(&Method::GET, None, &headers).ok()?;
+        let mut handshake = Handshake::parse(&Method::GET, None, &headers).ok()?;
         front.admission.admit(Purpose::Connect, Version::HTTP_11, None, &headers).ok()?;
         let user = front.admission.user(&headers);
-        let headers = callbacks.keep_headers(&headers);
+        handshake.negotiate(&headers, &hub.config.websocket.compression);
+        let headers = hub.callbacks.keep_headers(&headers);
         Some(FirstRead::WebSocket { handshake, user, headers, behind: Bytes::copy_from_slice(&said[bytes..]) })
     });
     websocket.unwrap_or_else(|| FirstRead::Other(Bytes::copy_from_slice(said)))

@@ -23,6 +23,7 @@ use hyper_util::service::TowerToHyperService;
 use super::Front;
 use crate::client::connection::{Connection, Takeover};
 use crate::client::shard::{Shard, SocketGuard};
+use crate::config::Compression;
 use crate::net::admission::Purpose;
 use crate::net::arrival::Arrival;
 use crate::net::fast_upgrade::Opened;
@@ -33,7 +34,6 @@ use crate::net::unidirectional;
 use crate::net::upgrade::UpgradeSlot;
 use crate::ops::logging::cut;
 use crate::rooms::hub::Hub;
-use crate::wire::framing::Framing;
 use crate::wire::ws::Handshake;
 
 /// Where clients connect.
@@ -173,7 +173,7 @@ async fn answer(
     } else if !is_here {
         refuse(NOTHING_HERE)
     } else if path == WEBSOCKET_PATH {
-        match upgrade(&request) {
+        match upgrade(hub, &request) {
             Ok(takeover) => slot.make(Takeover { user, headers: kept, ..takeover }).await,
             Err(refusal) => turn_away(request.headers(), &arrival, refusal),
         }
@@ -216,9 +216,9 @@ fn turn_away(headers: &HeaderMap, arrival: &Arrival, refusal: Refusal) -> Respon
 }
 
 /// How a request for a WebSocket goes on.
-fn upgrade(request: &Request) -> Result<Takeover, Refusal> {
-    let handshake = handshake(request)?;
-    let framing = Framing::Frames(handshake.encoding);
+fn upgrade(hub: &Hub, request: &Request) -> Result<Takeover, Refusal> {
+    let handshake = handshake(request, &hub.config.websocket.compression)?;
+    let framing = handshake.framing();
     Ok(Takeover {
         framing,
         head: handshake.head(),
@@ -231,7 +231,7 @@ fn upgrade(request: &Request) -> Result<Takeover, Refusal> {
 }
 
 /// The handshake that a request asks for.
-pub(crate) fn handshake(request: &Request) -> Result<Handshake, Refusal> {
+pub(crate) fn handshake(request: &Request, compression: &Compression) -> Result<Handshake, Refusal> {
     if request.version() < Version::HTTP_11 {
         return Err((
             StatusCode::BAD_REQUEST,
@@ -239,7 +239,9 @@ pub(crate) fn handshake(request: &Request) -> Result<Handshake, Refusal> {
         ));
     }
     let handshake = Handshake::parse(request.method(), request.uri().query(), request.headers());
-    handshake.map_err(|error| (error.status(), error.advice()))
+    let mut handshake = handshake.map_err(|error| (error.status(), error.advice()))?;
+    handshake.negotiate(request.headers(), compression);
+    Ok(handshake)
 }
 
 async fn health(State(hub): State<Arc<Hub>>) -> Response<Body> {

@@ -53,13 +53,15 @@ pub(crate) fn upgrade(hub: &Hub, request: &Request) -> Result<Takeover, Refusal>
     if !options.enabled {
         return Err(SWITCHED_OFF);
     }
-    let mut handshake = handshake(request)?;
+    let mut handshake = handshake(request, &options.compression)?;
     // There is one way to speak here, and it has no name.
     handshake.subprotocol = None;
     let frame = connect_in_query(hub, request)?;
-    let framing = match options.join_push_messages {
-        true => Framing::Frames(Encoding::JsonPushes),
-        false => Framing::PushFrames,
+    let framing = match (options.join_push_messages, handshake.compression) {
+        (true, None) => Framing::Frames(Encoding::JsonPushes),
+        (true, Some(agreed)) => Framing::Deflated(Encoding::JsonPushes, agreed.deflate),
+        (false, None) => Framing::PushFrames,
+        (false, Some(agreed)) => Framing::DeflatedPushes(agreed.deflate),
     };
     Ok(Takeover {
         framing,

@@ -70,11 +70,11 @@ impl Disconnect {
 
     /// Appends it in the framing of the connection.
     pub(crate) fn write(&self, framing: Framing, out: &mut Vec<u8>) {
-        match (framing, self) {
-            (Framing::Frames(_) | Framing::PushFrames, _) => write_close(out, self.code(), self.reason()),
+        match self {
+            _ if framing.is_websocket() => write_close(out, self.code(), self.reason()),
             // Only frames can be wrong as frames.
-            (_, Self::Frames { .. }) => Self::from(CloseCode::ServerError).write(framing, out),
-            (_, Self::Protocol(_) | Self::Custom { .. }) => framing.write_disconnect(self.code(), self.reason(), out),
+            Self::Frames { .. } => Self::from(CloseCode::ServerError).write(framing, out),
+            Self::Protocol(_) | Self::Custom { .. } => framing.write_disconnect(self.code(), self.reason(), out),
         }
     }
 }

@@ -20,16 +20,18 @@ pub(crate) struct EncodedBatch {
     bytes: Vec<u8>,
     envelope: Option<Envelope>,
     messages: u64,
+    /// Bytes that were read to compress them.
+    compressed: usize,
     shared: Option<Bytes>,
 }
 
 impl EncodedBatch {
     /// Appends a message; `encode` writes it.
     pub(crate) fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
-        let Self { framing, bytes, envelope, .. } = self;
+        let Self { framing, bytes, envelope, compressed, .. } = self;
         let bytes_full = framing.payload_bytes_full();
         if let Some(full) = envelope.take_if(|envelope| envelope.payload_bytes(bytes) >= bytes_full) {
-            full.seal(bytes);
+            *compressed += full.seal(bytes);
         }
         let is_first = envelope.is_none();
         if is_first {
@@ -48,13 +50,18 @@ impl EncodedBatch {
     /// Ends the last frame: from here on the batch can be sent.
     pub(crate) fn finish(&mut self) {
         if let Some(envelope) = self.envelope.take() {
-            envelope.seal(&mut self.bytes);
+            self.compressed += envelope.seal(&mut self.bytes);
         }
     }
 
-    /// Whether it should be sent before more is added.
+    /// Whether it should be sent before more is added: what it was made from counts as well, however small it has become.
     pub(crate) fn is_full(&self) -> bool {
-        self.bytes.len() >= RUN_BYTES_FULL
+        self.bytes.len() + self.compressed >= RUN_BYTES_FULL
+    }
+
+    /// Bytes that were read to compress it; none of one that is not.
+    pub(crate) fn compressed_bytes(&self) -> usize {
+        self.compressed
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -93,6 +100,7 @@ impl EncodedBatch {
         self.shared = None;
         self.envelope = None;
         self.messages = 0;
+        self.compressed = 0;
         self.bytes.clear();
         if self.bytes.capacity() > 2 * BYTES_KEPT {
             self.bytes.shrink_to(BYTES_KEPT);

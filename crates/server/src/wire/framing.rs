@@ -1,6 +1,6 @@
 //! How what a client is told is put on its socket: one framing for each transport and encoding.
 
-use crate::wire::ws::{FrameWriter, Opcode};
+use crate::wire::ws::{Deflate, FrameWriter, Opcode};
 use roomcast_protocol::{Encoding, Push};
 
 /// The framing of a connection's output. Members of a room that share a framing share its bytes.
@@ -10,6 +10,9 @@ pub(crate) enum Framing {
     Frames(Encoding),
     /// WebSocket for those who only listen: a text frame for each push.
     PushFrames,
+    /// The same two for clients that take messages compressed. What is for one alone goes as it is, see [`Framing::for_one`].
+    Deflated(Encoding, Deflate),
+    DeflatedPushes(Deflate),
     /// An HTTP response without end, in chunks: JSON line by line, or Protobuf.
     Stream(Encoding),
     /// The same as server-sent events, an event for each message; JSON.
@@ -27,15 +30,33 @@ impl Default for Framing {
 #[must_use = "an envelope that is not sealed has no length"]
 pub(crate) enum Envelope {
     Frame(FrameWriter, Opcode),
+    Deflated(FrameWriter, Opcode, Deflate),
     Chunk(ChunkWriter),
 }
 
 impl Framing {
     pub(crate) fn encoding(self) -> Encoding {
         match self {
-            Self::Frames(encoding) | Self::Stream(encoding) | Self::Events(encoding) => encoding,
-            Self::PushFrames => Encoding::JsonPushes,
+            Self::Frames(encoding) | Self::Deflated(encoding, _) | Self::Stream(encoding) | Self::Events(encoding) => {
+                encoding
+            }
+            Self::PushFrames | Self::DeflatedPushes(_) => Encoding::JsonPushes,
         }
+    }
+
+    /// How what is for one client alone is put on its socket: not compressed. What a room's members share is compressed once for
+    /// all of them; this would be once for each, at the wish of whoever asks.
+    pub(crate) fn for_one(self) -> Self {
+        match self {
+            Self::Deflated(encoding, _) => Self::Frames(encoding),
+            Self::DeflatedPushes(_) => Self::PushFrames,
+            Self::Frames(_) | Self::PushFrames | Self::Stream(_) | Self::Events(_) => self,
+        }
+    }
+
+    /// Whether messages may be compressed, both ways.
+    pub(crate) fn is_deflated(self) -> bool {
+        self != self.for_one()
     }
 
     /// Whether its client says who it is and nothing else.
@@ -46,18 +67,18 @@ impl Framing {
     /// What the field calls the transport.
     pub(crate) fn transport(self) -> &'static str {
         match (self, self.only_listens()) {
-            (Self::PushFrames | Self::Frames(_), true) => "uni_websocket",
-            (Self::PushFrames | Self::Frames(_), false) => "websocket",
             (Self::Stream(_), true) => "uni_http_stream",
             (Self::Stream(_), false) => "http_stream",
             (Self::Events(_), true) => "uni_sse",
             (Self::Events(_), false) => "sse",
+            (_, true) => "uni_websocket",
+            (_, false) => "websocket",
         }
     }
 
     /// Whether it is WebSocket, of which the client's end brings frames as well.
     pub(crate) fn is_websocket(self) -> bool {
-        matches!(self, Self::Frames(_) | Self::PushFrames)
+        !matches!(self, Self::Stream(_) | Self::Events(_))
     }
 
     /// Whether commands come in requests of their own.
@@ -68,18 +89,20 @@ impl Framing {
     /// Bytes of payload after which a frame or chunk takes no further message.
     pub(crate) fn payload_bytes_full(self) -> usize {
         match self {
-            Self::PushFrames => 1,
-            Self::Frames(_) | Self::Stream(_) | Self::Events(_) => PAYLOAD_BYTES_FULL,
+            Self::PushFrames | Self::DeflatedPushes(_) => 1,
+            Self::Frames(_) | Self::Deflated(..) | Self::Stream(_) | Self::Events(_) => PAYLOAD_BYTES_FULL,
         }
     }
 
     /// Begins a frame or chunk.
     pub(crate) fn open(self, buffer: &mut Vec<u8>) -> Envelope {
         match self {
-            Self::Frames(Encoding::Json | Encoding::JsonPushes) | Self::PushFrames => {
-                Envelope::Frame(FrameWriter::begin(buffer), Opcode::Text)
+            Self::Frames(encoding) => Envelope::Frame(FrameWriter::begin(buffer), opcode(encoding)),
+            Self::PushFrames => Envelope::Frame(FrameWriter::begin(buffer), Opcode::Text),
+            Self::Deflated(encoding, deflate) => {
+                Envelope::Deflated(FrameWriter::begin(buffer), opcode(encoding), deflate)
             }
-            Self::Frames(Encoding::Protobuf) => Envelope::Frame(FrameWriter::begin(buffer), Opcode::Binary),
+            Self::DeflatedPushes(deflate) => Envelope::Deflated(FrameWriter::begin(buffer), Opcode::Text, deflate),
             Self::Stream(_) | Self::Events(_) => Envelope::Chunk(ChunkWriter::begin(buffer)),
         }
     }
@@ -87,8 +110,8 @@ impl Framing {
     /// Appends a message, the `first` of its frame or chunk or a further one.
     pub(crate) fn message(self, buffer: &mut Vec<u8>, first: bool, encode: impl FnOnce(&mut Vec<u8>)) {
         match self {
-            Self::PushFrames => encode(buffer),
-            Self::Frames(encoding) => {
+            Self::PushFrames | Self::DeflatedPushes(_) => encode(buffer),
+            Self::Frames(encoding) | Self::Deflated(encoding, _) => {
                 if !first {
                     encoding.separate(buffer);
                 }
@@ -122,6 +145,14 @@ impl Framing {
     }
 }
 
+/// The kind of frame that carries messages of that encoding.
+fn opcode(encoding: Encoding) -> Opcode {
+    match encoding {
+        Encoding::Json | Encoding::JsonPushes => Opcode::Text,
+        Encoding::Protobuf => Opcode::Binary,
+    }
+}
+
 /// The usual bytes of a full payload. Under 64 KiB, so that usual frames have a short header and clients that parse a frame at a
 /// time start early.
 const PAYLOAD_BYTES_FULL: usize = 32 * 1024;
@@ -132,17 +163,19 @@ impl Envelope {
     /// Bytes of payload so far.
     pub(crate) fn payload_bytes(&self, buffer: &[u8]) -> usize {
         match self {
-            Self::Frame(frame, _) => frame.payload_bytes(buffer),
+            Self::Frame(frame, _) | Self::Deflated(frame, ..) => frame.payload_bytes(buffer),
             Self::Chunk(chunk) => chunk.payload_bytes(buffer),
         }
     }
 
-    /// Writes the length; one without payload is taken back.
-    pub(crate) fn seal(self, buffer: &mut Vec<u8>) {
+    /// Writes the length; one without payload is taken back. How many bytes were read to compress it.
+    pub(crate) fn seal(self, buffer: &mut Vec<u8>) -> usize {
         match self {
             Self::Frame(frame, opcode) => frame.end(buffer, opcode),
+            Self::Deflated(frame, opcode, deflate) => return frame.end_deflated(buffer, opcode, deflate),
             Self::Chunk(chunk) => chunk.end(buffer),
         }
+        0
     }
 }
 

@@ -1,7 +1,8 @@
 //! Members that are behind: each goes on by itself, from the ring or from what the database has, until it has caught up.
 
 use super::events::Hears;
-use super::group::{Cursor, Group, Place};
+use super::group::{Cursor, Group};
+use super::member::Place;
 use super::queue::{At, Due};
 use super::view::MemberView;
 use super::{CaughtUp, ROOM_MESSAGES_PER_VISIT};
@@ -46,7 +47,7 @@ impl<S: MemberSink> Group<S> {
             let left = self.edge.range().end.min(group_end).saturating_sub(sequence);
             let mut next = at;
             let mut has_newest = member.has_newest;
-            batch.begin(self.framing);
+            batch.begin(self.framing.for_one());
             if left > 0 {
                 let position = Position { epoch: self.room.epoch(), sequence };
                 let Ok(mut ring) = self.room.subscribe_from(Start::Resume(position)).now() else {
@@ -157,7 +158,7 @@ impl<S: MemberSink> Group<S> {
         // Behind the group it goes along with it.
         let mut left = &past[..past.partition_point(|placed| placed.offset <= group_end)];
         while !left.is_empty() && !events.are_lost_at(at) {
-            batch.begin(self.framing);
+            batch.begin(self.framing.for_one());
             let (mut next, mut taken, mut has_newest) = (at, 0, member.has_newest);
             for Placed { offset, time_ms, publication } in left {
                 events.push_due(&mut next, view, batch);

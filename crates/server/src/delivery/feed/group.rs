@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::rc::Rc;
 use std::task::Waker;
 
 use slab::Slab;
 
 use super::events::Hears;
+use super::member::{Member, Place};
 use super::queue::{At, Due};
 use super::view::{GroupView, Share};
 use super::{CaughtUp, ROOM_MESSAGES_PER_VISIT};
@@ -27,6 +27,9 @@ const APART_MESSAGES_PER_BATCH: u64 = 4_096;
 
 /// Bytes of payload that are made a delta of in the time of a write: what is sent of them may be a few bytes, and does not fill a batch.
 const DELTA_BYTES_PER_WRITE: usize = 1_024;
+
+/// Bytes that are compressed in the time of a write.
+const COMPRESSED_BYTES_PER_WRITE: usize = 256;
 
 /// A room's members of one framing on this shard.
 pub(super) struct Group<S> {
@@ -83,49 +86,6 @@ pub(super) struct Round {
     /// The member that is next.
     at: usize,
     takers: u64,
-}
-
-pub(super) struct Member<S> {
-    pub(super) sink: Rc<S>,
-    pub(super) place: Place,
-    /// What it has missed is being read from the database.
-    pub(super) is_fetching: bool,
-    /// Of one that is given deltas: it has the publication before its place, and was given it last.
-    pub(super) has_newest: bool,
-}
-
-/// Where a member is. `With` becomes `Behind` when its socket is full, when it starts in the middle of a batch or when the
-/// group lost messages; only [`RoomFeed::catch_up`](super::RoomFeed::catch_up) leads back.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Place {
-    /// Takes the group's batches, from there on.
-    With(At),
-    /// Takes nothing from the group; it goes on there.
-    Behind(At),
-}
-
-impl<S: MemberSink> Member<S> {
-    /// From here on it goes on by itself, from there; one more is `behind`.
-    pub(super) fn fall_behind(&mut self, at: At, behind: &mut usize, metrics: &ShardMetrics) {
-        *behind += 1;
-        self.place = Place::Behind(at);
-        self.sink.fell_behind();
-        metrics.behind.inc();
-    }
-
-    /// One that is behind goes on there, without what lies before it.
-    pub(super) fn skip_to(&mut self, at: At) {
-        self.place = Place::Behind(at);
-        self.has_newest = false;
-    }
-
-    /// From here on it takes the group's batches again.
-    pub(super) fn catch_up(&mut self, at: At, behind: &mut usize, metrics: &ShardMetrics) {
-        *behind -= 1;
-        self.place = Place::With(at);
-        self.sink.caught_up();
-        metrics.behind.dec();
-    }
 }
 
 /// How reading a room ended.
@@ -362,6 +322,8 @@ impl<S: MemberSink> Group<S> {
         if let Some(view) = &mut self.view {
             view.finish();
         }
+        let compressed = batch.compressed_bytes() + self.view.as_ref().map_or(0, |view| view.compressed_bytes());
+        *writes = writes.saturating_sub(compressed.div_ceil(COMPRESSED_BYTES_PER_WRITE));
         let is_through = self.go_round(&mut round, batch, writes, metrics);
         match is_through {
             true => {

@@ -12,6 +12,7 @@ mod behind;
 mod events;
 mod group;
 mod held;
+mod member;
 mod own;
 mod queue;
 mod view;
@@ -29,8 +30,9 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use self::events::Hearing;
-use self::group::{Cursor, Group, Member, Place, Read};
+use self::group::{Cursor, Group, Read};
 use self::held::{Held, HeldList};
+use self::member::{Member, Place};
 use self::queue::At;
 use self::view::{GroupView, Kind, Kinds};
 use crate::config::Echo;

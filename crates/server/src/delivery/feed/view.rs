@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::group::Member;
+use super::member::Member;
 use super::own::Own;
 use crate::config::Echo;
 use crate::delivery::sink::{MemberSink, Written};
@@ -229,6 +229,11 @@ impl GroupView {
         if let Some(chain) = &mut self.chain {
             chain.whole.finish();
         }
+    }
+
+    /// Bytes that were read to compress what is not in the batch.
+    pub(super) fn compressed_bytes(&self) -> usize {
+        self.chain.as_ref().map_or(0, |chain| chain.whole.compressed_bytes())
     }
 
     /// Nothing is made a delta of what was given last, nor kept of it: something of the room was erased.

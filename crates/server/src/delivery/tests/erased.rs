@@ -7,7 +7,7 @@ use std::time::Instant;
 use roomcast::Broker;
 use roomcast_protocol::{Placed, Publication, RoomName};
 
-use super::world::{Item, Sink, member, publication};
+use super::world::{Item, Sink, compressed, member, publication};
 use crate::delivery::feed::CaughtUp;
 use crate::delivery::turns::Delivery;
 use crate::ops::metrics::Metrics;
@@ -21,8 +21,11 @@ const MEMBERS: usize = 700;
 
 #[test]
 fn what_is_erased_is_given_to_nobody_who_has_not_been_given_it() {
-    // Whether they hear who comes and goes, whether they take deltas, whether what is on its way is taken back.
-    for (kind, is_recalled) in [(0, true), (1, true), (2, true), (3, true), (3, false)] {
+    // Whether they hear who comes and goes, whether they take deltas, whether what is on its way is taken back, whether they take it
+    // compressed.
+    let plain =
+        [(0, true), (1, true), (2, true), (3, true), (3, false)].map(|(kind, recalled)| (kind, recalled, false));
+    for (kind, is_recalled, is_compressed) in plain.into_iter().chain([(1, true, true), (3, true, true)]) {
         let broker = Broker::<Publication>::builder().shards(1).build();
         let (room, name) =
             (broker.room("hall").expect("there is space"), RoomName::parse("hall", 255).expect("a name"));
@@ -33,6 +36,9 @@ fn what_is_erased_is_given_to_nobody_who_has_not_been_given_it() {
                 // The first of them takes nothing.
                 let options = member(kind);
                 let sink = Sink::taking_as(&options, if nth == 0 { 0 } else { usize::MAX });
+                if is_compressed {
+                    sink.framing.set(compressed());
+                }
                 let edge = Edge::published_but(&removed, &room);
                 let start = room.subscribe().now().expect("the room is open");
                 let key = delivery.join(&name, start, &sink, (DeliveryOptions::default(), edge), options);
@@ -95,7 +101,10 @@ fn what_is_erased_is_given_to_nobody_who_has_not_been_given_it() {
 
 #[test]
 fn who_has_begun_to_take_what_is_erased_is_cut_off_and_nobody_else() {
-    for (kind, is_behind) in (0..4).flat_map(|kind| [(kind, false), (kind, true)]) {
+    let kinds = (0..4).flat_map(|kind| [(kind, false), (kind, true)]);
+    for (kind, is_behind, is_compressed) in
+        kinds.flat_map(|(kind, behind)| [(kind, behind, false), (kind, behind, true)])
+    {
         let broker = Broker::<Publication>::builder().shards(1).build();
         let (room, name) =
             (broker.room("hall").expect("there is space"), RoomName::parse("hall", 255).expect("a name"));
@@ -105,6 +114,9 @@ fn who_has_begun_to_take_what_is_erased_is_cut_off_and_nobody_else() {
         let [slow, quick] = [begun, usize::MAX].map(|batches| {
             let options = member(kind);
             let sink = Sink::taking_as(&options, batches);
+            if is_compressed {
+                sink.framing.set(compressed());
+            }
             let edge = Edge::published_but(&removed, &room);
             let start = room.subscribe().now().expect("the room is open");
             let key = delivery.join(&name, start, &sink, (DeliveryOptions::default(), edge), options);

@@ -6,6 +6,7 @@ mod held;
 mod queues;
 mod world;
 
+use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::Instant;
 
@@ -62,6 +63,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn play(world: &mut World, steps: &[Step]) {
+    world.has_compressed = true;
     // Some, and which, that go along from the beginning: two hear who comes and goes, two do not.
     for kind in [0, 1, steps.len() % KINDS, steps.len() / 7 % KINDS] {
         world.join_as(member(kind), usize::MAX, 0);
@@ -354,4 +356,43 @@ fn who_takes_deltas_and_is_led_past_a_removed_history_has_no_base() {
         assert_eq!(items[items.len() - 2..], [end - 2, end - 1].map(Item::Publication));
         assert_eq!(items.contains(&removed), person == quick);
     }
+}
+
+#[test]
+fn what_many_take_compressed_is_compressed_once_and_what_one_takes_alone_is_not() {
+    let mut world = World::new(options(SlowConsumer::Disconnect, false));
+    let [plain, other_plain] = [0, 1].map(|_| world.join(false, usize::MAX, 0));
+    world.has_compressed = true;
+    let slow = world.join(false, 1, 0);
+    world.has_compressed = false;
+    world.join(false, usize::MAX, 0);
+    world.has_compressed = true;
+    let quick = world.join(false, usize::MAX, 0);
+    let sink = |world: &World, person: usize| Rc::clone(&world.people[person].sink);
+    world.publish(20);
+    while world.turn() {}
+    let [slow, quick, plain, other_plain] = [slow, quick, plain, other_plain].map(|person| sink(&world, person));
+    assert_eq!((slow.compressed_frames.get(), quick.compressed_frames.get()), (1, 1));
+    assert_eq!((slow.items(), quick.items()), (plain.items(), plain.items()));
+    assert_eq!(plain.bytes(), other_plain.bytes());
+    assert!(quick.bytes() * 2 < plain.bytes(), "{} of {} bytes", quick.bytes(), plain.bytes());
+    assert_eq!(quick.bytes(), slow.bytes(), "the same bytes");
+    world.publish(20);
+    while world.turn() {}
+    slow.takes.set(usize::MAX);
+    world.settle();
+    assert_eq!((slow.compressed_frames.get(), quick.compressed_frames.get()), (1, 2), "it goes on by itself");
+    assert_eq!(slow.items(), plain.items());
+}
+
+#[test]
+fn what_is_compressed_is_work_and_others_have_their_turns_meanwhile() {
+    let mut world = World::new(options(SlowConsumer::Disconnect, false));
+    world.has_compressed = true;
+    let member = world.join(false, usize::MAX, 0);
+    // Much that becomes little.
+    (0..CAPACITY / 2).for_each(|number| world.publish_large(number, 100_000));
+    assert!(world.turn(), "more is left");
+    while world.turn() {}
+    assert_eq!(world.people[member].sink.items().len() as u64, CAPACITY / 2);
 }

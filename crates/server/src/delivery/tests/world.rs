@@ -12,7 +12,7 @@ use roomcast_protocol::{
 };
 
 use super::archive::Disk;
-use crate::config::Echo;
+use crate::config::{Compression, Echo};
 use crate::delivery::feed::{CaughtUp, MemberKey, MemberOptions};
 use crate::delivery::sink::{MemberSink, Written};
 use crate::delivery::turns::Delivery;
@@ -23,6 +23,7 @@ use crate::rooms::visible::Edge;
 use crate::session::View;
 use crate::wire::encoded_batch::EncodedBatch;
 use crate::wire::framing::Framing;
+use crate::wire::ws::{Deflate, inflate};
 
 /// Messages that the room's ring holds.
 pub(super) const CAPACITY: u64 = 64;
@@ -99,15 +100,25 @@ pub(super) fn member(kind: usize) -> MemberOptions {
     MemberOptions { hears: kind.is_multiple_of(2), view, own: (echo != Echo::All).then_some(ann) }
 }
 
+/// The framing of members that take messages compressed.
+pub(super) fn compressed() -> Framing {
+    Framing::Deflated(Encoding::Json, Deflate::new(&Compression::default()))
+}
+
 /// A member that takes so many batches before it is full.
 pub(super) struct Sink {
+    pub(super) framing: Cell<Framing>,
     pub(super) takes: Cell<usize>,
     pub(super) panics: Cell<bool>,
     pub(super) doom: Cell<Option<CloseCode>>,
     pub(super) is_cut: Cell<bool>,
     pub(super) wakes: Cell<usize>,
     behind: Cell<u32>,
+    /// How many bytes it took, and the lines that were in them.
+    taken_bytes: Cell<usize>,
     taken: RefCell<Vec<u8>>,
+    /// Frames that were compressed.
+    pub(super) compressed_frames: Cell<usize>,
     /// Whether it is given a chain of deltas, and the payload that it has before the first.
     chain: RefCell<Option<Option<Vec<u8>>>>,
     /// How many of the bytes have been read, and what they were.
@@ -116,7 +127,7 @@ pub(super) struct Sink {
 
 impl MemberSink for Sink {
     fn framing(&self) -> Framing {
-        Framing::Stream(Encoding::Json)
+        self.framing.get()
     }
 
     fn client(&self) -> String {
@@ -128,7 +139,7 @@ impl MemberSink for Sink {
         assert!(!batch.is_empty(), "a batch of nothing is written");
         let Some(left) = self.takes.get().checked_sub(1) else { return Written::Full };
         self.takes.set(left);
-        self.taken.borrow_mut().extend_from_slice(batch.as_bytes());
+        self.take(batch.as_bytes());
         if left == 0 { Written::InPart } else { Written::Taken }
     }
 
@@ -161,13 +172,16 @@ impl Sink {
     /// One that takes so many batches.
     pub(super) fn taking(batches: usize) -> Rc<Self> {
         Rc::new(Self {
+            framing: Cell::new(Framing::Stream(Encoding::Json)),
             takes: Cell::new(batches),
             panics: Cell::default(),
             doom: Cell::default(),
             is_cut: Cell::default(),
             wakes: Cell::default(),
             behind: Cell::default(),
+            taken_bytes: Cell::default(),
             taken: RefCell::default(),
+            compressed_frames: Cell::default(),
             chain: RefCell::default(),
             read: RefCell::default(),
         })
@@ -180,19 +194,43 @@ impl Sink {
         sink
     }
 
-    /// What it has been given, read from the bytes it took: chunks of lines.
+    /// Takes bytes: chunks of lines, or frames of them, compressed or not.
+    fn take(&self, mut left: &[u8]) {
+        self.taken_bytes.set(self.taken_bytes.get() + left.len());
+        let mut taken = self.taken.borrow_mut();
+        while !left.is_empty() {
+            if !self.framing.get().is_websocket() {
+                let head = left.windows(2).position(|two| two == b"\r\n").expect("a chunk begins with its length");
+                let bytes = usize::from_str_radix(str::from_utf8(&left[..head]).unwrap(), 16).unwrap();
+                taken.extend_from_slice(&left[head + 2..head + 2 + bytes]);
+                left = &left[head + 2 + bytes + 2..];
+                continue;
+            }
+            let (head, bytes) = match left[1] {
+                126 => (4, usize::from(u16::from_be_bytes([left[2], left[3]]))),
+                127 => (10, u64::from_be_bytes(left[2..10].try_into().unwrap()) as usize),
+                short => (2, usize::from(short)),
+            };
+            let payload = &left[head..head + bytes];
+            match left[0] {
+                0x81 => taken.extend_from_slice(payload),
+                0xc1 => {
+                    self.compressed_frames.set(self.compressed_frames.get() + 1);
+                    taken.extend(inflate(payload, 1 << 20).expect("it was compressed"));
+                }
+                other => panic!("a frame that begins {other:#x}"),
+            }
+            taken.push(b'\n');
+            left = &left[head + bytes..];
+        }
+    }
+
+    /// What it has been given, read from what it took.
     pub(super) fn items(&self) -> Vec<Item> {
         let (taken, mut read) = (self.taken.borrow(), self.read.borrow_mut());
         let (at, items) = &mut *read;
-        let mut left = &taken[*at..];
-        while !left.is_empty() {
-            let head = left.windows(2).position(|two| two == b"\r\n").expect("a chunk begins with its length");
-            let bytes = usize::from_str_radix(str::from_utf8(&left[..head]).unwrap(), 16).unwrap();
-            let body = &left[head + 2..head + 2 + bytes];
-            let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-            items.extend(lines.map(|line| item(line, &mut self.chain.borrow_mut())));
-            left = &left[head + 2 + bytes + 2..];
-        }
+        let lines = taken[*at..].split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        items.extend(lines.map(|line| item(line, &mut self.chain.borrow_mut())));
         *at = taken.len();
         items.clone()
     }
@@ -204,7 +242,7 @@ impl Sink {
 
     /// How many bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.taken.borrow().len()
+        self.taken_bytes.get()
     }
 
     /// In how many rooms it is behind.
@@ -273,6 +311,8 @@ pub(super) struct World {
     events: Arc<Events>,
     announced: Vec<(u64, Item)>,
     pub(super) people: Vec<Person>,
+    /// Every other person takes messages compressed.
+    pub(super) has_compressed: bool,
 }
 
 impl World {
@@ -308,6 +348,7 @@ impl World {
             events,
             announced: Vec::new(),
             people: Vec::new(),
+            has_compressed: false,
         }
     }
 
@@ -372,6 +413,9 @@ impl World {
         let start = self.room.subscribe_from(Start::Resume(position)).now().expect("the room is open");
         assert_eq!(start.position().sequence, first);
         let sink = Sink::taking(takes);
+        if self.has_compressed && self.people.len().is_multiple_of(2) {
+            sink.framing.set(compressed());
+        }
         if options.view.is_delta {
             // It may have recovered the one before, or comes without anything.
             let newest = first.checked_sub(1).filter(|newest| newest.is_multiple_of(2)).map(payload);

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::close;
+use super::deflate;
 use super::mask::Mask;
 
 /// What a complete message or control frame said.
@@ -19,6 +20,17 @@ pub(crate) enum Event<'a> {
     Close(Option<u16>),
 }
 
+impl Event<'_> {
+    /// How much there is to be read in it.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) | Self::Ping(bytes) => bytes.len(),
+            Self::Pong | Self::Close(_) => 0,
+        }
+    }
+}
+
 /// Why a client's bytes are not WebSocket frames we accept. The connection cannot go on after one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -27,7 +39,9 @@ pub(crate) enum FrameError {
     Protocol(&'static str),
     /// Text or a close reason that is not UTF-8.
     NotUtf8,
-    /// A message longer than the limit; found before anything was stored for it.
+    /// A compressed message that is not what deflate makes, or not all of it.
+    NotDeflated,
+    /// A message longer than the limit; found before anything beyond it was stored.
     TooLarge,
 }
 
@@ -36,7 +50,7 @@ impl FrameError {
     pub(crate) fn close_code(self) -> u16 {
         match self {
             Self::Protocol(_) => 1002,
-            Self::NotUtf8 => 1007,
+            Self::NotUtf8 | Self::NotDeflated => 1007,
             Self::TooLarge => 1009,
         }
     }
@@ -47,6 +61,7 @@ impl fmt::Display for FrameError {
         match self {
             Self::Protocol(found) => write!(f, "not a valid WebSocket frame: {found}"),
             Self::NotUtf8 => f.write_str("text that is not UTF-8"),
+            Self::NotDeflated => f.write_str("a compressed message that cannot be read"),
             Self::TooLarge => f.write_str("message larger than the limit"),
         }
     }
@@ -65,6 +80,10 @@ pub(crate) struct Decoder {
     frame: Option<Frame>,
     /// The data message being gathered: set from its first frame to its last.
     message: Option<Kind>,
+    /// Whether messages may come compressed.
+    takes_deflated: bool,
+    /// Whether the message being gathered is.
+    is_deflated: bool,
     /// What came in pieces so far; in a box, since most clients send whole frames.
     pieces: Option<Box<Pieces>>,
 }
@@ -88,6 +107,10 @@ impl Pieces {
 /// A longest header: two bytes, eight of extended length, four of key.
 const HEADER_BYTES_MAX: usize = 14;
 const CONTROL_BYTES_MAX: u64 = 125;
+
+/// Bits of a header that no rule of RFC 6455 gives a meaning, and the one that says that a message is compressed.
+const RESERVED: u8 = 0x70;
+const RSV1: u8 = super::encoder::RSV1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -119,14 +142,19 @@ struct Frame {
 }
 
 impl Decoder {
+    /// One for a client that may compress what it sends, or not.
+    pub(crate) fn new(takes_deflated: bool) -> Self {
+        Self { takes_deflated, ..Self::default() }
+    }
+
     /// Reads on until one event is complete or `input` is used up; says how many bytes it used.
     ///
     /// `input` is unmasked in place. Call again with the rest for the next event. `limit_bytes` is the longest message
-    /// accepted, over all its fragments.
+    /// accepted, over all its fragments, and when it is no longer compressed.
     ///
     /// # Errors
-    /// As soon as a header shows it: a broken rule of the protocol or a message over the limit. Text is checked when it is
-    /// complete.
+    /// As soon as a header shows it: a broken rule of the protocol or a message over the limit. What is compressed is read, and text
+    /// checked, when it is complete.
     pub(crate) fn decode<'a>(
         &mut self,
         input: &'a mut [u8],
@@ -154,14 +182,14 @@ impl Decoder {
             let has_begun = self.pieces.as_mut().is_some_and(|pieces| !pieces.of(frame.role).is_empty());
             if complete && !has_begun {
                 let payload = Cow::Borrowed(&input[start..end]);
-                return self.finish(frame.role, payload).map(|e| (used, Some(e)));
+                return self.finish(frame.role, payload, limit_bytes).map(|e| (used, Some(e)));
             }
             if start < end {
                 self.pieces.get_or_insert_default().of(frame.role).extend_from_slice(&input[start..end]);
             }
             if complete {
                 let payload = Cow::Owned(self.take_pieces(frame.role));
-                return self.finish(frame.role, payload).map(|e| (used, Some(e)));
+                return self.finish(frame.role, payload, limit_bytes).map(|e| (used, Some(e)));
             }
             if frame.remaining > 0 {
                 self.frame = Some(frame);
@@ -217,9 +245,32 @@ impl Decoder {
             read += take;
             if self.header_len == 2 {
                 // Refuse at once what no further byte can mend, so that garbage does not wait for a length.
-                check_start(self.header[0], self.header[1])?;
+                self.check_start(self.header[0], self.header[1])?;
             }
         }
+    }
+
+    fn check_start(&self, first: u8, second: u8) -> Result<(), FrameError> {
+        let (fin, opcode) = (first & 0x80 != 0, first & 0x0f);
+        let may_be_set = if self.takes_deflated && matches!(opcode, 0x1 | 0x2) { RSV1 } else { 0 };
+        if first & RESERVED & !may_be_set != 0 {
+            return Err(FrameError::Protocol("a reserved bit"));
+        }
+        if !matches!(opcode, 0x0..=0x2 | 0x8..=0xa) {
+            return Err(FrameError::Protocol("a reserved opcode"));
+        }
+        if second & 0x80 == 0 {
+            return Err(FrameError::Protocol("a frame without a mask"));
+        }
+        if opcode >= 0x8 {
+            if !fin {
+                return Err(FrameError::Protocol("a fragmented control frame"));
+            }
+            if u64::from(second & 0x7f) > CONTROL_BYTES_MAX {
+                return Err(FrameError::Protocol("a control frame over 125 bytes"));
+            }
+        }
+        Ok(())
     }
 
     fn open_frame(&mut self, header: &[u8], limit_bytes: usize) -> Result<Frame, FrameError> {
@@ -250,14 +301,18 @@ impl Decoder {
                     return Err(FrameError::Protocol("a message within a message"));
                 }
                 self.message = Some(if opcode == 0x1 { Kind::Text } else { Kind::Binary });
+                self.is_deflated = header[0] & RSV1 != 0;
                 Role::Data { fin }
             }
             0x8 => Role::Control(Control::Close),
             0x9 => Role::Control(Control::Ping),
             _ => Role::Control(Control::Pong),
         };
-        if matches!(role, Role::Data { .. }) && length > limit_bytes.saturating_sub(self.gathered_bytes()) as u64 {
-            return Err(FrameError::TooLarge);
+        if matches!(role, Role::Data { .. }) {
+            let bytes_max = if self.is_deflated { deflate::packed_bytes_max(limit_bytes) } else { limit_bytes };
+            if length > bytes_max.saturating_sub(self.gathered_bytes()) as u64 {
+                return Err(FrameError::TooLarge);
+            }
         }
         let mut mask = [0; 4];
         mask.copy_from_slice(key);
@@ -269,7 +324,15 @@ impl Decoder {
         })
     }
 
-    fn finish<'a>(&mut self, role: Role, payload: Cow<'a, [u8]>) -> Result<Event<'a>, FrameError> {
+    fn finish<'a>(
+        &mut self,
+        role: Role,
+        mut payload: Cow<'a, [u8]>,
+        limit_bytes: usize,
+    ) -> Result<Event<'a>, FrameError> {
+        if matches!(role, Role::Data { .. }) && self.is_deflated {
+            payload = Cow::Owned(deflate::inflate(&payload, limit_bytes)?);
+        }
         match role {
             Role::Control(Control::Ping) => Ok(Event::Ping(payload)),
             Role::Control(Control::Pong) => Ok(Event::Pong),
@@ -296,28 +359,6 @@ fn header_bytes(second: u8) -> usize {
         127 => 2 + 8 + 4,
         _ => 2 + 4,
     }
-}
-
-fn check_start(first: u8, second: u8) -> Result<(), FrameError> {
-    let (fin, opcode) = (first & 0x80 != 0, first & 0x0f);
-    if first & 0x70 != 0 {
-        return Err(FrameError::Protocol("a reserved bit"));
-    }
-    if !matches!(opcode, 0x0..=0x2 | 0x8..=0xa) {
-        return Err(FrameError::Protocol("a reserved opcode"));
-    }
-    if second & 0x80 == 0 {
-        return Err(FrameError::Protocol("a frame without a mask"));
-    }
-    if opcode >= 0x8 {
-        if !fin {
-            return Err(FrameError::Protocol("a fragmented control frame"));
-        }
-        if u64::from(second & 0x7f) > CONTROL_BYTES_MAX {
-            return Err(FrameError::Protocol("a control frame over 125 bytes"));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Frames to a client: headers written into a growing buffer, next to payloads that are written in place.
 
 use super::close::CLOSE_REASON_BYTES_MAX;
+use super::deflate::Deflate;
 
 /// The kinds of frame the server sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub(crate) enum Opcode {
 }
 
 const FIN: u8 = 0x80;
+/// Says that a message is compressed.
+pub(super) const RSV1: u8 = 0x40;
 /// The header of a payload of 126 to 65,535 bytes, the usual one for a run of messages.
 const HEADER_BYTES_USUAL: usize = 4;
 
@@ -41,10 +44,20 @@ impl FrameWriter {
 
     /// Writes the header; a frame without payload is taken back.
     pub(crate) fn end(self, buffer: &mut Vec<u8>, opcode: Opcode) {
+        self.end_as(buffer, FIN | opcode as u8);
+    }
+
+    /// The same of a payload that is made smaller before, if it becomes so. How many bytes were read for that.
+    pub(crate) fn end_deflated(self, buffer: &mut Vec<u8>, opcode: Opcode, deflate: Deflate) -> usize {
+        let (is_deflated, read) = deflate.shrink(buffer, self.start + HEADER_BYTES_USUAL);
+        self.end_as(buffer, FIN | opcode as u8 | if is_deflated { RSV1 } else { 0 });
+        read
+    }
+
+    fn end_as(self, buffer: &mut Vec<u8>, first: u8) {
         let Self { start } = self;
         let body = start + HEADER_BYTES_USUAL;
         let length = buffer.len() - body;
-        let first = FIN | opcode as u8;
         // The shortest form of the length is the only valid one, so a short payload moves left and a huge one right.
         match length {
             0 => buffer.truncate(start),

@@ -5,6 +5,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest as _, Sha1};
 
+use super::deflate::Agreed;
+use crate::config::Compression;
+use crate::wire::framing::Framing;
 use roomcast_protocol::Encoding;
 
 /// The fixed text RFC 6455 appends to a client's key before hashing.
@@ -23,6 +26,8 @@ pub(crate) struct Handshake {
     /// The value of `Sec-WebSocket-Protocol` in the answer, if it has one.
     pub(crate) subprotocol: Option<&'static str>,
     pub(crate) encoding: Encoding,
+    /// How messages are compressed, if that is agreed on.
+    pub(crate) compression: Option<Agreed>,
 }
 
 /// The subprotocols that are spoken, by name. A client that names none of them speaks JSON.
@@ -92,7 +97,19 @@ impl Handshake {
             accept: accept_key(key.as_bytes()),
             subprotocol: spoken.map(|(name, _)| *name),
             encoding: spoken.map_or_else(|| encoding_of(query), |(_, encoding)| *encoding),
+            compression: None,
         })
+    }
+
+    /// Agrees to compress messages, if the request offers it and the options allow it.
+    pub(crate) fn negotiate(&mut self, headers: &HeaderMap, options: &Compression) {
+        self.compression = Agreed::on(headers, options);
+    }
+
+    /// How what this client is told is put on its socket.
+    pub(crate) fn framing(&self) -> Framing {
+        let frames = Framing::Frames(self.encoding);
+        self.compression.map_or(frames, |agreed| Framing::Deflated(self.encoding, agreed.deflate))
     }
 
     /// The answer.
@@ -105,6 +122,10 @@ impl Handshake {
         if let Some(subprotocol) = self.subprotocol {
             head.extend_from_slice(b"\r\nsec-websocket-protocol: ");
             head.extend_from_slice(subprotocol.as_bytes());
+        }
+        if let Some(agreed) = self.compression {
+            head.extend_from_slice(b"\r\nsec-websocket-extensions: ");
+            head.extend_from_slice(agreed.answer().as_bytes());
         }
         head.extend_from_slice(b"\r\n\r\n");
         head

@@ -5,10 +5,14 @@
 
 mod close;
 mod decoder;
+mod deflate;
 mod encoder;
 mod handshake;
 mod mask;
 
 pub(crate) use decoder::{Decoder, Event, FrameError};
+pub(crate) use deflate::Deflate;
+#[cfg(test)]
+pub(crate) use deflate::inflate;
 pub(crate) use encoder::{FrameWriter, Opcode, write_close, write_frame};
 pub(crate) use handshake::Handshake;
