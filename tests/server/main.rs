@@ -28,6 +28,7 @@ mod personal;
 mod presence;
 mod recovery;
 mod room_events;
+mod security;
 mod slow;
 mod stalled;
 mod storage;

@@ -25,6 +25,7 @@ use crate::client::connection::{Connection, Takeover};
 use crate::client::shard::{Shard, SocketGuard};
 use crate::config::Compression;
 use crate::net::admission::Purpose;
+use crate::net::answer_headers;
 use crate::net::arrival::Arrival;
 use crate::net::fast_upgrade::Opened;
 use crate::net::http_stream;
@@ -146,6 +147,7 @@ async fn answer(
     let listens = path == one_way.websocket.handler_prefix;
     let is_init = one_way.init.enabled && path == one_way.init.handler_prefix;
     let is_api = front.api.serves(path);
+    let is_page = page::has(path);
     let role = arrival.way.role;
     let is_here = match path {
         "/health" | "/metrics" => role.serves_inside(),
@@ -198,10 +200,7 @@ async fn answer(
     } else {
         TowerToHyperService::new(front.router.clone()).call(request).await?
     };
-    let headers = response.headers_mut();
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(page::CONTENT_SECURITY_POLICY));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    answer_headers::protect(response.headers_mut(), is_page);
     Ok(response)
 }
 

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::client::connection::Takeover;
 use crate::config::Config;
 use crate::net::http::{Refusal, refuse};
-use crate::net::{page, unidirectional};
+use crate::net::{answer_headers, unidirectional};
 use crate::rooms::cluster::NotTaken;
 use crate::rooms::hub::Hub;
 use crate::wire::framing::Framing;
@@ -111,7 +111,8 @@ impl Transport {
         let (head, unanswered) = match waits.filter(|answers| answers.enabled) {
             None => (head, None),
             Some(answers) => {
-                let unanswered = Unanswered { head, lines: lines(&cors), answers: answers.clone(), refused: None };
+                let unanswered =
+                    Unanswered { head, lines: answer_headers::lines(&cors), answers: answers.clone(), refused: None };
                 (Vec::new(), Some(Box::new(unanswered)))
             }
         };
@@ -268,24 +269,7 @@ fn head(content_type: &str, cors: &HeaderMap) -> Vec<u8> {
     line("cache-control", b"private, no-cache, no-store, must-revalidate, max-age=0");
     // Proxies are not to gather what is meant for now.
     line("x-accel-buffering", b"no");
-    head.extend(lines(cors));
+    head.extend(answer_headers::lines(cors));
     head.extend_from_slice(b"\r\n");
     head
-}
-
-/// The lines that every answer has.
-fn lines(cors: &HeaderMap) -> Vec<u8> {
-    let mut lines = Vec::new();
-    let mut line = |name: &str, value: &[u8]| {
-        for part in [name.as_bytes(), b": ", value, b"\r\n"] {
-            lines.extend_from_slice(part);
-        }
-    };
-    line("x-content-type-options", b"nosniff");
-    line("content-security-policy", page::CONTENT_SECURITY_POLICY.as_bytes());
-    line("referrer-policy", b"no-referrer");
-    for (name, value) in cors {
-        line(name.as_str(), value.as_bytes());
-    }
-    lines
 }

@@ -4,6 +4,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod admission;
+pub(crate) mod answer_headers;
 pub(crate) mod arrival;
 pub(crate) mod fast_upgrade;
 pub(crate) mod http;

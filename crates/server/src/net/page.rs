@@ -7,10 +7,6 @@ use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use sha1::{Digest as _, Sha1};
 
-/// What the page may do: load and connect to what comes from here, nothing else. Styles and scripts are files, never inline.
-pub(crate) const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' data:; \
-     object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
 /// A file of the page.
 struct Asset {
     name: &'static str,
@@ -62,6 +58,11 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
     let asset = |(name, content_type, bytes)| Asset { name, content_type, bytes, etag: etag(bytes) };
     files.into_iter().map(asset).collect()
 });
+
+/// Whether a path is one of the page.
+pub(crate) fn has(path: &str) -> bool {
+    path == "/" || path.starts_with("/page/")
+}
 
 /// `GET /`
 pub(crate) async fn index(headers: HeaderMap) -> Response<Body> {

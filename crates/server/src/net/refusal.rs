@@ -5,9 +5,11 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use axum::http::HeaderMap;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::limits::connections::Excess;
+use crate::net::answer_headers;
 use crate::wire::stream::Stream;
 
 /// How many are told at once, whose sockets are beyond all limits on sockets meanwhile; those beyond are closed unheard.
@@ -69,8 +71,10 @@ fn answer(excess: Excess) -> String {
         true => ("429 Too Many Requests", "there are too many connections of your address: try again later\n"),
         false => ("503 Service Unavailable", "there are too many connections: try again later\n"),
     };
+    let protected = answer_headers::lines(&HeaderMap::new());
     format!(
-        "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{advice}",
-        advice.len()
+        "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\nconnection: close\r\n{}\r\n{advice}",
+        advice.len(),
+        String::from_utf8_lossy(&protected),
     )
 }
