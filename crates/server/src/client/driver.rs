@@ -34,7 +34,7 @@ use crate::wire::framing::Framing;
 use crate::wire::unanswered::Unanswered;
 use crate::wire::ws;
 use crate::wire::ws::{Decoder, Opcode};
-use roomcast_protocol::{CloseCode, DecodeError, Encoding, ErrorCode, HistoryResult, Reply, RoomName, UnsubscribeCode};
+use roomcast_protocol::{CloseCode, DecodeError, Encoding, ErrorCode, HistoryResult, RoomName, UnsubscribeCode};
 
 /// Bytes of messages of one client that are heard before others on its shard have their turn. Few reads bring as many; but a few
 /// bytes that are compressed may be that many when they are not.
@@ -380,17 +380,6 @@ impl SessionDriver {
         if self.listening.hears() { self.feed_session(turn, said) } else { Ok(()) }
     }
 
-    /// Tells a client that only listens that it is connected, with which its request is answered, or why it is not.
-    fn answer_listener(&mut self, turn: &mut Turn<'_>, reply: &Reply) -> Result<(), Disconnect> {
-        self.listening.refuse(&turn.shard.hub.config.client, &reply.body)?;
-        if let Some(unanswered) = self.listening.unanswered() {
-            turn.flush();
-            turn.connection.write_own(turn.shard, &unanswered.head);
-        }
-        turn.replies.push(|out| self.encoding.encode_reply(reply, out));
-        Ok(())
-    }
-
     fn feed_session(&mut self, turn: &mut Turn<'_>, frame: &[u8]) -> Result<(), Disconnect> {
         self.session.receive_frame(self.encoding, frame, turn.shard.now_ms(), &mut turn.out);
         self.run_actions(turn)
@@ -442,7 +431,7 @@ impl SessionDriver {
             turn.hide_erased_since(&mut reply.body);
         }
         match action {
-            Action::Reply(reply) if self.listening.is_all() => self.answer_listener(turn, &reply)?,
+            Action::Reply(reply) if self.listening.is_all() => self.listening.answer(turn, self.encoding, &reply)?,
             Action::Reply(reply) => turn.replies.push(|out| self.encoding.encode_reply(&reply, out)),
             Action::Push(push) => turn.replies.push(|out| self.encoding.encode_push(&push, out)),
             Action::Ping => {

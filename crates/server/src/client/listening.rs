@@ -1,11 +1,12 @@
 //! Clients that only listen: what is heard of them, and what they are told where another would be answered.
 
+use super::turn::Turn;
 use crate::config::{Client, Farewell};
 use crate::session::Speech;
 use crate::wire::disconnect::Disconnect;
 use crate::wire::framing::Framing;
 use crate::wire::unanswered::Unanswered;
-use roomcast_protocol::{CloseCode, ErrorCode, ReplyBody};
+use roomcast_protocol::{CloseCode, Encoding, ErrorCode, Reply, ReplyBody};
 
 /// What a driver keeps of how much its client speaks.
 #[derive(Debug)]
@@ -36,8 +37,19 @@ impl Listening {
         !std::mem::replace(&mut self.has_introduced_itself, true)
     }
 
+    /// Tells a client that only listens that it is connected, with which its request is answered, or why it is not.
+    pub(super) fn answer(&mut self, turn: &mut Turn<'_>, encoding: Encoding, reply: &Reply) -> Result<(), Disconnect> {
+        self.refuse(&turn.shard.hub.config.client, &reply.body)?;
+        if let Some(unanswered) = self.unanswered() {
+            turn.flush();
+            turn.connection.write_own(turn.shard, &unanswered.head);
+        }
+        turn.replies.push(|out| encoding.encode_reply(reply, out));
+        Ok(())
+    }
+
     /// How a client is closed whose `connect` has come to an error: there are none among pushes.
-    pub(super) fn refuse(&mut self, options: &Client, body: &ReplyBody) -> Result<(), Disconnect> {
+    fn refuse(&mut self, options: &Client, body: &ReplyBody) -> Result<(), Disconnect> {
         let Some((code, called)) = body.error() else { return Ok(()) };
         if let Some(unanswered) = &mut self.unanswered {
             unanswered.refused = Some((code, called.into()));
