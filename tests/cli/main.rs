@@ -4,6 +4,7 @@ mod config;
 mod events;
 mod moving;
 mod proxies;
+mod reload;
 mod serve;
 mod storage;
 mod token;

@@ -8,21 +8,21 @@ use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use crate::{TempDir, TempFile, command, text};
 
 /// A server of its own, killed if it is still there at the end.
-struct Served {
-    child: Child,
-    address: String,
-    data: TempDir,
+pub(crate) struct Served {
+    pub(crate) child: Child,
+    pub(crate) address: String,
+    pub(crate) data: TempDir,
     /// What it says after where it listens.
     said: BufReader<ChildStderr>,
 }
 
 impl Served {
-    fn start(more: &[&str], through: Option<&str>) -> Self {
+    pub(crate) fn start(more: &[&str], through: Option<&str>) -> Self {
         let data = TempDir::new();
         Self::start_as(&[&["--dev"], more].concat(), through, data)
     }
 
-    fn start_as(more: &[&str], through: Option<&str>, data: TempDir) -> Self {
+    pub(crate) fn start_as(more: &[&str], through: Option<&str>, data: TempDir) -> Self {
         let arguments = [&["serve", "--listen", "127.0.0.1:0", "--data-dir", data.path()], more].concat();
         let mut command = command(&arguments);
         if let Some(through) = through {
@@ -43,18 +43,18 @@ impl Served {
         Self { child, address, data, said }
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let told = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
         assert!(told.success());
     }
 
-    fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         let mut rest = String::new();
         self.said.read_to_string(&mut rest).unwrap();
         self.child.wait().unwrap()
     }
 
-    fn is_well(&self) -> bool {
+    pub(crate) fn is_well(&self) -> bool {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
@@ -84,11 +84,16 @@ impl Served {
         }
     }
 
-    fn logged(&self) -> String {
-        let logs = Path::new(self.data.path()).join("logs");
-        let files = std::fs::read_dir(logs).unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap());
-        text(&files.collect::<Vec<_>>().concat())
+    pub(crate) fn logged(&self) -> String {
+        logged(&self.data)
     }
+}
+
+/// What a server has logged there.
+fn logged(data: &TempDir) -> String {
+    let logs = Path::new(data.path()).join("logs");
+    let files = std::fs::read_dir(logs).unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap());
+    text(&files.collect::<Vec<_>>().concat())
 }
 
 impl Drop for Served {
@@ -100,10 +105,26 @@ impl Drop for Served {
 
 #[test]
 fn a_terminal_that_goes_lets_the_server_drain() {
-    let mut server = Served::start(&[], None);
-    server.signal("-HUP");
-    assert_eq!(server.wait().code(), Some(0));
-    assert!(server.logged().contains("drained"));
+    let data = TempDir::new();
+    let serve = command(&["serve", "--dev", "--listen", "127.0.0.1:0", "--data-dir", data.path()]);
+    let words = std::iter::once(serve.get_program()).chain(serve.get_args()).map(|word| word.to_str().unwrap());
+    let words = format!("exec {}", words.collect::<Vec<_>>().join(" "));
+    // A terminal of its own, which goes with the program that has made it.
+    let mut terminal = Command::new("script")
+        .args(["--quiet", "--flush", "--command", &words, "/dev/null"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(terminal.stdout.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().contains("listening on")), "it never said where it listens");
+    terminal.kill().unwrap();
+    terminal.wait().unwrap();
+    let began = std::time::Instant::now();
+    while !logged(&data).contains("drained") {
+        assert!(began.elapsed().as_secs() < 60, "it goes on without its terminal: {}", logged(&data));
+        std::thread::yield_now();
+    }
 }
 
 #[test]

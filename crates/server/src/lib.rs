@@ -19,6 +19,7 @@ pub mod fuzzing;
 mod limits;
 mod net;
 mod ops;
+mod reloading;
 mod rooms;
 mod session;
 mod util;
@@ -52,8 +53,9 @@ pub use self::net::listeners::Place;
 use self::net::listeners::{self, Listener, NotBound};
 pub use self::ops::logging;
 use self::ops::rlimit;
-use self::ops::shutdown;
 pub use self::ops::shutdown::Shutdown;
+use self::ops::shutdown::{self, OnHangup};
+pub use self::reloading::Reloading;
 #[doc(hidden)]
 pub use self::rooms::cluster::{Commands, Untold};
 use self::rooms::cluster::{LocalNode, OneNode};
@@ -71,7 +73,17 @@ use roomcast::store::StoreError;
 /// As [`Server::bind`] and [`Server::run`].
 pub fn run(config: Config) -> Result<(), ServeError> {
     let mut server = Server::bind(config)?;
-    server.obeys_signals = true;
+    server.signals = Some(None);
+    server.run()
+}
+
+/// The same, and reads its configuration again at SIGHUP; see [`Reloading`].
+///
+/// # Errors
+/// As [`run`].
+pub fn run_and_reload(config: Config, reloading: Reloading) -> Result<(), ServeError> {
+    let mut server = Server::bind(config)?;
+    server.signals = Some(Some(reloading));
     server.run()
 }
 
@@ -100,7 +112,8 @@ pub struct Server {
     local: Arc<LocalNode>,
     shards: usize,
     shutdown: Shutdown,
-    obeys_signals: bool,
+    /// Whether it obeys signals, and what it does at a hangup: it ends, or reads its configuration again.
+    signals: Option<Option<Reloading>>,
 }
 
 impl Server {
@@ -123,7 +136,7 @@ impl Server {
         let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let shards = config.shards.unwrap_or_else(cores).get();
         let local = Arc::new(LocalNode::new(shards));
-        Ok(Self { config, listeners, local, shards, shutdown: Shutdown::new(), obeys_signals: false })
+        Ok(Self { config, listeners, local, shards, shutdown: Shutdown::new(), signals: None })
     }
 
     /// Where it listens for clients; with the port it was given where the configuration said 0. Port 0 where there is none.
@@ -177,13 +190,22 @@ impl Server {
         let handles = runtimes.iter().map(|r| r.handle().clone()).collect();
         let rng = || rng::system_seed().map(Rng::from_seed).map_err(ServeError::Start);
         let background = background().map_err(ServeError::Start)?;
+        let signals = match self.signals {
+            None => None,
+            Some(reloading) => {
+                let _runtime = background.enter();
+                // What comes from here on waits until the server serves.
+                Some((shutdown::Signals::hear().map_err(ServeError::Start)?, reloading))
+            }
+        };
         let (node, local, handle) = (rng()?.uuid(), self.local, background.handle().clone());
         let hub = Arc::new(Hub::new(self.config, node, clock::unix_ms, local, handles, handle));
         hub.start_storing().map_err(ServeError::Store)?;
         hub.start_events(rng()?).map_err(ServeError::Events)?;
 
-        let connections_max = connections_max(hub.config.client.connection_limit as u64, descriptors)?;
-        hub.connections.set_max(connections_max.min(hub.rooms.memory.connections_max()));
+        let allowed = connections_allowed(hub.now().config.client.connection_limit as u64, descriptors)?;
+        hub.connections.allow(allowed.min(hub.rooms.memory.connections_max()));
+        hub.connections.follow(&hub.now().config.client);
 
         let places: Vec<_> = self.listeners.iter().map(|it| (it.place.clone(), it.way.role.name())).collect();
         let (others, inboxes): (Vec<_>, Vec<_>) = (1..shards).map(|_| mpsc::channel(accept::INBOX_CONNECTIONS)).unzip();
@@ -201,8 +223,16 @@ impl Server {
 
         let (shutdown, expiring) = (self.shutdown, Arc::clone(&hub));
         let served = background.block_on(async {
-            if self.obeys_signals {
-                tokio::spawn(shutdown::Signals::hear()?.obey(shutdown.clone()));
+            if let Some((signals, reloading)) = signals {
+                let on_hangup = match reloading {
+                    None => OnHangup::End,
+                    Some(reloading) => {
+                        let (on_hangup, hangups) = OnHangup::tell();
+                        tokio::spawn(reloading.obey(Arc::clone(&expiring), hangups, shutdown.watch()));
+                        on_hangup
+                    }
+                };
+                tokio::spawn(signals.obey(shutdown.clone(), on_hangup));
             }
             tokio::spawn(expire_forever(Arc::clone(&expiring)));
             for (address, whose) in &places {
@@ -223,7 +253,7 @@ impl Server {
         hub.close();
         hub.close_events();
         if let Some(stored_rooms) = hub.stored_rooms()
-            && let Err(error) = stored_rooms.archive.close_within(hub.config.shutdown.timeout)
+            && let Err(error) = stored_rooms.archive.close_within(hub.now().config.shutdown.timeout)
         {
             tracing::error!(%error, "not everything was stored; rooms will begin new epochs");
             served = served.and(Err(ServeError::Unstored(error)));
@@ -233,8 +263,8 @@ impl Server {
     }
 }
 
-/// How many connections are taken: as many as configured, 0 being no limit, and as descriptors allow beside those that are open.
-fn connections_max(limit: u64, descriptors: Option<u64>) -> Result<u64, ServeError> {
+/// How many connections descriptors allow beside those that are open; says how many are taken, 0 being no limit.
+fn connections_allowed(limit: u64, descriptors: Option<u64>) -> Result<u64, ServeError> {
     let allowed = descriptors.map_or(u64::MAX, rlimit::connections_left);
     let connections_max = if limit == 0 { allowed } else { limit.min(allowed) };
     if connections_max == 0 {
@@ -244,7 +274,7 @@ fn connections_max(limit: u64, descriptors: Option<u64>) -> Result<u64, ServeErr
         tracing::warn!(connections_max, limit, "descriptors allow fewer connections than `client.connection_limit`");
     }
     tracing::info!(connections_max, "descriptors allow this many connections");
-    Ok(connections_max)
+    Ok(allowed)
 }
 
 async fn expire_forever(hub: Arc<Hub>) {

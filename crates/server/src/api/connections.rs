@@ -99,7 +99,7 @@ fn compact(api: &Api, json: Json, base64: &str) -> Result<Option<Bytes>, ErrorCo
         (Some(json), _) => String::from(Box::<str>::from(json)).into(),
         (None, _) => return Ok(None),
     };
-    if bytes.len() > api.hub.config.websocket.message_size_limit {
+    if bytes.len() > api.hub.now().config.websocket.message_size_limit {
         return Err(ErrorCode::LimitExceeded);
     }
     let mut compact = Vec::new();

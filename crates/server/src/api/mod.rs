@@ -24,7 +24,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use serde::Deserialize;
 
 use self::answer::Failed;
-use crate::config::{ApiErrorMode, HttpApi};
+use crate::config::{ApiErrorMode, Config, HttpApi};
 use crate::rooms::hub::Hub;
 
 /// Bytes of a request: some hundreds of the largest messages that clients may send, or a broadcast to as many rooms as one may have.
@@ -57,19 +57,22 @@ impl Api {
         Self { hub }
     }
 
-    fn options(&self) -> &HttpApi {
-        &self.hub.config.http_api
+    /// The configuration of this moment.
+    fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.hub.now().config)
     }
 
     /// Whether it answers what is asked for at `path`.
     pub(crate) fn serves(&self, path: &str) -> bool {
-        let HttpApi { disabled, handler_prefix, .. } = self.options();
+        let now = self.hub.now();
+        let HttpApi { disabled, handler_prefix, .. } = &now.config.http_api;
         !disabled && path.strip_prefix(&**handler_prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// Answers a request that it [serves](Self::serves).
     pub(crate) async fn answer(&self, request: Request) -> Response<Body> {
-        let prefix = &*self.options().handler_prefix;
+        let config = self.config();
+        let prefix = &*config.http_api.handler_prefix;
         let asked = request.uri().path().strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/'));
         if request.method() == Method::GET && asked == Some(DESCRIPTION) {
             // It tells of this server what its source does.
@@ -82,7 +85,7 @@ impl Api {
         }
         // Before anything is read of it.
         if !self.admits(&request) {
-            match self.options().key.is_empty() {
+            match config.http_api.key.is_empty() {
                 true => tracing::warn!("server API: request refused, no `http_api.key` is configured"),
                 false => tracing::warn!("server API: request refused, its key is wrong or missing"),
             }
@@ -121,7 +124,8 @@ impl Api {
         struct Parameters {
             api_key: String,
         }
-        let HttpApi { key, insecure, .. } = self.options();
+        let config = self.config();
+        let HttpApi { key, insecure, .. } = &config.http_api;
         if *insecure {
             return true;
         }
@@ -142,7 +146,7 @@ impl Api {
     /// Whether an error is told by the status of the answer.
     fn tells_by_status(&self, headers: &HeaderMap) -> bool {
         let asked = headers.get(ERROR_MODE_HEADER).is_some_and(|mode| mode == "transport");
-        asked || self.options().error_mode == ApiErrorMode::Transport
+        asked || self.hub.now().config.http_api.error_mode == ApiErrorMode::Transport
     }
 
     /// Does what a command asks for; the result is JSON.

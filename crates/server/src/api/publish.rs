@@ -91,7 +91,7 @@ fn publication(
         (None, _) => Bytes::new(),
     };
     // What comes in here could have come from a client, but for the tags.
-    if data.len() + tags_bytes_held(&tags) > api.hub.config.websocket.message_size_limit {
+    if data.len() + tags_bytes_held(&tags) > api.hub.now().config.websocket.message_size_limit {
         return Err(ErrorCode::LimitExceeded);
     }
     let mut publication = Publication::new(Payload::opaque(data), None);
@@ -102,8 +102,9 @@ fn publication(
 
 /// The room of that name, which is one that clients may enter.
 pub(super) fn room(api: &Api, name: &str) -> Result<RoomName, ErrorCode> {
-    let room = RoomName::parse(name, api.hub.config.channel.max_length).map_err(|_| ErrorCode::BadRequest)?;
-    api.hub.config.channel.options_of(name).map(|_| room)
+    let now = api.hub.now();
+    let room = RoomName::parse(name, now.config.channel.max_length).map_err(|_| ErrorCode::BadRequest)?;
+    now.config.channel.options_of(name).map(|_| room)
 }
 
 /// What is asked beyond, if anything is.
@@ -122,7 +123,8 @@ fn begin(
     terms: Option<&Terms>,
 ) -> Result<Answer<Result<Accepted, ErrorCode>>, ErrorCode> {
     let room = room(api, name)?;
-    let options = api.hub.config.channel.options_of(name)?;
+    let now = api.hub.now();
+    let options = now.config.channel.options_of(name)?;
     if !options.publication_data_format.allows(&publication.data) {
         return Err(ErrorCode::BadRequest);
     }
@@ -140,7 +142,7 @@ async fn accepted(api: &Api, answer: Answer<Result<Accepted, ErrorCode>>) -> Res
 
 /// What is told of it: a position means something where there is history.
 fn told(api: &Api, room: &str, Accepted { offset, epoch }: Accepted) -> PublishResult {
-    match api.hub.rooms.options(room) {
+    match api.hub.now().options(room) {
         Some(options) if options.history_size > 0 => PublishResult { offset, epoch: epoch.to_string() },
         _ => PublishResult::default(),
     }

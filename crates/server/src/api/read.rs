@@ -38,7 +38,7 @@ pub(super) async fn presence_stats(api: &Api, request: RoomRequest) -> Result<Ve
 /// A room of which it is known who is in it.
 fn present(api: &Api, name: &str) -> Result<RoomName, ErrorCode> {
     let room = room(api, name)?;
-    let is_known = api.hub.rooms.options(name).is_some_and(|options| options.presence);
+    let is_known = api.hub.now().options(name).is_some_and(|options| options.presence);
     if is_known { Ok(room) } else { Err(ErrorCode::NotAvailable) }
 }
 
@@ -79,7 +79,7 @@ pub(super) async fn history_erase(api: &Api, request: HistoryEraseRequest) -> Re
 /// A room that has a history.
 fn with_history(api: &Api, name: &str) -> Result<RoomName, ErrorCode> {
     let room = room(api, name)?;
-    let has_history = api.hub.rooms.options(name).is_some_and(|options| options.history_size > 0);
+    let has_history = api.hub.now().options(name).is_some_and(|options| options.history_size > 0);
     if has_history { Ok(room) } else { Err(ErrorCode::NotAvailable) }
 }
 
@@ -116,7 +116,7 @@ pub(super) async fn info(api: &Api, _: NoRequest) -> Result<Vec<u8>, Failed> {
     let users = hub.local.commands.users.count();
     let (clients, with_user) = (hub.metrics.clients(), users.connections);
     let node = NodeInfo {
-        uid: Always(hub.settings.node.clone()),
+        uid: Always(hub.now().settings.node.clone()),
         name: Always("roomcast".to_owned()),
         version: Always(env!("CARGO_PKG_VERSION").to_owned()),
         num_clients: Always(clients),

@@ -49,13 +49,21 @@ pub(crate) struct Tokens {
 impl Tokens {
     /// By the options of `client`; `clock` says the milliseconds since 1970.
     pub(crate) fn new(client: &Client, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Self::with_sets(client, Arc::default(), clock)
+    }
+
+    /// The same with keys that issuers have published, as far as they were fetched.
+    pub(crate) fn with_sets(
+        client: &Client,
+        sets: Arc<KeySets>,
+        clock: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> Self {
         let believes_all = client.insecure_skip_token_signature_verify;
-        let sets = Arc::new(KeySets::default());
         let verifier = |options| Verifier::new(options, believes_all, Arc::clone(&sets));
         Self {
             connection: verifier(&client.token),
             subscription: client.subscription_token_enabled.then(|| verifier(&client.subscription_token)),
-            sets: Arc::clone(&sets),
+            sets,
             clock: Box::new(clock),
         }
     }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use roomcast_server::config::{Flags, Loaded, LogFormat, check};
-use roomcast_server::logging;
+use roomcast_server::{Reloading, logging};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -46,7 +46,8 @@ enum Format {
 }
 
 pub(super) fn run(arguments: Arguments) -> ExitCode {
-    let loaded = match check(&arguments.into_flags()) {
+    let flags = arguments.into_flags();
+    let loaded = match check(&flags) {
         Ok(loaded) => loaded,
         Err(problems) => {
             problems.iter().for_each(super::complain);
@@ -59,7 +60,7 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
         Err(error) => return super::fail(error),
     };
     announce(&loaded);
-    let outcome = roomcast_server::run(loaded.config);
+    let outcome = roomcast_server::run_and_reload(loaded.config, Reloading::new(flags, guard.control()));
     drop(guard);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

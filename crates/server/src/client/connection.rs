@@ -170,7 +170,8 @@ impl Connection {
     pub(crate) fn start(shard: &Rc<Shard>, stream: Stream, takeover: Takeover, socket: SocketGuard) {
         let Takeover { framing, head, unanswered, frame, behind, user, headers } = takeover;
         if framing.only_listens() && !framing.is_websocket() {
-            let (interval, timeout) = (shard.hub.config.client.ping_interval, shard.hub.config.client.pong_timeout);
+            let client = &shard.hub.now().config.client;
+            let (interval, timeout) = (client.ping_interval, client.pong_timeout);
             if !interval.is_zero() && !timeout.is_zero() {
                 stream.notice_silence(interval + timeout);
             }
@@ -279,7 +280,7 @@ impl Connection {
         if self.framing.only_listens()
             && self.framing.is_websocket()
             && disconnect.is_said_in_words()
-            && !shard.hub.config.unidirectional.websocket.disable_disconnect_push
+            && !shard.hub.now().config.unidirectional.websocket.disable_disconnect_push
         {
             self.framing.for_one().push_disconnect(disconnect.code(), disconnect.reason(), last);
         }

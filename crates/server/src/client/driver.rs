@@ -74,7 +74,7 @@ impl SessionDriver {
         if is_emulated {
             shard.hub.local.emulation.register(&ids.session, ConnectionAddress { shard: shard.index, key });
         }
-        let settings = shard.hub.settings.clone();
+        let settings = Arc::clone(&shard.hub.now().settings);
         let listening = Listening::new(framing, unanswered);
         Self {
             session: Session::new(settings, ids, shard.now_ms()).with_speech(listening.speech),
@@ -204,7 +204,7 @@ impl SessionDriver {
     pub(crate) fn tick(connection: &Rc<Connection>, shard: &Shard) {
         Self::turn(connection, shard, |this, turn| {
             let now_ms = shard.now_ms();
-            let pong_timeout_ms = shard.hub.settings.pong_timeout_ms;
+            let pong_timeout_ms = shard.hub.now().settings.pong_timeout_ms;
             match connection.stalled_ms(shard) {
                 // It has not seen the ping, or we have not read its answer; but somebody takes what waits for it.
                 Some(ms) if ms < pong_timeout_ms => this.session.excuse(now_ms + pong_timeout_ms),
@@ -234,7 +234,7 @@ impl SessionDriver {
 
     /// The client has taken what waited for it: only now it may have seen the ping that was among it.
     pub(crate) fn has_taken_all(&mut self, shard: &Shard) {
-        self.session.excuse(shard.now_ms() + shard.hub.settings.pong_timeout_ms);
+        self.session.excuse(shard.now_ms() + shard.hub.now().settings.pong_timeout_ms);
     }
 
     /// Lets the rooms whose messages the client did not take go on from their rings.
@@ -273,6 +273,9 @@ impl SessionDriver {
         turn.replies.begin(connection.framing().for_one());
         let done = {
             let mut this = connection.driver.borrow_mut();
+            if let Some(settings) = shard.hub.settings_other_than(this.session.settings()) {
+                this.session.follow(settings);
+            }
             let done = work(&mut this, &mut turn);
             if done.is_ok() && !turn.actions.is_empty() {
                 let backlog = this.backlog();
@@ -300,10 +303,9 @@ impl SessionDriver {
 
     /// Decodes and handles frames, until there are no more or the client must first take its replies.
     fn read(&mut self, turn: &mut Turn<'_>, input: &mut [u8]) -> Result<(), Disconnect> {
-        let config = &turn.shard.hub.config;
         let limit_bytes = match self.listening.is_all() {
-            false => config.websocket.message_size_limit,
-            true => config.unidirectional.websocket.message_size_limit,
+            false => self.session.settings().limits.frame_bytes_max,
+            true => turn.shard.hub.now().config.unidirectional.websocket.message_size_limit,
         };
         let (mut used, mut heard) = (0, 0);
         while used < input.len() {
@@ -445,7 +447,7 @@ impl SessionDriver {
                 let (users, user) = (&hub.local.commands.users, self.session.user());
                 let count = users.register(user, address, self.session.client(), self.session_id);
                 // Where the newest takes the place of the others, these are about to go.
-                if hub.connections.is_too_many_of_user(count) && !hub.settings.single_connection {
+                if hub.connections.is_too_many_of_user(count) && !self.session.settings().single_connection {
                     return Err(CloseCode::ConnectionLimit.into());
                 }
                 hub.note_connect(self.session.client(), self.session.user());
@@ -460,7 +462,7 @@ impl SessionDriver {
             Action::Disconnect { code, reason } => return Err(custom(code, &reason)),
             Action::Ask { ticket, question } => self.ask(turn, ticket, *question)?,
             Action::Subscribe { ticket, room, recover } => {
-                let publications_max = hub.config.client.recovery_max_publication_limit;
+                let publications_max = self.session.settings().limits.recovery_publications_max;
                 match hub.engine(&room).map(|engine| engine.enter(&room, recover.as_ref(), publications_max)) {
                     Err(code) => self.session.subscribed(ticket, Err(code), &mut turn.out),
                     Ok(Answer::Now(entered)) => self.entered(turn, ticket, room, entered),
@@ -515,7 +517,7 @@ impl SessionDriver {
                     turn.receiver()?.complete_with(async move { Done::Members(ticket, work.await) });
                 }
             },
-            Action::FetchKeys { ticket, wanted } => match hub.keys.clone() {
+            Action::FetchKeys { ticket, wanted } => match hub.now().keys.clone() {
                 Some(fetcher) => {
                     let work = async move { Done::Keys(ticket, fetcher.fetch(wanted).await) };
                     turn.receiver()?.complete_with(work);
@@ -539,8 +541,8 @@ impl SessionDriver {
             transport: turn.connection.framing().transport(),
             encoding: self.encoding,
         };
-        let (callbacks, receiver) = (&turn.shard.hub.callbacks, turn.receiver()?);
-        self.asking.get_or_insert_default().ask(callbacks, &receiver, ticket, question, way);
+        let (now, receiver) = (turn.shard.hub.now(), turn.receiver()?);
+        self.asking.get_or_insert_default().ask(&now.callbacks, &receiver, ticket, question, way);
         Ok(())
     }
 

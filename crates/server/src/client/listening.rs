@@ -39,7 +39,7 @@ impl Listening {
 
     /// Tells a client that only listens that it is connected, with which its request is answered, or why it is not.
     pub(super) fn answer(&mut self, turn: &mut Turn<'_>, encoding: Encoding, reply: &Reply) -> Result<(), Disconnect> {
-        self.refuse(&turn.shard.hub.config.client, &reply.body)?;
+        self.refuse(&turn.shard.hub.now().config.client, &reply.body)?;
         if let Some(unanswered) = self.unanswered() {
             turn.flush();
             turn.connection.write_own(turn.shard, &unanswered.head);

@@ -134,7 +134,7 @@ impl Shard {
 
     /// How long a full socket may take nothing.
     pub(crate) fn write_timeout_ms(&self) -> u64 {
-        self.hub.config.client.write_timeout.as_millis() as u64
+        self.hub.now().config.client.write_timeout.as_millis() as u64
     }
 
     /// Writes what waits for a connection when the rooms that are ready have been served.
@@ -279,7 +279,7 @@ impl Shard {
         for connection in self.connections.all() {
             connection.obey(self, ShardCommand::Disconnect(CloseCode::Shutdown.into()));
         }
-        let timeout = self.hub.config.shutdown.timeout;
+        let timeout = self.hub.now().config.shutdown.timeout;
         if tokio::time::timeout(timeout, self.sockets.gone()).await.is_err() {
             let left = self.sockets.open();
             tracing::warn!(shard = self.index, left, "connections are cut");

@@ -494,6 +494,11 @@ impl Default for Config {
 }
 
 impl Client {
+    /// How many connections are taken, where descriptors allow that many.
+    pub(crate) fn connections_max(&self, descriptors: u64) -> u64 {
+        if self.connection_limit == 0 { descriptors } else { descriptors.min(self.connection_limit as u64) }
+    }
+
     /// How many commands one message may hold.
     pub(crate) fn commands_per_message(&self) -> usize {
         let needed = 2 * (self.channel_limit + 1);

@@ -22,8 +22,10 @@ const SHARE_MIN: u64 = 64;
 /// The connections of a server, counted where it is decided whether there may be one more.
 #[derive(Debug)]
 pub(crate) struct Connections {
-    /// How many there may be; set once, when it is known how many descriptors are left.
+    /// How many there may be.
     max: AtomicU64,
+    /// How many there may be at most, whatever is configured; set once, when it is known how many descriptors are left.
+    allowed: AtomicU64,
     open: AtomicU64,
     /// How many may come in a time, in all.
     arrivals: (Rates, Mutex<Buckets>),
@@ -96,6 +98,7 @@ impl Connections {
         };
         Self {
             max: AtomicU64::new(u64::MAX),
+            allowed: AtomicU64::new(u64::MAX),
             open: AtomicU64::new(0),
             arrivals: (arrivals, Mutex::default()),
             addresses: Addresses {
@@ -111,10 +114,15 @@ impl Connections {
         }
     }
 
-    /// Says how many there may be.
-    pub(crate) fn set_max(&self, max: u64) {
+    /// Says how many there may be at most.
+    pub(crate) fn allow(&self, max: u64) {
         // Relaxed, here and below: numbers of their own, beside which nothing is read.
-        self.max.store(max, Relaxed);
+        self.allowed.store(max, Relaxed);
+    }
+
+    /// Goes by what is configured from here on, as far as that many are allowed. Who is there stays.
+    pub(crate) fn follow(&self, client: &Client) {
+        self.max.store(client.connections_max(self.allowed.load(Relaxed)), Relaxed);
     }
 
     /// A place for one more that comes from `peer`, at that time of the shard that accepts.
@@ -250,7 +258,8 @@ mod tests {
         let mut config = Config::default();
         change(&mut config.client);
         let connections = Arc::new(Connections::new(&config.client, Refusals::default()));
-        connections.set_max(max);
+        connections.allow(max);
+        connections.follow(&config.client);
         connections
     }
 

@@ -49,7 +49,7 @@ pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, stream: Stream, ar
         None => {}
         // In a box: HTTP's state is large, and most who come never need it.
         Some(FirstRead::Other(said)) => {
-            let opened = Opened::new(said, stream, shard.hub.config.client.write_timeout);
+            let opened = Opened::new(said, stream, shard.hub.now().config.client.write_timeout);
             Box::pin(http::serve(front, shard, opened, arrival, socket)).await;
         }
         Some(FirstRead::WebSocket { handshake, user, headers, behind }) => {
@@ -79,10 +79,12 @@ enum FirstRead {
 fn hear(front: &Front, hub: &Hub, said: &[u8]) -> FirstRead {
     let websocket = handshake_of(said).and_then(|(headers, bytes)| {
         let mut handshake = Handshake::parse(&Method::GET, None, &headers).ok()?;
-        front.admission.admit(Purpose::Connect, Version::HTTP_11, None, &headers).ok()?;
-        let user = front.admission.user(&headers);
-        handshake.negotiate(&headers, &hub.config.websocket.compression);
-        let headers = hub.callbacks.keep_headers(&headers);
+        let admission = front.admission(hub);
+        admission.admit(Purpose::Connect, Version::HTTP_11, None, &headers).ok()?;
+        let user = admission.user(&headers);
+        let now = hub.now();
+        handshake.negotiate(&headers, &now.config.websocket.compression);
+        let headers = now.callbacks.keep_headers(&headers);
         Some(FirstRead::WebSocket { handshake, user, headers, behind: Bytes::copy_from_slice(&said[bytes..]) })
     });
     websocket.unwrap_or_else(|| FirstRead::Other(Bytes::copy_from_slice(said)))

@@ -141,9 +141,11 @@ async fn answer(
     let request = request.map(Body::new);
     let hub = &*hub;
     let path = request.uri().path();
-    let transport = Transport::at(&hub.config, path);
+    let now = hub.settled();
+    let admission = front.admission(hub);
+    let transport = Transport::at(&now.config, path);
     let is_streaming = transport.is_some() || path == EMULATION_PATH;
-    let one_way = &hub.config.unidirectional;
+    let one_way = &now.config.unidirectional;
     let listens = path == one_way.websocket.handler_prefix;
     let is_init = one_way.init.enabled && path == one_way.init.handler_prefix;
     let is_api = front.api.serves(path);
@@ -151,7 +153,7 @@ async fn answer(
     let role = arrival.way.role;
     let is_here = match path {
         "/health" | "/metrics" => role.serves_inside(),
-        _ if is_api => role.serves_api(&hub.config),
+        _ if is_api => role.serves_api(&now.config),
         _ => role.serves_clients(),
     };
     let purpose = match path {
@@ -163,13 +165,13 @@ async fn answer(
         _ => Purpose::Read,
     };
     let authority = request.uri().authority();
-    let user = front.admission.user(request.headers());
+    let user = admission.user(request.headers());
     let kept = if is_streaming || listens || path == WEBSOCKET_PATH {
-        hub.callbacks.keep_headers(request.headers())
+        now.callbacks.keep_headers(request.headers())
     } else {
         None
     };
-    let admitted = front.admission.admit(purpose, request.version(), authority, request.headers());
+    let admitted = admission.admit(purpose, request.version(), authority, request.headers());
     let mut response = if let Err(refusal) = admitted {
         turn_away(request.headers(), &arrival, refusal)
     } else if !is_here {
@@ -216,7 +218,7 @@ fn turn_away(headers: &HeaderMap, arrival: &Arrival, refusal: Refusal) -> Respon
 
 /// How a request for a WebSocket goes on.
 fn upgrade(hub: &Hub, request: &Request) -> Result<Takeover, Refusal> {
-    let handshake = handshake(request, &hub.config.websocket.compression)?;
+    let handshake = handshake(request, &hub.now().config.websocket.compression)?;
     let framing = handshake.framing();
     Ok(Takeover {
         framing,

@@ -64,7 +64,8 @@ impl Transport {
 
     /// What the request asks for, if it may.
     pub(crate) async fn open(self, hub: &Hub, request: Request) -> Result<Takeover, Refusal> {
-        if !self.is_enabled(&hub.config) {
+        let now = hub.settled();
+        if !self.is_enabled(&now.config) {
             return Err(SWITCHED_OFF);
         }
         let method = request.method().clone();
@@ -84,7 +85,7 @@ impl Transport {
             Self::UniHttpStream | Self::UniEvents => Encoding::JsonPushes,
         };
         let cors = cors(request.headers());
-        let one_way = &hub.config.unidirectional;
+        let one_way = &now.config.unidirectional;
         let frame = match (self, method) {
             (Self::UniEvents, Method::GET) => unidirectional::connect_in_query(hub, &request)?.unwrap_or(NOBODY),
             (Self::UniEvents, _) => {
@@ -94,7 +95,7 @@ impl Transport {
                 unidirectional::connect_in_body(hub, request, one_way.http_stream.max_request_body_size).await?
             }
             (_, Method::GET) => commands_in_query(hub, &request)?,
-            _ => body(hub, request, hub.config.websocket.message_size_limit).await?.ok_or(TOO_LARGE)?,
+            _ => body(hub, request, now.config.websocket.message_size_limit).await?.ok_or(TOO_LARGE)?,
         };
         // Like all that is wrong with commands, that there are none is said by the session.
         let (framing, content_type) = match self {
@@ -180,7 +181,7 @@ async fn receive(hub: &Hub, request: Request) -> Result<(HeaderMap, Envelope), R
     }
     let cors = cors(request.headers());
     let encoding = encoding_of(request.headers());
-    let bytes_max = hub.config.websocket.message_size_limit;
+    let bytes_max = hub.now().config.websocket.message_size_limit;
     // A string of JSON may be longer than what it says.
     let body = body(hub, request, 2 * bytes_max + EMULATION_BYTES_MORE).await?.ok_or(TOO_LARGE)?;
     let command = match encoding {
@@ -215,7 +216,7 @@ fn commands_in_query(hub: &Hub, request: &Request) -> Result<Bytes, Refusal> {
     let frame = commands.map(Bytes::from);
     let frame = frame.ok_or((StatusCode::BAD_REQUEST, "put the connect command into the parameter `cf_connect`\n"))?;
     // Of what is not the protocol the session says so.
-    let commands = Encoding::Json.commands(&frame, &hub.settings.limits).into_iter().flatten();
+    let commands = Encoding::Json.commands(&frame, &hub.now().settings.limits).into_iter().flatten();
     let changes_nothing = |command: Command| matches!(command.request, Asked::Connect(_) | Asked::Subscribe(_));
     if commands.flatten().all(changes_nothing) {
         return Ok(frame);
@@ -226,7 +227,8 @@ fn commands_in_query(hub: &Hub, request: &Request) -> Result<Bytes, Refusal> {
 /// The body, if it comes in the time that a client has to say what it wants; nothing where it has more than so many bytes.
 pub(crate) async fn body(hub: &Hub, request: Request, bytes_max: usize) -> Result<Option<Bytes>, Refusal> {
     let body = to_bytes(request.into_body(), bytes_max);
-    let body = tokio::time::timeout(hub.config.client.stale_close_delay, body).await;
+    let stale = hub.now().config.client.stale_close_delay;
+    let body = tokio::time::timeout(stale, body).await;
     body.map(Result::ok).map_err(|_| (StatusCode::REQUEST_TIMEOUT, "the rest of the request did not come in time\n"))
 }
 

@@ -16,6 +16,7 @@ pub(crate) mod unidirectional;
 pub(crate) mod unix_socket;
 pub(crate) mod upgrade;
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ use self::admission::Admission;
 use self::arrival::Arrival;
 use crate::api::Api;
 use crate::client::shard::{Shard, SocketGuard};
+use crate::config::Config;
 use crate::limits::connections::Place;
 use crate::rooms::hub::Hub;
 use crate::wire::stream::Stream;
@@ -32,18 +34,30 @@ use crate::wire::stream::Stream;
 /// What a shard answers with before a socket is a client's.
 #[derive(Debug)]
 pub(crate) struct Front {
-    admission: Admission,
+    /// Who is let in, and by which configuration.
+    admission: RefCell<(Arc<Config>, Rc<Admission>)>,
     router: Router,
     api: Api,
 }
 
 impl Front {
     fn new(hub: &Arc<Hub>) -> Self {
+        let config = Arc::clone(&hub.now().config);
         Self {
-            admission: Admission::new(&hub.config),
+            admission: RefCell::new((Arc::clone(&config), Rc::new(Admission::new(&config)))),
             router: http::router(Arc::clone(hub)),
             api: Api::new(Arc::clone(hub)),
         }
+    }
+
+    /// Who is let in, by the configuration of this moment.
+    fn admission(&self, hub: &Hub) -> Rc<Admission> {
+        let now = hub.now();
+        let mut made = self.admission.borrow_mut();
+        if !Arc::ptr_eq(&made.0, &now.config) {
+            *made = (Arc::clone(&now.config), Rc::new(Admission::new(&now.config)));
+        }
+        Rc::clone(&made.1)
     }
 
     /// Serves a connection that was accepted.

@@ -41,7 +41,7 @@ pub(crate) async fn connect_in_body(hub: &Hub, request: Request, bytes_max: usiz
 
 /// The request, if it is one: nobody can be told later that it is not.
 fn understood(hub: &Hub, request: Bytes) -> Result<Bytes, Refusal> {
-    match Encoding::JsonPushes.commands(&request, &hub.settings.limits) {
+    match Encoding::JsonPushes.commands(&request, &hub.now().settings.limits) {
         Ok(_) => Ok(request),
         Err(_) => Err(MALFORMED),
     }
@@ -49,7 +49,8 @@ fn understood(hub: &Hub, request: Bytes) -> Result<Bytes, Refusal> {
 
 /// How a request for a WebSocket goes on whose client only listens.
 pub(crate) fn upgrade(hub: &Hub, request: &Request) -> Result<Takeover, Refusal> {
-    let options = &hub.config.unidirectional.websocket;
+    let now = hub.now();
+    let options = &now.config.unidirectional.websocket;
     if !options.enabled {
         return Err(SWITCHED_OFF);
     }

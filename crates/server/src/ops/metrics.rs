@@ -15,6 +15,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use super::reloads::Reloads;
 use roomcast::store::Status;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -122,6 +123,8 @@ pub(crate) struct Metrics {
     pub(crate) api_messages: Counter,
     /// Attempts to fetch the keys of issuers.
     pub(crate) key_fetches: KeyFetches,
+    /// How often the configuration was read again.
+    pub(crate) reloads: Reloads,
     /// Rooms that exist.
     pub(crate) rooms: Gauge,
     /// Open sockets, those that still speak HTTP included.
@@ -188,6 +191,7 @@ impl Metrics {
         let key_fetches = KeyFetches::default();
         let help = "Attempts to fetch the keys of issuers of tokens, by outcome";
         registry.register("key_fetches", help, key_fetches.0.clone());
+        let reloads = Reloads::register(&mut registry);
         let rooms = Gauge::default();
         registry.register("rooms", "Rooms that exist", rooms.clone());
         let sockets = Gauge::default();
@@ -217,6 +221,7 @@ impl Metrics {
             api_refused,
             api_messages,
             key_fetches,
+            reloads,
             rooms,
             sockets,
             refused,

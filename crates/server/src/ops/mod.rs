@@ -4,5 +4,6 @@
 
 pub mod logging;
 pub(crate) mod metrics;
+mod reloads;
 pub(crate) mod rlimit;
 pub(crate) mod shutdown;

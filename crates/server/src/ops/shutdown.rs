@@ -1,7 +1,9 @@
 //! Ending a server: from anywhere, and by signal.
 
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -32,13 +34,43 @@ impl Shutdown {
 /// Exit status of a process that a second signal ended.
 const INTERRUPTED: i32 = 130;
 
-/// The signals that end a server, heard from here on: whoever sends one before would end the process.
+/// The signals that end a server, or have it read its configuration again, heard from here on: whoever sends one before would end the
+/// process.
 #[derive(Debug)]
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     /// Nothing where the process is to outlive its terminal.
     hangup: Option<Signal>,
+    terminal: Terminal,
+}
+
+/// Tells somebody of hangups that end nobody; of several at once, of one.
+#[derive(Debug)]
+pub(crate) struct Hangups(watch::Receiver<u64>);
+
+impl Hangups {
+    /// Waits for the next one; false when there will be none.
+    pub(crate) async fn next(&mut self) -> bool {
+        self.0.changed().await.is_ok()
+    }
+}
+
+/// What becomes of a hangup while the terminal is there, or where there never was one.
+#[derive(Debug)]
+pub(crate) enum OnHangup {
+    /// The server ends.
+    End,
+    /// Somebody is told of it.
+    Tell(watch::Sender<u64>),
+}
+
+impl OnHangup {
+    /// Somebody is told.
+    pub(crate) fn tell() -> (Self, Hangups) {
+        let (sender, receiver) = watch::channel(0);
+        (Self::Tell(sender), Hangups(receiver))
+    }
 }
 
 impl Signals {
@@ -51,29 +83,76 @@ impl Signals {
             true => None,
             false => Some(signal(SignalKind::hangup())?),
         };
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())?, hangup })
+        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(Self { interrupt, terminate, hangup, terminal: Terminal::now() })
     }
 
-    /// Drains the server at the first SIGINT, SIGTERM or SIGHUP and ends the process at the next SIGINT or SIGTERM.
-    pub(crate) async fn obey(self, shutdown: Shutdown) {
-        let Self { mut interrupt, mut terminate, mut hangup } = self;
+    /// Drains the server at the first SIGINT or SIGTERM, or when its terminal goes, and ends the process at the next SIGINT or SIGTERM.
+    pub(crate) async fn obey(self, shutdown: Shutdown, on_hangup: OnHangup) {
+        let Self { mut interrupt, mut terminate, mut hangup, terminal } = self;
         let mut drains = false;
+        // After a hangup, when it is looked again whether the terminal has gone.
+        let mut look_again = None;
         loop {
-            let is_hangup = tokio::select! {
+            let may_go_on = tokio::select! {
                 _ = interrupt.recv() => false,
                 _ = terminate.recv() => false,
-                _ = async { hangup.as_mut()?.recv().await }, if hangup.is_some() => true,
+                _ = async { hangup.as_mut()?.recv().await }, if hangup.is_some() => {
+                    look_again = Some(tokio::time::Instant::now() + TERMINAL_GOES);
+                    true
+                }
+                () = async { tokio::time::sleep_until(look_again.unwrap_or_else(tokio::time::Instant::now)).await }, if look_again.is_some() => {
+                    look_again = None;
+                    if !terminal.is_gone() {
+                        continue;
+                    }
+                    true
+                }
             };
+            if may_go_on && !terminal.is_gone() {
+                match &on_hangup {
+                    OnHangup::Tell(sender) => {
+                        sender.send_modify(|hangups| *hangups += 1);
+                        continue;
+                    }
+                    OnHangup::End => {}
+                }
+            }
             if !drains {
                 tracing::info!("draining; a second signal ends at once");
                 shutdown.begin();
                 drains = true;
-            } else if !is_hangup {
+            } else if !may_go_on {
                 // A terminal that goes says so once itself and once by its shell.
                 tracing::warn!("second signal: ending at once");
                 std::process::exit(INTERRUPTED);
             }
         }
+    }
+}
+
+/// How long a terminal may be there after it, or its shell, has said that it goes.
+const TERMINAL_GOES: Duration = Duration::from_secs(1);
+
+/// The terminal that this process was started from, if it was. A hangup of one that is still there was sent by somebody.
+#[derive(Clone, Copy, Debug)]
+struct Terminal {
+    was_there: bool,
+}
+
+impl Terminal {
+    fn now() -> Self {
+        Self { was_there: Self::is_there() }
+    }
+
+    /// Whether it was there and is not any more.
+    fn is_gone(self) -> bool {
+        self.was_there && !Self::is_there()
+    }
+
+    fn is_there() -> bool {
+        // The name of whichever terminal controls this process.
+        File::open("/dev/tty").is_ok()
     }
 }
 

@@ -13,6 +13,7 @@ impl Hub {
     /// Ends the rooms that nobody is in and nothing is left of at `now_ms`; how many. Those whose positions still count are
     /// laid to rest.
     pub(crate) fn expire_rooms(&self, now_ms: u64) -> usize {
+        self.end_undeclared();
         let mut ending = Vec::new();
         let expired = self.rooms.broker.expire_idle_if(|room| {
             let Remains { empty_ms, until_ms } = self.engine_of(room.name()).remains(room);

@@ -1,14 +1,13 @@
 //! What all shards of a server share: the rooms, who is in them, the settings, the metrics.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use crate::auth::{KeyFetcher, Tokens};
-use crate::callbacks::Callbacks;
 use crate::config::{Config, Storage};
 use crate::events::{EventsError, Journal, Reason, RoomEvents};
 use crate::limits::connections::Connections;
@@ -19,10 +18,10 @@ use crate::rooms::engine::{Engine, Presence};
 use crate::rooms::join_leave::Events;
 use crate::rooms::local::LocalRooms;
 use crate::rooms::memory::MemoryEngine;
+use crate::rooms::parts::{Glance, Makings, Now, Parts};
 use crate::rooms::presence::LocalPresence;
 use crate::rooms::stored::{StoredEngine, StoredRooms};
 use crate::session::Settings;
-use crate::session::settings::Asks;
 #[cfg(test)]
 use crate::util::clock::unix_ms;
 use crate::util::rng::Rng;
@@ -31,8 +30,15 @@ use roomcast_protocol::{ErrorCode, Placed, RoomName};
 
 /// The state that shards share. None of it is touched by delivering.
 pub(crate) struct Hub {
-    pub(crate) config: Arc<Config>,
-    pub(crate) settings: Arc<Settings>,
+    /// The configuration of the moment, and what is made of it.
+    now: Arc<Now>,
+    /// Where its settings are in memory: sessions see by it alone whether theirs are still those.
+    settings_at: AtomicUsize,
+    makings: Makings,
+    /// One at a time takes a configuration over.
+    taking_over: Mutex<()>,
+    /// Whether there may be rooms of namespaces that are not declared any more.
+    has_undeclared: AtomicBool,
     pub(crate) metrics: Metrics,
     /// How many connections there may be.
     pub(crate) connections: Arc<Connections>,
@@ -52,10 +58,6 @@ pub(crate) struct Hub {
     room_events: OnceLock<RoomEvents>,
     /// Who comes and goes, on the way to those who hear of it.
     pub(crate) events: Arc<Events>,
-    /// Fetches the keys that issuers of tokens publish, if any does.
-    pub(crate) keys: Option<KeyFetcher>,
-    /// What the backend is asked.
-    pub(crate) callbacks: Callbacks,
 }
 
 impl Hub {
@@ -69,22 +71,20 @@ impl Hub {
         shards: Vec<Handle>,
         background: Handle,
     ) -> Self {
-        let (config, count) = (Arc::new(config), shards.len());
-        let metrics = Metrics::new(count);
-        let tokens = Tokens::new(&config.client, clock.clone());
-        let keys = tokens.key_sets().and_then(|sets| {
-            let fetcher =
-                KeyFetcher::new(Arc::clone(sets), background.clone(), metrics.key_fetches.clone(), clock.clone());
-            fetcher.inspect_err(|error| tracing::error!(error, "no keys of issuers can be fetched")).ok()
-        });
-        let settings = settings(&config, node, tokens, &clock);
-        let rooms = Arc::new(LocalRooms::new(Arc::clone(&config), clock, shards, metrics.rooms.clone()));
-        let callbacks = Callbacks::new(&config, Arc::clone(&rooms.clock), background, &metrics);
-        let connections = Arc::new(Connections::new(&config.client, metrics.refusals.clone()));
+        let metrics = Metrics::new(shards.len());
+        let makings = Makings::new(node, Arc::new(clock.clone()), background);
+        let now = Arc::new(Now::from_pointee(makings.parts(config, &metrics)));
+        let clock_now = clock();
+        let rooms = Arc::new(LocalRooms::new(Arc::clone(&now), clock, shards, metrics.rooms.clone()));
+        metrics.reloads.begun(clock_now);
+        let connections = Arc::new(Connections::new(&now.load().config.client, metrics.refusals.clone()));
         Self {
             connections,
-            settings: Arc::new(settings),
-            config,
+            settings_at: AtomicUsize::new(address(&now.load().settings)),
+            now,
+            makings,
+            taking_over: Mutex::default(),
+            has_undeclared: AtomicBool::new(false),
             metrics,
             presence: Box::new(LocalPresence::new()),
             commands: Commands::new(OneNode(Arc::clone(&local))),
@@ -94,8 +94,6 @@ impl Hub {
             memory: MemoryEngine::new(Arc::clone(&rooms)),
             rooms,
             stored: OnceLock::new(),
-            keys,
-            callbacks,
             room_events: OnceLock::new(),
         }
     }
@@ -106,12 +104,83 @@ impl Hub {
         Self::new(config, Uuid::nil(), unix_ms, Arc::new(LocalNode::new(1)), vec![Handle::current()], Handle::current())
     }
 
+    /// The configuration of this moment, and what is made of it, for one decision that waits for nothing.
+    #[inline]
+    pub(crate) fn now(&self) -> Glance {
+        self.now.load()
+    }
+
+    /// The same for a decision that waits in between.
+    pub(crate) fn settled(&self) -> Arc<Parts> {
+        self.now.load_full()
+    }
+
+    /// The settings that sessions go by now, if they are others than these.
+    #[inline]
+    pub(crate) fn settings_other_than(&self, settings: &Arc<Settings>) -> Option<Arc<Settings>> {
+        // Relaxed: it says that there may be others; what they are is read behind it. Whoever holds the old ones keeps their address
+        // from being used again.
+        if self.settings_at.load(Ordering::Relaxed) == address(settings) {
+            return None;
+        }
+        Some(Arc::clone(&self.now().settings))
+    }
+
+    /// Goes by another configuration from here on, all shards at the same moment, or by the old one if what it newly needs cannot be
+    /// had. Options that count at a start are to have the values of the one before.
+    ///
+    /// # Errors
+    /// What could not be had, in words.
+    pub(crate) fn take_over(&self, config: Config, rng: Rng) -> Result<(), String> {
+        let _alone = self.taking_over.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.settled();
+        if self.stored.get().is_none() && config.stores() {
+            self.start_storing_by(&config).map_err(|error| error.to_string())?;
+        }
+        if self.room_events.get().is_none() && config.has_events() {
+            self.start_events_by(&config, rng).map_err(|error| error.to_string())?;
+        }
+        let is_declared = |name: &String| config.channel.namespaces.contains_key(name);
+        let drops_some = !before.config.channel.namespaces.keys().all(is_declared);
+        let parts = Arc::new(self.makings.parts(config, &self.metrics));
+        // First: a session that looks finds the old ones until the next line, and looks again.
+        self.settings_at.store(address(&parts.settings), Ordering::Relaxed);
+        self.connections.follow(&parts.config.client);
+        self.now.store(parts);
+        if drops_some {
+            self.has_undeclared.store(true, Ordering::Relaxed);
+            self.end_undeclared();
+        }
+        Ok(())
+    }
+
+    /// Ends the rooms whose namespace is not declared any more: whoever is in one is put out, and told so.
+    pub(crate) fn end_undeclared(&self) {
+        if !self.has_undeclared.load(Ordering::Relaxed) {
+            return;
+        }
+        let now = self.now();
+        let undeclared = self.rooms.broker.rooms().into_iter().filter(|room| now.options(room.name()).is_none());
+        let ended = undeclared.filter(|room| self.rooms.broker.remove(room.name())).count();
+        self.metrics.rooms.dec_by(ended as i64);
+        if ended > 0 {
+            tracing::info!(ended, "rooms of namespaces that are not declared any more have ended");
+        } else {
+            // Nobody is left who was let into one before.
+            self.has_undeclared.store(false, Ordering::Relaxed);
+        }
+    }
+
     /// Begins to store the rooms that are to be stored. To be called before anybody is let in.
     ///
     /// # Errors
     /// As the store has it.
     pub(crate) fn start_storing(&self) -> Result<(), StoreError> {
-        if let Some(stored_rooms) = StoredRooms::start(Arc::clone(&self.rooms))? {
+        self.start_storing_by(&self.now().config)
+    }
+
+    fn start_storing_by(&self, config: &Config) -> Result<(), StoreError> {
+        if let Some(stored_rooms) = StoredRooms::start(Arc::clone(&self.rooms), config)? {
             // Set once: there is one caller.
             let _ = self.stored.set(StoredEngine::new(stored_rooms));
         }
@@ -123,9 +192,12 @@ impl Hub {
     /// # Errors
     /// When the log of that cannot be had.
     pub(crate) fn start_events(&self, rng: Rng) -> Result<(), EventsError> {
+        self.start_events_by(&self.now().config, rng)
+    }
+
+    fn start_events_by(&self, config: &Config, rng: Rng) -> Result<(), EventsError> {
         let rooms = Arc::clone(&self.rooms);
-        if let Some(started) = RoomEvents::start(&self.config, &self.metrics.room_events, move || (rooms.clock)(), rng)?
-        {
+        if let Some(started) = RoomEvents::start(config, &self.metrics.room_events, move || (rooms.clock)(), rng)? {
             // Set once: there is one caller.
             let _ = self.room_events.set(started);
         }
@@ -139,19 +211,19 @@ impl Hub {
 
     /// Whether the backend is told who is in that room.
     pub(crate) fn has_events(&self, room: &RoomName) -> bool {
-        self.room_events.get().is_some() && self.rooms.options(room.as_str()).is_some_and(|options| options.room_events)
+        self.room_events.get().is_some() && self.now().options(room.as_str()).is_some_and(|options| options.room_events)
     }
 
     /// Says that a client of a user has connected, if the backend is told of that.
     pub(crate) fn note_connect(&self, client: &str, user: &str) {
-        if let Some(journal) = self.journal().filter(|_| self.config.events.users) {
+        if let Some(journal) = self.journal().filter(|_| self.now().config.events.users) {
             journal.connect(client, user);
         }
     }
 
     /// Says that it is gone; of one that never said whose it is, nothing.
     pub(crate) fn note_disconnect(&self, client: &str, code: u16, reason: &str) {
-        if let Some(journal) = self.journal().filter(|_| self.config.events.users) {
+        if let Some(journal) = self.journal().filter(|_| self.now().config.events.users) {
             journal.disconnect(client, Reason { code, text: reason.to_owned().into() });
         }
     }
@@ -173,13 +245,13 @@ impl Hub {
     /// # Errors
     /// [`ErrorCode::UnknownRoom`] if its namespace is not configured.
     pub(crate) fn engine(&self, room: &RoomName) -> Result<&dyn Engine, ErrorCode> {
-        let options = self.rooms.options(room.as_str()).ok_or(ErrorCode::UnknownRoom)?;
-        Ok(self.engine_by(options.storage))
+        let storage = self.now().options(room.as_str()).ok_or(ErrorCode::UnknownRoom)?.storage;
+        Ok(self.engine_by(storage))
     }
 
     /// The same for a room that is there.
     pub(crate) fn engine_of(&self, room: &str) -> &dyn Engine {
-        self.engine_by(self.rooms.options(room).map_or(Storage::Off, |options| options.storage))
+        self.engine_by(self.now().options(room).map_or(Storage::Off, |options| options.storage))
     }
 
     fn engine_by(&self, storage: Storage) -> &dyn Engine {
@@ -201,8 +273,8 @@ impl Hub {
 
     /// How a room is delivered.
     pub(crate) fn delivery_options(&self, room: &RoomName) -> DeliveryOptions {
-        let options = self.rooms.options(room.as_str());
-        options.map_or_else(DeliveryOptions::default, |options| DeliveryOptions {
+        let now = self.now();
+        now.options(room.as_str()).map_or_else(DeliveryOptions::default, |options| DeliveryOptions {
             delay: options.delivery_delay,
             slow_consumer: options.slow_consumer,
             has_database: self.engine_by(options.storage).has_more_than_ring(),
@@ -226,34 +298,9 @@ impl Hub {
     }
 }
 
-fn settings(
-    config: &Config,
-    node: Uuid,
-    tokens: Tokens,
-    clock: &(impl Fn() -> u64 + Clone + Send + Sync + 'static),
-) -> Settings {
-    let mut settings = Settings::new(node.to_string(), Box::new(config.channel.clone()), tokens);
-    settings.ping_interval_ms = config.client.ping_interval.as_millis() as u64;
-    settings.pong_timeout_ms = config.client.pong_timeout.as_millis() as u64;
-    settings.stale_timeout_ms = config.client.stale_close_delay.as_millis() as u64;
-    settings.allow_anonymous = config.client.allow_anonymous_connect_without_token;
-    settings.trust_display_names = config.dev;
-    settings.ignore_tokens = config.dev;
-    settings.disallow_anonymous_tokens = config.client.disallow_anonymous_connection_tokens;
-    settings.insecure = config.client.insecure;
-    settings.expired_close_delay_ms = config.client.expired_close_delay.as_millis() as u64;
-    settings.expired_sub_close_delay_ms = config.client.expired_sub_close_delay.as_millis() as u64;
-    let rooms = config.client.subscribe_on_connect.iter();
-    // What the configuration lets through are names.
-    settings.subscribe_on_connect =
-        rooms.filter_map(|name| RoomName::parse(name, config.channel.max_length).ok()).collect();
-    let personal = &config.client.subscribe_to_user_personal_channel;
-    settings.personal_rooms = personal.enabled.then(|| personal.prefix());
-    settings.single_connection = personal.enabled && personal.single_connection;
-    settings.time = config.client.connect_include_server_time.then(|| Arc::new(clock.clone()) as _);
-    settings.proxies = Asks::new(config);
-    settings.limits = config.limits();
-    settings
+/// Where it is in memory.
+fn address(settings: &Arc<Settings>) -> usize {
+    Arc::as_ptr(settings).addr()
 }
 
 impl fmt::Debug for Hub {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::runtime::Handle;
 
-use crate::config::{Config, NamespaceOptions};
+use crate::config::NamespaceOptions;
 use crate::limits::memory::Memory;
 use crate::ops::metrics::Metrics;
 use crate::rooms::cluster::ANSWER_WITHIN;
@@ -15,6 +15,7 @@ use crate::rooms::engine::{Accepted, EpochName};
 use crate::rooms::for_all::{ForAll, Unannounced};
 use crate::rooms::history;
 use crate::rooms::join_leave::{Events, What};
+use crate::rooms::parts::{Glance, Now};
 use crate::rooms::removed::RemovedHistories;
 use crate::rooms::ring_memory::RingMemory;
 use crate::rooms::terms::{Reservation, Terms, TermsBook};
@@ -51,7 +52,8 @@ pub(crate) const TRIES: usize = 2;
 
 /// The rooms of this node, which all engines share.
 pub(crate) struct LocalRooms {
-    pub(crate) config: Arc<Config>,
+    /// The configuration of the moment.
+    pub(crate) now: Arc<Now>,
     /// What the server may take.
     pub(crate) memory: Arc<Memory>,
     /// What their messages take of it.
@@ -75,22 +77,22 @@ pub(crate) struct LocalRooms {
 impl LocalRooms {
     /// Rooms that live on the runtimes of the shards. `clock` is the time on the wire, in milliseconds since 1970; it never falls.
     pub(crate) fn new(
-        config: Arc<Config>,
+        now: Arc<Now>,
         clock: impl Fn() -> u64 + Clone + Send + Sync + 'static,
         shards: Vec<Handle>,
         count: Gauge,
     ) -> Self {
-        let memory = Arc::new(Memory::new(&config.memory));
+        let memory = Arc::new(Memory::new(&now.load().config.memory));
         let broker = Broker::builder().capacity(ROOM_MESSAGES_MIN).clock(clock.clone()).shards(shards.len());
         let broker = broker.weigh(Publication::bytes_held);
         let ring_memory = RingMemory::new();
         let (events, for_all) = (Arc::new(Events::new(shards.len())), ForAll::new(shards.len()));
         let clock = Arc::new(clock);
         let broker = broker.on_tokio(shards).build();
-        let now = Arc::clone(&clock) as Arc<dyn Fn() -> u64 + Send + Sync>;
-        let terms = TermsBook::new(now, memory.keys.limit());
+        let time = Arc::clone(&clock) as Arc<dyn Fn() -> u64 + Send + Sync>;
+        let terms = TermsBook::new(time, memory.keys.limit());
         let (dormant, removed) = (DormantRooms::new(memory.rooms.limit() / 4), Arc::default());
-        Self { config, memory, ring_memory, broker, dormant, removed, terms, events, for_all, clock, count }
+        Self { now, memory, ring_memory, broker, dormant, removed, terms, events, for_all, clock, count }
     }
 
     /// A room that runs.
@@ -134,7 +136,7 @@ impl LocalRooms {
 
     /// Whether a message without history is to be one: in a room that has some.
     pub(crate) fn skips_history(&self, name: &RoomName, terms: &Terms) -> bool {
-        terms.skip_history && self.options(name.as_str()).is_some_and(|options| options.history_size > 0)
+        terms.skip_history && self.now().options(name.as_str()).is_some_and(|options| options.history_size > 0)
     }
 
     /// Opens a room that is nowhere else, creating it if need be; it goes on where it ended as long as its position counts.
@@ -175,13 +177,14 @@ impl LocalRooms {
     }
 
     pub(crate) fn ring_options(&self, name: &str) -> RoomOptions {
-        let options = self.options(name);
+        let now = self.now();
+        let options = now.options(name);
         let messages = options.map_or(0, NamespaceOptions::ring_messages).max(ROOM_MESSAGES_MIN);
         let bytes = options.map_or(u64::MAX, |options| options.ring_size_bytes as u64);
         RoomOptions::new()
             .capacity(messages)
             .bytes_max(bytes.min(self.memory.rings.limit() / FULL_ROOMS_MIN))
-            .message_bytes_max((self.config.message_bytes_max() + MESSAGE_BESIDE_BYTES) as u64)
+            .message_bytes_max((now.config.message_bytes_max() + MESSAGE_BESIDE_BYTES) as u64)
     }
 
     /// Bytes of publications that one answer may hold at this moment: the less, the more others wait for their clients to take them.
@@ -204,9 +207,10 @@ impl LocalRooms {
         self.memory.show(metrics);
     }
 
-    /// The options of a room; rooms of unknown namespaces have none.
-    pub(crate) fn options(&self, room: &str) -> Option<&NamespaceOptions> {
-        self.config.channel.options_for(room)
+    /// The configuration of this moment, for one decision that waits for nothing.
+    #[inline]
+    pub(crate) fn now(&self) -> Glance {
+        self.now.load()
     }
 
     /// What of a room is its history at this moment.
@@ -214,7 +218,8 @@ impl LocalRooms {
     /// # Errors
     /// [`ErrorCode::UnknownRoom`].
     pub(crate) fn visible(&self, room: &Room<Publication>, epoch: EpochName, edge: Edge) -> Result<Visible, ErrorCode> {
-        let options = self.options(room.name()).ok_or(ErrorCode::UnknownRoom)?;
+        let now = self.now();
+        let options = now.options(room.name()).ok_or(ErrorCode::UnknownRoom)?;
         let answer_bytes_max = self.answer_bytes_max();
         Ok(Visible { answer_bytes_max, ..Visible::new(options, epoch, edge, (self.clock)()) })
     }
@@ -250,10 +255,12 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::config::Config;
+    use crate::rooms::hub::Hub;
 
     #[tokio::test]
     async fn a_room_that_two_shards_open_at_once_is_counted_once() {
-        let rooms = LocalRooms::new(Arc::new(Config::dev()), || 0, vec![Handle::current()], Gauge::default());
+        let rooms = Hub::alone(Config::dev()).rooms;
         let name = RoomName::parse("hall", 255).expect("a name");
         let open = || rooms.open(&name).expect("there is space");
         thread::scope(|scope| {

@@ -180,7 +180,8 @@ impl Engine for MemoryEngine {
     }
 
     fn remains(&self, room: &Room<Publication>) -> Remains {
-        let options = self.rooms.options(room.name()).filter(|options| options.history_size > 0);
+        let now = self.rooms.now();
+        let options = now.options(room.name()).filter(|options| options.history_size > 0);
         match (history::newest_ms(room), options) {
             (Some(newest_ms), Some(options)) => {
                 let empty_ms = after(newest_ms, options.history_ttl);

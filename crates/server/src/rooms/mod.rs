@@ -16,6 +16,7 @@ pub(crate) mod hub;
 pub(crate) mod join_leave;
 pub(crate) mod local;
 pub(crate) mod memory;
+pub(crate) mod parts;
 pub(crate) mod presence;
 pub(crate) mod removed;
 pub(crate) mod ring_memory;

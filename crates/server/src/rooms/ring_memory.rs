@@ -176,7 +176,8 @@ impl RingMemory {
         if self.has_unstored.get().is_some_and(|has_unstored| has_unstored(room)) {
             return false;
         }
-        let Some(options) = rooms.options(room.name()) else { return false };
+        let now = rooms.now();
+        let Some(options) = now.options(room.name()) else { return false };
         if !room.is_running() || !rooms.broker.remove(room.name()) {
             return false;
         }
@@ -342,6 +343,6 @@ mod tests {
         let told = hub.engine(&name("cold")).expect("an engine").history(&name("cold"), &query).wait().await;
         assert_eq!(told.expect("a history").publications.len(), 2);
         hub.stored_rooms().expect("a database").archive.close().expect("all is stored");
-        let _ = std::fs::remove_dir_all(&hub.config.data_dir);
+        let _ = std::fs::remove_dir_all(&hub.now().config.data_dir);
     }
 }

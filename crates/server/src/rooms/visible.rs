@@ -418,7 +418,7 @@ mod tests {
         room.publish(publication("")).unwrap();
         stored_to(&hub, &room, 1).await;
         let edge = hub.engine_of(room.name()).edge(&room).unwrap();
-        let thief = rusqlite::Connection::open(hub.config.database()).unwrap();
+        let thief = rusqlite::Connection::open(hub.now().config.database()).unwrap();
         thief.busy_timeout(Duration::from_secs(10)).unwrap();
         thief.execute_batch("BEGIN IMMEDIATE").unwrap();
         room.publish(publication("")).unwrap();

@@ -215,6 +215,16 @@ impl Session {
         }
     }
 
+    /// Goes by other settings from here on.
+    pub(crate) fn follow(&mut self, settings: Arc<Settings>) {
+        self.settings = settings;
+    }
+
+    /// What it goes by.
+    pub(crate) fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
     /// The same of a client that can say only this much.
     pub(crate) fn with_speech(self, speech: Speech) -> Self {
         Self { speech, ..self }

@@ -21,18 +21,50 @@ use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{Layer, Registry};
+use tracing_subscriber::{Layer, Registry, reload};
 
 use self::files::{Bounds, Files};
 use self::queue::{Queue, Sink, Worker};
 use self::repeats::{LeaveOut, Repeats};
-use crate::config::{Config, LogFile, LogFormat};
+use crate::config::{Config, Log, LogFile, LogFormat};
 
 /// Keeps the log writers alive. Hold it until the very end: dropping it writes out what is waiting.
 #[must_use = "dropping this ends logging"]
 pub struct LogGuard {
-    repeats: Arc<Repeats>,
+    control: LogControl,
     workers: Vec<Worker>,
+}
+
+/// Changes what is logged while it is. Cloning it makes another handle to the same log.
+#[derive(Clone)]
+pub struct LogControl {
+    repeats: Arc<Repeats>,
+    set_level: Arc<dyn Fn(EnvFilter) + Send + Sync>,
+}
+
+impl LogControl {
+    /// Logs by another level from here on, and as many lines of a kind. The rest of `[log]` counts at the start.
+    pub(crate) fn follow(&self, log: &Log) {
+        self.repeats.limit(log.repeats_max as u64);
+        // The configuration was checked.
+        if let Ok(level) = level(&log.level) {
+            (self.set_level)(level);
+        }
+    }
+}
+
+impl fmt::Debug for LogControl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LogControl")
+    }
+}
+
+impl LogGuard {
+    /// What changes the log while it is written.
+    #[must_use]
+    pub fn control(&self) -> LogControl {
+        self.control.clone()
+    }
 }
 
 /// Why logging could not start.
@@ -59,10 +91,7 @@ pub enum LogError {
 /// # Errors
 /// When the directory cannot be written, the level cannot be understood, or logging was started before.
 pub fn start(config: &Config) -> Result<LogGuard, LogError> {
-    let level = EnvFilter::builder()
-        .with_default_directive(LevelFilter::INFO.into())
-        .parse(&config.log.level)
-        .map_err(|error| LogError::Level(error.to_string()))?;
+    let (level, handle) = reload::Layer::new(level(&config.log.level)?);
     let repeats = Arc::new(Repeats::new(config.log.repeats_max as u64));
     let sink_of = |sink| Queue::start(sink, Arc::clone(&repeats)).map_err(LogError::Thread);
     let (console, console_worker) = sink_of(Sink::Console)?;
@@ -87,7 +116,16 @@ pub fn start(config: &Config) -> Result<LogGuard, LogError> {
     #[cfg(not(all(feature = "console", tokio_unstable)))]
     let registry = registry.with(layers).with(LeaveOut(Arc::clone(&repeats))).with(level);
     registry.try_init().map_err(|_| LogError::AlreadySet)?;
-    Ok(LogGuard { repeats, workers })
+    let set_level = move |level| {
+        // Fails where nobody logs any more.
+        let _ = handle.reload(level);
+    };
+    Ok(LogGuard { control: LogControl { repeats, set_level: Arc::new(set_level) }, workers })
+}
+
+fn level(directives: &str) -> Result<EnvFilter, LogError> {
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(directives);
+    filter.map_err(|error| LogError::Level(error.to_string()))
 }
 
 fn layer(format: LogFormat, ansi: bool, writer: Queue) -> Box<dyn Layer<Registry> + Send + Sync> {
@@ -125,7 +163,7 @@ const CITED_CHARS_MAX: usize = 120;
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
-        self.repeats.tell_all();
+        self.control.repeats.tell_all();
         self.workers.drain(..).for_each(Worker::end);
     }
 }

@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,7 +24,7 @@ pub(super) const WINDOW: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Repeats {
     /// Lines of a kind in [`WINDOW`]; 0 is no limit.
-    max: u64,
+    max: AtomicU64,
     kinds: Mutex<HashMap<Identifier, Kind>>,
 }
 
@@ -37,7 +39,12 @@ struct Kind {
 
 impl Repeats {
     pub(super) fn new(max: u64) -> Self {
-        Self { max, kinds: Mutex::default() }
+        Self { max: AtomicU64::new(max), kinds: Mutex::default() }
+    }
+
+    /// Counts by another limit from here on.
+    pub(super) fn limit(&self, max: u64) {
+        self.max.store(max, Relaxed);
     }
 
     /// Tells what was left out of kinds whose time is over; true when nothing more can be told without another line.
@@ -64,7 +71,9 @@ impl Repeats {
     }
 
     fn admits(&self, event: &Event<'_>, now: Instant) -> bool {
-        if self.max == 0 {
+        // Relaxed: nothing else hangs on it.
+        let max = self.max.load(Relaxed);
+        if max == 0 {
             return true;
         }
         let mut kinds = self.kinds();
@@ -72,7 +81,7 @@ impl Repeats {
         if now.duration_since(kind.since) >= WINDOW && kind.left_out == 0 {
             *kind = Kind::begun(now);
         }
-        if kind.written < self.max {
+        if kind.written < max {
             kind.written += 1;
             return true;
         }

@@ -8,13 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use prometheus_client::metrics::gauge::Gauge;
-use tokio::runtime::Handle;
-
 use super::ledger::Ledger;
 use super::remote::{RemoteEngine, Trouble};
 use crate::config::{Config, RecoveryMode, Storage};
 use crate::rooms::engine::{Accepted, Answer, Engine, Entered, Erase, Publish, PublishBatch};
+use crate::rooms::hub::Hub;
 use crate::rooms::local::LocalRooms;
 use crate::rooms::memory::MemoryEngine;
 use crate::rooms::stored::{StoredEngine, StoredRooms};
@@ -138,7 +136,7 @@ impl World {
             config.data_dir = folder.clone();
             config.channel.without_namespace.storage = storage;
         });
-        let stored = StoredRooms::start(Arc::clone(&rooms)).unwrap().expect("rooms are stored");
+        let stored = StoredRooms::start(Arc::clone(&rooms), &rooms.now().config).unwrap().expect("rooms are stored");
         Self { folder: Some(folder), ..Self::new(Arc::new(StoredEngine::new(stored)), rooms) }
     }
 
@@ -499,7 +497,7 @@ fn local_rooms(change: impl FnOnce(&mut Config)) -> Arc<LocalRooms> {
     options.history_ttl = Duration::from_secs(3_600);
     options.storage = Storage::Off;
     change(&mut config);
-    Arc::new(LocalRooms::new(Arc::new(config), unix_ms, vec![Handle::current()], Gauge::default()))
+    Hub::alone(config).rooms
 }
 
 pub(super) fn name(room: usize) -> RoomName {

@@ -234,11 +234,12 @@ impl StoredRooms {
 
     /// Until when what is published now may wait.
     fn patience(&self) -> Instant {
-        Instant::now() + self.timeout
+        Instant::now() + self.rooms.now().config.storage.timeout
     }
 
     fn publish_now(&self, name: &RoomName, publication: Publication) -> Outcome {
-        let is_durable = self.rooms.options(name.as_str()).is_some_and(|options| options.storage == Storage::Stored);
+        let is_durable =
+            self.rooms.now().options(name.as_str()).is_some_and(|options| options.storage == Storage::Stored);
         if self.archive.is_stopped() || is_durable && self.archive.is_in_trouble() {
             return Outcome::Done(Err(ErrorCode::TooManyRequests));
         }
@@ -252,7 +253,7 @@ impl StoredRooms {
                 in_ring => Outcome::InRing(in_ring),
             },
             Err(PublishError::Closed(back) | PublishError::Crashed(back)) => Outcome::Waits(back),
-            Err(PublishError::Full(back)) if self.overload == Overload::Wait => Outcome::Waits(back),
+            Err(PublishError::Full(back)) if self.overload() == Overload::Wait => Outcome::Waits(back),
             Err(refused) => Outcome::Done(Err(not_published(&refused))),
         }
     }
@@ -313,7 +314,7 @@ impl StoredRooms {
                 blocking(move || stored.open(&name)).await?
             };
             self.rooms.ring_memory.admit(&self.rooms, &room, &publication)?;
-            let published = match self.overload {
+            let published = match self.overload() {
                 Overload::Refuse => room.publish(publication),
                 Overload::Wait => match timeout_at(until, room.publish_wait(publication)).await {
                     Ok(published) => published,

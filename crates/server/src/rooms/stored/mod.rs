@@ -11,14 +11,13 @@ mod restart_cache;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 pub(crate) use self::codec::PublicationCodec;
 pub(crate) use self::engine::StoredEngine;
 use self::erasures::Erasures;
 pub(crate) use self::history::{NoAnswer, ReadFrom};
 use self::restart_cache::RestartCache;
-use crate::config::{Overload, Storage};
+use crate::config::{Config, Overload, Storage};
 use crate::rooms::engine::EpochName;
 use crate::rooms::local::{LocalRooms, not_opened};
 use crate::rooms::visible::{Edge, Visible};
@@ -32,8 +31,6 @@ pub(crate) struct StoredRooms {
     pub(crate) archive: Archive<Publication>,
     restart_cache: RestartCache,
     erasures: Erasures,
-    overload: Overload,
-    timeout: Duration,
 }
 
 impl StoredRooms {
@@ -41,36 +38,25 @@ impl StoredRooms {
     ///
     /// # Errors
     /// As the store has it, in words for the operator.
-    pub(crate) fn start(rooms: Arc<LocalRooms>) -> Result<Option<Self>, StoreError> {
-        let config = &*rooms.config;
+    pub(crate) fn start(rooms: Arc<LocalRooms>, config: &Config) -> Result<Option<Self>, StoreError> {
         if !config.stores() {
             return Ok(None);
         }
         let store = config.storage.kind.open(config.database())?;
-        let channel = config.channel.clone();
-        let durability = move |room: &str| match channel.options_for(room)?.storage {
+        let now = Arc::clone(&rooms.now);
+        let durability = move |room: &str| match now.load().options(room)?.storage {
             Storage::Off => None,
             Storage::Async => Some(Durability::Async),
             Storage::Stored => Some(Durability::Stored),
         };
-        let mut options = Options::by_room(durability);
-        if config.channel.all_options().any(|room| room.retention().is_bounded()) {
-            let (channel, clock) = (config.channel.clone(), Arc::clone(&rooms.clock));
-            options = options.retention(
-                move |room| channel.options_for(room).map_or_else(Retention::default, |room| room.retention()),
-                move || clock(),
-            );
-        }
+        let (now, clock) = (Arc::clone(&rooms.now), Arc::clone(&rooms.clock));
+        // Where all is kept for good today, it need not be tomorrow.
+        let options = Options::by_room(durability).retention(
+            move |room| now.load().options(room).map_or_else(Retention::default, |room| room.retention()),
+            move || clock(),
+        );
         let archive = Archive::start_with(&rooms.broker, store, Box::new(PublicationCodec), options)?;
-        let (overload, timeout) = (config.storage.overload, config.storage.timeout);
-        Ok(Some(Self {
-            rooms,
-            archive,
-            restart_cache: RestartCache::new(),
-            erasures: Erasures::default(),
-            overload,
-            timeout,
-        }))
+        Ok(Some(Self { rooms, archive, restart_cache: RestartCache::new(), erasures: Erasures::default() }))
     }
 
     /// Opens a room, where it ended if need be: may ask the database, and waits for it.
@@ -102,6 +88,11 @@ impl StoredRooms {
     /// [`ErrorCode::UnknownRoom`]; and as [`Edge::archived`].
     pub(crate) fn visible(&self, room: &Room<Publication>) -> Result<Visible, ErrorCode> {
         self.rooms.visible(room, EpochName::Ring(room.epoch()), Edge::archived(&self.archive, room)?)
+    }
+
+    /// What becomes of a publisher whose room is a whole ring ahead of the database.
+    fn overload(&self) -> Overload {
+        self.rooms.now().config.storage.overload
     }
 
     /// Forgets what is in memory of rooms that are over.

@@ -1,0 +1,76 @@
+//! Reading the configuration again while the server runs.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::config::{Flags, Reloaded, reload};
+use crate::ops::logging::LogControl;
+use crate::ops::shutdown::Hangups;
+use crate::rooms::hub::Hub;
+use crate::util::rng::{self, Rng};
+
+/// How a server comes to its configuration when it is told to read it again.
+#[derive(Debug)]
+pub struct Reloading {
+    flags: Flags,
+    log: LogControl,
+}
+
+impl Reloading {
+    /// By the same flags with which it was started; `log` follows what is said of it.
+    #[must_use]
+    pub fn new(flags: Flags, log: LogControl) -> Self {
+        Self { flags, log }
+    }
+
+    /// Reads the configuration at each hangup, one after the other, until the server drains.
+    pub(crate) async fn obey(self, hub: Arc<Hub>, mut hangups: Hangups, draining: watch::Receiver<bool>) {
+        let this = Arc::new(self);
+        while hangups.next().await {
+            if *draining.borrow() {
+                tracing::info!("draining: the configuration is not read any more");
+                return;
+            }
+            let (this, hub) = (Arc::clone(&this), Arc::clone(&hub));
+            // Reads files, and may open a database.
+            let _ = tokio::task::spawn_blocking(move || this.once(&hub)).await;
+        }
+    }
+
+    /// Takes over what the configuration says now, or nothing of it.
+    fn once(&self, hub: &Hub) {
+        tracing::info!("reading the configuration again");
+        let is_taken = match self.read(hub) {
+            Ok(kept) => {
+                for option in &kept {
+                    tracing::warn!(option, "an option has changed that counts at a restart only; it keeps its value");
+                }
+                tracing::info!(kept = kept.len(), "configuration taken over");
+                true
+            }
+            Err(problems) => {
+                problems.iter().for_each(|problem| tracing::error!("{problem}"));
+                tracing::error!("the configuration cannot be used; nothing has changed");
+                false
+            }
+        };
+        hub.metrics.reloads.count(is_taken, (hub.rooms.clock)());
+    }
+
+    fn read(&self, hub: &Hub) -> Result<Vec<String>, Vec<String>> {
+        let running = Arc::clone(&hub.now().config);
+        let in_words = |problems: Vec<_>| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let Reloaded { config, warnings, kept } = reload(&self.flags, &running).map_err(in_words)?;
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        let failed = |error: &dyn fmt::Display| vec![error.to_string()];
+        let rng = rng::system_seed().map(Rng::from_seed).map_err(|error| failed(&error))?;
+        let log = config.log.clone();
+        hub.take_over(config, rng).map_err(|error| failed(&error))?;
+        self.log.follow(&log);
+        Ok(kept)
+    }
+}
