@@ -5,6 +5,7 @@ mod events;
 mod moving;
 mod proxies;
 mod reload;
+mod secrets;
 mod serve;
 mod storage;
 mod token;

@@ -7,6 +7,7 @@ mod make;
 mod orderings;
 mod partners;
 mod protocol;
+mod security;
 mod source;
 mod tree;
 

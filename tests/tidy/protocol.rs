@@ -25,7 +25,7 @@ fn rows(page: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-fn has_test(files: &[File], name: &str) -> bool {
+pub(super) fn has_test(files: &[File], name: &str) -> bool {
     let function = format!("fn {name}()");
     files.iter().any(|file| file.code.contains(&function))
 }

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::Uri;
 
 use super::options::{Section, Setting, between, setting, within};
+use super::render::without_query;
 use super::setting::{Kind, quote, read};
 use super::tls::TlsOptions;
 use super::tree::Value;
@@ -65,6 +66,11 @@ impl RoomEventsOptions {
     pub(super) fn hide(&mut self) {
         for secret in [&mut self.secret, &mut self.previous_secret].into_iter().flatten() {
             *secret = WebhookSecret { written: "…".to_owned(), key: Secret::new("…") };
+        }
+        if let Some(Endpoint(uri)) = &mut self.endpoint
+            && let Some(Ok(shown)) = without_query(&uri.to_string()).map(|shown| shown.parse())
+        {
+            *uri = shown;
         }
         self.tls.hide_secrets();
     }

@@ -5,6 +5,8 @@ use std::fmt;
 use axum::http::Uri;
 use regex::Regex;
 
+use super::render::without_query;
+
 /// The longest address that is asked, in bytes.
 const URL_BYTES_MAX: usize = 2_048;
 
@@ -23,6 +25,13 @@ enum Part {
 }
 
 impl JwksEndpoint {
+    /// Leaves out what may be a key, where it is shown to people.
+    pub(super) fn hide_query(&mut self) {
+        if let Some(shown) = without_query(&self.written) {
+            self.written = shown;
+        }
+    }
+
     /// Reads it.
     ///
     /// # Errors

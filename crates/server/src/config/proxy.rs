@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::render::without_query;
 use super::tls::TlsOptions;
 use crate::util::signature::Secret;
 
@@ -139,9 +140,8 @@ impl Proxies {
         let Self { connect, refresh, subscribe, publish, sub_refresh, rpc, named, .. } = self;
         for proxy in [connect, refresh, subscribe, publish, sub_refresh, rpc].into_iter().chain(named.values_mut()) {
             proxy.tls.hide_secrets();
-            if let Some(at) = proxy.endpoint.as_ref().and_then(|endpoint| endpoint.find('?')) {
-                // Some backends are given a key there.
-                proxy.endpoint.iter_mut().for_each(|endpoint| endpoint.replace_range(at + 1.., "…"));
+            if let Some(shown) = proxy.endpoint.as_deref().and_then(without_query) {
+                proxy.endpoint = Some(shown);
             }
             proxy.static_headers.0.values_mut().for_each(|value| *value = Secret::new("…"));
         }

@@ -7,6 +7,11 @@ use super::proxy_settings::{PROXY, RPC, repeated};
 use super::setting::quote;
 use super::{Config, NamespaceOptions};
 
+/// An address as it is shown to people: some backends are given a key behind the question mark.
+pub(super) fn without_query(address: &str) -> Option<String> {
+    address.find('?').map(|at| format!("{}?…", &address[..at]))
+}
+
 impl Config {
     /// The configuration as TOML, each option with what it does. Options without a value stand there commented out.
     ///

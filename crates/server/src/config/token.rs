@@ -59,6 +59,7 @@ impl TokenOptions {
         for secret in [&mut self.hmac_secret_key, &mut self.hmac_previous_secret_key].into_iter().flatten() {
             *secret = Secret::new("…");
         }
+        self.jwks_public_endpoint.iter_mut().for_each(JwksEndpoint::hide_query);
     }
 
     /// Each option as it is written.
