@@ -178,7 +178,6 @@ fn a_key_like_no_other_gets_no_suggestion() {
 #[test]
 fn what_grants_or_loses_something_by_not_being_served_is_refused_and_not_ignored() {
     let texts = [
-        "[http_server.tls]\nenabled = true\n",
         "[engine]\ntype = \"redis\"\n",
         "[[channel.namespaces]]\nname = \"a\"\nsubscription_type = \"map\"",
         "[channel.without_namespace]\nsubscribe_stream_proxy_enabled = true",

@@ -8,6 +8,7 @@ mod reload;
 mod secrets;
 mod serve;
 mod storage;
+mod tls;
 mod token;
 mod variables;
 

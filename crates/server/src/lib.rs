@@ -33,6 +33,7 @@ use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -40,17 +41,18 @@ use tokio::sync::mpsc;
 #[doc(hidden)]
 pub use self::auth::tools as token_tools;
 use self::client::shard::Shard;
-use self::config::Config;
+use self::config::{Config, TlsOptions};
 pub use self::events::EventsError;
 #[doc(hidden)]
 pub use self::events::tools as event_tools;
 use self::net::accept::{self, Acceptor, WayIn};
 #[doc(hidden)]
 pub use self::net::arrival::Role;
+use self::net::certificates::Certificates;
 #[doc(hidden)]
 pub use self::net::listeners::Given;
-pub use self::net::listeners::Place;
-use self::net::listeners::{self, Listener, NotBound};
+pub use self::net::listeners::ListenAt;
+use self::net::listeners::{self, Listener, NotBound, Tls};
 pub use self::ops::logging;
 use self::ops::rlimit;
 pub use self::ops::shutdown::Shutdown;
@@ -109,6 +111,7 @@ pub fn run_and_reload(config: Config, reloading: Reloading) -> Result<(), ServeE
 pub struct Server {
     config: Config,
     listeners: Vec<Listener>,
+    tls: Tls,
     local: Arc<LocalNode>,
     shards: usize,
     shutdown: Shutdown,
@@ -131,12 +134,13 @@ impl Server {
     /// As [`Server::bind`].
     #[doc(hidden)]
     pub fn bind_with(config: Config, given: Vec<Given>) -> Result<Self, ServeError> {
-        let bound = listeners::open(&config.http_server, given);
+        let tls = Tls::new(&config.http_server).map_err(ServeError::Tls)?;
+        let bound = listeners::open(&config.http_server, given, &tls);
         let listeners = bound.map_err(|NotBound { place, source }| ServeError::Bind { place, source })?;
         let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let shards = config.shards.unwrap_or_else(cores).get();
         let local = Arc::new(LocalNode::new(shards));
-        Ok(Self { config, listeners, local, shards, shutdown: Shutdown::new(), signals: None })
+        Ok(Self { config, listeners, tls, local, shards, shutdown: Shutdown::new(), signals: None })
     }
 
     /// Where it listens for clients; with the port it was given where the configuration said 0. Port 0 where there is none.
@@ -160,7 +164,7 @@ impl Server {
 
     fn address_of(&self, is_it: impl Fn(Role) -> bool) -> Option<SocketAddr> {
         let mut ports = self.listeners.iter().filter(|it| is_it(it.way.role));
-        ports.find_map(|it| if let Place::Tcp(address) = it.place { Some(address) } else { None })
+        ports.find_map(|it| if let ListenAt::Tcp(address) = it.place { Some(address) } else { None })
     }
 
     /// A handle that ends it.
@@ -207,7 +211,8 @@ impl Server {
         hub.connections.allow(allowed.min(hub.rooms.memory.connections_max()));
         hub.connections.follow(&hub.now().config.client);
 
-        let places: Vec<_> = self.listeners.iter().map(|it| (it.place.clone(), it.way.role.name())).collect();
+        let of_listener = |it: &Listener| (it.place.clone(), it.way.role.name(), it.way.tls.is_some());
+        let places: Vec<_> = self.listeners.iter().map(of_listener).collect();
         let (others, inboxes): (Vec<_>, Vec<_>) = (1..shards).map(|_| mpsc::channel(accept::INBOX_CONNECTIONS)).unzip();
         let acceptor = WayIn::Acceptor(Acceptor { listeners: self.listeners, others });
         let ways_in = std::iter::once(acceptor).chain(inboxes.into_iter().map(WayIn::Inbox));
@@ -223,20 +228,27 @@ impl Server {
 
         let (shutdown, expiring) = (self.shutdown, Arc::clone(&hub));
         let served = background.block_on(async {
+            let certificates = self.tls.all();
             if let Some((signals, reloading)) = signals {
                 let on_hangup = match reloading {
                     None => OnHangup::End,
                     Some(reloading) => {
                         let (on_hangup, hangups) = OnHangup::tell();
-                        tokio::spawn(reloading.obey(Arc::clone(&expiring), hangups, shutdown.watch()));
+                        let files = certificates.clone();
+                        tokio::spawn(reloading.obey(Arc::clone(&expiring), files, hangups, shutdown.watch()));
                         on_hangup
                     }
                 };
                 tokio::spawn(signals.obey(shutdown.clone(), on_hangup));
             }
             tokio::spawn(expire_forever(Arc::clone(&expiring)));
-            for (address, whose) in &places {
-                let scheme = if matches!(address, Place::Tcp(_)) { "http://" } else { "" };
+            tokio::spawn(watch_certificates(Arc::clone(&expiring), certificates));
+            for (address, whose, is_tls) in &places {
+                let scheme = match address {
+                    ListenAt::Unix(_) => "",
+                    ListenAt::Tcp(_) if *is_tls => "https://",
+                    ListenAt::Tcp(_) => "http://",
+                };
                 tracing::info!(%address, whose, shards, "listening on {scheme}{address}");
             }
             // Signals are heard meanwhile.
@@ -277,6 +289,15 @@ fn connections_allowed(limit: u64, descriptors: Option<u64>) -> Result<u64, Serv
     Ok(allowed)
 }
 
+/// How connections to a server are made that speaks TLS; for tools.
+///
+/// # Errors
+/// Which option cannot be used, and why.
+#[doc(hidden)]
+pub fn tls_client(options: &TlsOptions) -> Result<Arc<rustls::ClientConfig>, String> {
+    options.client().map(Arc::new)
+}
+
 async fn expire_forever(hub: Arc<Hub>) {
     loop {
         tokio::time::sleep(expiry::EXPIRY_INTERVAL).await;
@@ -284,6 +305,22 @@ async fn expire_forever(hub: Arc<Hub>) {
         if expired > 0 {
             tracing::debug!(expired, "rooms expired");
         }
+    }
+}
+
+/// Takes certificates over when their files change, and warns of those that end soon.
+async fn watch_certificates(hub: Arc<Hub>, all: Vec<Arc<Certificates>>) {
+    let interval = hub.now().config.http_server.tls_check_interval;
+    while !all.is_empty() {
+        let (hub, all) = (Arc::clone(&hub), all.clone());
+        let looked = tokio::task::spawn_blocking(move || {
+            let now = Duration::from_millis((hub.rooms.clock)());
+            all.iter().for_each(|certificates| certificates.reload_loudly(&hub.metrics.tls, false, now));
+        });
+        if looked.await.is_err() {
+            tracing::error!("looking after certificates panicked");
+        }
+        tokio::time::sleep(interval).await;
     }
 }
 
@@ -309,10 +346,12 @@ pub enum ServeError {
     /// An address could not be taken.
     Bind {
         /// The place asked for.
-        place: Place,
+        place: ListenAt,
         /// What the system said.
         source: io::Error,
     },
+    /// TLS cannot be spoken with what is configured.
+    Tls(String),
     /// The database could not be begun.
     Store(StoreError),
     /// The system allows so few open files that there would be none for a connection.
@@ -331,7 +370,7 @@ pub enum ServeError {
 impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bind { place: Place::Unix(path), source } => match source.kind() {
+            Self::Bind { place: ListenAt::Unix(path), source } => match source.kind() {
                 io::ErrorKind::AddrInUse => {
                     write!(
                         f,
@@ -366,6 +405,7 @@ impl fmt::Display for ServeError {
                 "{descriptors} open files are allowed, which leaves none for a connection: raise the limit (`ulimit -n`, LimitNOFILE= of \
                  systemd) or have fewer shards with --shards"
             ),
+            Self::Tls(error) => write!(f, "`http_server.tls`: {error}"),
             Self::Store(error) => error.fmt(f),
             Self::Events(error) => error.fmt(f),
             Self::Unstored(error) => write!(f, "not everything that was published is stored: {error}"),
@@ -385,6 +425,7 @@ impl Error for ServeError {
             Self::Store(error) | Self::Unstored(error) => Some(error),
             Self::Events(error) => Some(error),
             Self::NoDescriptors { .. } => None,
+            Self::Tls(_) => None,
         }
     }
 }

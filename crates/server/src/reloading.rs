@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::config::{Flags, Reloaded, reload};
+use crate::net::certificates::Certificates;
 use crate::ops::logging::LogControl;
 use crate::ops::shutdown::Hangups;
 use crate::rooms::hub::Hub;
@@ -26,16 +28,28 @@ impl Reloading {
     }
 
     /// Reads the configuration at each hangup, one after the other, until the server drains.
-    pub(crate) async fn obey(self, hub: Arc<Hub>, mut hangups: Hangups, draining: watch::Receiver<bool>) {
+    /// The files of `certificates` are looked at as well, whatever comes of that.
+    pub(crate) async fn obey(
+        self,
+        hub: Arc<Hub>,
+        certificates: Vec<Arc<Certificates>>,
+        mut hangups: Hangups,
+        draining: watch::Receiver<bool>,
+    ) {
         let this = Arc::new(self);
         while hangups.next().await {
             if *draining.borrow() {
                 tracing::info!("draining: the configuration is not read any more");
                 return;
             }
-            let (this, hub) = (Arc::clone(&this), Arc::clone(&hub));
+            let (this, hub, certificates) = (Arc::clone(&this), Arc::clone(&hub), certificates.clone());
             // Reads files, and may open a database.
-            let _ = tokio::task::spawn_blocking(move || this.once(&hub)).await;
+            let _ = tokio::task::spawn_blocking(move || {
+                this.once(&hub);
+                let now = Duration::from_millis((hub.rooms.clock)());
+                certificates.iter().for_each(|it| it.reload_loudly(&hub.metrics.tls, true, now));
+            })
+            .await;
         }
     }
 

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use roomcast_server::config::{Config, FileMode};
-use roomcast_server::{Given, Place, ServeError, Server};
+use roomcast_server::{Given, ListenAt, ServeError, Server};
 
 use crate::harness::{Client, Folder, PATIENCE, Running, dial};
 
@@ -128,7 +128,7 @@ fn a_file_that_is_no_socket_stays_and_is_named() {
     let mut config = Config::dev();
     (config.http_server.port, config.http_server.unix_socket) = (0, Some(path.clone()));
     let refused = Server::bind(config).expect_err("it is no socket");
-    assert!(matches!(&refused, ServeError::Bind { place: Place::Unix(at), .. } if *at == path), "{refused}");
+    assert!(matches!(&refused, ServeError::Bind { place: ListenAt::Unix(at), .. } if *at == path), "{refused}");
     assert!(refused.to_string().contains("no socket"), "{refused}");
     assert_eq!(std::fs::read(&path).expect("it is there"), b"mine");
 }

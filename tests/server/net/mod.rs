@@ -1,3 +1,5 @@
 //! Where the server is reached, and by whom.
 
+mod authority;
 mod listeners;
+mod tls;

@@ -115,7 +115,12 @@ impl MemberSink for Connection {
             }
         };
         match written {
-            Ok(Some(n)) if n == bytes.len() => Written::Taken,
+            Ok(Some(n)) if n == bytes.len() => {
+                if self.stream.borrow().held() > 0 {
+                    self.block();
+                }
+                Written::Taken
+            }
             Ok(None | Some(0)) => {
                 self.block();
                 Written::Full
@@ -448,12 +453,12 @@ impl Connection {
             }
             let stream = self.stream.borrow();
             let mut send_queue = self.send_queue.borrow_mut();
-            let waited = send_queue.bytes();
+            let waited = send_queue.bytes() + stream.held();
             let flushed = match ready!(stream.poll_write_ready(cx)) {
                 Ok(()) => send_queue.flush(&stream),
                 Err(error) => Err(error),
             };
-            if send_queue.bytes() < waited {
+            if send_queue.bytes() + stream.held() < waited {
                 self.stalled_since_ms.set(shard.now_ms());
             }
             match flushed {

@@ -132,18 +132,21 @@ const OTHER_SIGNS: &str = "the signs in room names are fixed, and names would me
 const OTHER_PATH: &str = "the path is fixed, and clients that ask for another one find nothing";
 const ONE_BUFFER: &str = "messages are encoded once for all who receive them, and buffers are the server's affair";
 const ONE_LIMIT: &str = "`websocket.message_size_limit` holds for every transport";
-const NO_TLS: &str = "connections are not encrypted here; have a proxy in front that does it";
+const NO_ACME: &str =
+    "no certificate is fetched; `http_server.tls.cert_pem` takes one that a program such as certbot renews";
+const CLIENTS_TLS: &str = "a client's `tls`: a server has no use for it";
 const NO_CONSUMER: &str = "no queue is read: what a backend puts into one reaches nobody";
 
 /// The list. The more exact of two entries holds.
 pub(super) const ABSENT: &[Absent] = &[
-    refused("http_server.tls.enabled", NO_TLS),
-    part("http_server.tls", "`http_server.tls.enabled`"),
-    refused("http_server.tls_autocert.enabled", NO_TLS),
+    part("http_server.tls.server_ca_pem", CLIENTS_TLS),
+    part("http_server.tls.insecure_skip_verify", CLIENTS_TLS),
+    part("http_server.tls.server_name", CLIENTS_TLS),
+    refused("http_server.tls_autocert.enabled", NO_ACME),
     part("http_server.tls_autocert", "`http_server.tls_autocert.enabled`"),
-    part("http_server.tls_external", "`http_server.tls.enabled`"),
-    refused("http_server.internal_tls.enabled", NO_TLS),
-    part("http_server.internal_tls", "`http_server.internal_tls.enabled`"),
+    part("http_server.internal_tls.server_ca_pem", CLIENTS_TLS),
+    part("http_server.internal_tls.insecure_skip_verify", CLIENTS_TLS),
+    part("http_server.internal_tls.server_name", CLIENTS_TLS),
     missing("http_server.http3.enabled", "clients use HTTP/1.1"),
     missing("http_server.h2c_external", "clients use HTTP/1.1"),
     refused("engine.type", NO_OTHER_NODES).usually("memory"),
@@ -284,7 +287,7 @@ mod tests {
             assert!(!engine.is_asked_for(&Value::Text(value.to_owned())), "{value}");
         }
         assert!(engine.is_asked_for(&Value::Text("redis".to_owned())));
-        let tls = find("http_server.tls.enabled").unwrap();
+        let tls = find("http_server.tls_autocert.enabled").unwrap();
         assert!(!tls.is_asked_for(&Value::Bool(false)) && !tls.is_asked_for(&Value::Plain("false".to_owned())));
         assert!(tls.is_asked_for(&Value::Plain("true".to_owned())) && tls.is_asked_for(&Value::Integer(1)));
     }

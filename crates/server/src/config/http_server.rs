@@ -3,11 +3,14 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
-use super::draft::Notes;
-use super::options::{Section, Setting, listing, setting, within};
+use super::draft::{Notes, path};
+use super::options::{Reload, Section, Setting, between, listing, setting, within};
 use super::origin::normal_host;
+use super::server_tls::ServerTls;
 use super::setting::{Kind, quote, read};
+use super::tls::Pem;
 use super::tree::Value;
 
 /// `[http_server]`: where it listens, for whom, and by which names it is reached.
@@ -31,6 +34,19 @@ pub struct HttpServer {
     pub unix_socket_mode: FileMode,
     /// Whether there are no ports, but the Unix sockets alone.
     pub unix_only: bool,
+    /// `[http_server.tls]`: how TLS is spoken at the ports.
+    pub tls: ServerTls,
+    /// Whether that is so at the port of clients alone.
+    pub tls_external: bool,
+    /// `[http_server.internal_tls]`: how it is spoken at the internal port, where that is to be otherwise.
+    pub internal_tls: ServerTls,
+    /// How often the files of certificates and keys are looked at. Default 1 min.
+    pub tls_check_interval: Duration,
+    /// How long a TLS handshake may take. Default 10 s: several round trips of the slowest network, and no longer.
+    pub tls_handshake_timeout: Duration,
+    /// TLS handshakes that may be under way at once; of more, the oldest is given up. Default 1,024: at a millisecond each,
+    /// more would be over their time before they had their turn.
+    pub tls_handshake_limit: usize,
     /// Names by which pages may have reached this server, `*` standing for any run of characters, without ports; names of
     /// this machine are always good. Empty, the default: all names, in development mode those of this machine. A page whose
     /// name somebody has pointed here is refused, however much it looks like one of ours.
@@ -52,6 +68,12 @@ impl Default for HttpServer {
             internal_unix_socket: None,
             unix_socket_mode: FileMode(0o660),
             unix_only: false,
+            tls: ServerTls::default(),
+            tls_external: false,
+            internal_tls: ServerTls::default(),
+            tls_check_interval: Duration::from_secs(60),
+            tls_handshake_timeout: Duration::from_secs(10),
+            tls_handshake_limit: 1_024,
             allowed_hosts: Vec::new(),
         }
     }
@@ -79,6 +101,18 @@ impl HttpServer {
         self.internal_unix_socket.is_some() || (!self.unix_only && self.internal_socket_addr().is_some())
     }
 
+    /// How TLS is spoken at the port of clients, and at the internal one.
+    pub(crate) fn tls_of(&self, is_internal: bool) -> Option<&ServerTls> {
+        let everywhere = Some(&self.tls).filter(|tls| tls.enabled && !(is_internal && self.tls_external));
+        if is_internal && self.internal_tls.enabled { Some(&self.internal_tls) } else { everywhere }
+    }
+
+    /// The same without keys, to be shown to people.
+    pub(super) fn hide_secrets(&mut self) {
+        self.tls.hide_secrets();
+        self.internal_tls.hide_secrets();
+    }
+
     /// Notes what contradicts itself here.
     pub(super) fn check(&self, notes: &mut Notes) {
         let (outside, inside) = ("http_server.unix_socket", "http_server.internal_unix_socket");
@@ -91,7 +125,37 @@ impl HttpServer {
         if self.unix_socket.is_some() && self.unix_socket == self.internal_unix_socket {
             notes.conflict(&[inside, outside], &format!("`{outside}` and `{inside}` are the same file"));
         }
+        for (table, tls) in [("http_server.tls", &self.tls), ("http_server.internal_tls", &self.internal_tls)] {
+            if let Some(error) = tls.enabled.then(|| tls.identity(None).err()).flatten() {
+                let keys = ["cert_pem", "key_pem", "client_ca_pem", "enabled"].map(|key| path(table, key));
+                notes.conflict(&keys.each_ref().map(String::as_str), &format!("`{table}`: {error}"));
+            }
+        }
+        if self.internal_tls.enabled && (self.unix_only || self.internal_socket_addr().is_none()) {
+            notes.conflict(
+                &["http_server.internal_tls.enabled"],
+                "`http_server.internal_tls` needs a port of its own: set `http_server.internal_port`",
+            );
+        }
     }
+}
+
+/// `pem!(key, place in the struct, what it does)`
+macro_rules! pem {
+    ($key:literal, $($field:ident).+, $about:literal $(,)?) => {
+        Setting {
+            key: $key,
+            reload: Reload::Restart,
+            copy: |to, from| to.$($field).+.clone_from(&from.$($field).+),
+            about: || $about.into(),
+            read: |target, value| {
+                let written: Option<String> = read(value)?;
+                target.$($field).+ = written.map(|written| Pem::read(&written)).transpose()?;
+                Ok(())
+            },
+            write: |target| target.$($field).+.write(),
+        }
+    };
 }
 
 pub(super) const SECTION: Section = Section {
@@ -125,6 +189,53 @@ pub(super) const SECTION: Section = Section {
             "who may connect to the Unix sockets, as chmod writes it"
         ),
         setting!("unix_only", Restart, http_server.unix_only, "listen at the Unix sockets alone, not at a port"),
+        setting!("tls.enabled", Restart, http_server.tls.enabled, "speak TLS at the ports, by what follows"),
+        pem!("tls.cert_pem", http_server.tls.cert_pem, "the certificate, those that lead to it behind it"),
+        pem!("tls.key_pem", http_server.tls.key_pem, "its key"),
+        pem!(
+            "tls.client_ca_pem",
+            http_server.tls.client_ca_pem,
+            "who vouches for clients; every client then needs a certificate"
+        ),
+        setting!("tls_external", Restart, http_server.tls_external, "speak it at the port of clients alone"),
+        setting!(
+            "internal_tls.enabled",
+            Restart,
+            http_server.internal_tls.enabled,
+            "speak it at the internal port by what follows"
+        ),
+        pem!(
+            "internal_tls.cert_pem",
+            http_server.internal_tls.cert_pem,
+            "the certificate, those that lead to it behind it"
+        ),
+        pem!("internal_tls.key_pem", http_server.internal_tls.key_pem, "its key"),
+        pem!(
+            "internal_tls.client_ca_pem",
+            http_server.internal_tls.client_ca_pem,
+            "who vouches for clients; every client then needs a certificate"
+        ),
+        setting!(
+            "tls_check_interval",
+            Restart,
+            http_server.tls_check_interval,
+            "how often the files of certificates and keys are looked at",
+            |v: &Duration| between(*v, CHECK_INTERVAL_MIN, CHECK_INTERVAL_MAX)
+        ),
+        setting!(
+            "tls_handshake_timeout",
+            Restart,
+            http_server.tls_handshake_timeout,
+            "how long a TLS handshake may take",
+            |v: &Duration| between(*v, READ_TIMEOUT_MIN, READ_TIMEOUT_MAX)
+        ),
+        setting!(
+            "tls_handshake_limit",
+            Restart,
+            http_server.tls_handshake_limit,
+            "TLS handshakes under way at once; of more, the oldest is given up",
+            |v: &usize| within(v, &1, &HANDSHAKES_MAX)
+        ),
         listing!(
             "allowed_hosts",
             Live,
@@ -136,6 +247,16 @@ pub(super) const SECTION: Section = Section {
     ],
 };
 
+/// Files are read at once and whole.
+const CHECK_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// Authorities hand out certificates for days.
+const CHECK_INTERVAL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// Less than a round trip.
+const READ_TIMEOUT_MIN: Duration = Duration::from_millis(100);
+/// A socket that somebody says nothing on for longer is held for nobody.
+const READ_TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
+/// Each holds some kilobytes.
+const HANDSHAKES_MAX: usize = 65_536;
 /// Each is compared with each request's host.
 const HOSTS_MAX: usize = 256;
 

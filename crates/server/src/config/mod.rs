@@ -31,6 +31,7 @@ mod rate_limit;
 mod reload;
 mod render;
 mod schema;
+mod server_tls;
 mod setting;
 mod status_transforms;
 mod tls;
@@ -69,6 +70,8 @@ pub(crate) use self::proxy::DEFAULT_PROXY;
 pub use self::proxy::{Proxies, ProxyOptions, Rpc, RpcOptions, StaticHeaders, StatusTransform, TransformTo};
 pub use self::rate_limit::{IpConnect, RateBucket, RateLimit};
 pub use self::reload::{Reloaded, reload, reload_from};
+pub(crate) use self::server_tls::Identity;
+pub use self::server_tls::ServerTls;
 pub use self::tls::{Pem, TlsOptions};
 pub use self::token::TokenOptions;
 pub use self::transforms::{CodeTransforms, Farewell, HttpAnswer, Transform};
@@ -351,6 +354,7 @@ impl Config {
         }
         config.http_api.key.hide();
         config.events.hide();
+        config.http_server.hide_secrets();
         config.client.token.hide_secrets();
         config.client.subscription_token.hide_secrets();
         config.proxies.hide_secrets();

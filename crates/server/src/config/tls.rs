@@ -73,6 +73,19 @@ impl Pem {
         }
     }
 
+    /// The same, as its file is now.
+    ///
+    /// # Errors
+    /// As [`Pem::read`].
+    pub(super) fn read_again(&self) -> Result<Self, String> {
+        Self::read(&self.written.reveal())
+    }
+
+    /// Puts dots in its place, to be shown to people.
+    pub(super) fn hide(&mut self) {
+        self.written = Secret::new("…");
+    }
+
     /// As it was written.
     pub(super) fn written(&self) -> String {
         self.written.reveal().into_owned()
@@ -83,13 +96,13 @@ impl Pem {
         self.pem.reveal()
     }
 
-    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, String> {
+    pub(super) fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, String> {
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(self.pem.reveal().as_bytes()).collect();
         let certificates = certificates.ok().filter(|certificates| !certificates.is_empty());
         certificates.ok_or_else(|| "expected certificates (-----BEGIN CERTIFICATE-----)".to_owned())
     }
 
-    fn key(&self) -> Result<PrivateKeyDer<'static>, String> {
+    pub(super) fn key(&self) -> Result<PrivateKeyDer<'static>, String> {
         let key = PrivateKeyDer::from_pem_slice(self.pem.reveal().as_bytes());
         key.map_err(|_| "expected a private key (-----BEGIN PRIVATE KEY-----)".to_owned())
     }
@@ -105,7 +118,7 @@ impl TlsOptions {
     /// The same with the key left out, to be shown to people.
     pub(super) fn hide_secrets(&mut self) {
         if let Some(key) = &mut self.key_pem {
-            key.written = Secret::new("…");
+            key.hide();
         }
     }
 
@@ -164,7 +177,7 @@ static SYSTEM_ROOTS: LazyLock<Arc<RootCertStore>> =
     LazyLock::new(|| Arc::new(roots(rustls_native_certs::load_native_certs().certs)));
 
 /// Certificates that cannot be used are left out: a machine has some that nobody has looked at for years.
-fn roots(certificates: Vec<CertificateDer<'static>>) -> RootCertStore {
+pub(super) fn roots(certificates: Vec<CertificateDer<'static>>) -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(certificates);
     roots

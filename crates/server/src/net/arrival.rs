@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::config::Config;
+use crate::net::certificates::Certificates;
 
 /// Whom a listener is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +44,8 @@ impl Role {
 #[derive(Debug)]
 pub(crate) struct Way {
     pub(crate) role: Role,
+    /// What TLS is spoken with; nothing where it is not.
+    pub(crate) tls: Option<Arc<Certificates>>,
 }
 
 /// Who is at the other end of a socket, as the system says.

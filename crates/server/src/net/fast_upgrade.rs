@@ -29,6 +29,19 @@ use crate::wire::ws::Handshake;
 /// Serves an accepted connection until it ends, or has become a WebSocket, which lives on by itself.
 pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, stream: Stream, arrival: Arrival, socket: SocketGuard) {
     let mut draining = shard.draining.clone();
+    let stream = match (stream, &arrival.way.tls) {
+        (Stream::Tcp(socket), Some(certificates)) => {
+            // In a box: most who come by here need none of it.
+            let shaken = Box::pin(front.handshakes.shake(socket, certificates.config()));
+            let shaken = tokio::select! {
+                shaken = shaken => shaken,
+                _ = draining.wait_for(|draining| *draining) => None,
+            };
+            let Some(shaken) = shaken else { return };
+            Stream::Tls(Box::new(shaken))
+        }
+        (stream, _) => stream,
+    };
     let is_readable = tokio::select! {
         readable = tokio::time::timeout(HEAD_TIMEOUT, stream.readable()) => matches!(readable, Ok(Ok(()))),
         _ = draining.wait_for(|draining| *draining) => false,
@@ -122,6 +135,17 @@ impl Opened {
         Self { said, stream, write_timeout, stalled: None }
     }
 
+    /// What the socket did, or that it was full for too long.
+    fn in_time<T>(&mut self, cx: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if done.is_ready() {
+            self.stalled = None;
+            return done;
+        }
+        let write_timeout = self.write_timeout;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(write_timeout)));
+        stalled.as_mut().poll(cx).map(|()| Err(ErrorKind::TimedOut.into()))
+    }
+
     /// The bare socket, and what is to be read before it.
     pub(crate) fn into_parts(self) -> (Stream, Bytes) {
         (self.stream, self.said)
@@ -143,17 +167,12 @@ impl AsyncRead for Opened {
 impl AsyncWrite for Opened {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        if written.is_ready() {
-            self.stalled = None;
-            return written;
-        }
-        let write_timeout = self.write_timeout;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(write_timeout)));
-        stalled.as_mut().poll(cx).map(|()| Err(ErrorKind::TimedOut.into()))
+        self.in_time(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.in_time(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -13,6 +13,7 @@ use rustix::net::{AddressFamily, SocketType};
 
 use crate::config::{FileMode, HttpServer};
 use crate::net::arrival::{Role, Way};
+use crate::net::certificates::Certificates;
 use crate::net::unix_socket::{self, SocketFile};
 
 /// Connections the system may hold that have not been accepted yet; a crowd that reconnects at once must not be turned away.
@@ -29,7 +30,7 @@ pub(crate) enum Socket {
 /// Where a socket is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Place {
+pub enum ListenAt {
     /// An address and a port.
     Tcp(SocketAddr),
     /// A file; empty where it has no name.
@@ -58,14 +59,46 @@ impl Given {
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub(crate) socket: Socket,
-    pub(crate) place: Place,
+    pub(crate) place: ListenAt,
     pub(crate) way: Arc<Way>,
+}
+
+/// What TLS is spoken with: at the port of clients, and at the internal one.
+#[derive(Debug, Default)]
+pub(crate) struct Tls {
+    pub(crate) external: Option<Arc<Certificates>>,
+    pub(crate) internal: Option<Arc<Certificates>>,
+}
+
+impl Tls {
+    /// As it is configured.
+    ///
+    /// # Errors
+    /// Which option cannot be used, and why.
+    pub(crate) fn new(options: &HttpServer) -> Result<Self, String> {
+        let of = |port, is_internal| {
+            options.tls_of(is_internal).map(|tls| Certificates::new(port, tls).map(Arc::new)).transpose()
+        };
+        let external = of("external", false)?;
+        let internal = match options.internal_tls.enabled {
+            true => of("internal", true)?,
+            false => external.clone().filter(|_| !options.tls_external),
+        };
+        Ok(Self { external, internal })
+    }
+
+    /// Each of them once.
+    pub(crate) fn all(&self) -> Vec<Arc<Certificates>> {
+        let mut all: Vec<_> = self.external.iter().chain(&self.internal).cloned().collect();
+        all.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        all
+    }
 }
 
 /// Why there is no socket at a place.
 #[derive(Debug)]
 pub(crate) struct NotBound {
-    pub(crate) place: Place,
+    pub(crate) place: ListenAt,
     pub(crate) source: io::Error,
 }
 
@@ -112,11 +145,11 @@ impl Socket {
     ///
     /// # Errors
     /// When the system does not say.
-    pub(crate) fn place(&self) -> io::Result<Place> {
+    pub(crate) fn place(&self) -> io::Result<ListenAt> {
         Ok(match self {
-            Self::Tcp(listener) => Place::Tcp(listener.local_addr()?),
+            Self::Tcp(listener) => ListenAt::Tcp(listener.local_addr()?),
             Self::Unix(listener, _) => {
-                Place::Unix(listener.local_addr()?.as_pathname().unwrap_or_else(|| Path::new("")).to_owned())
+                ListenAt::Unix(listener.local_addr()?.as_pathname().unwrap_or_else(|| Path::new("")).to_owned())
             }
         })
     }
@@ -139,7 +172,7 @@ impl Socket {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ListenAt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
@@ -153,8 +186,13 @@ impl fmt::Display for Place {
 ///
 /// # Errors
 /// Which place could not be had.
-pub(crate) fn open(options: &HttpServer, given: Vec<Given>) -> Result<Vec<Listener>, NotBound> {
-    let mut given: Vec<(Option<Role>, Option<Place>, Socket)> =
+pub(crate) fn open(options: &HttpServer, given: Vec<Given>, tls: &Tls) -> Result<Vec<Listener>, NotBound> {
+    // Unix sockets lead to this machine, where nobody listens between.
+    let way = |role, place: &ListenAt| {
+        let certificates = if role == Role::Internal { &tls.internal } else { &tls.external };
+        Arc::new(Way { role, tls: certificates.clone().filter(|_| matches!(place, ListenAt::Tcp(_))) })
+    };
+    let mut given: Vec<(Option<Role>, Option<ListenAt>, Socket)> =
         given.into_iter().map(|it| (it.role, it.socket.place().ok(), it.socket)).collect();
     let mut listeners = Vec::new();
     let has_inside = options.has_inside() || given.iter().any(|(role, ..)| *role == Some(Role::Internal));
@@ -163,7 +201,7 @@ pub(crate) fn open(options: &HttpServer, given: Vec<Given>) -> Result<Vec<Listen
         match (role, place) {
             (Some(role), Some(place)) => {
                 let role = if role == Role::Internal { role } else { outside };
-                listeners.push(Listener { socket, place, way: Arc::new(Way { role }) });
+                listeners.push(Listener { socket, way: way(role, &place), place });
             }
             (role, place) => {
                 if place.is_none() {
@@ -182,12 +220,12 @@ pub(crate) fn open(options: &HttpServer, given: Vec<Given>) -> Result<Vec<Listen
         let same = given.iter().position(|(_, there, _)| there.as_ref() == Some(&place));
         let socket = match (same, &place) {
             (Some(at), _) => Ok(adopted(given.swap_remove(at).2, &place)),
-            (None, Place::Tcp(address)) => Socket::at_port(*address),
-            (None, Place::Unix(path)) => Socket::at_file(path, options.unix_socket_mode),
+            (None, ListenAt::Tcp(address)) => Socket::at_port(*address),
+            (None, ListenAt::Unix(path)) => Socket::at_file(path, options.unix_socket_mode),
         };
         let placed = socket.and_then(|socket| socket.place().map(|place| (socket, place)));
         let (socket, place) = placed.map_err(|source| NotBound { place, source })?;
-        listeners.push(Listener { socket, place, way: Arc::new(Way { role }) });
+        listeners.push(Listener { socket, way: way(role, &place), place });
     }
     for (_, place, _) in given {
         let place = place.map(|place| place.to_string());
@@ -197,21 +235,21 @@ pub(crate) fn open(options: &HttpServer, given: Vec<Given>) -> Result<Vec<Listen
 }
 
 /// Who takes a socket over at a place of its own answers for its file, too.
-fn adopted(socket: Socket, place: &Place) -> Socket {
+fn adopted(socket: Socket, place: &ListenAt) -> Socket {
     match (socket, place) {
-        (Socket::Unix(listener, None), Place::Unix(path)) => Socket::Unix(listener, SocketFile::of(path).ok()),
+        (Socket::Unix(listener, None), ListenAt::Unix(path)) => Socket::Unix(listener, SocketFile::of(path).ok()),
         (socket, _) => socket,
     }
 }
 
 /// The places that the configuration names, those of clients first.
-fn wanted(options: &HttpServer, outside: Role) -> Vec<(Role, Place)> {
+fn wanted(options: &HttpServer, outside: Role) -> Vec<(Role, ListenAt)> {
     let ports = !options.unix_only;
-    let unix = |path: &Option<PathBuf>| path.clone().map(Place::Unix);
+    let unix = |path: &Option<PathBuf>| path.clone().map(ListenAt::Unix);
     let places = [
-        (outside, ports.then(|| Place::Tcp(options.socket_addr()))),
+        (outside, ports.then(|| ListenAt::Tcp(options.socket_addr()))),
         (outside, unix(&options.unix_socket)),
-        (Role::Internal, options.internal_socket_addr().filter(|_| ports).map(Place::Tcp)),
+        (Role::Internal, options.internal_socket_addr().filter(|_| ports).map(ListenAt::Tcp)),
         (Role::Internal, unix(&options.internal_unix_socket)),
     ];
     places.into_iter().filter_map(|(role, place)| Some((role, place?))).collect()
@@ -231,26 +269,26 @@ mod tests {
 
     #[test]
     fn one_port_is_for_everybody_and_two_are_not() {
-        assert_eq!(roles(&open(&free(), Vec::new()).unwrap()), [Role::Everything]);
+        assert_eq!(roles(&open(&free(), Vec::new(), &Tls::default()).unwrap()), [Role::Everything]);
         let two = HttpServer { internal_port: Some(0), ..free() };
-        assert_eq!(roles(&open(&two, Vec::new()).unwrap()), [Role::External, Role::Internal]);
+        assert_eq!(roles(&open(&two, Vec::new(), &Tls::default()).unwrap()), [Role::External, Role::Internal]);
     }
 
     #[test]
     fn an_open_socket_is_taken_for_its_place_or_its_role() {
-        let [mut first] = <[Listener; 1]>::try_from(open(&free(), Vec::new()).unwrap()).unwrap();
-        let Place::Tcp(address) = first.place else { panic!("a port") };
+        let [mut first] = <[Listener; 1]>::try_from(open(&free(), Vec::new(), &Tls::default()).unwrap()).unwrap();
+        let ListenAt::Tcp(address) = first.place else { panic!("a port") };
         let again = HttpServer { port: address.port(), ..free() };
-        let taken = open(&again, Vec::new()).unwrap_err();
-        assert_eq!((taken.source.kind(), taken.place), (io::ErrorKind::AddrInUse, Place::Tcp(address)));
+        let taken = open(&again, Vec::new(), &Tls::default()).unwrap_err();
+        assert_eq!((taken.source.kind(), taken.place), (io::ErrorKind::AddrInUse, ListenAt::Tcp(address)));
 
         let given = Given::new(first.socket.pass_on().unwrap(), None).unwrap();
-        assert_eq!(open(&again, vec![given]).unwrap()[0].place, Place::Tcp(address));
+        assert_eq!(open(&again, vec![given], &Tls::default()).unwrap()[0].place, ListenAt::Tcp(address));
 
         let given = Given::new(first.socket.pass_on().unwrap(), Some(Role::Internal)).unwrap();
-        let listeners = open(&free(), vec![given]).unwrap();
+        let listeners = open(&free(), vec![given], &Tls::default()).unwrap();
         assert_eq!(roles(&listeners), [Role::Internal, Role::External]);
-        assert_eq!(listeners[0].place, Place::Tcp(address));
+        assert_eq!(listeners[0].place, ListenAt::Tcp(address));
     }
 
     #[test]

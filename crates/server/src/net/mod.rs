@@ -6,7 +6,9 @@ pub(crate) mod accept;
 pub(crate) mod admission;
 pub(crate) mod answer_headers;
 pub(crate) mod arrival;
+pub(crate) mod certificates;
 pub(crate) mod fast_upgrade;
+pub(crate) mod handshakes;
 pub(crate) mod http;
 pub(crate) mod http_stream;
 pub(crate) mod listeners;
@@ -24,6 +26,7 @@ use axum::Router;
 
 use self::admission::Admission;
 use self::arrival::Arrival;
+use self::handshakes::Handshakes;
 use crate::api::Api;
 use crate::client::shard::{Shard, SocketGuard};
 use crate::config::Config;
@@ -38,6 +41,7 @@ pub(crate) struct Front {
     admission: RefCell<(Arc<Config>, Rc<Admission>)>,
     router: Router,
     api: Api,
+    handshakes: Handshakes,
 }
 
 impl Front {
@@ -47,6 +51,7 @@ impl Front {
             admission: RefCell::new((Arc::clone(&config), Rc::new(Admission::new(&config)))),
             router: http::router(Arc::clone(hub)),
             api: Api::new(Arc::clone(hub)),
+            handshakes: Handshakes::new(&hub.now().config.http_server, hub.metrics.shards(), hub.metrics.tls.clone()),
         }
     }
 

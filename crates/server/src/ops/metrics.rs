@@ -16,6 +16,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::reloads::Reloads;
+use super::tls_metrics::TlsMetrics;
 use roomcast::store::Status;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -138,6 +139,7 @@ pub(crate) struct Metrics {
     memory_limit: Family<ShareLabel, Gauge>,
     storage: StorageMetrics,
     pub(crate) room_events: RoomEventMetrics,
+    pub(crate) tls: TlsMetrics,
     /// Messages between the head of a room and a member.
     pub(crate) member_lag: Family<MemberLag, Gauge>,
     shards: Vec<ShardMetrics>,
@@ -210,6 +212,7 @@ impl Metrics {
         registry.register("memory_limit_bytes", "Memory that may be used, by what for", memory_limit.clone());
         let storage = StorageMetrics::register(&mut registry);
         let room_events = RoomEventMetrics::register(&mut registry);
+        let tls = TlsMetrics::register(&mut registry);
         let shards = ShardMetrics::register(&mut registry, shards);
         Self {
             registry,
@@ -231,6 +234,7 @@ impl Metrics {
             memory_limit,
             storage,
             room_events,
+            tls,
             member_lag,
             shards,
         }
@@ -239,6 +243,11 @@ impl Metrics {
     /// The counters of one shard.
     pub(crate) fn shard(&self, index: usize) -> ShardMetrics {
         self.shards[index].clone()
+    }
+
+    /// How many shards there are.
+    pub(crate) fn shards(&self) -> usize {
+        self.shards.len()
     }
 
     /// Counts a connection that the server closed.

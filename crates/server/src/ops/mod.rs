@@ -7,3 +7,4 @@ pub(crate) mod metrics;
 mod reloads;
 pub(crate) mod rlimit;
 pub(crate) mod shutdown;
+pub(crate) mod tls_metrics;

@@ -2,6 +2,7 @@
 //!
 //! It uses nothing here. It is used by everybody.
 
+pub(crate) mod certificate;
 pub(crate) mod clock;
 pub(crate) mod key;
 pub(crate) mod network;

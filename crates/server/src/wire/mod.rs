@@ -7,5 +7,6 @@ pub(crate) mod encoded_batch;
 pub(crate) mod framing;
 pub(crate) mod send_queue;
 pub(crate) mod stream;
+pub(crate) mod tls;
 pub(crate) mod unanswered;
 pub(crate) mod ws;

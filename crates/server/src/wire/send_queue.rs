@@ -87,11 +87,14 @@ impl SendQueue {
         Ok(Some(of_run + write_some(stream, &batch[of_run..])?))
     }
 
-    /// Writes as much as the socket takes; true when nothing is left.
+    /// Writes as much as the socket takes; true when nothing is left, nor held by the stream.
     ///
     /// # Errors
     /// What the socket says, other than that it is full.
     pub(crate) fn flush(&mut self, stream: &Stream) -> io::Result<bool> {
+        if !stream.try_flush()? {
+            return Ok(false);
+        }
         while let Some(Rest { batch, .. }) = self.rest.as_deref_mut().filter(|rest| !rest.batch.is_empty()) {
             match write_some(stream, batch)? {
                 0 => return Ok(false),
@@ -111,7 +114,7 @@ impl SendQueue {
         }
         self.replies = Vec::new();
         self.sent = 0;
-        Ok(true)
+        Ok(stream.held() == 0)
     }
 
     pub(crate) fn is_empty(&self) -> bool {

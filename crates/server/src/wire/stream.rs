@@ -11,11 +11,15 @@ use tokio::net::{TcpStream, UnixStream};
 #[cfg(target_os = "linux")]
 use rustix::net::sockopt::set_tcp_user_timeout;
 
+use crate::wire::tls::TlsStream;
+
 /// A client's socket. Each kind is a variant, so that reading and writing one is a branch at most.
 #[derive(Debug)]
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// In a box: most of it is TLS's.
+    Tls(Box<TlsStream>),
 }
 
 /// A socket between two shards, watched by none.
@@ -34,6 +38,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.readable().await,
             Self::Unix(stream) => stream.readable().await,
+            Self::Tls(stream) => stream.readable().await,
         }
     }
 
@@ -45,6 +50,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.try_read(buffer),
             Self::Unix(stream) => stream.try_read(buffer),
+            Self::Tls(stream) => stream.try_read(buffer),
         }
     }
 
@@ -56,6 +62,31 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.try_write(bytes),
             Self::Unix(stream) => stream.try_write(bytes),
+            Self::Tls(stream) => stream.try_write(bytes),
+        }
+    }
+
+    /// Bytes that were accepted and that the socket has not taken: TLS cannot take back what it has encrypted. While there are any,
+    /// nothing more is accepted.
+    pub(crate) fn held(&self) -> usize {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => 0,
+            Self::Tls(stream) => stream.held(),
+        }
+    }
+
+    /// Sends what is held, as much as the socket takes at once; true when nothing is held any more.
+    ///
+    /// # Errors
+    /// What the socket says, other than that it is full.
+    pub(crate) fn try_flush(&self) -> io::Result<bool> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => Ok(true),
+            Self::Tls(stream) => match stream.try_flush() {
+                Ok(()) => Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+                Err(error) => Err(error),
+            },
         }
     }
 
@@ -64,6 +95,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.poll_write_ready(cx),
             Self::Unix(stream) => stream.poll_write_ready(cx),
+            Self::Tls(stream) => stream.poll_write_ready(cx),
         }
     }
 
@@ -72,14 +104,16 @@ impl Stream {
     pub(crate) fn notice_silence(&self, within: Duration) {
         let ms = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
         #[cfg(target_os = "linux")]
-        match self {
-            Self::Tcp(stream) => {
-                if let Err(error) = set_tcp_user_timeout(stream, ms) {
-                    tracing::debug!(%error, "a socket is watched with the patience of the system");
-                }
+        {
+            let socket = match self {
+                Self::Tcp(stream) => stream,
+                Self::Tls(stream) => stream.socket(),
+                // A process of this machine that is gone has closed its end.
+                Self::Unix(_) => return,
+            };
+            if let Err(error) = set_tcp_user_timeout(socket, ms) {
+                tracing::debug!(%error, "a socket is watched with the patience of the system");
             }
-            // A process of this machine that is gone has closed its end.
-            Self::Unix(_) => {}
         }
         #[cfg(not(target_os = "linux"))]
         let _ = ms;
@@ -93,6 +127,8 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.into_std().map(DetachedStream::Tcp),
             Self::Unix(stream) => stream.into_std().map(DetachedStream::Unix),
+            // A session stays on the thread that has shaken hands.
+            Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 }
@@ -115,6 +151,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => stream.poll_read(cx, buffer),
         }
     }
 }
@@ -124,6 +161,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => stream.poll_write(cx, bytes),
         }
     }
 
@@ -131,6 +169,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => stream.poll_flush(cx),
         }
     }
 
@@ -138,6 +177,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Poll::Ready(stream.shut()),
         }
     }
 }

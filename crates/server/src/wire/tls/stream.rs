@@ -1,0 +1,431 @@
+//! A socket that speaks TLS, read and written like one that does not.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use rustls::ServerConfig;
+use rustls::server::UnbufferedServerConnection;
+use tokio::io::ReadBuf;
+use tokio::net::TcpStream;
+
+use super::records::{Say, Sink, pump};
+
+/// Bytes that are encrypted before the socket is asked to take them: one record. What it does not take of it is all that a
+/// connection whose socket is full holds encrypted.
+const PIECE_BYTES: usize = 16 * 1024;
+
+/// Bytes that are read from the socket at once.
+const READ_BYTES: usize = 32 * 1024;
+
+/// Bytes of a record, or of a message of a handshake in several, whose end has not come. A handshake may bring a chain of
+/// certificates.
+const INCOMING_BYTES_MAX: usize = 80 * 1024;
+
+thread_local! {
+    /// What comes from a socket, and what goes to it, for one call of one connection.
+    static CIPHERTEXT: Cell<(Vec<u8>, Vec<u8>)> = const { Cell::new((Vec::new(), Vec::new())) };
+}
+
+/// A socket that speaks TLS.
+pub(crate) struct TlsStream {
+    socket: TcpStream,
+    state: RefCell<State>,
+}
+
+struct State {
+    session: UnbufferedServerConnection,
+    /// What has come and is not whole.
+    incoming: Vec<u8>,
+    /// What is decrypted and was not read yet, and how much of it was.
+    plain: Vec<u8>,
+    read: usize,
+    /// What is encrypted and was not sent yet, and how much of it was.
+    outgoing: Vec<u8>,
+    sent: usize,
+    /// Nothing more will come.
+    has_ended: bool,
+    is_broken: bool,
+}
+
+impl TlsStream {
+    /// A socket on which nothing has been said yet.
+    ///
+    /// # Errors
+    /// When the configuration is none.
+    pub(crate) fn new(socket: TcpStream, config: Arc<ServerConfig>) -> io::Result<Self> {
+        let session = UnbufferedServerConnection::new(config).map_err(io::Error::other)?;
+        let state = State {
+            session,
+            incoming: Vec::new(),
+            plain: Vec::new(),
+            read: 0,
+            outgoing: Vec::new(),
+            sent: 0,
+            has_ended: false,
+            is_broken: false,
+        };
+        Ok(Self { socket, state: RefCell::new(state) })
+    }
+
+    /// Does one step of the handshake with what has come; true when it is done and all of it is sent. It may take about a
+    /// millisecond.
+    ///
+    /// # Errors
+    /// What is wrong with what came, or with the socket. [`ErrorKind::WouldBlock`] when more has to come, or to be taken.
+    pub(crate) fn try_handshake(&self) -> io::Result<bool> {
+        let state = &mut *self.state.borrow_mut();
+        state.send(&self.socket)?;
+        let is_done = |state: &State| !state.session.is_handshaking();
+        while !is_done(state) {
+            let mut none = [];
+            let mut rest = std::mem::take(&mut state.plain);
+            let received = state.receive(&self.socket, &mut Sink { buffer: &mut none, filled: 0, rest: &mut rest });
+            state.plain = rest;
+            received?;
+            if state.has_ended {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+        }
+        state.send(&self.socket)?;
+        Ok(state.held() == 0)
+    }
+
+    /// Returns when there may be something to read.
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        if self.state.borrow().has_something() { Ok(()) } else { self.socket.readable().await }
+    }
+
+    /// Returns when the socket may take something, and has been given what it did not take before.
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub(crate) async fn writable(&self) -> io::Result<()> {
+        self.socket.writable().await
+    }
+
+    /// As [`Stream::try_read`](crate::wire::stream::Stream::try_read).
+    ///
+    /// # Errors
+    /// What the socket says, and what is wrong with what came.
+    pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let state = &mut *self.state.borrow_mut();
+        loop {
+            if state.read < state.plain.len() {
+                return Ok(state.take_plain(buffer));
+            }
+            if state.has_ended || buffer.is_empty() {
+                return Ok(0);
+            }
+            let mut rest = std::mem::take(&mut state.plain);
+            let mut sink = Sink { buffer: &mut *buffer, filled: 0, rest: &mut rest };
+            let received = state.receive(&self.socket, &mut sink);
+            let filled = sink.filled;
+            state.plain = rest;
+            match received {
+                _ if filled > 0 => return Ok(filled),
+                received => received?,
+            }
+        }
+    }
+
+    /// As [`Stream::try_write`](crate::wire::stream::Stream::try_write): what is accepted is encrypted, and sent but for the
+    /// [`held`](Self::held) bytes.
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let state = &mut *self.state.borrow_mut();
+        let mut accepted = 0;
+        while accepted < bytes.len() {
+            match state.send(&self.socket) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock && accepted > 0 => break,
+                Err(error) => return Err(error),
+            }
+            let piece = &bytes[accepted..][..PIECE_BYTES.min(bytes.len() - accepted)];
+            state.say(&self.socket, Say::Bytes(piece))?;
+            accepted += piece.len();
+        }
+        Ok(accepted)
+    }
+
+    /// Bytes that are encrypted and wait for the socket.
+    pub(crate) fn held(&self) -> usize {
+        self.state.borrow().held()
+    }
+
+    /// Sends what is held, as much as the socket takes.
+    ///
+    /// # Errors
+    /// What the socket says; [`ErrorKind::WouldBlock`] when it does not take all.
+    pub(crate) fn try_flush(&self) -> io::Result<()> {
+        self.state.borrow_mut().send(&self.socket)
+    }
+
+    pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.poll_write_ready(cx)
+    }
+
+    pub(crate) fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            match self.try_read(buffer.initialize_unfilled()) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => ready!(self.socket.poll_read_ready(cx))?,
+                read => return Poll::Ready(read.map(|read| buffer.advance(read))),
+            }
+        }
+    }
+
+    pub(crate) fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            match self.try_write(bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => ready!(self.socket.poll_write_ready(cx))?,
+                written => return Poll::Ready(written),
+            }
+        }
+    }
+
+    /// Ready when nothing is held.
+    pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            match self.try_flush() {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => ready!(self.socket.poll_write_ready(cx))?,
+                flushed => return Poll::Ready(flushed),
+            }
+        }
+    }
+
+    /// Says goodbye, behind what is held where the socket takes that, and shuts our side.
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub(crate) fn shut(&self) -> io::Result<()> {
+        let state = &mut *self.state.borrow_mut();
+        if state.send(&self.socket).is_ok() && !state.session.is_handshaking() {
+            // A peer that hears no goodbye sees the end of the socket.
+            let _ = state.say(&self.socket, Say::Goodbye);
+        }
+        rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Write).map_err(io::Error::from)
+    }
+
+    pub(crate) fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+}
+
+impl State {
+    fn held(&self) -> usize {
+        self.outgoing.len() - self.sent
+    }
+
+    fn has_something(&self) -> bool {
+        self.read < self.plain.len() || self.has_ended
+    }
+
+    fn take_plain(&mut self, buffer: &mut [u8]) -> usize {
+        let waiting = &self.plain[self.read..];
+        let taken = waiting.len().min(buffer.len());
+        buffer[..taken].copy_from_slice(&waiting[..taken]);
+        self.read += taken;
+        if self.read == self.plain.len() {
+            (self.plain, self.read) = (Vec::new(), 0);
+        }
+        taken
+    }
+
+    /// Reads once from the socket and decrypts what is whole.
+    fn receive(&mut self, socket: &TcpStream, sink: &mut Sink<'_>) -> io::Result<()> {
+        if self.is_broken {
+            return Err(ErrorKind::InvalidData.into());
+        }
+        with_buffers(|ciphertext, out| {
+            let waited = self.incoming.len();
+            ciphertext.resize(waited + READ_BYTES, 0);
+            let read = socket.try_read(&mut ciphertext[waited..])?;
+            // An end without a goodbye is one, too: what is said over TLS here has ends of its own.
+            if read == 0 {
+                self.has_ended = true;
+                return Ok(());
+            }
+            ciphertext[..waited].copy_from_slice(&self.incoming);
+            let incoming = &mut ciphertext[..waited + read];
+            let pumped = pump(&mut self.session, incoming, sink, out, Say::Nothing);
+            self.outgoing.extend_from_slice(out);
+            let sent = self.send(socket);
+            let progress = pumped.map_err(|error| self.fail(error))?;
+            self.has_ended |= progress.peer_closed;
+            let rest = &incoming[progress.used..];
+            if rest.len() > INCOMING_BYTES_MAX {
+                return Err(self.fail(rustls::Error::General("a message without end".to_owned())));
+            }
+            self.incoming = if rest.is_empty() { Vec::new() } else { rest.to_vec() };
+            match sent {
+                // It goes with the next write.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
+                sent => sent,
+            }
+        })
+    }
+
+    /// Encrypts, and sends what the socket takes. Nothing may be held.
+    fn say(&mut self, socket: &TcpStream, say: Say<'_>) -> io::Result<()> {
+        if self.is_broken {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        with_buffers(|_, out| {
+            let mut sink = Sink { buffer: &mut [], filled: 0, rest: &mut self.plain };
+            // What has come in part goes with it: the session knows how far it has looked at that.
+            let pumped = pump(&mut self.session, &mut self.incoming, &mut sink, out, say);
+            let progress = pumped.map_err(|error| self.fail(error))?;
+            self.incoming.drain(..progress.used);
+            self.has_ended |= progress.peer_closed;
+            if !progress.has_said {
+                return Err(ErrorKind::NotConnected.into());
+            }
+            let sent = match socket.try_write(out) {
+                Ok(sent) => sent,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+                Err(error) => return Err(error),
+            };
+            if sent < out.len() {
+                self.outgoing.extend_from_slice(&out[sent..]);
+            }
+            Ok(())
+        })
+    }
+
+    /// Sends what is held.
+    fn send(&mut self, socket: &TcpStream) -> io::Result<()> {
+        while self.held() > 0 {
+            match socket.try_write(&self.outgoing[self.sent..])? {
+                0 => return Err(ErrorKind::WriteZero.into()),
+                sent => self.sent += sent,
+            }
+        }
+        if !self.outgoing.is_empty() {
+            (self.outgoing, self.sent) = (Vec::new(), 0);
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, error: rustls::Error) -> io::Error {
+        self.is_broken = true;
+        io::Error::new(ErrorKind::InvalidData, error)
+    }
+}
+
+/// Lends the buffers of this thread, the second of them empty.
+fn with_buffers<T>(run: impl FnOnce(&mut Vec<u8>, &mut Vec<u8>) -> T) -> T {
+    let (mut incoming, mut outgoing) = CIPHERTEXT.take();
+    outgoing.clear();
+    outgoing.reserve(PIECE_BYTES + RECORD_BYTES_MORE);
+    let done = run(&mut incoming, &mut outgoing);
+    CIPHERTEXT.set((incoming, outgoing));
+    done
+}
+
+/// What a record is longer than what it says, and what a session may have to say before it.
+const RECORD_BYTES_MORE: usize = 1_024;
+
+impl fmt::Debug for TlsStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsStream").field("socket", &self.socket).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+
+    use rustls::pki_types::{PrivateKeyDer, ServerName};
+    use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+    use super::*;
+    use crate::wire::stream::Stream;
+
+    /// A server and a client that believes it.
+    fn both() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+        let made = rcgen::generate_simple_self_signed(vec!["chat.example".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let certificate = made.cert.der().clone();
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.clone()).unwrap();
+        let server = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
+        let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        (Arc::new(server), Arc::new(client))
+    }
+
+    async fn shaken(socket: TcpStream, config: Arc<ServerConfig>) -> TlsStream {
+        let stream = TlsStream::new(socket, config).unwrap();
+        loop {
+            match stream.try_handshake() {
+                Ok(true) => return stream,
+                Err(error) if error.kind() != ErrorKind::WouldBlock => panic!("{error}"),
+                _ if stream.held() > 0 => stream.writable().await.unwrap(),
+                _ => stream.readable().await.unwrap(),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_idle_connection_keeps_no_buffers() {
+        let (server, client) = both();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        const ROUNDS: usize = 20;
+        let asking = std::thread::spawn(move || {
+            let name = ServerName::try_from("chat.example").unwrap();
+            let socket = std::net::TcpStream::connect(address).unwrap();
+            let mut stream = StreamOwned::new(ClientConnection::new(client, name).unwrap(), socket);
+            for round in 0..ROUNDS {
+                // Records that the reader's buffer does not hold, and some that it does.
+                let said = vec![round as u8; 1 + round * 4_000];
+                stream.write_all(&said).unwrap();
+                let mut heard = vec![0; said.len()];
+                stream.read_exact(&mut heard).unwrap();
+                assert!(said == heard, "round {round}");
+            }
+            stream
+        });
+        let (socket, _) = listener.accept().await.unwrap();
+        let stream = shaken(socket, server).await;
+        for round in 0..ROUNDS {
+            let mut said = Vec::new();
+            while said.len() < 1 + round * 4_000 {
+                stream.readable().await.unwrap();
+                let mut buffer = [0; 3_000];
+                match stream.try_read(&mut buffer) {
+                    Ok(read) => said.extend_from_slice(&buffer[..read]),
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
+                }
+            }
+            let mut written = 0;
+            while written < said.len() || stream.held() > 0 {
+                match stream.try_write(&said[written..]) {
+                    Ok(accepted) => written += accepted,
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
+                }
+                if stream.held() > 0 || written < said.len() {
+                    stream.writable().await.unwrap();
+                    let _ = stream.try_flush();
+                }
+            }
+        }
+        let asking = asking.join().unwrap();
+        {
+            let state = stream.state.borrow();
+            assert_eq!([&state.incoming, &state.plain, &state.outgoing].map(Vec::capacity), [0; 3]);
+        }
+        assert!(size_of::<TlsStream>() <= 2_048, "{}", size_of::<TlsStream>());
+        assert!(size_of::<Stream>() <= size_of::<TcpStream>() + size_of::<usize>(), "who is plain pays for it");
+        drop(asking);
+        stream.readable().await.unwrap();
+        let mut buffer = [0; 8];
+        assert_eq!(stream.try_read(&mut buffer).unwrap(), 0, "the end");
+    }
+}
