@@ -5,7 +5,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,6 +14,7 @@ use axum::http::HeaderMap;
 use bytes::Bytes;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
+use crate::client::connection_task::Task;
 use crate::client::driver::SessionDriver;
 use crate::client::shard::{Shard, SocketGuard};
 use crate::delivery::sink::{MemberSink, Written};
@@ -209,7 +209,7 @@ impl Connection {
             connection.close_soon(CloseCode::Shutdown);
         }
         let first = (frame.is_some() || !behind.is_empty()).then_some((frame, behind));
-        tokio::task::spawn_local(Task { shard: Rc::clone(shard), connection, first });
+        tokio::task::spawn_local(Task::new(shard, connection, first));
     }
 
     /// Keeps bytes for this client alone, behind whatever waits. They are written with the next batch that the shard delivers
@@ -369,7 +369,7 @@ impl Connection {
 
     /// Brings the timer forward when the conversation is due earlier than it was: once a client has connected, its first
     /// ping may be due before its silence would have been.
-    fn hasten(&self, shard: &Shard) {
+    pub(super) fn hasten(&self, shard: &Shard) {
         let due_ms = self.next_due_ms(shard);
         if self.is_open() && due_ms < self.due_ms.get() {
             shard.connections.schedule(self, due_ms);
@@ -393,7 +393,7 @@ impl Connection {
         }
     }
 
-    fn poll(self: &Rc<Self>, shard: &Rc<Shard>, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll(self: &Rc<Self>, shard: &Rc<Shard>, cx: &mut Context<'_>) -> Poll<()> {
         if !self.waker.borrow().will_wake(cx.waker()) {
             *self.waker.borrow_mut() = cx.waker().clone();
         }
@@ -553,53 +553,5 @@ impl Connection {
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("key", &self.key).field("phase", &self.phase.get()).finish_non_exhaustive()
-    }
-}
-
-/// Runs a connection to its end and cleans up behind it, however it ends.
-struct Task {
-    shard: Rc<Shard>,
-    connection: Rc<Connection>,
-    /// What the client said before this was begun: commands, then frames.
-    first: Option<(Option<Bytes>, Bytes)>,
-}
-
-impl Future for Task {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let first = self.first.take();
-        let Self { shard, connection, .. } = &*self;
-        let turn = || {
-            if let Some((frame, behind)) = first {
-                if let Some(frame) = frame {
-                    SessionDriver::receive_frame(connection, shard, frame);
-                }
-                if !behind.is_empty() && connection.is_open() {
-                    SessionDriver::receive(connection, shard, &mut behind.to_vec());
-                }
-                connection.hasten(shard);
-            }
-            connection.poll(shard, cx)
-        };
-        guard(turn).unwrap_or_else(|_| {
-            connection.survive(shard);
-            connection.wake();
-            Poll::Pending
-        })
-    }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        let Self { shard, connection, .. } = self;
-        connection.phase.set(Phase::Gone);
-        let depart = || connection.driver.borrow_mut().depart(shard, connection.key, &CloseCode::Closed.into());
-        if guard(depart).is_err() {
-            tracing::error!(shard = shard.index, "cleaning up a connection panicked");
-        }
-        shard.connections.note_held(connection.key, connection.send_queue.borrow().bytes_reserved(), 0);
-        shard.connections.dismiss(connection);
-        shard.metrics.connections.dec();
     }
 }

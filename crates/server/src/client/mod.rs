@@ -6,6 +6,7 @@ mod asking;
 mod backlog;
 pub(crate) mod connection;
 mod connection_table;
+mod connection_task;
 pub(crate) mod deferred;
 pub(crate) mod driver;
 mod held;

@@ -97,7 +97,10 @@ impl Acceptor {
                     let place = match admit(&shard, way, peer) {
                         Ok(place) => place,
                         Err(excess) => {
-                            refusing.refuse(stream, excess);
+                            // Who speaks TLS would have to be shaken hands with before it could be told.
+                            if way.tls.is_none() {
+                                refusing.refuse(stream, excess);
+                            }
                             continue;
                         }
                     };
