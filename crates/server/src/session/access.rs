@@ -11,6 +11,11 @@ use roomcast_protocol::{ErrorCode, FilterWish, SubscribeRequest};
 /// Stands between these ids.
 const USERS_SEPARATOR: char = ',';
 
+/// Whether the room of that user is nobody else's: the name of a room says for which users it is by these two.
+pub(super) fn has_room_of_its_own(user: &str) -> bool {
+    !user.is_empty() && !user.contains([USERS_BOUNDARY, USERS_SEPARATOR])
+}
+
 /// One client in front of one room.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Access<'a> {

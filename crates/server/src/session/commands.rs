@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::access::{Access, Grant};
+use super::access::{Access, Grant, has_room_of_its_own};
 use super::heartbeat::Heartbeat;
 use super::server_command::wishes;
 use super::tokens::{Opened, Refused};
@@ -161,7 +161,11 @@ impl Session {
                 Box::new(session.opened(&room, says, ttl_ms))
             });
             let overrides = opened.as_ref().map_or_else(Overrides::default, |opened| opened.overrides);
-            let grant = session.access(&room).map_err(|_| code)?.grant_with(&wishes, overrides);
+            let access = session.access(&room).map_err(|error| {
+                session.log_not_put_in(room.as_str(), error);
+                code
+            });
+            let grant = access?.grant_with(&wishes, overrides);
             Ok::<_, CloseCode>(PutIn { opened, ..put_in(room, grant, position, false) })
         };
         // Of a name that stands twice the last counts.
@@ -182,11 +186,8 @@ impl Session {
             rooms.push(put_in_anyway(self, room, says, position, CloseCode::BadRequest)?);
         }
         for (name, says) in granted {
-            let room = self.room(&name).map_err(|code| {
-                // The client has done nothing wrong; who has said that should find out.
-                let room: String = name.chars().take(self.settings.limits.room_name_bytes_max).collect();
-                let (code, reason) = (code.code(), code.message());
-                tracing::warn!(client = self.client(), room, code, reason, "server-side subscribe failed");
+            let room = self.room(&name).map_err(|error| {
+                self.log_not_put_in(&name, error);
                 CloseCode::BadRequest
             })?;
             if rooms.len() >= self.settings.limits.rooms_per_client_max {
@@ -207,15 +208,21 @@ impl Session {
         Ok(rooms)
     }
 
-    /// The room of the client's user, if users have one.
+    /// The room of the client's user, if users have one. One whose name would say that the room is for others, too, has none, and
+    /// is not let in: its messages would be theirs to read.
     fn personal_room(&self) -> Result<Option<RoomName>, CloseCode> {
-        match &self.settings.personal_rooms {
-            Some(prefix) if !self.user().is_empty() => {
-                let room = self.room(&format!("{prefix}{}", self.user()));
-                room.map(Some).map_err(|_| CloseCode::BadRequest)
-            }
-            _ => Ok(None),
-        }
+        let Some(prefix) = self.settings.personal_rooms.as_ref().filter(|_| !self.user().is_empty()) else {
+            return Ok(None);
+        };
+        let name = format!("{prefix}{}", self.user());
+        let room = match has_room_of_its_own(self.user()) {
+            true => self.room(&name),
+            false => Err(ErrorCode::BadRequest),
+        };
+        room.map(Some).map_err(|error| {
+            self.log_not_put_in(&name, error);
+            CloseCode::BadRequest
+        })
     }
 
     /// Enters the next of the rooms that a client is put into; replies when it is in all of them.

@@ -70,7 +70,7 @@ impl Session {
             Err(_) if is_wish => {}
             // It would go on without what it relies on; its SDK connects again.
             Err(error) => {
-                self.log_not_put_in(&room, error);
+                self.log_not_put_in(room.as_str(), error);
                 return self.close(CloseCode::ServerError, out);
             }
         }

@@ -123,7 +123,7 @@ impl Session {
                 let grant = self.access(&room).map(|access| access.grant_with(&wishes(), overrides));
                 let grant = match grant {
                     Ok(grant) => grant,
-                    Err(code) => return self.log_not_put_in(&room, code),
+                    Err(code) => return self.log_not_put_in(room.as_str(), code),
                 };
                 let position = options.as_ref().and_then(|options| options.recover.clone());
                 let recover = position.and_then(|position| recover(&grant, Some(position)));
@@ -184,13 +184,16 @@ impl Session {
                 );
                 out.push(Action::Activate { room, membership: grant.membership, view });
             }
-            Err(error) => self.log_not_put_in(&room, error),
+            Err(error) => self.log_not_put_in(room.as_str(), error),
         }
         self.advance(out);
     }
 
-    pub(super) fn log_not_put_in(&self, room: &RoomName, error: ErrorCode) {
+    /// The client has done nothing wrong; whoever has named the room is to find out.
+    pub(super) fn log_not_put_in(&self, room: &str, error: ErrorCode) {
         let (code, reason) = (error.code(), error.message());
-        tracing::warn!(client = self.client(), %room, code, reason, "server-side subscribe failed");
+        // What nobody has found to be a name may be of any length.
+        let room: String = room.chars().take(self.settings.limits.room_name_bytes_max).collect();
+        tracing::warn!(client = self.client(), room, code, reason, "server-side subscribe failed");
     }
 }

@@ -57,6 +57,23 @@ fn a_user_who_can_have_no_room_of_its_own_is_not_let_in() {
     full.assert_closed(CloseCode::RoomLimit);
 }
 
+/// The rooms `#42,43` and `#x#43` are for user 43 as well.
+#[test]
+fn a_user_whose_name_says_that_its_room_is_for_others_is_not_let_in() {
+    for (user, is_let_in) in
+        [("42", true), ("42,43", false), ("x#43", false), ("#", false), (",", false), ("42;43", true)]
+    {
+        let mut harness = opening_personal(|_| {});
+        let ids = Ids { user: Some(user.to_owned()), ..Ids::default() };
+        harness.session = Session::new(Arc::clone(&harness.session.settings), ids, START_MS);
+        harness.send(r#"{"id":1,"connect":{}}"#);
+        match is_let_in {
+            true => assert!(matches!(harness.actions.last(), Some(Action::Subscribe { .. })), "{user}"),
+            false => harness.assert_closed(CloseCode::BadRequest),
+        }
+    }
+}
+
 #[test]
 fn who_only_listens_hears_first_that_it_is_connected() {
     let mut harness = opening_personal(|_| {});
