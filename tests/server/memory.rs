@@ -159,6 +159,68 @@ fn members_of_rooms_that_are_let_go_are_told() {
 }
 
 #[test]
+fn places_in_rooms_beyond_what_there_is_memory_for_are_refused() {
+    let folder = Folder::new();
+    let variables = [("ROOMCAST_MEMORY_LIMIT", (128_u64 << 20).to_string().into())];
+    let server = Process::start_by(&folder, MEMORY, &variables);
+    let subscribe = |id: u32| format!(r#"{{"id":{id},"subscribe":{{"channel":"room{id}"}}}}"#);
+    let frame = (2..122).map(subscribe).collect::<Vec<_>>().join("\n");
+    let mut refused = 0;
+    let members: Vec<_> = (0..200)
+        .map(|_| {
+            let mut client = server.connected();
+            client.send(&frame);
+            for id in 2..122 {
+                let reply = client.reply(id);
+                if let Some(error) = reply.get("error") {
+                    assert_eq!(error["code"], 106, "{reply}");
+                    refused += 1;
+                }
+            }
+            client
+        })
+        .collect();
+    assert!(refused > 1_000 && refused < 20_000, "{refused} of 24,000");
+    let peak = server.memory("VmHWM");
+    assert!(peak < 128 << 20, "{peak} bytes");
+    members.into_iter().for_each(drop);
+    eventually("there is memory again", || server.connected().subscribe(2, "room1").is_object());
+}
+
+#[test]
+fn who_reads_is_answered_beside_many_who_do_not() {
+    let folder = Folder::new();
+    let server = server_by(&folder, MEMORY);
+    let answers = publish_all(&mut server.connected(), (0..300).map(|_| "hall".to_owned()), &large());
+    assert!(answers.iter().all(Option::is_none), "{answers:?}");
+    let deaf: Vec<_> = (0..400).map(|_| deaf(&server, &histories(8))).collect();
+    eventually("those go who take nothing", || server.metric("roomcast_closes_total{code=\"3008\"}") > 0);
+    let mut reader = server.connected();
+    eventually("there is memory for an answer", || {
+        reader.send(r#"{"id":2,"history":{"channel":"hall","limit":1000}}"#);
+        let reply = reader.reply(2);
+        reply["history"]["publications"].as_array().is_some_and(|page| page.len() >= 10)
+    });
+    stays_within(&server, "400 clients that take nothing");
+    drop(deaf);
+}
+
+#[test]
+fn a_room_has_no_more_bytes_in_memory_than_it_may() {
+    let folder = Folder::new();
+    let server = server_by(&folder, &format!("{MEMORY}ring_size_bytes = 4194304\n"));
+    let mut eve = server.connected();
+    let answers = publish_all(&mut eve, (0..200).map(|_| "hall".to_owned()), &large());
+    assert!(answers.iter().all(Option::is_none), "{answers:?}");
+    eve.send(r#"{"id":2,"history":{"channel":"hall","limit":1000}}"#);
+    let reply = eve.reply(2);
+    let page = reply["history"]["publications"].as_array().expect("publications");
+    let oldest = number(&page[0]["offset"]);
+    assert!((131..=190).contains(&oldest), "4 MiB are 69 of them: {oldest}");
+    assert_eq!(number(&reply["history"]["offset"]), 200);
+}
+
+#[test]
 fn rooms_beyond_what_there_is_memory_for_are_refused() {
     let folder = Folder::new();
     let server = server_by(&folder, MEMORY);

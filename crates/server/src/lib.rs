@@ -242,6 +242,7 @@ impl Server {
                 tokio::spawn(signals.obey(shutdown.clone(), on_hangup));
             }
             tokio::spawn(expire_forever(Arc::clone(&expiring)));
+            tokio::spawn(make_room_forever(Arc::clone(&expiring)));
             tokio::spawn(watch_certificates(Arc::clone(&expiring), certificates));
             for (address, whose, is_tls) in &places {
                 let scheme = match address {
@@ -296,6 +297,14 @@ fn connections_allowed(limit: u64, descriptors: Option<u64>) -> Result<u64, Serv
 #[doc(hidden)]
 pub fn tls_client(options: &TlsOptions) -> Result<Arc<rustls::ClientConfig>, String> {
     options.client().map(Arc::new)
+}
+
+/// Lets the coldest rooms go when there is little memory left for messages.
+async fn make_room_forever(hub: Arc<Hub>) {
+    loop {
+        hub.rooms.ring_memory.is_tight().await;
+        hub.rooms.ring_memory.make_room(&hub.rooms);
+    }
 }
 
 async fn expire_forever(hub: Arc<Hub>) {

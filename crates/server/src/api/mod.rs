@@ -18,7 +18,7 @@ mod shape;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, HttpBody as _, to_bytes};
 use axum::extract::{Query, Request};
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use serde::Deserialize;
@@ -93,7 +93,14 @@ impl Api {
             return answer::empty(StatusCode::UNAUTHORIZED);
         }
         let (head, body) = request.into_parts();
-        let body = match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, REQUEST_BYTES_MAX)).await {
+        let (requests, bytes) = (&self.hub.rooms.memory.requests, body.size_hint().upper());
+        let read = async {
+            // Whoever has the key is not refused, and waits.
+            let bytes = bytes.unwrap_or(REQUEST_BYTES_MAX as u64).min(requests.limit() / 2);
+            let reserved = requests.reserve(bytes).await;
+            to_bytes(body, REQUEST_BYTES_MAX).await.map(|body| (body, reserved))
+        };
+        let (body, _reserved) = match tokio::time::timeout(BODY_TIMEOUT, read).await {
             Ok(Ok(body)) => body,
             Ok(Err(_)) => {
                 return answer::text(StatusCode::PAYLOAD_TOO_LARGE, "the request is longer than 16 MiB\n".to_owned());

@@ -79,6 +79,11 @@ impl ConnectionTable {
         self.held.borrow().last().copied()
     }
 
+    /// The slots of those for which most is held.
+    pub(crate) fn largest_holders(&self, count: usize) -> Vec<usize> {
+        self.held.borrow().iter().rev().take(count).map(|(_, slot)| *slot).collect()
+    }
+
     /// The connection in a slot.
     pub(crate) fn at(&self, slot: usize) -> Option<Rc<Connection>> {
         self.connections.borrow().get(slot).cloned()

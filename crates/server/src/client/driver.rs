@@ -463,7 +463,8 @@ impl SessionDriver {
             Action::Ask { ticket, question } => self.ask(turn, ticket, *question)?,
             Action::Subscribe { ticket, room, recover } => {
                 let publications_max = self.session.settings().limits.recovery_publications_max;
-                match hub.engine(&room).map(|engine| engine.enter(&room, recover.as_ref(), publications_max)) {
+                let engine = hub.has_place_for_member().and_then(|()| hub.engine(&room));
+                match engine.map(|engine| engine.enter(&room, recover.as_ref(), publications_max)) {
                     Err(code) => self.session.subscribed(ticket, Err(code), &mut turn.out),
                     Ok(Answer::Now(entered)) => self.entered(turn, ticket, room, entered),
                     Ok(Answer::Later(work)) => {

@@ -4,8 +4,39 @@ use std::rc::Rc;
 
 use crate::client::connection::Connection;
 use crate::client::shard::Shard;
+use crate::util::panics::guard;
 use crate::wire::send_queue::REPLY_BYTES_HIGH;
 use roomcast_protocol::CloseCode;
+
+/// Where less than this part of the memory for replies is left, who has held much of it for a while goes, so that there are answers for
+/// others.
+const LEFT_PART: u64 = 4;
+
+/// How long a client may hold much while there is little left: most take an answer in less.
+const HELD_MS: u64 = 2_000;
+
+/// Connections that are looked at for it in one turn.
+const LOOKED_AT: usize = 64;
+
+impl Shard {
+    /// Lets those go that have held most for a while, if there is little left for others.
+    pub(super) fn relieve(&self) {
+        let share = &self.hub.rooms.memory.replies;
+        let is_tight = || share.left() < share.limit() / LEFT_PART;
+        if !is_tight() {
+            return;
+        }
+        for slot in self.connections.largest_holders(LOOKED_AT) {
+            let Some(connection) = self.connections.at(slot).filter(|_| is_tight()) else { continue };
+            let since_ms = connection.send_queue.borrow().reserved_since_ms();
+            // Nobody is judged by a time in which nothing was read of him.
+            let is_long = |since_ms: u64| self.now_ms().saturating_sub(since_ms.max(self.awake_since_ms())) >= HELD_MS;
+            if since_ms.is_some_and(is_long) && guard(|| connection.let_go(self)).is_err() {
+                connection.survive(self);
+            }
+        }
+    }
+}
 
 impl Connection {
     /// Whether so many replies wait that the client's commands must, too.
@@ -20,7 +51,7 @@ impl Connection {
         loop {
             let mut send_queue = self.send_queue.borrow_mut();
             let before = send_queue.bytes_reserved();
-            let has_it = send_queue.reserve(share, beside);
+            let has_it = send_queue.reserve(share, beside, shard.now_ms());
             let (bytes, needed) = (send_queue.bytes_reserved(), (send_queue.bytes() + beside) as u64);
             drop(send_queue);
             shard.connections.note_held(self.key, before, bytes);

@@ -271,6 +271,7 @@ impl Shard {
                 }
             }
             due.shrink_to(DUE_KEPT);
+            shard.relieve();
         }
     }
 

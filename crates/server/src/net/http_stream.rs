@@ -1,7 +1,7 @@
 //! The transports for clients that WebSocket does not reach: HTTP streaming, server-sent events, and the requests that bring
 //! their commands.
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, HttpBody as _, to_bytes};
 use axum::extract::{Query, Request};
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
 use bytes::Bytes;
@@ -226,7 +226,13 @@ fn commands_in_query(hub: &Hub, request: &Request) -> Result<Bytes, Refusal> {
 
 /// The body, if it comes in the time that a client has to say what it wants; nothing where it has more than so many bytes.
 pub(crate) async fn body(hub: &Hub, request: Request, bytes_max: usize) -> Result<Option<Bytes>, Refusal> {
-    let body = to_bytes(request.into_body(), bytes_max);
+    let body = request.into_body();
+    let bytes =
+        body.size_hint().upper().map_or(bytes_max, |bytes| usize::try_from(bytes).unwrap_or(bytes_max).min(bytes_max));
+    let Some(_reserved) = hub.rooms.memory.requests.try_reserve(bytes as u64) else {
+        return Err((StatusCode::SERVICE_UNAVAILABLE, "there are too many requests: come later\n"));
+    };
+    let body = to_bytes(body, bytes_max);
     let stale = hub.now().config.client.stale_close_delay;
     let body = tokio::time::timeout(stale, body).await;
     body.map(Result::ok).map_err(|_| (StatusCode::REQUEST_TIMEOUT, "the rest of the request did not come in time\n"))

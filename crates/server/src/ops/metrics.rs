@@ -255,6 +255,11 @@ impl Metrics {
         self.closes.get_or_create(&CloseLabel { code }).inc();
     }
 
+    /// Rooms of connections, each room of each counted.
+    pub(crate) fn members(&self) -> u64 {
+        self.shards.iter().map(|shard| u64::try_from(shard.members.get()).unwrap_or(0)).sum()
+    }
+
     /// The counters of one proxy. There are as many as the configuration names.
     pub(crate) fn proxy(&self, event: &'static str, proxy: &str) -> ProxyMetrics {
         let label = ProxyLabel { event, proxy: proxy.to_owned() };

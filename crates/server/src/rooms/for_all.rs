@@ -11,13 +11,15 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::join_leave::{Event, INBOX_BYTES_MAX, What};
+use super::join_leave::{Event, What, inbox_bytes_max};
 use roomcast::Position;
 use roomcast_protocol::RoomName;
 
 /// The ways to all shards.
 pub(crate) struct ForAll {
     shards: Box<[Arc<Way>]>,
+    /// Bytes that may wait for one of them.
+    bytes_max: usize,
 }
 
 /// The way to a shard.
@@ -55,12 +57,13 @@ pub(crate) enum Unannounced {
 }
 
 impl ForAll {
-    pub(crate) fn new(shards: usize) -> Self {
+    /// The ways to so many shards, which have so much memory for all events.
+    pub(crate) fn new(shards: usize, bytes_max: u64) -> Self {
         let way = |_| {
             let (sender, receiver) = unbounded_channel();
             Arc::new(Way { sender, receiver: Mutex::new(Some(receiver)), bytes: AtomicUsize::new(0) })
         };
-        Self { shards: (0..shards).map(way).collect() }
+        Self { shards: (0..shards).map(way).collect(), bytes_max: inbox_bytes_max(shards, bytes_max) }
     }
 
     /// What comes for a shard; once.
@@ -88,7 +91,7 @@ impl ForAll {
         let event = Arc::new(Event { room: room.clone(), what, after });
         let bytes = event.bytes();
         // Relaxed: a figure. Several at once may each be let in; it is bounded all the same.
-        if self.shards.iter().any(|way| way.bytes.load(Relaxed) + bytes > INBOX_BYTES_MAX) {
+        if self.shards.iter().any(|way| way.bytes.load(Relaxed) + bytes > self.bytes_max) {
             return Err(Unannounced::Full);
         }
         let mut announcing = Announcing { event, ways: Vec::new() };
@@ -186,6 +189,7 @@ impl fmt::Debug for ForAll {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rooms::join_leave::INBOX_BYTES_MAX;
     use roomcast::Epoch;
     use roomcast_protocol::{Payload, Publication};
 
@@ -210,7 +214,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn all_shards_keep_space_before_any_takes_it() {
-        let ways = Arc::new(ForAll::new(3));
+        let ways = Arc::new(ForAll::new(3, u64::MAX));
         assert_eq!(tell(&ways, 1).await, Ok(()), "where no shard is, nobody is");
         let (mut one, mut two) = (ways.inbox(1).unwrap(), ways.inbox(2).unwrap());
         assert!(ways.inbox(1).is_none(), "an inbox has one owner");
@@ -230,7 +234,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn where_one_shard_has_no_space_or_stands_still_none_takes_it() {
-        let ways = Arc::new(ForAll::new(2));
+        let ways = Arc::new(ForAll::new(2, u64::MAX));
         let (mut one, mut two) = (ways.inbox(0).unwrap(), ways.inbox(1).unwrap());
         for stands_still in [false, true] {
             let telling = tokio::spawn(tell(&ways, 1));
@@ -258,7 +262,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_shard_that_has_space_and_takes_it_late_is_told_apart() {
-        let ways = Arc::new(ForAll::new(1));
+        let ways = Arc::new(ForAll::new(1, u64::MAX));
         let mut inbox = ways.inbox(0).unwrap();
         let telling = tokio::spawn(tell(&ways, 1));
         reserve(&mut inbox, true).await;
@@ -268,7 +272,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_waits_for_a_shard_is_bounded() {
-        let ways = Arc::new(ForAll::new(1));
+        let ways = Arc::new(ForAll::new(1, u64::MAX));
         let mut inbox = ways.inbox(0).unwrap();
         let waiting = tokio::spawn(tell(&ways, INBOX_BYTES_MAX / 2));
         tokio::task::yield_now().await;

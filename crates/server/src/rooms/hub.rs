@@ -286,9 +286,22 @@ impl Hub {
         Duration::from_millis((self.rooms.clock)().saturating_sub(self.started_ms))
     }
 
+    /// Whether there is memory for one more member of a room.
+    ///
+    /// # Errors
+    /// [`ErrorCode::LimitExceeded`].
+    pub(crate) fn has_place_for_member(&self) -> Result<(), ErrorCode> {
+        let has_place = self.rooms.memory.has_place_for(self.sockets(), self.metrics.members() + 1);
+        if has_place { Ok(()) } else { Err(ErrorCode::LimitExceeded) }
+    }
+
+    fn sockets(&self) -> u64 {
+        u64::try_from(self.metrics.sockets.get()).unwrap_or(0)
+    }
+
     /// Shows how much of its memory is used.
     pub(crate) fn show_memory(&self) {
-        self.rooms.memory.note_connections(u64::try_from(self.metrics.sockets.get()).unwrap_or(0));
+        self.rooms.memory.note_connections(self.sockets(), self.metrics.members());
         self.rooms.show_memory(&self.metrics);
     }
 

@@ -22,6 +22,9 @@ use roomcast_protocol::{ClientInfo, Placed, Publication, Push, RoomName};
 /// it, those who listen there are told that they have lost some.
 pub(crate) const INBOX_BYTES_MAX: usize = 8 << 20;
 
+/// The same where there is little memory: a message as large as clients may send one, and some more.
+const INBOX_BYTES_MIN: usize = 256 << 10;
+
 /// What an event takes beside the texts in it.
 const EVENT_BYTES: usize = 128;
 
@@ -71,6 +74,10 @@ pub(crate) struct Events {
     /// By room.
     listeners: Striped<HashMap<Box<str>, Listeners>>,
     shards: Box<[Arc<Way>]>,
+    /// Bytes that may wait for a shard.
+    inbox_bytes_max: usize,
+    /// Bytes that its groups may have.
+    queues_bytes_max: usize,
 }
 
 /// The shards that listen to a room, with how many groups each.
@@ -94,13 +101,25 @@ pub(crate) struct Inbox {
 }
 
 impl Events {
+    /// The inboxes of so many shards, with as much memory as they may have.
+    #[cfg(test)]
     pub(crate) fn new(shards: usize) -> Self {
+        Self::within(shards, u64::MAX)
+    }
+
+    /// The same that take so many bytes at most, with what members have of it: half of them.
+    pub(crate) fn within(shards: usize, bytes_max: u64) -> Self {
         let way = |_| {
             let (sender, receiver) = unbounded_channel();
             let receiver = Mutex::new(Some(receiver));
             Arc::new(Way { sender, receiver, bytes: AtomicUsize::new(0), has_lost: AtomicBool::new(false) })
         };
-        Self { listeners: Striped::default(), shards: (0..shards).map(way).collect() }
+        Self {
+            listeners: Striped::default(),
+            shards: (0..shards).map(way).collect(),
+            inbox_bytes_max: inbox_bytes_max(shards, bytes_max),
+            queues_bytes_max: 2 * inbox_bytes_max(shards, bytes_max),
+        }
     }
 
     /// The inbox of a shard; once.
@@ -118,7 +137,7 @@ impl Events {
         for (shard, _) in shards {
             let way = &self.shards[*shard];
             // Relaxed: a figure.
-            let is_full = way.bytes.fetch_add(bytes, Relaxed) + bytes > INBOX_BYTES_MAX;
+            let is_full = way.bytes.fetch_add(bytes, Relaxed) + bytes > self.inbox_bytes_max;
             // AcqRel: pairs with `Inbox::take_loss`. The first one that does not fit is sent behind the mark all the same:
             // whoever empties the inbox at this moment is woken for it, and then sees the mark.
             if is_full && way.has_lost.swap(true, AcqRel) {
@@ -154,7 +173,18 @@ impl Events {
     }
 }
 
+/// Bytes that may wait for one of so many shards, which have so many for what waits for them, twice, and for their members.
+pub(crate) fn inbox_bytes_max(shards: usize, bytes_max: u64) -> usize {
+    let quarter = usize::try_from(bytes_max / 4).unwrap_or(usize::MAX) / shards.max(1);
+    quarter.clamp(INBOX_BYTES_MIN, INBOX_BYTES_MAX)
+}
+
 impl Inbox {
+    /// Bytes of events that the groups of its shard may have together.
+    pub(crate) fn queues_bytes_max(&self) -> usize {
+        self.events.queues_bytes_max
+    }
+
     /// From here on events of the room come in, one for each time this was called and not taken back.
     pub(crate) fn listen(&self, room: &RoomName) {
         self.events.listen(room, self.shard);

@@ -40,6 +40,9 @@ const DATABASE_PARTS: u64 = 16;
 /// What a room takes that nobody has published into.
 const ROOM_BYTES: u64 = 512;
 
+/// Messages of the largest size that a ring holds in any case: a message may weigh a part of its bytes.
+const MESSAGES_MIN: u64 = 4;
+
 /// What a message takes beside what a client may send: what it says of its author.
 const MESSAGE_BESIDE_BYTES: usize = 4 * 1024;
 
@@ -86,7 +89,10 @@ impl LocalRooms {
         let broker = Broker::builder().capacity(ROOM_MESSAGES_MIN).clock(clock.clone()).shards(shards.len());
         let broker = broker.weigh(Publication::bytes_held);
         let ring_memory = RingMemory::new();
-        let (events, for_all) = (Arc::new(Events::new(shards.len())), ForAll::new(shards.len()));
+        let (events, for_all) = {
+            let bytes_max = memory.events.limit();
+            (Arc::new(Events::within(shards.len(), bytes_max)), ForAll::new(shards.len(), bytes_max))
+        };
         let clock = Arc::new(clock);
         let broker = broker.on_tokio(shards).build();
         let time = Arc::clone(&clock) as Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -181,10 +187,11 @@ impl LocalRooms {
         let options = now.options(name);
         let messages = options.map_or(0, NamespaceOptions::ring_messages).max(ROOM_MESSAGES_MIN);
         let bytes = options.map_or(u64::MAX, |options| options.ring_size_bytes as u64);
+        let message_bytes = (now.config.message_bytes_max() + MESSAGE_BESIDE_BYTES) as u64;
         RoomOptions::new()
             .capacity(messages)
-            .bytes_max(bytes.min(self.memory.rings.limit() / FULL_ROOMS_MIN))
-            .message_bytes_max((now.config.message_bytes_max() + MESSAGE_BESIDE_BYTES) as u64)
+            .bytes_max(bytes.min(self.memory.rings.limit() / FULL_ROOMS_MIN).max(MESSAGES_MIN * message_bytes))
+            .message_bytes_max(message_bytes)
     }
 
     /// Bytes of publications that one answer may hold at this moment: the less, the more others wait for their clients to take them.

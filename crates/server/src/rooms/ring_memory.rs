@@ -1,14 +1,16 @@
 //! The memory that the messages of all rooms take together.
 //!
 //! Whoever publishes counts what it adds, in blocks, so that publishers of different shards seldom meet. What rings let go by themselves
-//! nobody counts: when all of the share seems to be used, whoever publishes counts anew, room by room, and lets the coldest rooms go
-//! until a fifth is free. First they lose what lies before their newest messages, then they end: a room whose messages are nowhere else
+//! nobody counts: when nearly all of the share seems to be used, rooms are counted anew, one by one, and the coldest let go until a fifth
+//! is free. That is done in the background; whoever publishes before it is done, and finds nothing left, does it itself. First they lose what lies before their newest messages, then they end: a room whose messages are nowhere else
 //! is empty when it comes back, at the same position, so that its clients are told that they have missed something; what is stored is
 //! read from the database.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tokio::sync::Notify;
 
 use crate::limits::memory::{Reservation, Share};
 use crate::rooms::history;
@@ -25,12 +27,19 @@ const COUNTERS: usize = 64;
 /// What a segment of a ring takes without its messages: 64 places with a time and a state each, and its head.
 const SEGMENT_BYTES: u64 = 64 * (size_of::<Publication>() as u64 + 9) + 128;
 
+/// When as little is left, as a part of all, rooms are let go in the background.
+const LEFT_PART: u64 = 10;
+
 /// What is to be free when rooms have been let go, as a part of all: so that it is not done again at once.
 const FREED_PART: u64 = 5;
 
 /// What the rings of a server hold.
 pub(crate) struct RingMemory {
     held: Mutex<Held>,
+    /// One at a time lets rooms go.
+    letting_go: Mutex<()>,
+    /// There is little left.
+    is_tight: Notify,
     counters: Box<[Counter]>,
     /// Whether a room has messages that are to be stored and are not.
     has_unstored: OnceLock<Box<HasUnstored>>,
@@ -57,7 +66,8 @@ struct Counted {
 impl RingMemory {
     pub(crate) fn new() -> Self {
         let counters = (0..COUNTERS).map(|_| Counter::default()).collect();
-        Self { held: Mutex::default(), counters, has_unstored: OnceLock::new() }
+        let (held, letting_go, is_tight) = (Mutex::default(), Mutex::default(), Notify::new());
+        Self { held, letting_go, is_tight, counters, has_unstored: OnceLock::new() }
     }
 
     /// Says of which rooms nothing may be let go that is not stored yet.
@@ -106,28 +116,49 @@ impl RingMemory {
     fn take_blocks(&self, rooms: &LocalRooms, room: Option<&Room<Publication>>, bytes: u64) -> Result<(), ErrorCode> {
         let share = &rooms.memory.rings;
         let bytes = bytes.max(BLOCK_BYTES);
-        if let Some(block) = share.try_reserve(bytes) {
-            self.lock().take(block);
+        let take = || share.try_reserve(bytes).map(|block| lock(&self.held).take(block));
+        if take().is_some() {
+            if share.left() < share.limit() / LEFT_PART {
+                self.is_tight.notify_one();
+            }
             return Ok(());
         }
         // Whoever comes meanwhile waits for what is done here: else it would be refused while colder rooms are there.
-        let mut held = self.lock();
-        if let Some(block) = share.try_reserve(bytes) {
-            held.take(block);
+        let _one_at_a_time = lock(&self.letting_go);
+        if take().is_some() {
             return Ok(());
         }
-        held.count_anew(share, self.let_go(rooms, room, share));
-        let block = share.try_reserve(bytes).ok_or(ErrorCode::TooManyRequests)?;
-        held.take(block);
-        Ok(())
+        self.count(share, || self.let_go(rooms, room, share));
+        take().ok_or(ErrorCode::TooManyRequests)
+    }
+
+    /// Ready when there is little left, and [`RingMemory::make_room`] is to be called.
+    pub(crate) async fn is_tight(&self) {
+        self.is_tight.notified().await;
+    }
+
+    /// Lets rooms go before anybody has to wait for it.
+    pub(crate) fn make_room(&self, rooms: &LocalRooms) {
+        let share = &rooms.memory.rings;
+        let _one_at_a_time = lock(&self.letting_go);
+        if share.left() < share.limit() / LEFT_PART {
+            self.count(share, || self.let_go(rooms, None, share));
+        }
     }
 
     /// Counts what rings hold, without letting any go.
     pub(crate) fn count_anew(&self, rooms: &LocalRooms) {
-        let share = &rooms.memory.rings;
-        let mut held = self.lock();
-        let counted = rooms.broker.rooms().iter().map(bytes_of).sum();
-        held.count_anew(share, counted);
+        let _one_at_a_time = lock(&self.letting_go);
+        self.count(&rooms.memory.rings, || rooms.broker.rooms().iter().map(bytes_of).sum());
+    }
+
+    /// Takes over what `count` finds, with what was published meanwhile.
+    fn count(&self, share: &Share, count: impl FnOnce() -> u64) {
+        let before = lock(&self.held).bytes();
+        let counted = count();
+        let mut held = lock(&self.held);
+        let meanwhile = held.bytes().saturating_sub(before);
+        held.count_anew(share, counted + meanwhile);
     }
 
     /// Lets rooms go, the coldest first, until there is something free; what is held then.
@@ -189,13 +220,13 @@ impl RingMemory {
         }
         true
     }
-
-    fn lock(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Held {
+    fn bytes(&self) -> u64 {
+        self.0.as_ref().map_or(0, Reservation::bytes)
+    }
+
     fn take(&mut self, block: Reservation) {
         match &mut self.0 {
             Some(held) => held.join(block),
@@ -223,6 +254,10 @@ impl Counted {
 fn bytes_of(room: &Room<Publication>) -> u64 {
     let stats = room.stats();
     stats.bytes_held + stats.segments as u64 * SEGMENT_BYTES
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Which of the counters this thread counts in.

@@ -35,6 +35,8 @@ struct Rest {
     batch: Bytes,
     /// What the connection holds of the memory for all.
     held: Option<Reservation>,
+    /// Since when it has held some without a break.
+    since_ms: u64,
 }
 
 impl SendQueue {
@@ -143,8 +145,13 @@ impl SendQueue {
         }
     }
 
+    /// Since when it has reserved some.
+    pub(crate) fn reserved_since_ms(&self) -> Option<u64> {
+        self.rest.as_ref().filter(|rest| rest.held.is_some()).map(|rest| rest.since_ms)
+    }
+
     /// Has as much of `share` as is held here and `beside`; false when it has no more.
-    pub(crate) fn reserve(&mut self, share: &Share, beside: usize) -> bool {
+    pub(crate) fn reserve(&mut self, share: &Share, beside: usize, now_ms: u64) -> bool {
         let needed =
             if self.is_empty() { beside } else { self.batch_bytes() + self.replies.capacity() + beside } as u64;
         if needed == 0 {
@@ -162,7 +169,10 @@ impl SendQueue {
         let Some(more) = share.try_reserve(needed - has) else { return false };
         match &mut rest.held {
             Some(held) => held.join(more),
-            none => *none = Some(more),
+            none => {
+                *none = Some(more);
+                rest.since_ms = now_ms;
+            }
         }
         true
     }

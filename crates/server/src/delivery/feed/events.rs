@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use slab::Slab;
 
 use super::group::Group;
-use super::queue::{Counted, ENTRY_BYTES, EventQueue, Kept, QUEUES_BYTES_MAX, Total};
+use super::queue::{Bytes, Counted, ENTRY_BYTES, EventQueue, Kept, Total};
 use crate::delivery::sink::MemberSink;
 use crate::rooms::join_leave::{Event, Inbox};
 use roomcast::Epoch;
@@ -41,11 +41,12 @@ pub(super) struct Hears {
 
 impl Hearing {
     pub(super) fn new(inbox: Inbox) -> Self {
+        let total = Total::new(Bytes::new(inbox.queues_bytes_max()));
         Self {
             inbox,
             groups: HashMap::new(),
             eventful: VecDeque::new(),
-            total: Total::default(),
+            total,
             reserved: HashMap::new(),
             is_swept: false,
         }
@@ -121,7 +122,7 @@ impl Hearing {
             let hears = groups.get(*at).and_then(|group| group.hears.as_ref());
             hears.is_none_or(|hears| hears.queue.has_space(bytes, hears.next))
         };
-        if self.total.get() + more > QUEUES_BYTES_MAX || !taking.iter().all(has_space) {
+        if self.total.get() + more > self.total.most || !taking.iter().all(has_space) {
             tracing::warn!(room = %event.room, "a message without history does not fit into the queue, its publisher is told");
             return false;
         }
@@ -159,7 +160,7 @@ impl Hearing {
     /// Where the queues of all groups are full, forgets what only members behind their groups need, who come again: those who go along
     /// are to lose nothing for them. Most at first, a quarter of all at once, so that it is done seldom.
     fn make_space<S: MemberSink>(&mut self, more: usize, groups: &mut Slab<Group<S>>) {
-        if self.total.get() + more <= QUEUES_BYTES_MAX || self.is_swept {
+        if self.total.get() + more <= self.total.most || self.is_swept {
             return;
         }
         self.is_swept = true;
@@ -170,7 +171,7 @@ impl Hearing {
         let mut old: Vec<_> = groups.iter().filter_map(old).collect();
         old.sort_unstable_by_key(|(bytes, _)| Reverse(*bytes));
         for (bytes, at) in old {
-            if self.total.get() + more <= QUEUES_BYTES_MAX / 4 * 3 {
+            if self.total.get() + more <= self.total.most / 4 * 3 {
                 self.is_swept = false;
                 return;
             }

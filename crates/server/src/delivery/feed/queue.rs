@@ -19,7 +19,8 @@ const QUEUE_BYTES_MAX: usize = 1 << 20;
 const NEW_BYTES_MAX: usize = INBOX_BYTES_MAX;
 
 /// The same of all groups of a shard together, so that many rooms with a member each that does not read do not fill the memory.
-pub(super) const QUEUES_BYTES_MAX: usize = 16 << 20;
+#[cfg(test)]
+pub(super) const QUEUES_BYTES_MAX: usize = 2 * INBOX_BYTES_MAX;
 
 /// How far somebody has come in a room: the next publication, by its sequence, and the next event, by its number in the queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,7 +42,35 @@ impl At {
 }
 
 /// The bytes of all queues of a shard; an event that is in many of them is counted once.
-pub(super) type Total = Rc<Cell<usize>>;
+pub(super) type Total = Rc<Bytes>;
+
+/// Bytes, and how many there may be.
+#[derive(Debug)]
+pub(super) struct Bytes {
+    count: Cell<usize>,
+    pub(super) most: usize,
+}
+
+impl Bytes {
+    pub(super) fn new(most: usize) -> Self {
+        Self { count: Cell::new(0), most }
+    }
+
+    pub(super) fn get(&self) -> usize {
+        self.count.get()
+    }
+
+    pub(super) fn set(&self, count: usize) {
+        self.count.set(count);
+    }
+}
+
+#[cfg(test)]
+impl Default for Bytes {
+    fn default() -> Self {
+        Self::new(QUEUES_BYTES_MAX)
+    }
+}
 
 /// What an entry takes of a queue, beside the event: queues grow by doubling.
 pub(super) const ENTRY_BYTES: usize = 2 * size_of::<Entry>();
@@ -231,7 +260,7 @@ impl EventQueue {
     }
 
     fn is_full(&self, more: usize, most: usize) -> bool {
-        self.bytes + more > most || self.total.get() + ENTRY_BYTES > QUEUES_BYTES_MAX
+        self.bytes + more > most || self.total.get() + ENTRY_BYTES > self.total.most
     }
 
     fn pop(&mut self) {

@@ -58,8 +58,11 @@ const PROCESS_BYTES: u64 = 32 << 20;
 /// What is left to the allocator, which gives memory back late and in pages: this part of all.
 const ALLOCATOR_PART: u64 = 16;
 
-/// What a connection takes while nothing happens, in a few rooms.
+/// What a connection takes while nothing happens.
 const CONNECTION_BYTES: u64 = 2 * 1024;
+
+/// What it takes for each room that it is in, with presence.
+const MEMBER_BYTES: u64 = 768;
 
 impl Memory {
     /// Divides what the configuration says, or three quarters of what this process may have.
@@ -119,9 +122,14 @@ impl Memory {
         self.connections.limit() / CONNECTION_BYTES
     }
 
+    /// Whether there is memory for so many, which are in so many rooms, each room of each counted.
+    pub(crate) fn has_place_for(&self, connections: u64, members: u64) -> bool {
+        connections * CONNECTION_BYTES + members * MEMBER_BYTES <= self.connections.limit()
+    }
+
     /// Says how many there are.
-    pub(crate) fn note_connections(&self, connections: u64) {
-        self.connections.note(connections * CONNECTION_BYTES);
+    pub(crate) fn note_connections(&self, connections: u64, members: u64) {
+        self.connections.note(connections * CONNECTION_BYTES + members * MEMBER_BYTES);
     }
 
     /// Shows how much of each share is used.
