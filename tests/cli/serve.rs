@@ -153,6 +153,23 @@ fn strangers_fill_no_disk_through_the_log() {
 }
 
 #[test]
+fn the_files_of_a_log_are_so_many_and_hold_so_many_bytes() {
+    let bounds = "[log]\nlevel = \"debug\"\nfiles_max = 3\nbytes_max = 1048576\nrepeats_max = 0\n";
+    let file = TempFile::new("log.toml", bounds);
+    let mut server = Served::start(&["--config", file.path()], None);
+    server.knock(6_000);
+    assert!(server.is_well());
+    server.signal("-TERM");
+    assert_eq!(server.wait().code(), Some(0));
+    let files = std::fs::read_dir(format!("{}/logs", server.data.path())).unwrap().flatten();
+    let sizes: Vec<u64> = files.map(|file| file.metadata().unwrap().len()).collect();
+    assert_eq!(sizes.len(), 3, "{sizes:?}");
+    let most = 1_048_576 / 8 + 4_096;
+    assert!(sizes.iter().all(|size| *size < most), "{sizes:?}");
+    assert!(server.logged().contains("drained"), "the newest are kept");
+}
+
+#[test]
 fn a_console_that_is_stuck_holds_up_nobody() {
     let mut server = Served::start(&["--log-level", "trace"], None);
     // Nobody reads what it says, which is far more than a pipe holds.

@@ -309,8 +309,16 @@ async fn make_room_forever(hub: Arc<Hub>) {
 
 async fn expire_forever(hub: Arc<Hub>) {
     loop {
-        tokio::time::sleep(expiry::EXPIRY_INTERVAL).await;
-        let expired = hub.expire_rooms((hub.rooms.clock)());
+        let mut looks = 1;
+        tokio::select! {
+            () = tokio::time::sleep(expiry::EXPIRY_INTERVAL) => {}
+            () = hub.rooms.crowded.notified() => looks = expiry::LOOKS,
+        }
+        let expired: usize = (0..looks).map(|_| hub.expire_rooms((hub.rooms.clock)())).sum();
+        if looks > 1 {
+            // All of them are looked at; in between others have their turn.
+            tokio::time::sleep(expiry::CROWDED_INTERVAL).await;
+        }
         if expired > 0 {
             tracing::debug!(expired, "rooms expired");
         }

@@ -1,6 +1,9 @@
 //! Limits in counts and rates, each exceeded over real sockets: who is over it is told, and others go on.
 
+mod commands;
 mod connections;
+mod existing;
+mod rooms;
 
 use std::io::Write as _;
 use std::net::TcpStream;

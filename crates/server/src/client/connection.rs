@@ -64,7 +64,7 @@ pub(crate) struct Connection {
     /// When its timer runs; see [`crate::util::timer_wheel`].
     pub(crate) due_ms: Cell<u64>,
     pub(crate) driver: RefCell<SessionDriver>,
-    _socket: SocketGuard,
+    pub(super) socket: SocketGuard,
 }
 
 /// A socket that has left HTTP, and how it goes on as a client's.
@@ -198,7 +198,7 @@ impl Connection {
             stalled_since_ms: Cell::new(NOT_STALLED),
             due_ms: Cell::new(0),
             driver: RefCell::new(SessionDriver::new(shard, framing, key, (user, headers), unanswered)),
-            _socket: socket,
+            socket,
         });
         shard.metrics.connections.inc();
         shard.metrics.connected.inc();

@@ -42,7 +42,7 @@ const HEARD_BYTES_PER_TURN: usize = 256 * 1024;
 
 /// One client's side: its session and the rooms it is in.
 pub(crate) struct SessionDriver {
-    session: Session,
+    pub(super) session: Session,
     encoding: Encoding,
     decoder: Decoder,
     /// The name under which commands find the session.
@@ -427,7 +427,8 @@ impl SessionDriver {
         }
     }
 
-    fn run_action(&mut self, turn: &mut Turn<'_>, mut action: Action) -> Result<(), Disconnect> {
+    fn run_action(&mut self, turn: &mut Turn<'_>, action: Action) -> Result<(), Disconnect> {
+        let Some(mut action) = self.unless_one_room_too_many(turn, action) else { return Ok(()) };
         let hub = &*turn.shard.hub;
         if let Action::Reply(reply) = &mut action {
             turn.hide_erased_since(&mut reply.body);
@@ -554,7 +555,7 @@ impl SessionDriver {
         turn.note_found(before, room);
     }
 
-    fn read_history(
+    pub(super) fn read_history(
         &mut self,
         turn: &mut Turn<'_>,
         ticket: Ticket,
@@ -566,7 +567,7 @@ impl SessionDriver {
         turn.note_found(before, room);
     }
 
-    fn published(&mut self, turn: &mut Turn<'_>, ticket: Ticket, published: Result<Accepted, ErrorCode>) {
+    pub(super) fn published(&mut self, turn: &mut Turn<'_>, ticket: Ticket, published: Result<Accepted, ErrorCode>) {
         if let Ok(Accepted { offset, epoch }) = &published {
             tracing::trace!(client = self.client(), offset, %epoch, "published");
         }

@@ -11,6 +11,7 @@ pub(crate) mod deferred;
 pub(crate) mod driver;
 mod held;
 mod listening;
+mod making;
 mod membership;
 mod scratch;
 pub(crate) mod shard;

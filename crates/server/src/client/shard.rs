@@ -345,6 +345,12 @@ impl SocketGuard {
     }
 }
 
+impl SocketGuard {
+    pub(crate) fn address(&self) -> Option<AddressKey> {
+        self.address
+    }
+}
+
 impl Drop for SocketGuard {
     fn drop(&mut self) {
         let Self { shard, address } = self;

@@ -7,6 +7,8 @@
 
 mod absent;
 mod answers;
+#[cfg(test)]
+mod bounds;
 mod compression;
 mod database;
 mod draft;
@@ -28,6 +30,7 @@ mod proxy;
 mod proxy_lists;
 mod proxy_settings;
 mod rate_limit;
+mod rate_settings;
 mod reload;
 mod render;
 mod schema;
@@ -68,7 +71,9 @@ pub use self::namespace::{
 pub use self::personal::PersonalRooms;
 pub(crate) use self::proxy::DEFAULT_PROXY;
 pub use self::proxy::{Proxies, ProxyOptions, Rpc, RpcOptions, StaticHeaders, StatusTransform, TransformTo};
-pub use self::rate_limit::{IpConnect, RateBucket, RateLimit};
+pub use self::rate_limit::{
+    ByteLimit, CommandLimits, ErrorLimit, IpConnect, OperationLimit, RateBucket, RateLimit, RateOverride, RoomCreation,
+};
 pub use self::reload::{Reloaded, reload, reload_from};
 pub(crate) use self::server_tls::Identity;
 pub use self::server_tls::ServerTls;
@@ -336,6 +341,7 @@ impl Config {
         config.client.allow_anonymous_connect_without_token = true;
         config.channel.without_namespace = NamespaceOptions::dev();
         config.unidirectional = Unidirectional::dev();
+        config.client.rate_limit = RateLimit::dev();
         config
     }
 
@@ -536,12 +542,17 @@ impl Channel {
     /// wire). Whether the name itself is acceptable is [`NamespaceOptions::allows_name`]'s to say.
     #[must_use]
     pub fn options_for(&self, room: &str) -> Option<&NamespaceOptions> {
-        match room.strip_prefix(PRIVATE_PREFIX).unwrap_or(room).split_once(NAMESPACE_BOUNDARY) {
-            // No namespace has an empty name.
-            None | Some(("", _)) => Some(&self.without_namespace),
-            Some((namespace, _)) => self.namespaces.get(namespace),
+        match namespace_of(room) {
+            "" => Some(&self.without_namespace),
+            namespace => self.namespaces.get(namespace),
         }
     }
+}
+
+/// The namespace in the name of a room; empty where there is none, for no namespace has an empty name.
+pub(crate) fn namespace_of(room: &str) -> &str {
+    let name = room.strip_prefix(PRIVATE_PREFIX).unwrap_or(room);
+    name.split_once(NAMESPACE_BOUNDARY).map_or("", |(namespace, _)| namespace)
 }
 
 impl PersonalRooms {

@@ -14,14 +14,14 @@ pub(super) use super::schema::{Reload, Section, Setting, listing, setting};
 use super::setting::{Kind as _, duration_or_off, read};
 use super::{
     DELIVERY_DELAY_MAX, NamespaceOptions, compression, database, events, http_api, http_server, personal,
-    proxy_settings, rate_limit, token, transports, unidirectional,
+    proxy_settings, rate_settings, token, transports, unidirectional,
 };
 use roomcast_protocol::{FOSSIL, RoomName};
 
 /// All sections, in the order in which they are printed; the first one stands above all others.
 pub(super) static SECTIONS: LazyLock<Vec<&'static Section>> = LazyLock::new(|| {
     let first = FIRST.iter().chain(transports::SECTIONS).chain(unidirectional::SECTIONS);
-    first.chain(REST).chain(rate_limit::SECTIONS).chain(proxy_settings::SECTIONS).collect()
+    first.chain(REST).chain(rate_settings::SECTIONS).chain(proxy_settings::SECTIONS).collect()
 });
 
 /// Those before the ones of the HTTP transports.

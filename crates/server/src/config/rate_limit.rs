@@ -1,18 +1,26 @@
 //! `[client.rate_limit]`: how often clients may do something. The names are those of Centrifugo PRO.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
-use super::options::{Reload, Section, Setting, between, setting, within};
-use super::setting::{Kind, quote, read};
-use super::status_transforms::{in_json, member};
-use super::tree::Value;
+use super::Config;
 use crate::util::network::Network;
 
 /// `[client.rate_limit]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RateLimit {
+    /// `[client.rate_limit.client_command]`: commands of one connection.
+    pub client_command: CommandLimits,
+    /// `[client.rate_limit.user_command]`: commands of all connections of one user.
+    pub user_command: CommandLimits,
+    /// `[client.rate_limit.client_error]`: errors of one connection.
+    pub client_error: ErrorLimit,
+    /// `[client.rate_limit.client_bytes]`: bytes of one connection.
+    pub client_bytes: ByteLimit,
+    /// `[client.rate_limit.user_bytes]`: bytes of all connections of one user.
+    pub user_bytes: ByteLimit,
+    /// `[client.rate_limit.room_creation]`: rooms that clients make by entering them, publishing into them, or reading their history.
+    pub room_creation: RoomCreation,
     /// `[client.rate_limit.ip_connect]`: connections by address.
     pub ip_connect: IpConnect,
 }
@@ -24,6 +32,164 @@ pub struct RateBucket {
     pub interval: Duration,
     /// How many.
     pub rate: usize,
+}
+
+/// How often clients may send commands, by what they do. Beyond it they are answered with error 111 and may try again; leaving a room
+/// is counted and never refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CommandLimits {
+    /// Whether the limits below count. Default true of connections, false of users: a site may have one for all its devices.
+    pub enabled: bool,
+    /// Whether what is too much is counted and done all the same.
+    pub dry_run: bool,
+    /// Commands of whatever kind. Default, of connections: as many in a second as one message may hold
+    /// ([`Client::message_command_limit`](super::Client::message_command_limit)), which is what a client that comes back needs at once.
+    pub total: OperationLimit,
+    /// Each kind that says nothing itself.
+    pub default: OperationLimit,
+    /// Connecting; of users only.
+    pub connect: OperationLimit,
+    /// Entering a room.
+    pub subscribe: OperationLimit,
+    /// Leaving one: counted, and never refused.
+    pub unsubscribe: OperationLimit,
+    /// Publishing.
+    pub publish: OperationLimit,
+    /// Reading a history.
+    pub history: OperationLimit,
+    /// Asking who is in a room.
+    pub presence: OperationLimit,
+    /// Asking how many are.
+    pub presence_stats: OperationLimit,
+    /// Bringing a new connection token.
+    pub refresh: OperationLimit,
+    /// Bringing a new subscription token.
+    pub sub_refresh: OperationLimit,
+    /// Calling a procedure.
+    pub rpc: OperationLimit,
+}
+
+/// How often one kind of command may be sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OperationLimit {
+    /// Whether it says anything.
+    pub enabled: bool,
+    /// The buckets, each of which must have a token left.
+    pub buckets: Vec<RateBucket>,
+    /// What holds in its place for rooms of a namespace, or for a procedure.
+    pub overrides: Vec<RateOverride>,
+}
+
+/// A limit for one namespace, or for one procedure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RateOverride {
+    /// Which.
+    pub name: String,
+    /// Whether it says anything.
+    pub enabled: bool,
+    /// The buckets; without any those of the default hold.
+    pub buckets: Vec<RateBucket>,
+}
+
+/// `[client.rate_limit.room_creation]`: how many rooms clients may make that are not there; beyond it they are answered with error 111. There
+/// are 1,000,000 rooms at most, and nobody takes all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RoomCreation {
+    /// Whether rooms are counted. Default true.
+    pub enabled: bool,
+    /// Whether what is too much is counted and done all the same.
+    pub dry_run: bool,
+    /// How many one connection may make. Default: as many in a minute as one message may hold commands.
+    pub client: Vec<RateBucket>,
+    /// How many all connections of one user may make. Default 10,000 in a minute.
+    pub user: Vec<RateBucket>,
+    /// How many all connections of one address may make, of those that are counted by `ip_connect`. Default 20,000 in a minute, which
+    /// brings a large office back after a restart, and 200,000 in an hour.
+    pub ip: Vec<RateBucket>,
+}
+
+/// `[client.rate_limit.client_error]`: how many errors of its own one connection may be answered before it is closed with 3509.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ErrorLimit {
+    /// Whether errors are counted. Default true.
+    pub enabled: bool,
+    /// Whether what is too much is counted only.
+    pub dry_run: bool,
+    /// How many. Default: as many in ten seconds as one message may hold commands, all of which may be refused to an honest client.
+    pub total: OperationLimit,
+}
+
+/// How many bytes clients may send; the commands in those beyond are answered with error 111.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ByteLimit {
+    /// Whether bytes are counted. Default true of connections, false of users.
+    pub enabled: bool,
+    /// Whether what is too much is counted and done all the same.
+    pub dry_run: bool,
+    /// The buckets. Default, of connections: 1 MiB in a second, or four of the largest messages where that is more.
+    pub buckets: Vec<RateBucket>,
+}
+
+impl Default for RateLimit {
+    fn default() -> Self {
+        let on = || OperationLimit { enabled: true, ..OperationLimit::default() };
+        Self {
+            client_command: CommandLimits { enabled: true, total: on(), ..CommandLimits::default() },
+            user_command: CommandLimits::default(),
+            client_error: ErrorLimit { enabled: true, dry_run: false, total: on() },
+            client_bytes: ByteLimit { enabled: true, ..ByteLimit::default() },
+            user_bytes: ByteLimit::default(),
+            room_creation: RoomCreation::default(),
+            ip_connect: IpConnect::default(),
+        }
+    }
+}
+
+impl Default for RoomCreation {
+    fn default() -> Self {
+        let bucket = |seconds, rate| RateBucket { interval: Duration::from_secs(seconds), rate };
+        Self {
+            enabled: true,
+            dry_run: false,
+            client: Vec::new(),
+            user: vec![bucket(60, 10_000)],
+            ip: vec![bucket(60, 20_000), bucket(3_600, 200_000)],
+        }
+    }
+}
+
+impl RateLimit {
+    /// Those of development mode, where one client may do what the machine can.
+    pub(super) fn dev() -> Self {
+        let mut dev = Self::default();
+        dev.room_creation.enabled = false;
+        for enabled in [&mut dev.client_command.enabled, &mut dev.client_error.enabled, &mut dev.client_bytes.enabled] {
+            *enabled = false;
+        }
+        dev
+    }
+}
+
+impl CommandLimits {
+    /// Each kind, in the order of [`Operation`](crate::limits::rates::Operation).
+    pub(crate) fn operations(&self) -> [&OperationLimit; 10] {
+        [
+            &self.connect,
+            &self.subscribe,
+            &self.unsubscribe,
+            &self.publish,
+            &self.history,
+            &self.presence,
+            &self.presence_stats,
+            &self.refresh,
+            &self.sub_refresh,
+            &self.rpc,
+        ]
+    }
 }
 
 /// `[client.rate_limit.ip_connect]`: how many connections one address may have and open. Of an address of IPv6 its network of 64 bits
@@ -61,132 +227,24 @@ impl Default for IpConnect {
     }
 }
 
-/// More hold together than anybody reckons with.
-const BUCKETS_MAX: usize = 8;
-/// As at Centrifugo: below, the clock of a bucket would be that of the machine's whims; above, nobody waits.
-const INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60 * 60));
-/// In a second, more than a core carries out.
-const RATE_MAX: usize = 1_000_000_000;
-/// Each is compared with each new address.
-const NETWORKS_MAX: usize = 256;
+/// Bytes that one client may send in a second, unless messages are large: what a line from a home carries.
+const BYTES_PER_SECOND: usize = 1024 * 1024;
 
-impl Kind for Vec<RateBucket> {
-    fn expected() -> Cow<'static, str> {
-        "a list of buckets such as [{ interval = \"1s\", rate = 60 }]".into()
-    }
-
-    fn read(value: &Value) -> Option<Self> {
-        let parsed = in_json(value);
-        let Value::List(items) = parsed.as_ref().map_or(value, |node| &node.value) else { return None };
-        items.iter().map(|item| bucket(&item.value)).collect()
-    }
-
-    fn write(&self) -> Option<String> {
-        let written = self.iter().map(|RateBucket { interval, rate }| {
-            let interval = quote(&humantime::format_duration(*interval).to_string());
-            format!("{{ interval = {interval}, rate = {rate} }}")
-        });
-        Some(format!("[{}]", written.collect::<Vec<_>>().join(", ")))
-    }
-}
-
-fn bucket(value: &Value) -> Option<RateBucket> {
-    let Value::Table(members) = value else { return None };
-    let is_known = members.iter().all(|(key, _)| key == "interval" || key == "rate");
-    let (interval, rate) = (Duration::read(member(value, "interval")?)?, usize::read(member(value, "rate")?)?);
-    is_known.then_some(RateBucket { interval, rate })
-}
-
-fn buckets(buckets: &[RateBucket]) -> Result<(), String> {
-    within(&buckets.len(), &0, &BUCKETS_MAX)?;
-    buckets.iter().try_for_each(|RateBucket { interval, rate }| {
-        between(*interval, INTERVAL.0, INTERVAL.1)?;
-        within(rate, &1, &RATE_MAX)
-    })
-}
-
-pub(super) const SECTIONS: &[Section] = &[
-    Section { name: "client.rate_limit", settings: &[] },
-    Section {
-        name: "client.rate_limit.ip_connect",
-        settings: &[
-            setting!(
-                "enabled",
-                Restart,
-                client.rate_limit.ip_connect.enabled,
-                "count connections by address, those of IPv6 by /64"
-            ),
-            setting!("dry_run", Restart, client.rate_limit.ip_connect.dry_run, "count what is too much, and let it in"),
-            setting!(
-                "buckets",
-                Restart,
-                client.rate_limit.ip_connect.buckets,
-                "new connections of one address, as many in each interval and as many at once; more: status 429",
-                |v: &Vec<RateBucket>| buckets(v)
-            ),
-            setting!(
-                "max_concurrent_per_ip",
-                Restart,
-                client.rate_limit.ip_connect.max_concurrent_per_ip,
-                "connections of one address at once; 0: a quarter of all; more: status 429"
-            ),
-            Setting {
-                key: "exempt",
-                reload: Reload::Restart,
-                about: || {
-                    Cow::from("addresses and networks that are not counted: behind them, as behind proxies, is anybody")
-                },
-                read: |target, value| {
-                    let written: Vec<String> = read(value)?;
-                    within(&written.len(), &0, &NETWORKS_MAX)?;
-                    let networks = written.iter().map(|network| network.parse()).collect::<Result<_, String>>()?;
-                    target.client.rate_limit.ip_connect.exempt = networks;
-                    Ok(())
-                },
-                write: |target| {
-                    target
-                        .client
-                        .rate_limit
-                        .ip_connect
-                        .exempt
-                        .iter()
-                        .map(Network::to_string)
-                        .collect::<Vec<_>>()
-                        .write()
-                },
-                copy: |target, source| {
-                    target.client.rate_limit.ip_connect.exempt.clone_from(&source.client.rate_limit.ip_connect.exempt);
-                },
-            },
-        ],
-    },
-];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read_json(json: &str) -> Result<Vec<RateBucket>, String> {
-        let read: Vec<RateBucket> = read(&Value::Plain(json.to_owned()))?;
-        buckets(&read).map(|()| read)
-    }
-
-    #[test]
-    fn buckets_are_checked_and_written_as_they_are_read() {
-        let good = read_json(r#"[{"interval":"1s","rate":20},{"interval":"1m","rate":50}]"#).unwrap();
-        assert_eq!(good.len(), 2);
-        let table: toml::Table = format!("a = {}", good.write().unwrap()).parse().unwrap();
-        assert_eq!(read_json(&serde_json::to_string(&table["a"]).unwrap()), Ok(good));
-        for (bad, why) in [
-            (r#"[{"interval":"1s"}]"#, "a list of buckets"),
-            (r#"[{"interval":"1s","rate":1,"burst":2}]"#, "a list of buckets"),
-            (r#"{"interval":"1s","rate":1}"#, "a list of buckets"),
-            (r#"[{"interval":"999ms","rate":1}]"#, "1s to 1h"),
-            (r#"[{"interval":"2h","rate":1}]"#, "1s to 1h"),
-            (r#"[{"interval":"1s","rate":0}]"#, "1 to"),
-        ] {
-            let error = read_json(bad).unwrap_err();
-            assert!(error.contains(why), "{bad}: {error}");
-        }
+impl Config {
+    /// How often clients may do something, with numbers where the configuration says none.
+    #[must_use]
+    pub(crate) fn client_rates(&self) -> RateLimit {
+        let mut rates = self.client.rate_limit.clone();
+        let commands = self.client.commands_per_message();
+        let fill = |buckets: &mut Vec<RateBucket>, seconds, rate| {
+            if buckets.is_empty() {
+                *buckets = vec![RateBucket { interval: Duration::from_secs(seconds), rate }];
+            }
+        };
+        fill(&mut rates.client_command.total.buckets, 1, commands);
+        fill(&mut rates.client_error.total.buckets, 10, commands);
+        fill(&mut rates.room_creation.client, 60, commands);
+        fill(&mut rates.client_bytes.buckets, 1, BYTES_PER_SECOND.max(4 * self.websocket.message_size_limit));
+        rates
     }
 }

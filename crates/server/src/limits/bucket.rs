@@ -56,8 +56,9 @@ impl Rates {
         let after = |rate: &Rate, full_at: u64| {
             full_at.max(now_ns).saturating_add(rate.token_ns.saturating_mul(tokens.min(rate.tokens)))
         };
-        let each = || self.0.iter().zip(&*full_at);
-        if each().any(|(rate, full_at)| after(rate, *full_at) - now_ns > rate.full_ns) {
+        // Half a token is no token more, and is what the clocks of shards may be apart.
+        let may_be = |rate: &Rate| rate.full_ns.saturating_add(rate.token_ns / 2);
+        if self.0.iter().zip(&*full_at).any(|(rate, full_at)| after(rate, *full_at) - now_ns > may_be(rate)) {
             return false;
         }
         for (rate, full_at) in self.0.iter().zip(full_at) {
@@ -90,10 +91,17 @@ mod tests {
     fn as_many_as_the_rate_may_happen_at_once_and_then_they_come_back_one_by_one() {
         let (rates, mut buckets) = (rates(&[(1, 4)]), Buckets::default());
         let mut taken = |now_ms| (0..10).filter(|_| rates.take(&mut buckets, 1, now_ms)).count();
-        assert_eq!([taken(1_000), taken(1_249), taken(1_250), taken(1_750)], [4, 0, 1, 2]);
+        assert_eq!([taken(1_000), taken(1_124), taken(1_125), taken(1_750)], [4, 0, 1, 2]);
         assert_eq!(taken(60_000), 4, "no more are gathered");
         assert!(!buckets.are_full(60_999));
         assert!(buckets.are_full(61_000));
+    }
+
+    #[test]
+    fn clocks_that_are_a_little_apart_take_nothing_away() {
+        let (rates, mut buckets) = (rates(&[(3_600, 2)]), Buckets::default());
+        assert!(rates.take(&mut buckets, 1, 120) && rates.take(&mut buckets, 1, 100));
+        assert!(!rates.take(&mut buckets, 1, 130));
     }
 
     #[test]

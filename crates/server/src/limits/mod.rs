@@ -7,4 +7,5 @@ pub(crate) mod address;
 pub(crate) mod bucket;
 pub(crate) mod connections;
 pub(crate) mod memory;
+pub(crate) mod rates;
 pub(crate) mod table;

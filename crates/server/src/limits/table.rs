@@ -50,8 +50,12 @@ impl<T: Entry> Table<T> {
         Self { hasher: RandomState::new(), parts: (0..PARTS).map(|_| Mutex::default()).collect() }
     }
 
+    /// The number of a name, as another server would not have it.
+    pub(crate) fn number_of(&self, name: &str) -> u64 {
+        self.hasher.hash_one(name)
+    }
+
     /// Works with what is remembered of that one; `None` where there is no place for one more, and nothing was done.
-    #[cfg_attr(not(test), expect(dead_code, reason = "rates of requests are the first to ask"))]
     pub(crate) fn with<R>(&self, key: u64, now_ms: u64, work: impl FnOnce(&mut T) -> R) -> Option<R> {
         self.in_part(key, |part| part.entry(key, now_ms, false).map(work))
     }

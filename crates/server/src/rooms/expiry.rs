@@ -9,6 +9,12 @@ use roomcast::{CloseReason, Position};
 /// How often rooms are looked at.
 pub(crate) const EXPIRY_INTERVAL: Duration = Duration::from_secs(30);
 
+/// The same where there are nearly as many as there may be.
+pub(crate) const CROWDED_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often a room is looked at before it ends: it was unused at the first look, and still is.
+pub(crate) const LOOKS: usize = 2;
+
 impl Hub {
     /// Ends the rooms that nobody is in and nothing is left of at `now_ms`; how many. Those whose positions still count are
     /// laid to rest.

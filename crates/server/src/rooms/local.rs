@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
 use crate::config::NamespaceOptions;
 use crate::limits::memory::Memory;
@@ -48,7 +49,10 @@ const MESSAGE_BESIDE_BYTES: usize = 4 * 1024;
 
 /// Rooms that may exist at once. A room costs little until it is published into, but names come from the network and must not
 /// fill the memory.
-pub(crate) const ROOMS_MAX: usize = 1_000_000;
+pub(crate) const ROOMS_MAX: u64 = 1_000_000;
+
+/// From which part of them on those that nobody is in and nothing is left of do not wait for their time.
+const CROWDED: (u64, u64) = (9, 10);
 
 /// Times a room is looked up: one that ends twice in that moment is not bad luck but a server that is closing.
 pub(crate) const TRIES: usize = 2;
@@ -75,6 +79,10 @@ pub(crate) struct LocalRooms {
     pub(crate) clock: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// How many there are.
     pub(crate) count: Gauge,
+    /// How many there may be.
+    max: u64,
+    /// Woken when few more may be made.
+    pub(crate) crowded: Notify,
 }
 
 impl LocalRooms {
@@ -98,7 +106,9 @@ impl LocalRooms {
         let time = Arc::clone(&clock) as Arc<dyn Fn() -> u64 + Send + Sync>;
         let terms = TermsBook::new(time, memory.keys.limit());
         let (dormant, removed) = (DormantRooms::new(memory.rooms.limit() / 4), Arc::default());
-        Self { now, memory, ring_memory, broker, dormant, removed, terms, events, for_all, clock, count }
+        let max = (memory.rooms.limit() / 4 * 3 / ROOM_BYTES).min(ROOMS_MAX);
+        let crowded = Notify::new();
+        Self { now, memory, ring_memory, broker, dormant, removed, terms, events, for_all, clock, count, max, crowded }
     }
 
     /// A room that runs.
@@ -175,8 +185,12 @@ impl LocalRooms {
     /// # Errors
     /// [`ErrorCode::LimitExceeded`]. Two shards may pass at once; the bound is against floods, a few more do no harm.
     pub(crate) fn has_place_for_one(&self) -> Result<(), ErrorCode> {
-        let rooms_max = (self.memory.rooms.limit() / 4 * 3 / ROOM_BYTES).min(ROOMS_MAX as u64);
-        if self.count.get() >= rooms_max as i64 {
+        let count = u64::try_from(self.count.get()).unwrap_or(0);
+        if count >= self.max / CROWDED.1 * CROWDED.0 {
+            // Those that nobody uses go before anybody is refused.
+            self.crowded.notify_one();
+        }
+        if count >= self.max {
             return Err(ErrorCode::LimitExceeded);
         }
         self.ring_memory.has_place(self)
@@ -264,6 +278,20 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::rooms::hub::Hub;
+
+    #[tokio::test]
+    async fn when_few_more_may_be_made_it_is_said_and_one_too_many_is_refused() {
+        let mut rooms = Hub::alone(Config::dev()).rooms;
+        Arc::get_mut(&mut rooms).expect("the hub is gone").max = 10;
+        let open = |n: usize| rooms.open(&RoomName::parse(&format!("room {n}"), 255).expect("a name"));
+        let is_crowded = || tokio::time::timeout(Duration::ZERO, rooms.crowded.notified());
+        assert!((0..9).all(|n| open(n).is_ok()));
+        assert!(is_crowded().await.is_err());
+        assert!(open(9).is_ok());
+        assert!(is_crowded().await.is_ok());
+        assert_eq!(open(10).map(drop), Err(ErrorCode::LimitExceeded));
+        assert!(open(3).is_ok(), "it is there");
+    }
 
     #[tokio::test]
     async fn a_room_that_two_shards_open_at_once_is_counted_once() {

@@ -1,7 +1,7 @@
 //! What a server is told, and what is made of it: one thing, put in the place of another when the configuration is read again.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::runtime::Handle;
@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::auth::{KeyFetcher, KeySets, Tokens};
 use crate::callbacks::Callbacks;
 use crate::config::{Config, NamespaceOptions};
+use crate::limits::rates::ClientRates;
 use crate::ops::metrics::Metrics;
 use crate::session::Settings;
 use crate::session::settings::Asks;
@@ -37,11 +38,13 @@ pub(crate) struct Makings {
     pub(crate) background: Handle,
     /// The keys that issuers have published; a new configuration does not make them unknown.
     key_sets: Arc<KeySets>,
+    /// What clients may do in a time, and what they have done; it counts from the start.
+    rates: OnceLock<Option<Arc<ClientRates>>>,
 }
 
 impl Makings {
     pub(crate) fn new(node: Uuid, clock: Arc<dyn Fn() -> u64 + Send + Sync>, background: Handle) -> Self {
-        Self { node, clock, background, key_sets: Arc::default() }
+        Self { node, clock, background, key_sets: Arc::default(), rates: OnceLock::new() }
     }
 
     /// What that configuration comes to.
@@ -57,7 +60,10 @@ impl Makings {
             fetcher.inspect_err(|error| tracing::error!(error, "no keys of issuers can be fetched")).ok()
         });
         let callbacks = Callbacks::new(&config, Arc::clone(clock), background.clone(), metrics);
-        let settings = Arc::new(self.settings(&config, tokens));
+        let mut settings = self.settings(&config, tokens);
+        let rates = || ClientRates::new(&config.client_rates(), metrics.refusals.clone()).map(Arc::new);
+        settings.rates = self.rates.get_or_init(rates).clone();
+        let settings = Arc::new(settings);
         Parts { config: Arc::new(config), settings, keys, callbacks }
     }
 

@@ -199,7 +199,8 @@ impl Session {
         let tags = std::mem::take(&mut allowed.tags);
         publication.tags = (!tags.is_empty()).then(|| Arc::new(tags));
         let terms = (*allowed != Allowed::default()).then_some(allowed);
-        let ticket = self.begin_pending(id, PendingKind::Publish);
+        let is_inside = self.rooms.contains(room.as_str());
+        let ticket = self.begin_pending(id, PendingKind::Publish { is_inside });
         out.push(Action::Publish { ticket, room, publication, terms });
         Ok(())
     }

@@ -81,6 +81,9 @@ impl Session {
     /// Lets a client in whose user is known.
     pub(super) fn admit(&mut self, id: u32, who: Who, request: ConnectRequest, out: &mut Vec<Action>) {
         let Who { user, info, data, ttl_ms, rooms, meta } = who;
+        if self.connects_too_often(&user) {
+            return self.reply(id, ReplyBody::Error(ErrorCode::TooManyRequests), out);
+        }
         let conn_info = match &request.data {
             Some(data) if info.is_none() && self.settings.trust_display_names => {
                 display_name(data, self.settings.limits.display_name_chars_max)
@@ -392,10 +395,10 @@ impl Session {
             return Ok(());
         }
         access.publish()?;
-        let is_delta = access.options.delta_publish;
+        let (is_delta, is_inside) = (access.options.delta_publish, access.is_subscribed);
         let mut publication = Publication::new(data, self.info_in(room.as_str()).cloned());
         publication.set_delta(is_delta);
-        let ticket = self.begin_pending(id, PendingKind::Publish);
+        let ticket = self.begin_pending(id, PendingKind::Publish { is_inside });
         out.push(Action::Publish { ticket, room, publication, terms: None });
         Ok(())
     }

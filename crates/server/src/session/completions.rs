@@ -107,7 +107,7 @@ impl Session {
         let Some(pending) = self.finish_pending(ticket) else {
             return;
         };
-        let PendingKind::Publish = pending.kind else {
+        let PendingKind::Publish { .. } = pending.kind else {
             return self.misused(pending, out);
         };
         self.finish(pending.id, result.map(|()| ReplyBody::Publish), out);

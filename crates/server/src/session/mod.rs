@@ -1,6 +1,6 @@
 //! A session: one client's side of the protocol as a state machine; commands in, actions out, time passed in, no I/O.
 //!
-//! It uses `config`, `util`, `auth`, `callbacks` and the protocol. It is used by `rooms` and `client`.
+//! It uses `config`, `util`, `limits`, `auth`, `callbacks` and the protocol. It is used by `rooms` and `client`.
 
 mod access;
 mod action;
@@ -9,6 +9,7 @@ mod commands;
 mod completions;
 mod heartbeat;
 mod names;
+mod rates;
 mod server_command;
 pub(crate) mod settings;
 mod speech;
@@ -34,6 +35,7 @@ use self::server_command::Waiting;
 use self::stays::Stays;
 use self::tokens::Opened;
 use crate::auth::Fetched;
+use crate::limits::rates::OwnRates;
 use roomcast_protocol::{
     ClientInfo, CloseCode, Command, ConnectRequest, ConnectResult, DecodeError, Encoding, ErrorCode, Payload, Push,
     Reply, ReplyBody, Request, RoomName, StreamPosition, SubscribeRequest, UnsubscribeCode,
@@ -74,6 +76,8 @@ pub(crate) struct Session {
     stays: Stays,
     /// Subscription tokens that proved nothing since the last that did.
     tokens_refused: u16,
+    /// What it has done lately, where that is limited.
+    rates: OwnRates,
     /// The time as it was told last.
     now_ms: u64,
 }
@@ -161,7 +165,10 @@ enum PendingKind {
         room: RoomName,
         code: UnsubscribeCode,
     },
-    Publish,
+    Publish {
+        /// Whether the client is in the room, which then is there.
+        is_inside: bool,
+    },
     History {
         since: Option<StreamPosition>,
     },
@@ -211,6 +218,7 @@ impl Session {
             keys_fetched: None,
             stays: Stays::default(),
             tokens_refused: 0,
+            rates: OwnRates::default(),
             now_ms,
         }
     }
@@ -233,6 +241,7 @@ impl Session {
     /// Takes a frame: all its commands, or those up to the first error, which closes the session when they are answered.
     pub(crate) fn receive_frame(&mut self, encoding: Encoding, frame: &[u8], now_ms: u64, out: &mut Vec<Action>) {
         self.now_ms = now_ms;
+        self.count_bytes(frame.len());
         match encoding.commands(frame, &self.settings.limits) {
             Ok(commands) => {
                 for command in commands {
@@ -338,12 +347,14 @@ impl Session {
         self.ending = None;
         self.rooms = Names::default();
         self.stays = Stays::default();
+        self.rates = OwnRates::default();
         out.push(last);
     }
 
     /// Lets time pass; to be called at [`Session::deadline_ms`] or somewhat later.
     pub(crate) fn tick(&mut self, now_ms: u64, out: &mut Vec<Action>) {
         self.now_ms = now_ms;
+        self.rates.forget_idle(now_ms);
         // A session that has ended keeps none.
         while let Some(ended) = self.stays.take_ended(now_ms) {
             self.stay_is_over(ended, out);
@@ -451,10 +462,7 @@ impl Session {
 
     /// The client's user; empty of one that has not said who it is. A session that has ended still knows.
     pub(crate) fn user(&self) -> &str {
-        match &self.who {
-            Identity::Unknown(_) => "",
-            Identity::Known(info) => info.user(),
-        }
+        self.who.user()
     }
 
     /// What its commands that wait take, about.
@@ -483,15 +491,23 @@ impl Session {
     }
 
     fn start(&mut self, id: u32, request: Request, out: &mut Vec<Action>) {
+        if let Err(error) = self.count_command(&request) {
+            self.reply(id, ReplyBody::Error(error), out);
+            return self.count_error(out);
+        }
         if let Err(error) = self.begin(id, request, out) {
             self.reply(id, ReplyBody::Error(error), out);
         }
     }
 
-    fn reply(&self, id: u32, body: ReplyBody, out: &mut Vec<Action>) {
+    fn reply(&mut self, id: u32, body: ReplyBody, out: &mut Vec<Action>) {
+        let is_its_own_error = rates::is_its_own_error(&body);
         // Only `send` comes without an id, and it is not answered.
         if id != 0 {
             out.push(Action::Reply(Reply { id, body }));
+        }
+        if is_its_own_error {
+            self.count_error(out);
         }
     }
 }

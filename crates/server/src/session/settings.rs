@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::auth::Tokens;
 use crate::config::{Channel, Config, NamespaceOptions, Rpc};
+use crate::limits::rates::ClientRates;
 use roomcast_protocol::{ErrorCode, Limits, RoomName};
 
 /// How sessions behave; one for all sessions of a server.
@@ -48,6 +49,8 @@ pub(crate) struct Settings {
     pub(crate) proxies: Asks,
     /// The bounds on what a client may ask for.
     pub(crate) limits: Limits,
+    /// How often it may; `None` where that is not bounded.
+    pub(crate) rates: Option<Arc<ClientRates>>,
     /// What clients may do in a room.
     pub(crate) options: Box<dyn OptionsLookup>,
 }
@@ -117,6 +120,7 @@ impl Settings {
             time: None,
             proxies: Asks::default(),
             limits: Limits::default(),
+            rates: None,
             options,
         }
     }
@@ -140,6 +144,7 @@ impl fmt::Debug for Settings {
             .field("personal_rooms", &self.personal_rooms)
             .field("single_connection", &self.single_connection)
             .field("limits", &self.limits)
+            .field("rates", &self.rates)
             .finish_non_exhaustive()
     }
 }
