@@ -19,6 +19,7 @@ mod frames;
 mod harness;
 mod heap;
 mod http;
+mod http2;
 mod issuer;
 mod lifecycle;
 mod limits;

@@ -51,6 +51,8 @@ pub struct HttpServer {
     /// this machine are always good. Empty, the default: all names, in development mode those of this machine. A page whose
     /// name somebody has pointed here is refused, however much it looks like one of ours.
     pub allowed_hosts: Vec<String>,
+    /// Whether clients may speak HTTP/2 without TLS, by saying so first. Default false: browsers do not, proxies may.
+    pub h2c_external: bool,
 }
 
 /// What the system lets whom do with a file: the nine bits that `chmod` writes in octal.
@@ -75,6 +77,7 @@ impl Default for HttpServer {
             tls_handshake_timeout: Duration::from_secs(10),
             tls_handshake_limit: 1_024,
             allowed_hosts: Vec::new(),
+            h2c_external: false,
         }
     }
 }
@@ -243,6 +246,12 @@ pub(super) const SECTION: Section = Section {
             "names by which pages may have reached this server, * standing for any run of characters; empty: all, or with --dev those of this machine",
             HOSTS_MAX,
             normal_host
+        ),
+        setting!(
+            "h2c_external",
+            Live,
+            http_server.h2c_external,
+            "whether clients may speak HTTP/2 without TLS, by prior knowledge"
         ),
     ],
 };

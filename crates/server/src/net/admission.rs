@@ -67,7 +67,7 @@ impl Admission {
         target: Option<&Authority>,
         headers: &HeaderMap,
     ) -> Result<(), Refusal> {
-        let named = named_host(version, headers)?;
+        let named = named_host(version, target, headers)?;
         let host = target.map(Authority::as_str).or(named);
         // A name that somebody else's DNS points here makes their page look like one of ours.
         if purpose != Purpose::Health && !host.is_none_or(|host| self.hosts.allow(host)) {
@@ -97,7 +97,11 @@ fn admits_page(allowed: &Origins, host: Option<&str>, headers: &HeaderMap) -> bo
 }
 
 /// The one host that a request names.
-fn named_host(version: Version, headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+fn named_host<'a>(
+    version: Version,
+    target: Option<&Authority>,
+    headers: &'a HeaderMap,
+) -> Result<Option<&'a str>, Refusal> {
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
         (Some(host), None) => {
@@ -107,6 +111,8 @@ fn named_host(version: Version, headers: &HeaderMap) -> Result<Option<&str>, Ref
         }
         // Older than the header.
         (None, _) if version < Version::HTTP_11 => Ok(None),
+        // HTTP/2 has it in the first line, so to speak.
+        (None, _) if version == Version::HTTP_2 && target.is_some() => Ok(None),
         _ => Err((StatusCode::BAD_REQUEST, "send one `Host`\n")),
     }
 }

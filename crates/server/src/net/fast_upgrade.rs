@@ -22,6 +22,7 @@ use crate::net::admission::Purpose;
 use crate::net::arrival::Arrival;
 use crate::net::http;
 use crate::net::http::{HEAD_TIMEOUT, HEADERS_MAX, WEBSOCKET_PATH};
+use crate::net::http2;
 use crate::rooms::hub::Hub;
 use crate::wire::stream::Stream;
 use crate::wire::ws::Handshake;
@@ -49,9 +50,13 @@ pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, stream: Stream, ar
     if !is_readable {
         return;
     }
+    let takes_http2 = shard.hub.now().config.http_server.h2c_external;
     let mut buffer = shard.scratch.take_read_buffer();
     let said = match stream.try_read(&mut buffer) {
         Ok(0) => None,
+        Ok(n) if arrival.way.role.serves_clients() && takes_http2 && http2::is_begun_by(&buffer[..n]) => {
+            Some(FirstRead::Http2(Bytes::copy_from_slice(&buffer[..n])))
+        }
         Ok(n) if arrival.way.role.serves_clients() => Some(hear(&front, &shard.hub, &buffer[..n])),
         Ok(n) => Some(FirstRead::Other(Bytes::copy_from_slice(&buffer[..n]))),
         Err(error) if error.kind() == ErrorKind::WouldBlock => Some(FirstRead::Other(Bytes::new())),
@@ -64,6 +69,10 @@ pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, stream: Stream, ar
         Some(FirstRead::Other(said)) => {
             let opened = Opened::new(said, stream, shard.hub.now().config.client.write_timeout);
             Box::pin(http::serve(front, shard, opened, arrival, socket)).await;
+        }
+        Some(FirstRead::Http2(said)) => {
+            let opened = Opened::new(said, stream, shard.hub.now().config.client.write_timeout);
+            Box::pin(http2::serve(front, shard, opened, arrival, socket)).await;
         }
         Some(FirstRead::WebSocket { handshake, user, headers, behind }) => {
             let head = handshake.head();
@@ -87,6 +96,8 @@ enum FirstRead {
     WebSocket { handshake: Handshake, user: Option<String>, headers: Option<Box<HeaderMap>>, behind: Bytes },
     /// Something else, or a part of something.
     Other(Bytes),
+    /// HTTP/2, or the beginning of it.
+    Http2(Bytes),
 }
 
 fn hear(front: &Front, hub: &Hub, said: &[u8]) -> FirstRead {
@@ -144,6 +155,11 @@ impl Opened {
         let write_timeout = self.write_timeout;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(write_timeout)));
         stalled.as_mut().poll(cx).map(|()| Err(ErrorKind::TimedOut.into()))
+    }
+
+    /// See [`Stream::notice_silence`].
+    pub(crate) fn notice_silence(&self, within: Duration) {
+        self.stream.notice_silence(within);
     }
 
     /// The bare socket, and what is to be read before it.

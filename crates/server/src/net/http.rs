@@ -43,7 +43,7 @@ pub(crate) const WEBSOCKET_PATH: &str = "/connection/websocket";
 /// How long a client may take for the head of a request, and how long a connection may wait for the next one.
 pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of a request's head, and of what is buffered of it; the most hyper can be told to keep small.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
+pub(crate) const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Header lines of a request.
 pub(crate) const HEADERS_MAX: usize = 64;
 /// What a connection takes while requests are read from it: their heads, and what is known of them.
@@ -52,7 +52,7 @@ const REQUEST_BYTES: u64 = 16 * 1024;
 const NO_MEMORY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n\
     content-type: text/plain; charset=utf-8\r\ncontent-length: 40\r\n\r\nthere are too many requests: come later\n";
 /// How long a request under way may take once the server drains.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Serves a connection that did not ask for a WebSocket in its first breath, until it ends or a client has taken it over.
 pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, stream: Opened, arrival: Arrival, socket: SocketGuard) {
@@ -69,7 +69,8 @@ pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, stream: Opened, ar
     let slot = UpgradeSlot::default();
     let service = {
         let (hub, slot) = (Arc::clone(&shard.hub), slot.clone());
-        service_fn(move |request| {
+        service_fn(move |request: Request<Incoming>| {
+            let request = request.map(Body::new);
             Box::pin(answer(Rc::clone(&front), Arc::clone(&hub), arrival.clone(), request, slot.clone()))
         })
     };
@@ -131,14 +132,14 @@ pub(crate) fn router(hub: Arc<Hub>) -> Router {
         .with_state(hub)
 }
 
-async fn answer(
+/// Answers a request, of whatever version; one that becomes a client's connection never returns, see [`UpgradeSlot`].
+pub(crate) async fn answer(
     front: Rc<Front>,
     hub: Arc<Hub>,
     arrival: Arrival,
-    request: Request<Incoming>,
+    request: Request,
     slot: UpgradeSlot,
 ) -> Result<Response<Body>, Infallible> {
-    let request = request.map(Body::new);
     let hub = &*hub;
     let path = request.uri().path();
     let now = hub.settled();
@@ -239,7 +240,14 @@ pub(crate) fn handshake(request: &Request, compression: &Compression) -> Result<
             "a WebSocket needs HTTP/1.1; behind nginx, say `proxy_http_version 1.1;`\n",
         ));
     }
-    let handshake = Handshake::parse(request.method(), request.uri().query(), request.headers());
+    let (method, query, headers) = (request.method(), request.uri().query(), request.headers());
+    let handshake = match request.version() {
+        Version::HTTP_2 => {
+            let protocol = request.extensions().get::<h2::ext::Protocol>().map(h2::ext::Protocol::as_str);
+            Handshake::parse_stream(method, protocol, query, headers)
+        }
+        _ => Handshake::parse(method, query, headers),
+    };
     let mut handshake = handshake.map_err(|error| (error.status(), error.advice()))?;
     handshake.negotiate(request.headers(), compression);
     Ok(handshake)

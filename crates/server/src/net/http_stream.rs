@@ -73,7 +73,7 @@ impl Transport {
         if method != Method::POST && !may_get {
             return Err((StatusCode::METHOD_NOT_ALLOWED, "open this address with POST, the commands in the body\n"));
         }
-        if request.version() != Version::HTTP_11 {
+        if request.version() < Version::HTTP_11 {
             return Err((
                 StatusCode::HTTP_VERSION_NOT_SUPPORTED,
                 "an answer without end needs HTTP/1.1; behind nginx, say `proxy_http_version 1.1;`\n",

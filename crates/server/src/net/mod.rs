@@ -10,6 +10,7 @@ pub(crate) mod certificates;
 pub(crate) mod fast_upgrade;
 pub(crate) mod handshakes;
 pub(crate) mod http;
+pub(crate) mod http2;
 pub(crate) mod http_stream;
 pub(crate) mod listeners;
 pub(crate) mod page;

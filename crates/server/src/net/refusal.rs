@@ -5,11 +5,12 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::limits::connections::Excess;
 use crate::net::answer_headers;
+use crate::net::http::Refusal;
 use crate::wire::stream::Stream;
 
 /// How many are told at once, whose sockets are beyond all limits on sockets meanwhile; those beyond are closed unheard.
@@ -66,11 +67,16 @@ async fn tell(mut stream: Stream, excess: Excess) -> io::Result<()> {
     Ok(())
 }
 
+/// With what somebody is refused.
+pub(super) fn refusal(excess: Excess) -> Refusal {
+    match excess.is_of_address() {
+        true => (StatusCode::TOO_MANY_REQUESTS, "there are too many connections of your address: try again later\n"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "there are too many connections: try again later\n"),
+    }
+}
+
 fn answer(excess: Excess) -> String {
-    let (status, advice) = match excess.is_of_address() {
-        true => ("429 Too Many Requests", "there are too many connections of your address: try again later\n"),
-        false => ("503 Service Unavailable", "there are too many connections: try again later\n"),
-    };
+    let (status, advice) = refusal(excess);
     let protected = answer_headers::lines(&HeaderMap::new());
     format!(
         "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\nconnection: close\r\n{}\r\n{advice}",

@@ -5,6 +5,7 @@
 pub(crate) mod disconnect;
 pub(crate) mod encoded_batch;
 pub(crate) mod framing;
+pub(crate) mod pipe;
 pub(crate) mod send_queue;
 pub(crate) mod stream;
 pub(crate) mod tls;

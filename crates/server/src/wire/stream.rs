@@ -1,5 +1,6 @@
 //! The sockets that clients come by.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,6 +12,7 @@ use tokio::net::{TcpStream, UnixStream};
 #[cfg(target_os = "linux")]
 use rustix::net::sockopt::set_tcp_user_timeout;
 
+use crate::wire::pipe::PipeEnd;
 use crate::wire::tls::TlsStream;
 
 /// A client's socket. Each kind is a variant, so that reading and writing one is a branch at most.
@@ -20,6 +22,8 @@ pub(crate) enum Stream {
     Unix(UnixStream),
     /// In a box: most of it is TLS's.
     Tls(Box<TlsStream>),
+    /// Not one of its own: its bytes travel within another one.
+    Piped(PipeEnd),
 }
 
 /// A socket between two shards, watched by none.
@@ -39,6 +43,10 @@ impl Stream {
             Self::Tcp(stream) => stream.readable().await,
             Self::Unix(stream) => stream.readable().await,
             Self::Tls(stream) => stream.readable().await,
+            Self::Piped(end) => {
+                poll_fn(|cx| end.poll_read_ready(cx)).await;
+                Ok(())
+            }
         }
     }
 
@@ -51,6 +59,7 @@ impl Stream {
             Self::Tcp(stream) => stream.try_read(buffer),
             Self::Unix(stream) => stream.try_read(buffer),
             Self::Tls(stream) => stream.try_read(buffer),
+            Self::Piped(end) => end.try_read(buffer),
         }
     }
 
@@ -63,6 +72,7 @@ impl Stream {
             Self::Tcp(stream) => stream.try_write(bytes),
             Self::Unix(stream) => stream.try_write(bytes),
             Self::Tls(stream) => stream.try_write(bytes),
+            Self::Piped(end) => end.try_write(bytes),
         }
     }
 
@@ -70,7 +80,7 @@ impl Stream {
     /// nothing more is accepted.
     pub(crate) fn held(&self) -> usize {
         match self {
-            Self::Tcp(_) | Self::Unix(_) => 0,
+            Self::Tcp(_) | Self::Unix(_) | Self::Piped(_) => 0,
             Self::Tls(stream) => stream.held(),
         }
     }
@@ -81,7 +91,7 @@ impl Stream {
     /// What the socket says, other than that it is full.
     pub(crate) fn try_flush(&self) -> io::Result<bool> {
         match self {
-            Self::Tcp(_) | Self::Unix(_) => Ok(true),
+            Self::Tcp(_) | Self::Unix(_) | Self::Piped(_) => Ok(true),
             Self::Tls(stream) => match stream.try_flush() {
                 Ok(()) => Ok(true),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
@@ -96,6 +106,7 @@ impl Stream {
             Self::Tcp(stream) => stream.poll_write_ready(cx),
             Self::Unix(stream) => stream.poll_write_ready(cx),
             Self::Tls(stream) => stream.poll_write_ready(cx),
+            Self::Piped(end) => end.poll_write_ready(cx).map(Ok),
         }
     }
 
@@ -110,6 +121,8 @@ impl Stream {
                 Self::Tls(stream) => stream.socket(),
                 // A process of this machine that is gone has closed its end.
                 Self::Unix(_) => return,
+                // It is the other one that is watched.
+                Self::Piped(_) => return,
             };
             if let Err(error) = set_tcp_user_timeout(socket, ms) {
                 tracing::debug!(%error, "a socket is watched with the patience of the system");
@@ -129,6 +142,8 @@ impl Stream {
             Self::Unix(stream) => stream.into_std().map(DetachedStream::Unix),
             // A session stays on the thread that has shaken hands.
             Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+            // Both of its ends are on one shard.
+            Self::Piped(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 }
@@ -152,6 +167,10 @@ impl AsyncRead for Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tls(stream) => stream.poll_read(cx, buffer),
+            Self::Piped(end) => end.poll_take(cx, buffer.remaining()).map(|taken| {
+                buffer.put_slice(&taken);
+                Ok(())
+            }),
         }
     }
 }
@@ -162,6 +181,7 @@ impl AsyncWrite for Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tls(stream) => stream.poll_write(cx, bytes),
+            Self::Piped(end) => end.poll_write_ready(cx).map(|()| end.try_write(bytes)),
         }
     }
 
@@ -170,6 +190,7 @@ impl AsyncWrite for Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => stream.poll_flush(cx),
+            Self::Piped(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -178,6 +199,10 @@ impl AsyncWrite for Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Poll::Ready(stream.shut()),
+            Self::Piped(end) => {
+                end.shut();
+                Poll::Ready(Ok(()))
+            }
         }
     }
 }

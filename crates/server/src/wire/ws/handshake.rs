@@ -21,7 +21,7 @@ const HEAD_BYTES: usize = 192;
 /// A request that asks properly for a WebSocket.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Handshake {
-    /// The value of `Sec-WebSocket-Accept` in the answer.
+    /// The value of `Sec-WebSocket-Accept` in the answer; empty in a stream of HTTP/2, where nobody asks for it.
     pub(crate) accept: String,
     /// The value of `Sec-WebSocket-Protocol` in the answer, if it has one.
     pub(crate) subprotocol: Option<&'static str>,
@@ -43,6 +43,7 @@ const PROTOBUF_QUERIES: [&str; 2] = ["format=protobuf", "cf_protocol=protobuf"];
 pub(crate) enum HandshakeError {
     NotGet,
     NotAnUpgrade,
+    NotExtendedConnect,
     Version,
     Key,
 }
@@ -51,7 +52,7 @@ impl HandshakeError {
     /// The HTTP status that answers it.
     pub(crate) fn status(self) -> StatusCode {
         match self {
-            Self::NotGet => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NotGet | Self::NotExtendedConnect => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotAnUpgrade | Self::Version => StatusCode::UPGRADE_REQUIRED,
             Self::Key => StatusCode::BAD_REQUEST,
         }
@@ -64,6 +65,9 @@ impl HandshakeError {
             Self::NotAnUpgrade => {
                 "this address speaks WebSocket: send `Connection: Upgrade` and `Upgrade: websocket`; \
                  behind a proxy, let it pass these headers on\n"
+            }
+            Self::NotExtendedConnect => {
+                "this address speaks WebSocket: over HTTP/2, send CONNECT with `:protocol` websocket (RFC 8441)\n"
             }
             Self::Version => "use `Sec-WebSocket-Version: 13`\n",
             Self::Key => "`Sec-WebSocket-Key` must hold 16 bytes in base64\n",
@@ -92,13 +96,35 @@ impl Handshake {
             Ok(bytes) if bytes.len() == KEY_BYTES => {}
             _ => return Err(HandshakeError::Key),
         }
+        Ok(Self { accept: accept_key(key.as_bytes()), ..Self::spoken(query, headers) })
+    }
+
+    /// Checks a request by RFC 8441 section 5, for a WebSocket in a stream of HTTP/2; `protocol` is what its `:protocol` says.
+    pub(crate) fn parse_stream(
+        method: &Method,
+        protocol: Option<&str>,
+        query: Option<&str>,
+        headers: &HeaderMap,
+    ) -> Result<Self, HandshakeError> {
+        if method != Method::CONNECT || protocol != Some("websocket") {
+            return Err(HandshakeError::NotExtendedConnect);
+        }
+        let version = headers.get(header::SEC_WEBSOCKET_VERSION);
+        if version.is_none_or(|v| v.as_bytes() != b"13") {
+            return Err(HandshakeError::Version);
+        }
+        Ok(Self::spoken(query, headers))
+    }
+
+    /// What is to be spoken.
+    fn spoken(query: Option<&str>, headers: &HeaderMap) -> Self {
         let spoken = SUBPROTOCOLS.iter().find(|(name, _)| lists(headers, &header::SEC_WEBSOCKET_PROTOCOL, name));
-        Ok(Self {
-            accept: accept_key(key.as_bytes()),
+        Self {
+            accept: String::new(),
             subprotocol: spoken.map(|(name, _)| *name),
             encoding: spoken.map_or_else(|| encoding_of(query), |(_, encoding)| *encoding),
             compression: None,
-        })
+        }
     }
 
     /// Agrees to compress messages, if the request offers it and the options allow it.

@@ -1,0 +1,226 @@
+//! HTTP/2: one connection with many requests, each a stream; of what a stranger may have held or done for it all has a bound.
+//!
+//! h2 is spoken without hyper around it, so that each stream has its own deadline, can be given up alone, and can become a client's
+//! connection (`stream`).
+
+mod message;
+mod stream;
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::Reason;
+use h2::server::{Builder, Connection};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::Front;
+use crate::client::shard::{Shard, SocketGuard};
+use crate::net::arrival::Arrival;
+use crate::net::fast_upgrade::Opened;
+use crate::net::http::{DRAIN_TIMEOUT, HEAD_BYTES_MAX, HEAD_TIMEOUT};
+
+/// What everybody says first who speaks HTTP/2 without having been asked.
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Bytes of it that tell it from a request of HTTP/1.
+const PREFACE_BYTES_LEAST: usize = 4;
+
+/// Streams of one connection that may be open at once; others are refused, to be tried again.
+const STREAMS_MAX: u32 = 100;
+/// Streams that were reset before they were looked at.
+const RESETS_UNSEEN_MAX: usize = 20;
+/// Requests that a client may take back before they were answered, more than it has let be answered.
+const RESETS_MAX: u32 = 100;
+/// Streams that were reset by us for what was wrong with them, in the life of a connection.
+const WRONG_STREAMS_MAX: usize = 100;
+/// Bytes of a frame; one is held whole. Headers in more frames than these fill count as too many.
+const FRAME_BYTES_MAX: u32 = 16 * 1024;
+/// Bytes that a client may send on a stream before they are read there, and on all together.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
+/// Bytes of a stream that wait for the socket.
+const SEND_BUFFER_BYTES: usize = 16 * 1024;
+/// Bytes of headers that are remembered to be named shortly.
+const HEADER_TABLE_BYTES: u32 = 4 * 1024;
+/// What a connection takes beside its streams: a frame each way, and names of headers.
+const CONNECTION_BYTES: u64 = 48 * 1024;
+/// How long a connection may have no stream.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+fn limits() -> Builder {
+    let mut limits = Builder::new();
+    limits
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_pending_accept_reset_streams(RESETS_UNSEEN_MAX)
+        .max_concurrent_reset_streams(RESETS_UNSEEN_MAX)
+        .max_local_error_reset_streams(Some(WRONG_STREAMS_MAX))
+        .max_header_list_size(HEAD_BYTES_MAX as u32)
+        .header_table_size(HEADER_TABLE_BYTES)
+        .max_frame_size(FRAME_BYTES_MAX)
+        .initial_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buffer_size(SEND_BUFFER_BYTES)
+        .enable_connect_protocol();
+    limits
+}
+
+/// Whether somebody has begun to speak HTTP/2.
+pub(crate) fn is_begun_by(said: &[u8]) -> bool {
+    said.len() >= PREFACE_BYTES_LEAST && (said.starts_with(PREFACE) || PREFACE.starts_with(said))
+}
+
+/// What the streams of a connection have in common.
+#[derive(Debug)]
+struct Streams {
+    open: Cell<usize>,
+    /// Since when none is open.
+    idle_since: Cell<Instant>,
+    /// How many more requests may be taken back.
+    resets_left: Cell<u32>,
+    changed: Notify,
+}
+
+/// Counts one stream, as long as it is there.
+#[derive(Debug)]
+struct Counted(Rc<Streams>);
+
+impl Streams {
+    fn new() -> Rc<Self> {
+        Rc::new(Self {
+            open: Cell::new(0),
+            idle_since: Cell::new(Instant::now()),
+            resets_left: Cell::new(RESETS_MAX),
+            changed: Notify::new(),
+        })
+    }
+
+    fn count(self: &Rc<Self>) -> Counted {
+        self.open.set(self.open.get() + 1);
+        Counted(Rc::clone(self))
+    }
+
+    /// A request was taken back before it was answered.
+    fn note_reset(&self) {
+        self.resets_left.set(self.resets_left.get().saturating_sub(1));
+        self.changed.notify_one();
+    }
+
+    /// One was answered.
+    fn note_answer(&self) {
+        self.resets_left.set((self.resets_left.get() + 1).min(RESETS_MAX));
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let Self(streams) = self;
+        streams.open.set(streams.open.get() - 1);
+        if streams.open.get() == 0 {
+            streams.idle_since.set(Instant::now());
+            streams.changed.notify_one();
+        }
+    }
+}
+
+/// Serves a connection until it ends.
+pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, opened: Opened, arrival: Arrival, _socket: SocketGuard) {
+    let Some(_reserved) = shard.hub.rooms.memory.requests.try_reserve(CONNECTION_BYTES) else {
+        shard.hub.metrics.refused.inc();
+        tracing::warn!("refused a connection of HTTP/2: memory for requests used up");
+        return;
+    };
+    let [ping_interval, pong_timeout] = {
+        let client = &shard.hub.now().config.client;
+        [client.ping_interval, client.pong_timeout]
+    };
+    if !ping_interval.is_zero() && !pong_timeout.is_zero() {
+        // Of streams whose clients say nothing there is no other sign.
+        opened.notice_silence(ping_interval + pong_timeout);
+    }
+    match timeout(HEAD_TIMEOUT, limits().handshake::<_, Bytes>(opened)).await {
+        Ok(Ok(connection)) => keep(connection, front, shard, arrival).await,
+        Ok(Err(error)) => tracing::debug!(%error, "not HTTP/2"),
+        Err(_) => {}
+    }
+}
+
+async fn keep(mut connection: Connection<Opened, Bytes>, front: Rc<Front>, shard: Rc<Shard>, arrival: Arrival) {
+    let streams = Streams::new();
+    let mut draining = shard.draining.clone();
+    let mut is_ending = false;
+    loop {
+        let is_idle = streams.open.get() == 0;
+        // Who was told to go, and has nothing left, goes; who has nothing for long is told.
+        let patience = if is_ending { DRAIN_TIMEOUT } else { IDLE_TIMEOUT };
+        let idle_until = streams.idle_since.get() + patience;
+        tokio::select! {
+            accepted = connection.accept() => match accepted {
+                Some(Ok((request, respond))) => {
+                    let stream = stream::Stream {
+                        front: Rc::clone(&front),
+                        shard: Rc::clone(&shard),
+                        arrival: arrival.clone(),
+                        streams: Rc::clone(&streams),
+                    };
+                    let counted = streams.count();
+                    tokio::task::spawn_local(stream.serve(request, respond, counted));
+                }
+                // It would be said again and again.
+                Some(Err(error)) => {
+                    tracing::debug!(%error, "an HTTP/2 connection ended early");
+                    return;
+                }
+                None => return,
+            },
+            () = streams.changed.notified() => {
+                if streams.resets_left.get() == 0 {
+                    shard.metrics.bad_input.inc();
+                    tracing::warn!(shard = shard.index, "requests are taken back again and again: the connection is closed");
+                    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                    let _ = timeout(DRAIN_TIMEOUT, connection.accept()).await;
+                    return;
+                }
+            }
+            _ = draining.wait_for(|draining| *draining), if !is_ending => {
+                is_ending = true;
+                streams.idle_since.set(Instant::now());
+                connection.graceful_shutdown();
+            }
+            () = sleep_until(idle_until), if is_idle => {
+                if is_ending {
+                    return;
+                }
+                is_ending = true;
+                streams.idle_since.set(Instant::now());
+                connection.graceful_shutdown();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_preface_is_told_from_requests() {
+        assert!(is_begun_by(PREFACE) && is_begun_by(&[PREFACE, b"and more"].concat()) && is_begun_by(&PREFACE[..4]));
+        for other in [&b""[..], b"P", b"PRI", b"POST / HTTP/1.1\r\n", b"PRI * HTTP/1.1\r\n\r\n", b"PRIVATE"] {
+            assert!(!is_begun_by(other), "{}", String::from_utf8_lossy(other));
+        }
+    }
+
+    #[test]
+    fn answers_make_up_for_requests_that_are_taken_back() {
+        let streams = Streams::new();
+        for _ in 0..10 * RESETS_MAX {
+            streams.note_reset();
+            streams.note_answer();
+        }
+        assert!(streams.resets_left.get() > 0);
+        (0..RESETS_MAX).for_each(|_| streams.note_reset());
+        assert_eq!(streams.resets_left.get(), 0);
+    }
+}

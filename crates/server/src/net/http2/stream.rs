@@ -1,0 +1,295 @@
+//! One stream of HTTP/2: a request and its answer, or a client's connection.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use hyper::body::Body as _;
+use tokio::time::timeout;
+
+use super::message::{Chunks, Head, Incoming, drop_connection_headers, join_cookies};
+use super::{Counted, SEND_BUFFER_BYTES, Streams};
+use crate::client::connection::{Connection, Takeover};
+use crate::client::shard::{Shard, SocketGuard};
+use crate::net::Front;
+use crate::net::answer_headers;
+use crate::net::arrival::Arrival;
+use crate::net::http;
+use crate::net::refusal::refusal;
+use crate::net::upgrade::UpgradeSlot;
+use crate::wire::pipe::{PipeEnd, pipe};
+use crate::wire::stream::Stream as Socket;
+
+/// What is taken of a client's output at once.
+const PIECE_BYTES: usize = SEND_BUFFER_BYTES;
+
+/// How much longer a stream may take nothing than a client whose connection it is: that one is told why it goes.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// What a stream takes while its request is answered: its head, and what of the answer waits.
+const STREAM_BYTES: u64 = 32 * 1024;
+
+/// What it takes to serve a stream.
+pub(super) struct Stream {
+    pub(super) front: Rc<Front>,
+    pub(super) shard: Rc<Shard>,
+    pub(super) arrival: Arrival,
+    pub(super) streams: Rc<Streams>,
+}
+
+/// Why a stream is over before all was said on it.
+#[derive(Debug)]
+enum Over {
+    /// The client has reset it, or the connection is gone.
+    Reset,
+    /// The client takes nothing.
+    Stalled,
+    /// What was to be said cannot be.
+    Wrong(&'static str),
+}
+
+impl From<h2::Error> for Over {
+    fn from(_: h2::Error) -> Self {
+        Self::Reset
+    }
+}
+
+enum Answer {
+    Response(Response<Body>),
+    TakenOver(Takeover),
+}
+
+impl Stream {
+    pub(super) async fn serve(self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>, _counted: Counted) {
+        let Some(reserved) = self.shard.hub.rooms.memory.requests.try_reserve(STREAM_BYTES) else {
+            self.shard.hub.metrics.refused.inc();
+            tracing::warn!("refused a request: memory for requests used up");
+            respond.send_reset(Reason::REFUSED_STREAM);
+            return;
+        };
+        let is_head = request.method() == Method::HEAD;
+        let (mut parts, incoming) = request.into_parts();
+        join_cookies(&mut parts.headers);
+        // What follows a CONNECT is no body.
+        let (body, incoming) = match parts.method == Method::CONNECT {
+            true => (Body::empty(), Some(incoming)),
+            false => (Body::new(Incoming(incoming)), None),
+        };
+        let answered = self.answer(Request::from_parts(parts, body), &mut respond).await;
+        let over = match answered {
+            Err(over) => Err(over),
+            Ok(Answer::Response(response)) => self.send(response, is_head, &mut respond).await,
+            Ok(Answer::TakenOver(takeover)) => {
+                // From here on it is a client's, and counted as such.
+                drop(reserved);
+                self.bridge(takeover, incoming, &mut respond).await
+            }
+        };
+        match over {
+            Ok(()) => self.streams.note_answer(),
+            Err(Over::Reset) => self.streams.note_reset(),
+            Err(Over::Stalled) => respond.send_reset(Reason::CANCEL),
+            Err(Over::Wrong(what)) => {
+                tracing::error!(shard = self.shard.index, what, "a stream of HTTP/2 was given up");
+                respond.send_reset(Reason::INTERNAL_ERROR);
+            }
+        }
+    }
+
+    /// Has the request answered, unless it is taken back before.
+    async fn answer(&self, request: Request<Body>, respond: &mut SendResponse<Bytes>) -> Result<Answer, Over> {
+        let slot = UpgradeSlot::default();
+        let (front, hub) = (Rc::clone(&self.front), Arc::clone(&self.shard.hub));
+        let mut answer = Box::pin(http::answer(front, hub, self.arrival.clone(), request, slot.clone()));
+        poll_fn(|cx| {
+            if respond.poll_reset(cx).is_ready() {
+                return Poll::Ready(Err(Over::Reset));
+            }
+            let polled = answer.as_mut().poll(cx);
+            match slot.take() {
+                Some(takeover) => Poll::Ready(Ok(Answer::TakenOver(takeover))),
+                None => polled.map(|Ok(response)| Ok(Answer::Response(response))),
+            }
+        })
+        .await
+    }
+
+    /// Sends an answer, as the client takes it.
+    async fn send(
+        &self,
+        response: Response<Body>,
+        is_head: bool,
+        respond: &mut SendResponse<Bytes>,
+    ) -> Result<(), Over> {
+        let (mut parts, mut body) = response.into_parts();
+        drop_connection_headers(&mut parts.headers);
+        let has_body = !is_head && !matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        if let Some(bytes) = body.size_hint().exact().filter(|_| has_body) {
+            parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
+        }
+        let is_empty = !has_body || body.is_end_stream();
+        let mut out = respond.send_response(Response::from_parts(parts, ()), is_empty)?;
+        if is_empty {
+            return Ok(());
+        }
+        let patience = self.shard.hub.now().config.client.write_timeout;
+        while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+            let frame = frame.map_err(|_| Over::Wrong("a body ended early"))?;
+            if let Ok(data) = frame.into_data() {
+                send_all(&mut out, data, patience).await?;
+            }
+        }
+        out.send_data(Bytes::new(), true)?;
+        Ok(())
+    }
+
+    /// Lets the stream go on as a client's connection: what it writes for HTTP/1 is said here as HTTP/2 has it.
+    async fn bridge(
+        &self,
+        takeover: Takeover,
+        incoming: Option<RecvStream>,
+        respond: &mut SendResponse<Bytes>,
+    ) -> Result<(), Over> {
+        // Beside the connection that it is in, it is one of its own.
+        let place = match self.shard.hub.connections.admit(self.arrival.peer.ip(), self.shard.now_ms()) {
+            Ok(place) => place,
+            Err(excess) => {
+                let mut refused = http::refuse(refusal(excess));
+                answer_headers::protect(refused.headers_mut(), false);
+                return self.send(refused, false, respond).await;
+            }
+        };
+        let (ours, clients) = pipe();
+        let socket = SocketGuard::new(&self.shard, place);
+        Connection::start(&self.shard, Socket::Piped(clients), takeover, socket);
+        let (head, rest) = poll_until_reset(respond, read_head(&ours)).await??;
+        let mut out = respond.send_response(head.response, false)?;
+        let patience = self.shard.hub.now().config.client.write_timeout + LINGER;
+        let outgoing = write_out(&ours, &mut out, rest, head.is_chunked, patience);
+        let ended = match incoming {
+            None => outgoing.await,
+            Some(mut incoming) => {
+                let mut outgoing = std::pin::pin!(outgoing);
+                tokio::select! {
+                    biased;
+                    ended = &mut outgoing => ended,
+                    read = read_in(&ours, &mut incoming) => match read {
+                        // It has said all, and is still to be told the rest.
+                        Ok(()) => outgoing.await,
+                        Err(over) => Err(over),
+                    },
+                }
+            }
+        };
+        match ended {
+            // It was answered, and has gone as clients go.
+            Err(Over::Reset) => Ok(()),
+            ended => ended,
+        }
+    }
+}
+
+async fn poll_until_reset<T>(respond: &mut SendResponse<Bytes>, work: impl Future<Output = T>) -> Result<T, Over> {
+    let mut work = std::pin::pin!(work);
+    poll_fn(|cx| match respond.poll_reset(cx) {
+        Poll::Ready(_) => Poll::Ready(Err(Over::Reset)),
+        Poll::Pending => work.as_mut().poll(cx).map(Ok),
+    })
+    .await
+}
+
+/// The head that a client is answered with, and what came behind it.
+async fn read_head(ours: &PipeEnd) -> Result<(Head, Bytes), Over> {
+    let mut said = Vec::new();
+    loop {
+        let more = poll_fn(|cx| ours.poll_take(cx, PIECE_BYTES)).await;
+        if more.is_empty() {
+            return Err(Over::Wrong("an answer has no head"));
+        }
+        said.extend_from_slice(&more);
+        if let Some(head) = Head::parse(&said).map_err(Over::Wrong)? {
+            let rest = Bytes::copy_from_slice(&said[head.length..]);
+            return Ok((head, rest));
+        }
+    }
+}
+
+/// Sends what the connection writes, until it ends.
+async fn write_out(
+    ours: &PipeEnd,
+    out: &mut SendStream<Bytes>,
+    mut said: Bytes,
+    is_chunked: bool,
+    patience: Duration,
+) -> Result<(), Over> {
+    let mut chunks = Chunks::default();
+    loop {
+        if !is_chunked {
+            send_all(out, said, patience).await?;
+        } else {
+            chunks.push(&said);
+            while let Some(piece) = chunks.next().map_err(Over::Wrong)? {
+                send_all(out, piece, patience).await?;
+            }
+            if chunks.is_over() {
+                break;
+            }
+        }
+        said = poll_fn(|cx| match out.poll_reset(cx) {
+            Poll::Ready(_) => Poll::Ready(Err(Over::Reset)),
+            Poll::Pending => ours.poll_take(cx, PIECE_BYTES).map(Ok),
+        })
+        .await?;
+        if said.is_empty() {
+            break;
+        }
+    }
+    out.send_data(Bytes::new(), true)?;
+    Ok(())
+}
+
+/// Takes what the client sends, as the connection reads it.
+async fn read_in(ours: &PipeEnd, incoming: &mut RecvStream) -> Result<(), Over> {
+    while let Some(data) = poll_fn(|cx| incoming.poll_data(cx)).await {
+        let mut data = data?;
+        let length = data.len();
+        while !data.is_empty() {
+            poll_fn(|cx| ours.poll_write_ready(cx)).await;
+            match ours.try_write(&data) {
+                Ok(written) => drop(data.split_to(written)),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                // The connection is over; what it has said last is still on its way.
+                Err(_) => return Ok(()),
+            }
+        }
+        incoming.flow_control().release_capacity(length)?;
+    }
+    ours.shut();
+    Ok(())
+}
+
+/// Sends all of it, as the client takes it.
+async fn send_all(out: &mut SendStream<Bytes>, mut data: Bytes, patience: Duration) -> Result<(), Over> {
+    while !data.is_empty() {
+        out.reserve_capacity(data.len().min(SEND_BUFFER_BYTES));
+        let capacity = match out.capacity() {
+            0 => match timeout(patience, poll_fn(|cx| out.poll_capacity(cx))).await {
+                Ok(Some(capacity)) => capacity?,
+                Ok(None) => return Err(Over::Reset),
+                Err(_) => return Err(Over::Stalled),
+            },
+            capacity => capacity,
+        };
+        let piece = data.split_to(capacity.min(data.len()));
+        out.send_data(piece, false)?;
+    }
+    Ok(())
+}
