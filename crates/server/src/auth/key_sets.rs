@@ -110,6 +110,15 @@ impl KeySets {
         if rests { Found::NotNow } else { Found::Wanted(WantedKeys { url: known }) }
     }
 
+    /// A key of the set at `url` has not signed what says so: its issuer may have another one of that name by now. What is to be
+    /// fetched to know, unless that was a moment ago.
+    pub(super) fn doubt(&self, url: &str, now_ms: u64) -> Option<WantedKeys> {
+        let sets = self.lock();
+        let (known, set) = sets.get_key_value(url)?;
+        let is_old = set.fetching().is_some() || now_ms >= set.rests_until_ms;
+        is_old.then(|| WantedKeys { url: Arc::clone(known) })
+    }
+
     /// Begins to fetch a set, unless somebody does.
     pub(super) fn begin(&self, wanted: &WantedKeys, now_ms: u64) -> Fetch {
         let mut sets = self.lock();

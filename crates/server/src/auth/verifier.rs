@@ -111,7 +111,12 @@ impl Verifier {
         };
         let key = keys.find(key_id, jwt.algorithm);
         let is_signed = key.is_some_and(|key| key.verify(jwt.algorithm, jwt.message, &jwt.signature));
-        if is_signed { Ok(()) } else { Err(TokenError::Invalid) }
+        match is_signed {
+            true => Ok(()),
+            false => {
+                Err(self.sets.doubt(&url, now_ms).map_or(TokenError::Invalid, |it| TokenError::Unverified(Some(it))))
+            }
+        }
     }
 
     /// Whether a key that is for its algorithm has signed it: a public key is no secret, whatever the header says.

@@ -358,6 +358,30 @@ fn keys_whose_hour_is_over_are_good_while_their_issuer_cannot_be_asked_and_for_t
 }
 
 #[test]
+fn a_key_that_was_changed_under_its_name_is_fetched_again_and_no_more_often_than_it_may_be() {
+    let issued = Issued::new();
+    let (tokens, sets) = (&issued.tokens, issued.sets());
+    let (_, before) = pair("k1");
+    let by_new = issued.token("k1");
+    sets.put(&issued.wanted(), &json!({"keys": [before]}).to_string(), issued.now());
+    assert_eq!(tokens.connection(&by_new), Err(TokenError::Invalid), "it was asked for a moment ago");
+    issued.pass(10_000);
+    let Err(TokenError::Unverified(Some(wanted))) = tokens.connection(&by_new) else { panic!("it may be new") };
+    let Fetch::Begin(done) = sets.begin(&wanted, issued.now()) else { panic!("nobody fetches it") };
+    assert!(matches!(tokens.connection(&by_new), Err(TokenError::Unverified(Some(_)))), "others wait for that");
+    sets.fetched(
+        &wanted,
+        Some(Jwks::parse(json!({"keys": [before]}).to_string().as_bytes()).expect("a set")),
+        issued.now(),
+    );
+    drop(done);
+    assert_eq!(tokens.connection(&by_new), Err(TokenError::Invalid), "it is still the one before");
+    issued.pass(10_000);
+    sets.put(&wanted, &json!({"keys": [issued.key]}).to_string(), issued.now());
+    assert!(tokens.connection(&by_new).is_ok());
+}
+
+#[test]
 fn addresses_that_tokens_make_up_push_out_no_issuer_that_is_there() {
     let sets = KeySets::default();
     sets.put(&numbered(0), r#"{"keys":[]}"#, 0);
