@@ -388,9 +388,7 @@ fn pages_that_may_connect_may_read_the_answers() {
     }
     let mut stream = dial(running.address);
     stream.write_all(request(Kind::Events, r#"{"id":1,"connect":{}}"#, origin).as_bytes()).expect("a request");
-    let mut head = [0; 512];
-    stream.read_exact(&mut head).expect("a head");
-    let head = String::from_utf8_lossy(&head);
+    let head = read_head(&mut stream);
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     assert!(head.contains("access-control-allow-origin: https://chat.example"), "{head}");
     let stranger = "OPTIONS /emulation HTTP/1.1\r\nHost: localhost\r\nOrigin: https://elsewhere.example\r\nConnection: close\r\n\r\n";
