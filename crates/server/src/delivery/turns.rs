@@ -125,6 +125,12 @@ impl<S: MemberSink> Delivery<S> {
         self.feed.borrow().wakers()
     }
 
+    /// As [`RoomFeed::event_bytes`].
+    #[cfg(test)]
+    pub(crate) fn event_bytes(&self) -> usize {
+        self.feed.borrow().event_bytes()
+    }
+
     /// When the next messages will have gathered.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.feed.borrow().due()

@@ -149,6 +149,12 @@ impl Events {
         }
     }
 
+    /// How many bytes of events wait for shards.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.shards.iter().map(|way| way.bytes.load(Relaxed)).sum()
+    }
+
     fn listen(&self, room: &RoomName, shard: usize) {
         let mut listeners = self.listeners.of(room.as_str());
         let shards = listeners.entry(room.as_str().into()).or_default();

@@ -59,6 +59,12 @@ impl Hearing {
         self.none_yet(epoch)
     }
 
+    /// How many bytes the queues hold.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.total.get()
+    }
+
     fn none_yet(&self, epoch: Epoch) -> Box<Hears> {
         let queue = EventQueue::new(epoch, Total::clone(&self.total));
         Box::new(Hears { queue, next: 0, is_listed: false })
@@ -72,6 +78,11 @@ impl Hearing {
             if groups.is_empty() {
                 self.groups.remove(name);
             }
+        }
+        if self.groups.is_empty() {
+            // Nobody looks at what is left in the inbox, and who listens next has come after it.
+            while self.inbox.try_take().is_some() {}
+            self.inbox.take_loss();
         }
     }
 

@@ -493,6 +493,12 @@ impl<S: MemberSink> RoomFeed<S> {
         })
     }
 
+    /// How many bytes of events its groups have to give.
+    #[cfg(test)]
+    pub(crate) fn event_bytes(&self) -> usize {
+        self.hearing.bytes()
+    }
+
     /// How many wakers there are of those who rest.
     #[cfg(test)]
     pub(crate) fn wakers(&self) -> usize {

@@ -175,3 +175,18 @@ fn a_crowd_with_a_filter_each_hears_of_all_who_come_and_is_given_what_has_no_his
         assert_eq!(sink.items().len(), JOINS, "and the message is for none of them");
     }
 }
+
+#[test]
+fn what_comes_in_for_nobody_any_more_is_neither_held_nor_told_to_who_comes_next() {
+    let world = World::new();
+    let (_, last) = world.join(0, usize::MAX);
+    let (name, room) = world.room(0);
+    let after = Position { epoch: room.epoch(), sequence: room.tail() };
+    let gone = ClientInfo::new("ann".to_owned(), "c1".to_owned(), None, None);
+    world.events.announce(&name, What::Leave(gone), after);
+    world.delivery.leave(last);
+    assert_eq!(world.events.bytes(), 0, "it is held for nobody");
+    let (next, _) = world.join(0, usize::MAX);
+    world.delivery.deliver(&mut Context::from_waker(Waker::noop()), None);
+    assert_eq!(next.items(), [], "it went before");
+}
