@@ -26,7 +26,7 @@ VERSION = $(shell $(CARGO) pkgid --offline | sed 's/.*[@#]//')
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 ARCHIVE = roomcast-$(VERSION)-$(HOST)
 
-.PHONY: help setup missing fmt fmt-check lint features build run test test-all results loom loom-full loom-mutants shuttle soak crash
+.PHONY: help setup missing fmt fmt-check lint features build run test test-all results loom loom-full loom-mutants shuttle simulate soak crash
 .PHONY: crash-events fuzz valgrind autobahn difference sdk-go sdk-java openapi website docs doctests examples bench benches bench-rivals bench-server siege instructions check-rivals
 .PHONY: check-bench tables deny ci lab profile dist image clean
 
@@ -122,9 +122,15 @@ shuttle: ## scenarios under random schedules, a few minutes; QUICK=1: less than 
 		TREE="$(CORE) shuttle-tests" tests/make/results.sh shuttle$(if $(QUICK),-quick) ' schedules$$' \
 		$(CARGO) test $(MODEL_BUILD) --target-dir $(TARGET)/shuttle --lib shuttle_tests:: -- --nocapture
 
-soak: ## the long runs of tests/soak, some twenty minutes on two cores
+SIMULATION = $(CARGO) test --locked -p roomcast-server --all-features --lib simulation::tests::whatever_happens -- --nocapture
+
+simulate: ## play 200 seeds of a simulated world; SEEDS=1000 FIRST=201: more, other ones; SEED=7 plays one and tells it
+	ROOMCAST_SIMULATION_SEED=$(SEED) ROOMCAST_SIMULATION_SEEDS=$(SEEDS) ROOMCAST_SIMULATION_FIRST=$(FIRST) $(SIMULATION)
+
+soak: ## the long runs of tests/soak, some twenty minutes on two cores; then 10,000 seeds of a simulated world, an hour
 	ROOMCAST_SOAK=1 TREE="$(CORE) tests/soak" tests/make/results.sh soak '^.*[|] ' \
 		$(CARGO) test --locked --release --test soak -- --nocapture --test-threads=1
+	ROOMCAST_SIMULATION_SEEDS=$(or $(SEEDS),10000) TREE="src crates" tests/make/results.sh simulation ' invariants hold$$' $(SIMULATION)
 
 fuzz: ## ten minutes of each fuzz target; QUICK=1: 20 s; INPUT=fuzz/artifacts/... runs an input once more
 	$(if $(or $(QUICK),$(INPUT)),,TREE="src crates fuzz" tests/make/results.sh fuzz ' no finding$$') fuzz/run.sh $(or $(INPUT),$(if $(QUICK),20,600))

@@ -23,6 +23,8 @@ pub struct Builder<T> {
     pub(crate) room: RoomOptions,
     pub(crate) clock: Option<Box<Clock>>,
     pub(crate) weigh: Option<Arc<Weigh<T>>>,
+    /// What the epochs of rooms begin with; at random without.
+    pub(crate) epochs: Option<u64>,
     #[cfg(feature = "tokio")]
     pub(crate) tokio: Vec<tokio::runtime::Handle>,
 }
@@ -35,6 +37,7 @@ impl<T: Send + Sync + 'static> Builder<T> {
             room: RoomOptions::default(),
             clock: None,
             weigh: None,
+            epochs: None,
             #[cfg(feature = "tokio")]
             tokio: Vec::new(),
         }
@@ -108,6 +111,13 @@ impl<T: Send + Sync + 'static> Builder<T> {
     #[cfg(feature = "tokio")]
     pub fn on_tokio(mut self, runtimes: Vec<tokio::runtime::Handle>) -> Self {
         self.tokio = runtimes;
+        self
+    }
+
+    /// What the epochs of rooms begin with, for simulations: else a number at random, so that no two brokers give the same ones.
+    #[doc(hidden)]
+    pub fn epochs_from(mut self, first: u64) -> Self {
+        self.epochs = Some(first);
         self
     }
 

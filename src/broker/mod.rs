@@ -122,7 +122,7 @@ impl<T: Send + Sync + 'static> Broker<T> {
                 room: builder.room,
                 weigh: builder.weigh,
                 closed: AtomicBool::new(false),
-                epochs: AtomicU64::new(RandomState::new().hash_one("epoch")),
+                epochs: AtomicU64::new(builder.epochs.unwrap_or_else(|| RandomState::new().hash_one("epoch"))),
                 shards,
             }),
         }

@@ -22,6 +22,8 @@ mod ops;
 mod reloading;
 mod rooms;
 mod session;
+#[cfg(test)]
+mod simulation;
 mod util;
 mod wire;
 

@@ -44,6 +44,12 @@ impl Connection {
         self.send_queue.borrow().reply_bytes() >= REPLY_BYTES_HIGH
     }
 
+    /// How many bytes wait to be written.
+    #[cfg(test)]
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.send_queue.borrow().bytes()
+    }
+
     /// Reserves what is held for the client, or lets somebody go.
     pub(super) fn reserve_memory(self: &Rc<Self>, shard: &Shard) {
         let beside = self.driver.borrow().bytes_held();

@@ -72,25 +72,36 @@ impl Shard {
         hub: Arc<Hub>,
         index: usize,
         rng: Rng,
+        draining: watch::Receiver<bool>,
+        coming: impl FnOnce(Rc<Self>) -> Coming,
+    ) -> io::Result<()> {
+        LocalSet::new().block_on(runtime, Self::live(hub, index, rng, draining, coming))
+    }
+
+    /// The same among tasks that are there already, of which others may be shards, too.
+    ///
+    /// # Errors
+    /// As [`Shard::run`].
+    pub(crate) async fn live<Coming: Future<Output = io::Result<()>>>(
+        hub: Arc<Hub>,
+        index: usize,
+        rng: Rng,
         mut draining: watch::Receiver<bool>,
         coming: impl FnOnce(Rc<Self>) -> Coming,
     ) -> io::Result<()> {
-        let tasks = LocalSet::new();
-        tasks.block_on(runtime, async move {
-            let inbox = hub.events.inbox(index).ok_or_else(|| io::Error::other("a shard runs twice"))?;
-            let shard = Rc::new_cyclic(|itself| Self::new(itself.clone(), hub, (index, rng), inbox, draining.clone()));
-            tokio::task::spawn_local(Self::deliver_forever(Rc::clone(&shard)));
-            tokio::task::spawn_local(Self::tick_forever(Rc::clone(&shard)));
-            tokio::task::spawn_local(Self::run_commands(Rc::clone(&shard)));
-            tokio::task::spawn_local(Self::take_in_events(Rc::clone(&shard)));
-            let came = tokio::select! {
-                biased;
-                _ = draining.wait_for(|draining| *draining) => Ok(()),
-                came = coming(Rc::clone(&shard)) => came,
-            };
-            shard.drain().await;
-            came
-        })
+        let inbox = hub.events.inbox(index).ok_or_else(|| io::Error::other("a shard runs twice"))?;
+        let shard = Rc::new_cyclic(|itself| Self::new(itself.clone(), hub, (index, rng), inbox, draining.clone()));
+        tokio::task::spawn_local(Self::deliver_forever(Rc::clone(&shard)));
+        tokio::task::spawn_local(Self::tick_forever(Rc::clone(&shard)));
+        tokio::task::spawn_local(Self::run_commands(Rc::clone(&shard)));
+        tokio::task::spawn_local(Self::take_in_events(Rc::clone(&shard)));
+        let came = tokio::select! {
+            biased;
+            _ = draining.wait_for(|draining| *draining) => Ok(()),
+            came = coming(Rc::clone(&shard)) => came,
+        };
+        shard.drain().await;
+        came
     }
 
     fn new(

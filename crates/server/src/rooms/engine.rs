@@ -3,7 +3,7 @@
 //! A client's driver asks an [`Engine`] and does not know which one it is. What the engine can answer at once it answers in the
 //! turn that asks; for the rest the turn is given a future, and goes on with other clients.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
 
@@ -107,7 +107,7 @@ fn publish_in_order(
     batch: PublishBatch,
     publish: impl Fn(Publish) -> Answer<Result<Accepted, ErrorCode>> + Clone + Send + 'static,
 ) -> PublishAnswers {
-    let mut rooms = HashMap::<RoomName, Vec<(Publish, oneshot::Sender<_>)>>::new();
+    let mut rooms = BTreeMap::<RoomName, Vec<(Publish, oneshot::Sender<_>)>>::new();
     let mut answers = PublishAnswers::new();
     for one in batch {
         let (sender, answer) = oneshot::channel();

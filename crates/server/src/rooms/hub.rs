@@ -187,6 +187,12 @@ impl Hub {
         Ok(())
     }
 
+    /// Stores them in an archive that somebody else has begun.
+    #[cfg(test)]
+    pub(crate) fn store_in(&self, stored_rooms: StoredRooms) {
+        let _ = self.stored.set(StoredEngine::new(stored_rooms));
+    }
+
     /// Begins to tell the backend who comes and goes. To be called before anybody is let in.
     ///
     /// # Errors

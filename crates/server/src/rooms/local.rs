@@ -21,6 +21,8 @@ use crate::rooms::removed::RemovedHistories;
 use crate::rooms::ring_memory::RingMemory;
 use crate::rooms::terms::{Reservation, Terms, TermsBook};
 use crate::rooms::visible::{Edge, Visible};
+#[cfg(test)]
+use crate::util::stepped;
 use roomcast::{Broker, Position, PublishError, Room, RoomError, RoomOptions};
 use roomcast_protocol::{ErrorCode, Publication, RoomName};
 
@@ -102,6 +104,11 @@ impl LocalRooms {
             (Arc::new(Events::within(shards.len(), bytes_max)), ForAll::new(shards.len(), bytes_max))
         };
         let clock = Arc::new(clock);
+        #[cfg(test)]
+        let broker = match stepped::epochs() {
+            Some(first) => broker.epochs_from(first),
+            None => broker,
+        };
         let broker = broker.on_tokio(shards).build();
         let time = Arc::clone(&clock) as Arc<dyn Fn() -> u64 + Send + Sync>;
         let terms = TermsBook::new(time, memory.keys.limit());

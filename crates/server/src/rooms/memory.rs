@@ -5,8 +5,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::spawn_blocking;
-
 use crate::rooms::engine::{
     Accepted, Answer, Engine, Entered, EpochName, Erase, Publish, PublishAnswers, PublishBatch, Remains, begun,
     publish_each,
@@ -16,6 +14,7 @@ use crate::rooms::local::{LocalRooms, TRIES, not_published};
 use crate::rooms::terms::{Begun, Terms};
 use crate::rooms::visible::{Edge, Visible};
 use crate::session::Recover;
+use crate::util::blocking::blocking;
 use roomcast::{PublishError, Room};
 use roomcast_protocol::{ErrorCode, HistoryQuery, HistoryResult, Placed, Publication, RoomName};
 
@@ -157,7 +156,7 @@ impl Engine for MemoryEngine {
             Erase::User(user) => {
                 let memory = self.clone();
                 let erase = move || memory.erase_now(&room, history::sequences_of(&room, &user));
-                Answer::later(async move { spawn_blocking(erase).await.map_err(|_| ErrorCode::Internal) })
+                Answer::later(async move { blocking(erase).await.ok_or(ErrorCode::Internal) })
             }
         }
     }

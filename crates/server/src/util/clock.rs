@@ -28,7 +28,7 @@ fn system_ms() -> u64 {
 
 /// What the system's clock says, jumps left out.
 #[derive(Debug)]
-struct Clock {
+pub(crate) struct Clock {
     /// What the system's clock says beyond the time since the start, as it was believed last.
     offset: AtomicI64,
     /// When it was found elsewhere, in milliseconds since the start and one; 0 where it is where it should be.
@@ -36,12 +36,12 @@ struct Clock {
 }
 
 impl Clock {
-    fn starting_at(system_ms: u64) -> Self {
+    pub(crate) fn starting_at(system_ms: u64) -> Self {
         Self { offset: AtomicI64::new(system_ms as i64), astray: AtomicU64::new(0) }
     }
 
     /// The time, when the system says `system_ms` and `elapsed_ms` have passed since the start.
-    fn read(&self, system_ms: u64, elapsed_ms: u64) -> u64 {
+    pub(crate) fn read(&self, system_ms: u64, elapsed_ms: u64) -> u64 {
         let found = (system_ms as i64).wrapping_sub(elapsed_ms as i64);
         // Relaxed, here and below: whoever reads beside another believes the one or the other.
         let offset = self.offset.load(Relaxed);

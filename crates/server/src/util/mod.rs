@@ -2,6 +2,7 @@
 //!
 //! It uses nothing here. It is used by everybody.
 
+pub(crate) mod blocking;
 pub(crate) mod certificate;
 pub(crate) mod clock;
 pub(crate) mod key;
@@ -11,4 +12,6 @@ pub(crate) mod reserve;
 pub(crate) mod rng;
 pub(crate) mod secret;
 pub(crate) mod signature;
+#[cfg(test)]
+pub(crate) mod stepped;
 pub(crate) mod timer_wheel;

@@ -7,6 +7,8 @@ pub(crate) mod encoded_batch;
 pub(crate) mod framing;
 pub(crate) mod pipe;
 pub(crate) mod send_queue;
+#[cfg(test)]
+pub(crate) mod socket_double;
 pub(crate) mod stream;
 pub(crate) mod tls;
 pub(crate) mod unanswered;

@@ -9,6 +9,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+#[cfg(test)]
+use crate::wire::socket_double::ServerEnd;
+
 #[cfg(target_os = "linux")]
 use rustix::net::sockopt::set_tcp_user_timeout;
 
@@ -24,6 +27,8 @@ pub(crate) enum Stream {
     Tls(Box<TlsStream>),
     /// Not one of its own: its bytes travel within another one.
     Piped(PipeEnd),
+    #[cfg(test)]
+    Double(ServerEnd),
 }
 
 /// A socket between two shards, watched by none.
@@ -31,6 +36,8 @@ pub(crate) enum Stream {
 pub(crate) enum DetachedStream {
     Tcp(std::net::TcpStream),
     Unix(std::os::unix::net::UnixStream),
+    #[cfg(test)]
+    Double(ServerEnd),
 }
 
 impl Stream {
@@ -47,6 +54,8 @@ impl Stream {
                 poll_fn(|cx| end.poll_read_ready(cx)).await;
                 Ok(())
             }
+            #[cfg(test)]
+            Self::Double(socket) => socket.readable().await,
         }
     }
 
@@ -60,6 +69,8 @@ impl Stream {
             Self::Unix(stream) => stream.try_read(buffer),
             Self::Tls(stream) => stream.try_read(buffer),
             Self::Piped(end) => end.try_read(buffer),
+            #[cfg(test)]
+            Self::Double(socket) => socket.try_read(buffer),
         }
     }
 
@@ -73,6 +84,8 @@ impl Stream {
             Self::Unix(stream) => stream.try_write(bytes),
             Self::Tls(stream) => stream.try_write(bytes),
             Self::Piped(end) => end.try_write(bytes),
+            #[cfg(test)]
+            Self::Double(socket) => socket.try_write(bytes),
         }
     }
 
@@ -82,6 +95,8 @@ impl Stream {
         match self {
             Self::Tcp(_) | Self::Unix(_) | Self::Piped(_) => 0,
             Self::Tls(stream) => stream.held(),
+            #[cfg(test)]
+            Self::Double(_) => 0,
         }
     }
 
@@ -97,6 +112,8 @@ impl Stream {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
                 Err(error) => Err(error),
             },
+            #[cfg(test)]
+            Self::Double(_) => Ok(true),
         }
     }
 
@@ -107,6 +124,8 @@ impl Stream {
             Self::Unix(stream) => stream.poll_write_ready(cx),
             Self::Tls(stream) => stream.poll_write_ready(cx),
             Self::Piped(end) => end.poll_write_ready(cx).map(Ok),
+            #[cfg(test)]
+            Self::Double(socket) => socket.poll_write_ready(cx),
         }
     }
 
@@ -123,6 +142,8 @@ impl Stream {
                 Self::Unix(_) => return,
                 // It is the other one that is watched.
                 Self::Piped(_) => return,
+                #[cfg(test)]
+                Self::Double(_) => return,
             };
             if let Err(error) = set_tcp_user_timeout(socket, ms) {
                 tracing::debug!(%error, "a socket is watched with the patience of the system");
@@ -144,6 +165,8 @@ impl Stream {
             Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
             // Both of its ends are on one shard.
             Self::Piped(_) => Err(io::ErrorKind::Unsupported.into()),
+            #[cfg(test)]
+            Self::Double(socket) => Ok(DetachedStream::Double(socket)),
         }
     }
 }
@@ -157,6 +180,8 @@ impl DetachedStream {
         match self {
             Self::Tcp(stream) => TcpStream::from_std(stream).map(Stream::Tcp),
             Self::Unix(stream) => UnixStream::from_std(stream).map(Stream::Unix),
+            #[cfg(test)]
+            Self::Double(socket) => Ok(Stream::Double(socket)),
         }
     }
 }
@@ -171,6 +196,8 @@ impl AsyncRead for Stream {
                 buffer.put_slice(&taken);
                 Ok(())
             }),
+            #[cfg(test)]
+            Self::Double(socket) => socket.poll_read(cx, buffer),
         }
     }
 }
@@ -182,6 +209,8 @@ impl AsyncWrite for Stream {
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tls(stream) => stream.poll_write(cx, bytes),
             Self::Piped(end) => end.poll_write_ready(cx).map(|()| end.try_write(bytes)),
+            #[cfg(test)]
+            Self::Double(socket) => socket.poll_write(cx, bytes),
         }
     }
 
@@ -191,6 +220,8 @@ impl AsyncWrite for Stream {
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => stream.poll_flush(cx),
             Self::Piped(_) => Poll::Ready(Ok(())),
+            #[cfg(test)]
+            Self::Double(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -203,6 +234,8 @@ impl AsyncWrite for Stream {
                 end.shut();
                 Poll::Ready(Ok(()))
             }
+            #[cfg(test)]
+            Self::Double(socket) => socket.poll_shutdown(),
         }
     }
 }

@@ -139,7 +139,7 @@ impl Memory {
         }
     }
 
-    fn shares(&self) -> [&Share; 9] {
+    pub(crate) fn shares(&self) -> [&Share; 9] {
         [
             &self.rings,
             &self.replies,

@@ -2,12 +2,11 @@
 //!
 //! What the rings have is answered in the turn that asks; whatever needs the database is done on threads that may wait.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
 use super::{NoAnswer, ReadFrom, StoredRooms};
@@ -22,6 +21,7 @@ use crate::rooms::memory::{IDLE_WITHOUT_HISTORY, after};
 use crate::rooms::terms::{Begun, Terms};
 use crate::rooms::visible::{Edge, Visible};
 use crate::session::Recover;
+use crate::util;
 use roomcast::store::Watermark;
 use roomcast::{PublishError, Room};
 use roomcast_protocol::{ErrorCode, HistoryQuery, HistoryResult, Placed, Publication, RoomName};
@@ -65,7 +65,7 @@ impl StoredEngine {
     /// Publishes each, and those of one room in their order, also where one of them has to wait.
     fn publish_all(&self, batch: PublishBatch) -> PublishAnswers {
         let Self(stored) = self;
-        let mut queues = HashMap::<RoomName, Vec<(Publication, oneshot::Sender<_>)>>::new();
+        let mut queues = BTreeMap::<RoomName, Vec<(Publication, oneshot::Sender<_>)>>::new();
         let mut answers = PublishAnswers::new();
         let until = stored.patience();
         for Publish { room, publication, .. } in batch {
@@ -354,7 +354,7 @@ fn try_twice<R>(
 async fn blocking<R: Send + 'static>(
     work: impl FnOnce() -> Result<R, ErrorCode> + Send + 'static,
 ) -> Result<R, ErrorCode> {
-    spawn_blocking(work).await.unwrap_or(Err(ErrorCode::Internal))
+    util::blocking::blocking(work).await.unwrap_or(Err(ErrorCode::Internal))
 }
 
 impl fmt::Debug for StoredEngine {

@@ -21,8 +21,8 @@ use crate::config::{Config, Overload, Storage};
 use crate::rooms::engine::EpochName;
 use crate::rooms::local::{LocalRooms, not_opened};
 use crate::rooms::visible::{Edge, Visible};
-use roomcast::Room;
-use roomcast::store::{Archive, Durability, OpenError, Options, Retention, StoreError};
+use roomcast::store::{Archive, Codec, Durability, OpenError, Options, Retention, StoreError};
+use roomcast::{Broker, Room};
 use roomcast_protocol::{ErrorCode, Publication, RoomName};
 
 /// The database of a server, and how it is used.
@@ -43,6 +43,21 @@ impl StoredRooms {
             return Ok(None);
         }
         let store = config.storage.kind.open(config.database())?;
+        Self::over(rooms, |broker, codec, options| Archive::start_with(broker, store, codec, options)).map(Some)
+    }
+
+    /// The same over the archive that `start` begins.
+    ///
+    /// # Errors
+    /// Those of `start`.
+    pub(crate) fn over(
+        rooms: Arc<LocalRooms>,
+        start: impl FnOnce(
+            &Broker<Publication>,
+            Box<dyn Codec<Publication>>,
+            Options,
+        ) -> Result<Archive<Publication>, StoreError>,
+    ) -> Result<Self, StoreError> {
         let now = Arc::clone(&rooms.now);
         let durability = move |room: &str| match now.load().options(room)?.storage {
             Storage::Off => None,
@@ -55,8 +70,8 @@ impl StoredRooms {
             move |room| now.load().options(room).map_or_else(Retention::default, |room| room.retention()),
             move || clock(),
         );
-        let archive = Archive::start_with(&rooms.broker, store, Box::new(PublicationCodec), options)?;
-        Ok(Some(Self { rooms, archive, restart_cache: RestartCache::new(), erasures: Erasures::default() }))
+        let archive = start(&rooms.broker, Box::new(PublicationCodec), options)?;
+        Ok(Self { rooms, archive, restart_cache: RestartCache::new(), erasures: Erasures::default() })
     }
 
     /// Opens a room, where it ended if need be: may ask the database, and waits for it.

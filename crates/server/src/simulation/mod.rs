@@ -1,0 +1,17 @@
+//! A world in one seed: the shipped sessions, delivery, engines, archive and shards, over doubles of socket, disk and clock, on a
+//! runtime whose clock stands still; and a shadow model that says what must hold. Only there in tests.
+
+mod actions;
+mod client;
+mod clock;
+mod dice;
+mod disk;
+mod heard;
+mod model;
+mod plan;
+mod rest;
+mod server;
+mod store;
+mod tests;
+mod threads;
+mod world;

@@ -1,0 +1,201 @@
+//! One run of a server, from its start to its end or its death: the shipped hub, shards, engines and archive, over doubles.
+
+use std::cell::RefCell;
+use std::future::pending;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant as StdInstant};
+
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::clock::SystemClock;
+use super::dice::Dice;
+use super::disk::Disk;
+use super::store::LogStore;
+use super::threads::{Pause, Thread, pause, work_forever};
+use crate::client::connection::{Connection, Takeover};
+use crate::client::shard::{Shard, SocketGuard};
+use crate::config::Config;
+use crate::rooms::cluster::LocalNode;
+use crate::rooms::hub::Hub;
+use crate::rooms::stored::StoredRooms;
+use crate::util::stepped;
+use crate::wire::framing::Framing;
+use crate::wire::socket_double::SocketDouble;
+use crate::wire::stream::Stream;
+use bytes::Bytes;
+use roomcast::internal::{BatchWriter, Environment, Next};
+use roomcast::store::{Archive, Store};
+use roomcast_protocol::Publication;
+
+/// How often rooms are looked at that nobody is in: oftener than a server does, since its days are short.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether somebody has woken the batch writer.
+const WRITER_LOOK: Duration = Duration::from_millis(1);
+
+/// A server that runs.
+pub(super) struct Server {
+    pub(super) hub: Arc<Hub>,
+    shards: Vec<Rc<Shard>>,
+    draining: watch::Sender<bool>,
+    running: RefCell<Vec<JoinHandle<std::io::Result<()>>>>,
+    has_stored_all: Rc<RefCell<Option<bool>>>,
+    /// How long it may take to end.
+    shutdown_timeout: Duration,
+}
+
+/// What an archive has instead of the system.
+struct Simulated {
+    drawn: AtomicU64,
+}
+
+impl Environment for Simulated {
+    fn now(&self) -> StdInstant {
+        Instant::now().into_std()
+    }
+
+    fn park(&self, until: Option<StdInstant>) {
+        pause(Pause::Parked(until.map(Instant::from_std)));
+    }
+
+    fn sleep(&self, time: Duration) {
+        pause(Pause::For(time));
+    }
+
+    fn draw(&self) -> u64 {
+        // Relaxed: one thread runs at a time.
+        Dice::new(self.drawn.fetch_add(1, Relaxed)).number()
+    }
+}
+
+impl Server {
+    /// Starts one with so many shards, among the tasks of whoever calls.
+    pub(super) async fn start(
+        config: Config,
+        shards: usize,
+        disk: &Arc<Disk>,
+        clock: &SystemClock,
+        mut dice: Dice,
+    ) -> Self {
+        let (threads, works) = mpsc::unbounded_channel();
+        stepped::give(threads, dice.number());
+        spawn_local(work_forever(works));
+        let runtime = Handle::current();
+        let local = Arc::new(LocalNode::new(shards));
+        let node = dice.rng().uuid();
+        let shutdown_timeout = config.shutdown.timeout;
+        let hub = Hub::new(config, node, clock.start(), local, vec![runtime.clone(); shards], runtime);
+        let has_stored_all = Rc::new(RefCell::new(None));
+        let environment = Arc::new(Simulated { drawn: AtomicU64::new(dice.number()) });
+        let stored = StoredRooms::over(Arc::clone(&hub.rooms), |broker, codec, options| {
+            let store: Arc<dyn Store> = Arc::new(LogStore::new(Arc::clone(disk)));
+            let (archive, writer) = Archive::start_stepped(broker, store, codec, options, environment)?;
+            spawn_local(write_forever(writer, Rc::clone(&has_stored_all)));
+            Ok(archive)
+        });
+        hub.store_in(stored.expect("the disk of the simulation can be begun"));
+        let hub = Arc::new(hub);
+        let (draining, is_draining) = watch::channel(false);
+        let started = Rc::new(RefCell::new(Vec::new()));
+        let run = |index| {
+            let (started, rng) = (Rc::clone(&started), dice.rng());
+            let coming = move |shard| async move {
+                started.borrow_mut().push(shard);
+                pending().await
+            };
+            spawn_local(Shard::live(Arc::clone(&hub), index, rng, is_draining.clone(), coming))
+        };
+        let running = RefCell::new((0..shards).map(run).collect());
+        spawn_local(expire_forever(Arc::clone(&hub)));
+        sleep(Duration::from_millis(1)).await;
+        let shards = started.take();
+        Self { hub, shards, draining, running, has_stored_all, shutdown_timeout }
+    }
+
+    /// Takes a socket in as a client's of that user, which brings its first commands.
+    pub(super) fn take_in(&self, socket: &SocketDouble, framing: Framing, user: &str, frame: Bytes, on: usize) {
+        let shard = &self.shards[on % self.shards.len()];
+        let place = self.hub.connections.admit(None, 0).expect("there is place");
+        let takeover = Takeover {
+            framing,
+            head: Vec::new(),
+            unanswered: None,
+            frame: Some(frame),
+            behind: Bytes::new(),
+            user: Some(user.to_owned()),
+            headers: None,
+        };
+        Connection::start(shard, Stream::Double(socket.server_end()), takeover, SocketGuard::new(shard, place));
+    }
+
+    pub(super) fn shards(&self) -> &[Rc<Shard>] {
+        &self.shards
+    }
+
+    /// Ends as a server does that is told to, and says whether everything was stored.
+    pub(super) async fn end(&self) -> bool {
+        let _ = self.draining.send(true);
+        for running in self.running.take() {
+            let _ = running.await;
+        }
+        let until = Instant::now() + self.shutdown_timeout;
+        self.hub.close();
+        if let Some(stored_rooms) = self.hub.stored_rooms() {
+            let _ = stored_rooms.archive.close();
+        }
+        while self.has_stored_all.borrow().is_none() && Instant::now() < until {
+            sleep(WRITER_LOOK).await;
+        }
+        self.has_stored_all.borrow().unwrap_or(false)
+    }
+}
+
+/// Steps the writer of an archive on a thread of its own, and says how it has ended.
+async fn write_forever(writer: BatchWriter<Publication>, has_stored_all: Rc<RefCell<Option<bool>>>) {
+    let (writer, ended) = (Arc::new(Mutex::new(Some(writer))), Arc::new(Mutex::new(None)));
+    let (stepped, end) = (Arc::clone(&writer), Arc::clone(&ended));
+    let thread = Thread::new(move || {
+        loop {
+            let next = lock(&stepped).as_mut().map(BatchWriter::step);
+            match next {
+                Some(Next::Wait(until)) => pause(Pause::Parked(until.map(Instant::from_std))),
+                Some(Next::Ended(how)) => {
+                    *lock(&end) = Some(how.is_ok());
+                    // As where it ends with its thread: whoever waits is told.
+                    return drop(lock(&stepped).take());
+                }
+                Some(_) => {}
+                None => return,
+            }
+        }
+    });
+    while let Some(pause) = thread.go_on() {
+        match pause {
+            Pause::For(time) => sleep(time).await,
+            Pause::Parked(until) => {
+                let is_woken = || lock(&writer).as_ref().is_none_or(BatchWriter::is_woken);
+                while !is_woken() && until.is_none_or(|until| Instant::now() < until) {
+                    let soon = Instant::now() + WRITER_LOOK;
+                    sleep_until(until.map_or(soon, |until| until.min(soon))).await;
+                }
+            }
+        }
+    }
+    *has_stored_all.borrow_mut() = Some(lock(&ended).unwrap_or(false));
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn expire_forever(hub: Arc<Hub>) {
+    loop {
+        sleep(EXPIRY_INTERVAL).await;
+        hub.expire_rooms((hub.rooms.clock)());
+    }
+}

@@ -1,0 +1,222 @@
+//! The world of a seed: what happens in it, step by step, and what must hold when it is at rest.
+
+use std::cell::RefCell;
+use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hasher as _};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::{Instant, sleep};
+
+use super::actions::ACTIONS;
+use super::client::{Client, Found};
+use super::clock::SystemClock;
+use super::dice::Dice;
+use super::disk::Disk;
+use super::model::{Broken, Model};
+use super::plan::Plan;
+use super::server::Server;
+use crate::util::stepped;
+
+/// How a seed was played.
+#[derive(Debug)]
+pub(super) struct Played {
+    pub(super) broken: Option<Broken>,
+    /// What was done, line by line.
+    pub(super) trace: String,
+    /// What each client heard.
+    pub(super) heard: Vec<String>,
+    /// Of that, and of everything that clients heard.
+    pub(super) hash: u64,
+}
+
+/// Plays a seed: always the same.
+pub(super) fn play(seed: u64) -> Played {
+    let mut dice = Dice::new(seed);
+    let plan = Plan::draw(&mut dice);
+    let disk = Disk::new(dice.fork());
+    let clients = plan.clients.iter().map(|(user, form)| Client::new(user.clone(), *form)).collect();
+    let model = Model::new(plan.rooms.clone(), Arc::clone(&disk));
+    let mut world = World {
+        dice,
+        disk,
+        clock: SystemClock::new(),
+        model,
+        clients,
+        late: Rc::default(),
+        trace: String::new(),
+        plan,
+    };
+    world.describe();
+    for run in 1..=world.plan.runs {
+        world.model.begin_run(run);
+        let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
+        let tasks = LocalSet::new();
+        tasks.block_on(&runtime, world.run(run == world.plan.runs));
+        // Whatever is left of it is gone.
+        drop(tasks);
+        stepped::take_back();
+        drop(runtime);
+        world.model.hear_complaints();
+        if world.model.broken().is_some() {
+            break;
+        }
+    }
+    world.end()
+}
+
+/// What has been answered that no client has asked.
+pub(super) enum Late {
+    Published(u64, u64),
+    Erased(String, Vec<u64>),
+    Failed,
+}
+
+pub(super) struct World {
+    pub(super) dice: Dice,
+    pub(super) plan: Plan,
+    pub(super) disk: Arc<Disk>,
+    pub(super) clock: SystemClock,
+    pub(super) model: Model,
+    pub(super) clients: Vec<Client>,
+    pub(super) late: Rc<RefCell<(usize, Vec<Late>)>>,
+    pub(super) trace: String,
+}
+
+/// How a run of the server ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// As it should.
+    Clean,
+    /// The process is killed; the system goes on.
+    Killed,
+    /// The machine has no power any more.
+    Power,
+}
+
+impl World {
+    fn describe(&mut self) {
+        for room in self.plan.rooms.clone() {
+            let _ = writeln!(self.trace, "{room:?}");
+        }
+        let (shards, clients) = (self.plan.shards, self.plan.clients.clone());
+        let _ = writeln!(self.trace, "{shards} shards, {clients:?}");
+    }
+
+    /// One run of the server.
+    async fn run(&mut self, is_last: bool) {
+        let began = Instant::now();
+        let (config, shards, dice) = (self.plan.config.clone(), self.plan.shards, self.dice.fork());
+        self.late = Rc::default();
+        let server = Rc::new(Server::start(config, shards, &self.disk, &self.clock, dice).await);
+        let steps = self.dice.between(self.plan.steps / 2, self.plan.steps);
+        for _ in 0..steps {
+            let action = self.dice.weighed(ACTIONS);
+            self.note(began, format_args!("{action:?}"));
+            self.act(&server, action);
+            let time = self.dice.weighed(&[(20, 0), (20, 1), (10, 7), (10, 40), (5, 300), (2, 2_000)]);
+            self.pass(&server, Duration::from_millis(time)).await;
+            if self.model.broken().is_some() {
+                return;
+            }
+        }
+        let end = self.dice.weighed(&[(3, End::Clean), (2, End::Killed), (4, End::Power)]);
+        if is_last || self.dice.percent(60) {
+            self.note(began, format_args!("rest"));
+            self.rest(&server).await;
+        }
+        if self.model.broken().is_none() {
+            self.note(began, format_args!("{end:?}"));
+            self.finish(server, end).await;
+        }
+        self.clock.go_on(began);
+    }
+
+    fn note(&mut self, began: Instant, what: std::fmt::Arguments<'_>) {
+        let ms = began.elapsed().as_millis();
+        let _ = writeln!(self.trace, "{}.{ms:06} {what}", self.model.run);
+    }
+
+    pub(super) fn detail(&mut self, what: std::fmt::Arguments<'_>) {
+        let _ = writeln!(self.trace, "    {what}");
+    }
+
+    /// Lets time pass, in which clients hear what comes.
+    async fn pass(&mut self, server: &Rc<Server>, time: Duration) {
+        const SLICE: Duration = Duration::from_millis(500);
+        let until = Instant::now() + time;
+        if time.is_zero() {
+            tokio::task::yield_now().await;
+        }
+        loop {
+            self.listen(server);
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            sleep(left.min(SLICE)).await;
+        }
+    }
+
+    pub(super) fn listen(&mut self, server: &Rc<Server>) -> Found {
+        let mut found = Found::default();
+        for client in &mut self.clients {
+            client.listen(server, &mut self.model, &mut found);
+        }
+        for late in std::mem::take(&mut self.late.borrow_mut().1) {
+            match late {
+                Late::Published(number, written) => self.model.acknowledged(number, written),
+                Late::Erased(room, numbers) => self.model.has_erased(&room, &numbers),
+                Late::Failed => {}
+            }
+        }
+        self.model.hear_complaints();
+        self.check_bounds(server);
+        found
+    }
+
+    /// Ends the run.
+    async fn finish(&mut self, server: Rc<Server>, end: End) {
+        if end == End::Clean {
+            let ending = Rc::clone(&server);
+            let ended = spawn_local(async move { ending.end().await });
+            while !ended.is_finished() {
+                self.listen(&server);
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
+        self.listen(&server);
+        for client in &mut self.clients {
+            // What was written is on its way.
+            client.takes = None;
+            let mut found = Found::default();
+            client.listen(&server, &mut self.model, &mut found);
+            client.log.push_str("the server is gone\n");
+            if let Some(line) = &client.line {
+                line.socket.cut();
+            }
+            client.is_gone(&mut self.model);
+        }
+        let lost = match end {
+            End::Power => self.disk.power_gone(),
+            _ => {
+                self.disk.process_gone();
+                0
+            }
+        };
+        self.detail(format_args!("{lost} entries are lost"));
+    }
+
+    fn end(self) -> Played {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(self.trace.as_bytes());
+        for client in &self.clients {
+            hasher.write(client.log.as_bytes());
+        }
+        let heard = self.clients.into_iter().map(|client| client.log).collect();
+        Played { broken: self.model.broken().cloned(), trace: self.trace, heard, hash: hasher.finish() }
+    }
+}
