@@ -2,4 +2,5 @@
 
 mod authority;
 mod listeners;
+mod proxies;
 mod tls;

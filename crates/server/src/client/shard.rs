@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::client::scratch::Scratch;
 use crate::delivery::lag::Shown;
 use crate::delivery::turns::Delivery;
 use crate::limits::address::AddressKey;
-use crate::limits::connections::Place;
+use crate::limits::connections::{Excess, Place};
 use crate::ops::metrics::ShardMetrics;
 use crate::rooms::for_all::{Coming, Step};
 use crate::rooms::hub::Hub;
@@ -353,6 +354,18 @@ impl SocketGuard {
         shard.sockets.opened();
         shard.hub.metrics.sockets.inc();
         Self { shard: Rc::clone(shard), address: place.settle() }
+    }
+
+    /// It turns out that the client comes from that address: the one that it was counted for before was a proxy's.
+    ///
+    /// # Errors
+    /// That one has too many already.
+    pub(crate) fn came_from(&mut self, address: IpAddr) -> Result<(), Excess> {
+        let Self { shard, address: counted_for } = self;
+        shard.hub.connections.recount(counted_for, Some(address), shard.now_ms()).inspect_err(|excess| {
+            shard.hub.metrics.refused.inc();
+            tracing::warn!(%address, limit = excess.limit(), "refused a connection: there are too many");
+        })
     }
 }
 

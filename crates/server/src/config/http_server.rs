@@ -12,6 +12,7 @@ use super::server_tls::ServerTls;
 use super::setting::{Kind, quote, read};
 use super::tls::Pem;
 use super::tree::Value;
+use crate::util::network::Network;
 
 /// `[http_server]`: where it listens, for whom, and by which names it is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +48,12 @@ pub struct HttpServer {
     /// TLS handshakes that may be under way at once; of more, the oldest is given up. Default 1,024: at a millisecond each,
     /// more would be over their time before they had their turn.
     pub tls_handshake_limit: usize,
+    /// Proxies that are believed when they say for whom they ask: networks, or `unix` for who comes by a Unix socket. Empty, the
+    /// default: none.
+    pub trusted_proxies: Vec<String>,
+    /// Whether connections of clients begin with a PROXY header (version 1 or 2). Who is none of `trusted_proxies` is then
+    /// refused.
+    pub proxy_protocol: bool,
     /// Names by which pages may have reached this server, `*` standing for any run of characters, without ports; names of
     /// this machine are always good. Empty, the default: all names, in development mode those of this machine. A page whose
     /// name somebody has pointed here is refused, however much it looks like one of ours.
@@ -76,6 +83,8 @@ impl Default for HttpServer {
             tls_check_interval: Duration::from_secs(60),
             tls_handshake_timeout: Duration::from_secs(10),
             tls_handshake_limit: 1_024,
+            trusted_proxies: Vec::new(),
+            proxy_protocol: false,
             allowed_hosts: Vec::new(),
             h2c_external: false,
         }
@@ -133,6 +142,12 @@ impl HttpServer {
                 let keys = ["cert_pem", "key_pem", "client_ca_pem", "enabled"].map(|key| path(table, key));
                 notes.conflict(&keys.each_ref().map(String::as_str), &format!("`{table}`: {error}"));
             }
+        }
+        if self.proxy_protocol && self.trusted_proxies.is_empty() {
+            notes.conflict(
+                &["http_server.proxy_protocol", "http_server.trusted_proxies"],
+                "`http_server.proxy_protocol` lets in proxies alone: name them in `http_server.trusted_proxies`",
+            );
         }
         if self.internal_tls.enabled && (self.unix_only || self.internal_socket_addr().is_none()) {
             notes.conflict(
@@ -240,6 +255,20 @@ pub(super) const SECTION: Section = Section {
             |v: &usize| within(v, &1, &HANDSHAKES_MAX)
         ),
         listing!(
+            "trusted_proxies",
+            Restart,
+            http_server.trusted_proxies,
+            "networks of proxies that are believed when they say for whom they ask; unix: who comes by a Unix socket",
+            PROXIES_MAX,
+            proxy
+        ),
+        setting!(
+            "proxy_protocol",
+            Restart,
+            http_server.proxy_protocol,
+            "connections of clients come from these proxies alone, and begin with a PROXY header"
+        ),
+        listing!(
             "allowed_hosts",
             Live,
             http_server.allowed_hosts,
@@ -266,8 +295,21 @@ const READ_TIMEOUT_MIN: Duration = Duration::from_millis(100);
 const READ_TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
 /// Each holds some kilobytes.
 const HANDSHAKES_MAX: usize = 65_536;
+/// Each is compared with the address of each connection.
+const PROXIES_MAX: usize = 256;
 /// Each is compared with each request's host.
 const HOSTS_MAX: usize = 256;
+
+fn proxy(written: &str) -> Result<String, String> {
+    if written == UNIX {
+        return Ok(written.to_owned());
+    }
+    let network: Network = written.parse().map_err(|error| format!("{error}; or \"{UNIX}\""))?;
+    Ok(network.to_string())
+}
+
+/// Stands for who comes by a Unix socket.
+pub(crate) const UNIX: &str = "unix";
 
 impl Kind for Option<u16> {
     fn expected() -> Cow<'static, str> {

@@ -61,6 +61,7 @@ pub use self::compression::Compression;
 pub use self::error::ConfigError;
 pub use self::events::{Endpoint, RoomEventsOptions, WebhookSecret};
 pub use self::http_api::{ApiErrorMode, ApiKey, HttpApi};
+pub(crate) use self::http_server::UNIX;
 pub use self::http_server::{FileMode, HttpServer};
 pub use self::jwks::JwksEndpoint;
 pub use self::load::{Flags, Loaded, Review, check, check_from, load, load_from, review, review_from};

@@ -6,6 +6,7 @@
 
 mod commands;
 mod frames;
+mod proxy;
 mod rewrite;
 mod session;
 mod source;
@@ -31,6 +32,11 @@ pub fn protobuf(frame: &[u8]) {
 /// the whole does.
 pub fn frames(input: &[u8]) {
     frames::check(input);
+}
+
+/// The beginning of a connection that a proxy has made: its header is taken whole, within bounds, and nothing behind it.
+pub fn proxy(input: &[u8]) {
+    proxy::check(input);
 }
 
 /// The life of a session: two bytes of settings, then what its client, its world and its clock do, step by step. Commands

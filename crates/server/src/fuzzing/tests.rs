@@ -36,6 +36,11 @@ fn the_corpus_of_protobuf_passes() {
 }
 
 #[test]
+fn the_corpus_of_proxy_headers_passes() {
+    replay("proxy", super::proxy);
+}
+
+#[test]
 fn the_corpus_of_sessions_passes() {
     replay("session", super::session);
 }
@@ -51,6 +56,7 @@ proptest! {
         super::frames(&input);
         super::json(&input);
         super::protobuf(&input);
+        super::proxy(&input);
         super::session(&input);
         super::token(&input);
     }

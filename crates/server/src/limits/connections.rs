@@ -198,6 +198,27 @@ impl Connections {
         }
     }
 
+    /// Counts one that was counted for somebody for `address` instead.
+    ///
+    /// # Errors
+    /// That one has too many already; it is then counted for nobody.
+    pub(crate) fn recount(
+        &self,
+        counted_for: &mut Option<AddressKey>,
+        address: Option<IpAddr>,
+        now_ms: u64,
+    ) -> Result<(), Excess> {
+        self.leave(counted_for.take());
+        let addresses = &self.addresses;
+        if addresses.is_counted
+            && let Some(address) = counted(address, &addresses.exempt)
+        {
+            self.enter(address, now_ms)?;
+            *counted_for = Some(address);
+        }
+        Ok(())
+    }
+
     /// One whose place was [settled](Place::settle) is gone.
     pub(crate) fn gone(&self, address: Option<AddressKey>) {
         self.open.fetch_sub(1, Relaxed);
@@ -222,15 +243,7 @@ impl Place {
     /// That one has too many already.
     pub(crate) fn came_from(&mut self, address: Option<IpAddr>, now_ms: u64) -> Result<(), Excess> {
         let Self { connections, address: counted_for } = self;
-        connections.leave(counted_for.take());
-        let addresses = &connections.addresses;
-        if addresses.is_counted
-            && let Some(address) = counted(address, &addresses.exempt)
-        {
-            connections.enter(address, now_ms)?;
-            *counted_for = Some(address);
-        }
-        Ok(())
+        connections.recount(counted_for, address, now_ms)
     }
 
     /// Has the caller say when it is [gone](Connections::gone), and of which address it was: a connection that is idle holds no more

@@ -139,7 +139,9 @@ fn admit(shard: &Shard, way: &Way, peer: Peer) -> Result<Place, Excess> {
     if !way.role.serves_clients() {
         return Ok(connections.admit_inside());
     }
-    connections.admit(peer.ip(), shard.now_ms()).inspect_err(|excess| {
+    // Whom a proxy asks for is known when it has said so.
+    let address = peer.ip().filter(|_| !way.proxies.are(peer));
+    connections.admit(address, shard.now_ms()).inspect_err(|excess| {
         shard.hub.metrics.refused.inc();
         tracing::warn!(?peer, limit = excess.limit(), "refused a connection: there are too many");
     })

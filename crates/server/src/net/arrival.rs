@@ -3,7 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use axum::http::HeaderMap;
+
 use crate::config::Config;
+use crate::net::address::Proxies;
 use crate::net::certificates::Certificates;
 
 /// Whom a listener is for.
@@ -46,6 +49,10 @@ pub(crate) struct Way {
     pub(crate) role: Role,
     /// What TLS is spoken with; nothing where it is not.
     pub(crate) tls: Option<Arc<Certificates>>,
+    /// Who is believed when it says for whom it asks.
+    pub(crate) proxies: Arc<Proxies>,
+    /// Whether connections come from these alone, and begin with their header.
+    pub(crate) expects_header: bool,
 }
 
 /// Who is at the other end of a socket, as the system says.
@@ -71,5 +78,18 @@ impl Peer {
 #[derive(Clone, Debug)]
 pub(crate) struct Arrival {
     pub(crate) way: Arc<Way>,
+    /// Who is at the other end, or for whom that one has said that it has connected.
     pub(crate) peer: Peer,
+}
+
+impl Arrival {
+    /// The address of who asks; `None` where none is known. No other is counted or logged.
+    pub(crate) fn client_address(&self, headers: &HeaderMap) -> Option<IpAddr> {
+        self.way.proxies.client_address(self.peer, headers)
+    }
+
+    /// The same where it may be another than was known when the connection came.
+    pub(crate) fn forwarded_address(&self, headers: &HeaderMap) -> Option<IpAddr> {
+        self.way.proxies.are(self.peer).then(|| self.client_address(headers)).flatten()
+    }
 }

@@ -5,6 +5,7 @@
 
 use std::future::Future as _;
 use std::io::{self, ErrorKind};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -19,20 +20,38 @@ use super::Front;
 use crate::client::connection::{Connection, Takeover};
 use crate::client::shard::{Shard, SocketGuard};
 use crate::net::admission::Purpose;
-use crate::net::arrival::Arrival;
+use crate::net::arrival::{Arrival, Peer};
 use crate::net::http;
 use crate::net::http::{HEAD_TIMEOUT, HEADERS_MAX, WEBSOCKET_PATH};
-use crate::net::http2;
+use crate::net::{http2, proxy_protocol, refusal};
 use crate::rooms::hub::Hub;
 use crate::wire::stream::Stream;
 use crate::wire::ws::Handshake;
 
 /// Serves an accepted connection until it ends, or has become a WebSocket, which lives on by itself.
-pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, stream: Stream, arrival: Arrival, socket: SocketGuard) {
+pub(crate) async fn serve(
+    front: Rc<Front>,
+    shard: Rc<Shard>,
+    stream: Stream,
+    mut arrival: Arrival,
+    mut socket: SocketGuard,
+) {
     let mut draining = shard.draining.clone();
+    if arrival.way.expects_header {
+        // In a box, as what follows: most who come by here need none of it.
+        let named = Box::pin(named_client(&stream, &arrival));
+        let named = tokio::select! {
+            named = named => named,
+            _ = draining.wait_for(|draining| *draining) => None,
+        };
+        let Some(peer) = named else { return };
+        arrival.peer = peer;
+        if let Some(Err(_)) = peer.ip().map(|address| socket.came_from(address)) {
+            return;
+        }
+    }
     let stream = match (stream, &arrival.way.tls) {
         (Stream::Tcp(socket), Some(certificates)) => {
-            // In a box: most who come by here need none of it.
             let shaken = Box::pin(front.handshakes.shake(socket, certificates.config()));
             let shaken = tokio::select! {
                 shaken = shaken => shaken,
@@ -57,7 +76,7 @@ pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, stream: Stream, ar
         Ok(n) if arrival.way.role.serves_clients() && takes_http2 && http2::is_begun_by(&buffer[..n]) => {
             Some(FirstRead::Http2(Bytes::copy_from_slice(&buffer[..n])))
         }
-        Ok(n) if arrival.way.role.serves_clients() => Some(hear(&front, &shard.hub, &buffer[..n])),
+        Ok(n) if arrival.way.role.serves_clients() => Some(hear(&front, &shard.hub, &arrival, &buffer[..n])),
         Ok(n) => Some(FirstRead::Other(Bytes::copy_from_slice(&buffer[..n]))),
         Err(error) if error.kind() == ErrorKind::WouldBlock => Some(FirstRead::Other(Bytes::new())),
         Err(_) => None,
@@ -74,7 +93,12 @@ pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, stream: Stream, ar
             let opened = Opened::new(said, stream, shard.hub.now().config.client.write_timeout);
             Box::pin(http2::serve(front, shard, opened, arrival, socket)).await;
         }
-        Some(FirstRead::WebSocket { handshake, user, headers, behind }) => {
+        Some(FirstRead::WebSocket { handshake, user, headers, address, behind }) => {
+            if let Some(Err(excess)) = address.map(|address| socket.came_from(address)) {
+                // Whoever takes none of it learns by the end.
+                let _ = stream.try_write(refusal::answer(excess).as_bytes());
+                return;
+            }
             let head = handshake.head();
             match stream.try_write(&head) {
                 Ok(n) if n == head.len() => {
@@ -90,26 +114,52 @@ pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, stream: Stream, ar
     }
 }
 
+/// For whom a proxy has connected; nobody where it is no proxy that is believed, or does not say so in time.
+async fn named_client(stream: &Stream, arrival: &Arrival) -> Option<Peer> {
+    let peer = arrival.peer;
+    if !arrival.way.proxies.are(peer) {
+        tracing::warn!(?peer, "refused a connection: it comes from none of `http_server.trusted_proxies`");
+        return None;
+    }
+    match tokio::time::timeout(HEAD_TIMEOUT, proxy_protocol::take(stream)).await {
+        Ok(Ok(client)) => Some(client.map_or(peer, Peer::Tcp)),
+        Ok(Err(error)) => {
+            tracing::warn!(?peer, %error, "refused a connection: it does not begin with a PROXY header");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
 /// What somebody said first.
 enum FirstRead {
     /// A handshake, and what came behind it.
-    WebSocket { handshake: Handshake, user: Option<String>, headers: Option<Box<HeaderMap>>, behind: Bytes },
+    WebSocket {
+        handshake: Handshake,
+        user: Option<String>,
+        headers: Option<Box<HeaderMap>>,
+        /// Where a proxy says that it comes from.
+        address: Option<IpAddr>,
+        behind: Bytes,
+    },
     /// Something else, or a part of something.
     Other(Bytes),
     /// HTTP/2, or the beginning of it.
     Http2(Bytes),
 }
 
-fn hear(front: &Front, hub: &Hub, said: &[u8]) -> FirstRead {
+fn hear(front: &Front, hub: &Hub, arrival: &Arrival, said: &[u8]) -> FirstRead {
     let websocket = handshake_of(said).and_then(|(headers, bytes)| {
         let mut handshake = Handshake::parse(&Method::GET, None, &headers).ok()?;
         let admission = front.admission(hub);
         admission.admit(Purpose::Connect, Version::HTTP_11, None, &headers).ok()?;
         let user = admission.user(&headers);
+        let address = arrival.forwarded_address(&headers);
         let now = hub.now();
         handshake.negotiate(&headers, &now.config.websocket.compression);
         let headers = now.callbacks.keep_headers(&headers);
-        Some(FirstRead::WebSocket { handshake, user, headers, behind: Bytes::copy_from_slice(&said[bytes..]) })
+        let behind = Bytes::copy_from_slice(&said[bytes..]);
+        Some(FirstRead::WebSocket { handshake, user, headers, address, behind })
     });
     websocket.unwrap_or_else(|| FirstRead::Other(Bytes::copy_from_slice(said)))
 }

@@ -31,6 +31,7 @@ use crate::net::fast_upgrade::Opened;
 use crate::net::http_stream;
 use crate::net::http_stream::{EMULATION_PATH, Transport};
 use crate::net::page;
+use crate::net::refusal;
 use crate::net::unidirectional;
 use crate::net::upgrade::UpgradeSlot;
 use crate::ops::logging::cut;
@@ -55,7 +56,13 @@ const NO_MEMORY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Serves a connection that did not ask for a WebSocket in its first breath, until it ends or a client has taken it over.
-pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, stream: Opened, arrival: Arrival, socket: SocketGuard) {
+pub(crate) async fn serve(
+    front: Rc<Front>,
+    shard: Rc<Shard>,
+    stream: Opened,
+    arrival: Arrival,
+    mut socket: SocketGuard,
+) {
     let reserved = shard.hub.rooms.memory.requests.try_reserve(REQUEST_BYTES);
     // The operator is let in where nobody else reaches.
     if reserved.is_none() && arrival.way.role.serves_clients() {
@@ -105,6 +112,11 @@ pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, stream: Opened, ar
                 takeover.behind = [read_buf, said].concat().into();
             }
             drop(reserved);
+            if let Some(Err(excess)) = slot.address().map(|address| socket.came_from(address)) {
+                // Nothing of an answer has been written; whoever takes none of it learns by the end.
+                let _ = stream.try_write(refusal::answer(excess).as_bytes());
+                return;
+            }
             Connection::start(&shard, stream, takeover, socket);
         }
     }
@@ -141,6 +153,7 @@ pub(crate) async fn answer(
     slot: UpgradeSlot,
 ) -> Result<Response<Body>, Infallible> {
     let hub = &*hub;
+    slot.came_from(arrival.forwarded_address(request.headers()));
     let path = request.uri().path();
     let now = hub.settled();
     let admission = front.admission(hub);
@@ -212,7 +225,7 @@ fn turn_away(headers: &HeaderMap, arrival: &Arrival, refusal: Refusal) -> Respon
     let (status, advice) = refusal;
     let [origin, host] = [header::ORIGIN, header::HOST].map(|name| headers.get(name).map(HeaderValue::as_bytes));
     let [origin, host] = [origin, host].map(|value| value.map(cut));
-    let address = arrival.peer.ip().map(tracing::field::display);
+    let address = arrival.client_address(headers).map(tracing::field::display);
     tracing::warn!(origin, host, address, %status, "not let in: {}", advice.trim_end());
     refuse(refusal)
 }

@@ -12,6 +12,7 @@ use rustix::net::sockopt::{set_tcp_nodelay, socket_acceptconn, socket_domain, so
 use rustix::net::{AddressFamily, SocketType};
 
 use crate::config::{FileMode, HttpServer};
+use crate::net::address::Proxies;
 use crate::net::arrival::{Role, Way};
 use crate::net::certificates::Certificates;
 use crate::net::unix_socket::{self, SocketFile};
@@ -188,9 +189,15 @@ impl fmt::Display for ListenAt {
 /// Which place could not be had.
 pub(crate) fn open(options: &HttpServer, given: Vec<Given>, tls: &Tls) -> Result<Vec<Listener>, NotBound> {
     // Unix sockets lead to this machine, where nobody listens between.
-    let way = |role, place: &ListenAt| {
+    let proxies = Arc::new(Proxies::new(options));
+    let way = |role: Role, place: &ListenAt| {
         let certificates = if role == Role::Internal { &tls.internal } else { &tls.external };
-        Arc::new(Way { role, tls: certificates.clone().filter(|_| matches!(place, ListenAt::Tcp(_))) })
+        Arc::new(Way {
+            role,
+            tls: certificates.clone().filter(|_| matches!(place, ListenAt::Tcp(_))),
+            proxies: Arc::clone(&proxies),
+            expects_header: options.proxy_protocol && role.serves_clients(),
+        })
     };
     let mut given: Vec<(Option<Role>, Option<ListenAt>, Socket)> =
         given.into_iter().map(|it| (it.role, it.socket.place().ok(), it.socket)).collect();

@@ -3,6 +3,7 @@
 //! It uses `api`, `client` and everything below. It is used by the server itself, in `lib.rs`.
 
 pub(crate) mod accept;
+pub(crate) mod address;
 pub(crate) mod admission;
 pub(crate) mod answer_headers;
 pub(crate) mod arrival;
@@ -14,6 +15,7 @@ pub(crate) mod http2;
 pub(crate) mod http_stream;
 pub(crate) mod listeners;
 pub(crate) mod page;
+pub(crate) mod proxy_protocol;
 pub(crate) mod refusal;
 pub(crate) mod unidirectional;
 pub(crate) mod unix_socket;

@@ -75,7 +75,8 @@ pub(super) fn refusal(excess: Excess) -> Refusal {
     }
 }
 
-fn answer(excess: Excess) -> String {
+/// The same as a whole answer.
+pub(super) fn answer(excess: Excess) -> String {
     let (status, advice) = refusal(excess);
     let protected = answer_headers::lines(&HeaderMap::new());
     format!(
