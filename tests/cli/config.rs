@@ -305,7 +305,8 @@ fn the_server_api_has_a_key_that_shows_in_no_error() {
     assert_eq!(read("c.toml", &of_file.to_toml()).unwrap(), of_file);
     let refused = read("c.toml", "[http_api]\nkey = 123456\n").unwrap_err().to_string();
     assert!(refused.contains("http_api.key") && !refused.contains("123456"), "{refused}");
-    for wrong in ["error_mode = \"loud\"", "handler_prefix = \"api\"", "handler_prefix = \"/health\"", "insecure = 1"] {
+    for wrong in ["error_mode = \"loud\"", "handler_prefix = \"api\"", "handler_prefix = \"/metrics\"", "insecure = 1"]
+    {
         let text = format!("[http_api]\n{wrong}\n");
         let refused = read("c.toml", &text).unwrap_err().to_string();
         assert!(refused.contains("c.toml:2") && refused.contains("expected"), "{refused}");
@@ -553,7 +554,7 @@ fn what_codes_become_is_read_from_everywhere_and_bounded() {
 fn transports_have_places_of_their_own() {
     let config = read("c.toml", "[uni_sse]\nenabled = true\nhandler_prefix = \"/events\"\n").unwrap();
     assert_eq!(config.unidirectional.sse.handler_prefix, "/events");
-    for bad in ["events", "/", "/a/", "/a b", "/health", "/connection/websocket"] {
+    for bad in ["events", "/", "/a/", "/a b", "/metrics", "/connection/websocket"] {
         let said = read("c.toml", &format!("[uni_websocket]\nhandler_prefix = \"{bad}\"\n")).unwrap_err().to_string();
         assert!(said.contains("c.toml:2") && said.contains("expected a path"), "{said}");
     }

@@ -7,6 +7,7 @@ mod proxies;
 mod reload;
 mod secrets;
 mod serve;
+mod service;
 mod storage;
 mod tls;
 mod token;

@@ -31,6 +31,10 @@ impl Served {
             other.arg(binary).args(&arguments).stdin(Stdio::null()).stdout(Stdio::null());
             command = other;
         }
+        Self::started(command, data)
+    }
+
+    pub(crate) fn started(mut command: Command, data: TempDir) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut said = BufReader::new(child.stderr.take().unwrap());
         let address = loop {

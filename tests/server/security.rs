@@ -39,6 +39,7 @@ fn server() -> Running {
 fn addresses(server: &Running) -> Vec<(String, For)> {
     let mut all: Vec<(String, For)> = [
         ("/health", For::Health),
+        ("/ready", For::Health),
         ("/", For::Reading),
         ("/page/app.js", For::Reading),
         ("/page/nothing", For::Reading),

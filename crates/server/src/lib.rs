@@ -38,7 +38,7 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 #[doc(hidden)]
 pub use self::auth::tools as token_tools;
@@ -51,6 +51,7 @@ use self::net::accept::{self, Acceptor, WayIn};
 #[doc(hidden)]
 pub use self::net::arrival::Role;
 use self::net::certificates::Certificates;
+use self::net::inherited::inherited;
 #[doc(hidden)]
 pub use self::net::listeners::Given;
 pub use self::net::listeners::ListenAt;
@@ -59,6 +60,7 @@ pub use self::ops::logging;
 use self::ops::rlimit;
 pub use self::ops::shutdown::Shutdown;
 use self::ops::shutdown::{self, OnHangup};
+use self::ops::systemd::Manager;
 pub use self::reloading::Reloading;
 #[doc(hidden)]
 pub use self::rooms::cluster::{Commands, Untold};
@@ -69,6 +71,7 @@ use self::rooms::hub::Hub;
 pub use self::rooms::users::Recipients;
 use self::util::clock;
 use self::util::rng::{self, Rng};
+use self::util::timer_wheel;
 use roomcast::store::StoreError;
 
 /// Serves until SIGINT or SIGTERM, then drains and returns; a second signal ends the process at once.
@@ -76,7 +79,7 @@ use roomcast::store::StoreError;
 /// # Errors
 /// As [`Server::bind`] and [`Server::run`].
 pub fn run(config: Config) -> Result<(), ServeError> {
-    let mut server = Server::bind(config)?;
+    let mut server = Server::bind_with(config, inherited().map_err(ServeError::Start)?)?;
     server.signals = Some(None);
     server.run()
 }
@@ -86,7 +89,7 @@ pub fn run(config: Config) -> Result<(), ServeError> {
 /// # Errors
 /// As [`run`].
 pub fn run_and_reload(config: Config, reloading: Reloading) -> Result<(), ServeError> {
-    let mut server = Server::bind(config)?;
+    let mut server = Server::bind_with(config, inherited().map_err(ServeError::Start)?)?;
     server.signals = Some(Some(reloading));
     server.run()
 }
@@ -213,6 +216,7 @@ impl Server {
         hub.connections.allow(allowed.min(hub.rooms.memory.connections_max()));
         hub.connections.follow(&hub.now().config.client);
 
+        hub.serve_until(self.shutdown.watch());
         let of_listener = |it: &Listener| (it.place.clone(), it.way.role.name(), it.way.tls.is_some());
         let places: Vec<_> = self.listeners.iter().map(of_listener).collect();
         let (others, inboxes): (Vec<_>, Vec<_>) = (1..shards).map(|_| mpsc::channel(accept::INBOX_CONNECTIONS)).unzip();
@@ -232,12 +236,19 @@ impl Server {
         let served = background.block_on(async {
             let certificates = self.tls.all();
             if let Some((signals, reloading)) = signals {
+                let manager = Arc::new(Manager::of_this_process());
+                manager.ready("serving");
+                if let Some(every) = manager.watchdog() {
+                    tokio::spawn(keep_watch(Arc::clone(&manager), Arc::clone(&expiring), (every / 2).max(TURNS_EVERY)));
+                }
+                tokio::spawn(say_when_stopping(Arc::clone(&manager), shutdown.watch()));
                 let on_hangup = match reloading {
                     None => OnHangup::End,
                     Some(reloading) => {
                         let (on_hangup, hangups) = OnHangup::tell();
                         let files = certificates.clone();
-                        tokio::spawn(reloading.obey(Arc::clone(&expiring), files, hangups, shutdown.watch()));
+                        let parts = (Arc::clone(&expiring), Arc::clone(&manager));
+                        tokio::spawn(reloading.obey(parts, files, hangups, shutdown.watch()));
                         on_hangup
                     }
                 };
@@ -290,6 +301,34 @@ fn connections_allowed(limit: u64, descriptors: Option<u64>) -> Result<u64, Serv
     }
     tracing::info!(connections_max, "descriptors allow this many connections");
     Ok(allowed)
+}
+
+/// A shard that is well has turned in this time, whatever it has to do.
+const TURNS_EVERY: Duration = Duration::from_millis(3 * timer_wheel::TICK_MS);
+
+/// Tells the service manager that the server lives, as long as every shard turns.
+async fn keep_watch(manager: Arc<Manager>, hub: Arc<Hub>, every: Duration) {
+    let mut before = hub.turns();
+    loop {
+        tokio::time::sleep(every).await;
+        let turns = hub.turns();
+        let stuck = before.iter().zip(&turns).position(|(before, now)| before == now);
+        match stuck {
+            None => manager.alive(),
+            // Those that have ended turn no more.
+            Some(_) if hub.drains() => manager.alive(),
+            Some(shard) => {
+                tracing::error!(shard, "a shard does not turn; the watchdog is not told that the server lives")
+            }
+        }
+        before = turns;
+    }
+}
+
+async fn say_when_stopping(manager: Arc<Manager>, mut draining: watch::Receiver<bool>) {
+    if draining.wait_for(|draining| *draining).await.is_ok() {
+        manager.stopping();
+    }
 }
 
 /// How connections to a server are made that speaks TLS; for tools.

@@ -10,6 +10,7 @@ use crate::config::{Flags, Reloaded, reload};
 use crate::net::certificates::Certificates;
 use crate::ops::logging::LogControl;
 use crate::ops::shutdown::Hangups;
+use crate::ops::systemd::Manager;
 use crate::rooms::hub::Hub;
 use crate::util::rng::{self, Rng};
 
@@ -31,7 +32,7 @@ impl Reloading {
     /// The files of `certificates` are looked at as well, whatever comes of that.
     pub(crate) async fn obey(
         self,
-        hub: Arc<Hub>,
+        (hub, manager): (Arc<Hub>, Arc<Manager>),
         certificates: Vec<Arc<Certificates>>,
         mut hangups: Hangups,
         draining: watch::Receiver<bool>,
@@ -43,18 +44,21 @@ impl Reloading {
                 return;
             }
             let (this, hub, certificates) = (Arc::clone(&this), Arc::clone(&hub), certificates.clone());
+            manager.reloading();
             // Reads files, and may open a database.
-            let _ = tokio::task::spawn_blocking(move || {
-                this.once(&hub);
+            let reading = tokio::task::spawn_blocking(move || {
+                let is_taken = this.once(&hub);
                 let now = Duration::from_millis((hub.rooms.clock)());
                 certificates.iter().for_each(|it| it.reload_loudly(&hub.metrics.tls, true, now));
-            })
-            .await;
+                is_taken
+            });
+            let is_taken = reading.await.unwrap_or(false);
+            manager.ready(if is_taken { "configuration taken over" } else { "the last configuration was refused" });
         }
     }
 
-    /// Takes over what the configuration says now, or nothing of it.
-    fn once(&self, hub: &Hub) {
+    /// Takes over what the configuration says now, or nothing of it; whether it has.
+    fn once(&self, hub: &Hub) -> bool {
         tracing::info!("reading the configuration again");
         let is_taken = match self.read(hub) {
             Ok(kept) => {
@@ -71,6 +75,7 @@ impl Reloading {
             }
         };
         hub.metrics.reloads.count(is_taken, (hub.rooms.clock)());
+        is_taken
     }
 
     fn read(&self, hub: &Hub) -> Result<Vec<String>, Vec<String>> {

@@ -267,6 +267,7 @@ impl Shard {
         for tick in 0_u64.. {
             let expected_ms = shard.now_ms() + TICK_MS;
             tokio::time::sleep(Duration::from_millis(TICK_MS)).await;
+            shard.hub.has_turned(shard.index);
             if shard.now_ms() > expected_ms + STOOD_STILL_MS {
                 shard.awake_since_ms.set(shard.now_ms());
             }

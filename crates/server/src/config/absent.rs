@@ -230,7 +230,6 @@ pub(super) const ABSENT: &[Absent] = &[
     missing("prometheus.handler_prefix", "metrics are at `/metrics`").usually("/metrics"),
     missing("prometheus", "the metrics are those of docs/server.md"),
     always("health.enabled", "`/health` is always served, where metrics are"),
-    missing("health.handler_prefix", "it is at `/health`").usually("/health"),
     always("swagger.enabled", "the description of the server API is always served beside it"),
     part("swagger", "`swagger.enabled`"),
     missing("debug.enabled", "there is no profile over HTTP"),

@@ -113,7 +113,7 @@ pub(super) const SECTION: Section = Section {
 };
 
 /// Paths that are somebody else's.
-const TAKEN: [&str; 5] = ["/connection", "/emulation", "/health", "/metrics", "/page"];
+const TAKEN: [&str; 4] = ["/connection", "/emulation", "/metrics", "/page"];
 /// The longest prefix; more is a typing error.
 const PREFIX_BYTES_MAX: usize = 128;
 
@@ -193,7 +193,7 @@ mod tests {
         for good in ["/api", "/v1/server-api", "/healthy"] {
             assert_eq!(prefix(&good.to_owned()), Ok(()), "{good}");
         }
-        for bad in ["", "/", "api", "/api/", "/a//b", "/a b", "/a?b", "/health", "/connection/websocket", "/page/x"] {
+        for bad in ["", "/", "api", "/api/", "/a//b", "/a b", "/a?b", "/metrics", "/connection/websocket", "/page/x"] {
             assert!(prefix(&bad.to_owned()).is_err(), "{bad}");
         }
     }

@@ -16,6 +16,7 @@ mod error;
 mod events;
 mod expression;
 mod file;
+mod health;
 mod http_api;
 mod http_server;
 pub(crate) mod jwks;
@@ -60,6 +61,7 @@ pub use self::answers::{Answer, Verdict};
 pub use self::compression::Compression;
 pub use self::error::ConfigError;
 pub use self::events::{Endpoint, RoomEventsOptions, WebhookSecret};
+pub use self::health::Health;
 pub use self::http_api::{ApiErrorMode, ApiKey, HttpApi};
 pub(crate) use self::http_server::UNIX;
 pub use self::http_server::{FileMode, HttpServer};
@@ -123,6 +125,8 @@ pub struct Config {
     pub client: Client,
     /// `[http_api]`
     pub http_api: HttpApi,
+    /// `[health]`
+    pub health: Health,
     /// `[events]`
     pub events: RoomEventsOptions,
     /// `[channel]`
@@ -482,6 +486,7 @@ impl Default for Config {
                 recovery_max_publication_limit: 300,
             },
             http_api: HttpApi::default(),
+            health: Health::default(),
             events: RoomEventsOptions::default(),
             channel: Channel {
                 max_length: 255,
@@ -505,11 +510,6 @@ impl Default for Config {
 }
 
 impl Client {
-    /// How many connections are taken, where descriptors allow that many.
-    pub(crate) fn connections_max(&self, descriptors: u64) -> u64 {
-        if self.connection_limit == 0 { descriptors } else { descriptors.min(self.connection_limit as u64) }
-    }
-
     /// How many commands one message may hold.
     pub(crate) fn commands_per_message(&self) -> usize {
         let needed = 2 * (self.channel_limit + 1);

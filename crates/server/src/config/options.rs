@@ -13,7 +13,7 @@ use super::schema::beat;
 pub(super) use super::schema::{Reload, Section, Setting, listing, setting};
 use super::setting::{Kind as _, duration_or_off, read};
 use super::{
-    DELIVERY_DELAY_MAX, NamespaceOptions, compression, database, events, http_api, http_server, personal,
+    DELIVERY_DELAY_MAX, NamespaceOptions, compression, database, events, health, http_api, http_server, personal,
     proxy_settings, rate_settings, token, transports, unidirectional,
 };
 use roomcast_protocol::{FOSSIL, RoomName};
@@ -248,6 +248,7 @@ const REST: &[Section] = &[
     personal::SECTION,
     unidirectional::DISCONNECTS,
     http_api::SECTION,
+    health::SECTION,
     events::SECTION,
     Section {
         name: "shutdown",

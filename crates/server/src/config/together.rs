@@ -81,6 +81,8 @@ impl Draft {
             ("uni_http_stream", one_way.http_stream.enabled, &one_way.http_stream.handler_prefix),
             ("uni_sse", one_way.sse.enabled, &one_way.sse.handler_prefix),
             ("init", one_way.init.enabled, &one_way.init.handler_prefix),
+            ("health", true, &config.health.handler_prefix),
+            ("health", true, &config.health.ready_handler_prefix),
             ("http_api", !config.http_api.disabled, &config.http_api.handler_prefix),
         ];
         let served: Vec<_> = paths.iter().filter(|(_, is_enabled, _)| *is_enabled).collect();

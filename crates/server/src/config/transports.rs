@@ -63,7 +63,7 @@ http_transports! {
 }
 
 /// Paths that are somebody else's.
-const TAKEN: [&str; 5] = ["/connection/websocket", "/emulation", "/health", "/metrics", "/page"];
+const TAKEN: [&str; 4] = ["/connection/websocket", "/emulation", "/metrics", "/page"];
 
 /// Whether a transport may be there.
 pub(super) fn own_path(path: &String) -> Result<(), String> {

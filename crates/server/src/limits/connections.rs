@@ -122,7 +122,8 @@ impl Connections {
 
     /// Goes by what is configured from here on, as far as that many are allowed. Who is there stays.
     pub(crate) fn follow(&self, client: &Client) {
-        self.max.store(client.connections_max(self.allowed.load(Relaxed)), Relaxed);
+        let (allowed, limit) = (self.allowed.load(Relaxed), client.connection_limit as u64);
+        self.max.store(if limit == 0 { allowed } else { allowed.min(limit) }, Relaxed);
     }
 
     /// A place for one more that comes from `peer`, at that time of the shard that accepts.

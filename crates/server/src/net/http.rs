@@ -138,7 +138,6 @@ pub(crate) fn router(hub: Arc<Hub>) -> Router {
     Router::new()
         .route("/", get(page::index))
         .route("/page/{name}", get(page::file))
-        .route("/health", get(health))
         .route("/metrics", get(metrics))
         .fallback(not_found)
         .with_state(hub)
@@ -164,14 +163,17 @@ pub(crate) async fn answer(
     let is_init = one_way.init.enabled && path == one_way.init.handler_prefix;
     let is_api = front.api.serves(path);
     let is_page = page::has(path);
+    let health = &now.config.health;
+    let (is_health, is_ready) = (path == health.handler_prefix, path == health.ready_handler_prefix);
     let role = arrival.way.role;
     let is_here = match path {
-        "/health" | "/metrics" => role.serves_inside(),
+        "/metrics" => role.serves_inside(),
+        _ if is_health || is_ready => role.serves_inside(),
         _ if is_api => role.serves_api(&now.config),
         _ => role.serves_clients(),
     };
     let purpose = match path {
-        "/health" => Purpose::Health,
+        _ if is_health || is_ready => Purpose::Health,
         WEBSOCKET_PATH => Purpose::Connect,
         _ if is_streaming || listens || is_init => Purpose::Connect,
         // What it asks for is done, whoever wrote the page that asks: the browser may know the key, or need none.
@@ -211,6 +213,8 @@ pub(crate) async fn answer(
         http_stream::emulate(hub, request).await
     } else if is_init {
         unidirectional::init(&request)
+    } else if is_health || is_ready {
+        health_of(hub, request.method(), is_ready && hub.drains())
     } else if is_api {
         front.api.answer(request).await
     } else {
@@ -266,14 +270,23 @@ pub(crate) fn handshake(request: &Request, compression: &Compression) -> Result<
     Ok(handshake)
 }
 
-async fn health(State(hub): State<Arc<Hub>>) -> Response<Body> {
-    match hub.stored_rooms().is_some_and(|stored_rooms| stored_rooms.archive.is_stopped()) {
-        false => plain(StatusCode::OK, "{}\n"),
-        true => refuse((
+/// Whether the server is well; one that `drains` is not, where it is asked whether it takes clients.
+fn health_of(hub: &Hub, method: &Method, drains: bool) -> Response<Body> {
+    if method != Method::GET && method != Method::HEAD {
+        let mut response = refuse((StatusCode::METHOD_NOT_ALLOWED, "ask for it with GET\n"));
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET,HEAD"));
+        return response;
+    }
+    if hub.stored_rooms().is_some_and(|stored_rooms| stored_rooms.archive.is_stopped()) {
+        return refuse((
             StatusCode::SERVICE_UNAVAILABLE,
             "storage has stopped; the log says why. See that one server alone uses the database, then restart this one\n",
-        )),
+        ));
     }
+    if drains {
+        return refuse((StatusCode::SERVICE_UNAVAILABLE, "this server drains; clients are to go to another\n"));
+    }
+    plain(StatusCode::OK, "{}\n")
 }
 
 async fn metrics(State(hub): State<Arc<Hub>>) -> Response<Body> {

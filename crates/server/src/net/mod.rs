@@ -13,6 +13,7 @@ pub(crate) mod handshakes;
 pub(crate) mod http;
 pub(crate) mod http2;
 pub(crate) mod http_stream;
+pub(crate) mod inherited;
 pub(crate) mod listeners;
 pub(crate) mod page;
 pub(crate) mod proxy_protocol;

@@ -7,4 +7,5 @@ pub(crate) mod metrics;
 mod reloads;
 pub(crate) mod rlimit;
 pub(crate) mod shutdown;
+pub(crate) mod systemd;
 pub(crate) mod tls_metrics;

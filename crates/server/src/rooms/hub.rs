@@ -1,11 +1,12 @@
 //! What all shards of a server share: the rooms, who is in them, the settings, the metrics.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::config::{Config, Storage};
@@ -37,6 +38,10 @@ pub(crate) struct Hub {
     makings: Makings,
     /// One at a time takes a configuration over.
     taking_over: Mutex<()>,
+    /// How often each shard has turned, by its clock.
+    turns: Box<[AtomicU64]>,
+    /// Turns true when the server drains; nothing before it serves.
+    draining: OnceLock<watch::Receiver<bool>>,
     /// Whether there may be rooms of namespaces that are not declared any more.
     has_undeclared: AtomicBool,
     pub(crate) metrics: Metrics,
@@ -71,7 +76,8 @@ impl Hub {
         shards: Vec<Handle>,
         background: Handle,
     ) -> Self {
-        let metrics = Metrics::new(shards.len());
+        let shard_count = shards.len();
+        let metrics = Metrics::new(shard_count);
         let makings = Makings::new(node, Arc::new(clock.clone()), background);
         let now = Arc::new(Now::from_pointee(makings.parts(config, &metrics)));
         let clock_now = clock();
@@ -84,6 +90,8 @@ impl Hub {
             now,
             makings,
             taking_over: Mutex::default(),
+            turns: (0..shard_count).map(|_| AtomicU64::new(0)).collect(),
+            draining: OnceLock::new(),
             has_undeclared: AtomicBool::new(false),
             metrics,
             presence: Box::new(LocalPresence::new()),
@@ -102,6 +110,30 @@ impl Hub {
     #[cfg(test)]
     pub(crate) fn alone(config: Config) -> Self {
         Self::new(config, Uuid::nil(), unix_ms, Arc::new(LocalNode::new(1)), vec![Handle::current()], Handle::current())
+    }
+
+    /// A shard has turned.
+    pub(crate) fn has_turned(&self, shard: usize) {
+        // Relaxed, here and below: it tells of itself alone.
+        if let Some(turns) = self.turns.get(shard) {
+            turns.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How often each shard has turned.
+    pub(crate) fn turns(&self) -> Vec<u64> {
+        self.turns.iter().map(|turns| turns.load(Ordering::Relaxed)).collect()
+    }
+
+    /// Says by what it is known whether the server drains.
+    pub(crate) fn serve_until(&self, draining: watch::Receiver<bool>) {
+        // Set once: there is one caller.
+        let _ = self.draining.set(draining);
+    }
+
+    /// Whether it takes no more clients.
+    pub(crate) fn drains(&self) -> bool {
+        self.draining.get().is_some_and(|draining| *draining.borrow())
     }
 
     /// The configuration of this moment, and what is made of it, for one decision that waits for nothing.
