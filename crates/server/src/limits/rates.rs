@@ -231,7 +231,7 @@ impl Layer {
         is_limited.then_some(Self { names, is_dry_run: options.dry_run, total, of })
     }
 
-    /// Takes what a command takes; whether it is to be refused.
+    /// Takes what a command takes; whether it is one too many.
     fn refuses(&self, spent: &mut Spent, deed: Deed<'_>, now_ms: u64, refusals: &Refusals) -> bool {
         let mut beyond = None;
         if let Some(operation) = deed.operation {
@@ -255,7 +255,7 @@ impl Layer {
         if let Some(name) = beyond {
             refusals.count(name);
         }
-        beyond.is_some() && !is_free && !self.is_dry_run
+        beyond.is_some() && !self.is_dry_run
     }
 }
 
@@ -295,10 +295,10 @@ impl ClientRates {
         self.refuses_user(user, |spent, layer| layer.refuses(spent, deed, now_ms, &self.refusals), now_ms)
     }
 
-    /// A client does something; whether it is to be refused with the advice to try again.
+    /// A client does something; whether that is one too many, and it is to be refused with the advice to try again, unless it leaves a
+    /// room.
     pub(crate) fn refuses(&self, own: &mut OwnRates, user: &str, deed: Deed<'_>, now_ms: u64) -> bool {
-        let is_free = deed.operation == Some(Operation::Unsubscribe);
-        if own.0.as_ref().is_some_and(|own| own.is_over_bytes) && !is_free {
+        if own.0.as_ref().is_some_and(|own| own.is_over_bytes) {
             return true;
         }
         let of_connection = self.of_connection.as_ref();
@@ -443,7 +443,7 @@ mod tests {
         assert_eq!(taken(Some(Operation::History)), 3);
         assert_eq!(taken(Some(Operation::Presence)), 2, "the total");
         assert_eq!(taken(None), 0);
-        assert_eq!(taken(Some(Operation::Unsubscribe)), 10, "who leaves is let go");
+        assert_eq!(taken(Some(Operation::Unsubscribe)), 0, "the session lets go all the same");
         assert_eq!(rates.refusals.of("client.rate_limit.client_command.publish"), 9);
         own.forget_idle(5_500);
         assert!(own.0.is_some());

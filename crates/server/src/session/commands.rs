@@ -82,7 +82,7 @@ impl Session {
     pub(super) fn admit(&mut self, id: u32, who: Who, request: ConnectRequest, out: &mut Vec<Action>) {
         let Who { user, info, data, ttl_ms, rooms, meta } = who;
         if self.connects_too_often(&user) {
-            return self.reply(id, ReplyBody::Error(ErrorCode::TooManyRequests), out);
+            return self.refuse_to_hurry(id, out);
         }
         let conn_info = match &request.data {
             Some(data) if info.is_none() && self.settings.trust_display_names => {
@@ -203,7 +203,9 @@ impl Session {
             if rooms.len() >= self.settings.limits.rooms_per_client_max {
                 break;
             }
-            if let Ok(grant) = self.access(&room).and_then(|access| access.subscribe(&wishes)) {
+            if let Ok(grant) = self.access(&room).and_then(|access| access.subscribe(&wishes))
+                && self.count_wish(room.as_str())
+            {
                 rooms.push(put_in(room, grant, position, true));
             }
         }

@@ -263,7 +263,11 @@ impl Session {
             _ if self.ending.is_some() => {}
             // Its connect command waits for the world; what comes with it waits for that.
             (Phase::Opening, request) if self.pending.is_some() => self.wait_for_connect(command.id, request, out),
-            (Phase::Opening, Request::Connect(request)) => self.connect(command.id, request, out),
+            (Phase::Opening, Request::Connect(request)) => {
+                if self.count_attempt(command.id, out) {
+                    self.connect(command.id, request, out);
+                }
+            }
             // As with one that is not authorized: it may try again.
             (Phase::Opening, Request::Unreadable { is_connect: true }) => {
                 self.reply(command.id, ReplyBody::Error(ErrorCode::BadRequest), out);
@@ -491,9 +495,8 @@ impl Session {
     }
 
     fn start(&mut self, id: u32, request: Request, out: &mut Vec<Action>) {
-        if let Err(error) = self.count_command(&request) {
-            self.reply(id, ReplyBody::Error(error), out);
-            return self.count_error(out);
+        if !self.count_command(id, &request, out) {
+            return;
         }
         if let Err(error) = self.begin(id, request, out) {
             self.reply(id, ReplyBody::Error(error), out);

@@ -14,19 +14,50 @@ impl Session {
         }
     }
 
-    /// Counts a command that begins.
-    ///
-    /// # Errors
-    /// There are too many; the client may try again later.
-    pub(super) fn count_command(&mut self, request: &Request) -> Result<(), ErrorCode> {
-        let Self { settings, rates, who, now_ms, keys_fetched, .. } = self;
+    /// Counts a command that begins; whether it is to be done. One too many is answered with the advice to try again. Leaving a room is
+    /// done in any case; but whoever keeps leaving rooms that it is not in makes work for nothing, and that is an error of its own.
+    pub(super) fn count_command(&mut self, id: u32, request: &Request, out: &mut Vec<Action>) -> bool {
         // One that has waited for keys has been counted.
-        match &settings.rates {
-            Some(limits) if keys_fetched.is_none() && limits.refuses(rates, who.user(), deed(request), *now_ms) => {
-                Err(ErrorCode::TooManyRequests)
-            }
-            _ => Ok(()),
+        if self.keys_fetched.is_some() || !self.is_over(deed(request)) {
+            return true;
         }
+        match request {
+            Request::Unsubscribe { room } if self.rooms.contains(room) => true,
+            Request::Unsubscribe { .. } => {
+                self.count_error(out);
+                !self.is_closed()
+            }
+            _ => {
+                self.refuse_to_hurry(id, out);
+                false
+            }
+        }
+    }
+
+    /// Counts an attempt to connect; whether it is to be made. A client may try again and again, and each time a token is looked at, or
+    /// the backend asked.
+    pub(super) fn count_attempt(&mut self, id: u32, out: &mut Vec<Action>) -> bool {
+        let is_over = self.is_over(Deed { operation: None, name: "" });
+        if is_over {
+            self.refuse_to_hurry(id, out);
+        }
+        !is_over
+    }
+
+    /// Counts the wish for a room that comes with a connect command; whether it is heard, as a subscribe command for it would be.
+    pub(super) fn count_wish(&mut self, room: &str) -> bool {
+        !self.is_over(Deed { operation: Some(Operation::Subscribe), name: room })
+    }
+
+    fn is_over(&mut self, deed: Deed<'_>) -> bool {
+        let Self { settings, rates, who, now_ms, .. } = self;
+        settings.rates.as_ref().is_some_and(|limits| limits.refuses(rates, who.user(), deed, *now_ms))
+    }
+
+    /// Tells a client to try again later.
+    pub(super) fn refuse_to_hurry(&mut self, id: u32, out: &mut Vec<Action>) {
+        self.reply(id, ReplyBody::Error(ErrorCode::TooManyRequests), out);
+        self.count_error(out);
     }
 
     /// Whether a client of that user comes too soon after others.

@@ -6,6 +6,7 @@ mod keys;
 mod lifecycle;
 mod order;
 mod put_in;
+mod rates;
 mod rooms;
 mod server_commands;
 mod tokens;
