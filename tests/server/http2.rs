@@ -437,6 +437,28 @@ fn a_client_in_a_stream_is_one_of_those_that_are_counted() {
     });
 }
 
+/// A proxy may send all that its clients ask for through one connection.
+#[test]
+fn clients_in_the_streams_of_a_proxy_s_connection_are_told_apart() {
+    let server = Running::with(|config| {
+        http2(config);
+        config.http_server.trusted_proxies = vec!["127.0.0.0/8".to_owned()];
+        let limit = &mut config.client.rate_limit.ip_connect;
+        (limit.max_concurrent_per_ip, limit.exempt) = (1, Vec::new());
+    });
+    with_client(&server, async |mut client| {
+        let mut kept = Vec::new();
+        for (address, expected) in [("203.0.113.7", 200), ("203.0.113.8", 200), ("203.0.113.7", 429)] {
+            let request = request(Method::POST, "/connection/http_stream").header("x-forwarded-for", address);
+            let (answer, mut out) = client.send_request(request.body(()).expect("good"), false).expect("it is sent");
+            out.send_data(Bytes::from_static(ENTER.as_bytes()), true).expect("it is sent");
+            let answer = answer.await.expect("an answer");
+            assert_eq!(answer.status(), expected, "{address}");
+            kept.push(answer);
+        }
+    });
+}
+
 #[test]
 fn headers_without_end_and_headers_that_are_too_long_are_not_held() {
     let server = Running::with(http2);

@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use roomcast_server::config::{OperationLimit, RateBucket};
 use serde_json::{Value, json};
 
 use crate::frames::read_chunk;
@@ -449,4 +450,33 @@ fn commands_that_come_faster_than_they_are_done_are_bounded() {
     eventually("a goodbye in the metrics", || {
         running.get("/metrics", "").1.lines().any(|line| line.contains("code=\"3013\""))
     });
+}
+
+#[test]
+fn what_a_client_may_do_in_a_time_holds_however_its_commands_come() {
+    let server = Running::with(|config| {
+        let limits = &mut config.client.rate_limit;
+        let so_many = |rate| OperationLimit {
+            enabled: true,
+            buckets: vec![RateBucket { interval: Duration::from_secs(3_600), rate }],
+            overrides: Vec::new(),
+        };
+        (limits.client_command.enabled, limits.client_error.enabled) = (true, true);
+        (limits.client_command.total, limits.client_error.total) = (so_many(3), so_many(2));
+        (limits.room_creation.enabled, limits.room_creation.client) = (true, so_many(1).buckets);
+    });
+    let mut bob = server.member("Bob", "hall");
+    for kind in KINDS {
+        let mut ann = Streamed::connected(&server, kind, "Ann");
+        let room = |nth: u32| format!("{kind:?}-{nth}");
+        let subscribe = |id: u32| format!(r#"{{"id":{id},"subscribe":{{"channel":"{}"}}}}"#, room(id));
+        let errors = [2, 3, 4].map(|id| {
+            assert_eq!(ann.send(&subscribe(id)), 204);
+            ann.hear_reply(id)["error"]["code"].as_u64().unwrap_or(0)
+        });
+        assert_eq!(errors, [0, 111, 111], "a room too many, and a command too many");
+        assert_eq!(ann.send(&subscribe(5)), 204);
+        assert_eq!(ann.hear_push("disconnect")["code"], 3509, "{kind:?}");
+    }
+    bob.publish(3, "hall", "1");
 }

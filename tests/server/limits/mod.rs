@@ -3,6 +3,7 @@
 mod commands;
 mod connections;
 mod existing;
+mod requests;
 mod rooms;
 
 use std::io::Write as _;

@@ -139,6 +139,11 @@ impl Shard {
         self.started.elapsed().as_millis() as u64
     }
 
+    /// Since when its milliseconds count.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
     /// Since when it has looked after its connections without standing still; 0 if it never has.
     pub(crate) fn awake_since_ms(&self) -> u64 {
         self.awake_since_ms.get()

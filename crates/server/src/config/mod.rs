@@ -75,7 +75,8 @@ pub use self::personal::PersonalRooms;
 pub(crate) use self::proxy::DEFAULT_PROXY;
 pub use self::proxy::{Proxies, ProxyOptions, Rpc, RpcOptions, StaticHeaders, StatusTransform, TransformTo};
 pub use self::rate_limit::{
-    ByteLimit, CommandLimits, ErrorLimit, IpConnect, OperationLimit, RateBucket, RateLimit, RateOverride, RoomCreation,
+    ByteLimit, CommandLimits, ErrorLimit, IpConnect, IpRequest, OperationLimit, RateBucket, RateLimit, RateOverride,
+    RoomCreation,
 };
 pub use self::reload::{Reloaded, reload, reload_from};
 pub(crate) use self::server_tls::Identity;

@@ -23,6 +23,8 @@ pub struct RateLimit {
     pub room_creation: RoomCreation,
     /// `[client.rate_limit.ip_connect]`: connections by address.
     pub ip_connect: IpConnect,
+    /// `[client.rate_limit.ip_request]`: requests over HTTP by address.
+    pub ip_request: IpRequest,
 }
 
 /// A token bucket: so many in each interval, and as many at once.
@@ -145,6 +147,7 @@ impl Default for RateLimit {
             user_bytes: ByteLimit::default(),
             room_creation: RoomCreation::default(),
             ip_connect: IpConnect::default(),
+            ip_request: IpRequest::default(),
         }
     }
 }
@@ -211,9 +214,41 @@ pub struct IpConnect {
     pub exempt: Vec<Network>,
 }
 
-/// What is exempt where nothing is said.
-const PRIVATE: [&str; 8] =
-    ["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "::1", "fc00::/7", "fe80::/10"];
+/// `[client.rate_limit.ip_request]`: how many requests over HTTP one address may send; one more is answered with 429, and its connection
+/// closed. Whoever comes from an address that [`IpConnect::exempt`] names is not counted, nor are commands that bring the key of the
+/// server API, nor probes of health.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IpRequest {
+    /// Whether requests are counted. Default true.
+    pub enabled: bool,
+    /// Whether what is too much is counted and answered all the same.
+    pub dry_run: bool,
+    /// How many of one are answered. Default 2,000 in a second: a school behind one address whose clients each send a command by a
+    /// request of its own is far from it, and a machine that asks all day takes a tenth of a core.
+    pub buckets: Vec<RateBucket>,
+}
+
+impl Default for IpRequest {
+    fn default() -> Self {
+        let buckets = vec![RateBucket { interval: Duration::from_secs(1), rate: 2_000 }];
+        Self { enabled: true, dry_run: false, buckets }
+    }
+}
+
+/// What is exempt where nothing is said: addresses that come from nowhere on the internet, `100.64.0.0/10` among them, from which
+/// balancers of some clouds ask.
+const PRIVATE: [&str; 9] = [
+    "127.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "169.254.0.0/16",
+    "::1",
+    "fc00::/7",
+    "fe80::/10",
+];
 
 impl Default for IpConnect {
     fn default() -> Self {

@@ -434,6 +434,25 @@ pub(super) const SECTIONS: &[Section] = &[
             },
         ],
     },
+    Section {
+        name: "client.rate_limit.ip_request",
+        settings: &[
+            setting!(
+                "enabled",
+                Restart,
+                client.rate_limit.ip_request.enabled,
+                "count requests over HTTP by address, as ip_connect counts connections"
+            ),
+            setting!("dry_run", Restart, client.rate_limit.ip_request.dry_run, "count what is too much, and answer it"),
+            setting!(
+                "buckets",
+                Restart,
+                client.rate_limit.ip_request.buckets,
+                "requests of one address; not those with the key of the server API, nor for health; more: status 429",
+                |v: &Vec<RateBucket>| buckets(v)
+            ),
+        ],
+    },
 ];
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::config::{Client, RateBucket};
+use crate::config::{Client, RateBucket, RateLimit};
 use crate::limits::address::{AddressKey, counted};
 use crate::limits::bucket::{Buckets, Rates};
 use crate::limits::table::{Entry, Table};
@@ -43,6 +43,9 @@ struct Addresses {
     open_max: u64,
     rates: Rates,
     exempt: Vec<Network>,
+    /// How many requests one may send.
+    requests: Rates,
+    are_requests_dry_run: bool,
     table: Table<Visitor>,
 }
 
@@ -51,11 +54,12 @@ struct Addresses {
 struct Visitor {
     open: u32,
     arrivals: Buckets,
+    requests: Buckets,
 }
 
 impl Entry for Visitor {
     fn is_idle(&self, now_ms: u64) -> bool {
-        self.open == 0 && self.arrivals.are_full(now_ms)
+        self.open == 0 && self.arrivals.are_full(now_ms) && self.requests.are_full(now_ms)
     }
 }
 
@@ -91,7 +95,7 @@ impl Excess {
 
 impl Connections {
     pub(crate) fn new(client: &Client, refusals: Refusals) -> Self {
-        let ip_connect = &client.rate_limit.ip_connect;
+        let RateLimit { ip_connect, ip_request, .. } = &client.rate_limit;
         let arrivals = match client.connection_rate_limit {
             0 => Rates::default(),
             rate => Rates::new(&[RateBucket { interval: std::time::Duration::from_secs(1), rate }]),
@@ -107,6 +111,8 @@ impl Connections {
                 open_max: ip_connect.max_concurrent_per_ip as u64,
                 rates: Rates::new(&ip_connect.buckets),
                 exempt: ip_connect.exempt.clone(),
+                requests: if ip_request.enabled { Rates::new(&ip_request.buckets) } else { Rates::default() },
+                are_requests_dry_run: ip_request.dry_run,
                 table: Table::new(),
             },
             user_max: client.user_connection_limit as u64,
@@ -193,6 +199,19 @@ impl Connections {
         }
     }
 
+    /// Counts a request that comes from there; whether it is one too many.
+    pub(crate) fn refuses_request(&self, address: Option<IpAddr>, now_ms: u64) -> bool {
+        let Addresses { requests, are_requests_dry_run, exempt, table, .. } = &self.addresses;
+        let Some(address) = counted(address, exempt).filter(|_| !requests.is_empty()) else { return false };
+        let taken = table.with(address.number(), now_ms, |visitor| requests.take(&mut visitor.requests, 1, now_ms));
+        // Of one for whom there is no place nothing is known.
+        let is_one_too_many = !taken.unwrap_or(true);
+        if is_one_too_many {
+            self.refusals.count(REQUESTS);
+        }
+        is_one_too_many && !are_requests_dry_run
+    }
+
     fn leave(&self, address: Option<AddressKey>) {
         if let Some(address) = address {
             self.addresses.table.find(address.number(), |visitor| visitor.open = visitor.open.saturating_sub(1));
@@ -226,6 +245,9 @@ impl Connections {
         self.leave(address);
     }
 }
+
+/// The name of the limit on the requests of an address.
+const REQUESTS: &str = "client.rate_limit.ip_request.buckets";
 
 /// The name of the limit on the connections of a user.
 pub(crate) const USER_CONNECTIONS: &str = "client.user_connection_limit";
@@ -335,6 +357,18 @@ mod tests {
         assert_eq!(admit("203.0.113.7", 0), Err(Excess::ArrivalsOfAddress));
         assert_eq!(admit("203.0.113.8", 0), Err(Excess::Arrivals), "those refused have come as well");
         assert_eq!(admit("203.0.113.7", 1_000), Ok(()));
+    }
+
+    #[test]
+    fn an_address_sends_so_many_requests_and_what_it_sends_is_remembered_no_longer_than_it_matters() {
+        let connections = connections(1_000, |client| {
+            client.rate_limit.ip_request.buckets =
+                vec![RateBucket { interval: std::time::Duration::from_secs(1), rate: 3 }];
+        });
+        let sent = |text: &str, now_ms| (0..10).filter(|_| !connections.refuses_request(address(text), now_ms)).count();
+        assert_eq!([sent("203.0.113.7", 0), sent("203.0.113.8", 0), sent("127.0.0.1", 0)], [3, 3, 10]);
+        assert_eq!([sent("203.0.113.7", 400), sent("203.0.113.7", 60_000)], [1, 3]);
+        assert_eq!(connections.refusals.of(REQUESTS), 7 + 7 + 9 + 7);
     }
 
     #[test]

@@ -42,7 +42,7 @@ impl WayIn {
     /// # Errors
     /// When the listener cannot be watched.
     pub(crate) async fn serve(self, shard: Rc<Shard>) -> io::Result<()> {
-        let front = Rc::new(Front::new(&shard.hub));
+        let front = Rc::new(Front::new(&shard));
         match self {
             Self::Acceptor(acceptor) => acceptor.keep(&front, shard).await,
             Self::Inbox(mut inbox) => {

@@ -188,7 +188,13 @@ pub(crate) async fn answer(
         None
     };
     let admitted = admission.admit(purpose, request.version(), authority, request.headers());
-    let mut response = if let Err(refusal) = admitted {
+    // Whoever commands the server has the key, or is counted when it turns out that it has not.
+    let is_command = is_api && is_here && admitted.is_ok() && request.method() == Method::POST;
+    let address = arrival.client_address(request.headers());
+    let is_one_too_many = || role.serves_clients() && hub.connections.refuses_request(address, front.now_ms());
+    let mut response = if !(is_command || is_health || is_ready) && is_one_too_many() {
+        hold_off()
+    } else if let Err(refusal) = admitted {
         turn_away(request.headers(), &arrival, refusal)
     } else if !is_here {
         refuse(NOTHING_HERE)
@@ -216,12 +222,24 @@ pub(crate) async fn answer(
     } else if is_health || is_ready {
         health_of(hub, request.method(), is_ready && hub.drains())
     } else if is_api {
-        front.api.answer(request).await
+        match front.api.answer(request).await {
+            refused if refused.status() == StatusCode::UNAUTHORIZED && is_one_too_many() => hold_off(),
+            answered => answered,
+        }
     } else {
         TowerToHyperService::new(front.router.clone()).call(request).await?
     };
     answer_headers::protect(response.headers_mut(), is_page);
     Ok(response)
+}
+
+/// Refuses a request of an address that sends too many: the next one costs it a connection.
+fn hold_off() -> Response<Body> {
+    let mut response = refuse(TOO_MANY);
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 /// Refuses a request, and says so in the log.
@@ -305,6 +323,9 @@ async fn metrics(State(hub): State<Arc<Hub>>) -> Response<Body> {
 async fn not_found() -> Response<Body> {
     refuse(NOTHING_HERE)
 }
+
+const TOO_MANY: Refusal =
+    (StatusCode::TOO_MANY_REQUESTS, "there are too many requests of your address: try again later\n");
 
 const NOTHING_HERE: Refusal = (StatusCode::NOT_FOUND, "there is nothing here\n");
 

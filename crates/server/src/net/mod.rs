@@ -27,6 +27,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use axum::Router;
+use tokio::time::Instant;
 
 use self::admission::Admission;
 use self::arrival::Arrival;
@@ -41,6 +42,8 @@ use crate::wire::stream::Stream;
 /// What a shard answers with before a socket is a client's.
 #[derive(Debug)]
 pub(crate) struct Front {
+    /// Since when its shard's milliseconds count.
+    since: Instant,
     /// Who is let in, and by which configuration.
     admission: RefCell<(Arc<Config>, Rc<Admission>)>,
     router: Router,
@@ -49,14 +52,21 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    fn new(hub: &Arc<Hub>) -> Self {
+    fn new(shard: &Shard) -> Self {
+        let hub = &shard.hub;
         let config = Arc::clone(&hub.now().config);
         Self {
+            since: shard.started(),
             admission: RefCell::new((Arc::clone(&config), Rc::new(Admission::new(&config)))),
             router: http::router(Arc::clone(hub)),
             api: Api::new(Arc::clone(hub)),
             handshakes: Handshakes::new(&hub.now().config.http_server, hub.metrics.shards(), hub.metrics.tls.clone()),
         }
+    }
+
+    /// The time of its shard.
+    fn now_ms(&self) -> u64 {
+        self.since.elapsed().as_millis() as u64
     }
 
     /// Who is let in, by the configuration of this moment.

@@ -1,6 +1,7 @@
 //! One stream of HTTP/2: a request and its answer, or a client's connection.
 
 use std::future::{Future, poll_fn};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -64,7 +65,8 @@ impl From<h2::Error> for Over {
 
 enum Answer {
     Response(Response<Body>),
-    TakenOver(Takeover),
+    /// By a client that comes from there.
+    TakenOver(Takeover, Option<IpAddr>),
 }
 
 impl Stream {
@@ -87,10 +89,10 @@ impl Stream {
         let over = match answered {
             Err(over) => Err(over),
             Ok(Answer::Response(response)) => self.send(response, is_head, &mut respond).await,
-            Ok(Answer::TakenOver(takeover)) => {
+            Ok(Answer::TakenOver(takeover, address)) => {
                 // From here on it is a client's, and counted as such.
                 drop(reserved);
-                self.bridge(takeover, incoming, &mut respond).await
+                self.bridge(takeover, address, incoming, &mut respond).await
             }
         };
         match over {
@@ -107,6 +109,7 @@ impl Stream {
     /// Has the request answered, unless it is taken back before.
     async fn answer(&self, request: Request<Body>, respond: &mut SendResponse<Bytes>) -> Result<Answer, Over> {
         let slot = UpgradeSlot::default();
+        let address = self.arrival.client_address(request.headers());
         let (front, hub) = (Rc::clone(&self.front), Arc::clone(&self.shard.hub));
         let mut answer = Box::pin(http::answer(front, hub, self.arrival.clone(), request, slot.clone()));
         poll_fn(|cx| {
@@ -115,7 +118,7 @@ impl Stream {
             }
             let polled = answer.as_mut().poll(cx);
             match slot.take() {
-                Some(takeover) => Poll::Ready(Ok(Answer::TakenOver(takeover))),
+                Some(takeover) => Poll::Ready(Ok(Answer::TakenOver(takeover, address))),
                 None => polled.map(|Ok(response)| Ok(Answer::Response(response))),
             }
         })
@@ -155,11 +158,12 @@ impl Stream {
     async fn bridge(
         &self,
         takeover: Takeover,
+        address: Option<IpAddr>,
         incoming: Option<RecvStream>,
         respond: &mut SendResponse<Bytes>,
     ) -> Result<(), Over> {
         // Beside the connection that it is in, it is one of its own.
-        let place = match self.shard.hub.connections.admit(self.arrival.peer.ip(), self.shard.now_ms()) {
+        let place = match self.shard.hub.connections.admit(address, self.shard.now_ms()) {
             Ok(place) => place,
             Err(excess) => {
                 let mut refused = http::refuse(refusal(excess));

@@ -1,0 +1,97 @@
+//! How many requests over HTTP an address may send.
+
+use std::io::{Read as _, Write as _};
+
+use roomcast_server::config::{ApiKey, Config};
+
+use super::{once, refused};
+use crate::harness::{Running, dial};
+
+/// Everybody is counted, and connections are as many as anybody likes.
+fn counted(config: &mut Config) {
+    let limits = &mut config.client.rate_limit;
+    limits.ip_connect.exempt.clear();
+    limits.ip_connect.buckets.clear();
+    limits.ip_request.buckets = once(5);
+    config.http_api.key = ApiKey::new("secret");
+}
+
+/// The head of the answer to a request with a body of `{}`, on a connection of its own.
+fn ask(server: &Running, method: &str, path: &str, headers: &str) -> String {
+    let mut stream = dial(server.address);
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 2\r\n{headers}\r\n{{}}"
+    );
+    stream.write_all(request.as_bytes()).expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer.split("\r\n\r\n").next().unwrap_or_default().to_ascii_lowercase()
+}
+
+fn status(head: &str) -> &str {
+    &head[9..12]
+}
+
+const KEY: &str = "X-API-Key: secret\r\n";
+const WRONG_KEY: &str = "X-API-Key: guess\r\n";
+
+#[test]
+fn an_address_sends_so_many_requests_and_who_has_the_key_any() {
+    let server = Running::with(counted);
+    let mut ann = server.member("Ann", "hall");
+    let with_key = |times: usize| {
+        (0..times).for_each(|_| assert_eq!(status(&ask(&server, "POST", "/api/channels", KEY)), "200"));
+    };
+    with_key(20);
+    assert_eq!(status(&ask(&server, "POST", "/emulation", "")), "404", "there is no such session");
+    for _ in 0..4 {
+        assert_eq!(status(&ask(&server, "POST", "/api/channels", WRONG_KEY)), "401");
+    }
+    for (method, path, headers) in [
+        ("POST", "/api/channels", WRONG_KEY),
+        ("GET", "/api/openapi.json", ""),
+        ("POST", "/emulation", ""),
+        ("POST", "/connection/http_stream", ""),
+        ("POST", "/connection/uni_sse", ""),
+        ("OPTIONS", "/emulation", ""),
+        ("GET", "/", ""),
+        ("GET", "/nowhere", ""),
+    ] {
+        let head = ask(&server, method, path, headers);
+        assert_eq!(status(&head), "429", "{path}");
+        assert!(head.contains("retry-after: 1") && head.contains("connection: close"), "{head}");
+    }
+    with_key(1);
+    assert_eq!(status(&ask(&server, "GET", "/health", "")), "200");
+    ann.publish(3, "hall", "1");
+    let mut bob = server.member("Bob", "hall");
+    bob.publish(3, "hall", "2");
+}
+
+#[test]
+fn requests_are_counted_for_whom_a_proxy_sends_them() {
+    let server = Running::with(|config| {
+        counted(config);
+        config.http_server.trusted_proxies = vec!["127.0.0.0/8".to_owned()];
+    });
+    let found = |client: &str| {
+        let headers = format!("X-Forwarded-For: {client}\r\n");
+        (0..10).filter(|_| status(&ask(&server, "POST", "/emulation", &headers)) == "404").count()
+    };
+    assert_eq!([found("203.0.113.7"), found("203.0.113.7"), found("203.0.113.8")], [5, 0, 5]);
+}
+
+#[test]
+fn a_private_address_sends_any_number_of_requests_and_a_dry_run_refuses_none() {
+    let private = Running::with(|config| config.client.rate_limit.ip_request.buckets = once(1));
+    let dry = Running::with(|config| {
+        counted(config);
+        config.client.rate_limit.ip_request.dry_run = true;
+    });
+    for server in [&private, &dry] {
+        assert!((0..10).all(|_| status(&ask(server, "POST", "/emulation", "")) == "404"));
+    }
+    // Of which one asks for the number.
+    assert_eq!(refused(&private, "client.rate_limit.ip_request.buckets"), 0);
+    assert_eq!(refused(&dry, "client.rate_limit.ip_request.buckets"), 6);
+}
