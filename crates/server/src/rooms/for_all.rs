@@ -20,6 +20,8 @@ pub(crate) struct ForAll {
     shards: Box<[Arc<Way>]>,
     /// Bytes that may wait for one of them.
     bytes_max: usize,
+    /// Held while an event is sent on all ways to be taken, so that all shards take events in one order.
+    taking: Mutex<()>,
 }
 
 /// The way to a shard.
@@ -63,7 +65,8 @@ impl ForAll {
             let (sender, receiver) = unbounded_channel();
             Arc::new(Way { sender, receiver: Mutex::new(Some(receiver)), bytes: AtomicUsize::new(0) })
         };
-        Self { shards: (0..shards).map(way).collect(), bytes_max: inbox_bytes_max(shards, bytes_max) }
+        let bytes_max = inbox_bytes_max(shards, bytes_max);
+        Self { shards: (0..shards).map(way).collect(), bytes_max, taking: Mutex::default() }
     }
 
     /// What comes for a shard; once.
@@ -74,7 +77,8 @@ impl ForAll {
     }
 
     /// Tells all members of the room, and waits until each shard has it before whatever it delivers next: what is published after this
-    /// comes after it. Either everybody is told, or nobody.
+    /// comes after it. Either everybody is told, or nobody, and of what is told at once all are told
+    /// in the same order.
     ///
     /// # Errors
     /// [`Unannounced`], after as long as `within` at most.
@@ -91,10 +95,11 @@ impl ForAll {
         let event = Arc::new(Event { room: room.clone(), what, after });
         let bytes = event.bytes();
         // Relaxed: a figure. Several at once may each be let in; it is bounded all the same.
-        if self.shards.iter().any(|way| way.bytes.load(Relaxed) + bytes > self.bytes_max) {
+        let is_full = |way: &Arc<Way>| way.bytes.load(Relaxed) + bytes > self.bytes_max;
+        if self.shards.iter().any(|way| !way.is_over() && is_full(way)) {
             return Err(Unannounced::Full);
         }
-        let mut announcing = Announcing { event, ways: Vec::new() };
+        let mut announcing = Announcing { event, ways: Vec::new(), taking: &self.taking };
         let mut answers = Vec::new();
         // Where no shard is yet, nobody is.
         for way in self.shards.iter().filter(|way| way.has_shard()) {
@@ -124,17 +129,20 @@ impl ForAll {
 struct Announcing<'a> {
     event: Arc<Event>,
     ways: Vec<&'a Way>,
+    taking: &'a Mutex<()>,
 }
 
 impl Announcing<'_> {
     /// Has all shards take it at once; ready when they have.
     fn take(mut self) -> impl Future<Output = ()> {
         let mut answers = Vec::new();
+        let taking = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
         for way in std::mem::take(&mut self.ways) {
             let (take, is_taken) = oneshot::channel();
             way.send(&self.event, Step::Take(take));
             answers.push(is_taken);
         }
+        drop(taking);
         async {
             for is_taken in answers {
                 let _ = is_taken.await;
@@ -154,6 +162,11 @@ impl Drop for Announcing<'_> {
 impl Way {
     fn has_shard(&self) -> bool {
         self.receiver.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
+    /// Whether its shard takes nothing any more: what waits for it waits for nobody.
+    fn is_over(&self) -> bool {
+        self.sender.is_closed()
     }
 
     /// Whether anybody is there; nobody is any more when the server ends.
@@ -281,5 +294,47 @@ mod tests {
         assert!(!waiting.is_finished());
         drop(inbox);
         assert_eq!(waiting.await.unwrap(), Ok(()));
+        for _ in 0..4 {
+            assert_eq!(tell(&ways, INBOX_BYTES_MAX / 2).await, Ok(()), "for a shard that is over nothing waits");
+        }
+    }
+
+    #[test]
+    fn all_shards_take_what_is_told_at_once_in_the_same_order() {
+        const EACH: usize = 1_000;
+        let ways = Arc::new(ForAll::new(4, u64::MAX));
+        let inboxes: Vec<_> = (0..4).map(|shard| ways.inbox(shard).unwrap()).collect();
+        let take_all = |mut inbox: InboxForAll| async move {
+            let mut taken = Vec::new();
+            while taken.len() < 2 * EACH {
+                let Coming { event, step } = inbox.next().await.unwrap();
+                match step {
+                    Step::Reserve(reserve) => reserve.send(true).unwrap(),
+                    Step::Take(take) => {
+                        taken.push(event.bytes());
+                        take.send(()).unwrap();
+                    }
+                    Step::Release => panic!("there is space"),
+                }
+            }
+            taken
+        };
+        // Each message is told from the others by its size.
+        let tell_all = async |of: usize| {
+            for nth in 0..EACH {
+                tell(&ways, of * EACH + nth).await.unwrap();
+            }
+        };
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let orders: Vec<_> = std::thread::scope(|scope| {
+            for publisher in 0..2 {
+                let tell_all = &tell_all;
+                scope.spawn(move || runtime().block_on(tell_all(publisher)));
+            }
+            let shards: Vec<_> =
+                inboxes.into_iter().map(|inbox| scope.spawn(move || runtime().block_on(take_all(inbox)))).collect();
+            shards.into_iter().map(|shard| shard.join().unwrap()).collect()
+        });
+        assert!(orders.iter().all(|order| *order == orders[0]), "one order for all");
     }
 }
