@@ -4,8 +4,11 @@
 //! keeps an answer no longer than its caller does.
 
 use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::BoxError;
 use axum::http::header::USER_AGENT;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use bytes::Bytes;
@@ -17,6 +20,7 @@ use hyper_util::client::legacy::{Client, Error as ClientError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
+use tower_service::Service;
 
 use super::error::{CallError, chain};
 use super::resolver::Resolver;
@@ -37,7 +41,13 @@ const IDLE_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// Connections of that kind, to one host.
 const IDLE_MAX: usize = 128;
 
+/// How long a connection may be on its way, TLS included. A call has its own time; this is for connections that go on without one: where
+/// another becomes free first, the client takes that, and lets the new one be made for later.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
 const NAME: &str = concat!("roomcast/", env!("CARGO_PKG_VERSION"));
+
+type HttpsClient = Client<Within<HttpsConnector<HttpConnector<Resolver>>>, Full<Bytes>>;
 
 /// Calls a backend, and keeps connections to it. All clones are one.
 ///
@@ -47,7 +57,7 @@ const NAME: &str = concat!("roomcast/", env!("CARGO_PKG_VERSION"));
 ///   but to wait.
 #[derive(Clone)]
 pub(crate) struct HttpClient {
-    client: Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>,
+    client: HttpsClient,
     runtime: Handle,
 }
 
@@ -121,6 +131,7 @@ impl HttpClient {
                 https.with_server_name_resolver(FixedServerNameResolver::new(name)).enable_http1().wrap_connector(tcp)
             }
         };
+        let connector = Within { connector, limit: CONNECT_TIMEOUT };
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
@@ -152,10 +163,34 @@ impl HttpClient {
     }
 }
 
-async fn exchange(
-    client: Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>,
-    call: Call,
-) -> Result<Answer, CallError> {
+/// Gives up connections that are not there in time.
+#[derive(Clone)]
+struct Within<C> {
+    connector: C,
+    limit: Duration,
+}
+
+impl<C: Service<Uri>> Service<Uri> for Within<C>
+where
+    C::Future: Send + 'static,
+    C::Response: 'static,
+    C::Error: Into<BoxError> + 'static,
+{
+    type Response = C::Response;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<C::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.connector.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, url: Uri) -> Self::Future {
+        let (connecting, limit) = (self.connector.call(url), self.limit);
+        Box::pin(async move { tokio::time::timeout(limit, connecting).await?.map_err(Into::into) })
+    }
+}
+
+async fn exchange(client: HttpsClient, call: Call) -> Result<Answer, CallError> {
     let Call { method, url, headers, body, answer_bytes_max: bytes_max, is_status_enough, .. } = call;
     let mut request = Request::new(Full::new(body));
     (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, url, headers);

@@ -111,6 +111,15 @@ async fn who_takes_too_long_is_not_waited_for_in_the_head_nor_in_the_body() {
     assert_eq!(ask(listener.local_addr().unwrap(), "/", SHORT).await.unwrap_err(), CallError::Timeout);
 }
 
+/// Calls have their own time; a connection goes on without its call where another one becomes free for that.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_never_comes_about_is_given_up_whoever_waits_for_it() {
+    let silent = says(b"", false).await;
+    let call = Call::get(format!("https://{silent}/").parse().unwrap(), 2 * super::http::CONNECT_TIMEOUT);
+    let error = client().call(call).await.unwrap_err();
+    assert!(matches!(error, CallError::Unreachable(_)), "{error:?}");
+}
+
 #[tokio::test]
 async fn who_is_not_there_is_not_reached() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
