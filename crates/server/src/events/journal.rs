@@ -6,8 +6,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
+use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 
 use roomcast::internal::Striped;
@@ -47,7 +47,8 @@ pub(super) type Members = HashMap<Box<str>, HashMap<Box<str>, Box<str>>>;
 
 #[derive(Debug, Default)]
 struct Part {
-    members: Members,
+    /// Copied by who changes it next, where the writer looks at it as it was.
+    members: Arc<Members>,
     changes: Vec<Change>,
     /// Changes that are not kept.
     lost: u64,
@@ -77,7 +78,7 @@ pub(super) struct Taken {
     /// Changes that were counted.
     pub(super) lost: u64,
     /// Who is there, of the parts where some were.
-    pub(super) there: Vec<(usize, Members)>,
+    pub(super) there: Vec<(usize, Arc<Members>)>,
     /// What waits no longer when it is written.
     bytes: usize,
     /// Changes beyond those, which came while these were taken.
@@ -128,19 +129,22 @@ impl Journal {
         let mut part = self.parts.of(striped_by);
         match &what {
             Moved::In { user } => {
-                let clients = match part.members.get_mut(room) {
+                let members = Arc::make_mut(&mut part.members);
+                let clients = match members.get_mut(room) {
                     Some(clients) => clients,
-                    None => part.members.entry(room.into()).or_default(),
+                    None => members.entry(room.into()).or_default(),
                 };
                 clients.insert(client.into(), user.clone());
             }
             Moved::Out { .. } => {
-                let Some(clients) = part.members.get_mut(room) else { return };
-                if clients.remove(client).is_none() {
+                if !part.members.get(room).is_some_and(|clients| clients.contains_key(client)) {
                     return;
                 }
+                let members = Arc::make_mut(&mut part.members);
+                let Some(clients) = members.get_mut(room) else { return };
+                clients.remove(client);
                 if clients.is_empty() {
-                    part.members.remove(room);
+                    members.remove(room);
                 }
             }
         }
@@ -217,7 +221,8 @@ impl Journal {
     /// given a number below it had the lock of its part before we had it, so its change is found.
     ///
     /// Where changes were lost, all parts are looked at in one moment: what is kept of a client is all that it did before it lost
-    /// one, and who is there is so everywhere at once. Whoever comes or goes waits for that, some ten milliseconds for 100,000.
+    /// one, and who is there is so everywhere at once. Nothing is copied for that: whoever next comes or goes in one of these parts
+    /// before that is written copies the part, some ten milliseconds for 100,000 members divided by the parts.
     pub(super) fn take(&self, taken: &mut Taken) {
         let mut end = self.order.load(Relaxed);
         let mut changes = std::mem::take(&mut taken.held);
@@ -230,7 +235,7 @@ impl Journal {
                 part.hand_over(&mut changes);
                 if part.lost > 0 {
                     taken.lost += std::mem::take(&mut part.lost);
-                    taken.there.push((index, part.members.clone()));
+                    taken.there.push((index, Arc::clone(&part.members)));
                 }
             }
         } else {

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
 use rusqlite::{Result, Transaction};
 
@@ -292,7 +293,12 @@ impl<'a> Writing<'a> {
 
     /// Makes the log agree with who is there, of the parts that are given. Clients go from rooms before they are gone, and are
     /// connected before they come into rooms.
-    fn reconcile(&mut self, parts: &[(usize, Members)], part_of: impl Fn(&str) -> usize, now_ms: u64) -> Result<()> {
+    fn reconcile(
+        &mut self,
+        parts: &[(usize, Arc<Members>)],
+        part_of: impl Fn(&str) -> usize,
+        now_ms: u64,
+    ) -> Result<()> {
         let there_of = |name: &str| {
             let part = part_of(name);
             parts.iter().find(|(given, _)| *given == part).map(|(_, there)| there)
@@ -313,7 +319,8 @@ impl<'a> Writing<'a> {
             }
         }
         for of_server in [true, false] {
-            let rooms = parts.iter().flat_map(|(_, there)| there).filter(|(room, _)| (***room == *SERVER) == of_server);
+            let rooms =
+                parts.iter().flat_map(|(_, there)| there.iter()).filter(|(room, _)| (***room == *SERVER) == of_server);
             for (room, clients) in rooms {
                 for (client, user) in clients {
                     self.enter(room, client, user, now_ms)?;

@@ -40,6 +40,29 @@ fn what_is_more_than_memory_is_given_for_is_a_gap_and_then_what_is_there() {
     assert_eq!(world.words().last().map(String::as_str), Some("join hall b"));
 }
 
+/// Nobody waits for a copy while all parts are locked; whoever comes meanwhile is not in what is looked at.
+#[test]
+fn who_is_there_when_much_was_lost_is_looked_at_as_it_was_without_a_copy() {
+    let journal = Journal::with_bound(|| 0, 0);
+    journal.enter("hall", "a", "ann");
+    let mut taken = Taken::default();
+    journal.take(&mut taken);
+    let [(_, there)] = &taken.there[..] else { panic!("{taken:?}") };
+    assert_eq!(Arc::strong_count(there), 2, "it is the part's own");
+    // Neither of them changes anything.
+    journal.leave("hall", "b", Reason::UNSUBSCRIBE);
+    journal.leave("yard", "a", Reason::UNSUBSCRIBE);
+    assert_eq!(Arc::strong_count(there), 2);
+    journal.enter("hall", "b", "bob");
+    journal.leave("hall", "a", Reason::UNSUBSCRIBE);
+    let members: Vec<_> = there["hall"].keys().map(|client| &**client).collect();
+    assert_eq!((Arc::strong_count(there), members), (1, vec!["a"]));
+    journal.written(&mut taken);
+    journal.take(&mut taken);
+    let members: Vec<_> = taken.there[0].1["hall"].keys().map(|client| &**client).collect();
+    assert_eq!(members, ["b"]);
+}
+
 #[test]
 fn what_one_client_does_is_taken_in_its_order_while_others_do_the_same() {
     const CLIENTS: usize = 4;
