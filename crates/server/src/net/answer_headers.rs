@@ -2,6 +2,8 @@
 
 use axum::http::{HeaderMap, HeaderValue, header};
 
+use crate::net::http::Refusal;
+
 /// What the page may do: load and connect to what comes from here, nothing else. Styles and scripts are files, never inline.
 const PAGE_POLICY: &str = "default-src 'self'; img-src 'self' data:; \
      object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -33,6 +35,19 @@ pub(crate) fn protect(headers: &mut HeaderMap, is_page: bool) {
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
 }
 
+/// A whole answer without the HTTP library, behind which the connection is closed; with other headers than those that it has anyway.
+pub(crate) fn refused((status, advice): Refusal, others: &HeaderMap) -> Vec<u8> {
+    let length = advice.len();
+    let mut answer = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {length}\r\nconnection: close\r\n"
+    )
+    .into_bytes();
+    answer.extend(lines(others));
+    answer.extend_from_slice(b"\r\n");
+    answer.extend_from_slice(advice.as_bytes());
+    answer
+}
+
 /// The same for an answer that is written line by line, with other headers that it has.
 pub(crate) fn lines(others: &HeaderMap) -> Vec<u8> {
     let mut all = HeaderMap::with_capacity(ON_ALL.len() + 1);
@@ -44,4 +59,30 @@ pub(crate) fn lines(others: &HeaderMap) -> Vec<u8> {
         }
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::StatusCode;
+
+    #[test]
+    fn what_is_refused_without_the_http_library_says_as_much_as_any_answer() {
+        let later = HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from_static("1"))]);
+        let answer = refused((StatusCode::SERVICE_UNAVAILABLE, "come later\n"), &later);
+        let answer = String::from_utf8(answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{head}");
+        assert_eq!(body, "come later\n");
+        let mut expected = HeaderMap::new();
+        protect(&mut expected, false);
+        for (name, value) in expected.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).chain([
+            ("content-length", "11"),
+            ("content-type", "text/plain; charset=utf-8"),
+            ("connection", "close"),
+            ("retry-after", "1"),
+        ]) {
+            assert!(head.lines().any(|line| line == format!("{name}: {value}")), "{name} {head}");
+        }
+    }
 }

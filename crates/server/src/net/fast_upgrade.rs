@@ -96,7 +96,7 @@ pub(crate) async fn serve(
         Some(FirstRead::WebSocket { handshake, user, headers, address, behind }) => {
             if let Some(Err(excess)) = address.map(|address| socket.came_from(address)) {
                 // Whoever takes none of it learns by the end.
-                let _ = stream.try_write(refusal::answer(excess).as_bytes());
+                let _ = stream.try_write(&refusal::answer(excess));
                 return;
             }
             let head = handshake.head();

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -50,8 +50,11 @@ pub(crate) const HEADERS_MAX: usize = 64;
 /// What a connection takes while requests are read from it: their heads, and what is known of them.
 const REQUEST_BYTES: u64 = 16 * 1024;
 /// The answer where there is no memory for it.
-const NO_MEMORY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n\
-    content-type: text/plain; charset=utf-8\r\ncontent-length: 40\r\n\r\nthere are too many requests: come later\n";
+static NO_MEMORY: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let advice = "there are too many requests: come later\n";
+    let later = HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from_static("1"))]);
+    answer_headers::refused((StatusCode::SERVICE_UNAVAILABLE, advice), &later)
+});
 /// How long a request under way may take once the server drains.
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -69,7 +72,7 @@ pub(crate) async fn serve(
         shard.hub.metrics.refused.inc();
         tracing::warn!("refused a request: memory for requests used up");
         // Whoever takes none of it learns by the end.
-        let _ = stream.into_parts().0.try_write(NO_MEMORY);
+        let _ = stream.into_parts().0.try_write(&NO_MEMORY);
         return;
     }
     let mut draining = shard.draining.clone();
@@ -114,7 +117,7 @@ pub(crate) async fn serve(
             drop(reserved);
             if let Some(Err(excess)) = slot.address().map(|address| socket.came_from(address)) {
                 // Nothing of an answer has been written; whoever takes none of it learns by the end.
-                let _ = stream.try_write(refusal::answer(excess).as_bytes());
+                let _ = stream.try_write(&refusal::answer(excess));
                 return;
             }
             Connection::start(&shard, stream, takeover, socket);

@@ -61,7 +61,7 @@ async fn tell(mut stream: Stream, excess: Excess) -> io::Result<()> {
             n => asked.extend_from_slice(&buffer[..n]),
         }
     }
-    stream.write_all(answer(excess).as_bytes()).await?;
+    stream.write_all(&answer(excess)).await?;
     stream.shutdown().await?;
     while stream.read(&mut buffer).await? > 0 {}
     Ok(())
@@ -76,12 +76,6 @@ pub(super) fn refusal(excess: Excess) -> Refusal {
 }
 
 /// The same as a whole answer.
-pub(super) fn answer(excess: Excess) -> String {
-    let (status, advice) = refusal(excess);
-    let protected = answer_headers::lines(&HeaderMap::new());
-    format!(
-        "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\nconnection: close\r\n{}\r\n{advice}",
-        advice.len(),
-        String::from_utf8_lossy(&protected),
-    )
+pub(super) fn answer(excess: Excess) -> Vec<u8> {
+    answer_headers::refused(refusal(excess), &HeaderMap::new())
 }
