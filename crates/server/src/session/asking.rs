@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::heartbeat::hash;
 use super::stays::Stay;
+use super::tokens::ASK_SPREAD_MS;
 use super::{Action, Pending, PendingKind, Phase, Session, Ticket};
 use crate::auth::Expiry;
 use crate::callbacks::{Admitted, Allowed, Answer, Event, Extended, Question};
@@ -18,9 +18,6 @@ use roomcast_protocol::{
 /// How long somebody may stay whose time is over, and about whom the backend could not be asked; then it is asked again. As
 /// Centrifugo: a backend that is down for a minute throws nobody out.
 const ASK_AGAIN_MS: u64 = 60_000;
-
-/// Over how long those are spread about whom it could not be asked at the same time, for it would be the same again: by their ids.
-const ASK_AGAIN_SPREAD_MS: u64 = 30_000;
 
 impl Session {
     /// Asks who a client is that brings no token.
@@ -207,7 +204,7 @@ impl Session {
 
     /// The backend has been asked whether the client may stay.
     fn may_stay(&mut self, asked: Stay, answer: Answer, out: &mut Vec<Action>) {
-        let (ttl_ms, info) = match answer {
+        let (until_ms, info) = match answer {
             Answer::Disconnect { code, reason } => return self.disconnect(code, reason, out),
             Answer::Extended(Some(extended)) => {
                 let Extended { expiry, info, meta } = *extended;
@@ -217,13 +214,12 @@ impl Session {
                 match expiry {
                     Expiry::Past => return self.may_not_stay(asked, out),
                     Expiry::Never => (None, info),
-                    Expiry::InMs(ttl_ms) => (Some(ttl_ms), info),
+                    Expiry::InMs(ttl_ms) => (Some(self.over_ms(asked.room(), ttl_ms, None)), info),
                 }
             }
             Answer::Extended(None) => return self.may_not_stay(asked, out),
-            _ => (Some(self.ask_again_ms(&asked)), None),
+            _ => (Some(self.now_ms + ASK_AGAIN_MS + self.spread(asked.room()) % ASK_SPREAD_MS), None),
         };
-        let until_ms = ttl_ms.map(|ttl_ms| self.now_ms + ttl_ms);
         match asked {
             Stay::Connection => {
                 self.stays.set_connection(until_ms);
@@ -234,14 +230,6 @@ impl Session {
                 self.stays.prolong_room(room, until_ms, info);
             }
         }
-    }
-
-    fn ask_again_ms(&self, asked: &Stay) -> u64 {
-        let room = match asked {
-            Stay::Connection => "",
-            Stay::Room(room) => room,
-        };
-        ASK_AGAIN_MS + hash(self.client()).wrapping_add(hash(room)) % ASK_AGAIN_SPREAD_MS
     }
 
     fn may_not_stay(&mut self, asked: Stay, out: &mut Vec<Action>) {

@@ -44,6 +44,16 @@ pub(super) enum Stay {
     Room(Box<str>),
 }
 
+impl Stay {
+    /// The name of the room, if it is in one.
+    pub(super) fn room(&self) -> &str {
+        match self {
+            Self::Connection => "",
+            Self::Room(room) => room,
+        }
+    }
+}
+
 /// What a subscription token has said.
 #[derive(Debug)]
 pub(super) struct RoomStay {

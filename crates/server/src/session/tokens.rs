@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::heartbeat::hash;
 use super::stays::RoomStay;
 use super::{Action, Identity, Session};
 use super::{Pending, PendingKind, Ticket};
@@ -9,6 +10,15 @@ use crate::auth::{
     ConnectionToken, Expiry, Fetched, KeysUnavailable, Overrides, RoomClaims, SubscriptionToken, TokenError, WantedKeys,
 };
 use roomcast_protocol::{ClientInfo, CloseCode, ErrorCode, RefreshResult, ReplyBody, Request, RoomName};
+
+/// How much earlier than at its end the backend may be asked about a stay: that part of its length.
+const ASK_EARLY_SHARE: u64 = 10;
+
+/// Over how long those are spread, at most, about whom the backend is asked at the same time.
+pub(super) const ASK_SPREAD_MS: u64 = 30_000;
+
+/// The same of those who have brought nothing new: that part of the time that they have for it.
+const CLOSE_EARLY_SHARE: u64 = 5;
 
 /// What a good subscription token says, for the room that it was brought for.
 #[derive(Debug)]
@@ -135,8 +145,8 @@ impl Session {
         let info = self.info_in_room(info);
         // Where the backend is asked, the client has nothing to bring.
         let is_asked = self.sub_refresh_proxy(room.as_str()).is_some();
-        let delay_ms = if is_asked { 0 } else { self.settings.expired_sub_close_delay_ms };
-        let until_ms = ttl_ms.map(|ttl_ms| self.now_ms + ttl_ms + delay_ms);
+        let delay_ms = self.settings.expired_sub_close_delay_ms;
+        let until_ms = ttl_ms.map(|ttl_ms| self.over_ms(room.as_str(), ttl_ms, (!is_asked).then_some(delay_ms)));
         let says_something = until_ms.is_some() || info.is_some();
         let stay = says_something.then(|| RoomStay { room: room.as_str().into(), until_ms, info, is_put_in: false });
         Opened { overrides, data, ttl_s: ttl_ms.filter(|_| !is_asked).map(seconds), stay }
@@ -153,9 +163,25 @@ impl Session {
 
     /// The connection may stay for that long, if not for good.
     pub(super) fn stay_connected(&mut self, ttl_ms: Option<u64>) {
-        let delay_ms = if self.settings.proxies.refresh { 0 } else { self.settings.expired_close_delay_ms };
-        let until_ms = ttl_ms.map(|ttl_ms| self.now_ms + ttl_ms + delay_ms);
+        let delay_ms = (!self.settings.proxies.refresh).then_some(self.settings.expired_close_delay_ms);
+        let until_ms = ttl_ms.map(|ttl_ms| self.over_ms("", ttl_ms, delay_ms));
         self.stays.set_connection(until_ms);
+    }
+
+    /// When a stay is over that is good for `ttl_ms`: of a client that is to bring something new, when it has not within `delay_ms` after
+    /// that; without that the backend is asked, before it. Many may have been given the same end. Neither are all of them asked about at
+    /// once nor are they all closed at once: each is somewhat earlier, by its id.
+    pub(super) fn over_ms(&self, room: &str, ttl_ms: u64, delay_ms: Option<u64>) -> u64 {
+        let (latest_ms, spread_ms) = match delay_ms {
+            Some(delay_ms) => (ttl_ms + delay_ms, delay_ms / CLOSE_EARLY_SHARE),
+            None => (ttl_ms, (ttl_ms / ASK_EARLY_SHARE).min(ASK_SPREAD_MS)),
+        };
+        self.now_ms + latest_ms - self.spread(room) % (spread_ms + 1)
+    }
+
+    /// A number by which clients, and rooms of each, are spread.
+    pub(super) fn spread(&self, room: &str) -> u64 {
+        hash(self.client()).wrapping_add(hash(room))
     }
 
     /// What the client is told of how long it may stay: nothing where the backend is asked, for then it has nothing to bring.

@@ -111,9 +111,10 @@ fn a_client_that_waits_for_the_backend_is_not_stale_and_one_that_was_refused_is(
 #[test]
 fn whether_a_client_may_stay_is_asked_aside_and_later_commands_do_not_wait() {
     let mut client = Harness::admitted(Some(5_000));
-    client.wait(4_999);
+    client.wait(4_499);
     assert!(!client.heard().contains(&"ask refresh".to_owned()));
-    client.wait(1);
+    // In the last tenth.
+    client.wait(501);
     client.assert_heard_last("ask refresh");
     let ticket = client.ticket();
     client.heard();
@@ -195,6 +196,33 @@ fn whom_the_backend_could_not_be_asked_about_together_it_is_asked_about_again_ap
     assert!(all.iter().all(|ms| (60_000..90_000).contains(ms)), "{all:?}");
     let seconds: BTreeSet<u64> = all.iter().map(|ms| ms / 1_000).collect();
     assert_eq!(seconds.len(), 30, "{seconds:?}");
+}
+
+/// A backend may give all who come the same end: it is not asked about all of them in one moment, and about nobody after that end.
+#[test]
+fn who_share_an_end_are_asked_about_apart_before_it() {
+    let settings = Arc::new(Settings { ping_interval_ms: 0, ..settings() });
+    let asked = |number: u32| {
+        let ids = Ids { client: format!("client-{number}"), session: "secret".to_owned(), user: None };
+        let session = Session::new(Arc::clone(&settings), ids, START_MS);
+        let mut client = Harness { session, now_ms: START_MS, actions: Vec::new() };
+        client.send(r#"{"id":1,"connect":{}}"#);
+        client.answer(admitted(Some(100_000)));
+        let first_ms = client.session.deadline_ms().expect("it is asked") - client.now_ms;
+        client.wait(first_ms);
+        client.assert_heard_last("ask refresh");
+        // Another end, the same for all.
+        let expiry = Expiry::InMs(1_000_000 - first_ms);
+        client.answer(Answer::Extended(Some(Box::new(Extended { expiry, info: None, meta: None }))));
+        (first_ms, client.session.deadline_ms().expect("it is asked again") - START_MS)
+    };
+    let all: Vec<_> = (0..1_000).map(asked).collect();
+    for (which, range) in [("first", 90_000..=100_000), ("second", 970_000..=1_000_000)] {
+        let ms = |&(first, second): &(u64, u64)| if which == "first" { first } else { second };
+        assert!(all.iter().map(ms).all(|ms| range.contains(&ms)), "{which} {all:?}");
+        let seconds: BTreeSet<u64> = all.iter().map(|times| ms(times) / 1_000).collect();
+        assert!(seconds.len() as u64 >= (range.end() - range.start()) / 1_000, "{which} {seconds:?}");
+    }
 }
 
 /// What the server API has said meanwhile is newer than the question.
