@@ -257,7 +257,11 @@ impl Session {
                 Ok(opened) => {
                     ttl_s = opened.ttl_s;
                     match opened.stay {
-                        Some(stay) => self.stays.set_room(stay),
+                        // Who was put in, and by whom, is as it was.
+                        Some(stay) => {
+                            let is_put_in = self.stays.is_put_in(room.as_str());
+                            self.stays.set_room(RoomStay { is_put_in, ..stay });
+                        }
                         None => self.stays.forget_room(room.as_str()),
                     }
                 }

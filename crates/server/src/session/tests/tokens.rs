@@ -486,6 +486,22 @@ fn a_stay_in_a_room_is_counted_from_when_it_was_commanded() {
     brought.assert_closed(CloseCode::SubscriptionExpired);
 }
 
+/// Whatever it brings for a room: it has not asked for it.
+#[test]
+fn who_was_put_in_and_brings_a_token_for_it_comes_again_when_that_is_over() {
+    let mut brought = Brought::connected();
+    let options = SubscribeOptions { ttl_ms: Some(10_000), ..SubscribeOptions::default() };
+    let room = RoomName::parse("hall", 255).expect("a name");
+    let mut command = ServerCommand::Subscribe { room, options: Some(Box::new(options)) };
+    command.begins(brought.now_ms);
+    brought.command(command);
+    enter_all(&mut brought);
+    brought.sub_refresh("hall", json!({"sub": "42", "channel": "hall", "exp": NOW_S + 20}));
+    brought.assert_heard(&[r#"{"id":4,"sub_refresh":{"expires":true,"ttl":20}}"#]);
+    brought.pass(20_000 + 25_000);
+    brought.assert_closed(CloseCode::SubscriptionExpired);
+}
+
 #[test]
 fn what_a_token_says_of_a_room_holds_where_everybody_is_put_in_anyway() {
     let mut brought =
