@@ -19,12 +19,14 @@ fn the_page_its_files_health_and_metrics_are_served() {
         ("/page/app.js", "text/javascript", "import"),
         ("/page/style.css", "text/css", "{"),
         ("/health", "text/plain", "{}"),
+        ("/ready", "text/plain", "{}"),
         ("/metrics", "application/openmetrics-text", "roomcast_build_info"),
     ] {
         let (head, body) = server.get(path, "");
         assert!(head.starts_with("HTTP/1.1 200 "), "{path}: {head}");
         assert!(head.contains(content_type), "{path}: {head}");
-        assert!(head.contains("content-security-policy: default-src 'self'"), "{head}");
+        let policy = if content_type.contains("/plain") || path == "/metrics" { "'none'" } else { "'self'" };
+        assert!(head.contains(&format!("content-security-policy: default-src {policy}")), "{head}");
         assert!(body.contains(part), "{path}");
     }
     assert!(server.get("/page/..%2fmod.rs", "").0.starts_with("HTTP/1.1 404 "));
