@@ -12,6 +12,7 @@ mod limbo;
 mod park;
 mod pattern;
 mod publish;
+mod rewrite;
 mod rotate;
 mod set;
 mod shard;

@@ -46,7 +46,7 @@ pub use self::message::{Batch, Epoch, Position, Ref, Resumption, Start};
 pub use self::room::WeakRoom;
 pub use self::room::{
     Accounting, Closed, Handler, HandlerSubscription, PassedOver, PatternSubscription, PublishWait, Publisher, Recv,
-    RecvBatch, RecvRef, Room, RoomKey, RoomSet, RoomSink, RoomStats, Subscribe, SubscribeWith, Subscription,
+    RecvBatch, RecvRef, Rewritten, Room, RoomKey, RoomSet, RoomSink, RoomStats, Subscribe, SubscribeWith, Subscription,
     Unsubscribe, Vacated,
 };
 pub use self::stats::{BrokerStats, ShardStats};

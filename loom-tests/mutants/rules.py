@@ -105,6 +105,25 @@ RULES = (
     ),
     rule("a closer does not wake", "ring/claim", "bell.disturbed();", "", within="pub(crate) fn close(&self"),
     rule("a rotation does not wake", "ring/rotate", "bell.disturbed();", "", within="// model: evicted_hole_park"),
+    rule("a rewriter does not wake", "ring/rewrite", "bell.disturbed();", ""),
+    rule(
+        "publishers go on in the segment that was copied",
+        "ring/rewrite",
+        "self.claim.compare_exchange(word.0, copy.0, AcqRel, Acquire).is_err()",
+        "{ let _ = copy; false }",
+    ),
+    rule(
+        "a reader goes by the generation of the segment it stands in",
+        "ring/cursor",
+        "lease.word == word",
+        "lease.first == shape.first(generation)",
+    ),
+    rule(
+        "two replace messages at a time",
+        "ring/directory",
+        "!self.rewriting.swap(true, Acquire)",
+        "{ self.rewriting.swap(true, Acquire); true }",
+    ),
     rule(
         "the claim word is moved on although the ring is closed",
         "ring/rotate",

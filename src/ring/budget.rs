@@ -39,6 +39,11 @@ impl<T> Budget<T> {
         (bytes <= self.bytes_max / 4 / shape.slots()).then_some(bytes)
     }
 
+    /// The bytes of a message that is in the ring already.
+    pub(crate) fn bytes(&self, message: &T) -> u64 {
+        (self.weigh)(message) as u64
+    }
+
     /// What full segments may hold where one more is to be begun.
     pub(crate) fn full_max(&self) -> u64 {
         self.bytes_max / 4 * 3

@@ -427,6 +427,12 @@ impl<T> Ring<T> {
     }
 }
 
+impl<T> AsRef<Self> for Ring<T> {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 #[cfg(all(test, roomcast_loom))]
 impl<T> Ring<T> {
     /// What a publisher leaves that stops for good between its claim and its commit: a model cannot wait for ever.

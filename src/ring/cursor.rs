@@ -4,6 +4,7 @@ use std::ptr::NonNull;
 
 use super::claim::Ring;
 use super::segment::{Segment, Slot};
+use super::words::DirectoryWord;
 use crate::sync::{AtomicU64, lend_slice};
 
 /// Why there is nothing to read at a cursor.
@@ -58,6 +59,8 @@ struct Lease<T> {
     slots: NonNull<Slot<T>>,
     /// The sequence of its slot 0.
     first: u64,
+    /// The directory word by which it was found. While another stands there, this is not where its generation goes on.
+    word: DirectoryWord,
 }
 
 // SAFETY: a lease is a counted reference into the ring that `Cursor::holder` keeps alive; ending it on another thread is an
@@ -209,7 +212,8 @@ impl<T, R: AsRef<Ring<T>>> Cursor<T, R> {
                 give_up(&mut self.lease);
                 continue;
             }
-            let leased = self.lease.as_ref().is_some_and(|lease| lease.first == shape.first(generation));
+            // By the word and not by its generation: a copy may have taken the place of the segment. model: rewrite_read
+            let leased = self.lease.as_ref().is_some_and(|lease| lease.word == word);
             if leased {
                 break false;
             }
@@ -224,6 +228,7 @@ impl<T, R: AsRef<Ring<T>>> Cursor<T, R> {
                     segment: NonNull::from(segment),
                     slots: segment.slots(),
                     first: shape.first(generation),
+                    word,
                 });
                 self.ready = self.reach();
                 if self.ready > self.next {
@@ -284,6 +289,11 @@ impl<T, R: AsRef<Ring<T>>> Cursor<T, R> {
         let skipped = sequence.saturating_sub(self.next);
         self.next += skipped;
         skipped
+    }
+
+    /// The directory word by which it came to the segment that it has a lease on.
+    pub(super) fn leased_by(&self) -> Option<DirectoryWord> {
+        Some(self.lease.as_ref()?.word)
     }
 
     /// Gives the lease back, so that a cursor at rest pins nothing.

@@ -8,7 +8,7 @@ use super::limbo::Limbo;
 use super::segment::{Phase, Segment};
 use super::table::Table;
 use super::words::DirectoryWord;
-use crate::sync::{AcqRel, Acquire, AtomicU64, Look, thread_local};
+use crate::sync::{AcqRel, Acquire, AtomicBool, AtomicU64, Look, Release, thread_local};
 
 thread_local! {
     /// Whether this thread is dropping messages: a `Drop` that publishes must not start to drop in turn, without end.
@@ -24,6 +24,18 @@ pub(crate) struct Directory<T> {
     words: Box<[AtomicU64]>,
     table: Table<T>,
     limbo: Limbo,
+    /// Whether somebody replaces messages.
+    rewriting: AtomicBool,
+}
+
+/// Nobody else replaces messages while this is there.
+pub(super) struct Alone<'a>(&'a AtomicBool);
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        // Release: the next one finds what we have left. Pairs with the swap in `rewrite_alone`. model: rewrite_rewrite
+        self.0.store(false, Release);
+    }
 }
 
 /// The place of a generation in the directory.
@@ -47,6 +59,7 @@ impl<T> Directory<T> {
             words: (0..shape.segments()).map(|_| AtomicU64::new(0)).collect(),
             table: Table::new(),
             limbo: Limbo::new(),
+            rewriting: AtomicBool::new(false),
         }
     }
 
@@ -189,6 +202,49 @@ impl<T> Directory<T> {
             bell.drop_panicked();
         }
         index
+    }
+
+    /// Lets the caller alone replace messages, unless somebody does, or this thread drops some, of whom the caller may be one.
+    pub(super) fn rewrite_alone(&self) -> Option<Alone<'_>> {
+        let is_dropping = std::mem::needs_drop::<T>() && DROPPING.with(Cell::get);
+        // Acquire: pairs with the Release in `drop`. model: rewrite_rewrite
+        (!is_dropping && !self.rewriting.swap(true, Acquire)).then_some(Alone(&self.rewriting))
+    }
+
+    /// Empties a segment with `count` messages that [`Directory::take`] returned and nobody has seen.
+    pub(super) fn discard(&self, index: u16, count: usize, bell: &impl Bell) {
+        self.empty(index, count, bell);
+    }
+
+    /// A copy with its first `count` messages has taken the place of a segment ([`Segment::leave`]). By one thread at a time.
+    pub(super) fn leave(&self, index: u16, count: usize, is_ours: bool) {
+        self.segment(index).leave(count, is_ours);
+        self.limbo.push_left(&self.table, index);
+    }
+
+    /// Empties those that copies have taken the place of and nobody reads any more; whether that is all of them. By one thread at
+    /// a time.
+    pub(super) fn empty_left(&self, bell: &impl Bell) -> bool {
+        while let Some((index, count)) = self.limbo.take_left(&self.table) {
+            self.empty(index, count, bell);
+        }
+        !self.limbo.has_left()
+    }
+
+    /// Drops the `count` messages of a segment that is the caller's alone, as [`Segment::clear`] has it, and gives it back.
+    fn empty(&self, index: u16, count: usize, bell: &impl Bell) {
+        let before = std::mem::needs_drop::<T>() && DROPPING.with(|dropping| dropping.replace(true));
+        // SAFETY: one that `take` gave us and no word has named; or one that was left: `Segment::reclaim_left` has seen it out of
+        // the directory and then unleased, and made it ours alone; what was claimed in it was committed before it was copied, and
+        // counted.
+        let panicked = unsafe { self.segment(index).clear(count) };
+        if std::mem::needs_drop::<T>() {
+            DROPPING.with(|dropping| dropping.set(before));
+        }
+        if panicked {
+            bell.drop_panicked();
+        }
+        self.give_back(index);
     }
 
     /// (segments in all, evicted and waiting, pinned by a reader or a late publisher)

@@ -31,6 +31,9 @@ pub(crate) struct Limbo {
     hand: AtomicU32,
     /// Evicted segments that nobody has looked at yet.
     waiting: AtomicU32,
+    /// Those that copies have taken the place of and that somebody may still read, through their headers: index plus one, 0 = none.
+    /// Touched by one rewriter at a time.
+    left: AtomicU32,
     /// The empty ones, as a stack through their headers: `{ turn 32 | index plus one 32 }`, 0 = none. The turn changes
     /// with every exchange, so that a top that was popped and pushed again is not taken for the old one.
     free: AtomicU64,
@@ -38,7 +41,8 @@ pub(crate) struct Limbo {
 
 impl Limbo {
     pub(crate) fn new() -> Self {
-        Self { latest: AtomicU32::new(0), hand: AtomicU32::new(0), waiting: AtomicU32::new(0), free: AtomicU64::new(0) }
+        let [latest, hand, waiting, left] = std::array::from_fn(|_| AtomicU32::new(0));
+        Self { latest, hand, waiting, left, free: AtomicU64::new(0) }
     }
 
     /// Takes in a segment that has left the directory. Returns the one evicted before, if nobody has looked at it yet: it is
@@ -134,6 +138,38 @@ impl Limbo {
                 Err(seen) => top = seen,
             }
         }
+    }
+
+    /// Lists a segment that a copy has taken the place of. By one thread at a time.
+    pub(crate) fn push_left<T>(&self, table: &Table<T>, index: u16) {
+        // Relaxed, here and below: rewriters come one after the other.
+        table.segment(index).set_next_free(self.left.load(Relaxed));
+        self.left.store(u32::from(index) + 1, Relaxed);
+    }
+
+    /// Takes those that nobody reads any more, for the caller alone, with how many messages are in each. By one thread at a time.
+    pub(crate) fn take_left<T>(&self, table: &Table<T>) -> Option<(u16, usize)> {
+        let mut listed = self.left.load(Relaxed);
+        let mut before = None;
+        while let Some(index) = listed.checked_sub(1) {
+            let segment = table.segment(index as u16);
+            let next = segment.next_free();
+            if let Some(count) = segment.reclaim_left(&self.waiting) {
+                match before {
+                    None => self.left.store(next, Relaxed),
+                    Some(before) => table.segment(before).set_next_free(next),
+                }
+                return Some((index as u16, count));
+            }
+            (before, listed) = (Some(index as u16), next);
+        }
+        None
+    }
+
+    /// Whether any are left.
+    pub(crate) fn has_left(&self) -> bool {
+        // Relaxed: as in `push_left`.
+        self.left.load(Relaxed) > 0
     }
 
     /// (evicted and not looked at, evicted and in use when last looked at)

@@ -11,6 +11,7 @@ mod directory;
 mod exclusive;
 mod geometry;
 mod limbo;
+mod rewrite;
 mod rotate;
 mod segment;
 mod table;

@@ -3,6 +3,7 @@
 use super::Bell;
 use super::claim::{ERA, Refusal, Ring};
 use super::directory::Directory;
+use super::segment::Segment;
 use super::words::{ClaimWord, DirectoryWord};
 use crate::sync::{AcqRel, Acquire, Look, Release, SeqCst, Stage, failpoint, fence, update};
 
@@ -100,13 +101,17 @@ impl<T> Ring<T> {
         }
     }
 
+    /// Notes where publishers go on.
+    pub(super) fn note_newest(&self, segment: &Segment<T>) {
+        // AcqRel: whoever finds the segment here sees its header. Pairs with the load in `claimed`. Installers that were
+        // asleep put an older one here, which costs its finders the way through the table and nothing else.
+        self.newest.swap(std::ptr::from_ref(segment).cast_mut(), AcqRel);
+    }
+
     /// Moves the claim word from the full generation `full` to the installed next one, unless somebody has.
     fn advance(&self, full: u64, installed: DirectoryWord) {
         let next = ClaimWord::new(installed.generation(), installed.index(), 0);
-        let segment = std::ptr::from_ref(self.directory().segment(installed.index())).cast_mut();
-        // AcqRel: whoever finds the segment here sees its header. Pairs with the load in `claimed`. Installers that were
-        // asleep put an older one here, which costs its finders the way through the table and nothing else.
-        self.newest.swap(segment, AcqRel);
+        self.note_newest(self.directory().segment(installed.index()));
         // AcqRel: publishes the segment to the claimants. Pairs with the fetch_add in `claim_one`. It fails for good once
         // the generation has moved on or the ring is closed; the overshoot of others only makes it try again.
         let advanced = update(&self.claim, AcqRel, Acquire, |word| {

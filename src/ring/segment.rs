@@ -20,7 +20,8 @@ pub(crate) enum Phase {
     Evicted = 1,
     /// Evicted, and in use when last looked at: by a slow reader, or by a publisher that was interrupted.
     Pinned = 2,
-    /// One thread's alone, or on the stack of empty ones: new, being emptied, or empty.
+    /// One thread's alone, on the stack of empty ones, or among those that copies have taken the place of: new, being emptied,
+    /// empty, or to be emptied.
     Owned = 3,
 }
 
@@ -48,6 +49,7 @@ pub(crate) struct Segment<T> {
     /// sequence.
     /// * `Owned` → `Live` of a new generation by its owner, in [`Segment::begin`];
     /// * `Live` → `Evicted` by the installer that took it out of the directory;
+    /// * `Live` → `Owned` by the rewriter that put a copy in its place;
     /// * `Evicted` → `Pinned` by whoever finds it in use;
     /// * `Evicted` or `Pinned` → `Owned` by whoever finds it unused: one of several.
     life: AtomicU64,
@@ -59,7 +61,8 @@ pub(crate) struct Segment<T> {
     next_free: AtomicU32,
     /// Its own place in the table.
     index: u16,
-    /// Exclusive rooms: the sequence after the last committed one of this generation.
+    /// Exclusive rooms: the sequence after the last committed one of this generation. Shared rooms: how many messages are in a
+    /// segment that a copy has taken the place of.
     committed: AtomicU64,
     /// Bytes of the messages in it, where the room has a byte budget.
     bytes: AtomicU64,
@@ -121,7 +124,7 @@ impl<T> Segment<T> {
         // Release: who reads these bytes knows that the directory names the segment for an earlier generation no more. Pairs
         // with the Acquire in `bytes`. model: budget_join
         self.bytes.store(0, Release);
-        // Relaxed, all three: read only by those who saw the directory word or the claim word that follow; `reclaim` acts on
+        // Relaxed, all three: read only by those who saw the directory word or the claim word that follow; `reclaim_if` acts on
         // an evicted segment alone. model: begin_again
         self.committed.store(first, Relaxed);
         self.time_floor.store(time_floor, Relaxed);
@@ -131,7 +134,7 @@ impl<T> Segment<T> {
     /// Marks the segment, which the directory names no more, evicted.
     pub(crate) fn evict(&self) {
         // Release: who reclaims it knows that the directory has let it go, and so, through the leases counter, does a
-        // reader that counts itself after that. Pairs with the Acquire in `reclaim`. model: sweep_lease
+        // reader that counts itself after that. Pairs with the Acquire in `reclaim_if`. model: sweep_lease
         self.life.fetch_or(Phase::Evicted as u64, Release);
     }
 
@@ -187,6 +190,20 @@ impl<T> Segment<T> {
     #[inline]
     pub(crate) fn times(&self, slot: usize, count: usize) -> &[AtomicU64] {
         self.times.get(slot..slot + count).unwrap_or(&[])
+    }
+
+    /// The publish time of the generation before.
+    pub(super) fn time_floor(&self) -> u64 {
+        // Relaxed: written by `begin`, before the word by which the caller came.
+        self.time_floor.load(Relaxed)
+    }
+
+    /// Takes over the publish times of the first `count` slots of another, all of which are committed.
+    pub(super) fn copy_times(&self, other: &Self, count: usize) {
+        for (time, decided) in self.times.iter().zip(&other.times).take(count) {
+            // Relaxed, both: decided before the commits that the caller has seen; the words that name us publish them.
+            time.store(decided.load(Relaxed), Relaxed);
+        }
     }
 
     /// The publish time of the last slot of a full segment.
@@ -299,13 +316,19 @@ impl<T> Segment<T> {
     /// back, and a publisher with a claim has not committed. If another thread takes it meanwhile, the exchange fails, even
     /// if it comes round again: a generation is in the directory once, so a segment is evicted from it once.
     pub(crate) fn reclaim(&self, waiting: &AtomicU32, exclusive: bool) -> bool {
+        self.reclaim_if(waiting, || exclusive || self.is_full())
+    }
+
+    /// The same where `is_settled` says that no publisher will still write here.
+    #[inline]
+    fn reclaim_if(&self, waiting: &AtomicU32, is_settled: impl FnOnce() -> bool) -> bool {
         // Acquire: pairs with the Release in `evict`. model: sweep_lease
         let seen = self.life.load(Acquire);
         let phase = phase(seen);
         if !matches!(phase, Phase::Evicted | Phase::Pinned) {
             return false;
         }
-        let unused = self.is_unleased() && (exclusive || self.is_full());
+        let unused = self.is_unleased() && is_settled();
         let next = if unused { Phase::Owned } else { Phase::Pinned };
         if phase == next {
             return false;
@@ -318,6 +341,30 @@ impl<T> Segment<T> {
             waiting.fetch_sub(1, Relaxed);
         }
         moved && unused
+    }
+
+    /// A copy with its first `count` messages, which are all that were claimed, has taken its place. `is_ours`: the caller has put
+    /// it there; if not, the segment was evicted, or is about to be.
+    pub(super) fn leave(&self, count: usize, is_ours: bool) {
+        // Relaxed: read by who takes it off the list of those that were left.
+        self.committed.store(count as u64, Relaxed);
+        if is_ours {
+            // Relaxed: nobody acts on it who does not come by that list.
+            self.life.fetch_or(Phase::Owned as u64, Relaxed);
+        }
+    }
+
+    /// Takes a segment that was left, and that nobody reads any more, for the caller alone, who has it off the list of those; how
+    /// many messages are in it.
+    pub(super) fn reclaim_left(&self, waiting: &AtomicU32) -> Option<usize> {
+        let is_taken = match self.phase() {
+            // The directory was changed before it was listed.
+            Phase::Owned => self.is_unleased(),
+            // Whatever was claimed was committed before it was copied.
+            _ => self.reclaim_if(waiting, || true),
+        };
+        // Relaxed: written before it was listed.
+        is_taken.then(|| self.committed.load(Relaxed) as usize)
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -345,7 +392,7 @@ impl<T> Segment<T> {
     /// the same.
     ///
     /// # Safety
-    /// The segment is evicted, unleased and full (in a shared room), and the caller alone took it from the limbo. The
+    /// The segment is out of the directory and unleased, nobody will still fill a slot of it, and it is the caller's alone. The
     /// first `count` slots, and no others, hold values.
     pub(crate) unsafe fn clear(&self, count: usize) -> bool {
         let mut panicked = false;

@@ -97,7 +97,7 @@ pub struct Accounting {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Subscription<T> {
-    cursor: Cursor<T, RoomRef<T>>,
+    pub(super) cursor: Cursor<T, RoomRef<T>>,
     waiter: Option<Arc<Waiter>>,
     start: u64,
     lagged: u64,

@@ -8,6 +8,8 @@ pub enum Stage {
     Claimed,
     /// It has put a segment into the directory, and neither retired the one before nor moved the claim word on.
     Installed,
+    /// It has moved the claim word to a copy of the newest segment, and not put that into the directory.
+    Copied,
 }
 
 /// Says that this thread is at a stage.

@@ -59,6 +59,13 @@ struct Message {
     ledger: Arc<Ledger>,
 }
 
+/// Another message: who replaces others makes clones of those beside them.
+impl Clone for Message {
+    fn clone(&self) -> Self {
+        self.ledger.message()
+    }
+}
+
 impl Drop for Message {
     fn drop(&mut self) {
         assert_eq!(self.ledger.drops[self.id].fetch_add(1, SeqCst), 0, "message {} was dropped twice", self.id);
@@ -285,6 +292,74 @@ fn a_segment_waits_for_the_last_of_its_publishers() {
     });
     assert!(ids.iter().all(|id| ledger.drops(*id) == 1));
     assert_eq!(room.stats().segments_pinned, 0);
+    drop((room, broker));
+    ledger.settle();
+}
+
+/// A rewriter stops between the two exchanges of a copy while others publish, or lap the ring, in a segment that was full when it was
+/// copied, or was not. What it has put there is read, or evicted, as all else; and each message is dropped, once.
+#[test]
+fn a_rewriter_that_is_stopped_costs_nobody_anything() {
+    for (published, laps) in [(1, 0), (1, 1), (1, 20), (SLOTS, 0), (SLOTS, 1), (SLOTS, 20)] {
+        let ledger = Ledger::new(1_000);
+        let (broker, room) = room();
+        let reader = room.subscribe().now().expect("it is open");
+        publish(&room, &ledger, published);
+        let (of, others) = (room.clone(), ledger.clone());
+        stop_at(Stage::Copied, move || {
+            publish(&of, &others, 1);
+            lap(&of, &others, laps);
+        });
+        let rewritten = room.rewrite(0..1, |_, message| Some(message.clone())).expect("it is shared");
+        assert_eq!(rewritten.messages, u64::from(laps == 0), "{published} messages, lapped {laps} times");
+        lap(&room, &ledger, 2);
+        eventually("the old message is dropped", || {
+            room.rewrite(0..1, |_, _| None).is_some_and(|rewritten| rewritten.is_done) && ledger.drops(0) == 1
+        });
+        assert!(room.stats().segments <= SEGMENTS + EVICTED_MAX + 3, "{:?}", room.stats());
+        room.close();
+        assert_eq!(read(reader).end, room.tail(), "{published} messages, lapped {laps} times");
+        drop((room, broker));
+        ledger.settle();
+    }
+}
+
+/// Some replace messages while others publish and read: every reader is given each message that was not evicted, once.
+#[test]
+fn messages_are_replaced_under_publishers_and_readers() {
+    let ledger = Ledger::new(100_000);
+    let (broker, room) = room();
+    let readers: Vec<_> = [Policy::Lag, Policy::Block, Policy::Latest]
+        .map(|policy| room.subscribe().policy(policy).now().expect("it is open"))
+        .into_iter()
+        .map(|subscription| thread::spawn(move || read(subscription)))
+        .collect();
+    thread::scope(|scope| {
+        for _ in 0..LAPPERS {
+            scope.spawn(|| {
+                for _ in 0..2_000 {
+                    let refused = |refused: PublishError<Message>| refused.to_string();
+                    room.publish_blocking(ledger.message()).map_err(refused).expect("it is open");
+                }
+            });
+        }
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while room.tail() < 4_000 && ledger.made.load(SeqCst) < 90_000 {
+                    let tail = room.tail();
+                    room.rewrite(tail.saturating_sub(8)..tail, |sequence, message| {
+                        sequence.is_multiple_of(3).then(|| message.clone())
+                    });
+                    thread::yield_now();
+                }
+            });
+        }
+    });
+    room.close();
+    for reader in readers {
+        assert_eq!(reader.join().expect("it reads to its end").end, 4_000);
+    }
+    assert_eq!(room.tail(), 4_000);
     drop((room, broker));
     ledger.settle();
 }
