@@ -299,7 +299,7 @@ impl<T: Send + Sync + 'static> Archive<T> {
         let Some(span) = self.shared.store.span(name, RetentionCutoff::default())? else { return Ok(()) };
         let before = watermark.map_or(span.next, |(_, tail)| tail.min(span.next));
         while self.shared.store.remove(name, before, REMOVED_AT_ONCE)? == REMOVED_AT_ONCE {}
-        Ok(())
+        self.shared.store.scrub()
     }
 
     /// Erases what `author` has said so far, in all rooms, for good; how many messages. Their places stay taken, so that who
@@ -321,6 +321,7 @@ impl<T: Send + Sync + 'static> Archive<T> {
             let more = self.shared.store.erase(author, REMOVED_AT_ONCE)?;
             erased += more as u64;
             if more < REMOVED_AT_ONCE {
+                self.shared.store.scrub()?;
                 return Ok(erased);
             }
         }

@@ -129,7 +129,8 @@ pub trait Store: Send + Sync + 'static {
     fn erase(&self, author: &str, limit: usize) -> Result<usize, StoreError>;
 
     /// Erases what messages of one room say that lie before `before`, of its newest incarnation and of those before it as far as they
-    /// go on from each other; their places stay taken. Up to `limit` of an author's; the sequences of those that are erased by it.
+    /// go on from each other; their places stay taken. Up to `limit` of an author's; the sequences of those that are erased by it. What
+    /// the author has said in incarnations that nobody can reach any more goes as well, and is not counted.
     /// When it returns fewer than `limit`, they are not to be found in the store's files, copies excepted, as far as that is in its
     /// power.
     ///
@@ -138,6 +139,15 @@ pub trait Store: Send + Sync + 'static {
     fn erase_in(&self, room: &str, erasure: Erasure<'_>, before: u64, limit: usize) -> Result<Vec<u64>, StoreError> {
         let _ = (room, erasure, before, limit);
         Err(StoreError::new(StoreErrorKind::Other, "this store cannot erase messages of one room"))
+    }
+
+    /// What was removed and erased so far is to be found in the store's files no more, copies excepted, as far as that is in its power;
+    /// called when all of it is.
+    ///
+    /// # Errors
+    /// As the store has it.
+    fn scrub(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 }
 

@@ -174,6 +174,8 @@ impl Batch {
         self.incarnations.clear();
         self.parts.clear();
         self.messages.clear();
+        // What is erased later is not to stay here until as much is stored again.
+        self.bytes.fill(0);
         self.bytes.clear();
         self.bytes.shrink_to(bytes_kept);
         self.durability = Durability::Async;

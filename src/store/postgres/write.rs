@@ -101,7 +101,23 @@ impl Writer {
             erased.extend(rows.iter().map(|row| row.get::<_, i64>(0) as u64));
         }
         transaction.commit()?;
+        if let Erasure::Author(author) = erasure
+            && erased.len() < limit
+        {
+            while self.erase_unreachable(room, author, limit)? == limit {}
+        }
         Ok(erased)
+    }
+
+    /// Erases what up to `limit` messages of an author say that are in a room's earlier incarnations, where nobody finds them any more.
+    fn erase_unreachable(&mut self, room: &str, author: &str, limit: usize) -> Result<usize> {
+        self.durably(
+            "UPDATE roomcast.messages SET body = NULL, author = NULL WHERE (life, sequence) IN (
+                 SELECT life, sequence FROM roomcast.messages JOIN roomcast.lives USING (life)
+                 WHERE author = $1 AND room = $2
+                 AND life < (SELECT max(life) FROM roomcast.lives WHERE room = $2) LIMIT $3)",
+            &[&author.as_bytes(), &room.as_bytes(), &number(limit as u64)],
+        )
     }
 
     /// One statement, on the disk when this returns; how many rows it has changed.

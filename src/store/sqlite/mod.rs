@@ -51,7 +51,7 @@ pub struct SqliteStore {
     writer: Mutex<Option<Writer>>,
     /// Of the run that was begun: beside the writer, which may be waiting for the disk.
     tenure: Mutex<Option<Tenure>>,
-    readers: Mutex<Vec<Connection>>,
+    readers: Mutex<Readers>,
     /// Held while this process may write.
     lock: Mutex<Option<FileLock>>,
 }
@@ -192,7 +192,10 @@ impl SqliteStore {
     /// Runs `read` on a connection of its own, or, in memory, on the only one.
     fn read_with<R>(&self, read: impl FnOnce(&Connection) -> Result<R, StoreError>) -> Result<R, StoreError> {
         let Some(path) = &self.path else { return read(&self.writer()?.connection) };
-        let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let (idle, forgotten) = {
+            let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+            (readers.idle.pop(), readers.forgotten)
+        };
         let reader = match idle {
             Some(reader) => reader,
             None => {
@@ -208,11 +211,18 @@ impl SqliteStore {
         let done = read(&reader);
         if done.is_ok() {
             let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-            if readers.len() < READERS_KEPT {
-                readers.push(reader);
+            if readers.idle.len() < READERS_KEPT && readers.forgotten == forgotten {
+                readers.idle.push(reader);
             }
         }
         done
+    }
+
+    /// Lets go of the readers, and of what they have read: something was removed or erased.
+    fn forget_readers(&self) {
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        readers.forgotten += 1;
+        readers.idle.clear();
     }
 
     /// Takes the file for this process.
@@ -243,6 +253,14 @@ impl SqliteStore {
         *lock = Some(taken);
         Ok(())
     }
+}
+
+/// Connections that read, at rest.
+#[derive(Default)]
+struct Readers {
+    idle: Vec<Connection>,
+    /// How often they were let go: one that was reading then is not kept.
+    forgotten: u64,
 }
 
 /// What was there before a store was begun.
@@ -407,7 +425,17 @@ impl Store for SqliteStore {
     }
 
     fn erase_in(&self, room: &str, erasure: Erasure<'_>, before: u64, limit: usize) -> Result<Vec<u64>, StoreError> {
-        self.write_with(|writer| writer.erase_in(room, erasure, before, limit))
+        let erased = self.write_with(|writer| writer.erase_in(room, erasure, before, limit));
+        self.forget_readers();
+        erased
+    }
+
+    fn scrub(&self) -> Result<(), StoreError> {
+        self.forget_readers();
+        self.write_with(|writer| {
+            writer.scrub();
+            Ok(())
+        })
     }
 }
 

@@ -142,6 +142,22 @@ pub(super) fn end_run(connection: &Connection, run: i64) -> Result<()> {
     connection.execute("UPDATE runs SET is_clean = 1 WHERE run = ?1", params![run]).map(|_| ())
 }
 
+/// Writes zeros over what SQLite keeps in memory of the row that was put in last: it builds each in one buffer, which stays as it is
+/// until the next one. Best effort.
+pub(super) fn forget_row(connection: &Connection) {
+    let overwrite = || -> Result<()> {
+        let transaction = rusqlite::Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+        transaction.execute("INSERT INTO messages VALUES (-1, -1, 0, NULL, zeroblob(?1))", params![ROW_BYTES])?;
+        transaction.rollback()
+    };
+    if let Err(error) = overwrite() {
+        tracing::debug!(%error, "the last row was not overwritten in memory");
+    }
+}
+
+/// As much of a row as is in its page, about; the rest of a longer one has pages of its own.
+const ROW_BYTES: i64 = 960;
+
 /// Carries the log over and cuts it, so that the file alone is the database. Best effort: whether it is.
 pub(super) fn cut_log(connection: &Connection) -> bool {
     match connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)) {

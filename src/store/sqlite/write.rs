@@ -160,17 +160,35 @@ impl Writer {
         }
         transaction.commit()?;
         if erased.len() < limit {
-            // What they said is in the log, too, until that is carried over and cut.
-            let is_cut = schema::cut_log(&self.connection);
-            self.uncut_since = (!is_cut).then(Instant::now);
-            if !is_cut {
-                tracing::warn!(
-                    room,
-                    "what was erased is in the log of the database until that is cut: somebody reads it"
-                );
+            if let Erasure::Author(author) = erasure {
+                while self.erase_unreachable(room, author, limit)? == limit {}
             }
+            self.scrub();
         }
         Ok(erased)
+    }
+
+    /// Erases what up to `limit` messages of an author say that are in a room's earlier incarnations, where nobody finds them any more.
+    fn erase_unreachable(&mut self, room: &str, author: &str, limit: usize) -> Result<usize> {
+        let transaction = begin(&mut self.connection, &self.tenure)?;
+        let erased = transaction.execute(
+            "UPDATE messages SET body = NULL, author = NULL WHERE (life, sequence) IN (
+                 SELECT life, sequence FROM messages JOIN lives USING (life)
+                 WHERE author = ?1 AND room = ?2 AND life < (SELECT max(life) FROM lives WHERE room = ?2) LIMIT ?3)",
+            params![author, room, number(limit as u64)],
+        )?;
+        transaction.commit()?;
+        Ok(erased)
+    }
+
+    /// Carries the log over and cuts it: what was removed and erased is in it, too, until then. Where somebody reads it, later.
+    pub(super) fn scrub(&mut self) {
+        schema::forget_row(&self.connection);
+        let is_cut = schema::cut_log(&self.connection);
+        self.uncut_since = (!is_cut).then(Instant::now);
+        if !is_cut {
+            tracing::warn!("what was erased is in the log of the database until that is cut: somebody reads it");
+        }
     }
 
     /// Has the next transaction wait for the disk, or not.

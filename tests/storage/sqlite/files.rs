@@ -101,6 +101,24 @@ fn what_is_erased_is_in_no_file_however_many_it_is() {
     run.end();
 }
 
+/// Whatever it is that takes it away.
+#[test]
+fn what_is_removed_or_erased_of_an_author_is_in_no_file() {
+    for is_removed in [false, true] {
+        let folder = Folder::new();
+        let run = Run::start(folder.open(), Options::all(Durability::Async));
+        run.open("lobby").publish("eve: an-address".to_owned()).unwrap();
+        run.flush();
+        assert!(!files_with(&folder, "an-address").is_empty());
+        match is_removed {
+            true => run.archive.remove("lobby").unwrap(),
+            false => assert_eq!(run.archive.erase("eve").unwrap(), 1),
+        }
+        assert_eq!(files_with(&folder, "an-address"), Vec::<String>::new(), "removed: {is_removed}");
+        run.end();
+    }
+}
+
 /// Somebody reads the file while it is erased: the log is cut when that is over, though nothing more is written.
 #[test]
 fn a_log_that_is_read_is_cut_later() {

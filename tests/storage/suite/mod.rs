@@ -57,5 +57,6 @@ cases! {
     overtaken: a_process_that_was_overtaken_stops_and_loses_nothing,
         what_two_processes_acknowledge_is_all_there, nothing_at_all_is_written_by_who_was_overtaken,
         another_message_in_the_place_of_ours_is_no_repeat, who_has_nothing_to_write_notices_too,
-        the_incarnation_of_another_process_is_not_gone_on_in, a_store_that_went_back_begins_new_incarnations;
+        the_incarnation_of_another_process_is_not_gone_on_in, a_store_that_went_back_begins_new_incarnations,
+        what_an_author_said_in_an_earlier_incarnation_is_erased;
 }

@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use futures::executor::block_on;
 
-use roomcast::store::{Batch, Durability, Incarnation, NotStored, OpenError, Options, Record, Store, StoreErrorKind};
+use roomcast::store::{
+    Batch, Durability, Erasure, Incarnation, NotStored, OpenError, Options, Record, Store, StoreErrorKind,
+};
 use roomcast::{PublishError, RoomOptions};
 
 use crate::support::{PATIENCE, Place, Run, until};
@@ -145,6 +147,27 @@ pub(crate) fn another_message_in_the_place_of_ours_is_no_repeat(place: &dyn Plac
     assert_eq!(store.erase("bob", 9).unwrap(), 1);
     store.commit(&batch(&ours)).expect("the same again, erased meanwhile");
     store.commit(&batch(&[(2, 9, "bob", "two")])).unwrap();
+    store.finish().unwrap();
+}
+
+/// What nobody can reach any more is in the database all the same: the room began anew, with other messages in its places.
+pub(crate) fn what_an_author_said_in_an_earlier_incarnation_is_erased(place: &dyn Place) {
+    let store = begun(place);
+    for epoch in [None, None] {
+        let incarnation = Incarnation::going_on("lobby", epoch, Durability::Stored);
+        let mut batch = Batch::default();
+        for sequence in 0..2 {
+            let (author, body) = (Some("eve".to_owned()), Some(b"an address".to_vec()));
+            batch.add(&incarnation, &Record { sequence, time: 5, author, body });
+        }
+        store.commit(&batch).unwrap();
+    }
+    assert_eq!(
+        store.erase_in("lobby", Erasure::Author("eve"), 1, 9).unwrap(),
+        [0],
+        "of what can be reached, what is before"
+    );
+    assert_eq!(store.erase("eve", 9).unwrap(), 1, "what was said afterwards is all that is left");
     store.finish().unwrap();
 }
 
