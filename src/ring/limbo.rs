@@ -149,6 +149,7 @@ impl Limbo {
 
     /// Takes those that nobody reads any more, for the caller alone, with how many messages are in each. By one thread at a time.
     pub(crate) fn take_left<T>(&self, table: &Table<T>) -> Option<(u16, usize)> {
+        // Relaxed: rewriters come one after the other, as in `push_left`.
         let mut listed = self.left.load(Relaxed);
         let mut before = None;
         while let Some(index) = listed.checked_sub(1) {
@@ -156,6 +157,7 @@ impl Limbo {
             let next = segment.next_free();
             if let Some(count) = segment.reclaim_left(&self.waiting) {
                 match before {
+                    // Relaxed: as above.
                     None => self.left.store(next, Relaxed),
                     Some(before) => table.segment(before).set_next_free(next),
                 }
@@ -168,7 +170,7 @@ impl Limbo {
 
     /// Whether any are left.
     pub(crate) fn has_left(&self) -> bool {
-        // Relaxed: as in `push_left`.
+        // Relaxed: rewriters come one after the other, as in `push_left`.
         self.left.load(Relaxed) > 0
     }
 

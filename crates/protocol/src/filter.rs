@@ -40,7 +40,11 @@ const NUMBER_FRACTION_MAX: usize = 19;
 /// # Ok::<(), roomcast_protocol::DecodeError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct TagsFilter(Node);
+pub struct TagsFilter {
+    node: Node,
+    /// See [`TagsFilter::size`].
+    size: u16,
+}
 
 /// Whether a client wants a filter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -127,7 +131,10 @@ impl FilterWish {
     fn of(raw: Option<RawNode>) -> Self {
         let mut left = FILTER_NODES_MAX;
         match raw.and_then(|raw| raw.into_node(&mut left, FILTER_DEPTH_MAX)) {
-            Some(node) => Self::Tags(Arc::new(TagsFilter(node))),
+            Some(node) => {
+                let size = u16::try_from(FILTER_NODES_MAX - left).unwrap_or(u16::MAX);
+                Self::Tags(Arc::new(TagsFilter { node, size }))
+            }
             None => Self::Malformed,
         }
     }
@@ -191,12 +198,17 @@ fn test(name: &str, value: Box<str>, values: Box<[Box<str>]>) -> Option<Test> {
 impl TagsFilter {
     /// Whether a publication with these tags is wanted.
     pub fn matches(&self, tags: &Tags) -> bool {
-        self.0.matches(tags.as_deref())
+        self.node.matches(tags.as_deref())
+    }
+
+    /// How many nodes and values it has: at most so many comparisons are made for a publication.
+    pub fn size(&self) -> usize {
+        self.size.into()
     }
 
     /// The filter as a client sends it.
     pub fn write(&self, encoding: Encoding) -> Vec<u8> {
-        let raw = RawNode::from(&self.0);
+        let raw = RawNode::from(&self.node);
         match encoding {
             // There is nothing in it that JSON does not have.
             Encoding::Json | Encoding::JsonPushes => serde_json::to_vec(&raw).unwrap_or_default(),

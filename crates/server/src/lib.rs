@@ -65,10 +65,10 @@ pub use self::reloading::Reloading;
 #[doc(hidden)]
 pub use self::rooms::cluster::{Commands, Untold};
 use self::rooms::cluster::{LocalNode, OneNode};
-use self::rooms::expiry;
 use self::rooms::hub::Hub;
 #[doc(hidden)]
 pub use self::rooms::users::Recipients;
+use self::rooms::{erasing, expiry, stored};
 use self::util::clock;
 use self::util::rng::{self, Rng};
 use self::util::timer_wheel;
@@ -256,6 +256,7 @@ impl Server {
             }
             tokio::spawn(expire_forever(Arc::clone(&expiring)));
             tokio::spawn(make_room_forever(Arc::clone(&expiring)));
+            tokio::spawn(erase_forever(Arc::clone(&expiring)));
             tokio::spawn(watch_certificates(Arc::clone(&expiring), certificates));
             for (address, whose, is_tls) in &places {
                 let scheme = match address {
@@ -382,8 +383,17 @@ async fn watch_certificates(hub: Arc<Hub>, all: Vec<Arc<Certificates>>) {
     }
 }
 
-/// Threads of a shard that may wait for the database: as many as a disk serves at once.
-const WAITING_THREADS: usize = 4;
+async fn erase_forever(hub: Arc<Hub>) {
+    loop {
+        tokio::time::sleep(erasing::ERASING_INTERVAL).await;
+        let hub = Arc::clone(&hub);
+        // What is left is looked at again.
+        let _ = tokio::task::spawn_blocking(move || hub.go_on_erasing()).await;
+    }
+}
+
+/// Threads of a shard that may wait for the database: as many as a disk serves at once for those who publish, and all reads besides.
+const WAITING_THREADS: usize = 4 + stored::READS_AT_ONCE;
 
 fn runtime() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(WAITING_THREADS).build()

@@ -191,6 +191,38 @@ fn who_has_begun_to_take_what_is_erased_is_cut_off_and_comes_again() {
     }
 }
 
+/// What waits for a socket when its connection is closed is written for a while: not what was erased since.
+#[test]
+fn who_is_being_closed_is_not_given_what_is_erased_meanwhile() {
+    const MESSAGES: u64 = 900;
+    let folder = Folder::new();
+    let server = server(Storage::Off, &folder);
+    let mut slow: Vec<Client> = (0..3).map(|_| server.connected("ann")).collect();
+    for ann in &mut slow {
+        set_socket_recv_buffer_size(&ann.stream, 128 * 1024).expect("a socket option");
+        ann.subscribe(2, "hall");
+    }
+    let mut bob = server.connected("bob");
+    for number in 1..=MESSAGES {
+        bob.publish(number as u32 + 1, "hall", &format!("\"{number} {}\"", "x".repeat(10_000)));
+    }
+    for ann in &slow {
+        result(&server, "disconnect", json!({ "client": ann.id }));
+    }
+    let offsets: Vec<u64> = (1..=MESSAGES).collect();
+    result(&server, "history_erase", json!({ "channel": "hall", "offsets": offsets }));
+    let mut are_cut = 0;
+    for mut ann in slow {
+        // Nothing comes behind what the system had taken, not even why it was closed.
+        let mut heard = ann.hear();
+        while let Heard::Object(_) = heard {
+            heard = ann.hear();
+        }
+        are_cut += usize::from(heard == Heard::End);
+    }
+    assert!(are_cut > 0, "all were given the rest");
+}
+
 /// The answer has been read from the database, and its client has not taken those before it.
 #[test]
 fn what_is_erased_while_an_answer_waits_for_its_client_is_not_in_it() {

@@ -3,9 +3,12 @@
 mod connections;
 mod describe;
 mod erase;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod memory;
 mod publish;
 
 use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
 
 use roomcast_server::config::{ApiErrorMode, ApiKey, Config};
 use serde_json::{Value, json};
@@ -27,7 +30,11 @@ fn with(change: impl FnOnce(&mut Config)) -> Running {
 
 /// The status and the body of an answer.
 pub(crate) fn post(server: &Running, path: &str, headers: &str, body: &str) -> (u16, String) {
-    let mut stream = dial(server.address);
+    post_at(server.address, path, headers, body)
+}
+
+fn post_at(address: SocketAddr, path: &str, headers: &str, body: &str) -> (u16, String) {
+    let mut stream = dial(address);
     let length = body.len();
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n"

@@ -1,6 +1,9 @@
 //! What a backend asks about rooms and nodes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::task::spawn_blocking;
 
 use super::answer::{Failed, json};
 use super::messages::{
@@ -73,6 +76,9 @@ pub(super) async fn history_erase(api: &Api, request: HistoryEraseRequest) -> Re
     let what = if user.is_empty() { Erase::Offsets(offsets) } else { Erase::User(user) };
     let erased = api.hub.engine(&room)?.erase(&room, &epoch, what).wait().await?;
     api.hub.commands.recall(room, of_user).await?;
+    let hub = Arc::clone(&api.hub);
+    // What is left then goes later.
+    let _ = spawn_blocking(move || hub.go_on_erasing()).await;
     Ok(json(&HistoryEraseResult { erased: Always(erased) }))
 }
 

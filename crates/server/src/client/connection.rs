@@ -6,17 +6,16 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
-use axum::http::HeaderMap;
-use bytes::Bytes;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
 use crate::client::connection_task::Task;
 use crate::client::driver::SessionDriver;
 use crate::client::shard::{Shard, SocketGuard};
+pub(crate) use crate::client::takeover::Takeover;
 use crate::delivery::sink::{MemberSink, Written};
 use crate::rooms::shard_commands::ShardCommand;
 use crate::util::key::ConnectionKey;
@@ -26,7 +25,6 @@ use crate::wire::encoded_batch::EncodedBatch;
 use crate::wire::framing::Framing;
 use crate::wire::send_queue::{SendQueue, write_some};
 use crate::wire::stream::Stream;
-use crate::wire::unanswered::Unanswered;
 use roomcast_protocol::CloseCode;
 
 /// Reads of one connection before others on its shard have their turn.
@@ -56,6 +54,8 @@ pub(crate) struct Connection {
     doom: Cell<Option<CloseCode>>,
     /// To be ended by the connection's task without another byte.
     is_cut: Cell<bool>,
+    /// What it has missed of a room is being read from the database.
+    pub(super) is_fetching: Cell<bool>,
     pub(super) send_queue: RefCell<SendQueue>,
     /// Memberships that are behind their group.
     behind: Cell<u32>,
@@ -65,24 +65,6 @@ pub(crate) struct Connection {
     pub(crate) due_ms: Cell<u64>,
     pub(crate) driver: RefCell<SessionDriver>,
     pub(super) socket: SocketGuard,
-}
-
-/// A socket that has left HTTP, and how it goes on as a client's.
-#[derive(Debug)]
-pub(crate) struct Takeover {
-    pub(crate) framing: Framing,
-    /// The head of the answer; nothing when it has been written, or waits.
-    pub(crate) head: Vec<u8>,
-    /// The answer where it waits until the client is let in.
-    pub(crate) unanswered: Option<Box<Unanswered>>,
-    /// Commands that came with the request, where such a request brings some.
-    pub(crate) frame: Option<Bytes>,
-    /// What has come behind the request: the first of the client's own frames.
-    pub(crate) behind: Bytes,
-    /// Whose the client is, where a proxy has said so.
-    pub(crate) user: Option<String>,
-    /// Headers of the handshake that the backend is told.
-    pub(crate) headers: Option<Box<HeaderMap>>,
 }
 
 /// Open → Closing (the close frame is on its way) → Gone; Open → Gone when the peer vanished.
@@ -160,7 +142,7 @@ impl MemberSink for Connection {
     }
 
     fn cut(&self) {
-        // Nothing is written before its task sees it: the socket is full.
+        // Nothing is written before its task sees it: the socket is full, or nobody else writes.
         self.is_cut.set(true);
         self.wake();
     }
@@ -193,6 +175,7 @@ impl Connection {
             broken: Cell::new(false),
             doom: Cell::new(None),
             is_cut: Cell::new(false),
+            is_fetching: Cell::new(false),
             send_queue: RefCell::new(SendQueue::of(head)),
             behind: Cell::new(0),
             stalled_since_ms: Cell::new(NOT_STALLED),
@@ -393,6 +376,14 @@ impl Connection {
         }
     }
 
+    /// Ends it without another byte, if it is closing and something waits to be written.
+    pub(crate) fn cut_if_closing(&self) {
+        let closes = matches!(self.phase.get(), Phase::Closing { .. });
+        if closes && !self.send_queue.borrow().is_empty() {
+            self.cut();
+        }
+    }
+
     pub(super) fn poll(self: &Rc<Self>, shard: &Rc<Shard>, cx: &mut Context<'_>) -> Poll<()> {
         if !self.waker.borrow().will_wake(cx.waker()) {
             *self.waker.borrow_mut() = cx.waker().clone();
@@ -435,6 +426,11 @@ impl Connection {
         }
         match self.phase.get() {
             Phase::Gone => Poll::Ready(()),
+            Phase::Open if !self.is_saturated() && self.driver.borrow().waits_for_turn() => {
+                // Behind all others that have something to do, and behind the sockets that have something to say.
+                let _ = pin!(tokio::task::yield_now()).poll(cx);
+                Poll::Pending
+            }
             _ => Poll::Pending,
         }
     }

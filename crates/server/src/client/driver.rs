@@ -50,10 +50,10 @@ pub(crate) struct SessionDriver {
     listening: Listening,
     /// Whether its client's commands come by another way than its connection, too.
     is_emulated: bool,
-    rooms: Memberships,
+    pub(super) rooms: Memberships,
     /// What waits until the client has taken its replies.
     backlog: Option<Box<Backlog>>,
-    departed: bool,
+    pub(super) departed: bool,
     /// What the backend is told of the handshake, and what it is being asked; mostly neither.
     asking: Option<Box<Asking>>,
 }
@@ -117,59 +117,26 @@ impl SessionDriver {
 
     /// Goes on with what waited for the client to take its replies.
     pub(crate) fn resume(connection: &Rc<Connection>, shard: &Shard) {
-        let backlog = connection.driver.borrow_mut().backlog.take();
+        let backlog = {
+            let mut driver = connection.driver.borrow_mut();
+            let waits_for_turn = driver.session.waits_for_turn();
+            driver.backlog.take().or_else(|| waits_for_turn.then(Box::default))
+        };
         let Some(backlog) = backlog else { return };
         Self::turn(connection, shard, |this, turn| {
             let Backlog { actions, found_in, mut input, waiting } = *backlog;
             turn.actions.extend(actions);
             turn.found_in.extend(found_in);
             this.run_actions(turn)?;
+            if turn.actions.is_empty() && this.session.waits_for_turn() {
+                this.session.go_on(shard.now_ms(), &mut turn.out);
+                this.run_actions(turn)?;
+            }
             this.read(turn, &mut input)?;
             waiting.into_iter().try_for_each(|waiting| match waiting {
                 Waiting::Frame(frame) => this.read_frame(turn, frame),
                 Waiting::Command(command) => this.read_command(turn, command),
             })
-        });
-    }
-
-    /// Goes on with what was waited for.
-    pub(crate) fn complete(connection: &Rc<Connection>, shard: &Shard, done: Done) {
-        Self::turn(connection, shard, |this, turn| {
-            if this.departed {
-                return Ok(());
-            }
-            this.take_up(turn);
-            this.session.notice_time(shard.now_ms());
-            match done {
-                Done::Entered(ticket, room, mut entered) => {
-                    if let Ok(entered) = &mut entered {
-                        turn.shard.hub.hide_erased(&room, &mut entered.subscribed.found);
-                    }
-                    this.entered(turn, ticket, room, entered);
-                }
-                Done::Published(ticket, published) => {
-                    if published.is_ok() {
-                        turn.shard.metrics.messages_in.inc();
-                    }
-                    this.published(turn, ticket, published);
-                }
-                Done::Read(ticket, room, mut read) => {
-                    if let Ok(read) = &mut read {
-                        turn.shard.hub.hide_erased(&room, &mut read.publications);
-                    }
-                    this.read_history(turn, ticket, room, read);
-                }
-                Done::Members(ticket, members) => this.session.presence(ticket, members, &mut turn.out),
-                Done::Counted(ticket, stats) => this.session.presence_stats(ticket, stats, &mut turn.out),
-                Done::Keys(ticket, fetched) => this.session.keys_fetched(ticket, fetched, &mut turn.out),
-                Done::Answered(ticket, answer) => this.session.answered(ticket, answer, &mut turn.out),
-                Done::Fetched(room, from, past) => {
-                    if let Some(member_key) = this.rooms.member_key(&room) {
-                        shard.delivery.deliver_stored(member_key, from, &past);
-                    }
-                }
-            }
-            this.run_actions(turn)
         });
     }
 
@@ -193,6 +160,11 @@ impl SessionDriver {
         self.decoder.bytes_held()
             + self.session.bytes_waiting()
             + self.backlog.as_ref().map_or(0, |backlog| backlog.bytes_held())
+    }
+
+    /// Whether commands of the client wait for nothing but its next turn.
+    pub(crate) fn waits_for_turn(&self) -> bool {
+        self.session.waits_for_turn()
     }
 
     /// Whether the client is not to be heard until a command of its is completed, or what was heard before is done.
@@ -263,7 +235,7 @@ impl SessionDriver {
     }
 
     /// One turn: what `work` leads to is written at its end.
-    fn turn<'a>(
+    pub(super) fn turn<'a>(
         connection: &'a Rc<Connection>,
         shard: &'a Shard,
         work: impl FnOnce(&mut Self, &mut Turn<'a>) -> Result<(), Disconnect>,
@@ -276,6 +248,7 @@ impl SessionDriver {
             if let Some(settings) = shard.hub.settings_other_than(this.session.settings()) {
                 this.session.follow(settings);
             }
+            this.session.begin_turn();
             let done = work(&mut this, &mut turn);
             if done.is_ok() && !turn.actions.is_empty() {
                 let backlog = this.backlog();
@@ -388,7 +361,7 @@ impl SessionDriver {
     }
 
     /// Has what waits be done before what this turn adds: it was said before.
-    fn take_up(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn take_up(&mut self, turn: &mut Turn<'_>) {
         if let Some(backlog) = &mut self.backlog {
             turn.actions.append(&mut backlog.actions);
             turn.found_in.append(&mut backlog.found_in);
@@ -407,7 +380,7 @@ impl SessionDriver {
     }
 
     /// Does what the session wants done, in order, until nothing is left or the client must first take its replies.
-    fn run_actions(&mut self, turn: &mut Turn<'_>) -> Result<(), Disconnect> {
+    pub(super) fn run_actions(&mut self, turn: &mut Turn<'_>) -> Result<(), Disconnect> {
         loop {
             turn.actions.extend(turn.out.drain(..));
             if turn.is_saturated() {
@@ -548,7 +521,13 @@ impl SessionDriver {
         Ok(())
     }
 
-    fn entered(&mut self, turn: &mut Turn<'_>, ticket: Ticket, room: RoomName, entered: Result<Entered, ErrorCode>) {
+    pub(super) fn entered(
+        &mut self,
+        turn: &mut Turn<'_>,
+        ticket: Ticket,
+        room: RoomName,
+        entered: Result<Entered, ErrorCode>,
+    ) {
         let before = turn.out.len();
         let entered = entered.map(|entered| self.rooms.remember(room.clone(), entered));
         self.session.subscribed(ticket, entered, &mut turn.out);

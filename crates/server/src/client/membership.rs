@@ -150,11 +150,17 @@ impl Memberships {
     ) -> Result<Vec<RoomName>, Disconnect> {
         let mut ended = Vec::new();
         for Membership { room, member_key, .. } in &self.rooms {
-            match shard.delivery.catch_up(*member_key) {
+            // Of one client the database is read for one room at a time, as for its commands.
+            let caught_up = match connection.is_fetching.get() {
+                false => shard.delivery.catch_up(*member_key),
+                true => shard.delivery.catch_up_from_ring(*member_key),
+            };
+            match caught_up {
                 CaughtUp::Rejoined | CaughtUp::Waits | CaughtUp::Held => {}
                 CaughtUp::InTheDatabase(of, from) => {
                     let fetched = shard.hub.engine_of(room.as_str()).fetch(&of, from, FETCHED);
                     let room = room.clone();
+                    connection.is_fetching.set(true);
                     receiver()?.complete_with(async move {
                         Done::Fetched(room, from, fetched.wait().await.unwrap_or_default())
                     });

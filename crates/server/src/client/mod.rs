@@ -4,6 +4,7 @@
 
 mod asking;
 mod backlog;
+mod completions;
 pub(crate) mod connection;
 mod connection_table;
 mod connection_task;
@@ -15,6 +16,7 @@ mod making;
 mod membership;
 mod scratch;
 pub(crate) mod shard;
+mod takeover;
 #[cfg(test)]
 mod tests;
 mod turn;

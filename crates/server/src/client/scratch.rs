@@ -33,6 +33,12 @@ impl Scratch {
         self.read_buffer.set(buffer);
     }
 
+    /// Lets go of the buffers: something was erased that may have gone through them.
+    pub(crate) fn forget(&self) {
+        self.read_buffer.take();
+        self.replies.take();
+    }
+
     /// What a turn builds its replies in, and where its actions wait; both empty.
     pub(crate) fn lend(&self) -> (EncodedBatch, VecDeque<Action>) {
         (self.replies.take(), self.actions.take())

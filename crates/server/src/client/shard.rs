@@ -211,6 +211,8 @@ impl Shard {
                     ShardCommand::Census(census) => census.answer(shard.count_members().await),
                     ShardCommand::Recall(recall) => {
                         shard.delivery.recall(&recall.room, recall.user.as_deref());
+                        shard.cut_closing().await;
+                        shard.scratch.forget();
                         recall.done();
                     }
                     _ => {}
@@ -235,6 +237,21 @@ impl Shard {
                 }
             }
             if nth.is_multiple_of(LOOKED_AT_PER_TURN) {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Ends the connections that are closing and have something left to be written: what was erased may be among it. Others have their
+    /// turn meanwhile.
+    async fn cut_closing(&self) {
+        let mut slot = 0;
+        for nth in 1_usize.. {
+            let Some(connection) = self.connections.next_from(slot) else { return };
+            slot = connection.key.slot + 1;
+            connection.cut_if_closing();
+            if nth.is_multiple_of(LOOKED_AT_PER_TURN) {
+                drop(connection);
                 tokio::task::yield_now().await;
             }
         }

@@ -457,3 +457,48 @@ fn a_connection_whose_leaving_panics_leaves_nothing_behind_and_others_are_comman
         assert_eq!((taken, heard(&next).len()), (Ok(()), 1));
     });
 }
+
+/// Lets all others on the shard have a turn.
+async fn one_turn_each() {
+    let mut is_over = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut is_over, true) {
+            return std::task::Poll::Ready(());
+        }
+        // Behind all who are awake.
+        cx.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await;
+}
+
+#[test]
+fn a_thousand_publishes_at_once_leave_others_their_turns() {
+    step(11, async |shard| {
+        let flood: String = (2..1_002)
+            .map(|id| format!("{{\"id\":{id},\"publish\":{{\"channel\":\"hall\",\"data\":{id}}}}}\n"))
+            .collect();
+        let room = RoomName::parse("hall", 255).expect("a name");
+        let looking = Rc::clone(&shard);
+        let seen = tokio::task::spawn_local(async move {
+            let tail = || looking.hub.rooms.running(&room).map_or(0, |room| room.tail());
+            let mut seen = vec![0];
+            while seen.last() != Some(&1_000) {
+                one_turn_each().await;
+                seen.push(tail());
+            }
+            seen
+        });
+        let flooding = connect(&shard, &flood);
+        let other = connect(&shard, r#"{"id":2,"subscribe":{"channel":"hall"}}"#);
+        let mut seen = seen.await.expect("it ends");
+        seen.dedup();
+        assert!(seen[1] <= 128, "what came with the handshake, and a turn: {seen:?}");
+        assert!(seen[1..].windows(2).all(|two| two[1] - two[0] <= 64), "{seen:?}");
+        let said = heard(&other);
+        let subscribed = said.iter().position(|line| line.contains("\"subscribe\"")).expect("it is in the room");
+        assert!(said.len() > subscribed + 700, "it came in when the flood had hardly begun: {}", said.len());
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(heard(&flooding).len(), 1_001, "each is answered");
+    });
+}

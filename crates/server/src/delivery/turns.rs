@@ -80,7 +80,12 @@ impl<S: MemberSink> Delivery<S> {
 
     /// As [`RoomFeed::catch_up`].
     pub(crate) fn catch_up(&self, member_key: MemberKey) -> CaughtUp {
-        self.feed.borrow_mut().catch_up(member_key, &mut self.batch.borrow_mut())
+        self.feed.borrow_mut().catch_up(member_key, true, &mut self.batch.borrow_mut())
+    }
+
+    /// The same of a member that is not to go on from the database yet: where it would have to, it waits.
+    pub(crate) fn catch_up_from_ring(&self, member_key: MemberKey) -> CaughtUp {
+        self.feed.borrow_mut().catch_up(member_key, false, &mut self.batch.borrow_mut())
     }
 
     /// As [`RoomFeed::deliver_stored`].
@@ -112,6 +117,8 @@ impl<S: MemberSink> Delivery<S> {
     /// As [`RoomFeed::recall`].
     pub(crate) fn recall(&self, room: &RoomName, user: Option<&str>) {
         self.feed.borrow_mut().recall(room, user);
+        // It is empty, but for what was in it last.
+        self.batch.take();
     }
 
     /// As [`RoomFeed::count_members`].

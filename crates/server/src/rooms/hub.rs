@@ -309,6 +309,14 @@ impl Hub {
         }
     }
 
+    /// Takes out of rings what was erased there and nobody reads any more. Takes its time where there is much.
+    pub(crate) fn go_on_erasing(&self) {
+        self.rooms.erasing.go_on(|room| {
+            // Without its edge nobody is shown anything of it.
+            self.engine_of(room.name()).edge(room).is_ok_and(|edge| edge.erased(room).take_out_of(room))
+        });
+    }
+
     /// How a room is delivered.
     pub(crate) fn delivery_options(&self, room: &RoomName) -> DeliveryOptions {
         let now = self.now();

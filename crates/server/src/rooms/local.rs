@@ -13,6 +13,7 @@ use crate::ops::metrics::Metrics;
 use crate::rooms::cluster::ANSWER_WITHIN;
 use crate::rooms::dormant::DormantRooms;
 use crate::rooms::engine::{Accepted, EpochName};
+use crate::rooms::erasing::Erasing;
 use crate::rooms::for_all::{ForAll, Unannounced};
 use crate::rooms::history;
 use crate::rooms::join_leave::{Events, What};
@@ -71,6 +72,8 @@ pub(crate) struct LocalRooms {
     pub(crate) dormant: DormantRooms,
     /// What is not to be seen any more.
     pub(crate) removed: Arc<RemovedHistories>,
+    /// Rooms whose rings have what was erased.
+    pub(crate) erasing: Erasing,
     /// Keys and versions of what was published.
     pub(crate) terms: TermsBook,
     /// Who comes and goes, and what is kept nowhere, on the way to those who hear of it.
@@ -113,9 +116,25 @@ impl LocalRooms {
         let time = Arc::clone(&clock) as Arc<dyn Fn() -> u64 + Send + Sync>;
         let terms = TermsBook::new(time, memory.keys.limit());
         let (dormant, removed) = (DormantRooms::new(memory.rooms.limit() / 4), Arc::default());
+        let erasing = Erasing::default();
         let max = (memory.rooms.limit() / 4 * 3 / ROOM_BYTES).min(ROOMS_MAX);
         let crowded = Notify::new();
-        Self { now, memory, ring_memory, broker, dormant, removed, terms, events, for_all, clock, count, max, crowded }
+        Self {
+            now,
+            memory,
+            ring_memory,
+            broker,
+            dormant,
+            removed,
+            erasing,
+            terms,
+            events,
+            for_all,
+            clock,
+            count,
+            max,
+            crowded,
+        }
     }
 
     /// A room that runs.

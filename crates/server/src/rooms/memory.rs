@@ -79,6 +79,7 @@ impl MemoryEngine {
         let is_there = |sequence: &u64| (room.oldest()..room.tail()).contains(sequence) && !erased.is_at(*sequence);
         let found: Vec<u64> = sequences.into_iter().filter(is_there).collect();
         self.rooms.removed.erase(room, found.iter().copied());
+        self.rooms.erasing.note(room);
         found.len() as u64
     }
 

@@ -9,6 +9,7 @@ pub(crate) mod delivery_options;
 pub(crate) mod dormant;
 pub(crate) mod emulation;
 pub(crate) mod engine;
+pub(crate) mod erasing;
 pub(crate) mod expiry;
 pub(crate) mod for_all;
 pub(crate) mod history;

@@ -78,6 +78,13 @@ impl Erased {
         if self.is_at(sequence) { &EMPTY } else { publication }
     }
 
+    /// Takes out of the ring of `room` what is not to be shown; whether nothing has it there any more.
+    pub(crate) fn take_out_of(&self, room: &Room<Publication>) -> bool {
+        let other =
+            |sequence, publication: &Publication| (self.is_at(sequence) && *publication != *EMPTY).then(Self::empty);
+        room.rewrite(room.oldest()..self.end, other).is_some_and(|rewritten| rewritten.is_done)
+    }
+
     /// Takes away what is not to be shown.
     pub(crate) fn hide(&self, found: &mut [Placed]) {
         for placed in found {

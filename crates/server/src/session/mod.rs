@@ -18,6 +18,7 @@ mod stays;
 mod tests;
 mod tokens;
 mod view;
+mod work;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -76,6 +77,8 @@ pub(crate) struct Session {
     stays: Stays,
     /// Subscription tokens that proved nothing since the last that did.
     tokens_refused: u16,
+    /// What may still be done in this turn.
+    work_left: u16,
     /// What it has done lately, where that is limited.
     rates: OwnRates,
     /// The time as it was told last.
@@ -218,6 +221,7 @@ impl Session {
             keys_fetched: None,
             stays: Stays::default(),
             tokens_refused: 0,
+            work_left: u16::MAX,
             rates: OwnRates::default(),
             now_ms,
         }
@@ -263,8 +267,13 @@ impl Session {
             _ if self.ending.is_some() => {}
             // Its connect command waits for the world; what comes with it waits for that.
             (Phase::Opening, request) if self.pending.is_some() => self.wait_for_connect(command.id, request, out),
+            // One who comes with one token after the other, none of which lets it in.
+            (Phase::Opening, Request::Connect(_)) if self.work_left == 0 => {
+                self.close(CloseCode::TooManyRequests, out);
+            }
             (Phase::Opening, Request::Connect(request)) => {
                 if self.count_attempt(command.id, out) {
+                    self.work_left = self.work_left.saturating_sub(work::of_connect(&request));
                     self.connect(command.id, request, out);
                 }
             }
@@ -282,7 +291,7 @@ impl Session {
                 }
             }
             // Nearly always: nothing is under way and nothing waits.
-            (Phase::Open, request) if self.pending.is_none() && self.queue.is_empty() => {
+            (Phase::Open, request) if self.pending.is_none() && self.queue.is_empty() && self.work_left > 0 => {
                 self.start(command.id, request, out);
             }
             (Phase::Open, request) => self.wait(command.id, request, out),
@@ -424,7 +433,23 @@ impl Session {
         beat.into_iter().chain(stay).min()
     }
 
-    /// Whether the transport should read. It should not while commands, or the end, wait behind an action: so what a client can
+    /// Begins a turn: so much is done in it, and then commands wait for the next one.
+    pub(crate) fn begin_turn(&mut self) {
+        self.work_left = work::WORK_PER_TURN;
+    }
+
+    /// Whether commands wait for nothing but another turn, in which [`Session::go_on`] is to be called.
+    pub(crate) fn waits_for_turn(&self) -> bool {
+        self.pending.is_none() && !self.queue.is_empty()
+    }
+
+    /// Goes on with commands that have waited for a turn.
+    pub(crate) fn go_on(&mut self, now_ms: u64, out: &mut Vec<Action>) {
+        self.now_ms = now_ms;
+        self.advance(out);
+    }
+
+    /// Whether the transport should read. It should not while commands, or the end, wait behind an action, or for a turn: so what a client can
     /// make the server hold is one frame of commands, [`Limits::commands_per_frame_max`] at most, and a session that
     /// is handed more closes with 3013.
     ///
@@ -474,9 +499,9 @@ impl Session {
         self.queue.iter().map(Waiting::bytes_held).sum()
     }
 
-    /// Begins waiting commands until one has to wait for the world.
+    /// Begins waiting commands until one has to wait for the world, or enough is done.
     fn advance(&mut self, out: &mut Vec<Action>) {
-        while self.pending.is_none() {
+        while self.pending.is_none() && (self.work_left > 0 || self.queue.is_empty()) {
             let Some(waiting) = self.queue.pop_front() else {
                 // A client that is silent holds no memory for what it once said.
                 self.queue = VecDeque::new();
@@ -495,6 +520,7 @@ impl Session {
     }
 
     fn start(&mut self, id: u32, request: Request, out: &mut Vec<Action>) {
+        self.work_left = self.work_left.saturating_sub(work::of(&request));
         if !self.count_command(id, &request, out) {
             return;
         }

@@ -18,7 +18,13 @@ const CATCH_UP_RUNS_PER_VISIT: usize = 4;
 
 impl<S: MemberSink> Group<S> {
     /// Lets a member go on, as far as its socket and the budget allow.
-    pub(super) fn catch_up(&mut self, index: usize, batch: &mut EncodedBatch, metrics: &ShardMetrics) -> CaughtUp {
+    pub(super) fn catch_up(
+        &mut self,
+        index: usize,
+        may_fetch: bool,
+        batch: &mut EncodedBatch,
+        metrics: &ShardMetrics,
+    ) -> CaughtUp {
         let group_at = self.at();
         let Some(member) = self.members.get_mut(index) else {
             return CaughtUp::Rejoined;
@@ -72,6 +78,9 @@ impl<S: MemberSink> Group<S> {
                     Err(TryRecvError::Lagged(_))
                         if self.options.has_database && self.options.slow_consumer != SlowConsumer::Latest =>
                     {
+                        if !may_fetch {
+                            return CaughtUp::Waits;
+                        }
                         member.is_fetching = true;
                         return CaughtUp::InTheDatabase(self.room.clone(), sequence);
                     }

@@ -6,11 +6,11 @@ use std::task::Waker;
 
 use slab::Slab;
 
+use super::ROOM_MESSAGES_PER_VISIT;
 use super::events::Hears;
 use super::member::{Member, Place};
 use super::queue::{At, Due};
 use super::view::{GroupView, Share};
-use super::{CaughtUp, ROOM_MESSAGES_PER_VISIT};
 use crate::config::SlowConsumer;
 use crate::delivery::lag::Lag;
 use crate::delivery::sink::{MemberSink, Written};
@@ -176,7 +176,7 @@ impl<S: MemberSink> Group<S> {
         let end = end.min(self.edge.range().end);
         let last = self.edge.last();
         let erased = self.edge.erased(&self.room);
-        let mut at = self.at();
+        let (mut at, mut work) = (self.at(), 0);
         self.begin_batch();
         for _ in 0..ROOM_MESSAGES_PER_VISIT {
             let due = self.hears.as_ref().and_then(|hears| hears.queue.due(at, last));
@@ -204,9 +204,9 @@ impl<S: MemberSink> Group<S> {
                             None => batch.push(|out| self.encoder.encode(publication, sequence + 1, time_ms, out)),
                             Some(view) => {
                                 let may_be_base = |base| self.edge.may_be_base(base, &erased);
-                                let read =
-                                    view.push((publication, sequence, time_ms), may_be_base, &self.encoder, batch);
-                                *writes = writes.saturating_sub(read.div_ceil(DELTA_BYTES_PER_WRITE));
+                                work += view.push((publication, sequence, time_ms), may_be_base, &self.encoder, batch);
+                                *writes = writes.saturating_sub(work / DELTA_BYTES_PER_WRITE);
+                                work %= DELTA_BYTES_PER_WRITE;
                             }
                         }
                         at.publication = sequence + 1;
@@ -226,6 +226,10 @@ impl<S: MemberSink> Group<S> {
             }
             if (batch.is_full() || *writes == 0) && !self.send_to(at, batch, writes, metrics) {
                 return Read::Unfinished;
+            }
+            if *writes == 0 {
+                // None of it was for anybody, and finding that out was enough for a turn.
+                break;
             }
         }
         match self.send_to(at, batch, writes, metrics) {
@@ -351,6 +355,10 @@ impl<S: MemberSink> Group<S> {
     /// Takes back the batch that is on its way: it may hold what was erased since. The members that have not been given it go on by
     /// themselves; those whose sockets have begun to take something that was erased are cut off, and come again.
     pub(super) fn recall(&mut self, user: Option<&str>, metrics: &ShardMetrics) {
+        if let Cursor::Detached(cursor) = &mut self.cursor {
+            // One that rests may stand where it has read.
+            cursor.release();
+        }
         let erased = self.edge.erased(&self.room);
         // What a user has said without a place may be anywhere.
         let has_unplaced = user.is_some() && self.hears.is_some();
@@ -497,12 +505,8 @@ impl<S: MemberSink> Group<S> {
         }
         let mut batch = EncodedBatch::default();
         for member in apart.into_iter().take((APART_MESSAGES_PER_BATCH / messages.max(1)) as usize) {
-            if let CaughtUp::InTheDatabase(..) = self.catch_up(member, &mut batch, metrics)
-                && let Some(member) = self.members.get_mut(member)
-            {
-                // It asks again in its turn, where the answer is taken.
-                member.is_fetching = false;
-            }
+            // The database it asks in its turn, where the answer is taken.
+            let _ = self.catch_up(member, false, &mut batch, metrics);
         }
     }
 

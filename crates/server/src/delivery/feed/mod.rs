@@ -402,12 +402,13 @@ impl<S: MemberSink> RoomFeed<S> {
         self.groups[at].end(&self.metrics);
     }
 
-    /// Lets a member that is behind go on from the ring, as far as its socket and the budget allow.
-    pub(crate) fn catch_up(&mut self, at: MemberKey, batch: &mut EncodedBatch) -> CaughtUp {
+    /// Lets a member that is behind go on from the ring, as far as its socket and the budget allow; from the database, if it `may_fetch`
+    /// from there.
+    pub(crate) fn catch_up(&mut self, at: MemberKey, may_fetch: bool, batch: &mut EncodedBatch) -> CaughtUp {
         let Some(group) = self.groups.get_mut(at.group) else {
             return CaughtUp::Ended;
         };
-        let caught_up = group.catch_up(at.member, batch, &self.metrics);
+        let caught_up = group.catch_up(at.member, may_fetch, batch, &self.metrics);
         match caught_up {
             CaughtUp::Held => self.look_beyond_member(at),
             CaughtUp::Rejoined => {

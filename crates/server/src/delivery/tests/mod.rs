@@ -13,10 +13,11 @@ use std::time::Instant;
 use proptest::prelude::*;
 use roomcast_protocol::CloseCode;
 
-use self::world::{CAPACITY, Item, KINDS, World, member};
-use crate::config::SlowConsumer;
-use crate::delivery::feed::CaughtUp;
+use self::world::{CAPACITY, Item, KINDS, World, filter_of, member};
+use crate::config::{Echo, SlowConsumer};
+use crate::delivery::feed::{CaughtUp, MemberOptions};
 use crate::rooms::delivery_options::DeliveryOptions;
+use crate::session::View;
 
 fn options(slow_consumer: SlowConsumer, has_database: bool) -> DeliveryOptions {
     DeliveryOptions { slow_consumer, has_database, ..DeliveryOptions::default() }
@@ -316,6 +317,47 @@ fn large_payloads_that_are_made_deltas_of_leave_others_their_turns() {
     assert!(world.people[chain].sink.bytes() < 2 * BYTES, "all but the first are small");
     assert!((4..CAPACITY).contains(&turns), "{turns}");
     world.assert_given(chain);
+}
+
+/// Its client has something of another room read.
+#[test]
+fn who_may_not_ask_the_database_yet_waits() {
+    let mut world = World::stored(options(SlowConsumer::Disconnect, true));
+    let slow = world.join_as(member(1), usize::MAX, 0);
+    world.people[slow].sink.takes.set(0);
+    for _ in 0..3 {
+        world.publish(CAPACITY / 2);
+        world.store();
+        world.settle();
+    }
+    let key = world.people[slow].key.expect("it is there");
+    world.people[slow].sink.takes.set(usize::MAX);
+    for _ in 0..2 {
+        assert!(matches!(world.delivery.catch_up_from_ring(key), CaughtUp::Waits));
+    }
+    assert!(matches!(world.delivery.catch_up(key), CaughtUp::InTheDatabase(..)), "and may later");
+    world.delivery.deliver_stored(key, 0, &[]);
+}
+
+/// Nobody is given anything, and nothing is written: it is the looking that takes time.
+#[test]
+fn filters_that_nothing_matches_leave_others_their_turns() {
+    const GROUPS: usize = 60;
+    let mut world = World::new(options(SlowConsumer::Disconnect, false));
+    for group in 0..GROUPS {
+        let leaves: Vec<String> =
+            (0..127).map(|leaf| format!("{{\"key\":\"k\",\"cmp\":\"eq\",\"val\":\"{group}-{leaf}\"}}")).collect();
+        let filter = filter_of(&format!("{{\"op\":\"or\",\"nodes\":[{}]}}", leaves.join(",")));
+        let view = View { filter, echo: Echo::All, is_delta: false, has_newest: false };
+        world.join_as(MemberOptions { hears: false, view, own: None }, usize::MAX, 0);
+    }
+    world.publish(CAPACITY - 1);
+    let mut turns = 1;
+    while world.delivery.deliver(&mut Context::from_waker(Waker::noop()), Some(Instant::now())) {
+        turns += 1;
+    }
+    let comparisons = GROUPS * 128 * (CAPACITY as usize - 1);
+    assert!((3..GROUPS).contains(&turns), "{comparisons} comparisons in {turns} turns");
 }
 
 /// What lies before the removal it was never given, and its group has it.

@@ -76,8 +76,12 @@ pub(super) const KINDS: usize = 12;
 
 /// Who brings this is given what has that tag with that value.
 pub(super) fn filter(tag: &str, value: &str) -> Option<Arc<TagsFilter>> {
-    let frame =
-        format!("{{\"id\":1,\"subscribe\":{{\"tf\":{{\"key\":\"{tag}\",\"cmp\":\"eq\",\"val\":\"{value}\"}}}}}}");
+    filter_of(&format!("{{\"key\":\"{tag}\",\"cmp\":\"eq\",\"val\":\"{value}\"}}"))
+}
+
+/// The filter that is written so.
+pub(super) fn filter_of(written: &str) -> Option<Arc<TagsFilter>> {
+    let frame = format!("{{\"id\":1,\"subscribe\":{{\"tf\":{written}}}}}");
     let mut commands = Encoding::Json.commands(frame.as_bytes(), &Limits::default()).expect("a frame");
     match commands.next().expect("a command").expect("a good one").request {
         Request::Subscribe(SubscribeRequest { filter: FilterWish::Tags(filter), .. }) => Some(filter),

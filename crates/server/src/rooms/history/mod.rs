@@ -161,6 +161,8 @@ pub(crate) fn read(
             Err(_) => return None,
         }
     }
+    // Who reads on may take long to begin.
+    ring.release();
     Some((ring, found))
 }
 

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
@@ -115,11 +116,18 @@ impl StoredEngine {
             Err(NoAnswer::Failed(code)) => Answer::Now(Err(code)),
             Err(NoAnswer::InTheDatabase) => {
                 let (stored, name, read) = (Arc::clone(stored), name.clone(), read.clone());
-                Answer::later(Arc::clone(&stored).within_memory(blocking(move || {
-                    try_twice(&stored, &name, |stored, room, visible| {
-                        read(stored, room, visible, ReadFrom::MemoryOrDatabase)
-                    })
-                })))
+                Answer::later(async move {
+                    let patience = stored.rooms.now().config.storage.timeout;
+                    let turn = stored.reads.turn(patience).await?;
+                    let reading = Arc::clone(&stored);
+                    let work = move || {
+                        let _until_it_is_read = turn;
+                        try_twice(&reading, &name, |stored, room, visible| {
+                            read(stored, room, visible, ReadFrom::MemoryOrDatabase)
+                        })
+                    };
+                    stored.within_memory(blocking(work)).await
+                })
             }
         }
     }
@@ -167,7 +175,16 @@ impl Engine for StoredEngine {
 
     fn fetch(&self, room: &Room<Publication>, from: u64, count: usize) -> Answer<Result<Vec<Placed>, ErrorCode>> {
         let (stored, room) = (Arc::clone(&self.0), room.clone());
-        Answer::later(Arc::clone(&stored).within_memory(blocking(move || stored.fetch(&room, from, count))))
+        Answer::later(async move {
+            // Whoever is behind waits for its turn: it would be closed if it were not given anything.
+            let turn = stored.reads.turn(Duration::MAX).await?;
+            let reading = Arc::clone(&stored);
+            let work = move || {
+                let _until_it_is_read = turn;
+                reading.fetch(&room, from, count)
+            };
+            stored.within_memory(blocking(work)).await
+        })
     }
 
     fn has_more_than_ring(&self) -> bool {

@@ -197,6 +197,7 @@ impl StoredRooms {
         };
         if let Some(room) = self.rooms.running(name) {
             self.erasures.note(&room, (self.rooms.clock)());
+            self.rooms.erasing.note(&room);
         }
         erased.map_err(|error| {
             tracing::warn!(room = %name, %error, "messages not erased");

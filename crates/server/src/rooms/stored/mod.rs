@@ -7,6 +7,7 @@ mod codec;
 mod engine;
 mod erasures;
 mod history;
+mod reading;
 mod restart_cache;
 
 use std::fmt;
@@ -16,6 +17,8 @@ pub(crate) use self::codec::PublicationCodec;
 pub(crate) use self::engine::StoredEngine;
 use self::erasures::Erasures;
 pub(crate) use self::history::{NoAnswer, ReadFrom};
+pub(crate) use self::reading::READS_AT_ONCE;
+use self::reading::Reads;
 use self::restart_cache::RestartCache;
 use crate::config::{Config, Overload, Storage};
 use crate::rooms::engine::EpochName;
@@ -31,6 +34,7 @@ pub(crate) struct StoredRooms {
     pub(crate) archive: Archive<Publication>,
     restart_cache: RestartCache,
     erasures: Erasures,
+    reads: Reads,
 }
 
 impl StoredRooms {
@@ -71,7 +75,8 @@ impl StoredRooms {
             move || clock(),
         );
         let archive = start(&rooms.broker, Box::new(PublicationCodec), options)?;
-        Ok(Self { rooms, archive, restart_cache: RestartCache::new(), erasures: Erasures::default() })
+        let (restart_cache, erasures, reads) = (RestartCache::new(), Erasures::default(), Reads::new());
+        Ok(Self { rooms, archive, restart_cache, erasures, reads })
     }
 
     /// Opens a room, where it ended if need be: may ask the database, and waits for it.

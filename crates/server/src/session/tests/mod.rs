@@ -10,6 +10,7 @@ mod rates;
 mod rooms;
 mod server_commands;
 mod tokens;
+mod turns;
 mod walk;
 
 use super::settings::ByNamespace;

@@ -513,3 +513,17 @@ fn what_a_token_says_of_a_room_holds_where_everybody_is_put_in_anyway() {
     let info = brought.session.info_in("hall").and_then(ClientInfo::chan_info).cloned();
     assert_eq!(info.as_deref(), Some(&br#"{"seat":7}"#[..]));
 }
+
+#[test]
+fn tokens_that_let_nobody_in_are_looked_at_a_few_in_a_turn() {
+    let mut brought = Brought::opening();
+    for _ in 0..2 {
+        brought.session.begin_turn();
+        for _ in 0..4 {
+            brought.connect(json!({"sub": "42", "exp": NOW_S - 60}));
+            brought.assert_heard(&[&error_of(1, ErrorCode::TokenExpired)]);
+        }
+    }
+    brought.connect(json!({"sub": "42", "exp": NOW_S + 60}));
+    brought.assert_closed(CloseCode::TooManyRequests);
+}
