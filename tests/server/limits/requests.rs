@@ -1,11 +1,12 @@
 //! How many requests over HTTP an address may send.
 
 use std::io::{Read as _, Write as _};
+use std::time::Duration;
 
 use roomcast_server::config::{ApiKey, Config};
 
 use super::{once, refused};
-use crate::harness::{Running, dial};
+use crate::harness::{Running, dial, read_head};
 
 /// Everybody is counted, and connections are as many as anybody likes.
 fn counted(config: &mut Config) {
@@ -33,6 +34,8 @@ fn status(head: &str) -> &str {
 }
 
 const KEY: &str = "X-API-Key: secret\r\n";
+const HANDSHAKE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 const WRONG_KEY: &str = "X-API-Key: guess\r\n";
 
 #[test]
@@ -54,6 +57,7 @@ fn an_address_sends_so_many_requests_and_who_has_the_key_any() {
         ("POST", "/connection/http_stream", ""),
         ("POST", "/connection/uni_sse", ""),
         ("OPTIONS", "/emulation", ""),
+        ("GET", "/connection/websocket", ""),
         ("GET", "/", ""),
         ("GET", "/nowhere", ""),
     ] {
@@ -64,8 +68,13 @@ fn an_address_sends_so_many_requests_and_who_has_the_key_any() {
     with_key(1);
     assert_eq!(status(&ask(&server, "GET", "/health", "")), "200");
     ann.publish(3, "hall", "1");
-    let mut bob = server.member("Bob", "hall");
-    bob.publish(3, "hall", "2");
+    // As a connection it is counted elsewhere, however it comes.
+    let mut stream = dial(server.address);
+    for part in ["GET /connection/websocket HTTP/1.1\r\nHost: localhost\r\n", HANDSHAKE] {
+        stream.write_all(part.as_bytes()).expect("a part");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(read_head(&mut stream).starts_with("HTTP/1.1 101 "));
 }
 
 #[test]

@@ -191,24 +191,26 @@ pub(crate) async fn answer(
         None
     };
     let admitted = admission.admit(purpose, request.version(), authority, request.headers());
-    // Whoever commands the server has the key, or is counted when it turns out that it has not.
-    let is_command = is_api && is_here && admitted.is_ok() && request.method() == Method::POST;
+    let is_websocket = path == WEBSOCKET_PATH || listens;
+    // Whoever commands the server has the key, or is counted when it turns out that it has not; and whoever becomes a client is counted
+    // as a connection.
+    let is_counted_later = is_here && admitted.is_ok() && (is_websocket || is_api && request.method() == Method::POST);
     let address = arrival.client_address(request.headers());
     let is_one_too_many = || role.serves_clients() && hub.connections.refuses_request(address, front.now_ms());
-    let mut response = if !(is_command || is_health || is_ready) && is_one_too_many() {
+    let mut response = if !(is_counted_later || is_health || is_ready) && is_one_too_many() {
         hold_off()
     } else if let Err(refusal) = admitted {
         turn_away(request.headers(), &arrival, refusal)
     } else if !is_here {
         refuse(NOTHING_HERE)
-    } else if path == WEBSOCKET_PATH {
-        match upgrade(hub, &request) {
+    } else if is_websocket {
+        let upgraded = match path {
+            WEBSOCKET_PATH => upgrade(hub, &request),
+            _ => unidirectional::upgrade(hub, &request),
+        };
+        match upgraded {
             Ok(takeover) => slot.make(Takeover { user, headers: kept, ..takeover }).await,
-            Err(refusal) => turn_away(request.headers(), &arrival, refusal),
-        }
-    } else if listens {
-        match unidirectional::upgrade(hub, &request) {
-            Ok(takeover) => slot.make(Takeover { user, headers: kept, ..takeover }).await,
+            Err(_) if is_one_too_many() => hold_off(),
             Err(refusal) => turn_away(request.headers(), &arrival, refusal),
         }
     } else if is_streaming && request.method() == Method::OPTIONS {
