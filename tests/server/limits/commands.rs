@@ -53,18 +53,20 @@ fn errors_of_its_own_cut_a_client_off() {
     bob.publish(3, "hall", "2");
 }
 
+/// Each kind, a command of it, and another where the same may not come twice.
+const KINDS: [(&str, &str, &str); 8] = [
+    ("subscribe", r#""subscribe":{"channel":"yard"}"#, r#""subscribe":{"channel":"garden"}"#),
+    ("publish", r#""publish":{"channel":"hall","data":1}"#, ""),
+    ("history", r#""history":{"channel":"hall"}"#, ""),
+    ("presence", r#""presence":{"channel":"hall"}"#, ""),
+    ("presence_stats", r#""presence_stats":{"channel":"hall"}"#, ""),
+    ("refresh", r#""refresh":{"token":"t"}"#, ""),
+    ("sub_refresh", r#""sub_refresh":{"channel":"hall","token":"t"}"#, ""),
+    ("rpc", r#""rpc":{"method":"m","data":1}"#, ""),
+];
+
 #[test]
 fn each_kind_of_command_has_a_limit_and_leaving_is_never_refused() {
-    let kinds = [
-        ("subscribe", r#""subscribe":{"channel":"yard"}"#, r#""subscribe":{"channel":"garden"}"#),
-        ("publish", r#""publish":{"channel":"hall","data":1}"#, ""),
-        ("history", r#""history":{"channel":"hall"}"#, ""),
-        ("presence", r#""presence":{"channel":"hall"}"#, ""),
-        ("presence_stats", r#""presence_stats":{"channel":"hall"}"#, ""),
-        ("refresh", r#""refresh":{"token":"t"}"#, ""),
-        ("sub_refresh", r#""sub_refresh":{"channel":"hall","token":"t"}"#, ""),
-        ("rpc", r#""rpc":{"method":"m","data":1}"#, ""),
-    ];
     let server = Running::with(|config| {
         let of = &mut config.client.rate_limit.client_command;
         of.enabled = true;
@@ -85,7 +87,7 @@ fn each_kind_of_command_has_a_limit_and_leaving_is_never_refused() {
         }
     });
     let (mut bob, mut ann) = (server.member("Bob", "hall"), server.member("Ann", "hall"));
-    for (nth, (kind, first, second)) in (0..).zip(kinds) {
+    for (nth, (kind, first, second)) in (0..).zip(KINDS) {
         assert_ne!(ask(&mut ann, 10 + 2 * nth, first), 111, "{kind}");
         let second = if second.is_empty() { first } else { second };
         assert_eq!(ask(&mut ann, 11 + 2 * nth, second), 111, "{kind}");
@@ -140,6 +142,49 @@ fn all_connections_of_a_user_share_its_limits() {
     }
     assert_eq!(found, [0, 0, 111, 111], "connecting counts as well");
     assert_eq!(ask(&mut other, 2, r#""publish":{"channel":"hall","data":1}"#), 0);
+}
+
+#[test]
+fn each_kind_of_command_has_a_limit_that_all_connections_of_a_user_share() {
+    let server = Running::with(|config| {
+        name_users(config);
+        let of = &mut config.client.rate_limit.user_command;
+        of.enabled = true;
+        of.connect = limit(once(10));
+        // What says nothing itself, as `presence_stats`.
+        of.default = limit(once(1));
+        for own in [
+            &mut of.subscribe,
+            &mut of.unsubscribe,
+            &mut of.publish,
+            &mut of.history,
+            &mut of.presence,
+            &mut of.refresh,
+            &mut of.sub_refresh,
+            &mut of.rpc,
+        ] {
+            *own = limit(once(2));
+        }
+    });
+    let [mut first, mut second, mut other] = ["7", "7", "8"].map(|user| {
+        let mut client = of_user(&server, user);
+        assert_eq!(error(&client.reply(1)), 0);
+        client
+    });
+    for (nth, (kind, command, another)) in (0..).zip(KINDS) {
+        let another = if another.is_empty() { command } else { another };
+        let rate = if kind == "presence_stats" { 1 } else { 2 };
+        let refused_at = |id: u32, client: &mut Client, command| ask(client, 10 * nth + id, command) == 111;
+        assert!(!refused_at(10, &mut first, command), "{kind}");
+        assert_eq!(refused_at(11, &mut second, another), rate == 1, "{kind}");
+        assert!(refused_at(12, &mut first, another), "{kind}");
+        assert!(!refused_at(10, &mut other, command), "{kind}");
+        assert_eq!(refused(&server, &format!("client.rate_limit.user_command.{kind}")), 3 - rate, "{kind}");
+    }
+    for id in 100..103 {
+        assert_eq!(ask(&mut first, id, r#""unsubscribe":{"channel":"yard"}"#), 0);
+    }
+    assert_eq!(refused(&server, "client.rate_limit.user_command.unsubscribe"), 1);
 }
 
 #[test]

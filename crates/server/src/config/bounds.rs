@@ -88,17 +88,17 @@ const BOUNDS: &[(&str, Bound)] = &[
     ("client.rate_limit.client_command.sub_refresh", Exceeded(EACH)),
     ("client.rate_limit.client_command.rpc", Exceeded(EACH)),
     ("client.rate_limit.user_command.total", Exceeded(OF_USER)),
-    ("client.rate_limit.user_command.default", Exceeded(OF_USER)),
+    ("client.rate_limit.user_command.default", Exceeded(EACH_OF_USER)),
     ("client.rate_limit.user_command.connect", Exceeded(OF_USER)),
-    ("client.rate_limit.user_command.subscribe", Exceeded(OF_USER)),
-    ("client.rate_limit.user_command.unsubscribe", Exceeded(OF_USER)),
-    ("client.rate_limit.user_command.publish", Exceeded(OF_USER)),
-    ("client.rate_limit.user_command.history", Exceeded(OF_USER)),
-    ("client.rate_limit.user_command.presence", Exceeded(OF_USER)),
-    ("client.rate_limit.user_command.presence_stats", Exceeded(OF_USER)),
-    ("client.rate_limit.user_command.refresh", Exceeded(OF_USER)),
-    ("client.rate_limit.user_command.sub_refresh", Exceeded(OF_USER)),
-    ("client.rate_limit.user_command.rpc", Exceeded(OF_USER)),
+    ("client.rate_limit.user_command.subscribe", Exceeded(EACH_OF_USER)),
+    ("client.rate_limit.user_command.unsubscribe", Exceeded(EACH_OF_USER)),
+    ("client.rate_limit.user_command.publish", Exceeded(EACH_OF_USER)),
+    ("client.rate_limit.user_command.history", Exceeded(EACH_OF_USER)),
+    ("client.rate_limit.user_command.presence", Exceeded(EACH_OF_USER)),
+    ("client.rate_limit.user_command.presence_stats", Exceeded(EACH_OF_USER)),
+    ("client.rate_limit.user_command.refresh", Exceeded(EACH_OF_USER)),
+    ("client.rate_limit.user_command.sub_refresh", Exceeded(EACH_OF_USER)),
+    ("client.rate_limit.user_command.rpc", Exceeded(EACH_OF_USER)),
     (
         "client.rate_limit.room_creation.client",
         Exceeded("a_connection_makes_so_many_rooms_and_enters_those_that_are_there"),
@@ -140,6 +140,7 @@ const BOUNDS: &[(&str, Bound)] = &[
 ];
 
 const EACH: &str = "each_kind_of_command_has_a_limit_and_leaving_is_never_refused";
+const EACH_OF_USER: &str = "each_kind_of_command_has_a_limit_that_all_connections_of_a_user_share";
 const OF_USER: &str = "all_connections_of_a_user_share_its_limits";
 
 /// Values of the kinds that limits have, in writings of which each is read by one kind alone.
