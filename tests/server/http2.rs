@@ -8,7 +8,7 @@ use axum::http::{Method, Request, Response, StatusCode, Version};
 use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::{RecvStream, SendStream};
-use roomcast_server::config::Config;
+use roomcast_server::config::{Config, RateBucket};
 use serde_json::{Value, json};
 
 use crate::frames::{frame, read_frame};
@@ -435,6 +435,31 @@ fn a_client_in_a_stream_is_one_of_those_that_are_counted() {
         }
         drop((second, third));
     });
+}
+
+#[test]
+fn an_address_that_sends_too_many_requests_is_told_so_and_then_loses_its_connection() {
+    let server = Running::with(|config| {
+        http2(config);
+        let limits = &mut config.client.rate_limit;
+        limits.ip_connect.exempt.clear();
+        limits.ip_request.buckets = vec![RateBucket { interval: Duration::from_secs(3_600), rate: 5 }];
+    });
+    let mut ann = server.member("Ann", "hall");
+    with_client(&server, async |mut client| {
+        let mut found = Vec::new();
+        for _ in 0..1_000 {
+            let request = request(Method::GET, "/nowhere").body(()).expect("a request");
+            let Ok((answer, _)) = client.send_request(request, true) else { break };
+            let Ok(answer) = answer.await else { break };
+            found.push(answer.status().as_u16());
+            let Ok(ready) = client.ready().await else { break };
+            client = ready;
+        }
+        assert_eq!(found[..7], [404, 404, 404, 404, 404, 429, 429]);
+        assert!((100..200).contains(&found.len()), "{}", found.len());
+    });
+    ann.publish(3, "hall", "1");
 }
 
 /// A proxy may send all that its clients ask for through one connection.

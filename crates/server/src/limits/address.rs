@@ -21,6 +21,11 @@ impl AddressKey {
         Self(NonZeroU64::new(key).unwrap_or(NonZeroU64::MIN))
     }
 
+    /// The network of 48 bits that an address of IPv6 is in: whoever asks for one is given it, and has 65,536 of those that are counted.
+    pub(crate) fn network(self) -> Option<u64> {
+        (self.0.get() < IPV4).then_some(self.0.get() >> 16)
+    }
+
     /// The number by which tables know it.
     pub(crate) fn number(self) -> u64 {
         self.0.get()
@@ -46,6 +51,9 @@ mod tests {
         assert_eq!(of("203.0.113.7"), of("::ffff:203.0.113.7"));
         assert_ne!(of("203.0.113.7"), of("203.0.113.8"));
         assert_ne!(of("::2"), of("0.0.0.2"));
+        assert_eq!(of("2001:db8:1:2::1").network(), of("2001:db8:1:ffff::1").network());
+        assert_ne!(of("2001:db8:1:2::1").network(), of("2001:db8:2:2::1").network());
+        assert_eq!(of("203.0.113.7").network(), None);
     }
 
     #[test]

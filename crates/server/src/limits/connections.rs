@@ -19,6 +19,10 @@ const SHARE: u64 = 4;
 /// What a share is at least: where few connections are allowed, a few people must still do.
 const SHARE_MIN: u64 = 64;
 
+/// How many times more new connections and requests than one address there may be of a network of 48 bits of IPv6, which may be one
+/// client or those of a provider.
+const NETWORK: usize = 4;
+
 /// The connections of a server, counted where it is decided whether there may be one more.
 #[derive(Debug)]
 pub(crate) struct Connections {
@@ -47,6 +51,15 @@ struct Addresses {
     requests: Rates,
     are_requests_dry_run: bool,
     table: Table<Visitor>,
+    networks: Networks,
+}
+
+/// Networks of IPv6 with many addresses each, see [`AddressKey::network`]: their limits are wider.
+#[derive(Debug)]
+struct Networks {
+    rates: Rates,
+    requests: Rates,
+    table: Table<Visitor>,
 }
 
 /// What is remembered of an address.
@@ -55,6 +68,19 @@ struct Visitor {
     open: u32,
     arrivals: Buckets,
     requests: Buckets,
+}
+
+impl Visitor {
+    /// One of its connections is gone; whether it has none any more.
+    fn leave(&mut self) -> bool {
+        self.open = self.open.saturating_sub(1);
+        self.open == 0
+    }
+}
+
+/// What a network may do, where one address may do that.
+fn wider(buckets: &[RateBucket]) -> Vec<RateBucket> {
+    buckets.iter().map(|bucket| RateBucket { rate: bucket.rate.saturating_mul(NETWORK), ..*bucket }).collect()
 }
 
 impl Entry for Visitor {
@@ -114,6 +140,15 @@ impl Connections {
                 requests: if ip_request.enabled { Rates::new(&ip_request.buckets) } else { Rates::default() },
                 are_requests_dry_run: ip_request.dry_run,
                 table: Table::new(),
+                networks: Networks {
+                    rates: Rates::new(&wider(&ip_connect.buckets)),
+                    requests: if ip_request.enabled {
+                        Rates::new(&wider(&ip_request.buckets))
+                    } else {
+                        Rates::default()
+                    },
+                    table: Table::new(),
+                },
             },
             user_max: client.user_connection_limit as u64,
             refusals,
@@ -178,9 +213,8 @@ impl Connections {
     }
 
     fn enter(&self, address: AddressKey, now_ms: u64) -> Result<(), Excess> {
-        let Addresses { is_dry_run, open_max, rates, table, .. } = &self.addresses;
-        let open_max = self.at_most(*open_max);
-        let entered = table.hold(address.number(), now_ms, |visitor| {
+        let Addresses { is_dry_run, open_max, rates, table, networks, .. } = &self.addresses;
+        let enter = |visitor: &mut Visitor, open_max: u64, rates: &Rates| {
             let excess = if u64::from(visitor.open) >= open_max {
                 Some(Excess::OfAddress)
             } else if !rates.take(&mut visitor.arrivals, 1, now_ms) {
@@ -192,8 +226,21 @@ impl Connections {
                 visitor.open += 1;
             }
             excess
-        });
-        match entered.flatten().map(|excess| self.refused(excess)) {
+        };
+        let of_address = self.at_most(*open_max);
+        let mut excess = table.hold(address.number(), now_ms, |visitor| enter(visitor, of_address, rates)).flatten();
+        if let Some(network) = address.network().filter(|_| excess.is_none() || *is_dry_run) {
+            // Where an address may have more than a share, its network may.
+            let of_network = of_address.max(self.at_most(0));
+            let entered = networks.table.hold(network, now_ms, |visitor| enter(visitor, of_network, &networks.rates));
+            if let Some(of_network) = entered.flatten() {
+                if !is_dry_run {
+                    table.let_go(address.number(), Visitor::leave);
+                }
+                excess.get_or_insert(of_network);
+            }
+        }
+        match excess.map(|excess| self.refused(excess)) {
             Some(excess) if !is_dry_run => Err(excess),
             _ => Ok(()),
         }
@@ -201,11 +248,14 @@ impl Connections {
 
     /// Counts a request that comes from there; whether it is one too many.
     pub(crate) fn refuses_request(&self, address: Option<IpAddr>, now_ms: u64) -> bool {
-        let Addresses { requests, are_requests_dry_run, exempt, table, .. } = &self.addresses;
+        let Addresses { requests, are_requests_dry_run, exempt, table, networks, .. } = &self.addresses;
         let Some(address) = counted(address, exempt).filter(|_| !requests.is_empty()) else { return false };
-        let taken = table.with(address.number(), now_ms, |visitor| requests.take(&mut visitor.requests, 1, now_ms));
         // Of one for whom there is no place nothing is known.
-        let is_one_too_many = !taken.unwrap_or(true);
+        let takes = |table: &Table<Visitor>, key, rates: &Rates| {
+            table.with(key, now_ms, |visitor| rates.take(&mut visitor.requests, 1, now_ms)).unwrap_or(true)
+        };
+        let is_one_too_many = !takes(table, address.number(), requests)
+            || address.network().is_some_and(|network| !takes(&networks.table, network, &networks.requests));
         if is_one_too_many {
             self.refusals.count(REQUESTS);
         }
@@ -214,7 +264,10 @@ impl Connections {
 
     fn leave(&self, address: Option<AddressKey>) {
         if let Some(address) = address {
-            self.addresses.table.find(address.number(), |visitor| visitor.open = visitor.open.saturating_sub(1));
+            self.addresses.table.let_go(address.number(), Visitor::leave);
+            if let Some(network) = address.network() {
+                self.addresses.networks.table.let_go(network, Visitor::leave);
+            }
         }
     }
 
@@ -332,6 +385,33 @@ mod tests {
         of_first.into_iter().for_each(|address| connections.gone(address));
         assert_eq!(taken("203.0.113.7").len(), 250, "it may come again");
         assert_eq!(taken("127.0.0.1").len(), 500, "a proxy's are as many as there are");
+    }
+
+    #[test]
+    fn a_network_of_48_bits_has_one_share_however_many_addresses_it_has() {
+        for said in [0, 1] {
+            let connections = connections(1_000, |client| {
+                client.rate_limit.ip_connect.buckets.clear();
+                client.rate_limit.ip_connect.max_concurrent_per_ip = said;
+            });
+            let taken = |network: &str| {
+                let of = |nth: u32| connections.admit(address(&format!("{network}:{nth:x}::1")), 0).ok();
+                (0..1_000).filter_map(of).map(Place::settle).collect::<Vec<_>>()
+            };
+            let of_first = taken("2001:db8:1");
+            assert_eq!([of_first.len(), taken("2001:db8:2").len()], [250, 250]);
+            of_first.into_iter().for_each(|address| connections.gone(address));
+            assert_eq!(taken("2001:db8:1").len(), 250, "it may come again");
+            assert!(connections.admit(address("203.0.113.7"), 0).is_ok());
+        }
+        let connections = connections(1_000, |client| {
+            client.rate_limit.ip_connect.buckets =
+                vec![RateBucket { interval: std::time::Duration::from_secs(1), rate: 2 }];
+            client.rate_limit.ip_request.buckets = client.rate_limit.ip_connect.buckets.clone();
+        });
+        let of = |nth: u32| address(&format!("2001:db8:1:{nth:x}::1"));
+        assert_eq!((0..100).filter(|nth| connections.admit(of(*nth), 0).is_ok()).count(), 8);
+        assert_eq!((0..100).filter(|nth| !connections.refuses_request(of(*nth), 0)).count(), 8);
     }
 
     #[test]

@@ -65,7 +65,18 @@ impl<T: Entry> Table<T> {
         self.in_part(key, |part| part.entry(key, now_ms, true).map(work))
     }
 
+    /// Works with one that was held, and says whether nobody holds it any more: beyond what there is place for it is then forgotten at
+    /// once, whatever else it remembers.
+    pub(crate) fn let_go(&self, key: u64, work: impl FnOnce(&mut T) -> bool) {
+        self.in_part(key, |part| {
+            if part.entries.get_mut(&key).is_some_and(work) && part.entries.len() > ENTRIES_MAX {
+                part.entries.remove(&key);
+            }
+        });
+    }
+
     /// Works with what is remembered, if something is.
+    #[cfg(test)]
     pub(crate) fn find<R>(&self, key: u64, work: impl FnOnce(&mut T) -> R) -> Option<R> {
         self.in_part(key, |part| part.entries.get_mut(&key).map(work))
     }
@@ -146,5 +157,17 @@ mod tests {
         assert_eq!(taken, PARTS * ENTRIES_MAX);
         assert!(table.hold(1_000_000, 0, |until| until.0 = 1).is_some());
         assert!(table.find(1_000_000, |_| ()).is_some());
+    }
+
+    #[test]
+    fn those_that_were_held_are_no_more_than_there_is_place_for() {
+        let table = Table::<Until>::new();
+        for key in 0..200_000 {
+            table.hold(key, 0, |until| until.0 = u64::MAX);
+        }
+        assert_eq!(table.len(), 200_000);
+        (0..200_000).for_each(|key| table.let_go(key, |_| true));
+        assert_eq!(table.len(), PARTS * ENTRIES_MAX);
+        table.let_go(7_000_000, |_| true);
     }
 }

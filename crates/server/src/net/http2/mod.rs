@@ -31,7 +31,7 @@ const PREFACE_BYTES_LEAST: usize = 4;
 const STREAMS_MAX: u32 = 100;
 /// Streams that were reset before they were looked at.
 const RESETS_UNSEEN_MAX: usize = 20;
-/// Requests that a client may take back before they were answered, more than it has let be answered.
+/// Requests that a client may take back before they were answered, or that are too many of its address, more than it has let be answered.
 const RESETS_MAX: u32 = 100;
 /// Streams that were reset by us for what was wrong with them, in the life of a connection.
 const WRONG_STREAMS_MAX: usize = 100;
@@ -177,7 +177,7 @@ async fn keep(mut connection: Connection<Opened, Bytes>, front: Rc<Front>, shard
             () = streams.changed.notified() => {
                 if streams.resets_left.get() == 0 {
                     shard.metrics.bad_input.inc();
-                    tracing::warn!(shard = shard.index, "requests are taken back again and again: the connection is closed");
+                    tracing::warn!(shard = shard.index, "requests are taken back, or are too many, again and again: the connection is closed");
                     connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                     let _ = timeout(DRAIN_TIMEOUT, connection.accept()).await;
                     return;

@@ -88,7 +88,15 @@ impl Stream {
         let answered = self.answer(Request::from_parts(parts, body), &mut respond).await;
         let over = match answered {
             Err(over) => Err(over),
-            Ok(Answer::Response(response)) => self.send(response, is_head, &mut respond).await,
+            Ok(Answer::Response(response)) => {
+                let is_one_too_many = response.status() == StatusCode::TOO_MANY_REQUESTS;
+                let sent = self.send(response, is_head, &mut respond).await;
+                // Each costs as much as one that is taken back; but in a proxy's connection there are others.
+                match is_one_too_many && !self.arrival.way.proxies.are(self.arrival.peer) {
+                    true => sent.and(Err(Over::Reset)),
+                    false => sent,
+                }
+            }
             Ok(Answer::TakenOver(takeover, address)) => {
                 // From here on it is a client's, and counted as such.
                 drop(reserved);
