@@ -3,11 +3,13 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use roomcast_server::config::ApiKey;
 use serde_json::{Value, json};
 
 use super::backend::{Backend, Said};
-use super::{connected, say, server};
-use crate::harness::text;
+use super::{backend, connected, say, server};
+use crate::api::post;
+use crate::harness::{eventually, text};
 use crate::tokens::seconds_from_now;
 
 #[test]
@@ -91,4 +93,43 @@ fn a_subscription_may_stay_or_ends() {
     assert_eq!(backend.asked().path, "/sub_refresh");
     let push = client.push();
     assert_eq!((&push["channel"], &push["unsubscribe"]["code"]), (&json!("ask:a"), &json!(2501)), "{push}");
+}
+
+/// Whose a connection is has been said by the backend alone.
+#[test]
+fn a_user_of_the_backends_with_one_connection_keeps_the_newest() {
+    let backend = backend(|_| Said::Nothing);
+    let server = server(&backend, |config| {
+        let personal = &mut config.client.subscribe_to_user_personal_channel;
+        (personal.enabled, personal.single_connection) = (true, true);
+    });
+    let mut first = connected(&server, &backend);
+    let mut second = connected(&server, &backend);
+    assert_eq!(first.closed().0, 3504);
+    second.subscribe(2, "open:a");
+    second.publish(3, "open:a", "1");
+    assert_eq!(second.publication()["data"], 1);
+}
+
+#[test]
+fn who_is_disconnected_goes_at_once_whatever_the_backend_is_being_asked() {
+    let backend = backend(|_| Said::Nothing);
+    let server = server(&backend, |config| {
+        config.http_api.key = ApiKey::new("secret");
+        config.rpc.without_namespace.proxy_enabled = true;
+        config.proxies.rpc.timeout = Duration::from_secs(60);
+        config.proxies.subscribe.timeout = Duration::from_secs(60);
+    });
+    for command in [json!({"rpc": {"method": "x"}}), json!({"subscribe": {"channel": "ask:a"}})] {
+        let mut client = connected(&server, &backend);
+        let mut asking = command.clone();
+        asking["id"] = json!(2);
+        client.send(&asking.to_string());
+        backend.asked();
+        let body = json!({"user": "42", "disconnect": {"code": 4501, "reason": "banned"}}).to_string();
+        let (status, answer) = post(&server, "/api/disconnect", "X-API-Key: secret\r\n", &body);
+        assert!(status == 200 && answer.contains("result"), "{answer}");
+        assert_eq!(client.closed(), (4501, "banned".to_owned()), "{command}");
+        eventually("the call has ended", || server.metric("roomcast_proxy_in_flight") == 0);
+    }
 }
