@@ -1,5 +1,8 @@
 //! The numbers of the protocol: errors, unsubscriptions, closes.
 
+/// Bytes that the reason of a close may have: a control frame of WebSocket carries at most 125, two of which are the code.
+pub const CLOSE_REASON_BYTES_MAX: usize = 123;
+
 /// Why a command failed; the connection goes on.
 ///
 /// The texts are fixed by the protocol: SDKs show them to developers as they are.
@@ -265,7 +268,7 @@ mod tests {
     fn codes_from_3500_are_terminal_and_every_reason_fits_a_close_frame() {
         for close in CloseCode::ALL {
             assert_eq!(close.reconnects(), close.code() < 3500, "{close:?}");
-            assert!(!close.reason().is_empty() && close.reason().len() <= 123, "{close:?}");
+            assert!(!close.reason().is_empty() && close.reason().len() <= CLOSE_REASON_BYTES_MAX, "{close:?}");
         }
         assert!(CloseCode::ALL.is_sorted_by_key(|close| close.code()));
         assert_eq!(CloseCode::BadRequest.code(), 3501);

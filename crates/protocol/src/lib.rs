@@ -36,7 +36,7 @@ mod recovery;
 mod reply;
 mod room_name;
 
-pub use code::{CloseCode, ErrorCode, UnsubscribeCode};
+pub use code::{CLOSE_REASON_BYTES_MAX, CloseCode, ErrorCode, UnsubscribeCode};
 pub use command::{Command, ConnectRequest, HistoryRequest, PublishRequest, Request, RpcRequest, SubscribeRequest};
 pub use delta::{DeltaChain, FOSSIL, Link};
 pub use encoding::{Commands, DecodeError, Encoding, PublicationEncoder};

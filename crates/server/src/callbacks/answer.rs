@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::question::Kind;
 use crate::auth::{Expiry, OverrideClaims, RoomClaims, SubClaims, object, overrides, payload};
-use roomcast_protocol::{CustomError, Payload, compact_json};
+use roomcast_protocol::{CLOSE_REASON_BYTES_MAX, CustomError, Payload, compact_json};
 
 /// What has come of a question.
 #[derive(Clone, Debug, PartialEq)]
@@ -152,9 +152,8 @@ pub(super) type Unreadable = &'static str;
 
 /// Bytes of an error's message: more than anybody shows, and a command costs no more than it to answer.
 const MESSAGE_BYTES_MAX: usize = 1_024;
-/// The codes that a close frame of ours can have, and how long its reason may be.
+/// The codes that a close frame of ours can have.
 const DISCONNECT_CODES: std::ops::RangeInclusive<u32> = 3_000..=4_999;
-const REASON_BYTES_MAX: usize = 123;
 /// Bytes of a key, and of what versions count in: as much as names of rooms have.
 const NAME_BYTES_MAX: usize = 255;
 /// Bytes of a user: as names of rooms have, in which users stand.
@@ -176,7 +175,7 @@ pub(super) fn read(
     match envelope {
         // As Centrifugo: who is asked whether a client may stay says so by its result.
         Envelope { disconnect: Some(RawDisconnect { code, reason }), .. } if !is_extension => {
-            let fits = DISCONNECT_CODES.contains(&code) && reason.len() <= REASON_BYTES_MAX;
+            let fits = DISCONNECT_CODES.contains(&code) && reason.len() <= CLOSE_REASON_BYTES_MAX;
             if fits { Ok(Answer::Disconnect { code, reason }) } else { Err("its disconnect fits no close frame") }
         }
         Envelope { error: Some(RawError { code, message, temporary }), .. } if !is_extension => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::parse::Format;
 use super::setting::{Kind as _, quote};
 use super::tree::{Node, Value};
+use roomcast_protocol::CLOSE_REASON_BYTES_MAX;
 
 /// What codes become that a client is refused with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,7 +117,7 @@ impl Target for Farewell {
 
     fn of(code: u16, reason: String) -> Option<Self> {
         // What a close frame can carry.
-        let fits = (3000..=4999).contains(&code) && reason.is_ascii() && reason.len() <= REASON_BYTES_MAX;
+        let fits = (3000..=4999).contains(&code) && reason.is_ascii() && reason.len() <= CLOSE_REASON_BYTES_MAX;
         fits.then_some(Self { code, reason })
     }
 
@@ -129,8 +130,6 @@ impl Target for Farewell {
 const TRANSFORMS_MAX: usize = 256;
 /// A page that says why.
 const BODY_BYTES_MAX: usize = 4_096;
-/// A close frame holds no more beside its code.
-const REASON_BYTES_MAX: usize = 123;
 
 /// Reads `[{code, to: {…}}]`; in the environment it is JSON.
 pub(super) fn read<T: Target>(value: &Value) -> Result<Arc<[Transform<T>]>, String> {

@@ -27,7 +27,7 @@ pub(crate) use self::action::{Action, MembershipGrant, Recover, Subscribed, Tick
 pub(crate) use self::server_command::{ServerCommand, SubscribeOptions};
 pub(crate) use self::settings::{OptionsLookup, Settings};
 pub(crate) use self::speech::Speech;
-pub(crate) use self::view::{View, is_own};
+pub(crate) use self::view::{View, is_by_user, is_own};
 
 use self::access::Grant;
 use self::heartbeat::{Beat, Heartbeat};

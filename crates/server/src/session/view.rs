@@ -36,9 +36,14 @@ pub(crate) fn is_own(echo: Echo, publication: &Publication, own: &ClientInfo) ->
     let Some(author) = &publication.info else { return false };
     match echo {
         Echo::All => false,
-        Echo::NotUser if !own.user().is_empty() => author.user() == own.user(),
+        _ if is_by_user(echo, own) => author.user() == own.user(),
         Echo::NotUser | Echo::NotClient => author.client() == own.client(),
     }
+}
+
+/// Whether what is `own` is told by the user, and not by the client alone: those who have said nothing of themselves are not the same user.
+pub(crate) fn is_by_user(echo: Echo, own: &ClientInfo) -> bool {
+    echo == Echo::NotUser && !own.user().is_empty()
 }
 
 #[cfg(test)]

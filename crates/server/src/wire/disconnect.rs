@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::wire::framing::Framing;
 use crate::wire::ws::{FrameError, write_close};
-use roomcast_protocol::CloseCode;
+use roomcast_protocol::{CLOSE_REASON_BYTES_MAX, CloseCode};
 
 /// The last thing said on a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,9 +24,6 @@ const NORMAL_CLOSURE: u16 = 1000;
 /// Codes that are not WebSocket's own, nor IANA's for protocols.
 const CUSTOM_CODES: RangeInclusive<u32> = 3000..=4999;
 
-/// Bytes of a reason; a close frame holds no more beside its code.
-const REASON_BYTES_MAX: usize = 123;
-
 impl Disconnect {
     /// The answer to a close frame: the same code.
     pub(crate) fn answer(code: Option<u16>) -> Self {
@@ -35,7 +32,7 @@ impl Disconnect {
 
     /// A code and a reason of the application's choice; `None` if no close frame can carry them.
     pub(crate) fn custom(code: u32, reason: String) -> Option<Self> {
-        let fits = CUSTOM_CODES.contains(&code) && reason.len() <= REASON_BYTES_MAX;
+        let fits = CUSTOM_CODES.contains(&code) && reason.len() <= CLOSE_REASON_BYTES_MAX;
         fits.then(|| Self::Custom { code: code as u16, reason: reason.into() })
     }
 

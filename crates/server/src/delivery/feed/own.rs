@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::config::Echo;
+use crate::session::is_by_user;
 use roomcast_protocol::{ClientInfo, Publication};
 
 /// Those members, and what of a batch is theirs: looked up by who has published it, however many they are.
@@ -132,7 +133,7 @@ impl<'a> Name<'a> {
 }
 
 fn name(echo: Echo, own: &ClientInfo) -> Name<'_> {
-    if echo == Echo::NotUser && !own.user().is_empty() { Name::User(own.user()) } else { Name::Client(own.client()) }
+    if is_by_user(echo, own) { Name::User(own.user()) } else { Name::Client(own.client()) }
 }
 
 #[cfg(test)]

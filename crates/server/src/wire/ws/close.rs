@@ -2,9 +2,6 @@
 
 use super::decoder::FrameError;
 
-/// Bytes a close reason may have: a control frame carries at most 125, two of which are the code.
-pub(crate) const CLOSE_REASON_BYTES_MAX: usize = 123;
-
 /// Reads the payload of a close frame: no code at all, or a code that may be sent and a reason in UTF-8.
 pub(super) fn parse(payload: &[u8]) -> Result<Option<u16>, FrameError> {
     match payload {

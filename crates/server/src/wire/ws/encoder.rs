@@ -1,7 +1,7 @@
 //! Frames to a client: headers written into a growing buffer, next to payloads that are written in place.
 
-use super::close::CLOSE_REASON_BYTES_MAX;
 use super::deflate::Deflate;
+use roomcast_protocol::CLOSE_REASON_BYTES_MAX;
 
 /// The kinds of frame the server sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
