@@ -49,7 +49,7 @@ pub(crate) fn shared() -> Arc<Shared<u64>> {
 
 /// The inside of a room around a ring.
 pub(crate) fn room_ref(name: &str, epoch: u64, ring: Ring<u64>, shared: Arc<Shared<u64>>) -> RoomRef<u64> {
-    RoomRef(RoomCore::new(name, Epoch(epoch), 0, false, ring, shared))
+    RoomRef(RoomCore::new(name, Epoch(epoch), 0, false, 0, ring, shared))
 }
 
 /// A room of 2 segments with `slots` slots each.

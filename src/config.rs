@@ -41,6 +41,8 @@ pub struct RoomOptions {
     pub(crate) message_bytes_max: Option<u64>,
     pub(crate) lasting: bool,
     pub(crate) start: Option<Position>,
+    /// No message of the room is earlier, whatever the clock says.
+    pub(crate) time_floor: u64,
 }
 
 /// The largest sequence a room may start at: a room that publishes a billion messages a second comes to the end of its
@@ -73,6 +75,13 @@ impl RoomOptions {
     #[must_use]
     pub fn message_bytes_max(mut self, bytes: u64) -> Self {
         self.message_bytes_max = Some(bytes);
+        self
+    }
+
+    /// No message of the room is earlier than that, whatever the clock says.
+    #[cfg(feature = "store")]
+    pub(crate) fn no_earlier_than(mut self, time: u64) -> Self {
+        self.time_floor = time;
         self
     }
 

@@ -371,7 +371,8 @@ impl<T> Inner<T> {
         // Relaxed: any number not given out before; odd steps visit all.
         let drawn = || Epoch(self.epochs.fetch_add(0x9e37_79b9_7f4a_7c15, Relaxed));
         let epoch = options.start.map_or_else(drawn, |position| position.epoch);
-        let room_ref = RoomRef(RoomCore::new(name, epoch, home, options.lasting, ring, self.shared.clone()));
+        let room_ref =
+            RoomRef(RoomCore::new(name, epoch, home, options.lasting, options.time_floor, ring, self.shared.clone()));
         // Before the room is visible, so that no pattern misses its first message.
         let attach = |patterns: &Vec<Arc<PatternShared<T>>>| {
             let attached = patterns.iter().filter_map(|pattern| Some((pattern.clone(), pattern.attach(&room_ref)?)));

@@ -211,7 +211,7 @@ mod tests {
 
     fn room_of(shared: &sync::Arc<Shared<u64>>) -> Room<u64> {
         let ring = Ring::new(Geometry::for_capacity(4), false, None);
-        Room::new(RoomRef(RoomCore::new("lobby", Epoch(1), 0, false, ring, shared.clone())))
+        Room::new(RoomRef(RoomCore::new("lobby", Epoch(1), 0, false, 0, ring, shared.clone())))
     }
 
     /// Who finds that another one is just starting the shard, which then fails, is refused as well.

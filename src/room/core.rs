@@ -81,6 +81,8 @@ pub(crate) struct RoomCore<T> {
     end: AtomicU8,
     /// Whether it stays however idle it is.
     lasting: bool,
+    /// No message is earlier, whatever the clock says: when the last one was published that the room goes on from.
+    time_floor: u64,
     /// Whether a `Sweep` for this room lies in a queue.
     sweeping: AtomicBool,
     /// Whether a shard has ever had members here.
@@ -150,6 +152,7 @@ impl<T> RoomCore<T> {
         epoch: Epoch,
         home: u32,
         lasting: bool,
+        time_floor: u64,
         ring: Ring<T>,
         shared: Arc<Shared<T>>,
     ) -> Arc<Self> {
@@ -168,6 +171,7 @@ impl<T> RoomCore<T> {
             sweeping: AtomicBool::new(false),
             was_served: AtomicBool::new(false),
             lasting,
+            time_floor,
             bell: Doorbell::new(),
             ring,
         })
@@ -189,7 +193,7 @@ impl<T> RoomCore<T> {
     }
 
     pub(crate) fn now(&self) -> u64 {
-        self.shared.clock.as_ref().map_or(0, |clock| clock())
+        self.shared.clock.as_ref().map_or(0, |clock| clock().max(self.time_floor))
     }
 
     /// Why the room has ended; `None` while it runs.

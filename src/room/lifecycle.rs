@@ -148,7 +148,7 @@ mod tests {
             nobody: Default::default(),
         };
         let ring = Ring::new(Geometry::new(1, 2), false, None);
-        let room = Room::new(RoomRef(RoomCore::new("lobby", Epoch(1), 0, false, ring, Arc::new(shared))));
+        let room = Room::new(RoomRef(RoomCore::new("lobby", Epoch(1), 0, false, 0, ring, Arc::new(shared))));
         room.room_ref.0.subscribers.store(u32::MAX.into(), Relaxed);
         let subscription = room.subscribe().now().unwrap();
         assert!(!room.room_ref.0.is_vacated(), "a room with 2^32 subscribers counts as vacated");

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::backend::{Erasure, RetentionCutoff, Span, Store};
+use super::backend::{Erasure, Page, RetentionCutoff, Span, Store};
 use super::batch::Incarnation;
 use super::codec::Codec;
 use super::environment::{Environment, System};
@@ -203,6 +203,7 @@ impl<T: Send + Sync + 'static> Archive<T> {
         let environment = &self.shared.environment;
         self.end_earlier_incarnation(name)?;
         let span = self.shared.store.span(name, RetentionCutoff::default()).map_err(OpenError::Store)?;
+        let time_floor = self.newest_time(name, span)?;
         // What was read may be another process's by now, in whose epoch nothing may be published here.
         self.shared.store.confirm().map_err(OpenError::Store)?;
         let incarnation = Incarnation::going_on_in(name, span, durability, || Epoch(environment.draw()));
@@ -219,11 +220,21 @@ impl<T: Send + Sync + 'static> Archive<T> {
             self.shared.incarnations.forget(&watermark);
             return Err(OpenError::Store(error));
         }
-        let room = self.broker.room_with(name, options.starting_at(position)).map_err(|error| {
+        let options = options.starting_at(position).no_earlier_than(time_floor);
+        let room = self.broker.room_with(name, options).map_err(|error| {
             self.shared.incarnations.forget(&watermark);
             OpenError::Room(error)
         })?;
         Ok((room, true))
+    }
+
+    /// When the last message was published that a room goes on from. The clock may have been set back since, and retention relies on times
+    /// that do not fall along the sequences.
+    fn newest_time(&self, name: &str, span: Option<Span>) -> Result<u64, OpenError> {
+        let Some(span) = span.filter(|span| span.oldest < span.next) else { return Ok(0) };
+        let page = Page { limit: 1, newest_first: true, bytes_max: 0 };
+        let newest = self.shared.store.read(name, span.next - 1..span.next, page).map_err(OpenError::Store)?;
+        Ok(newest.first().map_or(0, |record| record.time))
     }
 
     /// Waits until the incarnation before is stored to its end: the next one goes on there.

@@ -46,7 +46,8 @@ cases! {
     incarnations: no_place_is_handed_out_twice;
     history: the_history_is_one_while_publishers_run, more_than_there_is_may_be_asked_for,
         a_message_too_large_for_a_page_comes_alone;
-    retention: messages_go_with_their_time, only_so_many_messages_stay, removed_messages_are_gone_and_the_place_stays,
+    retention: messages_go_with_their_time, times_do_not_fall_where_the_clock_was_set_back, only_so_many_messages_stay,
+        removed_messages_are_gone_and_the_place_stays,
         a_room_that_ended_is_removed_whole, what_an_author_said_is_erased_and_its_place_stays,
         single_messages_of_a_room_are_erased_from_store_and_ring, an_erasure_whose_answer_was_lost_is_made_again,
         a_room_that_is_opened_while_it_is_erased_shows_nothing_of_it;

@@ -84,6 +84,38 @@ pub(crate) fn messages_go_with_their_time(place: &dyn Place) {
     run.end();
 }
 
+pub(crate) fn times_do_not_fall_where_the_clock_was_set_back(place: &dyn Place) {
+    let clock = Clock::default();
+    let retention = Retention { ttl: Some(Duration::from_secs(10)), messages_max: None };
+    clock.set(100_000);
+    let run = clock.start(place.open(), retention);
+    publish(&run.open("lobby"), "a", 100);
+    run.end();
+
+    for (begins_at, tail) in [(50_000, 200), (60_000, 300)] {
+        clock.set(begins_at);
+        let run = clock.start(place.open(), retention);
+        let room = run.open("lobby");
+        publish(&room, "a", 100);
+        assert_eq!(room.tail(), tail);
+        run.end();
+    }
+
+    clock.set(70_000);
+    let run = clock.start(place.open(), retention);
+    let room = run.open("lobby");
+    publish(&room, "a", 1);
+    run.flush();
+    let times = run.archive.history(&room, 0..301, 1_000).unwrap().into_iter().map(|message| message.time);
+    assert!(times.is_sorted(), "times fall along the sequences");
+    clock.set(105_000);
+    assert_eq!(read(&run, &room), (0..301).collect::<Vec<_>>(), "none is ten seconds old");
+    publish(&room, "a", 1);
+    clock.set(111_000);
+    assert_eq!(read(&run, &room), [301], "the clock has come to where it was, and counts");
+    run.end();
+}
+
 pub(crate) fn only_so_many_messages_stay(place: &dyn Place) {
     let clock = Clock::default();
     let run = clock.start(place.open(), Retention::default());
