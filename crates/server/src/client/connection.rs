@@ -58,7 +58,7 @@ pub(crate) struct Connection {
     pub(super) is_fetching: Cell<bool>,
     pub(super) send_queue: RefCell<SendQueue>,
     /// Memberships that are behind their group.
-    behind: Cell<u32>,
+    pub(super) behind: Cell<u32>,
     /// Since when the full socket has taken nothing; [`NOT_STALLED`] while nothing waits for it.
     stalled_since_ms: Cell<u64>,
     /// When its timer runs; see [`crate::util::timer_wheel`].
@@ -235,6 +235,10 @@ impl Connection {
 
     pub(crate) fn is_open(&self) -> bool {
         self.phase.get() == Phase::Open
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.phase.get() == Phase::Gone
     }
 
     /// Leaves every room and says goodbye, behind whatever waits to be written.
@@ -414,8 +418,9 @@ impl Connection {
             }
             self.poll_input(shard, cx);
         }
-        if self.is_open() {
-            self.reserve_memory(shard);
+        match self.is_open() {
+            true => self.reserve_memory(shard),
+            false => self.give_back_memory(&shard.connections),
         }
         if self.broken.get() {
             self.phase.set(Phase::Gone);

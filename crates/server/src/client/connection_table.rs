@@ -123,7 +123,10 @@ impl ConnectionTable {
     pub(crate) fn flush_all(&self) {
         // Nothing is added meanwhile: writing runs nobody's code.
         let mut unflushed = self.unflushed.borrow_mut();
-        unflushed.drain(..).for_each(|connection| connection.flush());
+        for connection in unflushed.drain(..) {
+            connection.flush();
+            connection.give_back_memory(self);
+        }
         unflushed.shrink_to(UNFLUSHED_KEPT);
     }
 }

@@ -3,7 +3,9 @@
 use std::rc::Rc;
 
 use crate::client::connection::Connection;
+use crate::client::connection_table::ConnectionTable;
 use crate::client::shard::Shard;
+use crate::delivery::sink::MemberSink as _;
 use crate::util::panics::guard;
 use crate::wire::send_queue::REPLY_BYTES_HIGH;
 use roomcast_protocol::CloseCode;
@@ -50,6 +52,12 @@ impl Connection {
         self.send_queue.borrow().bytes()
     }
 
+    /// In how many rooms it counts itself behind.
+    #[cfg(test)]
+    pub(crate) fn rooms_behind(&self) -> u32 {
+        self.behind.get()
+    }
+
     /// Reserves what is held for the client, or lets somebody go.
     pub(super) fn reserve_memory(self: &Rc<Self>, shard: &Shard) {
         let beside = self.driver.borrow().bytes_held();
@@ -71,6 +79,22 @@ impl Connection {
                 None => return self.let_go(shard),
             }
         }
+    }
+
+    /// Gives back what was reserved for what has been written since: nothing else may wake the connection for a long time.
+    pub(super) fn give_back_memory(&self, connections: &ConnectionTable) {
+        let mut send_queue = self.send_queue.borrow_mut();
+        let before = send_queue.bytes_reserved();
+        // Whoever has gone has nothing noted any more.
+        if before == 0 || self.is_gone() {
+            return;
+        }
+        // In the midst of a turn of its own its task looks again, when that is over.
+        let Ok(driver) = self.driver.try_borrow() else { return self.wake() };
+        send_queue.give_back(driver.bytes_held());
+        let bytes = send_queue.bytes_reserved();
+        drop(send_queue);
+        connections.note_held(self.key, before, bytes);
     }
 
     /// Closes the connection for what is held for it, and holds no more of it.

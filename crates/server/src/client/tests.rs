@@ -1,7 +1,7 @@
 //! A shard that is stepped: its clock is moved by the test, and its ids come from the test's seed.
 
 use std::collections::VecDeque;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::client::connection::{Connection, Takeover};
 use crate::client::shard::{Shard, SocketGuard};
 use crate::config::Config;
+use crate::delivery::sink::MemberSink as _;
 use crate::ops::logging::written::Written;
 use crate::rooms::cluster::{LocalNode, NotTaken};
 use crate::rooms::engine::{Answer, Presence};
@@ -60,6 +61,10 @@ fn step_with<Script: Future<Output = ()>>(
 
 /// A client that hears what `shard` says in lines, and has sent its connect command and some more.
 fn connect(shard: &Rc<Shard>, more: &str) -> TcpStream {
+    connect_as(shard, Framing::Stream(Encoding::Json), more)
+}
+
+fn connect_as(shard: &Rc<Shard>, framing: Framing, more: &str) -> TcpStream {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("a connection");
     let (server, _) = listener.accept().expect("a connection");
@@ -68,7 +73,7 @@ fn connect(shard: &Rc<Shard>, more: &str) -> TcpStream {
     let stream: Stream = DetachedStream::Tcp(server).attach().expect("a runtime");
     let frame = Bytes::from(format!("{{\"id\":1,\"connect\":{{}}}}\n{more}"));
     let takeover = Takeover {
-        framing: Framing::Stream(Encoding::Json),
+        framing,
         head: Vec::new(),
         unanswered: None,
         frame: Some(frame),
@@ -377,7 +382,7 @@ fn a_client_that_the_server_could_not_put_into_a_room_is_in_the_log() {
     });
     let text = logged.text();
     let line = text.lines().find(|line| line.contains("server-side subscribe failed")).expect(&text);
-    assert!(line.contains("WARN") && line.contains("room=hall") && line.contains("client="), "{line}");
+    assert!(line.contains("WARN") && line.contains("room=\"hall\"") && line.contains("client="), "{line}");
     assert!(line.contains("code=100") && line.contains("internal server error"), "{line}");
 }
 
@@ -500,5 +505,45 @@ fn a_thousand_publishes_at_once_leave_others_their_turns() {
         assert!(said.len() > subscribed + 700, "it came in when the flood had hardly begun: {}", said.len());
         sleep(Duration::from_millis(1)).await;
         assert_eq!(heard(&flooding).len(), 1_001, "each is answered");
+    });
+}
+
+#[test]
+fn what_is_written_at_the_end_of_a_turn_is_not_counted_from_then_on() {
+    step(21, async |shard| {
+        let replies = || shard.hub.rooms.memory.replies.used();
+        let clients: Vec<TcpStream> = (0..3).map(|_| connect_as(&shard, Framing::Frames(Encoding::Json), "")).collect();
+        sleep(Duration::from_millis(50)).await;
+        // A command in a frame whose mask is of zeros.
+        let command = br#"{"id":2,"ping":{}}"#;
+        let frame = [&[0x81, 0x80 | command.len() as u8, 0, 0, 0, 0], &command[..]].concat();
+        for mut client in &clients {
+            let mut said = Vec::new();
+            let _ = client.read_to_end(&mut said);
+            client.write_all(&frame).expect("the socket takes it");
+        }
+        sleep(Duration::from_millis(50)).await;
+        for mut client in &clients {
+            let mut said = Vec::new();
+            let _ = client.read_to_end(&mut said);
+            assert!(said.ends_with(br#"{"id":2,"ping":{}}"#), "it is answered: {}", said.escape_ascii());
+        }
+        assert_eq!(replies(), 0, "all of it was written");
+        assert_eq!(shard.connections.largest_holder(), None, "nobody holds any of it");
+    });
+}
+
+#[test]
+fn a_client_that_is_sent_away_holds_nothing_once_it_has_taken_all() {
+    step(22, async |shard| {
+        let client = connect(&shard, "");
+        sleep(Duration::from_millis(50)).await;
+        for connection in shard.connections.all() {
+            connection.close_soon(CloseCode::ForceDisconnect);
+        }
+        sleep(Duration::from_millis(50)).await;
+        assert_eq!(shard.connections.all().len(), 1, "its end is waited for");
+        assert_eq!(shard.hub.rooms.memory.replies.used(), 0);
+        drop(client);
     });
 }

@@ -152,20 +152,13 @@ impl SendQueue {
 
     /// Has as much of `share` as is held here and `beside`; false when it has no more.
     pub(crate) fn reserve(&mut self, share: &Share, beside: usize, now_ms: u64) -> bool {
-        let needed =
-            if self.is_empty() { beside } else { self.batch_bytes() + self.replies.capacity() + beside } as u64;
-        if needed == 0 {
-            self.rest = None;
+        let needed = self.needed(beside);
+        let has = self.bytes_reserved();
+        if needed <= has {
+            self.give_back(beside);
             return true;
         }
         let rest = self.rest.get_or_insert_default();
-        let has = rest.held.as_ref().map_or(0, Reservation::bytes);
-        if needed <= has {
-            if let Some(held) = &mut rest.held {
-                held.shrink_to(needed);
-            }
-            return true;
-        }
         let Some(more) = share.try_reserve(needed - has) else { return false };
         match &mut rest.held {
             Some(held) => held.join(more),
@@ -175,6 +168,22 @@ impl SendQueue {
             }
         }
         true
+    }
+
+    /// The bytes that are held here and `beside`.
+    fn needed(&self, beside: usize) -> u64 {
+        let bytes = if self.is_empty() { beside } else { self.batch_bytes() + self.replies.capacity() + beside };
+        bytes as u64
+    }
+
+    /// Gives back what is reserved beyond what is held here and `beside`.
+    pub(crate) fn give_back(&mut self, beside: usize) {
+        let needed = self.needed(beside);
+        if needed == 0 {
+            self.rest = None;
+        } else if let Some(held) = self.rest.as_mut().and_then(|rest| rest.held.as_mut()) {
+            held.shrink_to(needed);
+        }
     }
 
     /// Gives up what waits, and what was reserved for it.
