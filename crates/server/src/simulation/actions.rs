@@ -1,5 +1,6 @@
 //! What may happen in the world of a seed, beside that time passes.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::task::spawn_local;
 
-use super::client::Asked;
+use super::client::{Asked, Client};
 use super::disk::Health;
 use super::server::Server;
 use super::world::{Late, World};
@@ -28,6 +29,7 @@ pub(super) enum Action {
     Flood,
     PublishBatch,
     Leave,
+    Miss,
     Slow,
     Mute,
     History,
@@ -43,13 +45,14 @@ pub(super) enum Action {
 
 /// And how often it does.
 pub(super) const ACTIONS: &[(u64, Action)] = &[
-    (14, Action::Connect),
+    (20, Action::Connect),
     (20, Action::Subscribe),
     (6, Action::Unsubscribe),
     (40, Action::Publish),
     (1, Action::Flood),
     (6, Action::PublishBatch),
     (5, Action::Leave),
+    (12, Action::Miss),
     (10, Action::Slow),
     (1, Action::Mute),
     (5, Action::History),
@@ -66,6 +69,14 @@ pub(super) const ACTIONS: &[(u64, Action)] = &[
 impl World {
     fn room(&mut self) -> String {
         self.dice.pick(&self.plan.rooms).name.clone()
+    }
+
+    /// A room, and often one that somebody will come back into.
+    fn busy_room(&mut self) -> String {
+        let away = self.clients.iter().filter(|client| client.line.is_none());
+        let wanted: BTreeSet<&String> = away.flat_map(|client| &client.wanted).collect();
+        let wanted: Vec<String> = wanted.into_iter().cloned().collect();
+        if wanted.is_empty() || self.dice.percent(40) { self.room() } else { self.dice.pick(&wanted).clone() }
     }
 
     /// One of the clients that are connected.
@@ -99,16 +110,15 @@ impl World {
                 let count = self.dice.between(200, 1_500);
                 self.publish(server, count);
             }
-            Action::PublishBatch => self.publish_batch(server),
+            Action::PublishBatch => {
+                let (room, count) = (self.busy_room(), self.dice.between(1, 5));
+                self.publish_batch(server, &room, count);
+            }
             Action::Leave => {
                 let Some(at) = self.connected() else { return };
-                self.detail(format_args!("{at} is gone"));
-                let client = &mut self.clients[at];
-                if let Some(line) = &client.line {
-                    if self.dice.percent(50) { line.socket.leave() } else { line.socket.cut() }
-                }
-                client.is_gone(&mut self.model);
+                self.leave(at);
             }
+            Action::Miss => self.miss(server),
             Action::Slow => {
                 let Some(at) = self.connected() else { return };
                 let takes = self.dice.weighed(&[(3, Some(0)), (2, Some(100)), (2, Some(5_000)), (4, None)]);
@@ -146,6 +156,29 @@ impl World {
         }
     }
 
+    fn leave(&mut self, at: usize) {
+        self.detail(format_args!("{at} is gone"));
+        let client = &mut self.clients[at];
+        if let Some(line) = &client.line {
+            if self.dice.percent(50) { line.socket.leave() } else { line.socket.cut() }
+        }
+        client.is_gone(&mut self.model);
+    }
+
+    /// Somebody goes who is in a room, and the room goes on.
+    fn miss(&mut self, server: &Rc<Server>) {
+        let is_in_one = |client: &Client| client.line.as_ref().is_some_and(|line| !line.stays.is_empty());
+        let members: Vec<usize> = (0..self.clients.len()).filter(|at| is_in_one(&self.clients[*at])).collect();
+        if members.is_empty() {
+            return;
+        }
+        let at = *self.dice.pick(&members);
+        self.leave(at);
+        let room = self.busy_room();
+        let count = self.dice.weighed(&[(6, 2), (3, 8), (1, 60)]);
+        self.publish_batch(server, &room, count);
+    }
+
     pub(super) fn connect(&mut self, server: &Rc<Server>) {
         let free: Vec<usize> = (0..self.clients.len()).filter(|at| self.clients[*at].line.is_none()).collect();
         if free.is_empty() {
@@ -155,7 +188,8 @@ impl World {
         let (buffer_max, shard) = (*self.dice.pick(&[150, 2_000, 16_000, 64_000]), self.dice.below(8) as usize);
         self.detail(format_args!("{at} connects, {buffer_max} bytes"));
         let socket = SocketDouble::new(buffer_max, Arc::clone(self.disk.syncs()));
-        self.clients[at].connect(server, socket, shard);
+        let recovers = self.dice.percent(90);
+        self.clients[at].connect(server, socket, shard, recovers);
     }
 
     fn subscribe(&mut self, server: &Rc<Server>, at: usize, room: &str) {
@@ -188,7 +222,7 @@ impl World {
     }
 
     fn publish(&mut self, server: &Rc<Server>, count: u64) {
-        let (Some(at), room) = (self.connected(), self.room()) else { return };
+        let (Some(at), room) = (self.connected(), self.busy_room()) else { return };
         let first = self.model.messages.len() + 1;
         self.detail(format_args!("{at} publishes {count} from {first} in {room}"));
         let user = self.clients[at].user.clone();
@@ -209,24 +243,23 @@ impl World {
         }
     }
 
-    /// Has the site's backend publish some messages at once, into rooms of one engine.
-    fn publish_batch(&mut self, server: &Rc<Server>) {
-        let first = self.dice.pick(&self.plan.rooms).clone();
-        let is_kept = first.storage != Storage::Off;
+    /// Has the site's backend publish some messages at once, into rooms of the engine of that one, and half of them there.
+    fn publish_batch(&mut self, server: &Rc<Server>, into: &str, count: u64) {
+        let is_kept = self.model.rooms[into].storage != Storage::Off;
         let of_engine = |storage: Storage| (storage != Storage::Off) == is_kept;
         let rooms: Vec<String> =
             self.plan.rooms.iter().filter(|kind| of_engine(kind.storage)).map(|kind| kind.name.clone()).collect();
         let mut batch = PublishBatch::new();
         let mut numbers = Vec::new();
-        for _ in 0..self.dice.between(1, 5) {
-            let room = self.dice.pick(&rooms).clone();
+        for _ in 0..count {
+            let room = if self.dice.percent(50) { into.to_owned() } else { self.dice.pick(&rooms).clone() };
             let (number, text) = self.model.publish(&room, "", 5);
             numbers.push(number);
             let publication = Publication::new(Payload::json(text.into()), None);
             batch.push(Publish::new(name(&room), publication));
         }
         self.detail(format_args!("{numbers:?} in {rooms:?}"));
-        let answers = match server.hub.engine(&name(&first.name)) {
+        let answers = match server.hub.engine(&name(into)) {
             Ok(engine) => engine.publish(batch),
             Err(_) => return,
         };
@@ -234,7 +267,7 @@ impl World {
             let syncs = Arc::clone(self.disk.syncs());
             self.later(async move {
                 match answer.wait().await {
-                    Ok(_) => Late::Published(number, syncs.load(Relaxed)),
+                    Ok(at) => Late::Published(number, syncs.load(Relaxed), (at.epoch.to_string(), at.offset)),
                     Err(_) => Late::Failed,
                 }
             });
@@ -253,16 +286,20 @@ impl World {
     }
 
     fn erase(&mut self, server: &Rc<Server>) {
-        let room = self.room();
+        let room = self.busy_room();
         let user = self.dice.pick(&self.clients).user.clone();
         let (what, epoch, meant) = if self.dice.percent(40) {
             let meant = self.model.will_erase(&room, |_, message| message.user == user);
             (Erase::User(user.clone()), String::new(), meant)
         } else {
             let placed = self.model.messages.values().filter(|message| message.room == room);
-            let places: Vec<(String, u64)> = placed.filter_map(|message| message.place.clone()).collect();
+            let mut places: Vec<(String, u64)> = placed.filter_map(|message| message.place.clone()).collect();
             if places.is_empty() {
                 return;
+            }
+            if self.dice.percent(60) {
+                // What somebody is still to be given.
+                places.drain(..places.len().saturating_sub(5));
             }
             let (epoch, offset) = self.dice.pick(&places).clone();
             let offsets: Vec<u64> = (offset..=offset + self.dice.below(3)).collect();
@@ -291,7 +328,7 @@ impl World {
     fn remove_history(&mut self, server: &Rc<Server>) {
         let room = self.room();
         self.detail(format_args!("of {room}"));
-        self.model.removed.insert(room.clone());
+        self.model.will_remove(&room);
         let (hub, name) = (Arc::clone(&server.hub), name(&room));
         self.later(async move {
             if let Ok(engine) = hub.engine(&name) {

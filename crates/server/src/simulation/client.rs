@@ -26,6 +26,10 @@ pub(super) struct Client {
     pub(super) line: Option<Line>,
     /// Where it was in rooms, for when it comes back.
     places: BTreeMap<String, (String, u64)>,
+    /// The rooms that it was in when it went, until it has come back into them.
+    pub(super) wanted: BTreeSet<String>,
+    /// It comes back into them as SDKs do, with where it was in them.
+    recovers: bool,
     /// Everything it has heard, for whoever compares.
     pub(super) log: String,
 }
@@ -77,11 +81,22 @@ pub(super) struct Found {
 
 impl Client {
     pub(super) fn new(user: String, form: Form) -> Self {
-        Self { user, form, takes: None, is_mute: false, line: None, places: BTreeMap::new(), log: String::new() }
+        Self {
+            user,
+            form,
+            takes: None,
+            is_mute: false,
+            line: None,
+            places: BTreeMap::new(),
+            wanted: BTreeSet::new(),
+            recovers: true,
+            log: String::new(),
+        }
     }
 
     /// Connects by a socket that holds so many bytes, on one of the server's shards.
-    pub(super) fn connect(&mut self, server: &Server, socket: SocketDouble, shard: usize) {
+    pub(super) fn connect(&mut self, server: &Server, socket: SocketDouble, shard: usize, recovers: bool) {
+        self.recovers = recovers;
         let framing = match self.form {
             Form::Frames => Framing::Frames(Encoding::Json),
             Form::Chunks => Framing::Stream(Encoding::Json),
@@ -129,8 +144,19 @@ impl Client {
         let Some(client) = line.client else { return };
         for (room, stay) in line.stays {
             model.left(&room, &client);
+            self.wanted.insert(room.clone());
             self.places.extend(stay.offset.map(|offset| (room, (stay.epoch, offset))));
         }
+    }
+
+    /// Once it is connected: enters the rooms again that it was in, all in one frame.
+    fn come_back(&mut self, server: &Server, model: &mut Model) {
+        if !self.is_connected() || self.wanted.is_empty() {
+            return;
+        }
+        let wanted = std::mem::take(&mut self.wanted);
+        let commands = wanted.iter().map(|room| self.subscribe(model, room, self.recovers)).collect();
+        self.say(server, model, commands);
     }
 
     /// Says some commands in one frame.
@@ -207,8 +233,9 @@ impl Client {
             if let Some(line) = &self.line {
                 line.socket.leave();
             }
-            self.is_gone(model);
+            return self.is_gone(model);
         }
+        self.come_back(server, model);
     }
 
     fn hear(&mut self, server: &Server, model: &mut Model, found: &mut Found, message: &Value, written: u64) {
@@ -349,6 +376,13 @@ fn enter(
                 Invariant::NoGap,
                 format!("{client} has not recovered in {room}, and is given {publications:?}"),
             );
+        }
+        // Where all of it is there and there is memory, nobody is told to load the page anew.
+        Some((asked_epoch, asked_offset))
+            if asked_epoch == epoch && asked_offset <= offset && model.has_all(room) && !model.is_scarce =>
+        {
+            let how = format!("{client} has not recovered {asked_offset} to {offset} in {room}, which has them");
+            model.break_with(Invariant::NoGap, how);
         }
         _ => {}
     }

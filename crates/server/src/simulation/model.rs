@@ -104,12 +104,14 @@ pub(super) struct Model {
     /// The newest offset that was seen in an epoch of a room.
     tops: BTreeMap<(String, String), u64>,
     /// Rooms whose histories were removed, and up to where that may reach.
-    pub(super) removed: BTreeSet<String>,
+    removed: BTreeSet<String>,
     /// How many erasures are under way in rooms.
     erasing: BTreeMap<String, u32>,
     disk: Arc<Disk>,
     now: u64,
     pub(super) run: u32,
+    /// Others have most of the memory.
+    pub(super) is_scarce: bool,
     broken: Option<Broken>,
 }
 
@@ -138,6 +140,7 @@ impl Model {
             disk,
             now: 0,
             run: 0,
+            is_scarce: false,
             broken: None,
         }
     }
@@ -182,6 +185,22 @@ impl Model {
         message.acked_at = Some(now);
         let room = message.room.clone();
         self.must_be_stored(&room, number, written, "acknowledged");
+    }
+
+    /// Whoever has published it was told where it is.
+    pub(super) fn placed(&mut self, number: u64, (epoch, offset): (String, u64)) {
+        let Some(message) = self.messages.get_mut(&number) else { return };
+        if !self.rooms.get(&message.room).is_some_and(RoomKind::has_history) {
+            return;
+        }
+        let (room, before) = (message.room.clone(), message.place.replace((epoch.clone(), offset)));
+        let known = *self.places.entry((room.clone(), epoch.clone(), offset)).or_insert(Some(number));
+        if before.as_ref().is_some_and(|(_, before)| *before != offset) || known.is_some_and(|known| known != number) {
+            let how =
+                format!("{number} is told to be at {offset} of {room}, where {known:?} is, and was at {before:?}");
+            self.break_with(Invariant::NoDuplicate, how);
+        }
+        self.note_top(&room, &epoch, offset);
     }
 
     fn must_be_stored(&mut self, room: &str, number: u64, written: u64, what: &str) {
@@ -251,8 +270,8 @@ impl Model {
             }
             let place = self.places.entry(key.clone()).or_insert(number);
             *place = place.or(number);
-            // The system's clock may have been set back before this run.
-            if number.and_then(|number| self.messages.get(&number)).is_some_and(|message| message.run == self.run) {
+            let is_of_now = |number| self.messages.get(&number).is_some_and(|message| message.run == self.run);
+            if self.has_all(room) || number.is_some_and(is_of_now) {
                 self.note_time(&key, publication["time"].as_u64());
             }
             self.note_top(room, epoch, offset);
@@ -261,7 +280,19 @@ impl Model {
         number
     }
 
-    /// Times of a room never fall along its offsets, of those that were published in this run.
+    /// Whether everything is there that was stored of a room.
+    pub(super) fn has_all(&self, room: &str) -> bool {
+        self.rooms.get(room).is_some_and(|kind| kind.history == History::Whole) && !self.removed.contains(room)
+    }
+
+    /// Somebody wants a room's history removed.
+    pub(super) fn will_remove(&mut self, room: &str) {
+        self.removed.insert(room.to_owned());
+        self.times.retain(|(of, ..), _| of != room);
+    }
+
+    /// Times of a room never fall along its offsets, within a run of the server; over restarts neither, whatever the system's clock says,
+    /// as long as something of it is there.
     fn note_time(&mut self, key: &(String, String, u64), time: Option<u64>) {
         let Some(time) = time else { return };
         let is_same_room = |other: &(String, String, u64)| (&other.0, &other.1) == (&key.0, &key.1);
@@ -324,7 +355,9 @@ impl Model {
     pub(super) fn begin_run(&mut self, run: u32) {
         self.run = run;
         self.erasing.clear();
-        self.times.clear();
+        let mut times = std::mem::take(&mut self.times);
+        times.retain(|(room, ..), _| self.has_all(room));
+        self.times = times;
     }
 
     /// They are, or as far as that could be done.
@@ -352,10 +385,7 @@ impl Model {
 
     /// The history of a room that has all of it, read at rest: whether everything acknowledged is there.
     pub(super) fn check_history(&mut self, room: &str, found: &BTreeSet<u64>) {
-        let Some(kind) = self.rooms.get(room).filter(|kind| kind.history == History::Whole) else { return };
-        if self.removed.contains(room) {
-            return;
-        }
+        let Some(kind) = self.rooms.get(room).filter(|_| self.has_all(room)) else { return };
         let stays = kind.storage == Storage::Stored;
         let is_missing = |(number, message): &(&u64, &Message)| {
             let is_meant = message.room == room && (stays || message.run == self.run);

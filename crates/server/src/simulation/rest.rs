@@ -181,8 +181,9 @@ impl World {
         let members: usize = self.clients.iter().filter_map(|client| Some(client.line.as_ref()?.stays.len())).sum();
         let sum =
             |of: fn(&ShardMetrics) -> i64| -> i64 { server.shards().iter().map(|shard| of(&shard.metrics)).sum() };
-        let connections = server.shards().iter().flat_map(|shard| shard.connections.all());
-        let waiting: usize = connections.map(|connection| connection.waiting_bytes()).sum();
+        let connections = || server.shards().iter().flat_map(|shard| shard.connections.all());
+        let waiting: usize = connections().map(|connection| connection.waiting_bytes()).sum();
+        let behind = connections().map(|connection| i64::from(connection.rooms_behind())).sum();
         let counted = [
             ("connections", sum(|metrics| metrics.connections.get()), open),
             ("sockets", server.hub.metrics.sockets.get(), open),
@@ -195,9 +196,11 @@ impl World {
                 0,
             ),
             ("bytes to be written", waiting as i64, 0),
+            ("rooms that connections are behind in", behind, 0),
         ];
         let memory = &server.hub.rooms.memory;
-        let given_back = [&memory.database, &memory.requests].map(|share| (share.name(), share.used() as i64, 0));
+        let given_back =
+            [&memory.replies, &memory.database, &memory.requests].map(|share| (share.name(), share.used() as i64, 0));
         for (what, counted, there) in counted.into_iter().chain(given_back) {
             if counted != there {
                 self.model

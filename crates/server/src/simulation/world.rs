@@ -19,6 +19,7 @@ use super::disk::Disk;
 use super::model::{Broken, Model};
 use super::plan::Plan;
 use super::server::Server;
+use crate::limits::memory::Reservation;
 use crate::util::stepped;
 
 /// How a seed was played.
@@ -70,7 +71,7 @@ pub(super) fn play(seed: u64) -> Played {
 
 /// What has been answered that no client has asked.
 pub(super) enum Late {
-    Published(u64, u64),
+    Published(u64, u64, (String, u64)),
     Erased(String, Vec<u64>),
     Failed,
 }
@@ -112,6 +113,7 @@ impl World {
         let (config, shards, dice) = (self.plan.config.clone(), self.plan.shards, self.dice.fork());
         self.late = Rc::default();
         let server = Rc::new(Server::start(config, shards, &self.disk, &self.clock, dice).await);
+        let others = self.take_memory(&server);
         let steps = self.dice.between(self.plan.steps / 2, self.plan.steps);
         for _ in 0..steps {
             let action = self.dice.weighed(ACTIONS);
@@ -123,6 +125,7 @@ impl World {
                 return;
             }
         }
+        drop(others);
         let end = self.dice.weighed(&[(3, End::Clean), (2, End::Killed), (4, End::Power)]);
         if is_last || self.dice.percent(60) {
             self.note(began, format_args!("rest"));
@@ -133,6 +136,19 @@ impl World {
             self.finish(server, end).await;
         }
         self.clock.go_on(began);
+    }
+
+    /// Takes memory as others would that are not played, so that those who are have little.
+    fn take_memory(&mut self, server: &Rc<Server>) -> Vec<Reservation> {
+        let memory = &server.hub.rooms.memory;
+        let mut others = Vec::new();
+        for share in [&memory.replies, &memory.database, &memory.caches] {
+            let left = self.dice.weighed(&[(5, u64::MAX), (1, 400_000), (2, 60_000), (1, 8_000), (1, 1_024)]);
+            others.extend(share.left().checked_sub(left).and_then(|bytes| share.try_reserve(bytes)));
+            let _ = writeln!(self.trace, "    {} bytes are left of the memory for {}", share.left(), share.name());
+        }
+        self.model.is_scarce = !others.is_empty();
+        others
     }
 
     fn note(&mut self, began: Instant, what: std::fmt::Arguments<'_>) {
@@ -168,7 +184,10 @@ impl World {
         }
         for late in std::mem::take(&mut self.late.borrow_mut().1) {
             match late {
-                Late::Published(number, written) => self.model.acknowledged(number, written),
+                Late::Published(number, written, place) => {
+                    self.model.acknowledged(number, written);
+                    self.model.placed(number, place);
+                }
                 Late::Erased(room, numbers) => self.model.has_erased(&room, &numbers),
                 Late::Failed => {}
             }

@@ -80,9 +80,14 @@ impl SocketDouble {
         Some((taken, written))
     }
 
-    /// Has it hold so many bytes from here on.
+    /// Has it hold so many bytes from here on. Who waits to write is woken, and nobody else: a connection that has forgotten to wait
+    /// for its full socket is not to be helped by that.
     pub(crate) fn widen(&self, buffer_max: usize) {
-        self.change(|ends| ends.buffer_max = buffer_max);
+        let mut ends = self.ends();
+        ends.buffer_max = buffer_max;
+        let writer = ends.writer.take();
+        drop(ends);
+        writer.into_iter().for_each(Waker::wake);
     }
 
     /// How much of what the server has said has not been taken.
