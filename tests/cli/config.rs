@@ -181,7 +181,6 @@ fn what_grants_or_loses_something_by_not_being_served_is_refused_and_not_ignored
         "[engine]\ntype = \"redis\"\n",
         "[[channel.namespaces]]\nname = \"a\"\nsubscription_type = \"map\"",
         "[channel.without_namespace]\nsubscribe_stream_proxy_enabled = true",
-        "[http_server.tls_autocert]\nenabled = true",
         "[[consumers]]\nname = \"a\"\nenabled = true",
     ];
     for text in texts {

@@ -339,7 +339,8 @@ fn what_stands_empty_is_not_set() {
 
 #[test]
 fn an_option_that_nobody_knows_is_refused_and_can_be_accepted() {
-    let written = r#"{"client": {"allowed_origin": ["*"]}, "token_hmac_secret_key": "hush", "http_server": {"tls_autocert": {"enabeld": true}}}"#;
+    let written =
+        r#"{"client": {"allowed_origin": ["*"]}, "token_hmac_secret_key": "hush", "controller": {"enabeld": true}}"#;
     let keys = ["client.allowed_origin", "token_hmac_secret_key"];
     let found = review("c.json", written, &[], &[]);
     let unknown = found.problems.iter().map(|problem| match problem {

@@ -37,7 +37,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{mpsc, watch};
 
 #[doc(hidden)]
@@ -139,7 +139,7 @@ impl Server {
     /// As [`Server::bind`].
     #[doc(hidden)]
     pub fn bind_with(config: Config, given: Vec<Given>) -> Result<Self, ServeError> {
-        let tls = Tls::new(&config.http_server).map_err(ServeError::Tls)?;
+        let tls = Tls::new(&config.http_server, &config.data_dir).map_err(ServeError::Tls)?;
         let bound = listeners::open(&config.http_server, given, &tls);
         let listeners = bound.map_err(|NotBound { place, source }| ServeError::Bind { place, source })?;
         let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
@@ -232,6 +232,7 @@ impl Server {
             threads.push(thread);
         }
 
+        let rng_of_autocert = self.tls.autocert.is_some().then(rng).transpose()?;
         let (shutdown, expiring) = (self.shutdown, Arc::clone(&hub));
         let served = background.block_on(async {
             let certificates = self.tls.all();
@@ -258,6 +259,11 @@ impl Server {
             tokio::spawn(make_room_forever(Arc::clone(&expiring)));
             tokio::spawn(erase_forever(Arc::clone(&expiring)));
             tokio::spawn(watch_certificates(Arc::clone(&expiring), certificates));
+            if let (Some(autocert), Some(rng)) = (self.tls.autocert, rng_of_autocert) {
+                let (clock, metrics) = (Arc::clone(&expiring), expiring.metrics.tls.clone());
+                let clock = move || Duration::from_millis((clock.rooms.clock)());
+                tokio::spawn(autocert.keep(Handle::current(), rng, clock, metrics));
+            }
             for (address, whose, is_tls) in &places {
                 let scheme = match address {
                     ListenAt::Unix(_) => "",

@@ -82,6 +82,7 @@ pub(crate) struct Call {
 #[derive(Clone)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
@@ -204,7 +205,7 @@ async fn exchange(client: HttpsClient, call: Call) -> Result<Answer, CallError> 
         Err(CallError::TooLarge { .. }) if is_status_enough => Bytes::new(),
         body => body?,
     };
-    Ok(Answer { status: parts.status, body })
+    Ok(Answer { status: parts.status, headers: parts.headers, body })
 }
 
 /// Reads a body to its end.

@@ -132,8 +132,6 @@ const OTHER_SIGNS: &str = "the signs in room names are fixed, and names would me
 const OTHER_PATH: &str = "the path is fixed, and clients that ask for another one find nothing";
 const ONE_BUFFER: &str = "messages are encoded once for all who receive them, and buffers are the server's affair";
 const ONE_LIMIT: &str = "`websocket.message_size_limit` holds for every transport";
-const NO_ACME: &str =
-    "no certificate is fetched; `http_server.tls.cert_pem` takes one that a program such as certbot renews";
 const CLIENTS_TLS: &str = "a client's `tls`: a server has no use for it";
 const NO_CONSUMER: &str = "no queue is read: what a backend puts into one reaches nobody";
 
@@ -142,8 +140,6 @@ pub(super) const ABSENT: &[Absent] = &[
     part("http_server.tls.server_ca_pem", CLIENTS_TLS),
     part("http_server.tls.insecure_skip_verify", CLIENTS_TLS),
     part("http_server.tls.server_name", CLIENTS_TLS),
-    refused("http_server.tls_autocert.enabled", NO_ACME),
-    part("http_server.tls_autocert", "`http_server.tls_autocert.enabled`"),
     part("http_server.internal_tls.server_ca_pem", CLIENTS_TLS),
     part("http_server.internal_tls.insecure_skip_verify", CLIENTS_TLS),
     part("http_server.internal_tls.server_name", CLIENTS_TLS),
@@ -285,8 +281,8 @@ mod tests {
             assert!(!engine.is_asked_for(&Value::Text(value.to_owned())), "{value}");
         }
         assert!(engine.is_asked_for(&Value::Text("redis".to_owned())));
-        let tls = find("http_server.tls_autocert.enabled").unwrap();
-        assert!(!tls.is_asked_for(&Value::Bool(false)) && !tls.is_asked_for(&Value::Plain("false".to_owned())));
-        assert!(tls.is_asked_for(&Value::Plain("true".to_owned())) && tls.is_asked_for(&Value::Integer(1)));
+        let broker = find("broker.enabled").unwrap();
+        assert!(!broker.is_asked_for(&Value::Bool(false)) && !broker.is_asked_for(&Value::Plain("false".to_owned())));
+        assert!(broker.is_asked_for(&Value::Plain("true".to_owned())) && broker.is_asked_for(&Value::Integer(1)));
     }
 }

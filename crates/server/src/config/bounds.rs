@@ -48,6 +48,7 @@ const BOUNDS: &[(&str, Bound)] = &[
         "uni_sse.max_request_body_size",
         Exceeded("requests_that_say_nothing_good_are_refused_before_anything_is_made_of_them"),
     ),
+    ("http_server.tls_autocert.retry_interval", NoLimit(BEAT)),
     ("http_server.tls_check_interval", NoLimit(BEAT)),
     ("http_server.tls_handshake_timeout", Exceeded("a_handshake_has_its_time")),
     ("http_server.tls_handshake_limit", Exceeded("of_too_many_handshakes_the_oldest_are_given_up")),

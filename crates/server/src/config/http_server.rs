@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::autocert::{self, Autocert};
 use super::draft::{Notes, path};
 use super::options::{Reload, Section, Setting, between, listing, setting, within};
 use super::origin::normal_host;
@@ -37,6 +38,8 @@ pub struct HttpServer {
     pub unix_only: bool,
     /// `[http_server.tls]`: how TLS is spoken at the ports.
     pub tls: ServerTls,
+    /// `[http_server.tls_autocert]`: or with certificates that are fetched.
+    pub tls_autocert: Autocert,
     /// Whether that is so at the port of clients alone.
     pub tls_external: bool,
     /// `[http_server.internal_tls]`: how it is spoken at the internal port, where that is to be otherwise.
@@ -78,6 +81,7 @@ impl Default for HttpServer {
             unix_socket_mode: FileMode(0o660),
             unix_only: false,
             tls: ServerTls::default(),
+            tls_autocert: Autocert::default(),
             tls_external: false,
             internal_tls: ServerTls::default(),
             tls_check_interval: Duration::from_secs(60),
@@ -143,6 +147,7 @@ impl HttpServer {
                 notes.conflict(&keys.each_ref().map(String::as_str), &format!("`{table}`: {error}"));
             }
         }
+        self.tls_autocert.check(self, notes);
         if self.proxy_protocol && self.trusted_proxies.is_empty() {
             notes.conflict(
                 &["http_server.proxy_protocol", "http_server.trusted_proxies"],
@@ -214,6 +219,73 @@ pub(super) const SECTION: Section = Section {
             "tls.client_ca_pem",
             http_server.tls.client_ca_pem,
             "who vouches for clients; every client then needs a certificate"
+        ),
+        setting!(
+            "tls_autocert.enabled",
+            Restart,
+            http_server.tls_autocert.enabled,
+            "speak TLS at the ports with certificates that are fetched by ACME; it agrees to the terms of the authority"
+        ),
+        listing!(
+            "tls_autocert.host_whitelist",
+            Restart,
+            http_server.tls_autocert.host_whitelist,
+            "the names for which certificates are fetched, and no others",
+            autocert::NAMES_MAX,
+            autocert::name
+        ),
+        Setting {
+            key: "tls_autocert.cache_dir",
+            reload: Reload::Restart,
+            copy: |to, from| to.http_server.tls_autocert.cache_dir.clone_from(&from.http_server.tls_autocert.cache_dir),
+            about: || "where they are kept, with the key of the account; unset: autocert in the data directory".into(),
+            read: |target, value| {
+                // Files of Centrifugo's have it empty.
+                let written: Option<String> = read(value)?;
+                target.http_server.tls_autocert.cache_dir = written.map(PathBuf::from);
+                Ok(())
+            },
+            write: |target| target.http_server.tls_autocert.cache_dir.write(),
+        },
+        setting!("tls_autocert.email", Restart, http_server.tls_autocert.email, "where the authority may write to"),
+        setting!(
+            "tls_autocert.server_name",
+            Restart,
+            http_server.tls_autocert.server_name,
+            "the name that clients mean who name none; unset: they are refused",
+            autocert::no_other_name
+        ),
+        setting!(
+            "tls_autocert.http",
+            Restart,
+            http_server.tls_autocert.http,
+            "let the authority ask at http_addr whether a name leads here (http-01), and not at the port of clients (tls-alpn-01)"
+        ),
+        setting!(
+            "tls_autocert.http_addr",
+            Restart,
+            http_server.tls_autocert.http_addr,
+            "where it asks, and everybody else is sent to https; empty: a proxy listens there and passes it on",
+            |v: &String| autocert::socket_address(v).map(|_| ())
+        ),
+        setting!(
+            "tls_autocert.directory_url",
+            Restart,
+            http_server.tls_autocert.directory_url,
+            "the directory of the authority",
+            |v: &String| autocert::is_directory(v)
+        ),
+        pem!(
+            "tls_autocert.directory_ca_pem",
+            http_server.tls_autocert.directory_ca_pem,
+            "who vouches for its server, in place of this machine's authorities"
+        ),
+        setting!(
+            "tls_autocert.retry_interval",
+            Restart,
+            http_server.tls_autocert.retry_interval,
+            "how long to wait when a certificate was not to be had; twice as long each further time, up to a day",
+            |v: &Duration| between(*v, autocert::RETRY_MIN, autocert::RETRY_MAX)
         ),
         setting!("tls_external", Restart, http_server.tls_external, "speak it at the port of clients alone"),
         setting!(

@@ -7,6 +7,7 @@
 
 mod absent;
 mod answers;
+mod autocert;
 #[cfg(test)]
 mod bounds;
 mod compression;
@@ -58,6 +59,7 @@ use roomcast::store::Backend;
 use roomcast_protocol::Limits;
 
 pub use self::answers::{Answer, Verdict};
+pub use self::autocert::Autocert;
 pub use self::compression::Compression;
 pub use self::error::ConfigError;
 pub use self::events::{Endpoint, RoomEventsOptions, WebhookSecret};
@@ -79,8 +81,8 @@ pub use self::rate_limit::{
     RoomCreation,
 };
 pub use self::reload::{Reloaded, reload, reload_from};
-pub(crate) use self::server_tls::Identity;
 pub use self::server_tls::ServerTls;
+pub(crate) use self::server_tls::{ACME_TLS, Identity};
 pub use self::tls::{Pem, TlsOptions};
 pub use self::token::TokenOptions;
 pub use self::transforms::{CodeTransforms, Farewell, HttpAnswer, Transform};

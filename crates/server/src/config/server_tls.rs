@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier};
 
 use super::tls::{Pem, roots};
 use crate::util::certificate;
@@ -93,18 +93,44 @@ impl ServerTls {
             }
             error => format!("`cert_pem`, `key_pem`: {error}"),
         })?;
-        config.alpn_protocols = vec![HTTP_1.to_vec()];
-        // What a client needs to come back it keeps itself.
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = TICKETS;
-        if let Some(tickets) = tickets {
-            config.ticketer = tickets;
-        }
+        set_up(&mut config, tickets);
         Ok(Identity { config: Arc::new(config), ends_at })
     }
 }
 
+impl Identity {
+    /// What connections are accepted by where `resolver` has the certificates, and answers those who ask whether a name leads here.
+    ///
+    /// # Errors
+    /// None that the configuration could cause.
+    pub(crate) fn fetched(
+        resolver: Arc<dyn ResolvesServerCert>,
+        tickets: Option<Arc<dyn ProducesTickets>>,
+    ) -> Result<Self, String> {
+        let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?;
+        let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
+        set_up(&mut config, tickets);
+        config.alpn_protocols.push(ACME_TLS.to_vec());
+        Ok(Self { config: Arc::new(config), ends_at: None })
+    }
+}
+
+fn set_up(config: &mut ServerConfig, tickets: Option<Arc<dyn ProducesTickets>>) {
+    config.alpn_protocols = vec![HTTP_1.to_vec()];
+    // What a client needs to come back it keeps itself.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = TICKETS;
+    if let Some(tickets) = tickets {
+        config.ticketer = tickets;
+    }
+}
+
 const HTTP_1: &[u8] = b"http/1.1";
+
+/// What an authority speaks that asks whether a name leads here (RFC 8737): a handshake, and nothing behind it.
+pub(crate) const ACME_TLS: &[u8] = b"acme-tls/1";
 
 /// Each connection brings the ticket for the next one; a second is made and sent for nothing.
 const TICKETS: usize = 1;

@@ -7,6 +7,7 @@ use axum::http::HeaderMap;
 
 use crate::config::Config;
 use crate::net::address::Proxies;
+use crate::net::autocert::Autocert;
 use crate::net::certificates::Certificates;
 
 /// Whom a listener is for.
@@ -49,6 +50,8 @@ pub(crate) struct Way {
     pub(crate) role: Role,
     /// What TLS is spoken with; nothing where it is not.
     pub(crate) tls: Option<Arc<Certificates>>,
+    /// Who knows what authorities are answered that ask whether a name leads here.
+    pub(crate) autocert: Option<Arc<Autocert>>,
     /// Who is believed when it says for whom it asks.
     pub(crate) proxies: Arc<Proxies>,
     /// Whether connections come from these alone, and begin with their header.

@@ -10,6 +10,7 @@ use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::ProducesTickets;
 
 use crate::config::{Identity, Pem, ServerTls};
+use crate::net::autocert::Autocert;
 use crate::ops::tls_metrics::TlsMetrics;
 
 /// How long before its end a certificate is warned of: those that are renewed by themselves are so a month before.
@@ -24,6 +25,8 @@ pub(crate) struct Certificates {
     port: &'static str,
     in_use: ArcSwap<Identity>,
     kept: Mutex<Kept>,
+    /// Who fetches them, where they are no files of somebody else's.
+    fetched: Option<Arc<Autocert>>,
 }
 
 struct Kept {
@@ -43,7 +46,26 @@ impl Certificates {
         let tickets = tickets();
         let identity = options.identity(tickets.clone())?;
         let kept = Kept { seen: options.clone(), client_ca: options.client_ca_pem.clone(), tickets, warned_at: None };
-        Ok(Self { port, in_use: ArcSwap::from_pointee(identity), kept: Mutex::new(kept) })
+        Ok(Self { port, in_use: ArcSwap::from_pointee(identity), kept: Mutex::new(kept), fetched: None })
+    }
+
+    /// Those that `fetched` has, whenever it has them.
+    ///
+    /// # Errors
+    /// None that the configuration could cause.
+    pub(crate) fn fetched(port: &'static str, fetched: Arc<Autocert>) -> Result<Self, String> {
+        let tickets = tickets();
+        let identity = Identity::fetched(Arc::clone(&fetched) as Arc<_>, tickets.clone())?;
+        let kept = Kept { seen: ServerTls::default(), client_ca: None, tickets, warned_at: None };
+        Ok(Self { port, in_use: ArcSwap::from_pointee(identity), kept: Mutex::new(kept), fetched: Some(fetched) })
+    }
+
+    /// When the first of them is over, since 1970.
+    fn ends_at(&self) -> Option<Duration> {
+        match &self.fetched {
+            None => self.in_use.load().ends_at,
+            Some(fetched) => fetched.ends_at(),
+        }
     }
 
     /// What the next connection is accepted by.
@@ -57,6 +79,9 @@ impl Certificates {
     /// # Errors
     /// Which file cannot be used, and why.
     pub(crate) fn reload(&self, repeats: bool) -> Result<bool, String> {
+        if self.fetched.is_some() {
+            return Ok(false);
+        }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let now = kept.seen.read_again()?;
         if now == kept.seen && !repeats {
@@ -83,11 +108,13 @@ impl Certificates {
                 tracing::error!(port, error, "cannot use the changed certificate; the one before stays in use");
             }
         }
-        let Some(end) = self.in_use.load().ends_at else { return };
+        let Some(end) = self.ends_at() else { return };
         metrics.set_end(port, end.as_secs() as i64);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = kept.warned_at.is_none_or(|at| now.saturating_sub(at) >= WARNED_EVERY);
-        if end < now + WARNED_BEFORE && is_due {
+        // Who fetches them says itself what it did not get, and some of them last for days.
+        let warned_before = if self.fetched.is_some() { Duration::ZERO } else { WARNED_BEFORE };
+        if end < now + warned_before && is_due {
             kept.warned_at = Some(now);
             let days = end.saturating_sub(now).as_secs() / (24 * 60 * 60);
             match end < now {

@@ -15,7 +15,7 @@ use rustls::ServerConfig;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore};
 
-use crate::config::HttpServer;
+use crate::config::{ACME_TLS, HttpServer};
 use crate::ops::tls_metrics::TlsMetrics;
 use crate::wire::tls::TlsStream;
 
@@ -71,6 +71,8 @@ impl Handshakes {
             {
                 let _turn = self.turn.acquire().await.map_err(io::Error::other)?;
                 match stream.try_handshake() {
+                    // That was all that it came for.
+                    Ok(true) if stream.protocol_is(ACME_TLS) => return Err(ErrorKind::ConnectionAborted.into()),
                     Ok(true) => return Ok(stream),
                     Ok(false) => {}
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {}

@@ -157,6 +157,10 @@ pub(crate) async fn answer(
     let hub = &*hub;
     slot.came_from(arrival.forwarded_address(request.headers()));
     let path = request.uri().path();
+    // By whatever name: it is the authority that asks, or there is nothing to be asked.
+    if let Some(proof) = arrival.way.autocert.as_ref().and_then(|it| it.answer(path)) {
+        return Ok(plain(StatusCode::OK, proof));
+    }
     let now = hub.settled();
     let admission = front.admission(hub);
     let transport = Transport::at(&now.config, path);
@@ -341,8 +345,8 @@ pub(crate) fn refuse((status, advice): Refusal) -> Response<Body> {
     plain(status, advice)
 }
 
-fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
-    let mut response = Response::new(Body::from(text));
+fn plain(status: StatusCode, text: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(text.into());
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response

@@ -14,6 +14,7 @@ use rustix::net::{AddressFamily, SocketType};
 use crate::config::{FileMode, HttpServer};
 use crate::net::address::Proxies;
 use crate::net::arrival::{Role, Way};
+use crate::net::autocert::Autocert;
 use crate::net::certificates::Certificates;
 use crate::net::unix_socket::{self, SocketFile};
 
@@ -69,6 +70,8 @@ pub(crate) struct Listener {
 pub(crate) struct Tls {
     pub(crate) external: Option<Arc<Certificates>>,
     pub(crate) internal: Option<Arc<Certificates>>,
+    /// Who fetches the certificates.
+    pub(crate) autocert: Option<Arc<Autocert>>,
 }
 
 impl Tls {
@@ -76,16 +79,20 @@ impl Tls {
     ///
     /// # Errors
     /// Which option cannot be used, and why.
-    pub(crate) fn new(options: &HttpServer) -> Result<Self, String> {
+    pub(crate) fn new(options: &HttpServer, data_dir: &Path) -> Result<Self, String> {
+        let autocert = options.tls_autocert.enabled.then(|| Arc::new(Autocert::new(&options.tls_autocert, data_dir)));
         let of = |port, is_internal| {
             options.tls_of(is_internal).map(|tls| Certificates::new(port, tls).map(Arc::new)).transpose()
         };
-        let external = of("external", false)?;
+        let external = match &autocert {
+            Some(autocert) => Some(Arc::new(Certificates::fetched("external", Arc::clone(autocert))?)),
+            None => of("external", false)?,
+        };
         let internal = match options.internal_tls.enabled {
             true => of("internal", true)?,
             false => external.clone().filter(|_| !options.tls_external),
         };
-        Ok(Self { external, internal })
+        Ok(Self { external, internal, autocert })
     }
 
     /// Each of them once.
@@ -195,6 +202,7 @@ pub(crate) fn open(options: &HttpServer, given: Vec<Given>, tls: &Tls) -> Result
         Arc::new(Way {
             role,
             tls: certificates.clone().filter(|_| matches!(place, ListenAt::Tcp(_))),
+            autocert: tls.autocert.clone().filter(|_| role.serves_clients()),
             proxies: Arc::clone(&proxies),
             expects_header: options.proxy_protocol && role.serves_clients(),
         })

@@ -7,6 +7,7 @@ pub(crate) mod address;
 pub(crate) mod admission;
 pub(crate) mod answer_headers;
 pub(crate) mod arrival;
+pub(crate) mod autocert;
 pub(crate) mod certificates;
 pub(crate) mod fast_upgrade;
 pub(crate) mod handshakes;

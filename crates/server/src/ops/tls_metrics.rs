@@ -26,6 +26,7 @@ pub(crate) struct TlsMetrics {
     pub(crate) under_way: Gauge,
     ends_at: Family<PortLabel, Gauge>,
     reload_failures: Family<PortLabel, Counter>,
+    fetched: Family<EndLabel, Counter>,
 }
 
 impl TlsMetrics {
@@ -37,7 +38,14 @@ impl TlsMetrics {
         registry.register("tls_certificate_ends_at_seconds", help, this.ends_at.clone());
         let help = "Times that changed files of a certificate could not be used";
         registry.register("tls_reload_failures", help, this.reload_failures.clone());
+        let help = "Certificates that an authority was asked for, by what came of it";
+        registry.register("tls_certificate_orders", help, this.fetched.clone());
         this
+    }
+
+    /// Counts a certificate that was asked for. `outcome` is `done` or `failed`.
+    pub(crate) fn fetched(&self, outcome: &'static str) {
+        self.fetched.get_or_create(&EndLabel { outcome }).inc();
     }
 
     /// Counts a handshake that ended. `outcome` is one of so many.

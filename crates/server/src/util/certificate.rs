@@ -1,5 +1,6 @@
-//! Until when a certificate is good: the one thing of it that TLS itself keeps to itself.
+//! From when and until when a certificate is good: the one thing of it that TLS itself keeps to itself.
 
+use std::ops::Range;
 use std::time::Duration;
 
 const SEQUENCE: u8 = 0x30;
@@ -10,6 +11,11 @@ const VERSION: u8 = 0xa0;
 
 /// When an X.509 certificate (DER) is over, since 1970; nothing where it is none.
 pub(crate) fn ends_at(certificate: &[u8]) -> Option<Duration> {
+    lasts(certificate).map(|lasts| lasts.end)
+}
+
+/// From when and until when it is good, since 1970; nothing where it is none.
+pub(crate) fn lasts(certificate: &[u8]) -> Option<Range<Duration>> {
     let (whole, _) = value(certificate, SEQUENCE)?;
     let (mut rest, _) = value(whole, SEQUENCE)?;
     if rest.first() == Some(&VERSION) {
@@ -20,7 +26,13 @@ pub(crate) fn ends_at(certificate: &[u8]) -> Option<Duration> {
         rest = element(rest)?.2;
     }
     let (validity, _) = value(rest, SEQUENCE)?;
-    let (tag, time, _) = element(element(validity)?.2)?;
+    let (begin, begins, rest) = element(validity)?;
+    let (end, ends, _) = element(rest)?;
+    Some(moment(begin, begins)?..moment(end, ends)?)
+}
+
+/// A time as certificates write it, since 1970.
+fn moment(tag: u8, time: &[u8]) -> Option<Duration> {
     let time = std::str::from_utf8(time).ok()?.strip_suffix('Z')?;
     let year_digits = match tag {
         UTC_TIME => 2,
@@ -101,6 +113,9 @@ mod tests {
             (2050, 1, 1, 2_524_608_000),
             (2400, 3, 1, 13_574_649_600),
         ] {
+            let lasts = lasts(&made(year, month, day)).unwrap();
+            // That of who made it begins in 1975.
+            assert!(lasts.start > Duration::from_secs(5 * 365 * 24 * 60 * 60) && lasts.start < lasts.end);
             assert_eq!(ends_at(&made(year, month, day)), Some(Duration::from_secs(seconds)), "{year}-{month}-{day}");
         }
     }

@@ -29,6 +29,11 @@ impl Rng {
         Self(RefCell::new(StdRng::from_seed(seed)))
     }
 
+    /// A number from 0 to 1.
+    pub(crate) fn fraction(&self) -> f64 {
+        f64::from(self.0.borrow_mut().next_u32()) / f64::from(u32::MAX)
+    }
+
     /// A random id of version 4.
     pub(crate) fn uuid(&self) -> Uuid {
         let mut bytes = [0; 16];

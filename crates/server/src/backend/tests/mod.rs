@@ -230,6 +230,6 @@ fn errors_and_what_is_logged_of_calls_hold_nothing_secret() {
     let url = "http://backend.test/?key=secret".parse().unwrap();
     let call = Call::post(url, headers, Bytes::from_static(b"secret"), LONG);
     assert!(!format!("{call:?}").contains("secret"));
-    let answer = Answer { status: StatusCode::OK, body: Bytes::from_static(b"secret") };
+    let answer = Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::from_static(b"secret") };
     assert!(!format!("{answer:?}").contains("secret"));
 }

@@ -93,6 +93,11 @@ impl TlsStream {
         Ok(state.held() == 0)
     }
 
+    /// Whether that is what is spoken within, as far as both have said.
+    pub(crate) fn protocol_is(&self, protocol: &[u8]) -> bool {
+        self.state.borrow().session.alpn_protocol() == Some(protocol)
+    }
+
     /// Returns when there may be something to read.
     ///
     /// # Errors
