@@ -39,6 +39,7 @@ pub struct RoomOptions {
     pub(crate) capacity: Option<usize>,
     pub(crate) bytes_max: Option<u64>,
     pub(crate) message_bytes_max: Option<u64>,
+    pub(crate) large_message_bytes_max: u64,
     pub(crate) lasting: bool,
     pub(crate) start: Option<Position>,
     /// No message of the room is earlier, whatever the clock says.
@@ -75,6 +76,28 @@ impl RoomOptions {
     #[must_use]
     pub fn message_bytes_max(mut self, bytes: u64) -> Self {
         self.message_bytes_max = Some(bytes);
+        self
+    }
+
+    /// Messages of a room with a byte budget that weigh more than their part of it are taken, too, up to `bytes`: for each of them the
+    /// oldest messages are let go at once, so that the room stays within its budget where few are large. The newest ones stay,
+    /// whatever they weigh (64 at least, 128 at most, in a room that retains so many): in a room of nothing but large messages they may
+    /// weigh more than the budget.
+    ///
+    /// # Examples
+    /// ```
+    /// use roomcast::{Broker, PublishError, RoomOptions};
+    ///
+    /// let broker = Broker::<Vec<u8>>::builder().weigh(Vec::len).build();
+    /// let options = RoomOptions::new().bytes_max(64_000).large_message_bytes_max(16_000);
+    /// let room = broker.room_with("pictures", options)?;
+    /// assert!(room.publish(vec![0; 10_000]).is_ok(), "ten times what all may weigh");
+    /// assert!(matches!(room.publish(vec![0; 20_000]), Err(PublishError::TooLarge(_))));
+    /// # Ok::<(), roomcast::RoomError>(())
+    /// ```
+    #[must_use]
+    pub fn large_message_bytes_max(mut self, bytes: u64) -> Self {
+        self.large_message_bytes_max = bytes;
         self
     }
 

@@ -155,6 +155,25 @@ RULES = (
         "let _ = (by_count, by_bytes); self.oldest()",
     ),
     rule(
+        "who trims does not say how far it has come",
+        "ring/budget",
+        "self.trimmed.fetch_max(generation + 1, Relaxed);",
+        "",
+    ),
+    rule(
+        "who trims does not look at the gates again",
+        "ring/budget",
+        "self.announce(generation, may_evict)",
+        "{ self.announce(generation, may_evict); true }",
+    ),
+    rule("a trim does not wake", "ring/rotate", "bell.disturbed();", "", within="// SeqCst: as in `rotate`. model: trim_hole_park"),
+    rule(
+        "an exclusive writer does not look again at what was trimmed",
+        "ring/exclusive",
+        "!directory.replace(generation, old, new)",
+        "{ directory.replace(generation, old, new); false }",
+    ),
+    rule(
         "a reader of an exclusive room sleeps within a commit",
         "ring/exclusive",
         "self.exclusive && self.exclusive_tail() > next",

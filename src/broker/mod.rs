@@ -358,7 +358,10 @@ impl<T> Inner<T> {
         };
         let shape = shape.starting_at(start);
         let budget = match (bytes_max, &self.weigh) {
-            (Some(bytes_max), Some(weigh)) => Some(Arc::new(Budget::new(bytes_max, weigh.clone()))),
+            (Some(bytes_max), Some(weigh)) => {
+                let budget = Budget::new(bytes_max, weigh.clone());
+                Some(Arc::new(budget.with_large(options.large_message_bytes_max)))
+            }
             (Some(_), None) => return Err(RoomError::Unweighed),
             (None, _) => None,
         };

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use super::Bell;
 use super::directory::Directory;
 use super::geometry::Geometry;
-use crate::sync::{SeqCst, fence};
+use crate::sync::{AtomicU64, Relaxed, SeqCst, fence};
 
 /// What [`Budget::make_room`] has done.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Made {
-    /// Segments were evicted: everybody parked is to look again.
-    pub(crate) evicted: bool,
+    /// Segments that were evicted: where there are any, everybody parked is to look again.
+    pub(crate) evicted: usize,
     /// A *block* subscriber has not read far enough to make the room that is needed.
     pub(crate) blocked: bool,
 }
@@ -23,20 +23,38 @@ pub(crate) struct Made {
 /// One segment holds at most a quarter of the budget, since no message may weigh more than a quarter divided by the slots
 /// of a segment; full segments are evicted early until they hold three quarters, before the next one is begun. So what
 /// can be read never exceeds the budget; what slow readers pin comes on top and is shown in the statistics.
+///
+/// Where larger messages are taken, older segments are let go for each at once, so that few of them stay within the budget. The
+/// segment that is published into and the full one before it stay, whatever they hold: a ring of nothing but large messages
+/// has as much more.
 pub(crate) struct Budget<T> {
     bytes_max: u64,
+    /// What a message may weigh that is more than its part of a segment.
+    large_max: u64,
     weigh: Arc<dyn Fn(&T) -> usize + Send + Sync>,
+    /// The generation before which somebody may be evicting, or has, who does not rotate. It only grows.
+    trimmed: AtomicU64,
 }
 
 impl<T> Budget<T> {
     pub(crate) fn new(bytes_max: u64, weigh: Arc<dyn Fn(&T) -> usize + Send + Sync>) -> Self {
-        Self { bytes_max, weigh }
+        Self { bytes_max, large_max: 0, weigh, trimmed: AtomicU64::new(0) }
     }
 
-    /// The bytes of `message`, or `None` if it is too large for a ring of this shape.
-    pub(crate) fn weigh(&self, message: &T, shape: Geometry) -> Option<u64> {
+    /// The same that takes messages of up to so many bytes, though a segment full of them is more than a quarter.
+    pub(crate) fn with_large(self, large_max: u64) -> Self {
+        Self { large_max, ..self }
+    }
+
+    /// The bytes of `message`, or `Err` with them if they are more than its part of a segment of this shape.
+    pub(crate) fn weigh(&self, message: &T, shape: Geometry) -> Result<u64, u64> {
         let bytes = (self.weigh)(message) as u64;
-        (bytes <= self.bytes_max / 4 / shape.slots()).then_some(bytes)
+        if bytes <= self.bytes_max / 4 / shape.slots() { Ok(bytes) } else { Err(bytes) }
+    }
+
+    /// Whether a message of so many bytes, which is more than its part, is taken all the same.
+    pub(crate) fn takes(&self, bytes: u64) -> bool {
+        bytes <= self.large_max
     }
 
     /// The bytes of a message that is in the ring already.
@@ -54,7 +72,8 @@ impl<T> Budget<T> {
     ///
     /// From the oldest up, the one that the next segment takes the place of included, so that what is retained has no hole
     /// wherever a *block* subscriber ends it. One that joins meanwhile begins behind all that may be on its way out
-    /// ([`super::Ring::oldest_kept`]).
+    /// ([`super::Ring::oldest_kept`]): what a rotation evicts it weighs itself, and who allows less than a rotation says how
+    /// far it has come.
     pub(crate) fn make_room(
         &self,
         directory: &Directory<T>,
@@ -63,8 +82,12 @@ impl<T> Budget<T> {
         allowed: u64,
         bell: &impl Bell,
     ) -> Made {
-        let mut made = Made { evicted: false, blocked: false };
-        let excess = Self::excess(directory, shape, newest_full, allowed);
+        let mut made = Made { evicted: 0, blocked: false };
+        let trims = allowed < self.full_max();
+        let excess = match trims {
+            true => Self::excess(directory, shape, newest_full, allowed),
+            false => self.rotation_excess(directory, shape, newest_full),
+        };
         if excess.is_empty() {
             return made;
         }
@@ -78,20 +101,44 @@ impl<T> Budget<T> {
             if !word.retains(generation) {
                 continue;
             }
-            if !bell.may_evict(shape.first(generation + 1)) {
+            let may_evict = || bell.may_evict(shape.first(generation + 1));
+            // Not said before a first look at the gates: one that is shut is no reason to begin later.
+            if !may_evict() || (trims && !self.announce(generation, may_evict)) {
                 made.blocked = true;
                 break;
             }
             if directory.replace(generation, word, word.into_gone()) {
                 directory.retire(word.index(), bell);
-                made.evicted = true;
+                made.evicted += 1;
             }
         }
         made
     }
 
+    /// Says that `generation` is about to be evicted, and looks at the gates once more.
+    fn announce(&self, generation: u64, may_evict: impl FnOnce() -> bool) -> bool {
+        // Relaxed: the fence carries it. Others that trim have the greatest stay.
+        self.trimmed.fetch_max(generation + 1, Relaxed);
+        // SeqCst: what we have said before our look at the gates. Pairs with the fence of a *block* subscriber, between
+        // setting its gate and asking `trimmed`: it finds what we said, or we see its gate. model: trim_join
+        fence(SeqCst);
+        may_evict()
+    }
+
+    /// The generation before which somebody may be evicting who does not rotate.
+    pub(crate) fn trimmed(&self) -> u64 {
+        // Relaxed: the fence before it carries what was said. Pairs with the fence in `announce`. model: trim_join
+        self.trimmed.load(Relaxed)
+    }
+
+    /// The generations that a rotation evicts: never the newest full one, from whose last time the next one goes on.
+    pub(crate) fn rotation_excess(&self, directory: &Directory<T>, shape: Geometry, newest_full: u64) -> Range<u64> {
+        let excess = Self::excess(directory, shape, newest_full, self.full_max());
+        excess.start..excess.end.min(newest_full.max(excess.start))
+    }
+
     /// The generations, oldest first, that do not fit beside the newer full ones.
-    pub(crate) fn excess(directory: &Directory<T>, shape: Geometry, newest_full: u64, allowed: u64) -> Range<u64> {
+    fn excess(directory: &Directory<T>, shape: Geometry, newest_full: u64, allowed: u64) -> Range<u64> {
         let (mut held, mut first, mut end) = (0, newest_full + 1, None);
         for generation in (shape.oldest(newest_full + 1)..=newest_full).rev() {
             let word = directory.word(generation);

@@ -114,7 +114,7 @@ impl<T> Ring<T> {
         debug_assert!(!self.exclusive, "an exclusive ring is published into by its writer");
         let mut bytes = 0;
         if let Some(budget) = &self.budget {
-            match budget.weigh(&message, self.shape) {
+            match self.weigh(budget, &message, bell) {
                 Some(weight) => bytes = weight,
                 None => return Err((Refusal::TooLarge, message)),
             }
@@ -233,7 +233,7 @@ impl<T> Ring<T> {
         if let (Some(budget), Some(message)) = (&self.budget, messages.front()) {
             // One at a time, since what is claimed cannot be given back when the next one turns out too heavy.
             wanted = 1;
-            bytes = budget.weigh(message, self.shape).ok_or(Refusal::TooLarge)?;
+            bytes = self.weigh(budget, message, bell).ok_or(Refusal::TooLarge)?;
         }
         let slots = self.shape.slots();
         let share = |count: u64| wanted.min(slots - count);
@@ -316,14 +316,16 @@ impl<T> Ring<T> {
 
     /// The oldest sequence that a *block* subscriber can begin with. To be asked after setting its gate and a
     /// `fence(SeqCst)`: a rotation that looked at the gates before may be evicting what lies below, for its segment after
-    /// the newest.
+    /// the newest, and so may somebody who trims.
     pub(crate) fn oldest_kept(&self) -> u64 {
         let tail = self.tail();
         let Some(directory) = self.directory.peek() else { return tail };
         let full = self.shape.generation(tail) - 1;
         let by_count = self.shape.oldest(self.shape.generation(tail.saturating_sub(1)) + 1);
-        let by_bytes =
-            self.budget.as_ref().map_or(0, |budget| Budget::excess(directory, self.shape, full, budget.full_max()).end);
+        let by_bytes = self
+            .budget
+            .as_ref()
+            .map_or(0, |budget| budget.rotation_excess(directory, self.shape, full).end.max(budget.trimmed()));
         self.shape.first(by_count.max(by_bytes)).min(tail)
     }
 
@@ -413,7 +415,7 @@ impl<T> Ring<T> {
         }
     }
 
-    /// The same with what readers pin that was evicted.
+    /// The same with what was evicted and is not dropped yet.
     pub(crate) fn bytes_held(&self) -> u64 {
         match (&self.budget, self.directory.peek()) {
             (Some(_), Some(directory)) => directory.bytes_held(),

@@ -116,10 +116,10 @@ impl<T> Directory<T> {
         words.filter(|word| word.is_retained()).map(|word| self.segment(word.index()).bytes()).sum()
     }
 
-    /// The bytes in the segments that are named, or pinned.
+    /// The bytes in the segments whose messages are not dropped yet.
     pub(crate) fn bytes_held(&self) -> u64 {
         let segments = (0..self.table.len()).filter_map(|index| self.table.get(index as u16));
-        segments.filter(|segment| matches!(segment.phase(), Phase::Live | Phase::Pinned)).map(Segment::bytes).sum()
+        segments.filter(|segment| segment.phase() != Phase::Owned).map(Segment::bytes).sum()
     }
 
     #[inline(always)]

@@ -118,7 +118,7 @@ impl<T, R: AsRef<Ring<T>>> Writer<T, R> {
         let ring = self.ring();
         let mut bytes = 0;
         if let Some(budget) = &ring.budget {
-            match budget.weigh(&message, ring.shape) {
+            match ring.weigh(budget, &message, bell) {
                 Some(weight) => bytes = weight,
                 None => return Err((Refusal::TooLarge, message)),
             }
@@ -158,7 +158,7 @@ impl<T, R: AsRef<Ring<T>>> Writer<T, R> {
                 run.extend(messages);
             }
             Some(budget) => {
-                let weigh = |message: &T| budget.weigh(message, self.ring().shape);
+                let weigh = |message: &T| self.ring().weigh(budget, message, bell);
                 (bytes, refused) = run.extend_weighed(&mut first.into_iter().chain(messages), weigh);
             }
         }
@@ -281,8 +281,14 @@ impl<T, R: AsRef<Ring<T>>> Writer<T, R> {
         let Some(index) = directory.take(bell) else { return Err(Refusal::Pinned) };
         let floor = if self.has_segment { self.segment().last_time() } else { 0 };
         directory.segment(index).begin(generation, self.tail, floor);
-        let installed = directory.replace(generation, old, DirectoryWord::new(generation, index));
-        debug_assert!(installed, "an exclusive ring has one installer");
+        let new = DirectoryWord::new(generation, index);
+        if !directory.replace(generation, old, new) {
+            // Nobody else installs here; somebody may have evicted `old` meanwhile (`Ring::trim`), and does so once.
+            // model: exclusive_trim
+            old = directory.word_to_replace(generation);
+            let installed = directory.replace(generation, old, new);
+            debug_assert!(installed, "an exclusive ring has one installer");
+        }
         if old.is_retained() {
             directory.retire(old.index(), bell);
         }

@@ -1,6 +1,7 @@
 //! Installing the next segment when the newest is full.
 
 use super::Bell;
+use super::budget::Budget;
 use super::claim::{ERA, Refusal, Ring};
 use super::directory::Directory;
 use super::segment::Segment;
@@ -48,7 +49,7 @@ impl<T> Ring<T> {
         }
         if let Some(budget) = &self.budget {
             let made = budget.make_room(directory, self.shape, full, budget.full_max(), bell);
-            if made.evicted {
+            if made.evicted > 0 {
                 // SeqCst: as at the end. model: budget_hole_park
                 fence(SeqCst);
                 bell.disturbed();
@@ -56,7 +57,7 @@ impl<T> Ring<T> {
             if made.blocked {
                 return Err(Refusal::Full);
             }
-            if made.evicted {
+            if made.evicted > 0 {
                 // `old` went with the others.
                 return Ok(());
             }
@@ -86,18 +87,30 @@ impl<T> Ring<T> {
     }
 
     /// Evicts the oldest messages while full segments before the newest one hold more than `bytes`, where bytes are counted and as far
-    /// as no gate is in the way.
+    /// as no gate is in the way, and drops those that nobody uses.
     ///
     /// It is what a rotation does that finds too many bytes, by somebody who does not rotate: the newest segment stays, from which the
-    /// next rotation goes on.
+    /// next rotation goes on. Beside it there may be
+    /// 1. a rotation, or another one that trims: one exchange of each directory word wins, and who lost looks again. A writer that is alone
+    ///    in its ring is not alone with its directory words; model: exclusive_trim
+    /// 2. a *block* subscriber that joins: see [`Budget`]; model: trim_join
+    /// 3. a reader with a lease, or a publisher before its commit: as for a rotation, the segment waits for them; model: trim_lease
+    /// 4. a reader that parks at a hole of what is evicted: it is woken; model: trim_hole_park
     #[cold]
     pub(crate) fn trim(&self, bytes: u64, bell: &impl Bell) {
-        let (Some(budget), Some(directory)) = (&self.budget, self.directory.peek()) else { return };
+        let Some(budget) = &self.budget else { return };
         let newest = self.shape.generation(self.tail().saturating_sub(1));
-        if budget.make_room(directory, self.shape, newest.saturating_sub(1), bytes, bell).evicted {
-            // SeqCst: as in `rotate`. model: budget_hole_park
+        self.trim_to(budget, newest.saturating_sub(1), bytes.min(budget.full_max()), bell);
+    }
+
+    fn trim_to(&self, budget: &Budget<T>, newest_full: u64, allowed: u64, bell: &impl Bell) {
+        let Some(directory) = self.directory.peek() else { return };
+        let made = budget.make_room(directory, self.shape, newest_full, allowed, bell);
+        if made.evicted > 0 {
+            // SeqCst: as in `rotate`. model: trim_hole_park
             fence(SeqCst);
             bell.disturbed();
+            directory.sweep(made.evicted, bell);
         }
     }
 
@@ -106,6 +119,35 @@ impl<T> Ring<T> {
         // AcqRel: whoever finds the segment here sees its header. Pairs with the load in `claimed`. Installers that were
         // asleep put an older one here, which costs its finders the way through the table and nothing else.
         self.newest.swap(std::ptr::from_ref(segment).cast_mut(), AcqRel);
+    }
+
+    /// The bytes of a message that is about to be published, or `None` if it is too large. For one that is larger than its part
+    /// of a segment others are let go.
+    #[inline]
+    pub(super) fn weigh(&self, budget: &Budget<T>, message: &T, bell: &impl Bell) -> Option<u64> {
+        match budget.weigh(message, self.shape) {
+            Ok(bytes) => Some(bytes),
+            Err(bytes) if budget.takes(bytes) => {
+                self.make_room_for(budget, bytes, bell);
+                Some(bytes)
+            }
+            Err(_) => None,
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn make_room_for(&self, budget: &Budget<T>, bytes: u64, bell: &impl Bell) {
+        let Some(directory) = self.directory.peek() else { return };
+        let newest = self.shape.generation(self.tail().saturating_sub(1));
+        let weight = |generation: u64| {
+            let word = directory.word(generation);
+            if word.retains(generation) { directory.segment(word.index()).bytes() } else { 0 }
+        };
+        // The full one before the newest stays as well, so that who reads is not told of lag at each large message.
+        let before = newest.saturating_sub(1);
+        let allowed = budget.full_max().saturating_sub(weight(newest) + weight(before) + bytes);
+        self.trim_to(budget, before.saturating_sub(1), allowed, bell);
     }
 
     /// Moves the claim word from the full generation `full` to the installed next one, unless somebody has.

@@ -366,9 +366,12 @@ impl<T> Room<T> {
     }
 
     /// Lets go of the oldest messages while those before the newest 64 or so (it is whole segments that go) weigh more than `bytes`, in
-    /// a room with a byte budget: for who has many rooms and not enough memory for all. Subscribers that have not read them are told
-    /// of lag. What a [`Policy::Block`](crate::Policy::Block) subscriber has not read stays; one that joins at this very moment may be
-    /// told of lag, too.
+    /// a room with a byte budget: for who has many rooms and not enough memory for all. In one without, nothing happens.
+    ///
+    /// Subscribers that have not read them are told of lag. What a [`Policy::Block`](crate::Policy::Block) subscriber has not read
+    /// stays, and what is older is let go as far as that; one that joins at this moment begins behind what goes. Messages that nobody
+    /// reads at this moment are dropped before the call returns, on the thread that calls; what a slow reader or a shard
+    /// stands in is dropped later ([`RoomStats::bytes_held`]).
     ///
     /// # Examples
     /// ```
@@ -543,7 +546,7 @@ pub struct RoomStats {
     pub lagged: u64,
     /// Bytes retained, as [`Builder::weigh`](crate::Builder::weigh) has it; 0 in a room without a byte budget.
     pub bytes: u64,
-    /// The same with what was let go and a slow reader still keeps.
+    /// The same with what was let go and is not dropped yet, because nobody has come to it or a slow reader stands in it.
     pub bytes_held: u64,
     /// Shards that serve handlers here.
     pub shards: usize,

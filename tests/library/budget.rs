@@ -150,3 +150,80 @@ fn a_budget_without_a_scale_is_refused() {
     assert_eq!(room.err(), Some(RoomError::Unweighed));
     assert_eq!(broker.stats().rooms, 0);
 }
+
+/// What is trimmed is dropped before the call returns, where nobody reads it.
+#[test]
+fn what_is_trimmed_is_dropped_at_once_and_what_a_reader_stands_in_is_still_counted() {
+    let broker = Broker::builder().capacity(64).bytes_max(1 << 20, |message: &Arc<[u8]>| message.len()).build();
+    let room = broker.room("lobby").unwrap();
+    let message: Arc<[u8]> = vec![0; 100].into();
+    let mut slow = room.subscribe().now().unwrap();
+    for _ in 0..64 {
+        room.publish(message.clone()).unwrap();
+    }
+    // Of four segments of sixteen one is read and the newest stays.
+    assert!(slow.try_recv().is_ok());
+    room.trim(0);
+    assert_eq!(room.oldest(), 48);
+    assert_eq!((room.stats().bytes, room.stats().bytes_held, Arc::strong_count(&message)), (1_600, 3_200, 33));
+}
+
+/// A writer that is alone in its room is not alone with what is trimmed: nothing is lost behind it.
+#[test]
+fn an_exclusive_room_that_is_trimmed_while_it_is_published_into_loses_nothing_else() {
+    finishes(|| {
+        let broker = Broker::builder().capacity(4).bytes_max(BYTES_MAX, Vec::len).build();
+        let mut publisher = broker.exclusive("lobby").unwrap();
+        let room = publisher.room();
+        let mut reader = room.subscribe().now().unwrap();
+        let trimmer = {
+            let room = room.clone();
+            std::thread::spawn(move || {
+                while room.is_running() {
+                    room.trim(0);
+                }
+            })
+        };
+        for number in 0..50_000_u64 {
+            assert_eq!(publisher.publish(number.to_le_bytes().to_vec()).unwrap(), number);
+            assert_eq!(room.tail(), number + 1);
+            let newest = loop {
+                match reader.try_recv() {
+                    Ok(message) => break message,
+                    Err(TryRecvError::Lagged(_)) => {}
+                    other => panic!("{other:?} at {number}"),
+                }
+            };
+            assert_eq!(newest, number.to_le_bytes(), "the newest is never trimmed");
+        }
+        drop(publisher);
+        trimmer.join().unwrap();
+    });
+}
+
+/// Messages that weigh more than their part are taken where the room says so: few of them within the budget, and many without an end of
+/// those before, in rooms with and without times, shared and exclusive.
+#[test]
+fn large_messages_are_taken_where_a_room_says_so() {
+    finishes(|| {
+        let options = RoomOptions::new().bytes_max(BYTES_MAX).large_message_bytes_max(BYTES_MAX / 4);
+        for broker in [Broker::builder().clock(|| 7), Broker::builder()] {
+            let broker = broker.capacity(1_000).weigh(Vec::len).build();
+            let room = broker.room_with("lobby", options).unwrap();
+            for number in 0..2_000_u64 {
+                let bytes = if number % 97 == 0 { BYTES_MAX as usize / 4 } else { 60 };
+                assert_eq!(room.publish(vec![0; bytes]), Ok(number));
+                assert!(retained(&room) <= BYTES_MAX, "{} bytes at {number}", retained(&room));
+            }
+            let mut exclusive = broker.exclusive_with("exclusive", options).unwrap();
+            for number in 0..1_000 {
+                let large = vec![0; BYTES_MAX as usize / 4];
+                assert_eq!(room.publish(large.clone()), Ok(2_000 + number));
+                assert_eq!(exclusive.publish(large.clone()), Ok(number));
+                let oldest = room.tail() - room.oldest();
+                assert!((65..=128).contains(&oldest) || number < 128, "{oldest} stay of nothing but large ones");
+            }
+            assert!(matches!(room.publish(vec![0; BYTES_MAX as usize / 4 + 1]), Err(PublishError::TooLarge(_))));
+        }
+    });
+}
