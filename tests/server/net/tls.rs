@@ -79,6 +79,21 @@ fn a_goodbye_is_said_in_the_protocol_and_in_tls() {
 }
 
 #[test]
+fn a_record_that_does_not_end_is_counted_as_what_a_client_has_begun_to_say() {
+    let (server, _, config) = server(|_| {});
+    let socket = dial(server.address);
+    let mut raw = socket.try_clone().expect("a descriptor");
+    let ann = join(Client::over(over(socket, &config)), "hall");
+    let held = || server.metric("roomcast_memory_used_bytes{share=\"replies\"}");
+    assert_eq!(held(), 0);
+    raw.write_all(&[0x17, 3, 3, 0x40, 0]).expect("a record of 16 KiB begins");
+    raw.write_all(&[0; 16_000]).expect("it goes on");
+    eventually("it is counted", || held() >= 16_000);
+    drop((ann, raw));
+    eventually("it is given back", || held() == 0);
+}
+
+#[test]
 fn requests_are_answered_over_tls() {
     let (server, _, config) = server(|_| {});
     let mut stream = dial_tls(server.address, &config);

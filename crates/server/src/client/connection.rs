@@ -212,6 +212,11 @@ impl Connection {
         }
     }
 
+    /// Bytes of memory that its socket has for what is not whole or was not sent.
+    pub(super) fn buffered(&self) -> usize {
+        self.stream.try_borrow().map_or(0, |stream| stream.buffered())
+    }
+
     /// Writes what waits, as much as the socket takes.
     pub(crate) fn flush(&self) {
         self.unflushed.set(false);

@@ -23,6 +23,8 @@ pub(crate) struct ConnectionTable {
     unflushed: RefCell<Vec<Rc<Connection>>>,
     /// What is held for clients that do not take it, with the slots of their connections.
     held: RefCell<BTreeSet<(u64, usize)>>,
+    /// All of that.
+    held_bytes: Cell<u64>,
 }
 
 impl ConnectionTable {
@@ -33,6 +35,7 @@ impl ConnectionTable {
             wheel: RefCell::new(Wheel::new(0)),
             unflushed: RefCell::default(),
             held: RefCell::default(),
+            held_bytes: Cell::new(0),
         }
     }
 
@@ -67,11 +70,17 @@ impl ConnectionTable {
         if before == bytes {
             return;
         }
+        self.held_bytes.set((self.held_bytes.get() + bytes).saturating_sub(before));
         let mut held = self.held.borrow_mut();
         held.remove(&(before, key.slot));
         if bytes > 0 {
             held.insert((bytes, key.slot));
         }
+    }
+
+    /// The bytes that are held for all.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.held_bytes.get()
     }
 
     /// The most bytes that are held for one, and its slot.

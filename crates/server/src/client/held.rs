@@ -6,6 +6,7 @@ use crate::client::connection::Connection;
 use crate::client::connection_table::ConnectionTable;
 use crate::client::shard::Shard;
 use crate::delivery::sink::MemberSink as _;
+use crate::limits::memory::Share;
 use crate::util::panics::guard;
 use crate::wire::send_queue::REPLY_BYTES_HIGH;
 use roomcast_protocol::CloseCode;
@@ -19,6 +20,13 @@ const HELD_MS: u64 = 2_000;
 
 /// Connections that are looked at for it in one turn.
 const LOOKED_AT: usize = 64;
+
+/// Whether a shard that holds so many bytes may take more of the memory for replies. Of the last part of it, which is kept for those who
+/// read, none takes more than falls to it: who goes is found on the shard that wants more, and clients of one must not have those
+/// of another closed.
+fn may_take(share: &Share, held: u64, shards: usize) -> bool {
+    share.left() >= share.limit() / LEFT_PART || held <= share.limit() / shards.max(1) as u64
+}
 
 impl Shard {
     /// Lets those go that have held most for a while, if there is little left for others.
@@ -60,12 +68,13 @@ impl Connection {
 
     /// Reserves what is held for the client, or lets somebody go.
     pub(super) fn reserve_memory(self: &Rc<Self>, shard: &Shard) {
-        let beside = self.driver.borrow().bytes_held();
+        let beside = self.driver.borrow().bytes_held() + self.buffered();
         let share = &shard.hub.rooms.memory.replies;
         loop {
             let mut send_queue = self.send_queue.borrow_mut();
             let before = send_queue.bytes_reserved();
-            let has_it = send_queue.reserve(share, beside, shard.now_ms());
+            let may_grow = may_take(share, shard.connections.held_bytes(), shard.hub.metrics.shards());
+            let has_it = send_queue.reserve(share, beside, may_grow, shard.now_ms());
             let (bytes, needed) = (send_queue.bytes_reserved(), (send_queue.bytes() + beside) as u64);
             drop(send_queue);
             shard.connections.note_held(self.key, before, bytes);
@@ -91,7 +100,7 @@ impl Connection {
         }
         // In the midst of a turn of its own its task looks again, when that is over.
         let Ok(driver) = self.driver.try_borrow() else { return self.wake() };
-        send_queue.give_back(driver.bytes_held());
+        send_queue.give_back(driver.bytes_held() + self.buffered());
         let bytes = send_queue.bytes_reserved();
         drop(send_queue);
         connections.note_held(self.key, before, bytes);
@@ -110,5 +119,27 @@ impl Connection {
         self.send_queue.borrow_mut().give_up();
         shard.connections.note_held(self.key, bytes, 0);
         self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::*;
+    use crate::config::MemoryOptions;
+    use crate::limits::memory::Memory;
+
+    #[test]
+    fn a_shard_whose_clients_hold_nearly_all_leaves_another_shard_its_part() {
+        let memory = Memory::new(&MemoryOptions { limit: NonZeroUsize::new(256 << 20) });
+        let (share, limit) = (&memory.replies, memory.replies.limit());
+        let mut held = Vec::new();
+        while may_take(share, limit - share.left(), 4) {
+            held.push(share.try_reserve(1 << 20).expect("the rest is left"));
+        }
+        assert!(share.left() > limit / 5, "{} of {limit}", share.left());
+        assert!(may_take(share, 0, 4) && may_take(share, limit / 4, 4), "the others may");
+        assert!(may_take(share, limit - share.left(), 1), "one that is alone has all");
     }
 }

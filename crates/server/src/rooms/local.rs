@@ -47,6 +47,9 @@ const ROOM_BYTES: u64 = 512;
 /// Messages of the largest size that a ring holds in any case: a message may weigh a part of its bytes.
 const MESSAGES_MIN: u64 = 4;
 
+/// Bytes of the largest message that the server API may publish: of a larger one no answer would have place.
+const LARGE_BYTES: u64 = history::ANSWER_BYTES_MAX as u64;
+
 /// What a message takes beside what a client may send: what it says of its author.
 const MESSAGE_BESIDE_BYTES: usize = 4 * 1024;
 
@@ -228,10 +231,10 @@ impl LocalRooms {
         let messages = options.map_or(0, NamespaceOptions::ring_messages).max(ROOM_MESSAGES_MIN);
         let bytes = options.map_or(u64::MAX, |options| options.ring_size_bytes as u64);
         let message_bytes = (now.config.message_bytes_max() + MESSAGE_BESIDE_BYTES) as u64;
-        RoomOptions::new()
-            .capacity(messages)
-            .bytes_max(bytes.min(self.memory.rings.limit() / FULL_ROOMS_MIN).max(MESSAGES_MIN * message_bytes))
-            .message_bytes_max(message_bytes)
+        let bytes = bytes.min(self.memory.rings.limit() / FULL_ROOMS_MIN).max(MESSAGES_MIN * message_bytes);
+        let large = LARGE_BYTES.min(bytes / MESSAGES_MIN);
+        let options = RoomOptions::new().capacity(messages).bytes_max(bytes);
+        options.message_bytes_max(message_bytes).large_message_bytes_max(large)
     }
 
     /// Bytes of publications that one answer may hold at this moment: the less, the more others wait for their clients to take them.

@@ -129,6 +129,16 @@ impl RingMemory {
             return Ok(());
         }
         self.count(share, || self.let_go(rooms, room, share));
+        if take().is_some() {
+            return Ok(());
+        }
+        // The newest messages of this very room are all there is: it goes on without them rather than never.
+        let is_much = |room: &&Room<Publication>| bytes_of(room) >= share.limit() / FREED_PART;
+        let Some(room) = room.filter(is_much).filter(|room| self.end(rooms, room)) else {
+            return Err(ErrorCode::TooManyRequests);
+        };
+        tracing::warn!(room = room.name(), "memory for messages used up by one room, which begins anew");
+        self.count(share, || rooms.broker.rooms().iter().map(bytes_of).sum());
         take().ok_or(ErrorCode::TooManyRequests)
     }
 
@@ -361,6 +371,20 @@ mod tests {
         let room = hub.rooms.broker.get("hall").expect("it is there");
         assert_eq!(room.tail(), 3_000);
         assert!(room.oldest() > 2_000 && bytes_of(&room) <= hub.rooms.memory.rings.limit());
+    }
+
+    #[tokio::test]
+    async fn large_messages_of_a_backend_are_taken_as_long_as_they_come() {
+        let hub = hub(Storage::Off);
+        let limit = hub.rooms.memory.rings.limit();
+        for offset in 1..=300 {
+            let accepted =
+                publish(&hub, "hall", if offset % 3 == 0 { 1 << 20 } else { 2 << 20 }).await.expect("it is taken");
+            assert_eq!(accepted.offset, offset, "also where the room had to begin anew");
+            assert!(held(&hub) <= limit + BLOCK_BYTES * COUNTERS as u64, "{} of {limit} after {offset}", held(&hub));
+        }
+        publish(&hub, "other", 1 << 20).await.expect("it is taken");
+        assert_eq!(publish(&hub, "other", 4 << 20).await.map(drop), Err(ErrorCode::LimitExceeded));
     }
 
     #[tokio::test]

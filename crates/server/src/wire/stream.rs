@@ -100,6 +100,16 @@ impl Stream {
         }
     }
 
+    /// Bytes of memory that it has for what is not whole, was not read or was not sent.
+    pub(crate) fn buffered(&self) -> usize {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) | Self::Piped(_) => 0,
+            Self::Tls(stream) => stream.buffered(),
+            #[cfg(test)]
+            Self::Double(_) => 0,
+        }
+    }
+
     /// Sends what is held, as much as the socket takes at once; true when nothing is held any more.
     ///
     /// # Errors

@@ -165,6 +165,12 @@ impl TlsStream {
         self.state.borrow().held()
     }
 
+    /// Bytes of memory for what has come and is not whole or was not read, and for what is held.
+    pub(crate) fn buffered(&self) -> usize {
+        let state = self.state.borrow();
+        state.incoming.capacity() + state.plain.capacity() + state.outgoing.capacity()
+    }
+
     /// Sends what is held, as much as the socket takes.
     ///
     /// # Errors
