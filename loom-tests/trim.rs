@@ -71,13 +71,13 @@ fn trim_lease() {
     });
 }
 
-/// A reader that is parked at a hole, in a segment that is trimmed, is woken.
+/// A reader that is parked at a hole, in a segment that is trimmed, is woken. No other segment goes with it: what is said of the next one
+/// would order what is to be ordered here.
 #[test]
 fn trim_hole_park() {
     model(2..=3, || {
-        let room = trimmed_room();
+        let room = Room::new(room_ref("model", 1, Ring::new(Geometry::new(2, 8), false, Some(budget(64))), shared()));
         room.room_ref.ring().leave_hole(&Silent);
-        // The hole weighs nothing, and goes with the message behind it.
         for _ in 0..2 {
             room.publish(1).unwrap();
         }
@@ -86,7 +86,7 @@ fn trim_hole_park() {
             let room = room.clone();
             thread::spawn(move || room.trim(0))
         };
-        assert!(matches!(block_on(subscription.recv()), Err(RecvError::Lagged(1 | 2))));
+        assert_eq!(block_on(subscription.recv()), Err(RecvError::Lagged(2)));
         trimmer.join().unwrap();
     });
 }
