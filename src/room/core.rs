@@ -101,7 +101,8 @@ const _: () = {
         "those who come and go write into a cache line of those who publish"
     );
     assert!(
-        are_apart(ring + Ring::<u64>::POLLED_END, ring + Ring::<u64>::CLAIMED),
+        // The types of loom have sizes of their own.
+        cfg!(roomcast_loom) || are_apart(ring + Ring::<u64>::POLLED_END, ring + Ring::<u64>::CLAIMED),
         "those who wait poll a cache line of those who publish"
     );
 };
