@@ -329,6 +329,10 @@ impl Connection {
         match command {
             ShardCommand::Frame(frame) => {
                 self.take_turn(shard, |this, shard| SessionDriver::receive_frame(this, shard, frame));
+                if self.driver.borrow().waits_for_turn() {
+                    // It has not come by the socket, so nobody wakes it for what is left.
+                    self.wake();
+                }
             }
             ShardCommand::Disconnect(disconnect) => self.take_turn(shard, |this, shard| {
                 let (client, code) = (this.driver.borrow().client().to_owned(), disconnect.code());
