@@ -89,16 +89,17 @@ impl MemberSink for Connection {
             return Written::Full;
         }
         let bytes = batch.as_bytes();
-        let written = {
+        let (written, is_held) = {
             let (stream, mut send_queue) = (self.stream.borrow(), self.send_queue.borrow_mut());
-            match send_queue.is_empty() {
+            let written = match send_queue.is_empty() {
                 true => write_some(&stream, bytes).map(Some),
                 false => send_queue.write_with_batch(&stream, bytes),
-            }
+            };
+            (written, stream.held() > 0)
         };
         match written {
             Ok(Some(n)) if n == bytes.len() => {
-                if self.stream.borrow().held() > 0 {
+                if is_held {
                     self.block();
                 }
                 Written::Taken

@@ -79,7 +79,7 @@ impl SessionDriver {
         Self {
             session: Session::new(settings, ids, shard.now_ms()).with_speech(listening.speech),
             encoding: framing.encoding(),
-            decoder: Decoder::new(framing.is_deflated()),
+            decoder: Decoder::default(),
             session_id,
             listening,
             is_emulated,
@@ -280,6 +280,7 @@ impl SessionDriver {
             false => self.session.settings().limits.frame_bytes_max,
             true => turn.shard.hub.now().config.unidirectional.websocket.message_size_limit,
         };
+        let takes_deflated = turn.connection.framing().is_deflated();
         let (mut used, mut heard) = (0, 0);
         while used < input.len() {
             let is_heard_out = heard >= HEARD_BYTES_PER_TURN;
@@ -290,7 +291,7 @@ impl SessionDriver {
                 }
                 return Ok(());
             }
-            let (read, event) = self.decoder.decode(&mut input[used..], limit_bytes)?;
+            let (read, event) = self.decoder.decode(&mut input[used..], limit_bytes, takes_deflated)?;
             used += read;
             let Some(event) = event else { continue };
             heard += event.payload_bytes();

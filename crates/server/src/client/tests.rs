@@ -25,6 +25,7 @@ use crate::rooms::users::Recipients;
 use crate::util::rng::Rng;
 use crate::wire::framing::Framing;
 use crate::wire::stream::{DetachedStream, Stream};
+use crate::wire::ws::Decoder;
 use roomcast_protocol::{ClientInfo, CloseCode, Encoding, ErrorCode, PresenceStats, RoomName, UnsubscribeCode};
 
 /// The time on the wire: a minute after midnight of 1970, on and on.
@@ -546,4 +547,9 @@ fn a_client_that_is_sent_away_holds_nothing_once_it_has_taken_all() {
         assert_eq!(shard.hub.rooms.memory.replies.used(), 0);
         drop(client);
     });
+}
+
+fn a_connection_has_not_grown_for_what_it_does_not_use() {
+    let sizes = [size_of::<Framing>(), size_of::<Decoder>(), size_of::<Stream>(), size_of::<Connection>()];
+    assert!(sizes.iter().zip([4, 40, 40, 592]).all(|(size, most)| *size <= most), "{sizes:?}");
 }

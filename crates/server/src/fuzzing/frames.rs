@@ -59,13 +59,13 @@ pub(super) fn check(input: &[u8]) {
 
 /// Everything the decoder says about bytes that arrive in these pieces.
 fn decode_in<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, rules: Rules) -> Vec<Seen> {
-    let mut decoder = Decoder::new(rules.takes_deflated);
+    let mut decoder = Decoder::default();
     let mut seen = Vec::new();
     for piece in pieces {
         let mut piece = piece.to_vec();
         let (mut used, length) = (0, piece.len());
         while used < length {
-            let (read, event) = match decoder.decode(&mut piece[used..], rules.limit) {
+            let (read, event) = match decoder.decode(&mut piece[used..], rules.limit, rules.takes_deflated) {
                 Ok(decoded) => decoded,
                 Err(error) => {
                     seen.push(rules.failed(error.close_code()));

@@ -78,6 +78,7 @@ impl Stream {
     ///
     /// # Errors
     /// What the socket says; [`io::ErrorKind::WouldBlock`] when it is full.
+    #[inline]
     pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.try_write(bytes),
@@ -91,6 +92,7 @@ impl Stream {
 
     /// Bytes that were accepted and that the socket has not taken: TLS cannot take back what it has encrypted. While there are any,
     /// nothing more is accepted.
+    #[inline]
     pub(crate) fn held(&self) -> usize {
         match self {
             Self::Tcp(_) | Self::Unix(_) | Self::Piped(_) => 0,

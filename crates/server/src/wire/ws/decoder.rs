@@ -80,10 +80,6 @@ pub(crate) struct Decoder {
     frame: Option<Frame>,
     /// The data message being gathered: set from its first frame to its last.
     message: Option<Kind>,
-    /// Whether messages may come compressed.
-    takes_deflated: bool,
-    /// Whether the message being gathered is.
-    is_deflated: bool,
     /// What came in pieces so far; in a box, since most clients send whole frames.
     pieces: Option<Box<Pieces>>,
 }
@@ -116,6 +112,14 @@ const RSV1: u8 = super::encoder::RSV1;
 enum Kind {
     Text,
     Binary,
+    DeflatedText,
+    DeflatedBinary,
+}
+
+impl Kind {
+    fn is_deflated(self) -> bool {
+        matches!(self, Self::DeflatedText | Self::DeflatedBinary)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,15 +146,10 @@ struct Frame {
 }
 
 impl Decoder {
-    /// One for a client that may compress what it sends, or not.
-    pub(crate) fn new(takes_deflated: bool) -> Self {
-        Self { takes_deflated, ..Self::default() }
-    }
-
     /// Reads on until one event is complete or `input` is used up; says how many bytes it used.
     ///
     /// `input` is unmasked in place. Call again with the rest for the next event. `limit_bytes` is the longest message
-    /// accepted, over all its fragments, and when it is no longer compressed.
+    /// accepted, over all its fragments, and when it is no longer compressed; with `takes_deflated`, messages may come so.
     ///
     /// # Errors
     /// As soon as a header shows it: a broken rule of the protocol or a message over the limit. What is compressed is read, and text
@@ -159,12 +158,13 @@ impl Decoder {
         &mut self,
         input: &'a mut [u8],
         limit_bytes: usize,
+        takes_deflated: bool,
     ) -> Result<(usize, Option<Event<'a>>), FrameError> {
         let mut used = 0;
         loop {
             let mut frame = match self.frame.take() {
                 Some(frame) => frame,
-                None => match self.read_header(&input[used..], limit_bytes)? {
+                None => match self.read_header(&input[used..], limit_bytes, takes_deflated)? {
                     (read, Some(frame)) => {
                         used += read;
                         frame
@@ -223,7 +223,12 @@ impl Decoder {
     }
 
     /// Gathers a header; nothing of it is trusted before it is whole.
-    fn read_header(&mut self, input: &[u8], limit_bytes: usize) -> Result<(usize, Option<Frame>), FrameError> {
+    fn read_header(
+        &mut self,
+        input: &[u8],
+        limit_bytes: usize,
+        takes_deflated: bool,
+    ) -> Result<(usize, Option<Frame>), FrameError> {
         let mut read = 0;
         loop {
             let have = usize::from(self.header_len);
@@ -245,32 +250,9 @@ impl Decoder {
             read += take;
             if self.header_len == 2 {
                 // Refuse at once what no further byte can mend, so that garbage does not wait for a length.
-                self.check_start(self.header[0], self.header[1])?;
+                check_start(self.header[0], self.header[1], takes_deflated)?;
             }
         }
-    }
-
-    fn check_start(&self, first: u8, second: u8) -> Result<(), FrameError> {
-        let (fin, opcode) = (first & 0x80 != 0, first & 0x0f);
-        let may_be_set = if self.takes_deflated && matches!(opcode, 0x1 | 0x2) { RSV1 } else { 0 };
-        if first & RESERVED & !may_be_set != 0 {
-            return Err(FrameError::Protocol("a reserved bit"));
-        }
-        if !matches!(opcode, 0x0..=0x2 | 0x8..=0xa) {
-            return Err(FrameError::Protocol("a reserved opcode"));
-        }
-        if second & 0x80 == 0 {
-            return Err(FrameError::Protocol("a frame without a mask"));
-        }
-        if opcode >= 0x8 {
-            if !fin {
-                return Err(FrameError::Protocol("a fragmented control frame"));
-            }
-            if u64::from(second & 0x7f) > CONTROL_BYTES_MAX {
-                return Err(FrameError::Protocol("a control frame over 125 bytes"));
-            }
-        }
-        Ok(())
     }
 
     fn open_frame(&mut self, header: &[u8], limit_bytes: usize) -> Result<Frame, FrameError> {
@@ -300,8 +282,12 @@ impl Decoder {
                 if self.message.is_some() {
                     return Err(FrameError::Protocol("a message within a message"));
                 }
-                self.message = Some(if opcode == 0x1 { Kind::Text } else { Kind::Binary });
-                self.is_deflated = header[0] & RSV1 != 0;
+                self.message = Some(match (opcode, header[0] & RSV1 != 0) {
+                    (0x1, false) => Kind::Text,
+                    (0x1, true) => Kind::DeflatedText,
+                    (_, false) => Kind::Binary,
+                    (_, true) => Kind::DeflatedBinary,
+                });
                 Role::Data { fin }
             }
             0x8 => Role::Control(Control::Close),
@@ -309,7 +295,11 @@ impl Decoder {
             _ => Role::Control(Control::Pong),
         };
         if matches!(role, Role::Data { .. }) {
-            let bytes_max = if self.is_deflated { deflate::packed_bytes_max(limit_bytes) } else { limit_bytes };
+            let bytes_max = if self.message.is_some_and(Kind::is_deflated) {
+                deflate::packed_bytes_max(limit_bytes)
+            } else {
+                limit_bytes
+            };
             if length > bytes_max.saturating_sub(self.gathered_bytes()) as u64 {
                 return Err(FrameError::TooLarge);
             }
@@ -330,19 +320,45 @@ impl Decoder {
         mut payload: Cow<'a, [u8]>,
         limit_bytes: usize,
     ) -> Result<Event<'a>, FrameError> {
-        if matches!(role, Role::Data { .. }) && self.is_deflated {
-            payload = Cow::Owned(deflate::inflate(&payload, limit_bytes)?);
-        }
         match role {
             Role::Control(Control::Ping) => Ok(Event::Ping(payload)),
             Role::Control(Control::Pong) => Ok(Event::Pong),
             Role::Control(Control::Close) => close::parse(&payload).map(Event::Close),
-            Role::Data { .. } => match self.message.take() {
-                Some(Kind::Binary) | None => Ok(Event::Binary(payload)),
-                Some(Kind::Text) => text(payload).map(Event::Text),
-            },
+            Role::Data { .. } => {
+                let kind = self.message.take();
+                if kind.is_some_and(Kind::is_deflated) {
+                    payload = Cow::Owned(deflate::inflate(&payload, limit_bytes)?);
+                }
+                match kind {
+                    Some(Kind::Binary | Kind::DeflatedBinary) | None => Ok(Event::Binary(payload)),
+                    Some(Kind::Text | Kind::DeflatedText) => text(payload).map(Event::Text),
+                }
+            }
         }
     }
+}
+
+fn check_start(first: u8, second: u8, takes_deflated: bool) -> Result<(), FrameError> {
+    let (fin, opcode) = (first & 0x80 != 0, first & 0x0f);
+    let may_be_set = if takes_deflated && matches!(opcode, 0x1 | 0x2) { RSV1 } else { 0 };
+    if first & RESERVED & !may_be_set != 0 {
+        return Err(FrameError::Protocol("a reserved bit"));
+    }
+    if !matches!(opcode, 0x0..=0x2 | 0x8..=0xa) {
+        return Err(FrameError::Protocol("a reserved opcode"));
+    }
+    if second & 0x80 == 0 {
+        return Err(FrameError::Protocol("a frame without a mask"));
+    }
+    if opcode >= 0x8 {
+        if !fin {
+            return Err(FrameError::Protocol("a fragmented control frame"));
+        }
+        if u64::from(second & 0x7f) > CONTROL_BYTES_MAX {
+            return Err(FrameError::Protocol("a control frame over 125 bytes"));
+        }
+    }
+    Ok(())
 }
 
 fn text(payload: Cow<'_, [u8]>) -> Result<Cow<'_, str>, FrameError> {

@@ -39,7 +39,7 @@ fn decode_in<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Seen>, Deco
         let mut piece = piece.to_vec();
         let mut used = 0;
         while used < piece.len() {
-            match decoder.decode(&mut piece[used..], LIMIT) {
+            match decoder.decode(&mut piece[used..], LIMIT, false) {
                 Ok((read, event)) => {
                     assert!(read > 0 || event.is_some(), "no progress");
                     used += read;

@@ -19,8 +19,8 @@ use crate::config::Compression;
 /// How messages to a client are made smaller that has agreed to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Deflate {
-    /// A shorter message goes as it is.
-    bytes_min: u16,
+    /// A shorter message goes as it is. In bytes: every connection keeps this, and so it lies in a gap.
+    bytes_min: [u8; 2],
     level: u8,
 }
 
@@ -118,14 +118,14 @@ impl Deflate {
     pub(crate) fn new(options: &Compression) -> Self {
         // The configuration has no others.
         let (bytes_min, level) = (u16::try_from(options.min_size), u8::try_from(options.level));
-        Self { bytes_min: bytes_min.unwrap_or(u16::MAX), level: level.unwrap_or(1) }
+        Self { bytes_min: bytes_min.unwrap_or(u16::MAX).to_ne_bytes(), level: level.unwrap_or(1) }
     }
 
     /// Makes what stands in the buffer from `start` on smaller, if it is long enough and becomes smaller: whether it did, and how
     /// many bytes were read for it.
     pub(super) fn shrink(self, buffer: &mut Vec<u8>, start: usize) -> (bool, usize) {
         let length = buffer.len() - start;
-        if length == 0 || length < usize::from(self.bytes_min) {
+        if length == 0 || length < usize::from(u16::from_ne_bytes(self.bytes_min)) {
             return (false, 0);
         }
         PACKERS.with_borrow_mut(|packers| {

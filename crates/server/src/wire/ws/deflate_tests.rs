@@ -4,7 +4,7 @@ use super::*;
 use crate::wire::ws::{Decoder, Event, FrameWriter, Opcode};
 use proptest::prelude::*;
 
-const DEFLATE: Deflate = Deflate { bytes_min: 0, level: 1 };
+const DEFLATE: Deflate = Deflate { bytes_min: [0; 2], level: 1 };
 
 fn options() -> Compression {
     Compression { enabled: true, ..Compression::default() }
@@ -139,7 +139,7 @@ fn short_messages_and_those_that_do_not_become_smaller_go_as_they_are() {
     let mut buffer = noise.clone();
     assert_eq!(DEFLATE.shrink(&mut buffer, 0), (false, noise.len()));
     assert!(buffer == noise);
-    let short = Deflate { bytes_min: 20, level: 1 };
+    let short = Deflate { bytes_min: 20_u16.to_ne_bytes(), level: 1 };
     for (bytes, expected) in [(0, false), (19, false), (20, true)] {
         let mut buffer = [&b"head"[..], &vec![b'a'; bytes]].concat();
         assert_eq!(short.shrink(&mut buffer, 4).0, expected, "{bytes}");
@@ -175,9 +175,9 @@ fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 fn decode_all(mut input: Vec<u8>, limit: usize) -> Result<Vec<Vec<u8>>, FrameError> {
-    let (mut decoder, mut used, mut seen) = (Decoder::new(true), 0, Vec::new());
+    let (mut decoder, mut used, mut seen) = (Decoder::default(), 0, Vec::new());
     while used < input.len() {
-        let (read, event) = decoder.decode(&mut input[used..], limit)?;
+        let (read, event) = decoder.decode(&mut input[used..], limit, true)?;
         used += read;
         match event {
             Some(Event::Text(text)) => seen.push(text.into_owned().into_bytes()),
@@ -206,8 +206,8 @@ fn the_bit_stands_on_the_first_frame_of_a_message_alone() {
     }
     let plain_after = [masked(0xc1, &message), masked(0x81, b"b")].concat();
     assert_eq!(decode_all(plain_after, 40), Ok(vec![vec![b'a'; 40], b"b".to_vec()]));
-    let mut without = Decoder::new(false);
-    assert_eq!(without.decode(&mut masked(0xc1, &message), 40), Err(SAID), "where it was not agreed on");
+    let mut without = Decoder::default();
+    assert_eq!(without.decode(&mut masked(0xc1, &message), 40, false), Err(SAID), "where it was not agreed on");
     assert_eq!(decode_all(masked(0xc1, &packed(&[0xff; 30])), 40), Err(FrameError::NotUtf8));
     let long = vec![0; packed_bytes_max(40) + 1];
     assert_eq!(decode_all(masked(0xc2, &long), 40), Err(FrameError::TooLarge), "before it is read");
@@ -220,7 +220,7 @@ proptest! {
         cuts in prop::collection::vec(1_usize..200, 1..8),
         level in 1_u8..=9,
     ) {
-        let deflate = Deflate { bytes_min: 0, level };
+        let deflate = Deflate { bytes_min: [0; 2], level };
         let mut input = Vec::new();
         for message in &messages {
             let mut buffer = Vec::new();
