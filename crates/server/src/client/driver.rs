@@ -40,6 +40,9 @@ use roomcast_protocol::{CloseCode, DecodeError, Encoding, ErrorCode, HistoryResu
 /// bytes that are compressed may be that many when they are not.
 const HEARD_BYTES_PER_TURN: usize = 256 * 1024;
 
+/// How many bytes of messages one is worth that comes compressed: a few may describe tables, behind which there is nothing.
+const DEFLATED_READ_COST: usize = 16;
+
 /// One client's side: its session and the rooms it is in.
 pub(crate) struct SessionDriver {
     pub(super) session: Session,
@@ -294,7 +297,8 @@ impl SessionDriver {
             let (read, event) = self.decoder.decode(&mut input[used..], limit_bytes, takes_deflated)?;
             used += read;
             let Some(event) = event else { continue };
-            heard += event.payload_bytes();
+            // What is empty takes its time as well, and what is compressed before it is seen to be little.
+            heard += event.payload_bytes().max(if takes_deflated { read * DEFLATED_READ_COST } else { read });
             match event {
                 ws::Event::Text(text) if self.encoding == Encoding::Json => self.feed_session(turn, text.as_bytes())?,
                 ws::Event::Binary(bytes) if self.encoding == Encoding::Protobuf => self.feed_session(turn, &bytes)?,
