@@ -7,26 +7,30 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsage
 use roomcast_server::config::{Pem, ServerTls};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
 
 use crate::harness::dial;
 
-pub(super) type TlsSocket = StreamOwned<ClientConnection, TcpStream>;
+pub(crate) type TlsSocket = StreamOwned<ClientConnection, TcpStream>;
+
+/// The versions that are spoken.
+pub(crate) const BOTH: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
 
 /// Somebody who vouches for others.
-pub(super) struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    pub(super) certificate: String,
+    pub(crate) certificate: String,
 }
 
 /// A certificate and its key, as PEM.
-pub(super) struct Pair {
-    pub(super) certificate: String,
-    pub(super) key: String,
+pub(crate) struct Pair {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
 }
 
 impl Authority {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = KeyPair::generate().expect("a key");
         let mut parameters = CertificateParams::new(Vec::new()).expect("a certificate");
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -36,7 +40,7 @@ impl Authority {
     }
 
     /// A certificate for a name.
-    pub(super) fn vouch_for(&self, name: &str) -> Pair {
+    pub(crate) fn vouch_for(&self, name: &str) -> Pair {
         let key = KeyPair::generate().expect("a key");
         let parameters = CertificateParams::new(vec![name.to_owned()]).expect("a name");
         let certificate = parameters.signed_by(&key, &self.issuer).expect("a certificate").pem();
@@ -44,7 +48,7 @@ impl Authority {
     }
 
     /// Clients that believe it, and show `own` where it is given.
-    pub(super) fn client(&self, versions: &[&'static SupportedProtocolVersion], own: Option<&Pair>) -> ClientConfig {
+    pub(crate) fn client(&self, versions: &[&'static SupportedProtocolVersion], own: Option<&Pair>) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.certificate.as_bytes()).expect("PEM")).expect("an authority");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -63,7 +67,7 @@ impl Authority {
 
 impl Pair {
     /// The options of a server that shows it.
-    pub(super) fn options(&self) -> ServerTls {
+    pub(crate) fn options(&self) -> ServerTls {
         let mut options = ServerTls::default();
         let read = |pem: &str| Some(Pem::read(pem).expect("PEM"));
         options.enabled = true;
@@ -73,11 +77,11 @@ impl Pair {
 }
 
 /// A connection to `chat.example`, which is there; no hands are shaken yet.
-pub(super) fn dial_tls(address: SocketAddr, config: &Arc<ClientConfig>) -> TlsSocket {
+pub(crate) fn dial_tls(address: SocketAddr, config: &Arc<ClientConfig>) -> TlsSocket {
     over(dial(address), config)
 }
 
-pub(super) fn over(socket: TcpStream, config: &Arc<ClientConfig>) -> TlsSocket {
+pub(crate) fn over(socket: TcpStream, config: &Arc<ClientConfig>) -> TlsSocket {
     let name = ServerName::try_from("chat.example").expect("a name");
     StreamOwned::new(ClientConnection::new(Arc::clone(config), name).expect("a client"), socket)
 }

@@ -1,6 +1,6 @@
 //! Where the server is reached, and by whom.
 
-mod authority;
+pub(crate) mod authority;
 mod autocert;
 mod listeners;
 mod proxies;

@@ -7,13 +7,10 @@ use std::time::Duration;
 
 use roomcast_server::config::{Config, Pem, SlowConsumer, Storage};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
-use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, HandshakeKind, SupportedProtocolVersion};
+use rustls::{ClientConfig, HandshakeKind};
 
-use super::authority::{Authority, Pair, TlsSocket, dial_tls, over};
+use super::authority::{Authority, BOTH, Pair, TlsSocket, dial_tls, over};
 use crate::harness::{Client, Folder, Heard, Running, dial, eventually, number, text};
-
-const BOTH: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
 
 /// A server that speaks TLS to clients and not to its operator, and clients that believe it.
 fn server(change: impl FnOnce(&mut Config)) -> (Running, Authority, Arc<ClientConfig>) {

@@ -63,6 +63,9 @@ pub struct HttpServer {
     pub allowed_hosts: Vec<String>,
     /// Whether clients may speak HTTP/2 without TLS, by saying so first. Default false: browsers do not, proxies may.
     pub h2c_external: bool,
+    /// Whether WebSockets may be streams of HTTP/2 over TLS, too. Default false: a browser whose page came by HTTP/2 would have its
+    /// WebSocket in a stream of that connection, which takes some thirty kilobytes for as long as it lasts. Proxies may be told to.
+    pub h2_websocket: bool,
 }
 
 /// What the system lets whom do with a file: the nine bits that `chmod` writes in octal.
@@ -91,6 +94,7 @@ impl Default for HttpServer {
             proxy_protocol: false,
             allowed_hosts: Vec::new(),
             h2c_external: false,
+            h2_websocket: false,
         }
     }
 }
@@ -353,6 +357,12 @@ pub(super) const SECTION: Section = Section {
             Live,
             http_server.h2c_external,
             "whether clients may speak HTTP/2 without TLS, by prior knowledge"
+        ),
+        setting!(
+            "h2_websocket",
+            Live,
+            http_server.h2_websocket,
+            "whether WebSockets may be streams of HTTP/2 over TLS, too"
         ),
     ],
 };

@@ -82,7 +82,7 @@ pub use self::rate_limit::{
 };
 pub use self::reload::{Reloaded, reload, reload_from};
 pub use self::server_tls::ServerTls;
-pub(crate) use self::server_tls::{ACME_TLS, Identity};
+pub(crate) use self::server_tls::{ACME_TLS, HTTP_2, Identity};
 pub use self::tls::{Pem, TlsOptions};
 pub use self::token::TokenOptions;
 pub use self::transforms::{CodeTransforms, Farewell, HttpAnswer, Transform};

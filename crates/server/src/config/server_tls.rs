@@ -118,7 +118,7 @@ impl Identity {
 }
 
 fn set_up(config: &mut ServerConfig, tickets: Option<Arc<dyn ProducesTickets>>) {
-    config.alpn_protocols = vec![HTTP_1.to_vec()];
+    config.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1.to_vec()];
     // What a client needs to come back it keeps itself.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = TICKETS;
@@ -127,6 +127,8 @@ fn set_up(config: &mut ServerConfig, tickets: Option<Arc<dyn ProducesTickets>>) 
     }
 }
 
+/// What is spoken over TLS; the first that a client offers as well.
+pub(crate) const HTTP_2: &[u8] = b"h2";
 const HTTP_1: &[u8] = b"http/1.1";
 
 /// What an authority speaks that asks whether a name leads here (RFC 8737): a handshake, and nothing behind it.

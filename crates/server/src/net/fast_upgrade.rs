@@ -19,6 +19,7 @@ use tokio::time::Sleep;
 use super::Front;
 use crate::client::connection::{Connection, Takeover};
 use crate::client::shard::{Shard, SocketGuard};
+use crate::config::HTTP_2;
 use crate::net::admission::Purpose;
 use crate::net::arrival::{Arrival, Peer};
 use crate::net::http;
@@ -62,26 +63,24 @@ pub(crate) async fn serve(
         }
         (stream, _) => stream,
     };
-    let is_readable = tokio::select! {
-        readable = tokio::time::timeout(HEAD_TIMEOUT, stream.readable()) => matches!(readable, Ok(Ok(()))),
-        _ = draining.wait_for(|draining| *draining) => false,
-    };
-    if !is_readable {
-        return;
-    }
-    let takes_http2 = shard.hub.now().config.http_server.h2c_external;
-    let mut buffer = shard.scratch.take_read_buffer();
-    let said = match stream.try_read(&mut buffer) {
-        Ok(0) => None,
-        Ok(n) if arrival.way.role.serves_clients() && takes_http2 && http2::is_begun_by(&buffer[..n]) => {
-            Some(FirstRead::Http2(Bytes::copy_from_slice(&buffer[..n])))
+    // Over TLS it was agreed on; without it, whoever begins by it is taken at its word.
+    let speaks_http2 = matches!(&stream, Stream::Tls(stream) if stream.protocol_is(HTTP_2));
+    let may_begin_http2 = !matches!(stream, Stream::Tls(_))
+        && arrival.way.role.serves_clients()
+        && shard.hub.now().config.http_server.h2c_external;
+    let take = |said: &[u8]| {
+        if speaks_http2 || may_begin_http2 && http2::is_begun_by(said) {
+            FirstRead::Http2(Bytes::copy_from_slice(said))
+        } else if arrival.way.role.serves_clients() {
+            hear(&front, &shard.hub, &arrival, said)
+        } else {
+            FirstRead::Other(Bytes::copy_from_slice(said))
         }
-        Ok(n) if arrival.way.role.serves_clients() => Some(hear(&front, &shard.hub, &arrival, &buffer[..n])),
-        Ok(n) => Some(FirstRead::Other(Bytes::copy_from_slice(&buffer[..n]))),
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Some(FirstRead::Other(Bytes::new())),
-        Err(_) => None,
     };
-    shard.scratch.return_read_buffer(buffer);
+    let said = tokio::select! {
+        said = tokio::time::timeout(HEAD_TIMEOUT, first_read(&shard, &stream, take)) => said.ok().flatten(),
+        _ = draining.wait_for(|draining| *draining) => None,
+    };
     match said {
         None => {}
         // In a box: HTTP's state is large, and most who come never need it.
@@ -128,6 +127,24 @@ async fn named_client(stream: &Stream, arrival: &Arrival) -> Option<Peer> {
             None
         }
         Err(_) => None,
+    }
+}
+
+/// What is said first, as `take` takes it; nothing when the socket has ended.
+async fn first_read(shard: &Shard, stream: &Stream, take: impl Fn(&[u8]) -> FirstRead) -> Option<FirstRead> {
+    loop {
+        stream.readable().await.ok()?;
+        let mut buffer = shard.scratch.take_read_buffer();
+        let read = stream.try_read(&mut buffer);
+        let said = read.as_ref().ok().filter(|n| **n > 0).map(|n| take(&buffer[..*n]));
+        shard.scratch.return_read_buffer(buffer);
+        match read {
+            // A socket may be called readable that is not; and what has come over TLS may be nothing to read.
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                tokio::task::yield_now().await;
+            }
+            _ => return said,
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Bytes, BytesMut};
 
 /// Bytes that are under way in each direction.
-const PIPE_BYTES: usize = 16 * 1024;
+pub(crate) const PIPE_BYTES: usize = 16 * 1024;
 
 /// One way of a pipe.
 #[derive(Debug, Default)]
@@ -118,6 +118,11 @@ impl PipeEnd {
         held.borrow_mut().extend_from_slice(&bytes[..written]);
         wake(reader);
         Ok(written)
+    }
+
+    /// Whether it takes something.
+    pub(crate) fn has_space(&self) -> bool {
+        self.outgoing.space() > 0
     }
 
     /// Ready when it takes something, or nobody reads it.

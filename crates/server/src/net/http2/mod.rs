@@ -4,6 +4,7 @@
 //! connection (`stream`).
 
 mod message;
+mod socket;
 mod stream;
 
 use std::cell::Cell;
@@ -16,6 +17,7 @@ use h2::server::{Builder, Connection};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use self::socket::Socket;
 use super::Front;
 use crate::client::shard::{Shard, SocketGuard};
 use crate::net::arrival::Arrival;
@@ -45,11 +47,11 @@ const SEND_BUFFER_BYTES: usize = 16 * 1024;
 /// Bytes of headers that are remembered to be named shortly.
 const HEADER_TABLE_BYTES: u32 = 4 * 1024;
 /// What a connection takes beside its streams: a frame each way, and names of headers.
-const CONNECTION_BYTES: u64 = 48 * 1024;
-/// How long a connection may have no stream.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const CONNECTION_BYTES: u64 = 32 * 1024;
+/// How long a connection may have no stream: as long as one of HTTP/1 waits for the next request, since browsers come by it as well.
+const IDLE_TIMEOUT: Duration = HEAD_TIMEOUT;
 
-fn limits() -> Builder {
+fn limits(takes_websockets: bool) -> Builder {
     let mut limits = Builder::new();
     limits
         .max_concurrent_streams(STREAMS_MAX)
@@ -61,8 +63,10 @@ fn limits() -> Builder {
         .max_frame_size(FRAME_BYTES_MAX)
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_send_buffer_size(SEND_BUFFER_BYTES)
-        .enable_connect_protocol();
+        .max_send_buffer_size(SEND_BUFFER_BYTES);
+    if takes_websockets {
+        limits.enable_connect_protocol();
+    }
     limits
 }
 
@@ -79,6 +83,8 @@ struct Streams {
     idle_since: Cell<Instant>,
     /// How many more requests may be taken back.
     resets_left: Cell<u32>,
+    /// More frames about the connection have come than anybody needs.
+    is_flooded: Cell<bool>,
     changed: Notify,
 }
 
@@ -92,6 +98,7 @@ impl Streams {
             open: Cell::new(0),
             idle_since: Cell::new(Instant::now()),
             resets_left: Cell::new(RESETS_MAX),
+            is_flooded: Cell::new(false),
             changed: Notify::new(),
         })
     }
@@ -105,6 +112,20 @@ impl Streams {
     fn note_reset(&self) {
         self.resets_left.set(self.resets_left.get().saturating_sub(1));
         self.changed.notify_one();
+    }
+
+    fn note_flood(&self) {
+        self.is_flooded.set(true);
+        self.changed.notify_one();
+    }
+
+    /// Why the connection is to be closed, if it is.
+    fn excess(&self) -> Option<&'static str> {
+        match (self.is_flooded.get(), self.resets_left.get()) {
+            (true, _) => Some("frames that ask for nothing come again and again"),
+            (false, 0) => Some("requests are taken back, or are too many, again and again"),
+            (false, _) => None,
+        }
     }
 
     /// One was answered.
@@ -126,11 +147,13 @@ impl Drop for Counted {
 
 /// Serves a connection until it ends.
 pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, opened: Opened, arrival: Arrival, _socket: SocketGuard) {
-    let Some(_reserved) = shard.hub.rooms.memory.requests.try_reserve(CONNECTION_BYTES) else {
+    let reserved = shard.hub.rooms.memory.requests.try_reserve(CONNECTION_BYTES);
+    // The operator is let in where nobody else reaches.
+    if reserved.is_none() && arrival.way.role.serves_clients() {
         shard.hub.metrics.refused.inc();
         tracing::warn!("refused a connection of HTTP/2: memory for requests used up");
         return;
-    };
+    }
     let [ping_interval, pong_timeout] = {
         let client = &shard.hub.now().config.client;
         [client.ping_interval, client.pong_timeout]
@@ -139,15 +162,23 @@ pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, opened: Opened, ar
         // Of streams whose clients say nothing there is no other sign.
         opened.notice_silence(ping_interval + pong_timeout);
     }
-    match timeout(HEAD_TIMEOUT, limits().handshake::<_, Bytes>(opened)).await {
-        Ok(Ok(connection)) => keep(connection, front, shard, arrival).await,
+    let takes_websockets = arrival.way.tls.is_none() || shard.hub.now().config.http_server.h2_websocket;
+    let streams = Streams::new();
+    let opening = limits(takes_websockets).handshake::<_, Bytes>(Socket::new(opened, &streams));
+    match timeout(HEAD_TIMEOUT, opening).await {
+        Ok(Ok(connection)) => keep(connection, streams, front, shard, arrival).await,
         Ok(Err(error)) => tracing::debug!(%error, "not HTTP/2"),
         Err(_) => {}
     }
 }
 
-async fn keep(mut connection: Connection<Opened, Bytes>, front: Rc<Front>, shard: Rc<Shard>, arrival: Arrival) {
-    let streams = Streams::new();
+async fn keep(
+    mut connection: Connection<Socket, Bytes>,
+    streams: Rc<Streams>,
+    front: Rc<Front>,
+    shard: Rc<Shard>,
+    arrival: Arrival,
+) {
     let mut draining = shard.draining.clone();
     let mut is_ending = false;
     loop {
@@ -175,11 +206,13 @@ async fn keep(mut connection: Connection<Opened, Bytes>, front: Rc<Front>, shard
                 None => return,
             },
             () = streams.changed.notified() => {
-                if streams.resets_left.get() == 0 {
+                if let Some(excess) = streams.excess() {
                     shard.metrics.bad_input.inc();
-                    tracing::warn!(shard = shard.index, "requests are taken back, or are too many, again and again: the connection is closed");
+                    tracing::warn!(shard = shard.index, "{excess}: the connection is closed");
                     connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-                    let _ = timeout(DRAIN_TIMEOUT, connection.accept()).await;
+                    // Requests that had come before are let go.
+                    let told = async { while let Some(Ok(_)) = connection.accept().await {} };
+                    let _ = timeout(DRAIN_TIMEOUT, told).await;
                     return;
                 }
             }

@@ -17,16 +17,17 @@ use hyper::body::Body as _;
 use tokio::time::timeout;
 
 use super::message::{Chunks, Head, Incoming, drop_connection_headers, join_cookies};
-use super::{Counted, SEND_BUFFER_BYTES, Streams};
+use super::{Counted, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES, Streams};
 use crate::client::connection::{Connection, Takeover};
 use crate::client::shard::{Shard, SocketGuard};
+use crate::limits::memory::Share;
 use crate::net::Front;
 use crate::net::answer_headers;
 use crate::net::arrival::Arrival;
 use crate::net::http;
 use crate::net::refusal::refusal;
 use crate::net::upgrade::UpgradeSlot;
-use crate::wire::pipe::{PipeEnd, pipe};
+use crate::wire::pipe::{PIPE_BYTES, PipeEnd, pipe};
 use crate::wire::stream::Stream as Socket;
 
 /// What is taken of a client's output at once.
@@ -37,6 +38,13 @@ const LINGER: Duration = Duration::from_secs(5);
 
 /// What a stream takes while its request is answered: its head, and what of the answer waits.
 const STREAM_BYTES: u64 = 32 * 1024;
+
+/// What waits at most for a client that takes nothing, or of one that is not heard: in the stream and in the pipe.
+const OUTGOING_BYTES_MAX: u64 = (SEND_BUFFER_BYTES + PIPE_BYTES) as u64;
+const INCOMING_BYTES_MAX: u64 = STREAM_WINDOW_BYTES as u64 + PIPE_BYTES as u64;
+
+/// How long it may wait where there is no memory for it.
+const PATIENCE_WITHOUT_MEMORY: Duration = Duration::from_secs(1);
 
 /// What it takes to serve a stream.
 pub(super) struct Stream {
@@ -155,7 +163,7 @@ impl Stream {
         while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
             let frame = frame.map_err(|_| Over::Wrong("a body ended early"))?;
             if let Ok(data) = frame.into_data() {
-                send_all(&mut out, data, patience).await?;
+                send_all(&mut out, data, (patience, None)).await?;
             }
         }
         out.send_data(Bytes::new(), true)?;
@@ -185,7 +193,8 @@ impl Stream {
         let (head, rest) = poll_until_reset(respond, read_head(&ours)).await??;
         let mut out = respond.send_response(head.response, false)?;
         let patience = self.shard.hub.now().config.client.write_timeout + LINGER;
-        let outgoing = write_out(&ours, &mut out, rest, head.is_chunked, patience);
+        let replies = &self.shard.hub.rooms.memory.replies;
+        let outgoing = write_out(&ours, &mut out, rest, head.is_chunked, (patience, replies));
         let ended = match incoming {
             None => outgoing.await,
             Some(mut incoming) => {
@@ -193,7 +202,7 @@ impl Stream {
                 tokio::select! {
                     biased;
                     ended = &mut outgoing => ended,
-                    read = read_in(&ours, &mut incoming) => match read {
+                    read = read_in(&ours, &mut incoming, replies) => match read {
                         // It has said all, and is still to be told the rest.
                         Ok(()) => outgoing.await,
                         Err(over) => Err(over),
@@ -240,8 +249,9 @@ async fn write_out(
     out: &mut SendStream<Bytes>,
     mut said: Bytes,
     is_chunked: bool,
-    patience: Duration,
+    (patience, replies): (Duration, &Share),
 ) -> Result<(), Over> {
+    let patience = (patience, Some(replies));
     let mut chunks = Chunks::default();
     loop {
         if !is_chunked {
@@ -269,12 +279,21 @@ async fn write_out(
 }
 
 /// Takes what the client sends, as the connection reads it.
-async fn read_in(ours: &PipeEnd, incoming: &mut RecvStream) -> Result<(), Over> {
+async fn read_in(ours: &PipeEnd, incoming: &mut RecvStream, replies: &Share) -> Result<(), Over> {
     while let Some(data) = poll_fn(|cx| incoming.poll_data(cx)).await {
         let mut data = data?;
         let length = data.len();
+        let mut held = None;
         while !data.is_empty() {
-            poll_fn(|cx| ours.poll_write_ready(cx)).await;
+            if held.is_none() && !ours.has_space() {
+                // It sends more than is heard of it.
+                held = replies.try_reserve(INCOMING_BYTES_MAX);
+            }
+            let has_space = poll_fn(|cx| ours.poll_write_ready(cx));
+            match held {
+                Some(_) => has_space.await,
+                None => timeout(PATIENCE_WITHOUT_MEMORY, has_space).await.map_err(|_| Over::Stalled)?,
+            }
             match ours.try_write(&data) {
                 Ok(written) => drop(data.split_to(written)),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
@@ -289,15 +308,31 @@ async fn read_in(ours: &PipeEnd, incoming: &mut RecvStream) -> Result<(), Over> 
 }
 
 /// Sends all of it, as the client takes it.
-async fn send_all(out: &mut SendStream<Bytes>, mut data: Bytes, patience: Duration) -> Result<(), Over> {
+///
+/// What waits meanwhile is held of the memory for replies, where that is given: of the one for requests it is already.
+async fn send_all(
+    out: &mut SendStream<Bytes>,
+    mut data: Bytes,
+    (patience, replies): (Duration, Option<&Share>),
+) -> Result<(), Over> {
+    let mut held = None;
     while !data.is_empty() {
         out.reserve_capacity(data.len().min(SEND_BUFFER_BYTES));
         let capacity = match out.capacity() {
-            0 => match timeout(patience, poll_fn(|cx| out.poll_capacity(cx))).await {
-                Ok(Some(capacity)) => capacity?,
-                Ok(None) => return Err(Over::Reset),
-                Err(_) => return Err(Over::Stalled),
-            },
+            0 => {
+                if let Some(replies) = replies.filter(|_| held.is_none()) {
+                    held = replies.try_reserve(OUTGOING_BYTES_MAX);
+                }
+                let is_held = replies.is_none() || held.is_some();
+                let patience = if is_held { patience } else { patience.min(PATIENCE_WITHOUT_MEMORY) };
+                match timeout(patience, poll_fn(|cx| out.poll_capacity(cx))).await {
+                    // A window that has become smaller.
+                    Ok(Some(Ok(0))) => continue,
+                    Ok(Some(capacity)) => capacity?,
+                    Ok(None) => return Err(Over::Reset),
+                    Err(_) => return Err(Over::Stalled),
+                }
+            }
             capacity => capacity,
         };
         let piece = data.split_to(capacity.min(data.len()));
