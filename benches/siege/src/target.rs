@@ -40,19 +40,31 @@ impl Target {
         let mut command = Command::new(beside_us("roomcast")?);
         command.args(["serve", "--listen", &place.address.to_string(), "--log-level", "info"]);
         command.arg("--data-dir").arg(place.scratch.join("data"));
-        command.arg("--config").arg(place.write("roomcast.toml", CONFIG)?);
+        let port = target.tls_address.port();
+        let [certificate, key] = ["server.pem", "server.key"].map(|name| format!("{CERTIFICATES}/{name}"));
+        let config = format!(
+            "[memory]\nlimit = {BUDGET_BYTES}\n\n[http_server]\ninternal_port = {port}\nh2c_external = true\ninternal_tls.enabled = true\n\
+             internal_tls.cert_pem = \"{certificate}\"\ninternal_tls.key_pem = \"{key}\"\n{CONFIG}"
+        );
+        command.arg("--config").arg(place.write("roomcast.toml", &config)?);
         Ok((command, target))
     }
 }
 
-/// What a site sets that lets strangers into its rooms, and no more: the limits are the defaults.
+/// Of a name that nobody asks for.
+const CERTIFICATES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crates/server/src/backend/tests/tls");
+
+/// What a site sets that lets strangers into its rooms, and has compression: the limits are the defaults. The attackers count as
+/// addresses of the outside.
 const CONFIG: &str = r#"
+[websocket]
+compression = true
+
 [client]
 allow_anonymous_connect_without_token = true
 
-[channel.without_namespace]
-allow_subscribe_for_client = true
-allow_subscribe_for_anonymous = true
+[client.rate_limit.ip_connect]
+exempt = ["127.0.0.1/32"]
 
 [[channel.namespaces]]
 name = "plain"
