@@ -551,6 +551,9 @@ fn a_client_that_is_sent_away_holds_nothing_once_it_has_taken_all() {
 
 #[test]
 fn a_connection_has_not_grown_for_what_it_does_not_use() {
+    // What a socket takes differs with what the runtime is built to watch.
+    let socket = size_of::<tokio::net::TcpStream>();
     let sizes = [size_of::<Framing>(), size_of::<Decoder>(), size_of::<Stream>(), size_of::<Connection>()];
-    assert!(sizes.iter().zip([4, 40, 40, 592]).all(|(size, most)| *size <= most), "{sizes:?}");
+    let most = [4, 40, socket + 16, 552 + size_of::<Stream>()];
+    assert!(sizes.iter().zip(most).all(|(size, most)| *size <= most), "{sizes:?}, of a socket {socket}");
 }
