@@ -330,10 +330,6 @@ impl Connection {
         match command {
             ShardCommand::Frame(frame) => {
                 self.take_turn(shard, |this, shard| SessionDriver::receive_frame(this, shard, frame));
-                if self.driver.borrow().waits_for_turn() {
-                    // It has not come by the socket, so nobody wakes it for what is left.
-                    self.wake();
-                }
             }
             ShardCommand::Disconnect(disconnect) => self.take_turn(shard, |this, shard| {
                 let (client, code) = (this.driver.borrow().client().to_owned(), disconnect.code());
@@ -360,6 +356,10 @@ impl Connection {
         }
         if guard(|| turn(self, shard)).is_err() {
             self.survive(shard);
+        }
+        if self.driver.borrow().waits_for_turn() {
+            // The socket has nothing to do with it, and does not wake its task for what is left.
+            self.wake();
         }
         self.hasten(shard);
     }
