@@ -73,7 +73,8 @@ impl Connection {
         loop {
             let mut send_queue = self.send_queue.borrow_mut();
             let before = send_queue.bytes_reserved();
-            let may_grow = may_take(share, shard.connections.held_bytes(), shard.hub.metrics.shards());
+            // Asked only of who needs more: all shards share what is left, and nearly always nobody does.
+            let may_grow = || may_take(share, shard.connections.held_bytes(), shard.hub.metrics.shards());
             let has_it = send_queue.reserve(share, beside, may_grow, shard.now_ms());
             let (bytes, needed) = (send_queue.bytes_reserved(), (send_queue.bytes() + beside) as u64);
             drop(send_queue);

@@ -151,7 +151,13 @@ impl SendQueue {
     }
 
     /// Has as much of `share` as is held here and `beside`; false when it has no more, or more than before may not be taken.
-    pub(crate) fn reserve(&mut self, share: &Share, beside: usize, may_grow: bool, now_ms: u64) -> bool {
+    pub(crate) fn reserve(
+        &mut self,
+        share: &Share,
+        beside: usize,
+        may_grow: impl FnOnce() -> bool,
+        now_ms: u64,
+    ) -> bool {
         let needed = self.needed(beside);
         let has = self.bytes_reserved();
         if needed <= has {
@@ -159,7 +165,7 @@ impl SendQueue {
             return true;
         }
         let rest = self.rest.get_or_insert_default();
-        let Some(more) = may_grow.then(|| share.try_reserve(needed - has)).flatten() else { return false };
+        let Some(more) = may_grow().then(|| share.try_reserve(needed - has)).flatten() else { return false };
         match &mut rest.held {
             Some(held) => held.join(more),
             none => {
