@@ -412,12 +412,12 @@ impl<S: MemberSink> Group<S> {
                     *writes -= 1;
                     member.sink.write_batch(batch)
                 }
-                Place::With(_) => {
-                    self.give_apart(at, round, batch, writes, metrics);
-                    continue;
-                }
-                Place::Behind(_) => {
-                    self.look_after_behind(at, &mut oldest);
+                Place::With(from) => match self.give_apart((at, from), round.first, batch, writes, metrics) {
+                    Some(written) => written,
+                    None => continue,
+                },
+                Place::Behind(next) => {
+                    self.look_after_behind(at, next, &mut oldest);
                     continue;
                 }
             };
@@ -444,53 +444,53 @@ impl<S: MemberSink> Group<S> {
         }
     }
 
-    /// Gives a member its part of the batch: it starts in the midst of it, or is not given what everybody is.
+    /// Gives a member that goes along `from` there its part of the batch, which begins with `first`: it starts in the midst of it, or may be
+    /// given something else than everybody. How the batch was written, if it is given that.
     fn give_apart(
         &mut self,
-        at: usize,
-        round: &mut Round,
+        (at, from): (usize, At),
+        first: At,
         batch: &mut EncodedBatch,
         writes: &mut usize,
         metrics: &ShardMetrics,
-    ) {
+    ) -> Option<Written> {
         let end = self.at();
-        let Some(member) = self.members.get_mut(at) else { return };
-        let Place::With(from) = member.place else { return };
+        let member = self.members.get_mut(at)?;
         if from.has_reached(end) {
-            return;
+            return None;
         }
-        if !round.first.has_reached(from) {
+        if !first.has_reached(from) {
             // The ring has its part.
-            return member.fall_behind(from.max(round.first), &mut self.behind, metrics);
+            member.fall_behind(from.max(first), &mut self.behind, metrics);
+            return None;
         }
         let share = self.view.as_ref().map_or(Share::All, |view| view.share(at, member.has_newest, batch));
         if share == Share::All {
             *writes -= 1;
-            match member.sink.write_batch(batch) {
-                Written::Taken => round.takers += 1,
-                rest => self.note_full(at, rest, round, metrics),
-            }
-            return;
+            return Some(member.sink.write_batch(batch));
         }
-        let Some(view) = &mut self.view else { return };
+        let view = self.view.as_mut()?;
         if view.give(share, member, writes, metrics) {
             if share != Share::Nothing && member.sink.is_full() {
-                self.waiting.insert(at, round.first.publication..end.publication);
+                self.waiting.insert(at, first.publication..end.publication);
             }
-            return;
+            return None;
         }
         if share == Share::Apart {
             view.own.set_apart(at);
         }
-        member.fall_behind(round.first, &mut self.behind, metrics);
+        member.fall_behind(first, &mut self.behind, metrics);
+        None
     }
 
     /// A socket that stays full never asks for what the ring has lost: it is told from here.
-    fn look_after_behind(&self, at: usize, oldest: &mut Option<u64>) {
-        let Some(Member { sink, place: Place::Behind(at), .. }) = self.members.get(at) else { return };
+    fn look_after_behind(&self, at: usize, next: At, oldest: &mut Option<u64>) {
         let oldest = *oldest.get_or_insert_with(|| self.room.oldest());
         let ends = !self.options.has_database && self.options.slow_consumer == SlowConsumer::Disconnect;
-        if ends && at.publication < oldest && sink.is_full() {
+        let Some(Member { sink, .. }) = self.members.get(at).filter(|_| ends && next.publication < oldest) else {
+            return;
+        };
+        if sink.is_full() {
             sink.close_soon(CloseCode::Slow);
         }
     }
