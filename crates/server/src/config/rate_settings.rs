@@ -125,11 +125,48 @@ fn buckets(buckets: &[RateBucket]) -> Result<(), String> {
     })
 }
 
+/// Some buckets.
+macro_rules! buckets {
+    ($key:literal, $($path:ident).+, $about:expr) => {
+        setting!($key, Restart, $($path).+, $about, |v: &Vec<RateBucket>| buckets(v))
+    };
+}
+
+/// The limit of a kind of commands.
+macro_rules! kind {
+    ($of:ident, $key:literal, $kind:ident, $about:expr) => {
+        setting!($key, Restart, client.rate_limit.$of.$kind, $about, operation)
+    };
+}
+
+/// Limits on commands of somebody: first those on all kinds, and `$more` before those on each kind that everybody has.
+macro_rules! commands {
+    ($of:ident, [$($whole:expr),* $(,)?], [$($more:expr),*]) => {
+        Section {
+            name: concat!("client.rate_limit.", stringify!($of)),
+            settings: &[
+                $($whole,)*
+                kind!($of, "default", default, "each kind that says nothing itself"),
+                $($more,)*
+                kind!($of, "subscribe", subscribe, "entering a room; namespace_overrides hold in its place"),
+                kind!($of, "unsubscribe", unsubscribe, "leaving a room: counted, never refused"),
+                kind!($of, "publish", publish, "publishing; namespace_overrides hold in its place"),
+                kind!($of, "history", history, "reading a history"),
+                kind!($of, "presence", presence, "asking who is in a room"),
+                kind!($of, "presence_stats", presence_stats, "asking how many are in a room"),
+                kind!($of, "refresh", refresh, "bringing a new connection token"),
+                kind!($of, "sub_refresh", sub_refresh, "bringing a new subscription token"),
+                kind!($of, "rpc", rpc, "calling a procedure; method_overrides hold in its place"),
+            ],
+        }
+    };
+}
+
 pub(super) const SECTIONS: &[Section] = &[
     Section { name: "client.rate_limit", settings: &[] },
-    Section {
-        name: "client.rate_limit.client_command",
-        settings: &[
+    commands!(
+        client_command,
+        [
             setting!(
                 "enabled",
                 Restart,
@@ -144,75 +181,12 @@ pub(super) const SECTIONS: &[Section] = &[
                 "commands of any kind; without buckets: in a second as many as message_command_limit",
                 operation
             ),
-            setting!(
-                "default",
-                Restart,
-                client.rate_limit.client_command.default,
-                "each kind that says nothing itself",
-                operation
-            ),
-            setting!(
-                "subscribe",
-                Restart,
-                client.rate_limit.client_command.subscribe,
-                "entering a room; namespace_overrides hold in its place",
-                operation
-            ),
-            setting!(
-                "unsubscribe",
-                Restart,
-                client.rate_limit.client_command.unsubscribe,
-                "leaving a room: counted, never refused",
-                operation
-            ),
-            setting!(
-                "publish",
-                Restart,
-                client.rate_limit.client_command.publish,
-                "publishing; namespace_overrides hold in its place",
-                operation
-            ),
-            setting!("history", Restart, client.rate_limit.client_command.history, "reading a history", operation),
-            setting!(
-                "presence",
-                Restart,
-                client.rate_limit.client_command.presence,
-                "asking who is in a room",
-                operation
-            ),
-            setting!(
-                "presence_stats",
-                Restart,
-                client.rate_limit.client_command.presence_stats,
-                "asking how many are in a room",
-                operation
-            ),
-            setting!(
-                "refresh",
-                Restart,
-                client.rate_limit.client_command.refresh,
-                "bringing a new connection token",
-                operation
-            ),
-            setting!(
-                "sub_refresh",
-                Restart,
-                client.rate_limit.client_command.sub_refresh,
-                "bringing a new subscription token",
-                operation
-            ),
-            setting!(
-                "rpc",
-                Restart,
-                client.rate_limit.client_command.rpc,
-                "calling a procedure; method_overrides hold in its place",
-                operation
-            ),
         ],
-    },
-    Section {
-        name: "client.rate_limit.user_command",
-        settings: &[
+        []
+    ),
+    commands!(
+        user_command,
+        [
             setting!(
                 "enabled",
                 Restart,
@@ -221,73 +195,9 @@ pub(super) const SECTIONS: &[Section] = &[
             ),
             setting!("dry_run", Restart, client.rate_limit.user_command.dry_run, "count what is too much, and do it"),
             setting!("total", Restart, client.rate_limit.user_command.total, "commands of any kind", operation),
-            setting!(
-                "default",
-                Restart,
-                client.rate_limit.user_command.default,
-                "each kind that says nothing itself",
-                operation
-            ),
-            setting!("connect", Restart, client.rate_limit.user_command.connect, "connecting", operation),
-            setting!(
-                "subscribe",
-                Restart,
-                client.rate_limit.user_command.subscribe,
-                "entering a room; namespace_overrides hold in its place",
-                operation
-            ),
-            setting!(
-                "unsubscribe",
-                Restart,
-                client.rate_limit.user_command.unsubscribe,
-                "leaving a room: counted, never refused",
-                operation
-            ),
-            setting!(
-                "publish",
-                Restart,
-                client.rate_limit.user_command.publish,
-                "publishing; namespace_overrides hold in its place",
-                operation
-            ),
-            setting!("history", Restart, client.rate_limit.user_command.history, "reading a history", operation),
-            setting!(
-                "presence",
-                Restart,
-                client.rate_limit.user_command.presence,
-                "asking who is in a room",
-                operation
-            ),
-            setting!(
-                "presence_stats",
-                Restart,
-                client.rate_limit.user_command.presence_stats,
-                "asking how many are in a room",
-                operation
-            ),
-            setting!(
-                "refresh",
-                Restart,
-                client.rate_limit.user_command.refresh,
-                "bringing a new connection token",
-                operation
-            ),
-            setting!(
-                "sub_refresh",
-                Restart,
-                client.rate_limit.user_command.sub_refresh,
-                "bringing a new subscription token",
-                operation
-            ),
-            setting!(
-                "rpc",
-                Restart,
-                client.rate_limit.user_command.rpc,
-                "calling a procedure; method_overrides hold in its place",
-                operation
-            ),
         ],
-    },
+        [setting!("connect", Restart, client.rate_limit.user_command.connect, "connecting", operation)]
+    ),
     Section {
         name: "client.rate_limit.room_creation",
         settings: &[
@@ -298,26 +208,16 @@ pub(super) const SECTIONS: &[Section] = &[
                 "limit the rooms that clients make; more: error 111"
             ),
             setting!("dry_run", Restart, client.rate_limit.room_creation.dry_run, "count what is too much, and do it"),
-            setting!(
+            buckets!(
                 "client",
-                Restart,
                 client.rate_limit.room_creation.client,
-                "rooms made by one connection; without buckets: in a minute as many as message_command_limit",
-                |v: &Vec<RateBucket>| buckets(v)
+                "rooms made by one connection; without buckets: in a minute as many as message_command_limit"
             ),
-            setting!(
-                "user",
-                Restart,
-                client.rate_limit.room_creation.user,
-                "rooms made by all connections of a user",
-                |v: &Vec<RateBucket>| buckets(v)
-            ),
-            setting!(
+            buckets!("user", client.rate_limit.room_creation.user, "rooms made by all connections of a user"),
+            buckets!(
                 "ip",
-                Restart,
                 client.rate_limit.room_creation.ip,
-                "rooms made by all connections of an address, where ip_connect counts them",
-                |v: &Vec<RateBucket>| buckets(v)
+                "rooms made by all connections of an address, where ip_connect counts them"
             ),
         ],
     },
@@ -355,12 +255,10 @@ pub(super) const SECTIONS: &[Section] = &[
                 "limit the bytes that one connection sends; commands beyond: error 111"
             ),
             setting!("dry_run", Restart, client.rate_limit.client_bytes.dry_run, "count what is too much, and do it"),
-            setting!(
+            buckets!(
                 "buckets",
-                Restart,
                 client.rate_limit.client_bytes.buckets,
-                "how many bytes; without any: 1 MiB in a second, or four of the largest messages",
-                |v: &Vec<RateBucket>| buckets(v)
+                "how many bytes; without any: 1 MiB in a second, or four of the largest messages"
             ),
         ],
     },
@@ -374,11 +272,7 @@ pub(super) const SECTIONS: &[Section] = &[
                 "limit the bytes that a user sends; commands beyond: error 111"
             ),
             setting!("dry_run", Restart, client.rate_limit.user_bytes.dry_run, "count what is too much, and do it"),
-            setting!("buckets", Restart, client.rate_limit.user_bytes.buckets, "how many bytes", |v: &Vec<
-                RateBucket,
-            >| {
-                buckets(v)
-            }),
+            buckets!("buckets", client.rate_limit.user_bytes.buckets, "how many bytes"),
         ],
     },
     Section {
@@ -391,12 +285,10 @@ pub(super) const SECTIONS: &[Section] = &[
                 "count connections by address, those of IPv6 by /64"
             ),
             setting!("dry_run", Restart, client.rate_limit.ip_connect.dry_run, "count what is too much, and let it in"),
-            setting!(
+            buckets!(
                 "buckets",
-                Restart,
                 client.rate_limit.ip_connect.buckets,
-                "new connections of one address, as many in each interval and as many at once; more: status 429",
-                |v: &Vec<RateBucket>| buckets(v)
+                "new connections of one address, as many in each interval and as many at once; more: status 429"
             ),
             setting!(
                 "max_concurrent_per_ip",
@@ -444,12 +336,10 @@ pub(super) const SECTIONS: &[Section] = &[
                 "count requests over HTTP by address, as ip_connect counts connections"
             ),
             setting!("dry_run", Restart, client.rate_limit.ip_request.dry_run, "count what is too much, and answer it"),
-            setting!(
+            buckets!(
                 "buckets",
-                Restart,
                 client.rate_limit.ip_request.buckets,
-                "requests of one address; not those with the key of the server API, nor for health; more: status 429",
-                |v: &Vec<RateBucket>| buckets(v)
+                "requests of one address; not those with the key of the server API, nor for health; more: status 429"
             ),
         ],
     },
