@@ -390,9 +390,7 @@ impl SocketGuard {
             tracing::warn!(%address, limit = excess.limit(), "refused a connection: there are too many");
         })
     }
-}
 
-impl SocketGuard {
     pub(crate) fn address(&self) -> Option<AddressKey> {
         self.address
     }

@@ -260,7 +260,7 @@ impl Layer {
 }
 
 impl ClientRates {
-    /// The limits; `None` where there are none. `own_total` is what a connection may do where its total says no number.
+    /// The limits; `None` where there are none.
     pub(crate) fn new(options: &RateLimit, refusals: Refusals) -> Option<Self> {
         let RateLimit { client_command, user_command, client_error, client_bytes, user_bytes, room_creation, .. } =
             options;

@@ -77,8 +77,7 @@ impl ForAll {
     }
 
     /// Tells all members of the room, and waits until each shard has it before whatever it delivers next: what is published after this
-    /// comes after it. Either everybody is told, or nobody, and of what is told at once all are told
-    /// in the same order.
+    /// comes after it. Either everybody is told, or nobody, and of what is told at once all are told in the same order.
     ///
     /// # Errors
     /// [`Unannounced`], after as long as `within` at most.

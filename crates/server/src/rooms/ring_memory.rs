@@ -2,9 +2,9 @@
 //!
 //! Whoever publishes counts what it adds, in blocks, so that publishers of different shards seldom meet. What rings let go by themselves
 //! nobody counts: when nearly all of the share seems to be used, rooms are counted anew, one by one, and the coldest let go until a fifth
-//! is free. That is done in the background; whoever publishes before it is done, and finds nothing left, does it itself. First they lose what lies before their newest messages, then they end: a room whose messages are nowhere else
-//! is empty when it comes back, at the same position, so that its clients are told that they have missed something; what is stored is
-//! read from the database.
+//! is free. That is done in the background; whoever publishes before it is done, and finds nothing left, does it itself. First they lose
+//! what lies before their newest messages, then they end: a room whose messages are nowhere else is empty when it comes back, at the
+//! same position, so that its clients are told that they have missed something; what is stored is read from the database.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
