@@ -22,18 +22,24 @@ fn all(ring: &TestRing<u64>) -> Vec<u64> {
     std::iter::from_fn(|| reader.read().ok()?.map(|(_, value)| value)).collect()
 }
 
+/// Replaces the first message while two more are published; how many were replaced.
+fn rewrite_beside_a_publisher(ring: &TestRing<u64>) -> u64 {
+    let publisher = {
+        let ring = ring.clone();
+        thread::spawn(move || [1, 2].map(|value| publish(&ring, value).unwrap()))
+    };
+    let replaced = rewrite(ring, 0).0;
+    assert_eq!(publisher.join().unwrap(), [1, 2]);
+    replaced
+}
+
 /// Publishers go on in the copy, in the next segment, or in the old one, which is then copied anew: nothing is lost.
 #[test]
 fn rewrite_publish() {
     model(2..=3, || {
         let ring = ring::<u64>(2);
         publish(&ring, 0).unwrap();
-        let publisher = {
-            let ring = ring.clone();
-            thread::spawn(move || [1, 2].map(|value| publish(&ring, value).unwrap()))
-        };
-        let replaced = rewrite(&ring, 0).0;
-        assert_eq!(publisher.join().unwrap(), [1, 2]);
+        let replaced = rewrite_beside_a_publisher(&ring);
         assert_eq!((replaced + rewrite(&ring, 0).0, all(&ring)), (1, vec![100, 1, 2]));
     });
 }
@@ -135,12 +141,7 @@ fn rewrite_lapped() {
     model(1..=2, || {
         let ring = ring::<u64>(1);
         publish(&ring, 0).unwrap();
-        let publisher = {
-            let ring = ring.clone();
-            thread::spawn(move || [1, 2].map(|value| publish(&ring, value).unwrap()))
-        };
-        let replaced = rewrite(&ring, 0).0;
-        assert_eq!(publisher.join().unwrap(), [1, 2]);
+        let replaced = rewrite_beside_a_publisher(&ring);
         assert!(replaced <= 1 && rewrite(&ring, 0) == (0, true), "it is evicted");
         assert_eq!(all(&ring), [1, 2]);
         assert!(ring.census().0 <= 4, "what is not used any more is used again");

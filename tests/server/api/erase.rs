@@ -149,6 +149,20 @@ fn who_is_behind_is_given_the_empty_place() {
     }
 }
 
+/// Members who read nothing of what is published, so many messages of 10 KB.
+fn members_behind(server: &Running, messages: u64) -> Vec<Client> {
+    let mut slow: Vec<Client> = (0..3).map(|_| server.connected("ann")).collect();
+    for ann in &mut slow {
+        set_socket_recv_buffer_size(&ann.stream, 128 * 1024).expect("a socket option");
+        ann.subscribe(2, "hall");
+    }
+    let mut bob = server.connected("bob");
+    for number in 1..=messages {
+        bob.publish(number as u32 + 1, "hall", &format!("\"{number} {}\"", "x".repeat(10_000)));
+    }
+    slow
+}
+
 /// The end of a batch that a socket has begun to take waits for it in the server: it is not given any more.
 #[test]
 fn who_has_begun_to_take_what_is_erased_is_cut_off_and_comes_again() {
@@ -156,15 +170,7 @@ fn who_has_begun_to_take_what_is_erased_is_cut_off_and_comes_again() {
     for storage in [Storage::Off, Storage::Stored] {
         let folder = Folder::new();
         let server = server(storage, &folder);
-        let mut slow: Vec<Client> = (0..3).map(|_| server.connected("ann")).collect();
-        for ann in &mut slow {
-            set_socket_recv_buffer_size(&ann.stream, 128 * 1024).expect("a socket option");
-            ann.subscribe(2, "hall");
-        }
-        let mut bob = server.connected("bob");
-        for number in 1..=MESSAGES {
-            bob.publish(number as u32 + 1, "hall", &format!("\"{number} {}\"", "x".repeat(10_000)));
-        }
+        let slow = members_behind(&server, MESSAGES);
         let offsets: Vec<u64> = (1..=MESSAGES).collect();
         let erased = result(&server, "history_erase", json!({ "channel": "hall", "offsets": offsets }));
         assert_eq!(erased["erased"], MESSAGES);
@@ -197,15 +203,7 @@ fn who_is_being_closed_is_not_given_what_is_erased_meanwhile() {
     const MESSAGES: u64 = 900;
     let folder = Folder::new();
     let server = server(Storage::Off, &folder);
-    let mut slow: Vec<Client> = (0..3).map(|_| server.connected("ann")).collect();
-    for ann in &mut slow {
-        set_socket_recv_buffer_size(&ann.stream, 128 * 1024).expect("a socket option");
-        ann.subscribe(2, "hall");
-    }
-    let mut bob = server.connected("bob");
-    for number in 1..=MESSAGES {
-        bob.publish(number as u32 + 1, "hall", &format!("\"{number} {}\"", "x".repeat(10_000)));
-    }
+    let slow = members_behind(&server, MESSAGES);
     for ann in &slow {
         result(&server, "disconnect", json!({ "client": ann.id }));
     }
