@@ -105,7 +105,7 @@ impl Rig {
     }
 
     fn room_ref(&self, ring: Ring<Message>) -> RoomRef<Message> {
-        RoomRef(RoomCore::new("scenario", Epoch(1), 0, false, ring, self.shared.clone()))
+        RoomRef(RoomCore::new("scenario", Epoch(1), 0, false, 0, ring, self.shared.clone()))
     }
 
     /// A room of so many segments with so many slots.
