@@ -5,12 +5,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::watch;
 
 use super::jwk::{Jwks, KEY_ID_BYTES_MAX};
 use super::key_fetch::{Fetched, KeysUnavailable};
+use crate::util::panics::lock;
 use crate::util::signature::Algorithm;
 
 /// How long fetched keys are believed, as at Centrifugo: one that an issuer takes back is good for no longer, where it can be asked.
@@ -194,7 +195,7 @@ impl KeySets {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, KeySet>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -23,7 +23,7 @@ pub mod tools;
 mod writer;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -38,6 +38,7 @@ use self::relay::Relay;
 use self::writer::Writer;
 use crate::config::Config;
 use crate::ops::metrics::RoomEventMetrics;
+use crate::util::panics::lock;
 use crate::util::rng::Rng;
 
 /// The log of room events of a server, being written and delivered.
@@ -95,7 +96,7 @@ impl RoomEvents {
     /// Writes what is left, and lets the backend have it for a moment. Nobody comes or goes any more.
     pub(crate) fn close(&self) {
         self.journal.close();
-        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let threads = lock(&self.threads).take();
         let Some(Threads { writer, relay }) = threads else { return };
         // Whoever panics has said so.
         let ledger = writer.join().ok();

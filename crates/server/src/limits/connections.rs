@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::config::{Client, RateBucket, RateLimit};
 use crate::limits::address::{AddressKey, counted};
@@ -11,6 +11,7 @@ use crate::limits::bucket::{Buckets, Rates};
 use crate::limits::table::{Entry, Table};
 use crate::ops::metrics::Refusals;
 use crate::util::network::Network;
+use crate::util::panics::lock;
 
 /// The part of all connections that one address, and one user, may have where nothing else is said. Nobody takes all of them alone;
 /// an office behind one address, or devices that share a user, are far from it.
@@ -180,7 +181,7 @@ impl Connections {
         // What is refused from here on gives it back.
         let mut place = Place { connections: Arc::clone(self), address: None };
         let (rates, buckets) = &self.arrivals;
-        if !rates.is_empty() && !rates.take(&mut buckets.lock().unwrap_or_else(PoisonError::into_inner), 1, now_ms) {
+        if !rates.is_empty() && !rates.take(&mut lock(buckets), 1, now_ms) {
             return Err(self.refused(Excess::Arrivals));
         }
         place.came_from(peer, now_ms)?;

@@ -1,8 +1,9 @@
 //! What is remembered of addresses and users, in parts with a lock each, and of no more of them than there is place for.
 
+use crate::util::panics::lock;
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 /// Parts of a table: as many as may be asked at once.
 const PARTS: usize = 64;
@@ -84,7 +85,7 @@ impl<T: Entry> Table<T> {
     fn in_part<R>(&self, key: u64, work: impl FnOnce(&mut Part<T>) -> R) -> R {
         let part = &self.parts[self.hasher.hash_one(key) as usize % PARTS];
         // Each change is a single operation, so a panic elsewhere leaves nothing half done.
-        work(&mut part.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut lock(part))
     }
 
     #[cfg(test)]

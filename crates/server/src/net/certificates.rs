@@ -1,7 +1,7 @@
 //! The certificates in use: replaced, whole and at once, when their files change.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -12,6 +12,7 @@ use rustls::server::ProducesTickets;
 use crate::config::{Identity, Pem, ServerTls};
 use crate::net::autocert::Autocert;
 use crate::ops::tls_metrics::TlsMetrics;
+use crate::util::panics::lock;
 
 /// How long before its end a certificate is warned of: those that are renewed by themselves are so a month before.
 const WARNED_BEFORE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
@@ -82,7 +83,7 @@ impl Certificates {
         if self.fetched.is_some() {
             return Ok(false);
         }
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.kept);
         let now = kept.seen.read_again()?;
         if now == kept.seen && !repeats {
             return Ok(false);
@@ -110,7 +111,7 @@ impl Certificates {
         }
         let Some(end) = self.ends_at() else { return };
         metrics.set_end(port, end.as_secs() as i64);
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.kept);
         let is_due = kept.warned_at.is_none_or(|at| now.saturating_sub(at) >= WARNED_EVERY);
         // Who fetches them says itself what it did not get, and some of them last for days.
         let warned_before = if self.fetched.is_some() { Duration::ZERO } else { WARNED_BEFORE };

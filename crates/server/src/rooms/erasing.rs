@@ -4,9 +4,10 @@
 //! shortly afterwards, whether anything is published there or not: at once where nobody is reading it, and else when a later look
 //! finds that nobody is any more.
 
+use crate::util::panics::lock;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use roomcast::Room;
@@ -51,7 +52,7 @@ impl Erasing {
     }
 
     fn rooms(&self) -> MutexGuard<'_, HashMap<Box<str>, ToErase>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

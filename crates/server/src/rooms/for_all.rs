@@ -4,7 +4,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::join_leave::{Event, What, inbox_bytes_max};
+use crate::util::panics::lock;
 use roomcast::Position;
 use roomcast_protocol::RoomName;
 
@@ -72,7 +73,7 @@ impl ForAll {
     /// What comes for a shard; once.
     pub(crate) fn inbox(&self, shard: usize) -> Option<InboxForAll> {
         let way = Arc::clone(&self.shards[shard]);
-        let receiver = way.receiver.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let receiver = lock(&way.receiver).take()?;
         Some(InboxForAll { way, receiver })
     }
 
@@ -135,7 +136,7 @@ impl Announcing<'_> {
     /// Has all shards take it at once; ready when they have.
     fn take(mut self) -> impl Future<Output = ()> {
         let mut answers = Vec::new();
-        let taking = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
+        let taking = lock(self.taking);
         for way in std::mem::take(&mut self.ways) {
             let (take, is_taken) = oneshot::channel();
             way.send(&self.event, Step::Take(take));
@@ -160,7 +161,7 @@ impl Drop for Announcing<'_> {
 
 impl Way {
     fn has_shard(&self) -> bool {
-        self.receiver.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+        lock(&self.receiver).is_none()
     }
 
     /// Whether its shard takes nothing any more: what waits for it waits for nobody.

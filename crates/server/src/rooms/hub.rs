@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -25,6 +25,7 @@ use crate::rooms::stored::{StoredEngine, StoredRooms};
 use crate::session::Settings;
 #[cfg(test)]
 use crate::util::clock::unix_ms;
+use crate::util::panics::lock;
 use crate::util::rng::Rng;
 use roomcast::store::StoreError;
 use roomcast_protocol::{ErrorCode, Placed, RoomName};
@@ -164,7 +165,7 @@ impl Hub {
     /// # Errors
     /// What could not be had, in words.
     pub(crate) fn take_over(&self, config: Config, rng: Rng) -> Result<(), String> {
-        let _alone = self.taking_over.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = lock(&self.taking_over);
         let before = self.settled();
         if self.stored.get().is_none() && config.stores() {
             self.start_storing_by(&config).map_err(|error| error.to_string())?;

@@ -6,10 +6,11 @@
 //! that order. It is announced to the inbox of every shard that listens to the room, before the member it speaks of can publish
 //! anything: who has seen a publication finds the join in its inbox.
 
+use crate::util::panics::lock;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::AcqRel, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -124,7 +125,7 @@ impl Events {
 
     /// The inbox of a shard; once.
     pub(crate) fn inbox(self: &Arc<Self>, shard: usize) -> Option<Inbox> {
-        let receiver = self.shards[shard].receiver.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let receiver = lock(&self.shards[shard].receiver).take()?;
         Some(Inbox { shard, events: Arc::clone(self), receiver })
     }
 

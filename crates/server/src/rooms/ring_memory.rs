@@ -8,13 +8,14 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 
 use tokio::sync::Notify;
 
 use crate::limits::memory::{Reservation, Share};
 use crate::rooms::history;
 use crate::rooms::local::LocalRooms;
+use crate::util::panics::lock;
 use roomcast::{Position, Room};
 use roomcast_protocol::{ErrorCode, Publication};
 
@@ -264,10 +265,6 @@ impl Counted {
 fn bytes_of(room: &Room<Publication>) -> u64 {
     let stats = room.stats();
     stats.bytes_held + stats.segments as u64 * SEGMENT_BYTES
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Which of the counters this thread counts in.

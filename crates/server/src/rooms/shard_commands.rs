@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::mem::size_of;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::rooms::users::{Recipients, Selection, Users};
 use crate::session::ServerCommand;
 use crate::util::key::{ConnectionAddress, ConnectionKey};
+use crate::util::panics::lock;
 use crate::wire::disconnect::Disconnect;
 use roomcast_protocol::{CloseCode, RoomName};
 
@@ -156,7 +157,7 @@ impl ShardCommands {
 
     /// What comes for the connections of a shard; once.
     pub(crate) fn inbox(&self, shard: usize) -> Option<CommandInbox> {
-        self.queues[shard].inbox.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.queues[shard].inbox).take()
     }
 
     /// Hands over a command, waiting while too much waits for the shard. Commands of one sender arrive in their order.

@@ -5,12 +5,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{OwnedMutexGuard, watch};
 
 use crate::rooms::engine::Accepted;
+use crate::util::panics::lock;
 use roomcast_protocol::RoomName;
 
 /// How long a key is remembered.
@@ -159,10 +160,6 @@ impl TermsBook {
         }
         version
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What was put in lately, by name; bounded in bytes and in time.

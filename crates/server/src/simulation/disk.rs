@@ -1,8 +1,9 @@
 //! A disk that is none: what was written and not yet synced may be lost with the power, and it is slow or fails as it is told.
 
+use crate::util::panics::lock;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use roomcast::Epoch;
@@ -81,7 +82,7 @@ impl Disk {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 
     /// How often something was synced.

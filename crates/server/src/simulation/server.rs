@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::future::pending;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant as StdInstant};
 
 use tokio::runtime::Handle;
@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::rooms::cluster::LocalNode;
 use crate::rooms::hub::Hub;
 use crate::rooms::stored::StoredRooms;
+use crate::util::panics::lock;
 use crate::util::stepped;
 use crate::wire::framing::Framing;
 use crate::wire::socket_double::SocketDouble;
@@ -187,10 +188,6 @@ async fn write_forever(writer: BatchWriter<Publication>, has_stored_all: Rc<RefC
         }
     }
     *has_stored_all.borrow_mut() = Some(lock(&ended).unwrap_or(false));
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn expire_forever(hub: Arc<Hub>) {

@@ -1,8 +1,9 @@
 //! A store over such a disk, behind the trait that databases implement: a log that is read from memory.
 
+use crate::util::panics::lock;
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use roomcast::Epoch;
@@ -45,7 +46,7 @@ struct Turn<'a>(&'a LogStore);
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        *self.0.is_written.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        *lock(&self.0.is_written) = false;
     }
 }
 
@@ -55,13 +56,13 @@ impl LogStore {
     }
 
     fn rooms(&self) -> MutexGuard<'_, Rooms> {
-        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.rooms)
     }
 
     /// Waits until nobody else writes.
     fn turn(&self) -> Turn<'_> {
         let is_taken = || {
-            let mut is_written = self.is_written.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut is_written = lock(&self.is_written);
             std::mem::replace(&mut *is_written, true)
         };
         while is_taken() {

@@ -3,11 +3,12 @@
 //! It takes as many bytes as its buffer holds and the client has not taken yet, and then none, like a socket of the system whose
 //! peer does not read.
 
+use crate::util::panics::lock;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::ReadBuf;
@@ -49,7 +50,7 @@ impl SocketDouble {
     }
 
     fn ends(&self) -> MutexGuard<'_, Ends> {
-        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.ends)
     }
 }
 

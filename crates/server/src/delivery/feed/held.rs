@@ -3,9 +3,10 @@
 //! Each has a waker of its own, which its room's watermark is given. The waker lists whose it is and wakes the delivery: so a turn
 //! looks only at those whose watermarks have moved, however many rest.
 
+use crate::util::panics::lock;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering::AcqRel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Wake, Waker};
 
 use super::MemberKey;
@@ -123,9 +124,4 @@ impl Wake for Place {
             waker.wake();
         }
     }
-}
-
-fn lock(moved: &Mutex<Moved>) -> MutexGuard<'_, Moved> {
-    // Each change is a single operation.
-    moved.lock().unwrap_or_else(PoisonError::into_inner)
 }

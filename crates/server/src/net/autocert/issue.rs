@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::http::{HeaderMap, Request, Response, StatusCode, header};
@@ -22,6 +22,7 @@ use super::cache::{StoredAccount, held};
 use super::{Answered, Autocert};
 use crate::backend::{Call, HttpClient};
 use crate::config;
+use crate::util::panics::lock;
 
 /// How long all of it may take, for one name.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(5 * 60);
@@ -61,7 +62,7 @@ impl Authority {
 
     /// Until when, since 1970, it is not to be asked.
     pub(super) fn not_before(&self) -> Duration {
-        *self.calls.not_before.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.calls.not_before)
     }
 
     /// Fetches a certificate for a name, keeps it and puts it to use.
@@ -240,7 +241,7 @@ impl Calls {
             None => return,
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut not_before = self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut not_before = lock(&self.not_before);
         *not_before = (*not_before).max(now + wait);
     }
 

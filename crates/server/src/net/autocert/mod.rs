@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -29,6 +29,7 @@ use self::cache::Cache;
 use self::issue::Authority;
 use crate::config::{self, ACME_TLS};
 use crate::ops::tls_metrics::TlsMetrics;
+use crate::util::panics::lock;
 use crate::util::rng::Rng;
 
 /// Where an authority asks over HTTP whether a name leads here (RFC 8555, 8.3).
@@ -102,7 +103,7 @@ impl Autocert {
     }
 
     fn take(&self, name: &str, held: Held) {
-        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = lock(&self.changing);
         let mut all = HashMap::clone(&self.held.load());
         all.insert(name.to_owned(), Arc::new(held));
         self.held.store(Arc::new(all));
@@ -135,7 +136,7 @@ impl Autocert {
             tokio::spawn(door::keep(address, Arc::clone(&self)));
         }
         let rng = Mutex::new(rng);
-        let spread = || rng.lock().unwrap_or_else(PoisonError::into_inner).fraction();
+        let spread = || lock(&rng).fraction();
         let authority = match Authority::new(&self.options, runtime) {
             Ok(authority) => authority,
             Err(error) => return tracing::error!(error, "no certificate can be fetched"),
@@ -274,7 +275,7 @@ impl Autocert {
     }
 
     fn change<T: Clone>(&self, place: &ArcSwap<HashMap<String, T>>, change: impl FnOnce(&mut HashMap<String, T>)) {
-        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = lock(&self.changing);
         let mut all = HashMap::clone(&place.load());
         change(&mut all);
         place.store(Arc::new(all));

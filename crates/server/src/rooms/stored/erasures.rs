@@ -1,7 +1,8 @@
 //! Rooms of which messages were erased lately, until nobody can have one of them any more.
 
+use crate::util::panics::lock;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use roomcast::Room;
@@ -41,6 +42,6 @@ impl Erasures {
     }
 
     fn rooms(&self) -> MutexGuard<'_, ByName> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
