@@ -86,7 +86,8 @@ SUITES = \
 	unit "$(CARGO_TEST) --lib --bins" \
 	$(foreach name,$(TEST_BINARIES),$(name) "$(CARGO_TEST) --test $(name)") \
 	$(foreach name,$(SDKS),sdk-$(name) "ROOMCAST_BIN=$(TARGET)/debug/roomcast tests/sdk/run.sh sdk/$(name)/") \
-	browser "ROOMCAST_BIN=$(TARGET)/debug/roomcast tests/browser/run.sh"
+	browser "ROOMCAST_BIN=$(TARGET)/debug/roomcast tests/browser/run.sh" \
+	package "ROOMCAST_BIN=$(TARGET)/debug/roomcast tests/package/run.sh"
 
 test: setup ## all tests: Rust, then real clients of Node, Python and Rust, then the page in a browser
 	tests/make/steps.sh test all $(SUITES)
@@ -253,17 +254,20 @@ check-bench: ## clippy and the tests of what bench-server runs
 	$(CARGO) clippy $(BENCHES) -p harness -p server-bench -p siege -p instructions --all-targets -- -D warnings
 	$(CARGO) test $(BENCHES) -p harness -p server-bench --lib
 
-dist: build ## a stripped archive with binary, licences, unit file and checksums, in target/dist
+dist: build ## an archive and a Debian package with binary, licences, unit file and checksums, in target/dist
 	tests/make/tables.sh failed
 	rm -rf $(DIST) && mkdir -p $(DIST)/$(ARCHIVE)
 	strip -o $(DIST)/$(ARCHIVE)/roomcast $(TARGET)/release/roomcast
 	$(DIST)/$(ARCHIVE)/roomcast config default > $(DIST)/$(ARCHIVE)/roomcast.toml
-	cp LICENSE-MIT LICENSE-APACHE CHANGELOG.md dist/roomcast.service $(DIST)/$(ARCHIVE)/
+	cp LICENSE-MIT LICENSE-APACHE CHANGELOG.md dist/roomcast.service dist/roomcast.1 $(DIST)/$(ARCHIVE)/
 	cd $(DIST)/$(ARCHIVE) && sha256sum -- * > SHA256SUMS
 	tar -C $(DIST) --sort=name --owner=0 --group=0 --numeric-owner --mtime=@$${SOURCE_DATE_EPOCH:-0} \
 		-cf - $(ARCHIVE) | gzip -n9 > $(DIST)/$(ARCHIVE).tar.gz
 	cd $(DIST) && sha256sum $(ARCHIVE).tar.gz > $(ARCHIVE).tar.gz.sha256
-	@ls -l $(DIST)/$(ARCHIVE).tar.gz
+	@if ! command -v dpkg-deb >/dev/null; then echo "the Debian package is not made: this system has no dpkg-deb"; else \
+		tests/package/run.sh "$$(dist/deb/build.sh $(TARGET)/release/roomcast $(DIST))" && \
+		cd $(DIST) && for package in *.deb; do sha256sum "$$package" > "$$package.sha256"; done; fi
+	@ls -l $(DIST)/*.tar.gz $(DIST)/*.deb 2>/dev/null || true
 
 image: ## a container image of what dist makes
 	@if ! docker info >/dev/null 2>&1; then echo "not run: no docker engine"; exit 0; fi; \
