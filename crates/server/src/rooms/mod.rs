@@ -12,6 +12,7 @@ pub(crate) mod engine;
 pub(crate) mod erasing;
 pub(crate) mod expiry;
 pub(crate) mod for_all;
+pub(crate) mod handing_over;
 pub(crate) mod history;
 pub(crate) mod hub;
 pub(crate) mod join_leave;
