@@ -12,7 +12,9 @@ use super::answer::{Failed, json, wrap};
 use super::messages::{BroadcastRequest, PublishRequest, PublishResult};
 use super::shape::Json;
 use super::{Api, COUNT_MAX};
+use crate::config::NamespaceOptions;
 use crate::rooms::engine::{Accepted, Answer, Publish, begun};
+use crate::rooms::parts::Parts;
 use crate::rooms::terms::Terms;
 use crate::session::OptionsLookup as _;
 use roomcast_protocol::{ErrorCode, Payload, Publication, RoomName, tags_bytes_held};
@@ -28,8 +30,7 @@ pub(super) async fn publish(api: &Api, request: PublishRequest) -> Result<Vec<u8
         request;
     let publication = publication(api, data, &b64data, tags, delta)?;
     let terms = terms(Terms { idempotency_key, version, version_epoch, skip_history })?;
-    let accepted = accepted(api, begin(api, &channel, publication, terms.as_ref())?).await?;
-    Ok(json(&told(api, &channel, accepted)))
+    Ok(json(&told(api, begin(api, &channel, publication, terms.as_ref())?).await?))
 }
 
 pub(super) async fn broadcast(api: &Api, request: BroadcastRequest) -> Result<Vec<u8>, Failed> {
@@ -55,21 +56,28 @@ pub(super) async fn broadcast(api: &Api, request: BroadcastRequest) -> Result<Ve
     // All of them first, so that those that wait for the disk wait together.
     let mut answers = Vec::with_capacity(channels.len());
     for rooms in channels.chunks(ROOMS_PER_TURN) {
-        let publish = |room: &String| match begin(api, room, publication.clone(), terms.as_ref()) {
-            Ok(Answer::Now(published)) => Answer::Now(published),
-            Ok(later) => begun(later.wait()),
-            Err(code) => Answer::Now(Err(code)),
+        let publish = |room: &String| {
+            let Begun { answer, has_history } = begin(api, room, publication.clone(), terms.as_ref())?;
+            let answer = match answer {
+                Answer::Now(published) => Answer::Now(published),
+                later => begun(later.wait()),
+            };
+            Ok(Begun { answer, has_history })
         };
         answers.extend(rooms.iter().map(publish));
         tokio::task::yield_now().await;
     }
     let mut responses = Vec::new();
-    for (room, answer) in channels.iter().zip(answers) {
+    for begun in answers {
         if !responses.is_empty() {
             responses.push(b',');
         }
-        responses.extend(match accepted(api, answer).await {
-            Ok(accepted) => wrap("result", &json(&told(api, room, accepted))),
+        let told = match begun {
+            Ok(begun) => told(api, begun).await,
+            Err(code) => Err(code),
+        };
+        responses.extend(match told {
+            Ok(told) => wrap("result", &json(&told)),
             Err(code) => wrap("error", &json(&super::answer::ApiError::from(code))),
         });
     }
@@ -102,9 +110,14 @@ fn publication(
 
 /// The room of that name, which is one that clients may enter.
 pub(super) fn room(api: &Api, name: &str) -> Result<RoomName, ErrorCode> {
-    let now = api.hub.now();
-    let room = RoomName::parse(name, now.config.channel.max_length).map_err(|_| ErrorCode::BadRequest)?;
-    now.config.channel.options_of(name).map(|_| room)
+    place(&api.hub.now(), name).map(|(room, _)| room)
+}
+
+/// The same with its options.
+fn place<'a>(now: &'a Parts, name: &str) -> Result<(RoomName, &'a NamespaceOptions), ErrorCode> {
+    let channel = &now.config.channel;
+    let room = RoomName::parse(name, channel.max_length).map_err(|_| ErrorCode::BadRequest)?;
+    channel.options_of(name).map(|options| (room, options))
 }
 
 /// What is asked beyond, if anything is.
@@ -115,35 +128,32 @@ fn terms(terms: Terms) -> Result<Option<Terms>, ErrorCode> {
     Ok((terms != Terms::default()).then_some(terms))
 }
 
+/// A message that is being published.
+struct Begun {
+    answer: Answer<Result<Accepted, ErrorCode>>,
+    /// Whether its position means something.
+    has_history: bool,
+}
+
 /// Begins to publish into a room.
-fn begin(
-    api: &Api,
-    name: &str,
-    mut publication: Publication,
-    terms: Option<&Terms>,
-) -> Result<Answer<Result<Accepted, ErrorCode>>, ErrorCode> {
-    let room = room(api, name)?;
+fn begin(api: &Api, name: &str, mut publication: Publication, terms: Option<&Terms>) -> Result<Begun, ErrorCode> {
     let now = api.hub.now();
-    let options = now.config.channel.options_of(name)?;
+    let (room, options) = place(&now, name)?;
     if !options.publication_data_format.allows(&publication.data) {
         return Err(ErrorCode::BadRequest);
     }
     publication.set_delta(publication.is_delta() || options.delta_publish);
-    let publish = Publish { room: room.clone(), publication, terms: terms.cloned().map(Box::new) };
-    api.hub.engine(&room)?.publish(smallvec![publish]).pop().ok_or(ErrorCode::Internal)
+    let publish = Publish { room, publication, terms: terms.cloned().map(Box::new) };
+    let answer = api.hub.engine_by(options.storage).publish(smallvec![publish]).pop().ok_or(ErrorCode::Internal)?;
+    Ok(Begun { answer, has_history: options.history_size > 0 })
 }
 
-/// Waits until it is published.
-async fn accepted(api: &Api, answer: Answer<Result<Accepted, ErrorCode>>) -> Result<Accepted, ErrorCode> {
-    let accepted = answer.wait().await?;
+/// Waits until it is published; what is told of it.
+async fn told(api: &Api, Begun { answer, has_history }: Begun) -> Result<PublishResult, ErrorCode> {
+    let Accepted { offset, epoch } = answer.wait().await?;
     api.hub.metrics.api_messages.inc();
-    Ok(accepted)
-}
-
-/// What is told of it: a position means something where there is history.
-fn told(api: &Api, room: &str, Accepted { offset, epoch }: Accepted) -> PublishResult {
-    match api.hub.now().options(room) {
-        Some(options) if options.history_size > 0 => PublishResult { offset, epoch: epoch.to_string() },
-        _ => PublishResult::default(),
-    }
+    Ok(match has_history {
+        true => PublishResult { offset, epoch: epoch.to_string() },
+        false => PublishResult::default(),
+    })
 }

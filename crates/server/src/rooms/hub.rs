@@ -293,7 +293,8 @@ impl Hub {
         self.engine_by(self.now().options(room).map_or(Storage::Off, |options| options.storage))
     }
 
-    fn engine_by(&self, storage: Storage) -> &dyn Engine {
+    /// The same for rooms whose options say so.
+    pub(crate) fn engine_by(&self, storage: Storage) -> &dyn Engine {
         match self.stored.get() {
             Some(stored) if storage != Storage::Off => stored,
             _ => &self.memory,
