@@ -126,8 +126,11 @@ pub(super) struct Claims {
     channels: Option<Vec<String>>,
     /// By name.
     #[serde(default)]
-    subs: Option<BTreeMap<String, Option<Box<RawValue>>>>,
+    subs: Option<Subs>,
 }
+
+/// Rooms that somebody is put into, by name, with what is said of each.
+pub(crate) type Subs = BTreeMap<String, Option<Box<RawValue>>>;
 
 /// By option, each with its `value`.
 pub(crate) type OverrideClaims = BTreeMap<String, Option<BTreeMap<String, OverrideValue>>>;
@@ -213,16 +216,7 @@ impl Claims {
         }
         let (info, expiry) = (self.info()?, self.expiry(now_ms)?);
         let meta = payload(self.meta.as_deref(), None)?;
-        let rooms = match self.subs.filter(|subs| !subs.is_empty()) {
-            Some(subs) => {
-                let read = |(name, claims): (String, Option<Box<RawValue>>)| match claims {
-                    Some(claims) => Ok((name, object::<SubClaims>(claims.get().as_bytes())?.read()?)),
-                    None => Ok((name, RoomClaims::default())),
-                };
-                subs.into_iter().map(read).collect::<Result<_, _>>()?
-            }
-            None => self.channels.into_iter().flatten().map(|name| (name, RoomClaims::default())).collect(),
-        };
+        let rooms = rooms(self.channels, self.subs, |says| object::<SubClaims>(says)?.read())?;
         Ok(ConnectionToken { user: user.or(self.sub).unwrap_or_default(), info, meta, expiry, rooms })
     }
 
@@ -238,6 +232,23 @@ impl Claims {
             expiry,
         })
     }
+}
+
+/// The rooms that somebody is put into: those of `subs`, with what `read` makes of what stands there, or where there are none those of
+/// `channels`, of which nothing is said.
+pub(crate) fn rooms<E>(
+    channels: Option<Vec<String>>,
+    subs: Option<Subs>,
+    read: impl Fn(&[u8]) -> Result<RoomClaims, E>,
+) -> Result<Vec<(String, RoomClaims)>, E> {
+    let Some(subs) = subs.filter(|subs| !subs.is_empty()) else {
+        return Ok(channels.into_iter().flatten().map(|name| (name, RoomClaims::default())).collect());
+    };
+    let read = |(name, says): (String, Option<Box<RawValue>>)| {
+        let claims = says.map_or_else(|| Ok(RoomClaims::default()), |says| read(says.get().as_bytes()));
+        claims.map(|claims| (name, claims))
+    };
+    subs.into_iter().map(read).collect()
 }
 
 /// Reads an object. A struct may be read from a list as well, which no token is.

@@ -16,8 +16,8 @@ use std::fmt;
 use std::sync::Arc;
 
 pub(crate) use self::claims::{
-    ConnectionToken, Expiry, OverrideClaims, Overrides, RoomClaims, STAY_MAX_MS, SubClaims, SubscriptionToken, object,
-    overrides, payload,
+    ConnectionToken, Expiry, OverrideClaims, Overrides, RoomClaims, STAY_MAX_MS, SubClaims, Subs, SubscriptionToken,
+    object, overrides, payload, rooms,
 };
 pub(crate) use self::key_fetch::{Fetched, KeyFetcher, KeysUnavailable};
 pub(crate) use self::key_sets::{KeySets, WantedKeys};

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::question::Kind;
-use crate::auth::{Expiry, OverrideClaims, RoomClaims, SubClaims, object, overrides, payload};
+use crate::auth::{Expiry, OverrideClaims, RoomClaims, SubClaims, Subs, object, overrides, payload, rooms};
 use roomcast_protocol::{CLOSE_REASON_BYTES_MAX, CustomError, Payload, compact_json};
 
 /// What has come of a question.
@@ -117,7 +117,7 @@ struct RawResult {
     #[serde(default)]
     channels: Option<Vec<String>>,
     #[serde(default)]
-    subs: Option<BTreeMap<String, Option<Box<RawValue>>>>,
+    subs: Option<Subs>,
     #[serde(default)]
     meta: Option<Box<RawValue>>,
     #[serde(default)]
@@ -215,25 +215,17 @@ fn answer(
 impl RawResult {
     fn admitted(self, now_ms: u64, takes_bytes: bool) -> Result<Admitted, Unreadable> {
         let (data, info) = (self.data(takes_bytes)?, self.info()?);
-        let rooms: Vec<(String, RoomClaims)> = match self.subs.filter(|subs| !subs.is_empty()) {
-            Some(subs) => {
-                let read = |(name, sub): (String, Option<Box<RawValue>>)| {
-                    let Some(sub) = sub else { return Ok((name, RoomClaims::default())) };
-                    let json = sub.get().as_bytes();
-                    let says: SubClaims = object(json).map_err(|_| "one of its subs is of another form")?;
-                    let RawEnd { expire_at } = object(json).map_err(|_| "an expire_at of its subs is no time")?;
-                    let claims = says.read().map_err(|_| NOT_JSON)?;
-                    let ttl_ms = match expiry(expire_at, now_ms) {
-                        Expiry::Never => None,
-                        Expiry::InMs(ttl_ms) => Some(ttl_ms),
-                        Expiry::Past => Some(0),
-                    };
-                    Ok((name, RoomClaims { ttl_ms, ..claims }))
-                };
-                subs.into_iter().map(read).collect::<Result<_, Unreadable>>()?
-            }
-            None => self.channels.into_iter().flatten().map(|name| (name, RoomClaims::default())).collect(),
-        };
+        let rooms = rooms(self.channels, self.subs, |json| {
+            let says: SubClaims = object(json).map_err(|_| "one of its subs is of another form")?;
+            let RawEnd { expire_at } = object(json).map_err(|_| "an expire_at of its subs is no time")?;
+            let claims = says.read().map_err(|_| NOT_JSON)?;
+            let ttl_ms = match expiry(expire_at, now_ms) {
+                Expiry::Never => None,
+                Expiry::InMs(ttl_ms) => Some(ttl_ms),
+                Expiry::Past => Some(0),
+            };
+            Ok::<_, Unreadable>(RoomClaims { ttl_ms, ..claims })
+        })?;
         let (user, meta) = (self.user.unwrap_or_default(), meta(self.meta.as_deref()));
         if user.len() > USER_BYTES_MAX {
             return Err("its user is too long");
