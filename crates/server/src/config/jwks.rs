@@ -2,13 +2,10 @@
 
 use std::fmt;
 
-use axum::http::Uri;
 use regex::Regex;
 
 use super::render::without_query;
-
-/// The longest address that is asked, in bytes.
-const URL_BYTES_MAX: usize = 2_048;
+use super::url::http_url;
 
 /// An address with places for what a named group of an expression finds in a token: `https://id.example/{{tenant}}/keys`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,12 +79,8 @@ fn is_plain(value: &str) -> bool {
 
 /// Whether it can be asked, and leads where it seems to.
 fn is_address(url: &str) -> bool {
-    let Ok(uri) = url.parse::<Uri>() else { return false };
-    let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
-    let authority = uri.authority().map_or("", |authority| authority.as_str());
-    let is_clean = !uri.path().split('/').skip(1).any(|part| matches!(part, "." | "..")) && !uri.path().contains("//");
-    let is_short = url.len() <= URL_BYTES_MAX;
-    is_short && is_http && is_clean && !authority.is_empty() && !authority.contains('@') && !url.contains('#')
+    let Ok(uri) = http_url(url) else { return false };
+    !uri.path().split('/').skip(1).any(|part| matches!(part, "." | "..")) && !uri.path().contains("//")
 }
 
 fn parts(written: &str) -> Option<Vec<Part>> {

@@ -46,6 +46,7 @@ mod transforms;
 mod transports;
 mod tree;
 mod unidirectional;
+mod url;
 mod variables;
 
 use std::collections::BTreeMap;

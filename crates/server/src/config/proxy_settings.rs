@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use axum::http::{HeaderName, HeaderValue, Uri};
+use axum::http::{HeaderName, HeaderValue};
 
 use super::options::{Reload, Section, Setting, between, setting, within};
 use super::proxy::{ProxyOptions, RpcOptions, StaticHeaders};
@@ -11,6 +11,7 @@ use super::setting::{Kind, quote, read};
 use super::status_transforms::{in_json, transforms, write_transforms};
 use super::tls::Pem;
 use super::tree::{Node, Value};
+use super::url::{UrlError, http_url};
 use crate::util::signature::Secret;
 
 /// As long as a connection that nobody looks after; who waits longer for a backend has none.
@@ -223,16 +224,13 @@ fn endpoint(endpoint: &Option<String>) -> Result<(), String> {
         return Err("gRPC is not served; give an address of http:// or https://".to_owned());
     }
     // Not shown: it may hold a key.
-    let expected = "expected an address such as \"https://backend.example/callbacks\"";
-    let uri: Uri = written.parse().map_err(|_| expected.to_owned())?;
-    let is_http = matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty());
-    if !is_http || written.contains('#') {
-        return Err(expected.to_owned());
+    match http_url(written) {
+        Ok(_) => Ok(()),
+        Err(UrlError::NotHttp) => Err("expected an address such as \"https://backend.example/callbacks\"".to_owned()),
+        Err(UrlError::HasPassword) => {
+            Err("put a password into `http.static_headers`, as Authorization, not into the address".to_owned())
+        }
     }
-    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-        return Err("put a password into `http.static_headers`, as Authorization, not into the address".to_owned());
-    }
-    Ok(())
 }
 
 fn header_name(name: &str) -> Result<String, String> {
