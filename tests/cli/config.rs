@@ -79,7 +79,7 @@ fn each_format_says_the_same() {
     assert_eq!(toml.client.channel_limit, 7);
     let chat = toml.channel.options_for("chat:1").unwrap();
     assert_eq!((chat.history_size, chat.history_ttl), (50, Duration::from_secs(5400)));
-    assert!(chat.allows_name("chat:1") && !chat.allows_name("chat:one"));
+    assert!(toml.channel.allows("chat:1", chat) && !toml.channel.allows("chat:one", chat));
     assert!(toml.channel.options_for("news:1").unwrap().allow_subscribe_for_client);
     assert!(toml.channel.options_for("plain").unwrap().presence);
 }
@@ -482,6 +482,19 @@ fn rooms_of_users_are_for_them_alone() {
     assert!(read("c.toml", &elsewhere).is_ok(), "where others may enter is no room of a user");
     assert!(read("c.toml", open).is_ok());
     assert!(load_dev(section).client.subscribe_to_user_personal_channel.enabled, "there everybody may do everything");
+}
+
+#[test]
+fn names_have_the_signs_of_the_file_and_an_empty_one_is_the_usual_one() {
+    let text = "[channel]\nprivate_prefix = '~'\nnamespace_boundary = '/'\nuser_boundary = ''\n\
+                [[channel.namespaces]]\nname = 'chat'\npresence = true\n\
+                [client.subscribe_to_user_personal_channel]\nenabled = true\npersonal_channel_namespace = 'chat'\n";
+    let config = read("c.toml", text).unwrap();
+    assert_eq!((&*config.channel.syntax.private_prefix, &*config.channel.syntax.user_boundary), ("~", "#"));
+    assert!(config.channel.options_for("~chat/1").unwrap().presence);
+    assert_eq!(read("c.toml", &config.to_toml()).unwrap(), config, "it is printed as it is");
+    let error = read("c.toml", "[channel]\nuser_boundary = \"a\\u0000\"\n").unwrap_err().to_string();
+    assert!(error.contains("c.toml:2") && error.contains("expected a sign"), "{error}");
 }
 
 #[test]

@@ -18,7 +18,7 @@ from backend import Backend
 from compare import Comparison, Difference
 from play import Play
 from script import ENTRIES, Entry
-from servers import Server, configurations, start, with_backend
+from servers import Server, configurations, start, with_backend, with_backend_and_signs
 
 # What differs is played again, to more patient ears: a push that came late is no difference.
 QUIET_S = [0.04, 0.25, 0.8]
@@ -37,7 +37,10 @@ class Run:
         needed = {entry.configuration for entry in entries}
         self.servers: dict[str, tuple[Server, Server]] = {}
         self.backend = Backend()
-        all_of_them = configurations() | {"backend": with_backend(self.backend.url)}
+        all_of_them = configurations() | {
+            "backend": with_backend(self.backend.url),
+            "backend_signs": with_backend_and_signs(self.backend.url),
+        }
         for name, configuration in all_of_them.items():
             if name in needed:
                 self.servers[name] = (start("centrifugo", configuration), start("roomcast", configuration))

@@ -133,6 +133,20 @@ def configurations() -> dict[str, dict]:
                 }
             }
         ),
+        "signs": _but(
+            {
+                "client": {"subscribe_to_user_personal_channel": {"enabled": True, "personal_channel_namespace": "mine"}},
+                "channel": {
+                    "private_prefix": "~",
+                    "namespace_boundary": "/",
+                    "user_boundary": "@@",
+                    "user_separator": ";",
+                },
+            }
+        ),
+        "signless": _but(
+            {"channel": {"private_prefix": "", "namespace_boundary": "", "user_boundary": "", "user_separator": ""}}
+        ),
         "nothing": _but({"client": {"token": {"hmac_secret_key": "", "hmac_previous_secret_key": ""}}}),
         "strict": _but(
             {
@@ -201,6 +215,10 @@ def with_backend(url: str) -> dict:
             },
         }
     )
+
+
+def with_backend_and_signs(url: str) -> dict:
+    return _but({"rpc": {"namespace_boundary": "/"}}, with_backend(url))
 
 
 # What is an option of one of them alone, or means the same under another name.

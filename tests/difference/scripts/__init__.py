@@ -1,3 +1,3 @@
 """The scripts that were written by hand, by what they are about."""
 
-from . import api, callbacks, delta, guests, history, people, protocol, rooms, served, tokens, transports, uni, walk  # noqa: F401
+from . import api, callbacks, delta, guests, history, people, protocol, rooms, served, signs, tokens, transports, uni, walk  # noqa: F401

@@ -10,6 +10,8 @@ mod answers;
 mod autocert;
 #[cfg(test)]
 mod bounds;
+mod channel;
+mod channel_syntax;
 mod compression;
 mod database;
 mod draft;
@@ -49,7 +51,6 @@ mod unidirectional;
 mod url;
 mod variables;
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -61,6 +62,8 @@ use roomcast_protocol::Limits;
 
 pub use self::answers::{Answer, Verdict};
 pub use self::autocert::Autocert;
+pub use self::channel::Channel;
+pub use self::channel_syntax::ChannelSyntax;
 pub use self::compression::Compression;
 pub use self::error::ConfigError;
 pub use self::events::{Endpoint, RoomEventsOptions, WebhookSecret};
@@ -70,7 +73,6 @@ pub(crate) use self::http_server::UNIX;
 pub use self::http_server::{FileMode, HttpServer};
 pub use self::jwks::JwksEndpoint;
 pub use self::load::{Flags, Loaded, Review, check, check_from, load, load_from, review, review_from};
-use self::namespace::HISTORY_META_TTL;
 pub use self::namespace::{
     DELIVERY_DELAY_MAX, DataFormat, Echo, NamespaceOptions, RecoveryMode, SlowConsumer, Storage,
 };
@@ -267,22 +269,6 @@ pub struct Client {
     pub history_max_publication_limit: usize,
     /// The most publications a reconnecting client is given; one that missed more is told that it did. Default 300.
     pub recovery_max_publication_limit: usize,
-}
-
-/// `[channel]`: rooms by namespace.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Channel {
-    /// The longest room name, in bytes. Default 255.
-    pub max_length: usize,
-    /// [`NamespaceOptions::history_meta_ttl`] of the rooms that say nothing of it. Default 30 days.
-    pub history_meta_ttl: Duration,
-    /// What payloads may be in the rooms of namespaces that say nothing about it.
-    pub publication_data_format: DataFormat,
-    /// `[channel.without_namespace]`: rooms whose name has no `:`.
-    pub without_namespace: NamespaceOptions,
-    /// `[[channel.namespaces]]` by name: rooms named `name:rest`.
-    pub namespaces: BTreeMap<String, NamespaceOptions>,
 }
 
 /// `[storage]`: the database of the rooms whose `storage` is on.
@@ -492,13 +478,7 @@ impl Default for Config {
             http_api: HttpApi::default(),
             health: Health::default(),
             events: RoomEventsOptions::default(),
-            channel: Channel {
-                max_length: 255,
-                history_meta_ttl: HISTORY_META_TTL,
-                publication_data_format: DataFormat::NotEmpty,
-                without_namespace: NamespaceOptions::default(),
-                namespaces: BTreeMap::new(),
-            },
+            channel: Channel::default(),
             proxies: Proxies::default(),
             rpc: Rpc::default(),
             storage: StorageOptions {
@@ -523,79 +503,3 @@ impl Client {
 
 /// Commands in one message, whatever the limits on rooms: a batch of publishes is bounded by its bytes before.
 const COMMANDS_PER_MESSAGE: usize = 1_024;
-
-impl Channel {
-    /// The options of rooms without a namespace, and of each namespace.
-    pub(crate) fn all_options(&self) -> impl Iterator<Item = &NamespaceOptions> {
-        std::iter::once(&self.without_namespace).chain(self.namespaces.values())
-    }
-
-    /// The same, to be changed.
-    fn all_options_mut(&mut self) -> impl Iterator<Item = &mut NamespaceOptions> {
-        std::iter::once(&mut self.without_namespace).chain(self.namespaces.values_mut())
-    }
-
-    /// Has rooms whose namespace says nothing of what payloads may be take what holds for all.
-    fn inherit_data_format(&mut self) {
-        let of_all = self.publication_data_format;
-        for options in self.all_options_mut().filter(|it| it.publication_data_format == DataFormat::NotEmpty) {
-            options.publication_data_format = of_all;
-        }
-    }
-
-    /// The options of a room by its name, or `None` when the name is of a namespace nobody declared (error 102 on the
-    /// wire). Whether the name itself is acceptable is [`NamespaceOptions::allows_name`]'s to say.
-    #[must_use]
-    pub fn options_for(&self, room: &str) -> Option<&NamespaceOptions> {
-        match namespace_of(room) {
-            "" => Some(&self.without_namespace),
-            namespace => self.namespaces.get(namespace),
-        }
-    }
-}
-
-/// The namespace in the name of a room; empty where there is none, for no namespace has an empty name.
-pub(crate) fn namespace_of(room: &str) -> &str {
-    let name = room.strip_prefix(PRIVATE_PREFIX).unwrap_or(room);
-    name.split_once(NAMESPACE_BOUNDARY).map_or("", |(namespace, _)| namespace)
-}
-
-impl PersonalRooms {
-    /// What the name of each of them begins with, before its user.
-    pub(crate) fn prefix(&self) -> String {
-        match &*self.personal_channel_namespace {
-            "" => USERS_BOUNDARY.to_string(),
-            namespace => format!("{namespace}{NAMESPACE_BOUNDARY}{USERS_BOUNDARY}"),
-        }
-    }
-}
-
-/// What divides a namespace from the rest of a room's name.
-pub const NAMESPACE_BOUNDARY: char = ':';
-
-/// Starts the names of rooms that only a subscription token opens, before their namespace.
-pub const PRIVATE_PREFIX: char = '$';
-
-/// Stands before the ids of the users whom a room is for.
-pub const USERS_BOUNDARY: char = '#';
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rooms_find_the_options_of_their_namespace() {
-        let mut config = Config::default();
-        let chat = NamespaceOptions { presence: true, ..NamespaceOptions::default() };
-        config.channel.namespaces.insert("chat".to_owned(), chat);
-
-        assert!(config.channel.options_for("chat:1").unwrap().presence);
-        assert!(config.channel.options_for("chat:1:2").unwrap().presence, "the first colon divides");
-        assert!(config.channel.options_for("$chat:1").unwrap().presence, "a private room is one of its namespace");
-        assert!(!config.channel.options_for("$lobby").unwrap().presence);
-        assert!(config.channel.options_for("$news:1").is_none());
-        assert!(!config.channel.options_for("chat").unwrap().presence, "a namespace's name alone is a plain room");
-        assert!(config.channel.options_for("news:1").is_none());
-        assert!(!config.channel.options_for(":1").unwrap().presence, "nothing before the colon is no namespace");
-    }
-}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use regex::Regex;
 
-use super::{DEFAULT_PROXY, NAMESPACE_BOUNDARY};
+use super::DEFAULT_PROXY;
 use roomcast::store::Retention;
 use roomcast_protocol::Payload;
 
@@ -276,13 +276,6 @@ impl NamespaceOptions {
             messages_max: Some(self.storage_size as u64).filter(|size| *size > 0),
         }
     }
-
-    /// Whether a room may bear this name (error 107 on the wire when not). `room` is the full name, with its namespace.
-    #[must_use]
-    pub fn allows_name(&self, room: &str) -> bool {
-        let rest = room.split_once(NAMESPACE_BOUNDARY).map_or(room, |(_, rest)| rest);
-        self.channel_regex.as_ref().is_none_or(|regex| regex.is_match(rest))
-    }
 }
 
 impl Default for NamespaceOptions {
@@ -339,19 +332,5 @@ impl PartialEq for NamespaceOptions {
     /// Two sets of options are equal when a file that says one says the other: expressions are compared by their text.
     fn eq(&self, other: &Self) -> bool {
         super::render::room(self) == super::render::room(other)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_regex_sees_the_name_without_its_namespace() {
-        let options =
-            NamespaceOptions { channel_regex: Some(Regex::new("^[0-9]+$").unwrap()), ..NamespaceOptions::default() };
-        assert!(options.allows_name("chat:42"));
-        assert!(options.allows_name("42"));
-        assert!(!options.allows_name("chat:lobby"));
     }
 }

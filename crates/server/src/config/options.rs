@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::origin::normal_origin;
 use super::schema::beat;
-pub(super) use super::schema::{Reload, Section, Setting, listing, setting};
+pub(super) use super::schema::{Reload, Section, Setting, listing, setting, sign};
 use super::setting::{Kind as _, duration_or_off, read};
 use super::{
     DELIVERY_DELAY_MAX, NamespaceOptions, compression, database, events, health, http_api, http_server, personal,
@@ -309,6 +309,20 @@ const REST: &[Section] = &[
                 channel.publication_data_format,
                 "what payloads may be where the namespace does not say: json, json_object, binary (also empty) or anything but empty"
             ),
+            sign!(
+                "private_prefix",
+                channel.syntax.private_prefix,
+                "$",
+                "starts the names of rooms that only a subscription token opens, before their namespace"
+            ),
+            sign!(
+                "namespace_boundary",
+                channel.syntax.namespace_boundary,
+                ":",
+                "divides a namespace from the rest of a room's name"
+            ),
+            sign!("user_boundary", channel.syntax.user_boundary, "#", "stands before the users whom a room is for"),
+            sign!("user_separator", channel.syntax.user_separator, ",", "stands between these users"),
         ],
     },
 ];

@@ -156,6 +156,8 @@ pub struct Rpc {
     pub ping_enabled: bool,
     /// Its name. Default `ping`.
     pub ping_method: String,
+    /// Divides a namespace from the rest of a procedure's name. Default `:`.
+    pub namespace_boundary: String,
     /// `[rpc.without_namespace]`: those whose name has no `:`.
     pub without_namespace: RpcOptions,
     /// `[[rpc.namespaces]]` by name: those named `name:rest`.
@@ -167,6 +169,7 @@ impl Default for Rpc {
         Self {
             ping_enabled: false,
             ping_method: "ping".to_owned(),
+            namespace_boundary: ":".to_owned(),
             without_namespace: RpcOptions::default(),
             namespaces: BTreeMap::new(),
         }
@@ -176,9 +179,9 @@ impl Default for Rpc {
 impl Rpc {
     /// The options of a procedure, if its namespace was declared.
     pub(crate) fn options_for(&self, method: &str) -> Option<&RpcOptions> {
-        match method.split_once(super::NAMESPACE_BOUNDARY) {
+        match super::channel_syntax::split_once(method, &self.namespace_boundary) {
+            None | Some(("", _)) => Some(&self.without_namespace),
             Some((namespace, _)) => self.namespaces.get(namespace),
-            None => Some(&self.without_namespace),
         }
     }
 
@@ -216,4 +219,24 @@ pub(super) fn scope_of(proxy: &str) -> String {
 pub(super) fn is_name(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     (2..=64).contains(&name.len()) && name.bytes().all(fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_procedure_is_of_the_namespace_before_its_boundary() {
+        let mut rpc = Rpc::default();
+        rpc.namespaces.insert("shop".to_owned(), RpcOptions { proxy_enabled: true, ..RpcOptions::default() });
+        let is_served = |rpc: &Rpc, method: &str| rpc.options_for(method).map(|options| options.proxy_enabled);
+        for (method, found) in
+            [("shop:buy", Some(true)), ("buy", Some(false)), (":buy", Some(false)), ("bank:buy", None)]
+        {
+            assert_eq!(is_served(&rpc, method), found, "{method}");
+        }
+        rpc.namespace_boundary = "/".to_owned();
+        assert_eq!(is_served(&rpc, "shop/buy"), Some(true));
+        assert_eq!(is_served(&rpc, "shop:buy"), Some(false));
+    }
 }

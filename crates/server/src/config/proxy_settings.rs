@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue};
 
-use super::options::{Reload, Section, Setting, between, setting, within};
+use super::options::{Reload, Section, Setting, between, setting, sign, within};
 use super::proxy::{ProxyOptions, RpcOptions, StaticHeaders};
 use super::setting::{Kind, quote, read};
 use super::status_transforms::{in_json, transforms, write_transforms};
@@ -196,6 +196,12 @@ pub(super) const SECTIONS: &[Section] = &[
         settings: &[
             setting!("ping.enabled", Live, rpc.ping_enabled, "answer one procedure here, with nothing"),
             setting!("ping.method", Live, rpc.ping_method, "its name"),
+            sign!(
+                "namespace_boundary",
+                rpc.namespace_boundary,
+                ":",
+                "divides a namespace from the rest of a procedure's name"
+            ),
         ],
     },
     Section { name: "rpc.proxy", settings: proxy_settings!(; proxies.rpc.) },

@@ -111,4 +111,21 @@ macro_rules! beat {
     };
 }
 
-pub(super) use {beat, listing, setting};
+/// `sign!(key, place in the struct, the usual one, what it does)`: a sign in names, which rooms that are there go by.
+macro_rules! sign {
+    ($key:literal, $($field:ident).+, $usual:literal, $about:literal) => {
+        Setting {
+            key: $key,
+            reload: $crate::config::schema::Reload::Restart,
+            about: || Cow::from($about),
+            read: |target, value| {
+                target.$($field).+ = $crate::config::channel_syntax::sign(read(value)?, $usual)?;
+                Ok(())
+            },
+            write: |target| target.$($field).+.write(),
+            copy: |target, source| target.$($field).+.clone_from(&source.$($field).+),
+        }
+    };
+}
+
+pub(super) use {beat, listing, setting, sign};

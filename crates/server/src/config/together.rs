@@ -1,7 +1,9 @@
 //! What no option can see alone.
 
 use super::draft::{Draft, Notes, path, scope_of};
-use super::{Config, DEFAULT_PROXY, NamespaceOptions, ProxyOptions, RecoveryMode, Storage, TlsOptions, proxy};
+use super::{
+    ChannelSyntax, Config, DEFAULT_PROXY, NamespaceOptions, ProxyOptions, RecoveryMode, Storage, TlsOptions, proxy,
+};
 
 impl Draft {
     /// Notes which options contradict each other.
@@ -60,7 +62,7 @@ impl Draft {
                     &on_connect,
                     &format!("`client.subscribe_on_connect`: {room:?} is of a namespace that nobody declared"),
                 ),
-                Some(options) if !options.allows_name(room) => notes.conflict(
+                Some(options) if !config.channel.allows(room, options) => notes.conflict(
                     &on_connect,
                     &format!("`client.subscribe_on_connect`: {room:?} does not match its `channel_regex`"),
                 ),
@@ -99,7 +101,8 @@ impl Draft {
         let personal = &config.client.subscribe_to_user_personal_channel;
         let section = "client.subscribe_to_user_personal_channel";
         let [enabled, namespace] = ["enabled", "personal_channel_namespace"].map(|key| path(section, key));
-        match config.channel.options_for(&personal.prefix()) {
+        let syntax = &config.channel.syntax;
+        match config.channel.options_for(&syntax.personal_prefix(&personal.personal_channel_namespace)) {
             _ if !personal.enabled => {}
             None => notes.conflict(
                 &[&namespace, &enabled],
@@ -125,7 +128,7 @@ impl Draft {
         let named = config.channel.namespaces.iter().map(|(name, options)| (scope_of(name), options));
         for (scope, options) in unnamed.chain(named) {
             if !config.dev {
-                notes.warnings.extend(kept_from_strangers(&scope, options));
+                notes.warnings.extend(kept_from_strangers(&scope, options, &config.channel.syntax));
             }
             let mut conflict = |keys: &[&str], message: &str| {
                 let mut keys: Vec<String> = keys.iter().map(|key| path(&scope, key)).collect();
@@ -169,7 +172,7 @@ impl Draft {
 }
 
 /// What is said of permissions that Centrifugo gives to more clients.
-fn kept_from_strangers(scope: &str, options: &NamespaceOptions) -> Option<String> {
+fn kept_from_strangers(scope: &str, options: &NamespaceOptions, syntax: &ChannelSyntax) -> Option<String> {
     let for_client = [
         ("allow_publish_for_client", options.allow_publish_for_client),
         ("allow_history_for_client", options.allow_history_for_client),
@@ -178,9 +181,11 @@ fn kept_from_strangers(scope: &str, options: &NamespaceOptions) -> Option<String
     let for_client: Vec<_> = for_client.iter().filter(|(_, is_on)| *is_on).map(|(name, _)| *name).collect();
     (options.allow_user_limited_channels && !for_client.is_empty()).then(|| {
         format!(
-            "{scope}: `{}` is for nobody else in rooms that are limited to users (`#`), and in private ones (`$`) for those inside; \
+            "{scope}: `{}` is for nobody else in rooms that are limited to users (`{}`), and in private ones (`{}`) for those inside; \
              Centrifugo lets everybody",
-            for_client.join("`, `")
+            for_client.join("`, `"),
+            syntax.user_boundary,
+            syntax.private_prefix
         )
     })
 }

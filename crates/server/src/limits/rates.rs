@@ -1,6 +1,6 @@
 //! What clients may do in a time: commands by their kind, bytes, and errors before one is cut off; by connection and by user.
 
-use crate::config::{CommandLimits, OperationLimit, RateBucket, RateLimit, namespace_of};
+use crate::config::{ChannelSyntax, CommandLimits, OperationLimit, RateBucket, RateLimit};
 use crate::limits::address::AddressKey;
 use crate::limits::bucket::{Buckets, Rates};
 use crate::limits::table::{Entry, Table};
@@ -79,6 +79,8 @@ pub(crate) struct ClientRates {
     address_rooms: Limit,
     users: Table<User>,
     addresses: Table<RoomsOf>,
+    /// Which namespace a room is of.
+    syntax: ChannelSyntax,
     refusals: Refusals,
 }
 
@@ -232,14 +234,14 @@ impl Layer {
     }
 
     /// Takes what a command takes; whether it is one too many.
-    fn refuses(&self, spent: &mut Spent, deed: Deed<'_>, now_ms: u64, refusals: &Refusals) -> bool {
+    fn refuses(&self, spent: &mut Spent, deed: Deed<'_>, now_ms: u64, all: &ClientRates) -> bool {
         let mut beyond = None;
         if let Some(operation) = deed.operation {
             let of = &self.of[operation as usize];
             let Numbered { number, rates } = match of.elsewhere.is_empty() {
                 true => &of.here,
                 false => {
-                    let name = if operation == Operation::Rpc { deed.name } else { namespace_of(deed.name) };
+                    let name = if operation == Operation::Rpc { deed.name } else { all.syntax.namespace_of(deed.name) };
                     of.elsewhere.iter().find(|(of, _)| of == name).map_or(&of.here, |(_, other)| other)
                 }
             };
@@ -253,7 +255,7 @@ impl Layer {
             beyond = beyond.or(Some(self.names.total));
         }
         if let Some(name) = beyond {
-            refusals.count(name);
+            all.refusals.count(name);
         }
         beyond.is_some() && !self.is_dry_run
     }
@@ -261,7 +263,7 @@ impl Layer {
 
 impl ClientRates {
     /// The limits; `None` where there are none.
-    pub(crate) fn new(options: &RateLimit, refusals: Refusals) -> Option<Self> {
+    pub(crate) fn new(options: &RateLimit, syntax: &ChannelSyntax, refusals: Refusals) -> Option<Self> {
         let RateLimit { client_command, user_command, client_error, client_bytes, user_bytes, room_creation, .. } =
             options;
         let rooms = |buckets: &[RateBucket]| Limit::new(room_creation.enabled, room_creation.dry_run, buckets);
@@ -280,6 +282,7 @@ impl ClientRates {
             address_rooms: rooms(&room_creation.ip),
             users: Table::new(),
             addresses: Table::new(),
+            syntax: syntax.clone(),
             refusals,
         };
         let [connection, user, address] = this.of_rooms();
@@ -292,7 +295,7 @@ impl ClientRates {
     /// A client whose user is known connects.
     pub(crate) fn refuses_connect(&self, user: &str, now_ms: u64) -> bool {
         let deed = Deed { operation: Some(Operation::Connect), name: "" };
-        self.refuses_user(user, |spent, layer| layer.refuses(spent, deed, now_ms, &self.refusals), now_ms)
+        self.refuses_user(user, |spent, layer| layer.refuses(spent, deed, now_ms, self), now_ms)
     }
 
     /// A client does something; whether that is one too many, and it is to be refused with the advice to try again, unless it leaves a
@@ -303,8 +306,8 @@ impl ClientRates {
         }
         let of_connection = self.of_connection.as_ref();
         let is_over = of_connection
-            .is_some_and(|layer| layer.refuses(&mut own.0.get_or_insert_default().spent, deed, now_ms, &self.refusals));
-        is_over || self.refuses_user(user, |spent, layer| layer.refuses(spent, deed, now_ms, &self.refusals), now_ms)
+            .is_some_and(|layer| layer.refuses(&mut own.0.get_or_insert_default().spent, deed, now_ms, self));
+        is_over || self.refuses_user(user, |spent, layer| layer.refuses(spent, deed, now_ms, self), now_ms)
     }
 
     fn refuses_user(&self, user: &str, refuses: impl FnOnce(&mut Spent, &Layer) -> bool, now_ms: u64) -> bool {
@@ -415,7 +418,7 @@ mod tests {
     fn rates(change: impl FnOnce(&mut RateLimit)) -> ClientRates {
         let mut options = none();
         change(&mut options);
-        ClientRates::new(&options, Refusals::default()).expect("something is limited")
+        ClientRates::new(&options, &ChannelSyntax::default(), Refusals::default()).expect("something is limited")
     }
 
     fn publish(name: &str) -> Deed<'_> {
@@ -424,7 +427,7 @@ mod tests {
 
     #[test]
     fn where_nothing_is_limited_there_is_nothing_to_ask() {
-        assert!(ClientRates::new(&none(), Refusals::default()).is_none());
+        assert!(ClientRates::new(&none(), &ChannelSyntax::default(), Refusals::default()).is_none());
     }
 
     #[test]
@@ -463,6 +466,12 @@ mod tests {
         let mut own = OwnRates::default();
         let mut taken = |room| (0..10).filter(|_| !rates.refuses(&mut own, "", publish(room), 0)).count();
         assert_eq!([taken("hall"), taken("chat:1"), taken("$chat:2"), taken("yard:1")], [1, 4, 0, 0]);
+        let mut syntax = ChannelSyntax::default();
+        (syntax.private_prefix, syntax.namespace_boundary) = ("~".to_owned(), "/".to_owned());
+        let rates = ClientRates { syntax, ..rates };
+        let mut own = OwnRates::default();
+        let mut taken = |room| (0..10).filter(|_| !rates.refuses(&mut own, "", publish(room), 0)).count();
+        assert_eq!([taken("chat:1"), taken("~chat/2"), taken("chat/1"), taken("yard/1")], [1, 4, 0, 0]);
     }
 
     #[test]

@@ -61,7 +61,8 @@ impl Makings {
         });
         let callbacks = Callbacks::new(&config, Arc::clone(clock), background.clone(), metrics);
         let mut settings = self.settings(&config, tokens);
-        let rates = || ClientRates::new(&config.client_rates(), metrics.refusals.clone()).map(Arc::new);
+        let rates =
+            || ClientRates::new(&config.client_rates(), &config.channel.syntax, metrics.refusals.clone()).map(Arc::new);
         settings.rates = self.rates.get_or_init(rates).clone();
         let settings = Arc::new(settings);
         Parts { config: Arc::new(config), settings, keys, callbacks }
@@ -84,7 +85,9 @@ impl Makings {
         settings.subscribe_on_connect =
             rooms.filter_map(|name| RoomName::parse(name, config.channel.max_length).ok()).collect();
         let personal = &config.client.subscribe_to_user_personal_channel;
-        settings.personal_rooms = personal.enabled.then(|| personal.prefix());
+        settings.syntax = config.channel.syntax.clone();
+        let prefix = || settings.syntax.personal_prefix(&personal.personal_channel_namespace);
+        settings.personal_rooms = personal.enabled.then(prefix);
         settings.single_connection = personal.enabled && personal.single_connection;
         settings.time = config.client.connect_include_server_time.then(|| Arc::clone(&self.clock));
         settings.proxies = Asks::new(config);

@@ -5,21 +5,15 @@ use std::sync::Arc;
 use super::View;
 use super::action::MembershipGrant;
 use crate::auth::Overrides;
-use crate::config::{NamespaceOptions, PRIVATE_PREFIX, RecoveryMode, USERS_BOUNDARY};
+use crate::config::{ChannelSyntax, NamespaceOptions, RecoveryMode};
 use roomcast_protocol::{ErrorCode, FilterWish, SubscribeRequest};
-
-/// Stands between these ids.
-const USERS_SEPARATOR: char = ',';
-
-/// Whether the room of that user is nobody else's: the name of a room says for which users it is by these two.
-pub(super) fn has_room_of_its_own(user: &str) -> bool {
-    !user.is_empty() && !user.contains([USERS_BOUNDARY, USERS_SEPARATOR])
-}
 
 /// One client in front of one room.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Access<'a> {
     pub(super) options: &'a NamespaceOptions,
+    /// What the room's name says.
+    pub(super) syntax: &'a ChannelSyntax,
     pub(super) room: &'a str,
     /// The client's user id; empty for an anonymous one.
     pub(super) user: &'a str,
@@ -190,13 +184,13 @@ impl Access<'_> {
 
     /// Whether only a token opens the room.
     fn is_private(self) -> bool {
-        self.needs_token && self.room.starts_with(PRIVATE_PREFIX)
+        self.needs_token && self.syntax.is_private(self.room)
     }
 
     /// Whether the client is of the users whom the room is limited to, behind its name; nothing where it is limited to none.
     fn is_one_of_its_users(self) -> Option<bool> {
-        let (_, users) = self.room.rsplit_once(USERS_BOUNDARY).filter(|_| self.options.allow_user_limited_channels)?;
-        Some(self.is_known() && users.split(USERS_SEPARATOR).any(|user| user == self.user))
+        let mut users = self.options.allow_user_limited_channels.then(|| self.syntax.users_of(self.room))??;
+        Some(self.is_known() && users.any(|user| user == self.user))
     }
 
     fn is_known(self) -> bool {
@@ -225,10 +219,13 @@ pub(super) fn permitting(client: bool, subscriber: bool, anonymous: bool) -> Nam
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
 
     fn access<'a>(options: &'a NamespaceOptions, room: &'a str, user: &'a str, is_subscribed: bool) -> Access<'a> {
-        Access { options, room, user, is_subscribed, needs_token: true, is_insecure: false }
+        static SYNTAX: LazyLock<ChannelSyntax> = LazyLock::new(ChannelSyntax::default);
+        Access { options, syntax: &SYNTAX, room, user, is_subscribed, needs_token: true, is_insecure: false }
     }
 
     #[test]
@@ -298,6 +295,37 @@ mod tests {
             assert_eq!(access(&limited, "dialog#42,43", user, false).subscribe(&request).is_ok(), enters, "{user:?}");
         }
         assert!(access(&limited, "r#", "", false).subscribe(&request).is_err());
+    }
+
+    #[test]
+    fn rooms_are_private_and_limited_by_the_signs_of_the_configuration() {
+        let syntax = ChannelSyntax {
+            private_prefix: "~".to_owned(),
+            user_boundary: "@@".to_owned(),
+            user_separator: ";".to_owned(),
+            ..ChannelSyntax::default()
+        };
+        let options = NamespaceOptions {
+            allow_subscribe_for_client: true,
+            allow_publish_for_client: true,
+            allow_user_limited_channels: true,
+            ..NamespaceOptions::default()
+        };
+        for (room, enters) in [
+            ("~r", false),
+            ("$r", true),
+            ("r@@42", true),
+            ("r@@7;42", true),
+            ("r@@7", false),
+            ("r@@42,7", false),
+            ("r@@", false),
+            ("r#7", true),
+            ("r@7", true),
+        ] {
+            let access = Access { syntax: &syntax, ..access(&options, room, "42", false) };
+            assert_eq!(access.subscribe(&SubscribeRequest::default()).is_ok(), enters, "{room}");
+            assert_eq!(access.publish().is_ok(), enters, "{room}");
+        }
     }
 
     #[test]

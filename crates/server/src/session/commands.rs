@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::access::{Access, Grant, has_room_of_its_own};
+use super::access::{Access, Grant};
 use super::heartbeat::Heartbeat;
 use super::server_command::wishes;
 use super::tokens::{Opened, Refused};
@@ -219,13 +219,10 @@ impl Session {
         let Some(prefix) = self.settings.personal_rooms.as_ref().filter(|_| !self.user().is_empty()) else {
             return Ok(None);
         };
-        let name = format!("{prefix}{}", self.user());
-        let room = match has_room_of_its_own(self.user()) {
-            true => self.room(&name),
-            false => Err(ErrorCode::BadRequest),
-        };
+        let name = self.settings.syntax.personal_room(prefix, self.user());
+        let room = name.as_deref().map_or(Err(ErrorCode::BadRequest), |name| self.room(name));
         room.map(Some).map_err(|error| {
-            self.log_not_put_in(&name, error);
+            self.log_not_put_in(name.as_deref().unwrap_or(prefix), error);
             CloseCode::BadRequest
         })
     }
@@ -421,6 +418,7 @@ impl Session {
     pub(super) fn access<'a>(&'a self, room: &'a RoomName) -> Result<Access<'a>, ErrorCode> {
         Ok(Access {
             options: self.settings.options.options_of(room.as_str())?,
+            syntax: &self.settings.syntax,
             room: room.as_str(),
             user: self.info().map_or("", ClientInfo::user),
             is_subscribed: self.rooms.contains(room.as_str()),

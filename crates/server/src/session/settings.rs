@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::auth::Tokens;
-use crate::config::{Channel, Config, NamespaceOptions, Rpc};
+use crate::config::{Channel, ChannelSyntax, Config, NamespaceOptions, Rpc};
 use crate::limits::rates::ClientRates;
 use roomcast_protocol::{ErrorCode, Limits, RoomName};
 
@@ -39,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) expired_sub_close_delay_ms: u64,
     /// The rooms that every client is put into when it connects.
     pub(crate) subscribe_on_connect: Vec<RoomName>,
+    /// The signs in the names of rooms.
+    pub(crate) syntax: ChannelSyntax,
     /// What the name of a user's own room begins with, before the user; its clients are put into it.
     pub(crate) personal_rooms: Option<String>,
     /// Whether the connections of a user end when a newer one has connected.
@@ -94,7 +96,7 @@ pub(crate) trait OptionsLookup: Send + Sync {
 impl OptionsLookup for Channel {
     fn options_of(&self, room: &str) -> Result<&NamespaceOptions, ErrorCode> {
         let options = self.options_for(room).ok_or(ErrorCode::UnknownRoom)?;
-        if options.allows_name(room) { Ok(options) } else { Err(ErrorCode::BadRequest) }
+        if self.allows(room, options) { Ok(options) } else { Err(ErrorCode::BadRequest) }
     }
 }
 
@@ -115,6 +117,7 @@ impl Settings {
             expired_close_delay_ms: 25_000,
             expired_sub_close_delay_ms: 25_000,
             subscribe_on_connect: Vec::new(),
+            syntax: ChannelSyntax::default(),
             personal_rooms: None,
             single_connection: false,
             time: None,
@@ -141,6 +144,7 @@ impl fmt::Debug for Settings {
             .field("expired_close_delay_ms", &self.expired_close_delay_ms)
             .field("expired_sub_close_delay_ms", &self.expired_sub_close_delay_ms)
             .field("subscribe_on_connect", &self.subscribe_on_connect)
+            .field("syntax", &self.syntax)
             .field("personal_rooms", &self.personal_rooms)
             .field("single_connection", &self.single_connection)
             .field("limits", &self.limits)
@@ -160,10 +164,9 @@ pub(crate) struct ByNamespace {
 #[cfg(any(test, roomcast_fuzz))]
 impl OptionsLookup for ByNamespace {
     fn options_of(&self, room: &str) -> Result<&NamespaceOptions, ErrorCode> {
-        match room.trim_start_matches('$').split_once(':') {
-            Some(("none", _)) => Err(ErrorCode::UnknownRoom),
-            Some((namespace, _)) => Ok(self.rooms.get(namespace).unwrap_or(&self.others)),
-            None => Ok(&self.others),
+        match ChannelSyntax::default().namespace_of(room) {
+            "none" => Err(ErrorCode::UnknownRoom),
+            namespace => Ok(self.rooms.get(namespace).unwrap_or(&self.others)),
         }
     }
 }

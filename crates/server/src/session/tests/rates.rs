@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::{OperationLimit, RateBucket, RateLimit};
+use crate::config::{ChannelSyntax, OperationLimit, RateBucket, RateLimit};
 use crate::limits::rates::ClientRates;
 use crate::ops::metrics::Refusals;
 
@@ -16,7 +16,10 @@ fn limited(commands: usize, errors: usize) -> Settings {
     };
     let mut limits = RateLimit::default();
     (limits.client_command.total, limits.client_error.total) = (once(commands), once(errors));
-    Settings { rates: ClientRates::new(&limits, Refusals::default()).map(Arc::new), ..dev_settings() }
+    Settings {
+        rates: ClientRates::new(&limits, &ChannelSyntax::default(), Refusals::default()).map(Arc::new),
+        ..dev_settings()
+    }
 }
 
 #[test]
