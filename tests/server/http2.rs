@@ -263,6 +263,29 @@ fn a_client_that_does_not_read_its_stream_is_slow_and_holds_up_no_other() {
 }
 
 #[test]
+fn small_frames_of_a_stream_that_is_not_heard_end_no_other() {
+    let server = Running::with(http2);
+    let mut other = server.member("other", "hall");
+    (0..20).for_each(|nth| other.publish(3, "hall", &format!("\"{nth} {}\"", "y".repeat(20_000))));
+    with_client(&server, async |mut client| {
+        let (_, mut stuck) = Streamed::open(&mut client, "/connection/websocket").await;
+        let (_, mut quick) = Streamed::open(&mut client, "/connection/websocket").await;
+        for member in [&mut stuck, &mut quick] {
+            member.send(ENTER);
+            member.said().await;
+        }
+        // It takes none of this, so it is not heard any more.
+        (3..13).for_each(|id| stuck.send(&format!(r#"{{"id":{id},"history":{{"channel":"hall","limit":100}}}}"#)));
+        // The server has read all of the stream that it takes, and as much again is on its way.
+        (0..5_000).for_each(|_| stuck.send("{}"));
+        for nth in 0..100 {
+            other.publish(3, "hall", &format!("\"{nth}\""));
+            assert_eq!(quick.publication().await, nth.to_string());
+        }
+    });
+}
+
+#[test]
 fn messages_in_a_stream_may_be_compressed() {
     let server = Running::with(|config| {
         http2(config);

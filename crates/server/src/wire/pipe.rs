@@ -120,11 +120,6 @@ impl PipeEnd {
         Ok(written)
     }
 
-    /// Whether it takes something.
-    pub(crate) fn has_space(&self) -> bool {
-        self.outgoing.space() > 0
-    }
-
     /// Ready when it takes something, or nobody reads it.
     pub(crate) fn poll_write_ready(&self, cx: &Context<'_>) -> Poll<()> {
         if self.outgoing.space() > 0 || self.outgoing.is_unread.get() {

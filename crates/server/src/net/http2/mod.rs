@@ -17,7 +17,7 @@ use h2::server::{Builder, Connection};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use self::socket::Socket;
+use self::socket::{SMALL_FRAMES_BUDGET, Socket};
 use super::Front;
 use crate::client::shard::{Shard, SocketGuard};
 use crate::net::arrival::Arrival;
@@ -63,7 +63,8 @@ fn limits(takes_websockets: bool) -> Builder {
         .max_frame_size(FRAME_BYTES_MAX)
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_send_buffer_size(SEND_BUFFER_BYTES);
+        .max_send_buffer_size(SEND_BUFFER_BYTES)
+        .data_frame_budget(SMALL_FRAMES_BUDGET);
     if takes_websockets {
         limits.enable_connect_protocol();
     }

@@ -16,6 +16,17 @@ use crate::net::fast_upgrade::Opened;
 
 /// Bytes that are read before others have their turn. h2 reads on as long as something comes.
 const TURN_BYTES: usize = 64 * 1024;
+/// Frames after which a turn ends as well, and bytes that are read at once: h2 keeps frames until their streams have their turn, and
+/// ends the connection where these are many and small ([`SMALL_FRAMES_BUDGET`]).
+const TURN_FRAMES: usize = 128;
+const READ_BYTES: usize = 8 * 1024;
+/// A frame of data counts as what it is shorter than this.
+const SMALL_FRAME_BYTES: usize = 256;
+/// Its head, and a byte.
+const LEAST_FRAME_BYTES: usize = HEAD_BYTES + 1;
+/// How much shorter frames of data may be, together, before their streams read them: as much as one turn may bring. So one stream ends
+/// no others with what it is sent.
+pub(super) const SMALL_FRAMES_BUDGET: usize = (TURN_FRAMES + READ_BYTES / LEAST_FRAME_BYTES) * SMALL_FRAME_BYTES;
 /// Frames about the connection (pings, settings, windows, priorities, empty data) that may come at once, and so many a second from then
 /// on; each frame of ours that carries something allows a few more, for the windows that it uses.
 const IDLE_FRAMES_MAX: u64 = 1_000;
@@ -32,8 +43,9 @@ pub(super) struct Socket {
     incoming: Frames,
     outgoing: Frames,
     idle_frames: IdleFrames,
-    /// Bytes of this turn.
+    /// Bytes and frames of this turn.
     read: usize,
+    frames: usize,
     /// Once our side is shut: until when the other's is read, and how much more of it.
     linger: Option<(Pin<Box<Sleep>>, usize)>,
 }
@@ -47,20 +59,28 @@ impl Socket {
             outgoing: Frames::behind(0),
             idle_frames: IdleFrames::new(Instant::now()),
             read: 0,
+            frames: 0,
             linger: None,
         }
     }
 
     /// Reads, as long as the turn lasts.
     fn poll_turn(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.read >= TURN_BYTES {
-            self.read = 0;
+        if self.read >= TURN_BYTES || self.frames >= TURN_FRAMES {
+            (self.read, self.frames) = (0, 0);
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        self.read = if polled.is_pending() { 0 } else { self.read + buffer.filled().len() - before };
+        let length = buffer.remaining().min(READ_BYTES);
+        let mut piece = ReadBuf::new(buffer.initialize_unfilled_to(length));
+        let polled = Pin::new(&mut self.stream).poll_read(cx, &mut piece);
+        let read = piece.filled().len();
+        buffer.advance(read);
+        if polled.is_pending() {
+            (self.read, self.frames) = (0, 0);
+        } else {
+            self.read += read;
+        }
         polled
     }
 }
@@ -74,9 +94,12 @@ impl AsyncRead for Socket {
         }
         let before = buffer.filled().len();
         ready!(this.poll_turn(cx, buffer))?;
-        let Self { incoming, idle_frames, .. } = this;
+        let Self { incoming, idle_frames, frames, .. } = this;
         let mut idle = 0;
-        incoming.pass(&buffer.filled()[before..], |frame| idle += u64::from(frame.is_idle()));
+        incoming.pass(&buffer.filled()[before..], |frame| {
+            *frames += 1;
+            idle += u64::from(frame.is_idle());
+        });
         if !idle_frames.take(idle, Instant::now()) {
             this.streams.note_flood();
         }

@@ -5,22 +5,22 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use hyper::body::Body as _;
-use tokio::time::timeout;
+use tokio::time::{Sleep, sleep, timeout};
 
 use super::message::{Chunks, Head, Incoming, drop_connection_headers, join_cookies};
 use super::{Counted, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES, Streams};
 use crate::client::connection::{Connection, Takeover};
 use crate::client::shard::{Shard, SocketGuard};
-use crate::limits::memory::Share;
+use crate::limits::memory::{Reservation, Share};
 use crate::net::Front;
 use crate::net::answer_headers;
 use crate::net::arrival::Arrival;
@@ -279,32 +279,85 @@ async fn write_out(
 }
 
 /// Takes what the client sends, as the connection reads it.
+///
+/// What the connection does not read yet is kept here in one piece, of which there is no more than the window of the stream allows. h2
+/// would keep it frame by frame, and end all streams of the connection for the small frames of one that is not read.
 async fn read_in(ours: &PipeEnd, incoming: &mut RecvStream, replies: &Share) -> Result<(), Over> {
-    while let Some(data) = poll_fn(|cx| incoming.poll_data(cx)).await {
-        let mut data = data?;
-        let length = data.len();
-        let mut held = None;
-        while !data.is_empty() {
-            if held.is_none() && !ours.has_space() {
-                // It sends more than is heard of it.
-                held = replies.try_reserve(INCOMING_BYTES_MAX);
+    let mut waiting = Waiting::default();
+    poll_fn(|cx| {
+        loop {
+            waiting.take_all(incoming, cx)?;
+            if waiting.bytes.is_empty() {
+                if !waiting.is_all {
+                    return Poll::Pending;
+                }
+                ours.shut();
+                return Poll::Ready(Ok(()));
             }
-            let has_space = poll_fn(|cx| ours.poll_write_ready(cx));
-            match held {
-                Some(_) => has_space.await,
-                None => timeout(PATIENCE_WITHOUT_MEMORY, has_space).await.map_err(|_| Over::Stalled)?,
-            }
-            match ours.try_write(&data) {
-                Ok(written) => drop(data.split_to(written)),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            match ours.try_write(&waiting.bytes) {
+                Ok(written) => {
+                    waiting.has_passed(written);
+                    incoming.flow_control().release_capacity(written)?;
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    // It sends more than is heard of it.
+                    if waiting.is_too_long(replies, cx) {
+                        return Poll::Ready(Err(Over::Stalled));
+                    }
+                    ready!(ours.poll_write_ready(cx));
+                }
                 // The connection is over; what it has said last is still on its way.
-                Err(_) => return Ok(()),
+                Err(_) => return Poll::Ready(Ok(())),
             }
         }
-        incoming.flow_control().release_capacity(length)?;
+    })
+    .await
+}
+
+/// What a client has sent and is not heard yet.
+#[derive(Debug, Default)]
+struct Waiting {
+    bytes: BytesMut,
+    /// Nothing more will come.
+    is_all: bool,
+    /// While it waits: memory for it, or until when it may do without.
+    held: Option<Reservation>,
+    patience: Option<Pin<Box<Sleep>>>,
+}
+
+impl Waiting {
+    /// Takes what has come on the stream.
+    fn take_all(&mut self, incoming: &mut RecvStream, cx: &mut Context<'_>) -> Result<(), Over> {
+        while !self.is_all
+            && let Poll::Ready(data) = incoming.poll_data(cx)
+        {
+            match data {
+                Some(data) => self.bytes.extend_from_slice(&data?),
+                None => self.is_all = true,
+            }
+        }
+        Ok(())
     }
-    ours.shut();
-    Ok(())
+
+    /// So many bytes are heard. Where that is all, nothing is kept.
+    fn has_passed(&mut self, bytes: usize) {
+        self.bytes.advance(bytes);
+        if self.bytes.is_empty() {
+            *self = Self { is_all: self.is_all, ..Self::default() };
+        }
+    }
+
+    /// Whether it has waited for as long as it may without memory.
+    fn is_too_long(&mut self, replies: &Share, cx: &mut Context<'_>) -> bool {
+        if self.held.is_none() && self.patience.is_none() {
+            self.held = replies.try_reserve(INCOMING_BYTES_MAX);
+        }
+        if self.held.is_some() {
+            return false;
+        }
+        let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(PATIENCE_WITHOUT_MEMORY)));
+        patience.as_mut().poll(cx).is_ready()
+    }
 }
 
 /// Sends all of it, as the client takes it.
