@@ -264,26 +264,39 @@ impl State {
             return Err(ErrorKind::InvalidData.into());
         }
         with_buffers(|ciphertext, out| {
-            let waited = self.incoming.len();
-            ciphertext.resize(waited + READ_BYTES, 0);
-            let read = socket.try_read(&mut ciphertext[waited..])?;
+            ciphertext.resize(READ_BYTES, 0);
+            let read = socket.try_read(ciphertext)?;
             // An end without a goodbye is one, too: what is said over TLS here has ends of its own.
             if read == 0 {
                 self.has_ended = true;
                 return Ok(());
             }
-            ciphertext[..waited].copy_from_slice(&self.incoming);
-            let incoming = &mut ciphertext[..waited + read];
+            // What waits stays where it is: whoever sends a record byte by byte has one byte copied each time.
+            let mut waited = std::mem::take(&mut self.incoming);
+            let incoming = match waited.is_empty() {
+                true => &mut ciphertext[..read],
+                false => {
+                    waited.extend_from_slice(&ciphertext[..read]);
+                    &mut waited[..]
+                }
+            };
             let pumped = pump(&mut self.session, incoming, sink, out, Say::Nothing);
             self.outgoing.extend_from_slice(out);
             let sent = self.send(socket);
             let progress = pumped.map_err(|error| self.fail(error))?;
             self.has_ended |= progress.peer_closed;
-            let rest = &incoming[progress.used..];
-            if rest.len() > INCOMING_BYTES_MAX {
+            let rest = incoming.len() - progress.used;
+            if rest > INCOMING_BYTES_MAX {
                 return Err(self.fail(rustls::Error::General("a message without end".to_owned())));
             }
-            self.incoming = if rest.is_empty() { Vec::new() } else { rest.to_vec() };
+            self.incoming = match (rest, waited.is_empty()) {
+                (0, _) => Vec::new(),
+                (_, true) => ciphertext[progress.used..read].to_vec(),
+                (_, false) => {
+                    waited.drain(..progress.used);
+                    waited
+                }
+            };
             match sent {
                 // It goes with the next write.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
@@ -449,5 +462,29 @@ mod tests {
         stream.readable().await.unwrap();
         let mut buffer = [0; 8];
         assert_eq!(stream.try_read(&mut buffer).unwrap(), 0, "the end");
+    }
+
+    #[tokio::test]
+    async fn what_comes_byte_by_byte_is_not_copied_as_often() {
+        let (server, _) = both();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        peer.set_nodelay(true).unwrap();
+        let (socket, _) = listener.accept().await.unwrap();
+        let stream = TlsStream::new(socket, server).unwrap();
+        // The beginning of a hello in one record, which does not end.
+        const BYTES: usize = 4_000;
+        let said = [&[22, 3, 1, 0x3f, 0xff, 1, 0, 0x3f, 0xfb, 3, 3][..], &[7; BYTES]].concat();
+        let mut capacities = std::collections::BTreeSet::new();
+        for (nth, byte) in said.iter().enumerate() {
+            peer.write_all(&[*byte]).unwrap();
+            while stream.state.borrow().incoming.len() <= nth {
+                stream.readable().await.unwrap();
+                let step = stream.try_handshake();
+                assert_eq!(step.map_err(|error| error.kind()), Err(ErrorKind::WouldBlock), "byte {nth}");
+            }
+            capacities.insert(stream.buffered());
+        }
+        assert!(capacities.len() < 32, "room was made anew {} times for {BYTES} bytes", capacities.len());
     }
 }
