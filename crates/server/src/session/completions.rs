@@ -3,7 +3,7 @@
 use super::access::Grant;
 use super::stays::RoomStay;
 use super::tokens::Opened;
-use super::{Action, Connecting, Pending, PendingKind, PutIn, Recover, Session, Subscribed, Ticket, View};
+use super::{Action, Connecting, Pending, PendingKind, PutIn, Recover, Session, Subscribed, Ticket, View, work};
 use crate::config::RecoveryMode;
 use roomcast_protocol::{
     ClientInfo, CloseCode, ErrorCode, HistoryResult, Placed, PresenceStats, Push, ReplyBody, StreamPosition,
@@ -32,6 +32,7 @@ impl Session {
         match result {
             Err(error) => self.reply(pending.id, ReplyBody::Error(error), out),
             Ok(subscribed) => {
+                self.has_told(subscribed.found.len());
                 let (mut result, view) = self.subscribe_result(subscribed, recover.as_ref(), was_recovering, &grant);
                 if reject_unrecovered && result.was_recovering && !result.recovered {
                     let reply = ReplyBody::Error(ErrorCode::UnrecoverablePosition);
@@ -61,6 +62,7 @@ impl Session {
         };
         match subscribed {
             Ok(subscribed) => {
+                self.has_told(subscribed.found.len());
                 let (mut result, view) = self.subscribe_result(subscribed, recover.as_ref(), was_recovering, &grant);
                 self.take_opened(opened, true, &mut result);
                 connecting.result.subs.push((room.clone(), result));
@@ -121,6 +123,7 @@ impl Session {
         let PendingKind::History { since } = pending.kind else {
             return self.misused(pending, out);
         };
+        self.has_told(result.as_ref().map_or(0, |history| history.publications.len()));
         let result = result.and_then(|history| {
             let is_foreign =
                 since.is_some_and(|since| !since.epoch.is_empty() && since.epoch != history.position.epoch);
@@ -142,6 +145,7 @@ impl Session {
         let PendingKind::Presence = pending.kind else {
             return self.misused(pending, out);
         };
+        self.has_told(result.as_ref().map_or(0, Vec::len));
         self.finish(pending.id, result.map(ReplyBody::Presence), out);
     }
 
@@ -217,6 +221,11 @@ impl Session {
         }
         view.has_newest = newest.is_some() && found.last().map(|newest| newest.offset) == newest;
         found
+    }
+
+    /// Counts what it takes to tell so many messages, or members: a command may ask for one, or for all there are.
+    fn has_told(&mut self, count: usize) {
+        self.work_left = self.work_left.saturating_sub(work::of_telling(count));
     }
 
     pub(super) fn finish_pending(&mut self, ticket: Ticket) -> Option<Pending> {

@@ -12,6 +12,14 @@ const TOKEN: u16 = 16;
 /// What tells messages, or members, tells many of them.
 const LIST: u16 = 8;
 
+/// Messages, or members, that cost as much as a command to be told: each is written down.
+const TOLD_AT_ONCE: usize = 16;
+
+/// What telling so many messages, or members, costs beside the command that has asked for them: a thousand, all of a turn.
+pub(super) fn of_telling(count: usize) -> u16 {
+    u16::try_from(count / TOLD_AT_ONCE).unwrap_or(u16::MAX)
+}
+
 /// What a connect command costs, about.
 pub(super) fn of_connect(request: &ConnectRequest) -> u16 {
     if request.token.is_empty() { 1 } else { TOKEN }

@@ -12,9 +12,10 @@ fn frame(first: u32, command: &str) -> String {
     (first..first + COMMANDS).map(|id| format!("{{\"id\":{id},{command}}}\n")).collect()
 }
 
-/// Of each turn, how many actions it led to; completed at once where they must be.
-fn turns(harness: &mut Harness, command: &str) -> Vec<usize> {
+/// Of each turn, how many actions it led to; completed at once where they must be, with so many members where these are asked for.
+fn turns(harness: &mut Harness, command: &str, members: usize) -> Vec<usize> {
     let mut turns = Vec::new();
+    let members = vec![harness.session.info().cloned().expect("it has connected"); members];
     harness.session.begin_turn();
     harness.send(&frame(2, command));
     loop {
@@ -29,7 +30,7 @@ fn turns(harness: &mut Harness, command: &str) -> Vec<usize> {
                 let out = &mut harness.actions;
                 match action {
                     Action::Publish { ticket, .. } => harness.session.published(ticket, Ok(()), out),
-                    Action::Presence { ticket, .. } => harness.session.presence(ticket, Ok(Vec::new()), out),
+                    Action::Presence { ticket, .. } => harness.session.presence(ticket, Ok(members.clone()), out),
                     _ => done -= usize::from(!matches!(action, Action::Reply(_))),
                 }
             }
@@ -60,10 +61,21 @@ fn a_frame_of_many_commands_takes_many_turns() {
         if command.contains("presence") {
             harness.join("hall");
         }
-        let turns = turns(&mut harness, command);
+        let turns = turns(&mut harness, command, 0);
         assert_eq!(turns.iter().sum::<usize>(), COMMANDS as usize * actions, "{command}");
         assert!(turns.iter().all(|turn| *turn <= at_once / each * actions), "{command}: {turns:?}");
         assert_eq!(turns.len(), (COMMANDS as usize * each).div_ceil(at_once), "{command}");
+    }
+}
+
+#[test]
+fn who_is_told_much_is_told_little_at_once() {
+    for (members, at_once) in [(100, 5), (1_000, 1)] {
+        let mut harness = Harness::connected_with(dev_settings());
+        harness.join("hall");
+        let turns = turns(&mut harness, r#""presence":{"channel":"hall"}"#, members);
+        assert!(turns.iter().all(|turn| *turn <= 2 * at_once + 1), "{members}: {turns:?}");
+        assert!(turns.len() >= COMMANDS as usize / at_once - 1, "{members}: {} turns", turns.len());
     }
 }
 
