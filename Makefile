@@ -133,8 +133,9 @@ soak: ## the long runs of tests/soak, some twenty minutes on two cores; then 10,
 		$(CARGO) test --locked --release --test soak -- --nocapture --test-threads=1
 	ROOMCAST_SIMULATION_SEEDS=$(or $(SEEDS),10000) TREE="src crates" tests/make/results.sh simulation ' invariants hold$$' $(SIMULATION)
 
-fuzz: ## ten minutes of each fuzz target; QUICK=1: 20 s; INPUT=fuzz/artifacts/... runs an input once more
-	$(if $(or $(QUICK),$(INPUT)),,TREE="src crates fuzz" tests/make/results.sh fuzz ' no finding$$') fuzz/run.sh $(or $(INPUT),$(if $(QUICK),20,600))
+fuzz: ## ten minutes of each fuzz target; SECS=60 another time, QUICK=1: 20; INPUT=fuzz/artifacts/... runs an input once more
+	$(if $(or $(QUICK),$(INPUT),$(SECS)),,TREE="src crates fuzz" tests/make/results.sh fuzz ' no finding$$') \
+		fuzz/run.sh $(or $(INPUT),$(SECS),$(if $(QUICK),20,600))
 
 crash: ## kill -9 and cut the power under load, readers behind, hundreds of times; half an hour on two cores
 	ROOMCAST_CRASH_ROUNDS=$${ROOMCAST_CRASH_ROUNDS:-300} ROOMCAST_POWER_ROUNDS=$${ROOMCAST_POWER_ROUNDS:-150} \

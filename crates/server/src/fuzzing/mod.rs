@@ -5,7 +5,10 @@
 //! random bytes. Not part of the library: only there in tests and under the private cfg `roomcast_fuzz`.
 
 mod commands;
+mod emulation;
 mod frames;
+mod handshake;
+mod http2;
 mod proxy;
 mod rewrite;
 mod session;
@@ -32,6 +35,22 @@ pub fn protobuf(frame: &[u8]) {
 /// the whole does.
 pub fn frames(input: &[u8]) {
     frames::check(input);
+}
+
+/// The head of a request for a WebSocket: what comes behind it changes nothing, nothing short of it is one, it is answered with what it asked
+/// for and no more, and who is no proxy is believed nothing about its address.
+pub fn handshake(input: &[u8]) {
+    handshake::check(input);
+}
+
+/// The body, or the address, of a request of an emulated client: it says no more than it is long, and an address changes nothing.
+pub fn emulation(input: &[u8]) {
+    emulation::check(input);
+}
+
+/// A connection of HTTP/2, as bytes or as frames: it ends, whatever they say, and what is held of it has the bounds of every connection.
+pub fn http2(input: &[u8]) {
+    http2::check(input);
 }
 
 /// The beginning of a connection that a proxy has made: its header is taken whole, within bounds, and nothing behind it.

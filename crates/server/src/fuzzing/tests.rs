@@ -26,6 +26,21 @@ fn the_corpus_of_frames_passes() {
 }
 
 #[test]
+fn the_corpus_of_emulated_clients_passes() {
+    replay("emulation", super::emulation);
+}
+
+#[test]
+fn the_corpus_of_handshakes_passes() {
+    replay("handshake", super::handshake);
+}
+
+#[test]
+fn the_corpus_of_http2_passes() {
+    replay("http2", super::http2);
+}
+
+#[test]
 fn the_corpus_of_json_passes() {
     replay("json", super::json);
 }
@@ -53,7 +68,10 @@ fn the_corpus_of_tokens_passes() {
 proptest! {
     #[test]
     fn random_bytes_pass_as_well(input in prop::collection::vec(any::<u8>(), 0..300)) {
+        super::emulation(&input);
         super::frames(&input);
+        super::handshake(&input);
+        super::http2(&input);
         super::json(&input);
         super::protobuf(&input);
         super::proxy(&input);

@@ -182,7 +182,7 @@ fn hear(front: &Front, hub: &Hub, arrival: &Arrival, said: &[u8]) -> FirstRead {
 }
 
 /// The headers of a request for a WebSocket that is there in one piece, and how long its head is.
-fn handshake_of(said: &[u8]) -> Option<(HeaderMap, usize)> {
+pub(crate) fn handshake_of(said: &[u8]) -> Option<(HeaderMap, usize)> {
     let mut lines = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut lines);
     let httparse::Status::Complete(bytes) = request.parse(said).ok()? else { return None };
@@ -209,7 +209,7 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    fn new(said: Bytes, stream: Stream, write_timeout: Duration) -> Self {
+    pub(crate) fn new(said: Bytes, stream: Stream, write_timeout: Duration) -> Self {
         Self { said, stream, write_timeout, stalled: None }
     }
 

@@ -3,7 +3,7 @@
 
 use axum::body::{Body, HttpBody as _, to_bytes};
 use axum::extract::{Query, Request};
-use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version, header};
 use bytes::Bytes;
 use prost::Message;
 use serde::Deserialize;
@@ -16,7 +16,7 @@ use crate::rooms::cluster::NotTaken;
 use crate::rooms::hub::Hub;
 use crate::wire::framing::Framing;
 use crate::wire::unanswered::Unanswered;
-use roomcast_protocol::{Command, Encoding, Request as Asked};
+use roomcast_protocol::{Command, Encoding, Limits, Request as Asked};
 
 /// Where commands of all emulated connections go.
 pub(crate) const EMULATION_PATH: &str = "/emulation";
@@ -94,7 +94,7 @@ impl Transport {
             (Self::UniHttpStream, _) => {
                 unidirectional::connect_in_body(hub, request, one_way.http_stream.max_request_body_size).await?
             }
-            (_, Method::GET) => commands_in_query(hub, &request)?,
+            (_, Method::GET) => commands_in(request.uri(), &now.settings.limits)?,
             _ => body(hub, request, now.config.websocket.message_size_limit).await?.ok_or(TOO_LARGE)?,
         };
         // Like all that is wrong with commands, that there are none is said by the session.
@@ -155,9 +155,36 @@ pub(crate) fn preflight(headers: &HeaderMap) -> Response<Body> {
 }
 
 /// Commands, and whom they are for.
-struct Envelope {
-    session: String,
-    data: Bytes,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Envelope {
+    pub(crate) session: String,
+    pub(crate) data: Bytes,
+}
+
+impl Envelope {
+    /// What a body says, if it says something.
+    pub(crate) fn read(encoding: Encoding, body: Bytes) -> Option<Self> {
+        match encoding {
+            Encoding::Json | Encoding::JsonPushes => serde_json::from_slice(&body)
+                .map(|JsonEnvelope { session, data }| Self { session, data: data.into() })
+                .ok(),
+            Encoding::Protobuf => {
+                ProtobufEnvelope::decode(body).map(|ProtobufEnvelope { session, data }| Self { session, data }).ok()
+            }
+        }
+    }
+
+    /// The body that says it.
+    #[cfg(any(test, roomcast_fuzz))]
+    pub(crate) fn write(&self, encoding: Encoding) -> Bytes {
+        let Self { session, data } = self.clone();
+        match encoding {
+            Encoding::Json | Encoding::JsonPushes => {
+                serde_json::json!({ "session": session, "data": String::from_utf8_lossy(&data) }).to_string().into()
+            }
+            Encoding::Protobuf => ProtobufEnvelope { session, data }.encode_to_vec().into(),
+        }
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -184,15 +211,7 @@ async fn receive(hub: &Hub, request: Request) -> Result<(HeaderMap, Envelope), R
     let bytes_max = hub.now().config.websocket.message_size_limit;
     // A string of JSON may be longer than what it says.
     let body = body(hub, request, 2 * bytes_max + EMULATION_BYTES_MORE).await?.ok_or(TOO_LARGE)?;
-    let command = match encoding {
-        Encoding::Json | Encoding::JsonPushes => serde_json::from_slice(&body)
-            .map(|JsonEnvelope { session, data }| Envelope { session, data: data.into() })
-            .ok(),
-        Encoding::Protobuf => {
-            ProtobufEnvelope::decode(body).map(|ProtobufEnvelope { session, data }| Envelope { session, data }).ok()
-        }
-    };
-    let command = command.ok_or(MALFORMED)?;
+    let command = Envelope::read(encoding, body).ok_or(MALFORMED)?;
     if command.data.len() > bytes_max {
         return Err(TOO_LARGE);
     }
@@ -206,17 +225,17 @@ fn encoding_of(headers: &HeaderMap) -> Encoding {
 
 /// The commands in the address. It is asked for by pictures and links, too, and remembered by those it passes; so what it
 /// asks for must change nothing.
-fn commands_in_query(hub: &Hub, request: &Request) -> Result<Bytes, Refusal> {
+pub(crate) fn commands_in(address: &Uri, limits: &Limits) -> Result<Bytes, Refusal> {
     #[derive(Deserialize)]
     struct Parameters {
         cf_connect: String,
     }
-    let parameters = Query::<Parameters>::try_from_uri(request.uri());
+    let parameters = Query::<Parameters>::try_from_uri(address);
     let commands = parameters.map(|Query(Parameters { cf_connect })| cf_connect).ok().filter(|it| !it.is_empty());
     let frame = commands.map(Bytes::from);
     let frame = frame.ok_or((StatusCode::BAD_REQUEST, "put the connect command into the parameter `cf_connect`\n"))?;
     // Of what is not the protocol the session says so.
-    let commands = Encoding::Json.commands(&frame, &hub.now().settings.limits).into_iter().flatten();
+    let commands = Encoding::Json.commands(&frame, limits).into_iter().flatten();
     let changes_nothing = |command: Command| matches!(command.request, Asked::Connect(_) | Asked::Subscribe(_));
     if commands.flatten().all(changes_nothing) {
         return Ok(frame);

@@ -4,6 +4,8 @@
 //! connection (`stream`).
 
 mod message;
+#[cfg(any(test, roomcast_fuzz))]
+pub(crate) mod rehearsal;
 mod socket;
 mod stream;
 

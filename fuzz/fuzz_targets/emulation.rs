@@ -1,0 +1,5 @@
+//! Requests of emulated clients.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| roomcast_server::fuzzing::emulation(input));
