@@ -65,12 +65,12 @@ pub(super) fn pump(
                 while session.wants_write() {
                     let UnbufferedStatus { state, .. } = session.process_tls_records(&mut incoming[progress.used..]);
                     let Ok(ConnectionState::EncodeTlsData(mut record)) = state else { break };
-                    append(out, |space| record.encode(space).map_err(of_encoding))?;
+                    append(out, HANDSHAKE_BYTES, |space| record.encode(space).map_err(of_encoding))?;
                 }
                 return Err(error);
             }
             Ok(ConnectionState::EncodeTlsData(mut record)) => {
-                append(out, |space| record.encode(space).map_err(of_encoding))?
+                append(out, HANDSHAKE_BYTES, |space| record.encode(space).map_err(of_encoding))?
             }
             Ok(ConnectionState::TransmitTlsData(transmitted)) => transmitted.done(),
             Ok(ConnectionState::ReadTraffic(mut traffic)) => {
@@ -84,8 +84,12 @@ pub(super) fn pump(
                 progress.used += discard;
                 match say {
                     Say::Nothing => {}
-                    Say::Bytes(bytes) => append(out, |space| traffic.encrypt(bytes, space).map_err(of_encrypting))?,
-                    Say::Goodbye => append(out, |space| traffic.queue_close_notify(space).map_err(of_encrypting))?,
+                    Say::Bytes(bytes) => append(out, bytes.len() + RECORD_BYTES_MORE, |space| {
+                        traffic.encrypt(bytes, space).map_err(of_encrypting)
+                    })?,
+                    Say::Goodbye => append(out, RECORD_BYTES_MORE, |space| {
+                        traffic.queue_close_notify(space).map_err(of_encrypting)
+                    })?,
                 }
                 progress.has_said = true;
                 return Ok(progress);
@@ -119,10 +123,20 @@ fn of_encrypting(error: EncryptError) -> Unfit {
     }
 }
 
-/// Puts behind `out` what `write` writes into the space it is given, with more of it where it is too small.
-fn append(out: &mut Vec<u8>, mut write: impl FnMut(&mut [u8]) -> Result<usize, Unfit>) -> Result<(), Error> {
+/// What a record is longer than what it says: its head, its kind and what proves it, and an initialization vector before TLS 1.3.
+const RECORD_BYTES_MORE: usize = 64;
+
+/// More than most messages of a handshake, certificates aside.
+const HANDSHAKE_BYTES: usize = 1_024;
+
+/// Puts behind `out` what `write` writes into the space it is given, of about as many bytes as it needs, since all of it is made nought
+/// before; and of more where that is too small.
+fn append(
+    out: &mut Vec<u8>,
+    mut needed: usize,
+    mut write: impl FnMut(&mut [u8]) -> Result<usize, Unfit>,
+) -> Result<(), Error> {
     let begin = out.len();
-    let mut needed = out.capacity() - begin;
     for _ in 0..2 {
         out.resize(begin + needed, 0);
         match write(&mut out[begin..]) {
