@@ -1,8 +1,10 @@
 // Rooms on Bun, whose WebSockets are uWebSockets: a topic per room. /join/ROOM receives and may publish, /publish/ROOM
-// publishes.
+// publishes. With the files of a certificate and its key behind the port, over TLS.
+const [port, certificate, key] = process.argv.slice(2);
 const server = Bun.serve({
   hostname: "127.0.0.1",
-  port: Number(process.argv[2]),
+  port: Number(port),
+  tls: certificate && { cert: Bun.file(certificate), key: Bun.file(key) },
   fetch(request, server) {
     const [, verb, room] = new URL(request.url).pathname.split("/");
     if (server.upgrade(request, { data: { room, joins: verb === "join" } })) return;

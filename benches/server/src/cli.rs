@@ -84,5 +84,8 @@ member what a turn has gathered in one write of one buffer; **floor with envelop
 the protocol has, and is the floor that targets speak of. **axum tuned** has small buffers and one flush per burst.
 * **redis** (RESP 3) and **nats** speak their own protocols over TCP, nats over WebSocket too; neither has WebSocket \
 rooms with history or presence for what is measured here.
+* **roomcast over tls** and **bun over tls** have the same certificate, with a key of P-256, and speak TLS 1.3; the load is a client \
+that has never been there before, so each handshake is a whole one, and it believes every certificate. What a handshake costs is what \
+connecting costs more than without TLS.
 * *Memory* is private memory of the process (`smaps_rollup`), not what the system keeps for sockets, over the connections \
 opened.";

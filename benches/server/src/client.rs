@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use roomcast_lab::load::{Connection, DeliveryChecker};
+use roomcast_lab::load::DeliveryChecker;
 use roomcast_lab::websocket::PONG;
 use rustix::net::sockopt::set_tcp_quickack;
 
 use crate::fault::Fault;
+use crate::link::Link;
 use crate::payload::Stamp;
 use crate::room::Room;
 use crate::wire::{Decoder, Heard, Intent, Wire};
@@ -15,7 +16,7 @@ use crate::wire::{Decoder, Heard, Intent, Wire};
 /// A connection and what it is for.
 #[derive(Debug)]
 pub struct Client {
-    connection: Connection,
+    connection: Link,
     wire: Wire,
     decoder: Decoder,
     intent: Intent,
@@ -58,13 +59,13 @@ pub(crate) struct Turn {
 }
 
 impl Client {
-    /// Connects and says what comes first.
+    /// Connects, over TLS if that is spoken there, and says what comes first.
     ///
     /// # Errors
     /// What the system says.
-    pub fn open(address: SocketAddr, wire: Wire, intent: Intent, room: usize) -> Result<Self, Fault> {
+    pub fn open((address, is_tls): (SocketAddr, bool), wire: Wire, intent: Intent, room: usize) -> Result<Self, Fault> {
         let mut client = Self {
-            connection: Connection::open(address)?,
+            connection: Link::open(address, is_tls)?,
             wire,
             decoder: Decoder::new(wire),
             intent,

@@ -7,6 +7,7 @@ use std::process::Command;
 use roomcast_lab::load::free_address;
 
 use crate::fault::Fault;
+use crate::load::Load;
 use crate::process::{Place, Process};
 use crate::rivals::Rival;
 use crate::wire::Wire;
@@ -22,6 +23,8 @@ pub struct Contender {
     /// How one talks to it.
     pub wire: Wire,
     program: Program,
+    /// Whether that is spoken over TLS.
+    is_tls: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +47,7 @@ enum Storage {
 }
 
 const fn contender(name: &'static str, wire: Wire, program: Program) -> Contender {
-    Contender { name, wire, program }
+    Contender { name, wire, program, is_tls: false }
 }
 
 /// Ourselves, with the whole protocol, history, recovery and presence; nothing is written to a disk, as nobody else does.
@@ -61,6 +64,10 @@ pub const FLOOR_ENVELOPE: Contender =
     contender("floor with envelope", Wire::Plain, Program::Ours(Rival::FloorWithEnvelope));
 /// uWebSockets, through Bun.
 pub const BUN: Contender = contender("bun", Wire::Plain, Program::Bun);
+/// Ourselves, over TLS.
+pub const ROOMCAST_TLS: Contender = Contender { name: "roomcast over tls", is_tls: true, ..ROOMCAST };
+/// uWebSockets over BoringSSL, through Bun.
+pub const BUN_TLS: Contender = Contender { name: "bun over tls", is_tls: true, ..BUN };
 /// Redis, over its own protocol.
 pub const REDIS: Contender = contender("redis", Wire::Redis, Program::Redis);
 /// NATS, over its own protocol.
@@ -94,6 +101,14 @@ pub const ALL: &[Contender] = &[
 pub const REPORTED: &[Contender] = &[ROOMCAST, FLOOR, BUN, REDIS, NATS, NATS_WS, AXUM_TUNED, AXUM, NODE_WS];
 
 impl Contender {
+    /// A load without connections to it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn load(self, server: &Process) -> Result<Load, Fault> {
+        Ok(Load::new(server.address(), self.wire)?.with_tls(self.is_tls))
+    }
+
     /// Starts it.
     ///
     /// # Errors
@@ -114,7 +129,7 @@ impl Contender {
                 command = Command::new(beside_us("roomcast")?);
                 command.args(["serve", "--dev", "--listen", &place.address.to_string(), "--log-level", "error"]);
                 command.arg("--data-dir").arg(place.scratch.join("data"));
-                command.arg("--config").arg(place.write("roomcast.toml", &roomcast_config(storage))?);
+                command.arg("--config").arg(place.write("roomcast.toml", &roomcast_config(storage, self.is_tls))?);
             }
             Program::Ours(rival) => {
                 command = Command::new(beside_us("server-bench")?);
@@ -123,6 +138,9 @@ impl Contender {
             Program::Bun => {
                 command = Command::new(bun()?);
                 command.arg(script("bun.js")).arg(&port);
+                if self.is_tls {
+                    command.args(CERTIFICATE);
+                }
             }
             Program::Node => {
                 command = Command::new("node");
@@ -144,14 +162,27 @@ impl Contender {
     }
 }
 
-fn roomcast_config(storage: Storage) -> String {
+fn roomcast_config(storage: Storage, is_tls: bool) -> String {
     let storage = match storage {
         Storage::Off => "off",
         Storage::Async => "async",
         Storage::Stored => "stored",
     };
-    format!("{ROOMCAST_CONFIG}storage = \"{storage}\"\n\n[storage]\noverload = \"wait\"\n")
+    let [certificate, key] = CERTIFICATE;
+    let tls = match is_tls {
+        true => {
+            format!("\n[http_server.tls]\nenabled = true\ncert_pem = \"{certificate}\"\nkey_pem = \"{key}\"\n")
+        }
+        false => String::new(),
+    };
+    format!("{ROOMCAST_CONFIG}storage = \"{storage}\"\n\n[storage]\noverload = \"wait\"\n{tls}")
 }
+
+/// A certificate with a key of P-256, and that key, of the server's tests.
+pub const CERTIFICATE: [&str; 2] = [
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../../crates/server/src/backend/tests/tls/server.pem"),
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../../crates/server/src/backend/tests/tls/server.key"),
+];
 
 /// Everything on, except that everybody is told of everybody who comes or goes: nobody else does that.
 const ROOMCAST_CONFIG: &str = "\

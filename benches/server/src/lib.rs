@@ -11,6 +11,7 @@ pub mod client;
 pub mod contenders;
 mod count;
 pub mod fault;
+mod link;
 pub mod load;
 pub mod payload;
 pub mod process;

@@ -29,6 +29,8 @@ const WAIT: Duration = Duration::from_millis(50);
 /// All connections to one server.
 pub struct Load {
     address: SocketAddr,
+    /// Whether TLS is spoken there.
+    is_tls: bool,
     wire: Wire,
     /// Of connections that only publish.
     publishers_wire: Wire,
@@ -55,6 +57,7 @@ impl Load {
     pub fn new(address: SocketAddr, wire: Wire) -> Result<Self, Fault> {
         Ok(Self {
             address,
+            is_tls: false,
             wire,
             publishers_wire: wire,
             poller: Poller::new()?,
@@ -73,6 +76,13 @@ impl Load {
     #[must_use]
     pub fn patient_for(mut self, time: Duration) -> Self {
         self.patience = time;
+        self
+    }
+
+    /// Has all connections speak TLS, or none.
+    #[must_use]
+    pub fn with_tls(mut self, is_tls: bool) -> Self {
+        self.is_tls = is_tls;
         self
     }
 
@@ -138,7 +148,7 @@ impl Load {
         let intent = Intent { room: self.rooms[room].name.clone(), joins, since: None };
         let index = self.clients.len();
         let wire = if joins { self.wire } else { self.publishers_wire };
-        let client = Client::open(self.address, wire, intent, room)?;
+        let client = Client::open((self.address, self.is_tls), wire, intent, room)?;
         self.register(&client, index)?;
         self.clients.push(client);
         self.opening += 1;
@@ -152,7 +162,7 @@ impl Load {
     pub fn reconnect(&mut self, index: usize, since: Option<(String, u64)>) -> Result<(), Fault> {
         let room = self.clients[index].room;
         let intent = Intent { room: self.rooms[room].name.clone(), joins: true, since };
-        let mut client = Client::open(self.address, self.wire, intent, room)?;
+        let mut client = Client::open((self.address, self.is_tls), self.wire, intent, room)?;
         let before = &mut self.clients[index];
         (client.checker, client.is_awaited) = (before.checker.take(), before.is_awaited);
         self.register(&client, index)?;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use roomcast_lab::load::free_address;
-use server_bench::contenders::{FLOOR, beside_us};
+use server_bench::contenders::{CERTIFICATE, FLOOR, beside_us};
 use server_bench::fault::Fault;
 use server_bench::process::Place;
 
@@ -41,7 +41,7 @@ impl Target {
         command.args(["serve", "--listen", &place.address.to_string(), "--log-level", "info"]);
         command.arg("--data-dir").arg(place.scratch.join("data"));
         let port = target.tls_address.port();
-        let [certificate, key] = ["server.pem", "server.key"].map(|name| format!("{CERTIFICATES}/{name}"));
+        let [certificate, key] = CERTIFICATE;
         let config = format!(
             "[memory]\nlimit = {BUDGET_BYTES}\n\n[http_server]\ninternal_port = {port}\nh2c_external = true\ninternal_tls.enabled = true\n\
              internal_tls.cert_pem = \"{certificate}\"\ninternal_tls.key_pem = \"{key}\"\n{CONFIG}"
@@ -50,9 +50,6 @@ impl Target {
         Ok((command, target))
     }
 }
-
-/// Of a name that nobody asks for.
-const CERTIFICATES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crates/server/src/backend/tests/tls");
 
 /// What a site sets that lets strangers into its rooms, and has compression: the limits are the defaults. The attackers count as
 /// addresses of the outside.

@@ -14,7 +14,7 @@ use crate::payload::BYTES_MIN;
 
 const WORKLOAD: &str = "churn";
 const NAME: &str = "connect + join + leave";
-const CPU: &str = "server CPU";
+pub(super) const CPU: &str = "server CPU";
 
 /// Connections that are there at once.
 const AT_ONCE: usize = 16;
@@ -30,9 +30,10 @@ pub(super) fn aim(targets: &mut Vec<Target>) {
     targets.push(target(WORKLOAD, NAME, CPU, MostTimes(1.0, NAME, BUN.name)));
 }
 
-fn measure(contender: Contender, effort: Effort) -> Result<Vec<Figure>, Fault> {
+/// Measures one row.
+pub(super) fn measure(contender: Contender, effort: Effort) -> Result<Vec<Figure>, Fault> {
     let server = contender.start()?;
-    let mut load = Load::new(server.address(), contender.wire)?;
+    let mut load = contender.load(&server)?;
     load.add_talk("room", BYTES_MIN, 0, AT_ONCE, 0)?;
     come_and_go(&mut load, effort.choose(1_000, 200))?;
     let (begin, cpu) = (Instant::now(), server.cpu()?);

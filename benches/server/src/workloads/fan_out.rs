@@ -67,7 +67,8 @@ pub(super) fn aim(targets: &mut Vec<Target>) {
     }
 }
 
-fn measure(
+/// Measures one row.
+pub(super) fn measure(
     contender: Contender,
     effort: Effort,
     members: usize,
@@ -75,7 +76,7 @@ fn measure(
     in_flight: usize,
 ) -> Result<Vec<Figure>, Fault> {
     let server = contender.start()?;
-    let mut load = Load::new(server.address(), contender.wire)?;
+    let mut load = contender.load(&server)?;
     load.add_room("room", bytes, in_flight, members)?;
     let spent = Spent::steadily(&server, &mut load, effort)?;
     if contender.wire == Wire::Centrifugo {

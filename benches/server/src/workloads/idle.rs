@@ -13,7 +13,7 @@ use crate::payload::BYTES_MIN;
 
 const WORKLOAD: &str = "idle";
 const NAME: &str = "each of thousands";
-const MEMORY: &str = "memory";
+pub(super) const MEMORY: &str = "memory";
 const CPU: &str = "processor, for 5,000";
 const ROOM_MEMBERS: usize = 100;
 /// As many as descriptors allow with room to spare, and as many as a quick run has time for.
@@ -35,9 +35,10 @@ pub(super) fn aim(targets: &mut Vec<Target>) {
     aim_at(targets, WORKLOAD, NAME, CPU, PERCENT_MAX);
 }
 
-fn measure(contender: Contender, effort: Effort) -> Result<Vec<Figure>, Fault> {
+/// Measures one row.
+pub(super) fn measure(contender: Contender, effort: Effort) -> Result<Vec<Figure>, Fault> {
     let server = contender.start()?;
-    let mut load = Load::new(server.address(), contender.wire)?;
+    let mut load = contender.load(&server)?;
     let rest = |load: &mut Load, time: Duration| {
         let end = Instant::now() + time;
         while Instant::now() < end {

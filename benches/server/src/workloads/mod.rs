@@ -7,6 +7,7 @@ mod idle;
 mod latency;
 mod slow_member;
 mod talk;
+mod tls;
 mod transports;
 
 use std::time::{Duration, Instant};
@@ -31,6 +32,7 @@ pub const TITLES: &[(&str, &str)] = &[
     ("churn", "connect, join, leave, 16 at a time"),
     ("slow", "100 members, and one that stops reading"),
     ("transports", "one room with 100 members, 32 messages of 128 B in flight, by transport"),
+    ("tls", "what TLS costs, beside the same without it"),
     ("hot", "a room of 1,000 members at full speed beside 1,000 rooms of 2"),
 ];
 
@@ -44,6 +46,7 @@ pub fn all() -> Cases {
     churn::add(&mut cases);
     slow_member::add(&mut cases);
     transports::add(&mut cases);
+    tls::add(&mut cases);
     hot_room::add(&mut cases);
     for workload in ["latency", "idle", "churn", "slow", "hot"] {
         cases.lack(workload, FLOOR_ENVELOPE.name, "differs from the floor in bytes only, which do not matter here");
@@ -62,6 +65,7 @@ pub fn targets() -> Vec<Target> {
     latency::aim(&mut targets);
     idle::aim(&mut targets);
     churn::aim(&mut targets);
+    tls::aim(&mut targets);
     targets
 }
 
