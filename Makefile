@@ -220,11 +220,11 @@ bench-server: build ## measure the server and its rivals into target/results/ser
 	@mkdir -p $(RESULTS)
 	$(TARGET)/release/server-bench $(if $(QUICK),--quick) $(or $(ROWS),--out $(RESULTS)/server$(if $(QUICK),-quick).md)
 
-siege: build ## ten minutes of attacks beside a thousand honest clients, into target/results/siege.md; QUICK=1; ONLY=flood
+siege: build ## ten minutes of attacks beside a thousand honest clients, into target/results/siege.md; QUICK=1; MINUTES=3; ONLY=flood
 	$(CARGO) build $(BENCHES) --release -p siege -p server-bench --bins
 	@mkdir -p $(RESULTS)
-	$(TARGET)/release/siege $(if $(QUICK),--minutes 1) $(if $(ONLY),--only "$(ONLY)") \
-		--out $(RESULTS)/siege$(if $(QUICK)$(ONLY),-quick).md
+	$(TARGET)/release/siege $(if $(MINUTES),--minutes $(MINUTES),$(if $(QUICK),--minutes 1)) $(if $(ONLY),--only "$(ONLY)") \
+		--out $(RESULTS)/siege$(if $(QUICK)$(ONLY)$(MINUTES),-quick).md
 
 # They mean the same on a busy machine.
 instructions: ## count a publish, a receive, a delivery of the server into target/results/instructions.md; ONLY=library, ONLY=server

@@ -8,25 +8,25 @@ use server_bench::process::Process;
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Bytes that are the server's own, as they were over time.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Watch {
     before: u64,
     samples: Vec<u64>,
     after: u64,
-    next: Instant,
+    next: Option<Instant>,
 }
 
 impl Watch {
     /// Begins with what it holds before anybody attacks.
     pub(crate) fn of(server: &Process) -> Result<Self, Fault> {
         let before = server.private_bytes()?;
-        Ok(Self { before, samples: Vec::new(), after: before, next: Instant::now() })
+        Ok(Self { before, samples: Vec::new(), after: before, next: None })
     }
 
     /// Looks, if it is time.
     pub(crate) fn look(&mut self, server: &Process, now: Instant) -> Result<(), Fault> {
-        if now >= self.next {
-            self.next = now + EVERY;
+        if self.next.is_none_or(|next| now >= next) {
+            self.next = Some(now + EVERY);
             self.samples.push(server.private_bytes()?);
         }
         Ok(())
@@ -36,6 +36,15 @@ impl Watch {
     pub(crate) fn look_once_more(&mut self, server: &Process) -> Result<(), Fault> {
         self.after = server.private_bytes()?;
         Ok(())
+    }
+
+    /// Adds what another server of the same kind has held.
+    pub(crate) fn join(&mut self, mut other: Self) {
+        if self.samples.is_empty() {
+            self.before = other.before;
+        }
+        self.samples.append(&mut other.samples);
+        self.after = other.after;
     }
 
     /// Before anybody attacked.

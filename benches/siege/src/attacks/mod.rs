@@ -16,6 +16,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use self::peer::Peer;
+use crate::Choice;
 use crate::target::Target;
 
 /// How an attacker goes on: once, and again.
@@ -101,10 +102,10 @@ struct Attacker {
 }
 
 impl Siege {
-    /// Begins every attack with `only` in its name.
-    pub(crate) fn lay(target: &Target, only: &str) -> Self {
+    /// Begins every attack that is chosen.
+    pub(crate) fn lay(target: &Target, choice: &Choice) -> Self {
         let is_over = Arc::new(AtomicBool::new(false));
-        let attackers = ALL.iter().enumerate().filter(|(_, attack)| attack.name.contains(only));
+        let attackers = ALL.iter().enumerate().filter(|(_, attack)| choice.has(attack.name));
         let attackers =
             attackers.map(|(nth, attack)| Attacker::begin(*attack, nth, target.clone(), &is_over)).collect();
         Self { is_over, attackers }
