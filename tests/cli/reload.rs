@@ -33,6 +33,12 @@ impl Reloaded {
         self.server.signal("-HUP");
         self.times += 1;
         self.until(|this| this.reloads("taken") + this.reloads("refused") == this.times);
+        // Its last word is written by a thread of its own.
+        self.until(|this| {
+            let logged = this.server.logged();
+            let last_words = ["configuration taken over", "the configuration cannot be used"];
+            last_words.iter().map(|words| logged.matches(words).count()).sum::<usize>() >= this.times
+        });
     }
 
     fn until(&self, is_so: impl Fn(&Self) -> bool) {
