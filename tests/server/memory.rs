@@ -338,6 +338,58 @@ fn what_clients_begin_to_say_and_do_not_end_is_bounded() {
     drop(begun);
 }
 
+/// Whether somebody who asks for the page is given it.
+fn is_given_the_page(server: &Process) -> bool {
+    let mut stream = dial(server.address);
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("a request");
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    answer.starts_with("HTTP/1.1 200 ")
+}
+
+#[test]
+fn bodies_that_are_announced_and_do_not_come_take_no_memory_from_others() {
+    let folder = Folder::new();
+    let server = server_by(&folder, MEMORY);
+    let head = b"POST /emulation HTTP/1.1\r\nHost: localhost\r\nContent-Length: 130000\r\n\r\n ";
+    let begun: Vec<_> = (0..60)
+        .map(|_| {
+            let mut stream = dial(server.address);
+            stream.write_all(head).expect("a request");
+            stream
+        })
+        .collect();
+    let used = || server.metric("roomcast_memory_used_bytes{share=\"requests\"}");
+    eventually("all of them are read", || used() >= 60 * 20 * 1024);
+    assert!(used() < 60 * 32 * 1024, "{} bytes for 60 that have come", used());
+    assert!(is_given_the_page(&server), "others are served");
+    drop(begun);
+}
+
+#[test]
+fn streams_that_take_no_answer_give_way_where_there_is_little_memory() {
+    let folder = Folder::new();
+    let server = server_by(&folder, &format!("{MEMORY}\n[http_server]\nh2c_external = true\n"));
+    // Connections of HTTP/2 that have no window for an answer, with as many requests as they may have.
+    let request = |stream: u32| {
+        let fields = b"\x82\x86\x84\x41\x09localhost";
+        [&[0, 0, fields.len() as u8, 1, 5][..], &stream.to_be_bytes(), fields].concat()
+    };
+    let requests: Vec<u8> = (0..100).flat_map(|nth| request(2 * nth + 1)).collect();
+    let begin = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0][..]].concat();
+    let stalled: Vec<_> = (0..10)
+        .map(|_| {
+            let mut stream = dial(server.address);
+            stream.write_all(&[&begin[..], &requests].concat()).expect("it is taken");
+            stream
+        })
+        .collect();
+    // Long before the half minute is over that they would have.
+    eventually("others are given something again", || is_given_the_page(&server));
+    stays_within(&server, "1,000 answers that nobody takes");
+    drop(stalled);
+}
+
 #[test]
 fn requests_that_do_not_end_leave_others_their_connections() {
     let folder = Folder::new();

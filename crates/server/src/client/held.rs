@@ -11,10 +11,6 @@ use crate::util::panics::guard;
 use crate::wire::send_queue::REPLY_BYTES_HIGH;
 use roomcast_protocol::CloseCode;
 
-/// Where less than this part of the memory for replies is left, who has held much of it for a while goes, so that there are answers for
-/// others.
-const LEFT_PART: u64 = 4;
-
 /// How long a client may hold much while there is little left: most take an answer in less.
 const HELD_MS: u64 = 2_000;
 
@@ -25,19 +21,18 @@ const LOOKED_AT: usize = 64;
 /// read, none takes more than falls to it: who goes is found on the shard that wants more, and clients of one must not have those
 /// of another closed.
 fn may_take(share: &Share, held: u64, shards: usize) -> bool {
-    share.left() >= share.limit() / LEFT_PART || held <= share.limit() / shards.max(1) as u64
+    !share.is_short() || held <= share.limit() / shards.max(1) as u64
 }
 
 impl Shard {
     /// Lets those go that have held most for a while, if there is little left for others.
     pub(super) fn relieve(&self) {
         let share = &self.hub.rooms.memory.replies;
-        let is_tight = || share.left() < share.limit() / LEFT_PART;
-        if !is_tight() {
+        if !share.is_short() {
             return;
         }
         for slot in self.connections.largest_holders(LOOKED_AT) {
-            let Some(connection) = self.connections.at(slot).filter(|_| is_tight()) else { continue };
+            let Some(connection) = self.connections.at(slot).filter(|_| share.is_short()) else { continue };
             let since_ms = connection.send_queue.borrow().reserved_since_ms();
             // Nobody is judged by a time in which nothing was read of him.
             let is_long = |since_ms: u64| self.now_ms().saturating_sub(since_ms.max(self.awake_since_ms())) >= HELD_MS;

@@ -1,15 +1,17 @@
 //! The transports for clients that WebSocket does not reach: HTTP streaming, server-sent events, and the requests that bring
 //! their commands.
 
-use axum::body::{Body, HttpBody as _, to_bytes};
+use axum::body::Body;
 use axum::extract::{Query, Request};
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version, header};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
 use prost::Message;
 use serde::Deserialize;
 
 use crate::client::connection::Takeover;
 use crate::config::Config;
+use crate::limits::memory::Share;
 use crate::net::http::{Refusal, refuse};
 use crate::net::{answer_headers, unidirectional};
 use crate::rooms::cluster::NotTaken;
@@ -243,18 +245,38 @@ pub(crate) fn commands_in(address: &Uri, limits: &Limits) -> Result<Bytes, Refus
     Err((StatusCode::BAD_REQUEST, "an address may connect and subscribe; send other commands with POST\n"))
 }
 
+/// Bytes of a body for which memory is taken before it comes: most have fewer.
+const BODY_BYTES_LEAST: u64 = 4 * 1024;
+
 /// The body, if it comes in the time that a client has to say what it wants; nothing where it has more than so many bytes.
 pub(crate) async fn body(hub: &Hub, request: Request, bytes_max: usize) -> Result<Option<Bytes>, Refusal> {
-    let body = request.into_body();
-    let bytes =
-        body.size_hint().upper().map_or(bytes_max, |bytes| usize::try_from(bytes).unwrap_or(bytes_max).min(bytes_max));
-    let Some(_reserved) = hub.rooms.memory.requests.try_reserve(bytes as u64) else {
-        return Err((StatusCode::SERVICE_UNAVAILABLE, "there are too many requests: come later\n"));
-    };
-    let body = to_bytes(body, bytes_max);
+    let body = whole(request.into_body(), bytes_max, &hub.rooms.memory.requests);
     let stale = hub.now().config.client.stale_close_delay;
     let body = tokio::time::timeout(stale, body).await;
-    body.map(Result::ok).map_err(|_| (StatusCode::REQUEST_TIMEOUT, "the rest of the request did not come in time\n"))
+    body.map_err(|_| (StatusCode::REQUEST_TIMEOUT, "the rest of the request did not come in time\n"))?
+}
+
+/// The same, however long that takes. Memory is taken as it comes, not as it is announced: who says that much will come, and sends
+/// nothing, keeps none from others.
+async fn whole(mut body: Body, bytes_max: usize, share: &Share) -> Result<Option<Bytes>, Refusal> {
+    const NO_MEMORY: Refusal = (StatusCode::SERVICE_UNAVAILABLE, "there are too many requests: come later\n");
+    let mut reserved = share.try_reserve(BODY_BYTES_LEAST).ok_or(NO_MEMORY)?;
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return Ok(None) };
+        let Ok(data) = frame.into_data() else { continue };
+        let needed = bytes.len() + data.len();
+        if needed > bytes_max {
+            return Ok(None);
+        }
+        let missing = (needed as u64).saturating_sub(reserved.bytes());
+        if missing > 0 {
+            // Twice as much, as the buffer grows.
+            reserved.join(share.try_reserve(missing.max(reserved.bytes())).ok_or(NO_MEMORY)?);
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(Some(bytes.freeze()))
 }
 
 pub(crate) const SWITCHED_OFF: Refusal =

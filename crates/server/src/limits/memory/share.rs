@@ -9,6 +9,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// What reservations are rounded up to: as fine as who takes little needs it, and coarse enough to be counted in 32 bits.
 const BLOCK_BYTES: u64 = 1024;
 
+/// Where less than this part of it is left, who has held much of it for a while goes, so that there is some for others.
+const LEFT_PART: u64 = 4;
+
 /// A part of the memory, by its name. What is reserved of it never is more than it has.
 pub(crate) struct Share {
     name: &'static str,
@@ -37,6 +40,11 @@ impl Share {
     /// The bytes that are not reserved at this moment.
     pub(crate) fn left(&self) -> u64 {
         self.free.available_permits() as u64 * BLOCK_BYTES
+    }
+
+    /// Whether there is so little left that who makes nothing of what it holds is to go.
+    pub(crate) fn is_short(&self) -> bool {
+        self.left() < self.limit() / LEFT_PART
     }
 
     /// The bytes that are reserved at this moment.

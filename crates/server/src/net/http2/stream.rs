@@ -14,7 +14,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use hyper::body::Body as _;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::message::{Chunks, Head, Incoming, drop_connection_headers, join_cookies};
 use super::{Counted, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES, Streams};
@@ -79,12 +79,14 @@ enum Answer {
 
 impl Stream {
     pub(super) async fn serve(self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>, _counted: Counted) {
-        let Some(reserved) = self.shard.hub.rooms.memory.requests.try_reserve(STREAM_BYTES) else {
+        let reserved = self.shard.hub.rooms.memory.requests.try_reserve(STREAM_BYTES);
+        // The operator is let in where nobody else reaches.
+        if reserved.is_none() && self.arrival.way.role.serves_clients() {
             self.shard.hub.metrics.refused.inc();
             tracing::warn!("refused a request: memory for requests used up");
             respond.send_reset(Reason::REFUSED_STREAM);
             return;
-        };
+        }
         let is_head = request.method() == Method::HEAD;
         let (mut parts, incoming) = request.into_parts();
         join_cookies(&mut parts.headers);
@@ -159,11 +161,13 @@ impl Stream {
         if is_empty {
             return Ok(());
         }
-        let patience = self.shard.hub.now().config.client.write_timeout;
+        let hub = &self.shard.hub;
+        let memory = Waits::Reserved(&hub.rooms.memory.requests);
+        let patience = Patience { time: hub.now().config.client.write_timeout, memory };
         while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
             let frame = frame.map_err(|_| Over::Wrong("a body ended early"))?;
             if let Ok(data) = frame.into_data() {
-                send_all(&mut out, data, (patience, None)).await?;
+                send_all(&mut out, data, patience).await?;
             }
         }
         out.send_data(Bytes::new(), true)?;
@@ -192,9 +196,10 @@ impl Stream {
         Connection::start(&self.shard, Socket::Piped(clients), takeover, socket);
         let (head, rest) = poll_until_reset(respond, read_head(&ours)).await??;
         let mut out = respond.send_response(head.response, false)?;
-        let patience = self.shard.hub.now().config.client.write_timeout + LINGER;
         let replies = &self.shard.hub.rooms.memory.replies;
-        let outgoing = write_out(&ours, &mut out, rest, head.is_chunked, (patience, replies));
+        let time = self.shard.hub.now().config.client.write_timeout + LINGER;
+        let patience = Patience { time, memory: Waits::Unreserved(replies) };
+        let outgoing = write_out(&ours, &mut out, rest, head.is_chunked, patience);
         let ended = match incoming {
             None => outgoing.await,
             Some(mut incoming) => {
@@ -249,9 +254,8 @@ async fn write_out(
     out: &mut SendStream<Bytes>,
     mut said: Bytes,
     is_chunked: bool,
-    (patience, replies): (Duration, &Share),
+    patience: Patience<'_>,
 ) -> Result<(), Over> {
-    let patience = (patience, Some(replies));
     let mut chunks = Chunks::default();
     loop {
         if !is_chunked {
@@ -361,35 +365,65 @@ impl Waiting {
 }
 
 /// Sends all of it, as the client takes it.
-///
-/// What waits meanwhile is held of the memory for replies, where that is given: of the one for requests it is already.
-async fn send_all(
-    out: &mut SendStream<Bytes>,
-    mut data: Bytes,
-    (patience, replies): (Duration, Option<&Share>),
-) -> Result<(), Over> {
+async fn send_all(out: &mut SendStream<Bytes>, mut data: Bytes, patience: Patience<'_>) -> Result<(), Over> {
     let mut held = None;
     while !data.is_empty() {
         out.reserve_capacity(data.len().min(SEND_BUFFER_BYTES));
         let capacity = match out.capacity() {
-            0 => {
-                if let Some(replies) = replies.filter(|_| held.is_none()) {
-                    held = replies.try_reserve(OUTGOING_BYTES_MAX);
-                }
-                let is_held = replies.is_none() || held.is_some();
-                let patience = if is_held { patience } else { patience.min(PATIENCE_WITHOUT_MEMORY) };
-                match timeout(patience, poll_fn(|cx| out.poll_capacity(cx))).await {
-                    // A window that has become smaller.
-                    Ok(Some(Ok(0))) => continue,
-                    Ok(Some(capacity)) => capacity?,
-                    Ok(None) => return Err(Over::Reset),
-                    Err(_) => return Err(Over::Stalled),
-                }
-            }
+            0 => patience.wait(out, &mut held).await?,
             capacity => capacity,
         };
         let piece = data.split_to(capacity.min(data.len()));
         out.send_data(piece, false)?;
     }
     Ok(())
+}
+
+/// How long it is waited for who takes nothing.
+#[derive(Clone, Copy, Debug)]
+struct Patience<'a> {
+    time: Duration,
+    memory: Waits<'a>,
+}
+
+/// Of which memory that is which waits meanwhile.
+#[derive(Clone, Copy, Debug)]
+enum Waits<'a> {
+    /// Of this, of which it has what a stream has; where that is short, others have it sooner.
+    Reserved(&'a Share),
+    /// Of this, as far as there is some.
+    Unreserved(&'a Share),
+}
+
+impl Patience<'_> {
+    /// Waits until the client takes something.
+    async fn wait(self, out: &mut SendStream<Bytes>, held: &mut Option<Reservation>) -> Result<usize, Over> {
+        let begin = Instant::now();
+        if let Waits::Unreserved(share) = self.memory
+            && held.is_none()
+        {
+            *held = share.try_reserve(OUTGOING_BYTES_MAX);
+        }
+        loop {
+            let step = PATIENCE_WITHOUT_MEMORY.min(self.time.saturating_sub(begin.elapsed()));
+            match timeout(step, poll_fn(|cx| out.poll_capacity(cx))).await {
+                // A window that has become smaller.
+                Ok(Some(Ok(0))) => {}
+                Ok(Some(capacity)) => return Ok(capacity?),
+                Ok(None) => return Err(Over::Reset),
+                Err(_) if self.gives_way(held.is_some()) => return Err(Over::Stalled),
+                Err(_) => {}
+            }
+            if begin.elapsed() >= self.time {
+                return Err(Over::Stalled);
+            }
+        }
+    }
+
+    fn gives_way(self, is_held: bool) -> bool {
+        match self.memory {
+            Waits::Reserved(share) => share.is_short(),
+            Waits::Unreserved(_) => !is_held,
+        }
+    }
 }
