@@ -157,8 +157,14 @@ fn whom_an_issuer_vouches_for_is_let_in_and_it_is_asked_once() {
     assert!(client.reply(2)["subscribe"].is_object());
     let forged = Issuer::with_keys(&["k1"]);
     let mut stranger = server.client();
-    stranger.send(&json!({"id": 1, "connect": {"token": forged.token("k1", &json!({"sub": "0"}))}}).to_string());
+    let long_ago = forged.token("k1", &json!({"sub": "0", "iat": 1_700_000_000}));
+    stranger.send(&json!({"id": 1, "connect": {"token": long_ago}}).to_string());
     assert_eq!(stranger.closed().0, 3500);
+    // The issuer may have put another key under this name since it was asked.
+    let mut perhaps = server.client();
+    perhaps.send(&json!({"id": 1, "connect": {"token": forged.token("k1", &json!({"sub": "0"}))}}).to_string());
+    assert_eq!(perhaps.reply(1)["error"]["code"], 100);
+    assert_eq!(issuer.asked(), 1, "not for that");
     assert_eq!(issuer.asked(), 1);
     assert_eq!(server.metric("roomcast_key_fetches_total{outcome=\"good\"}"), 1);
 }

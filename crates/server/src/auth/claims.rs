@@ -99,9 +99,10 @@ pub(super) struct Claims {
     pub(super) exp: Option<Seconds>,
     #[serde(default)]
     pub(super) nbf: Option<Seconds>,
+    /// When it was issued.
+    #[serde(default)]
+    pub(super) iat: Option<Seconds>,
     /// Not looked at.
-    #[serde(default, rename = "iat")]
-    _iat: Option<Seconds>,
     #[serde(default, rename = "jti")]
     _jti: Option<String>,
     #[serde(default)]

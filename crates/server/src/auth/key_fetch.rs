@@ -54,7 +54,11 @@ impl KeyFetcher {
         let mut fetching = match self.sets.begin(&wanted, (self.clock)()) {
             Fetch::NotNow => return Err(KeysUnavailable),
             Fetch::Done => return Ok(Fetched::Before),
-            Fetch::Wait(fetching) => fetching,
+            Fetch::Wait(mut fetching) => {
+                let _ = fetching.changed().await;
+                // It had begun before.
+                return fetching.borrow().map(|_| Fetched::Before);
+            }
             Fetch::Begin(done) => {
                 let fetching = done.subscribe();
                 let this = self.clone();

@@ -14,7 +14,8 @@ use super::key_fetch::{Fetched, KeysUnavailable};
 use crate::util::panics::lock;
 use crate::util::signature::Algorithm;
 
-/// How long fetched keys are believed, as at Centrifugo: one that an issuer takes back is good for no longer, where it can be asked.
+/// How long fetched keys are believed, as at Centrifugo: one that an issuer takes back is good for no longer, where it can be asked. And
+/// how long an issuer may go on publishing keys after it signs by others: caches before it have no more.
 const KEYS_MS: u64 = 60 * 60 * 1_000;
 /// How long they are where it cannot: an issuer that is down for an hour or two locks nobody out whose token is good, and whoever keeps
 /// us from it keeps a key that it has taken back no longer than that.
@@ -111,13 +112,19 @@ impl KeySets {
         if rests { Found::NotNow } else { Found::Wanted(WantedKeys { url: known }) }
     }
 
-    /// A key of the set at `url` has not signed what says so: its issuer may have another one of that name by now. What is to be
-    /// fetched to know, unless that was a moment ago.
-    pub(super) fn doubt(&self, url: &str, now_ms: u64) -> Option<WantedKeys> {
+    /// A key of the set at `url` has not signed a token that says so, and was issued then as far as it says: its issuer may have
+    /// another key of that name by now. What is to be fetched to know.
+    pub(super) fn doubt(&self, url: &str, issued_ms: Option<u64>, now_ms: u64) -> Found {
         let sets = self.lock();
-        let (known, set) = sets.get_key_value(url)?;
+        let Some((known, set)) = sets.get_key_value(url) else { return Found::NotNow };
+        if issued_ms
+            .zip(set.fetched_ms)
+            .is_some_and(|(issued_ms, fetched_ms)| fetched_ms.saturating_sub(KEYS_MS) >= issued_ms)
+        {
+            return Found::Nothing;
+        }
         let is_old = set.fetching().is_some() || now_ms >= set.rests_until_ms;
-        is_old.then(|| WantedKeys { url: Arc::clone(known) })
+        if is_old { Found::Wanted(WantedKeys { url: Arc::clone(known) }) } else { Found::NotNow }
     }
 
     /// Begins to fetch a set, unless somebody does.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use regex::Regex;
 
 use super::TokenError;
-use super::claims::{Claims, ConnectionToken, SubscriptionToken, text_claim};
+use super::claims::{Claims, ConnectionToken, Seconds, SubscriptionToken, text_claim};
 use super::jwt::Jwt;
 use super::key_sets::{Found, KeySets};
 use crate::config::jwks::choices;
@@ -71,7 +71,7 @@ impl Verifier {
         if let Some(endpoint) = &options.jwks_public_endpoint
             && !self.believes_all
         {
-            self.verify_by_issuer(endpoint, &jwt, (issuers, audiences), now_ms)?;
+            self.verify_by_issuer(endpoint, &jwt, (&claims, issuers, audiences), now_ms)?;
         }
         let has_ended = claims.exp.is_some_and(|exp| exp.ms() <= now_ms);
         let has_not_begun = claims.nbf.is_some_and(|nbf| nbf.ms() > now_ms);
@@ -83,7 +83,7 @@ impl Verifier {
         &self,
         endpoint: &JwksEndpoint,
         jwt: &Jwt<'_>,
-        (issuers, audiences): (&[String], &[String]),
+        (claims, issuers, audiences): (&Claims, &[String], &[String]),
         now_ms: u64,
     ) -> Result<(), TokenError> {
         let key_id = jwt.key_id.as_deref().ok_or(TokenError::Invalid)?;
@@ -110,13 +110,14 @@ impl Verifier {
             Found::NotNow => return Err(TokenError::Unverified(None)),
         };
         let key = keys.find(key_id, jwt.algorithm);
-        let is_signed = key.is_some_and(|key| key.verify(jwt.algorithm, jwt.message, &jwt.signature));
-        match is_signed {
-            true => Ok(()),
-            false => {
-                Err(self.sets.doubt(&url, now_ms).map_or(TokenError::Invalid, |it| TokenError::Unverified(Some(it))))
-            }
+        if key.is_some_and(|key| key.verify(jwt.algorithm, jwt.message, &jwt.signature)) {
+            return Ok(());
         }
+        Err(match self.sets.doubt(&url, claims.iat.map(Seconds::ms), now_ms) {
+            Found::Wanted(wanted) => TokenError::Unverified(Some(wanted)),
+            Found::NotNow => TokenError::Unverified(None),
+            Found::Keys(_) | Found::Nothing => TokenError::Invalid,
+        })
     }
 
     /// Whether a key that is for its algorithm has signed it: a public key is no secret, whatever the header says.

@@ -188,7 +188,7 @@ fn a_token_of_a_published_key_is_good_and_one_that_only_looks_like_it_is_not() {
         signed_by(&pair, &json!({"alg": "EdDSA", "kid": "k1", "crit": ["x"]}), &claims),
         signed_by(&pair, &json!({"alg": "ES256", "kid": "k1"}), &claims),
         signed_by(&pair, &json!({"alg": "none", "kid": "k1"}), &claims),
-        signed_by(&other, &json!({"alg": "EdDSA", "kid": "k1"}), &claims),
+        signed_by(&other, &json!({"alg": "EdDSA", "kid": "k1"}), &json!({"sub": "42", "iat": NOW_S - 3_600})),
         signed(r#"{"alg":"HS256","kid":"k1"}"#, r#"{"sub":"42"}"#, Algorithm::Hs256, public),
         signed(r#"{"alg":"EdDSA","kid":"k1","kid":"k2"}"#, r#"{"sub":"42"}"#, Algorithm::Hs256, "x"),
     ] {
@@ -363,8 +363,9 @@ fn a_key_that_was_changed_under_its_name_is_fetched_again_and_no_more_often_than
     let (tokens, sets) = (&issued.tokens, issued.sets());
     let (_, before) = pair("k1");
     let by_new = issued.token("k1");
+    let again = Err(TokenError::Unverified(None));
     sets.put(&issued.wanted(), &json!({"keys": [before]}).to_string(), issued.now());
-    assert_eq!(tokens.connection(&by_new), Err(TokenError::Invalid), "it was asked for a moment ago");
+    assert_eq!(tokens.connection(&by_new), again, "it was asked for a moment ago");
     issued.pass(10_000);
     let Err(TokenError::Unverified(Some(wanted))) = tokens.connection(&by_new) else { panic!("it may be new") };
     let Fetch::Begin(done) = sets.begin(&wanted, issued.now()) else { panic!("nobody fetches it") };
@@ -375,10 +376,29 @@ fn a_key_that_was_changed_under_its_name_is_fetched_again_and_no_more_often_than
         issued.now(),
     );
     drop(done);
-    assert_eq!(tokens.connection(&by_new), Err(TokenError::Invalid), "it is still the one before");
+    assert_eq!(tokens.connection(&by_new), again, "it is still the one before");
     issued.pass(10_000);
     sets.put(&wanted, &json!({"keys": [issued.key]}).to_string(), issued.now());
     assert!(tokens.connection(&by_new).is_ok());
+}
+
+#[test]
+fn a_token_that_was_issued_long_before_the_keys_were_fetched_is_by_none_of_them() {
+    let issued = Issued::new();
+    let (_, other) = pair("k1");
+    let now_s = issued.now() / 1_000;
+    issued.sets().put(&issued.wanted(), &json!({"keys": [other]}).to_string(), issued.now());
+    let judged = |iat: Value| {
+        let token = signed_by(&issued.pair, &json!({"alg": "EdDSA", "kid": "k1"}), &json!({"iat": iat}));
+        issued.tokens.connection(&token)
+    };
+    assert_eq!(judged(json!(now_s - 3_600)), Err(TokenError::Invalid));
+    assert_eq!(judged(json!(-1)), Err(TokenError::Invalid));
+    for perhaps_new in [json!(now_s - 3_599), json!(now_s), json!(now_s + 1_000_000), Value::Null] {
+        assert_eq!(judged(perhaps_new), Err(TokenError::Unverified(None)));
+    }
+    issued.pass(10_000);
+    assert_eq!(judged(json!(now_s - 3_600)), Err(TokenError::Invalid), "nobody is asked for it");
 }
 
 #[test]
