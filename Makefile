@@ -166,7 +166,7 @@ openapi: ## four minutes of schemathesis on the description of the server API
 	TREE="crates/server/src/api tests/openapi.sh" tests/make/results.sh openapi \
 		'^not run|Operations|^ *(Selected|Tested):|generated|^Seed|=== (No|.*failure|.*issue)' tests/openapi.sh
 
-website: ## what docs/your-website.md prints: its pages in Chromium, its backends, nginx and Caddy
+website: ## what docs/your-website.md prints: its pages in Chromium, its backends, nginx, Caddy and HAProxy
 	tests/website/run.sh
 
 docs: ## the documentation of all packages, warnings refused

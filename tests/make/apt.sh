@@ -28,7 +28,7 @@ if [[ " $* " == *" postgresql "* ]]; then
 fi
 apt-get install -y -qq --no-install-recommends "$@"
 # Nor when the machine starts the next time.
-for service in pgbouncer redis-server nats-server; do
+for service in pgbouncer redis-server nats-server haproxy nginx; do
 	if [[ " $* " == *" $service "* ]] && command -v systemctl >/dev/null; then
 		systemctl disable --quiet "$service" 2>/dev/null || true
 	fi

@@ -17,6 +17,7 @@ missing() {
 	command -v chromium >/dev/null || [[ -n ${CHROMIUM:-} ]] || packages+=(chromium)
 	command -v node >/dev/null || packages+=(nodejs)
 	command -v npm >/dev/null || packages+=(npm)
+	command -v openssl >/dev/null || packages+=(openssl)
 	command -v valgrind >/dev/null || packages+=(valgrind)
 	compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql)
 	command -v pgbouncer >/dev/null || [[ -x /usr/sbin/pgbouncer ]] || packages+=(pgbouncer)

@@ -32,7 +32,7 @@ function answers(port) {
   });
 }
 
-/** Runs a program that listens on the port until the test is over. */
+/** Runs a program that listens on the port until the test is over; what it says is to be had by what is returned. */
 export async function listening(t, port, command, args, options = {}) {
   const process = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], ...options });
   let said = "";
@@ -44,6 +44,7 @@ export async function listening(t, port, command, args, options = {}) {
   });
   await eventually(async () => process.exitCode !== null || (await answers(port)), { what: () => `${command}: ${said}` });
   if (process.exitCode !== null) throw new Error(`${command} ended: ${said}`);
+  return () => said;
 }
 
 /** Runs a program to its end, and returns what it says. */
@@ -63,8 +64,8 @@ export async function roomcast(t, args, config = "") {
   const data = folder();
   writeFileSync(join(data, "roomcast.toml"), config);
   const all = ["serve", ...args, "--config", join(data, "roomcast.toml"), "--data-dir", data, "--listen", `127.0.0.1:${port}`];
-  await listening(t, port, process.env.ROOMCAST_BIN, all);
-  return { port, config: join(data, "roomcast.toml") };
+  const said = await listening(t, port, process.env.ROOMCAST_BIN, all);
+  return { port, config: join(data, "roomcast.toml"), said };
 }
 
 const SDK = join(process.env.ROOMCAST_SDK_TOOLS, "node_modules/centrifuge/dist/centrifuge.js");

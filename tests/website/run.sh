@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs what docs/your-website.md prints: pages in Chromium, backends in their languages, nginx and Caddy before the server.
+# Runs what docs/your-website.md prints: pages in Chromium, backends in their languages, nginx and Caddy before the server;
+# and the proxies of docs/server.md, HAProxy among them.
 # What cannot be had is `not run`, and why.
 #
 # ROOMCAST_BIN  the binary to test; built from this tree when unset
@@ -14,9 +15,11 @@ caddy=v2.11.4
 
 "$root/tests/browser/setup.sh"
 "$root/tests/sdk/setup.sh"
-if ! command -v nginx >/dev/null && [[ $(id -u) == 0 ]]; then
-    "$root/tests/make/apt.sh" nginx-light >/dev/null || true
-fi
+for proxy in nginx:nginx-light haproxy:haproxy; do
+    if ! command -v "${proxy%:*}" >/dev/null && [[ $(id -u) == 0 ]]; then
+        "$root/tests/make/apt.sh" "${proxy#*:}" >/dev/null || true
+    fi
+done
 if [[ $(cat "$tools/caddy/installed" 2>/dev/null) != "$caddy" ]] && command -v go >/dev/null; then
     mkdir -p "$tools/caddy"
     modules=$(mktemp -d)

@@ -1,15 +1,17 @@
-// docs/your-website.md, from a copied page to production.
+// docs/your-website.md, from a copied page to production; and the proxies of docs/server.md.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { once } from "node:events";
 import { writeFileSync } from "node:fs";
+import { request } from "node:https";
 import { join } from "node:path";
 import test from "node:test";
 import { pathToFileURL } from "node:url";
 import { eventually } from "../browser/eventually.mjs";
 import { openBrowser } from "../browser/visitor.mjs";
 import { EventSource, SDK, WebSocket } from "../sdk/js/packages.mjs";
-import { printed, replaced } from "./printed.mjs";
+import { printed, printedOfServer, replaced } from "./printed.mjs";
 import { API_KEY, TOKEN_SECRET, folder, freePort, listening, roomcast, run, site } from "./programs.mjs";
 
 process.env.TOKEN_SECRET = TOKEN_SECRET;
@@ -137,8 +139,8 @@ for (const [language, make] of Object.entries(LANGUAGES)) {
   });
 }
 
-/** Holds that clients come through a proxy by every transport, and that nothing else does. */
-async function comesThrough(t, port) {
+/** Holds that clients come through a proxy by every transport, and that nothing that is inside does. */
+async function comesThrough(t, port, inside = ["/api/info", "/metrics", "/", "/health"]) {
   const token = (await connectionToken())("42", "Ann");
   const url = `https://127.0.0.1:${port}`;
   for (const transport of ["websocket", "http_stream", "sse"]) {
@@ -154,7 +156,7 @@ async function comesThrough(t, port) {
     await room.publish({ through: transport });
     assert.deepEqual(await heard, { through: transport });
   }
-  for (const path of ["/api/info", "/metrics", "/", "/health"]) {
+  for (const path of inside) {
     assert.equal((await fetch(url + path)).status, 404, path);
   }
 }
@@ -191,4 +193,71 @@ test("behind Caddy", async (t) => {
   const env = { ...process.env, HOME: where, XDG_DATA_HOME: where, XDG_CONFIG_HOME: where };
   await listening(t, port, "caddy", ["run", "--config", join(where, "Caddyfile"), "--adapter", "caddyfile"], { env });
   await comesThrough(t, port);
+});
+
+/** Holds that the server knows where a client comes from, by what it says of one that it turns away. */
+async function knowsWhoComes(url, log) {
+  const headers = { Origin: "https://elsewhere.example" };
+  const asked = request(`${url}/connection/sse?cf_connect=%7B%7D`, { localAddress: "127.0.0.2", headers }).end();
+  const [response] = await once(asked, "response");
+  response.resume();
+  assert.equal(response.statusCode, 403);
+  const line = () => log().split("\n").find((line) => line.includes("not let in")) ?? "";
+  await eventually(() => line().includes("127.0.0.2"), { what: log });
+}
+
+/** A certificate of this test's own, for 127.0.0.1. */
+async function certificate(where) {
+  const names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"];
+  await run("openssl", ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", ...names], { cwd: where });
+}
+
+/** What the configuration of docs/server.md that holds `word` is here, beside that of production. */
+function behind(word, changes) {
+  const options = replaced(printedOfServer("toml", "Behind a proxy", word), { "[http_server]\n": "", ...changes });
+  return production({ "port = 8000\n": options });
+}
+
+test("behind HAProxy, by PROXY headers", async (t) => {
+  if (without(t, "haproxy", "openssl")) return;
+  const [where, port, inside] = [folder(), await freePort(), await freePort()];
+  await certificate(where);
+  const pem = (name) => `"${join(where, name)}"`;
+  const config = behind("proxy_protocol = true\ntls", {
+    "port = 8443\n": "",
+    "internal_port = 9000": `internal_port = ${inside}`,
+    '"cert.pem"': pem("cert.pem"),
+    '"key.pem"': pem("key.pem"),
+  });
+  const server = await roomcast(t, [], config);
+  const block = replaced(printedOfServer("haproxy", "Behind a proxy"), {
+    "bind :443": `bind 127.0.0.1:${port}`,
+    "127.0.0.1:8443": `127.0.0.1:${server.port}`,
+    "check port 9000": `check inter 200ms port ${inside}`,
+  });
+  writeFileSync(join(where, "haproxy.cfg"), block);
+  await listening(t, port, "haproxy", ["-db", "-f", join(where, "haproxy.cfg")]);
+  await comesThrough(t, port, ["/api/info", "/metrics", "/health"]);
+  await knowsWhoComes(`https://127.0.0.1:${port}`, server.said);
+  // Who comes without a header is nobody's client.
+  await assert.rejects(fetch(`https://127.0.0.1:${server.port}/`));
+});
+
+test("behind Caddy, which says who comes", async (t) => {
+  if (without(t, "caddy")) return;
+  const [where, port, inside] = [folder(), await freePort(), await freePort()];
+  const config = behind('[http_server]\ninternal_port', {
+    "internal_port = 9000": `internal_port = ${inside}`,
+  });
+  const server = await roomcast(t, [], config);
+  const block = replaced(printedOfServer("caddy", "Behind a proxy"), {
+    "chat.example {": `https://127.0.0.1:${port} {\n\ttls internal\n\tbind 127.0.0.1`,
+    "127.0.0.1:8000": `127.0.0.1:${server.port}`,
+  });
+  const all = `{\n\tadmin off\n\tdefault_sni 127.0.0.1\n\tskip_install_trust\n\tauto_https disable_redirects\n}\n${block}`;
+  writeFileSync(join(where, "Caddyfile"), all);
+  const env = { ...process.env, HOME: where, XDG_DATA_HOME: where, XDG_CONFIG_HOME: where };
+  await listening(t, port, "caddy", ["run", "--config", join(where, "Caddyfile"), "--adapter", "caddyfile"], { env });
+  await comesThrough(t, port, ["/api/info", "/metrics", "/health"]);
+  await knowsWhoComes(`https://127.0.0.1:${port}`, server.said);
 });

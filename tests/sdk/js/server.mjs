@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { until } from "./until.mjs";
 
-const LISTENING = /listening on http:\/\/127\.0\.0\.1:(\d+)/;
+const LISTENING = /listening on https?:\/\/127\.0\.0\.1:(\d+)/;
 /** More than the server grants itself for draining. */
 const STOP_TIMEOUT_MS = 60_000;
 /**
