@@ -111,6 +111,28 @@ fn who_pings_as_often_as_it_is_told_something_goes_on() {
     }
 }
 
+/// Over HTTP/1 nobody is left to ask: no connection is accepted any more, and idle ones are closed.
+#[test]
+fn who_asks_a_server_that_drains_is_told_that_it_is_well_and_not_ready() {
+    let server = Running::with(http2);
+    let mut stream = raw(&server, &[]);
+    let mut answer = |id: u32, path: &str| {
+        let request = frame_of(HEADERS, END_HEADERS | END_STREAM, id, &get(path));
+        stream.write_all(&request).expect("it is taken");
+        loop {
+            let (kind, of, payload) = next(&mut stream).expect("the connection goes on");
+            if (kind, of) == (DATA, id) && !payload.is_empty() {
+                return String::from_utf8(payload).expect("text");
+            }
+        }
+    };
+    assert_eq!([answer(1, "/health"), answer(3, "/ready")], ["{}\n", "{}\n"]);
+    server.begin_shutdown();
+    // What is on its way when the server says that it goes is answered; what says that it was heard is not said.
+    assert_eq!(answer(5, "/health"), "{}\n");
+    assert!(answer(7, "/ready").contains("drains"));
+}
+
 /// Others are served as ever.
 fn is_well(server: &Running) {
     let mut member = server.member("member", "lobby");
