@@ -218,3 +218,133 @@ fn hangups_that_come_together_and_while_it_drains_end_nothing_early() {
     let logged = it.server.logged();
     assert!(logged.contains("drained") && !logged.contains("cannot be used"), "{logged}");
 }
+
+/// Whoever has it reload need not know how far it has come.
+#[test]
+fn a_hangup_that_comes_before_it_has_read_anything_is_a_reload_later() {
+    let data = TempDir::new();
+    std::fs::create_dir_all(data.path()).unwrap();
+    let pipe = std::path::Path::new(data.path()).join("config.toml");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let config = pipe.to_str().unwrap();
+    let serve = ["serve", "--config", config, "--listen", "127.0.0.1:0", "--data-dir", data.path()];
+    let mut command = crate::command(&serve);
+    let child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    // It waits for its configuration.
+    let mut written = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    let told = std::process::Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap();
+    assert!(told.success());
+    written.write_all(OPEN.as_bytes()).unwrap();
+    drop(written);
+    let server = Served::of(child, data);
+    // It reads it once more.
+    std::fs::write(&pipe, OPEN).unwrap();
+    let it = Reloaded { server, file: TempFile::new("none.toml", ""), times: 1 };
+    it.until(|it| it.reloads("taken") == 1);
+    assert!(it.server.is_well());
+}
+
+#[test]
+fn limits_on_rates_follow_and_know_what_was_done() {
+    let may = "allow_publish_for_client = true\nallow_publish_for_anonymous = true\n";
+    let config = |limit: &str| [OPEN, &namespace("chat", may), limit].concat();
+    let mut it = Reloaded::start(&config(""));
+    let publish = |from: u32, to: u32| {
+        let commands =
+            (from..to).map(|id| format!("{{\"id\":{id},\"publish\":{{\"channel\":\"chat:1\",\"data\":1}}}}\n"));
+        subscribe("chat:1") + "\n" + &commands.collect::<String>()
+    };
+    it.client(&publish(3, 8)).hears("\"id\":7,\"publish\"");
+    let few = "[client.rate_limit.client_command]\npublish = { enabled = true, buckets = [{ interval = \"1h\", rate = 2 }] }\n";
+    it.reload(&config(few));
+    let mut client = it.client(&publish(3, 6));
+    client.hears("\"id\":4,\"publish\"");
+    assert!(client.hears("\"id\":5").contains("\"code\":111"));
+    // Rates that follow from how many rooms there may be.
+    it.reload(&config("").replace("[client]\n", "[client]\nchannel_limit = 2\nmessage_command_limit = 6\n"));
+    let mut client = it.client(&publish(3, 6));
+    client.hears("\"id\":5,\"publish\"");
+    let logged = it.server.logged();
+    assert!(!logged.contains("option="), "nothing waits for a restart: {logged}");
+}
+
+#[test]
+fn who_connects_is_told_how_often_it_is_pinged_from_then_on() {
+    let mut it = Reloaded::start(OPEN);
+    assert!(it.client("").hears("\"connect\"").contains("\"ping\":25,\"pong\":true"));
+    it.reload(&format!("{OPEN}ping_interval = \"40s\"\npong_timeout = \"-1\"\n"));
+    let told = it.client("").hears("\"connect\"");
+    assert!(told.contains("\"ping\":40") && !told.contains("\"pong\""), "{told}");
+}
+
+#[test]
+fn certificates_may_have_other_names() {
+    let pairs = [(); 2].map(|()| {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        (TempFile::new("cert.pem", &certificate), TempFile::new("key.pem", &key))
+    });
+    let [(first, first_key), (second, second_key)] = &pairs;
+    let config = |certificate: &TempFile, key: &TempFile| {
+        let (certificate, key) = (certificate.path(), key.path());
+        let tls = format!("tls = {{ enabled = true, cert_pem = {certificate:?}, key_pem = {key:?} }}");
+        format!("{OPEN}[http_server]\ninternal_port = 0\ntls_external = true\n{tls}\n")
+    };
+    let mut it = Reloaded::start(&config(first, first_key));
+    it.until(|it| it.server.logged().contains("listening on https://"));
+    let logged = it.server.logged();
+    let port = logged.split("listening on https://127.0.0.1:").nth(1).unwrap().split(['"', ' ', '\n']).next().unwrap();
+    let url = format!("https://localhost:{port}/health");
+    // It is believed when it is asked; there is no such thing at that port.
+    let shows = |certificate: &TempFile| {
+        let output = crate::roomcast(&["health", "--url", &url, "--ca", certificate.path()]);
+        crate::text(&output.stderr).contains("404")
+    };
+    assert_eq!((shows(first), shows(second)), (true, false));
+    it.reload(&config(second, second_key));
+    assert_eq!((shows(first), shows(second)), (false, true));
+    it.reload(&config(first, second_key));
+    assert_eq!((it.reloads("taken"), it.reloads("refused")), (1, 1), "it is not its key");
+    assert_eq!((shows(first), shows(second)), (false, true));
+}
+
+#[test]
+fn a_backend_that_is_new_is_told_what_the_log_has() {
+    let backend = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = backend.local_addr().unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in backend.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let (mut head, mut length) = (String::new(), 0);
+            while !head.ends_with("\r\n\r\n") {
+                let mut line = String::new();
+                stream.read_line(&mut line).unwrap();
+                if let Some(bytes) = line.to_ascii_lowercase().strip_prefix("content-length: ") {
+                    length = bytes.trim().parse().unwrap();
+                }
+                head.push_str(&line);
+            }
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).unwrap();
+            stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+            if tell.send(String::from_utf8(body).unwrap()).is_err() {
+                return;
+            }
+        }
+    });
+    let named = OPEN.replace("[client]\n", "[client]\ninsecure = true\n");
+    let room = namespace("chat", "room_events = true\n");
+    let mut it = Reloaded::start(&[&*named, &room].concat());
+    it.client(&subscribe("chat:1")).hears("\"id\":2,\"subscribe\"");
+    let events = format!("[events]\nendpoint = \"http://{address}/\"\nsecret = \"a secret of this test\"\n");
+    it.reload(&[&*named, &room, &events].concat());
+    assert_eq!(it.reloads("taken"), 1, "{}", it.server.logged());
+    let patience = Duration::from_secs(60);
+    let first = told.recv_timeout(patience).unwrap();
+    assert!(first.contains("\"occupied\"") && first.contains("\"channel\":\"chat:1\""), "{first}");
+    it.reload(&[&*named, &room].concat());
+    it.client(&subscribe("chat:2")).hears("\"id\":2,\"subscribe\"");
+    it.reload(&[&*named, &room, &events.replace("[events]\n", "[events]\nbatch_size = 1\n")].concat());
+    while !told.recv_timeout(patience).unwrap().contains("chat:2") {}
+}

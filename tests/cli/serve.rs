@@ -35,7 +35,11 @@ impl Served {
     }
 
     pub(crate) fn started(mut command: Command, data: TempDir) -> Self {
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        Self::of(command.stderr(Stdio::piped()).spawn().unwrap(), data)
+    }
+
+    /// One whose standard error is piped.
+    pub(crate) fn of(mut child: Child, data: TempDir) -> Self {
         let mut said = BufReader::new(child.stderr.take().unwrap());
         let address = loop {
             let mut line = String::new();

@@ -299,7 +299,7 @@ fn whoever_does_not_read_is_told_all_or_that_it_has_lost_some() {
 #[test]
 fn a_watcher_that_is_behind_is_given_everything_in_order() {
     // 1,024 messages are in the ring.
-    for (storage, rounds) in [(Storage::Off, 100_u64), (Storage::Async, 700)] {
+    for (storage, rounds) in [(Storage::Off, 100_u64), (Storage::Async, 600)] {
         let server = server(|config| {
             let options = &mut config.channel.without_namespace;
             (options.storage, options.history_size) = (storage, 100_000);

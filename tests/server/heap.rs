@@ -9,6 +9,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use roomcast_server::config::Storage;
+
 use crate::ALLOCATOR;
 use crate::bad_input::cases;
 use crate::frames::frame;
@@ -47,6 +49,45 @@ fn a_delivery_allocates_nothing_for_a_member() {
 #[test]
 fn what_waits_for_a_database_that_takes_nothing_is_bounded() {
     alone("heap::what_waits_for_a_database_that_takes_nothing_is_bounded", stalled);
+}
+
+#[test]
+fn a_room_that_nobody_has_published_into_takes_no_more_than_it_counts_for() {
+    alone("heap::a_room_that_nobody_has_published_into_takes_no_more_than_it_counts_for", rooms_at_rest);
+}
+
+/// Rooms that are made while it is measured: maps have grown by then, and what they have for more is shared by all.
+const ROOMS: usize = 10_000;
+
+fn rooms_at_rest() {
+    // What a room counts for, and for each byte that its name may have: as in `rooms/local.rs`.
+    for (storage, (itself, each)) in [(Storage::Off, (448, 1)), (Storage::Async, (1_344, 3))] {
+        for name_bytes in [8, 250] {
+            let server = Running::with(|config| {
+                let options = &mut config.channel.without_namespace;
+                (options.storage, options.history_size) = (storage, 100);
+                config.client.ping_interval = Duration::ZERO;
+            });
+            let mut client = server.connected("Eve");
+            let mut make = |rooms: std::ops::Range<usize>| {
+                for first in rooms.step_by(100) {
+                    let ask = |nth| format!(r#"{{"id":{},"history":{{"channel":"{nth:0>name_bytes$}"}}}}"#, nth + 2);
+                    client.send(&(first..first + 100).map(ask).collect::<Vec<_>>().join("\n"));
+                    for nth in first..first + 100 {
+                        let reply = client.reply(nth as u32 + 2);
+                        assert!(reply.get("history").is_some(), "{reply}");
+                    }
+                }
+            };
+            make(0..1_000);
+            let before = ALLOCATOR.allocated();
+            make(1_000..1_000 + ROOMS);
+            let found = ALLOCATOR.allocated().saturating_sub(before) / ROOMS;
+            eprintln!("a room with storage {storage:?} and a name of {name_bytes} bytes: {found} bytes");
+            assert!(found > name_bytes, "{found} bytes: nothing is counted");
+            assert!(found <= itself + each * name_bytes, "{found} bytes for a name of {name_bytes}, {storage:?}");
+        }
+    }
 }
 
 /// How long the database takes nothing, unless `ROOMCAST_STALL_SECONDS` says otherwise.

@@ -111,3 +111,44 @@ fn who_lags_shows_in_the_metrics_until_it_has_caught_up() {
     eventually("nobody lags", || server.metric("roomcast_members_behind") == 0);
     eventually("nobody is shown", || !metrics().contains(&client));
 }
+
+/// What the system holds of a connection of the server's and has not been acknowledged, by the port at its other end.
+fn held_by_the_system(server: &Running) -> std::collections::HashMap<u16, u64> {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
+    let port = |address: &str| address.split_once(':').and_then(|(_, port)| u16::from_str_radix(port, 16).ok());
+    let row = |line: &str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let [_, local, other, state, queues, ..] = fields[..] else { return None };
+        let is_of_server = port(local)? == server.address.port() && state == "01";
+        let queued = u64::from_str_radix(queues.split_once(':')?.0, 16).ok()?;
+        is_of_server.then_some((port(other)?, queued))
+    };
+    table.lines().filter_map(row).collect()
+}
+
+#[test]
+fn the_system_holds_little_for_who_takes_nothing() {
+    const LIMIT: usize = 16 * 1024;
+    let server = Running::with(|config| {
+        config.channel.without_namespace.storage = Storage::Off;
+        config.http_server.tcp_unsent_limit = LIMIT;
+        config.client.write_timeout = std::time::Duration::from_secs(3_600);
+    });
+    let deaf: Vec<_> = (0..20).map(|_| server.member("Deaf", "hall")).collect();
+    let mut ann = server.member("Ann", "hall");
+    let data = data();
+    // Far more than what their own system takes for them.
+    for id in 3..803 {
+        ann.publish(id, "hall", &data);
+        ann.publication();
+    }
+    let ports: Vec<_> = deaf.iter().map(|client| client.stream.local_addr().expect("a port").port()).collect();
+    eventually("all sockets are full", || {
+        let held = held_by_the_system(&server);
+        ports.iter().all(|port| held[port] > 0)
+    });
+    let held = held_by_the_system(&server);
+    // What fits is written as a whole packet, on loopback of 64 KiB.
+    let most = ports.iter().map(|port| held[port]).max().expect("clients");
+    assert!(most <= LIMIT as u64 + 2 * 65_536, "{most} bytes");
+}

@@ -58,8 +58,8 @@ pub use self::net::listeners::ListenAt;
 use self::net::listeners::{self, Listener, NotBound, Tls};
 pub use self::ops::logging;
 use self::ops::rlimit;
-pub use self::ops::shutdown::Shutdown;
 use self::ops::shutdown::{self, OnHangup};
+pub use self::ops::shutdown::{Shutdown, hold_hangups};
 use self::ops::systemd::Manager;
 pub use self::reloading::Reloading;
 #[doc(hidden)]
@@ -373,19 +373,26 @@ async fn expire_forever(hub: Arc<Hub>) {
     }
 }
 
+/// How soon a changed interval is one.
+const LOOKS_EVERY: Duration = Duration::from_secs(5);
+
 /// Takes certificates over when their files change, and warns of those that end soon.
 async fn watch_certificates(hub: Arc<Hub>, all: Vec<Arc<Certificates>>) {
-    let interval = hub.now().config.http_server.tls_check_interval;
     while !all.is_empty() {
-        let (hub, all) = (Arc::clone(&hub), all.clone());
+        let (of_look, all) = (Arc::clone(&hub), all.clone());
         let looked = tokio::task::spawn_blocking(move || {
-            let now = Duration::from_millis((hub.rooms.clock)());
-            all.iter().for_each(|certificates| certificates.reload_loudly(&hub.metrics.tls, false, now));
+            let now = Duration::from_millis((of_look.rooms.clock)());
+            all.iter().for_each(|certificates| certificates.reload_loudly(&of_look.metrics.tls, false, now));
         });
         if looked.await.is_err() {
             tracing::error!("looking after certificates panicked");
         }
-        tokio::time::sleep(interval).await;
+        // Once in a while it is looked whether this is another one.
+        let looked_at = tokio::time::Instant::now();
+        while looked_at.elapsed() < hub.now().config.http_server.tls_check_interval {
+            let left = hub.now().config.http_server.tls_check_interval.saturating_sub(looked_at.elapsed());
+            tokio::time::sleep(left.min(LOOKS_EVERY)).await;
+        }
     }
 }
 

@@ -47,7 +47,7 @@ impl Reloading {
             manager.reloading();
             // Reads files, and may open a database.
             let reading = tokio::task::spawn_blocking(move || {
-                let is_taken = this.once(&hub);
+                let is_taken = this.once(&hub, &certificates);
                 let now = Duration::from_millis((hub.rooms.clock)());
                 certificates.iter().for_each(|it| it.reload_loudly(&hub.metrics.tls, true, now));
                 is_taken
@@ -58,9 +58,9 @@ impl Reloading {
     }
 
     /// Takes over what the configuration says now, or nothing of it; whether it has.
-    fn once(&self, hub: &Hub) -> bool {
+    fn once(&self, hub: &Hub, certificates: &[Arc<Certificates>]) -> bool {
         tracing::info!("reading the configuration again");
-        let is_taken = match self.read(hub) {
+        let is_taken = match self.read(hub, certificates) {
             Ok(kept) => {
                 for option in &kept {
                     tracing::warn!(option, "an option has changed that counts at a restart only; it keeps its value");
@@ -78,7 +78,7 @@ impl Reloading {
         is_taken
     }
 
-    fn read(&self, hub: &Hub) -> Result<Vec<String>, Vec<String>> {
+    fn read(&self, hub: &Hub, certificates: &[Arc<Certificates>]) -> Result<Vec<String>, Vec<String>> {
         let running = Arc::clone(&hub.now().config);
         let in_words = |problems: Vec<_>| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
         let Reloaded { config, warnings, kept } = reload(&self.flags, &running).map_err(in_words)?;
@@ -88,7 +88,18 @@ impl Reloading {
         let failed = |error: &dyn fmt::Display| vec![error.to_string()];
         let rng = rng::system_seed().map(Rng::from_seed).map_err(|error| failed(&error))?;
         let log = config.log.clone();
+        let mut prepared = Vec::new();
+        for one in certificates {
+            let (key, is_internal) = match one.are_internal() {
+                true => ("internal_tls", true),
+                false => ("tls", false),
+            };
+            let Some(options) = config.http_server.tls_of(is_internal) else { continue };
+            let made = one.prepare(options).map_err(|error| vec![format!("`http_server.{key}`: {error}")])?;
+            prepared.extend(made.map(|made| (one, made)));
+        }
         hub.take_over(config, rng).map_err(|error| failed(&error))?;
+        prepared.into_iter().for_each(|(certificates, made)| certificates.put_in_use(made));
         self.log.follow(&log);
         Ok(kept)
     }

@@ -23,6 +23,7 @@ use self::proxy::{Line, Proxy};
 pub(crate) use self::question::{Event, Kind, Question, Way};
 use crate::backend::EndsWithUs;
 use crate::config::{Config, DEFAULT_PROXY, ProxyOptions};
+use crate::limits::memory::Memory;
 use crate::ops::metrics::Metrics;
 
 /// The proxies of a server, those of them that are asked.
@@ -40,7 +41,7 @@ impl Callbacks {
         config: &Config,
         clock: Arc<dyn Fn() -> u64 + Send + Sync>,
         runtime: Handle,
-        metrics: &Metrics,
+        (memory, metrics): (&Arc<Memory>, &Metrics),
     ) -> Self {
         let mut lines = HashMap::<String, Arc<Line>>::new();
         let mut proxies = HashMap::new();
@@ -51,7 +52,7 @@ impl Callbacks {
             // One that several kinds of events have is one, with its bounds.
             let line = match lines.get(&name).filter(|_| name != DEFAULT_PROXY) {
                 Some(line) => Arc::clone(line),
-                None => match Line::new(options, endpoint, runtime.clone()) {
+                None => match Line::new(options, endpoint, runtime.clone(), Arc::clone(memory)) {
                     Ok(line) => Arc::new(line),
                     Err(error) => {
                         tracing::error!(event = kind.name(), proxy = name, error, "a proxy cannot be used");

@@ -76,6 +76,12 @@ enum Command {
 pub(crate) fn main() -> ExitCode {
     #[cfg(feature = "profile")]
     let _profile = profile::begin();
+    // Before anything is read, the arguments among it.
+    if std::env::args_os().nth(1).is_some_and(|command| command == "serve")
+        && let Err(error) = roomcast_server::hold_hangups()
+    {
+        return fail(format_args!("the system does not let it hear signals: {error}"));
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) if error.use_stderr() => error.exit(),

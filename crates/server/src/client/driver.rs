@@ -179,7 +179,7 @@ impl SessionDriver {
     pub(crate) fn tick(connection: &Rc<Connection>, shard: &Shard) {
         Self::turn(connection, shard, |this, turn| {
             let now_ms = shard.now_ms();
-            let pong_timeout_ms = shard.hub.now().settings.pong_timeout_ms;
+            let pong_timeout_ms = this.session.pong_timeout_ms();
             match connection.stalled_ms(shard) {
                 // It has not seen the ping, or we have not read its answer; but somebody takes what waits for it.
                 Some(ms) if ms < pong_timeout_ms => this.session.excuse(now_ms + pong_timeout_ms),
@@ -209,7 +209,7 @@ impl SessionDriver {
 
     /// The client has taken what waited for it: only now it may have seen the ping that was among it.
     pub(crate) fn has_taken_all(&mut self, shard: &Shard) {
-        self.session.excuse(shard.now_ms() + shard.hub.now().settings.pong_timeout_ms);
+        self.session.excuse(shard.now_ms() + self.session.pong_timeout_ms());
     }
 
     /// Lets the rooms whose messages the client did not take go on from their rings.

@@ -52,6 +52,7 @@ const BOUNDS: &[(&str, Bound)] = &[
     ("http_server.tls_check_interval", NoLimit(BEAT)),
     ("http_server.tls_handshake_timeout", Exceeded("a_handshake_has_its_time")),
     ("http_server.tls_handshake_limit", Exceeded("of_too_many_handshakes_the_oldest_are_given_up")),
+    ("http_server.tcp_unsent_limit", Exceeded("the_system_holds_little_for_who_takes_nothing")),
     ("websocket.compression_level", NoLimit(EFFORT)),
     ("websocket.compression_min_size", NoLimit(EFFORT)),
     ("uni_websocket.compression_level", NoLimit(EFFORT)),

@@ -161,57 +161,57 @@ const LOG_AGE_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 pub(super) const SECTION: Section = Section {
     name: "events",
     settings: &[
-        setting!("users", Restart, events.users, "users that connect and disconnect are events, too"),
-        setting!("endpoint", Restart, events.endpoint, "where events are posted to; unset: they stay in the log"),
+        setting!("users", Live, events.users, "users that connect and disconnect are events, too"),
+        setting!("endpoint", Live, events.endpoint, "where events are posted to; unset: they stay in the log"),
         setting!(
             "secret",
-            Restart,
+            Live,
             events.secret,
             "what signs them: text, or whsec_ and base64, as Standard Webhooks has it"
         ),
-        setting!("previous_secret", Restart, events.previous_secret, "the one before it, which signs them as well"),
-        setting!("tls.enabled", Restart, events.tls.enabled, "know the backend by what follows"),
-        setting!("tls.cert_pem", Restart, events.tls.cert_pem, "the certificate that we show"),
-        setting!("tls.key_pem", Restart, events.tls.key_pem, "its key"),
+        setting!("previous_secret", Live, events.previous_secret, "the one before it, which signs them as well"),
+        setting!("tls.enabled", Live, events.tls.enabled, "know the backend by what follows"),
+        setting!("tls.cert_pem", Live, events.tls.cert_pem, "the certificate that we show"),
+        setting!("tls.key_pem", Live, events.tls.key_pem, "its key"),
         setting!(
             "tls.server_ca_pem",
-            Restart,
+            Live,
             events.tls.server_ca_pem,
             "who vouches for the backend; unset: this machine's authorities"
         ),
         setting!(
             "tls.insecure_skip_verify",
-            Restart,
+            Live,
             events.tls.insecure_skip_verify,
             "believe that any server is the backend; for development"
         ),
         setting!(
             "tls.server_name",
-            Restart,
+            Live,
             events.tls.server_name,
             "the name its certificate is for; unset: that of the endpoint"
         ),
-        setting!("batch_size", Restart, events.batch_size, "events posted at once, at most", |v: &usize| within(
+        setting!("batch_size", Live, events.batch_size, "events posted at once, at most", |v: &usize| within(
             v, &1, &BATCH_MAX
         )),
-        setting!("timeout", Restart, events.timeout, "how long the backend may take for a batch", |v: &Duration| {
+        setting!("timeout", Live, events.timeout, "how long the backend may take for a batch", |v: &Duration| {
             between(*v, TIMEOUT_MIN, TIMEOUT_MAX)
         }),
         setting!(
             "vacated_delay",
-            Restart,
+            Live,
             events.vacated_delay,
             "how long nobody has been in a room before that is told",
             |v: &Duration| between(*v, Duration::ZERO, VACATED_DELAY_MAX)
         ),
         setting!(
             "log_max_size",
-            Restart,
+            Live,
             events.log_max_size,
             "bytes of events that are kept; of older ones the backend is told that they are gone",
             |v: &usize| within(v, &LOG_SIZE_MIN, &LOG_SIZE_MAX)
         ),
-        setting!("log_max_age", Restart, events.log_max_age, "how long events are kept", |v: &Duration| between(
+        setting!("log_max_age", Live, events.log_max_age, "how long events are kept", |v: &Duration| between(
             *v,
             LOG_AGE_MIN,
             LOG_AGE_MAX

@@ -57,6 +57,10 @@ pub struct HttpServer {
     /// Whether connections of clients begin with a PROXY header (version 1 or 2). Who is none of `trusted_proxies` is then
     /// refused.
     pub proxy_protocol: bool,
+    /// Bytes that the system takes for a connection and has not sent: as many as a client that stops reading has it hold, which no
+    /// share of the memory counts. Default 128 KiB, which is sent within a millisecond to who reads; what is on its way is not
+    /// bounded by it, so that who is far away is not slower. 0: as many as the system likes, up to `net.ipv4.tcp_wmem` (4 MiB).
+    pub tcp_unsent_limit: usize,
     /// Names by which pages may have reached this server, `*` standing for any run of characters, without ports; names of
     /// this machine are always good. Empty, the default: all names, in development mode those of this machine. A page whose
     /// name somebody has pointed here is refused, however much it looks like one of ours.
@@ -92,6 +96,7 @@ impl Default for HttpServer {
             tls_handshake_limit: 1_024,
             trusted_proxies: Vec::new(),
             proxy_protocol: false,
+            tcp_unsent_limit: 128 * 1024,
             allowed_hosts: Vec::new(),
             h2c_external: false,
             h2_websocket: false,
@@ -167,12 +172,12 @@ impl HttpServer {
     }
 }
 
-/// `pem!(key, place in the struct, what it does)`
+/// `pem!(key, Live or Restart, place in the struct, what it does)`
 macro_rules! pem {
-    ($key:literal, $($field:ident).+, $about:literal $(,)?) => {
+    ($key:literal, $reload:ident, $($field:ident).+, $about:literal $(,)?) => {
         Setting {
             key: $key,
-            reload: Reload::Restart,
+            reload: Reload::$reload,
             copy: |to, from| to.$($field).+.clone_from(&from.$($field).+),
             about: || $about.into(),
             read: |target, value| {
@@ -217,10 +222,11 @@ pub(super) const SECTION: Section = Section {
         ),
         setting!("unix_only", Restart, http_server.unix_only, "listen at the Unix sockets alone, not at a port"),
         setting!("tls.enabled", Restart, http_server.tls.enabled, "speak TLS at the ports, by what follows"),
-        pem!("tls.cert_pem", http_server.tls.cert_pem, "the certificate, those that lead to it behind it"),
-        pem!("tls.key_pem", http_server.tls.key_pem, "its key"),
+        pem!("tls.cert_pem", Live, http_server.tls.cert_pem, "the certificate, those that lead to it behind it"),
+        pem!("tls.key_pem", Live, http_server.tls.key_pem, "its key"),
         pem!(
             "tls.client_ca_pem",
+            Live,
             http_server.tls.client_ca_pem,
             "who vouches for clients; every client then needs a certificate"
         ),
@@ -281,6 +287,7 @@ pub(super) const SECTION: Section = Section {
         ),
         pem!(
             "tls_autocert.directory_ca_pem",
+            Restart,
             http_server.tls_autocert.directory_ca_pem,
             "who vouches for its server, in place of this machine's authorities"
         ),
@@ -300,32 +307,34 @@ pub(super) const SECTION: Section = Section {
         ),
         pem!(
             "internal_tls.cert_pem",
+            Live,
             http_server.internal_tls.cert_pem,
             "the certificate, those that lead to it behind it"
         ),
-        pem!("internal_tls.key_pem", http_server.internal_tls.key_pem, "its key"),
+        pem!("internal_tls.key_pem", Live, http_server.internal_tls.key_pem, "its key"),
         pem!(
             "internal_tls.client_ca_pem",
+            Live,
             http_server.internal_tls.client_ca_pem,
             "who vouches for clients; every client then needs a certificate"
         ),
         setting!(
             "tls_check_interval",
-            Restart,
+            Live,
             http_server.tls_check_interval,
             "how often the files of certificates and keys are looked at",
             |v: &Duration| between(*v, CHECK_INTERVAL_MIN, CHECK_INTERVAL_MAX)
         ),
         setting!(
             "tls_handshake_timeout",
-            Restart,
+            Live,
             http_server.tls_handshake_timeout,
             "how long a TLS handshake may take",
             |v: &Duration| between(*v, READ_TIMEOUT_MIN, READ_TIMEOUT_MAX)
         ),
         setting!(
             "tls_handshake_limit",
-            Restart,
+            Live,
             http_server.tls_handshake_limit,
             "TLS handshakes under way at once; of more, the oldest is given up",
             |v: &usize| within(v, &1, &HANDSHAKES_MAX)
@@ -343,6 +352,13 @@ pub(super) const SECTION: Section = Section {
             Restart,
             http_server.proxy_protocol,
             "connections of clients come from these proxies alone, and begin with a PROXY header"
+        ),
+        setting!(
+            "tcp_unsent_limit",
+            Restart,
+            http_server.tcp_unsent_limit,
+            "bytes that the system takes for a connection and has not sent yet; 0: as many as it likes",
+            |v: &usize| if *v == 0 { Ok(()) } else { within(v, &UNSENT_MIN, &UNSENT_MAX) }
         ),
         listing!(
             "allowed_hosts",
@@ -379,6 +395,10 @@ const READ_TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
 const HANDSHAKES_MAX: usize = 65_536;
 /// Each is compared with the address of each connection.
 const PROXIES_MAX: usize = 256;
+/// Less is one packet at a time.
+const UNSENT_MIN: usize = 4 * 1024;
+/// More than the system takes.
+const UNSENT_MAX: usize = 16 * 1024 * 1024;
 /// Each is compared with each request's host.
 const HOSTS_MAX: usize = 256;
 

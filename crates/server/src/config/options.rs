@@ -161,10 +161,10 @@ const REST: &[Section] = &[
                 "the same of a room whose token has expired",
                 |v: &Duration| between(*v, Duration::ZERO, DELAY_MAX)
             ),
-            beat!("ping_interval", Restart, client.ping_interval, "how often the server pings; -1: never"),
+            beat!("ping_interval", Live, client.ping_interval, "how often the server pings; -1: never"),
             beat!(
                 "pong_timeout",
-                Restart,
+                Live,
                 client.pong_timeout,
                 "how long a client may take to answer; -1: it does not answer"
             ),
@@ -211,13 +211,13 @@ const REST: &[Section] = &[
             ),
             setting!(
                 "user_connection_limit",
-                Restart,
+                Live,
                 client.user_connection_limit,
                 "connections of one user; 0: a quarter of all; more: code 3504"
             ),
             setting!(
                 "connection_rate_limit",
-                Restart,
+                Live,
                 client.connection_rate_limit,
                 "new connections in a second, and as many at once; 0: no limit; more: status 503"
             ),

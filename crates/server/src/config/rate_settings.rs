@@ -128,14 +128,14 @@ fn buckets(buckets: &[RateBucket]) -> Result<(), String> {
 /// Some buckets.
 macro_rules! buckets {
     ($key:literal, $($path:ident).+, $about:expr) => {
-        setting!($key, Restart, $($path).+, $about, |v: &Vec<RateBucket>| buckets(v))
+        setting!($key, Live, $($path).+, $about, |v: &Vec<RateBucket>| buckets(v))
     };
 }
 
 /// The limit of a kind of commands.
 macro_rules! kind {
     ($of:ident, $key:literal, $kind:ident, $about:expr) => {
-        setting!($key, Restart, client.rate_limit.$of.$kind, $about, operation)
+        setting!($key, Live, client.rate_limit.$of.$kind, $about, operation)
     };
 }
 
@@ -169,14 +169,14 @@ pub(super) const SECTIONS: &[Section] = &[
         [
             setting!(
                 "enabled",
-                Restart,
+                Live,
                 client.rate_limit.client_command.enabled,
                 "limit the commands of one connection; more: error 111"
             ),
-            setting!("dry_run", Restart, client.rate_limit.client_command.dry_run, "count what is too much, and do it"),
+            setting!("dry_run", Live, client.rate_limit.client_command.dry_run, "count what is too much, and do it"),
             setting!(
                 "total",
-                Restart,
+                Live,
                 client.rate_limit.client_command.total,
                 "commands of any kind; without buckets: in a second as many as message_command_limit",
                 operation
@@ -189,25 +189,25 @@ pub(super) const SECTIONS: &[Section] = &[
         [
             setting!(
                 "enabled",
-                Restart,
+                Live,
                 client.rate_limit.user_command.enabled,
                 "limit the commands of all connections of a user; more: error 111"
             ),
-            setting!("dry_run", Restart, client.rate_limit.user_command.dry_run, "count what is too much, and do it"),
-            setting!("total", Restart, client.rate_limit.user_command.total, "commands of any kind", operation),
+            setting!("dry_run", Live, client.rate_limit.user_command.dry_run, "count what is too much, and do it"),
+            setting!("total", Live, client.rate_limit.user_command.total, "commands of any kind", operation),
         ],
-        [setting!("connect", Restart, client.rate_limit.user_command.connect, "connecting", operation)]
+        [setting!("connect", Live, client.rate_limit.user_command.connect, "connecting", operation)]
     ),
     Section {
         name: "client.rate_limit.room_creation",
         settings: &[
             setting!(
                 "enabled",
-                Restart,
+                Live,
                 client.rate_limit.room_creation.enabled,
                 "limit the rooms that clients make; more: error 111"
             ),
-            setting!("dry_run", Restart, client.rate_limit.room_creation.dry_run, "count what is too much, and do it"),
+            setting!("dry_run", Live, client.rate_limit.room_creation.dry_run, "count what is too much, and do it"),
             buckets!(
                 "client",
                 client.rate_limit.room_creation.client,
@@ -226,19 +226,19 @@ pub(super) const SECTIONS: &[Section] = &[
         settings: &[
             setting!(
                 "enabled",
-                Restart,
+                Live,
                 client.rate_limit.client_error.enabled,
                 "limit the errors of one connection; more: code 3509"
             ),
             setting!(
                 "dry_run",
-                Restart,
+                Live,
                 client.rate_limit.client_error.dry_run,
                 "count what is too much, and close nobody"
             ),
             setting!(
                 "total",
-                Restart,
+                Live,
                 client.rate_limit.client_error.total,
                 "errors; without buckets: in ten seconds as many as message_command_limit",
                 operation
@@ -250,11 +250,11 @@ pub(super) const SECTIONS: &[Section] = &[
         settings: &[
             setting!(
                 "enabled",
-                Restart,
+                Live,
                 client.rate_limit.client_bytes.enabled,
                 "limit the bytes that one connection sends; commands beyond: error 111"
             ),
-            setting!("dry_run", Restart, client.rate_limit.client_bytes.dry_run, "count what is too much, and do it"),
+            setting!("dry_run", Live, client.rate_limit.client_bytes.dry_run, "count what is too much, and do it"),
             buckets!(
                 "buckets",
                 client.rate_limit.client_bytes.buckets,
@@ -267,11 +267,11 @@ pub(super) const SECTIONS: &[Section] = &[
         settings: &[
             setting!(
                 "enabled",
-                Restart,
+                Live,
                 client.rate_limit.user_bytes.enabled,
                 "limit the bytes that a user sends; commands beyond: error 111"
             ),
-            setting!("dry_run", Restart, client.rate_limit.user_bytes.dry_run, "count what is too much, and do it"),
+            setting!("dry_run", Live, client.rate_limit.user_bytes.dry_run, "count what is too much, and do it"),
             buckets!("buckets", client.rate_limit.user_bytes.buckets, "how many bytes"),
         ],
     },
@@ -280,11 +280,11 @@ pub(super) const SECTIONS: &[Section] = &[
         settings: &[
             setting!(
                 "enabled",
-                Restart,
+                Live,
                 client.rate_limit.ip_connect.enabled,
                 "count connections by address, those of IPv6 by /64"
             ),
-            setting!("dry_run", Restart, client.rate_limit.ip_connect.dry_run, "count what is too much, and let it in"),
+            setting!("dry_run", Live, client.rate_limit.ip_connect.dry_run, "count what is too much, and let it in"),
             buckets!(
                 "buckets",
                 client.rate_limit.ip_connect.buckets,
@@ -292,13 +292,13 @@ pub(super) const SECTIONS: &[Section] = &[
             ),
             setting!(
                 "max_concurrent_per_ip",
-                Restart,
+                Live,
                 client.rate_limit.ip_connect.max_concurrent_per_ip,
                 "connections of one address at once; 0: a quarter of all; more: status 429"
             ),
             Setting {
                 key: "exempt",
-                reload: Reload::Restart,
+                reload: Reload::Live,
                 about: || {
                     Cow::from("addresses and networks that are not counted: behind them, as behind proxies, is anybody")
                 },
@@ -331,11 +331,11 @@ pub(super) const SECTIONS: &[Section] = &[
         settings: &[
             setting!(
                 "enabled",
-                Restart,
+                Live,
                 client.rate_limit.ip_request.enabled,
                 "count requests over HTTP by address, as ip_connect counts connections"
             ),
-            setting!("dry_run", Restart, client.rate_limit.ip_request.dry_run, "count what is too much, and answer it"),
+            setting!("dry_run", Live, client.rate_limit.ip_request.dry_run, "count what is too much, and answer it"),
             buckets!(
                 "buckets",
                 client.rate_limit.ip_request.buckets,

@@ -45,6 +45,17 @@ struct Limits {
     is_delivered: bool,
 }
 
+impl Limits {
+    fn new(options: &RoomEventsOptions) -> Self {
+        Self {
+            bytes_max: options.log_max_size as u64,
+            age_max_ms: options.log_max_age.as_millis() as u64,
+            vacated_delay_ms: options.vacated_delay.as_millis() as u64,
+            is_delivered: options.endpoint.is_some(),
+        }
+    }
+}
+
 /// The rooms that the backend is told to be occupied.
 #[derive(Debug, Default)]
 struct Occupied {
@@ -83,16 +94,21 @@ struct Writing<'a> {
 impl Ledger {
     /// Takes a log over, and ends in it what the server before has left open.
     pub(super) fn begin(log: Log, options: &RoomEventsOptions, now_ms: u64) -> std::result::Result<Self, EventsError> {
-        let limits = Limits {
-            bytes_max: options.log_max_size as u64,
-            age_max_ms: options.log_max_age.as_millis() as u64,
-            vacated_delay_ms: options.vacated_delay.as_millis() as u64,
-            is_delivered: options.endpoint.is_some(),
-        };
+        let limits = Limits::new(options);
         let mut this =
             Self { log, limits, position: Position::default(), occupied: Occupied::default(), is_stale: true };
         this.restart(now_ms).map_err(|error| EventsError::sqlite(this.log.path(), error))?;
         Ok(this)
+    }
+
+    /// Goes by other options from here on.
+    pub(super) fn follow(&mut self, options: &RoomEventsOptions) {
+        self.limits = Limits::new(options);
+    }
+
+    /// Whether there is a backend.
+    pub(super) fn is_delivered(&self) -> bool {
+        self.limits.is_delivered
     }
 
     /// The file that it is in, and whether that is still there.

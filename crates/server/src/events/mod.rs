@@ -27,6 +27,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 pub use self::error::EventsError;
 pub(crate) use self::event::Reason;
 pub(crate) use self::journal::Journal;
@@ -34,9 +36,10 @@ pub(crate) use self::journal::Journal;
 use self::journal::Taken;
 use self::ledger::Ledger;
 use self::log::Log;
-use self::relay::Relay;
+use self::post::Post;
+use self::relay::{Orders, Relay};
 use self::writer::Writer;
-use crate::config::Config;
+use crate::config::{Config, RoomEventsOptions};
 use crate::ops::metrics::RoomEventMetrics;
 use crate::util::panics::lock;
 use crate::util::rng::Rng;
@@ -47,13 +50,22 @@ pub(crate) struct RoomEvents {
     clock: Box<dyn Fn() -> u64 + Send + Sync>,
     /// How long the backend may take for what is left.
     last_delivery: Duration,
+    /// Where the writer finds what is configured.
+    options: watch::Sender<RoomEventsOptions>,
     /// Until they have ended.
     threads: Mutex<Option<Threads>>,
 }
 
 struct Threads {
     writer: JoinHandle<Ledger>,
-    relay: Option<Relay>,
+    relay: Relay,
+}
+
+/// What other options come to, and can be done.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    options: RoomEventsOptions,
+    orders: Option<Orders<Post>>,
 }
 
 impl RoomEvents {
@@ -76,21 +88,42 @@ impl RoomEvents {
         let ledger = Ledger::begin(log, &config.events, clock())?;
         let journal = Arc::new(Journal::new(clock.clone()));
         journal.deliver(ledger.position().cursor);
-        let relay = config.events.endpoint.is_some().then(|| {
-            let position = ledger.position();
-            Relay::start(&path, &config.events, position, Arc::clone(&journal), (metrics.clone(), clock.clone(), rng))
-        });
-        let relay = relay.transpose()?;
-        let heads = relay.as_ref().map(Relay::heads);
-        let writer = Writer::start(ledger, Arc::clone(&journal), metrics.clone(), clock.clone(), heads)?;
+        let (position, parts) = (ledger.position(), (metrics.clone(), clock.clone(), rng));
+        let relay = Relay::start(&path, &config.events, position, Arc::clone(&journal), parts)?;
+        let (options, of_writer) = watch::channel(config.events.clone());
+        let told = (Some(relay.heads()), of_writer);
+        let writer = Writer::start(ledger, Arc::clone(&journal), metrics.clone(), clock.clone(), told)?;
         let threads = Mutex::new(Some(Threads { writer, relay }));
         let last_delivery = LAST_DELIVERY.min(config.shutdown.timeout);
-        Ok(Some(Self { journal, clock: Box::new(clock), last_delivery, threads }))
+        Ok(Some(Self { journal, clock: Box::new(clock), last_delivery, options, threads }))
     }
 
     /// Where shards say who comes and goes.
     pub(crate) fn journal(&self) -> &Journal {
         &self.journal
+    }
+
+    /// What it would do by other options, to be [followed](RoomEvents::follow) when all else can be done as well.
+    ///
+    /// # Errors
+    /// Which option cannot be used, and why.
+    pub(crate) fn prepare(&self, options: &RoomEventsOptions) -> Result<Prepared, EventsError> {
+        let threads = lock(&self.threads);
+        let orders = threads.as_ref().map(|threads| threads.relay.prepare(options)).transpose()?;
+        Ok(Prepared { options: options.clone(), orders })
+    }
+
+    /// Goes by these from here on.
+    pub(crate) fn follow(&self, Prepared { options, orders }: Prepared) {
+        let has_changed = self.options.send_if_modified(|known| {
+            let has_changed = *known != options;
+            *known = options;
+            has_changed
+        });
+        // Connections to the backend, and what it has been told, are not begun anew for nothing.
+        if has_changed && let (Some(orders), Some(threads)) = (orders, &*lock(&self.threads)) {
+            threads.relay.give(orders);
+        }
     }
 
     /// Writes what is left, and lets the backend have it for a moment. Nobody comes or goes any more.
@@ -100,9 +133,7 @@ impl RoomEvents {
         let Some(Threads { writer, relay }) = threads else { return };
         // Whoever panics has said so.
         let ledger = writer.join().ok();
-        if let Some(relay) = relay {
-            relay.close_within(self.last_delivery);
-        }
+        relay.close_within(self.last_delivery);
         // How far the backend is now. Where that is lost, it is told the same again.
         if let Some(mut ledger) = ledger {
             let _ = ledger.write(&Taken::default(), self.journal.delivered(), (self.clock)(), |_| 0);

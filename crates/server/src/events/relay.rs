@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rusqlite::Connection;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -50,11 +50,39 @@ pub(super) trait Backend {
     fn post(&self, batch: &Batch) -> impl Future<Output = Result<(), String>>;
 }
 
+/// What a relay does, at this moment.
+#[derive(Debug)]
+pub(super) struct Orders<B> {
+    /// Nobody is told anything without one.
+    pub(super) backend: Option<Arc<B>>,
+    /// The most events of a batch.
+    pub(super) batch_max: usize,
+}
+
+impl<B> Clone for Orders<B> {
+    fn clone(&self) -> Self {
+        Self { backend: self.backend.clone(), batch_max: self.batch_max }
+    }
+}
+
+impl Orders<Post> {
+    /// Those that are configured, for a relay that works on that runtime.
+    ///
+    /// # Errors
+    /// Which option cannot be used, and why.
+    fn new(options: &RoomEventsOptions, runtime: &Handle) -> Result<Self, EventsError> {
+        let backend = options.endpoint.is_some().then(|| Post::new(options, runtime)).transpose()?;
+        Ok(Self { backend: backend.map(Arc::new), batch_max: options.batch_size })
+    }
+}
+
 /// The relay of a server.
 #[derive(Debug)]
 pub(super) struct Relay {
     thread: JoinHandle<()>,
     heads: watch::Sender<u64>,
+    orders: watch::Sender<Orders<Post>>,
+    runtime: Handle,
     /// Until when it may go on, once the server ends.
     end: watch::Sender<Option<Instant>>,
 }
@@ -77,12 +105,13 @@ impl Relay {
             .max_blocking_threads(2)
             .build()
             .map_err(|error| EventsError::io("no runtime for room events", error))?;
-        let backend = Post::new(options, runtime.handle())?;
+        let handle = runtime.handle().clone();
+        let (orders, new_orders) = watch::channel(Orders::new(options, &handle)?);
         let (heads, new_heads) = watch::channel(position.head);
         let (end, ends) = watch::channel(None);
         let courier = Courier {
             connection,
-            backend,
+            orders: new_orders,
             position,
             journal,
             metrics,
@@ -90,7 +119,6 @@ impl Relay {
             rng,
             new_heads,
             ends,
-            batch_max: options.batch_size,
             batch_now: options.batch_size,
             backoff: BACKOFF_MIN,
         };
@@ -98,7 +126,20 @@ impl Relay {
             .name("roomcast-relay".to_owned())
             .spawn(move || run(runtime, courier))
             .map_err(|error| EventsError::io("no thread for room events", error))?;
-        Ok(Self { thread, heads, end })
+        Ok(Self { thread, heads, orders, runtime: handle, end })
+    }
+
+    /// What it would do by other options, to be [given](Relay::give) to it when all else can be done as well.
+    ///
+    /// # Errors
+    /// Which option cannot be used, and why.
+    pub(super) fn prepare(&self, options: &RoomEventsOptions) -> Result<Orders<Post>, EventsError> {
+        Orders::new(options, &self.runtime)
+    }
+
+    /// Has it go on by these; a batch that is under way comes to its end as it began.
+    pub(super) fn give(&self, orders: Orders<Post>) {
+        self.orders.send_replace(orders);
     }
 
     /// Where it hears of new events.
@@ -125,7 +166,7 @@ pub(super) fn run<B: Backend, Clock: Fn() -> u64>(runtime: Runtime, courier: Cou
 /// Delivers.
 pub(super) struct Courier<B, Clock> {
     pub(super) connection: Connection,
-    pub(super) backend: B,
+    pub(super) orders: watch::Receiver<Orders<B>>,
     pub(super) position: Position,
     pub(super) journal: Arc<Journal>,
     pub(super) metrics: RoomEventMetrics,
@@ -133,9 +174,7 @@ pub(super) struct Courier<B, Clock> {
     pub(super) rng: Rng,
     pub(super) new_heads: watch::Receiver<u64>,
     pub(super) ends: watch::Receiver<Option<Instant>>,
-    /// The most events of a batch.
-    pub(super) batch_max: usize,
-    /// The most of the next one: fewer after a failure. Whatever it was (the batch was too large, or takes too long, or one event of
+    /// The most events of the next batch: fewer after a failure. Whatever it was (the batch was too large, or takes too long, or one event of
     /// it is too much for the backend), the events before it get through.
     pub(super) batch_now: usize,
     pub(super) backoff: Duration,
@@ -160,6 +199,7 @@ impl<B: Backend, Clock: Fn() -> u64> Courier<B, Clock> {
                             }
                         }
                         _ = self.ends.changed() => {}
+                        Ok(()) = self.orders.changed() => {}
                     }
                 }
                 Err(_) if end.is_some() => return,
@@ -168,6 +208,8 @@ impl<B: Backend, Clock: Fn() -> u64> Courier<B, Clock> {
                     tokio::select! {
                         () = sleep(wait) => {}
                         _ = self.ends.changed() => {}
+                        // It may be another backend, or the right secret.
+                        Ok(()) = self.orders.changed() => {}
                     }
                 }
             }
@@ -176,6 +218,13 @@ impl<B: Backend, Clock: Fn() -> u64> Courier<B, Clock> {
 
     /// Posts the next batch; false if there is none.
     async fn deliver(&mut self, end: Option<Instant>) -> Result<bool, String> {
+        let Orders { backend, batch_max } = self.orders.borrow_and_update().clone();
+        let Some(backend) = backend else {
+            self.metrics.waits_since(None);
+            self.metrics.lag.set(0);
+            return Ok(false);
+        };
+        self.batch_now = self.batch_now.min(batch_max);
         let (now_ms, after) = ((self.clock)(), self.position.cursor);
         let read = log::read(&self.connection, after, self.batch_now, now_ms);
         let (events, head) = read.map_err(|error| {
@@ -190,8 +239,8 @@ impl<B: Backend, Clock: Fn() -> u64> Courier<B, Clock> {
         self.metrics.waits_since(Some(first.time_ms));
         let (batch, count, last) = batch(&self.position.epoch, &events);
         let posted = match end {
-            None => self.until_the_end(&batch).await,
-            Some(end) => timeout_at(end, self.backend.post(&batch)).await.unwrap_or_else(|_| Err("no time".to_owned())),
+            None => self.until_the_end(&backend, &batch).await,
+            Some(end) => timeout_at(end, backend.post(&batch)).await.unwrap_or_else(|_| Err("no time".to_owned())),
         };
         posted?;
         self.position.cursor = last;
@@ -202,7 +251,7 @@ impl<B: Backend, Clock: Fn() -> u64> Courier<B, Clock> {
     }
 
     /// Posts a batch; once the server ends, until its time is up.
-    async fn until_the_end(&self, batch: &Batch) -> Result<(), String> {
+    async fn until_the_end(&self, backend: &B, batch: &Batch) -> Result<(), String> {
         let mut ends = self.ends.clone();
         let times_up = async {
             // Of a relay that nobody ends, it is not.
@@ -213,14 +262,14 @@ impl<B: Backend, Clock: Fn() -> u64> Courier<B, Clock> {
         };
         tokio::select! {
             biased;
-            posted = self.backend.post(batch) => posted,
+            posted = backend.post(batch) => posted,
             () = times_up => Err("the server ends".to_owned()),
         }
     }
 
     fn has_succeeded(&mut self) {
         self.backoff = BACKOFF_MIN;
-        self.batch_now = self.batch_max.min(self.batch_now * 2);
+        self.batch_now = self.orders.borrow().batch_max.min(self.batch_now * 2);
     }
 
     /// How long to wait.

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::error::EventsError;
 use super::journal::{Journal, Taken};
 use super::ledger::Ledger;
+use crate::config::RoomEventsOptions;
 use crate::ops::metrics::RoomEventMetrics;
 
 /// How long changes gather before they are written: they are on the disk long before a tenth of a second is over, and a thousand
@@ -32,6 +33,8 @@ pub(super) struct Writer<Clock> {
     clock: Clock,
     /// Where the relay hears of new events.
     heads: Option<watch::Sender<u64>>,
+    /// What is configured.
+    options: watch::Receiver<RoomEventsOptions>,
     is_in_trouble: bool,
     /// Somebody has removed the file, and it was said.
     is_removed: bool,
@@ -47,9 +50,9 @@ impl<Clock: Fn() -> u64 + Send + 'static> Writer<Clock> {
         journal: Arc<Journal>,
         metrics: RoomEventMetrics,
         clock: Clock,
-        heads: Option<watch::Sender<u64>>,
+        (heads, options): (Option<watch::Sender<u64>>, watch::Receiver<RoomEventsOptions>),
     ) -> Result<JoinHandle<Ledger>, EventsError> {
-        let writer = Self { ledger, journal, metrics, clock, heads, is_in_trouble: false, is_removed: false };
+        let writer = Self { ledger, journal, metrics, clock, heads, options, is_in_trouble: false, is_removed: false };
         thread::Builder::new()
             .name("roomcast-events".to_owned())
             .spawn(move || writer.run())
@@ -64,6 +67,9 @@ impl<Clock: Fn() -> u64 + Send + 'static> Writer<Clock> {
             // Before what it says is looked for.
             let is_closed = self.journal.is_closed();
             self.journal.answer();
+            if self.options.has_changed().unwrap_or(false) {
+                self.ledger.follow(&self.options.borrow_and_update());
+            }
             if taken.is_empty() {
                 self.journal.take(&mut taken);
             }
@@ -117,7 +123,9 @@ impl<Clock: Fn() -> u64 + Send + 'static> Writer<Clock> {
         self.metrics.lost.inc_by(wrote.lost);
         let head = self.ledger.position().head;
         if let Some(heads) = &self.heads {
-            self.metrics.lag.set(head.saturating_sub(delivered) as i64);
+            if self.ledger.is_delivered() {
+                self.metrics.lag.set(head.saturating_sub(delivered) as i64);
+            }
             heads.send_if_modified(|known| std::mem::replace(known, head) != head);
         }
         Some(wrote.is_unfinished)

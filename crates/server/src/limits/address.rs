@@ -3,7 +3,16 @@
 use std::net::IpAddr;
 use std::num::NonZeroU64;
 
+use crate::config::RateBucket;
 use crate::util::network::Network;
+
+/// How many times more than one address a network of 48 bits of IPv6 may do, which may be one client or those of a provider.
+const NETWORK: usize = 4;
+
+/// What a network may do, where one address may do that.
+pub(crate) fn wider(buckets: &[RateBucket]) -> Vec<RateBucket> {
+    buckets.iter().map(|bucket| RateBucket { rate: bucket.rate.saturating_mul(NETWORK), ..*bucket }).collect()
+}
 
 /// An address of IPv4, or the network of one of IPv6: whoever has one of these has its 2^64 addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -58,6 +58,10 @@ impl Rates {
         };
         // Half a token is no token more, and is what the clocks of shards may be apart.
         let may_be = |rate: &Rate| rate.full_ns.saturating_add(rate.token_ns / 2);
+        for (rate, full_at) in self.0.iter().zip(full_at.iter_mut()) {
+            // Where the rate was another before, an empty bucket is an empty one of this rate.
+            *full_at = (*full_at).min(now_ns.saturating_add(may_be(rate)));
+        }
         if self.0.iter().zip(&*full_at).any(|(rate, full_at)| after(rate, *full_at) - now_ns > may_be(rate)) {
             return false;
         }
@@ -85,6 +89,15 @@ mod tests {
         let bucket =
             |(seconds, rate): &(u64, usize)| RateBucket { interval: Duration::from_secs(*seconds), rate: *rate };
         Rates::new(&of.iter().map(bucket).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn what_was_spent_by_another_rate_is_no_debt_by_this_one() {
+        let (slow, fast) = (rates(&[(3_600, 100)]), rates(&[(1, 10)]));
+        let mut buckets = Buckets::default();
+        assert!((0..100).all(|_| slow.take(&mut buckets, 1, 0)));
+        assert!(!fast.take(&mut buckets, 1, 0), "it is empty");
+        assert!((0..10).all(|_| fast.take(&mut buckets, 1, 1_000)) && !fast.take(&mut buckets, 1, 1_000));
     }
 
     #[test]

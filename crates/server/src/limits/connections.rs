@@ -4,9 +4,12 @@ use std::net::IpAddr;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
 
 use crate::config::{Client, RateBucket, RateLimit};
-use crate::limits::address::{AddressKey, counted};
+use crate::limits::address::{AddressKey, counted, wider};
 use crate::limits::bucket::{Buckets, Rates};
 use crate::limits::table::{Entry, Table};
 use crate::ops::metrics::Refusals;
@@ -20,10 +23,6 @@ const SHARE: u64 = 4;
 /// What a share is at least: where few connections are allowed, a few people must still do.
 const SHARE_MIN: u64 = 64;
 
-/// How many times more new connections and requests than one address there may be of a network of 48 bits of IPv6, which may be one
-/// client or those of a provider.
-const NETWORK: usize = 4;
-
 /// The connections of a server, counted where it is decided whether there may be one more.
 #[derive(Debug)]
 pub(crate) struct Connections {
@@ -32,35 +31,62 @@ pub(crate) struct Connections {
     /// How many there may be at most, whatever is configured; set once, when it is known how many descriptors are left.
     allowed: AtomicU64,
     open: AtomicU64,
-    /// How many may come in a time, in all.
-    arrivals: (Rates, Mutex<Buckets>),
-    addresses: Addresses,
-    /// How many one user may have; 0 is a share.
-    user_max: u64,
+    /// What is configured at this moment.
+    rules: ArcSwap<Rules>,
+    /// How many have come lately, in all.
+    arrivals: Mutex<Buckets>,
+    addresses: Table<Visitor>,
+    /// Networks of IPv6 with many addresses each, see [`AddressKey::network`]: their limits are wider.
+    networks: Table<Visitor>,
     refusals: Refusals,
 }
 
 #[derive(Debug)]
-struct Addresses {
-    is_counted: bool,
+struct Rules {
+    /// How many may come in a time, in all.
+    arrivals: Rates,
+    /// How many one user may have; 0 is a share.
+    user_max: u64,
+    are_addresses_counted: bool,
     is_dry_run: bool,
-    /// Connections of one; 0 is a share.
+    /// Connections of one address; 0 is a share.
     open_max: u64,
-    rates: Rates,
+    of_address: Allowed,
+    of_network: Allowed,
     exempt: Vec<Network>,
-    /// How many requests one may send.
-    requests: Rates,
     are_requests_dry_run: bool,
-    table: Table<Visitor>,
-    networks: Networks,
 }
 
-/// Networks of IPv6 with many addresses each, see [`AddressKey::network`]: their limits are wider.
+/// What may come of one in a time.
 #[derive(Debug)]
-struct Networks {
-    rates: Rates,
+struct Allowed {
+    arrivals: Rates,
     requests: Rates,
-    table: Table<Visitor>,
+}
+
+impl Rules {
+    fn new(client: &Client) -> Self {
+        let RateLimit { ip_connect, ip_request, .. } = &client.rate_limit;
+        let arrivals = match client.connection_rate_limit {
+            0 => Rates::default(),
+            rate => Rates::new(&[RateBucket { interval: Duration::from_secs(1), rate }]),
+        };
+        let allowed = |make: fn(&[RateBucket]) -> Vec<RateBucket>| Allowed {
+            arrivals: Rates::new(&make(&ip_connect.buckets)),
+            requests: if ip_request.enabled { Rates::new(&make(&ip_request.buckets)) } else { Rates::default() },
+        };
+        Self {
+            arrivals,
+            user_max: client.user_connection_limit as u64,
+            are_addresses_counted: ip_connect.enabled,
+            is_dry_run: ip_connect.dry_run,
+            open_max: ip_connect.max_concurrent_per_ip as u64,
+            of_address: allowed(<[_]>::to_vec),
+            of_network: allowed(wider),
+            exempt: ip_connect.exempt.clone(),
+            are_requests_dry_run: ip_request.dry_run,
+        }
+    }
 }
 
 /// What is remembered of an address.
@@ -77,11 +103,6 @@ impl Visitor {
         self.open = self.open.saturating_sub(1);
         self.open == 0
     }
-}
-
-/// What a network may do, where one address may do that.
-fn wider(buckets: &[RateBucket]) -> Vec<RateBucket> {
-    buckets.iter().map(|bucket| RateBucket { rate: bucket.rate.saturating_mul(NETWORK), ..*bucket }).collect()
 }
 
 impl Entry for Visitor {
@@ -122,36 +143,14 @@ impl Excess {
 
 impl Connections {
     pub(crate) fn new(client: &Client, refusals: Refusals) -> Self {
-        let RateLimit { ip_connect, ip_request, .. } = &client.rate_limit;
-        let arrivals = match client.connection_rate_limit {
-            0 => Rates::default(),
-            rate => Rates::new(&[RateBucket { interval: std::time::Duration::from_secs(1), rate }]),
-        };
         Self {
             max: AtomicU64::new(u64::MAX),
             allowed: AtomicU64::new(u64::MAX),
             open: AtomicU64::new(0),
-            arrivals: (arrivals, Mutex::default()),
-            addresses: Addresses {
-                is_counted: ip_connect.enabled,
-                is_dry_run: ip_connect.dry_run,
-                open_max: ip_connect.max_concurrent_per_ip as u64,
-                rates: Rates::new(&ip_connect.buckets),
-                exempt: ip_connect.exempt.clone(),
-                requests: if ip_request.enabled { Rates::new(&ip_request.buckets) } else { Rates::default() },
-                are_requests_dry_run: ip_request.dry_run,
-                table: Table::new(),
-                networks: Networks {
-                    rates: Rates::new(&wider(&ip_connect.buckets)),
-                    requests: if ip_request.enabled {
-                        Rates::new(&wider(&ip_request.buckets))
-                    } else {
-                        Rates::default()
-                    },
-                    table: Table::new(),
-                },
-            },
-            user_max: client.user_connection_limit as u64,
+            rules: ArcSwap::from_pointee(Rules::new(client)),
+            arrivals: Mutex::default(),
+            addresses: Table::new(),
+            networks: Table::new(),
             refusals,
         }
     }
@@ -166,6 +165,7 @@ impl Connections {
     pub(crate) fn follow(&self, client: &Client) {
         let (allowed, limit) = (self.allowed.load(Relaxed), client.connection_limit as u64);
         self.max.store(if limit == 0 { allowed } else { allowed.min(limit) }, Relaxed);
+        self.rules.store(Arc::new(Rules::new(client)));
     }
 
     /// A place for one more that comes from `peer`, at that time of the shard that accepts.
@@ -180,8 +180,8 @@ impl Connections {
         }
         // What is refused from here on gives it back.
         let mut place = Place { connections: Arc::clone(self), address: None };
-        let (rates, buckets) = &self.arrivals;
-        if !rates.is_empty() && !rates.take(&mut lock(buckets), 1, now_ms) {
+        let rules = self.rules.load();
+        if !rules.arrivals.is_empty() && !rules.arrivals.take(&mut lock(&self.arrivals), 1, now_ms) {
             return Err(self.refused(Excess::Arrivals));
         }
         place.came_from(peer, now_ms)?;
@@ -196,7 +196,7 @@ impl Connections {
 
     /// Whether one user has more than it may, with so many.
     pub(crate) fn is_too_many_of_user(&self, connections: u64) -> bool {
-        let is_too_many = connections > self.at_most(self.user_max);
+        let is_too_many = connections > self.at_most(self.rules.load().user_max);
         if is_too_many {
             self.refusals.count(USER_CONNECTIONS);
         }
@@ -214,7 +214,8 @@ impl Connections {
     }
 
     fn enter(&self, address: AddressKey, now_ms: u64) -> Result<(), Excess> {
-        let Addresses { is_dry_run, open_max, rates, table, networks, .. } = &self.addresses;
+        let rules = self.rules.load();
+        let Rules { is_dry_run, open_max, of_address, of_network, .. } = &**rules;
         let enter = |visitor: &mut Visitor, open_max: u64, rates: &Rates| {
             let excess = if u64::from(visitor.open) >= open_max {
                 Some(Excess::OfAddress)
@@ -228,15 +229,16 @@ impl Connections {
             }
             excess
         };
-        let of_address = self.at_most(*open_max);
-        let mut excess = table.hold(address.number(), now_ms, |visitor| enter(visitor, of_address, rates)).flatten();
+        let open_max = self.at_most(*open_max);
+        let entered = |visitor: &mut Visitor| enter(visitor, open_max, &of_address.arrivals);
+        let mut excess = self.addresses.hold(address.number(), now_ms, entered).flatten();
         if let Some(network) = address.network().filter(|_| excess.is_none() || *is_dry_run) {
             // Where an address may have more than a share, its network may.
-            let of_network = of_address.max(self.at_most(0));
-            let entered = networks.table.hold(network, now_ms, |visitor| enter(visitor, of_network, &networks.rates));
-            if let Some(of_network) = entered.flatten() {
+            let open_max = open_max.max(self.at_most(0));
+            let entered = |visitor: &mut Visitor| enter(visitor, open_max, &of_network.arrivals);
+            if let Some(of_network) = self.networks.hold(network, now_ms, entered).flatten() {
                 if !is_dry_run {
-                    table.let_go(address.number(), Visitor::leave);
+                    self.addresses.let_go(address.number(), Visitor::leave);
                 }
                 excess.get_or_insert(of_network);
             }
@@ -249,14 +251,16 @@ impl Connections {
 
     /// Counts a request that comes from there; whether it is one too many.
     pub(crate) fn refuses_request(&self, address: Option<IpAddr>, now_ms: u64) -> bool {
-        let Addresses { requests, are_requests_dry_run, exempt, table, networks, .. } = &self.addresses;
-        let Some(address) = counted(address, exempt).filter(|_| !requests.is_empty()) else { return false };
+        let rules = self.rules.load();
+        let Rules { of_address, of_network, are_requests_dry_run, exempt, .. } = &**rules;
+        let is_limited = !of_address.requests.is_empty();
+        let Some(address) = counted(address, exempt).filter(|_| is_limited) else { return false };
         // Of one for whom there is no place nothing is known.
         let takes = |table: &Table<Visitor>, key, rates: &Rates| {
             table.with(key, now_ms, |visitor| rates.take(&mut visitor.requests, 1, now_ms)).unwrap_or(true)
         };
-        let is_one_too_many = !takes(table, address.number(), requests)
-            || address.network().is_some_and(|network| !takes(&networks.table, network, &networks.requests));
+        let is_one_too_many = !takes(&self.addresses, address.number(), &of_address.requests)
+            || address.network().is_some_and(|network| !takes(&self.networks, network, &of_network.requests));
         if is_one_too_many {
             self.refusals.count(REQUESTS);
         }
@@ -265,9 +269,9 @@ impl Connections {
 
     fn leave(&self, address: Option<AddressKey>) {
         if let Some(address) = address {
-            self.addresses.table.let_go(address.number(), Visitor::leave);
+            self.addresses.let_go(address.number(), Visitor::leave);
             if let Some(network) = address.network() {
-                self.addresses.networks.table.let_go(network, Visitor::leave);
+                self.networks.let_go(network, Visitor::leave);
             }
         }
     }
@@ -283,14 +287,17 @@ impl Connections {
         now_ms: u64,
     ) -> Result<(), Excess> {
         self.leave(counted_for.take());
-        let addresses = &self.addresses;
-        if addresses.is_counted
-            && let Some(address) = counted(address, &addresses.exempt)
-        {
+        if let Some(address) = self.counted(address) {
             self.enter(address, now_ms)?;
             *counted_for = Some(address);
         }
         Ok(())
+    }
+
+    /// The address that is counted for who comes from there, where addresses are.
+    pub(crate) fn counted(&self, address: Option<IpAddr>) -> Option<AddressKey> {
+        let rules = self.rules.load();
+        if rules.are_addresses_counted { counted(address, &rules.exempt) } else { None }
     }
 
     /// One whose place was [settled](Place::settle) is gone.
@@ -450,6 +457,27 @@ mod tests {
         assert_eq!([sent("203.0.113.7", 0), sent("203.0.113.8", 0), sent("127.0.0.1", 0)], [3, 3, 10]);
         assert_eq!([sent("203.0.113.7", 400), sent("203.0.113.7", 60_000)], [1, 3]);
         assert_eq!(connections.refusals.of(REQUESTS), 7 + 7 + 9 + 7);
+    }
+
+    #[test]
+    fn what_is_configured_later_counts_for_who_comes_from_then_on() {
+        let mut config = Config::default();
+        config.client.rate_limit.ip_connect.max_concurrent_per_ip = 2;
+        let connections = Arc::new(Connections::new(&config.client, Refusals::default()));
+        let come = |text: &str| connections.admit(address(text), 0).map(Place::settle).is_ok();
+        assert_eq!([come("203.0.113.7"), come("203.0.113.7"), come("203.0.113.7")], [true, true, false]);
+        config.client.rate_limit.ip_connect.max_concurrent_per_ip = 3;
+        connections.follow(&config.client);
+        assert_eq!([come("203.0.113.7"), come("203.0.113.7")], [true, false], "those who are there count");
+        config.client.rate_limit.ip_connect.exempt = vec!["203.0.113.0/24".parse().expect("a network")];
+        config.client.connection_rate_limit = 1;
+        connections.follow(&config.client);
+        assert_eq!([come("203.0.113.7"), come("203.0.113.8")], [true, false], "all of them one in a second");
+        config.client.rate_limit.ip_connect.enabled = false;
+        config.client.connection_rate_limit = 0;
+        config.client.user_connection_limit = 1;
+        connections.follow(&config.client);
+        assert!(come("203.0.113.9") && connections.is_too_many_of_user(2));
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! What clients may do in a time: commands by their kind, bytes, and errors before one is cut off; by connection and by user.
 
+use std::sync::Arc;
+
 use crate::config::{ChannelSyntax, CommandLimits, OperationLimit, RateBucket, RateLimit};
-use crate::limits::address::AddressKey;
+use crate::limits::address::{AddressKey, wider};
 use crate::limits::bucket::{Buckets, Rates};
 use crate::limits::table::{Entry, Table};
 use crate::ops::metrics::Refusals;
@@ -77,11 +79,25 @@ pub(crate) struct ClientRates {
     connection_rooms: Limit,
     user_rooms: Limit,
     address_rooms: Limit,
-    users: Table<User>,
-    addresses: Table<RoomsOf>,
+    network_rooms: Limit,
+    done: Arc<Done>,
     /// Which namespace a room is of.
     syntax: ChannelSyntax,
     refusals: Refusals,
+}
+
+/// What users, addresses, and the networks of 48 bits of addresses have done lately: the same whatever the limits become.
+#[derive(Debug)]
+pub(crate) struct Done {
+    users: Table<User>,
+    addresses: Table<RoomsOf>,
+    networks: Table<RoomsOf>,
+}
+
+impl Default for Done {
+    fn default() -> Self {
+        Self { users: Table::new(), addresses: Table::new(), networks: Table::new() }
+    }
 }
 
 /// One rate, and whether what is beyond it is counted only.
@@ -262,8 +278,13 @@ impl Layer {
 }
 
 impl ClientRates {
-    /// The limits; `None` where there are none.
-    pub(crate) fn new(options: &RateLimit, syntax: &ChannelSyntax, refusals: Refusals) -> Option<Self> {
+    /// The limits on what is `done`; `None` where there are none.
+    pub(crate) fn new(
+        options: &RateLimit,
+        syntax: &ChannelSyntax,
+        done: Arc<Done>,
+        refusals: Refusals,
+    ) -> Option<Self> {
         let RateLimit { client_command, user_command, client_error, client_bytes, user_bytes, room_creation, .. } =
             options;
         let rooms = |buckets: &[RateBucket]| Limit::new(room_creation.enabled, room_creation.dry_run, buckets);
@@ -280,8 +301,8 @@ impl ClientRates {
             connection_rooms: rooms(&room_creation.client),
             user_rooms: rooms(&room_creation.user),
             address_rooms: rooms(&room_creation.ip),
-            users: Table::new(),
-            addresses: Table::new(),
+            network_rooms: rooms(&wider(&room_creation.ip)),
+            done,
             syntax: syntax.clone(),
             refusals,
         };
@@ -313,7 +334,7 @@ impl ClientRates {
     fn refuses_user(&self, user: &str, refuses: impl FnOnce(&mut Spent, &Layer) -> bool, now_ms: u64) -> bool {
         let Some(layer) = self.of_user.as_ref().filter(|_| !user.is_empty()) else { return false };
         // Of one for whom there is no place nothing is known.
-        self.users.with(self.users.number_of(user), now_ms, |User(spent)| refuses(spent, layer)).unwrap_or(false)
+        self.with_user(user, now_ms, |User(spent)| refuses(spent, layer)).unwrap_or(false)
     }
 
     /// A client has sent so many bytes, and then the commands in them.
@@ -328,7 +349,7 @@ impl ClientRates {
             let refuses = |User(spent): &mut User| {
                 self.user_bytes.refuses(&mut spent.bytes, bytes, now_ms, (BYTES_OF_USER, &self.refusals))
             };
-            is_over = self.users.with(self.users.number_of(user), now_ms, refuses).unwrap_or(false);
+            is_over = self.with_user(user, now_ms, refuses).unwrap_or(false);
         }
         match &mut own.0 {
             Some(own) => own.is_over_bytes = is_over,
@@ -361,16 +382,26 @@ impl ClientRates {
         }
         let of_user =
             |User(spent): &mut User| self.user_rooms.refuses(&mut spent.rooms, 1, now_ms, (ROOMS_OF_USER, refusals));
-        let of_address = |RoomsOf(buckets): &mut RoomsOf| {
-            self.address_rooms.refuses(buckets, 1, now_ms, (ROOMS_OF_ADDRESS, refusals))
-        };
         let is_known = !user.is_empty() && !self.user_rooms.rates.is_empty();
-        let of_user = is_known.then(|| self.users.with(self.users.number_of(user), now_ms, of_user)).flatten();
+        let of_user = is_known.then(|| self.with_user(user, now_ms, of_user)).flatten();
         if of_user.unwrap_or(false) {
             return true;
         }
-        let of_address = address.and_then(|address| self.addresses.with(address.number(), now_ms, of_address));
-        of_address.unwrap_or(false)
+        let of = |table: &Table<RoomsOf>, key, limit: &Limit| {
+            let refuses =
+                |RoomsOf(buckets): &mut RoomsOf| limit.refuses(buckets, 1, now_ms, (ROOMS_OF_ADDRESS, refusals));
+            table.with(key, now_ms, refuses).unwrap_or(false)
+        };
+        let Done { addresses, networks, .. } = &*self.done;
+        address.is_some_and(|address| {
+            of(addresses, address.number(), &self.address_rooms)
+                || address.network().is_some_and(|network| of(networks, network, &self.network_rooms))
+        })
+    }
+
+    fn with_user<R>(&self, user: &str, now_ms: u64, work: impl FnOnce(&mut User) -> R) -> Option<R> {
+        let users = &self.done.users;
+        users.with(users.number_of(user), now_ms, work)
     }
 
     /// A client is answered with an error that is its own; whether it has had so many that it is to be cut off.
@@ -418,7 +449,8 @@ mod tests {
     fn rates(change: impl FnOnce(&mut RateLimit)) -> ClientRates {
         let mut options = none();
         change(&mut options);
-        ClientRates::new(&options, &ChannelSyntax::default(), Refusals::default()).expect("something is limited")
+        ClientRates::new(&options, &ChannelSyntax::default(), Arc::default(), Refusals::default())
+            .expect("something is limited")
     }
 
     fn publish(name: &str) -> Deed<'_> {
@@ -427,7 +459,7 @@ mod tests {
 
     #[test]
     fn where_nothing_is_limited_there_is_nothing_to_ask() {
-        assert!(ClientRates::new(&none(), &ChannelSyntax::default(), Refusals::default()).is_none());
+        assert!(ClientRates::new(&none(), &ChannelSyntax::default(), Arc::default(), Refusals::default()).is_none());
     }
 
     #[test]
@@ -513,6 +545,29 @@ mod tests {
         };
         assert_eq!([made("7", None), made("7", None), made("", None)], [2, 1, 2]);
         assert_eq!([made("", address), made("", address), made("", address)], [2, 2, 1]);
+        let of_network = |nth: u32| format!("2001:db8:1:{nth:x}::1").parse().map(AddressKey::of).ok();
+        assert_eq!((0..100).map(|nth| made("", of_network(nth))).sum::<usize>(), 20, "four times as many");
+        let elsewhere = "2001:db8:2::1".parse().map(AddressKey::of).ok();
+        assert_eq!(made("", elsewhere), 2);
+    }
+
+    #[test]
+    fn what_was_done_is_remembered_when_the_limits_become_others() {
+        let by = |rate, done: &Arc<Done>| {
+            let mut options = none();
+            (options.user_command.enabled, options.user_command.publish) = (true, limit(rate));
+            ClientRates::new(&options, &ChannelSyntax::default(), Arc::clone(done), Refusals::default())
+                .expect("something is limited")
+        };
+        let done = Arc::default();
+        let taken = |rates: &ClientRates, now_ms| {
+            (0..50).filter(|_| !rates.refuses(&mut OwnRates::default(), "7", publish("hall"), now_ms)).count()
+        };
+        assert_eq!(taken(&by(10, &done), 0), 10);
+        assert_eq!(taken(&by(20, &done), 0), 0, "it has had its tokens");
+        assert_eq!(taken(&by(20, &done), 1_000), 20);
+        assert_eq!(taken(&by(4, &done), 1_500), 2);
+        assert_eq!(taken(&by(4, &done), 2_500), 4);
     }
 
     #[test]

@@ -30,6 +30,17 @@ pub(crate) struct Certificates {
     fetched: Option<Arc<Autocert>>,
 }
 
+/// What the configuration names anew, and can be used.
+pub(crate) struct Prepared {
+    options: ServerTls,
+    tickets: Option<Arc<dyn ProducesTickets>>,
+    identity: Identity,
+}
+
+/// The ports that have some.
+pub(crate) const EXTERNAL: &str = "external";
+pub(crate) const INTERNAL: &str = "internal";
+
 struct Kept {
     /// What the files said last, whether it could be used or not.
     seen: ServerTls,
@@ -96,6 +107,36 @@ impl Certificates {
         self.in_use.store(Arc::new(identity));
         (kept.client_ca, kept.tickets) = (now.client_ca_pem, tickets);
         Ok(has_changed)
+    }
+
+    /// What is made of these options in place of those before, to be [put in use](Certificates::put_in_use) when all else can be
+    /// done as well; nothing where they say the same.
+    ///
+    /// # Errors
+    /// Which option cannot be used, and why.
+    pub(crate) fn prepare(&self, options: &ServerTls) -> Result<Option<Prepared>, String> {
+        let kept = lock(&self.kept);
+        if self.fetched.is_some() || *options == kept.seen {
+            return Ok(None);
+        }
+        // A ticket says whom its client was found to be; other authorities may find otherwise.
+        let tickets = if options.client_ca_pem == kept.client_ca { kept.tickets.clone() } else { tickets() };
+        let identity = options.identity(tickets.clone())?;
+        Ok(Some(Prepared { options: options.clone(), tickets, identity }))
+    }
+
+    /// Goes by what was prepared from the next connection on.
+    pub(crate) fn put_in_use(&self, Prepared { options, tickets, identity }: Prepared) {
+        let mut kept = lock(&self.kept);
+        self.in_use.store(Arc::new(identity));
+        (kept.client_ca, kept.tickets) = (options.client_ca_pem.clone(), tickets);
+        kept.seen = options;
+        tracing::info!(port = self.port, "took over a changed certificate");
+    }
+
+    /// Whether they are those of the internal port.
+    pub(crate) fn are_internal(&self) -> bool {
+        self.port == INTERNAL
     }
 
     /// The same, with what came of it in the log and the metrics.

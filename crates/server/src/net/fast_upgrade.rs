@@ -8,6 +8,7 @@ use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -53,7 +54,12 @@ pub(crate) async fn serve(
     }
     let stream = match (stream, &arrival.way.tls) {
         (Stream::Tcp(socket), Some(certificates)) => {
-            let shaken = Box::pin(front.handshakes.shake(socket, certificates.config()));
+            let config = Arc::clone(&shard.hub.now().config);
+            // Whom a proxy passes on is behind it.
+            let address = arrival.peer.ip().filter(|_| !arrival.way.proxies.are(arrival.peer));
+            let address = shard.hub.connections.counted(address);
+            let shaken = front.handshakes.shake(socket, certificates.config(), address, &config.http_server);
+            let shaken = Box::pin(shaken);
             let shaken = tokio::select! {
                 shaken = shaken => shaken,
                 _ = draining.wait_for(|draining| *draining) => None,

@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use rustix::net::sockopt::{set_tcp_nodelay, socket_acceptconn, socket_domain, socket_type};
 use rustix::net::{AddressFamily, SocketType};
+use socket2::SockRef;
 
 use crate::config::{FileMode, HttpServer};
 use crate::net::address::Proxies;
 use crate::net::arrival::{Role, Way};
 use crate::net::autocert::Autocert;
-use crate::net::certificates::Certificates;
+use crate::net::certificates::{Certificates, EXTERNAL, INTERNAL};
 use crate::net::unix_socket::{self, SocketFile};
 
 /// Connections the system may hold that have not been accepted yet; a crowd that reconnects at once must not be turned away.
@@ -85,11 +86,11 @@ impl Tls {
             options.tls_of(is_internal).map(|tls| Certificates::new(port, tls).map(Arc::new)).transpose()
         };
         let external = match &autocert {
-            Some(autocert) => Some(Arc::new(Certificates::fetched("external", Arc::clone(autocert))?)),
-            None => of("external", false)?,
+            Some(autocert) => Some(Arc::new(Certificates::fetched(EXTERNAL, Arc::clone(autocert))?)),
+            None => of(EXTERNAL, false)?,
         };
         let internal = match options.internal_tls.enabled {
-            true => of("internal", true)?,
+            true => of(INTERNAL, true)?,
             false => external.clone().filter(|_| !options.tls_external),
         };
         Ok(Self { external, internal, autocert })
@@ -147,6 +148,17 @@ impl Socket {
             Self::Unix(listener, _) => listener.set_nonblocking(true)?,
         }
         Ok(self)
+    }
+
+    /// Bounds what the system takes for a connection and has not sent; 0 leaves it to the system.
+    fn limit_unsent(&self, bytes: usize) {
+        if let (Self::Tcp(listener), true) = (self, bytes > 0) {
+            // Those who are accepted have it from here, too.
+            let limit = u32::try_from(bytes).unwrap_or(u32::MAX);
+            if let Err(error) = SockRef::from(listener).set_tcp_notsent_lowat(limit) {
+                tracing::warn!(%error, "`http_server.tcp_unsent_limit` cannot be had of this system");
+            }
+        }
     }
 
     /// Where it is.
@@ -242,6 +254,7 @@ pub(crate) fn open(options: &HttpServer, given: Vec<Given>, tls: &Tls) -> Result
         let (socket, place) = placed.map_err(|source| NotBound { place, source })?;
         listeners.push(Listener { socket, way: way(role, &place), place });
     }
+    listeners.iter().for_each(|it| it.socket.limit_unsent(options.tcp_unsent_limit));
     for (_, place, _) in given {
         let place = place.map(|place| place.to_string());
         tracing::warn!(place, "a socket that was given is not asked for in `http_server`; it is closed");

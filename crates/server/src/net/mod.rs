@@ -61,7 +61,7 @@ impl Front {
             admission: RefCell::new((Arc::clone(&config), Rc::new(Admission::new(&config)))),
             router: http::router(Arc::clone(hub)),
             api: Api::new(Arc::clone(hub)),
-            handshakes: Handshakes::new(&hub.now().config.http_server, hub.metrics.shards(), hub.metrics.tls.clone()),
+            handshakes: Handshakes::new(hub.metrics.shards(), hub.metrics.tls.clone()),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -73,6 +73,22 @@ impl OnHangup {
     }
 }
 
+/// From here on a hangup ends nobody: it waits until a server hears it. For a process that will be one, before it has read anything, since
+/// whoever has it reload cannot know how far it has come.
+///
+/// # Errors
+/// When the system does not let it.
+pub fn hold_hangups() -> io::Result<()> {
+    Terminal::at_start();
+    if hangups_are_ignored() {
+        return Ok(());
+    }
+    // The handler is the process's and stays; what it takes waits for the first runtime that is driven.
+    let registering = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let _runtime = registering.enter();
+    signal(SignalKind::hangup()).map(drop)
+}
+
 impl Signals {
     /// Begins to hear them.
     ///
@@ -84,7 +100,7 @@ impl Signals {
             false => Some(signal(SignalKind::hangup())?),
         };
         let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        Ok(Self { interrupt, terminate, hangup, terminal: Terminal::now() })
+        Ok(Self { interrupt, terminate, hangup, terminal: Terminal::at_start() })
     }
 
     /// Drains the server at the first SIGINT or SIGTERM, or when its terminal goes, and ends the process at the next SIGINT or SIGTERM.
@@ -141,8 +157,10 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn now() -> Self {
-        Self { was_there: Self::is_there() }
+    /// As it was when it was asked first.
+    fn at_start() -> Self {
+        static FIRST: OnceLock<Terminal> = OnceLock::new();
+        *FIRST.get_or_init(|| Self { was_there: Self::is_there() })
     }
 
     /// Whether it was there and is not any more.

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::config::{Config, Storage};
 use crate::events::{EventsError, Journal, Reason, RoomEvents};
 use crate::limits::connections::Connections;
+use crate::limits::memory::Memory;
 use crate::ops::metrics::Metrics;
 use crate::rooms::cluster::{Commands, LocalNode, OneNode};
 use crate::rooms::delivery_options::DeliveryOptions;
@@ -79,10 +80,11 @@ impl Hub {
     ) -> Self {
         let shard_count = shards.len();
         let metrics = Metrics::new(shard_count);
-        let makings = Makings::new(node, Arc::new(clock.clone()), background);
+        let memory = Arc::new(Memory::new(&config.memory));
+        let makings = Makings::new(node, Arc::new(clock.clone()), background, Arc::clone(&memory));
         let now = Arc::new(Now::from_pointee(makings.parts(config, &metrics)));
         let clock_now = clock();
-        let rooms = Arc::new(LocalRooms::new(Arc::clone(&now), clock, shards, metrics.rooms.clone()));
+        let rooms = Arc::new(LocalRooms::new(Arc::clone(&now), memory, clock, shards, metrics.rooms.clone()));
         metrics.reloads.begun(clock_now);
         let connections = Arc::new(Connections::new(&now.load().config.client, metrics.refusals.clone()));
         Self {
@@ -173,6 +175,9 @@ impl Hub {
         if self.room_events.get().is_none() && config.has_events() {
             self.start_events_by(&config, rng).map_err(|error| error.to_string())?;
         }
+        let room_events = self.room_events.get();
+        let of_events =
+            room_events.map(|it| it.prepare(&config.events)).transpose().map_err(|error| error.to_string())?;
         let is_declared = |name: &String| config.channel.namespaces.contains_key(name);
         let drops_some = !before.config.channel.namespaces.keys().all(is_declared);
         let parts = Arc::new(self.makings.parts(config, &self.metrics));
@@ -180,6 +185,9 @@ impl Hub {
         self.settings_at.store(address(&parts.settings), Ordering::Relaxed);
         self.connections.follow(&parts.config.client);
         self.now.store(parts);
+        if let (Some(room_events), Some(prepared)) = (room_events, of_events) {
+            room_events.follow(prepared);
+        }
         if drops_some {
             self.has_undeclared.store(true, Ordering::Relaxed);
             self.end_undeclared();
@@ -262,7 +270,8 @@ impl Hub {
 
     /// Says that it is gone; of one that never said whose it is, nothing.
     pub(crate) fn note_disconnect(&self, client: &str, code: u16, reason: &str) {
-        if let Some(journal) = self.journal().filter(|_| self.now().config.events.users) {
+        // Who was told of is told of to the end; of anybody else the journal knows nothing.
+        if let Some(journal) = self.journal() {
             journal.disconnect(client, Reason { code, text: reason.to_owned().into() });
         }
     }

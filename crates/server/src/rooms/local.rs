@@ -41,8 +41,12 @@ const ANSWERS_LEFT: usize = 8;
 /// Parts of the memory for answers of the database, of which each read takes two: what is read, and what is made of it.
 const DATABASE_PARTS: u64 = 16;
 
-/// What a room takes that nobody has published into.
-const ROOM_BYTES: u64 = 512;
+/// What a room takes that nobody has published into, and for each byte that its name may have: measured by a test of the heap, which
+/// has these figures, too.
+const ROOM_BYTES: (u64, u64) = (448, 1);
+
+/// The same of one that is stored, which the archive knows as well, by its name.
+const STORED_ROOM_BYTES: (u64, u64) = (1_344, 3);
 
 /// Messages of the largest size that a ring holds in any case: a message may weigh a part of its bytes.
 const MESSAGES_MIN: u64 = 4;
@@ -87,7 +91,7 @@ pub(crate) struct LocalRooms {
     pub(crate) clock: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// How many there are.
     pub(crate) count: Gauge,
-    /// How many there may be.
+    /// How many there may be, however much memory there is.
     max: u64,
     /// Woken when few more may be made.
     pub(crate) crowded: Notify,
@@ -97,11 +101,11 @@ impl LocalRooms {
     /// Rooms that live on the runtimes of the shards. `clock` is the time on the wire, in milliseconds since 1970; it never falls.
     pub(crate) fn new(
         now: Arc<Now>,
+        memory: Arc<Memory>,
         clock: impl Fn() -> u64 + Clone + Send + Sync + 'static,
         shards: Vec<Handle>,
         count: Gauge,
     ) -> Self {
-        let memory = Arc::new(Memory::new(&now.load().config.memory));
         let broker = Broker::builder().capacity(ROOM_MESSAGES_MIN).clock(clock.clone()).shards(shards.len());
         let broker = broker.weigh(Publication::bytes_held);
         let ring_memory = RingMemory::new();
@@ -120,7 +124,6 @@ impl LocalRooms {
         let terms = TermsBook::new(time, memory.keys.limit());
         let (dormant, removed) = (DormantRooms::new(memory.rooms.limit() / 4), Arc::default());
         let erasing = Erasing::default();
-        let max = (memory.rooms.limit() / 4 * 3 / ROOM_BYTES).min(ROOMS_MAX);
         let crowded = Notify::new();
         Self {
             now,
@@ -135,7 +138,7 @@ impl LocalRooms {
             for_all,
             clock,
             count,
-            max,
+            max: ROOMS_MAX,
             crowded,
         }
     }
@@ -215,14 +218,23 @@ impl LocalRooms {
     /// [`ErrorCode::LimitExceeded`]. Two shards may pass at once; the bound is against floods, a few more do no harm.
     pub(crate) fn has_place_for_one(&self) -> Result<(), ErrorCode> {
         let count = u64::try_from(self.count.get()).unwrap_or(0);
-        if count >= self.max / CROWDED.1 * CROWDED.0 {
+        let max = self.max.min(self.memory.rooms.limit() / 4 * 3 / self.room_bytes());
+        if count >= max / CROWDED.1 * CROWDED.0 {
             // Those that nobody uses go before anybody is refused.
             self.crowded.notify_one();
         }
-        if count >= self.max {
+        if count >= max {
             return Err(ErrorCode::LimitExceeded);
         }
         self.ring_memory.has_place(self)
+    }
+
+    /// What one room may take without its messages.
+    fn room_bytes(&self) -> u64 {
+        let now = self.now();
+        let config = &now.config;
+        let (itself, each) = if config.stores() { STORED_ROOM_BYTES } else { ROOM_BYTES };
+        itself + each * config.channel.max_length as u64
     }
 
     pub(crate) fn ring_options(&self, name: &str) -> RoomOptions {
@@ -251,7 +263,7 @@ impl LocalRooms {
 
     /// Says what is used of the memory, also of what is counted elsewhere.
     pub(crate) fn show_memory(&self, metrics: &Metrics) {
-        let rooms = u64::try_from(self.count.get()).unwrap_or(0) * ROOM_BYTES + self.dormant.bytes();
+        let rooms = u64::try_from(self.count.get()).unwrap_or(0) * self.room_bytes() + self.dormant.bytes();
         self.memory.rooms.note(rooms);
         self.memory.keys.note(self.terms.bytes());
         self.memory.show(metrics);

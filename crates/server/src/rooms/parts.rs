@@ -1,7 +1,7 @@
 //! What a server is told, and what is made of it: one thing, put in the place of another when the configuration is read again.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::runtime::Handle;
@@ -10,10 +10,12 @@ use uuid::Uuid;
 use crate::auth::{KeyFetcher, KeySets, Tokens};
 use crate::callbacks::Callbacks;
 use crate::config::{Config, NamespaceOptions};
-use crate::limits::rates::ClientRates;
+use crate::limits::memory::Memory;
+use crate::limits::rates::{ClientRates, Done};
 use crate::ops::metrics::Metrics;
 use crate::session::Settings;
-use crate::session::settings::Asks;
+use crate::session::settings::{Asks, PingTimes};
+use crate::util::panics::lock;
 use roomcast_protocol::RoomName;
 
 /// The configuration at a moment, with all that is made by it. Whoever decides something asks one of these, and not one for each half
@@ -36,20 +38,37 @@ pub(crate) struct Makings {
     pub(crate) clock: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// The runtime of what is no shard's.
     pub(crate) background: Handle,
+    /// What the server may take.
+    memory: Arc<Memory>,
     /// The keys that issuers have published; a new configuration does not make them unknown.
     key_sets: Arc<KeySets>,
-    /// What clients may do in a time, and what they have done; it counts from the start.
-    rates: OnceLock<Option<Arc<ClientRates>>>,
+    /// What clients have done lately; what they may do is configured.
+    done: Arc<Done>,
+    /// All that there were since the start, each once: clients keep those that they have connected with.
+    ping_times: Mutex<Vec<PingTimes>>,
 }
 
 impl Makings {
-    pub(crate) fn new(node: Uuid, clock: Arc<dyn Fn() -> u64 + Send + Sync>, background: Handle) -> Self {
-        Self { node, clock, background, key_sets: Arc::default(), rates: OnceLock::new() }
+    pub(crate) fn new(
+        node: Uuid,
+        clock: Arc<dyn Fn() -> u64 + Send + Sync>,
+        background: Handle,
+        memory: Arc<Memory>,
+    ) -> Self {
+        Self {
+            node,
+            clock,
+            background,
+            memory,
+            key_sets: Arc::default(),
+            done: Arc::default(),
+            ping_times: Mutex::default(),
+        }
     }
 
     /// What that configuration comes to.
     pub(crate) fn parts(&self, config: Config, metrics: &Metrics) -> Parts {
-        let Self { clock, background, key_sets, .. } = self;
+        let Self { clock, background, memory, key_sets, .. } = self;
         let time = || {
             let clock = Arc::clone(clock);
             move || clock()
@@ -59,11 +78,11 @@ impl Makings {
             let fetcher = KeyFetcher::new(Arc::clone(sets), background.clone(), metrics.key_fetches.clone(), time());
             fetcher.inspect_err(|error| tracing::error!(error, "no keys of issuers can be fetched")).ok()
         });
-        let callbacks = Callbacks::new(&config, Arc::clone(clock), background.clone(), metrics);
+        let callbacks = Callbacks::new(&config, Arc::clone(clock), background.clone(), (memory, metrics));
         let mut settings = self.settings(&config, tokens);
-        let rates =
-            || ClientRates::new(&config.client_rates(), &config.channel.syntax, metrics.refusals.clone()).map(Arc::new);
-        settings.rates = self.rates.get_or_init(rates).clone();
+        let (syntax, done) = (&config.channel.syntax, Arc::clone(&self.done));
+        let rates = ClientRates::new(&config.client_rates(), syntax, done, metrics.refusals.clone());
+        settings.rates = rates.map(Arc::new);
         let settings = Arc::new(settings);
         Parts { config: Arc::new(config), settings, keys, callbacks }
     }
@@ -72,6 +91,7 @@ impl Makings {
         let mut settings = Settings::new(self.node.to_string(), Box::new(config.channel.clone()), tokens);
         settings.ping_interval_ms = config.client.ping_interval.as_millis() as u64;
         settings.pong_timeout_ms = config.client.pong_timeout.as_millis() as u64;
+        self.number_ping_times(&mut settings);
         settings.stale_timeout_ms = config.client.stale_close_delay.as_millis() as u64;
         settings.allow_anonymous = config.client.allow_anonymous_connect_without_token;
         settings.trust_display_names = config.dev;
@@ -93,6 +113,23 @@ impl Makings {
         settings.proxies = Asks::new(config);
         settings.limits = config.limits();
         settings
+    }
+
+    fn number_ping_times(&self, settings: &mut Settings) {
+        let now = settings.ping_times_of(None);
+        let mut all = lock(&self.ping_times);
+        let number = all.iter().position(|known| *known == now).unwrap_or_else(|| {
+            if all.len() <= usize::from(u8::MAX) {
+                all.push(now);
+            } else {
+                tracing::warn!("ping times have changed too often since the start; they stay as they were");
+            }
+            all.len() - 1
+        });
+        settings.ping_times = u8::try_from(number).unwrap_or(u8::MAX);
+        let PingTimes { interval_ms, timeout_ms } = all[number];
+        (settings.ping_interval_ms, settings.pong_timeout_ms) = (interval_ms, timeout_ms);
+        settings.all_ping_times.clone_from(&all);
     }
 }
 

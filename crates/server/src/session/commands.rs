@@ -117,7 +117,7 @@ impl Session {
         let Identity::Unknown(ids) = &mut self.who else { return };
         let Ids { client, session, .. } = std::mem::take(&mut **ids);
         let ping_interval_ms = self.settings.ping_interval_ms;
-        self.heartbeat = Heartbeat::connected(&client, ping_interval_ms, self.now_ms);
+        self.heartbeat = Heartbeat::connected(&client, self.settings.ping_times, ping_interval_ms, self.now_ms);
         if !user.is_empty() {
             out.push(Action::Identify);
         }

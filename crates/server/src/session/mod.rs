@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 pub(crate) use self::action::{Action, MembershipGrant, Recover, Subscribed, Ticket};
 pub(crate) use self::server_command::{ServerCommand, SubscribeOptions};
+use self::settings::PingTimes;
 pub(crate) use self::settings::{OptionsLookup, Settings};
 pub(crate) use self::speech::Speech;
 pub(crate) use self::view::{View, is_by_user, is_own};
@@ -372,8 +373,8 @@ impl Session {
         while let Some(ended) = self.stays.take_ended(now_ms) {
             self.stay_is_over(ended, out);
         }
-        let Settings { ping_interval_ms, pong_timeout_ms, .. } = *self.settings;
-        match self.heartbeat.tick(now_ms, ping_interval_ms, pong_timeout_ms) {
+        let PingTimes { interval_ms, timeout_ms } = self.settings.ping_times_of(self.heartbeat.times());
+        match self.heartbeat.tick(now_ms, interval_ms, timeout_ms) {
             Beat::Nothing => {}
             // Who only listens hears first that it is connected.
             Beat::Ping if self.speech != Speech::Commands && self.is_connecting() => {
@@ -387,7 +388,7 @@ impl Session {
                 }
             }
             // While we do not read, its silence is our doing.
-            Beat::NoPong if !self.wants_frames() => self.heartbeat.extend(now_ms + pong_timeout_ms),
+            Beat::NoPong if !self.wants_frames() => self.heartbeat.extend(now_ms + timeout_ms),
             Beat::NoPong => self.close(CloseCode::NoPong, out),
             // It has said connect, and waits for us.
             Beat::Stale if self.pending.is_some() => self.heartbeat.extend_any(now_ms + WAITED_FOR_US_MS),
@@ -410,6 +411,11 @@ impl Session {
             // One that nobody has asked for is nothing.
             self.heartbeat.pong();
         }
+    }
+
+    /// How long its client may take to answer a ping.
+    pub(crate) fn pong_timeout_ms(&self) -> u64 {
+        self.settings.ping_times_of(self.heartbeat.times()).timeout_ms
     }
 
     /// Whether the answer to a ping is overdue.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::auth::Tokens;
 use crate::config::{Channel, ChannelSyntax, Config, NamespaceOptions, Rpc};
 use crate::limits::rates::ClientRates;
+use crate::session::heartbeat::TimesId;
 use roomcast_protocol::{ErrorCode, Limits, RoomName};
 
 /// How sessions behave; one for all sessions of a server.
@@ -18,6 +19,10 @@ pub(crate) struct Settings {
     pub(crate) ping_interval_ms: u64,
     /// How long a client may take to answer a ping (default 8 s), less than the interval.
     pub(crate) pong_timeout_ms: u64,
+    /// The number of these two, and what they were before. A client is told when it connects how often it is pinged, and takes a
+    /// server for gone that pings less often; so it keeps the times that it has connected with.
+    pub(crate) ping_times: TimesId,
+    pub(crate) all_ping_times: Vec<PingTimes>,
     /// How long a client may take to connect (default 10 s).
     pub(crate) stale_timeout_ms: u64,
     /// Whether clients may connect without a token; they then have the empty user id.
@@ -55,6 +60,13 @@ pub(crate) struct Settings {
     pub(crate) rates: Option<Arc<ClientRates>>,
     /// What clients may do in a room.
     pub(crate) options: Box<dyn OptionsLookup>,
+}
+
+/// How often a client is pinged, and how long it may take to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PingTimes {
+    pub(crate) interval_ms: u64,
+    pub(crate) timeout_ms: u64,
 }
 
 /// What the backend is asked.
@@ -107,6 +119,8 @@ impl Settings {
             node,
             ping_interval_ms: 25_000,
             pong_timeout_ms: 8_000,
+            ping_times: 0,
+            all_ping_times: Vec::new(),
             stale_timeout_ms: 10_000,
             allow_anonymous: false,
             trust_display_names: false,
@@ -126,6 +140,15 @@ impl Settings {
             rates: None,
             options,
         }
+    }
+}
+
+impl Settings {
+    /// Those of a number, or those of the moment.
+    pub(crate) fn ping_times_of(&self, number: Option<TimesId>) -> PingTimes {
+        let other = number.filter(|number| *number != self.ping_times);
+        let other = other.and_then(|number| self.all_ping_times.get(usize::from(number)).copied());
+        other.unwrap_or(PingTimes { interval_ms: self.ping_interval_ms, timeout_ms: self.pong_timeout_ms })
     }
 }
 

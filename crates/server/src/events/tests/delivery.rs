@@ -14,7 +14,7 @@ use crate::backend::tests::tls::{serve_tls, trusting};
 use crate::config::{Endpoint, RoomEventsOptions, TlsOptions, WebhookSecret};
 use crate::events::log;
 use crate::events::post::Post;
-use crate::events::relay::{BACKOFF_MAX, Backend, Batch, Courier, run};
+use crate::events::relay::{BACKOFF_MAX, Backend, Batch, Courier, Orders, run};
 use crate::ops::metrics::RoomEventMetrics;
 use crate::util::rng::Rng;
 
@@ -69,6 +69,15 @@ fn delivery(
 }
 
 fn delivery_to<Said>(world: &World, backend: Said) -> Delivery<Said> {
+    // Nobody changes them.
+    delivery_by(world, watch::channel(orders(backend, 8)).1)
+}
+
+fn orders<Said>(backend: Said, batch_max: usize) -> Orders<Said> {
+    Orders { backend: Some(Arc::new(backend)), batch_max }
+}
+
+fn delivery_by<Said>(world: &World, orders: watch::Receiver<Orders<Said>>) -> Delivery<Said> {
     let position = world.ledger.as_ref().expect("it runs").position();
     let (heads, new_heads) = watch::channel(position.head);
     let (end, ends) = watch::channel(None);
@@ -76,7 +85,7 @@ fn delivery_to<Said>(world: &World, backend: Said) -> Delivery<Said> {
     let now_ms = Arc::clone(&world.now_ms);
     let courier = Courier {
         connection: log::open_to_read(&world.folder.log()).expect("a log"),
-        backend,
+        orders,
         position,
         journal: Arc::clone(&world.journal),
         metrics: metrics.clone(),
@@ -84,7 +93,6 @@ fn delivery_to<Said>(world: &World, backend: Said) -> Delivery<Said> {
         rng: Rng::from_seed([7; 32]),
         new_heads,
         ends,
-        batch_max: 8,
         batch_now: 8,
         backoff: Duration::from_millis(100),
     };
@@ -121,6 +129,38 @@ async fn a_backend_that_takes_them_is_given_them_in_order_and_batches() {
     assert_eq!(batches.concat(), (1..=21).collect::<Vec<_>>());
     assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), [8, 8, 4, 1]);
     assert_eq!((metrics.delivered.get(), metrics.lag.get(), metrics.failures.get()), (21, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_configured_in_the_place_of_a_backend_is_told_what_that_has_not_taken() {
+    let mut world = twenty();
+    let backend = |answer: fn(usize) -> Option<Result<(), String>>| {
+        let told = Batches::default();
+        (Fake { told: Rc::clone(&told), answer: RefCell::new(Box::new(answer)) }, told)
+    };
+    let (refuses, refused) = backend(|_| Some(Err("a wrong signature".to_owned())));
+    let (takes, taken) = backend(|_| Some(Ok(())));
+    let (configured, receiver) = watch::channel(orders(refuses, 8));
+    let Delivery { courier, heads, end, metrics } = delivery_by(&world, receiver);
+    let others = async {
+        while refused.borrow().len() < 3 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        configured.send_replace(orders(takes, 3));
+        while world.journal.delivered() < 20 {
+            tokio::task::yield_now().await;
+        }
+        configured.send_replace(Orders { backend: None, batch_max: 3 });
+        world.journal.enter("hall", "late", "");
+        world.write();
+        heads.send_replace(21);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        end.send_replace(Some(Instant::now()));
+    };
+    tokio::join!(courier.run(), others);
+    assert_eq!(taken.borrow().concat(), (1..=20).collect::<Vec<_>>(), "and without a backend nobody is told");
+    assert!(taken.borrow().iter().all(|batch| batch.len() <= 3));
+    assert_eq!((metrics.delivered.get(), metrics.lag.get()), (20, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use tokio::sync::watch;
+
 use super::World;
 use crate::events::ledger::Ledger;
 use crate::events::writer::Writer;
@@ -14,7 +16,9 @@ fn write_to_the_end(world: &mut World, metrics: &RoomEventMetrics) -> Ledger {
     let now_ms = Arc::clone(&world.now_ms);
     world.journal.close();
     let clock = move || now_ms.load(Relaxed);
-    let writer = Writer::start(ledger, Arc::clone(&world.journal), metrics.clone(), clock, None).expect("a thread");
+    let (_options, of_writer) = watch::channel(world.options.clone());
+    let told = (None, of_writer);
+    let writer = Writer::start(ledger, Arc::clone(&world.journal), metrics.clone(), clock, told).expect("a thread");
     writer.join().expect("no panic")
 }
 

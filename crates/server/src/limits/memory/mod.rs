@@ -34,10 +34,12 @@ pub(crate) struct Memory {
     pub(crate) keys: Share,
     /// Joins, leaves and messages without history, on their way to members.
     pub(crate) events: Share,
+    /// What clients have said that the backend is asked about.
+    pub(crate) callbacks: Share,
 }
 
 /// What is divided of a hundred parts.
-const RINGS: u64 = 40;
+const RINGS: u64 = 38;
 const REPLIES: u64 = 15;
 const DATABASE: u64 = 6;
 const CACHES: u64 = 4;
@@ -46,9 +48,10 @@ const REQUESTS: u64 = 4;
 const ROOMS: u64 = 10;
 const KEYS: u64 = 3;
 const EVENTS: u64 = 4;
+const CALLBACKS: u64 = 2;
 
 const _: () = assert!(
-    RINGS + REPLIES + DATABASE + CACHES + CONNECTIONS + REQUESTS + ROOMS + KEYS + EVENTS == 100,
+    RINGS + REPLIES + DATABASE + CACHES + CONNECTIONS + REQUESTS + ROOMS + KEYS + EVENTS + CALLBACKS == 100,
     "all of it is divided, and no more"
 );
 
@@ -78,7 +81,8 @@ impl Memory {
         let [rings, replies, database, caches] =
             [&memory.rings, &memory.replies, &memory.database, &memory.caches].map(Share::limit);
         let [connections, requests] = [&memory.connections, &memory.requests].map(Share::limit);
-        let [rooms, keys, events] = [&memory.rooms, &memory.keys, &memory.events].map(Share::limit);
+        let [rooms, keys] = [&memory.rooms, &memory.keys].map(Share::limit);
+        let [events, callbacks] = [&memory.events, &memory.callbacks].map(Share::limit);
         let process = memory.process();
         tracing::info!(
             limit,
@@ -92,6 +96,7 @@ impl Memory {
             rooms,
             keys,
             events,
+            callbacks,
             process,
             "memory divided"
         );
@@ -114,6 +119,7 @@ impl Memory {
             rooms: share("rooms", ROOMS),
             keys: share("keys", KEYS),
             events: share("events", EVENTS),
+            callbacks: share("callbacks", CALLBACKS),
         }
     }
 
@@ -139,7 +145,7 @@ impl Memory {
         }
     }
 
-    pub(crate) fn shares(&self) -> [&Share; 9] {
+    pub(crate) fn shares(&self) -> [&Share; 10] {
         [
             &self.rings,
             &self.replies,
@@ -150,6 +156,7 @@ impl Memory {
             &self.rooms,
             &self.keys,
             &self.events,
+            &self.callbacks,
         ]
     }
 

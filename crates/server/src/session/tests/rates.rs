@@ -17,7 +17,7 @@ fn limited(commands: usize, errors: usize) -> Settings {
     let mut limits = RateLimit::default();
     (limits.client_command.total, limits.client_error.total) = (once(commands), once(errors));
     Settings {
-        rates: ClientRates::new(&limits, &ChannelSyntax::default(), Refusals::default()).map(Arc::new),
+        rates: ClientRates::new(&limits, &ChannelSyntax::default(), Arc::default(), Refusals::default()).map(Arc::new),
         ..dev_settings()
     }
 }
