@@ -265,8 +265,11 @@ fn whoever_reads_is_told_of_all_who_come_and_go() {
 #[test]
 fn whoever_does_not_read_is_told_all_or_that_it_has_lost_some() {
     const ROUNDS: u32 = 40;
-    // Nobody asks it whether it is there.
-    let server = server(|config| config.client.ping_interval = Duration::ZERO);
+    // Nobody asks it whether it is there, nor closes it for what it does not take, however long all of it takes to be said.
+    let server = server(|config| {
+        config.client.ping_interval = Duration::ZERO;
+        config.client.write_timeout = Duration::from_secs(3_600);
+    });
     let mut watcher = watcher(&server);
     set_socket_recv_buffer_size(&watcher.stream, 64 * 1024).expect("a socket option");
     // Long names make long events.

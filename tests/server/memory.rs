@@ -394,21 +394,29 @@ fn streams_that_take_no_answer_give_way_where_there_is_little_memory() {
 fn requests_that_do_not_end_leave_others_their_connections() {
     let folder = Folder::new();
     let server = server_by(&folder, MEMORY);
-    let begun: Vec<_> = (0..1_000)
-        .map(|_| {
-            let mut stream = dial(server.address);
-            stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n").expect("a request");
-            stream
-        })
-        .collect();
+    let begin = || {
+        let mut stream = dial(server.address);
+        stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n").expect("a request");
+        stream
+    };
+    let mut begun: Vec<_> = (0..1_000).map(|_| begin()).collect();
     let refused = || {
         let mut stream = dial(server.address);
-        stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("a request");
+        // One that is answered ends with that: it does not wait for another one while those that were begun are given up.
+        let request = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).expect("a request");
         let mut answer = String::new();
         let _ = stream.read_to_string(&mut answer);
         answer.starts_with("HTTP/1.1 503 ")
     };
-    eventually("there is memory for no more", refused);
+    eventually("there is memory for no more", || {
+        let is_refused = refused();
+        if !is_refused {
+            // On a machine that has much to do the first ones may have had their time before the last have come.
+            begun.extend((0..100).map(|_| begin()));
+        }
+        is_refused
+    });
     is_served(&server);
     stays_within(&server, "1,000 requests that do not end");
     drop(begun);
