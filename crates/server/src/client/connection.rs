@@ -25,7 +25,7 @@ use crate::wire::encoded_batch::EncodedBatch;
 use crate::wire::framing::Framing;
 use crate::wire::send_queue::{SendQueue, write_some};
 use crate::wire::stream::Stream;
-use roomcast_protocol::CloseCode;
+use roomcast_protocol::{CloseCode, RoomName};
 
 /// Reads of one connection before others on its shard have their turn.
 const READS_PER_TURN: usize = 4;
@@ -126,6 +126,10 @@ impl MemberSink for Connection {
         self.wake();
     }
 
+    fn has_left(&self, room: &RoomName) {
+        self.note_told_of(vec![room.clone()]);
+    }
+
     fn cut(&self) {
         // Nothing is written before its task sees it: the socket is full, or nobody else writes.
         self.is_cut.set(true);
@@ -220,6 +224,22 @@ impl Connection {
             self.flush();
         } else if !self.unflushed.replace(true) {
             shard.flush_later(self);
+        }
+    }
+
+    /// What waits to be written tells of what those rooms have published.
+    pub(super) fn note_told_of(&self, rooms: Vec<RoomName>) {
+        self.send_queue.borrow_mut().note_told_of(rooms);
+    }
+
+    /// Something of a room was erased: writes what only waits for the end of a turn, and ends the connection without another byte if what
+    /// tells of the room waits for its socket.
+    pub(super) fn recall(&self, room: &RoomName) {
+        if self.unflushed.get() {
+            self.flush();
+        }
+        if self.send_queue.borrow().tells_of(room) {
+            self.cut();
         }
     }
 

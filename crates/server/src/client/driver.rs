@@ -244,7 +244,15 @@ impl SessionDriver {
         work: impl FnOnce(&mut Self, &mut Turn<'a>) -> Result<(), Disconnect>,
     ) {
         let (replies, actions) = shard.scratch.lend();
-        let mut turn = Turn { connection, shard, replies, actions, out: Vec::new(), found_in: VecDeque::new() };
+        let mut turn = Turn {
+            connection,
+            shard,
+            replies,
+            actions,
+            out: Vec::new(),
+            found_in: VecDeque::new(),
+            told_of: Vec::new(),
+        };
         turn.replies.begin(connection.framing().for_one());
         let done = {
             let mut this = connection.driver.borrow_mut();

@@ -23,6 +23,8 @@ pub(super) struct Turn<'a> {
     pub(super) out: Vec<Action>,
     /// The rooms of which replies among `actions` and `out` tell publications, in their order.
     pub(super) found_in: VecDeque<RoomName>,
+    /// The rooms of which `replies` tell publications.
+    pub(super) told_of: Vec<RoomName>,
 }
 
 impl Turn<'_> {
@@ -44,11 +46,17 @@ impl Turn<'_> {
         if let ReplyBody::Connect(connected) = reply {
             for (room, subscribed) in &mut connected.subs {
                 hub.hide_erased(room, &mut subscribed.publications);
+                if !subscribed.publications.is_empty() {
+                    self.told_of.push(room.clone());
+                }
             }
         } else if let Some(found) = found(reply)
             && let Some(room) = self.found_in.pop_front()
         {
             hub.hide_erased(&room, found);
+            if !found.is_empty() {
+                self.told_of.push(room);
+            }
         }
     }
 
@@ -60,6 +68,9 @@ impl Turn<'_> {
             self.shard.metrics.bytes_out.inc_by(bytes.len() as u64);
             self.connection.write_own(self.shard, bytes);
             self.replies.clear();
+            if !self.told_of.is_empty() {
+                self.connection.note_told_of(std::mem::take(&mut self.told_of));
+            }
         }
     }
 

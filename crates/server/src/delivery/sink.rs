@@ -1,6 +1,6 @@
 //! Where what is delivered goes.
 
-use roomcast_protocol::CloseCode;
+use roomcast_protocol::{CloseCode, RoomName};
 
 use crate::wire::encoded_batch::EncodedBatch;
 use crate::wire::framing::Framing;
@@ -29,6 +29,9 @@ pub(crate) trait MemberSink {
 
     /// Has the member end itself, soon: whoever calls is in the midst of delivering.
     fn close_soon(&self, code: CloseCode);
+
+    /// The member is in that room no more, and what waits for its socket is of the room all the same.
+    fn has_left(&self, room: &RoomName);
 
     /// Has the member end without another byte: what waits for its socket is not to be given any more.
     fn cut(&self);

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::limits::memory::{Reservation, Share};
 use crate::wire::stream::Stream;
+use roomcast_protocol::RoomName;
 
 /// Bytes of replies a connection may hold before its commands have to wait: beyond it nothing more is read from the client,
 /// so a client that asks without reading costs this and one reply.
@@ -33,6 +34,8 @@ pub(crate) struct SendQueue {
 #[derive(Debug, Default)]
 struct Rest {
     batch: Bytes,
+    /// The rooms of which replies tell publications that have not all been written.
+    told_of: Vec<RoomName>,
     /// What the connection holds of the memory for all.
     held: Option<Reservation>,
     /// Since when it has held some without a break.
@@ -62,6 +65,31 @@ impl SendQueue {
         self.replies.extend_from_slice(rest);
     }
 
+    /// What waits tells of what those rooms have published.
+    pub(crate) fn note_told_of(&mut self, rooms: Vec<RoomName>) {
+        if self.is_empty() {
+            return;
+        }
+        let told_of = &mut self.rest.get_or_insert_default().told_of;
+        for room in rooms {
+            if !told_of.contains(&room) {
+                told_of.push(room);
+            }
+        }
+    }
+
+    /// Whether something waits that tells of what that room has published.
+    pub(crate) fn tells_of(&self, room: &RoomName) -> bool {
+        self.rest.as_ref().is_some_and(|rest| rest.told_of.contains(room))
+    }
+
+    /// All replies are written.
+    fn has_told(&mut self) {
+        if let Some(rest) = &mut self.rest {
+            rest.told_of = Vec::new();
+        }
+    }
+
     /// Writes a batch behind the replies that wait, and as much of both as the socket takes; `None` when it did not take
     /// all replies, otherwise how much of the batch was taken. Nothing of an earlier batch must wait.
     ///
@@ -82,6 +110,7 @@ impl SendQueue {
         }
         self.replies = Vec::new();
         self.sent = 0;
+        self.has_told();
         let of_run = written - waited;
         if of_run < joined.len() || of_run == batch.len() {
             return Ok(Some(of_run));
@@ -116,7 +145,11 @@ impl SendQueue {
         }
         self.replies = Vec::new();
         self.sent = 0;
-        Ok(stream.held() == 0)
+        let is_all = stream.held() == 0;
+        if is_all {
+            self.has_told();
+        }
+        Ok(is_all)
     }
 
     pub(crate) fn is_empty(&self) -> bool {

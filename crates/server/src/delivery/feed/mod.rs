@@ -197,7 +197,10 @@ impl<S: MemberSink> RoomFeed<S> {
         let at = self.groups.get_mut(group)?;
         let mut gone = at.members.try_remove(member)?;
         let position = position(&at.room);
-        at.waiting.remove(&member);
+        if at.waiting.remove(&member).is_some() && gone.sink.is_full() {
+            // What is erased of the room later is to be held back from it all the same.
+            gone.sink.has_left(&at.name);
+        }
         if let Place::Behind(place) = gone.place {
             gone.catch_up(place, &mut at.behind, &self.metrics);
         }

@@ -163,6 +163,8 @@ impl MemberSink for Sink {
         self.doom.set(Some(code));
     }
 
+    fn has_left(&self, _room: &RoomName) {}
+
     fn cut(&self) {
         self.is_cut.set(true);
     }
