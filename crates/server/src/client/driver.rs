@@ -460,8 +460,10 @@ impl SessionDriver {
                 }
             }
             Action::Activate { room, membership, view } => {
-                let info = self.session.info_in(room.as_str()).cloned();
-                self.rooms.activate(turn.connection, turn.shard, room, (membership, view), info)?;
+                // A session that something else has ended by now has nobody to make a member; its end is among what follows.
+                if let Some(info) = self.session.info_in(room.as_str()).cloned() {
+                    self.rooms.activate(turn.connection, turn.shard, room, (membership, view), info)?;
+                }
             }
             Action::Unsubscribe { ticket, room } => {
                 self.rooms.leave(turn.shard, self.session.client(), &room);

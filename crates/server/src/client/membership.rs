@@ -66,7 +66,7 @@ impl Memberships {
         shard: &Shard,
         room: RoomName,
         (membership, view): (MembershipGrant, View),
-        info: Option<ClientInfo>,
+        info: ClientInfo,
     ) -> Result<(), Disconnect> {
         let at = self.entering.iter().position(|(entered, _)| *entered == room);
         let entered = at.map(|at| self.entering.swap_remove(at));
@@ -74,7 +74,7 @@ impl Memberships {
             // A member that is silent holds no memory for how it came in.
             self.entering = Vec::new();
         }
-        let (Some((_, start)), Some(info)) = (entered, info) else {
+        let Some((_, start)) = entered else {
             debug_assert!(false, "a room is activated that was not entered");
             return Err(CloseCode::ServerError.into());
         };

@@ -562,6 +562,18 @@ fn a_connection_has_not_grown_for_what_it_does_not_use() {
     assert!(sizes.iter().zip(most).all(|(size, most)| *size <= most), "{sizes:?}, of a socket {socket}");
 }
 
+#[test]
+fn who_enters_a_room_and_is_closed_for_what_it_says_behind_that_is_told_why() {
+    step(11, async |shard| {
+        let says_twice = "{\"id\":2,\"subscribe\":{\"channel\":\"hall\"}}\n{\"id\":3,\"connect\":{}}";
+        let client = connect(&shard, says_twice);
+        sleep(Duration::from_millis(1)).await;
+        let told = heard(&client);
+        let code = format!("\"code\":{},", CloseCode::BadRequest.code());
+        assert!(told.last().is_some_and(|last| last.contains(&code)), "{told:?}");
+    });
+}
+
 /// Publishes so many messages of Ann's in the hall.
 fn ann_publishes(shard: &Shard, count: u64) {
     let name = RoomName::parse("hall", 255).expect("a name");
