@@ -161,9 +161,14 @@ impl<T: Send + Sync + 'static> Archive<T> {
     ) -> Result<(Arc<Shared<T>>, PatternSubscription<T>), StoreError> {
         store.begin()?;
         let durability = Arc::clone(&options.durability);
-        let pattern = broker.subscribe_where(move |room| durability(room).is_some(), Policy::Block);
         let (incarnations, status) = (Incarnations::new(), StatusCell::default());
-        Ok((Arc::new(Shared { store, codec, options, environment, incarnations, status }), pattern))
+        let shared = Arc::new(Shared { store, codec, options, environment, incarnations, status });
+        // One that was being opened when its name was kept is, whatever is said of the name by the time it is there.
+        let opened = Arc::downgrade(&shared);
+        let is_opened =
+            move |room: &str| opened.upgrade().is_some_and(|shared| shared.incarnations.newest(room).is_some());
+        let is_kept = move |room: &str| durability(room).is_some() || is_opened(room);
+        Ok((shared, broker.subscribe_where(is_kept, Policy::Block)))
     }
 
     fn with(broker: &Broker<T>, shared: Arc<Shared<T>>, post: Post, writer: WriterState) -> Self {
@@ -257,6 +262,11 @@ impl<T: Send + Sync + 'static> Archive<T> {
     /// has not published yet.
     pub fn watermark(&self, room: &Room<T>) -> Option<Arc<Watermark>> {
         self.shared.incarnations.of(room.name(), room.epoch())
+    }
+
+    /// The same for whoever has no handle on that incarnation of a room, which may have ended; `None` when all of it is stored as well.
+    pub fn watermark_of(&self, name: &str, epoch: Epoch) -> Option<Arc<Watermark>> {
+        self.shared.incarnations.of(name, epoch)
     }
 
     /// Whether a room of that name is kept, and how safely.

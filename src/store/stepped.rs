@@ -209,6 +209,20 @@ fn messages_gather_for_as_long_as_they_may_and_are_committed_together() {
 }
 
 #[test]
+fn a_room_whose_name_is_kept_no_more_when_it_is_there_is_stored_as_it_was_opened() {
+    let asked = AtomicU32::new(0);
+    let once = move |_: &str| (asked.fetch_add(1, Relaxed) == 0).then_some(Durability::Stored);
+    let (world, mut writer) = world(Options::by_room(once));
+    let room = world.archive.open("hall", RoomOptions::new()).unwrap();
+    assert_eq!(world.archive.durability("hall"), None);
+    room.publish("one".to_owned()).unwrap();
+    idle(&world, &mut writer);
+    assert_eq!(world.store.commits(), [1]);
+    let mark = world.archive.watermark(&room).unwrap();
+    assert_eq!((mark.stored(), mark.durability()), (1, Durability::Stored));
+}
+
+#[test]
 fn a_commit_that_fails_is_tried_again_after_ever_longer_pauses() {
     let (world, mut writer) = world(Options::all(Durability::Stored));
     let room = world.archive.open("ledger", RoomOptions::new()).unwrap();

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::batch::Incarnation;
 use super::environment::Environment;
 use super::erased::ErasedMessages;
+use super::options::Durability;
 
 /// How far one incarnation of a room is stored.
 ///
@@ -77,6 +78,11 @@ impl Watermark {
     /// The first sequence of this incarnation; what lies before it is of earlier ones.
     pub fn first(&self) -> u64 {
         self.incarnation.first
+    }
+
+    /// How safely this incarnation is kept, as it was said when it was opened.
+    pub fn durability(&self) -> Durability {
+        self.incarnation.durability
     }
 
     /// The sequence after the last one that is stored; all before it are.
@@ -266,7 +272,6 @@ impl Wake for Sleeper {
 mod tests {
     use std::sync::atomic::AtomicUsize;
 
-    use super::super::options::Durability;
     use super::*;
     use crate::Broker;
 

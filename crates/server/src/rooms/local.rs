@@ -190,13 +190,15 @@ impl LocalRooms {
     /// Opens a room that is nowhere else, creating it if need be; it goes on where it ended as long as its position counts.
     ///
     /// # Errors
-    /// [`ErrorCode::LimitExceeded`] when there are too many rooms already, or the room is being removed.
+    /// [`ErrorCode::LimitExceeded`] when there are too many rooms already, or the room is being removed; as
+    /// [`LocalRooms::is_declared`].
     pub(crate) fn open(&self, name: &RoomName) -> Result<Room<Publication>, ErrorCode> {
         // One that has ended may be there until all that end with it have.
         if let Some(room) = self.running(name) {
             return Ok(room);
         }
         let text = name.as_str();
+        self.is_declared(name)?;
         self.has_place_for_one()?;
         let options = self.ring_options(text);
         let make = |rest: Option<Position>| {
@@ -210,6 +212,14 @@ impl LocalRooms {
             Ok(room)
         };
         self.dormant.wake(text, make)
+    }
+
+    /// Whether there is to be a room of that name: its namespace may be declared no more since somebody was let in.
+    ///
+    /// # Errors
+    /// [`ErrorCode::UnknownRoom`].
+    pub(crate) fn is_declared(&self, name: &RoomName) -> Result<(), ErrorCode> {
+        if self.now().options(name.as_str()).is_some() { Ok(()) } else { Err(ErrorCode::UnknownRoom) }
     }
 
     /// Whether one more room may be made.

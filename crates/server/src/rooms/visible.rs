@@ -121,8 +121,9 @@ impl Edge {
     /// # Errors
     /// [`ErrorCode::Internal`] when the room is stored and nobody says how far: rather nothing is seen of it than anything.
     pub(crate) fn archived(archive: &Archive<Publication>, room: &Room<Publication>) -> Result<Self, ErrorCode> {
-        let is_stored = archive.durability(room.name()) == Some(Durability::Stored);
-        let edge = Self { mark: archive.watermark(room), is_stored, ..Self::default() };
+        let mark = archive.watermark(room);
+        let is_stored = durability(archive, room, mark.as_deref()) == Some(Durability::Stored);
+        let edge = Self { mark, is_stored, ..Self::default() };
         // The mark of a room that has ended goes when all of it is stored.
         if is_stored && edge.mark.is_none() && room.is_running() {
             tracing::error!(room = room.name(), "a stored room was opened without its mark");
@@ -139,7 +140,7 @@ impl Edge {
         archive: &Archive<Publication>,
         room: &Room<Publication>,
     ) -> Result<Option<Arc<Watermark>>, ErrorCode> {
-        match archive.durability(room.name()) {
+        match durability(archive, room, archive.watermark(room).as_deref()) {
             // A publisher waits for what everybody waits for who wants to see it.
             Some(Durability::Stored) => Self::archived(archive, room).map(|edge| edge.mark),
             _ => Ok(None),
@@ -280,6 +281,15 @@ impl Visible {
     }
 }
 
+/// How safely a room is kept: as this incarnation of it was opened, whatever the configuration says of its name since.
+fn durability(
+    archive: &Archive<Publication>,
+    room: &Room<Publication>,
+    mark: Option<&Watermark>,
+) -> Option<Durability> {
+    mark.map(Watermark::durability).max(archive.durability(room.name()))
+}
+
 /// Whether a sequence that was handed out is not in the room yet.
 fn is_being_written(room: &Room<Publication>, sequence: u64) -> bool {
     history::from(room, sequence).is_some_and(|mut ring| matches!(ring.try_recv_ref(), Err(TryRecvError::Empty)))
@@ -415,6 +425,29 @@ mod tests {
         hub.stored_rooms().unwrap().archive.close().unwrap();
         assert_eq!(edge.range(), 0..u64::MAX);
         assert_eq!(hub.stored_rooms().unwrap().visible(&room).unwrap().top(&room), 1);
+        let _ = std::fs::remove_dir_all(&folder);
+    }
+
+    #[tokio::test]
+    async fn a_stored_room_that_is_declared_no_more_is_seen_as_far_as_it_is_stored() {
+        let folder = folder("undeclared");
+        let mut config = Config::dev();
+        config.data_dir = folder.clone();
+        let before = config.clone();
+        let options = NamespaceOptions { storage: Storage::Stored, ..NamespaceOptions::dev() };
+        config.channel.namespaces.insert("chat".to_owned(), options);
+        let hub = Hub::alone(config);
+        hub.start_storing().unwrap();
+        let name = RoomName::parse("chat:hall", 255).unwrap();
+        let stored_rooms = hub.stored_rooms().unwrap();
+        let room = stored_rooms.open(&name).unwrap();
+        let mark = stored_rooms.archive.watermark(&room);
+        hub.take_over(before, crate::util::rng::Rng::from_seed([1; 32])).unwrap();
+        assert_eq!(stored_rooms.archive.durability(room.name()), None, "its namespace is gone");
+        assert_eq!(durability(&stored_rooms.archive, &room, mark.as_deref()), Some(Durability::Stored));
+        assert_eq!(stored_rooms.open(&name).map(drop), Err(ErrorCode::UnknownRoom), "nor is another one made");
+        assert_eq!(hub.rooms.open(&name).map(drop), Err(ErrorCode::UnknownRoom));
+        stored_rooms.archive.close().unwrap();
         let _ = std::fs::remove_dir_all(&folder);
     }
 

@@ -87,6 +87,7 @@ impl StoredRooms {
         if let Some(room) = self.rooms.running(name) {
             return Ok(room);
         }
+        self.rooms.is_declared(name)?;
         self.rooms.has_place_for_one()?;
         let opened = self.archive.open_or_create(name.as_str(), self.rooms.ring_options(name.as_str()));
         let (room, is_new) = opened.map_err(|error| match error {
@@ -98,6 +99,13 @@ impl StoredRooms {
         })?;
         if is_new {
             self.rooms.count.inc();
+            // While the database was asked it may have been declared no more.
+            if let Err(code) = self.rooms.is_declared(name) {
+                if self.rooms.broker.remove(name.as_str()) {
+                    self.rooms.count.dec();
+                }
+                return Err(code);
+            }
         }
         Ok(room)
     }
