@@ -23,7 +23,7 @@ use crate::rooms::terms::{Begun, Terms};
 use crate::rooms::visible::{Edge, Visible};
 use crate::session::Recover;
 use crate::util;
-use roomcast::store::Watermark;
+use roomcast::store::{Durability, Watermark};
 use roomcast::{PublishError, Room};
 use roomcast_protocol::{ErrorCode, HistoryQuery, HistoryResult, Placed, Publication, RoomName};
 
@@ -311,11 +311,13 @@ impl StoredRooms {
 
     /// Where a message is that was published before, once the disk has it.
     async fn once_stored(&self, name: &RoomName, accepted: Accepted) -> Result<Accepted, ErrorCode> {
-        let room = self.rooms.running(name).filter(|room| accepted.epoch == EpochName::Ring(room.epoch()));
-        // A room that has ended is stored.
-        let Some(room) = room.filter(|_| accepted.offset > 0) else { return Ok(accepted) };
-        let mark = Edge::awaited(&self.archive, &room);
-        InRing { sequence: accepted.offset - 1, accepted, mark }.on_disk(self.patience()).await
+        let (EpochName::Ring(epoch), Some(sequence)) = (&accepted.epoch, accepted.offset.checked_sub(1)) else {
+            return Ok(accepted);
+        };
+        // It goes when all is stored, whether the room runs or has ended.
+        let mark = self.archive.watermark_of(name.as_str(), *epoch);
+        let mark = Ok(mark.filter(|mark| mark.durability() == Durability::Stored));
+        InRing { sequence, accepted, mark }.on_disk(self.patience()).await
     }
 
     /// Publishes into a room that does not run, or has no space at the moment: `until` then, where it may wait for space.
@@ -377,5 +379,47 @@ async fn blocking<R: Send + 'static>(
 impl fmt::Debug for StoredEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("StoredEngine").field(&self.0).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use smallvec::smallvec;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::rooms::hub::Hub;
+    use roomcast_protocol::{Payload, Publication};
+
+    /// A disk that takes nothing: somebody else has it.
+    #[tokio::test]
+    async fn a_repetition_is_not_acknowledged_before_the_first_is_stored_even_where_its_room_has_ended() {
+        let folder = std::env::temp_dir().join(format!("roomcast-repeated-{}", std::process::id()));
+        let mut config = Config::dev();
+        config.data_dir = folder.clone();
+        config.storage.timeout = Duration::from_millis(100);
+        config.channel.without_namespace.storage = Storage::Stored;
+        let hub = Hub::alone(config);
+        hub.start_storing().expect("a database");
+        let name = RoomName::parse("hall", 255).expect("a name");
+        let publish = || {
+            let terms = Terms { idempotency_key: "once".to_owned(), ..Terms::default() };
+            let publication = Publication::new(Payload::json("1".into()), None);
+            let publish = Publish { room: name.clone(), publication, terms: Some(Box::new(terms)) };
+            hub.engine(&name).expect("an engine").publish(smallvec![publish]).pop().expect("an answer").wait()
+        };
+        hub.stored_rooms().expect("a database").open(&name).expect("a room");
+        let thief = rusqlite::Connection::open(hub.now().config.database()).expect("a connection");
+        thief.busy_timeout(Duration::from_secs(10)).expect("an option");
+        thief.execute_batch("BEGIN IMMEDIATE").expect("nobody writes");
+        assert_eq!(publish().await, Err(ErrorCode::TooManyRequests), "it is in the room, and not on the disk");
+        hub.close();
+        assert_eq!(publish().await, Err(ErrorCode::TooManyRequests), "nor is it now");
+        thief.execute_batch("ROLLBACK").expect("it ends");
+        hub.stored_rooms().expect("a database").archive.close().expect("all is stored");
+        assert_eq!(publish().await.map(|accepted| accepted.offset), Ok(1), "now it is");
+        let _ = std::fs::remove_dir_all(&folder);
     }
 }
