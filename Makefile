@@ -128,7 +128,7 @@ SIMULATION = $(CARGO) test --locked -p roomcast-server --all-features --lib simu
 simulate: ## play 200 seeds of a simulated world; SEEDS=1000 FIRST=201: more, other ones; SEED=7 plays one and tells it
 	ROOMCAST_SIMULATION_SEED=$(SEED) ROOMCAST_SIMULATION_SEEDS=$(SEEDS) ROOMCAST_SIMULATION_FIRST=$(FIRST) $(SIMULATION)
 
-soak: ## the long runs of tests/soak, some twenty minutes on two cores; then 10,000 seeds of a simulated world, an hour
+soak: ## the long runs of tests/soak, some twenty minutes on two cores; then 10,000 seeds of a simulated world, a quarter of an hour
 	ROOMCAST_SOAK=1 TREE="$(CORE) tests/soak" tests/make/results.sh soak '^.*[|] ' \
 		$(CARGO) test --locked --release --test soak -- --nocapture --test-threads=1
 	ROOMCAST_SIMULATION_SEEDS=$(or $(SEEDS),10000) TREE="src crates" tests/make/results.sh simulation ' invariants hold$$' $(SIMULATION)

@@ -2,6 +2,8 @@
 //!
 //! It uses `config` and `util`. It is used by everybody above: whoever asks the backend for something, or tells it.
 
+#[cfg(test)]
+pub(crate) mod double;
 mod error;
 mod http;
 mod resolver;

@@ -2,17 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
-use super::heard::{Ear, Form, Heard};
-use super::model::{Invariant, Model, Sight};
+use super::heard::{Ear, Form, Heard, Moment};
+use super::model::{Invariant, Model};
 use super::server::Server;
-use crate::config::SlowConsumer;
+use super::site::NO;
+use super::stay::{Entry, InRoom, Wish, filter, hear_history};
+use super::token::Term;
 use crate::wire::framing::Framing;
 use crate::wire::socket_double::SocketDouble;
 use bytes::Bytes;
 use roomcast_protocol::Encoding;
+
+/// How long a server may take to write to a socket that is empty: it waits for nothing, and all that it does at once takes no time.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 /// One client, over all its connections.
 #[derive(Debug)]
@@ -26,10 +33,10 @@ pub(super) struct Client {
     pub(super) line: Option<Line>,
     /// Where it was in rooms, for when it comes back.
     places: BTreeMap<String, (String, u64)>,
-    /// The rooms that it was in when it went, until it has come back into them.
-    pub(super) wanted: BTreeSet<String>,
+    /// The rooms that it was in when it went, until it has come back into them, and how.
+    pub(super) wanted: BTreeMap<String, Wish>,
     /// It comes back into them as SDKs do, with where it was in them.
-    recovers: bool,
+    pub(super) recovers: bool,
     /// Everything it has heard, for whoever compares.
     pub(super) log: String,
 }
@@ -39,6 +46,10 @@ pub(super) struct Client {
 pub(super) struct Line {
     pub(super) socket: SocketDouble,
     ear: Ear,
+    /// How long it may be there.
+    pub(super) term: Option<Term>,
+    /// Since when it has taken all there is, and the server has more for it.
+    stuck_since: Option<Instant>,
     /// Its name, once it knows it.
     pub(super) client: Option<String>,
     session: Option<String>,
@@ -51,25 +62,26 @@ pub(super) struct Line {
 #[derive(Clone, Debug)]
 pub(super) enum Asked {
     Connect,
-    Subscribe { room: String, since: Option<(String, u64)>, at: u64 },
-    Unsubscribe { room: String },
-    Publish { number: u64 },
-    History { room: String, at: u64, is_last: bool },
-    Presence { room: String, is_last: bool },
-}
-
-/// Being in a room.
-#[derive(Debug, Default)]
-pub(super) struct InRoom {
-    pub(super) epoch: String,
-    /// The offset it has come to, where the room has any.
-    pub(super) offset: Option<u64>,
-    pub(super) since: u64,
-    /// What it was given, in its order.
-    pub(super) given: Vec<u64>,
-    pub(super) given_set: BTreeSet<u64>,
-    /// Who it was told of last: whether that one has come.
-    pub(super) told: BTreeMap<String, bool>,
+    Refresh,
+    Subscribe(Entry),
+    Unsubscribe {
+        room: String,
+    },
+    /// With the number of the change of the configuration that forbids it.
+    Publish {
+        number: u64,
+        room: String,
+        forbidden_by: Option<u64>,
+    },
+    History {
+        room: String,
+        at: u64,
+        is_last: bool,
+    },
+    Presence {
+        room: String,
+        is_last: bool,
+    },
 }
 
 /// What was found when everything was at rest.
@@ -88,25 +100,29 @@ impl Client {
             is_mute: false,
             line: None,
             places: BTreeMap::new(),
-            wanted: BTreeSet::new(),
+            wanted: BTreeMap::new(),
             recovers: true,
             log: String::new(),
         }
     }
 
     /// Connects by a socket that holds so many bytes, on one of the server's shards.
-    pub(super) fn connect(&mut self, server: &Server, socket: SocketDouble, shard: usize, recovers: bool) {
-        self.recovers = recovers;
+    pub(super) fn connect(&mut self, server: &Server, socket: SocketDouble, shard: usize, term: Option<Term>) {
         let framing = match self.form {
             Form::Frames => Framing::Frames(Encoding::Json),
             Form::Chunks => Framing::Stream(Encoding::Json),
             Form::Events => Framing::Events(Encoding::Json),
         };
-        let frame = Bytes::from_static(b"{\"id\":1,\"connect\":{}}");
-        server.take_in(&socket, framing, &self.user, frame, shard);
+        let asks = term.map_or_else(|| json!({}), |term| json!({"token": server.token(&self.user, term)}));
+        let frame = Bytes::from(json!({"id": 1, "connect": asks}).to_string());
+        // Who says by a token who it is says it by nothing else.
+        let user = term.is_none().then_some(self.user.as_str());
+        server.take_in(&socket, framing, user, frame, shard);
         self.line = Some(Line {
             socket,
             ear: Ear::new(self.form),
+            term,
+            stuck_since: None,
             client: None,
             session: None,
             next_id: 2,
@@ -129,10 +145,15 @@ impl Client {
         self.line.as_ref().is_some_and(|line| line.stays.contains_key(room))
     }
 
+    /// The rooms it is in.
+    pub(super) fn rooms(&self) -> Vec<String> {
+        self.line.iter().flat_map(|line| line.stays.keys().cloned()).collect()
+    }
+
     /// Whether something about being in that room has not been answered.
     pub(super) fn is_moving(&self, room: &str) -> bool {
         let is_about = |asked: &Asked| match asked {
-            Asked::Subscribe { room: of, .. } | Asked::Unsubscribe { room: of } => of == room,
+            Asked::Subscribe(Entry { room: of, .. }) | Asked::Unsubscribe { room: of } => of == room,
             _ => false,
         };
         self.line.as_ref().is_some_and(|line| line.asked.values().any(is_about))
@@ -144,7 +165,7 @@ impl Client {
         let Some(client) = line.client else { return };
         for (room, stay) in line.stays {
             model.left(&room, &client);
-            self.wanted.insert(room.clone());
+            self.wanted.insert(room.clone(), stay.wish);
             self.places.extend(stay.offset.map(|offset| (room, (stay.epoch, offset))));
         }
     }
@@ -155,7 +176,8 @@ impl Client {
             return;
         }
         let wanted = std::mem::take(&mut self.wanted);
-        let commands = wanted.iter().map(|room| self.subscribe(model, room, self.recovers)).collect();
+        let commands =
+            wanted.into_iter().map(|(room, wish)| self.subscribe(model, &room, self.recovers, wish)).collect();
         self.say(server, model, commands);
     }
 
@@ -190,13 +212,29 @@ impl Client {
     }
 
     /// What it says to enter a room, from where it was if it is to recover.
-    pub(super) fn subscribe(&self, model: &mut Model, room: &str, recovers: bool) -> (Asked, Value) {
+    pub(super) fn subscribe(&self, model: &mut Model, room: &str, recovers: bool, wish: Wish) -> (Asked, Value) {
         let since = self.places.get(room).filter(|_| recovers).cloned();
-        let mut command = json!({"subscribe": {"channel": room}});
+        let mut asks = json!({"channel": room});
         if let Some((epoch, offset)) = &since {
-            command["subscribe"] = json!({"channel": room, "recover": true, "epoch": epoch, "offset": offset});
+            (asks["recover"], asks["epoch"], asks["offset"]) = (json!(true), json!(epoch), json!(offset));
         }
-        (Asked::Subscribe { room: room.to_owned(), since, at: model.tick() }, command)
+        match wish {
+            Wish::All => {}
+            Wish::Deltas => asks["delta"] = json!("fossil"),
+            Wish::Tagged(tag) => asks["tf"] = filter(tag),
+        }
+        let entry = Entry { room: room.to_owned(), since, at: model.tick(), wish };
+        (Asked::Subscribe(entry), json!({"subscribe": asks}))
+    }
+
+    /// Whether it waits in vain: it takes everything, the server has more for it, and nothing comes.
+    pub(super) fn waits_in_vain(&mut self, server: &Server) -> bool {
+        let takes_all = self.takes.is_none();
+        let Some(line) = &mut self.line else { return false };
+        let is_empty = takes_all && line.socket.untaken() == 0 && !line.socket.is_over();
+        let waits = is_empty && line.client.as_deref().is_some_and(|client| server.waiting_bytes(client) > 0);
+        line.stuck_since = waits.then(|| line.stuck_since.unwrap_or_else(Instant::now));
+        line.stuck_since.is_some_and(|since| since.elapsed() >= PATIENCE)
     }
 
     /// Takes what has come on its socket, and checks it.
@@ -217,15 +255,16 @@ impl Client {
         let is_over = line.socket.is_over() && line.socket.untaken() == 0;
         for heard in heard {
             match heard {
-                Heard::Message(message, written) => {
+                Heard::Message(message, when) => {
                     if !is_ping(&message) {
                         let _ = writeln!(self.log, "{message}");
                     }
-                    self.hear(server, model, found, &message, written);
+                    self.hear(server, model, found, &message, when);
                 }
                 Heard::Closed(code) => {
                     let _ = writeln!(self.log, "closed {code}");
-                    check_close(model, code, &self.user);
+                    let term = self.line.as_ref().and_then(|line| line.term);
+                    check_close(model, code, &self.user, term);
                 }
             }
         }
@@ -235,10 +274,24 @@ impl Client {
             }
             return self.is_gone(model);
         }
+        self.renew(server, model);
         self.come_back(server, model);
     }
 
-    fn hear(&mut self, server: &Server, model: &mut Model, found: &mut Found, message: &Value, written: u64) {
+    /// Brings a new token where it is time.
+    fn renew(&mut self, server: &Server, model: &mut Model) {
+        let Some(line) = self.line.as_mut().filter(|line| line.client.is_some()) else { return };
+        if line.asked.values().any(|asked| matches!(asked, Asked::Refresh)) {
+            return;
+        }
+        let Some(term) = line.term.filter(Term::is_due) else { return };
+        let term = term.again();
+        line.term = Some(term);
+        let command = json!({"refresh": {"token": server.token(&self.user, term)}});
+        self.say(server, model, vec![(Asked::Refresh, command)]);
+    }
+
+    fn hear(&mut self, server: &Server, model: &mut Model, found: &mut Found, message: &Value, when: Moment) {
         let Some(line) = &mut self.line else { return };
         if is_ping(message) {
             if !self.is_mute {
@@ -250,11 +303,12 @@ impl Client {
             let Some(asked) = line.asked.remove(&id) else {
                 return model.break_with(Invariant::Alive, format!("an answer to nothing: {message}"));
             };
-            return self.hear_reply(model, found, asked, message, written);
+            return self.hear_reply(model, found, asked, message, when);
         }
         let push = &message["push"];
         if let Some(code) = push["disconnect"]["code"].as_u64() {
-            return check_close(model, code as u16, &self.user);
+            let term = line.term;
+            return check_close(model, code as u16, &self.user, term);
         }
         let room = push["channel"].as_str().unwrap_or_default().to_owned();
         let Some(client) = line.client.clone() else {
@@ -264,7 +318,7 @@ impl Client {
             return model.break_with(Invariant::Presence, format!("{} is not in {room}, and hears {push}", self.user));
         };
         if push["pub"].is_object() {
-            hear_publication(model, stay, &room, &push["pub"], written);
+            stay.hear(model, &room, &push["pub"], when);
         } else if push["join"].is_object() || push["leave"].is_object() {
             let is_join = push["join"].is_object();
             let info = if is_join { &push["join"]["info"] } else { &push["leave"]["info"] };
@@ -285,11 +339,10 @@ impl Client {
         }
     }
 
-    fn hear_reply(&mut self, model: &mut Model, found: &mut Found, asked: Asked, reply: &Value, written: u64) {
+    fn hear_reply(&mut self, model: &mut Model, found: &mut Found, asked: Asked, reply: &Value, when: Moment) {
         let Some(line) = &mut self.line else { return };
         if let Some(code) = reply["error"]["code"].as_u64() {
-            // The database may be in trouble; the rest we have not deserved.
-            if ![100, 111].contains(&code) {
+            if !may_be_answered(model, &asked, code) {
                 model.break_with(Invariant::Alive, format!("{asked:?} is answered {reply}"));
             }
             return;
@@ -299,10 +352,16 @@ impl Client {
                 let text = |name: &str| reply["connect"][name].as_str().map(str::to_owned);
                 (line.client, line.session) = (text("client"), text("session"));
             }
-            Asked::Subscribe { room, since, at } => {
+            Asked::Refresh => {}
+            Asked::Subscribe(entry) => {
                 let Some(client) = line.client.clone() else { return };
-                let result = &reply["subscribe"];
-                let stay = enter(model, &room, (since, at), result, &client, written);
+                let asks = model.rooms.get(&entry.room).is_some_and(|kind| kind.asks.subscribing);
+                if asks && !model.site.borrow().allows_client(&client, &entry.room) {
+                    let how = format!("{client} is in {}, and the backend has not allowed it", entry.room);
+                    model.break_with(Invariant::Alive, how);
+                }
+                let room = entry.room.clone();
+                let stay = InRoom::enter(model, entry, &reply["subscribe"], &client, when);
                 line.stays.insert(room, stay);
             }
             Asked::Unsubscribe { room } => {
@@ -311,10 +370,13 @@ impl Client {
                     self.places.extend(stay.offset.map(|offset| (room, (stay.epoch, offset))));
                 }
             }
-            Asked::Publish { number } => model.acknowledged(number, written),
+            Asked::Publish { forbidden_by, number, .. } if forbidden_by == Some(model.forbids.changes) => {
+                model.break_with(Invariant::Alive, format!("{number} is acknowledged, and nobody may publish there"));
+            }
+            Asked::Publish { number, .. } => model.acknowledged(number, when.first),
             Asked::History { room, at, is_last } => {
                 let result = &reply["history"];
-                let numbers = hear_history(model, &room, at, result, written);
+                let numbers = hear_history(model, &room, at, result, when);
                 if is_last {
                     found.histories.insert(room, numbers);
                 }
@@ -330,119 +392,43 @@ impl Client {
     }
 }
 
-fn enter(
-    model: &mut Model,
-    room: &str,
-    (asked, asked_at): (Option<(String, u64)>, u64),
-    result: &Value,
-    client: &str,
-    written: u64,
-) -> InRoom {
-    let has_history = model.rooms.get(room).is_some_and(super::model::RoomKind::has_history);
-    let since = model.entered(room, client, asked_at);
-    let epoch = result["epoch"].as_str().unwrap_or_default().to_owned();
-    let mut offset = result["offset"].as_u64().unwrap_or(0);
-    let mut stay = InRoom { epoch: epoch.clone(), since, ..InRoom::default() };
-    let publications = result["publications"].as_array().map_or(&[][..], |publications| publications);
-    let has_recovered = result["recovered"].as_bool().unwrap_or(false);
-    match asked {
-        Some((asked_epoch, asked_offset)) if has_recovered => {
-            if asked_epoch != epoch {
-                let how = format!("{client} has recovered in {room} from another epoch, {asked_epoch}, in {epoch}");
-                model.break_with(Invariant::NoGap, how);
-            }
-            let mut next = asked_offset;
-            for publication in publications {
-                next += 1;
-                if publication["offset"].as_u64() != Some(next) {
-                    let how = format!("{client} recovers {publication} in {room} in place of {next}");
-                    model.break_with(Invariant::NoGap, how);
-                }
-                let sight = Sight { room, epoch: &epoch, written, asked_at: Some(asked_at) };
-                if let Some(number) = model.saw(sight, publication) {
-                    stay.given.push(number);
-                    stay.given_set.insert(number);
-                }
-            }
-            // What does not fit comes behind the reply, whose offset is then the one that was asked for.
-            if offset != next && offset != asked_offset {
-                let how = format!("{client} has recovered {asked_offset} to {next} in {room}, which is at {offset}");
-                model.break_with(Invariant::NoGap, how);
-            }
-            offset = next;
-        }
-        _ if !publications.is_empty() => {
-            model.break_with(
-                Invariant::NoGap,
-                format!("{client} has not recovered in {room}, and is given {publications:?}"),
-            );
-        }
-        // Where all of it is there and there is memory, nobody is told to load the page anew.
-        Some((asked_epoch, asked_offset))
-            if asked_epoch == epoch && asked_offset <= offset && model.has_all(room) && !model.is_scarce =>
-        {
-            let how = format!("{client} has not recovered {asked_offset} to {offset} in {room}, which has them");
-            model.break_with(Invariant::NoGap, how);
-        }
-        _ => {}
-    }
-    if has_history {
-        model.note_top(room, &epoch, offset);
-        stay.offset = Some(offset);
-    }
-    stay
-}
-
-fn hear_publication(model: &mut Model, stay: &mut InRoom, room: &str, publication: &Value, written: u64) {
-    let slow = model.rooms.get(room).map(|kind| kind.slow);
-    let sight = Sight { room, epoch: &stay.epoch, written, asked_at: None };
-    let number = model.saw(sight, publication);
-    if let Some(number) = number {
-        stay.given.push(number);
-        if !stay.given_set.insert(number) {
-            model.break_with(Invariant::NoDuplicate, format!("{number} is given twice in {room}"));
-        }
-    }
-    let (Some(before), Some(offset)) = (stay.offset, publication["offset"].as_u64()) else { return };
-    if offset <= before {
-        model.break_with(Invariant::NoDuplicate, format!("{offset} comes behind {before} in {room}"));
-    } else if offset > before + 1 && slow != Some(SlowConsumer::Latest) {
-        model.break_with(Invariant::NoGap, format!("{offset} comes behind {before} in {room}"));
-    }
-    stay.offset = Some(offset);
-}
-
-fn hear_history(model: &mut Model, room: &str, at: u64, result: &Value, written: u64) -> BTreeSet<u64> {
-    let epoch = result["epoch"].as_str().unwrap_or_default();
-    let publications = result["publications"].as_array().map_or(&[][..], |publications| publications);
-    let mut numbers = BTreeSet::new();
-    let mut before: Option<u64> = None;
-    for publication in publications {
-        let offset = publication["offset"].as_u64();
-        if before.is_some_and(|before| offset != Some(before + 1)) {
-            model.break_with(
-                Invariant::NoGap,
-                format!("{publication} comes behind {before:?} in the history of {room}"),
-            );
-        }
-        before = offset;
-        let sight = Sight { room, epoch, written, asked_at: Some(at) };
-        numbers.extend(model.saw(sight, publication));
-    }
-    let top = result["offset"].as_u64().unwrap_or(0);
-    if before.is_some_and(|before| before > top) {
-        model.break_with(Invariant::NoGap, format!("the history of {room} ends at {before:?}, and the room at {top}"));
-    }
-    numbers
-}
-
 fn is_ping(message: &Value) -> bool {
     message.as_object().is_some_and(serde_json::Map::is_empty)
 }
 
-/// Codes with which a client may be closed: the server ends, it was slow, did not answer, or was sent away.
-fn check_close(model: &mut Model, code: u16, user: &str) {
-    if ![1000, 3001, 3008, 3012, 3503].contains(&code) {
+/// Whether that may be answered with a code: the database may be in trouble, or memory used up, or the configuration is another one;
+/// the rest we have not deserved.
+fn may_be_answered(model: &Model, asked: &Asked, code: u64) -> bool {
+    let room = match asked {
+        Asked::Connect | Asked::Refresh => "",
+        Asked::Subscribe(Entry { room, .. })
+        | Asked::Unsubscribe { room }
+        | Asked::Publish { room, .. }
+        | Asked::History { room, .. }
+        | Asked::Presence { room, .. } => room,
+    };
+    match code {
+        100 | 111 => true,
+        102 => model.forbids.has_rooms.contains(room),
+        103 => matches!(asked, Asked::Publish { .. }) && model.forbids.has_publishing.contains(room),
+        106 => model.are_rings_scarce,
+        109 => model.has_jumped,
+        NO => model.rooms.get(room).is_some_and(|kind| match asked {
+            Asked::Subscribe(_) => kind.asks.subscribing,
+            _ => kind.asks.publishing,
+        }),
+        _ => false,
+    }
+}
+
+/// Codes with which a client may be closed: the server ends, it was slow, did not answer, was sent away, or its time was over.
+fn check_close(model: &mut Model, code: u16, user: &str, term: Option<Term>) {
+    let is_meant = match code {
+        1000 | 3001 | 3008 | 3012 | 3503 => true,
+        3005 => model.has_jumped || term.is_some_and(|term| term.may_be_over()),
+        _ => false,
+    };
+    if !is_meant {
         model.break_with(Invariant::Alive, format!("{user} is closed with {code}"));
     }
 }

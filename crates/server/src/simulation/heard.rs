@@ -8,10 +8,17 @@ use serde_json::Value;
 /// What came.
 #[derive(Debug)]
 pub(super) enum Heard {
-    /// A message of the protocol, and how often the disk had been synced when it was written.
-    Message(Value, u64),
+    /// A message of the protocol, and when it was written.
+    Message(Value, Moment),
     /// The code that the socket was closed with.
     Closed(u16),
+}
+
+/// When the first byte of a frame was written, and when the last: how often the disk had been synced by then, or something was erased.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Moment {
+    pub(super) first: u64,
+    pub(super) last: u64,
 }
 
 /// How the bytes are framed.
@@ -60,12 +67,12 @@ impl Ear {
                 Form::Chunks | Form::Events => chunk(&self.bytes)?,
             };
             let Some(Whole { payload, end, opcode }) = whole else { return Ok(()) };
-            let written = self.written.front().map_or(0, |(_, written)| *written);
+            let when = Moment { first: self.written_at(0), last: self.written_at(end - 1) };
             let payload = self.bytes[payload].to_vec();
             self.bytes.drain(..end);
             self.forget(end);
             match opcode {
-                TEXT => self.read(&payload, written, heard)?,
+                TEXT => self.read(&payload, when, heard)?,
                 CLOSE => heard
                     .push(Heard::Closed(payload.get(..2).map_or(1005, |code| u16::from_be_bytes([code[0], code[1]])))),
                 _ => {}
@@ -73,14 +80,24 @@ impl Ear {
         }
     }
 
-    fn read(&self, text: &[u8], written: u64, heard: &mut Vec<Heard>) -> Result<(), String> {
+    fn read(&self, text: &[u8], when: Moment, heard: &mut Vec<Heard>) -> Result<(), String> {
         let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
         for line in text.lines().filter(|line| !line.is_empty()) {
             let line = if self.form == Form::Events { line.strip_prefix("data: ").unwrap_or(line) } else { line };
             let message = serde_json::from_str(line).map_err(|error| format!("{error}: {line}"))?;
-            heard.push(Heard::Message(message, written));
+            heard.push(Heard::Message(message, when));
         }
         Ok(())
+    }
+
+    fn written_at(&self, mut byte: usize) -> u64 {
+        for (count, written) in &self.written {
+            match byte.checked_sub(*count) {
+                None => return *written,
+                Some(left) => byte = left,
+            }
+        }
+        0
     }
 
     fn forget(&mut self, mut bytes: usize) {

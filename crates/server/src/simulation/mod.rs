@@ -2,6 +2,7 @@
 //! runtime whose clock stands still; and a shadow model that says what must hold. Only there in tests.
 
 mod actions;
+mod backend;
 mod client;
 mod clock;
 mod dice;
@@ -9,9 +10,14 @@ mod disk;
 mod heard;
 mod model;
 mod plan;
+mod reload;
 mod rest;
 mod server;
+mod site;
+mod stay;
 mod store;
+mod terms;
 mod tests;
 mod threads;
+mod token;
 mod world;

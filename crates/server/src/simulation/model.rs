@@ -1,12 +1,18 @@
 //! The shadow model: what was published where, what of it was seen, and the invariants that hold of that.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::disk::Disk;
+use super::heard::Moment;
+use super::site::Said;
+use super::terms::{Asked, AskedTerms};
 use crate::config::{SlowConsumer, Storage};
 
 /// What must hold whatever happens.
@@ -51,6 +57,16 @@ pub(super) struct RoomKind {
     pub(super) slow: SlowConsumer,
     /// How many messages its history has; so many that all are there, or few that do not last.
     pub(super) history: History,
+    pub(super) asks: Asks,
+}
+
+/// What the backend is asked about a room.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asks {
+    /// Who may enter.
+    pub(super) subscribing: bool,
+    /// What clients may publish.
+    pub(super) publishing: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +95,12 @@ pub(super) struct Message {
     pub(super) run: u32,
     /// Somebody wants it erased.
     pub(super) may_be_erased: bool,
-    /// When it was erased.
-    pub(super) erased_at: Option<u64>,
+    /// Since when what is written shows it no more.
+    pub(super) erased_since: Option<u64>,
+    /// Since when it is no history any more.
+    pub(super) removed_at: Option<u64>,
+    pub(super) tag: Option<u64>,
+    pub(super) asked: Option<Asked>,
 }
 
 /// Somebody was in a room.
@@ -93,6 +113,33 @@ pub(super) struct Stay {
     pub(super) until: Option<u64>,
 }
 
+/// What the configuration forbids.
+#[derive(Debug, Default)]
+pub(super) struct Forbids {
+    /// How often it has changed.
+    pub(super) changes: u64,
+    /// Rooms that clients may not publish into at the moment, and all that they might not.
+    pub(super) publishing: BTreeSet<String>,
+    pub(super) has_publishing: BTreeSet<String>,
+    /// Rooms that are not declared, and all that were not.
+    pub(super) rooms: BTreeSet<String>,
+    pub(super) has_rooms: BTreeSet<String>,
+}
+
+impl Forbids {
+    /// Another configuration holds, which forbids nothing yet.
+    pub(super) fn begin(&mut self) {
+        self.changes += 1;
+        self.publishing.clear();
+        self.rooms.clear();
+    }
+
+    /// By which change clients may not publish there at the moment.
+    pub(super) fn forbidden_by(&self, room: &str) -> Option<u64> {
+        (self.publishing.contains(room) || self.rooms.contains(room)).then_some(self.changes)
+    }
+}
+
 /// Everything that is known.
 #[derive(Debug)]
 pub(super) struct Model {
@@ -103,8 +150,14 @@ pub(super) struct Model {
     times: BTreeMap<(String, String, u64), u64>,
     /// The newest offset that was seen in an epoch of a room.
     tops: BTreeMap<(String, String), u64>,
-    /// Rooms whose histories were removed, and up to where that may reach.
+    /// Rooms whose histories were removed.
     removed: BTreeSet<String>,
+    /// What the backend has answered.
+    pub(super) site: Rc<RefCell<Said>>,
+    /// What is asked of messages beyond.
+    pub(super) terms: AskedTerms,
+    /// What the configuration forbids at the moment, and has forbidden since the server began.
+    pub(super) forbids: Forbids,
     /// How many erasures are under way in rooms.
     erasing: BTreeMap<String, u32>,
     disk: Arc<Disk>,
@@ -112,6 +165,10 @@ pub(super) struct Model {
     pub(super) run: u32,
     /// Others have most of the memory.
     pub(super) is_scarce: bool,
+    /// The system's clock has jumped since the server began.
+    pub(super) has_jumped: bool,
+    /// Rooms may lose what they have in memory.
+    pub(super) are_rings_scarce: bool,
     broken: Option<Broken>,
 }
 
@@ -120,8 +177,7 @@ pub(super) struct Model {
 pub(super) struct Sight<'a> {
     pub(super) room: &'a str,
     pub(super) epoch: &'a str,
-    /// How often the disk had been synced when it was written.
-    pub(super) written: u64,
+    pub(super) when: Moment,
     /// When it was asked for, if it was.
     pub(super) asked_at: Option<u64>,
 }
@@ -136,11 +192,16 @@ impl Model {
             times: BTreeMap::new(),
             tops: BTreeMap::new(),
             removed: BTreeSet::new(),
+            site: Rc::default(),
+            terms: AskedTerms::default(),
+            forbids: Forbids::default(),
             erasing: BTreeMap::new(),
             disk,
             now: 0,
             run: 0,
             is_scarce: false,
+            has_jumped: false,
+            are_rings_scarce: false,
             broken: None,
         }
     }
@@ -172,10 +233,34 @@ impl Model {
             run: self.run,
             // An erasure that is under way may come behind it.
             may_be_erased: self.erasing.contains_key(room),
-            erased_at: None,
+            erased_since: None,
+            removed_at: None,
+            tag: None,
+            asked: None,
         };
         self.messages.insert(number, message);
         (number, format!("{{\"n\":{number},\"t\":\"{}\"}}", "x".repeat(padding)))
+    }
+
+    /// What its publisher asks beyond, and what it bears.
+    pub(super) fn publish_on(&mut self, number: u64, tag: Option<u64>, asked: Option<Asked>) {
+        let Some(message) = self.messages.get_mut(&number) else { return };
+        (message.tag, message.asked) = (tag, asked);
+        if let Some(asked) = asked {
+            self.terms.asked(&message.room, number, asked);
+        }
+    }
+
+    pub(super) fn tag(&self, number: u64) -> Option<u64> {
+        self.messages.get(&number)?.tag
+    }
+
+    /// Whether one that bears that tag is known to be at one of these offsets.
+    pub(super) fn has_tagged(&self, room: &str, epoch: &str, offsets: Range<u64>, tag: u64) -> bool {
+        let key = |offset| (room.to_owned(), epoch.to_owned(), offset);
+        let known = self.places.range(key(offsets.start)..key(offsets.end)).filter_map(|(_, number)| *number);
+        let mut messages = known.filter_map(|number| self.messages.get(&number));
+        messages.any(|message| message.tag == Some(tag) && !message.may_be_erased)
     }
 
     /// It was acknowledged.
@@ -185,6 +270,26 @@ impl Model {
         message.acked_at = Some(now);
         let room = message.room.clone();
         self.must_be_stored(&room, number, written, "acknowledged");
+    }
+
+    /// One with which more was asked was acknowledged: it is there, or another one in its place.
+    pub(super) fn acknowledged_on(&mut self, number: u64, asked: Asked, written: u64, place: &(String, u64)) {
+        self.tick();
+        let Some(room) = self.messages.get(&number).map(|message| message.room.clone()) else { return };
+        if !self.rooms.get(&room).is_some_and(RoomKind::has_history) {
+            return;
+        }
+        if let Err(how) = self.terms.acknowledged(&room, asked, place) {
+            self.break_with(Invariant::NoDuplicate, how);
+        }
+        if let Asked::Key(key) = asked {
+            let is_stored = |number: &u64| self.disk.durable_since(*number).is_some_and(|since| since <= written);
+            let is_kept = self.rooms[&room].storage == Storage::Stored;
+            if is_kept && !self.terms.with_key(&room, key).iter().any(is_stored) {
+                let how = format!("the key {key} was acknowledged in {room} before the disk had a message of it");
+                self.break_with(Invariant::Stored, how);
+            }
+        }
     }
 
     /// Whoever has published it was told where it is.
@@ -213,7 +318,7 @@ impl Model {
     /// A publication was seen; its number, unless it is erased.
     pub(super) fn saw(&mut self, sight: Sight<'_>, publication: &Value) -> Option<u64> {
         let now = self.tick();
-        let Sight { room, epoch, written, asked_at } = sight;
+        let Sight { room, epoch, when, asked_at } = sight;
         let mut offset = publication["offset"].as_u64().unwrap_or(0);
         let number = publication["data"]["n"].as_u64();
         let Some(kind) = self.rooms.get(room).cloned() else {
@@ -230,16 +335,33 @@ impl Model {
         }
         match number {
             Some(number) => {
-                self.must_be_stored(room, number, written, "seen");
+                self.must_be_stored(room, number, when.first, "seen");
                 let Some(message) = self.messages.get_mut(&number).filter(|message| message.room == room) else {
                     self.break_with(Invariant::OneOrder, format!("{publication} was never published in {room}"));
                     return None;
                 };
-                if asked_at.is_some_and(|asked_at| message.erased_at.is_some_and(|erased_at| erased_at < asked_at)) {
-                    let how = format!("{number} was erased from {room}, and is shown to who asked later");
+                if message.erased_since.is_some_and(|since| since <= when.last) {
+                    let how = format!("{number} was erased from {room}, and is shown later");
                     self.break_with(Invariant::Stored, how);
                     return Some(number);
                 }
+                if asked_at.is_some_and(|asked_at| message.removed_at.is_some_and(|removed_at| removed_at < asked_at)) {
+                    let how = format!("{number} was removed from {room}, and is shown to who asked later");
+                    self.break_with(Invariant::Stored, how);
+                    return Some(number);
+                }
+                if kind.asks.publishing && !message.user.is_empty() && !self.site.borrow().allows_message(number) {
+                    let how = format!("{number} is in {room}, and the backend has not allowed it");
+                    self.break_with(Invariant::Alive, how);
+                    return Some(number);
+                }
+                if let Some(asked) = message.asked
+                    && let Err(how) = self.terms.saw(room, number, asked)
+                {
+                    self.break_with(Invariant::NoDuplicate, how);
+                    return Some(number);
+                }
+                let message = self.messages.get_mut(&number)?;
                 if offset > 0 {
                     let place = (epoch.to_owned(), offset);
                     match message.place.replace(place.clone()) {
@@ -282,13 +404,39 @@ impl Model {
 
     /// Whether everything is there that was stored of a room.
     pub(super) fn has_all(&self, room: &str) -> bool {
-        self.rooms.get(room).is_some_and(|kind| kind.history == History::Whole) && !self.removed.contains(room)
+        let is_whole = |kind: &RoomKind| {
+            kind.history == History::Whole && !(self.are_rings_scarce && kind.storage == Storage::Off)
+        };
+        self.rooms.get(room).is_some_and(is_whole) && !self.removed.contains(room)
     }
 
-    /// Somebody wants a room's history removed.
-    pub(super) fn will_remove(&mut self, room: &str) {
+    /// Somebody wants a room's history removed: when.
+    pub(super) fn will_remove(&mut self, room: &str) -> u64 {
         self.removed.insert(room.to_owned());
         self.times.retain(|(of, ..), _| of != room);
+        self.tick()
+    }
+
+    /// It is, of what was acknowledged before it was asked for.
+    pub(super) fn has_removed(&mut self, room: &str, asked_at: u64) {
+        let now = self.tick();
+        let is_old = |message: &&mut Message| {
+            message.room == room && message.acked_at.is_some_and(|acked_at| acked_at < asked_at)
+        };
+        for message in self.messages.values_mut().filter(is_old) {
+            message.removed_at.get_or_insert(now);
+        }
+    }
+
+    /// A room has ended without being laid to rest: what was in memory alone is gone.
+    pub(super) fn has_ended(&mut self, room: &str) {
+        if self.rooms.get(room).is_some_and(|kind| kind.storage != Storage::Stored) {
+            for message in self.messages.values_mut().filter(|message| message.room == room) {
+                message.run = 0;
+            }
+            self.times.retain(|(of, ..), _| of != room);
+            self.terms.has_ended(room);
+        }
     }
 
     /// Times of a room never fall along its offsets, within a run of the server; over restarts neither, whatever the system's clock says,
@@ -355,14 +503,17 @@ impl Model {
     pub(super) fn begin_run(&mut self, run: u32) {
         self.run = run;
         self.erasing.clear();
+        self.has_jumped = false;
+        self.terms.begin_run();
+        self.forbids = Forbids::default();
         let mut times = std::mem::take(&mut self.times);
         times.retain(|(room, ..), _| self.has_all(room));
         self.times = times;
     }
 
-    /// They are, or as far as that could be done.
-    pub(super) fn has_erased(&mut self, room: &str, numbers: &[u64]) {
-        let now = self.tick();
+    /// They are, or as far as that could be done, of what is written from that moment on.
+    pub(super) fn has_erased(&mut self, room: &str, numbers: &[u64], since: u64) {
+        self.tick();
         if let Some(count) = self.erasing.get_mut(room) {
             *count -= 1;
             if *count == 0 {
@@ -371,7 +522,7 @@ impl Model {
         }
         for number in numbers {
             if let Some(message) = self.messages.get_mut(number) {
-                message.erased_at.get_or_insert(now);
+                message.erased_since.get_or_insert(since);
             }
         }
     }
@@ -395,6 +546,41 @@ impl Model {
         if !missing.is_empty() {
             let invariant = if stays { Invariant::Stored } else { Invariant::NoGap };
             self.break_with(invariant, format!("acknowledged in {room}, and not in its history: {missing:?}"));
+        }
+        self.check_terms(room, found, stays);
+    }
+
+    /// One message of each key that was acknowledged is there, and versions come in their order.
+    fn check_terms(&mut self, room: &str, found: &BTreeSet<u64>, stays: bool) {
+        let may_be_gone = |number: &u64| {
+            let message = &self.messages[number];
+            message.may_be_erased || !stays && message.run != self.run
+        };
+        let is_lost = |numbers: &[u64]| !numbers.iter().any(|number| found.contains(number) || may_be_gone(number));
+        let lost = self.terms.acknowledged_keys(room).find(|(_, numbers)| is_lost(numbers)).map(|(key, _)| key);
+        let mut versions: Vec<(u64, u64)> = Vec::new();
+        let mut is_any_gone = false;
+        for (number, message) in self.messages.iter().filter(|(_, message)| message.room == room) {
+            if let (Some(Asked::Version(version)), true) = (message.asked, message.run == self.run) {
+                is_any_gone |= message.may_be_erased;
+                if let (true, Some((_, offset))) = (found.contains(number), &message.place) {
+                    versions.push((*offset, version));
+                }
+            }
+        }
+        versions.sort_unstable();
+        let acknowledged = self.terms.acknowledged_version(room);
+        if let Some(key) = lost {
+            let how = format!("the key {key} was acknowledged in {room}, and no message of it is there");
+            self.break_with(Invariant::NoGap, how);
+        }
+        if !versions.is_sorted_by(|(_, one), (_, next)| one < next) {
+            self.break_with(Invariant::OneOrder, format!("versions of {room} by their offsets: {versions:?}"));
+        }
+        let is_there = |(_, version): &(u64, u64)| *version >= acknowledged;
+        if acknowledged > 0 && !is_any_gone && !versions.last().is_some_and(is_there) {
+            let how = format!("version {acknowledged} was acknowledged in {room}, where there are {versions:?}");
+            self.break_with(Invariant::NoGap, how);
         }
     }
 }

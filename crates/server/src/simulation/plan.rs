@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::dice::Dice;
 use super::heard::Form;
-use super::model::{History, RoomKind};
-use crate::config::{Config, NamespaceOptions, SlowConsumer, Storage};
+use super::model::{Asks, History, RoomKind};
+use crate::config::{Config, NamespaceOptions, Secret, SlowConsumer, Storage};
+use roomcast_protocol::FOSSIL;
 
 /// The world of one seed.
 #[derive(Debug)]
@@ -17,7 +18,18 @@ pub(super) struct Plan {
     pub(super) clients: Vec<(String, Form)>,
     pub(super) runs: u32,
     pub(super) steps: u64,
+    /// Clients bring tokens that say who they are, for a while.
+    pub(super) has_tokens: bool,
 }
+
+/// What tokens are signed with.
+const SECRET: &str = "what the site and the server know";
+
+/// How long a client may stay that has brought nothing new in time.
+pub(super) const EXPIRED_CLOSE_DELAY: Duration = Duration::from_secs(5);
+
+/// How long the backend may take for an answer.
+const CALLBACK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What a server may take: the machine that a seed is played on decides nothing.
 const MEMORY_BYTES: usize = 1 << 30;
@@ -36,6 +48,15 @@ impl Plan {
         config.client.recovery_max_publication_limit = ALL_MESSAGES;
         config.storage.timeout = Duration::from_secs(3);
         config.shutdown.timeout = Duration::from_secs(5);
+        config.client.expired_close_delay = EXPIRED_CLOSE_DELAY;
+        for proxy in [&mut config.proxies.subscribe, &mut config.proxies.publish] {
+            proxy.endpoint = Some("http://site.example/asked".to_owned());
+            proxy.timeout = CALLBACK_TIMEOUT;
+        }
+        let has_tokens = dice.percent(30);
+        if has_tokens {
+            config.client.token.hmac_secret_key = Some(Secret::new(SECRET));
+        }
         let mut rooms = Vec::new();
         for at in 0..dice.between(1, 3) {
             let (kind, options) = draw_room(dice, &format!("r{at}:hall"));
@@ -53,6 +74,7 @@ impl Plan {
             clients,
             runs: dice.between(1, 3) as u32,
             steps: *dice.pick(&[20, 40, 80]),
+            has_tokens,
         }
     }
 }
@@ -64,7 +86,17 @@ fn draw_room(dice: &mut Dice, name: &str) -> (RoomKind, NamespaceOptions) {
         _ => dice.weighed(&[(3, Storage::Off), (2, Storage::Async), (4, Storage::Stored)]),
     };
     let slow = dice.weighed(&[(3, SlowConsumer::Disconnect), (2, SlowConsumer::Skip), (1, SlowConsumer::Latest)]);
-    let mut options = NamespaceOptions { storage, slow_consumer: slow, ..NamespaceOptions::dev() };
+    let asks = Asks { subscribing: dice.percent(10), publishing: dice.percent(10) };
+    let mut options = NamespaceOptions {
+        subscribe_proxy_enabled: asks.subscribing,
+        publish_proxy_enabled: asks.publishing,
+        storage,
+        slow_consumer: slow,
+        allow_tags_filter: true,
+        allowed_delta_types: vec![FOSSIL.to_owned()],
+        delta_publish: dice.percent(50),
+        ..NamespaceOptions::dev()
+    };
     if dice.percent(15) {
         options.delivery_delay = Duration::from_millis(dice.between(1, 100));
     }
@@ -88,5 +120,5 @@ fn draw_room(dice: &mut Dice, name: &str) -> (RoomKind, NamespaceOptions) {
             (options.force_positioning, options.allow_positioning) = (false, false);
         }
     }
-    (RoomKind { name: name.to_owned(), storage, slow, history }, options)
+    (RoomKind { name: name.to_owned(), storage, slow, history, asks }, options)
 }

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::client::{Client, Found, InRoom};
+use super::client::{Client, Found};
 use super::disk::Health;
 use super::model::{Invariant, Message};
 use super::server::Server;
+use super::stay::{InRoom, Wish};
+use super::token::Term;
 use super::world::World;
 use crate::config::SlowConsumer;
 use crate::ops::metrics::ShardMetrics;
@@ -35,12 +37,17 @@ impl World {
     /// Lets everything come to rest, and looks at all of it.
     pub(super) async fn rest(&mut self, server: &Rc<Server>) {
         self.disk.set_health(Health::GOOD);
+        self.model.site.borrow_mut().is_well = true;
+        self.reload_first(server);
         if self.clients.iter().all(|client| client.line.is_none()) {
             self.connect(server);
         }
         for client in &mut self.clients {
             (client.takes, client.is_mute) = (None, false);
-            client.line.iter().for_each(|line| line.socket.widen(BUFFER_AT_REST));
+            if let Some(line) = &mut client.line {
+                line.socket.widen(BUFFER_AT_REST);
+                line.term.iter_mut().for_each(Term::stay);
+            }
         }
         self.settle(server).await;
         self.check_members();
@@ -94,13 +101,15 @@ impl World {
             for (room, stay) in stays {
                 let slow = self.model.rooms[room].slow;
                 let top = self.model.top(room, &stay.epoch);
-                if stay.offset.is_some_and(|offset| offset != top) {
+                let is_all = !matches!(stay.wish, Wish::Tagged(_));
+                if is_all && stay.offset.is_some_and(|offset| offset != top) {
                     let how = format!("{:?} is at {:?} of {room}, which is at {top}", client.client(), stay.offset);
                     broken.push((Invariant::NoGap, how));
                 }
                 let is_missed = |number: &u64, message: &Message| {
                     let is_meant = message.room == *room && message.sent_at > stay.since && message.acked_at.is_some();
-                    is_meant && !message.may_be_erased && !stay.given_set.contains(number)
+                    let is_for_it = is_all || matches!(stay.wish, Wish::Tagged(tag) if message.tag == Some(tag));
+                    is_meant && is_for_it && !message.may_be_erased && !stay.given_set.contains(number)
                 };
                 let messages = self.model.messages.iter();
                 let missed: Vec<u64> = messages

@@ -15,11 +15,15 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::clock::SystemClock;
 use super::dice::Dice;
 use super::disk::Disk;
+use super::site::{Said, answer_forever};
 use super::store::LogStore;
-use super::threads::{Pause, Thread, pause, work_forever};
+use super::threads::{Pause, Thread, next_look, pause, work_forever};
+use super::token::{Term, token};
+use crate::backend::double;
 use crate::client::connection::{Connection, Takeover};
 use crate::client::shard::{Shard, SocketGuard};
 use crate::config::Config;
+use crate::delivery::sink::MemberSink as _;
 use crate::rooms::cluster::LocalNode;
 use crate::rooms::hub::Hub;
 use crate::rooms::stored::StoredRooms;
@@ -36,7 +40,7 @@ use roomcast_protocol::Publication;
 /// How often rooms are looked at that nobody is in: oftener than a server does, since its days are short.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often it is looked whether somebody has woken the batch writer.
+/// How often it is looked whether the batch writer has ended.
 const WRITER_LOOK: Duration = Duration::from_millis(1);
 
 /// A server that runs.
@@ -79,10 +83,13 @@ impl Server {
     pub(super) async fn start(
         config: Config,
         shards: usize,
-        disk: &Arc<Disk>,
-        clock: &SystemClock,
+        (disk, clock): (&Arc<Disk>, &SystemClock),
+        site: Rc<RefCell<Said>>,
         mut dice: Dice,
     ) -> Self {
+        let (calls, called) = mpsc::unbounded_channel();
+        double::give(calls);
+        spawn_local(answer_forever(called, site, dice.fork()));
         let (threads, works) = mpsc::unbounded_channel();
         stepped::give(threads, dice.number());
         spawn_local(work_forever(works));
@@ -119,7 +126,7 @@ impl Server {
     }
 
     /// Takes a socket in as a client's of that user, which brings its first commands.
-    pub(super) fn take_in(&self, socket: &SocketDouble, framing: Framing, user: &str, frame: Bytes, on: usize) {
+    pub(super) fn take_in(&self, socket: &SocketDouble, framing: Framing, user: Option<&str>, frame: Bytes, on: usize) {
         let shard = &self.shards[on % self.shards.len()];
         let place = self.hub.connections.admit(None, 0).expect("there is place");
         let takeover = Takeover {
@@ -128,10 +135,24 @@ impl Server {
             unanswered: None,
             frame: Some(frame),
             behind: Bytes::new(),
-            user: Some(user.to_owned()),
+            user: user.map(str::to_owned),
             headers: None,
         };
         Connection::start(shard, Stream::Double(socket.server_end()), takeover, SocketGuard::new(shard, place));
+    }
+
+    /// A token for that user.
+    pub(super) fn token(&self, user: &str, term: Term) -> String {
+        token(&self.hub.now().config.client, user, (self.hub.rooms.clock)(), term.ttl_s())
+    }
+
+    /// Bytes that wait to be written to that client.
+    pub(super) fn waiting_bytes(&self, client: &str) -> usize {
+        let connections = self.shards.iter().flat_map(|shard| shard.connections.all());
+        connections
+            .filter(|connection| connection.client() == client)
+            .map(|connection| connection.waiting_bytes())
+            .sum()
     }
 
     pub(super) fn shards(&self) -> &[Rc<Shard>] {
@@ -180,8 +201,9 @@ async fn write_forever(writer: BatchWriter<Publication>, has_stored_all: Rc<RefC
             Pause::For(time) => sleep(time).await,
             Pause::Parked(until) => {
                 let is_woken = || lock(&writer).as_ref().is_none_or(BatchWriter::is_woken);
+                let since = Instant::now();
                 while !is_woken() && until.is_none_or(|until| Instant::now() < until) {
-                    let soon = Instant::now() + WRITER_LOOK;
+                    let soon = next_look(since);
                     sleep_until(until.map_or(soon, |until| until.min(soon))).await;
                 }
             }

@@ -1,6 +1,7 @@
 //! Seeds are played: as many as the environment says, or one.
 
 use std::env;
+use std::time::Instant;
 
 use super::world::{Played, play};
 
@@ -10,6 +11,9 @@ const SEED: &str = "ROOMCAST_SIMULATION_SEED";
 /// How many seeds are played, and from which on.
 const SEEDS: &str = "ROOMCAST_SIMULATION_SEEDS";
 const FIRST: &str = "ROOMCAST_SIMULATION_FIRST";
+
+/// After how many it is said how far a long run is.
+const SEEDS_BETWEEN: u64 = 1_000;
 
 /// How many, where nothing is said.
 const SEEDS_DEFAULT: u64 = 200;
@@ -48,10 +52,16 @@ fn whatever_happens_the_invariants_hold() {
     }
     let (first, count) = (number(FIRST).unwrap_or(1), number(SEEDS).unwrap_or(SEEDS_DEFAULT));
     let mut found: Vec<(u64, Played)> = Vec::new();
+    let began = Instant::now();
+    let in_a_second = |played: u64| played as f64 / began.elapsed().as_secs_f64();
     for seed in first..first + count {
         let played = play(seed);
         if played.broken.is_some() {
             found.push((seed, played));
+        }
+        let nth = seed - first + 1;
+        if nth.is_multiple_of(SEEDS_BETWEEN) && nth < count {
+            println!("{nth} seeds, {:.1} a second, {} have found something", in_a_second(nth), found.len());
         }
     }
     if let Some(told) = found.first().and_then(|(seed, played)| told(*seed, played)) {
@@ -59,12 +69,12 @@ fn whatever_happens_the_invariants_hold() {
             found.iter().skip(1).filter_map(|(seed, played)| Some(format!("\n{seed}: {}", played.broken.as_ref()?)));
         panic!("{} of {count} seeds have found something\n{told}{}", found.len(), others.collect::<String>());
     }
-    println!("{count} seeds from {first} on: all invariants hold");
+    println!("{count} seeds from {first} on, {:.1} a second: all invariants hold", in_a_second(count));
 }
 
 #[test]
 fn a_seed_is_played_the_same_again() {
-    for seed in 1..=5 {
+    for seed in 1..=8 {
         let [one, other] = [play(seed), play(seed)];
         assert_eq!(one.trace, other.trace, "seed {seed}");
         for (one, other) in one.heard.iter().zip(&other.heard) {

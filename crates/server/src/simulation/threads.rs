@@ -15,8 +15,14 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::util::stepped::Work;
 use roomcast::internal::wait_for_locks_by;
 
-/// How often a thread that is parked looks again.
+/// How often a thread that is parked looks again: the longer nobody has woken it, the more seldom, since each look costs a turn.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
+const LOOK_AGAIN_MAX: Duration = Duration::from_millis(20);
+
+/// When who has been parked since then looks again.
+pub(super) fn next_look(since: Instant) -> Instant {
+    Instant::now() + (since.elapsed() / 16).clamp(LOOK_AGAIN, LOOK_AGAIN_MAX)
+}
 
 /// What a thread waits for.
 #[derive(Clone, Copy, Debug)]
@@ -103,11 +109,15 @@ pub(super) fn pause(how: Pause) {
 
 /// Lets a thread come to its end, while others go on.
 async fn drive(thread: Thread) {
+    let mut parked = None;
     while let Some(pause) = thread.go_on() {
         match pause {
-            Pause::For(time) => sleep(time).await,
+            Pause::For(time) => {
+                parked = None;
+                sleep(time).await;
+            }
             Pause::Parked(until) => {
-                let soon = Instant::now() + LOOK_AGAIN;
+                let soon = next_look(*parked.get_or_insert_with(Instant::now));
                 sleep_until(until.map_or(soon, |until| until.min(soon))).await;
             }
         }

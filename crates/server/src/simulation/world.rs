@@ -11,14 +11,16 @@ use tokio::runtime::Builder;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep};
 
-use super::actions::ACTIONS;
+use super::actions::{ACTIONS, Action};
 use super::client::{Client, Found};
 use super::clock::SystemClock;
 use super::dice::Dice;
 use super::disk::Disk;
-use super::model::{Broken, Model};
+use super::model::{Broken, Invariant, Model};
 use super::plan::Plan;
 use super::server::Server;
+use super::terms::Asked;
+use crate::backend::double;
 use crate::limits::memory::Reservation;
 use crate::util::stepped;
 
@@ -60,6 +62,7 @@ pub(super) fn play(seed: u64) -> Played {
         // Whatever is left of it is gone.
         drop(tasks);
         stepped::take_back();
+        double::take_back();
         drop(runtime);
         world.model.hear_complaints();
         if world.model.broken().is_some() {
@@ -71,8 +74,14 @@ pub(super) fn play(seed: u64) -> Played {
 
 /// What has been answered that no client has asked.
 pub(super) enum Late {
-    Published(u64, u64, (String, u64)),
-    Erased(String, Vec<u64>),
+    /// A message, what was asked of it beyond, when, and where it is.
+    Published(u64, Option<Asked>, u64, (String, u64)),
+    /// A message that is there or not.
+    NotPublished(u64, Option<Asked>),
+    /// Messages of a room, from what is written then on.
+    Erased(String, Vec<u64>, u64),
+    /// The history of a room, as it was then.
+    Removed(String, u64),
     Failed,
 }
 
@@ -112,14 +121,20 @@ impl World {
         let began = Instant::now();
         let (config, shards, dice) = (self.plan.config.clone(), self.plan.shards, self.dice.fork());
         self.late = Rc::default();
-        let server = Rc::new(Server::start(config, shards, &self.disk, &self.clock, dice).await);
+        self.model.site.borrow_mut().is_well = false;
+        let server =
+            Rc::new(Server::start(config, shards, (&self.disk, &self.clock), Rc::clone(&self.model.site), dice).await);
         let others = self.take_memory(&server);
         let steps = self.dice.between(self.plan.steps / 2, self.plan.steps);
         for _ in 0..steps {
             let action = self.dice.weighed(ACTIONS);
             self.note(began, format_args!("{action:?}"));
             self.act(&server, action);
-            let time = self.dice.weighed(&[(20, 0), (20, 1), (10, 7), (10, 40), (5, 300), (2, 2_000)]);
+            let time = match action {
+                // Until rooms come to an end that nobody is in.
+                Action::Abandon => self.dice.between(5_000, 30_000),
+                _ => self.dice.weighed(&[(20, 0), (20, 1), (10, 7), (10, 40), (5, 300), (2, 2_000)]),
+            };
             self.pass(&server, Duration::from_millis(time)).await;
             if self.model.broken().is_some() {
                 return;
@@ -147,7 +162,17 @@ impl World {
             others.extend(share.left().checked_sub(left).and_then(|bytes| share.try_reserve(bytes)));
             let _ = writeln!(self.trace, "    {} bytes are left of the memory for {}", share.left(), share.name());
         }
-        self.model.is_scarce = !others.is_empty();
+        let left = self.dice.weighed(&[(8, u64::MAX), (1, 3_000_000), (1, 300_000)]);
+        let rings = memory.rings.left().checked_sub(left).and_then(|bytes| memory.rings.try_reserve(bytes));
+        let _ = writeln!(
+            self.trace,
+            "    {} bytes are left of the memory for {}",
+            memory.rings.left(),
+            memory.rings.name()
+        );
+        self.model.is_scarce = !others.is_empty() || rings.is_some();
+        self.model.are_rings_scarce |= rings.is_some();
+        others.extend(rings);
         others
     }
 
@@ -180,21 +205,48 @@ impl World {
     pub(super) fn listen(&mut self, server: &Rc<Server>) -> Found {
         let mut found = Found::default();
         for client in &mut self.clients {
+            if client.waits_in_vain(server) {
+                let how = format!("{:?} has taken everything, and is not given what waits for it", client.client());
+                self.model.break_with(Invariant::Alive, how);
+            }
             client.listen(server, &mut self.model, &mut found);
+            // From here on it waits.
+            client.waits_in_vain(server);
         }
         for late in std::mem::take(&mut self.late.borrow_mut().1) {
             match late {
-                Late::Published(number, written, place) => {
+                Late::Published(number, None, written, place) => {
                     self.model.acknowledged(number, written);
                     self.model.placed(number, place);
                 }
-                Late::Erased(room, numbers) => self.model.has_erased(&room, &numbers),
+                Late::Published(number, Some(asked), written, place) => {
+                    self.model.acknowledged_on(number, asked, written, &place);
+                }
+                Late::NotPublished(number, asked) => {
+                    if let (Some(asked), Some(message)) = (asked, self.model.messages.get(&number)) {
+                        self.model.terms.failed(&message.room, asked);
+                    }
+                }
+                Late::Erased(room, numbers, since) => self.model.has_erased(&room, &numbers, since),
+                Late::Removed(room, asked_at) => self.model.has_removed(&room, asked_at),
                 Late::Failed => {}
             }
         }
         self.model.hear_complaints();
+        self.check_terms();
         self.check_bounds(server);
         found
+    }
+
+    /// Nobody stays beyond its time.
+    fn check_terms(&mut self) {
+        for client in &self.clients {
+            let Some(line) = &client.line else { continue };
+            if line.term.is_some_and(|term| term.is_over()) && !line.socket.is_over() {
+                let how = format!("{:?} is connected, and its time is over: {:?}", client.client(), line.term);
+                self.model.break_with(Invariant::Alive, how);
+            }
+        }
     }
 
     /// Ends the run.

@@ -1,0 +1,166 @@
+//! What the site's backend does: it publishes, erases, removes, and commands, and is answered later.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use tokio::task::spawn_local;
+
+use super::server::Server;
+use super::terms::Asked;
+use super::world::{Late, World};
+use crate::config::Storage;
+use crate::rooms::engine::{Erase, Publish, PublishBatch};
+use crate::rooms::terms::Terms;
+use crate::rooms::users::Recipients;
+use roomcast_protocol::{CloseCode, Payload, Publication, RoomName, UnsubscribeCode};
+
+/// Messages of a batch that are told of one by one.
+const NUMBERS_SHOWN: usize = 12;
+
+impl World {
+    /// Has the site's backend publish some messages at once, into rooms of the engine of that one, and half of them there.
+    pub(super) fn publish_batch(&mut self, server: &Rc<Server>, into: &str, count: u64) {
+        let is_kept = self.model.rooms[into].storage != Storage::Off;
+        let is_plain = self.dice.percent(60);
+        let of_engine = |storage: Storage| (storage != Storage::Off) == is_kept;
+        let is_declared = |room: &str| !self.model.forbids.rooms.contains(room);
+        let rooms: Vec<String> = self.plan.rooms.iter().map(|kind| kind.name.clone()).collect();
+        let rooms: Vec<String> =
+            rooms.into_iter().filter(|room| of_engine(self.model.rooms[room].storage) && is_declared(room)).collect();
+        if !is_declared(into) {
+            return;
+        }
+        let mut batch = PublishBatch::new();
+        let mut numbers = Vec::new();
+        for _ in 0..count {
+            let room =
+                if count > 100 || self.dice.percent(50) { into.to_owned() } else { self.dice.pick(&rooms).clone() };
+            let padding = self.dice.weighed(&[(6, 5), (2, 150), (1, 2_000)]);
+            let padding = if count > 100 { 5 } else { padding };
+            let (number, text) = self.model.publish(&room, "", padding);
+            let asked = (!is_plain && self.dice.percent(60)).then(|| self.model.terms.draw(&mut self.dice, &room));
+            let tag = self.dice.percent(70).then(|| self.dice.below(2));
+            self.model.publish_on(number, tag, asked);
+            numbers.push((number, asked));
+            let mut publication = Publication::new(Payload::json(text.into()), None);
+            publication.tags = tag.map(|tag| Arc::new(BTreeMap::from([("k".to_owned(), tag.to_string())])));
+            publication.set_delta(self.dice.percent(50));
+            batch.push(Publish { room: name(&room), publication, terms: asked.map(|asked| Box::new(terms(asked))) });
+        }
+        let (first, few) = (numbers.first(), &numbers[..numbers.len().min(NUMBERS_SHOWN)]);
+        self.detail(format_args!("{count} from {first:?} on in {rooms:?}: {few:?}"));
+        let answers = match server.hub.engine(&name(into)) {
+            Ok(engine) => engine.publish(batch),
+            Err(_) => return,
+        };
+        for ((number, asked), answer) in numbers.into_iter().zip(answers) {
+            let syncs = Arc::clone(self.disk.syncs());
+            self.later(async move {
+                match answer.wait().await {
+                    Ok(at) => Late::Published(number, asked, syncs.load(Relaxed), (at.epoch.to_string(), at.offset)),
+                    Err(_) => Late::NotPublished(number, asked),
+                }
+            });
+        }
+    }
+
+    fn later(&self, work: impl Future<Output = Late> + 'static) {
+        let late = Rc::clone(&self.late);
+        late.borrow_mut().0 += 1;
+        spawn_local(async move {
+            let done = work.await;
+            let (open, all) = &mut *late.borrow_mut();
+            *open -= 1;
+            all.push(done);
+        });
+    }
+
+    pub(super) fn erase(&mut self, server: &Rc<Server>) {
+        let room = self.busy_room();
+        let user = self.dice.pick(&self.clients).user.clone();
+        let (what, epoch, meant) = if self.dice.percent(40) {
+            let meant = self.model.will_erase(&room, |_, message| message.user == user);
+            (Erase::User(user.clone()), String::new(), meant)
+        } else {
+            let placed = self.model.messages.values().filter(|message| message.room == room);
+            let mut places: Vec<(String, u64)> = placed.filter_map(|message| message.place.clone()).collect();
+            if places.is_empty() {
+                return;
+            }
+            match self.dice.below(4) {
+                // Of a page that was opened long ago: the room may have begun anew since.
+                0 => places.truncate(3),
+                // What somebody is still to be given.
+                1 | 2 => drop(places.drain(..places.len().saturating_sub(5))),
+                _ => {}
+            }
+            let (epoch, offset) = self.dice.pick(&places).clone();
+            let offsets: Vec<u64> = (offset..=offset + self.dice.below(3)).collect();
+            // Of what has no place yet, nobody knows whether it is meant.
+            // One that is kept may have gone on in another epoch, with the same offsets.
+            let is_kept = self.model.rooms[&room].storage != Storage::Off;
+            let may_be = |(of, at): &(String, u64)| offsets.contains(at) && (is_kept || *of == epoch);
+            let meant = self.model.will_erase(&room, |_, message| message.place.as_ref().is_none_or(may_be));
+            let is_meant =
+                |number: &u64| self.model.messages[number].place.as_ref().is_some_and(|(of, _)| *of == epoch);
+            let meant = meant.into_iter().filter(is_meant).collect();
+            (Erase::Offsets(offsets), epoch, meant)
+        };
+        self.detail(format_args!("{what:?} in {room}: {meant:?}"));
+        let (hub, name) = (Arc::clone(&server.hub), name(&room));
+        let of_user = matches!(what, Erase::User(_)).then_some(user);
+        let syncs = Arc::clone(self.disk.syncs());
+        self.later(async move {
+            let erased = match hub.engine(&name) {
+                Ok(engine) => engine.erase(&name, &epoch, what).wait().await,
+                Err(code) => Err(code),
+            };
+            let is_done = erased.is_ok() && hub.commands.recall(name, of_user).await.is_ok();
+            // Whatever is written from here on is written later.
+            let since = syncs.fetch_add(1, Relaxed) + 1;
+            Late::Erased(room, if is_done { meant } else { Vec::new() }, since)
+        });
+    }
+
+    pub(super) fn remove_history(&mut self, server: &Rc<Server>) {
+        let room = self.room();
+        self.detail(format_args!("of {room}"));
+        let asked_at = self.model.will_remove(&room);
+        let (hub, name) = (Arc::clone(&server.hub), name(&room));
+        self.later(async move {
+            let removed = match hub.engine(&name) {
+                Ok(engine) => engine.remove_history(&name).wait().await,
+                Err(code) => Err(code),
+            };
+            if removed.is_ok() { Late::Removed(room, asked_at) } else { Late::Failed }
+        });
+    }
+
+    /// Has the server put a user out of a room, or close all its connections.
+    pub(super) fn command(&mut self, server: &Rc<Server>, closes: bool) {
+        let (user, room) = (self.dice.pick(&self.clients).user.clone(), self.room());
+        self.detail(format_args!("{user} is closed, or put out of {room}"));
+        let hub = Arc::clone(&server.hub);
+        self.later(async move {
+            let recipients = Recipients { user, ..Recipients::default() };
+            let _ = match closes {
+                true => hub.commands.disconnect(&recipients, CloseCode::ForceDisconnect).await,
+                false => hub.commands.unsubscribe(&recipients, name(&room), UnsubscribeCode::Server).await,
+            };
+            Late::Failed
+        });
+    }
+}
+
+fn terms(asked: Asked) -> Terms {
+    match asked {
+        Asked::Key(key) => Terms { idempotency_key: key.to_string(), ..Terms::default() },
+        Asked::Version(version) => Terms { version, ..Terms::default() },
+    }
+}
+
+fn name(room: &str) -> RoomName {
+    RoomName::parse(room, 255).expect("the rooms of the simulation have names")
+}
