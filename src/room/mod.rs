@@ -119,12 +119,38 @@ impl<T> Room<T> {
     /// Publishes where there is a clock or a byte budget, or says that the room is exclusive.
     #[inline(never)]
     fn publish_slow(&self, message: T) -> Result<u64, PublishError<T>> {
+        self.publish_at(message, self.core().now())
+    }
+
+    /// Publishes a message that was published before, in another process perhaps, at `time` on the broker's clock: for who makes a
+    /// room anew that is to go on where another one has ended ([`RoomOptions::starting_at`](crate::RoomOptions::starting_at)).
+    /// Without a clock it is [`Room::publish`].
+    ///
+    /// Within a room times never fall: the message is not earlier than the one before it.
+    ///
+    /// # Errors
+    /// As [`Room::publish`].
+    ///
+    /// # Examples
+    /// ```
+    /// use roomcast::{Broker, Start};
+    ///
+    /// let broker = Broker::<&str>::builder().clock(|| 70).build();
+    /// let room = broker.room("lobby")?;
+    /// room.publish_at("yesterday", 40)?;
+    /// room.publish("today")?;
+    /// let mut all = room.subscribe_from(Start::Oldest).now()?;
+    /// assert_eq!(all.try_recv_ref()?.time(), Some(40));
+    /// assert_eq!(all.try_recv_ref()?.time(), Some(70));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn publish_at(&self, message: T, time: u64) -> Result<u64, PublishError<T>> {
         if self.room_ref.ring().is_exclusive() {
             return Err(PublishError::Exclusive(message));
         }
         self.room_ref
             .ring()
-            .publish(message, self.core().now(), &self.room_ref)
+            .publish(message, time, &self.room_ref)
             .map_err(|(refusal, message)| self.room_ref.refused(refusal, message))
     }
 

@@ -502,6 +502,11 @@ impl<T: Send + Sync + 'static> Archive<T> {
         self.end(Some(timeout))
     }
 
+    /// Lets another process have the store, after [`Archive::close`]: nothing is removed or erased there any more, either.
+    pub fn let_go(&self) {
+        self.shared.store.let_go();
+    }
+
     fn end(&self, timeout: Option<Duration>) -> Result<(), StoreError> {
         self.broker.close();
         self.post.close();

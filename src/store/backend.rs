@@ -78,6 +78,10 @@ pub trait Store: Send + Sync + 'static {
     /// When that cannot be written down; the next run then begins new incarnations where messages may be missing.
     fn finish(&self) -> Result<(), StoreError>;
 
+    /// Lets go of all that keeps another process out, after [`Store::finish`] or instead of it: this one does not write any more. By
+    /// itself it happens when the store is dropped.
+    fn let_go(&self) {}
+
     /// Looks whether another process has begun a run since ours, without writing. It is asked every few seconds while nothing is
     /// committed, and when a room is opened; [`Store::commit`] is to see it by itself. Without it, who was overtaken learns it
     /// with the next commit.

@@ -136,6 +136,10 @@ impl Store for Faulty {
         if self.finish_fails.load(SeqCst) { refusal() } else { self.inner.finish() }
     }
 
+    fn let_go(&self) {
+        self.inner.let_go();
+    }
+
     fn confirm(&self) -> Result<(), StoreError> {
         self.inner.confirm()
     }

@@ -294,6 +294,14 @@ impl Store for PostgresStore {
         self.write_with(Writer::finish)
     }
 
+    fn let_go(&self) {
+        if let Some(Begun { writer: Some(mut writer), .. }) = self.begun().take() {
+            // The server lets go by itself when it sees that the connection has ended, which may be later.
+            let _ = schema::let_go(&mut writer.client);
+        }
+        self.begin_era();
+    }
+
     fn confirm(&self) -> Result<(), StoreError> {
         let run = *self.run.lock().unwrap_or_else(PoisonError::into_inner);
         let run = run.ok_or_else(not_begun)?;

@@ -60,6 +60,11 @@ pub(super) fn take(client: &mut Client) -> Result<bool, Error> {
     Ok(client.query_one("SELECT pg_try_advisory_lock($1)", &[&LOCK])?.get(0))
 }
 
+/// Lets another connection take it.
+pub(super) fn let_go(client: &mut Client) -> Result<(), Error> {
+    client.query_one("SELECT pg_advisory_unlock($1)", &[&LOCK]).map(drop)
+}
+
 /// Readies the tables; why they cannot be used, when a newer version has written them.
 pub(super) fn prepare(client: &mut Client, place: &str) -> Result<Option<String>, Error> {
     let known = client.query_one("SELECT to_regclass('roomcast.migrations') IS NOT NULL", &[])?;

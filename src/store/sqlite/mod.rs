@@ -388,6 +388,13 @@ impl Store for SqliteStore {
         self.write_with(Writer::finish)
     }
 
+    fn let_go(&self) {
+        drop(self.writer.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.forget_readers();
+        // Last: whoever has it finds nobody in the file.
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
     fn confirm(&self) -> Result<(), StoreError> {
         let tenure = self.tenure.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let tenure = tenure.ok_or_else(not_begun)?;

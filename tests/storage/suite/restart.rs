@@ -2,7 +2,7 @@
 
 use futures::executor::block_on;
 
-use roomcast::store::{Durability, Options};
+use roomcast::store::{Durability, Options, StoreErrorKind};
 use roomcast::{Epoch, Position, Room};
 
 use crate::faulty::Faulty;
@@ -28,6 +28,22 @@ fn after_a_clean_run(place: &dyn Place, room: &str, count: u64) -> Position {
     publish(&room, count);
     run.end();
     place_of(&room)
+}
+
+/// The archive of the process before is there still, and so is all that reads of it.
+pub(crate) fn a_store_that_was_let_go_of_is_free_at_once(place: &dyn Place) {
+    let run = Run::start(place.open(), asynchronous());
+    let room = run.open("lobby");
+    publish(&room, 5);
+    run.archive.close().unwrap();
+    assert_eq!(place.open().begin().map_err(|error| error.kind()), Err(StoreErrorKind::Locked));
+    run.archive.let_go();
+    run.archive.let_go();
+    place.open().begin().unwrap();
+    let other = Run::start(place.open(), asynchronous());
+    assert_eq!(place_of(&other.open("lobby")), place_of(&room));
+    assert!(run.archive.remove("lobby").is_err(), "it is not ours any more");
+    other.end();
 }
 
 pub(crate) fn a_clean_end_goes_on_in_the_same_incarnation(place: &dyn Place) {

@@ -26,6 +26,7 @@ use serde::Deserialize;
 use self::answer::Failed;
 use crate::config::{ApiErrorMode, Config, HttpApi};
 use crate::rooms::hub::Hub;
+use roomcast_protocol::ErrorCode;
 
 /// Bytes of a request: some hundreds of the largest messages that clients may send, or a broadcast to as many rooms as one may have.
 const REQUEST_BYTES_MAX: usize = 16 << 20;
@@ -158,7 +159,11 @@ impl Api {
 
     /// Does what a command asks for; the result is JSON.
     async fn call(&self, method: &str, body: &str) -> Result<Vec<u8>, Failed> {
-        let done = methods::call(self, method, body).await;
+        // Neither the rooms nor all connections are here any more, or soon will not be.
+        let done = match self.hub.is_settled() {
+            true => Err(ErrorCode::TooManyRequests.into()),
+            false => methods::call(self, method, body).await,
+        };
         let done =
             done.and_then(|result| if result.len() <= ANSWER_BYTES_MAX { Ok(result) } else { Err(Failed::TOO_LONG) });
         self.hub.metrics.api_called(methods::known(method), done.as_ref().err().map_or(0, Failed::code));

@@ -501,7 +501,7 @@ impl SessionDriver {
                     }
                 }
             }
-            Action::Presence { ticket, room } => match hub.presence.members(&room) {
+            Action::Presence { ticket, room } => match hub.members(&room) {
                 Answer::Now(members) => self.session.presence(ticket, members, &mut turn.out),
                 Answer::Later(work) => {
                     turn.receiver()?.complete_with(async move { Done::Members(ticket, work.await) });
@@ -514,7 +514,7 @@ impl SessionDriver {
                 }
                 None => self.session.keys_fetched(ticket, Err(KeysUnavailable), &mut turn.out),
             },
-            Action::PresenceStats { ticket, room } => match hub.presence.stats(&room) {
+            Action::PresenceStats { ticket, room } => match hub.presence_stats(&room) {
                 Answer::Now(stats) => self.session.presence_stats(ticket, stats, &mut turn.out),
                 Answer::Later(work) => {
                     turn.receiver()?.complete_with(async move { Done::Counted(ticket, work.await) });

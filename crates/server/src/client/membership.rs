@@ -130,7 +130,9 @@ impl Memberships {
         if has_events && let Some(journal) = shard.hub.journal() {
             journal.leave(room.as_str(), client, reason);
         }
+        // It goes to the process that has the room now, like those who would hear of it.
         if membership.announced
+            && !shard.hub.is_released()
             && let Some(position) = position
         {
             shard.hub.events.announce(&room, What::Leave(info), position);

@@ -128,12 +128,17 @@ impl RoomEvents {
 
     /// Writes what is left, and lets the backend have it for a moment. Nobody comes or goes any more.
     pub(crate) fn close(&self) {
+        self.close_within(self.last_delivery);
+    }
+
+    /// The same, where the backend may take so long. The log is another process's to have when this returns.
+    pub(crate) fn close_within(&self, last_delivery: Duration) {
         self.journal.close();
         let threads = lock(&self.threads).take();
         let Some(Threads { writer, relay }) = threads else { return };
         // Whoever panics has said so.
         let ledger = writer.join().ok();
-        relay.close_within(self.last_delivery);
+        relay.close_within(last_delivery);
         // How far the backend is now. Where that is lost, it is told the same again.
         if let Some(mut ledger) = ledger {
             let _ = ledger.write(&Taken::default(), self.journal.delivered(), (self.clock)(), |_| 0);

@@ -7,6 +7,7 @@
 mod commands;
 mod emulation;
 mod frames;
+mod handover;
 mod handshake;
 mod http2;
 mod proxy;
@@ -51,6 +52,12 @@ pub fn emulation(input: &[u8]) {
 /// A connection of HTTP/2, as bytes or as frames: it ends, whatever they say, and what is held of it has the bounds of every connection.
 pub fn http2(input: &[u8]) {
     http2::check(input);
+}
+
+/// What a process is given by the one that it replaces, record by record, each behind its length: it is taken as it was written, or
+/// refused; and rooms are made of it within bounds.
+pub fn handover(input: &[u8]) {
+    handover::check(input);
 }
 
 /// The beginning of a connection that a proxy has made: its header is taken whole, within bounds, and nothing behind it.

@@ -26,6 +26,11 @@ fn the_corpus_of_frames_passes() {
 }
 
 #[test]
+fn the_corpus_of_handovers_passes() {
+    replay("handover", super::handover);
+}
+
+#[test]
 fn the_corpus_of_emulated_clients_passes() {
     replay("emulation", super::emulation);
 }
@@ -70,6 +75,7 @@ proptest! {
     fn random_bytes_pass_as_well(input in prop::collection::vec(any::<u8>(), 0..300)) {
         super::emulation(&input);
         super::frames(&input);
+        super::handover(&input);
         super::handshake(&input);
         super::http2(&input);
         super::json(&input);

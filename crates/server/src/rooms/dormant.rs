@@ -59,6 +59,20 @@ impl DormantRooms {
         }))
     }
 
+    /// Ready when all are made that were being made.
+    pub(crate) fn wait_for_all(&self) {
+        self.rooms.parts().for_each(drop);
+    }
+
+    /// Takes out all that are at rest, with their positions and until when those count.
+    pub(crate) fn take_all(&self) -> impl Iterator<Item = (Box<str>, Position, u64)> {
+        self.rooms.parts().flat_map(|mut rooms| std::mem::take(&mut *rooms)).filter_map(|(name, rest)| {
+            // Relaxed: as in `lay`.
+            self.count.fetch_sub(1, Relaxed);
+            (!rest.is_running).then_some((name, rest.position, rest.until_ms))
+        })
+    }
+
     /// Until when the position of a room counts that is running again and was not published into since.
     pub(crate) fn until_ms(&self, room: &str) -> Option<u64> {
         self.rooms.of(room).get(room).map(|rest| rest.until_ms)

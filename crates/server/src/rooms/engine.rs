@@ -10,6 +10,7 @@ use std::pin::Pin;
 use smallvec::{SmallVec, smallvec};
 use tokio::sync::oneshot;
 
+use crate::rooms::handing_over::Asked;
 use crate::rooms::terms::Terms;
 use crate::rooms::visible::Edge;
 use crate::session::{Recover, Subscribed};
@@ -86,6 +87,7 @@ pub(crate) fn begun<T: Send + 'static>(
 pub(crate) fn publish_each<E: Clone + Send + Sync + 'static>(
     engine: &E,
     mut batch: PublishBatch,
+    asked: impl Fn(&E) -> Asked,
     one: impl Fn(&E, Publish) -> Answer<Result<Accepted, ErrorCode>> + Clone + Send + 'static,
     all: impl FnOnce(&E, PublishBatch) -> PublishAnswers,
 ) -> PublishAnswers {
@@ -95,8 +97,8 @@ pub(crate) fn publish_each<E: Clone + Send + Sync + 'static>(
         return smallvec![one(engine, publish)];
     }
     if batch.iter().any(|publish| publish.terms.is_some()) {
-        let engine = engine.clone();
-        return publish_in_order(batch, move |publish| one(&engine, publish));
+        let (asked, engine) = (asked(engine), engine.clone());
+        return publish_in_order(batch, asked, move |publish| one(&engine, publish));
     }
     all(engine, batch)
 }
@@ -105,6 +107,7 @@ pub(crate) fn publish_each<E: Clone + Send + Sync + 'static>(
 /// overtaken.
 fn publish_in_order(
     batch: PublishBatch,
+    asked: Asked,
     publish: impl Fn(Publish) -> Answer<Result<Accepted, ErrorCode>> + Clone + Send + 'static,
 ) -> PublishAnswers {
     let mut rooms = BTreeMap::<RoomName, Vec<(Publish, oneshot::Sender<_>)>>::new();
@@ -115,8 +118,9 @@ fn publish_in_order(
         answers.push(Answer::later(async move { answer.await.unwrap_or(Err(ErrorCode::Internal)) }));
     }
     for queue in rooms.into_values() {
-        let publish = publish.clone();
+        let (publish, asked) = (publish.clone(), asked.clone());
         tokio::spawn(async move {
+            let _until_all_are_published = asked;
             for (one, sender) in queue {
                 // Whoever asked may have gone.
                 let _ = sender.send(publish(one).wait().await);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -17,6 +17,7 @@ use crate::ops::metrics::Metrics;
 use crate::rooms::cluster::{Commands, LocalNode, OneNode};
 use crate::rooms::delivery_options::DeliveryOptions;
 use crate::rooms::engine::{Engine, Presence};
+use crate::rooms::handing_over::{HandingOver, Refusing};
 use crate::rooms::join_leave::Events;
 use crate::rooms::local::LocalRooms;
 use crate::rooms::memory::MemoryEngine;
@@ -24,7 +25,7 @@ use crate::rooms::parts::{Glance, Makings, Now, Parts};
 use crate::rooms::presence::LocalPresence;
 use crate::rooms::stored::{StoredEngine, StoredRooms};
 use crate::session::Settings;
-#[cfg(test)]
+#[cfg(any(test, roomcast_fuzz))]
 use crate::util::clock::unix_ms;
 use crate::util::panics::lock;
 use crate::util::rng::Rng;
@@ -58,7 +59,11 @@ pub(crate) struct Hub {
     pub(crate) rooms: Arc<LocalRooms>,
     /// When it began, in milliseconds since 1970.
     started_ms: u64,
-    memory: MemoryEngine,
+    /// The runtimes of the shards.
+    pub(crate) shards: Vec<Handle>,
+    /// What is given to another process, and taken from one.
+    pub(crate) handing_over: HandingOver,
+    pub(crate) memory: MemoryEngine,
     /// The database; nothing where no room is stored.
     stored: OnceLock<StoredEngine>,
     /// What the backend is told of who comes and goes; nothing where it is told nothing.
@@ -84,7 +89,7 @@ impl Hub {
         let makings = Makings::new(node, Arc::new(clock.clone()), background, Arc::clone(&memory));
         let now = Arc::new(Now::from_pointee(makings.parts(config, &metrics)));
         let clock_now = clock();
-        let rooms = Arc::new(LocalRooms::new(Arc::clone(&now), memory, clock, shards, metrics.rooms.clone()));
+        let rooms = Arc::new(LocalRooms::new(Arc::clone(&now), memory, clock, shards.clone(), metrics.rooms.clone()));
         metrics.reloads.begun(clock_now);
         let connections = Arc::new(Connections::new(&now.load().config.client, metrics.refusals.clone()));
         Self {
@@ -102,6 +107,8 @@ impl Hub {
             local,
             events: Arc::clone(&rooms.events),
             started_ms: (rooms.clock)(),
+            shards,
+            handing_over: HandingOver::default(),
             memory: MemoryEngine::new(Arc::clone(&rooms)),
             rooms,
             stored: OnceLock::new(),
@@ -110,7 +117,7 @@ impl Hub {
     }
 
     /// A hub of no server.
-    #[cfg(test)]
+    #[cfg(any(test, roomcast_fuzz))]
     pub(crate) fn alone(config: Config) -> Self {
         Self::new(config, Uuid::nil(), unix_ms, Arc::new(LocalNode::new(1)), vec![Handle::current()], Handle::current())
     }
@@ -167,8 +174,11 @@ impl Hub {
     /// # Errors
     /// What could not be had, in words.
     pub(crate) fn take_over(&self, config: Config, rng: Rng) -> Result<(), String> {
-        let _alone = lock(&self.taking_over);
+        let _alone = self.reload_alone();
         let before = self.settled();
+        if before.is_settled() {
+            return Err("rooms are being handed over to another process".to_owned());
+        }
         if self.stored.get().is_none() && config.stores() {
             self.start_storing_by(&config).map_err(|error| error.to_string())?;
         }
@@ -193,6 +203,11 @@ impl Hub {
             self.end_undeclared();
         }
         Ok(())
+    }
+
+    /// Nobody else changes what the server goes by while this is there.
+    pub(crate) fn reload_alone(&self) -> MutexGuard<'_, ()> {
+        lock(&self.taking_over)
     }
 
     /// Ends the rooms whose namespace is not declared any more: whoever is in one is put out, and told so.
@@ -251,9 +266,9 @@ impl Hub {
         Ok(())
     }
 
-    /// Where it is said who comes and goes, if the backend is told of it.
+    /// Where it is said who comes and goes, if the backend is told of it: not by a process that has given its rooms away.
     pub(crate) fn journal(&self) -> Option<&Journal> {
-        self.room_events.get().map(RoomEvents::journal)
+        self.room_events.get().map(RoomEvents::journal).filter(|_| !self.is_released())
     }
 
     /// Whether the backend is told who is in that room.
@@ -283,18 +298,26 @@ impl Hub {
         }
     }
 
+    /// Writes down what is left to tell the backend, for the next process to tell it: it ends what is open in the log, too.
+    pub(crate) fn leave_events(&self) {
+        if let Some(room_events) = self.room_events.get() {
+            room_events.close_within(Duration::ZERO);
+        }
+    }
+
     /// The database, if rooms are stored.
     pub(crate) fn stored_rooms(&self) -> Option<&StoredRooms> {
         self.stored.get().map(StoredEngine::rooms)
     }
 
-    /// Who has the messages of a room.
+    /// Who has the messages of a room, for whoever asks for something: of rooms that are being handed over, one that refuses.
     ///
     /// # Errors
     /// [`ErrorCode::UnknownRoom`] if its namespace is not configured.
     pub(crate) fn engine(&self, room: &RoomName) -> Result<&dyn Engine, ErrorCode> {
-        let storage = self.now().options(room.as_str()).ok_or(ErrorCode::UnknownRoom)?.storage;
-        Ok(self.engine_by(storage))
+        let now = self.now();
+        let storage = now.options(room.as_str()).ok_or(ErrorCode::UnknownRoom)?.storage;
+        Ok(if now.is_settled() { &Refusing } else { self.engine_by(storage) })
     }
 
     /// The same for a room that is there.

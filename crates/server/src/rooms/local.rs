@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::runtime::Handle;
@@ -15,6 +16,7 @@ use crate::rooms::dormant::DormantRooms;
 use crate::rooms::engine::{Accepted, EpochName};
 use crate::rooms::erasing::Erasing;
 use crate::rooms::for_all::{ForAll, Unannounced};
+use crate::rooms::handing_over::UnderWay;
 use crate::rooms::history;
 use crate::rooms::join_leave::{Events, What};
 use crate::rooms::parts::{Glance, Now};
@@ -95,6 +97,10 @@ pub(crate) struct LocalRooms {
     max: u64,
     /// Woken when few more may be made.
     pub(crate) crowded: Notify,
+    /// What was asked for and is not answered yet, as far as that is not done in the turn that asks.
+    pub(crate) under_way: UnderWay,
+    /// Whether the rooms are another process's: none is made any more.
+    is_released: AtomicBool,
 }
 
 impl LocalRooms {
@@ -140,7 +146,20 @@ impl LocalRooms {
             count,
             max: ROOMS_MAX,
             crowded,
+            under_way: UnderWay::default(),
+            is_released: AtomicBool::new(false),
         }
+    }
+
+    /// Makes no room any more: who makes one at this moment has done so when this returns.
+    pub(crate) fn make_none(&self) {
+        // Relaxed: the locks say who comes before and who behind.
+        self.is_released.store(true, Relaxed);
+        self.dormant.wait_for_all();
+    }
+
+    pub(crate) fn is_released(&self) -> bool {
+        self.is_released.load(Relaxed)
     }
 
     /// A room that runs.
@@ -206,6 +225,9 @@ impl LocalRooms {
             if let Some(room) = self.running(name) {
                 return Ok(room);
             }
+            if self.is_released() {
+                return Err(ErrorCode::TooManyRequests);
+            }
             let options = rest.map_or(options, |position| options.starting_at(position));
             let room = self.broker.room_with(text, options).map_err(not_opened)?;
             self.count.inc();
@@ -248,15 +270,23 @@ impl LocalRooms {
     }
 
     pub(crate) fn ring_options(&self, name: &str) -> RoomOptions {
+        let (messages, bytes) = self.ring_bounds(name);
+        let large = LARGE_BYTES.min(bytes / MESSAGES_MIN);
+        let options = RoomOptions::new().capacity(messages).bytes_max(bytes);
+        options.message_bytes_max(self.message_bytes_max()).large_message_bytes_max(large)
+    }
+
+    /// How many messages the ring of a room keeps at least, and how many bytes at most.
+    pub(crate) fn ring_bounds(&self, name: &str) -> (usize, u64) {
         let now = self.now();
         let options = now.options(name);
         let messages = options.map_or(0, NamespaceOptions::ring_messages).max(ROOM_MESSAGES_MIN);
         let bytes = options.map_or(u64::MAX, |options| options.ring_size_bytes as u64);
-        let message_bytes = (now.config.message_bytes_max() + MESSAGE_BESIDE_BYTES) as u64;
-        let bytes = bytes.min(self.memory.rings.limit() / FULL_ROOMS_MIN).max(MESSAGES_MIN * message_bytes);
-        let large = LARGE_BYTES.min(bytes / MESSAGES_MIN);
-        let options = RoomOptions::new().capacity(messages).bytes_max(bytes);
-        options.message_bytes_max(message_bytes).large_message_bytes_max(large)
+        (messages, bytes.min(self.memory.rings.limit() / FULL_ROOMS_MIN).max(MESSAGES_MIN * self.message_bytes_max()))
+    }
+
+    fn message_bytes_max(&self) -> u64 {
+        (self.now().config.message_bytes_max() + MESSAGE_BESIDE_BYTES) as u64
     }
 
     /// Bytes of publications that one answer may hold at this moment: the less, the more others wait for their clients to take them.
@@ -302,6 +332,8 @@ pub(crate) fn not_opened(error: RoomError) -> ErrorCode {
     match error {
         RoomError::NameEmpty | RoomError::NameTooLong => ErrorCode::BadRequest,
         RoomError::TooManyRooms => ErrorCode::LimitExceeded,
+        // Another process has them, or will.
+        RoomError::Closed => ErrorCode::TooManyRequests,
         _ => ErrorCode::Internal,
     }
 }

@@ -36,7 +36,10 @@ impl MemoryEngine {
     fn publish_one(&self, Publish { room, publication, terms }: Publish) -> Answer<Result<Accepted, ErrorCode>> {
         match terms {
             None => Answer::Now(Self::publish_now(&self.rooms, &room, publication)),
-            Some(terms) => begun(Self::publish_on(Arc::clone(&self.rooms), room, publication, *terms)),
+            Some(terms) => {
+                let asked = self.rooms.under_way.begin();
+                begun(asked.until(Self::publish_on(Arc::clone(&self.rooms), room, publication, *terms)))
+            }
         }
     }
 
@@ -71,6 +74,13 @@ impl MemoryEngine {
             }
         }
         Err(ErrorCode::Internal)
+    }
+
+    /// Publishes as one does that asked for its engine long ago.
+    #[cfg(test)]
+    pub(crate) fn publish_late(&self, room: &RoomName) -> impl Future<Output = Result<Accepted, ErrorCode>> + use<> {
+        let publication = Publication::new(roomcast_protocol::Payload::json("1".into()), None);
+        self.publish_one(Publish::new(room.clone(), publication)).wait()
     }
 
     /// Erases these messages, as far as they are there and are not erased.
@@ -112,9 +122,13 @@ impl MemoryEngine {
 
 impl Engine for MemoryEngine {
     fn publish(&self, batch: PublishBatch) -> PublishAnswers {
-        publish_each(self, batch, Self::publish_one, |memory, batch| {
-            batch.into_iter().map(|publish| memory.publish_one(publish)).collect()
-        })
+        publish_each(
+            self,
+            batch,
+            |memory| memory.rooms.under_way.begin(),
+            Self::publish_one,
+            |memory, batch| batch.into_iter().map(|publish| memory.publish_one(publish)).collect(),
+        )
     }
 
     fn enter(
@@ -156,8 +170,9 @@ impl Engine for MemoryEngine {
             // It looks at all that the ring has.
             Erase::User(user) => {
                 let memory = self.clone();
+                let asked = self.rooms.under_way.begin();
                 let erase = move || memory.erase_now(&room, history::sequences_of(&room, &user));
-                Answer::later(async move { blocking(erase).await.ok_or(ErrorCode::Internal) })
+                Answer::later(asked.until(async move { blocking(erase).await.ok_or(ErrorCode::Internal) }))
             }
         }
     }

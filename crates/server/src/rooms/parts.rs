@@ -1,6 +1,7 @@
 //! What a server is told, and what is made of it: one thing, put in the place of another when the configuration is read again.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::{ArcSwap, Guard};
@@ -28,6 +29,8 @@ pub(crate) struct Parts {
     pub(crate) keys: Option<KeyFetcher>,
     /// What the backend is asked.
     pub(crate) callbacks: Callbacks,
+    /// Whether rooms take nothing more. It stands here because whoever asks for an engine looks here anyway.
+    is_settled: AtomicBool,
 }
 
 /// What parts are made of beside the configuration; the same for all of a server.
@@ -84,7 +87,7 @@ impl Makings {
         let rates = ClientRates::new(&config.client_rates(), syntax, done, metrics.refusals.clone());
         settings.rates = rates.map(Arc::new);
         let settings = Arc::new(settings);
-        Parts { config: Arc::new(config), settings, keys, callbacks }
+        Parts { config: Arc::new(config), settings, keys, callbacks, is_settled: AtomicBool::new(false) }
     }
 
     fn settings(&self, config: &Config, tokens: Tokens) -> Settings {
@@ -134,6 +137,17 @@ impl Makings {
 }
 
 impl Parts {
+    /// Whether rooms take nothing more.
+    #[inline]
+    pub(crate) fn is_settled(&self) -> bool {
+        // Relaxed: whoever settles waits until every shard has been through a turn, and then ends the rooms.
+        self.is_settled.load(Relaxed)
+    }
+
+    pub(crate) fn set_settled(&self, is_settled: bool) {
+        self.is_settled.store(is_settled, Relaxed);
+    }
+
     /// The options of a room; rooms of unknown namespaces have none.
     pub(crate) fn options(&self, room: &str) -> Option<&NamespaceOptions> {
         self.config.channel.options_for(room)

@@ -57,6 +57,24 @@ struct Version {
     epoch: String,
 }
 
+/// A key that was published, as it is handed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeptKey {
+    /// Of the room and the key.
+    pub(crate) name: Box<str>,
+    pub(crate) accepted: Accepted,
+    pub(crate) since_ms: u64,
+}
+
+/// The newest version of a room, as it is handed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeptVersion {
+    pub(crate) room: Box<str>,
+    pub(crate) number: u64,
+    pub(crate) epoch: String,
+    pub(crate) since_ms: u64,
+}
+
 /// How a publish on terms goes on.
 #[derive(Debug)]
 pub(crate) enum Begun {
@@ -102,6 +120,35 @@ impl TermsBook {
     /// The bytes that it takes.
     pub(crate) fn bytes(&self) -> u64 {
         (lock(&self.keys).bytes + lock(&self.versions).bytes) as u64
+    }
+
+    /// Takes out all keys that were published, the oldest first.
+    pub(crate) fn take_keys(&self) -> impl DoubleEndedIterator<Item = KeptKey> + use<> {
+        lock(&self.keys).take_all().into_iter().filter_map(|(name, since_ms, first)| {
+            let accepted = first.borrow().clone()?;
+            Some(KeptKey { name, accepted, since_ms })
+        })
+    }
+
+    /// Takes out all versions, the oldest first.
+    pub(crate) fn take_versions(&self) -> impl DoubleEndedIterator<Item = KeptVersion> + use<> {
+        lock(&self.versions).take_all().into_iter().filter_map(|(room, since_ms, version)| {
+            let Version { number, epoch } = &*version.try_lock().ok()?;
+            (*number > 0).then(|| KeptVersion { room, number: *number, epoch: epoch.clone(), since_ms })
+        })
+    }
+
+    /// Remembers a key of another process, which comes behind older ones.
+    pub(crate) fn remember_key(&self, KeptKey { name, accepted, since_ms }: KeptKey) {
+        let now_ms = (self.clock)();
+        lock(&self.keys).put_since(&name, watch::channel(Some(accepted)).1, since_ms.min(now_ms), now_ms);
+    }
+
+    /// Remembers a version of another process, which comes behind older ones.
+    pub(crate) fn remember_version(&self, KeptVersion { room, number, epoch, since_ms }: KeptVersion) {
+        let (now_ms, version) = ((self.clock)(), Version { number, epoch });
+        let version = Arc::new(tokio::sync::Mutex::new(version));
+        lock(&self.versions).put_since(&room, version, since_ms.min(now_ms), now_ms);
     }
 
     /// Begins a publish; those with the same key, or with versions into the same room, wait for each other.
@@ -200,12 +247,29 @@ impl<V> Recent<V> {
     }
 
     fn put(&mut self, name: &str, value: V, now_ms: u64) {
+        self.put_since(name, value, now_ms, now_ms);
+    }
+
+    /// The same with what was put in before, elsewhere.
+    fn put_since(&mut self, name: &str, value: V, since_ms: u64, now_ms: u64) {
         self.numbers += 1;
         let number = self.numbers;
-        self.entries.insert(name.into(), Entry { number, since_ms: now_ms, value });
+        self.entries.insert(name.into(), Entry { number, since_ms, value });
         self.order.push_back((number, name.into()));
         self.bytes += weight(name);
         self.forget(now_ms);
+    }
+
+    /// Takes out everything, in the order in which it was put in, with since when it was there.
+    fn take_all(&mut self) -> Vec<(Box<str>, u64, V)> {
+        let (mut entries, order) = (std::mem::take(&mut self.entries), std::mem::take(&mut self.order));
+        self.bytes = 0;
+        let taken = order.into_iter().filter_map(|(number, name)| {
+            entries.get(&name).filter(|entry| entry.number == number)?;
+            let Entry { since_ms, value, .. } = entries.remove(&name)?;
+            Some((name, since_ms, value))
+        });
+        taken.collect()
     }
 
     /// Forgets what is too old, and the oldest where there is too much.

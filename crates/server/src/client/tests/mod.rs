@@ -386,7 +386,7 @@ fn a_client_that_the_server_could_not_put_into_a_room_is_in_the_log() {
     let text = logged.text();
     let line = text.lines().find(|line| line.contains("server-side subscribe failed")).expect(&text);
     assert!(line.contains("WARN") && line.contains("room=\"hall\"") && line.contains("client="), "{line}");
-    assert!(line.contains("code=100") && line.contains("internal server error"), "{line}");
+    assert!(line.contains("code=111") && line.contains("too many requests"), "{line}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use super::{CaughtUp, ROOM_MESSAGES_PER_VISIT};
 use crate::config::SlowConsumer;
 use crate::delivery::sink::{MemberSink, Written};
 use crate::ops::metrics::ShardMetrics;
+use crate::rooms::handing_over::is_given_away;
 use crate::wire::encoded_batch::EncodedBatch;
 use roomcast::{Position, Resumption, Start, TryRecvError};
 use roomcast_protocol::{CloseCode, Placed};
@@ -17,8 +18,25 @@ use roomcast_protocol::{CloseCode, Placed};
 const CATCH_UP_RUNS_PER_VISIT: usize = 4;
 
 impl<S: MemberSink> Group<S> {
-    /// Lets a member go on, as far as its socket and the budget allow.
+    /// Lets a member go on, as far as its socket and the budget allow. What it has missed of a room that is another process's by now
+    /// is there, and it hears nothing of it here.
     pub(super) fn catch_up(
+        &mut self,
+        index: usize,
+        may_fetch: bool,
+        batch: &mut EncodedBatch,
+        metrics: &ShardMetrics,
+    ) -> CaughtUp {
+        let caught_up = self.go_on_alone(index, may_fetch, batch, metrics);
+        let has_missed = match caught_up {
+            CaughtUp::Rejoined | CaughtUp::Full | CaughtUp::Unfinished | CaughtUp::Waits | CaughtUp::Held => false,
+            CaughtUp::InTheDatabase(..) | CaughtUp::Missed(_) | CaughtUp::Skipped(_) => true,
+            CaughtUp::EventsLost | CaughtUp::Ended => true,
+        };
+        if has_missed && is_given_away(&self.room) { CaughtUp::Waits } else { caught_up }
+    }
+
+    fn go_on_alone(
         &mut self,
         index: usize,
         may_fetch: bool,

@@ -16,6 +16,7 @@ use crate::delivery::lag::Lag;
 use crate::delivery::sink::{MemberSink, Written};
 use crate::ops::metrics::ShardMetrics;
 use crate::rooms::delivery_options::DeliveryOptions;
+use crate::rooms::handing_over::is_given_away;
 use crate::rooms::visible::Edge;
 use crate::wire::encoded_batch::EncodedBatch;
 use crate::wire::framing::Framing;
@@ -99,6 +100,8 @@ pub(super) enum Read {
     Held,
     /// The room has ended.
     Ended,
+    /// It is another process's by now: its members hear nothing more here.
+    GivenAway,
 }
 
 impl<S: MemberSink> Group<S> {
@@ -145,15 +148,16 @@ impl<S: MemberSink> Group<S> {
                     }
                 }
                 Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Lagged(missed) | TryRecvError::Disconnected(missed)) => {
+                Err(TryRecvError::Lagged(missed) | TryRecvError::Disconnected(missed))
+                    if !is_given_away(&self.room) =>
+                {
                     // Nobody is to be left with a batch that lies before what is lost.
                     self.send_to_all(batch, metrics);
                     self.lose(missed, metrics);
                 }
-                // Closed.
                 Err(_) => {
                     self.send_to_all(batch, metrics);
-                    return Read::Ended;
+                    return self.end_of_reading();
                 }
             }
         }
@@ -212,15 +216,16 @@ impl<S: MemberSink> Group<S> {
                         at.publication = sequence + 1;
                     }
                     Err(TryRecvError::Empty) => break,
-                    Err(TryRecvError::Lagged(missed) | TryRecvError::Disconnected(missed)) => {
+                    Err(TryRecvError::Lagged(missed) | TryRecvError::Disconnected(missed))
+                        if !is_given_away(&self.room) =>
+                    {
                         self.send_to(at, batch, &mut { usize::MAX }, metrics);
                         self.lose(missed, metrics);
                         at = self.at();
                     }
-                    // Closed.
                     Err(_) => {
                         self.send_to(at, batch, &mut { usize::MAX }, metrics);
-                        return Read::Ended;
+                        return self.end_of_reading();
                     }
                 }
             }
@@ -237,6 +242,10 @@ impl<S: MemberSink> Group<S> {
             true if self.deliverable() == 0 => Read::Held,
             true => Read::Through,
         }
+    }
+
+    fn end_of_reading(&self) -> Read {
+        if is_given_away(&self.room) { Read::GivenAway } else { Read::Ended }
     }
 
     /// Its first member has the publication before that one: of a group with deltas, the first one is made of it.

@@ -322,19 +322,25 @@ impl<S: MemberSink> RoomFeed<S> {
         batch.begin(group.framing);
         let before = (*writes).min(ROOM_WRITES_PER_VISIT);
         let mut left = before;
-        let mut is_held = false;
+        let (mut is_held, mut is_given_away) = (false, false);
         let is_through = group.go_on(&mut left, &self.metrics) && {
             let read = self.read(at, batch, &mut left);
             if read == Read::Ended {
                 self.end(at);
             }
             is_held = read == Read::Held;
+            is_given_away = read == Read::GivenAway;
             read != Read::Unfinished
         };
         *writes -= before - left;
         if !is_through {
             self.detach(at);
             self.unfinished.push_back(at);
+            return;
+        }
+        if is_given_away {
+            // Neither its messages nor its end are looked for any more.
+            self.detach(at);
             return;
         }
         match is_held {

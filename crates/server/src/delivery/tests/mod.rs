@@ -209,6 +209,32 @@ fn a_closed_room_is_delivered_to_its_end_to_those_who_go_along() {
     }
 }
 
+/// They are told by having their connections closed, and find all of it where they come back.
+#[test]
+fn members_of_a_room_that_is_another_processs_by_now_hear_neither_lag_nor_end() {
+    for slow_consumer in [SlowConsumer::Disconnect, SlowConsumer::Skip] {
+        let mut world = World::new(options(slow_consumer, false));
+        let people = [false, true].map(|hears| [usize::MAX, 0].map(|takes| world.join(hears, takes, 0)));
+        world.publish(CAPACITY / 2);
+        world.turn();
+        // Of these some are lost to those who have taken nothing, and to nobody else.
+        world.publish(CAPACITY);
+        world.give_away();
+        for slow in [people[0][1], people[1][1]] {
+            world.people[slow].sink.takes.set(usize::MAX);
+        }
+        world.settle();
+        for person in people.concat() {
+            assert!(world.people[person].until.is_none(), "{person} is told that the room has ended");
+            assert_eq!(world.people[person].sink.doom.get(), None, "{person} is sent away");
+            let (given, expected) = (world.people[person].sink.items(), world.expected(person));
+            assert_eq!(given, expected[..given.len()], "{person} is given something else");
+            world.leave(person);
+        }
+        assert!(!world.turn(), "nothing is left to do");
+    }
+}
+
 /// A delta for each of them would be made for each of them alone.
 #[test]
 fn deltas_are_shared_by_all_who_have_the_base_and_the_others_share_one_whole_publication() {

@@ -310,7 +310,7 @@ pub(super) struct World {
     disk: Option<Disk>,
     /// From where to where it may be seen.
     edge: Edge,
-    _broker: Broker<Publication>,
+    broker: Broker<Publication>,
     name: RoomName,
     options: DeliveryOptions,
     pub(super) delivery: Delivery<Sink>,
@@ -347,7 +347,7 @@ impl World {
             room,
             disk,
             edge,
-            _broker: broker,
+            broker,
             name: RoomName::parse("hall", 255).expect("a name"),
             options,
             delivery,
@@ -378,6 +378,11 @@ impl World {
         let mut large = Publication { data: Payload::json(payload.into()), ..publication(number) };
         large.set_delta(true);
         assert_eq!(self.room.publish(large).expect("there is space"), number);
+    }
+
+    /// The room is another process's from here on.
+    pub(super) fn give_away(&self) {
+        self.broker.close();
     }
 
     /// What was published is on the disk.

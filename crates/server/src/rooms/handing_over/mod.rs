@@ -1,16 +1,40 @@
 //! Giving the rooms of a process to the next one, and taking them from the one before.
 //!
-//! The process that has the rooms settles: it takes nothing new and finishes what it has taken. Then it releases what is on the disk,
-//! from where there is no way back, and gives what is nowhere else as records, hottest room first. The next process takes them before
-//! it serves anybody.
+//! The process that has the rooms **settles**: it takes nothing new and finishes what it has taken. Then it **releases** them, from
+//! where there is no way back: every ring is closed, so that what was acknowledged is in it, and what is stored is left to the next
+//! process. What is nowhere else it **gives** as records, the hottest room first, and the next process takes them before it serves
+//! anybody.
 
-#![expect(dead_code, reason = "the process that hands over calls these")]
+#![cfg_attr(not(test), expect(dead_code, reason = "the process that hands over calls these"))]
+
+mod giving;
+mod record;
+mod refusing;
+mod taking;
+#[cfg(test)]
+mod tests;
+mod under_way;
 
 use std::fmt;
+use std::sync::Mutex;
 use std::time::Duration;
 
+use self::giving::{Given, Giving};
+#[cfg(any(test, roomcast_fuzz))]
+pub(crate) use self::record::check;
+pub(crate) use self::refusing::Refusing;
+use self::refusing::refused;
+use self::taking::Unfinished;
+pub(crate) use self::under_way::{Asked, UnderWay};
+use crate::rooms::engine::Answer;
 use crate::rooms::hub::Hub;
+use crate::util::panics::lock;
 use roomcast::store::StoreError;
+use roomcast::{CloseReason, Room};
+use roomcast_protocol::{ClientInfo, ErrorCode, PresenceStats, Publication, RoomName};
+
+/// Bytes of a record, at most: the largest message that there may be, and what stands beside it.
+pub(crate) const RECORD_BYTES_MAX: usize = 16 << 20;
 
 /// What giving rooms away may take.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +45,21 @@ pub(crate) struct GiveWithin {
     pub(crate) time: Duration,
 }
 
-/// Why the rooms were not released.
+/// What a hub knows of giving and taking.
+#[derive(Debug, Default)]
+pub(crate) struct HandingOver {
+    /// What is to be given, once the rooms are released.
+    given: Mutex<Given>,
+    /// A room of which a part was taken.
+    unfinished: Mutex<Option<Unfinished>>,
+}
+
+/// Whether a room is another process's by now.
+pub(crate) fn is_given_away(room: &Room<Publication>) -> bool {
+    room.ended() == Some(CloseReason::BrokerClosed)
+}
+
+/// Why the rooms were not released as they should.
 #[derive(Debug)]
 pub(crate) enum ReleaseError {
     /// Not everything that was published is stored.
@@ -38,17 +76,46 @@ pub(crate) enum RecordError {
 }
 
 impl Hub {
-    /// Takes nothing more from here on: whoever publishes, enters, asks for a history or changes anything hears
-    /// [`TooManyRequests`](roomcast_protocol::ErrorCode::TooManyRequests). Ready when what was taken before is done and answered, which
-    /// the caller bounds in time.
-    pub(crate) async fn settle(&self) {}
+    /// The members of a room, for who asks for them: not of a process that others have gone from by now.
+    pub(crate) fn members(&self, room: &RoomName) -> Answer<Result<Vec<ClientInfo>, ErrorCode>> {
+        if self.is_settled() { refused() } else { self.presence.members(room) }
+    }
+
+    /// How many are in a room; likewise.
+    pub(crate) fn presence_stats(&self, room: &RoomName) -> Answer<Result<PresenceStats, ErrorCode>> {
+        if self.is_settled() { refused() } else { self.presence.stats(room) }
+    }
+
+    /// Takes nothing more from here on: whoever publishes, enters, asks for a history or who is there, or changes anything hears
+    /// [`TooManyRequests`](roomcast_protocol::ErrorCode::TooManyRequests). Ready when what was taken before is done, which the caller
+    /// bounds in time. Beside a publish that is on its way at this moment nothing is lost, whenever this is ready: it is in its ring
+    /// before [`Hub::release`] closes that, or refused.
+    pub(crate) async fn settle(&self) {
+        {
+            let _alone = self.reload_alone();
+            self.now().set_settled(true);
+        }
+        for shard in &self.shards {
+            // Behind it, nobody there has looked before. A runtime that has ended does nothing any more.
+            let _ = shard.spawn(async {}).await;
+        }
+        self.rooms.under_way.finished().await;
+    }
 
     /// Goes on as if it had not settled. Not after [`Hub::release`].
-    pub(crate) fn thaw(&self) {}
+    pub(crate) fn thaw(&self) {
+        let _alone = self.reload_alone();
+        self.now().set_settled(self.is_released());
+    }
 
     /// Whether it takes nothing more.
     pub(crate) fn is_settled(&self) -> bool {
-        false
+        self.now().is_settled()
+    }
+
+    /// Whether the rooms are another process's.
+    pub(crate) fn is_released(&self) -> bool {
+        self.rooms.is_released()
     }
 
     /// Ends all rooms, stores what is left to store, and lets go of the database and of the log of room events: from here on it never
@@ -57,24 +124,31 @@ impl Hub {
     /// # Errors
     /// When not all of it is stored; everything is released even so.
     pub(crate) fn release(&self, within: Duration) -> Result<(), ReleaseError> {
-        let _ = within;
-        Ok(())
+        {
+            let _alone = self.reload_alone();
+            self.now().set_settled(true);
+        }
+        self.rooms.make_none();
+        // While they run, so that what comes behind this look is read behind it.
+        let given = self.look_at_rooms();
+        self.close();
+        *lock(&self.handing_over.given) = given;
+        self.leave_events();
+        let Some(stored_rooms) = self.stored_rooms() else { return Ok(()) };
+        let closed = stored_rooms.archive.close_within(within);
+        stored_rooms.archive.let_go();
+        if closed.is_err() {
+            // Of what was not stored nobody is to be told again that it was published.
+            drop(self.rooms.terms.take_keys());
+        }
+        closed.map_err(ReleaseError::Unstored)
     }
 
-    /// What is to be given of the rooms after [`Hub::release`], record by record, hottest room first. What has been given is let go of
-    /// when the next record is asked for.
+    /// What is to be given of the rooms after [`Hub::release`], record by record, the hottest room first; once. Each ring is let go of
+    /// as the last of its records is made, so that both processes together hold it once.
     pub(crate) fn give_rooms(&self, within: GiveWithin) -> impl Iterator<Item = Vec<u8>> {
-        let _ = within;
-        std::iter::empty()
-    }
-
-    /// Takes a record of another process, before anybody is served.
-    ///
-    /// # Errors
-    /// When it is no record of this version. The rooms it would have had begin new epochs.
-    pub(crate) fn take_rooms(&self, record: &[u8]) -> Result<(), RecordError> {
-        let _ = record;
-        Err(RecordError::Malformed)
+        let given = std::mem::take(&mut *lock(&self.handing_over.given));
+        Giving::new(&self.rooms, given, within)
     }
 }
 
@@ -98,22 +172,3 @@ impl fmt::Display for RecordError {
 }
 
 impl std::error::Error for RecordError {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Config;
-
-    #[tokio::test]
-    async fn a_hub_that_does_not_hand_over_is_not_settled() {
-        let hub = Hub::alone(Config::dev());
-        hub.settle().await;
-        hub.thaw();
-        assert!(!hub.is_settled());
-        assert!(hub.release(Duration::ZERO).is_ok());
-        let within = GiveWithin { bytes: 1 << 20, time: Duration::from_secs(1) };
-        assert_eq!(hub.give_rooms(within).count(), 0);
-        assert_eq!(hub.take_rooms(b"nonsense"), Err(RecordError::Malformed));
-        assert_eq!(RecordError::Version.to_string(), "a record of another version");
-    }
-}

@@ -49,14 +49,15 @@ impl StoredEngine {
     fn publish_one(&self, Publish { room, publication, terms }: Publish) -> Answer<Result<Accepted, ErrorCode>> {
         let Self(stored) = self;
         if let Some(terms) = terms {
-            return begun(Arc::clone(stored).publish_on(room, publication, *terms));
+            let asked = stored.rooms.under_way.begin();
+            return begun(asked.until(Arc::clone(stored).publish_on(room, publication, *terms)));
         }
         match stored.publish_now(&room, publication) {
             Outcome::Done(published) => Answer::Now(published),
             Outcome::InRing(in_ring) => Answer::later(in_ring.on_disk(stored.patience())),
             Outcome::Waits(publication) => {
                 let stored = Arc::clone(stored);
-                Answer::later(async move {
+                self.later(async move {
                     stored.publish_later(&room, publication, stored.patience()).await?.on_disk(stored.patience()).await
                 })
             }
@@ -89,8 +90,9 @@ impl StoredEngine {
             });
         }
         for (room, queue) in queues {
-            let stored = Arc::clone(stored);
+            let (stored, asked) = (Arc::clone(stored), stored.rooms.under_way.begin());
             tokio::spawn(async move {
+                let _until_all_are_published = asked;
                 for (publication, sender) in queue {
                     // Whoever asked may have gone.
                     let _ = sender.send(stored.publish_later(&room, publication, until).await);
@@ -98,6 +100,11 @@ impl StoredEngine {
             });
         }
         answers
+    }
+
+    /// The answer is what `work` comes to, which is waited for before the rooms are another process's.
+    fn later<T: 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Answer<T> {
+        Answer::later(self.0.rooms.under_way.begin().until(work))
     }
 
     /// What `read` finds in memory, or later with the help of the database.
@@ -116,7 +123,7 @@ impl StoredEngine {
             Err(NoAnswer::Failed(code)) => Answer::Now(Err(code)),
             Err(NoAnswer::InTheDatabase) => {
                 let (stored, name, read) = (Arc::clone(stored), name.clone(), read.clone());
-                Answer::later(async move {
+                self.later(async move {
                     let patience = stored.rooms.now().config.storage.timeout;
                     let turn = stored.reads.turn(patience).await?;
                     let reading = Arc::clone(&stored);
@@ -135,7 +142,7 @@ impl StoredEngine {
 
 impl Engine for StoredEngine {
     fn publish(&self, batch: PublishBatch) -> PublishAnswers {
-        publish_each(self, batch, Self::publish_one, Self::publish_all)
+        publish_each(self, batch, |stored| stored.0.rooms.under_way.begin(), Self::publish_one, Self::publish_all)
     }
 
     fn enter(
@@ -157,7 +164,7 @@ impl Engine for StoredEngine {
 
     fn remove_history(&self, room: &RoomName) -> Answer<Result<(), ErrorCode>> {
         let (stored, room) = (Arc::clone(&self.0), room.clone());
-        Answer::later(blocking(move || {
+        self.later(blocking(move || {
             let removed = stored.archive.remove(room.as_str()).map_err(|error| {
                 tracing::warn!(%room, %error, "history not removed");
                 ErrorCode::TooManyRequests
@@ -170,12 +177,12 @@ impl Engine for StoredEngine {
 
     fn erase(&self, room: &RoomName, epoch: &str, what: Erase) -> Answer<Result<u64, ErrorCode>> {
         let (stored, room, epoch) = (Arc::clone(&self.0), room.clone(), epoch.to_owned());
-        Answer::later(blocking(move || stored.erase(&room, &epoch, &what)))
+        self.later(blocking(move || stored.erase(&room, &epoch, &what)))
     }
 
     fn fetch(&self, room: &Room<Publication>, from: u64, count: usize) -> Answer<Result<Vec<Placed>, ErrorCode>> {
         let (stored, room) = (Arc::clone(&self.0), room.clone());
-        Answer::later(async move {
+        self.later(async move {
             // Whoever is behind waits for its turn: it would be closed if it were not given anything.
             let turn = stored.reads.turn(Duration::MAX).await?;
             let reading = Arc::clone(&stored);
