@@ -1,7 +1,7 @@
 //! Messages that were erased while a ring still holds them.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
+use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The sequences of a room's messages that were erased while its ring, or somebody who has read them, may still hold them: nobody is
@@ -10,6 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub struct ErasedMessages {
     /// The sequence after the highest that was ever in it; who asks beyond it looks no further.
     end: AtomicU64,
+    /// All before this one are.
+    before: AtomicU64,
     sequences: Mutex<Sequences>,
 }
 
@@ -30,10 +32,12 @@ impl ErasedMessages {
 
     /// Whether the message at `sequence` is erased.
     pub fn contains(&self, sequence: u64) -> bool {
-        sequence < self.end() && {
-            let Sequences { young, old } = &*self.sequences();
-            young.contains(&sequence) || old.contains(&sequence)
-        }
+        // Relaxed: `end` was read before, which is written after it.
+        sequence < self.end()
+            && (sequence < self.before.load(Relaxed) || {
+                let Sequences { young, old } = &*self.sequences();
+                young.contains(&sequence) || old.contains(&sequence)
+            })
     }
 
     /// From here on these are erased.
@@ -43,6 +47,14 @@ impl ErasedMessages {
         let end = sequences.young.last().map_or(0, |last| last + 1);
         // Release: pairs with `end`.
         self.end.fetch_max(end, Release);
+    }
+
+    /// From here on all before `sequence` are.
+    pub fn extend_to(&self, sequence: u64) {
+        // Relaxed: as in `contains`.
+        self.before.fetch_max(sequence, Relaxed);
+        // Release: pairs with `end`.
+        self.end.fetch_max(sequence, Release);
     }
 
     /// Forgets those before `sequence` that were erased before this was called last, and says whether none is left. To be called once
@@ -84,5 +96,20 @@ mod tests {
         assert_eq!([3, 5, 7].map(|sequence| erased.contains(sequence)), [false, false, true]);
         assert!(erased.forget_before(8));
         assert_eq!([4, 7].map(|sequence| erased.contains(sequence)), [false; 2]);
+    }
+
+    #[test]
+    fn all_before_one_are_erased_at_once() {
+        let erased = ErasedMessages::default();
+        erased.extend([7]);
+        erased.extend_to(4);
+        erased.extend_to(2);
+        assert_eq!(
+            [0, 3, 4, 6, 7, 8].map(|sequence| erased.contains(sequence)),
+            [true, true, false, false, true, false]
+        );
+        let erased = ErasedMessages::default();
+        erased.extend_to(4);
+        assert_eq!((erased.end(), erased.contains(3), erased.contains(4)), (4, true, false));
     }
 }

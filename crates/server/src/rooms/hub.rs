@@ -345,9 +345,12 @@ impl Hub {
 
     /// Takes out of rings what was erased there and nobody reads any more. Takes its time where there is much.
     pub(crate) fn go_on_erasing(&self) {
-        self.rooms.erasing.go_on(|room| {
+        self.rooms.erasing.go_on((self.rooms.clock)(), |room, before| {
             // Without its edge nobody is shown anything of it.
-            self.engine_of(room.name()).edge(room).is_ok_and(|edge| edge.erased(room).take_out_of(room))
+            self.engine_of(room.name()).edge(room).is_ok_and(|edge| {
+                before.inspect(|before| edge.erase_to(room, *before));
+                edge.erased(room).take_out_of(room)
+            })
         });
     }
 

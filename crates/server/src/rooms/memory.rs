@@ -152,6 +152,7 @@ impl Engine for MemoryEngine {
         // Of a room that does not run nothing is left but its position.
         if let Some(room) = self.rooms.running(name) {
             self.rooms.removed.remove(&room);
+            self.rooms.erasing.note_removed(&room, self.rooms.removed.floor(&room), (self.rooms.clock)());
         }
         Answer::Now(Ok(()))
     }

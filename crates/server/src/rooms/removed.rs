@@ -1,6 +1,7 @@
 //! Histories that were removed of rooms that are in memory alone, and messages of theirs that were erased.
 //!
-//! A ring gives up what it holds by going on, not before; so what was removed or erased is in it for a while, and is not shown.
+//! A ring gives up what it holds by going on, or when it is told to ([`erasing`](crate::rooms::erasing)); so what was removed or
+//! erased is in it for a while, and is not shown.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -38,6 +39,11 @@ impl RemovedHistories {
     /// These messages are not to be seen any more.
     pub(crate) fn erase(&self, room: &Room<Publication>, sequences: impl IntoIterator<Item = u64>) {
         self.change(room, |removed| removed.erased.extend(sequences));
+    }
+
+    /// The same of all before this one.
+    pub(crate) fn erase_to(&self, room: &Room<Publication>, sequence: u64) {
+        self.change(room, |removed| removed.erased.extend_to(sequence));
     }
 
     fn change(&self, room: &Room<Publication>, change: impl FnOnce(&mut Removed)) {

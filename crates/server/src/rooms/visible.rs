@@ -165,6 +165,15 @@ impl Edge {
         }
     }
 
+    /// From here on nobody is given what lies before `sequence` of `room`, whose edge this is, whenever it was published.
+    pub(crate) fn erase_to(&self, room: &Room<Publication>, sequence: u64) {
+        match (&self.mark, &self.removed) {
+            (Some(mark), _) => mark.erased().extend_to(sequence),
+            (None, Some(removed)) => removed.erase_to(room, sequence),
+            (None, None) => {}
+        }
+    }
+
     /// From which sequence on the ring shows what may be seen; of what lies before, messages may have been erased since, and the
     /// database is to be asked.
     pub(crate) fn ring_from(&self) -> u64 {

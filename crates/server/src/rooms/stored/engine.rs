@@ -171,6 +171,11 @@ impl Engine for StoredEngine {
             });
             // What was read of it before is not needed any more.
             stored.restart_cache.remove(room.as_str());
+            if let Some(running) = stored.rooms.running(&room)
+                && let Some(mark) = stored.archive.watermark(&running)
+            {
+                stored.rooms.erasing.note_removed(&running, mark.floor(), (stored.rooms.clock)());
+            }
             removed
         }))
     }
