@@ -9,7 +9,8 @@ target=${CARGO_TARGET_DIR:-$root/target}
 tools=$target/tools/schemathesis
 wanted=schemathesis==4.32.5
 
-if [[ $(cat "$tools/installed" 2>/dev/null) != "$wanted" ]]; then
+# One that was moved with its folder does not start.
+if [[ $(cat "$tools/installed" 2>/dev/null) != "$wanted" ]] || ! "$tools/bin/schemathesis" --version >/dev/null 2>&1; then
     if python3 -m venv --clear "$tools" && "$tools/bin/pip" install -q --disable-pip-version-check --only-binary :all: "$wanted"; then
         echo "$wanted" >"$tools/installed"
     else
