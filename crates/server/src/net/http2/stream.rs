@@ -36,8 +36,11 @@ const PIECE_BYTES: usize = SEND_BUFFER_BYTES;
 /// How much longer a stream may take nothing than a client whose connection it is: that one is told why it goes.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// What a stream takes while its request is answered: its head, and what of the answer waits.
+/// What a stream takes while its request is answered: its head, and what is made of it.
 const STREAM_BYTES: u64 = 32 * 1024;
+/// What it takes from then on: the answer's head, and what is known of the stream. No more of the answer is handed on than the client has
+/// a window for, and what most ask for is the page, which is in memory once.
+const ANSWERED_STREAM_BYTES: u64 = 4 * 1024;
 
 /// What waits at most for a client that takes nothing, or of one that is not heard: in the stream and in the pipe.
 const OUTGOING_BYTES_MAX: u64 = (SEND_BUFFER_BYTES + PIPE_BYTES) as u64;
@@ -79,7 +82,7 @@ enum Answer {
 
 impl Stream {
     pub(super) async fn serve(self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>, _counted: Counted) {
-        let reserved = self.shard.hub.rooms.memory.requests.try_reserve(STREAM_BYTES);
+        let mut reserved = self.shard.hub.rooms.memory.requests.try_reserve(STREAM_BYTES);
         // The operator is let in where nobody else reaches.
         if reserved.is_none() && self.arrival.way.role.serves_clients() {
             self.shard.hub.metrics.refused.inc();
@@ -99,6 +102,9 @@ impl Stream {
         let over = match answered {
             Err(over) => Err(over),
             Ok(Answer::Response(response)) => {
+                if let Some(reserved) = &mut reserved {
+                    reserved.shrink_to(ANSWERED_STREAM_BYTES);
+                }
                 let is_one_too_many = response.status() == StatusCode::TOO_MANY_REQUESTS;
                 let sent = self.send(response, is_head, &mut respond).await;
                 // Each costs as much as one that is taken back; but in a proxy's connection there are others.
