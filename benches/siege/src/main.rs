@@ -2,11 +2,12 @@
 //!
 //! The honest (`honest`) are a load of the server's bench: every message proves itself, and each that is lost is an error. The attackers
 //! (`attacks`) are a thread each, on the core of the load, with the lowest priority, so that what they take from the honest they
-//! take at the server. `memory` watches what the server holds. `report` holds it all against the targets.
+//! take at the server. `newcomers` are honest as well, and come meanwhile. `memory` watches what the server holds. `report` holds it all against the targets.
 
 mod attacks;
 mod honest;
 mod memory;
+mod newcomers;
 mod report;
 mod target;
 
@@ -22,6 +23,7 @@ use server_bench::process::Process;
 use crate::attacks::Siege;
 use crate::honest::{Honest, Latencies, Rooms};
 use crate::memory::Watch;
+use crate::newcomers::{Came, Newcomers};
 use crate::report::Outcome;
 use crate::target::{Kind, Target};
 
@@ -141,6 +143,7 @@ struct Stage {
     published: u64,
     delivered: u64,
     memory: Watch,
+    newcomers: Came,
     attacks: Vec<attacks::Tally>,
 }
 
@@ -154,6 +157,7 @@ impl Stage {
         self.published += other.published;
         self.delivered += other.delivered;
         self.memory.join(other.memory);
+        self.newcomers.join(other.newcomers);
         self.attacks.append(&mut other.attacks);
     }
 }
@@ -182,13 +186,16 @@ fn play(kind: Kind, rooms: Rooms, time: Duration, choice: Option<&Choice>) -> Re
     honest.talk_until(Instant::now() + Duration::from_secs(2).min(time), &mut |_| Ok(()))?;
     honest.forget_latencies();
     let cpu = server.cpu()?;
+    // The floor knows neither what they ask nor what they say.
+    let newcomers = (kind == Kind::Roomcast).then(|| Newcomers::begin(&target));
     honest.talk_until(Instant::now() + time, &mut |now| memory.look(&server, now))?;
     let cpu = server.cpu()? - cpu;
+    let newcomers = newcomers.map(Newcomers::end).unwrap_or_default();
     let attacks = siege.map(Siege::lift).unwrap_or_default();
     honest.settle()?;
     // What was held for attackers is let go when they are gone.
     thread::sleep(Duration::from_secs(2));
     memory.look_once_more(&server)?;
     let (published, delivered) = honest.check()?;
-    Ok(Stage { time, cpu, latencies: honest.take_latencies(), published, delivered, memory, attacks })
+    Ok(Stage { time, cpu, latencies: honest.take_latencies(), published, delivered, memory, newcomers, attacks })
 }

@@ -8,6 +8,7 @@ use harness::origin::Origin;
 use server_bench::fault::Fault;
 
 use crate::Stage;
+use crate::newcomers::Came;
 use crate::target::BUDGET_BYTES;
 
 /// How much longer than at the floor a message may take that is in memory alone, and than without attackers any other.
@@ -16,6 +17,9 @@ const BESIDE_PEACE: f64 = 5.0;
 
 /// How much more the server may hold in the last third than in the second.
 const FLAT: f64 = 1.1;
+
+/// Of newcomers, how many may be refused.
+const REFUSED_MAX: f64 = 0.01;
 
 /// A siege that is shorter says nothing of what grows: the rings of rooms fill their part of the memory in the first minutes.
 const LONG: Duration = Duration::from_secs(8 * 60);
@@ -63,6 +67,11 @@ impl Outcome {
         if peak > BUDGET_BYTES {
             failures.push(format!("the server held {} of {}", megabytes(peak), megabytes(BUDGET_BYTES)));
         }
+        let Came { nanos, refused, why } = &self.siege.newcomers;
+        if *refused as f64 > REFUSED_MAX * (nanos.len() as f64 + *refused as f64) {
+            let why = why.as_deref().unwrap_or_default();
+            failures.push(format!("{refused} honest newcomers were not let in, of {} that were: {why}", nanos.len()));
+        }
         if self.time >= LONG && !self.is_flat() {
             failures.push("what the server holds rises".to_owned());
         }
@@ -99,6 +108,7 @@ pub(crate) fn page(outcome: &Outcome) -> String {
     );
     verdict(outcome, &mut page);
     latencies(outcome, &mut page);
+    newcomers(outcome, &mut page);
     memory(outcome, &mut page);
     attacks(outcome, &mut page);
     page
@@ -143,6 +153,21 @@ fn latencies(Outcome { peace, floor, siege, .. }: &Outcome, page: &mut String) {
             );
         }
     }
+}
+
+fn newcomers(Outcome { peace, siege, .. }: &Outcome, page: &mut String) {
+    let Came { nanos, refused, why } = &siege.newcomers;
+    let times =
+        |nanos: &[u32]| format!("{:.1} ms (p50) and {:.1} ms (p99)", percentile(nanos, 0.5), percentile(nanos, 0.99));
+    let why = why.as_deref().map(|why| format!(" (the first: {why})")).unwrap_or_default();
+    let _ = writeln!(
+        page,
+        "\nFour newcomers a second asked by turns for a connection of a client and for the page: {} were let in, after {}, without \
+         attackers {}; {refused} were not{why}.",
+        nanos.len(),
+        times(nanos),
+        times(&peace.newcomers.nanos),
+    );
 }
 
 /// How much of its core a server has used.

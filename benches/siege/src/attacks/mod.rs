@@ -4,7 +4,7 @@ mod compressed;
 mod frames;
 mod http;
 mod http2;
-mod peer;
+pub(crate) mod peer;
 mod protocol;
 mod tls;
 

@@ -1,4 +1,4 @@
-//! An attacker's sockets.
+//! The sockets of an attacker, or of an honest client that comes by the same ways.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -13,40 +13,44 @@ use crate::target::Target;
 /// How long an attacker waits for its server. What it waits for longer it takes for an end.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// How long an honest client does.
+const HONEST_PATIENCE: Duration = Duration::from_secs(20);
+
 /// Where an attacker comes from, and whom it attacks.
 #[derive(Clone, Debug)]
-pub(super) struct Peer {
-    pub(super) source: Ipv4Addr,
-    pub(super) target: Target,
+pub(crate) struct Peer {
+    pub(crate) source: Ipv4Addr,
+    pub(crate) target: Target,
 }
 
 /// Sockets that are held, to cost something.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(crate) struct Held {
     streams: Vec<TcpStream>,
     max: usize,
 }
 
 impl Peer {
     /// A connection to where clients come.
-    pub(super) fn connect(&self) -> io::Result<TcpStream> {
+    pub(crate) fn connect(&self) -> io::Result<TcpStream> {
         self.open(self.target.address, None)
     }
 
     /// The same, of which the system takes next to nothing that is not read.
-    pub(super) fn connect_narrowly(&self) -> io::Result<TcpStream> {
+    pub(crate) fn connect_narrowly(&self) -> io::Result<TcpStream> {
         self.open(self.target.address, Some(2_048))
     }
 
     /// A connection to where clients of TLS come.
-    pub(super) fn connect_to_tls(&self) -> io::Result<TcpStream> {
+    pub(crate) fn connect_to_tls(&self) -> io::Result<TcpStream> {
         self.open(self.target.tls_address, None)
     }
 
     fn open(&self, address: SocketAddr, receive_buffer: Option<usize>) -> io::Result<TcpStream> {
         let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-        sockopt::set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
-        sockopt::set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
+        let patience = if self.source == Ipv4Addr::LOCALHOST { HONEST_PATIENCE } else { PATIENCE };
+        sockopt::set_socket_timeout(&socket, Timeout::Send, Some(patience))?;
+        sockopt::set_socket_timeout(&socket, Timeout::Recv, Some(patience))?;
         if let Some(bytes) = receive_buffer {
             sockopt::set_socket_recv_buffer_size(&socket, bytes)?;
         }
@@ -58,17 +62,17 @@ impl Peer {
     }
 
     /// A WebSocket, of a client that has said nothing.
-    pub(super) fn websocket(&self) -> io::Result<TcpStream> {
+    pub(crate) fn websocket(&self) -> io::Result<TcpStream> {
         self.handshake(self.connect()?, "")
     }
 
     /// The same, of which the system takes next to nothing that is not read.
-    pub(super) fn narrow_websocket(&self) -> io::Result<TcpStream> {
+    pub(crate) fn narrow_websocket(&self) -> io::Result<TcpStream> {
         self.handshake(self.connect_narrowly()?, "")
     }
 
     /// Makes a WebSocket of a connection, with further header fields.
-    pub(super) fn handshake(&self, mut stream: TcpStream, fields: &str) -> io::Result<TcpStream> {
+    pub(crate) fn handshake(&self, mut stream: TcpStream, fields: &str) -> io::Result<TcpStream> {
         let request = format!(
             "GET /connection/websocket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {}\r\n{fields}\r\n",
@@ -80,7 +84,7 @@ impl Peer {
     }
 
     /// A client that has connected and entered a room.
-    pub(super) fn member(&self, stream: TcpStream, room: &str) -> io::Result<TcpStream> {
+    pub(crate) fn member(&self, stream: TcpStream, room: &str) -> io::Result<TcpStream> {
         let mut stream = stream;
         let commands = format!(
             "{{\"id\":1,\"connect\":{{}}}}\n{{\"id\":2,\"subscribe\":{{\"channel\":\"{room}\",\"recoverable\":true}}}}"
@@ -92,12 +96,12 @@ impl Peer {
 
 impl Held {
     /// None yet, and never more than that.
-    pub(super) fn new(max: usize) -> Self {
+    pub(crate) fn new(max: usize) -> Self {
         Self { streams: Vec::new(), max }
     }
 
     /// Lets `open` bring one more, if there is room.
-    pub(super) fn fill(&mut self, open: impl FnOnce() -> io::Result<TcpStream>) -> io::Result<()> {
+    pub(crate) fn fill(&mut self, open: impl FnOnce() -> io::Result<TcpStream>) -> io::Result<()> {
         if self.streams.len() < self.max {
             self.streams.push(open()?);
         }
@@ -105,12 +109,12 @@ impl Held {
     }
 
     /// Writes into each, and lets go of those that are over.
-    pub(super) fn write(&mut self, bytes: &[u8]) {
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
         self.streams.retain_mut(|stream| stream.write_all(bytes).is_ok());
     }
 
     /// Lets go of those that the server has closed, without reading from the others.
-    pub(super) fn sift(&mut self) {
+    pub(crate) fn sift(&mut self) {
         let is_open = |stream: &TcpStream| {
             let mut byte = [0];
             let _ = stream.set_nonblocking(true);
@@ -123,7 +127,7 @@ impl Held {
 }
 
 /// Reads up to the end of an HTTP head.
-pub(super) fn read_head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+pub(crate) fn read_head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let (mut head, mut buffer) = (Vec::new(), [0; 2_048]);
     loop {
         let n = stream.read(&mut buffer)?;
@@ -138,19 +142,19 @@ pub(super) fn read_head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
 }
 
 /// Sends text in a frame of a client.
-pub(super) fn send(stream: &mut TcpStream, text: &str) -> io::Result<()> {
+pub(crate) fn send(stream: &mut TcpStream, text: &str) -> io::Result<()> {
     stream.write_all(&frame(websocket::TEXT, text.as_bytes()))
 }
 
 /// A frame of a client.
-pub(super) fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(payload.len() + 14);
     websocket::write(opcode, Some([1, 2, 3, 4]), &mut bytes, |out| out.extend_from_slice(payload));
     bytes
 }
 
 /// Reads what is there, at most that much, and forgets it.
-pub(super) fn skim(stream: &mut TcpStream, bytes: usize) -> io::Result<()> {
+pub(crate) fn skim(stream: &mut TcpStream, bytes: usize) -> io::Result<()> {
     let mut buffer = vec![0; bytes];
     match stream.read(&mut buffer)? {
         0 => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -159,7 +163,7 @@ pub(super) fn skim(stream: &mut TcpStream, bytes: usize) -> io::Result<()> {
 }
 
 /// The value of a text field in what a server says next, where it has one.
-pub(super) fn hear_field(stream: &mut TcpStream, name: &str) -> io::Result<Option<String>> {
+pub(crate) fn hear_field(stream: &mut TcpStream, name: &str) -> io::Result<Option<String>> {
     let mut buffer = vec![0; 16 * 1024];
     let n = stream.read(&mut buffer)?;
     let text = String::from_utf8_lossy(&buffer[..n]);
