@@ -3,7 +3,7 @@ FROM debian:bookworm-slim
 
 RUN useradd --system --uid 10001 --home-dir /var/lib/roomcast --create-home roomcast
 COPY roomcast /usr/local/bin/roomcast
-COPY LICENSE-MIT LICENSE-APACHE /usr/share/doc/roomcast/
+COPY LICENSE-MIT LICENSE-APACHE THIRD-PARTY.txt /usr/share/doc/roomcast/
 
 USER 10001
 WORKDIR /var/lib/roomcast

@@ -260,6 +260,7 @@ dist: build ## an archive and a Debian package with binary, licences, unit file 
 	rm -rf $(DIST) && mkdir -p $(DIST)/$(ARCHIVE)
 	strip -o $(DIST)/$(ARCHIVE)/roomcast $(TARGET)/release/roomcast
 	$(DIST)/$(ARCHIVE)/roomcast config default > $(DIST)/$(ARCHIVE)/roomcast.toml
+	dist/third-party.py > $(DIST)/$(ARCHIVE)/THIRD-PARTY.txt
 	cp LICENSE-MIT LICENSE-APACHE CHANGELOG.md dist/roomcast.service dist/roomcast.1 $(DIST)/$(ARCHIVE)/
 	cd $(DIST)/$(ARCHIVE) && sha256sum -- * > SHA256SUMS
 	tar -C $(DIST) --sort=name --owner=0 --group=0 --numeric-owner --mtime=@$${SOURCE_DATE_EPOCH:-0} \

@@ -45,6 +45,7 @@ put 644 CHANGELOG.md usr/share/doc/roomcast/changelog
 for page in server events storage protocol security your-website moving-from-centrifugo; do
 	put 644 "docs/$page.md" "usr/share/doc/roomcast/$page.md"
 done
+dist/third-party.py >"$doc/third-party.txt"
 mkdir -p "$doc/examples"
 "$binary" config default >"$doc/examples/every-option.toml"
 cat >"$doc/changelog.Debian" <<END
@@ -54,7 +55,7 @@ roomcast ($version-1) stable; urgency=medium
 
  -- The roomcast authors <roomcast@localhost>  $(date -u -R -d "@$SOURCE_DATE_EPOCH")
 END
-gzip -n9 "$doc/changelog" "$doc/changelog.Debian" "$tree/usr/share/man/man1/roomcast.1"
+gzip -n9 "$doc/changelog" "$doc/changelog.Debian" "$doc/third-party.txt" "$tree/usr/share/man/man1/roomcast.1"
 
 # What it is linked with, and the newest symbol of the C library that it asks for.
 needs=$(objdump -p "$tree/usr/bin/roomcast" | awk '$1 == "NEEDED" { print $2 }')

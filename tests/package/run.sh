@@ -75,6 +75,14 @@ proposed() { sed -E 's/^#(\[|[a-z_]+ = )/\1/; s/_key = ""/_key = "0123456789abcd
 holds "what its configuration proposes can be used" proposed
 every_option() { "$tree/usr/bin/roomcast" config default | diff "$tree/usr/share/doc/roomcast/examples/every-option.toml" -; }
 holds "every option stands in its examples" every_option
+# What is linked in asks for that.
+licences() {
+	local name
+	gunzip -c "$tree/usr/share/doc/roomcast/third-party.txt.gz" >"$work/third-party"
+	for name in tokio rustls aws-lc-rs aws-lc-sys libsqlite3-sys hyper h2 mimalloc; do grep -E "^$name [0-9.]+: ." "$work/third-party" || return 1; done
+	grep 'Permission is hereby granted' "$work/third-party" && (($(grep -cx '=\{80\}' "$work/third-party") > 100))
+}
+holds "the licences of what it is made of are there" licences
 commands() {
 	local name
 	for name in $("$tree/usr/bin/roomcast" --help | sed -n '/^Commands:/,/^$/s/^  \([a-z-]*\) .*/\1/p' | grep -vxE 'help|lab'); do
