@@ -52,7 +52,7 @@ pub(super) const ACTIONS: &[(u64, Action)] = &[
     (6, Action::Unsubscribe),
     (40, Action::Publish),
     (1, Action::Flood),
-    (2, Action::FloodBatch),
+    (3, Action::FloodBatch),
     (6, Action::PublishBatch),
     (5, Action::Leave),
     (12, Action::Miss),
@@ -136,7 +136,7 @@ impl World {
             }
             Action::FloodBatch => {
                 // A shard finds more than a ring holds that has no more than it must.
-                let (room, count) = (self.small_room(), self.dice.between(900, 1_500));
+                let (room, count) = (self.small_room(), self.dice.between(1_000, 1_500));
                 self.publish_batch(server, &room, count);
             }
             Action::Stall => self.stall(server),
@@ -152,8 +152,10 @@ impl World {
             Action::Slow => {
                 let Some(at) = self.connected() else { return };
                 let takes = self.dice.weighed(&[(3, Some(0)), (2, Some(100)), (2, Some(5_000)), (4, None)]);
-                self.detail(format_args!("{at} takes {takes:?}"));
+                let is_steady = takes.is_some_and(|takes| takes > 0) && self.dice.percent(60);
+                self.detail(format_args!("{at} takes {takes:?}, each time {is_steady}"));
                 self.clients[at].takes = takes;
+                self.clients[at].takes_each_time = takes.filter(|_| is_steady);
             }
             Action::Mute => {
                 let Some(at) = self.connected() else { return };
@@ -164,7 +166,10 @@ impl World {
                 let (Some(at), room) = (self.connected(), self.room()) else { return };
                 self.ask(server, at, &room, matches!(action, Action::History), false);
             }
-            Action::Erase => self.erase(server),
+            Action::Erase => {
+                let room = self.busy_room();
+                self.erase(server, room);
+            }
             Action::RemoveHistory => self.remove_history(server),
             Action::Disk => {
                 let health = Health {
@@ -231,10 +236,14 @@ impl World {
         let at = most.filter(|_| self.dice.percent(60)).filter(|at| self.clients[*at].is_connected()).unwrap_or(any);
         let rooms = self.clients[at].rooms();
         self.detail(format_args!("{at} takes nothing, in {rooms:?}"));
-        self.clients[at].takes = Some(0);
+        (self.clients[at].takes, self.clients[at].takes_each_time) = (Some(0), None);
         for room in rooms {
-            let count = self.dice.between(5, 40);
+            let count = self.dice.between(5, 60);
             self.publish_batch(server, &room, count);
+            if self.dice.percent(40) {
+                // Of what is on its way then.
+                self.erased_next = Some(room);
+            }
         }
     }
 

@@ -16,6 +16,10 @@ use crate::rooms::terms::Terms;
 use crate::rooms::users::Recipients;
 use roomcast_protocol::{CloseCode, Payload, Publication, RoomName, UnsubscribeCode};
 
+/// Messages of a batch that fill sockets, half of them being large; and that fill rings, all of one room and small.
+const SOME: u64 = 20;
+const MANY: u64 = 100;
+
 /// Messages of a batch that are told of one by one.
 const NUMBERS_SHOWN: usize = 12;
 
@@ -23,7 +27,8 @@ impl World {
     /// Has the site's backend publish some messages at once, into rooms of the engine of that one, and half of them there.
     pub(super) fn publish_batch(&mut self, server: &Rc<Server>, into: &str, count: u64) {
         let is_kept = self.model.rooms[into].storage != Storage::Off;
-        let is_plain = self.dice.percent(60);
+        // What more is asked of is said one after the other.
+        let is_plain = count > MANY || self.dice.percent(60);
         let of_engine = |storage: Storage| (storage != Storage::Off) == is_kept;
         let is_declared = |room: &str| !self.model.forbids.rooms.contains(room);
         let rooms: Vec<String> = self.plan.rooms.iter().map(|kind| kind.name.clone()).collect();
@@ -36,9 +41,12 @@ impl World {
         let mut numbers = Vec::new();
         for _ in 0..count {
             let room =
-                if count > 100 || self.dice.percent(50) { into.to_owned() } else { self.dice.pick(&rooms).clone() };
-            let padding = self.dice.weighed(&[(6, 5), (2, 150), (1, 2_000)]);
-            let padding = if count > 100 { 5 } else { padding };
+                if count > MANY || self.dice.percent(50) { into.to_owned() } else { self.dice.pick(&rooms).clone() };
+            let padding = match count {
+                MANY.. => 5,
+                SOME..MANY => self.dice.weighed(&[(1, 5), (1, 2_000)]),
+                _ => self.dice.weighed(&[(6, 5), (2, 150), (1, 2_000)]),
+            };
             let (number, text) = self.model.publish(&room, "", padding);
             let asked = (!is_plain && self.dice.percent(60)).then(|| self.model.terms.draw(&mut self.dice, &room));
             let tag = self.dice.percent(70).then(|| self.dice.below(2));
@@ -77,8 +85,7 @@ impl World {
         });
     }
 
-    pub(super) fn erase(&mut self, server: &Rc<Server>) {
-        let room = self.busy_room();
+    pub(super) fn erase(&mut self, server: &Rc<Server>, room: String) {
         let user = self.dice.pick(&self.clients).user.clone();
         let (what, epoch, meant) = if self.dice.percent(40) {
             let meant = self.model.will_erase(&room, |_, message| message.user == user);
@@ -89,12 +96,15 @@ impl World {
             if places.is_empty() {
                 return;
             }
-            match self.dice.below(4) {
-                // Of a page that was opened long ago: the room may have begun anew since.
-                0 => places.truncate(3),
+            // Of a page that was opened long ago: the room has begun anew since.
+            let newest = places.last().map(|(epoch, _)| epoch.clone());
+            let old: Vec<(String, u64)> =
+                places.iter().filter(|(of, _)| Some(of) != newest.as_ref()).cloned().collect();
+            if !old.is_empty() && self.dice.percent(60) {
+                places = old;
+            } else if self.dice.percent(60) {
                 // What somebody is still to be given.
-                1 | 2 => drop(places.drain(..places.len().saturating_sub(5))),
-                _ => {}
+                places.drain(..places.len().saturating_sub(5));
             }
             let (epoch, offset) = self.dice.pick(&places).clone();
             let offsets: Vec<u64> = (offset..=offset + self.dice.below(3)).collect();

@@ -28,6 +28,8 @@ pub(super) struct Client {
     pub(super) form: Form,
     /// How many bytes it takes from its socket the next time it looks; all of them where nothing is said.
     pub(super) takes: Option<usize>,
+    /// How many it takes whenever it looks from then on.
+    pub(super) takes_each_time: Option<usize>,
     /// It does not answer pings.
     pub(super) is_mute: bool,
     pub(super) line: Option<Line>,
@@ -97,6 +99,7 @@ impl Client {
             user,
             form,
             takes: None,
+            takes_each_time: None,
             is_mute: false,
             line: None,
             places: BTreeMap::new(),
@@ -129,7 +132,7 @@ impl Client {
             asked: BTreeMap::from([(1, Asked::Connect)]),
             stays: BTreeMap::new(),
         });
-        (self.takes, self.is_mute) = (None, false);
+        (self.takes, self.takes_each_time, self.is_mute) = (None, None, false);
     }
 
     /// Whether it is connected, and knows.
@@ -240,6 +243,7 @@ impl Client {
     /// Takes what has come on its socket, and checks it.
     pub(super) fn listen(&mut self, server: &Server, model: &mut Model, found: &mut Found) {
         let mut heard = Vec::new();
+        self.takes = self.takes_each_time.or(self.takes);
         let Some(line) = &mut self.line else { return };
         loop {
             let most = self.takes.unwrap_or(usize::MAX);

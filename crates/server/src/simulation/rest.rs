@@ -43,7 +43,7 @@ impl World {
             self.connect(server);
         }
         for client in &mut self.clients {
-            (client.takes, client.is_mute) = (None, false);
+            (client.takes, client.takes_each_time, client.is_mute) = (None, None, false);
             if let Some(line) = &mut client.line {
                 line.socket.widen(BUFFER_AT_REST);
                 line.term.iter_mut().for_each(Term::stay);

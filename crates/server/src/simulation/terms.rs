@@ -20,12 +20,22 @@ pub(super) enum Asked {
 #[derive(Debug, Default)]
 pub(super) struct AskedTerms {
     keys: BTreeMap<(String, u64), Keyed>,
-    /// The newest version that was drawn in a room, and the newest that was acknowledged.
-    versions: BTreeMap<String, (u64, u64)>,
+    versions: BTreeMap<String, Versions>,
     /// What has failed, and is said again.
     failed: BTreeSet<(String, u64)>,
     /// Keys of before are not used any more: they may be forgotten.
     generation: u64,
+}
+
+/// The versions of a room.
+#[derive(Debug, Default)]
+struct Versions {
+    /// The newest that was drawn.
+    drawn: u64,
+    /// The newest that was acknowledged.
+    acked: u64,
+    /// Up to there what had them may be gone, and they are remembered all the same.
+    gone: u64,
 }
 
 /// The messages of one key.
@@ -47,7 +57,7 @@ impl AskedTerms {
         if dice.percent(60) {
             return Asked::Key(self.generation * KEYS + dice.below(KEYS));
         }
-        let (drawn, _) = self.versions.entry(room.to_owned()).or_default();
+        let Versions { drawn, .. } = self.versions.entry(room.to_owned()).or_default();
         let version = (*drawn + 1).saturating_sub(dice.below(3)).max(1);
         *drawn = version.max(*drawn);
         Asked::Version(version)
@@ -61,8 +71,8 @@ impl AskedTerms {
 
     /// A room has ended, and has lost what was published there.
     pub(super) fn has_ended(&mut self, room: &str) {
-        if let Some((_, acked)) = self.versions.get_mut(room) {
-            *acked = 0;
+        if let Some(Versions { drawn, acked, gone }) = self.versions.get_mut(room) {
+            (*acked, *gone) = (0, *drawn);
         }
     }
 
@@ -112,8 +122,10 @@ impl AskedTerms {
     pub(super) fn acknowledged(&mut self, room: &str, asked: Asked, place: &(String, u64)) -> Result<(), String> {
         match asked {
             Asked::Version(version) => {
-                let (_, acked) = self.versions.entry(room.to_owned()).or_default();
-                *acked = version.max(*acked);
+                let Versions { acked, gone, .. } = self.versions.entry(room.to_owned()).or_default();
+                if version > *gone {
+                    *acked = version.max(*acked);
+                }
                 Ok(())
             }
             Asked::Key(key) => {
@@ -136,6 +148,6 @@ impl AskedTerms {
 
     /// The newest version of a room that was acknowledged: it is there, or a newer one.
     pub(super) fn acknowledged_version(&self, room: &str) -> u64 {
-        self.versions.get(room).map_or(0, |(_, acked)| *acked)
+        self.versions.get(room).map_or(0, |versions| versions.acked)
     }
 }

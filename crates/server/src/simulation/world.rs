@@ -51,6 +51,7 @@ pub(super) fn play(seed: u64) -> Played {
         clients,
         late: Rc::default(),
         trace: String::new(),
+        erased_next: None,
         plan,
     };
     world.describe();
@@ -94,6 +95,8 @@ pub(super) struct World {
     pub(super) clients: Vec<Client>,
     pub(super) late: Rc<RefCell<(usize, Vec<Late>)>>,
     pub(super) trace: String,
+    /// A room of which something is erased as soon as it is known what was published there.
+    pub(super) erased_next: Option<String>,
 }
 
 /// How a run of the server ends.
@@ -129,6 +132,9 @@ impl World {
         for _ in 0..steps {
             let action = self.dice.weighed(ACTIONS);
             self.note(began, format_args!("{action:?}"));
+            if let Some(room) = self.erased_next.take() {
+                self.erase(&server, room);
+            }
             self.act(&server, action);
             let time = match action {
                 // Until rooms come to an end that nobody is in.
@@ -141,6 +147,7 @@ impl World {
             }
         }
         drop(others);
+        self.erased_next = None;
         let end = self.dice.weighed(&[(3, End::Clean), (2, End::Killed), (4, End::Power)]);
         if is_last || self.dice.percent(60) {
             self.note(began, format_args!("rest"));
@@ -262,7 +269,7 @@ impl World {
         self.listen(&server);
         for client in &mut self.clients {
             // What was written is on its way.
-            client.takes = None;
+            (client.takes, client.takes_each_time) = (None, None);
             let mut found = Found::default();
             client.listen(&server, &mut self.model, &mut found);
             client.log.push_str("the server is gone\n");
