@@ -2,6 +2,7 @@
 
 mod config;
 mod events;
+mod handover;
 mod moving;
 mod proxies;
 mod reload;

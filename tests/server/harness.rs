@@ -180,6 +180,11 @@ impl<Socket: Read + Write> Client<Socket> {
         let head = read_head(&mut stream);
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         assert!(head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "wrong key: {head}");
+        Self::upgraded(stream)
+    }
+
+    /// Over a stream on which the handshake is done.
+    pub(crate) fn upgraded(stream: Socket) -> Self {
         Self { id: String::new(), stream, input: Vec::new(), heard: VecDeque::new(), pushes: VecDeque::new() }
     }
 

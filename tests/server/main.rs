@@ -16,6 +16,7 @@ mod events;
 mod failing_disk;
 mod fields;
 mod frames;
+mod handover;
 mod harness;
 mod heap;
 mod http;

@@ -10,7 +10,7 @@ use super::source::{CORE_HIGH, CORE_LOW, File, core_folders, has_word, read, rus
 const ABOVE: [&str; 2] = ["store", "internal"];
 
 /// The folders of the server, lowest first: each uses those before it. `docs/design.md` says what they are.
-const SERVER: [&str; 16] = [
+const SERVER: [&str; 17] = [
     "util",
     "config",
     "ops",
@@ -26,6 +26,7 @@ const SERVER: [&str; 16] = [
     "client",
     "api",
     "net",
+    "handover",
     "db_tools",
 ];
 const SERVER_ROOT: &str = "crates/server/src";

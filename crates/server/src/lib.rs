@@ -16,19 +16,19 @@ mod events;
 #[cfg(any(test, roomcast_fuzz))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod handover;
 mod limits;
 mod net;
 mod ops;
 mod reloading;
 mod rooms;
+mod serve_error;
 mod session;
 #[cfg(test)]
 mod simulation;
 mod util;
 mod wire;
 
-use std::error::Error;
-use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -47,7 +47,10 @@ use self::config::{Config, TlsOptions};
 pub use self::events::EventsError;
 #[doc(hidden)]
 pub use self::events::tools as event_tools;
-use self::net::accept::{self, Acceptor, WayIn};
+use self::handover::new_process::NewProcess;
+use self::handover::old_process::{self, Left, OldProcess};
+use self::handover::successor::Successors;
+use self::net::accept::{self, Accepting, Acceptor, WayIn};
 #[doc(hidden)]
 pub use self::net::arrival::Role;
 use self::net::certificates::Certificates;
@@ -55,7 +58,7 @@ use self::net::inherited::inherited;
 #[doc(hidden)]
 pub use self::net::listeners::Given;
 pub use self::net::listeners::ListenAt;
-use self::net::listeners::{self, Listener, NotBound, Tls};
+use self::net::listeners::{self, Listener, Tls};
 pub use self::ops::logging;
 use self::ops::rlimit;
 use self::ops::shutdown::{self, OnHangup};
@@ -69,10 +72,10 @@ use self::rooms::hub::Hub;
 #[doc(hidden)]
 pub use self::rooms::users::Recipients;
 use self::rooms::{erasing, expiry, stored};
+pub use self::serve_error::ServeError;
 use self::util::clock;
 use self::util::rng::{self, Rng};
 use self::util::timer_wheel;
-use roomcast::store::StoreError;
 
 /// Serves until SIGINT or SIGTERM, then drains and returns; a second signal ends the process at once.
 ///
@@ -90,6 +93,16 @@ pub fn run(config: Config) -> Result<(), ServeError> {
 /// As [`run`].
 pub fn run_and_reload(config: Config, reloading: Reloading) -> Result<(), ServeError> {
     let mut server = Server::bind_with(config, inherited().map_err(ServeError::Start)?)?;
+    server.signals = Some(Some(reloading));
+    server.run()
+}
+
+/// The same, in place of the process that serves by the same data directory, if there is one; see [`Server::take_over`].
+///
+/// # Errors
+/// As [`run`], and [`ServeError::NotHandedOver`].
+pub fn take_over_and_reload(config: Config, reloading: Reloading) -> Result<(), ServeError> {
+    let mut server = Server::take_over_with(config, inherited().map_err(ServeError::Start)?)?;
     server.signals = Some(Some(reloading));
     server.run()
 }
@@ -115,13 +128,21 @@ pub fn run_and_reload(config: Config, reloading: Reloading) -> Result<(), ServeE
 #[derive(Debug)]
 pub struct Server {
     config: Config,
-    listeners: Vec<Listener>,
+    sockets: Sockets,
     tls: Tls,
     local: Arc<LocalNode>,
     shards: usize,
     shutdown: Shutdown,
     /// Whether it obeys signals, and what it does at a hangup: it ends, or reads its configuration again.
     signals: Option<Option<Reloading>>,
+}
+
+/// Where its sockets are.
+#[derive(Debug)]
+enum Sockets {
+    Open(Vec<Listener>),
+    /// With the process that is to hand them over.
+    Awaited(Box<NewProcess>),
 }
 
 impl Server {
@@ -140,12 +161,41 @@ impl Server {
     #[doc(hidden)]
     pub fn bind_with(config: Config, given: Vec<Given>) -> Result<Self, ServeError> {
         let tls = Tls::new(&config.http_server, &config.data_dir).map_err(ServeError::Tls)?;
-        let bound = listeners::open(&config.http_server, given, &tls);
-        let listeners = bound.map_err(|NotBound { place, source }| ServeError::Bind { place, source })?;
+        let listeners = listeners::open(&config.http_server, given, &tls)?;
+        Ok(Self::new(config, tls, Sockets::Open(listeners)))
+    }
+
+    /// Asks the process that serves by the same data directory to hand over its sockets and rooms: [`Server::run`] takes them, and
+    /// serves in its place. Where nobody serves, this is [`Server::bind`].
+    ///
+    /// # Errors
+    /// As [`Server::bind`], and [`ServeError::NotHandedOver`]. The other process goes on as before.
+    pub fn take_over(config: Config) -> Result<Self, ServeError> {
+        Self::take_over_with(config, Vec::new())
+    }
+
+    fn take_over_with(config: Config, given: Vec<Given>) -> Result<Self, ServeError> {
+        let path = config.handover_socket();
+        let tls = Tls::new(&config.http_server, &config.data_dir).map_err(ServeError::Tls)?;
+        match NewProcess::begin(&path, &config.handover, &config.http_server)? {
+            Some(taking) => Ok(Self::new(config, tls, Sockets::Awaited(Box::new(taking)))),
+            None => {
+                let listeners = listeners::open(&config.http_server, given, &tls)?;
+                Ok(Self::new(config, tls, Sockets::Open(listeners)))
+            }
+        }
+    }
+
+    fn new(config: Config, tls: Tls, sockets: Sockets) -> Self {
         let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let shards = config.shards.unwrap_or_else(cores).get();
         let local = Arc::new(LocalNode::new(shards));
-        Ok(Self { config, listeners, tls, local, shards, shutdown: Shutdown::new(), signals: None })
+        Self { config, sockets, tls, local, shards, shutdown: Shutdown::new(), signals: None }
+    }
+
+    /// Those that are open.
+    fn listeners(&self) -> &[Listener] {
+        if let Sockets::Open(listeners) = &self.sockets { listeners } else { &[] }
     }
 
     /// Where it listens for clients; with the port it was given where the configuration said 0. Port 0 where there is none.
@@ -164,11 +214,16 @@ impl Server {
     /// When there is no descriptor left.
     #[doc(hidden)]
     pub fn pass_sockets_on(&mut self) -> io::Result<Vec<(OwnedFd, Role)>> {
-        self.listeners.iter_mut().map(|it| Ok((it.socket.pass_on()?, it.way.role))).collect()
+        match &mut self.sockets {
+            Sockets::Open(listeners) => {
+                listeners.iter_mut().map(|it| Ok((it.socket.pass_on()?, it.way.role))).collect()
+            }
+            Sockets::Awaited(_) => Ok(Vec::new()),
+        }
     }
 
     fn address_of(&self, is_it: impl Fn(Role) -> bool) -> Option<SocketAddr> {
-        let mut ports = self.listeners.iter().filter(|it| is_it(it.way.role));
+        let mut ports = self.listeners().iter().filter(|it| is_it(it.way.role));
         ports.find_map(|it| if let ListenAt::Tcp(address) = it.place { Some(address) } else { None })
     }
 
@@ -187,7 +242,7 @@ impl Server {
     ///
     /// # Errors
     /// [`ServeError::Start`] when the system refuses threads or descriptors, [`ServeError::NoDescriptors`] when it allows too few;
-    /// [`ServeError::Unstored`] at the end.
+    /// [`ServeError::Unstored`] at the end, or [`ServeError::Orphaned`].
     pub fn run(self) -> Result<(), ServeError> {
         let descriptors = rlimit::raise_limit();
         if self.config.http_api.insecure && !self.config.http_api.disabled {
@@ -208,7 +263,15 @@ impl Server {
             }
         };
         let (node, local, handle) = (rng()?.uuid(), self.local, background.handle().clone());
-        let hub = Arc::new(Hub::new(self.config, node, clock::unix_ms, local, handles, handle));
+        let hub = Arc::new(Hub::new(self.config, node, clock::unix_ms, local, handles, handle.clone()));
+        let (mut listeners, taken) = match self.sockets {
+            Sockets::Open(listeners) => (listeners, None),
+            Sockets::Awaited(taking) => {
+                let mut taken = taking.finish(&hub)?;
+                let given = std::mem::take(&mut taken.sockets);
+                (listeners::open(&hub.now().config.http_server, given, &self.tls)?, Some(taken))
+            }
+        };
         hub.start_storing().map_err(ServeError::Store)?;
         hub.start_events(rng()?).map_err(ServeError::Events)?;
 
@@ -218,9 +281,15 @@ impl Server {
 
         hub.serve_until(self.shutdown.watch());
         let of_listener = |it: &Listener| (it.place.clone(), it.way.role.name(), it.way.tls.is_some());
-        let places: Vec<_> = self.listeners.iter().map(of_listener).collect();
+        let places: Vec<_> = listeners.iter().map(of_listener).collect();
+        let may_hand_over = hub.now().config.handover.enabled;
+        let held = old_process::Sockets::of(&mut listeners, may_hand_over).map_err(ServeError::Start)?;
+        let (accept, accepting) = watch::channel(Accepting::On);
+        let manager = Arc::new(if signals.is_some() { Manager::of_this_process() } else { Manager::default() });
+        let parts = (Arc::clone(&hub), held, accept, Arc::clone(&manager), self.shutdown.clone());
+        let giving = Arc::new(OldProcess::new(parts, handle));
         let (others, inboxes): (Vec<_>, Vec<_>) = (1..shards).map(|_| mpsc::channel(accept::INBOX_CONNECTIONS)).unzip();
-        let acceptor = WayIn::Acceptor(Acceptor { listeners: self.listeners, others });
+        let acceptor = WayIn::Acceptor(Acceptor { listeners, accepting, others });
         let ways_in = std::iter::once(acceptor).chain(inboxes.into_iter().map(WayIn::Inbox));
         let mut threads = Vec::with_capacity(shards);
         for ((index, runtime), way_in) in runtimes.into_iter().enumerate().zip(ways_in) {
@@ -234,10 +303,14 @@ impl Server {
 
         let rng_of_autocert = self.tls.autocert.is_some().then(rng).transpose()?;
         let (shutdown, expiring) = (self.shutdown, Arc::clone(&hub));
+        let handing_over = Arc::clone(&giving);
         let served = background.block_on(async {
             let certificates = self.tls.all();
+            if let Some(taken) = taken {
+                taken.served();
+            }
+            tokio::spawn(hand_over(Arc::clone(&handing_over), Arc::clone(&expiring), shutdown.watch()));
             if let Some((signals, reloading)) = signals {
-                let manager = Arc::new(Manager::of_this_process());
                 manager.ready("serving");
                 if let Some(every) = manager.watchdog() {
                     tokio::spawn(keep_watch(Arc::clone(&manager), Arc::clone(&expiring), (every / 2).max(TURNS_EVERY)));
@@ -253,7 +326,12 @@ impl Server {
                         on_hangup
                     }
                 };
-                tokio::spawn(signals.obey(shutdown.clone(), on_hangup));
+                let successors = Successors::new();
+                let start_successor = move || match may_hand_over {
+                    true => successors.start(),
+                    false => tracing::warn!("no other process is started: `handover.enabled` is false"),
+                };
+                tokio::spawn(signals.obey(shutdown.clone(), on_hangup, start_successor));
             }
             tokio::spawn(expire_forever(Arc::clone(&expiring)));
             tokio::spawn(make_room_forever(Arc::clone(&expiring)));
@@ -262,7 +340,8 @@ impl Server {
             if let (Some(autocert), Some(rng)) = (self.tls.autocert, rng_of_autocert) {
                 let (clock, metrics) = (Arc::clone(&expiring), expiring.metrics.tls.clone());
                 let clock = move || Duration::from_millis((clock.rooms.clock)());
-                tokio::spawn(autocert.keep(Handle::current(), rng, clock, metrics));
+                // One process at a time asks for certificates.
+                handing_over.ends(tokio::spawn(autocert.keep(Handle::current(), rng, clock, metrics)).abort_handle());
             }
             for (address, whose, is_tls) in &places {
                 let scheme = match address {
@@ -283,6 +362,14 @@ impl Server {
         let mut served = served.map_err(ServeError::Start);
         // Nobody is left who waits for what is under way there.
         background.shutdown_background();
+        if let Left::Away { is_served, is_unstored } = giving.conclude() {
+            tracing::info!("drained");
+            return served.and(match (is_served, is_unstored) {
+                (true, false) => Ok(()),
+                (true, true) => Err(ServeError::Orphaned(UNSTORED)),
+                (false, _) => Err(ServeError::Orphaned(UNSERVED)),
+            });
+        }
         hub.close();
         hub.close_events();
         if let Some(stored_rooms) = hub.stored_rooms()
@@ -294,6 +381,21 @@ impl Server {
         tracing::info!("drained");
         served
     }
+}
+
+/// What is wrong when the rooms were given away.
+const UNSTORED: &str = "not everything that was published was stored before another process took over; see the log";
+const UNSERVED: &str = "another process was taking over, had everything, and was lost: start the server again";
+
+/// Lets another process take over as long as the server serves; its sockets are nobody's when it ends.
+async fn hand_over(giving: Arc<OldProcess>, hub: Arc<Hub>, mut draining: watch::Receiver<bool>) {
+    let now = hub.settled();
+    if now.config.handover.enabled {
+        tokio::spawn(Arc::clone(&giving).keep(now.config.handover_socket()));
+    }
+    drop((now, hub));
+    let _ = draining.wait_for(|draining| *draining).await;
+    giving.close();
 }
 
 /// How many connections descriptors allow beside those that are open; says how many are taken, 0 being no limit.
@@ -418,95 +520,4 @@ const BACKGROUND_THREADS: usize = 64;
 /// A runtime for what is no shard's: signals, expiry, calls to the backend.
 fn background() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BACKGROUND_THREADS).build()
-}
-
-/// Why a server does not serve.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum ServeError {
-    /// An address could not be taken.
-    Bind {
-        /// The place asked for.
-        place: ListenAt,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// TLS cannot be spoken with what is configured.
-    Tls(String),
-    /// The database could not be begun.
-    Store(StoreError),
-    /// The system allows so few open files that there would be none for a connection.
-    NoDescriptors {
-        /// How many it allows.
-        descriptors: u64,
-    },
-    /// The log of room events could not be begun.
-    Events(EventsError),
-    /// It has served, and at the end the database did not take everything that was published.
-    Unstored(StoreError),
-    /// The system refused threads or descriptors, or a thread of the server died.
-    Start(io::Error),
-}
-
-impl fmt::Display for ServeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bind { place: ListenAt::Unix(path), source } => match source.kind() {
-                io::ErrorKind::AddrInUse => {
-                    write!(
-                        f,
-                        "somebody listens at {}: stop that program or choose another `unix_socket`",
-                        path.display()
-                    )
-                }
-                _ => write!(
-                    f,
-                    "cannot listen at {}: {source}; see `unix_socket` in section `[http_server]`",
-                    path.display()
-                ),
-            },
-            Self::Bind { place, source } => match source.kind() {
-                io::ErrorKind::AddrInUse => write!(
-                    f,
-                    "{place} is in use: stop the program that listens there or choose another \
-                     address with --listen"
-                ),
-                io::ErrorKind::AddrNotAvailable => {
-                    write!(f, "{place} is not an address of this machine: choose one with --listen")
-                }
-                io::ErrorKind::PermissionDenied => write!(
-                    f,
-                    "listening on {place} is not permitted: choose a port from 1024 up with \
-                     --listen"
-                ),
-                _ => write!(f, "cannot listen on {place}: {source}"),
-            },
-            Self::NoDescriptors { descriptors } => write!(
-                f,
-                "{descriptors} open files are allowed, which leaves none for a connection: raise the limit (`ulimit -n`, LimitNOFILE= of \
-                 systemd) or have fewer shards with --shards"
-            ),
-            Self::Tls(error) => write!(f, "`http_server.tls`: {error}"),
-            Self::Store(error) => error.fmt(f),
-            Self::Events(error) => error.fmt(f),
-            Self::Unstored(error) => write!(f, "not everything that was published is stored: {error}"),
-            Self::Start(source) => write!(
-                f,
-                "the server cannot go on: {source}; see whether the system is short of threads \
-                 or descriptors"
-            ),
-        }
-    }
-}
-
-impl Error for ServeError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Bind { source, .. } | Self::Start(source) => Some(source),
-            Self::Store(error) | Self::Unstored(error) => Some(error),
-            Self::Events(error) => Some(error),
-            Self::NoDescriptors { .. } => None,
-            Self::Tls(_) => None,
-        }
-    }
 }

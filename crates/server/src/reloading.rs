@@ -43,6 +43,10 @@ impl Reloading {
                 tracing::info!("draining: the configuration is not read any more");
                 return;
             }
+            if hub.is_settled() {
+                tracing::warn!("another process takes over: the configuration is not read here");
+                continue;
+            }
             let (this, hub, certificates) = (Arc::clone(&this), Arc::clone(&hub), certificates.clone());
             manager.reloading();
             // Reads files, and may open a database.

@@ -34,6 +34,9 @@ pub(super) struct Arguments {
     /// How a line of the log looks [default: text]
     #[arg(long)]
     log_format: Option<Format>,
+    /// Take the sockets and the rooms over from the server of the same data directory, if one runs, without a break
+    #[arg(long)]
+    take_over: bool,
     /// Threads that deliver messages [default: one per core]
     #[arg(long, value_name = "N")]
     shards: Option<NonZeroUsize>,
@@ -46,6 +49,7 @@ enum Format {
 }
 
 pub(super) fn run(arguments: Arguments) -> ExitCode {
+    let takes_over = arguments.take_over;
     let flags = arguments.into_flags();
     let loaded = match check(&flags) {
         Ok(loaded) => loaded,
@@ -60,7 +64,11 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
         Err(error) => return super::fail(error),
     };
     announce(&loaded);
-    let outcome = roomcast_server::run_and_reload(loaded.config, Reloading::new(flags, guard.control()));
+    let reloading = Reloading::new(flags, guard.control());
+    let outcome = match takes_over {
+        true => roomcast_server::take_over_and_reload(loaded.config, reloading),
+        false => roomcast_server::run_and_reload(loaded.config, reloading),
+    };
     drop(guard);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -370,7 +370,7 @@ impl Connection {
                 self.go_on(shard, |this, shard| SessionDriver::command(this, shard, command));
             }
             // The shard's own.
-            ShardCommand::Census(_) | ShardCommand::Recall(_) => {}
+            ShardCommand::Census(_) | ShardCommand::Recall(_) | ShardCommand::LetGo(_) => {}
         }
     }
 

@@ -181,6 +181,8 @@ impl SessionDriver {
             let now_ms = shard.now_ms();
             let pong_timeout_ms = this.session.pong_timeout_ms();
             match connection.stalled_ms(shard) {
+                // What it answers may go to the other process.
+                _ if this.is_emulated && shard.lets_go() => this.session.excuse(now_ms + pong_timeout_ms),
                 // It has not seen the ping, or we have not read its answer; but somebody takes what waits for it.
                 Some(ms) if ms < pong_timeout_ms => this.session.excuse(now_ms + pong_timeout_ms),
                 Some(_) if this.session.owes_pong(now_ms) => return Err(CloseCode::NoPong.into()),

@@ -1,6 +1,6 @@
 //! A shard: one thread that owns its connections and delivers to them.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -20,6 +20,7 @@ use crate::client::connection::Connection;
 use crate::client::connection_table::ConnectionTable;
 use crate::client::scratch::Scratch;
 use crate::delivery::lag::Shown;
+use crate::delivery::sink::MemberSink as _;
 use crate::delivery::turns::Delivery;
 use crate::limits::address::AddressKey;
 use crate::limits::connections::{Excess, Place};
@@ -29,6 +30,7 @@ use crate::rooms::hub::Hub;
 use crate::rooms::join_leave::Inbox;
 use crate::rooms::shard_commands::{Addressed, ShardCommand, To};
 use crate::rooms::users::Selection;
+use crate::util::key::ConnectionKey;
 use crate::util::rng::Rng;
 use crate::util::timer_wheel::{Due, TICK_MS};
 use roomcast_protocol::{CloseCode, RoomName};
@@ -58,6 +60,8 @@ pub(crate) struct Shard {
     started: Instant,
     /// Since when the shard has not stood still.
     awake_since_ms: Cell<u64>,
+    /// Those that are to be closed one by one, the last one first; nothing as long as it serves.
+    leaving: RefCell<Option<Vec<ConnectionKey>>>,
 }
 
 impl Shard {
@@ -126,6 +130,7 @@ impl Shard {
             rng,
             started: Instant::now(),
             awake_since_ms: Cell::new(0),
+            leaving: RefCell::new(None),
         }
     }
 
@@ -215,6 +220,10 @@ impl Shard {
                         shard.scratch.forget();
                         recall.done();
                     }
+                    ShardCommand::LetGo(let_go) => {
+                        let left = shard.let_go(let_go.count);
+                        let_go.answer(shard.index, left);
+                    }
                     _ => {}
                 },
                 To::WithoutUser(selection) => shard.command_without_user(&selection, &command).await,
@@ -240,6 +249,33 @@ impl Shard {
                 tokio::task::yield_now().await;
             }
         }
+    }
+
+    /// Closes so many connections, those first whose clients cannot send it anything any more; how many are left. Nobody else comes
+    /// meanwhile: what the server had is another process's.
+    fn let_go(&self, count: usize) -> usize {
+        let mut leaving = self.leaving.borrow_mut();
+        let leaving = leaving.get_or_insert_with(|| {
+            let (emulated, others): (Vec<_>, Vec<_>) =
+                self.connections.all().into_iter().partition(|connection| connection.framing().is_emulated());
+            // From the end.
+            others.iter().chain(&emulated).map(|connection| connection.key).collect()
+        });
+        let mut closed = 0;
+        while closed < count
+            && let Some(key) = leaving.pop()
+        {
+            if let Some(connection) = self.connections.find(key).filter(|connection| connection.is_open()) {
+                connection.obey(self, ShardCommand::Disconnect(CloseCode::Shutdown.into()));
+                closed += 1;
+            }
+        }
+        leaving.len()
+    }
+
+    /// Whether its clients go to another process, one by one.
+    pub(crate) fn lets_go(&self) -> bool {
+        self.leaving.borrow().is_some()
     }
 
     /// Ends the connections that have something left to be written in which what was erased of a room may be: those that are closing, and

@@ -25,6 +25,7 @@ use Bound::{Exceeded, Held, NoLimit};
 const PLACE: &str = "where the server is";
 const BEAT: &str = "how often something is done";
 const EFFORT: &str = "how much is done to send less";
+const HANDS: &str = "how the operator's server changes hands";
 const RETENTION: &str = "what is kept, where somebody wants it kept";
 
 /// All that take a number, a time or a rate, with their sections; those of namespaces and of proxies once.
@@ -119,6 +120,11 @@ const BOUNDS: &[(&str, Bound)] = &[
     ("events.log_max_size", Exceeded("a_backend_that_was_out_for_too_long_is_told_what_it_missed")),
     ("events.log_max_age", Held("what_is_too_old_goes_when_nothing_else_happens", "the shortest is a minute")),
     ("shutdown.timeout", NoLimit("how the operator's server ends")),
+    ("handover.timeout", Exceeded("who_asks_for_a_server_and_says_nothing_more_is_given_up")),
+    ("handover.aim", NoLimit(HANDS)),
+    ("handover.bytes", NoLimit(HANDS)),
+    ("handover.close_rate", NoLimit(HANDS)),
+    ("handover.close_within", NoLimit(HANDS)),
     ("storage.timeout", Exceeded("a_publisher_that_waits_too_long_for_the_disk_is_told_to_try_again")),
     ("memory.limit", Exceeded("clients_that_ask_for_much_and_take_nothing_are_held_little")),
     ("channel.max_length", Exceeded("a_room_has_a_name_of_so_many_bytes")),

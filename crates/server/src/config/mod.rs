@@ -19,6 +19,7 @@ mod error;
 mod events;
 mod expression;
 mod file;
+mod handover;
 mod health;
 mod http_api;
 mod http_server;
@@ -67,6 +68,7 @@ pub use self::channel_syntax::ChannelSyntax;
 pub use self::compression::Compression;
 pub use self::error::ConfigError;
 pub use self::events::{Endpoint, RoomEventsOptions, WebhookSecret};
+pub use self::handover::Handover;
 pub use self::health::Health;
 pub use self::http_api::{ApiErrorMode, ApiKey, HttpApi};
 pub(crate) use self::http_server::UNIX;
@@ -147,6 +149,8 @@ pub struct Config {
     pub memory: MemoryOptions,
     /// `[shutdown]`
     pub shutdown: Shutdown,
+    /// `[handover]`
+    pub handover: Handover,
 }
 
 /// `[log]`: what is logged, and where to.
@@ -489,6 +493,7 @@ impl Default for Config {
             },
             memory: MemoryOptions::default(),
             shutdown: Shutdown { timeout: Duration::from_secs(30) },
+            handover: Handover::default(),
         }
     }
 }

@@ -13,8 +13,8 @@ use super::schema::beat;
 pub(super) use super::schema::{Reload, Section, Setting, listing, setting, sign};
 use super::setting::{Kind as _, duration_or_off, read};
 use super::{
-    DELIVERY_DELAY_MAX, NamespaceOptions, compression, database, events, health, http_api, http_server, personal,
-    proxy_settings, rate_settings, token, transports, unidirectional,
+    DELIVERY_DELAY_MAX, NamespaceOptions, compression, database, events, handover, health, http_api, http_server,
+    personal, proxy_settings, rate_settings, token, transports, unidirectional,
 };
 use roomcast_protocol::{FOSSIL, RoomName};
 
@@ -258,6 +258,7 @@ const REST: &[Section] = &[
             DELAY_MAX
         ))],
     },
+    handover::SECTION,
     Section {
         name: "storage",
         settings: &[

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::Front;
 use super::refusal::Refusing;
@@ -19,7 +19,6 @@ use crate::client::shard::Shard;
 use crate::limits::connections::{Excess, Place};
 use crate::net::arrival::{Arrival, Peer, Way};
 use crate::net::listeners::{Listener, Socket};
-use crate::net::unix_socket::SocketFile;
 use crate::wire::stream::{DetachedStream, Stream};
 
 /// How long to wait when the process has no descriptor left; connections that close meanwhile give theirs back.
@@ -66,10 +65,21 @@ pub(crate) struct Arrived {
     place: Place,
 }
 
+/// Whether connections are accepted. Those that are not wait in the system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accepting {
+    On,
+    /// Not at this moment.
+    Paused,
+    /// Never again, by this process.
+    Over,
+}
+
 /// What the shard that accepts has beside what the others have.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
     pub(crate) listeners: Vec<Listener>,
+    pub(crate) accepting: watch::Receiver<Accepting>,
     /// Where the other shards take theirs from, in their order.
     pub(crate) others: Vec<mpsc::Sender<Arrived>>,
 }
@@ -80,14 +90,30 @@ impl Acceptor {
     /// # Errors
     /// When a listener cannot be watched.
     async fn keep(self, front: &Rc<Front>, shard: Rc<Shard>) -> io::Result<()> {
-        let Self { listeners, others } = self;
+        let Self { listeners, mut accepting, others } = self;
         let doors = listeners.into_iter().map(Door::new).collect::<io::Result<Vec<_>>>()?;
         let refusing = Refusing::default();
         let mut exhausted = false;
         let mut turns = (0..=others.len()).cycle();
         let mut first = 0;
         loop {
-            let (at, accepted) = poll_fn(|cx| accept_any(&doors, first, cx)).await;
+            let now = *accepting.borrow_and_update();
+            match now {
+                Accepting::On => {}
+                Accepting::Paused => {
+                    change(&mut accepting).await;
+                    continue;
+                }
+                Accepting::Over => {
+                    drop(doors);
+                    return std::future::pending().await;
+                }
+            }
+            let (at, accepted) = tokio::select! {
+                biased;
+                () = change(&mut accepting) => continue,
+                accepted = poll_fn(|cx| accept_any(&doors, first, cx)) => accepted,
+            };
             // At one where many come, the others are not forgotten.
             first = at + 1;
             match accepted {
@@ -132,6 +158,13 @@ impl Acceptor {
     }
 }
 
+/// Waits until it is something else; for ever where nobody is left who could say so.
+async fn change(accepting: &mut watch::Receiver<Accepting>) {
+    if accepting.changed().await.is_err() {
+        std::future::pending().await
+    }
+}
+
 /// A place for one more connection.
 fn admit(shard: &Shard, way: &Way, peer: Peer) -> Result<Place, Excess> {
     let connections = &shard.hub.connections;
@@ -151,8 +184,6 @@ fn admit(shard: &Shard, way: &Way, peer: Peer) -> Result<Place, Excess> {
 struct Door {
     socket: WatchedSocket,
     way: Arc<Way>,
-    /// Goes when nobody listens any more.
-    _file: Option<SocketFile>,
 }
 
 enum WatchedSocket {
@@ -162,11 +193,12 @@ enum WatchedSocket {
 
 impl Door {
     fn new(listener: Listener) -> io::Result<Self> {
-        let (socket, file) = match listener.socket {
-            Socket::Tcp(socket) => (WatchedSocket::Tcp(TcpListener::from_std(socket)?), None),
-            Socket::Unix(socket, file) => (WatchedSocket::Unix(UnixListener::from_std(socket)?), file),
+        let socket = match listener.socket {
+            Socket::Tcp(socket) => WatchedSocket::Tcp(TcpListener::from_std(socket)?),
+            // Its file is the server's.
+            Socket::Unix(socket, _) => WatchedSocket::Unix(UnixListener::from_std(socket)?),
         };
-        Ok(Self { socket, way: listener.way, _file: file })
+        Ok(Self { socket, way: listener.way })
     }
 
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Stream, Peer)>> {

@@ -22,9 +22,10 @@ use crate::client::connection::{Connection, Takeover};
 use crate::client::shard::{Shard, SocketGuard};
 use crate::config::HTTP_2;
 use crate::net::admission::Purpose;
+use crate::net::answer_headers;
 use crate::net::arrival::{Arrival, Peer};
 use crate::net::http;
-use crate::net::http::{HEAD_TIMEOUT, HEADERS_MAX, WEBSOCKET_PATH};
+use crate::net::http::{GOES_ELSEWHERE, HEAD_TIMEOUT, HEADERS_MAX, WEBSOCKET_PATH};
 use crate::net::{http2, proxy_protocol, refusal};
 use crate::rooms::hub::Hub;
 use crate::wire::stream::Stream;
@@ -97,6 +98,10 @@ pub(crate) async fn serve(
         Some(FirstRead::Http2(said)) => {
             let opened = Opened::new(said, stream, shard.hub.now().config.client.write_timeout);
             Box::pin(http2::serve(front, shard, opened, arrival, socket)).await;
+        }
+        Some(FirstRead::WebSocket { .. }) if shard.hub.is_settled() => {
+            // Whoever takes none of it learns by the end.
+            let _ = stream.try_write(&answer_headers::refused(GOES_ELSEWHERE, &HeaderMap::new()));
         }
         Some(FirstRead::WebSocket { handshake, user, headers, address, behind }) => {
             if let Some(Err(excess)) = address.map(|address| socket.came_from(address)) {

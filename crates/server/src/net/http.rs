@@ -156,6 +156,7 @@ pub(crate) async fn answer(
 ) -> Result<Response<Body>, Infallible> {
     let hub = &*hub;
     slot.came_from(arrival.forwarded_address(request.headers()));
+    let is_version_1 = request.version() <= Version::HTTP_11;
     let path = request.uri().path();
     // By whatever name: it is the authority that asks, or there is nothing to be asked.
     if let Some(proof) = arrival.way.autocert.as_ref().and_then(|it| it.answer(path)) {
@@ -207,6 +208,8 @@ pub(crate) async fn answer(
         turn_away(request.headers(), &arrival, refusal)
     } else if !is_here {
         refuse(NOTHING_HERE)
+    } else if hub.is_settled() && (is_websocket || transport.is_some() && request.method() != Method::OPTIONS) {
+        refuse(GOES_ELSEWHERE)
     } else if is_websocket {
         let upgraded = match path {
             WEBSOCKET_PATH => upgrade(hub, &request),
@@ -229,7 +232,7 @@ pub(crate) async fn answer(
     } else if is_init {
         unidirectional::init(&request)
     } else if is_health || is_ready {
-        health_of(hub, request.method(), is_ready && hub.drains())
+        health_of(hub, request.method(), is_ready && (hub.drains() || hub.is_settled()))
     } else if is_api {
         match front.api.answer(request).await {
             refused if refused.status() == StatusCode::UNAUTHORIZED && is_one_too_many() => hold_off(),
@@ -239,6 +242,10 @@ pub(crate) async fn answer(
         TowerToHyperService::new(front.router.clone()).call(request).await?
     };
     answer_headers::protect(response.headers_mut(), is_page);
+    if hub.is_settled() && is_version_1 {
+        // The next request, or the same one again, is the other process's.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     Ok(response)
 }
 
@@ -335,6 +342,10 @@ async fn not_found() -> Response<Body> {
 
 const TOO_MANY: Refusal =
     (StatusCode::TOO_MANY_REQUESTS, "there are too many requests of your address: try again later\n");
+
+/// What a client is told that comes when another process takes over.
+pub(crate) const GOES_ELSEWHERE: Refusal =
+    (StatusCode::SERVICE_UNAVAILABLE, "another process takes over at this moment: connect again\n");
 
 const NOTHING_HERE: Refusal = (StatusCode::NOT_FOUND, "there is nothing here\n");
 

@@ -56,6 +56,14 @@ impl Given {
     pub fn new(descriptor: OwnedFd, role: Option<Role>) -> io::Result<Self> {
         Ok(Self { role, socket: Socket::of(descriptor)? })
     }
+
+    /// One that another process had offered.
+    ///
+    /// # Errors
+    /// When nobody listens there.
+    pub(crate) fn offered(descriptor: OwnedFd, offer: &Offer) -> io::Result<Self> {
+        Self::new(descriptor, offer.is_for_role.then_some(offer.role))
+    }
 }
 
 /// A socket with those that it is for.
@@ -64,6 +72,24 @@ pub(crate) struct Listener {
     pub(crate) socket: Socket,
     pub(crate) place: ListenAt,
     pub(crate) way: Arc<Way>,
+    /// Whether it was given for these, wherever it is.
+    is_for_role: bool,
+}
+
+impl Listener {
+    /// What is said of it to another process that may have it.
+    pub(crate) fn offer(&self) -> Offer {
+        Offer { role: self.way.role, is_for_role: self.is_for_role, place: self.place.clone() }
+    }
+}
+
+/// A socket that another process has and may give.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Offer {
+    pub(crate) role: Role,
+    /// Whether it is for these wherever it is; otherwise it is for whom the configuration has at its place.
+    pub(crate) is_for_role: bool,
+    pub(crate) place: ListenAt,
 }
 
 /// What TLS is spoken with: at the port of clients, and at the internal one.
@@ -174,21 +200,32 @@ impl Socket {
         })
     }
 
+    /// The same socket once more.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub(crate) fn try_clone(&self) -> io::Result<OwnedFd> {
+        Ok(match self {
+            Self::Tcp(listener) => listener.try_clone()?.into(),
+            Self::Unix(listener, _) => listener.try_clone()?.into(),
+        })
+    }
+
+    /// The file that goes with it, which somebody else answers for from now on.
+    pub(crate) fn take_file(&mut self) -> Option<SocketFile> {
+        if let Self::Unix(_, file) = self { file.take() } else { None }
+    }
+
     /// The same socket for another process, which answers for its file from now on.
     ///
     /// # Errors
     /// When there is no descriptor left.
     pub(crate) fn pass_on(&mut self) -> io::Result<OwnedFd> {
-        Ok(match self {
-            Self::Tcp(listener) => listener.try_clone()?.into(),
-            Self::Unix(listener, file) => {
-                let passed = listener.try_clone()?.into();
-                if let Some(file) = file.take() {
-                    file.leave();
-                }
-                passed
-            }
-        })
+        let passed = self.try_clone()?;
+        if let Some(file) = self.take_file() {
+            file.leave();
+        }
+        Ok(passed)
     }
 }
 
@@ -228,7 +265,7 @@ pub(crate) fn open(options: &HttpServer, given: Vec<Given>, tls: &Tls) -> Result
         match (role, place) {
             (Some(role), Some(place)) => {
                 let role = if role == Role::Internal { role } else { outside };
-                listeners.push(Listener { socket, way: way(role, &place), place });
+                listeners.push(Listener { socket, way: way(role, &place), place, is_for_role: true });
             }
             (role, place) => {
                 if place.is_none() {
@@ -244,22 +281,62 @@ pub(crate) fn open(options: &HttpServer, given: Vec<Given>, tls: &Tls) -> Result
         if roles.contains(&(role, true)) {
             continue;
         }
-        let same = given.iter().position(|(_, there, _)| there.as_ref() == Some(&place));
+        let same = given.iter().position(|(_, there, _)| there.as_ref().is_some_and(|there| is_at(there, &place)));
         let socket = match (same, &place) {
-            (Some(at), _) => Ok(adopted(given.swap_remove(at).2, &place)),
+            (Some(at), _) => Ok(adopted(given.remove(at).2, &place)),
             (None, ListenAt::Tcp(address)) => Socket::at_port(*address),
             (None, ListenAt::Unix(path)) => Socket::at_file(path, options.unix_socket_mode),
         };
         let placed = socket.and_then(|socket| socket.place().map(|place| (socket, place)));
         let (socket, place) = placed.map_err(|source| NotBound { place, source })?;
-        listeners.push(Listener { socket, way: way(role, &place), place });
+        listeners.push(Listener { socket, way: way(role, &place), place, is_for_role: false });
     }
     listeners.iter().for_each(|it| it.socket.limit_unsent(options.tcp_unsent_limit));
-    for (_, place, _) in given {
+    for (_, place, socket) in given {
+        if let Some(place) = &place {
+            // Its file goes with it: nobody else answers for that.
+            drop(adopted(socket, place));
+        }
         let place = place.map(|place| place.to_string());
         tracing::warn!(place, "a socket that was given is not asked for in `http_server`; it is closed");
     }
     Ok(listeners)
+}
+
+/// Takes the places that the configuration asks for and that are not among those `offered`.
+///
+/// # Errors
+/// Which place could not be had.
+pub(crate) fn open_others(options: &HttpServer, offered: &[Offer]) -> Result<Vec<Given>, NotBound> {
+    let mut offered: Vec<&Offer> = offered.iter().collect();
+    let is_given = |offered: &[&Offer], is_inside: bool| {
+        offered.iter().any(|it| it.is_for_role && (it.role == Role::Internal) == is_inside)
+    };
+    let given = [is_given(&offered, false), is_given(&offered, true)];
+    let mut others = Vec::new();
+    for (role, place) in wanted(options, Role::Everything) {
+        if given[usize::from(role == Role::Internal)] {
+            continue;
+        }
+        if let Some(at) = offered.iter().position(|it| !it.is_for_role && is_at(&it.place, &place)) {
+            offered.remove(at);
+            continue;
+        }
+        let socket = match &place {
+            ListenAt::Tcp(address) => Socket::at_port(*address),
+            ListenAt::Unix(path) => Socket::at_file(path, options.unix_socket_mode),
+        };
+        others.push(Given { role: None, socket: socket.map_err(|source| NotBound { place, source })? });
+    }
+    Ok(others)
+}
+
+/// Whether a socket is where one is wanted; any port will do where any is asked for.
+fn is_at(there: &ListenAt, wanted: &ListenAt) -> bool {
+    match (there, wanted) {
+        (ListenAt::Tcp(there), ListenAt::Tcp(wanted)) if wanted.port() == 0 => there.ip() == wanted.ip(),
+        (there, wanted) => there == wanted,
+    }
 }
 
 /// Who takes a socket over at a place of its own answers for its file, too.
@@ -317,6 +394,39 @@ mod tests {
         let listeners = open(&free(), vec![given], &Tls::default()).unwrap();
         assert_eq!(roles(&listeners), [Role::Internal, Role::External]);
         assert_eq!(listeners[0].place, ListenAt::Tcp(address));
+    }
+
+    #[test]
+    fn a_process_that_takes_over_binds_what_the_other_one_does_not_have() {
+        let listeners = open(&free(), Vec::new(), &Tls::default()).unwrap();
+        let offers: Vec<_> = listeners.iter().map(Listener::offer).collect();
+        assert!(open_others(&free(), &offers).unwrap().is_empty(), "it has one");
+        let two = HttpServer { internal_port: Some(0), ..free() };
+        let mut given = open_others(&two, &offers).unwrap();
+        assert_eq!(given.len(), 1, "any other port");
+        given.insert(0, Given::offered(listeners[0].socket.try_clone().unwrap(), &offers[0]).unwrap());
+        let taken = open(&two, given, &Tls::default()).unwrap();
+        assert_eq!(roles(&taken), [Role::External, Role::Internal]);
+        assert_eq!(taken[0].place, listeners[0].place);
+
+        let elsewhere = HttpServer { port: 0, address: "127.0.0.2".parse().unwrap(), ..HttpServer::default() };
+        assert_eq!(open_others(&elsewhere, &offers).unwrap().len(), 1);
+        let of_role: Vec<_> = offers.iter().map(|it| Offer { is_for_role: true, ..it.clone() }).collect();
+        assert!(open_others(&elsewhere, &of_role).unwrap().is_empty(), "it was given for clients, wherever it is");
+        let port = |address| HttpServer { port: 1, address, ..HttpServer::default() };
+        assert!(open_others(&port("192.0.2.1".parse().unwrap()), &offers).is_err(), "no address of this machine");
+    }
+
+    #[test]
+    fn a_socket_that_nobody_asks_for_takes_its_file_along() {
+        let path = std::env::temp_dir().join(format!("roomcast-unasked-{}", std::process::id()));
+        let options = HttpServer { unix_socket: Some(path.clone()), ..free() };
+        let mut listeners = open(&options, Vec::new(), &Tls::default()).unwrap();
+        let passed = listeners[1].socket.pass_on().unwrap();
+        drop(listeners);
+        assert!(path.exists());
+        open(&free(), vec![Given::new(passed, None).unwrap()], &Tls::default()).unwrap();
+        assert!(!path.exists());
     }
 
     #[test]

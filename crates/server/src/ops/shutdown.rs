@@ -34,12 +34,13 @@ impl Shutdown {
 /// Exit status of a process that a second signal ended.
 const INTERRUPTED: i32 = 130;
 
-/// The signals that end a server, or have it read its configuration again, heard from here on: whoever sends one before would end the
+/// The signals that end a server, have it read its configuration again, or start the process that takes over from it, heard from here on: whoever sends one before would end the
 /// process.
 #[derive(Debug)]
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    successor: Signal,
     /// Nothing where the process is to outlive its terminal.
     hangup: Option<Signal>,
     terminal: Terminal,
@@ -100,12 +101,14 @@ impl Signals {
             false => Some(signal(SignalKind::hangup())?),
         };
         let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        Ok(Self { interrupt, terminate, hangup, terminal: Terminal::at_start() })
+        let successor = signal(SignalKind::user_defined2())?;
+        Ok(Self { interrupt, terminate, successor, hangup, terminal: Terminal::at_start() })
     }
 
     /// Drains the server at the first SIGINT or SIGTERM, or when its terminal goes, and ends the process at the next SIGINT or SIGTERM.
-    pub(crate) async fn obey(self, shutdown: Shutdown, on_hangup: OnHangup) {
-        let Self { mut interrupt, mut terminate, mut hangup, terminal } = self;
+    /// At SIGUSR2 it has `start_successor` do so.
+    pub(crate) async fn obey(self, shutdown: Shutdown, on_hangup: OnHangup, start_successor: impl Fn()) {
+        let Self { mut interrupt, mut terminate, mut successor, mut hangup, terminal } = self;
         let mut drains = false;
         // After a hangup, when it is looked again whether the terminal has gone.
         let mut look_again = None;
@@ -113,6 +116,13 @@ impl Signals {
             let may_go_on = tokio::select! {
                 _ = interrupt.recv() => false,
                 _ = terminate.recv() => false,
+                _ = successor.recv() => {
+                    match drains {
+                        false => start_successor(),
+                        true => tracing::warn!("draining: no other process is started"),
+                    }
+                    continue;
+                }
                 _ = async { hangup.as_mut()?.recv().await }, if hangup.is_some() => {
                     look_again = Some(tokio::time::Instant::now() + TERMINAL_GOES);
                     true

@@ -5,6 +5,7 @@
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -15,6 +16,8 @@ pub(crate) struct Manager {
     to: Option<(UnixDatagram, SocketAddr)>,
     /// How often it wants to hear that the server lives, if it does.
     watchdog: Option<Duration>,
+    /// Whether another process is the one it looks after: of this one it is told nothing any more.
+    has_successor: AtomicBool,
 }
 
 impl Manager {
@@ -32,12 +35,15 @@ impl Manager {
             Ok((socket, address))
         });
         let to = to.inspect_err(|error| tracing::warn!(%error, "the service manager cannot be told anything")).ok();
-        Self { to, watchdog: watchdog(|name| std::env::var(name).ok(), std::process::id()) }
+        let watchdog = watchdog(|name| std::env::var(name).ok(), std::process::id());
+        Self { to, watchdog, has_successor: AtomicBool::new(false) }
     }
 
     /// Says something, as `sd_notify` has it.
     fn say(&self, what: &str) {
-        let Some((socket, address)) = &self.to else { return };
+        let Some((socket, address)) = self.to.as_ref().filter(|_| !self.has_successor.load(Ordering::Relaxed)) else {
+            return;
+        };
         if let Err(error) = socket.send_to_addr(what.as_bytes(), address) {
             tracing::warn!(%error, "the service manager was not told");
         }
@@ -53,6 +59,13 @@ impl Manager {
         let now = clock_gettime(ClockId::Monotonic);
         let microseconds = now.tv_sec * 1_000_000 + now.tv_nsec / 1_000;
         self.say(&format!("RELOADING=1\nMONOTONIC_USEC={microseconds}\nSTATUS=reading the configuration again\n"));
+    }
+
+    /// It is that process that serves from here on, and that is to be looked after. Of this one nothing more is said.
+    pub(crate) fn successor(&self, process: i32) {
+        self.say(&format!("MAINPID={process}\nSTATUS=serving\n"));
+        // Relaxed: who says something at this very moment says it before or after.
+        self.has_successor.store(true, Ordering::Relaxed);
     }
 
     /// It ends.

@@ -33,6 +33,8 @@ pub(crate) enum ShardCommand {
     Census(Census),
     /// Takes back what is on its way to members of a room; the same.
     Recall(Recall),
+    /// Closes some of its connections, whichever, since their clients are to go to another process; the same.
+    LetGo(LetGo),
 }
 
 impl ShardCommand {
@@ -42,7 +44,7 @@ impl ShardCommand {
             Self::Frame(frame) => frame.len(),
             Self::Disconnect(disconnect) => disconnect.reason().len(),
             Self::Session(command) => command.bytes(),
-            Self::Census(_) => 0,
+            Self::Census(_) | Self::LetGo(_) => 0,
             Self::Recall(Recall { room, user, .. }) => room.as_str().len() + user.as_ref().map_or(0, |user| user.len()),
         }
     }
@@ -92,6 +94,34 @@ impl PartialEq for Recall {
 }
 
 impl Eq for Recall {}
+
+/// How many connections a shard is to close, and where it says how many are left then.
+#[derive(Clone, Debug)]
+pub(crate) struct LetGo {
+    pub(crate) count: usize,
+    left: mpsc::UnboundedSender<(usize, usize)>,
+}
+
+impl LetGo {
+    /// So many; the shard and what is left on it is said there.
+    pub(crate) fn new(count: usize, left: mpsc::UnboundedSender<(usize, usize)>) -> Self {
+        Self { count, left }
+    }
+
+    /// Says that `shard` has done it.
+    pub(crate) fn answer(self, shard: usize, left: usize) {
+        // Whoever asked may have given up.
+        let _ = self.left.send((shard, left));
+    }
+}
+
+impl PartialEq for LetGo {
+    fn eq(&self, other: &Self) -> bool {
+        self.count == other.count && self.left.same_channel(&other.left)
+    }
+}
+
+impl Eq for LetGo {}
 
 /// Which connections of a shard a command is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,6 +188,11 @@ impl ShardCommands {
     /// What comes for the connections of a shard; once.
     pub(crate) fn inbox(&self, shard: usize) -> Option<CommandInbox> {
         lock(&self.queues[shard].inbox).take()
+    }
+
+    /// How many shards there are.
+    pub(crate) fn shards(&self) -> usize {
+        self.queues.len()
     }
 
     /// Hands over a command, waiting while too much waits for the shard. Commands of one sender arrive in their order.

@@ -192,6 +192,11 @@ async fn keep(
         tokio::select! {
             accepted = connection.accept() => match accepted {
                 Some(Ok((request, respond))) => {
+                    if !is_ending && shard.hub.is_settled() {
+                        // Those that come behind it are the other process's.
+                        is_ending = true;
+                        connection.graceful_shutdown();
+                    }
                     let stream = stream::Stream {
                         front: Rc::clone(&front),
                         shard: Rc::clone(&shard),

@@ -5,8 +5,6 @@
 //! process. What is nowhere else it **gives** as records, the hottest room first, and the next process takes them before it serves
 //! anybody.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "the process that hands over calls these"))]
-
 mod giving;
 mod record;
 mod refusing;

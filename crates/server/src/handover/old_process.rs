@@ -1,0 +1,446 @@
+//! The side of the process that has the rooms: it listens for a new one, and gives it what it has.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::process::geteuid;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
+
+use super::channel::{Channel, Failure, Peer};
+use super::giver::{Event, Giver, Outcome, Refusal, Step};
+use super::message::Message;
+use super::staging::{Pace, STEP};
+use crate::config::{FileMode, Handover};
+use crate::net::accept::Accepting;
+use crate::net::listeners::{Listener, Offer};
+use crate::net::unix_socket::{self, SocketFile};
+use crate::ops::shutdown::Shutdown;
+use crate::ops::systemd::Manager;
+use crate::rooms::cluster::ANSWER_WITHIN;
+use crate::rooms::handing_over::GiveWithin;
+use crate::rooms::hub::Hub;
+use crate::rooms::shard_commands::{LetGo, ShardCommand, To};
+use crate::util::panics::lock;
+
+/// Who may connect: the user whose server it is.
+const MODE: FileMode = FileMode(0o600);
+/// Those who wait to ask; one is answered at a time, and all others are told so.
+const BACKLOG: i32 = 8;
+/// How long the new process may take from the last room to serving: a large database may have to be brought up to date.
+const SERVE_WITHIN: Duration = Duration::from_secs(60);
+/// The user who may do everything.
+const ROOT: u32 = 0;
+
+/// Whether a process of that user may have what a process of this one has.
+pub(super) fn is_trusted(peer: Peer) -> bool {
+    peer.user == ROOT || peer.user == geteuid().as_raw()
+}
+
+/// The sockets of a server and their files, which either end with it or go to another process.
+#[derive(Debug, Default)]
+pub(crate) struct Sockets {
+    sockets: Vec<(OwnedFd, Offer)>,
+    files: Vec<SocketFile>,
+}
+
+impl Sockets {
+    /// Those of `listeners`, once more if they may be given, and the files that go with them.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub(crate) fn of(listeners: &mut [Listener], may_be_given: bool) -> io::Result<Self> {
+        let files = listeners.iter_mut().filter_map(|it| it.socket.take_file()).collect();
+        let once_more = listeners.iter().filter(|_| may_be_given);
+        let sockets = once_more.map(|it| Ok((it.socket.try_clone()?, it.offer()))).collect::<io::Result<_>>()?;
+        Ok(Self { sockets, files })
+    }
+}
+
+/// How far it has come with going.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    /// The rooms are this process's.
+    Has,
+    /// They are no more.
+    Released { is_served: bool, is_unstored: bool },
+    /// They are this process's until its end, which has begun.
+    Keeps,
+}
+
+/// What became of the rooms, as it is seen at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// They are this process's.
+    Here,
+    /// They were given away. Where nobody serves them, or not all of what was published is there, something is to be said.
+    Away { is_served: bool, is_unstored: bool },
+}
+
+/// What a server hands over, and what has to know of it.
+pub(crate) struct OldProcess {
+    hub: Arc<Hub>,
+    sockets: Mutex<Sockets>,
+    accepting: watch::Sender<Accepting>,
+    manager: Arc<Manager>,
+    shutdown: Shutdown,
+    hold: Mutex<Hold>,
+    /// The file of the socket at which it is asked for.
+    file: Mutex<Option<SocketFile>>,
+    /// What is not to go on when everything is given away.
+    tasks: Mutex<Vec<AbortHandle>>,
+    is_asked: AtomicBool,
+    background: Handle,
+}
+
+impl OldProcess {
+    /// Of a server of these parts; what waits waits on `background`.
+    pub(crate) fn new(
+        (hub, sockets, accepting, manager, shutdown): (
+            Arc<Hub>,
+            Sockets,
+            watch::Sender<Accepting>,
+            Arc<Manager>,
+            Shutdown,
+        ),
+        background: Handle,
+    ) -> Self {
+        Self {
+            hub,
+            sockets: Mutex::new(sockets),
+            accepting,
+            manager,
+            shutdown,
+            hold: Mutex::new(Hold::Has),
+            file: Mutex::default(),
+            tasks: Mutex::default(),
+            is_asked: AtomicBool::new(false),
+            background,
+        }
+    }
+
+    /// Ends that task before everything is given away.
+    pub(crate) fn ends(&self, task: AbortHandle) {
+        lock(&self.tasks).push(task);
+    }
+
+    /// From here on the server ends: what it has by then it keeps.
+    pub(crate) fn conclude(&self) -> Left {
+        let mut hold = lock(&self.hold);
+        match *hold {
+            Hold::Has | Hold::Keeps => {
+                *hold = Hold::Keeps;
+                Left::Here
+            }
+            Hold::Released { is_served, is_unstored } => Left::Away { is_served, is_unstored },
+        }
+    }
+
+    /// Lets go of what others may take as long as the server serves: nobody connects from here on.
+    pub(crate) fn close(&self) {
+        drop(lock(&self.file).take());
+        *lock(&self.sockets) = Sockets::default();
+    }
+
+    /// Listens at `path` for processes that want to take over, until the server ends. Where that cannot be had the server serves
+    /// without.
+    pub(crate) async fn keep(self: Arc<Self>, path: PathBuf) {
+        let listening = unix_socket::listen_at(&path, MODE, BACKLOG)
+            .and_then(|(listener, file)| Ok((tokio::net::UnixListener::from_std(nonblocking(listener)?)?, file)));
+        let listener = match listening {
+            Ok((listener, file)) => {
+                *lock(&self.file) = Some(file);
+                listener
+            }
+            Err(error) => {
+                let path = path.display();
+                tracing::warn!(%path, %error, "no other process can take over: its socket cannot be had");
+                return;
+            }
+        };
+        let mut draining = self.shutdown.watch();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = draining.wait_for(|draining| *draining) => return,
+            };
+            match accepted.and_then(|(stream, _)| stream.into_std()) {
+                Ok(stream) => {
+                    let this = Arc::clone(&self);
+                    tokio::task::spawn_blocking(move || this.answer(stream));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a process that wants to take over could not be heard");
+                    tokio::time::sleep(STEP).await;
+                }
+            }
+        }
+    }
+
+    /// Answers a process that has connected.
+    fn answer(&self, stream: UnixStream) {
+        let channel = Channel::new(stream).and_then(|channel| channel.peer().map(|peer| (channel, peer)));
+        let (mut channel, peer) = match channel {
+            Ok(found) => found,
+            Err(error) => return tracing::warn!(%error, "a process that wants to take over could not be heard"),
+        };
+        let timeout = self.options().timeout;
+        if !is_trusted(peer) {
+            let (process, user) = (peer.process, peer.user);
+            tracing::warn!(process, user, "refused a process that wants to take over: it is another user's");
+            let _ = channel.say(Message::Refused("the server is another user's".to_owned()), timeout);
+            return;
+        }
+        if self.is_asked.swap(true, Ordering::AcqRel) {
+            tracing::warn!(
+                process = peer.process,
+                "refused a process that wants to take over: another one is about to"
+            );
+            let _ = channel.say(Message::Refused("another process is about to take over".to_owned()), timeout);
+            return;
+        }
+        let outcome = self.converse(&mut channel, peer);
+        self.end(outcome, channel, peer);
+    }
+
+    /// Tells a process that it does not take over; whoever asks from here on is heard.
+    fn refuse(&self, mut channel: Channel, refusal: Refusal) {
+        self.is_asked.store(false, Ordering::Release);
+        let _ = channel.say(Message::Refused(refusal.to_string()), self.options().timeout);
+    }
+
+    fn options(&self) -> Handover {
+        self.hub.now().config.handover.clone()
+    }
+
+    fn converse(&self, channel: &mut Channel, peer: Peer) -> Outcome {
+        let process = peer.process;
+        let (mut giver, mut step) = Giver::begin();
+        loop {
+            let timeout = self.options().timeout;
+            let event = match step {
+                Step::Listen => heard(channel.hear(timeout)),
+                Step::Welcome => {
+                    let sockets = lock(&self.sockets).sockets.iter().map(|(_, offer)| offer.clone()).collect();
+                    said_and_heard(channel, Message::Welcome { sockets, timeout }, timeout)
+                }
+                Step::Settle => {
+                    tracing::info!(process, "another process takes over: nothing more is accepted");
+                    self.settle(timeout)
+                }
+                Step::SaySettled => said_and_heard(channel, Message::Settled, timeout),
+                Step::Release => self.release(timeout),
+                Step::GiveSockets => self.give_sockets(channel, timeout),
+                Step::GiveRooms => self.give_rooms(channel, timeout),
+                Step::Await => heard(channel.hear(SERVE_WITHIN)),
+                Step::End(outcome) => return outcome,
+            };
+            tracing::debug!(process, ?event, "hand-over");
+            step = giver.on(event);
+        }
+    }
+
+    fn settle(&self, timeout: Duration) -> Event {
+        self.accepting.send_replace(Accepting::Paused);
+        let mut draining = self.shutdown.watch();
+        let settled = self.background.block_on(async {
+            tokio::select! {
+                settled = tokio::time::timeout(timeout, self.hub.settle()) => settled.is_ok(),
+                _ = draining.wait_for(|draining| *draining) => false,
+            }
+        });
+        if settled { Event::Done } else { Event::Failed }
+    }
+
+    fn release(&self, timeout: Duration) -> Event {
+        {
+            let mut hold = lock(&self.hold);
+            if *hold != Hold::Has {
+                // The server ends in this very moment.
+                return Event::Lost;
+            }
+            *hold = Hold::Released { is_served: false, is_unstored: false };
+        }
+        lock(&self.tasks).drain(..).for_each(|task| task.abort());
+        match self.hub.release(timeout) {
+            Ok(()) => Event::Done,
+            Err(error) => {
+                tracing::error!(%error, "the new process begins new epochs");
+                *lock(&self.hold) = Hold::Released { is_served: false, is_unstored: true };
+                Event::Failed
+            }
+        }
+    }
+
+    fn give_sockets(&self, channel: &mut Channel, timeout: Duration) -> Event {
+        // The new process makes its own.
+        drop(lock(&self.file).take());
+        let sockets = std::mem::take(&mut *lock(&self.sockets));
+        let descriptors: Vec<_> = sockets.sockets.iter().map(|(descriptor, _)| descriptor.as_fd()).collect();
+        let said = channel.say_with(Message::Sockets, &descriptors, timeout);
+        if said.is_ok() {
+            sockets.files.into_iter().for_each(SocketFile::leave);
+        }
+        self.accepting.send_replace(Accepting::Over);
+        done(said)
+    }
+
+    fn give_rooms(&self, channel: &mut Channel, timeout: Duration) -> Event {
+        let Handover { aim, bytes, .. } = self.options();
+        let began = Instant::now();
+        let (mut records, mut given) = (0_usize, 0_usize);
+        for record in self.hub.give_rooms(GiveWithin { bytes: bytes as u64, time: aim }) {
+            records += 1;
+            given += record.len();
+            if let Err(failure) = channel.say(Message::Rooms(record), timeout) {
+                return done(Err(failure));
+            }
+        }
+        tracing::info!(records, bytes = given, took = ?began.elapsed(), "rooms given to the new process");
+        done(channel.say(Message::AllGiven, timeout))
+    }
+
+    /// Does what is left to do, however it has ended.
+    fn end(&self, outcome: Outcome, channel: Channel, peer: Peer) {
+        let process = peer.process;
+        match outcome {
+            Outcome::Refused(refusal) => {
+                tracing::warn!(process, %refusal, "a process does not take over");
+                self.refuse(channel, refusal);
+            }
+            Outcome::Thawed(refusal) => {
+                self.hub.thaw();
+                self.accepting.send_replace(Accepting::On);
+                tracing::warn!(process, %refusal, "a process does not take over; this one goes on");
+                self.refuse(channel, refusal);
+            }
+            Outcome::HandedOver => {
+                {
+                    let mut hold = lock(&self.hold);
+                    if let Hold::Released { is_served, .. } = &mut *hold {
+                        *is_served = true;
+                    }
+                }
+                self.manager.successor(process);
+                tracing::info!(process, "handed over: another process serves");
+                self.background.block_on(close_clients(&self.hub, &self.shutdown));
+                self.shutdown.begin();
+            }
+            Outcome::Orphaned => {
+                tracing::error!(
+                    process,
+                    "the process that was taking over is lost when it had everything: nobody serves until the server is started again"
+                );
+                self.accepting.send_replace(Accepting::Over);
+                self.shutdown.begin();
+            }
+        }
+    }
+}
+
+fn nonblocking(listener: UnixListener) -> io::Result<UnixListener> {
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn heard(heard: Result<Message, Failure>) -> Event {
+    match heard {
+        Ok(message) => Event::Heard(message),
+        Err(failure) => lost(&failure),
+    }
+}
+
+fn lost(failure: &Failure) -> Event {
+    tracing::warn!(%failure, "lost the process that was to take over");
+    Event::Lost
+}
+
+fn said_and_heard(channel: &mut Channel, message: Message, timeout: Duration) -> Event {
+    heard(channel.say(message, timeout).and_then(|()| channel.hear(timeout)))
+}
+
+fn done(said: Result<(), Failure>) -> Event {
+    match said {
+        Ok(()) => Event::Done,
+        Err(failure) => lost(&failure),
+    }
+}
+
+/// Closes all clients, so many in a second, or until the server is told to end.
+async fn close_clients(hub: &Hub, shutdown: &Shutdown) {
+    let (answer, mut answers) = mpsc::unbounded_channel();
+    let shards = hub.local.commands.shards();
+    let let_go = async |shard: usize, count: usize| {
+        let command = ShardCommand::LetGo(LetGo::new(count, answer.clone()));
+        // One that stands still is cut at the end.
+        tokio::time::timeout(ANSWER_WITHIN, hub.local.commands.send(shard, To::Shard, command)).await.is_ok()
+    };
+    let mut left = vec![0; shards];
+    for shard in 0..shards {
+        if let_go(shard, 0).await
+            && let Ok(Some((shard, count))) = tokio::time::timeout(ANSWER_WITHIN, answers.recv()).await
+        {
+            left[shard] = count;
+        }
+    }
+    let Handover { close_rate, close_within, .. } = hub.now().config.handover.clone();
+    let mut draining = shutdown.watch();
+    let (mut pace, began) = (Pace::new(close_rate, close_within), tokio::time::Instant::now());
+    tracing::info!(
+        clients = left.iter().sum::<usize>(),
+        close_rate,
+        "clients are closed, to connect to the new process"
+    );
+    let mut turns = (0..shards).cycle();
+    loop {
+        while let Ok((shard, count)) = answers.try_recv() {
+            left[shard] = count.min(left[shard]);
+        }
+        let all = left.iter().sum();
+        if all == 0 {
+            return;
+        }
+        let mut counts = vec![0; shards];
+        for _ in 0..pace.due(began.elapsed(), all) {
+            // There is one: so many are left at least.
+            if let Some(shard) = turns.by_ref().take(shards).find(|shard| left[*shard] > 0) {
+                counts[shard] += 1;
+                left[shard] -= 1;
+            }
+        }
+        for (shard, count) in counts.into_iter().enumerate().filter(|(_, count)| *count > 0) {
+            if !let_go(shard, count).await {
+                left[shard] = 0;
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(STEP) => {}
+            _ = draining.wait_for(|draining| *draining) => return,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version(version) => {
+                write!(f, "it speaks version {version} of the hand-over, and this one {}", super::message::VERSION)
+            }
+            Self::Lost => f.write_str("it was lost, or said what nobody expected"),
+            Self::NotSettled => f.write_str("what was under way did not end in time"),
+        }
+    }
+}
+
+impl fmt::Debug for OldProcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OldProcess").field("hold", &self.hold).finish_non_exhaustive()
+    }
+}

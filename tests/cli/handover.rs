@@ -1,0 +1,154 @@
+//! A process takes over from the one that runs, as an operator has it.
+
+use std::io::ErrorKind;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::serve::Served;
+use crate::{TempDir, TempFile, command, text};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a service manager hears.
+struct Manager {
+    socket: UnixDatagram,
+    heard: Vec<String>,
+}
+
+impl Manager {
+    fn at(place: &Path) -> Self {
+        let socket = UnixDatagram::bind(place).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self { socket, heard: Vec::new() }
+    }
+
+    fn hears(&mut self, what: &str) -> String {
+        let mut bytes = [0; 512];
+        loop {
+            let length = self.socket.recv(&mut bytes).expect(what);
+            let said = String::from_utf8_lossy(&bytes[..length]).into_owned();
+            self.heard.push(said.clone());
+            if said.contains(what) {
+                return said;
+            }
+        }
+    }
+
+    /// All that has been said so far, and was not asked for.
+    fn rest(&mut self) -> Vec<String> {
+        self.socket.set_nonblocking(true).unwrap();
+        let mut bytes = [0; 512];
+        loop {
+            match self.socket.recv(&mut bytes) {
+                Ok(length) => self.heard.push(String::from_utf8_lossy(&bytes[..length]).into_owned()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        self.socket.set_nonblocking(false).unwrap();
+        std::mem::take(&mut self.heard)
+    }
+}
+
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "waited in vain for: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn signal(process: &str, name: &str) -> bool {
+    Command::new("kill").args([name, process]).status().unwrap().success()
+}
+
+/// Whether it is there, and not merely unburied.
+fn runs(process: &str) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    !status.is_empty() && !status.contains(") Z ")
+}
+
+#[test]
+fn a_server_that_is_told_to_starts_its_program_again_and_hands_over() {
+    let data = TempDir::new();
+    std::fs::create_dir_all(data.path()).unwrap();
+    let place = Path::new(data.path()).join("notify");
+    let mut manager = Manager::at(&place);
+    let mut serve = command(&["serve", "--dev", "--listen", "127.0.0.1:0", "--data-dir", data.path()]);
+    serve.env("NOTIFY_SOCKET", &place).env("WATCHDOG_USEC", "2000000");
+    let mut first = Served::started(serve, data);
+    serve_id(&mut manager, &first);
+    let mut process = first.child.id().to_string();
+    for _ in 0..2 {
+        manager.rest();
+        assert!(signal(&process, "-USR2"));
+        let said = manager.hears("MAINPID=");
+        let next = said.lines().find_map(|line| line.strip_prefix("MAINPID=")).unwrap().to_owned();
+        assert_ne!(next, process);
+        if process == first.child.id().to_string() {
+            assert_eq!(first.child.wait().unwrap().code(), Some(0));
+        } else {
+            eventually("the end of the process before", || !runs(&process));
+        }
+        assert!(first.is_well(), "the same port, another process");
+        // Of the new one, since it is the one that is looked after.
+        manager.hears("WATCHDOG=1");
+        assert!(manager.rest().iter().all(|said| !said.contains("STOPPING=1")), "it is not the service that ends");
+        process = next;
+    }
+    assert!(signal(&process, "-TERM"));
+    manager.hears("STOPPING=1");
+    eventually("its end", || !runs(&process));
+    let said = first.logged();
+    assert_eq!(said.matches("handed over: another process serves").count(), 2, "{said}");
+}
+
+fn serve_id(manager: &mut Manager, first: &Served) {
+    manager.hears("READY=1");
+    // It may be asked from then on that its socket is there.
+    let socket = Path::new(first.data.path()).join("handover.sock");
+    eventually("a socket to ask at", || socket.exists());
+}
+
+#[test]
+fn a_new_process_that_cannot_be_used_leaves_the_old_one_as_it_is() {
+    let file = TempFile::new("handover.toml", "[handover]\ntimeout = \"1s\"\n");
+    let mut server = Served::start(&["--config", file.path()], None);
+    let socket = Path::new(server.data.path()).join("handover.sock");
+    eventually("a socket to ask at", || socket.exists());
+
+    std::fs::write(file.path(), "[handover]\ntimeout = \"0s\"\n").unwrap();
+    server.signal("-USR2");
+    eventually("the end of the new one", || server.logged().contains("the process that was to take over has ended"));
+    assert!(server.is_well());
+
+    std::fs::write(file.path(), "[handover]\ntimeout = \"1s\"\n").unwrap();
+    let take_over = |server: &Served| {
+        let arguments = ["serve", "--dev", "--take-over", "--data-dir", server.data.path(), "--config", file.path()];
+        command(&arguments).output().unwrap()
+    };
+    server.signal("-STOP");
+    let output = take_over(&server);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.lines().last().unwrap_or_default().contains("did nothing in time"), "{said}");
+    server.signal("-CONT");
+    assert!(server.is_well());
+    server.signal("-TERM");
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(!socket.exists());
+}
+
+#[test]
+fn a_server_that_may_not_be_taken_over_is_not() {
+    let file = TempFile::new("handover.toml", "[handover]\nenabled = false\n");
+    let mut server = Served::start(&["--config", file.path()], None);
+    server.signal("-USR2");
+    eventually("a word about it", || server.logged().contains("`handover.enabled` is false"));
+    assert!(server.is_well());
+    assert!(!Path::new(server.data.path()).join("handover.sock").exists());
+    server.signal("-TERM");
+    assert_eq!(server.wait().code(), Some(0));
+}
