@@ -27,7 +27,7 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 ARCHIVE = roomcast-$(VERSION)-$(HOST)
 
 .PHONY: help setup missing fmt fmt-check lint features build run test test-all results loom loom-full loom-mutants shuttle simulate soak crash
-.PHONY: crash-events fuzz valgrind autobahn difference sdk-go sdk-java openapi website docs doctests examples bench benches bench-rivals bench-server siege instructions check-rivals
+.PHONY: crash-events fuzz valgrind autobahn difference sdk-go sdk-java openapi website docs doctests examples bench benches bench-rivals bench-server siege hand-overs instructions check-rivals
 .PHONY: check-bench tables deny ci lab profile dist image clean
 
 help: ## list the targets
@@ -226,6 +226,13 @@ siege: build ## ten minutes of attacks beside a thousand honest clients, into ta
 	$(TARGET)/release/siege $(if $(MINUTES),--minutes $(MINUTES),$(if $(QUICK),--minutes 1)) $(if $(ONLY),--only "$(ONLY)") \
 		--out $(RESULTS)/siege$(if $(QUICK)$(ONLY)$(MINUTES),-quick).md
 
+hand-overs: build ## 50 hand-overs under load, 5,000 clients over TLS, an hour: target/results/hand-overs.md; QUICK=1: 3, 200 clients
+	$(CARGO) build $(BENCHES) --release -p hand-overs
+	@mkdir -p $(RESULTS)
+	$(TARGET)/release/hand-overs $(if $(QUICK),--times 3 --clients 200 --spread 8) \
+		$(if $(TIMES),--times $(TIMES)) $(if $(CLIENTS),--clients $(CLIENTS)) $(if $(SPREAD),--spread $(SPREAD)) \
+		--out $(RESULTS)/hand-overs$(if $(QUICK)$(TIMES)$(CLIENTS)$(SPREAD),-quick).md
+
 # They mean the same on a busy machine.
 instructions: ## count a publish, a receive, a delivery of the server into target/results/instructions.md; ONLY=library, ONLY=server
 	$(if $(filter library,$(ONLY)),,$(CARGO) build --locked --release -p roomcast-server)
@@ -252,7 +259,7 @@ check-rivals: ## clippy and the tests of what bench-rivals and bench-server run
 
 # What the server's bench is made of needs no rival to be built, so everybody can afford it.
 check-bench: ## clippy and the tests of what bench-server runs
-	$(CARGO) clippy $(BENCHES) -p harness -p server-bench -p siege -p instructions --all-targets -- -D warnings
+	$(CARGO) clippy $(BENCHES) -p harness -p server-bench -p siege -p hand-overs -p instructions --all-targets -- -D warnings
 	$(CARGO) test $(BENCHES) -p harness -p server-bench --lib
 
 dist: build ## an archive and a Debian package with binary, licences, unit file and checksums, in target/dist
