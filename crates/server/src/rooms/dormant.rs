@@ -93,6 +93,11 @@ impl DormantRooms {
     }
 
     #[cfg(test)]
+    pub(crate) fn position(&self, room: &str) -> Option<Position> {
+        self.rooms.of(room).get(room).map(|rest| rest.position)
+    }
+
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.count.load(Relaxed)
     }

@@ -7,6 +7,7 @@ mod client;
 mod clock;
 mod dice;
 mod disk;
+mod handing_over;
 mod heard;
 mod model;
 mod plan;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::disk::Disk;
+use super::handing_over::Given;
 use super::heard::Moment;
 use super::site::Said;
 use super::terms::{Asked, AskedTerms};
@@ -163,6 +164,8 @@ pub(super) struct Model {
     disk: Arc<Disk>,
     now: u64,
     pub(super) run: u32,
+    /// From which run on rooms are there that are in memory alone.
+    in_memory_since: u32,
     /// Others have most of the memory.
     pub(super) is_scarce: bool,
     /// The system's clock has jumped since the server began.
@@ -199,6 +202,7 @@ impl Model {
             disk,
             now: 0,
             run: 0,
+            in_memory_since: 0,
             is_scarce: false,
             has_jumped: false,
             are_rings_scarce: false,
@@ -499,12 +503,18 @@ impl Model {
         meant
     }
 
-    /// Another run of the server begins, in which nothing is under way.
-    pub(super) fn begin_run(&mut self, run: u32) {
+    /// Another run of the server begins, in which nothing is under way; what the one before has given to it, all of its rooms or some.
+    pub(super) fn begin_run(&mut self, run: u32, given: Option<Given>) {
         self.run = run;
+        if given != Some(Given::All) {
+            self.in_memory_since = run;
+        }
         self.erasing.clear();
         self.has_jumped = false;
-        self.terms.begin_run();
+        match given {
+            None => self.terms.begin_run(),
+            Some(_) => self.terms.go_on(),
+        }
         self.forbids = Forbids::default();
         let mut times = std::mem::take(&mut self.times);
         times.retain(|(room, ..), _| self.has_all(room));
@@ -538,8 +548,9 @@ impl Model {
     pub(super) fn check_history(&mut self, room: &str, found: &BTreeSet<u64>) {
         let Some(kind) = self.rooms.get(room).filter(|_| self.has_all(room)) else { return };
         let stays = kind.storage == Storage::Stored;
+        let since = if kind.storage == Storage::Off { self.in_memory_since } else { self.run };
         let is_missing = |(number, message): &(&u64, &Message)| {
-            let is_meant = message.room == room && (stays || message.run == self.run);
+            let is_meant = message.room == room && (stays || message.run >= since);
             is_meant && message.acked_at.is_some() && !message.may_be_erased && !found.contains(number)
         };
         let missing: Vec<u64> = self.messages.iter().filter(is_missing).map(|(number, _)| *number).collect();

@@ -41,7 +41,7 @@ use roomcast_protocol::Publication;
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether the batch writer has ended.
-const WRITER_LOOK: Duration = Duration::from_millis(1);
+pub(super) const WRITER_LOOK: Duration = Duration::from_millis(1);
 
 /// A server that runs.
 pub(super) struct Server {
@@ -51,7 +51,7 @@ pub(super) struct Server {
     running: RefCell<Vec<JoinHandle<std::io::Result<()>>>>,
     has_stored_all: Rc<RefCell<Option<bool>>>,
     /// How long it may take to end.
-    shutdown_timeout: Duration,
+    pub(super) shutdown_timeout: Duration,
 }
 
 /// What an archive has instead of the system.
@@ -157,6 +157,11 @@ impl Server {
 
     pub(super) fn shards(&self) -> &[Rc<Shard>] {
         &self.shards
+    }
+
+    /// How its archive has ended, once it has.
+    pub(super) fn has_stored_all(&self) -> Option<bool> {
+        *self.has_stored_all.borrow()
     }
 
     /// Ends as a server does that is told to, and says whether everything was stored.

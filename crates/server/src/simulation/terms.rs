@@ -82,6 +82,14 @@ impl AskedTerms {
         self.versions.clear();
     }
 
+    /// The server is another one, and may remember what was said: what comes is newer.
+    pub(super) fn go_on(&mut self) {
+        self.forget();
+        for versions in self.versions.values_mut() {
+            *versions = Versions { drawn: versions.drawn + 10, acked: 0, gone: versions.drawn };
+        }
+    }
+
     pub(super) fn asked(&mut self, room: &str, number: u64, asked: Asked) {
         if let Asked::Key(key) = asked {
             self.keys.entry((room.to_owned(), key)).or_default().numbers.push(number);

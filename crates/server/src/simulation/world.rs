@@ -16,6 +16,7 @@ use super::client::{Client, Found};
 use super::clock::SystemClock;
 use super::dice::Dice;
 use super::disk::Disk;
+use super::handing_over::HandedOver;
 use super::model::{Broken, Invariant, Model};
 use super::plan::Plan;
 use super::server::Server;
@@ -50,13 +51,14 @@ pub(super) fn play(seed: u64) -> Played {
         model,
         clients,
         late: Rc::default(),
+        handed_over: None,
         trace: String::new(),
         erased_next: None,
         plan,
     };
     world.describe();
     for run in 1..=world.plan.runs {
-        world.model.begin_run(run);
+        world.model.begin_run(run, world.handed_over.as_ref().map(|handed_over| handed_over.given));
         let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
         let tasks = LocalSet::new();
         tasks.block_on(&runtime, world.run(run == world.plan.runs));
@@ -94,6 +96,8 @@ pub(super) struct World {
     pub(super) model: Model,
     pub(super) clients: Vec<Client>,
     pub(super) late: Rc<RefCell<(usize, Vec<Late>)>>,
+    /// What the run before has given to this one.
+    pub(super) handed_over: Option<HandedOver>,
     pub(super) trace: String,
     /// A room of which something is erased as soon as it is known what was published there.
     pub(super) erased_next: Option<String>,
@@ -108,6 +112,8 @@ enum End {
     Killed,
     /// The machine has no power any more.
     Power,
+    /// It gives its rooms to the next run.
+    HandOver,
 }
 
 impl World {
@@ -127,6 +133,9 @@ impl World {
         self.model.site.borrow_mut().is_well = false;
         let server =
             Rc::new(Server::start(config, shards, (&self.disk, &self.clock), Rc::clone(&self.model.site), dice).await);
+        if let Some(handed_over) = self.handed_over.take() {
+            self.take_rooms(&server, &handed_over);
+        }
         let others = self.take_memory(&server);
         let steps = self.dice.between(self.plan.steps / 2, self.plan.steps);
         for _ in 0..steps {
@@ -148,13 +157,16 @@ impl World {
         }
         drop(others);
         self.erased_next = None;
-        let end = self.dice.weighed(&[(3, End::Clean), (2, End::Killed), (4, End::Power)]);
+        let end = self.dice.weighed(&[(3, End::Clean), (2, End::Killed), (4, End::Power), (4, End::HandOver)]);
         if is_last || self.dice.percent(60) {
             self.note(began, format_args!("rest"));
             self.rest(&server).await;
         }
         if self.model.broken().is_none() {
             self.note(began, format_args!("{end:?}"));
+            if end == End::HandOver {
+                self.hand_over(&server, began).await;
+            }
             self.finish(server, end).await;
         }
         self.clock.go_on(began);
@@ -183,7 +195,7 @@ impl World {
         others
     }
 
-    fn note(&mut self, began: Instant, what: std::fmt::Arguments<'_>) {
+    pub(super) fn note(&mut self, began: Instant, what: std::fmt::Arguments<'_>) {
         let ms = began.elapsed().as_millis();
         let _ = writeln!(self.trace, "{}.{ms:06} {what}", self.model.run);
     }
@@ -193,7 +205,7 @@ impl World {
     }
 
     /// Lets time pass, in which clients hear what comes.
-    async fn pass(&mut self, server: &Rc<Server>, time: Duration) {
+    pub(super) async fn pass(&mut self, server: &Rc<Server>, time: Duration) {
         const SLICE: Duration = Duration::from_millis(500);
         let until = Instant::now() + time;
         if time.is_zero() {

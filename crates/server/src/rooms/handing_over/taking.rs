@@ -14,6 +14,9 @@ use crate::util::panics::lock;
 use roomcast::Position;
 use roomcast_protocol::RoomName;
 
+/// How far ahead of our clock a message may have been published, by theirs.
+const AHEAD_MAX_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
+
 /// A room of which a part was taken.
 pub(super) struct Unfinished {
     room: RoomName,
@@ -107,9 +110,10 @@ impl LocalRooms {
         self.count.inc();
         let mut erased = Vec::new();
         for (sequence, GivenMessage { time_ms, publication, is_erased }) in (first..).zip(messages) {
-            // By a clock that is ahead of ours, nothing would ever be too old.
+            // Of a time that is far ahead, nothing would ever be too old; the clock may have been set back a little.
+            let time_ms = if time_ms <= now_ms.saturating_add(AHEAD_MAX_MS) { time_ms } else { now_ms };
             let is_taken = self.ring_memory.admit(self, &room, &publication).is_ok()
-                && room.publish_at(publication, time_ms.min(now_ms)).is_ok();
+                && room.publish_at(publication, time_ms).is_ok();
             if !is_taken {
                 // Its messages have no place here; it goes on where it stands.
                 if self.broker.remove(text) {
