@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst, fence};
 
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::runtime::Handle;
@@ -155,7 +155,19 @@ impl LocalRooms {
     pub(crate) fn make_none(&self) {
         // Relaxed: the locks say who comes before and who behind.
         self.is_released.store(true, Relaxed);
+        // SeqCst: the mark before the look at what is to be given. Pairs with the fence in `unless_too_late`.
+        fence(SeqCst);
         self.dormant.wait_for_all();
+    }
+
+    /// What was done, unless what was changed by it may have come too late for the process that has the rooms now.
+    ///
+    /// # Errors
+    /// [`ErrorCode::TooManyRequests`]: it is to be said again, to that process.
+    pub(crate) fn unless_too_late<T>(&self, done: T) -> Result<T, ErrorCode> {
+        // SeqCst: the change before the look at the mark. Pairs with the fence in `make_none`.
+        fence(SeqCst);
+        if self.is_released() { Err(ErrorCode::TooManyRequests) } else { Ok(done) }
     }
 
     pub(crate) fn is_released(&self) -> bool {

@@ -154,26 +154,30 @@ impl Engine for MemoryEngine {
             self.rooms.removed.remove(&room);
             self.rooms.erasing.note_removed(&room, self.rooms.removed.floor(&room), (self.rooms.clock)());
         }
-        Answer::Now(Ok(()))
+        Answer::Now(self.rooms.unless_too_late(()))
     }
 
     fn erase(&self, name: &RoomName, epoch: &str, what: Erase) -> Answer<Result<u64, ErrorCode>> {
         // Of a room that does not run nothing is left but its position.
-        let Some(room) = self.rooms.running(name) else { return Answer::Now(Ok(0)) };
+        let Some(room) = self.rooms.running(name) else { return Answer::Now(self.rooms.unless_too_late(0)) };
         if !EpochName::Ring(room.epoch()).is_meant_by(epoch) {
             return Answer::Now(Err(ErrorCode::UnrecoverablePosition));
         }
         match what {
             Erase::Offsets(offsets) => {
                 let sequences: BTreeSet<u64> = offsets.iter().filter_map(|offset| offset.checked_sub(1)).collect();
-                Answer::Now(Ok(self.erase_now(&room, sequences)))
+                let erased = self.erase_now(&room, sequences);
+                Answer::Now(self.rooms.unless_too_late(erased))
             }
             // It looks at all that the ring has.
             Erase::User(user) => {
                 let memory = self.clone();
                 let asked = self.rooms.under_way.begin();
-                let erase = move || memory.erase_now(&room, history::sequences_of(&room, &user));
-                Answer::later(asked.until(async move { blocking(erase).await.ok_or(ErrorCode::Internal) }))
+                let erase = move || {
+                    let erased = memory.erase_now(&room, history::sequences_of(&room, &user));
+                    memory.rooms.unless_too_late(erased)
+                };
+                Answer::later(asked.until(async move { blocking(erase).await.unwrap_or(Err(ErrorCode::Internal)) }))
             }
         }
     }
