@@ -45,11 +45,8 @@ impl Beside {
             linked => linked?,
         }
         let folder = self.to.parent().filter(|folder| !folder.as_os_str().is_empty());
-        match File::open(folder.unwrap_or_else(|| Path::new("."))) {
-            // That of the name, too, is on the disk then. Some file systems cannot be asked for it.
-            Ok(folder) => folder.sync_all().or(Ok(())),
-            Err(_) => Ok(()),
-        }
+        sync_names(folder.unwrap_or_else(|| Path::new(".")));
+        Ok(())
     }
 }
 
@@ -61,6 +58,11 @@ impl Drop for Beside {
             let _ = fs::remove_file(named(&self.path, end));
         }
     }
+}
+
+/// Has the names in a folder be on the disk, too. Some file systems cannot be asked for it.
+pub fn sync_names(folder: &Path) {
+    let _ = File::open(folder).and_then(|folder| folder.sync_all());
 }
 
 /// What lies beside a file under its name and an ending.

@@ -52,7 +52,7 @@ mod sqlite;
 /// What the server's tools and its configuration need as well.
 pub(crate) mod internal {
     pub use super::address::without_password;
-    pub use super::beside::{Beside, named, private, private_folder};
+    pub use super::beside::{Beside, named, private, private_folder, sync_names};
     pub use super::environment::Environment;
     #[cfg(feature = "sqlite")]
     pub use super::file_lock::{FileId, FileLock, FileLockError};

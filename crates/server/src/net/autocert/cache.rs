@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use instant_acme::AccountCredentials;
-use roomcast::internal::{named, private, private_folder};
+use roomcast::internal::{named, private, private_folder, sync_names};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -135,8 +135,8 @@ impl Cache {
             let _ = fs::remove_file(&part);
             return written;
         }
-        // The name, too, is on the disk then; some file systems cannot be asked for it.
-        File::open(&self.folder).and_then(|folder| folder.sync_all()).or(Ok(()))
+        sync_names(&self.folder);
+        Ok(())
     }
 }
 

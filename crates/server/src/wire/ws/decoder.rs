@@ -379,4 +379,4 @@ fn header_bytes(second: u8) -> usize {
 
 #[cfg(test)]
 #[path = "decoder_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -7,7 +7,7 @@ const LIMIT: usize = 1024;
 const KEY: [u8; 4] = [0xa1, 0x02, 0x33, 0x7c];
 
 /// A masked client frame with the shortest length.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(in crate::wire::ws) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];
     match payload.len() {
         n @ 0..=125 => bytes.push(0x80 | n as u8),

@@ -1,6 +1,7 @@
 //! Compression against the examples of RFC 7692, and against itself.
 
 use super::*;
+use crate::wire::ws::decoder::tests::frame as masked;
 use crate::wire::ws::{Decoder, Event, FrameWriter, Opcode};
 use proptest::prelude::*;
 
@@ -157,21 +158,6 @@ fn the_same_message_becomes_the_same_bytes_whatever_came_before() {
         }
         assert_eq!(packed(message.as_bytes()), first);
     }
-}
-
-/// A client's frame.
-fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![first];
-    match payload.len() {
-        n @ 0..=125 => bytes.push(0x80 | n as u8),
-        n => {
-            bytes.push(0x80 | 126);
-            bytes.extend_from_slice(&(n as u16).to_be_bytes());
-        }
-    }
-    bytes.extend_from_slice(&[0; 4]);
-    bytes.extend_from_slice(payload);
-    bytes
 }
 
 fn decode_all(mut input: Vec<u8>, limit: usize) -> Result<Vec<Vec<u8>>, FrameError> {
