@@ -53,7 +53,7 @@ fn with_keys<T>(client: &Client, look: impl Fn(&Tokens) -> Result<T, TokenError>
         .map_err(|_| UNAVAILABLE)?;
     runtime.block_on(fetcher.fetch(wanted)).map_err(|_| UNAVAILABLE)?;
     look(&tokens).map_err(|error| match error {
-        TokenError::Unverified(_) => "the issuer does not publish the key that the token names",
+        TokenError::Unverified(_) => "the issuer publishes no key by the name in the token that has signed it",
         error => describe(&error),
     })
 }
