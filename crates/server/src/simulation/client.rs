@@ -93,6 +93,17 @@ pub(super) struct Found {
     pub(super) present: BTreeMap<String, BTreeSet<String>>,
 }
 
+impl Line {
+    fn is_renewing(&self) -> bool {
+        self.asked.values().any(|asked| matches!(asked, Asked::Refresh))
+    }
+
+    /// Whether its time may be over: by its token, or by the one before, if the new one waits behind what was said earlier.
+    fn may_be_over(&self) -> bool {
+        self.term.is_some_and(|term| term.may_be_over() || self.is_renewing())
+    }
+}
+
 impl Client {
     pub(super) fn new(user: String, form: Form) -> Self {
         Self {
@@ -267,8 +278,8 @@ impl Client {
                 }
                 Heard::Closed(code) => {
                     let _ = writeln!(self.log, "closed {code}");
-                    let term = self.line.as_ref().and_then(|line| line.term);
-                    check_close(model, code, &self.user, term);
+                    let may_be_over = self.line.as_ref().is_some_and(Line::may_be_over);
+                    check_close(model, code, &self.user, may_be_over);
                 }
             }
         }
@@ -285,7 +296,7 @@ impl Client {
     /// Brings a new token where it is time.
     fn renew(&mut self, server: &Server, model: &mut Model) {
         let Some(line) = self.line.as_mut().filter(|line| line.client.is_some()) else { return };
-        if line.asked.values().any(|asked| matches!(asked, Asked::Refresh)) {
+        if line.is_renewing() {
             return;
         }
         let Some(term) = line.term.filter(Term::is_due) else { return };
@@ -311,8 +322,8 @@ impl Client {
         }
         let push = &message["push"];
         if let Some(code) = push["disconnect"]["code"].as_u64() {
-            let term = line.term;
-            return check_close(model, code as u16, &self.user, term);
+            let may_be_over = line.may_be_over();
+            return check_close(model, code as u16, &self.user, may_be_over);
         }
         let room = push["channel"].as_str().unwrap_or_default().to_owned();
         let Some(client) = line.client.clone() else {
@@ -426,10 +437,10 @@ fn may_be_answered(model: &Model, asked: &Asked, code: u64) -> bool {
 }
 
 /// Codes with which a client may be closed: the server ends, it was slow, did not answer, was sent away, or its time was over.
-fn check_close(model: &mut Model, code: u16, user: &str, term: Option<Term>) {
+fn check_close(model: &mut Model, code: u16, user: &str, may_be_over: bool) {
     let is_meant = match code {
         1000 | 3001 | 3008 | 3012 | 3503 => true,
-        3005 => model.has_jumped || term.is_some_and(|term| term.may_be_over()),
+        3005 => model.has_jumped || may_be_over,
         _ => false,
     };
     if !is_meant {
