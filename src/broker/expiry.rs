@@ -63,3 +63,23 @@ impl<T: Send + Sync + 'static> Broker<T> {
         expired.len()
     }
 }
+
+#[cfg(all(test, not(any(roomcast_loom, roomcast_shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_has_expired_was_removed_by_nobody_else() {
+        let broker = Broker::<u8>::new();
+        let rooms = ["one", "other"].map(|name| broker.room(name).expect("there is space"));
+        assert_eq!(broker.expire_idle(), 0);
+        let mut removed = 0;
+        let expired = broker.expire_idle_if(|_| {
+            // They are taken out when all have been looked at.
+            let ended = rooms.iter().filter(|room| room.ended().is_some());
+            removed += ended.filter(|room| broker.remove(room.name())).count();
+            true
+        });
+        assert_eq!((expired, removed, broker.rooms().len()), (2, 0, 0));
+    }
+}

@@ -211,8 +211,8 @@ impl<T: Send + Sync + 'static> Broker<T> {
         self.inner.table.find(self.inner.table.hash(name), name).map(Room::new)
     }
 
-    /// Ends the room of that name and takes it out; false if there is none, or if another call does it at this very
-    /// moment. Subscribers read what is there and then get [`CloseReason::Removed`]. The name is free for a new room, with
+    /// Ends the room of that name and takes it out; false if there is none, or if another call ends it at this very
+    /// moment, [`Broker::expire_idle`] among them. Subscribers read what is there and then get [`CloseReason::Removed`]. The name is free for a new room, with
     /// a new epoch.
     pub fn remove(&self, name: &str) -> bool {
         let hash = self.inner.table.hash(name);
@@ -221,7 +221,7 @@ impl<T: Send + Sync + 'static> Broker<T> {
         // Whoever opens the name afresh between the two steps takes the old room out: it was removed all the same.
         let taken = self.inner.table.remove(hash, &found);
         self.inner.pass_over_ended();
-        ended || (taken && found.0.ended() != Some(CloseReason::Removed))
+        ended || (taken && !matches!(found.0.ended(), Some(CloseReason::Removed | CloseReason::Expired)))
     }
 
     /// All rooms, in no order. Rooms that come or go during the call may be in it or not.

@@ -458,7 +458,8 @@ impl<T> RoomRef<T> {
         }
         core.settle(CloseReason::Expired);
         self.tell_ended();
-        true
+        // Whoever was first has ended it.
+        core.ended() == Some(CloseReason::Expired)
     }
 
     /// What follows the close of the ring.
