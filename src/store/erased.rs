@@ -12,7 +12,8 @@ pub struct ErasedMessages {
     end: AtomicU64,
     /// All before this one are.
     before: AtomicU64,
-    sequences: Mutex<Sequences>,
+    /// Nothing where none ever was: of nearly all rooms.
+    sequences: Mutex<Option<Box<Sequences>>>,
 }
 
 /// All of them, in two ages.
@@ -35,16 +36,22 @@ impl ErasedMessages {
         // Relaxed: `end` was read before, which is written after it.
         sequence < self.end()
             && (sequence < self.before.load(Relaxed) || {
-                let Sequences { young, old } = &*self.sequences();
-                young.contains(&sequence) || old.contains(&sequence)
+                self.sequences()
+                    .as_deref()
+                    .is_some_and(|Sequences { young, old }| young.contains(&sequence) || old.contains(&sequence))
             })
     }
 
     /// From here on these are erased.
     pub fn extend(&self, erased: impl IntoIterator<Item = u64>) {
+        let mut erased = erased.into_iter().peekable();
+        if erased.peek().is_none() {
+            return;
+        }
         let mut sequences = self.sequences();
-        sequences.young.extend(erased);
-        let end = sequences.young.last().map_or(0, |last| last + 1);
+        let young = &mut sequences.get_or_insert_default().young;
+        young.extend(erased);
+        let end = young.last().map_or(0, |last| last + 1);
         // Release: pairs with `end`.
         self.end.fetch_max(end, Release);
     }
@@ -61,13 +68,13 @@ impl ErasedMessages {
     /// in a while, with the oldest message of the ring: who has read one before it was erased has until the next time.
     pub fn forget_before(&self, sequence: u64) -> bool {
         let mut sequences = self.sequences();
-        let Sequences { young, old } = &mut *sequences;
+        let Some(Sequences { young, old }) = sequences.as_deref_mut() else { return true };
         *old = old.split_off(&sequence);
         old.append(young);
         old.is_empty()
     }
 
-    fn sequences(&self) -> MutexGuard<'_, Sequences> {
+    fn sequences(&self) -> MutexGuard<'_, Option<Box<Sequences>>> {
         // What is erased is in one of both, whatever has broken off.
         self.sequences.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,6 +1,8 @@
 //! The incarnations that run, or are not stored to their ends yet.
 
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -11,10 +13,34 @@ use crate::striped::Striped;
 /// The newest incarnation of each room, by name.
 #[derive(Debug)]
 pub(super) struct Incarnations {
-    watermarks: Striped<HashMap<Box<str>, Arc<Watermark>>>,
+    watermarks: Striped<HashSet<ByRoom>>,
     /// Nothing more is stored of any.
     given_up: AtomicBool,
 }
+
+/// A watermark that is found by the name of its room, which it has: no second one is kept.
+#[derive(Debug)]
+struct ByRoom(Arc<Watermark>);
+
+impl Borrow<str> for ByRoom {
+    fn borrow(&self) -> &str {
+        &self.0.incarnation.room
+    }
+}
+
+impl Hash for ByRoom {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Borrow::<str>::borrow(self).hash(state);
+    }
+}
+
+impl PartialEq for ByRoom {
+    fn eq(&self, other: &Self) -> bool {
+        Borrow::<str>::borrow(self) == Borrow::<str>::borrow(other)
+    }
+}
+
+impl Eq for ByRoom {}
 
 impl Incarnations {
     pub(super) fn new() -> Self {
@@ -22,7 +48,7 @@ impl Incarnations {
     }
 
     pub(super) fn newest(&self, room: &str) -> Option<Arc<Watermark>> {
-        self.watermarks.of(room).get(room).cloned()
+        self.watermarks.of(room).get(room).map(|ByRoom(watermark)| Arc::clone(watermark))
     }
 
     pub(super) fn of(&self, room: &str, epoch: Epoch) -> Option<Arc<Watermark>> {
@@ -32,7 +58,7 @@ impl Incarnations {
     pub(super) fn put(&self, watermark: &Arc<Watermark>) {
         let room = watermark.incarnation.room.as_str();
         let mut watermarks = self.watermarks.of(room);
-        watermarks.insert(room.into(), Arc::clone(watermark));
+        watermarks.replace(ByRoom(Arc::clone(watermark)));
         // Relaxed: either `give_up` comes to this stripe later, or it has been there, and the stripe's lock shows it to us.
         if self.given_up.load(Relaxed) {
             watermark.give_up();
@@ -49,14 +75,15 @@ impl Incarnations {
 
     /// All of them.
     pub(super) fn all(&self) -> Vec<Arc<Watermark>> {
-        self.watermarks.parts().flat_map(|watermarks| watermarks.values().cloned().collect::<Vec<_>>()).collect()
+        let of_part = |ByRoom(watermark): &ByRoom| Arc::clone(watermark);
+        self.watermarks.parts().flat_map(|watermarks| watermarks.iter().map(of_part).collect::<Vec<_>>()).collect()
     }
 
     /// Forgets this incarnation, unless another has taken its place.
     pub(super) fn forget(&self, watermark: &Arc<Watermark>) {
         let room = watermark.incarnation.room.as_str();
         let mut watermarks = self.watermarks.of(room);
-        if watermarks.get(room).is_some_and(|known| Arc::ptr_eq(known, watermark)) {
+        if watermarks.get(room).is_some_and(|ByRoom(known)| Arc::ptr_eq(known, watermark)) {
             watermarks.remove(room);
         }
     }
