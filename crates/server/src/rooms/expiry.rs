@@ -21,17 +21,20 @@ impl Hub {
     pub(crate) fn expire_rooms(&self, now_ms: u64) -> usize {
         self.end_undeclared();
         let mut ending = Vec::new();
-        let expired = self.rooms.broker.expire_idle_if(|room| {
+        self.rooms.broker.expire_idle_if(|room| {
             let Remains { empty_ms, until_ms } = self.engine_of(room.name()).remains(room);
             let is_over = empty_ms <= now_ms;
-            if is_over && until_ms > now_ms {
+            if is_over {
                 ending.push((room.clone(), until_ms));
             }
             is_over
         });
+        // One that was published into at this very moment runs on, and who has ended it by name has taken it off.
+        ending.retain(|(room, _)| room.ended() == Some(CloseReason::Expired));
+        let expired = ending.len();
         for (room, until_ms) in ending {
-            // One that was published into at this very moment runs on.
-            if room.ended() == Some(CloseReason::Expired) {
+            self.rooms.tally.take_off(room.name());
+            if until_ms > now_ms {
                 let position = Position { epoch: room.epoch(), sequence: room.tail() };
                 self.rooms.dormant.lay(room.name(), position, until_ms);
             }
@@ -44,7 +47,6 @@ impl Hub {
                 stored_rooms.forget(|room| self.rooms.broker.get(room).is_none());
             }
         }
-        self.metrics.rooms.dec_by(expired as i64);
         self.rooms.ring_memory.count_anew(&self.rooms);
         expired
     }
@@ -113,7 +115,7 @@ mod tests {
         let back = open(&hub, "kept");
         publish(&back);
         // Ends in another way than by resting.
-        hub.rooms.broker.remove("kept");
+        hub.rooms.end("kept");
         assert_ne!(open(&hub, "kept").epoch(), room.epoch(), "its offsets would be handed out twice");
     }
 

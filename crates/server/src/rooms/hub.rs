@@ -217,8 +217,7 @@ impl Hub {
         }
         let now = self.now();
         let undeclared = self.rooms.broker.rooms().into_iter().filter(|room| now.options(room.name()).is_none());
-        let ended = undeclared.filter(|room| self.rooms.broker.remove(room.name())).count();
-        self.metrics.rooms.dec_by(ended as i64);
+        let ended = undeclared.filter(|room| self.rooms.end(room.name())).count();
         if ended > 0 {
             tracing::info!(ended, "rooms of namespaces that are not declared any more have ended");
         } else {

@@ -22,6 +22,7 @@ use crate::rooms::join_leave::{Events, What};
 use crate::rooms::parts::{Glance, Now};
 use crate::rooms::removed::RemovedHistories;
 use crate::rooms::ring_memory::RingMemory;
+use crate::rooms::tally::{RoomBytes, Tally};
 use crate::rooms::terms::{Reservation, Terms, TermsBook};
 use crate::rooms::visible::{Edge, Visible};
 #[cfg(test)]
@@ -42,13 +43,6 @@ const ANSWERS_LEFT: usize = 8;
 
 /// Parts of the memory for answers of the database, of which each read takes two: what is read, and what is made of it.
 const DATABASE_PARTS: u64 = 16;
-
-/// What a room takes that nobody has published into, and for each byte that its name may have: measured by a test of the heap, which
-/// has these figures, too.
-const ROOM_BYTES: (u64, u64) = (448, 1);
-
-/// The same of one that is stored, which the archive knows as well, by its name.
-const STORED_ROOM_BYTES: (u64, u64) = (1_344, 3);
 
 /// Messages of the largest size that a ring holds in any case: a message may weigh a part of its bytes.
 const MESSAGES_MIN: u64 = 4;
@@ -91,8 +85,8 @@ pub(crate) struct LocalRooms {
     pub(crate) for_all: ForAll,
     /// The time on the wire; rooms have it, too.
     pub(crate) clock: Arc<dyn Fn() -> u64 + Send + Sync>,
-    /// How many there are.
-    pub(crate) count: Gauge,
+    /// How many there are, and what they take.
+    pub(crate) tally: Tally,
     /// How many there may be, however much memory there is.
     max: u64,
     /// Woken when few more may be made.
@@ -143,7 +137,7 @@ impl LocalRooms {
             events,
             for_all,
             clock,
-            count,
+            tally: Tally::new(count),
             max: ROOMS_MAX,
             crowded,
             under_way: UnderWay::default(),
@@ -230,7 +224,7 @@ impl LocalRooms {
         }
         let text = name.as_str();
         self.is_declared(name)?;
-        self.has_place_for_one()?;
+        self.has_place_for(name)?;
         let options = self.ring_options(text);
         let make = |rest: Option<Position>| {
             // Another shard has made it since we looked: it is counted.
@@ -242,7 +236,7 @@ impl LocalRooms {
             }
             let options = rest.map_or(options, |position| options.starting_at(position));
             let room = self.broker.room_with(text, options).map_err(not_opened)?;
-            self.count.inc();
+            self.tally.add(text);
             Ok(room)
         };
         self.dormant.wake(text, make)
@@ -256,29 +250,36 @@ impl LocalRooms {
         if self.now().options(name.as_str()).is_some() { Ok(()) } else { Err(ErrorCode::UnknownRoom) }
     }
 
-    /// Whether one more room may be made.
+    /// Ends a room, whatever it has, and takes it out; false if there is none, or if somebody else does it.
+    pub(crate) fn end(&self, name: &str) -> bool {
+        let is_ended = self.broker.remove(name);
+        if is_ended {
+            self.tally.take_off(name);
+        }
+        is_ended
+    }
+
+    /// Whether one more room may be made, of that name.
     ///
     /// # Errors
     /// [`ErrorCode::LimitExceeded`]. Two shards may pass at once; the bound is against floods, a few more do no harm.
-    pub(crate) fn has_place_for_one(&self) -> Result<(), ErrorCode> {
-        let count = u64::try_from(self.count.get()).unwrap_or(0);
-        let max = self.max.min(self.memory.rooms.limit() / 4 * 3 / self.room_bytes());
-        if count >= max / CROWDED.1 * CROWDED.0 {
+    pub(crate) fn has_place_for(&self, name: &RoomName) -> Result<(), ErrorCode> {
+        let each = self.room_bytes();
+        let (rooms, bytes) = (self.tally.rooms(), self.tally.bytes(each));
+        let bytes_max = self.memory.rooms.limit() / 4 * 3;
+        if is_crowded(rooms, self.max) || is_crowded(bytes, bytes_max) {
             // Those that nobody uses go before anybody is refused.
             self.crowded.notify_one();
         }
-        if count >= max {
+        if rooms >= self.max || bytes + each.one(name.as_str()) > bytes_max {
             return Err(ErrorCode::LimitExceeded);
         }
         self.ring_memory.has_place(self)
     }
 
-    /// What one room may take without its messages.
-    fn room_bytes(&self) -> u64 {
-        let now = self.now();
-        let config = &now.config;
-        let (itself, each) = if config.stores() { STORED_ROOM_BYTES } else { ROOM_BYTES };
-        itself + each * config.channel.max_length as u64
+    /// What rooms take without their messages.
+    fn room_bytes(&self) -> RoomBytes {
+        RoomBytes::of(self.now().config.stores())
     }
 
     pub(crate) fn ring_options(&self, name: &str) -> RoomOptions {
@@ -315,8 +316,7 @@ impl LocalRooms {
 
     /// Says what is used of the memory, also of what is counted elsewhere.
     pub(crate) fn show_memory(&self, metrics: &Metrics) {
-        let rooms = u64::try_from(self.count.get()).unwrap_or(0) * self.room_bytes() + self.dormant.bytes();
-        self.memory.rooms.note(rooms);
+        self.memory.rooms.note(self.tally.bytes(self.room_bytes()) + self.dormant.bytes());
         self.memory.keys.note(self.terms.bytes());
         self.memory.show(metrics);
     }
@@ -337,6 +337,11 @@ impl LocalRooms {
         let answer_bytes_max = self.answer_bytes_max();
         Ok(Visible { answer_bytes_max, ..Visible::new(options, epoch, edge, (self.clock)()) })
     }
+}
+
+/// Whether so much is nearly as much as may be.
+fn is_crowded(much: u64, max: u64) -> bool {
+    much >= max / CROWDED.1 * CROWDED.0
 }
 
 /// The answer to whoever wanted a room that was not opened.
@@ -406,6 +411,6 @@ mod tests {
             let [one, other] = both.map(|open| open.join().expect("it is opened"));
             assert_eq!(one, other);
         });
-        assert_eq!(rooms.count.get(), 1);
+        assert_eq!(rooms.tally.rooms(), 1);
     }
 }

@@ -24,6 +24,7 @@ pub(crate) mod removed;
 pub(crate) mod ring_memory;
 pub(crate) mod shard_commands;
 pub(crate) mod stored;
+mod tally;
 pub(crate) mod terms;
 pub(crate) mod users;
 pub(crate) mod visible;

@@ -220,10 +220,9 @@ impl RingMemory {
         }
         let now = rooms.now();
         let Some(options) = now.options(room.name()) else { return false };
-        if !room.is_running() || !rooms.broker.remove(room.name()) {
+        if !room.is_running() || !rooms.end(room.name()) {
             return false;
         }
-        rooms.count.dec();
         if options.is_kept_in_memory() && room.ended().is_some() {
             let position = Position { epoch: room.epoch(), sequence: room.tail() };
             let until_ms = (rooms.clock)().saturating_add(options.history_meta_ttl.as_millis() as u64);

@@ -101,13 +101,13 @@ impl LocalRooms {
         let Some(options) = now.options(text).filter(|options| options.is_kept_in_memory()) else { return };
         let position = |sequence| Position { epoch, sequence };
         let made = self.dormant.wake(text, |_| {
-            if self.running(&name).is_some() || self.has_place_for_one().is_err() {
+            if self.running(&name).is_some() || self.has_place_for(&name).is_err() {
                 return None;
             }
             self.broker.room_with(text, self.ring_options(text).starting_at(position(first))).ok()
         });
         let Some(room) = made else { return };
-        self.count.inc();
+        self.tally.add(text);
         let mut erased = Vec::new();
         for (sequence, GivenMessage { time_ms, publication, is_erased }) in (first..).zip(messages) {
             // Of a time that is far ahead, nothing would ever be too old; the clock may have been set back a little.
@@ -116,8 +116,7 @@ impl LocalRooms {
                 && room.publish_at(publication, time_ms).is_ok();
             if !is_taken {
                 // Its messages have no place here; it goes on where it stands.
-                if self.broker.remove(text) {
-                    self.count.dec();
+                if self.end(text) {
                     self.dormant.lay(text, position(end), after(now_ms, options.history_meta_ttl));
                 }
                 return;

@@ -88,7 +88,7 @@ impl StoredRooms {
             return Ok(room);
         }
         self.rooms.is_declared(name)?;
-        self.rooms.has_place_for_one()?;
+        self.rooms.has_place_for(name)?;
         let opened = self.archive.open_or_create(name.as_str(), self.rooms.ring_options(name.as_str()));
         let (room, is_new) = opened.map_err(|error| match error {
             OpenError::Room(error) => not_opened(error),
@@ -98,12 +98,10 @@ impl StoredRooms {
             }
         })?;
         if is_new {
-            self.rooms.count.inc();
+            self.rooms.tally.add(name.as_str());
             // While the database was asked it may have been declared no more.
             if let Err(code) = self.rooms.is_declared(name) {
-                if self.rooms.broker.remove(name.as_str()) {
-                    self.rooms.count.dec();
-                }
+                self.rooms.end(name.as_str());
                 return Err(code);
             }
         }
