@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::rooms::local::LocalRooms;
 use crate::rooms::memory::after;
 use crate::rooms::terms::{KeptKey, KeptVersion};
 use crate::rooms::visible::Edge;
+use roomcast::store::ErasedMessages;
 use roomcast::{Position, Room, Subscription, TryRecvError};
 use roomcast_protocol::{Publication, RoomName};
 
@@ -49,6 +51,8 @@ struct GivenRoom {
     room: Room<Publication>,
     /// Stands at the first message of its history. A room that has ended lets nobody begin to read.
     ring: Option<Subscription<Publication>>,
+    /// What was erased of it: of rooms that are closed, others forget that.
+    erased: Option<Arc<ErasedMessages>>,
     /// Whether somebody is in it, who will come back.
     is_joined: bool,
     newest_ms: u64,
@@ -91,7 +95,8 @@ impl Hub {
         let begin = || history::from(&room, visible.oldest(&room, visible.top(&room)));
         let ring = (0..TRIES).find_map(|_| begin());
         let newest_ms = history::newest_ms(&room).unwrap_or(0);
-        Some(GivenRoom { room, ring, is_joined, newest_ms, until_ms })
+        let erased = self.rooms.removed.erased(&room);
+        Some(GivenRoom { room, ring, erased, is_joined, newest_ms, until_ms })
     }
 }
 
@@ -228,7 +233,7 @@ impl<'a> Giving<'a> {
     }
 
     fn part(&self, given: &mut GivenRoom) -> Part {
-        let GivenRoom { room, ring: Some(ring), .. } = given else { return Part::Broken };
+        let GivenRoom { room, ring: Some(ring), erased, .. } = given else { return Part::Broken };
         let (first, end) = (ring.position().sequence, room.tail());
         if first >= end {
             return Part::Nothing;
@@ -236,13 +241,13 @@ impl<'a> Giving<'a> {
         let Ok(name) = RoomName::parse(room.name(), roomcast::NAME_BYTES_MAX) else { return Part::Broken };
         let begins = ring.accounting().received == 0;
         let mut writer = Writer::ring(&RingHead { room: name, epoch: room.epoch(), first, end, begins });
-        let erased = Edge::published_but(&self.rooms.removed, room).erased(room);
+        let is_erased = |sequence| erased.as_ref().is_some_and(|erased| erased.contains(sequence));
         let mut interrupted = None;
         while ring.position().sequence < end && !writer.is_full() {
             match ring.try_recv_ref() {
                 Ok(message) => {
                     let (sequence, time_ms) = (message.sequence(), message.time().unwrap_or(0));
-                    writer.message(time_ms, &message, erased.is_at(sequence));
+                    writer.message(time_ms, &message, is_erased(sequence));
                 }
                 // A publisher is in the midst of it.
                 Err(TryRecvError::Empty) if since(&mut interrupted) < COMMITTED_WITHIN => thread::yield_now(),

@@ -509,6 +509,23 @@ async fn a_ring_of_which_a_part_is_missing_begins_anew() {
 }
 
 #[tokio::test]
+async fn what_was_erased_is_not_forgotten_before_it_is_given() {
+    let time = Time::new();
+    let (old, new) = (hub(config(), &time), hub(config(), &time));
+    for text in ["one", "two"] {
+        say(&old, "hall", text).await.expect("it is taken");
+    }
+    assert_eq!(erase(&old, "hall", Erase::Offsets(vec![1])).await, 1);
+    old.release(Duration::ZERO).expect("nothing is stored");
+    // As it happens by the clock.
+    old.expire_rooms(time.now());
+    give(&old, &new, WITHIN);
+    assert_eq!(erase(&new, "hall", Erase::Offsets(vec![1, 2])).await, 1, "the first one is erased");
+    let past = history(&new, "hall").await;
+    assert!(past.publications.iter().all(|placed| placed.publication.data.as_bytes() == b"null"), "{past:?}");
+}
+
+#[tokio::test]
 async fn times_from_the_future_and_for_ever_are_bounded() {
     let time = Time::new();
     let new = hub(config(), &time);
