@@ -39,7 +39,6 @@ pub(crate) fn a_store_that_was_let_go_of_is_free_at_once(place: &dyn Place) {
     assert_eq!(place.open().begin().map_err(|error| error.kind()), Err(StoreErrorKind::Locked));
     run.archive.let_go();
     run.archive.let_go();
-    place.open().begin().unwrap();
     let other = Run::start(place.open(), asynchronous());
     assert_eq!(place_of(&other.open("lobby")), place_of(&room));
     assert!(run.archive.remove("lobby").is_err(), "it is not ours any more");
