@@ -3,9 +3,11 @@
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+use rustix::fs::{FlockOperation, flock};
 
 /// A file holds at most this part of what all may hold, so that what is lost with the oldest is little.
 const PARTS: u64 = 8;
@@ -97,11 +99,30 @@ impl Files {
         // What the disk did not take is not taken along.
         let _ = self.file.flush();
         if let Kind::At(current) = &self.kind {
-            fs::rename(self.dir.join(current), self.dir.join(self.kind.file_name(&self.name)))?;
+            let current = self.dir.join(current);
+            // Two processes write here while one takes over from the other, and one of them sets the file aside. Where a directory
+            // cannot be locked they may do so at once, and what is lost is a place in the order.
+            let dir = File::open(&self.dir)?;
+            let _ = flock(&dir, FlockOperation::LockExclusive);
+            if is_at(self.file.get_ref(), &current) {
+                fs::rename(current, self.free_name())?;
+            }
         }
         (self.file, self.bytes) = self.kind.open(&self.dir, &name)?;
         self.name = name;
         self.forget()
+    }
+
+    /// Where the file is set aside: never in the place of another one.
+    fn free_name(&self) -> PathBuf {
+        let mut name = self.name.clone();
+        loop {
+            let path = self.dir.join(self.kind.file_name(&name));
+            if fs::symlink_metadata(&path).is_err() {
+                return path;
+            }
+            name = name.next();
+        }
     }
 
     /// Removes the oldest files, until there are few enough and this one may grow.
@@ -170,6 +191,15 @@ impl Name {
     /// The one after it, of the same day.
     fn next(&self) -> Self {
         Self { day: self.day.clone(), number: self.number + 1 }
+    }
+}
+
+/// Whether it is this file that is there, and not one that another process has put there since.
+fn is_at(file: &File, path: &Path) -> bool {
+    let of = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(one), Ok(other)) => of(one) == of(other),
+        _ => false,
     }
 }
 
@@ -283,5 +313,28 @@ mod tests {
         files.write(b"another day\n", SystemTime::UNIX_EPOCH + DAY).unwrap();
         files.flush().unwrap();
         assert_eq!(fs::read(dir.0.join("site.log")).unwrap(), b"another day\n");
+    }
+
+    #[test]
+    fn of_two_processes_neither_takes_the_place_of_what_the_other_has_set_aside() {
+        let dir = Dir::new("two");
+        let bounds = Bounds { files: 200, bytes: 160_000 };
+        let open = || Files::open(&dir.0, Some(OsStr::new("site.log")), bounds, SystemTime::UNIX_EPOCH).unwrap();
+        let mut both = [open(), open()];
+        let write = |both: &mut [Files; 2], line: &[u8], days: u32| {
+            for files in both {
+                files.write(line, SystemTime::UNIX_EPOCH + days * DAY).unwrap();
+                files.flush().unwrap();
+            }
+        };
+        write(&mut both, b"a day\n", 0);
+        write(&mut both, b"another day\n", 1);
+        assert_eq!(fs::read(dir.0.join("site.log.1970-01-01")).unwrap(), b"a day\na day\n");
+        assert_eq!(fs::read(dir.0.join("site.log")).unwrap(), b"another day\nanother day\n");
+        for _ in 0..40 {
+            write(&mut both, &[b'x'; 999], 1);
+        }
+        let kept: u64 = fs::read_dir(&dir.0).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
+        assert_eq!(kept, 2 * (6 + 12 + 40 * 999), "nothing is lost");
     }
 }
