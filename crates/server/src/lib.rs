@@ -360,9 +360,10 @@ impl Server {
                 .map_err(io::Error::other)?
         });
         let mut served = served.map_err(ServeError::Start);
+        let left = giving.conclude(hub.now().config.shutdown.timeout);
         // Nobody is left who waits for what is under way there.
         background.shutdown_background();
-        if let Left::Away { is_served, is_unstored } = giving.conclude() {
+        if let Left::Away { is_served, is_unstored } = left {
             tracing::info!("drained");
             return served.and(match (is_served, is_unstored) {
                 (true, false) => Ok(()),

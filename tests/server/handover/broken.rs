@@ -20,6 +20,7 @@ const GO: u8 = 6;
 const SOCKETS: u8 = 7;
 const ROOMS: u8 = 8;
 const ALL_GIVEN: u8 = 9;
+const SERVES: u8 = 10;
 
 /// A new process that says what it is told to.
 struct Asker(UnixStream);
@@ -207,6 +208,63 @@ fn a_server_whose_successor_is_lost_with_everything_ends_and_says_so() {
         publishes(&mut connected(address), 2);
         again.stop();
     }
+}
+
+#[test]
+fn who_is_told_to_end_when_everything_is_given_away_gives_it_all_the_same() {
+    for last in [SOCKETS, ALL_GIVEN] {
+        let folder = Folder::new();
+        let config = config(&folder);
+        let (mut first, address, _) = Process::first(&config);
+        publishes(&mut connected(address), 2);
+        let mut next = Asker::at(&folder.0);
+        next.until_settled();
+        next.say(GO, b"");
+        let mut heard = GO;
+        while heard != last {
+            heard = next.hear().expect("it gives what it has").0;
+        }
+        first.shutdown.begin();
+        // Longer than a server takes to end that has nobody.
+        std::thread::sleep(Duration::from_millis(500));
+        while heard != ALL_GIVEN {
+            heard = next.hear().expect("it goes on giving").0;
+        }
+        next.say(SERVES, b"");
+        first.ended().unwrap_or_else(|ended| panic!("after {last}: {ended}"));
+    }
+}
+
+#[test]
+fn who_is_told_to_end_before_gives_nothing() {
+    let folder = Folder::new();
+    let config = config(&folder);
+    let (mut first, address, _) = Process::first(&config);
+    let ann = connected(address);
+    let mut late = Asker::at(&folder.0);
+    late.until_settled();
+    first.shutdown.begin();
+    drop(ann);
+    late.say(GO, b"");
+    // It may have gone by then.
+    if let Some((kind, reason)) = late.hear() {
+        assert_eq!(kind, REFUSED);
+        assert!(String::from_utf8_lossy(&reason).contains("stopped"));
+    }
+    first.ended().expect("a plain end");
+}
+
+#[test]
+fn where_a_path_is_too_long_to_ask_at_it_begins_plainly() {
+    let folder = Folder::new();
+    let mut config = config(&folder);
+    config.data_dir = folder.0.join("x".repeat(108));
+    std::fs::create_dir(&config.data_dir).expect("a folder");
+    let server = Server::take_over(config).expect("nobody can be there");
+    let address = server.local_addr();
+    let process = Process::of(server);
+    publishes(&mut connected(address), 2);
+    process.stop();
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub(crate) enum Event {
     Done,
     /// It could not be done.
     Failed,
+    /// It was not done, because the server is ending.
+    Ends,
 }
 
 /// What is to be done next; then it is said what came of it.
@@ -63,6 +65,8 @@ pub(crate) enum Refusal {
     Lost,
     /// What was under way did not end in time.
     NotSettled,
+    /// The server is ending.
+    Ends,
 }
 
 /// Where the conversation is.
@@ -101,6 +105,8 @@ impl Giver {
             (State::Settling, Event::Failed) => (State::Ended, Step::End(Outcome::Thawed(Refusal::NotSettled))),
             (State::Settled, Event::Heard(Message::Go)) => (State::Releasing, Step::Release),
             (State::Settling | State::Settled, _) => (State::Ended, Step::End(Outcome::Thawed(Refusal::Lost))),
+            // The server ends: it keeps what it has.
+            (State::Releasing, Event::Ends) => (State::Ended, Step::End(Outcome::Thawed(Refusal::Ends))),
             // What could not be stored is not there for the new process, and would not be there for this one.
             (State::Releasing, Event::Done | Event::Failed) => (State::GivingSockets, Step::GiveSockets),
             (State::GivingSockets, Event::Done) => (State::GivingRooms, Step::GiveRooms),
@@ -185,6 +191,12 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_ends_before_it_lets_go_keeps_what_it_has() {
+        let step = told(&[&well()[..4], &[Event::Ends]].concat());
+        assert_eq!(step, Step::End(Outcome::Thawed(Refusal::Ends)));
+    }
+
+    #[test]
     fn what_could_not_be_stored_is_released_all_the_same() {
         let events = [&well()[..4], &[Event::Failed]].concat();
         assert_eq!(told(&events), Step::GiveSockets);
@@ -195,6 +207,7 @@ mod tests {
             Just(Event::Lost),
             Just(Event::Done),
             Just(Event::Failed),
+            Just(Event::Ends),
             Just(HELLO),
             Just(Event::Heard(Message::Ready)),
             Just(Event::Heard(Message::Go)),
@@ -211,6 +224,8 @@ mod tests {
             let (mut has_settled, mut has_released) = (false, false);
             for event in well()[..good.min(8)].iter().cloned().chain(random) {
                 let is_go = event == Event::Heard(Message::Go);
+                // Told so, it has not let go.
+                has_released &= giver.0 != State::Releasing || event != Event::Ends;
                 match giver.on(event) {
                     Step::Settle => {
                         prop_assert!(!has_settled);

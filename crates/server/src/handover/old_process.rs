@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::geteuid;
@@ -70,7 +70,7 @@ enum Hold {
     /// The rooms are this process's.
     Has,
     /// They are no more.
-    Released { is_served: bool, is_unstored: bool },
+    Released { is_served: bool, is_unstored: bool, is_over: bool },
     /// They are this process's until its end, which has begun.
     Keeps,
 }
@@ -92,6 +92,8 @@ pub(crate) struct OldProcess {
     manager: Arc<Manager>,
     shutdown: Shutdown,
     hold: Mutex<Hold>,
+    /// Told when what was given away is served, or is not going to be.
+    is_over: Condvar,
     /// The file of the socket at which it is asked for.
     file: Mutex<Option<SocketFile>>,
     /// What is not to go on when everything is given away.
@@ -119,6 +121,7 @@ impl OldProcess {
             manager,
             shutdown,
             hold: Mutex::new(Hold::Has),
+            is_over: Condvar::new(),
             file: Mutex::default(),
             tasks: Mutex::default(),
             is_asked: AtomicBool::new(false),
@@ -131,22 +134,28 @@ impl OldProcess {
         lock(&self.tasks).push(task);
     }
 
-    /// From here on the server ends: what it has by then it keeps.
-    pub(crate) fn conclude(&self) -> Left {
-        let mut hold = lock(&self.hold);
+    /// From here on the server ends: what it has by then it keeps. What is being given away it gives before, `within` that time.
+    pub(crate) fn conclude(&self, within: Duration) -> Left {
+        let is_giving = |hold: &mut Hold| matches!(hold, Hold::Released { is_over: false, .. });
+        let waited = self.is_over.wait_timeout_while(lock(&self.hold), within, is_giving);
+        let (mut hold, _) = waited.unwrap_or_else(PoisonError::into_inner);
         match *hold {
             Hold::Has | Hold::Keeps => {
                 *hold = Hold::Keeps;
                 Left::Here
             }
-            Hold::Released { is_served, is_unstored } => Left::Away { is_served, is_unstored },
+            Hold::Released { is_served, is_unstored, .. } => Left::Away { is_served, is_unstored },
         }
     }
 
     /// Lets go of what others may take as long as the server serves: nobody connects from here on.
     pub(crate) fn close(&self) {
         drop(lock(&self.file).take());
-        *lock(&self.sockets) = Sockets::default();
+        // What is released is given.
+        let hold = lock(&self.hold);
+        if !matches!(*hold, Hold::Released { .. }) {
+            *lock(&self.sockets) = Sockets::default();
+        }
     }
 
     /// Listens at `path` for processes that want to take over, until the server ends. Where that cannot be had the server serves
@@ -161,7 +170,7 @@ impl OldProcess {
             }
             Err(error) => {
                 let path = path.display();
-                tracing::warn!(%path, %error, "no other process can take over: its socket cannot be had");
+                tracing::warn!(%path, %error, "no other process can take over: its socket cannot be had; see `handover.socket`");
                 return;
             }
         };
@@ -262,18 +271,18 @@ impl OldProcess {
     fn release(&self, timeout: Duration) -> Event {
         {
             let mut hold = lock(&self.hold);
-            if *hold != Hold::Has {
-                // The server ends in this very moment.
-                return Event::Lost;
+            // Its sockets are closed by now, or are about to be.
+            if *hold != Hold::Has || *self.shutdown.watch().borrow() {
+                return Event::Ends;
             }
-            *hold = Hold::Released { is_served: false, is_unstored: false };
+            *hold = Hold::Released { is_served: false, is_unstored: false, is_over: false };
         }
         lock(&self.tasks).drain(..).for_each(|task| task.abort());
         match self.hub.release(timeout) {
             Ok(()) => Event::Done,
             Err(error) => {
                 tracing::error!(%error, "the new process begins new epochs");
-                *lock(&self.hold) = Hold::Released { is_served: false, is_unstored: true };
+                *lock(&self.hold) = Hold::Released { is_served: false, is_unstored: true, is_over: false };
                 Event::Failed
             }
         }
@@ -322,15 +331,13 @@ impl OldProcess {
                 self.refuse(channel, refusal);
             }
             Outcome::HandedOver => {
-                {
-                    let mut hold = lock(&self.hold);
-                    if let Hold::Released { is_served, .. } = &mut *hold {
-                        *is_served = true;
-                    }
-                }
                 self.manager.successor(process);
                 tracing::info!(process, "handed over: another process serves");
-                self.background.block_on(close_clients(&self.hub, &self.shutdown));
+                self.over(true);
+                // Whoever has ended it meanwhile has closed them.
+                if !*self.shutdown.watch().borrow() {
+                    self.background.block_on(close_clients(&self.hub, &self.shutdown));
+                }
                 self.shutdown.begin();
             }
             Outcome::Orphaned => {
@@ -339,9 +346,18 @@ impl OldProcess {
                     "the process that was taking over is lost when it had everything: nobody serves until the server is started again"
                 );
                 self.accepting.send_replace(Accepting::Over);
+                self.over(false);
                 self.shutdown.begin();
             }
         }
+    }
+
+    /// What was given away is served by now, or is not.
+    fn over(&self, served: bool) {
+        if let Hold::Released { is_served, is_over, .. } = &mut *lock(&self.hold) {
+            (*is_served, *is_over) = (served, true);
+        }
+        self.is_over.notify_all();
     }
 }
 
@@ -435,6 +451,7 @@ impl fmt::Display for Refusal {
             }
             Self::Lost => f.write_str("it was lost, or said what nobody expected"),
             Self::NotSettled => f.write_str("what was under way did not end in time"),
+            Self::Ends => f.write_str("it is being stopped"),
         }
     }
 }

@@ -77,7 +77,10 @@ impl Taker {
             (State::HasSockets, Event::Heard(Message::AllGiven)) => (State::Ended, Step::Serve { has_all: true }),
             // Sockets that cannot be taken are not there.
             (State::HasSockets, _) => (State::Ended, Step::Serve { has_all: false }),
-            (State::Gone, _) => (State::Ended, Step::StartPlainly),
+            (State::Gone, event) if !matches!(event, Event::Heard(Message::Refused(_))) => {
+                (State::Ended, Step::StartPlainly)
+            }
+            // Who says so, even behind the last word, has not let go of anything.
             (_, Event::Heard(Message::Refused(reason))) => (State::Ended, Step::GiveUp(Reason::Refused(reason))),
             (_, Event::Lost) => (State::Ended, Step::GiveUp(Reason::Lost)),
             (_, Event::Heard(_) | Event::Done) => (State::Ended, Step::GiveUp(Reason::Unexpected)),
@@ -132,13 +135,17 @@ mod tests {
     #[test]
     fn who_is_refused_or_lost_gives_up_until_the_old_process_may_have_let_go() {
         let refused = Event::Heard(Message::Refused("no".to_owned()));
-        for end in 0..3 {
+        for end in 0..4 {
             let then = |event: &Event| told(&[&well()[..end], std::slice::from_ref(event)].concat());
+            assert_eq!(then(&refused), Step::GiveUp(Reason::Refused("no".to_owned())), "after {end}");
+            if end == 3 {
+                // It has let go perhaps, unless it says that it has not.
+                assert_eq!(then(&Event::Lost), Step::StartPlainly);
+                continue;
+            }
             assert_eq!(then(&Event::Lost), Step::GiveUp(Reason::Lost));
-            assert_eq!(then(&refused), Step::GiveUp(Reason::Refused("no".to_owned())));
             assert_eq!(then(&Event::Heard(Message::Serves)), Step::GiveUp(Reason::Unexpected));
         }
-        assert_eq!(told(&[&well()[..3], &[Event::Lost]].concat()), Step::StartPlainly);
         for end in 4..6 {
             assert_eq!(told(&[&well()[..end], &[Event::Lost]].concat()), Step::Serve { has_all: false });
         }
