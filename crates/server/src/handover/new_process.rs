@@ -67,6 +67,11 @@ impl NewProcess {
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
                 return Ok(None);
             }
+            Err(error) if error.kind() == ErrorKind::InvalidFilename => {
+                let path = path.display();
+                tracing::warn!(%path, %error, "nobody can be asked to hand over there: set `handover.socket` to a shorter path");
+                return Ok(None);
+            }
             Err(error) => return Err(NotTaken::Unasked(error)),
         };
         let peer = channel.peer().map_err(NotTaken::Unasked)?;
@@ -114,7 +119,7 @@ impl NewProcess {
 
     /// Does what is to be done, until it is something that others have to do.
     fn go_on(&mut self, mut step: Step, hub: Option<&Hub>) -> Result<Step, NotTaken> {
-        let mut bytes = 0;
+        let (mut bytes, mut dropped) = (0, 0);
         loop {
             let event = match step {
                 Step::Say(message) => {
@@ -133,15 +138,28 @@ impl NewProcess {
                 },
                 Step::TakeRooms(record) => {
                     bytes += record.len();
-                    let taken = hub.filter(|_| bytes <= self.bytes_max).map(|hub| hub.take_rooms(&record));
-                    if let Some(Err(error)) = taken {
-                        tracing::warn!(%error, "rooms of the process before this one begin new epochs");
+                    match hub.filter(|_| bytes <= self.bytes_max).map(|hub| hub.take_rooms(&record)) {
+                        Some(Ok(())) => {}
+                        Some(Err(error)) => {
+                            tracing::warn!(%error, "rooms of the process before this one begin new epochs");
+                        }
+                        None => dropped += record.len(),
                     }
                     self.hear()
                 }
                 Step::GiveUp(Reason::Refused(reason)) => return Err(NotTaken::Refused(reason)),
                 Step::GiveUp(Reason::Lost | Reason::Unexpected) => return Err(NotTaken::Lost),
-                Step::Prepare | Step::Serve { .. } | Step::StartPlainly => return Ok(step),
+                Step::Prepare | Step::Serve { .. } | Step::StartPlainly => {
+                    if dropped > 0 {
+                        let taken = bytes - dropped;
+                        tracing::warn!(
+                            dropped,
+                            taken,
+                            "the process before this one gives more than twice `handover.bytes` here: rooms behind that begin new epochs"
+                        );
+                    }
+                    return Ok(step);
+                }
             };
             step = self.taker.on(event);
         }
