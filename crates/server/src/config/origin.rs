@@ -90,8 +90,12 @@ pub(crate) fn normal_origin(origin: &str) -> Result<String, String> {
     if bare != rest {
         return Err(format!("{origin:?} is more than an origin: write \"{normal}\", without path and user"));
     }
-    let port = bare.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.contains(']'));
-    if port.is_some_and(|port| !port.contains('*') && port.parse::<u16>().is_err()) {
+    let is_port = |port: &str| port.contains('*') || port.parse::<u16>().is_ok();
+    // Colons in brackets belong to an address.
+    let wrong_port = bare.rsplit_once(':').is_some_and(|(host, port)| {
+        !port.contains(']') && (!is_port(port) || host.contains(':') && !host.ends_with(']'))
+    });
+    if wrong_port {
         return Err(format!(
             "{origin:?} has a port that is none: write for example \"{scheme}://{}:8080\"",
             name_of(bare)
@@ -243,6 +247,8 @@ mod tests {
             ("https://a.example,https://b.example", "an entry of its own"),
             ("https://bücher.example", "xn--"),
             ("https://example.com:https", "\"https://example.com:8080\""),
+            ("https://example.com:1:443", "\"https://example.com:8080\""),
+            ("https://::1", "a port that is none"),
         ] {
             let error = normal_origin(written).unwrap_err();
             assert!(error.contains(advice) && error.contains(&format!("{written:?}")), "{error}");
