@@ -178,7 +178,8 @@ impl<T: Send + Sync + 'static> Archive<T> {
     /// The room of that name: the one that runs, or one that goes on where it ended. Rooms that are not kept are opened as the
     /// broker does it.
     ///
-    /// Reads the store when the room does not run. `options` count when it is created; a start in them does not.
+    /// Reads the store when the room does not run. `options` count when it is created. A start in them counts where the store has nothing
+    /// of the room, and gives the epoch: of a room in which nothing was ever said another process may know that.
     ///
     /// # Errors
     /// As [`Broker::room`]; and when the store does not say where it ended.
@@ -211,7 +212,9 @@ impl<T: Send + Sync + 'static> Archive<T> {
         let time_floor = self.newest_time(name, span)?;
         // What was read may be another process's by now, in whose epoch nothing may be published here.
         self.shared.store.confirm().map_err(OpenError::Store)?;
-        let incarnation = Incarnation::going_on_in(name, span, durability, || Epoch(environment.draw()));
+        let start = options.start.filter(|start| span.is_none() && start.sequence == 0);
+        let epoch = || start.map_or_else(|| Epoch(environment.draw()), |start| start.epoch);
+        let incarnation = Incarnation::going_on_in(name, span, durability, epoch);
         let position = Position { epoch: incarnation.epoch, sequence: incarnation.first };
         let watermark = Arc::new(Watermark::new(incarnation));
         if span.is_some_and(|span| span.epoch != position.epoch) {

@@ -42,7 +42,8 @@ cases! {
         stored_rooms_go_on_after_an_unclean_end, an_unclean_run_counts_for_rooms_nobody_opened_since,
         a_room_that_is_less_safe_than_before_does_not_trust_its_incarnation, a_run_that_cannot_be_finished_is_unclean,
         a_room_that_was_only_opened_leaves_nothing, a_new_incarnation_is_known_before_anything_is_published,
-        an_incarnation_of_which_nothing_is_stored_hides_no_other, a_store_that_was_let_go_of_is_free_at_once;
+        an_incarnation_of_which_nothing_is_stored_hides_no_other, a_store_that_was_let_go_of_is_free_at_once,
+        a_start_counts_where_nothing_is_stored;
     incarnations: no_place_is_handed_out_twice;
     history: the_history_is_one_while_publishers_run, more_than_there_is_may_be_asked_for,
         a_message_too_large_for_a_page_comes_alone;

@@ -3,7 +3,7 @@
 use futures::executor::block_on;
 
 use roomcast::store::{Durability, Options, StoreErrorKind};
-use roomcast::{Epoch, Position, Room};
+use roomcast::{Epoch, Position, Room, RoomOptions};
 
 use crate::faulty::Faulty;
 use crate::support::{Place, Run};
@@ -43,6 +43,18 @@ pub(crate) fn a_store_that_was_let_go_of_is_free_at_once(place: &dyn Place) {
     assert_eq!(place_of(&other.open("lobby")), place_of(&room));
     assert!(run.archive.remove("lobby").is_err(), "it is not ours any more");
     other.end();
+}
+
+/// What was never published into leaves nothing in the store; who knows where it stood may say so, and of no other room.
+pub(crate) fn a_start_counts_where_nothing_is_stored(place: &dyn Place) {
+    let left = after_a_clean_run(place, "lobby", 5);
+    let run = Run::start(place.open(), asynchronous());
+    let start = |sequence| RoomOptions::new().starting_at(Position { epoch: Epoch::from(7), sequence });
+    assert_eq!(place_of(&run.archive.open("lobby", start(0)).unwrap()), left);
+    assert_eq!(place_of(&run.archive.open("hall", start(0)).unwrap()), Position { epoch: Epoch::from(7), sequence: 0 });
+    let other = place_of(&run.archive.open("yard", start(3)).unwrap());
+    assert!(other.epoch != Epoch::from(7) && other.sequence == 0, "{other:?}");
+    run.end();
 }
 
 pub(crate) fn a_clean_end_goes_on_in_the_same_incarnation(place: &dyn Place) {

@@ -269,6 +269,11 @@ impl NamespaceOptions {
         self.storage == Storage::Off && self.history_size > 0
     }
 
+    /// Whether its rooms have a database.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.storage != Storage::Off
+    }
+
     /// How long the database keeps its messages.
     pub(crate) fn retention(&self) -> Retention {
         Retention {

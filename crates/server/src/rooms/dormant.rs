@@ -59,6 +59,14 @@ impl DormantRooms {
         }))
     }
 
+    /// Takes the position of a room out that is at rest: it goes on from there, once.
+    pub(crate) fn take(&self, room: &str) -> Option<Position> {
+        let rest = self.rooms.of(room).remove(room)?;
+        // Relaxed: as in `lay`.
+        self.count.fetch_sub(1, Relaxed);
+        (!rest.is_running).then_some(rest.position)
+    }
+
     /// Ready when all are made that were being made.
     pub(crate) fn wait_for_all(&self) {
         self.rooms.parts().for_each(drop);

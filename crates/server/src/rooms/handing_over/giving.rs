@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::record::{Kind, RingHead, Writer};
 use super::{GiveWithin, RECORD_BYTES_MAX};
+use crate::config::NamespaceOptions;
 use crate::rooms::engine::{Engine as _, EpochName};
 use crate::rooms::history;
 use crate::rooms::hub::Hub;
@@ -44,6 +45,15 @@ const COMMITTED_WITHIN: Duration = Duration::from_millis(100);
 pub(super) struct Given {
     /// The hottest first.
     rooms: VecDeque<GivenRoom>,
+    /// Those with a database of which it has nothing, and that somebody is in.
+    unsaid: Vec<Room<Publication>>,
+}
+
+impl Given {
+    /// Leaves those out of which the database may not have what it should.
+    pub(super) fn leave_unsaid_out(&mut self) {
+        self.unsaid.clear();
+    }
 }
 
 /// A room that is kept in memory.
@@ -75,10 +85,18 @@ impl GivenRoom {
 impl Hub {
     /// Looks at the rooms that are kept in memory, before they are closed.
     pub(super) fn look_at_rooms(&self) -> Given {
-        let mut rooms: Vec<_> = self.rooms.broker.rooms().into_iter().filter_map(|room| self.look_at(room)).collect();
+        let all = self.rooms.broker.rooms();
+        let unsaid = all.iter().filter(|room| self.is_unsaid(room)).cloned().collect();
+        let mut rooms: Vec<_> = all.into_iter().filter_map(|room| self.look_at(room)).collect();
         // The hottest first.
         rooms.sort_by_key(|given| std::cmp::Reverse((given.is_joined, given.newest_ms)));
-        Given { rooms: rooms.into() }
+        Given { rooms: rooms.into(), unsaid }
+    }
+
+    /// Whether somebody is in a stored room in which nothing was ever said: no database knows its epoch.
+    fn is_unsaid(&self, room: &Room<Publication>) -> bool {
+        let is_stored = || self.now().options(room.name()).is_some_and(NamespaceOptions::is_stored);
+        room.tail() == 0 && room.subscribers() > 0 && is_stored()
     }
 
     fn look_at(&self, room: Room<Publication>) -> Option<GivenRoom> {
@@ -151,14 +169,21 @@ struct Count {
 }
 
 impl<'a> Giving<'a> {
-    pub(super) fn new(rooms: &'a LocalRooms, given: Given, within: GiveWithin) -> Self {
+    pub(super) fn new(rooms: &'a LocalRooms, mut given: Given, within: GiveWithin) -> Self {
         let begin = Instant::now();
         let for_terms = within.bytes / u64::from(TERMS_PART);
         let (mut versions, mut keys) = (rooms.terms.take_versions().collect(), rooms.terms.take_keys().collect());
         let of_versions = leave_newest(&mut versions, for_terms / 2, |it| it.room.len() + it.epoch.len());
         leave_newest(&mut keys, for_terms - of_versions, |it| it.name.len());
         let now_ms = (rooms.clock)();
-        let positions: VecDeque<_> = rooms.dormant.take_all().filter(|(.., until_ms)| *until_ms > now_ms).collect();
+        let now = rooms.now();
+        let unsaid = std::mem::take(&mut given.unsaid).into_iter().filter_map(|room| {
+            let until_ms = after(now_ms, now.options(room.name())?.history_meta_ttl);
+            // They are closed by now: in none of them anything will be said.
+            (room.tail() == 0).then(|| (room.name().into(), Position { epoch: room.epoch(), sequence: 0 }, until_ms))
+        });
+        let at_rest = rooms.dormant.take_all().filter(|(.., until_ms)| *until_ms > now_ms);
+        let positions: VecDeque<_> = unsaid.chain(at_rest).collect();
         let of_positions = (positions.len() + given.rooms.len()) as u64 * POSITION_BYTES;
         let bytes =
             Bytes { left: within.bytes, for_positions: of_positions.min(within.bytes / u64::from(POSITIONS_PART)) };

@@ -138,6 +138,7 @@ impl Hub {
         if closed.is_err() {
             // Of what was not stored nobody is to be told again that it was published.
             drop(self.rooms.terms.take_keys());
+            lock(&self.handing_over.given).leave_unsaid_out();
         }
         closed.map_err(ReleaseError::Unstored)
     }

@@ -7,6 +7,7 @@ use std::fmt;
 
 use super::RecordError;
 use super::record::{GivenMessage, PositionOf, Record, RingHead, RingPart, read};
+use crate::config::NamespaceOptions;
 use crate::rooms::hub::Hub;
 use crate::rooms::local::LocalRooms;
 use crate::rooms::memory::after;
@@ -132,7 +133,10 @@ impl LocalRooms {
 
     fn take_position(&self, PositionOf { room, position, until_ms }: PositionOf) {
         let now = self.now();
-        let options = now.options(room.as_str()).filter(|options| options.is_kept_in_memory());
+        // Where one stands that is stored is in the database, unless nothing was said in it.
+        let is_kept =
+            |options: &&NamespaceOptions| options.is_kept_in_memory() || options.is_stored() && position.sequence == 0;
+        let options = now.options(room.as_str()).filter(is_kept);
         if let Some(options) = options.filter(|_| self.running(&room).is_none()) {
             let longest = after((self.clock)(), options.history_meta_ttl);
             self.dormant.lay(room.as_str(), position, until_ms.min(longest));

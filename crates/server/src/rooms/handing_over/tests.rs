@@ -1,3 +1,5 @@
+mod stored;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -542,37 +544,6 @@ async fn times_from_the_future_and_for_ever_are_bounded() {
     time.pass(1_000_000);
     new.expire_rooms(time.now());
     assert_eq!(history(&new, "yard").await.position.offset, 0, "its time is over");
-}
-
-fn folder(of: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("roomcast-handing-over-{of}-{}", std::process::id()))
-}
-
-#[tokio::test]
-async fn what_is_stored_is_released_to_another_process_in_its_epoch() {
-    for storage in [Storage::Stored, Storage::Async] {
-        let time = Time::new();
-        let mut config = config();
-        config.data_dir = folder(&format!("{storage:?}"));
-        config.channel.without_namespace.storage = storage;
-        let old = hub(config.clone(), &time);
-        old.start_storing().expect("a database");
-        say(&old, "hall", "before").await.expect("it is stored");
-        let key = with_key(&old, "hall", 1).await;
-        let new = hub(config.clone(), &time);
-        assert!(new.start_storing().is_err(), "one process has it");
-        old.settle().await;
-        old.release(Duration::from_secs(5)).expect("everything is stored");
-        new.start_storing().expect("it is free");
-        give(&old, &new, WITHIN);
-        let again = with_key(&new, "hall", 1).await;
-        assert_eq!(again, key, "it was published before");
-        let next = say(&new, "hall", "after").await.expect("it is stored");
-        assert_eq!((next.epoch, next.offset), (key.epoch, 3));
-        assert_eq!(history(&new, "hall").await.publications.len(), 3);
-        new.stored_rooms().expect("a database").archive.close().expect("all is stored");
-        let _ = std::fs::remove_dir_all(&config.data_dir);
-    }
 }
 
 /// Where the format has another version, they are to be made anew of what is given.

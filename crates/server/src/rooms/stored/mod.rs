@@ -89,7 +89,11 @@ impl StoredRooms {
         }
         self.rooms.is_declared(name)?;
         self.rooms.has_place_for(name)?;
-        let opened = self.archive.open_or_create(name.as_str(), self.rooms.ring_options(name.as_str()));
+        let options = self.rooms.ring_options(name.as_str());
+        // Of one in which nothing was said the database has nothing, and the process before has told where it stood.
+        let rest = self.rooms.dormant.take(name.as_str());
+        let options = rest.map_or(options, |position| options.starting_at(position));
+        let opened = self.archive.open_or_create(name.as_str(), options);
         let (room, is_new) = opened.map_err(|error| match error {
             OpenError::Room(error) => not_opened(error),
             error => {
