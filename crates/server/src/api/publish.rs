@@ -144,7 +144,7 @@ fn begin(api: &Api, name: &str, mut publication: Publication, terms: Option<&Ter
     }
     publication.set_delta(publication.is_delta() || options.delta_publish);
     let publish = Publish { room, publication, terms: terms.cloned().map(Box::new) };
-    let answer = api.hub.engine_by(options.storage).publish(smallvec![publish]).pop().ok_or(ErrorCode::Internal)?;
+    let answer = api.hub.engine_for(&now, options).publish(smallvec![publish]).pop().ok_or(ErrorCode::Internal)?;
     Ok(Begun { answer, has_history: options.history_size > 0 })
 }
 

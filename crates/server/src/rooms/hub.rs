@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::config::{Config, Storage};
+use crate::config::{Config, NamespaceOptions, Storage};
 use crate::events::{EventsError, Journal, Reason, RoomEvents};
 use crate::limits::connections::Connections;
 use crate::limits::memory::Memory;
@@ -315,17 +315,21 @@ impl Hub {
     /// [`ErrorCode::UnknownRoom`] if its namespace is not configured.
     pub(crate) fn engine(&self, room: &RoomName) -> Result<&dyn Engine, ErrorCode> {
         let now = self.now();
-        let storage = now.options(room.as_str()).ok_or(ErrorCode::UnknownRoom)?.storage;
-        Ok(if now.is_settled() { &Refusing } else { self.engine_by(storage) })
+        now.options(room.as_str()).map(|options| self.engine_for(&now, options)).ok_or(ErrorCode::UnknownRoom)
     }
 
-    /// The same for a room that is there.
+    /// The same for rooms of which `now` has these options.
+    pub(crate) fn engine_for(&self, now: &Parts, options: &NamespaceOptions) -> &dyn Engine {
+        if now.is_settled() { &Refusing } else { self.engine_by(options.storage) }
+    }
+
+    /// Who has the messages of a room that is there.
     pub(crate) fn engine_of(&self, room: &str) -> &dyn Engine {
         self.engine_by(self.now().options(room).map_or(Storage::Off, |options| options.storage))
     }
 
     /// The same for rooms whose options say so.
-    pub(crate) fn engine_by(&self, storage: Storage) -> &dyn Engine {
+    fn engine_by(&self, storage: Storage) -> &dyn Engine {
         match self.stored.get() {
             Some(stored) if storage != Storage::Off => stored,
             _ => &self.memory,

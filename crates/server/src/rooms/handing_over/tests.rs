@@ -546,6 +546,19 @@ async fn times_from_the_future_and_for_ever_are_bounded() {
     assert_eq!(history(&new, "yard").await.position.offset, 0, "its time is over");
 }
 
+/// The server API knows the options of a room when it publishes.
+#[tokio::test]
+async fn who_asks_by_options_is_refused_like_who_asks_by_name() {
+    let hub = hub(config(), &Time::new());
+    say(&hub, "hall", "before").await.expect("it is taken");
+    hub.settle().await;
+    let now = hub.now();
+    let publish = Publish::new(name("hall"), Publication::new(Payload::json("1".into()), None));
+    let mut answers = hub.engine_for(&now, now.options("hall").expect("options")).publish(smallvec![publish]);
+    let answer = answers.pop().expect("an answer").wait().await;
+    assert_eq!(answer, Err(ErrorCode::TooManyRequests));
+}
+
 /// Where the format has another version, they are to be made anew of what is given.
 #[test]
 fn the_fuzzer_begins_with_a_record_of_each_kind() {
