@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::net::arrival::Role;
 use crate::net::listeners::{ListenAt, Offer};
 use crate::rooms::handing_over::RECORD_BYTES_MAX;
+use crate::util::byte_reader::ByteReader;
 
 /// The messages, and what is said when. A process that says another version is refused before anything happens.
 pub(crate) const VERSION: u16 = 1;
@@ -122,38 +123,42 @@ impl Message {
     /// # Errors
     /// It is none.
     pub(crate) fn decode(kind: u8, body: Vec<u8>) -> Result<Self, Malformed> {
-        let mut rest = Reader(&body);
+        Self::read(kind, body).ok_or(Malformed)
+    }
+
+    fn read(kind: u8, body: Vec<u8>) -> Option<Self> {
+        let mut rest = ByteReader::new(&body);
         let message = match kind {
             HELLO => {
                 if rest.take(MAGIC.len())? != MAGIC {
-                    return Err(Malformed);
+                    return None;
                 }
                 let version = u16::from_le_bytes(rest.array()?);
                 // Another version may have more to say.
-                return Ok(Self::Hello { version });
+                return Some(Self::Hello { version });
             }
             WELCOME => {
                 let timeout = Duration::from_millis(u64::from_le_bytes(rest.array()?));
                 let mut sockets = Vec::new();
-                while !rest.0.is_empty() {
+                while !rest.is_empty() {
                     if sockets.len() == SOCKETS_MAX {
-                        return Err(Malformed);
+                        return None;
                     }
                     sockets.push(read_offer(&mut rest)?);
                 }
                 Self::Welcome { sockets, timeout }
             }
-            REFUSED => return String::from_utf8(body).map(Self::Refused).map_err(|_| Malformed),
-            ROOMS => return Ok(Self::Rooms(body)),
+            REFUSED => return String::from_utf8(body).map(Self::Refused).ok(),
+            ROOMS => return Some(Self::Rooms(body)),
             READY => Self::Ready,
             SETTLED => Self::Settled,
             GO => Self::Go,
             SOCKETS => Self::Sockets,
             ALL_GIVEN => Self::AllGiven,
             SERVES => Self::Serves,
-            _ => return Err(Malformed),
+            _ => return None,
         };
-        if rest.0.is_empty() { Ok(message) } else { Err(Malformed) }
+        rest.is_empty().then_some(message)
     }
 }
 
@@ -192,19 +197,15 @@ fn write_offer(offer: &Offer, out: &mut Vec<u8>) {
     }
 }
 
-fn read_offer(rest: &mut Reader<'_>) -> Result<Offer, Malformed> {
+fn read_offer(rest: &mut ByteReader<'_>) -> Option<Offer> {
     let role = match rest.byte()? {
         0 => Role::Everything,
         1 => Role::External,
         2 => Role::Internal,
-        _ => return Err(Malformed),
+        _ => return None,
     };
-    let is_for_role = match rest.byte()? {
-        0 => false,
-        1 => true,
-        _ => return Err(Malformed),
-    };
-    let port_of = |ip: IpAddr, rest: &mut Reader<'_>| {
+    let is_for_role = rest.flag()?;
+    let port_of = |ip: IpAddr, rest: &mut ByteReader<'_>| {
         rest.array().map(|port| ListenAt::Tcp(SocketAddr::new(ip, u16::from_le_bytes(port))))
     };
     let place = match rest.byte()? {
@@ -214,27 +215,9 @@ fn read_offer(rest: &mut Reader<'_>) -> Result<Offer, Malformed> {
             let length = rest.byte()?;
             ListenAt::Unix(PathBuf::from(OsString::from_vec(rest.take(usize::from(length))?.to_vec())))
         }
-        _ => return Err(Malformed),
+        _ => return None,
     };
-    Ok(Offer { role, is_for_role, place })
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, bytes: usize) -> Result<&'a [u8], Malformed> {
-        let (taken, rest) = self.0.split_at_checked(bytes).ok_or(Malformed)?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn byte(&mut self) -> Result<u8, Malformed> {
-        self.array::<1>().map(|[byte]| byte)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
-        self.take(N)?.try_into().map_err(|_| Malformed)
-    }
+    Some(Offer { role, is_for_role, place })
 }
 
 impl fmt::Debug for Message {

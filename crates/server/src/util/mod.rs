@@ -3,6 +3,7 @@
 //! It uses nothing here. It is used by everybody.
 
 pub(crate) mod blocking;
+pub(crate) mod byte_reader;
 pub(crate) mod certificate;
 pub(crate) mod clock;
 pub(crate) mod key;

@@ -12,6 +12,7 @@ use crate::rooms::engine::{Accepted, EpochName};
 use crate::rooms::stored::PublicationCodec;
 use crate::rooms::terms::{KeptKey, KeptVersion};
 use crate::rooms::visible::Erased;
+use crate::util::byte_reader::ByteReader;
 
 /// The format that is written, and the only one that is read.
 const VERSION: u8 = 1;
@@ -205,8 +206,8 @@ pub(super) fn read(record: &[u8]) -> Result<Record, RecordError> {
 }
 
 fn read_body(body: &[u8]) -> Option<Record> {
-    let mut reader = Reader(body);
-    let read = match reader.byte()? {
+    let mut reader = Reader(ByteReader::new(body));
+    let read = match reader.0.byte()? {
         kind if kind == Kind::Ring as u8 => Record::Ring(reader.ring()?),
         kind if kind == Kind::Positions as u8 => Record::Positions(reader.list(Reader::position)?),
         kind if kind == Kind::Keys as u8 => Record::Keys(reader.list(Reader::key)?),
@@ -217,39 +218,20 @@ fn read_body(body: &[u8]) -> Option<Record> {
 }
 
 /// What is left of a record.
-struct Reader<'a>(&'a [u8]);
+struct Reader<'a>(ByteReader<'a>);
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, left) = self.0.split_at_checked(count)?;
-        self.0 = left;
-        Some(taken)
-    }
-
-    fn byte(&mut self) -> Option<u8> {
-        self.take(1).map(|byte| byte[0])
-    }
-
-    fn flag(&mut self) -> Option<bool> {
-        match self.byte()? {
-            0 => Some(false),
-            1 => Some(true),
-            _ => None,
-        }
-    }
-
     fn length(&mut self) -> Option<usize> {
-        let bytes = self.take(4)?.try_into().ok()?;
-        usize::try_from(u32::from_le_bytes(bytes)).ok()
+        usize::try_from(u32::from_le_bytes(self.0.array()?)).ok()
     }
 
     fn number(&mut self) -> Option<u64> {
-        self.take(8)?.try_into().ok().map(u64::from_le_bytes)
+        self.0.array().map(u64::from_le_bytes)
     }
 
     fn text(&mut self) -> Option<&'a str> {
         let length = self.length()?;
-        std::str::from_utf8(self.take(length)?).ok()
+        std::str::from_utf8(self.0.take(length)?).ok()
     }
 
     fn room(&mut self) -> Option<RoomName> {
@@ -279,7 +261,7 @@ impl<'a> Reader<'a> {
             epoch: self.epoch()?,
             first: self.sequence()?,
             end: self.sequence()?,
-            begins: self.flag()?,
+            begins: self.0.flag()?,
         };
         let messages = self.list(Self::message)?;
         let behind = head.first + messages.len() as u64;
@@ -287,8 +269,8 @@ impl<'a> Reader<'a> {
     }
 
     fn message(&mut self) -> Option<GivenMessage> {
-        let (time_ms, flags, length) = (self.number()?, self.byte()?, self.length()?);
-        let body = self.take(length)?;
+        let (time_ms, flags, length) = (self.number()?, self.0.byte()?, self.length()?);
+        let body = self.0.take(length)?;
         if flags == IS_ERASED && body.is_empty() {
             return Some(GivenMessage { time_ms, publication: Erased::empty(), is_erased: true });
         }
@@ -309,7 +291,7 @@ impl<'a> Reader<'a> {
 
     fn key(&mut self) -> Option<KeptKey> {
         let name = self.text()?.into();
-        let (has_epoch, epoch, offset) = (self.flag()?, self.epoch()?, self.number()?);
+        let (has_epoch, epoch, offset) = (self.0.flag()?, self.epoch()?, self.number()?);
         let epoch = if has_epoch { EpochName::Ring(epoch) } else { EpochName::None };
         Some(KeptKey { name, accepted: Accepted { offset, epoch }, since_ms: self.number()? })
     }
