@@ -91,7 +91,7 @@ impl RoomEvents {
         let (position, parts) = (ledger.position(), (metrics.clone(), clock.clone(), rng));
         let relay = Relay::start(&path, &config.events, position, Arc::clone(&journal), parts)?;
         let (options, of_writer) = watch::channel(config.events.clone());
-        let told = (Some(relay.heads()), of_writer);
+        let told = (relay.heads(), of_writer);
         let writer = Writer::start(ledger, Arc::clone(&journal), metrics.clone(), clock.clone(), told)?;
         let threads = Mutex::new(Some(Threads { writer, relay }));
         let last_delivery = LAST_DELIVERY.min(config.shutdown.timeout);

@@ -32,7 +32,7 @@ pub(super) struct Writer<Clock> {
     metrics: RoomEventMetrics,
     clock: Clock,
     /// Where the relay hears of new events.
-    heads: Option<watch::Sender<u64>>,
+    heads: watch::Sender<u64>,
     /// What is configured.
     options: watch::Receiver<RoomEventsOptions>,
     is_in_trouble: bool,
@@ -50,7 +50,7 @@ impl<Clock: Fn() -> u64 + Send + 'static> Writer<Clock> {
         journal: Arc<Journal>,
         metrics: RoomEventMetrics,
         clock: Clock,
-        (heads, options): (Option<watch::Sender<u64>>, watch::Receiver<RoomEventsOptions>),
+        (heads, options): (watch::Sender<u64>, watch::Receiver<RoomEventsOptions>),
     ) -> Result<JoinHandle<Ledger>, EventsError> {
         let writer = Self { ledger, journal, metrics, clock, heads, options, is_in_trouble: false, is_removed: false };
         thread::Builder::new()
@@ -122,12 +122,10 @@ impl<Clock: Fn() -> u64 + Send + 'static> Writer<Clock> {
         self.metrics.logged.inc_by(wrote.events);
         self.metrics.lost.inc_by(wrote.lost);
         let head = self.ledger.position().head;
-        if let Some(heads) = &self.heads {
-            if self.ledger.is_delivered() {
-                self.metrics.lag.set(head.saturating_sub(delivered) as i64);
-            }
-            heads.send_if_modified(|known| std::mem::replace(known, head) != head);
+        if self.ledger.is_delivered() {
+            self.metrics.lag.set(head.saturating_sub(delivered) as i64);
         }
+        self.heads.send_if_modified(|known| std::mem::replace(known, head) != head);
         Some(wrote.is_unfinished)
     }
 
