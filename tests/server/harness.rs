@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use roomcast_server::config::Config;
+use roomcast_server::config::{Config, Storage};
 use roomcast_server::{Commands, ServeError, Server, Shutdown};
 use serde_json::Value;
 
@@ -356,6 +356,16 @@ pub(crate) fn newest(reply: &Value) -> u64 {
 pub(crate) fn number(value: &Value) -> u64 {
     // The encoding leaves zeros out.
     value.as_u64().unwrap_or(0)
+}
+
+/// Rooms of each kind: `off:`, `async:` and `stored:`.
+pub(crate) fn of_each_storage(config: &mut Config) {
+    for (name, storage) in [("off", Storage::Off), ("async", Storage::Async), ("stored", Storage::Stored)] {
+        let mut options = config.channel.without_namespace.clone();
+        options.storage = storage;
+        options.history_size = 100_000;
+        config.channel.namespaces.insert(name.to_owned(), options);
+    }
 }
 
 /// Tries until it holds; for what the server does in its own time.

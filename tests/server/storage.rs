@@ -2,22 +2,17 @@
 
 use std::time::Duration;
 
-use roomcast_server::config::{Config, Overload, Storage};
+use roomcast_server::config::{Config, Overload};
 use rusqlite::Connection;
 use serde_json::Value;
 
-use crate::harness::{Client, Folder, Running, eventually, number, publish, text};
+use crate::harness::{Client, Folder, Running, eventually, number, of_each_storage, publish, text};
 
 /// A server with rooms of each kind that keeps them in `folder`.
 fn keeping(folder: &Folder, change: impl FnOnce(&mut Config)) -> Running {
     Running::with(|config| {
         config.data_dir.clone_from(&folder.0);
-        for (name, storage) in [("off", Storage::Off), ("async", Storage::Async), ("stored", Storage::Stored)] {
-            let mut options = config.channel.without_namespace.clone();
-            options.storage = storage;
-            options.history_size = 100_000;
-            config.channel.namespaces.insert(name.to_owned(), options);
-        }
+        of_each_storage(config);
         change(config);
     })
 }

@@ -9,10 +9,10 @@ use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use roomcast_server::config::{ApiKey, Config, Storage};
+use roomcast_server::config::{ApiKey, Config};
 use roomcast_server::{ServeError, Server, Shutdown};
 
-use crate::harness::{Client, Folder};
+use crate::harness::{Client, Folder, of_each_storage};
 
 const KEY: &str = "X-API-Key: secret\r\n";
 
@@ -79,12 +79,7 @@ fn config(folder: &Folder) -> Config {
     config.http_server.allowed_hosts = vec!["*".to_owned()];
     config.http_api.key = ApiKey::new("secret");
     config.data_dir.clone_from(&folder.0);
-    for (name, storage) in [("off", Storage::Off), ("async", Storage::Async), ("stored", Storage::Stored)] {
-        let mut options = config.channel.without_namespace.clone();
-        options.storage = storage;
-        options.history_size = 100_000;
-        config.channel.namespaces.insert(name.to_owned(), options);
-    }
+    of_each_storage(&mut config);
     // Everybody at once, unless it is about that.
     config.handover.close_rate = 10_000;
     config

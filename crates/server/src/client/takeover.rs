@@ -23,3 +23,19 @@ pub(crate) struct Takeover {
     /// Headers of the handshake that the backend is told.
     pub(crate) headers: Option<Box<HeaderMap>>,
 }
+
+#[cfg(test)]
+impl Takeover {
+    /// Of a client that has been answered, and brings these commands.
+    pub(crate) fn of_commands(framing: Framing, user: Option<&str>, commands: Bytes) -> Self {
+        Self {
+            framing,
+            head: Vec::new(),
+            unanswered: None,
+            frame: Some(commands),
+            behind: Bytes::new(),
+            user: user.map(str::to_owned),
+            headers: None,
+        }
+    }
+}

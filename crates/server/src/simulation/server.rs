@@ -129,15 +129,7 @@ impl Server {
     pub(super) fn take_in(&self, socket: &SocketDouble, framing: Framing, user: Option<&str>, frame: Bytes, on: usize) {
         let shard = &self.shards[on % self.shards.len()];
         let place = self.hub.connections.admit(None, 0).expect("there is place");
-        let takeover = Takeover {
-            framing,
-            head: Vec::new(),
-            unanswered: None,
-            frame: Some(frame),
-            behind: Bytes::new(),
-            user: user.map(str::to_owned),
-            headers: None,
-        };
+        let takeover = Takeover::of_commands(framing, user, frame);
         Connection::start(shard, Stream::Double(socket.server_end()), takeover, SocketGuard::new(shard, place));
     }
 

@@ -38,15 +38,11 @@ async fn ann_is_erased(shard: &Shard, count: u64) {
 /// A client that says something, and its socket, which holds so many bytes.
 fn says(shard: &Rc<Shard>, buffer_max: usize, what: &str) -> SocketDouble {
     let socket = SocketDouble::new(buffer_max, Arc::default());
-    let takeover = Takeover {
-        framing: Framing::Stream(Encoding::Json),
-        head: Vec::new(),
-        unanswered: None,
-        frame: Some(Bytes::from(format!("{{\"id\":1,\"connect\":{{}}}}\n{what}"))),
-        behind: Bytes::new(),
-        user: None,
-        headers: None,
-    };
+    let takeover = Takeover::of_commands(
+        Framing::Stream(Encoding::Json),
+        None,
+        Bytes::from(format!("{{\"id\":1,\"connect\":{{}}}}\n{what}")),
+    );
     let place = shard.hub.connections.admit(None, 0).expect("there is place");
     Connection::start(shard, Stream::Double(socket.server_end()), takeover, SocketGuard::new(shard, place));
     socket

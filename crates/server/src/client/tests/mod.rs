@@ -75,15 +75,7 @@ fn connect_as(shard: &Rc<Shard>, framing: Framing, more: &str) -> TcpStream {
     client.set_nonblocking(true).expect("a socket option");
     let stream: Stream = DetachedStream::Tcp(server).attach().expect("a runtime");
     let frame = Bytes::from(format!("{{\"id\":1,\"connect\":{{}}}}\n{more}"));
-    let takeover = Takeover {
-        framing,
-        head: Vec::new(),
-        unanswered: None,
-        frame: Some(frame),
-        behind: Bytes::new(),
-        user: None,
-        headers: None,
-    };
+    let takeover = Takeover::of_commands(framing, None, frame);
     Connection::start(
         shard,
         stream,
