@@ -83,8 +83,9 @@ pub(crate) fn normal_origin(origin: &str) -> Result<String, String> {
     };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let bare = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let no_page = || Err(format!("{origin:?} names no page: write for example \"https://example.com\""));
     if bare.is_empty() || scheme.is_empty() {
-        return Err(format!("{origin:?} names no page: write for example \"https://example.com\""));
+        return no_page();
     }
     let normal = format!("{scheme}://{}", without_default_port(scheme, bare));
     if bare != rest {
@@ -101,7 +102,7 @@ pub(crate) fn normal_origin(origin: &str) -> Result<String, String> {
             name_of(bare)
         ));
     }
-    Ok(normal)
+    if name_of(bare).is_empty() { no_page() } else { Ok(normal) }
 }
 
 /// The name of a host in lower case.
@@ -244,6 +245,9 @@ mod tests {
             ("https://example.com:443/chat?x#y", "\"https://example.com\""),
             ("https://me@example.com", "\"https://example.com\""),
             ("https://", "\"https://example.com\""),
+            ("https://:443", "\"https://example.com\""),
+            ("https://:8080", "\"https://example.com\""),
+            ("https://.", "\"https://example.com\""),
             ("https://a.example,https://b.example", "an entry of its own"),
             ("https://bücher.example", "xn--"),
             ("https://example.com:https", "\"https://example.com:8080\""),
@@ -253,6 +257,23 @@ mod tests {
             let error = normal_origin(written).unwrap_err();
             assert!(error.contains(advice) && error.contains(&format!("{written:?}")), "{error}");
         }
+    }
+
+    #[test]
+    fn the_normal_form_of_an_origin_is_its_own() {
+        const PARTS: [&str; 10] = ["a", ":", ":80", ":443", "[", "]", ".", "*", "@", "/"];
+        let mut authorities = vec![String::new()];
+        let mut normal = 0;
+        for _ in 0..4 {
+            authorities = authorities.iter().flat_map(|it| PARTS.map(|part| format!("{it}{part}"))).collect();
+            for origin in authorities.iter().flat_map(|it| [format!("http://{it}"), format!("https://{it}")]) {
+                if let Ok(form) = normal_origin(&origin) {
+                    assert_eq!(normal_origin(&form).as_ref(), Ok(&form), "{origin}");
+                    normal += 1;
+                }
+            }
+        }
+        assert!(normal > 500, "{normal}");
     }
 
     #[test]
