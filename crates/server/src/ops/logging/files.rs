@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, BufWriter, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -11,6 +11,9 @@ use rustix::fs::{FlockOperation, flock};
 
 /// A file holds at most this part of what all may hold, so that what is lost with the oldest is little.
 const PARTS: u64 = 8;
+
+/// Lines that gather before they are written, where there is always another one.
+const GATHERED_BYTES: usize = 8 * 1024;
 
 /// What a log file may be read by: its owner. There are names of users and rooms in it.
 const FILE_MODE: u32 = 0o600;
@@ -25,15 +28,21 @@ pub(super) struct Bounds {
     pub(super) bytes: u64,
 }
 
-/// The log files of a directory, the newest being written.
+/// The log files of a directory, the newest being written: by two processes at once while one takes over from the other.
+///
+/// # Guarantees
+/// Lines are whole: they are appended some at once, each in one write unless the disk takes only a part. Whichever process sets a file
+/// aside or removes it, the other one sees so before it writes there again.
 #[derive(Debug)]
 pub(super) struct Files {
     dir: PathBuf,
     bounds: Bounds,
     kind: Kind,
     name: Name,
-    file: BufWriter<File>,
-    /// Bytes in the file.
+    file: File,
+    /// Whole lines that are not in the file yet.
+    gathered: Vec<u8>,
+    /// Bytes in the file, and of those.
     bytes: u64,
     /// Whether it is a file on a disk.
     is_regular: bool,
@@ -60,18 +69,13 @@ impl Files {
     pub(super) fn open(dir: &Path, name: Option<&OsStr>, bounds: Bounds, now: SystemTime) -> io::Result<Self> {
         // One that has no parent is in the directory that the server was started in.
         let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-        DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir)?;
+        make_dir(dir)?;
         let kind = name.map_or(Kind::Daily, |name| Kind::At(name.to_string_lossy().into_owned()));
-        let day = day(now);
-        let known = kind.names(dir)?.into_iter().filter(|name| name.day == day).max();
-        let name = match (known, &kind) {
-            (Some(name), Kind::Daily) => name,
-            (Some(name), Kind::At(_)) => name.next(),
-            (None, _) => Name { day, number: 1 },
-        };
+        let name = kind.newest(dir, day(now))?;
         let (file, bytes) = kind.open(dir, &name)?;
-        let is_regular = file.get_ref().metadata()?.is_file();
-        let mut files = Self { dir: dir.to_owned(), bounds, kind, name, file, bytes, is_regular };
+        let is_regular = file.metadata()?.is_file();
+        let gathered = Vec::new();
+        let mut files = Self { dir: dir.to_owned(), bounds, kind, name, file, gathered, bytes, is_regular };
         files.forget()?;
         Ok(files)
     }
@@ -86,40 +90,78 @@ impl Files {
         } else if self.bytes > 0 && self.bytes + line.len() as u64 > self.bounds.bytes / PARTS {
             self.go_on(self.name.next())?;
         }
-        self.file.write_all(line)?;
+        if self.gathered.len() + line.len() > GATHERED_BYTES {
+            self.flush()?;
+        }
+        self.gathered.extend_from_slice(line);
         self.bytes += line.len() as u64;
         Ok(())
     }
 
+    /// Writes what has gathered. What is not taken is kept, and tried again with the next.
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        if self.gathered.is_empty() {
+            return Ok(());
+        }
+        if self.is_regular {
+            self.follow()?;
+        }
+        self.put_through()
+    }
+
+    fn put_through(&mut self) -> io::Result<()> {
+        while !self.gathered.is_empty() {
+            match self.file.write(&self.gathered) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => drop(self.gathered.drain(..written)),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes where the other process has gone, if it has set this file aside or removed it; and counts what that has written.
+    fn follow(&mut self) -> io::Result<()> {
+        if !is_at(&self.file, &self.kind.path(&self.dir, &self.name)) {
+            make_dir(&self.dir)?;
+            self.name = self.kind.newest(&self.dir, self.name.day.clone())?;
+            self.file = self.kind.open(&self.dir, &self.name)?.0;
+        }
+        self.bytes = self.file.metadata()?.len() + self.gathered.len() as u64;
+        Ok(())
     }
 
     fn go_on(&mut self, name: Name) -> io::Result<()> {
-        // What the disk did not take is not taken along.
-        let _ = self.file.flush();
+        let is_removed = self.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
+        if !is_removed {
+            // Where it was set aside is its place. What the disk did not take is not taken along.
+            let _ = self.put_through();
+            self.gathered.clear();
+        }
         if let Kind::At(current) = &self.kind {
             let current = self.dir.join(current);
             // Two processes write here while one takes over from the other, and one of them sets the file aside. Where a directory
             // cannot be locked they may do so at once, and what is lost is a place in the order.
             let dir = File::open(&self.dir)?;
             let _ = flock(&dir, FlockOperation::LockExclusive);
-            if is_at(self.file.get_ref(), &current) {
-                fs::rename(current, self.free_name())?;
+            if is_at(&self.file, &current) {
+                fs::rename(current, self.free_name()?)?;
             }
         }
         (self.file, self.bytes) = self.kind.open(&self.dir, &name)?;
+        self.bytes += self.gathered.len() as u64;
         self.name = name;
         self.forget()
     }
 
-    /// Where the file is set aside: never in the place of another one.
-    fn free_name(&self) -> PathBuf {
-        let mut name = self.name.clone();
+    /// Where the file is set aside: never in the place of another one, and behind all of its day, whichever process has set those aside.
+    fn free_name(&self) -> io::Result<PathBuf> {
+        let mut name = self.kind.newest(&self.dir, self.name.day.clone())?;
         loop {
             let path = self.dir.join(self.kind.file_name(&name));
             if fs::symlink_metadata(&path).is_err() {
-                return path;
+                return Ok(path);
             }
             name = name.next();
         }
@@ -176,14 +218,28 @@ impl Kind {
         Ok(entries.filter_map(|entry| self.parse(entry.file_name().to_str()?)).collect())
     }
 
-    fn open(&self, dir: &Path, name: &Name) -> io::Result<(BufWriter<File>, u64)> {
-        let path = match self {
+    /// The one that lines of that day go to: the last that is there, or the one after all that were set aside.
+    fn newest(&self, dir: &Path, day: String) -> io::Result<Name> {
+        let known = self.names(dir)?.into_iter().filter(|name| name.day == day).max();
+        Ok(match (known, self) {
+            (Some(name), Self::Daily) => name,
+            (Some(name), Self::At(_)) => name.next(),
+            (None, _) => Name { day, number: 1 },
+        })
+    }
+
+    /// Where the file is while lines are written to it.
+    fn path(&self, dir: &Path, name: &Name) -> PathBuf {
+        match self {
             Self::Daily => dir.join(self.file_name(name)),
             Self::At(current) => dir.join(current),
-        };
-        let file = OpenOptions::new().create(true).append(true).mode(FILE_MODE).open(path)?;
+        }
+    }
+
+    fn open(&self, dir: &Path, name: &Name) -> io::Result<(File, u64)> {
+        let file = OpenOptions::new().create(true).append(true).mode(FILE_MODE).open(self.path(dir, name))?;
         let bytes = file.metadata()?.len();
-        Ok((BufWriter::new(file), bytes))
+        Ok((file, bytes))
     }
 }
 
@@ -192,6 +248,17 @@ impl Name {
     fn next(&self) -> Self {
         Self { day: self.day.clone(), number: self.number + 1 }
     }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        // Nobody can be told when that fails.
+        let _ = self.flush();
+    }
+}
+
+fn make_dir(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir)
 }
 
 /// Whether it is this file that is there, and not one that another process has put there since.
@@ -336,5 +403,74 @@ mod tests {
         }
         let kept: u64 = fs::read_dir(&dir.0).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
         assert_eq!(kept, 2 * (6 + 12 + 40 * 999), "nothing is lost");
+    }
+
+    #[test]
+    fn who_says_little_beside_a_process_that_says_much_is_read_all_the_same() {
+        for name in [None, Some(OsStr::new("site.log"))] {
+            let dir = Dir::new("beside");
+            let bounds = Bounds { files: 14, bytes: 80_000 };
+            let open = || Files::open(&dir.0, name, bounds, SystemTime::UNIX_EPOCH).unwrap();
+            let [mut loud, mut quiet] = [open(), open()];
+            let read = || {
+                let files =
+                    fs::read_dir(&dir.0).unwrap().map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap());
+                files.collect::<Vec<_>>()
+            };
+            for round in 0_u32..5 {
+                for _ in 0..100 {
+                    loud.write(&[&[b'x'; 998][..], b"\n"].concat(), SystemTime::UNIX_EPOCH).unwrap();
+                }
+                loud.flush().unwrap();
+                let bytes: usize = read().iter().map(String::len).sum();
+                assert!(bytes as u64 <= bounds.bytes, "{bytes}");
+                let word = format!("{round} the file that this was to go to is gone\n");
+                quiet.write(word.as_bytes(), SystemTime::UNIX_EPOCH).unwrap();
+                quiet.flush().unwrap();
+                assert!(read().iter().any(|text| text.contains(&word)), "{name:?} {round}");
+            }
+            // The first line of another day finds no place of the one before.
+            for _ in 0..100 {
+                loud.write(&[b'x'; 999], SystemTime::UNIX_EPOCH).unwrap();
+            }
+            loud.flush().unwrap();
+            quiet.write(b"gathered\n", SystemTime::UNIX_EPOCH).unwrap();
+            quiet.write(b"another day\n", SystemTime::UNIX_EPOCH + DAY).unwrap();
+            quiet.flush().unwrap();
+            let all = read().concat();
+            assert!(all.contains("gathered\n") && all.contains("another day\n"), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn of_two_processes_that_write_at_once_each_line_is_whole() {
+        let dir = Dir::new("whole");
+        let bounds = Bounds { files: 1_000, bytes: 1_600_000 };
+        std::thread::scope(|scope| {
+            for letter in ['a', 'b'] {
+                let dir = &dir.0;
+                scope.spawn(move || {
+                    let mut files = Files::open(dir, None, bounds, SystemTime::UNIX_EPOCH).unwrap();
+                    for count in 1..600 {
+                        let line = letter.to_string().repeat(count * 37 % 900 + 1) + "\n";
+                        files.write(line.as_bytes(), SystemTime::UNIX_EPOCH).unwrap();
+                        if count % 5 == 0 {
+                            files.flush().unwrap();
+                        }
+                    }
+                });
+            }
+        });
+        let (mut lines, mut expected) = (Vec::new(), Vec::new());
+        for entry in fs::read_dir(&dir.0).unwrap() {
+            let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+            lines.extend(text.lines().map(str::to_owned));
+        }
+        for letter in ["a", "b"] {
+            expected.extend((1..600).map(|count| letter.repeat(count * 37 % 900 + 1)));
+        }
+        lines.sort();
+        expected.sort();
+        assert!(lines == expected, "{} lines of {}", lines.len(), expected.len());
     }
 }
