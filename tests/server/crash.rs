@@ -54,10 +54,23 @@ impl Process {
 
     /// The same by another configuration.
     pub(crate) fn start_by(folder: &Folder, text: &str, variables: &[(&str, PathBuf)]) -> Self {
+        Self::spawn(folder, text, &["--listen", "127.0.0.1:0"], variables)
+    }
+
+    /// The next one, which takes over from this one by that configuration.
+    pub(crate) fn taken_over(&self, folder: &Folder, text: &str) -> Self {
+        let socket = folder.0.join("handover.sock");
+        crate::harness::eventually("a socket to ask at", || socket.exists());
+        Self::spawn(folder, text, &["--take-over", "--listen", &self.address.to_string()], &[])
+    }
+
+    /// One that is started with these arguments, where it listens first.
+    pub(crate) fn spawn(folder: &Folder, text: &str, arguments: &[&str], variables: &[(&str, PathBuf)]) -> Self {
         let config = folder.0.join("roomcast.toml");
         std::fs::write(&config, text).expect("a file");
         let mut child = Command::new(env!("CARGO_BIN_EXE_roomcast"))
-            .args(["serve", "--dev", "--listen", "127.0.0.1:0", "--log-level", "info"])
+            .args(["serve", "--dev", "--log-level", "info"])
+            .args(arguments)
             .arg("--config")
             .arg(&config)
             .arg("--data-dir")
@@ -69,7 +82,8 @@ impl Process {
             .expect("the binary");
         let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
         let address = lines.by_ref().find_map(|line| {
-            let (_, address) = line.split_once("listening on http://")?;
+            let (_, place) = line.split_once("listening on http")?;
+            let (_, address) = place.split_once("://")?;
             address.split_whitespace().next()?.parse().ok()
         });
         // What else it says is not to fill the pipe.
@@ -99,6 +113,16 @@ impl Process {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("a process to signal");
+    }
+
+    /// Waits until it has ended by itself, as it should.
+    pub(crate) fn ends(&mut self) {
+        assert!(self.child.wait().expect("an end").success());
+    }
+
+    /// Whether it is still there.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.child.try_wait().expect("a process").is_none()
     }
 
     pub(crate) fn kill(&mut self) {

@@ -15,7 +15,8 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use super::authority::{Authority, TlsSocket, dial_tls};
-use crate::harness::{Client, Folder, Running, dial, eventually};
+use crate::crash::Process;
+use crate::harness::{Client, Folder, Running, dial, eventually, metric};
 
 /// What is needed to start Pebble, and again.
 struct Issuer {
@@ -261,4 +262,60 @@ fn a_certificate_is_fetched_in_tls_and_renewed_and_the_old_one_goes_on() {
     let before = shown(server.address, &client).expect("a certificate");
     eventually("what failed is counted", || orders(&server, "failed") > failed);
     assert_eq!(shown(server.address, &client).expect("the old one goes on"), before);
+}
+
+/// Each in a process of its own, as they share the place where the authority asks.
+#[test]
+fn a_process_that_takes_over_shows_what_the_old_one_fetched_and_fetches_beside_it() {
+    let Some(issuer) = Issuer::new() else { return };
+    let free = || TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port").port();
+    let (outside, inside) = (SocketAddr::from(([127, 0, 0, 1], free())), SocketAddr::from(([127, 0, 0, 1], free())));
+    let config = |names: &str| {
+        format!(
+            r#"
+[http_server]
+port = {}
+internal_port = {}
+tls_external = true
+tls_autocert.enabled = true
+tls_autocert.host_whitelist = {names}
+tls_autocert.http = true
+tls_autocert.http_addr = "127.0.0.1:{}"
+tls_autocert.directory_url = "https://localhost:{}/dir"
+tls_autocert.directory_ca_pem = """{}"""
+tls_autocert.retry_interval = "1s"
+[handover]
+close_rate = 1
+"#,
+            outside.port(),
+            inside.port(),
+            issuer.http,
+            issuer.acme,
+            issuer.authority.certificate
+        )
+    };
+    let folder = Folder::new();
+    let _pebble = issuer.start(90 * 24 * 60 * 60, outside);
+    let mut first = Process::spawn(&folder, &config(r#"["chat.example"]"#), &[], &[]);
+    let client = Arc::new(issuer.client());
+    eventually("there is a certificate", || shown(outside, &client).is_ok());
+    let before = shown(outside, &client).expect("a certificate");
+    let connected = |_| {
+        let mut ann = Client::over(dial_tls(outside, &client));
+        ann.send(r#"{"id":1,"connect":{}}"#);
+        ann.reply(1);
+        ann
+    };
+    let clients: Vec<_> = (0..40).map(connected).collect();
+
+    let socket = folder.0.join("handover.sock");
+    eventually("a socket to ask at", || socket.exists());
+    let both = config(r#"["chat.example", "other.example"]"#);
+    let _second = Process::spawn(&folder, &both, &["--take-over"], &[]);
+    assert_eq!(shown(outside, &client).expect("at once"), before);
+    // The authority asks where the old process was asked, which is still there for its clients.
+    let done = || metric(inside, r#"roomcast_tls_certificate_orders_total{outcome="done"}"#);
+    eventually("there is one for the other name", || done() == 1);
+    assert!(first.runs(), "it has clients");
+    drop(clients);
 }

@@ -24,6 +24,7 @@ use arc_swap::ArcSwap;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 
 use self::cache::Cache;
 use self::issue::Authority;
@@ -132,14 +133,21 @@ impl Autocert {
         clock: impl Fn() -> Duration,
         metrics: TlsMetrics,
     ) {
+        // It ends with this, and the address is free then for another process.
+        let mut beside = JoinSet::new();
         if let Some(address) = self.options.http_at() {
-            tokio::spawn(door::keep(address, Arc::clone(&self)));
+            beside.spawn(door::keep(address, Arc::clone(&self)));
         }
         let rng = Mutex::new(rng);
         let spread = || lock(&rng).fraction();
         let authority = match Authority::new(&self.options, runtime) {
             Ok(authority) => authority,
-            Err(error) => return tracing::error!(error, "no certificate can be fetched"),
+            Err(error) => {
+                tracing::error!(error, "no certificate can be fetched");
+                // Who comes there is sent to https even so.
+                while beside.join_next().await.is_some() {}
+                return;
+            }
         };
         let mut plans = self.plans(&spread);
         loop {
