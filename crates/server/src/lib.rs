@@ -44,10 +44,11 @@ use tokio::sync::{mpsc, watch};
 pub use self::auth::tools as token_tools;
 use self::client::shard::Shard;
 use self::config::{Config, TlsOptions};
+use self::events::Before;
 pub use self::events::EventsError;
 #[doc(hidden)]
 pub use self::events::tools as event_tools;
-use self::handover::new_process::NewProcess;
+use self::handover::new_process::{NewProcess, TakenOver};
 use self::handover::old_process::{self, Left, OldProcess};
 use self::handover::successor::Successors;
 use self::net::accept::{self, Accepting, Acceptor, WayIn};
@@ -273,7 +274,8 @@ impl Server {
             }
         };
         hub.start_storing().map_err(ServeError::Store)?;
-        hub.start_events(rng()?).map_err(ServeError::Events)?;
+        let before = taken.as_ref().map_or(Before::Over, TakenOver::before);
+        hub.start_events(rng()?, before).map_err(ServeError::Events)?;
 
         let allowed = connections_allowed(hub.now().config.client.connection_limit as u64, descriptors)?;
         hub.connections.allow(allowed.min(hub.rooms.memory.connections_max()));
@@ -307,7 +309,7 @@ impl Server {
         let served = background.block_on(async {
             let certificates = self.tls.all();
             if let Some(taken) = taken {
-                taken.served();
+                taken.served(&expiring);
             }
             tokio::spawn(hand_over(Arc::clone(&handing_over), Arc::clone(&expiring), shutdown.watch()));
             if let Some((signals, reloading)) = signals {

@@ -15,13 +15,13 @@ use crate::harness::{Client, Folder, dial, eventually};
 /// Rounds, unless `ROOMCAST_CRASH_ROUNDS` says otherwise.
 const ROUNDS: u64 = 6;
 
-const ROOMS: [&str; 3] = ["seen:hall", "seen:yard", "seen:attic"];
+pub(super) const ROOMS: [&str; 3] = ["seen:hall", "seen:yard", "seen:attic"];
 
 /// Those who come and go until the server is gone, and how often each does at most.
 const CHURNERS: usize = 4;
 const COMINGS: usize = 8;
 
-fn config(backend: &Backend) -> String {
+pub(super) fn config(backend: &Backend, vacated_delay: &str) -> String {
     format!(
         r#"
 [client]
@@ -32,7 +32,7 @@ endpoint = "{}"
 secret = "{SECRET}"
 batch_size = 20
 timeout = "2s"
-vacated_delay = "50ms"
+vacated_delay = "{vacated_delay}"
 [[channel.namespaces]]
 name = "seen"
 room_events = true
@@ -47,7 +47,7 @@ history_size = 0
 fn whoever_is_killed_the_backend_knows_who_is_there() {
     let rounds = std::env::var("ROOMCAST_CRASH_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().expect("a number"));
     let (backend, folder) = (Backend::start(), Folder::new());
-    let config = config(&backend);
+    let config = config(&backend, "50ms");
     let mut restarted = 0;
     for round in 0..rounds {
         let was_there = backend.books().members.len();
@@ -96,7 +96,7 @@ fn a_disk_that_fails_holds_up_nobody_and_the_backend_is_told_later() {
     for error in [FULL, BROKEN] {
         let (folder, tools, backend) = (Folder::new(), Folder::new(), Backend::start());
         let disk = Disk::under(&folder.0, &tools.0);
-        let config = config(&backend);
+        let config = config(&backend, "50ms");
         let mut server = Process::start_by(&folder, &config, &disk.variables());
         let mut settled = settle(&server, &backend, 0);
         disk.fails_with(error);
@@ -148,7 +148,7 @@ fn settle(server: &Process, backend: &Backend, round: u64) -> Vec<Client> {
 }
 
 /// Who is in which room, as the server says.
-fn members(clients: &mut [Client]) -> BTreeSet<(String, String)> {
+pub(super) fn members(clients: &mut [Client]) -> BTreeSet<(String, String)> {
     let mut there = BTreeSet::new();
     for (nth, room) in ROOMS.iter().enumerate() {
         let id = 100 + nth as u32;

@@ -2,6 +2,7 @@
 
 mod backend;
 mod crash;
+mod hand_over;
 
 use std::io::Write as _;
 use std::time::Duration;

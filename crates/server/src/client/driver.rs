@@ -231,8 +231,8 @@ impl SessionDriver {
         if !self.session.user().is_empty() {
             shard.hub.local.commands.users.forget(self.session.user(), ConnectionAddress { shard: shard.index, key });
         }
-        self.rooms.leave_all(shard, self.session.client());
-        shard.hub.note_disconnect(self.session.client(), disconnect.code(), disconnect.reason());
+        self.rooms.leave_all(shard, self.session.client(), disconnect);
+        shard.hub.note_disconnect(self.session.client(), disconnect);
         self.session.close(CloseCode::Closed, &mut Vec::new());
         self.backlog = None;
         self.asking = None;

@@ -112,10 +112,11 @@ impl Memberships {
         true
     }
 
-    pub(crate) fn leave_all(&mut self, shard: &Shard, client: &str) {
+    pub(crate) fn leave_all(&mut self, shard: &Shard, client: &str, disconnect: &Disconnect) {
         self.entering = Vec::new();
+        let reason = if shard.hub.sends_on(disconnect) { Reason::HAND_OVER } else { Reason::DISCONNECT };
         for membership in std::mem::take(&mut self.rooms) {
-            self.end(shard, client, membership, Reason::DISCONNECT);
+            self.end(shard, client, membership, reason.clone());
         }
     }
 

@@ -49,6 +49,8 @@ impl Reason {
     pub(crate) const DISCONNECT: Self = Self { code: 0, text: Cow::Borrowed("disconnect") };
     /// The server has begun anew and knows nobody.
     pub(super) const RESTART: Self = Self { code: 0, text: Cow::Borrowed("restart") };
+    /// The process that it was connected to has handed over and closed it: it was to come back to the next one.
+    pub(crate) const HAND_OVER: Self = Self { code: 0, text: Cow::Borrowed("hand_over") };
     /// It was gone when the log could be written again.
     pub(super) const OVERFLOW: Self = Self { code: 0, text: Cow::Borrowed("overflow") };
 }

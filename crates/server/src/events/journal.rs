@@ -38,6 +38,8 @@ pub(crate) struct Journal {
     is_rung: AtomicBool,
     writer: OnceLock<Thread>,
     is_closed: AtomicBool,
+    /// The process before this one has closed its clients, and the writer has not been told.
+    are_others_gone: AtomicBool,
     /// The newest event that the backend has taken.
     delivered: AtomicU64,
 }
@@ -67,8 +69,16 @@ pub(super) struct Change {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Moved {
-    In { user: Box<str> },
-    Out { reason: Reason },
+    In {
+        user: Box<str>,
+    },
+    Out {
+        reason: Reason,
+    },
+    /// Out of the process before this one, which has told us; the log knows the client from there, or does not.
+    OutOfOther {
+        reason: Reason,
+    },
 }
 
 /// What the writer has taken and is to write, in this order.
@@ -79,6 +89,8 @@ pub(super) struct Taken {
     pub(super) lost: u64,
     /// Who is there, of the parts where some were.
     pub(super) there: Vec<(usize, Arc<Members>)>,
+    /// The process before this one has no clients any more.
+    pub(super) are_others_gone: bool,
     /// What waits no longer when it is written.
     bytes: usize,
     /// Changes beyond those, which came while these were taken.
@@ -101,6 +113,7 @@ impl Journal {
             is_rung: AtomicBool::new(false),
             writer: OnceLock::new(),
             is_closed: AtomicBool::new(false),
+            are_others_gone: AtomicBool::new(false),
             delivered: AtomicU64::new(0),
         }
     }
@@ -125,9 +138,24 @@ impl Journal {
         self.note(client, SERVER, client, Moved::Out { reason });
     }
 
+    /// A client of the process before this one is out of a room, or, of the server, gone.
+    pub(super) fn leave_other(&self, room: &str, client: &str, reason: Reason) {
+        let striped_by = if room == SERVER { client } else { room };
+        self.note(striped_by, room, client, Moved::OutOfOther { reason });
+    }
+
+    /// The process before this one has no clients any more, whatever it has told us of them.
+    pub(super) fn others_are_gone(&self) {
+        // Release: with the exchange in `take`; what it has told us is taken before.
+        self.are_others_gone.store(true, Release);
+        self.ring();
+    }
+
     fn note(&self, striped_by: &str, room: &str, client: &str, what: Moved) {
         let mut part = self.parts.of(striped_by);
         match &what {
+            // With the part locked: the writer has looked there for the last time before, or does so behind this.
+            Moved::In { .. } if self.is_closed() => return,
             Moved::In { user } => {
                 let members = Arc::make_mut(&mut part.members);
                 let clients = match members.get_mut(room) {
@@ -147,6 +175,7 @@ impl Journal {
                     members.remove(room);
                 }
             }
+            Moved::OutOfOther { .. } => {}
         }
         let bytes = bytes_of(room, client, &what);
         // Relaxed, here and where it falls: a bound, which changes at once may pass by one each.
@@ -187,7 +216,8 @@ impl Journal {
         self.delivered.load(Acquire)
     }
 
-    /// Nobody comes or goes any more.
+    /// Nobody comes any more. Who goes from here on is not written, but may be [taken](Journal::take) for the process that has the log
+    /// then.
     pub(super) fn close(&self) {
         // Release: with the load in `is_closed`; the writer takes what came before.
         self.is_closed.store(true, Release);
@@ -224,6 +254,8 @@ impl Journal {
     /// one, and who is there is so everywhere at once. Nothing is copied for that: whoever next comes or goes in one of these parts
     /// before that is written copies the part, some ten milliseconds for 100,000 members divided by the parts.
     pub(super) fn take(&self, taken: &mut Taken) {
+        // AcqRel by exchange: with the store in `others_are_gone`; what came before it is numbered below `end`.
+        taken.are_others_gone |= self.are_others_gone.swap(false, AcqRel);
         let mut end = self.order.load(Relaxed);
         let mut changes = std::mem::take(&mut taken.held);
         if self.is_overflowing.load(Relaxed) {
@@ -253,7 +285,7 @@ impl Journal {
         self.waiting.fetch_sub(taken.bytes, Relaxed);
         taken.changes = Vec::new();
         taken.there = Vec::new();
-        (taken.lost, taken.bytes) = (0, 0);
+        (taken.lost, taken.bytes, taken.are_others_gone) = (0, 0, false);
     }
 }
 
@@ -279,7 +311,7 @@ impl Change {
 fn bytes_of(room: &str, client: &str, what: &Moved) -> usize {
     let words = match what {
         Moved::In { user } => user.len(),
-        Moved::Out { reason } => reason.text.len(),
+        Moved::Out { reason } | Moved::OutOfOther { reason } => reason.text.len(),
     };
     CHANGE_BYTES + room.len() + client.len() + words
 }
@@ -287,7 +319,7 @@ fn bytes_of(room: &str, client: &str, what: &Moved) -> usize {
 impl Taken {
     /// Whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.lost == 0
+        self.changes.is_empty() && self.lost == 0 && !self.are_others_gone
     }
 
     /// Whether something came while it was taken.

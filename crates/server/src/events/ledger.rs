@@ -13,6 +13,7 @@ use super::error::EventsError;
 use super::event::{Event, Reason, What};
 use super::journal::{Change, Members, Moved, SERVER, Taken};
 use super::log::{self, Log, Position, Row3};
+use super::others::{Others, was_closed};
 use crate::config::RoomEventsOptions;
 
 /// Events that go at once where the log is too long: a transaction of some ten milliseconds.
@@ -24,6 +25,18 @@ const VACATED_AT_ONCE: usize = 10_000;
 /// Members that the start tells of at once.
 const RESTARTED_AT_ONCE: usize = 10_000;
 
+/// Clients of the process before this one that are told to be gone at once.
+const PARTED_AT_ONCE: usize = 10_000;
+
+/// What became of the process that had the log before this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Before {
+    /// It is over, and so is every connection to it.
+    Over,
+    /// It has handed over, closes its clients one by one and tells us of them.
+    Closes,
+}
+
 /// The log, and what is to be known to write it.
 #[derive(Debug)]
 pub(super) struct Ledger {
@@ -31,6 +44,7 @@ pub(super) struct Ledger {
     limits: Limits,
     position: Position,
     occupied: Occupied,
+    others: Others,
     /// A write has failed: what is known here may not be in the file.
     is_stale: bool,
 }
@@ -82,6 +96,15 @@ pub(super) struct Wrote {
     pub(super) is_unfinished: bool,
 }
 
+/// Who of the clients of the process before is out.
+#[derive(Clone, Copy, Debug)]
+enum Parted {
+    /// So many of those who were closed.
+    Some(usize),
+    /// All of them.
+    All,
+}
+
 /// One transaction under way.
 struct Writing<'a> {
     transaction: Transaction<'a>,
@@ -92,12 +115,26 @@ struct Writing<'a> {
 }
 
 impl Ledger {
-    /// Takes a log over, and ends in it what the server before has left open.
-    pub(super) fn begin(log: Log, options: &RoomEventsOptions, now_ms: u64) -> std::result::Result<Self, EventsError> {
-        let limits = Limits::new(options);
-        let mut this =
-            Self { log, limits, position: Position::default(), occupied: Occupied::default(), is_stale: true };
-        this.restart(now_ms).map_err(|error| EventsError::sqlite(this.log.path(), error))?;
+    /// Takes a log over, and ends in it what the process before has left open, unless that one is still at it.
+    pub(super) fn begin(
+        log: Log,
+        options: &RoomEventsOptions,
+        now_ms: u64,
+        before: Before,
+    ) -> std::result::Result<Self, EventsError> {
+        let mut this = Self {
+            log,
+            limits: Limits::new(options),
+            position: Position::default(),
+            occupied: Occupied::default(),
+            others: Others::default(),
+            is_stale: true,
+        };
+        let begun = match before {
+            Before::Over => this.restart(now_ms),
+            Before::Closes => this.adopt(),
+        };
+        begun.map_err(|error| EventsError::sqlite(this.log.path(), error))?;
         Ok(this)
     }
 
@@ -121,9 +158,11 @@ impl Ledger {
         self.position.clone()
     }
 
-    /// When the next room is vacated, unless somebody comes.
+    /// When the next room is vacated, unless somebody comes, or the next client of the process before is out.
     pub(super) fn due_ms(&self) -> Option<u64> {
-        self.occupied.empty.first().map(|(since, _)| since + self.limits.vacated_delay_ms)
+        let delay_ms = self.limits.vacated_delay_ms;
+        let vacated = self.occupied.empty.first().map(|(since, _)| since + delay_ms);
+        vacated.into_iter().chain(self.others.due_ms(delay_ms)).min()
     }
 
     /// Tells of everybody who was there that they are gone: no connection outlives a server. Rooms stay occupied for as long as
@@ -150,6 +189,14 @@ impl Ledger {
             }
         }
         self.load()
+    }
+
+    /// Leaves everybody where they are: those who were there are still connected to the process before, and rooms are as occupied as
+    /// they were.
+    fn adopt(&mut self) -> Result<()> {
+        self.load()?;
+        self.others = Others::new(log::clients(self.log.connection())?);
+        Ok(())
     }
 
     /// Reads what is in the file.
@@ -190,6 +237,7 @@ impl Ledger {
             return Ok(Wrote::default());
         }
         self.is_stale = true;
+        let delay_ms = self.limits.vacated_delay_ms;
         let transaction = self.log.begin()?;
         let mut writing = Writing::new(transaction, &mut self.occupied, &self.position);
         for change in &taken.changes {
@@ -197,13 +245,21 @@ impl Ledger {
         }
         if taken.lost > 0 {
             writing.lose(taken.lost, now_ms)?;
-            writing.reconcile(&taken.there, part_of, now_ms)?;
+            writing.reconcile(&taken.there, &self.others, part_of, now_ms)?;
         }
+        let parted = writing.part(&self.others, now_ms, delay_ms)?;
         writing.set_back(now_ms)?;
-        writing.vacate(now_ms, self.limits.vacated_delay_ms)?;
+        writing.vacate(now_ms, delay_ms)?;
         writing.trim(&self.limits, cursor, now_ms)?;
         let (position, wrote) = writing.commit(cursor)?;
         (self.position.cursor, self.position.head, self.position.bytes) = position;
+        match parted {
+            Parted::All => self.others = Others::default(),
+            Parted::Some(count) => {
+                self.others.have_left(count);
+                self.others.note(taken, now_ms);
+            }
+        }
         self.is_stale = false;
         Ok(wrote)
     }
@@ -247,7 +303,9 @@ impl<'a> Writing<'a> {
         let Change { room, client, time_ms, what, .. } = change;
         match what {
             Moved::In { user } => self.enter(room, client, user, *time_ms),
-            Moved::Out { reason } => self.leave(room, client, reason.clone(), *time_ms),
+            // They may be back in a moment.
+            Moved::OutOfOther { .. } if was_closed(change) => Ok(()),
+            Moved::Out { reason } | Moved::OutOfOther { reason } => self.leave(room, client, reason.clone(), *time_ms),
         }
     }
 
@@ -308,10 +366,11 @@ impl<'a> Writing<'a> {
     }
 
     /// Makes the log agree with who is there, of the parts that are given. Clients go from rooms before they are gone, and are
-    /// connected before they come into rooms.
+    /// connected before they come into rooms. The `others` are somewhere else.
     fn reconcile(
         &mut self,
         parts: &[(usize, Arc<Members>)],
+        others: &Others,
         part_of: impl Fn(&str) -> usize,
         now_ms: u64,
     ) -> Result<()> {
@@ -329,7 +388,7 @@ impl<'a> Writing<'a> {
         for room in known.iter().map(|room| &**room).chain([SERVER]) {
             for client in log::members_of(&self.transaction, room)? {
                 let there = there_of(if room == SERVER { &client } else { room });
-                if there.is_some_and(|there| !is_in(there, room, &client)) {
+                if !others.clients().contains(&client) && there.is_some_and(|there| !is_in(there, room, &client)) {
                     self.leave(room, &client, Reason::OVERFLOW, now_ms)?;
                 }
             }
@@ -344,6 +403,32 @@ impl<'a> Writing<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Tells of those of the `others` who had time to come back: who did is there under another name.
+    fn part(&mut self, others: &Others, now_ms: u64, delay_ms: u64) -> Result<Parted> {
+        let mut count = 0;
+        for leaving in others.due(now_ms, delay_ms).take(PARTED_AT_ONCE) {
+            self.leave(&leaving.room, &leaving.client, Reason::HAND_OVER, now_ms)?;
+            count += 1;
+        }
+        if count == PARTED_AT_ONCE {
+            self.wrote.is_unfinished = true;
+            return Ok(Parted::Some(count));
+        }
+        if !others.are_over(now_ms, delay_ms) {
+            return Ok(Parted::Some(count));
+        }
+        // Of these it was not told.
+        let left = log::some_of(&self.transaction, others.clients(), PARTED_AT_ONCE)?;
+        for Row3 { room, client, .. } in &left {
+            self.leave(room, client, Reason::HAND_OVER, now_ms)?;
+        }
+        if left.len() == PARTED_AT_ONCE {
+            self.wrote.is_unfinished = true;
+            return Ok(Parted::Some(count));
+        }
+        Ok(Parted::All)
     }
 
     /// Has rooms be empty since now that are by a clock that was put back since then.

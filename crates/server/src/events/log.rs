@@ -2,6 +2,7 @@
 //!
 //! One connection writes, and only while this process has the lock beside the file; others read beside it.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -318,9 +319,25 @@ pub(super) fn members_of(connection: &Connection, room: &str) -> Result<Vec<Box<
 pub(super) fn some_members(connection: &Connection, count: usize) -> Result<Vec<Row3>> {
     let mut select =
         connection.prepare_cached("SELECT room, client, user FROM members ORDER BY room DESC, client DESC LIMIT ?1")?;
-    select
-        .query_map([count as i64], |row| Ok(Row3 { room: row.get(0)?, client: row.get(1)?, user: row.get(2)? }))?
-        .collect()
+    select.query_map([count as i64], row3)?.collect()
+}
+
+/// Everybody who is in a room or connected.
+pub(super) fn clients(connection: &Connection) -> Result<HashSet<Box<str>>> {
+    let mut select = connection.prepare_cached("SELECT DISTINCT client FROM members")?;
+    select.query_map([], |row| row.get(0))?.collect()
+}
+
+/// Those of `clients` who are in rooms, then those who are connected; each `count` at once.
+pub(super) fn some_of(connection: &Connection, clients: &HashSet<Box<str>>, count: usize) -> Result<Vec<Row3>> {
+    let mut select =
+        connection.prepare_cached("SELECT room, client, user FROM members ORDER BY room DESC, client DESC")?;
+    let is_one = |row: &Result<Row3>| row.as_ref().map_or(true, |row| clients.contains(&row.client));
+    select.query_map([], row3)?.filter(is_one).take(count).collect()
+}
+
+fn row3(row: &Row<'_>) -> Result<Row3> {
+    Ok(Row3 { room: row.get(0)?, client: row.get(1)?, user: row.get(2)? })
 }
 
 /// A room that is occupied, as the backend is told: how many are in it, and since when nobody is.

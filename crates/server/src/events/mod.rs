@@ -11,8 +11,10 @@
 mod error;
 mod event;
 mod journal;
+mod leavers;
 mod ledger;
 mod log;
+mod others;
 mod post;
 mod relay;
 mod schema;
@@ -23,6 +25,10 @@ pub mod tools;
 mod writer;
 
 use std::fmt;
+use std::sync::atomic::{
+    AtomicBool,
+    Ordering::{Acquire, Release},
+};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -32,6 +38,8 @@ use tokio::sync::watch;
 pub use self::error::EventsError;
 pub(crate) use self::event::Reason;
 pub(crate) use self::journal::Journal;
+pub(crate) use self::leavers::Leavers;
+pub(crate) use self::ledger::Before;
 
 use self::journal::Taken;
 use self::ledger::Ledger;
@@ -52,6 +60,8 @@ pub(crate) struct RoomEvents {
     last_delivery: Duration,
     /// Where the writer finds what is configured.
     options: watch::Sender<RoomEventsOptions>,
+    /// The process before this one still tells of its clients.
+    hears_of_leavers: AtomicBool,
     /// Until they have ended.
     threads: Mutex<Option<Threads>>,
 }
@@ -69,8 +79,9 @@ pub(crate) struct Prepared {
 }
 
 impl RoomEvents {
-    /// Opens the log and ends in it what a server before has left open; `None` where nothing is an event and there is no log of
-    /// which a backend would have to be told the rest. To be called before anybody is let in.
+    /// Opens the log and ends in it what a process before has left open, unless that one has handed over and is still there; `None`
+    /// where nothing is an event and there is no log of which a backend would have to be told the rest. To be called before anybody is
+    /// let in.
     ///
     /// # Errors
     /// When the log cannot be had: another process has it, it is damaged, the disk is full.
@@ -79,13 +90,14 @@ impl RoomEvents {
         metrics: &RoomEventMetrics,
         clock: impl Fn() -> u64 + Clone + Send + Sync + 'static,
         rng: Rng,
+        before: Before,
     ) -> Result<Option<Self>, EventsError> {
         let path = config.events_log();
         if !config.has_events() && !path.exists() {
             return Ok(None);
         }
         let log = Log::open(&path, &rng.uuid().to_string())?;
-        let ledger = Ledger::begin(log, &config.events, clock())?;
+        let ledger = Ledger::begin(log, &config.events, clock(), before)?;
         let journal = Arc::new(Journal::new(clock.clone()));
         journal.deliver(ledger.position().cursor);
         let (position, parts) = (ledger.position(), (metrics.clone(), clock.clone(), rng));
@@ -95,12 +107,41 @@ impl RoomEvents {
         let writer = Writer::start(ledger, Arc::clone(&journal), metrics.clone(), clock.clone(), told)?;
         let threads = Mutex::new(Some(Threads { writer, relay }));
         let last_delivery = LAST_DELIVERY.min(config.shutdown.timeout);
-        Ok(Some(Self { journal, clock: Box::new(clock), last_delivery, options, threads }))
+        let hears_of_leavers = AtomicBool::new(false);
+        Ok(Some(Self { journal, clock: Box::new(clock), last_delivery, options, hears_of_leavers, threads }))
     }
 
     /// Where shards say who comes and goes.
     pub(crate) fn journal(&self) -> &Journal {
         &self.journal
+    }
+
+    /// Who goes after [`RoomEvents::close_within`], to be told to the process that has the log now.
+    pub(crate) fn leavers(&self) -> Leavers<'_> {
+        Leavers::of(&self.journal)
+    }
+
+    /// The process before this one is going to tell of its clients, until [`RoomEvents::others_are_gone`].
+    pub(crate) fn expect_leavers(&self) {
+        // Release: with the load in `hears_of_leavers`; nothing hangs on it.
+        self.hears_of_leavers.store(true, Release);
+    }
+
+    /// Whether it still does.
+    pub(crate) fn hears_of_leavers(&self) -> bool {
+        self.hears_of_leavers.load(Acquire)
+    }
+
+    /// Hears of those who go from the process before this one; nothing where it is no record of that.
+    pub(crate) fn hear_of_leavers(&self, record: &[u8]) -> Option<()> {
+        leavers::note(record, &self.journal)
+    }
+
+    /// The process before this one has no clients any more.
+    pub(crate) fn others_are_gone(&self) {
+        self.journal.others_are_gone();
+        // Release: with the load in `hears_of_leavers`; what was heard is in the journal.
+        self.hears_of_leavers.store(false, Release);
     }
 
     /// What it would do by other options, to be [followed](RoomEvents::follow) when all else can be done as well.
@@ -126,7 +167,7 @@ impl RoomEvents {
         }
     }
 
-    /// Writes what is left, and lets the backend have it for a moment. Nobody comes or goes any more.
+    /// Writes what is left, and lets the backend have it for a moment. Nobody comes any more.
     pub(crate) fn close(&self) {
         self.close_within(self.last_delivery);
     }

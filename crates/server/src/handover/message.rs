@@ -48,6 +48,8 @@ pub(crate) enum Message {
     AllGiven,
     /// The new process serves.
     Serves,
+    /// Who has gone from the old one since: a record for the log of room events. The end of the conversation is that of all others.
+    Gone(Vec<u8>),
 }
 
 /// Bytes that are no message.
@@ -64,6 +66,7 @@ const SOCKETS: u8 = 7;
 const ROOMS: u8 = 8;
 const ALL_GIVEN: u8 = 9;
 const SERVES: u8 = 10;
+const GONE: u8 = 11;
 
 /// The kind of the message that begins so, and the bytes behind its head.
 ///
@@ -73,7 +76,7 @@ pub(crate) fn head(head: [u8; HEAD_BYTES]) -> Result<(u8, usize), Malformed> {
     let [kind, length @ ..] = head;
     let length = u32::from_le_bytes(length) as usize;
     let bytes_max = match kind {
-        HELLO..=SETTLED => WORDS_BYTES_MAX,
+        HELLO..=SETTLED | GONE => WORDS_BYTES_MAX,
         ROOMS => RECORD_BYTES_MAX,
         GO..=SERVES => 0,
         _ => return Err(Malformed),
@@ -104,6 +107,10 @@ impl Message {
             Self::Rooms(record) => {
                 out.extend_from_slice(&record);
                 ROOMS
+            }
+            Self::Gone(record) => {
+                out.extend_from_slice(&record);
+                GONE
             }
             Self::Ready => READY,
             Self::Settled => SETTLED,
@@ -150,6 +157,7 @@ impl Message {
             }
             REFUSED => return String::from_utf8(body).map(Self::Refused).ok(),
             ROOMS => return Some(Self::Rooms(body)),
+            GONE => return Some(Self::Gone(body)),
             READY => Self::Ready,
             SETTLED => Self::Settled,
             GO => Self::Go,
@@ -234,6 +242,7 @@ impl fmt::Debug for Message {
             Self::Sockets => f.write_str("Sockets"),
             Self::AllGiven => f.write_str("AllGiven"),
             Self::Serves => f.write_str("Serves"),
+            Self::Gone(record) => write!(f, "Gone({} bytes)", record.len()),
         }
     }
 }
@@ -269,6 +278,7 @@ mod tests {
             Message::Rooms(vec![1, 2, 3]),
             Message::AllGiven,
             Message::Serves,
+            Message::Gone(vec![4, 5]),
         ]
     }
 

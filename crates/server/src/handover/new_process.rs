@@ -4,15 +4,18 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
-use super::channel::Channel;
+use super::channel::{Channel, Failure};
 use super::message::{Message, VERSION};
 use super::old_process::is_trusted;
 use super::taker::{Event, Reason, Step, Taker};
 use crate::config::{Handover, HttpServer};
+use crate::events::Before;
 use crate::net::listeners::{self, Given, NotBound, Offer};
 use crate::rooms::hub::Hub;
 
@@ -53,6 +56,8 @@ pub(crate) struct NewProcess {
 pub(crate) struct TakenOver {
     pub(crate) sockets: Vec<Given>,
     channel: Channel,
+    /// Whether it was there to the end.
+    has_all: bool,
 }
 
 impl NewProcess {
@@ -102,19 +107,23 @@ impl NewProcess {
     /// It was not given, and the other process goes on.
     pub(crate) fn finish(mut self, hub: &Hub) -> Result<TakenOver, NotTaken> {
         let step = self.taker.on(Event::Done);
-        match self.go_on(step, Some(hub))? {
+        let has_all = match self.go_on(step, Some(hub))? {
             Step::Serve { has_all } => {
                 if !has_all {
                     tracing::error!(
                         "the process before this one was lost; rooms that it had not given begin new epochs"
                     );
                 }
+                has_all
             }
-            _ => tracing::error!(
-                "the process before this one was lost before it gave anything; starting as if it had not been there"
-            ),
-        }
-        Ok(TakenOver { sockets: self.others, channel: self.channel })
+            _ => {
+                tracing::error!(
+                    "the process before this one was lost before it gave anything; starting as if it had not been there"
+                );
+                false
+            }
+        };
+        Ok(TakenOver { sockets: self.others, channel: self.channel, has_all })
     }
 
     /// Does what is to be done, until it is something that others have to do.
@@ -197,12 +206,54 @@ impl NewProcess {
 }
 
 impl TakenOver {
-    /// Tells the other process that this one serves.
-    pub(crate) fn served(mut self) {
+    /// What is to be made of those whom the other process has in its rooms.
+    pub(crate) fn before(&self) -> Before {
+        if self.has_all { Before::Closes } else { Before::Over }
+    }
+
+    /// Tells the other process that this one serves, and from there on hears who goes from it.
+    pub(crate) fn served(mut self, hub: &Arc<Hub>) {
         // Where it is lost, nobody has to be told.
         if let Err(failure) = self.channel.say(Message::Serves, SLACK) {
             tracing::warn!(%failure, "the process before this one was not told that this one serves");
         }
+        let Some(room_events) = hub.room_events().filter(|_| self.before() == Before::Closes) else { return };
+        room_events.expect_leavers();
+        let Handover { close_within, timeout, .. } = hub.now().config.handover.clone();
+        let until = Instant::now() + close_within + timeout;
+        // It outlives neither: it ends when the other process does, and holds nothing of this one.
+        let of_thread = Arc::downgrade(hub);
+        let hearing = thread::Builder::new().name("roomcast-leavers".to_owned());
+        let spawned = hearing.spawn(move || hear_of_leavers(self.channel, &of_thread, until));
+        if let Err(error) = spawned {
+            tracing::warn!(%error, "who goes from the process before this one is not heard");
+            others_are_gone(hub);
+        }
+    }
+}
+
+/// Notes who goes from the process before this one, until that is over or takes longer than it may.
+fn hear_of_leavers(mut channel: Channel, hub: &Weak<Hub>, until: Instant) {
+    loop {
+        let heard = channel.hear(until.saturating_duration_since(Instant::now()));
+        let Some(hub) = hub.upgrade() else { return };
+        let noted = match heard {
+            Ok(Message::Gone(record)) => hub.room_events().and_then(|it| it.hear_of_leavers(&record)),
+            Err(Failure::Late) => {
+                tracing::warn!("the process before this one still has clients; the backend is told that they are gone");
+                None
+            }
+            _ => None,
+        };
+        if noted.is_none() {
+            return others_are_gone(&hub);
+        }
+    }
+}
+
+fn others_are_gone(hub: &Hub) {
+    if let Some(room_events) = hub.room_events() {
+        room_events.others_are_gone();
     }
 }
 

@@ -36,6 +36,8 @@ const MODE: FileMode = FileMode(0o600);
 const BACKLOG: i32 = 8;
 /// How long the new process may take from the last room to serving: a large database may have to be brought up to date.
 const SERVE_WITHIN: Duration = Duration::from_secs(60);
+/// How often the new process is told who has gone.
+const TELL_EVERY: Duration = Duration::from_millis(50);
 /// The user who may do everything.
 const ROOT: u32 = 0;
 
@@ -334,10 +336,19 @@ impl OldProcess {
                 self.manager.successor(process);
                 tracing::info!(process, "handed over: another process serves");
                 self.over(true);
-                // Whoever has ended it meanwhile has closed them.
-                if !*self.shutdown.watch().borrow() {
-                    self.background.block_on(close_clients(&self.hub, &self.shutdown));
-                }
+                let are_closed = AtomicBool::new(false);
+                std::thread::scope(|scope| {
+                    let telling = std::thread::Builder::new().name("roomcast-leavers".to_owned());
+                    let told = telling.spawn_scoped(scope, || self.tell_of_leavers(channel, &are_closed));
+                    if let Err(error) = told {
+                        tracing::warn!(%error, "the new process is not told who goes from this one");
+                    }
+                    // Whoever has ended it meanwhile has closed them.
+                    if !*self.shutdown.watch().borrow() {
+                        self.background.block_on(close_clients(&self.hub, &self.shutdown));
+                    }
+                    are_closed.store(true, Ordering::Release);
+                });
                 self.shutdown.begin();
             }
             Outcome::Orphaned => {
@@ -358,6 +369,27 @@ impl OldProcess {
             (*is_served, *is_over) = (served, true);
         }
         self.is_over.notify_all();
+    /// Tells the new process who goes from this one, for the log of room events that it has now, until all are closed. Whom it is not
+    /// told of it takes for gone when this ends.
+    fn tell_of_leavers(&self, mut channel: Channel, are_closed: &AtomicBool) {
+        let Some(room_events) = self.hub.room_events() else { return };
+        let mut leavers = room_events.leavers();
+        loop {
+            // Before it is looked who has gone. The process before this one may have clients for longer, and is heard nowhere else.
+            let is_last = are_closed.load(Ordering::Acquire)
+                && (!room_events.hears_of_leavers() || *self.shutdown.watch().borrow());
+            while let Some(record) = leavers.next_record() {
+                if let Err(failure) = channel.say(Message::Gone(record), self.options().timeout) {
+                    return tracing::debug!(%failure, "the new process does not hear who goes");
+                }
+            }
+            if is_last {
+                return;
+            }
+            std::thread::sleep(TELL_EVERY);
+        }
+    }
+
     }
 }
 

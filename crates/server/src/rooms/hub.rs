@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::config::{Config, NamespaceOptions, Storage};
-use crate::events::{EventsError, Journal, Reason, RoomEvents};
+use crate::events::{Before, EventsError, Journal, Reason, RoomEvents};
 use crate::limits::connections::Connections;
 use crate::limits::memory::Memory;
 use crate::ops::metrics::Metrics;
@@ -29,8 +29,9 @@ use crate::session::Settings;
 use crate::util::clock::unix_ms;
 use crate::util::panics::lock;
 use crate::util::rng::Rng;
+use crate::wire::disconnect::Disconnect;
 use roomcast::store::StoreError;
-use roomcast_protocol::{ErrorCode, Placed, RoomName};
+use roomcast_protocol::{CloseCode, ErrorCode, Placed, RoomName};
 
 /// The state that shards share. None of it is touched by delivering.
 pub(crate) struct Hub {
@@ -183,7 +184,7 @@ impl Hub {
             self.start_storing_by(&config).map_err(|error| error.to_string())?;
         }
         if self.room_events.get().is_none() && config.has_events() {
-            self.start_events_by(&config, rng).map_err(|error| error.to_string())?;
+            self.start_events_by(&config, rng, Before::Over).map_err(|error| error.to_string())?;
         }
         let room_events = self.room_events.get();
         let of_events =
@@ -248,26 +249,33 @@ impl Hub {
         let _ = self.stored.set(StoredEngine::new(stored_rooms));
     }
 
-    /// Begins to tell the backend who comes and goes. To be called before anybody is let in.
+    /// Begins to tell the backend who comes and goes, behind a process that may still have its clients. To be called before anybody is
+    /// let in.
     ///
     /// # Errors
     /// When the log of that cannot be had.
-    pub(crate) fn start_events(&self, rng: Rng) -> Result<(), EventsError> {
-        self.start_events_by(&self.now().config, rng)
+    pub(crate) fn start_events(&self, rng: Rng, before: Before) -> Result<(), EventsError> {
+        self.start_events_by(&self.now().config, rng, before)
     }
 
-    fn start_events_by(&self, config: &Config, rng: Rng) -> Result<(), EventsError> {
+    fn start_events_by(&self, config: &Config, rng: Rng, before: Before) -> Result<(), EventsError> {
         let rooms = Arc::clone(&self.rooms);
-        if let Some(started) = RoomEvents::start(config, &self.metrics.room_events, move || (rooms.clock)(), rng)? {
+        let clock = move || (rooms.clock)();
+        if let Some(started) = RoomEvents::start(config, &self.metrics.room_events, clock, rng, before)? {
             // Set once: there is one caller.
             let _ = self.room_events.set(started);
         }
         Ok(())
     }
 
-    /// Where it is said who comes and goes, if the backend is told of it: not by a process that has given its rooms away.
+    /// The log of who comes and goes, if the backend is told of it.
+    pub(crate) fn room_events(&self) -> Option<&RoomEvents> {
+        self.room_events.get()
+    }
+
+    /// Where it is said who comes and goes.
     pub(crate) fn journal(&self) -> Option<&Journal> {
-        self.room_events.get().map(RoomEvents::journal).filter(|_| !self.is_released())
+        self.room_events().map(RoomEvents::journal)
     }
 
     /// Whether the backend is told who is in that room.
@@ -283,11 +291,20 @@ impl Hub {
     }
 
     /// Says that it is gone; of one that never said whose it is, nothing.
-    pub(crate) fn note_disconnect(&self, client: &str, code: u16, reason: &str) {
+    pub(crate) fn note_disconnect(&self, client: &str, disconnect: &Disconnect) {
         // Who was told of is told of to the end; of anybody else the journal knows nothing.
         if let Some(journal) = self.journal() {
-            journal.disconnect(client, Reason { code, text: reason.to_owned().into() });
+            let reason = match self.sends_on(disconnect) {
+                true => Reason::HAND_OVER,
+                false => Reason { code: disconnect.code(), text: disconnect.reason().to_owned().into() },
+            };
+            journal.disconnect(client, reason);
         }
+    }
+
+    /// Whether a client that is closed so is to come back to the process that has the rooms now.
+    pub(crate) fn sends_on(&self, disconnect: &Disconnect) -> bool {
+        self.is_released() && disconnect.code() == CloseCode::Shutdown.code()
     }
 
     /// Tells the backend what is left to tell. Nobody is connected any more.
@@ -297,7 +314,7 @@ impl Hub {
         }
     }
 
-    /// Writes down what is left to tell the backend, for the next process to tell it: it ends what is open in the log, too.
+    /// Writes down what is left to tell the backend, for the next process to tell it. Who goes from here on that one is told.
     pub(crate) fn leave_events(&self) {
         if let Some(room_events) = self.room_events.get() {
             room_events.close_within(Duration::ZERO);

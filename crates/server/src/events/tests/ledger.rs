@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Folder, START_MS, World, body};
 use crate::config::RoomEventsOptions;
 use crate::events::event::Reason;
-use crate::events::ledger::{Ledger, skip};
+use crate::events::ledger::{Before, Ledger, skip};
 use crate::events::log::{self, Log};
 
 #[test]
@@ -319,7 +319,8 @@ fn nothing_is_written_beside_a_process_that_came_in_past_a_removed_lock() {
     };
     world.journal.enter("hall", "b", "");
     refused(&mut world);
-    let second = Ledger::begin(Log::open(&world.folder.log(), "log").expect("a log"), &world.options, START_MS);
+    let second =
+        Ledger::begin(Log::open(&world.folder.log(), "log").expect("a log"), &world.options, START_MS, Before::Over);
     assert!(lock.exists());
     refused(&mut world);
     drop(second.expect("it has the log"));

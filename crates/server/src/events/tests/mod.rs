@@ -2,6 +2,7 @@
 
 mod crashes;
 mod delivery;
+mod hand_over;
 mod journal;
 mod ledger;
 mod writer;
@@ -14,7 +15,8 @@ use std::time::Duration;
 
 use super::event::{Event, What};
 use super::journal::{Journal, Taken};
-use super::ledger::{Ledger, Wrote};
+use super::leavers::{self, Leavers};
+use super::ledger::{Before, Ledger, Wrote};
 use super::log::{self, Log};
 use super::relay::batch;
 use crate::config::{Endpoint, RoomEventsOptions};
@@ -102,17 +104,44 @@ impl World {
     }
 
     fn start(&mut self) {
+        self.start_after(Before::Over);
+    }
+
+    fn start_after(&mut self, before: Before) {
         let log = Log::open(&self.folder.log(), "log").expect("a log");
-        self.ledger = Some(Ledger::begin(log, &self.options, self.now_ms()).expect("a ledger"));
+        self.ledger = Some(Ledger::begin(log, &self.options, self.now_ms(), before).expect("a ledger"));
     }
 
     /// Ends at once, with what is written and nothing else.
     fn crash(&mut self) {
-        self.ledger = None;
-        let clock = Arc::clone(&self.now_ms);
-        self.journal = Arc::new(Journal::with_bound(move || clock.load(Relaxed), self.waiting_max));
-        self.taken = Taken::default();
+        self.next_journal();
         self.start();
+    }
+
+    /// Hands the log over to another process; the journal of this one, which still has its clients.
+    fn hand_over(&mut self) -> Arc<Journal> {
+        self.write();
+        self.journal.close();
+        let before = self.next_journal();
+        self.start_after(Before::Closes);
+        before
+    }
+
+    /// Has the new process hear who has gone from the one before.
+    fn hear_of_leavers(&self, before: &Journal) {
+        let mut leavers = Leavers::of(before);
+        while let Some(record) = leavers.next_record() {
+            leavers::note(&record, &self.journal).expect("a record");
+        }
+    }
+
+    /// Begins another journal; the one before.
+    fn next_journal(&mut self) -> Arc<Journal> {
+        self.ledger = None;
+        self.taken = Taken::default();
+        let clock = Arc::clone(&self.now_ms);
+        let next = Journal::with_bound(move || clock.load(Relaxed), self.waiting_max);
+        std::mem::replace(&mut self.journal, Arc::new(next))
     }
 
     /// Writes what has changed.
