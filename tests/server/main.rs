@@ -27,6 +27,9 @@ mod limits;
 mod memory;
 mod net;
 mod personal;
+#[cfg(feature = "postgres")]
+#[path = "../postgres/mod.rs"]
+mod postgres_process;
 mod presence;
 mod recovery;
 mod room_events;

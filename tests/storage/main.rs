@@ -8,6 +8,9 @@ mod failing_disk;
 mod faulty;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "postgres")]
+#[path = "../postgres/mod.rs"]
+mod postgres_process;
 mod power;
 mod sqlite;
 mod suite;

@@ -50,6 +50,7 @@ pub use self::events::EventsError;
 pub use self::events::tools as event_tools;
 use self::handover::new_process::{NewProcess, TakenOver};
 use self::handover::old_process::{self, Left, OldProcess};
+use self::handover::opening::{self, OPEN_WITHIN};
 use self::handover::successor::Successors;
 use self::net::accept::{self, Accepting, Acceptor, WayIn};
 #[doc(hidden)]
@@ -273,7 +274,8 @@ impl Server {
                 (listeners::open(&hub.now().config.http_server, given, &self.tls)?, Some(taken))
             }
         };
-        hub.start_storing().map_err(ServeError::Store)?;
+        let patience = if taken.is_some() { OPEN_WITHIN } else { Duration::ZERO };
+        opening::open(patience, || hub.start_storing()).map_err(ServeError::Store)?;
         let before = taken.as_ref().map_or(Before::Over, TakenOver::before);
         hub.start_events(rng()?, before).map_err(ServeError::Events)?;
 

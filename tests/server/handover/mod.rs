@@ -1,7 +1,9 @@
-//! A process takes over from the one that serves, both in this one.
+//! A process takes over from the one that serves, both in this one, or each by itself where what they share is somebody else's.
 
 mod broken;
 mod places;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod traffic;
 
 use std::net::SocketAddr;

@@ -1,25 +1,20 @@
 //! A PostgreSQL server of the tests' own, reached through a socket in its folder.
 
-use std::fs::{self, File};
+use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::{MetadataExt as _, chown};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
 
 use postgres::{Client, NoTls};
 use roomcast::store::PostgresStore;
 
+pub(crate) use crate::postgres_process::{PASSWORD, command};
+use crate::postgres_process::{Postgres, give_away};
 use crate::support::{Folder, until};
-
-/// What no text may show.
-pub(crate) const PASSWORD: &str = "s3cr3t";
 
 /// A server that ends with the test.
 pub(crate) struct Server {
+    process: Postgres,
     folder: Folder,
-    /// Whom it runs as, where the tests run as root, which it refuses.
-    user: Option<&'static str>,
-    process: Option<Child>,
 }
 
 /// A database of it.
@@ -27,26 +22,19 @@ pub(crate) struct Database(String);
 
 impl Server {
     pub(crate) fn start() -> Self {
-        let (folder, user) = given_away();
-        let mut server = Self { folder, user, process: None };
-        let password = server.folder.path().join("password");
-        fs::write(&password, PASSWORD).unwrap();
-        let mut make = server.command("initdb");
-        make.args(["--no-sync", "--encoding=UTF8", "--locale=C", "--auth=scram-sha-256", "--username=chat"]);
-        make.arg(format!("--pwfile={}", password.display())).arg("-D").arg(server.data());
-        let output = make.output().expect("initdb runs; type: make setup");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let folder = Folder::new();
+        let mut server = Self { process: Postgres::make(folder.path()), folder };
         server.come_back();
         server
     }
 
     /// Another server that follows this one, and waits to be promoted.
     pub(crate) fn standby(&self) -> Self {
-        let (folder, user) = given_away();
-        let mut standby = Self { folder, user, process: None };
-        let mut copy = standby.command("pg_basebackup");
+        let folder = Folder::new();
+        let mut standby = Self { process: Postgres::of(folder.path()), folder };
+        let mut copy = standby.process.command("pg_basebackup");
         let from = format!("host={} user=chat password={PASSWORD}", self.folder.path().display());
-        copy.args(["-c", "fast", "-X", "stream", "-R", "--no-sync", "-d", &from, "-D"]).arg(standby.data());
+        copy.args(["-c", "fast", "-X", "stream", "-R", "--no-sync", "-d", &from, "-D"]).arg(standby.process.data());
         let output = copy.output().expect("pg_basebackup runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         standby.come_back();
@@ -69,13 +57,13 @@ impl Server {
     /// Has it come back as a standby of nobody: what was a primary lets nobody write.
     pub(crate) fn demote(&mut self) {
         self.crash();
-        fs::write(self.data().join("standby.signal"), "").unwrap();
+        fs::write(self.process.data().join("standby.signal"), "").unwrap();
         self.come_back();
     }
 
     /// Where it listens.
     pub(crate) fn socket(&self) -> PathBuf {
-        self.folder.path().join(".s.PGSQL.5432")
+        self.process.socket()
     }
 
     fn client(&self) -> Client {
@@ -90,19 +78,16 @@ impl Server {
     }
 
     pub(crate) fn url(&self, database: &str, password: &str) -> String {
-        let socket = self.folder.path().display().to_string().replace('/', "%2F");
-        format!("postgres://chat:{password}@{socket}/{database}")
+        self.process.url(database, password)
     }
 
     /// Ends it as if its machine had gone.
     pub(crate) fn crash(&mut self) {
-        let Some(mut process) = self.process.take() else { return };
-        let _ = Command::new("kill").arg("-QUIT").arg(process.id().to_string()).status();
-        let _ = process.wait();
+        self.process.crash();
     }
 
     pub(crate) fn come_back(&mut self) {
-        self.run(&["-c", "listen_addresses="]);
+        self.process.run(&["-c", "listen_addresses="]);
         until("the server answers", || Client::connect(&self.url("postgres", PASSWORD), NoTls).is_ok());
     }
 
@@ -110,33 +95,10 @@ impl Server {
     pub(crate) fn listen(&mut self) -> (u16, Database) {
         self.crash();
         let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port is free").port();
-        self.run(&["-c", "listen_addresses=127.0.0.1", "-c", &format!("port={port}")]);
+        self.process.run(&["-c", "listen_addresses=127.0.0.1", "-c", &format!("port={port}")]);
         let url = format!("postgres://chat:{PASSWORD}@127.0.0.1:{port}/postgres");
         until("the server answers", || Client::connect(&url, NoTls).is_ok());
         (port, Database(url))
-    }
-
-    fn run(&mut self, options: &[&str]) {
-        let log = File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
-        let mut start = self.command("postgres");
-        start.arg("-D").arg(self.data()).arg("-k").arg(self.folder.path());
-        start.args(["-c", "fsync=off", "-c", "max_connections=40"]).args(options);
-        self.process = Some(start.stdout(Stdio::null()).stderr(log).spawn().expect("the server starts"));
-    }
-
-    fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
-    }
-
-    /// A program of the server, as a user it accepts.
-    fn command(&self, program: &str) -> Command {
-        command(&programs().join(program), self.user, self.folder.path())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.crash();
     }
 }
 
@@ -153,40 +115,6 @@ impl Database {
 /// A folder for programs that refuse to be root, and whom they run as.
 pub(crate) fn given_away() -> (Folder, Option<&'static str>) {
     let folder = Folder::new();
-    let is_root = fs::metadata("/proc/self").expect("a process of ours").uid() == 0;
-    if is_root {
-        let id = |what| {
-            let output = Command::new("id").args([what, "postgres"]).output().expect("id runs");
-            String::from_utf8_lossy(&output.stdout).trim().parse().expect("the packages make a user `postgres`")
-        };
-        chown(folder.path(), Some(id("-u")), Some(id("-g"))).expect("the folder is given away");
-    }
-    (folder, is_root.then_some("postgres"))
-}
-
-/// A program, as that user, in that folder.
-pub(crate) fn command(program: &Path, user: Option<&str>, folder: &Path) -> Command {
-    let mut command = match user {
-        Some(user) => {
-            let mut command = Command::new("setpriv");
-            command.args(["--reuid", user, "--regid", user, "--clear-groups"]).arg(program);
-            command
-        }
-        None => Command::new(program),
-    };
-    command.current_dir(folder).env("LC_ALL", "C");
-    command
-}
-
-/// Where Debian keeps the programs of the newest version that is installed.
-fn programs() -> PathBuf {
-    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let folders = versions.map(|version| version.path().join("bin"));
-    let newest = folders.filter(|folder| folder.join("initdb").exists()).max_by_key(|folder| version(folder));
-    newest.expect("PostgreSQL is not installed; type: make setup")
-}
-
-fn version(folder: &Path) -> u32 {
-    let name = folder.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
-    name.parse().unwrap_or(0)
+    let user = give_away(folder.path());
+    (folder, user)
 }

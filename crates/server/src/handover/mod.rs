@@ -2,8 +2,8 @@
 //!
 //! What either side does when is decided by a state machine without I/O: [`giver`] of the process that has the rooms, [`taker`] of the
 //! one that wants them. They speak in messages ([`message`]) over a Unix socket ([`channel`]). [`old_process`] and [`new_process`] carry out
-//! what they decide; [`staging`] has the clients of the old process come to the new one little by little, and [`successor`]
-//! starts that.
+//! what they decide; [`opening`] waits for the database, [`staging`] has the clients of the old process come to the new one little by
+//! little, and [`successor`] starts that.
 //!
 //! It uses `net`, `client` and everything below. It is used by the server itself, in `lib.rs`.
 
@@ -12,6 +12,7 @@ pub(crate) mod giver;
 pub(crate) mod message;
 pub(crate) mod new_process;
 pub(crate) mod old_process;
+pub(crate) mod opening;
 pub(crate) mod staging;
 pub(crate) mod successor;
 pub(crate) mod taker;
