@@ -1,9 +1,10 @@
 //! A process takes over from the one that runs, as an operator has it.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::chown;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::serve::Served;
@@ -151,4 +152,53 @@ fn a_server_that_may_not_be_taken_over_is_not() {
     assert!(!Path::new(server.data.path()).join("handover.sock").exists());
     server.signal("-TERM");
     assert_eq!(server.wait().code(), Some(0));
+}
+
+/// The program as another user, where the tests run as root and others reach it.
+fn as_user(user: u32, arguments: &[&str]) -> Command {
+    let program = command(arguments);
+    let mut other = Command::new("setpriv");
+    other.arg(format!("--reuid={user}")).arg(format!("--regid={user}")).arg("--clear-groups");
+    other.arg(program.get_program()).args(arguments).stdin(Stdio::null());
+    for (name, _) in program.get_envs() {
+        other.env_remove(name);
+    }
+    other
+}
+
+#[test]
+fn a_process_of_another_user_takes_nothing_over_and_is_told_whose_the_server_is() {
+    const OWNER: u32 = 65_534;
+    const STRANGER: u32 = 12_345;
+    let runs_as = |user| as_user(user, &["--version"]).output().is_ok_and(|output| output.status.success());
+    if !runs_as(OWNER) || !runs_as(STRANGER) {
+        let why = "only root starts programs as others, and they have to reach this one";
+        return writeln!(std::io::stdout(), "not run: {why}").unwrap();
+    }
+    let (data, own) = (TempDir::new(), TempDir::new());
+    for (folder, user) in [(&data, OWNER), (&own, STRANGER)] {
+        std::fs::create_dir_all(folder.path()).unwrap();
+        chown(folder.path(), Some(user), Some(user)).unwrap();
+    }
+    let serve = ["serve", "--dev", "--listen", "127.0.0.1:0", "--data-dir"];
+    let server = Served::started(as_user(OWNER, &[&serve[..], &[data.path()]].concat()), data);
+    let socket = Path::new(server.data.path()).join("handover.sock");
+    eventually("a socket to ask at", || socket.exists());
+
+    let refused = |mut command: Command| {
+        let output = command.output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        said.lines().last().unwrap_or_default().to_owned()
+    };
+    // Root may, but what it wrote would be nobody else's to write.
+    let said = refused(command(&[&serve[..], &[server.data.path(), "--take-over"]].concat()));
+    assert!(said.contains("of the user with id 65534") && said.contains("start this one as that user"), "{said}");
+    let file = TempFile::new("handover.toml", &format!("[handover]\nsocket = {:?}\n", socket.to_str().unwrap()));
+    let arguments = [&serve[..], &[own.path(), "--take-over", "--config", file.path()]].concat();
+    let said = refused(as_user(STRANGER, &arguments));
+    assert!(said.contains("the user with id 12345 may not ask") && said.contains("id 65534"), "{said}");
+    let said = refused(as_user(STRANGER, &[&serve[..], &[server.data.path(), "--take-over"]].concat()));
+    assert!(said.contains(server.data.path()) && said.contains("id 12345"), "{said}");
+    assert!(server.is_well());
 }

@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 
 use super::channel::{Channel, Failure};
 use super::message::{Message, VERSION};
-use super::old_process::is_trusted;
+use super::old_process::{own_user, trusts};
 use super::taker::{Event, Reason, Step, Taker};
 use crate::config::{Handover, HttpServer};
 use crate::events::Before;
@@ -27,6 +28,8 @@ const SLACK: Duration = Duration::from_secs(2);
 pub(crate) enum NotTaken {
     /// It cannot be asked.
     Unasked(io::Error),
+    /// This process may not ask it: the socket is another user's, whose it is if that can be seen.
+    Forbidden { path: PathBuf, user: Option<u32> },
     /// It is another user's.
     Foreign { user: u32 },
     /// It says why not.
@@ -77,10 +80,14 @@ impl NewProcess {
                 tracing::warn!(%path, %error, "nobody can be asked to hand over there: set `handover.socket` to a shorter path");
                 return Ok(None);
             }
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                let user = std::fs::symlink_metadata(path).ok().map(|socket| socket.uid());
+                return Err(NotTaken::Forbidden { path: path.to_owned(), user });
+            }
             Err(error) => return Err(NotTaken::Unasked(error)),
         };
         let peer = channel.peer().map_err(NotTaken::Unasked)?;
-        if !is_trusted(peer) {
+        if !trusts(own_user(), peer.user) {
             return Err(NotTaken::Foreign { user: peer.user });
         }
         tracing::info!(process = peer.process, "taking over from another process");
@@ -270,8 +277,22 @@ impl fmt::Display for NotTaken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unasked(error) => write!(f, "the process that serves cannot be asked to hand over: {error}"),
+            Self::Forbidden { path, user } => {
+                let (path, own) = (path.display(), own_user());
+                let whose = user.map_or_else(String::new, |user| format!(", which is of the one with id {user},"));
+                write!(
+                    f,
+                    "the user with id {own} may not ask at {path}{whose} for what another process serves: start this one as the same \
+                     user as that"
+                )
+            }
             Self::Foreign { user } => {
-                write!(f, "the process that serves is of the user with id {user}: start this one as that user")
+                let own = own_user();
+                write!(
+                    f,
+                    "the process that serves is of the user with id {user}, and this one of the one with id {own}: start this one as \
+                     that user"
+                )
             }
             Self::Refused(reason) => write!(f, "the process that serves does not hand over: {reason}"),
             Self::Lost => f.write_str(

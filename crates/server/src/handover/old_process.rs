@@ -41,9 +41,14 @@ const TELL_EVERY: Duration = Duration::from_millis(50);
 /// The user who may do everything.
 const ROOT: u32 = 0;
 
-/// Whether a process of that user may have what a process of this one has.
-pub(super) fn is_trusted(peer: Peer) -> bool {
-    peer.user == ROOT || peer.user == geteuid().as_raw()
+/// Whom this process is of.
+pub(super) fn own_user() -> u32 {
+    geteuid().as_raw()
+}
+
+/// Whether a process of user `own` speaks with one of `other` about what it has: with those who could take it in any case.
+pub(super) fn trusts(own: u32, other: u32) -> bool {
+    other == ROOT || other == own
 }
 
 /// The sockets of a server and their files, which either end with it or go to another process.
@@ -203,10 +208,11 @@ impl OldProcess {
             Err(error) => return tracing::warn!(%error, "a process that wants to take over could not be heard"),
         };
         let timeout = self.options().timeout;
-        if !is_trusted(peer) {
-            let (process, user) = (peer.process, peer.user);
+        if !trusts(own_user(), peer.user) {
+            let (process, user, own) = (peer.process, peer.user, own_user());
             tracing::warn!(process, user, "refused a process that wants to take over: it is another user's");
-            let _ = channel.say(Message::Refused("the server is another user's".to_owned()), timeout);
+            let reason = format!("it is of the user with id {own}, and who asks of the one with id {user}");
+            let _ = channel.say(Message::Refused(reason), timeout);
             return;
         }
         if self.is_asked.swap(true, Ordering::AcqRel) {
@@ -363,12 +369,6 @@ impl OldProcess {
         }
     }
 
-    /// What was given away is served by now, or is not.
-    fn over(&self, served: bool) {
-        if let Hold::Released { is_served, is_over, .. } = &mut *lock(&self.hold) {
-            (*is_served, *is_over) = (served, true);
-        }
-        self.is_over.notify_all();
     /// Tells the new process who goes from this one, for the log of room events that it has now, until all are closed. Whom it is not
     /// told of it takes for gone when this ends.
     fn tell_of_leavers(&self, mut channel: Channel, are_closed: &AtomicBool) {
@@ -390,6 +390,12 @@ impl OldProcess {
         }
     }
 
+    /// What was given away is served by now, or is not.
+    fn over(&self, served: bool) {
+        if let Hold::Released { is_served, is_over, .. } = &mut *lock(&self.hold) {
+            (*is_served, *is_over) = (served, true);
+        }
+        self.is_over.notify_all();
     }
 }
 
@@ -491,5 +497,17 @@ impl fmt::Display for Refusal {
 impl fmt::Debug for OldProcess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OldProcess").field("hold", &self.hold).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_has_is_for_its_user_and_for_root() {
+        assert!(trusts(1_000, 1_000) && trusts(1_000, ROOT) && trusts(ROOT, ROOT));
+        assert!(!trusts(1_000, 1_001));
+        assert!(!trusts(ROOT, 1_000), "nobody is given what is root's");
     }
 }

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use rustix::process::geteuid;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -137,7 +138,13 @@ fn layer(format: LogFormat, ansi: bool, writer: Queue) -> Box<dyn Layer<Registry
 }
 
 fn open_files(dir: &Path, name: Option<&OsStr>, bounds: Bounds) -> Result<Files, LogError> {
-    let refused = |error: io::Error| LogError::Directory { dir: dir.to_owned(), message: error.to_string() };
+    let refused = |error: io::Error| {
+        let message = match error.kind() {
+            io::ErrorKind::PermissionDenied => format!("{error} for the user with id {}", geteuid().as_raw()),
+            _ => error.to_string(),
+        };
+        LogError::Directory { dir: dir.to_owned(), message }
+    };
     Files::open(dir, name, bounds, SystemTime::now()).map_err(refused)
 }
 
