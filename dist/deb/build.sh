@@ -93,7 +93,7 @@ Description: rooms on a website: messages, history, presence, recovery
  It speaks the Centrifugo client protocol, and takes its configuration.
 END
 echo /etc/roomcast/roomcast.toml >"$tree/DEBIAN/conffiles"
-for script in postinst prerm postrm; do install -m 755 "dist/deb/$script" "$tree/DEBIAN/$script"; done
+for script in preinst postinst prerm postrm; do install -m 755 "dist/deb/$script" "$tree/DEBIAN/$script"; done
 (cd "$tree" && find usr -type f -print0 | sort -z | xargs -0 md5sum) >"$tree/DEBIAN/md5sums"
 
 package=$folder/roomcast_$version-1_$architecture.deb

@@ -8,13 +8,30 @@ says() {
 }
 
 # A system that systemd runs, as far as the scripts see: what it is asked is written down.
-rm -rf /etc/roomcast /var/lib/roomcast
+rm -rf /etc/roomcast /var/lib/roomcast /usr/sbin/policy-rc.d
 userdel roomcast 2>/dev/null || true
 mkdir -p /run/systemd/system
-for program in systemctl deb-systemd-invoke; do
-	printf '#!/bin/sh\necho %s "$@" >>%s\n[ "$1 $2" != "is-active --quiet" ] || [ -e /run/serves ]\n' $program $log >/usr/local/bin/$program
-	chmod 755 /usr/local/bin/$program
-done
+cat >/usr/local/bin/systemctl <<'END'
+#!/bin/sh
+echo systemctl "$@" >>/run/asked
+case "$*" in
+"is-active --quiet roomcast.service") [ -e /run/serves ] ;;
+"show --property=MainPID --value roomcast.service") cat /run/main-pid ;;
+"show --property=StatusText --value roomcast.service") cat /run/status ;;
+esac
+END
+printf '#!/bin/sh\necho deb-systemd-invoke "$@" >>%s\n' $log >/usr/local/bin/deb-systemd-invoke
+chmod 755 /usr/local/bin/systemctl /usr/local/bin/deb-systemd-invoke
+# What serves; at SIGUSR2 it writes something there, as the server and systemd do together.
+serves() {
+	echo serving >/run/status
+	(
+		trap "echo '$2' >'$1'; echo handed over >>$log" USR2
+		while :; do sleep 0.1; done
+	) &
+	server=$!
+	echo "$server" >/run/main-pid
+}
 export PATH=/usr/local/bin:$PATH DEBIAN_FRONTEND=noninteractive
 asked() { grep -qx "$1" $log; }
 
@@ -43,6 +60,32 @@ grep -q 'to me' /etc/roomcast/roomcast.toml || says "an upgrade has taken the co
 [[ $(stat -c %a /etc/roomcast/roomcast.toml) == 600 ]] || says "an upgrade has opened the configuration"
 asked 'deb-systemd-invoke restart roomcast.service' || says "the old version goes on after an upgrade"
 ! asked 'deb-systemd-invoke stop roomcast.service' || says "it does not serve while it is unpacked"
+
+# One that can hand over does so, and is started anew only where that does not help.
+upgrade() {
+	: >$log
+	serves "$@"
+	dpkg --install "$package" 2>/run/said
+	kill "$server"
+	wait "$server" || true
+}
+upgrade /run/main-pid 4711
+asked 'handed over' || says "an upgrade interrupts a server that could hand over"
+! grep deb-systemd-invoke $log || says "it has handed over"
+upgrade /run/status 'serving; not handed over: process 4711 has ended (exit status: 1)'
+asked 'handed over' && asked 'deb-systemd-invoke restart roomcast.service' || says "the old version goes on when it cannot hand over"
+upgrade /run/status 'serving; not handed over: process 4711 has ended (exit status: 2)'
+! grep deb-systemd-invoke $log || says "what could not serve was started in place of what does"
+grep -q 'cannot use its configuration; the one before goes on' /run/said || says "and nobody is told"
+echo '# as it was' >>/usr/lib/systemd/system/roomcast.service
+upgrade /run/main-pid 4711
+! asked 'handed over' && asked 'deb-systemd-invoke restart roomcast.service' || says "a unit that has changed does not count"
+printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+chmod 755 /usr/sbin/policy-rc.d
+upgrade /run/main-pid 4711
+! asked 'handed over' || says "it does something where policy-rc.d says not to"
+rm /usr/sbin/policy-rc.d
+[[ ! -e /run/roomcast-unit.md5 ]] || says "something is left of it"
 rm /run/serves
 : >$log
 dpkg --install "$package"

@@ -57,13 +57,13 @@ conffiles() { [[ $(cat "$tree/DEBIAN/conffiles") == /etc/roomcast/roomcast.toml 
 holds "an upgrade leaves the configuration to the administrator" conffiles
 sums() { cd "$tree" && md5sum --check --quiet DEBIAN/md5sums && [[ $(wc -l <DEBIAN/md5sums) == $(find usr -type f | wc -l) ]]; }
 holds "its checksums are those of its files" sums
-for script in postinst prerm postrm; do
+for script in preinst postinst prerm postrm; do
 	holds "$script is a script of sh" sh -n "$tree/DEBIAN/$script"
 	refuses() { ! sh "$tree/DEBIAN/$script" nonsense; }
 	holds "$script refuses what it does not know" refuses
 done
 if command -v shellcheck >/dev/null; then
-	holds "shellcheck finds nothing" shellcheck "$tree"/DEBIAN/{postinst,prerm,postrm} "$root/dist/deb/build.sh"
+	holds "shellcheck finds nothing" shellcheck "$tree"/DEBIAN/{preinst,postinst,prerm,postrm} "$root/dist/deb/build.sh"
 else
 	not_run "shellcheck is not installed"
 fi

@@ -330,10 +330,14 @@ impl Server {
                         on_hangup
                     }
                 };
-                let successors = Successors::new();
-                let start_successor = move || match may_hand_over {
-                    true => successors.start(),
-                    false => tracing::warn!("no other process is started: `handover.enabled` is false"),
+                let (successors, of_manager) = (Successors::new(Arc::clone(&manager)), Arc::clone(&manager));
+                let start_successor = move || {
+                    if may_hand_over {
+                        successors.start();
+                    } else {
+                        tracing::warn!("no other process is started: `handover.enabled` is false");
+                        of_manager.not_handed_over("`handover.enabled` is false");
+                    }
                 };
                 tokio::spawn(signals.obey(shutdown.clone(), on_hangup, start_successor));
             }

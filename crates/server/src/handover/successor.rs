@@ -7,6 +7,8 @@ use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::ops::systemd::Manager;
+
 /// What tells a server to take over.
 pub(crate) const TAKE_OVER: &str = "--take-over";
 /// What the service manager has said to this process alone.
@@ -17,32 +19,43 @@ const OF_THIS_PROCESS: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"
 pub(crate) struct Successors {
     program: io::Result<Program>,
     is_there: Arc<AtomicBool>,
+    /// Who is told when nothing comes of it.
+    manager: Arc<Manager>,
 }
 
 impl Successors {
     /// Of this process.
-    pub(crate) fn new() -> Self {
-        Self { program: Program::of_this_process(), is_there: Arc::default() }
+    pub(crate) fn new(manager: Arc<Manager>) -> Self {
+        Self { program: Program::of_this_process(), is_there: Arc::default(), manager }
     }
 
     /// Starts one, unless the last one is still there; what comes of it is logged.
     pub(crate) fn start(&self) {
         let program = match &self.program {
             Ok(program) => program,
-            Err(error) => return tracing::error!(%error, "it is not known how this process was started"),
+            Err(error) => {
+                self.manager.not_handed_over("it is not known how this process was started");
+                return tracing::error!(%error, "it is not known how this process was started");
+            }
         };
         if self.is_there.swap(true, Ordering::AcqRel) {
             return tracing::warn!("a process that is to take over has been started already");
         }
-        let (path, is_there) = (program.path().display(), Arc::clone(&self.is_there));
+        let (path, is_there, manager) =
+            (program.path().display(), Arc::clone(&self.is_there), Arc::clone(&self.manager));
         let child = program.start_successor().inspect(|child| {
             tracing::info!(%path, process = child.id(), "started the process that is to take over");
         });
         // Somebody has to hear of its end, and that may take as long as this process is there.
         let waits = child.and_then(|mut child| {
+            let process = child.id();
             std::thread::Builder::new().name("roomcast-successor".to_owned()).spawn(move || {
                 match child.wait() {
-                    Ok(status) => tracing::error!(%status, "the process that was to take over has ended"),
+                    Ok(status) => {
+                        tracing::error!(%status, "the process that was to take over has ended");
+                        // Of one that has taken over the manager knows more than this one.
+                        manager.not_handed_over(&format!("process {process} has ended ({status})"));
+                    }
                     Err(error) => tracing::error!(%error, "of the process that was to take over nothing is known"),
                 }
                 is_there.store(false, Ordering::Release);
@@ -50,6 +63,7 @@ impl Successors {
         });
         if let Err(error) = waits {
             tracing::error!(%path, %error, "the process that is to take over could not be started");
+            self.manager.not_handed_over("the new process could not be started");
             self.is_there.store(false, Ordering::Release);
         }
     }

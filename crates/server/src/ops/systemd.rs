@@ -61,6 +61,11 @@ impl Manager {
         self.say(&format!("RELOADING=1\nMONOTONIC_USEC={microseconds}\nSTATUS=reading the configuration again\n"));
     }
 
+    /// It still serves: no other process has taken its place, and why not.
+    pub(crate) fn not_handed_over(&self, why: &str) {
+        self.say(&format!("STATUS=serving; not handed over: {why}\n"));
+    }
+
     /// It is that process that serves from here on, and that is to be looked after. Of this one nothing more is said.
     pub(crate) fn successor(&self, process: i32) {
         self.say(&format!("MAINPID={process}\nSTATUS=serving\n"));
