@@ -5,10 +5,8 @@ use std::time::Duration;
 use roomcast_server::config::{ApiKey, Config, NamespaceOptions};
 use serde_json::{Value, json};
 
-use crate::api::post;
+use crate::api::{KEY, post};
 use crate::harness::{Client, Heard, Running, eventually, text};
-
-const KEY: &str = "X-API-Key: secret\r\n";
 
 /// A server that believes a header, with rooms of users in a namespace of theirs.
 fn server(change: impl FnOnce(&mut Config)) -> Running {

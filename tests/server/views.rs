@@ -5,7 +5,7 @@ use roomcast_server::config::{ApiKey, Config, DataFormat, Echo, NamespaceOptions
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use serde_json::{Value, json};
 
-use crate::api::post;
+use crate::api::call;
 use crate::harness::{Client, Running, eventually, number, publish, text};
 
 fn server(change: impl FnOnce(&mut Config)) -> Running {
@@ -24,12 +24,6 @@ fn subscribed(client: &mut Client, id: u32, mut request: Value) -> Value {
     request["channel"] = json!("hall");
     client.send(&json!({ "id": id, "subscribe": request }).to_string());
     client.reply(id)["subscribe"].clone()
-}
-
-fn command(server: &Running, method: &str, params: &Value) -> Value {
-    let (status, body) = post(server, &format!("/api/{method}"), "X-API-Key: secret\r\n", &params.to_string());
-    assert_eq!(status, 200, "{body}");
-    serde_json::from_str(&body).expect("an answer")
 }
 
 fn state(number: u64) -> Value {
@@ -161,15 +155,15 @@ fn deltas_are_made_of_what_is_published_so_and_granted_where_they_are_allowed() 
     subscribed(&mut bob, 2, json!({ "delta": "fossil" }));
     let mut chain = Chain::default();
     for (sent, delta, is_delta) in [(0, true, false), (1, false, false), (2, true, true), (3, false, false)] {
-        command(&server, "publish", &json!({ "channel": "hall", "data": state(sent), "delta": delta }));
+        call(&server, "publish", json!({ "channel": "hall", "data": state(sent), "delta": delta }));
         assert_eq!(chain.take(&bob.publication()), (state(sent), is_delta), "{sent}");
     }
     // One that is kept nowhere is what a client has last, and no base.
-    command(&server, "publish", &json!({ "channel": "hall", "data": state(4), "skip_history": true }));
+    call(&server, "publish", json!({ "channel": "hall", "data": state(4), "skip_history": true }));
     let heard = bob.publication();
     assert_eq!((chain.take(&heard), heard.get("offset")), ((state(4), false), None));
     for (sent, is_delta) in [(5, false), (6, true)] {
-        command(&server, "publish", &json!({ "channel": "hall", "data": state(sent), "delta": true }));
+        call(&server, "publish", json!({ "channel": "hall", "data": state(sent), "delta": true }));
         assert_eq!(chain.take(&bob.publication()), (state(sent), is_delta), "{sent}");
     }
 }
@@ -196,14 +190,10 @@ fn who_brings_a_filter_is_given_what_matches_live_and_recovered_and_offsets_go_o
     subscribed(&mut bob, 2, json!({ "tf": not_eur }));
     for sent in 1..=6 {
         let pair = if sent % 2 == 0 { "EUR" } else { "USD" };
-        command(&server, "publish", &json!({ "channel": "hall", "data": sent, "tags": { "pair": pair } }));
+        call(&server, "publish", json!({ "channel": "hall", "data": sent, "tags": { "pair": pair } }));
     }
-    command(
-        &server,
-        "publish",
-        &json!({ "channel": "hall", "data": 7, "tags": { "pair": "EUR" }, "skip_history": true }),
-    );
-    command(&server, "publish", &json!({ "channel": "hall", "data": 8 }));
+    call(&server, "publish", json!({ "channel": "hall", "data": 7, "tags": { "pair": "EUR" }, "skip_history": true }));
+    call(&server, "publish", json!({ "channel": "hall", "data": 8 }));
     let heard = |client: &mut Client, count: usize| -> Vec<(Value, Value)> {
         (0..count).map(|_| client.publication()).map(|it| (it["data"].clone(), it["offset"].clone())).collect()
     };
@@ -285,7 +275,7 @@ fn a_subscription_may_say_otherwise_whether_it_hears_itself() {
     let mut bob = server.member("bob", "hall");
     let put_in = |echo: &str| {
         let wish = json!({ "echo": { "value": echo } });
-        command(&server, "subscribe", &json!({ "channel": "hall", "user": "", "client": ann.id, "override": wish }))
+        call(&server, "subscribe", json!({ "channel": "hall", "user": "", "client": ann.id, "override": wish }))
     };
     assert_eq!(put_in("nobody")["error"]["code"], 107);
     assert!(put_in("not_client").get("error").is_none());
@@ -338,7 +328,7 @@ fn the_newest_is_recovered_without_having_been_asked_for_where_a_namespace_says_
     assert_eq!((&reply["was_recovering"], reply.get("recovered")), (&json!(true), None), "there is none yet");
     for sent in 1..=3 {
         let tag = if sent == 2 { "even" } else { "odd" };
-        command(&server, "publish", &json!({ "channel": "hall", "data": sent, "tags": { "kind": tag } }));
+        call(&server, "publish", json!({ "channel": "hall", "data": sent, "tags": { "kind": tag } }));
     }
     let newest = |client: &mut Client, request: Value| {
         let reply = subscribed(client, 2, request);
@@ -381,7 +371,7 @@ fn payloads_are_what_their_namespace_says() {
         let payloads = [json!({ "data": { "a": 1 } }), json!({ "data": [1] }), json!({ "b64data": "AP8=" }), json!({})];
         for (mut payload, is_taken) in payloads.into_iter().zip(taken) {
             payload["channel"] = json!(room);
-            let answer = command(&server, "publish", &payload);
+            let answer = call(&server, "publish", payload.clone());
             let expected = if is_taken { json!(null) } else { json!(107) };
             assert_eq!(answer["error"]["code"], expected, "{payload}: {answer}");
         }

@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 
 use crate::harness::{Running, dial, number, text};
 
-const KEY: &str = "X-API-Key: secret\r\n";
+/// For servers whose key is `secret`.
+pub(crate) const KEY: &str = "X-API-Key: secret\r\n";
 
 fn server() -> Running {
     with(|_| {})
@@ -53,13 +54,14 @@ fn post_at(address: SocketAddr, path: &str, headers: &str, body: &str) -> (u16, 
 }
 
 /// What a method answers.
-fn call(server: &Running, method: &str, params: Value) -> Value {
+pub(crate) fn call(server: &Running, method: &str, params: Value) -> Value {
     let (status, body) = post(server, &format!("/api/{method}"), KEY, &params.to_string());
     assert_eq!(status, 200, "{method} {params}: {body}");
     serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"))
 }
 
-fn result(server: &Running, method: &str, params: Value) -> Value {
+/// The same where it has done what it was asked.
+pub(crate) fn result(server: &Running, method: &str, params: Value) -> Value {
     let mut answer = call(server, method, params.clone());
     if answer.get("replies").is_some() {
         // A batch has nothing around it.

@@ -14,9 +14,8 @@ use std::time::Duration;
 use roomcast_server::config::{ApiKey, Config};
 use roomcast_server::{ServeError, Server, Shutdown};
 
+use crate::api::KEY;
 use crate::harness::{Client, Folder, of_each_storage};
-
-const KEY: &str = "X-API-Key: secret\r\n";
 
 /// A server as a process of its own would be.
 struct Process {

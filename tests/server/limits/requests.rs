@@ -6,6 +6,7 @@ use std::time::Duration;
 use roomcast_server::config::{ApiKey, Config};
 
 use super::{once, refused};
+use crate::api::KEY;
 use crate::harness::{Running, dial, read_head};
 
 /// Everybody is counted, and connections are as many as anybody likes.
@@ -33,7 +34,6 @@ fn status(head: &str) -> &str {
     &head[9..12]
 }
 
-const KEY: &str = "X-API-Key: secret\r\n";
 const HANDSHAKE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 const WRONG_KEY: &str = "X-API-Key: guess\r\n";

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use roomcast_server::config::{ApiKey, Config, Endpoint, NamespaceOptions, Storage, WebhookSecret};
 use roomcast_server::{ServeError, Server};
+use serde_json::json;
 
 use self::backend::{Backend, Manner, SECRET};
-use crate::api::post;
+use crate::api::result;
 use crate::harness::{Client, Folder, Running, dial, eventually};
 
 /// A server whose rooms of `seen` are told to that backend.
@@ -272,10 +273,6 @@ fn however_a_client_comes_and_whoever_puts_it_into_a_room_or_out_it_comes_and_go
         config.unidirectional.http_stream.enabled = true;
         config.unidirectional.sse.enabled = true;
     });
-    let api = |method: &str, params: &str| {
-        let (status, answer) = post(&server, &format!("/api/{method}"), "X-API-Key: secret\r\n", params);
-        assert!(status == 200 && !answer.contains("error"), "{answer}");
-    };
     let both = "{\"id\":1,\"connect\":{}}\n{\"id\":2,\"subscribe\":{\"channel\":\"seen:own\"}}";
     let mut websocket = user(server.address, "ann");
     websocket.subscribe(2, "seen:own");
@@ -288,17 +285,17 @@ fn however_a_client_comes_and_whoever_puts_it_into_a_room_or_out_it_comes_and_go
     eventually("all of them", || backend.books().connected.len() == 4);
     // Twice, and into a room that they are in.
     for room in ["seen:put", "seen:put", "seen:own"] {
-        api("subscribe", &format!(r#"{{"user":"ann","channel":"{room}"}}"#));
+        result(&server, "subscribe", json!({"user": "ann", "channel": room}));
     }
     let in_own = || backend.books().members.iter().filter(|(room, _)| room == "seen:own").count();
     let in_put = || backend.books().members.iter().filter(|(room, _)| room == "seen:put").count();
     eventually("all of them in both rooms", || (in_own(), in_put()) == (4, 4));
     for _ in 0..2 {
-        api("unsubscribe", r#"{"user":"ann","channel":"seen:own"}"#);
+        result(&server, "unsubscribe", json!({"user": "ann", "channel": "seen:own"}));
     }
     eventually("nobody in one of them", || (in_own(), in_put()) == (0, 4));
     drop(others);
-    api("disconnect", r#"{"user":"ann"}"#);
+    result(&server, "disconnect", json!({"user": "ann"}));
     eventually("nobody", || {
         let books = backend.books();
         books.connected.is_empty() && books.members.is_empty() && books.occupied.is_empty()

@@ -10,13 +10,11 @@ use std::time::Duration;
 use roomcast_server::config::{ApiKey, Config, NamespaceOptions};
 use serde_json::{Value, json};
 
-use crate::api::post;
+use crate::api::result;
 use crate::frames::{Received, frame, read_chunk, read_frame};
 use crate::harness::{PATIENCE, Running, dial, eventually, number, read_head, text};
 use crate::stalled::closes;
 use crate::tokens::{options, token};
-
-const KEY: &str = "X-API-Key: secret\r\n";
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
@@ -216,18 +214,10 @@ fn server(change: impl FnOnce(&mut Config)) -> Running {
     })
 }
 
-fn api(server: &Running, method: &str, params: &Value) -> Value {
-    let (status, answer) = post(server, &format!("/api/{method}"), KEY, &params.to_string());
-    assert_eq!(status, 200, "{answer}");
-    let answer: Value = serde_json::from_str(&answer).expect("JSON");
-    assert!(answer["result"].is_object(), "{answer}");
-    answer["result"].clone()
-}
-
 #[test]
 fn the_first_push_says_who_the_client_is_and_where() {
     let server = server(|_| {});
-    let first = api(&server, "publish", &json!({"channel": "kept:a", "data": 1}));
+    let first = result(&server, "publish", json!({"channel": "kept:a", "data": 1}));
     for kind in KINDS {
         let claims = json!({"sub": "ann", "exp": 4_000_000_000_u64, "channels": ["kept:a", "plain:b"]});
         let (listener, connect) = Listener::connected(&server, kind, &json!({"token": token(&claims), "name": "page"}));
@@ -259,7 +249,7 @@ fn what_happens_is_pushed_without_an_envelope() {
         assert_eq!(listener.push(), json!({"channel": "told:a", "join": {"info": info}}), "{kind:?}");
 
         let tags = json!({"kind": "news"});
-        api(&server, "publish", &json!({"channel": "plain:a", "data": {"text": "a\nb"}, "tags": tags}));
+        result(&server, "publish", json!({"channel": "plain:a", "data": {"text": "a\nb"}, "tags": tags}));
         let mut push = listener.push();
         let publication = push["pub"].as_object_mut().expect("a publication");
         assert!(["time", "offset"].iter().all(|name| publication.remove(*name).is_some()), "{publication:?}");
@@ -277,18 +267,18 @@ fn what_happens_is_pushed_without_an_envelope() {
             params["client"] = json!(client);
             params
         };
-        let position = api(&server, "publish", &json!({"channel": "kept:b", "data": 1}));
-        api(&server, "subscribe", &only(json!({"channel": "kept:b", "data": {"welcome": true}})));
+        let position = result(&server, "publish", json!({"channel": "kept:b", "data": 1}));
+        result(&server, "subscribe", only(json!({"channel": "kept:b", "data": {"welcome": true}})));
         let subscribe = json!({"recoverable": true, "positioned": true, "epoch": position["epoch"],
                                "offset": position["offset"], "data": {"welcome": true}});
         assert_eq!(listener.push(), json!({"channel": "kept:b", "subscribe": subscribe}));
-        api(&server, "unsubscribe", &only(json!({"channel": "kept:b"})));
+        result(&server, "unsubscribe", only(json!({"channel": "kept:b"})));
         let unsubscribe = json!({"code": 2000, "reason": "server unsubscribe"});
         assert_eq!(listener.push(), json!({"channel": "kept:b", "unsubscribe": unsubscribe}));
-        api(&server, "refresh", &only(json!({"expire_at": 4_000_000_000_u64})));
+        result(&server, "refresh", only(json!({"expire_at": 4_000_000_000_u64})));
         let refresh = listener.push()["refresh"].clone();
         assert_eq!((&refresh["expires"], number(&refresh["ttl"]) > 1_000_000), (&json!(true), true), "{refresh}");
-        api(&server, "disconnect", &only(json!({"disconnect": {"code": 4500, "reason": "kicked"}})));
+        result(&server, "disconnect", only(json!({"disconnect": {"code": 4500, "reason": "kicked"}})));
         let (disconnect, close) = listener.ended();
         assert_eq!(disconnect, Some(json!({"code": 4500, "reason": "kicked"})), "{kind:?}");
         assert_eq!(close, kind.is_websocket().then(|| (4500, "kicked".to_owned())));
@@ -306,7 +296,7 @@ fn who_comes_back_with_its_position_is_given_what_it_missed() {
         let epoch = first["subs"][&room]["epoch"].clone();
         drop(listener);
         for data in 1..=3 {
-            api(&server, "publish", &json!({"channel": room, "data": data}));
+            result(&server, "publish", json!({"channel": room, "data": data}));
         }
         let subs = json!({&room: {"recover": true, "offset": 1, "epoch": epoch}, "plain:shut": {}, "none:a": {}});
         let connect = json!({"token": token(&json!({"sub": "ann"})), "subs": subs});
@@ -316,7 +306,7 @@ fn who_comes_back_with_its_position_is_given_what_it_missed() {
         let missed: Vec<_> = entered["publications"].as_array().expect("some").iter().map(|p| &p["data"]).collect();
         assert_eq!(missed, [2, 3]);
         assert_eq!(again["subs"].as_object().expect("rooms").len(), 1, "it may not enter the others");
-        api(&server, "publish", &json!({"channel": room, "data": 4}));
+        result(&server, "publish", json!({"channel": room, "data": 4}));
         assert_eq!(listener.push()["pub"]["offset"], 4);
     }
 }

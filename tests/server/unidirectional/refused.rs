@@ -8,7 +8,8 @@ use std::time::Duration;
 use roomcast_server::config::{Config, Farewell, HttpAnswer, Transform};
 use serde_json::json;
 
-use super::{KINDS, Kind, Listener, OVER_HTTP, api, server, token};
+use super::{KINDS, Kind, Listener, OVER_HTTP, server, token};
+use crate::api::result;
 use crate::harness::{Running, dial, eventually};
 use crate::streaming::{answer, status};
 
@@ -85,7 +86,7 @@ fn who_is_not_let_in_is_told_with_a_code() {
             kind,
             &json!({"token": token(&json!({"sub": "ann", "channels": ["plain:a"]}))}),
         );
-        api(&by_status, "publish", &json!({"channel": "plain:a", "data": 1}));
+        result(&by_status, "publish", json!({"channel": "plain:a", "data": 1}));
         assert_eq!(listener.push()["pub"]["data"], 1);
     }
 }
