@@ -18,8 +18,10 @@ use crate::sync::Weak;
 /// let broker = Broker::<u32>::new();
 /// let weak = broker.room("lobby")?.downgrade();
 /// assert_eq!(weak.upgrade().unwrap().publish(7), Ok(0));
+/// assert!(weak == broker.room("lobby")?);
 /// broker.remove("lobby");
 /// assert!(weak.upgrade().is_none());
+/// assert!(weak != broker.room("lobby")?, "another one of that name");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct WeakRoom<T>(Weak<RoomCore<T>>);
@@ -32,6 +34,14 @@ impl<T> WeakRoom<T> {
     /// The room, as long as its broker or anybody else holds it; it may have ended meanwhile ([`Room::ended`]).
     pub fn upgrade(&self) -> Option<Room<T>> {
         self.0.upgrade().map(|core| Room::new(RoomRef(core)))
+    }
+}
+
+impl<T> PartialEq<Room<T>> for WeakRoom<T> {
+    /// Whether both are handles on the same incarnation of the same room; a look that keeps nothing.
+    fn eq(&self, room: &Room<T>) -> bool {
+        // Nothing else comes to lie there as long as this handle is there.
+        std::ptr::eq(self.0.as_ptr(), crate::sync::Arc::as_ptr(&room.room_ref.0))
     }
 }
 

@@ -328,7 +328,8 @@ impl<T: Send + Sync + 'static> Archive<T> {
 
     /// Erases what `author` has said so far, in all rooms, for good; how many messages. Their places stay taken, so that who
     /// recovers does not take them for lost. Rings keep theirs until they are evicted, but [`Archive::history`] no longer
-    /// shows them, and [`Watermark::ring_from`] says so to who reads rings.
+    /// shows them, and [`Watermark::ring_from`] says so to who reads rings: also to who still reads that of a room which has ended, and
+    /// has kept its watermark.
     ///
     /// # Errors
     /// As the store has it; some may have been erased.
@@ -338,7 +339,8 @@ impl<T: Send + Sync + 'static> Archive<T> {
         for watermark in self.shared.incarnations.all() {
             let room =
                 self.broker.get(&watermark.incarnation.room).filter(|room| room.epoch() == watermark.incarnation.epoch);
-            room.inspect(|room| watermark.distrust_ring(room.tail()));
+            // Of one that has ended all is stored.
+            watermark.distrust_ring(room.map_or(0, |room| room.tail()).max(watermark.stored()));
         }
         let mut erased = 0;
         loop {
@@ -353,7 +355,9 @@ impl<T: Send + Sync + 'static> Archive<T> {
 
     /// Erases messages of one room that were published so far, for good; how many. Their places stay taken, and from here on
     /// [`Archive::history`] shows none of them. The ring keeps its own until they are evicted: [`Watermark::erased`] says which those
-    /// are to whoever reads rings, and is to be told when they are evicted.
+    /// are to whoever reads rings, and is to be told when they are evicted. Who still reads the ring of an incarnation that has ended,
+    /// and has kept its watermark, is told so by that one; of an author, also that nothing is to be read there any more
+    /// ([`Watermark::ring_from`]).
     ///
     /// # Errors
     /// As the store has it; some may have been erased.
@@ -371,9 +375,15 @@ impl<T: Send + Sync + 'static> Archive<T> {
                 None => return Ok(0),
             },
         };
+        let is_running = |mark: &Arc<Watermark>| watermark().is_some_and(|(running, _)| Arc::ptr_eq(&running, mark));
         let hide = |sequences: &[u64]| {
-            if let Some((watermark, _)) = watermark() {
-                watermark.erased().extend(sequences.iter().copied().filter(|sequence| *sequence < before));
+            let meant = sequences.iter().copied().filter(|sequence| *sequence < before);
+            let mut end = before;
+            for mark in self.shared.incarnations.all_of(name) {
+                // In the one that runs also what came before it, which somebody may have read there. Of the others each has its own.
+                let own = if is_running(&mark) { 0..before } else { mark.first()..mark.stored().min(end) };
+                mark.erased().extend(meant.clone().filter(|sequence| own.contains(sequence)));
+                end = end.min(mark.first());
             }
         };
         let erase = |erasure, limit| {
@@ -388,6 +398,9 @@ impl<T: Send + Sync + 'static> Archive<T> {
                 if let Some((_, room)) = watermark() {
                     hide(&self.said_by(&room, author, before));
                 }
+                // One that has ended lets nobody look.
+                let marks = self.shared.incarnations.all_of(name);
+                marks.iter().filter(|mark| !is_running(mark)).for_each(|mark| mark.distrust_ring(mark.stored()));
                 loop {
                     let more = erase(erasure, REMOVED_AT_ONCE)?;
                     erased += more as u64;

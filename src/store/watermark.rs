@@ -215,7 +215,7 @@ impl Watermark {
     }
 
     /// The messages that were erased with [`Archive::erase_in`](super::Archive::erase_in): nobody is to be given them, whoever still
-    /// has them.
+    /// has them. Who holds this after the room has ended is told of what is erased then, too.
     pub fn erased(&self) -> &Arc<ErasedMessages> {
         &self.erased
     }

@@ -51,7 +51,8 @@ cases! {
         removed_messages_are_gone_and_the_place_stays,
         a_room_that_ended_is_removed_whole, what_an_author_said_is_erased_and_its_place_stays,
         single_messages_of_a_room_are_erased_from_store_and_ring, an_erasure_whose_answer_was_lost_is_made_again,
-        a_room_that_is_opened_while_it_is_erased_shows_nothing_of_it;
+        a_room_that_is_opened_while_it_is_erased_shows_nothing_of_it,
+        who_reads_a_room_that_has_ended_learns_of_what_is_erased;
     trouble: a_commit_whose_answer_is_lost_is_kept_once, a_store_that_fails_gets_everything_when_it_goes_on,
         a_stalled_store_fills_the_rings_and_loses_nothing, whoever_waits_for_a_stalled_store_is_told,
         an_archive_that_is_dropped_ends, closing_gives_up_in_time, closing_that_runs_out_of_time_says_what_was_not_read, whoever_waits_for_an_archive_that_gives_up_is_told,

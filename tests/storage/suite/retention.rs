@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
-use roomcast::store::{Durability, Erasure, HistoryPage, Options, Retention, RetentionCutoff, Store};
-use roomcast::{Broker, Room};
+use roomcast::store::{Durability, Erasure, HistoryPage, Options, Retention, RetentionCutoff, Store, Watermark};
+use roomcast::{Broker, Room, Start};
 
 use crate::faulty::Faulty;
 use crate::support::{Place, Run, until};
@@ -264,6 +264,47 @@ pub(crate) fn a_room_that_is_opened_while_it_is_erased_shows_nothing_of_it(place
         assert!(run.archive.history(&room, 3..4, 1).unwrap()[0].message.is_some(), "it came later");
         run.end();
     }
+}
+
+pub(crate) fn who_reads_a_room_that_has_ended_learns_of_what_is_erased(place: &dyn Place) {
+    let run = Run::start(place.open(), Options::all(Durability::Stored));
+    let end = |name: &str| {
+        let room = run.open(name);
+        publish(&room, "eve", 2);
+        publish(&room, "bob", 2);
+        let (mark, reader) = (run.archive.watermark(&room).unwrap(), room.subscribe_from(Start::Oldest).now().unwrap());
+        assert!(run.broker.remove(name));
+        until("its end is stored", || mark.is_complete());
+        (mark, reader)
+    };
+    let [(hall, mut reader), (twice, _), (other, _), _] = ["hall", "twice", "other", "lobby"].map(end);
+    let erased = |mark: &Watermark| [0, 1, 2, 3, 4].map(|sequence| mark.erased().contains(sequence));
+    let erase = |name: &str, erasure: Erasure<'_>| run.archive.erase_in(name, erasure).unwrap();
+
+    let room = run.open("hall");
+    publish(&room, "eve", 1);
+    let running = run.archive.watermark(&room).unwrap();
+    assert_eq!(erase("hall", Erasure::Sequences(&[2, 4])), 2);
+    assert_eq!(erased(&hall), [false, false, true, false, false], "what is of the next one is not of its own");
+    assert_eq!(erased(&running), [false, false, true, false, true]);
+    assert_eq!((hall.ring_from(), running.ring_from()), (0, 0), "of the others everything is there");
+    assert_eq!(erase("hall", Erasure::Author("eve")), 2);
+    assert_eq!(erased(&hall), [true, true, true, false, false]);
+    let said = |sequence| (!hall.erased().contains(sequence)).then_some(sequence);
+    let read = std::iter::from_fn(|| reader.try_recv_ref().ok().map(|message| message.sequence()));
+    assert_eq!(read.filter_map(said).collect::<Vec<_>>(), [3], "its ring is read on all the same");
+
+    // One whose answer was lost: the store has nothing of hers any more.
+    run.open("twice");
+    assert_eq!(run.archive.store().erase_in("twice", Erasure::Author("eve"), 4, 10).unwrap(), [0, 1]);
+    assert_eq!((erase("twice", Erasure::Author("eve")), twice.ring_from()), (0, 4), "its ring is not read any more");
+
+    // Nobody has opened it again.
+    assert_eq!(erase("other", Erasure::Sequences(&[1])), 1);
+    assert_eq!((erased(&other), other.ring_from()), ([false, true, false, false, false], 0));
+    assert_eq!(run.archive.erase("bob").unwrap(), 7);
+    assert_eq!(other.ring_from(), 4);
+    run.end();
 }
 
 pub(crate) fn single_messages_of_a_room_are_erased_from_store_and_ring(place: &dyn Place) {
