@@ -232,12 +232,13 @@ impl Connection {
         self.send_queue.borrow_mut().note_told_of(rooms);
     }
 
-    /// Something of a room was erased: writes what only waits for the end of a turn, and ends the connection without another byte if what
-    /// tells of the room waits for its socket.
-    pub(super) fn recall(&self, room: &RoomName) {
+    /// Something of a room was erased, single messages or what `user` has said: writes what only waits for the end of a turn, ends the
+    /// connection without another byte if what tells of the room waits for its socket, and takes it out of what is not written yet.
+    pub(super) fn recall(&self, shard: &Shard, room: &RoomName, user: Option<&str>) {
         if self.unflushed.get() {
             self.flush();
         }
+        self.driver.borrow_mut().recall(shard, room, user);
         if self.send_queue.borrow().tells_of(room) {
             self.cut();
         }

@@ -143,6 +143,13 @@ impl SessionDriver {
         });
     }
 
+    /// Takes what was erased of a room out of answers that wait for the client: when they are written nobody may know of it any more.
+    pub(crate) fn recall(&mut self, shard: &Shard, room: &RoomName, user: Option<&str>) {
+        if let Some(backlog) = &mut self.backlog {
+            backlog.recall(room, |found| shard.hub.hide_recalled(room, user, found));
+        }
+    }
+
     /// Takes a command of the server.
     pub(crate) fn command(connection: &Rc<Connection>, shard: &Shard, mut command: ServerCommand) {
         command.begins(shard.now_ms());

@@ -216,7 +216,7 @@ impl Shard {
                     ShardCommand::Census(census) => census.answer(shard.count_members().await),
                     ShardCommand::Recall(recall) => {
                         shard.delivery.recall(&recall.room, recall.user.as_deref());
-                        shard.recall(&recall.room).await;
+                        shard.recall(&recall.room, recall.user.as_deref()).await;
                         shard.scratch.forget();
                         recall.done();
                     }
@@ -280,12 +280,12 @@ impl Shard {
 
     /// Ends the connections that have something left to be written in which what was erased of a room may be: those that are closing, and
     /// those that were answered what has been published there. Others have their turn meanwhile.
-    async fn recall(&self, room: &RoomName) {
+    async fn recall(&self, room: &RoomName, user: Option<&str>) {
         let mut slot = 0;
         for nth in 1_usize.. {
             let Some(connection) = self.connections.next_from(slot) else { return };
             slot = connection.key.slot + 1;
-            connection.recall(room);
+            connection.recall(self, room, user);
             connection.cut_if_closing();
             if nth.is_multiple_of(LOOKED_AT_PER_TURN) {
                 drop(connection);

@@ -89,7 +89,7 @@ impl Turn<'_> {
 }
 
 /// What a reply tells of one room's publications.
-fn found(reply: &mut ReplyBody) -> Option<&mut Vec<Placed>> {
+pub(super) fn found(reply: &mut ReplyBody) -> Option<&mut Vec<Placed>> {
     match reply {
         ReplyBody::Subscribe(subscribed) => Some(&mut subscribed.publications),
         ReplyBody::History(read) => Some(&mut read.publications),

@@ -81,7 +81,7 @@ impl Erasing {
         };
         let rooms: Vec<_> = self.rooms().values_mut().map(|to_erase| (to_erase.room.clone(), due(to_erase))).collect();
         for (room, before) in rooms {
-            // A ring goes with its room.
+            // A ring goes with its room, and who is in it comes to its end, or is led out by a recall.
             let is_out = !room.is_running() || take_out(&room, before);
             let mut rooms = self.rooms();
             if let Some(to_erase) = rooms.get_mut(room.name()).filter(|to_erase| to_erase.room == room) {

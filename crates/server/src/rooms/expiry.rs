@@ -40,7 +40,7 @@ impl Hub {
             }
         }
         self.rooms.dormant.forget(now_ms);
-        self.rooms.removed.forget(|room| self.rooms.broker.get(room));
+        self.rooms.removed.forget();
         if let Some(stored_rooms) = self.stored_rooms() {
             stored_rooms.forget_erased();
             if expired > 0 {

@@ -24,6 +24,7 @@ use crate::rooms::memory::MemoryEngine;
 use crate::rooms::parts::{Glance, Makings, Now, Parts};
 use crate::rooms::presence::LocalPresence;
 use crate::rooms::stored::{StoredEngine, StoredRooms};
+use crate::rooms::visible::Erased;
 use crate::session::Settings;
 #[cfg(any(test, roomcast_fuzz))]
 use crate::util::clock::unix_ms;
@@ -355,11 +356,25 @@ impl Hub {
 
     /// Takes what was erased of a room out of what was read of it before.
     pub(crate) fn hide_erased(&self, room: &RoomName, found: &mut [Placed]) {
-        if !found.is_empty()
-            && let Some(room) = self.rooms.running(room)
+        if found.is_empty() {
+            return;
+        }
+        if let Some(stored_rooms) = self.stored_rooms() {
+            stored_rooms.hide_erased(room, found);
+        }
+        if let Some(room) = self.rooms.running(room)
             && let Ok(edge) = self.engine_of(room.name()).edge(&room)
         {
             edge.erased(&room).hide(found);
+        }
+    }
+
+    /// The same as soon as something was erased, single messages or what `user` has said: of that also what an incarnation has held that
+    /// has ended since, of which the one that runs knows nothing, or what its ring has lost.
+    pub(crate) fn hide_recalled(&self, room: &RoomName, user: Option<&str>, found: &mut [Placed]) {
+        self.hide_erased(room, found);
+        if let Some(user) = user {
+            found.iter_mut().for_each(|placed| Erased::hide_of(user, placed));
         }
     }
 

@@ -83,14 +83,15 @@ impl MemoryEngine {
         self.publish_one(Publish::new(room.clone(), publication)).wait()
     }
 
-    /// Erases these messages, as far as they are there and are not erased.
+    /// Erases these messages, and says how many of them are there and were not erased.
     fn erase_now(&self, room: &Room<Publication>, sequences: impl IntoIterator<Item = u64>) -> u64 {
         let erased = self.seen_of(room).erased(room);
-        let is_there = |sequence: &u64| (room.oldest()..room.tail()).contains(sequence) && !erased.is_at(*sequence);
-        let found: Vec<u64> = sequences.into_iter().filter(is_there).collect();
-        self.rooms.removed.erase(room, found.iter().copied());
+        let (oldest, tail) = (room.oldest(), room.tail());
+        // Those that the ring has no longer may wait in an answer, as may those of an earlier incarnation that this one goes on from.
+        let all: Vec<u64> = sequences.into_iter().filter(|sequence| *sequence < tail).collect();
+        self.rooms.removed.erase(room, all.iter().copied());
         self.rooms.erasing.note(room);
-        found.len() as u64
+        all.iter().filter(|sequence| **sequence >= oldest && !erased.is_at(**sequence)).count() as u64
     }
 
     fn seen_of(&self, room: &Room<Publication>) -> Edge {

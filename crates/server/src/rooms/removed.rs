@@ -8,23 +8,29 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Release};
 
+use smallvec::SmallVec;
+
 use roomcast::internal::Striped;
 use roomcast::store::ErasedMessages;
-use roomcast::{Epoch, Room};
+use roomcast::{Room, WeakRoom};
 use roomcast_protocol::Publication;
 
-/// What is removed and erased on a node, one entry for each room that runs and had its history removed or messages erased.
+/// What is removed and erased on a node, one entry for each incarnation of a room that had its history removed or messages erased: of one
+/// that has ended as long as somebody holds it, who may not have read it to its end, however many have come after it.
 #[derive(Default)]
 pub(crate) struct RemovedHistories {
-    rooms: Striped<HashMap<Box<str>, Removed>>,
+    rooms: Striped<HashMap<Box<str>, OfName>>,
     /// How many there are: nearly always none, and then nobody looks for one.
     count: AtomicUsize,
 }
 
+/// Nearly always the one that runs.
+type OfName = SmallVec<[Removed; 1]>;
+
 /// What is not to be seen of a room.
 #[derive(Debug)]
 struct Removed {
-    epoch: Epoch,
+    room: WeakRoom<Publication>,
     /// What lies before this.
     floor: u64,
     erased: Arc<ErasedMessages>,
@@ -48,16 +54,18 @@ impl RemovedHistories {
 
     fn change(&self, room: &Room<Publication>, change: impl FnOnce(&mut Removed)) {
         let mut rooms = self.rooms.of(room.name());
-        let epoch = room.epoch();
-        let none = || Removed { epoch, floor: 0, erased: Arc::default() };
-        let before = rooms.len();
-        let removed = rooms.entry(room.name().into()).or_insert_with(none);
-        if removed.epoch != epoch {
-            *removed = none();
+        let of_name = rooms.entry(room.name().into()).or_default();
+        if let Some(removed) = of_name.iter_mut().find(|removed| removed.room == *room) {
+            return change(removed);
         }
-        change(removed);
+        let before = of_name.len();
+        of_name.retain(|removed| removed.room.upgrade().is_some());
+        let mut removed = Removed { room: room.downgrade(), floor: 0, erased: Arc::default() };
+        change(&mut removed);
+        of_name.push(removed);
         // Release: pairs with `RemovedHistories::look`.
-        self.count.fetch_add(rooms.len() - before, Release);
+        self.count.fetch_add(1, Release);
+        self.count.fetch_sub(before + 1 - of_name.len(), Release);
     }
 
     /// The first sequence of a room that is to be seen.
@@ -76,25 +84,34 @@ impl RemovedHistories {
             return None;
         }
         let rooms = self.rooms.of(room.name());
-        rooms.get(room.name()).filter(|removed| removed.epoch == room.epoch()).map(look)
+        rooms.get(room.name())?.iter().find(|removed| removed.room == *room).map(look)
     }
 
-    /// Forgets rooms that are over, and messages that no ring has any more; `room` is the one of that name that is there.
-    pub(crate) fn forget(&self, room: impl Fn(&str) -> Option<Room<Publication>>) {
+    /// Forgets rooms that nobody holds any more, and messages that no ring has any more.
+    pub(crate) fn forget(&self) {
         // Acquire: as in `look`.
         if self.count.load(Acquire) == 0 {
             return;
         }
+        // Should somebody let go of one meanwhile, it goes without the lock.
+        let mut held = Vec::new();
+        let mut is_left = |removed: &mut Removed| {
+            let Some(room) = removed.room.upgrade() else { return false };
+            // What the ring has let go of, nobody needs to be kept from.
+            let oldest = room.oldest();
+            held.push(room);
+            !removed.erased.forget_before(oldest) || removed.floor > oldest
+        };
         for mut rooms in self.rooms.parts() {
-            let before = rooms.len();
-            rooms.retain(|name, removed| {
-                let Some(room) = room(name) else { return false };
-                // What the ring has let go of, nobody needs to be kept from.
-                let oldest = room.oldest();
-                !removed.erased.forget_before(oldest) || removed.floor > oldest
+            let mut gone = 0;
+            rooms.retain(|_, of_name| {
+                let before = of_name.len();
+                of_name.retain(&mut is_left);
+                gone += before - of_name.len();
+                !of_name.is_empty()
             });
             // Release: as in `change`.
-            self.count.fetch_sub(before - rooms.len(), Release);
+            self.count.fetch_sub(gone, Release);
         }
     }
 }
@@ -102,5 +119,62 @@ impl RemovedHistories {
 impl fmt::Debug for RemovedHistories {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RemovedHistories").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use roomcast::{Broker, RoomOptions};
+    use roomcast_protocol::Payload;
+
+    #[test]
+    fn of_each_incarnation_that_is_held_it_is_known_what_was_erased() {
+        let broker = Broker::<Publication>::new();
+        let removed = RemovedHistories::default();
+        let first = broker.room("hall").expect("a room");
+        let publish = |room: &Room<Publication>| {
+            room.publish(Publication::new(Payload::json("1".into()), None)).expect("a room that runs");
+        };
+        publish(&first);
+        publish(&first);
+        removed.erase(&first, [1]);
+        assert!(broker.remove("hall"));
+        // One that was at rest goes on in the same epoch.
+        let options = RoomOptions::new().starting_at(roomcast::Position { epoch: first.epoch(), sequence: 2 });
+        let second = broker.room_with("hall", options).expect("a room");
+        publish(&second);
+        assert_eq!(first.epoch(), second.epoch());
+        assert!(removed.erased(&second).is_none(), "it has its own");
+        removed.erase(&second, [2]);
+        removed.remove(&second);
+        let is_erased = |room: &Room<Publication>| {
+            let erased = removed.erased(room).expect("it is known");
+            [0, 1, 2].map(|sequence| erased.contains(sequence))
+        };
+        for _ in 0..4 {
+            assert_eq!((is_erased(&first), is_erased(&second)), ([false, true, false], [false, false, true]));
+            assert_eq!((removed.floor(&first), removed.floor(&second)), (0, 3));
+            removed.forget();
+        }
+        drop(first);
+        removed.forget();
+        assert_eq!((removed.count.load(Acquire), is_erased(&second)), (1, [false, false, true]));
+        assert!(broker.remove("hall"));
+        drop(second);
+        removed.forget();
+        assert_eq!(removed.count.load(Acquire), 0, "nobody can ask");
+    }
+
+    #[test]
+    fn a_room_that_begins_again_and_again_leaves_nothing_behind() {
+        let broker = Broker::<Publication>::new();
+        let removed = RemovedHistories::default();
+        for _ in 0..10 {
+            let room = broker.room("hall").expect("a room");
+            removed.erase(&room, [0]);
+            assert!(broker.remove("hall"));
+            assert_eq!(removed.count.load(Acquire), 1);
+        }
     }
 }

@@ -213,6 +213,12 @@ impl RingMemory {
         held
     }
 
+    /// Ends a room as it is ended when there is no memory.
+    #[cfg(test)]
+    pub(crate) fn end_now(&self, rooms: &LocalRooms, room: &Room<Publication>) -> bool {
+        self.end(rooms, room)
+    }
+
     /// Ends a room, of which nothing is lost but its messages, where they are nowhere else.
     fn end(&self, rooms: &LocalRooms, room: &Room<Publication>) -> bool {
         if self.has_unstored.get().is_some_and(|has_unstored| has_unstored(room)) {

@@ -56,7 +56,8 @@ impl Erased {
     /// Where nothing is.
     pub(crate) const NOTHING: Self = Self { end: 0, messages: None };
 
-    fn of(messages: &Arc<ErasedMessages>) -> Self {
+    /// These.
+    pub(crate) fn of(messages: &Arc<ErasedMessages>) -> Self {
         let end = messages.end();
         Self { end, messages: (end > 0).then(|| Arc::clone(messages)) }
     }
@@ -83,6 +84,13 @@ impl Erased {
         let other =
             |sequence, publication: &Publication| (self.is_at(sequence) && *publication != *EMPTY).then(Self::empty);
         room.rewrite(room.oldest()..self.end, other).is_some_and(|rewritten| rewritten.is_done)
+    }
+
+    /// Takes it away if that user has said it.
+    pub(crate) fn hide_of(user: &str, placed: &mut Placed) {
+        if placed.publication.info.as_ref().is_some_and(|info| info.user() == user) {
+            placed.publication = EMPTY.clone();
+        }
     }
 
     /// Takes away what is not to be shown.

@@ -8,10 +8,12 @@ use bytes::Bytes;
 use smallvec::smallvec;
 use tokio::time::sleep;
 
-use super::{session, step};
+use super::{session, step, step_by};
 use crate::client::connection::{Connection, Takeover};
 use crate::client::shard::{Shard, SocketGuard};
+use crate::config::{Config, Storage};
 use crate::rooms::engine::{Erase, Publish};
+use crate::rooms::hub::Hub;
 use crate::wire::framing::Framing;
 use crate::wire::socket_double::SocketDouble;
 use crate::wire::stream::Stream;
@@ -19,11 +21,35 @@ use roomcast_protocol::{ClientInfo, Encoding, Payload, Publication, RoomName};
 
 /// Publishes so many messages of Ann's in the hall.
 fn ann_publishes(shard: &Shard, count: u64) {
-    let name = RoomName::parse("hall", 255).expect("a name");
+    publish(shard, "hall", "ann", "secret", count);
+}
+
+fn publish(shard: &Shard, room: &str, user: &str, text: &str, count: u64) {
+    let name = RoomName::parse(room, 255).expect("a name");
     for _ in 0..count {
-        let info = ClientInfo::new("ann".to_owned(), "c".to_owned(), None, None);
-        let publication = Publication::new(Payload::json("\"secret\"".into()), Some(info));
+        let info = ClientInfo::new(user.to_owned(), "c".to_owned(), None, None);
+        let publication = Publication::new(Payload::json(format!("\"{text}\"").into()), Some(info));
         drop(shard.hub.engine(&name).expect("an engine").publish(smallvec![Publish::new(name.clone(), publication)]));
+    }
+}
+
+/// Ends the hall as where there is no memory, once all of it is stored.
+fn hall_is_let_go(shard: &Shard) {
+    let name = RoomName::parse("hall", 255).expect("a name");
+    let room = shard.hub.rooms.running(&name).expect("a room that runs");
+    while !shard.hub.rooms.ring_memory.end_now(&shard.hub.rooms, &room) {
+        std::thread::yield_now();
+    }
+    assert!(!room.is_running());
+}
+
+/// Lets others have their turns until that is so.
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let begin = std::time::Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "{what}");
+        std::thread::yield_now();
+        sleep(Duration::from_millis(1)).await;
     }
 }
 
@@ -88,4 +114,47 @@ fn what_waits_of_a_room_that_was_left_is_not_given_once_it_is_erased() {
         assert_eq!(taken(&client), "", "nothing is said any more");
         assert!(client.is_over(), "it is ended, and comes again");
     });
+}
+
+#[test]
+fn what_waits_of_a_room_that_was_let_go_is_not_given_once_it_is_erased_and_the_next_one_goes_on() {
+    for storage in [Storage::Off, Storage::Stored] {
+        let folder = std::env::temp_dir().join(format!("roomcast-let-go-{storage:?}-{}", std::process::id()));
+        let mut config = Config { data_dir: folder.clone(), ..Config::dev() };
+        config.channel.without_namespace.storage = storage;
+        let start = |hub: &mut Hub| hub.start_storing().expect("a database");
+        step_by(11, config, start, async |shard| {
+            let enters =
+                "{\"id\":2,\"subscribe\":{\"channel\":\"other\"}}\n{\"id\":3,\"subscribe\":{\"channel\":\"hall\"}}";
+            let client = says(&shard, 2_000, enters);
+            until("it is in both", || shard.metrics.members.get() == 2).await;
+            until("it is told", || taken(&client).contains("\"id\":3")).await;
+            ann_publishes(&shard, 50);
+            until("it is full", || client.untaken() == 2_000).await;
+            // In this room it is behind, and looks no further.
+            publish(&shard, "other", "bob", "hello", 1);
+            until("it is behind", || shard.metrics.behind.get() == 1).await;
+            hall_is_let_go(&shard);
+            until("it is behind in both", || shard.metrics.behind.get() == 2).await;
+            let next = says(&shard, 1 << 20, r#"{"id":2,"subscribe":{"channel":"hall"}}"#);
+            until("another one comes", || shard.metrics.members.get() == 3).await;
+            taken(&next);
+            publish(&shard, "hall", "bob", "hello", 1);
+            let heard = std::cell::RefCell::new(String::new());
+            until("the next one goes on", || {
+                heard.borrow_mut().push_str(&taken(&next));
+                heard.borrow().contains("hello")
+            })
+            .await;
+            // In memory nothing is left of the one that has ended.
+            ann_is_erased(&shard, if storage == Storage::Stored { 50 } else { 0 }).await;
+            taken(&client);
+            until("it is ended, and comes again", || client.is_over()).await;
+            assert_eq!(taken(&client), "", "{storage:?}");
+            assert!(!next.is_over());
+            publish(&shard, "hall", "bob", "and on", 1);
+            until("others go on", || taken(&next).contains("and on")).await;
+        });
+        let _ = std::fs::remove_dir_all(folder);
+    }
 }

@@ -46,9 +46,18 @@ fn step_with<Script: Future<Output = ()>>(
     change: impl FnOnce(&mut Hub),
     script: impl FnOnce(Rc<Shard>) -> Script,
 ) {
-    let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
     let data = std::env::temp_dir();
-    let config = Config { data_dir: data, ..Config::dev() };
+    step_by(seed, Config { data_dir: data, ..Config::dev() }, change, script);
+}
+
+/// The same by that configuration.
+fn step_by<Script: Future<Output = ()>>(
+    seed: u8,
+    config: Config,
+    change: impl FnOnce(&mut Hub),
+    script: impl FnOnce(Rc<Shard>) -> Script,
+) {
+    let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
     let local = Arc::new(LocalNode::new(1));
     let handle = runtime.handle();
     let mut hub = Hub::new(config, Uuid::nil(), wire_clock, local, vec![handle.clone()], handle.clone());

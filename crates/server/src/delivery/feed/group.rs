@@ -76,17 +76,17 @@ pub(super) enum Cursor {
 
 /// A batch on its way round the members.
 pub(super) struct Sending {
-    batch: EncodedBatch,
-    round: Round,
+    pub(super) batch: EncodedBatch,
+    pub(super) round: Round,
 }
 
 /// How far a batch has come.
 pub(super) struct Round {
     /// Where the batch begins; it ends where the group stands.
-    first: At,
+    pub(super) first: At,
     /// The member that is next.
-    at: usize,
-    takers: u64,
+    pub(super) at: usize,
+    pub(super) takers: u64,
 }
 
 /// How reading a room ended.
@@ -359,44 +359,6 @@ impl<S: MemberSink> Group<S> {
             self.sending = Some(sending);
         }
         is_through
-    }
-
-    /// Takes back the batch that is on its way: it may hold what was erased since. The members that have not been given it go on by
-    /// themselves; those whose sockets have begun to take something that was erased are cut off, and come again.
-    pub(super) fn recall(&mut self, user: Option<&str>, metrics: &ShardMetrics) {
-        if let Cursor::Detached(cursor) = &mut self.cursor {
-            // One that rests may stand where it has read.
-            cursor.release();
-        }
-        let erased = self.edge.erased(&self.room);
-        // What a user has said without a place may be anywhere.
-        let has_unplaced = user.is_some() && self.hears.is_some();
-        for (member, sequences) in std::mem::take(&mut self.waiting) {
-            let Some(Member { sink, .. }) = self.members.get(member) else { continue };
-            if sink.is_full() && (has_unplaced || sequences.clone().any(|sequence| erased.is_at(sequence))) {
-                sink.cut();
-            } else if sink.is_full() {
-                self.waiting.insert(member, sequences);
-            }
-        }
-        if let (Some(user), Some(hears)) = (user, &mut self.hears) {
-            hears.queue.erase(user);
-        }
-        if let Some(view) = &mut self.view {
-            view.recall();
-        }
-        let Some(Sending { batch, round }) = self.sending.take() else { return };
-        let end = self.at();
-        for at in round.at..self.members.capacity() {
-            let Some(member) = self.members.get_mut(at) else { continue };
-            if let Place::With(from) = member.place
-                && !from.has_reached(end)
-            {
-                member.fall_behind(from.max(round.first), &mut self.behind, metrics);
-            }
-        }
-        metrics.messages_out.inc_by(round.takers * batch.messages());
-        metrics.bytes_out.inc_by(round.takers * batch.as_bytes().len() as u64);
     }
 
     /// Gives a batch to the members that go along, from where the round stands; true when all have it.

@@ -15,6 +15,7 @@ mod held;
 mod member;
 mod own;
 mod queue;
+mod recall;
 mod view;
 
 use std::cmp::Reverse;
@@ -27,13 +28,13 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use slab::Slab;
-use smallvec::SmallVec;
 
 use self::events::Hearing;
 use self::group::{Cursor, Group, Read};
 use self::held::{Held, HeldList};
 use self::member::{Member, Place};
 use self::queue::At;
+use self::recall::{Outdated, is_over};
 use self::view::{GroupView, Kind, Kinds};
 use crate::config::Echo;
 use crate::delivery::lag::Lag;
@@ -59,6 +60,8 @@ pub(crate) struct RoomFeed<S> {
     set: RoomSet<Publication>,
     groups: Slab<Group<S>>,
     by_name: HashMap<GroupKey, usize>,
+    /// Groups of incarnations that have ended, whose places are other groups': until their members have left.
+    outdated: Outdated,
     /// The framings that groups have had, each once: few of all there are.
     framings: Vec<Framing>,
     /// Groups whose members are given something else than the others.
@@ -128,6 +131,7 @@ impl<S: MemberSink> RoomFeed<S> {
             set: RoomSet::new(),
             groups: Slab::new(),
             by_name: HashMap::new(),
+            outdated: Outdated::default(),
             framings: Vec::new(),
             apart: HashMap::new(),
             by_key: HashMap::new(),
@@ -151,14 +155,15 @@ impl<S: MemberSink> RoomFeed<S> {
         (options, edge): (DeliveryOptions, Edge),
         MemberOptions { hears, view, own }: MemberOptions,
     ) -> MemberKey {
-        let (at, framing) = (start.position(), sink.framing());
+        let (at, room, framing) = (start.position(), start.room(), sink.framing());
         let kind = Kind::of(framing, hears, &view);
         let found = match &kind {
             None => self.by_name.get(&(name.clone(), framing, hears)),
             Some(kind) => self.apart.get(name).and_then(|kinds| kinds.get(kind)),
         };
         let group = match found {
-            Some(&group) if self.groups[group].room.epoch() == at.epoch => group,
+            // Of an incarnation that has ended, the next one may have the epoch.
+            Some(&group) if self.groups[group].room == room => group,
             _ => self.open(name, (framing, hears, kind), start, (options, edge)),
         };
         if hears {
@@ -166,13 +171,15 @@ impl<S: MemberSink> RoomFeed<S> {
             self.hearing.collect(&mut self.groups);
         }
         let its_group = &mut self.groups[group];
+        // It is led out of a room that is over.
+        let is_over = matches!(its_group.cursor, Cursor::Ended);
         let place = At { publication: at.sequence, event: its_group.events_end() };
         let has_newest = view.has_newest;
         if has_newest && its_group.members.is_empty() {
             its_group.begin_chain_behind(at.sequence);
         }
         let mut member = Member { sink: Rc::clone(sink), place: Place::With(place), is_fetching: false, has_newest };
-        if at.sequence < its_group.next {
+        if at.sequence < its_group.next || is_over {
             member.fall_behind(place, &mut its_group.behind, &self.metrics);
         }
         let member = its_group.members.insert(member);
@@ -444,29 +451,6 @@ impl<S: MemberSink> RoomFeed<S> {
         lags
     }
 
-    /// Takes back what is on its way to members of a room and was not given to them: something of it was erased, single messages or what
-    /// that user has said.
-    pub(crate) fn recall(&mut self, room: &RoomName, user: Option<&str>) {
-        for at in self.groups_of(room) {
-            if let Some(group) = self.groups.get_mut(at) {
-                group.recall(user, &self.metrics);
-            }
-        }
-    }
-
-    /// The groups of a room.
-    fn groups_of(&self, room: &RoomName) -> SmallVec<[usize; 4]> {
-        let mut groups = SmallVec::new();
-        for &framing in &self.framings {
-            for hears in [false, true] {
-                // One in a place of another incarnation of the room comes to an end.
-                groups.extend(self.by_name.get(&(room.clone(), framing, hears)).copied());
-            }
-        }
-        groups.extend(self.apart.get(room).into_iter().flat_map(HashMap::values).copied());
-        groups
-    }
-
     /// Keeps space for what all members of its room are to be given, until it is taken in or released; false where there is none.
     pub(crate) fn reserve(&mut self, event: &Arc<Event>) -> bool {
         let taking = self.groups_of(&event.room);
@@ -522,7 +506,9 @@ impl<S: MemberSink> RoomFeed<S> {
         start: Subscription<Publication>,
         (options, edge): (DeliveryOptions, Edge),
     ) -> usize {
-        let room = start.room().clone();
+        let room = start.room();
+        // What of it was erased while nobody here was in it, nobody would say.
+        let is_over = is_over(&room);
         let next = start.position().sequence;
         let key = self.set.join(start);
         let vacant = self.groups.vacant_entry();
@@ -550,10 +536,16 @@ impl<S: MemberSink> RoomFeed<S> {
         if !self.framings.contains(&framing) {
             self.framings.push(framing);
         }
-        match kind {
+        // Who comes next comes into the one that runs.
+        let outdated = match kind {
+            _ if is_over => Some(group),
             None => self.by_name.insert((name.clone(), framing, hears), group),
             Some(kind) => self.apart.entry(name.clone()).or_default().insert(kind, group),
         };
+        outdated.into_iter().for_each(|outdated| self.outdated.add(name, outdated));
+        if is_over {
+            self.end(group);
+        }
         group
     }
 
@@ -567,6 +559,7 @@ impl<S: MemberSink> RoomFeed<S> {
             self.by_key.remove(&key);
             self.set.leave(key);
         }
+        self.outdated.remove(&gone.name, at);
         let hears = gone.is_listening;
         if hears {
             self.hearing.unlisten(&gone.name, at);

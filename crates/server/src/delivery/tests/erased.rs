@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Instant;
 
-use roomcast::Broker;
+use roomcast::{Broker, Position, Room, RoomOptions, Subscription};
 use roomcast_protocol::{Placed, Publication, RoomName};
 
 use super::world::{Item, Sink, compressed, member, publication};
@@ -190,5 +190,148 @@ fn what_is_erased_is_not_given_from_what_the_database_said_before() {
             [Item::Publication(from), Item::Empty(from + 1), Item::Publication(from + 2)],
             "{kind}"
         );
+    }
+}
+
+/// The next incarnation of a room that ends, in the same epoch or in another.
+fn follow(broker: &Broker<Publication>, room: &Room<Publication>, is_same_epoch: bool) -> Room<Publication> {
+    let position = Position { epoch: room.epoch(), sequence: room.tail() };
+    assert!(broker.remove(room.name()));
+    let options = RoomOptions::new();
+    let options = if is_same_epoch { options.starting_at(position) } else { options };
+    broker.room_with(room.name(), options).expect("there is space")
+}
+
+#[test]
+fn of_a_room_that_has_ended_nothing_more_is_given_once_something_is_erased() {
+    for (kind, is_same_epoch) in (0..4).flat_map(|kind| [(kind, true), (kind, false)]) {
+        let broker = Broker::<Publication>::builder().shards(1).build();
+        let (room, name) =
+            (broker.room("hall").expect("there is space"), RoomName::parse("hall", 255).expect("a name"));
+        let (removed, events) = (Arc::<RemovedHistories>::default(), Arc::new(Events::new(1)));
+        let delivery = Delivery::new(0, Metrics::new(1).shard(0), events.inbox(0).expect("it is asked for once"));
+        let enter = |start: Subscription<Publication>, batches: usize| {
+            let options = member(kind);
+            let sink = Sink::taking_as(&options, batches);
+            let edge = Edge::published_but(&removed, &start.room());
+            let key = delivery.join(&name, start, &sink, (DeliveryOptions::default(), edge), options);
+            (sink, key)
+        };
+        let at_end = |room: &Room<Publication>| room.subscribe().now().expect("the room is open");
+        let turn = || while delivery.deliver(&mut Context::from_waker(Waker::noop()), Some(Instant::now())) {};
+        let [slow, quick] = [1, usize::MAX].map(|batches| enter(at_end(&room), batches));
+        let late = at_end(&room);
+        (0..3).for_each(|number| _ = room.publish(publication(number)).expect("the room is open"));
+        turn();
+        (3..6).for_each(|number| _ = room.publish(publication(number)).expect("the room is open"));
+        let next = follow(&broker, &room, is_same_epoch);
+        let new = enter(at_end(&next), usize::MAX);
+        // Of the one that runs; who knows what it was that has ended?
+        removed.erase(&next, [next.tail()]);
+        delivery.recall(&name, None);
+        let first = next.publish(publication(next.tail())).expect("the room is open");
+        let second = next.publish(publication(next.tail())).expect("the room is open");
+        let late = enter(late, usize::MAX);
+        turn();
+        assert_eq!((slow.0.is_cut.get(), quick.0.is_cut.get()), (true, false), "{kind} {is_same_epoch}");
+        assert_eq!(quick.0.items(), [0, 1, 2].map(Item::Publication), "what it was given before");
+        assert_eq!(new.0.items(), [Item::Empty(first), Item::Publication(second)], "{kind} {is_same_epoch}");
+        for (sink, key) in [&quick, &late] {
+            assert!(matches!(delivery.catch_up(*key), CaughtUp::Ended), "it is told");
+            assert!(sink.behind() == 1 && sink.items().len() < 4);
+            delivery.leave(*key);
+        }
+        delivery.leave(slow.1);
+        next.publish(publication(next.tail())).expect("the room is open");
+        turn();
+        assert_eq!(new.0.items().len(), 3, "and the others go on");
+    }
+}
+
+#[test]
+fn what_was_erased_before_a_room_has_ended_is_given_to_nobody_who_reads_it_to_its_end() {
+    for is_same_epoch in [true, false] {
+        let broker = Broker::<Publication>::builder().shards(1).build();
+        let (room, name) =
+            (broker.room("hall").expect("there is space"), RoomName::parse("hall", 255).expect("a name"));
+        let (removed, events) = (Arc::<RemovedHistories>::default(), Arc::new(Events::new(1)));
+        let delivery = Delivery::new(0, Metrics::new(1).shard(0), events.inbox(0).expect("it is asked for once"));
+        let (options, edge) = (member(1), Edge::published_but(&removed, &room));
+        let sink = Sink::taking_as(&options, usize::MAX);
+        let start = room.subscribe().now().expect("the room is open");
+        let key = delivery.join(&name, start, &sink, (DeliveryOptions::default(), edge), options);
+        (0..3).for_each(|number| _ = room.publish(publication(number)).expect("the room is open"));
+        removed.erase(&room, [1]);
+        delivery.recall(&name, None);
+        let next = follow(&broker, &room, is_same_epoch);
+        drop(room);
+        removed.forget();
+        // Its members are somewhere else.
+        removed.erase(&next, [0]);
+        while delivery.deliver(&mut Context::from_waker(Waker::noop()), Some(Instant::now())) {}
+        assert_eq!(sink.items(), [Item::Publication(0), Item::Empty(1), Item::Publication(2)]);
+        assert!(matches!(delivery.catch_up(key), CaughtUp::Ended), "then it is told");
+    }
+}
+
+#[test]
+fn what_the_database_said_of_a_room_that_has_ended_is_not_given_once_something_is_erased() {
+    let broker = Broker::<Publication>::builder().shards(1).capacity(8).build();
+    let (room, name) = (broker.room("hall").expect("there is space"), RoomName::parse("hall", 255).expect("a name"));
+    let (removed, events) = (Arc::<RemovedHistories>::default(), Arc::new(Events::new(1)));
+    let delivery = Delivery::new(0, Metrics::new(1).shard(0), events.inbox(0).expect("it is asked for once"));
+    let options = member(1);
+    let sink = Sink::taking_as(&options, 0);
+    let start = room.subscribe().now().expect("the room is open");
+    let how = DeliveryOptions { has_database: true, ..DeliveryOptions::default() };
+    let key = delivery.join(&name, start, &sink, (how, Edge::published_but(&removed, &room)), options);
+    for number in 0..64 {
+        room.publish(publication(number)).expect("the room is open");
+        while delivery.deliver(&mut Context::from_waker(Waker::noop()), Some(Instant::now())) {}
+    }
+    sink.takes.set(usize::MAX);
+    let CaughtUp::InTheDatabase(_, from) = delivery.catch_up(key) else { panic!("the ring has lost it") };
+    let past = [Placed { offset: from + 1, time_ms: 0, publication: publication(from) }];
+    follow(&broker, &room, true);
+    delivery.recall(&name, None);
+    delivery.deliver_stored(key, from, &past);
+    assert_eq!(sink.items(), []);
+    assert!(matches!(delivery.catch_up(key), CaughtUp::Ended), "it is told");
+}
+
+#[test]
+fn who_comes_into_the_next_incarnation_is_not_put_to_those_who_are_still_in_the_one_that_has_ended() {
+    for kind in 0..4 {
+        let broker = Broker::<Publication>::builder().shards(1).build();
+        let (room, name) =
+            (broker.room("hall").expect("there is space"), RoomName::parse("hall", 255).expect("a name"));
+        let (removed, events) = (Arc::<RemovedHistories>::default(), Arc::new(Events::new(1)));
+        let delivery = Delivery::new(0, Metrics::new(1).shard(0), events.inbox(0).expect("it is asked for once"));
+        let enter = |start: Subscription<Publication>| {
+            let options = member(kind);
+            let sink = Sink::taking_as(&options, usize::MAX);
+            let edge = Edge::published_but(&removed, &start.room());
+            let key = delivery.join(&name, start, &sink, (DeliveryOptions::default(), edge), options);
+            (sink, key)
+        };
+        let turn = || while delivery.deliver(&mut Context::from_waker(Waker::noop()), Some(Instant::now())) {};
+        let at_end = |room: &Room<Publication>| room.subscribe().now().expect("the room is open");
+        let (old, late) = (enter(at_end(&room)), at_end(&room));
+        room.publish(publication(0)).expect("the room is open");
+        let next = follow(&broker, &room, true);
+        turn();
+        // The old one was told, and its task has not had its turn.
+        let (new, late) = (enter(at_end(&next)), enter(late));
+        next.publish(publication(1)).expect("the room is open");
+        turn();
+        assert_eq!((old.0.items(), new.0.items()), (vec![Item::Publication(0)], vec![Item::Publication(1)]), "{kind}");
+        for (sink, key) in [old, late] {
+            assert!(sink.wakes.get() > 0 || sink.behind() == 1);
+            assert!(matches!(delivery.catch_up(key), CaughtUp::Ended), "whoever is in the old one is told");
+            delivery.leave(key);
+        }
+        next.publish(publication(2)).expect("the room is open");
+        turn();
+        assert_eq!(new.0.items(), [1, 2].map(Item::Publication), "{kind}");
     }
 }

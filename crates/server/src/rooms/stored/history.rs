@@ -174,14 +174,15 @@ impl StoredRooms {
     /// it, and some may be erased.
     pub(crate) fn erase(&self, name: &RoomName, epoch: &str, what: &Erase) -> Result<u64, ErrorCode> {
         let stands = match self.rooms.running(name) {
-            Some(room) => Some(room.epoch()),
-            None => self.archive.span(name.as_str()).map_err(failed)?.map(|span| span.epoch),
+            Some(room) => Some((room.epoch(), room.tail())),
+            None => self.archive.span(name.as_str()).map_err(failed)?.map(|span| (span.epoch, span.next)),
         };
         // Nothing was ever published there.
-        let Some(stands) = stands else { return Ok(0) };
+        let Some((stands, before)) = stands else { return Ok(0) };
         if !EpochName::Ring(stands).is_meant_by(epoch) {
             return Err(ErrorCode::UnrecoverablePosition);
         }
+        self.erasures.begin(name, what, before, (self.rooms.clock)());
         let erased = {
             // Nobody reads what is to be erased into it meanwhile.
             let _one_at_a_time = self.restart_cache.fill(name.as_str());
@@ -195,8 +196,9 @@ impl StoredRooms {
             self.restart_cache.remove(name.as_str());
             erased
         };
-        if let Some(room) = self.rooms.running(name) {
-            self.erasures.note(&room, (self.rooms.clock)());
+        let room = self.rooms.running(name);
+        self.erasures.note(name, what, room.as_ref(), (self.rooms.clock)());
+        if let Some(room) = room {
             self.rooms.erasing.note(&room);
         }
         erased.map_err(|error| {

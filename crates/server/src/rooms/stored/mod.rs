@@ -26,7 +26,7 @@ use crate::rooms::local::{LocalRooms, not_opened};
 use crate::rooms::visible::{Edge, Visible};
 use roomcast::store::{Archive, Codec, Durability, OpenError, Options, Retention, StoreError};
 use roomcast::{Broker, Room};
-use roomcast_protocol::{ErrorCode, Publication, RoomName};
+use roomcast_protocol::{ErrorCode, Placed, Publication, RoomName};
 
 /// The database of a server, and how it is used.
 pub(crate) struct StoredRooms {
@@ -128,6 +128,11 @@ impl StoredRooms {
     /// Forgets what is in memory of rooms that are over.
     pub(crate) fn forget(&self, is_over: impl Fn(&str) -> bool) {
         self.restart_cache.forget(is_over);
+    }
+
+    /// Takes out of what was read of a room before what was erased since while it did not run, or of an incarnation that is over.
+    pub(crate) fn hide_erased(&self, room: &RoomName, found: &mut [Placed]) {
+        self.erasures.hide(room, found);
     }
 
     /// Forgets which messages were erased that nobody can have any more.
