@@ -7,4 +7,6 @@
 mod records;
 mod stream;
 
+#[cfg(any(test, roomcast_fuzz))]
+pub(crate) use self::stream::Carrier;
 pub(crate) use self::stream::TlsStream;

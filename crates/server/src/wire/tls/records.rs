@@ -52,7 +52,7 @@ pub(super) fn pump(
     session: &mut UnbufferedServerConnection,
     incoming: &mut [u8],
     sink: &mut Sink<'_>,
-    out: &mut Vec<u8>,
+    out: &mut Outgoing,
     say: Say<'_>,
 ) -> Result<Progress, Error> {
     let mut progress = Progress::default();
@@ -65,12 +65,12 @@ pub(super) fn pump(
                 while session.wants_write() {
                     let UnbufferedStatus { state, .. } = session.process_tls_records(&mut incoming[progress.used..]);
                     let Ok(ConnectionState::EncodeTlsData(mut record)) = state else { break };
-                    append(out, HANDSHAKE_BYTES, |space| record.encode(space).map_err(of_encoding))?;
+                    out.append(HANDSHAKE_BYTES, |space| record.encode(space).map_err(of_encoding))?;
                 }
                 return Err(error);
             }
             Ok(ConnectionState::EncodeTlsData(mut record)) => {
-                append(out, HANDSHAKE_BYTES, |space| record.encode(space).map_err(of_encoding))?
+                out.append(HANDSHAKE_BYTES, |space| record.encode(space).map_err(of_encoding))?
             }
             Ok(ConnectionState::TransmitTlsData(transmitted)) => transmitted.done(),
             Ok(ConnectionState::ReadTraffic(mut traffic)) => {
@@ -84,12 +84,12 @@ pub(super) fn pump(
                 progress.used += discard;
                 match say {
                     Say::Nothing => {}
-                    Say::Bytes(bytes) => append(out, bytes.len() + RECORD_BYTES_MORE, |space| {
+                    Say::Bytes(bytes) => out.append(bytes.len() + RECORD_BYTES_MORE, |space| {
                         traffic.encrypt(bytes, space).map_err(of_encrypting)
                     })?,
-                    Say::Goodbye => append(out, RECORD_BYTES_MORE, |space| {
-                        traffic.queue_close_notify(space).map_err(of_encrypting)
-                    })?,
+                    Say::Goodbye => {
+                        out.append(RECORD_BYTES_MORE, |space| traffic.queue_close_notify(space).map_err(of_encrypting))?
+                    }
                 }
                 progress.has_said = true;
                 return Ok(progress);
@@ -129,26 +129,49 @@ const RECORD_BYTES_MORE: usize = 64;
 /// More than most messages of a handshake, certificates aside.
 const HANDSHAKE_BYTES: usize = 1_024;
 
-/// Puts behind `out` what `write` writes into the space it is given, of about as many bytes as it needs, since all of it is made nought
-/// before; and of more where that is too small.
-fn append(
-    out: &mut Vec<u8>,
-    mut needed: usize,
-    mut write: impl FnMut(&mut [u8]) -> Result<usize, Unfit>,
-) -> Result<(), Error> {
-    let begin = out.len();
-    for _ in 0..2 {
-        out.resize(begin + needed, 0);
-        match write(&mut out[begin..]) {
-            Ok(written) => {
-                out.truncate(begin + written);
-                return Ok(());
+/// What goes to a socket, in a buffer that is used again. Its bytes are made nought once: to do so for each record would take as long as
+/// to copy it.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    bytes: Vec<u8>,
+    filled: usize,
+}
+
+impl Outgoing {
+    pub(super) const fn new() -> Self {
+        Self { bytes: Vec::new(), filled: 0 }
+    }
+
+    /// Begins anew.
+    pub(super) fn clear(&mut self) {
+        self.filled = 0;
+    }
+
+    /// What is to go.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.filled]
+    }
+
+    /// Puts behind it what `write` writes into the space that it is given, of `needed` bytes at least; and of more where that is too
+    /// small.
+    fn append(
+        &mut self,
+        mut needed: usize,
+        mut write: impl FnMut(&mut [u8]) -> Result<usize, Unfit>,
+    ) -> Result<(), Error> {
+        for _ in 0..2 {
+            let end = self.filled + needed;
+            if self.bytes.len() < end {
+                self.bytes.resize(end, 0);
             }
-            Err(unfit) => {
-                out.truncate(begin);
-                needed = unfit?.required_size;
+            match write(&mut self.bytes[self.filled..]) {
+                Ok(written) => {
+                    self.filled += written;
+                    return Ok(());
+                }
+                Err(unfit) => needed = unfit?.required_size,
             }
         }
+        Err(Error::EncryptError)
     }
-    Err(Error::EncryptError)
 }

@@ -11,7 +11,7 @@ use rustls::server::UnbufferedServerConnection;
 use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 
-use super::records::{Say, Sink, pump};
+use super::records::{Outgoing, Say, Sink, pump};
 
 /// Bytes that are encrypted before the socket is asked to take them: one record. What it does not take of it is all that a
 /// connection whose socket is full holds encrypted.
@@ -29,12 +29,42 @@ const EMPTY_READS_MAX: usize = 4;
 
 thread_local! {
     /// What comes from a socket, and what goes to it, for one call of one connection.
-    static CIPHERTEXT: Cell<(Vec<u8>, Vec<u8>)> = const { Cell::new((Vec::new(), Vec::new())) };
+    static CIPHERTEXT: Cell<Option<Box<Ciphertext>>> = const { Cell::new(None) };
+}
+
+struct Ciphertext {
+    incoming: Vec<u8>,
+    outgoing: Outgoing,
+}
+
+/// What TLS is spoken over: a socket of the system, or what stands in its place.
+pub(crate) trait Carrier {
+    /// Reads what is there.
+    ///
+    /// # Errors
+    /// What it says; [`ErrorKind::WouldBlock`] when there is nothing.
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes what it takes at once.
+    ///
+    /// # Errors
+    /// What it says; [`ErrorKind::WouldBlock`] when it is full.
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
+}
+
+impl Carrier for TcpStream {
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Self::try_read(self, buffer)
+    }
+
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        Self::try_write(self, bytes)
+    }
 }
 
 /// A socket that speaks TLS.
-pub(crate) struct TlsStream {
-    socket: TcpStream,
+pub(crate) struct TlsStream<S = TcpStream> {
+    socket: S,
     state: RefCell<State>,
 }
 
@@ -53,12 +83,12 @@ struct State {
     is_broken: bool,
 }
 
-impl TlsStream {
+impl<S: Carrier> TlsStream<S> {
     /// A socket on which nothing has been said yet.
     ///
     /// # Errors
     /// When the configuration is none.
-    pub(crate) fn new(socket: TcpStream, config: Arc<ServerConfig>) -> io::Result<Self> {
+    pub(crate) fn new(socket: S, config: Arc<ServerConfig>) -> io::Result<Self> {
         let session = UnbufferedServerConnection::new(config).map_err(io::Error::other)?;
         let state = State {
             session,
@@ -99,22 +129,6 @@ impl TlsStream {
     /// Whether that is what is spoken within, as far as both have said.
     pub(crate) fn protocol_is(&self, protocol: &[u8]) -> bool {
         self.state.borrow().session.alpn_protocol() == Some(protocol)
-    }
-
-    /// Returns when there may be something to read.
-    ///
-    /// # Errors
-    /// What the socket says.
-    pub(crate) async fn readable(&self) -> io::Result<()> {
-        if self.state.borrow().has_something() { Ok(()) } else { self.socket.readable().await }
-    }
-
-    /// Returns when the socket may take something, and has been given what it did not take before.
-    ///
-    /// # Errors
-    /// What the socket says.
-    pub(crate) async fn writable(&self) -> io::Result<()> {
-        self.socket.writable().await
     }
 
     /// As [`Stream::try_read`](crate::wire::stream::Stream::try_read).
@@ -182,6 +196,24 @@ impl TlsStream {
     /// What the socket says; [`ErrorKind::WouldBlock`] when it does not take all.
     pub(crate) fn try_flush(&self) -> io::Result<()> {
         self.state.borrow_mut().send(&self.socket)
+    }
+}
+
+impl TlsStream {
+    /// Returns when there may be something to read.
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        if self.state.borrow().has_something() { Ok(()) } else { self.socket.readable().await }
+    }
+
+    /// Returns when the socket may take something, and has been given what it did not take before.
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub(crate) async fn writable(&self) -> io::Result<()> {
+        self.socket.writable().await
     }
 
     pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -259,11 +291,11 @@ impl State {
     }
 
     /// Reads once from the socket and decrypts what is whole.
-    fn receive(&mut self, socket: &TcpStream, sink: &mut Sink<'_>) -> io::Result<()> {
+    fn receive(&mut self, socket: &impl Carrier, sink: &mut Sink<'_>) -> io::Result<()> {
         if self.is_broken {
             return Err(ErrorKind::InvalidData.into());
         }
-        with_buffers(|ciphertext, out| {
+        with_buffers(|Ciphertext { incoming: ciphertext, outgoing }| {
             ciphertext.resize(READ_BYTES, 0);
             let read = socket.try_read(ciphertext)?;
             // An end without a goodbye is one, too: what is said over TLS here has ends of its own.
@@ -280,8 +312,8 @@ impl State {
                     &mut waited[..]
                 }
             };
-            let pumped = pump(&mut self.session, incoming, sink, out, Say::Nothing);
-            self.outgoing.extend_from_slice(out);
+            let pumped = pump(&mut self.session, incoming, sink, outgoing, Say::Nothing);
+            self.outgoing.extend_from_slice(outgoing.as_bytes());
             let sent = self.send(socket);
             let progress = pumped.map_err(|error| self.fail(error))?;
             self.has_ended |= progress.peer_closed;
@@ -306,20 +338,21 @@ impl State {
     }
 
     /// Encrypts, and sends what the socket takes. Nothing may be held.
-    fn say(&mut self, socket: &TcpStream, say: Say<'_>) -> io::Result<()> {
+    fn say(&mut self, socket: &impl Carrier, say: Say<'_>) -> io::Result<()> {
         if self.is_broken {
             return Err(ErrorKind::BrokenPipe.into());
         }
-        with_buffers(|_, out| {
+        with_buffers(|Ciphertext { outgoing, .. }| {
             let mut sink = Sink { buffer: &mut [], filled: 0, rest: &mut self.plain };
             // What has come in part goes with it: the session knows how far it has looked at that.
-            let pumped = pump(&mut self.session, &mut self.incoming, &mut sink, out, say);
+            let pumped = pump(&mut self.session, &mut self.incoming, &mut sink, outgoing, say);
             let progress = pumped.map_err(|error| self.fail(error))?;
             self.incoming.drain(..progress.used);
             self.has_ended |= progress.peer_closed;
             if !progress.has_said {
                 return Err(ErrorKind::NotConnected.into());
             }
+            let out = outgoing.as_bytes();
             let sent = match socket.try_write(out) {
                 Ok(sent) => sent,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
@@ -333,7 +366,7 @@ impl State {
     }
 
     /// Sends what is held.
-    fn send(&mut self, socket: &TcpStream) -> io::Result<()> {
+    fn send(&mut self, socket: &impl Carrier) -> io::Result<()> {
         while self.held() > 0 {
             match socket.try_write(&self.outgoing[self.sent..])? {
                 0 => return Err(ErrorKind::WriteZero.into()),
@@ -353,19 +386,16 @@ impl State {
 }
 
 /// Lends the buffers of this thread, the second of them empty.
-fn with_buffers<T>(run: impl FnOnce(&mut Vec<u8>, &mut Vec<u8>) -> T) -> T {
-    let (mut incoming, mut outgoing) = CIPHERTEXT.take();
-    outgoing.clear();
-    outgoing.reserve(PIECE_BYTES + RECORD_BYTES_MORE);
-    let done = run(&mut incoming, &mut outgoing);
-    CIPHERTEXT.set((incoming, outgoing));
+fn with_buffers<T>(run: impl FnOnce(&mut Ciphertext) -> T) -> T {
+    let none = || Box::new(Ciphertext { incoming: Vec::new(), outgoing: Outgoing::new() });
+    let mut buffers = CIPHERTEXT.take().unwrap_or_else(none);
+    buffers.outgoing.clear();
+    let done = run(&mut buffers);
+    CIPHERTEXT.set(Some(buffers));
     done
 }
 
-/// What a record is longer than what it says, and what a session may have to say before it.
-const RECORD_BYTES_MORE: usize = 1_024;
-
-impl fmt::Debug for TlsStream {
+impl<S: fmt::Debug> fmt::Debug for TlsStream<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsStream").field("socket", &self.socket).finish_non_exhaustive()
     }
