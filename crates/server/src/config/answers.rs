@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::error::Line;
+
 /// What becomes of one option.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -32,7 +34,9 @@ pub enum Verdict {
 
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use fmt::Write as _;
         let Self { place, key, verdict } = self;
+        let f = &mut Line(f);
         match verdict {
             Verdict::Holds => write!(f, "holds    {place}: `{key}`"),
             Verdict::Differs(how) => write!(f, "differs  {place}: `{key}`: {how}"),

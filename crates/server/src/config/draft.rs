@@ -272,7 +272,7 @@ impl Notes {
     fn unknown(&mut self, node: &Node, key: String, nearest: Option<String>) {
         let place = node.place.clone();
         match self.accepts(&key) {
-            true => self.warnings.push(format!("{place}: there is no option `{key}`")),
+            true => self.warnings.push(format!("{place}: there is no option `{}`", key.escape_debug())),
             false => self.problems.push(ConfigError::UnknownKey { place, key, nearest }),
         }
     }

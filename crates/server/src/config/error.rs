@@ -70,8 +70,27 @@ pub enum ConfigError {
     },
 }
 
+/// Writes a line: what stands in a file and would break it is written as in a program.
+pub(super) struct Line<'a, W>(pub(super) &'a mut W);
+
+impl<W: fmt::Write> fmt::Write for Line<'_, W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut rest = text;
+        while let Some(at) = rest.find(char::is_control) {
+            let (before, from) = rest.split_at(at);
+            let mut signs = from.chars();
+            self.0.write_str(before)?;
+            signs.next().into_iter().flat_map(char::escape_default).try_for_each(|sign| self.0.write_char(sign))?;
+            rest = signs.as_str();
+        }
+        self.0.write_str(rest)
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use fmt::Write as _;
+        let f = &mut Line(f);
         match self {
             Self::Read { path, source } if source.kind() == io::ErrorKind::InvalidData => {
                 write!(f, "{} is no text in UTF-8; save it as such", path.display())
@@ -116,5 +135,17 @@ impl std::error::Error for ConfigError {
             Self::Read { source, .. } => Some(source),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_a_file_says_an_error_is_a_line() {
+        let (place, key) = ("roomcast.json:1".to_owned(), "a\nb\u{0}".to_owned());
+        let error = ConfigError::UnknownKey { place, key, nearest: Some("ä".to_owned()) };
+        assert_eq!(error.to_string(), r"roomcast.json:1: there is no option `a\nb\u{0}`; did you mean `ä`?");
     }
 }

@@ -10,10 +10,24 @@ use super::tree::{Node, Value};
 
 /// Reads a file by the notation that its name promises.
 pub(super) fn read(path: &Path) -> Result<Node, ConfigError> {
-    let format = Format::of(path).ok_or_else(|| ConfigError::UnknownFormat { path: path.to_owned() })?;
-    let text = text_of(path)?;
+    let format = format_of(path)?;
+    parse(format, path, &text_of(path)?)
+}
+
+/// The notation that a file's name promises.
+fn format_of(path: &Path) -> Result<Format, ConfigError> {
+    Format::of(path).ok_or_else(|| ConfigError::UnknownFormat { path: path.to_owned() })
+}
+
+/// Reads the text of a file of that name as if it had been read.
+#[cfg(any(test, roomcast_fuzz))]
+pub(super) fn read_text(path: &Path, text: &str) -> Result<Node, ConfigError> {
+    parse(format_of(path)?, path, text)
+}
+
+fn parse(format: Format, path: &Path, text: &str) -> Result<Node, ConfigError> {
     // Editors of some systems put it before a text; it says nothing.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     format.parse(&path.display().to_string(), text)
 }
 

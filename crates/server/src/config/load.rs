@@ -8,6 +8,7 @@ use super::answers::Answer;
 use super::draft::{Draft, Notes};
 use super::error::ConfigError;
 use super::options::ROOM_BYTES;
+use super::tree::Node;
 use super::variables::Environment;
 use super::{Config, LogFormat, file};
 
@@ -129,19 +130,34 @@ pub fn review(flags: &Flags) -> Review {
 
 /// The same, with the environment given.
 pub fn review_from(flags: &Flags, environment: impl IntoIterator<Item = (String, String)>) -> Review {
+    review_read(flags, Environment::new(environment), |environment, notes| match &flags.config {
+        Some(path) => {
+            environment.read_beside(path, notes);
+            file::read(path)
+        }
+        None => Ok(file::nothing()),
+    })
+}
+
+/// The same of a file that has this name and this text, without an environment.
+#[cfg(any(test, roomcast_fuzz))]
+pub(crate) fn review_text(flags: &Flags, name: &str, text: &str) -> Review {
+    review_read(flags, Environment::new([]), |_, _| file::read_text(name.as_ref(), text))
+}
+
+fn review_read(
+    flags: &Flags,
+    mut environment: Environment,
+    read: impl FnOnce(&mut Environment, &mut Notes) -> Result<Node, ConfigError>,
+) -> Review {
     let mut draft = Draft::new(if flags.dev { Config::dev() } else { Config::default() }, flags);
     // Nothing until somebody says something: the default follows from other options.
     let message_bytes = std::mem::take(&mut draft.config.websocket.message_size_limit);
     draft.config.channel.without_namespace.history_meta_ttl = Duration::ZERO;
-    let mut environment = Environment::new(environment);
-    let mut root = file::nothing();
-    if let Some(path) = &flags.config {
-        environment.read_beside(path, &mut draft.notes);
-        match file::read(path) {
-            Ok(read) => root = read,
-            Err(error) => draft.notes.problems.push(error),
-        }
-    }
+    let mut root = read(&mut environment, &mut draft.notes).unwrap_or_else(|error| {
+        draft.notes.problems.push(error);
+        file::nothing()
+    });
     environment.lay_over(&mut root, &mut draft.notes);
     draft.root(&root);
     for variable in environment.rest() {

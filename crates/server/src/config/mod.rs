@@ -74,6 +74,8 @@ pub use self::http_api::{ApiErrorMode, ApiKey, HttpApi};
 pub(crate) use self::http_server::UNIX;
 pub use self::http_server::{FileMode, HttpServer};
 pub use self::jwks::JwksEndpoint;
+#[cfg(any(test, roomcast_fuzz))]
+pub(crate) use self::load::review_text;
 pub use self::load::{Flags, Loaded, Review, check, check_from, load, load_from, review, review_from};
 pub use self::namespace::{
     DELIVERY_DELAY_MAX, DataFormat, Echo, NamespaceOptions, RecoveryMode, SlowConsumer, Storage,
