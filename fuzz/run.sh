@@ -10,7 +10,7 @@
 set -euo pipefail
 target=$(realpath -m "${CARGO_TARGET_DIR:-$(dirname "$0")/../target}")/fuzz
 cd "$(dirname "$0")"
-all=(emulation frames handover handshake http2 json protobuf proxy session token)
+all=(api config emulation frames handover handshake http2 json protobuf proxy session tls token)
 host=$(rustc -vV | sed -n 's/^host: //p')
 programs=$target/$host/release
 # What a run finds is kept here, for the next.

@@ -4,7 +4,9 @@
 //! The targets of `fuzz/` feed them with what a fuzzer makes up; the unit tests with the checked-in corpora and with
 //! random bytes. Not part of the library: only there in tests and under the private cfg `roomcast_fuzz`.
 
+mod api;
 mod commands;
+mod config;
 mod emulation;
 mod frames;
 mod handover;
@@ -16,6 +18,7 @@ mod session;
 mod source;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod token;
 mod witness;
 
@@ -29,6 +32,17 @@ pub fn json(frame: &[u8]) {
 /// written down again, alone or with the others, decodes to the same; and what it publishes can be shown to everybody.
 pub fn protobuf(frame: &[u8]) {
     commands::check(roomcast_protocol::Encoding::Protobuf, frame);
+}
+
+/// Requests to the server API: they are answered whatever they are, in JSON where there is something to tell, and who is refused has changed
+/// nothing.
+pub fn api(input: &[u8]) {
+    api::check(input);
+}
+
+/// A configuration file: something is said about it, a line each, and what can be used says the same when it is written down.
+pub fn config(input: &[u8]) {
+    config::check(input);
 }
 
 /// The bytes of a WebSocket client: one byte for the limit of a message, one for how many cuts follow, a byte for the
@@ -69,6 +83,12 @@ pub fn proxy(input: &[u8]) {
 /// are answered once and in order, rooms are entered and left as the actions say, nothing follows the close.
 pub fn session(input: &[u8]) {
     session::check(input);
+}
+
+/// A connection over TLS: of a stranger who says anything, to whom it is the same however that is cut, and who is held within bounds; or of a
+/// client who shakes hands while what is on its way is cut, held up and damaged: what is read is what was said.
+pub fn tls(input: &[u8]) {
+    tls::check(input);
 }
 
 /// A token, or a line of header and the claims of one: without its signature it proves nothing, with it what it says and no more,

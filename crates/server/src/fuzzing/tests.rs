@@ -26,6 +26,16 @@ fn the_corpus_of_frames_passes() {
 }
 
 #[test]
+fn the_corpus_of_requests_to_the_api_passes() {
+    replay("api", super::api);
+}
+
+#[test]
+fn the_corpus_of_configurations_passes() {
+    replay("config", super::config);
+}
+
+#[test]
 fn the_corpus_of_handovers_passes() {
     replay("handover", super::handover);
 }
@@ -66,6 +76,11 @@ fn the_corpus_of_sessions_passes() {
 }
 
 #[test]
+fn the_corpus_of_tls_passes() {
+    replay("tls", super::tls);
+}
+
+#[test]
 fn the_corpus_of_tokens_passes() {
     replay("token", super::token);
 }
@@ -73,6 +88,8 @@ fn the_corpus_of_tokens_passes() {
 proptest! {
     #[test]
     fn random_bytes_pass_as_well(input in prop::collection::vec(any::<u8>(), 0..300)) {
+        super::api(&input);
+        super::config(&input);
         super::emulation(&input);
         super::frames(&input);
         super::handover(&input);
@@ -82,6 +99,7 @@ proptest! {
         super::protobuf(&input);
         super::proxy(&input);
         super::session(&input);
+        super::tls(&input);
         super::token(&input);
     }
 

@@ -1,0 +1,5 @@
+//! Requests to the server API.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| roomcast_server::fuzzing::api(input));

@@ -1,0 +1,5 @@
+//! Connections over TLS.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| roomcast_server::fuzzing::tls(input));
