@@ -9,8 +9,9 @@ use tokio::runtime::Handle;
 
 use super::jwk::Jwks;
 use super::key_sets::{Fetch, KeySets, WantedKeys};
-use crate::backend::{Call, HttpClient};
+use crate::backend::{Answer, Call, CallError, HttpClient};
 use crate::config::TlsOptions;
+use crate::limits::memory::CallMemory;
 use crate::ops::metrics::KeyFetches;
 
 /// How long one attempt may take, as at Centrifugo.
@@ -26,6 +27,8 @@ pub(crate) struct KeyFetcher {
     sets: Arc<KeySets>,
     client: HttpClient,
     runtime: Handle,
+    /// What all that is under way has; nothing where there is one at a time.
+    memory: Option<Arc<CallMemory>>,
     attempts: KeyFetches,
     /// Milliseconds since 1970.
     clock: Arc<dyn Fn() -> u64 + Send + Sync>,
@@ -39,11 +42,12 @@ impl KeyFetcher {
     pub(crate) fn new(
         sets: Arc<KeySets>,
         runtime: Handle,
+        memory: Option<Arc<CallMemory>>,
         attempts: KeyFetches,
         clock: impl Fn() -> u64 + Send + Sync + 'static,
     ) -> Result<Self, String> {
         let client = HttpClient::new(runtime.clone(), &TlsOptions::default())?;
-        Ok(Self { sets, client, runtime, attempts, clock: Arc::new(clock) })
+        Ok(Self { sets, client, runtime, memory, attempts, clock: Arc::new(clock) })
     }
 
     /// Fetches these keys, or waits for who does. It takes a few seconds at most.
@@ -85,8 +89,7 @@ impl KeyFetcher {
         let url: Uri = wanted.url.parse().ok()?;
         let host = url.host().unwrap_or_default().to_owned();
         for _ in 0..ATTEMPTS {
-            let call = Call { answer_bytes_max: SET_BYTES_MAX, ..Call::get(url.clone(), FETCH_TIMEOUT) };
-            let answer = self.client.call(call).await.and_then(crate::backend::Answer::ok);
+            let answer = self.ask(&url).await.and_then(Answer::ok);
             let keys = answer.map_err(|error| error.to_string()).and_then(|json| Ok(Jwks::parse(&json)?));
             self.attempts.count(keys.is_ok());
             match keys {
@@ -98,6 +101,14 @@ impl KeyFetcher {
             }
         }
         None
+    }
+
+    async fn ask(&self, url: &Uri) -> Result<Answer, CallError> {
+        let hold = |memory: &Arc<CallMemory>| memory.hold(0).ok_or(CallError::NoMemory);
+        let memory = self.memory.as_ref().map(hold).transpose()?;
+        self.client
+            .call(Call { answer_bytes_max: SET_BYTES_MAX, memory, ..Call::get(url.clone(), FETCH_TIMEOUT) })
+            .await
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who somebody is: tokens, verified by the keys of the configuration, or by those that an issuer publishes.
 //!
-//! It uses `config`, `util`, `ops`, `backend` and the protocol. It is used by `callbacks`, `session`, `rooms` and the command line.
+//! It uses `config`, `util`, `ops`, `limits`, `backend` and the protocol. It is used by `callbacks`, `session`, `rooms` and the command line.
 
 mod claims;
 mod jwk;

@@ -49,7 +49,7 @@ fn with_keys<T>(client: &Client, look: impl Fn(&Tokens) -> Result<T, TokenError>
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|_| "there is no thread left to fetch keys with")?;
     let sets = tokens.key_sets().ok_or(UNAVAILABLE)?;
-    let fetcher = KeyFetcher::new(Arc::clone(sets), runtime.handle().clone(), KeyFetches::default(), unix_ms)
+    let fetcher = KeyFetcher::new(Arc::clone(sets), runtime.handle().clone(), None, KeyFetches::default(), unix_ms)
         .map_err(|_| UNAVAILABLE)?;
     runtime.block_on(fetcher.fetch(wanted)).map_err(|_| UNAVAILABLE)?;
     look(&tokens).map_err(|error| match error {

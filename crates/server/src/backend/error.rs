@@ -18,6 +18,8 @@ pub(crate) enum CallError {
     Status(StatusCode),
     /// The answer is larger than it may be, in bytes of its body.
     TooLarge { bytes_max: usize },
+    /// There is no memory for the answer, or for the call.
+    NoMemory,
     /// The connection ended within an answer, or what was answered is not HTTP.
     Broken(String),
 }
@@ -31,6 +33,7 @@ impl CallError {
             Self::Redirected(_) => "redirected",
             Self::Status(_) => "status",
             Self::TooLarge { .. } => "too_large",
+            Self::NoMemory => "busy",
             Self::Broken(_) => "broken",
         }
     }
@@ -50,6 +53,7 @@ impl fmt::Display for CallError {
             }
             Self::Status(status) => write!(f, "answered with status {}", status.as_u16()),
             Self::TooLarge { bytes_max } => write!(f, "the answer is larger than {bytes_max} bytes"),
+            Self::NoMemory => f.write_str("the memory for calls is used up"),
             Self::Broken(why) => write!(f, "the answer broke off or is not HTTP: {why}"),
         }
     }

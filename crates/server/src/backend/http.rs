@@ -12,7 +12,7 @@ use axum::BoxError;
 use axum::http::header::USER_AGENT;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -25,10 +25,13 @@ use tower_service::Service;
 use super::error::{CallError, chain};
 use super::resolver::Resolver;
 use crate::config::TlsOptions;
+use crate::limits::memory::{Gathering, HeldByCall, NotGathered};
 
-/// The largest body of an answer, unless its caller says otherwise: several times what a client may send in a message, and what a
-/// server holds of them stays in the tens of megabytes however many calls are under way.
+/// The largest body of an answer, unless its caller says otherwise: several times what a client may send in a message.
 pub(crate) const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+/// Memory that is there for an answer before anything is asked: most are smaller.
+const ANSWER_BYTES_LEAST: u64 = 2 * 1024;
 
 /// Bytes of an answer's head, and of what is buffered of it, give or take a read: four times what web servers take of a request's.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -62,7 +65,6 @@ pub(crate) struct HttpClient {
 }
 
 /// What is asked for.
-#[derive(Clone)]
 pub(crate) struct Call {
     pub(crate) method: Method,
     /// Of `http` or `https`.
@@ -76,14 +78,18 @@ pub(crate) struct Call {
     pub(crate) answer_bytes_max: usize,
     /// Whether the status is all that is wanted: of a body that is larger nothing is had, and it is no error.
     pub(crate) is_status_enough: bool,
+    /// What it has of the memory for calls, of which the answer takes more as it comes; nothing where there is one of its kind at a
+    /// time.
+    pub(crate) memory: Option<HeldByCall>,
 }
 
 /// What was answered, and is no redirect.
-#[derive(Clone)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// What the call has of the memory, as long as this is there.
+    pub(crate) _memory: Option<HeldByCall>,
 }
 
 impl Call {
@@ -97,6 +103,7 @@ impl Call {
             timeout,
             answer_bytes_max: ANSWER_BYTES_MAX,
             is_status_enough: false,
+            memory: None,
         }
     }
 
@@ -196,7 +203,9 @@ async fn exchange(client: HttpsClient, call: Call) -> Result<Answer, CallError> 
     if let Some(double) = super::double::given() {
         return super::double::ask(&double, call).await;
     }
-    let Call { method, url, headers, body, answer_bytes_max: bytes_max, is_status_enough, .. } = call;
+    let Call { method, url, headers, body, answer_bytes_max: bytes_max, is_status_enough, memory, .. } = call;
+    // Before anything is asked: what was done for it would be done in vain.
+    let gathering = Gathering::begin(memory, ANSWER_BYTES_LEAST, bytes_max).ok_or(CallError::NoMemory)?;
     let mut request = Request::new(Full::new(body));
     (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, url, headers);
     request.headers_mut().entry(USER_AGENT).or_insert(HeaderValue::from_static(NAME));
@@ -205,24 +214,32 @@ async fn exchange(client: HttpsClient, call: Call) -> Result<Answer, CallError> 
     if is_redirect(parts.status) {
         return Err(CallError::Redirected(parts.status));
     }
-    let body = match read(body, bytes_max).await {
-        Err(CallError::TooLarge { .. }) if is_status_enough => Bytes::new(),
-        body => body?,
+    let (body, memory) = match read(body, bytes_max, gathering).await {
+        Err(CallError::TooLarge { .. }) if is_status_enough => (Bytes::new(), None),
+        read => read?,
     };
-    Ok(Answer { status: parts.status, headers: parts.headers, body })
+    Ok(Answer { status: parts.status, headers: parts.headers, body, _memory: memory })
 }
 
 /// Reads a body to its end.
-async fn read(body: Incoming, bytes_max: usize) -> Result<Bytes, CallError> {
+async fn read(
+    mut body: Incoming,
+    bytes_max: usize,
+    mut gathering: Gathering<Option<HeldByCall>>,
+) -> Result<(Bytes, Option<HeldByCall>), CallError> {
     let announced = body.size_hint().lower();
     if announced > bytes_max as u64 {
         return Err(CallError::TooLarge { bytes_max });
     }
-    let collected = Limited::new(body, bytes_max).collect().await;
-    collected.map(http_body_util::Collected::to_bytes).map_err(|error| match error.is::<LengthLimitError>() {
-        true => CallError::TooLarge { bytes_max },
-        false => CallError::Broken(chain(&*error)),
-    })
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| CallError::Broken(chain(&error)))?;
+        let Ok(data) = frame.into_data() else { continue };
+        gathering.push(&data).map_err(|why| match why {
+            NotGathered::TooLong => CallError::TooLarge { bytes_max },
+            NotGathered::NoMemory => CallError::NoMemory,
+        })?;
+    }
+    Ok(gathering.finish())
 }
 
 fn unanswered(error: &ClientError) -> CallError {

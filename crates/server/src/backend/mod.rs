@@ -1,6 +1,6 @@
 //! The site's backend: calls to it over HTTP.
 //!
-//! It uses `config` and `util`. It is used by everybody above: whoever asks the backend for something, or tells it.
+//! It uses `limits`, `config` and `util`. It is used by everybody above: whoever asks the backend for something, or tells it.
 
 #[cfg(test)]
 pub(crate) mod double;

@@ -1,6 +1,6 @@
 //! Callbacks: questions about clients that the site's backend answers, by the proxies of the configuration.
 //!
-//! It uses `config`, `ops`, `backend` and `auth`. It is used by `session`, which asks and is told, and by `rooms` and `client`, which
+//! It uses `config`, `ops`, `limits`, `backend` and `auth`. It is used by `session`, which asks and is told, and by `rooms` and `client`, which
 //! carry it there and back.
 
 mod answer;

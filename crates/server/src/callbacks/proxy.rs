@@ -15,15 +15,13 @@ use super::answer::{self, Answer};
 use super::question::{Kind, Question, Way};
 use crate::backend::{self, Call, CallError, HttpClient};
 use crate::config::{Config, ProxyOptions, TransformTo};
-use crate::limits::memory::{Memory, Reservation};
+use crate::limits::memory::{CallMemory, Memory};
 use crate::ops::metrics::ProxyMetrics;
 use roomcast_protocol::{CustomError, Encoding, ErrorCode};
 
 /// Bytes of calls that wait for a free place on one line, of which a single one may have more: as many of usual ones as may wait, or 256
 /// of the largest that clients send by default.
 const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// The part of the memory for all calls that those on one line may have: a backend that does not answer leaves the others theirs.
-const LINE_PART: u64 = 2;
 /// How often the log tells of calls that failed: where a backend is gone, every client would be a line of it, again and again.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -38,9 +36,8 @@ pub(super) struct Line {
     free: Semaphore,
     waiting: AtomicUsize,
     waiting_bytes: AtomicUsize,
-    /// Bytes of all calls, those under way among them.
-    bytes: AtomicU64,
-    memory: Arc<Memory>,
+    /// What all calls have, those under way among them.
+    memory: Arc<CallMemory>,
 }
 
 /// What one kind of event is asked by.
@@ -68,8 +65,6 @@ enum Trouble {
     Call(CallError),
     /// As many questions wait as may.
     Busy,
-    /// There is no memory for one more.
-    Full,
     Unreadable(answer::Unreadable),
 }
 
@@ -78,7 +73,6 @@ impl std::fmt::Display for Trouble {
         match self {
             Self::Call(error) => error.fmt(f),
             Self::Busy => f.write_str("too many calls wait for it already; see `concurrency` and `queue_size`"),
-            Self::Full => f.write_str("the memory for calls is used up"),
             Self::Unreadable(why) => write!(f, "the answer cannot be used: {why}"),
         }
     }
@@ -89,7 +83,7 @@ impl Trouble {
     const fn kind(&self) -> &'static str {
         match self {
             Self::Call(error) => error.kind(),
-            Self::Busy | Self::Full => "busy",
+            Self::Busy => "busy",
             Self::Unreadable(_) => "unreadable",
         }
     }
@@ -119,8 +113,7 @@ impl Line {
             free: Semaphore::new(options.concurrency),
             waiting: AtomicUsize::new(0),
             waiting_bytes: AtomicUsize::new(0),
-            bytes: AtomicU64::new(0),
-            memory,
+            memory: CallMemory::new(memory),
             options: options.clone(),
         })
     }
@@ -152,13 +145,13 @@ impl Line {
 
     async fn call(&self, headers: HeaderMap, body: Vec<u8>) -> Result<backend::Answer, Trouble> {
         let deadline = Instant::now() + self.options.timeout;
-        let _held = Held::new(self, held_bytes(&headers, &body)).ok_or(Trouble::Full)?;
+        let held = self.memory.hold(held_bytes(&headers, &body)).ok_or(Trouble::Call(CallError::NoMemory))?;
         let _place = match self.free.try_acquire() {
             Ok(place) => place,
             Err(_) => self.wait(deadline, body.len()).await?,
         };
         let left = deadline.saturating_duration_since(Instant::now());
-        let call = Call::post(self.url.clone(), headers, Bytes::from(body), left);
+        let call = Call { memory: Some(held), ..Call::post(self.url.clone(), headers, Bytes::from(body), left) };
         self.client.call(call).await.map_err(Trouble::Call)
     }
 
@@ -184,32 +177,6 @@ impl Line {
 fn held_bytes(headers: &HeaderMap, body: &[u8]) -> u64 {
     let headers: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     (headers + body.len()) as u64
-}
-
-/// Memory that a call has as long as it is there, waiting or under way.
-struct Held<'a> {
-    line: &'a Line,
-    bytes: u64,
-    _reserved: Reservation,
-}
-
-impl<'a> Held<'a> {
-    /// Nothing where there is none for it.
-    fn new(line: &'a Line, bytes: u64) -> Option<Self> {
-        let share = &line.memory.callbacks;
-        let reserved = share.try_reserve(bytes)?;
-        // Relaxed, here and below: a count, which guards nothing.
-        let before = line.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let held = Self { line, bytes, _reserved: reserved };
-        // What is alone on its line may have more: it is no heap of them.
-        (before == 0 || before + bytes <= share.limit() / LINE_PART).then_some(held)
-    }
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        self.line.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
 }
 
 /// Is counted as long as it lives.
@@ -339,28 +306,21 @@ mod tests {
     }
 
     #[test]
-    fn calls_have_one_memory_of_which_a_line_takes_half() {
+    fn calls_for_which_there_is_no_memory_fail_and_leave_none_taken() {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let (options, memory) = (ProxyOptions::default(), memory(128));
-        let [first, second, third] = [(); 3].map(|()| line(&options, &runtime, &memory));
-        // What is reserved is rounded up to whole KiB.
-        let bytes = memory.callbacks.limit() / 8 / 1_024 * 1_024;
-        let take = |line: &'static str, of| {
-            let held: Vec<_> = std::iter::from_fn(|| Held::new(of, bytes)).take(100).collect();
-            assert!(!held.is_empty(), "{line}");
-            held
-        };
-        let (of_first, of_second) = (take("first", &first), take("second", &second));
-        assert_eq!([of_first.len(), of_second.len()], [4, 4]);
-        assert!(Held::new(&third, bytes).is_none(), "there is no more");
+        let memory = memory(128);
+        let [first, second] = [(); 2].map(|()| line(&ProxyOptions::default(), &runtime, &memory));
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("text"))]);
-        let refused = runtime.block_on(third.call(headers.clone(), vec![0; bytes as usize]));
-        assert!(matches!(refused, Err(Trouble::Full)), "{refused:?}");
-        drop((of_first, of_second));
+        let all = memory.callbacks.limit();
+        let taken = first.memory.hold(all).expect("it is alone");
+        let refused = runtime.block_on(second.call(headers.clone(), vec![0; 8]));
+        assert!(matches!(refused, Err(Trouble::Call(CallError::NoMemory))), "{refused:?}");
+        drop(taken);
+        // For what it says, and not for what it is answered.
+        let refused = runtime.block_on(second.call(HeaderMap::new(), vec![0; all as usize]));
+        assert!(matches!(refused, Err(Trouble::Call(CallError::NoMemory))), "{refused:?}");
         assert_eq!(memory.callbacks.used(), 0);
         assert_eq!(held_bytes(&headers, b"body"), 12 + 4 + 4);
-        assert!(Held::new(&third, memory.callbacks.limit()).is_some(), "one alone may have all of it");
-        assert_eq!((memory.callbacks.used(), third.bytes.into_inner()), (0, 0));
     }
 
     /// A thousand waiting calls of what clients may send at most would be hundreds of megabytes.

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::auth::{KeyFetcher, KeySets, Tokens};
 use crate::callbacks::Callbacks;
 use crate::config::{Config, NamespaceOptions};
-use crate::limits::memory::Memory;
+use crate::limits::memory::{CallMemory, Memory};
 use crate::limits::rates::{ClientRates, Done};
 use crate::ops::metrics::Metrics;
 use crate::session::Settings;
@@ -78,7 +78,8 @@ impl Makings {
         };
         let tokens = Tokens::with_sets(&config.client, Arc::clone(key_sets), time());
         let keys = tokens.key_sets().and_then(|sets| {
-            let fetcher = KeyFetcher::new(Arc::clone(sets), background.clone(), metrics.key_fetches.clone(), time());
+            let (attempts, calls) = (metrics.key_fetches.clone(), CallMemory::new(Arc::clone(memory)));
+            let fetcher = KeyFetcher::new(Arc::clone(sets), background.clone(), Some(calls), attempts, time());
             fetcher.inspect_err(|error| tracing::error!(error, "no keys of issuers can be fetched")).ok()
         });
         let callbacks = Callbacks::new(&config, Arc::clone(clock), background.clone(), (memory, metrics));

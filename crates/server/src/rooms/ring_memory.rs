@@ -244,10 +244,7 @@ impl Held {
     }
 
     fn take(&mut self, block: Reservation) {
-        match &mut self.0 {
-            Some(held) => held.join(block),
-            none => *none = Some(block),
-        }
+        Reservation::add(&mut self.0, block);
     }
 
     /// `bytes` is what there is.

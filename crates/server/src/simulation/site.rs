@@ -80,7 +80,7 @@ pub(super) async fn answer_forever(mut calls: UnboundedReceiver<Asked>, said: Rc
             // It may have been given up.
             let _ = answer.send(match is_broken {
                 true => Err(CallError::Broken("in the midst".to_owned())),
-                false => Ok(Answer { status, headers: HeaderMap::new(), body }),
+                false => Ok(Answer { status, headers: HeaderMap::new(), body, _memory: None }),
             });
         });
     }

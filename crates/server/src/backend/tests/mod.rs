@@ -5,7 +5,9 @@ pub(crate) mod tls;
 use std::convert::Infallible;
 use std::future::pending;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,7 +24,8 @@ use tokio::runtime::Handle;
 
 use super::http::ANSWER_BYTES_MAX;
 use super::*;
-use crate::config::TlsOptions;
+use crate::config::{MemoryOptions, TlsOptions};
+use crate::limits::memory::{CallMemory, Memory};
 
 /// Far longer than anything here takes.
 const LONG: Duration = Duration::from_secs(30);
@@ -223,6 +226,27 @@ fn a_call_from_another_runtime_is_made_on_the_clients() {
     assert!(matches!(error, CallError::Unreachable(_)), "{error:?}");
 }
 
+#[tokio::test]
+async fn answers_are_of_the_memory_for_calls_and_one_for_which_there_is_none_is_not_heard() {
+    let much = "x".repeat(600 * 1_024);
+    let address = serve(Router::new().route("/", get(async move || much))).await;
+    let memory = Arc::new(Memory::new(&MemoryOptions { limit: NonZeroUsize::new(128 << 20) }));
+    let line = CallMemory::new(Arc::clone(&memory));
+    let ask = async || {
+        let call = Call { memory: line.hold(0), ..Call::get(url(address, "/"), LONG) };
+        client().call(call).await
+    };
+    let others = line.hold(memory.callbacks.limit() / 4).expect("it is there");
+    assert_eq!(ask().await.map(drop), Err(CallError::NoMemory));
+    drop(others);
+    assert_eq!(memory.callbacks.used(), 0);
+    let answer = ask().await.expect("it is alone");
+    assert_eq!(answer.body.len(), 600 * 1_024);
+    assert!((600 * 1_024..1_300 * 1_024).contains(&memory.callbacks.used()), "{memory:?}");
+    drop(answer);
+    assert_eq!(memory.callbacks.used(), 0);
+}
+
 #[test]
 fn errors_and_what_is_logged_of_calls_hold_nothing_secret() {
     let mut headers = HeaderMap::new();
@@ -230,6 +254,7 @@ fn errors_and_what_is_logged_of_calls_hold_nothing_secret() {
     let url = "http://backend.test/?key=secret".parse().unwrap();
     let call = Call::post(url, headers, Bytes::from_static(b"secret"), LONG);
     assert!(!format!("{call:?}").contains("secret"));
-    let answer = Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::from_static(b"secret") };
+    let body = Bytes::from_static(b"secret");
+    let answer = Answer { status: StatusCode::OK, headers: HeaderMap::new(), body, _memory: None };
     assert!(!format!("{answer:?}").contains("secret"));
 }

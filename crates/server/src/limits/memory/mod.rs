@@ -3,11 +3,15 @@
 //! Everything that clients can make the server hold has a share, by name. Whoever wants more than is left of one is told to come
 //! again, given less, or let go; nobody takes it from another share. So a server stays up whatever its clients do.
 
+mod calls;
+mod gathering;
 mod machine;
 mod share;
 
 use std::path::Path;
 
+pub(crate) use self::calls::{CallMemory, HeldByCall};
+pub(crate) use self::gathering::{Gathering, Grow, NotGathered};
 pub(crate) use self::share::{Reservation, Share};
 use crate::config::MemoryOptions;
 use crate::ops::metrics::Metrics;
@@ -34,7 +38,7 @@ pub(crate) struct Memory {
     pub(crate) keys: Share,
     /// Joins, leaves and messages without history, on their way to members.
     pub(crate) events: Share,
-    /// What clients have said that the backend is asked about.
+    /// What clients have said that the backend is asked about, and what it answers.
     pub(crate) callbacks: Share,
 }
 

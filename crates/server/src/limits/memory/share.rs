@@ -104,6 +104,14 @@ impl Reservation {
     pub(crate) fn join(&mut self, other: Self) {
         self.0.merge(other.0);
     }
+
+    /// The same of what may have nothing yet.
+    pub(crate) fn add(to: &mut Option<Self>, other: Self) {
+        match to {
+            Some(reserved) => reserved.join(other),
+            none => *none = Some(other),
+        }
+    }
 }
 
 #[cfg(test)]
