@@ -408,7 +408,20 @@ pub(crate) fn read_head(stream: &mut impl Read) -> String {
 }
 
 pub(crate) fn dial(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).expect("a connection");
+    with_patience(TcpStream::connect(address).expect("a connection"))
+}
+
+/// The same from another address of this machine.
+pub(crate) fn dial_from(from: &str, address: SocketAddr) -> TcpStream {
+    use socket2::{Domain, SockAddr, Socket, Type};
+    let from: std::net::IpAddr = from.parse().expect("an address");
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
+    socket.bind(&SockAddr::from(SocketAddr::new(from, 0))).expect("an address of this machine");
+    socket.connect(&address.into()).expect("a connection");
+    with_patience(socket.into())
+}
+
+fn with_patience(stream: TcpStream) -> TcpStream {
     stream.set_nodelay(true).expect("a socket option");
     stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
     stream.set_write_timeout(Some(PATIENCE)).expect("a socket option");

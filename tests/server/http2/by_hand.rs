@@ -248,6 +248,35 @@ fn clients_in_the_streams_of_a_proxy_s_connection_are_told_apart() {
     });
 }
 
+/// And each of them has its part of the memory for requests.
+#[test]
+fn clients_in_the_streams_of_a_proxy_s_connection_have_memory_of_their_own() {
+    let server = Running::with(|config| {
+        http2(config);
+        config.http_server.trusted_proxies = vec!["127.0.0.0/8".to_owned()];
+        let limits = &mut config.client.rate_limit;
+        (limits.ip_connect.exempt, limits.ip_request.max_memory_per_ip) = (Vec::new(), 128 * 1024);
+    });
+    with_client(&server, async |mut client| {
+        let mut begun = Vec::new();
+        let mut begin = |address: &str| {
+            let request = request(Method::POST, "/emulation").header("x-forwarded-for", address);
+            let (answer, mut out) = client.send_request(request.body(()).expect("good"), false).expect("it is sent");
+            out.send_data(Bytes::from_static(b"{"), false).expect("it is sent");
+            begun.push(out);
+            answer
+        };
+        // Three that say no more, of 36 KiB each.
+        let _held = [(); 3].map(|()| begin("203.0.113.7"));
+        let refused = begin("203.0.113.7").await.expect("an answer");
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(refused.headers()["retry-after"], "1");
+        let other = begin("203.0.113.8");
+        begun.last_mut().expect("its body").send_data(Bytes::new(), true).expect("it is sent");
+        assert_eq!(other.await.expect("an answer").status(), StatusCode::BAD_REQUEST, "it was read to its end");
+    });
+}
+
 #[test]
 fn headers_without_end_and_headers_that_are_too_long_are_not_held() {
     let server = Running::with(http2);

@@ -114,6 +114,10 @@ const BOUNDS: &[(&str, Bound)] = &[
     ("client.rate_limit.ip_connect.buckets", Exceeded("an_address_opens_so_many_connections_in_a_time")),
     ("client.rate_limit.ip_connect.max_concurrent_per_ip", Exceeded("an_address_has_so_many_connections")),
     ("client.rate_limit.ip_request.buckets", Exceeded("an_address_sends_so_many_requests_and_who_has_the_key_any")),
+    (
+        "client.rate_limit.ip_request.max_memory_per_ip",
+        Exceeded("an_address_that_sends_bodies_slowly_has_its_part_of_the_memory_and_others_theirs"),
+    ),
     ("events.batch_size", Exceeded("a_backend_that_was_out_for_too_long_is_told_what_it_missed")),
     ("events.timeout", Exceeded("whatever_a_backend_does_it_is_told_all_of_it_in_order")),
     ("events.vacated_delay", NoLimit(BEAT)),

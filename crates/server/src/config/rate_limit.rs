@@ -214,8 +214,8 @@ pub struct IpConnect {
     pub exempt: Vec<Network>,
 }
 
-/// `[client.rate_limit.ip_request]`: how many requests over HTTP one address may send; one more is answered with 429, and its connection
-/// closed. Whoever comes from an address that [`IpConnect::exempt`] names is not counted, nor are commands that bring the key of the
+/// `[client.rate_limit.ip_request]`: how many requests over HTTP one address may send, and how much memory they may take; one more is
+/// answered with 429, and its connection closed. Whoever comes from an address that [`IpConnect::exempt`] names is not counted, nor are commands that bring the key of the
 /// server API, nor probes of health.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -227,12 +227,15 @@ pub struct IpRequest {
     /// How many of one are answered. Default 2,000 in a second: a school behind one address whose clients each send a command by a
     /// request of its own is far from it, and a machine that asks all day takes a tenth of a core.
     pub buckets: Vec<RateBucket>,
+    /// Bytes of the memory for requests that those of one address may have at once; one more is answered with 503. 0, the default, is a
+    /// quarter of it: nobody takes all of it with bodies that come slowly. A single request may always be as large as requests may be.
+    pub max_memory_per_ip: usize,
 }
 
 impl Default for IpRequest {
     fn default() -> Self {
         let buckets = vec![RateBucket { interval: Duration::from_secs(1), rate: 2_000 }];
-        Self { enabled: true, dry_run: false, buckets }
+        Self { enabled: true, dry_run: false, buckets, max_memory_per_ip: 0 }
     }
 }
 

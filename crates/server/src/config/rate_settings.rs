@@ -18,6 +18,10 @@ const INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_s
 const RATE_MAX: usize = 1_000_000_000;
 /// Each is compared with each new address.
 const NETWORKS_MAX: usize = 256;
+/// Less is not four connections that ask.
+const REQUEST_MEMORY_MIN: usize = 64 * 1024;
+/// More than the memory for requests of the largest machine.
+const REQUEST_MEMORY_MAX: usize = 64 * 1024 * 1024 * 1024;
 
 impl Kind for Vec<RateBucket> {
     fn expected() -> Cow<'static, str> {
@@ -340,6 +344,13 @@ pub(super) const SECTIONS: &[Section] = &[
                 "buckets",
                 client.rate_limit.ip_request.buckets,
                 "requests of one address; not those with the key of the server API, nor for health; more: status 429"
+            ),
+            setting!(
+                "max_memory_per_ip",
+                Live,
+                client.rate_limit.ip_request.max_memory_per_ip,
+                "bytes of memory for requests of one address at once; 0: a quarter of all; more: status 503",
+                |v: &usize| if *v == 0 { Ok(()) } else { within(v, &REQUEST_MEMORY_MIN, &REQUEST_MEMORY_MAX) }
             ),
         ],
     },

@@ -23,6 +23,13 @@ const SHARE: u64 = 4;
 /// What a share is at least: where few connections are allowed, a few people must still do.
 const SHARE_MIN: u64 = 64;
 
+/// Memory for requests that one address has at least, of what a small server has at most half: sixty-four connections that ask.
+const REQUEST_BYTES_MIN: u64 = 1024 * 1024;
+
+/// What an address has that asks for one thing alone, beside that: a connection, of HTTP/2 perhaps. It is no heap of them, so it may be
+/// as large as it may be.
+const ALONE_KIB: u32 = 64;
+
 /// The connections of a server, counted where it is decided whether there may be one more.
 #[derive(Debug)]
 pub(crate) struct Connections {
@@ -54,7 +61,10 @@ struct Rules {
     of_address: Allowed,
     of_network: Allowed,
     exempt: Vec<Network>,
+    are_requests_counted: bool,
     are_requests_dry_run: bool,
+    /// Memory for requests of one address; 0 is a share.
+    request_bytes_max: u64,
 }
 
 /// What may come of one in a time.
@@ -84,7 +94,9 @@ impl Rules {
             of_address: allowed(<[_]>::to_vec),
             of_network: allowed(wider),
             exempt: ip_connect.exempt.clone(),
+            are_requests_counted: ip_request.enabled,
             are_requests_dry_run: ip_request.dry_run,
+            request_bytes_max: ip_request.max_memory_per_ip as u64,
         }
     }
 }
@@ -93,21 +105,33 @@ impl Rules {
 #[derive(Debug, Default)]
 struct Visitor {
     open: u32,
+    /// Memory that its requests have.
+    request_kib: u32,
     arrivals: Buckets,
     requests: Buckets,
 }
 
 impl Visitor {
-    /// One of its connections is gone; whether it has none any more.
+    /// One of its connections is gone; whether it holds nothing any more.
     fn leave(&mut self) -> bool {
         self.open = self.open.saturating_sub(1);
-        self.open == 0
+        self.holds_nothing()
+    }
+
+    /// So much memory of its requests is free; whether it holds nothing any more.
+    fn give_back(&mut self, kib: u32) -> bool {
+        self.request_kib = self.request_kib.saturating_sub(kib);
+        self.holds_nothing()
+    }
+
+    fn holds_nothing(&self) -> bool {
+        self.open == 0 && self.request_kib == 0
     }
 }
 
 impl Entry for Visitor {
     fn is_idle(&self, now_ms: u64) -> bool {
-        self.open == 0 && self.arrivals.are_full(now_ms) && self.requests.are_full(now_ms)
+        self.holds_nothing() && self.arrivals.are_full(now_ms) && self.requests.are_full(now_ms)
     }
 }
 
@@ -267,12 +291,67 @@ impl Connections {
         is_one_too_many && !are_requests_dry_run
     }
 
+    /// The address that is counted for the memory of requests from there, where addresses are.
+    pub(super) fn counted_for_requests(&self, address: Option<IpAddr>) -> Option<AddressKey> {
+        let rules = self.rules.load();
+        if rules.are_requests_counted { counted(address, &rules.exempt) } else { None }
+    }
+
+    /// Counts memory that a request of that address takes, beside `own_kib` that it has, of `bytes` that there are for all; false where
+    /// it is more than the address may have, and it has not been counted.
+    pub(super) fn take_request_memory(
+        &self,
+        address: AddressKey,
+        (own_kib, kib): (u32, u32),
+        bytes: u64,
+        now_ms: u64,
+    ) -> bool {
+        let rules = self.rules.load();
+        let is_dry_run = rules.are_requests_dry_run;
+        let take = |visitor: &mut Visitor, bytes_max: u64| {
+            let needed = u64::from(visitor.request_kib) + u64::from(kib);
+            let fits = needed * 1_024 <= bytes_max || visitor.request_kib.saturating_sub(own_kib) <= ALONE_KIB;
+            if fits || is_dry_run {
+                visitor.request_kib = visitor.request_kib.saturating_add(kib);
+            }
+            fits
+        };
+        let share = (bytes / SHARE).max(REQUEST_BYTES_MIN.min(bytes / 2));
+        let said = rules.request_bytes_max;
+        let of_address = if said > 0 { said } else { share };
+        let taken = |visitor: &mut Visitor| take(visitor, of_address);
+        let mut fits = self.addresses.hold(address.number(), now_ms, taken).unwrap_or(true);
+        if let Some(network) = address.network().filter(|_| fits || is_dry_run) {
+            // As of connections.
+            let taken = |visitor: &mut Visitor| take(visitor, of_address.max(share));
+            if !self.networks.hold(network, now_ms, taken).unwrap_or(true) {
+                if !is_dry_run {
+                    self.addresses.let_go(address.number(), |visitor| visitor.give_back(kib));
+                }
+                fits = false;
+            }
+        }
+        if !fits {
+            self.refusals.count(REQUEST_MEMORY);
+        }
+        fits || is_dry_run
+    }
+
+    /// What was taken by [`Self::take_request_memory`] is free.
+    pub(super) fn give_back_request_memory(&self, address: AddressKey, kib: u32) {
+        self.let_go(address, |visitor| visitor.give_back(kib));
+    }
+
     fn leave(&self, address: Option<AddressKey>) {
         if let Some(address) = address {
-            self.addresses.let_go(address.number(), Visitor::leave);
-            if let Some(network) = address.network() {
-                self.networks.let_go(network, Visitor::leave);
-            }
+            self.let_go(address, Visitor::leave);
+        }
+    }
+
+    fn let_go(&self, address: AddressKey, work: impl Fn(&mut Visitor) -> bool) {
+        self.addresses.let_go(address.number(), &work);
+        if let Some(network) = address.network() {
+            self.networks.let_go(network, work);
         }
     }
 
@@ -309,6 +388,9 @@ impl Connections {
 
 /// The name of the limit on the requests of an address.
 const REQUESTS: &str = "client.rate_limit.ip_request.buckets";
+
+/// The name of the limit on what they take.
+const REQUEST_MEMORY: &str = "client.rate_limit.ip_request.max_memory_per_ip";
 
 /// The name of the limit on the connections of a user.
 pub(crate) const USER_CONNECTIONS: &str = "client.user_connection_limit";

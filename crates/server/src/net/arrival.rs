@@ -86,6 +86,11 @@ pub(crate) struct Arrival {
 }
 
 impl Arrival {
+    /// The address that its connection is counted for before anything is asked on it: whom a proxy asks for is known when it has said so.
+    pub(crate) fn connected_from(&self) -> Option<IpAddr> {
+        self.peer.ip().filter(|_| !self.way.proxies.are(self.peer))
+    }
+
     /// The address of who asks; `None` where none is known. No other is counted or logged.
     pub(crate) fn client_address(&self, headers: &HeaderMap) -> Option<IpAddr> {
         self.way.proxies.client_address(self.peer, headers)

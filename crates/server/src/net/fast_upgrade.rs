@@ -56,9 +56,7 @@ pub(crate) async fn serve(
     let stream = match (stream, &arrival.way.tls) {
         (Stream::Tcp(socket), Some(certificates)) => {
             let config = Arc::clone(&shard.hub.now().config);
-            // Whom a proxy passes on is behind it.
-            let address = arrival.peer.ip().filter(|_| !arrival.way.proxies.are(arrival.peer));
-            let address = shard.hub.connections.counted(address);
+            let address = shard.hub.connections.counted(arrival.connected_from());
             let shaken = front.handshakes.shake(socket, certificates.config(), address, &config.http_server);
             let shaken = Box::pin(shaken);
             let shaken = tokio::select! {

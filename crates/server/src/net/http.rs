@@ -24,6 +24,7 @@ use super::Front;
 use crate::client::connection::{Connection, Takeover};
 use crate::client::shard::{Shard, SocketGuard};
 use crate::config::Compression;
+use crate::limits::memory::Grow as _;
 use crate::net::admission::Purpose;
 use crate::net::answer_headers;
 use crate::net::arrival::Arrival;
@@ -50,11 +51,12 @@ pub(crate) const HEADERS_MAX: usize = 64;
 /// What a connection takes while requests are read from it: their heads, and what is known of them.
 const REQUEST_BYTES: u64 = 16 * 1024;
 /// The answer where there is no memory for it.
-static NO_MEMORY: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let advice = "there are too many requests: come later\n";
+static NO_MEMORY_LEFT: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let later = HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from_static("1"))]);
-    answer_headers::refused((StatusCode::SERVICE_UNAVAILABLE, advice), &later)
+    answer_headers::refused(NO_MEMORY, &later)
 });
+/// The same of a request.
+pub(crate) const NO_MEMORY: Refusal = (StatusCode::SERVICE_UNAVAILABLE, "there are too many requests: come later\n");
 /// How long a request under way may take once the server drains.
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -66,13 +68,13 @@ pub(crate) async fn serve(
     arrival: Arrival,
     mut socket: SocketGuard,
 ) {
-    let reserved = shard.hub.rooms.memory.requests.try_reserve(REQUEST_BYTES);
+    let mut memory = shard.hub.request_memory(arrival.connected_from(), shard.now_ms());
     // The operator is let in where nobody else reaches.
-    if reserved.is_none() && arrival.way.role.serves_clients() {
+    if !memory.grow(REQUEST_BYTES) && arrival.way.role.serves_clients() {
         shard.hub.metrics.refused.inc();
-        tracing::warn!("refused a request: memory for requests used up");
+        tracing::warn!("refused a request: memory for requests, in all or of its address, used up");
         // Whoever takes none of it learns by the end.
-        let _ = stream.into_parts().0.try_write(&NO_MEMORY);
+        let _ = stream.into_parts().0.try_write(&NO_MEMORY_LEFT);
         return;
     }
     let mut draining = shard.draining.clone();
@@ -114,7 +116,7 @@ pub(crate) async fn serve(
             if takeover.framing.is_websocket() {
                 takeover.behind = [read_buf, said].concat().into();
             }
-            drop(reserved);
+            drop(memory);
             if let Some(Err(excess)) = slot.address().map(|address| socket.came_from(address)) {
                 // Nothing of an answer has been written; whoever takes none of it learns by the end.
                 let _ = stream.try_write(&refusal::answer(excess));
@@ -202,8 +204,14 @@ pub(crate) async fn answer(
     let is_counted_later = is_here && admitted.is_ok() && (is_websocket || is_api && request.method() == Method::POST);
     let address = arrival.client_address(request.headers());
     let is_one_too_many = || role.serves_clients() && hub.connections.refuses_request(address, front.now_ms());
-    let mut response = if !(is_counted_later || is_health || is_ready) && is_one_too_many() {
+    let is_counted = !(is_counted_later || is_health || is_ready);
+    let mut memory = hub.request_memory(address.filter(|_| role.serves_clients()), front.now_ms());
+    // A connection of a proxy's is counted for nobody, and what is asked on it for who asks; a stream counts by itself.
+    let is_for_another = is_version_1 && is_counted && slot.address().is_some();
+    let mut response = if is_counted && is_one_too_many() {
         hold_off()
+    } else if is_for_another && !memory.count(REQUEST_BYTES) {
+        refuse(NO_MEMORY)
     } else if let Err(refusal) = admitted {
         turn_away(request.headers(), &arrival, refusal)
     } else if !is_here {
@@ -223,12 +231,12 @@ pub(crate) async fn answer(
     } else if is_streaming && request.method() == Method::OPTIONS {
         http_stream::preflight(request.headers())
     } else if let Some(transport) = transport {
-        match transport.open(hub, request).await {
+        match transport.open(hub, request, memory).await {
             Ok(takeover) => slot.make(Takeover { user, headers: kept, ..takeover }).await,
             Err(refusal) => refuse(refusal),
         }
     } else if is_streaming {
-        http_stream::emulate(hub, request).await
+        http_stream::emulate(hub, request, memory).await
     } else if is_init {
         unidirectional::init(&request)
     } else if is_health || is_ready {
@@ -352,8 +360,13 @@ const NOTHING_HERE: Refusal = (StatusCode::NOT_FOUND, "there is nothing here\n")
 /// With what a request is refused, and what to do about it.
 pub(crate) type Refusal = (StatusCode, &'static str);
 
-pub(crate) fn refuse((status, advice): Refusal) -> Response<Body> {
-    plain(status, advice)
+pub(crate) fn refuse(refusal: Refusal) -> Response<Body> {
+    let (status, advice) = refusal;
+    let mut response = plain(status, advice);
+    if refusal == NO_MEMORY {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
 }
 
 fn plain(status: StatusCode, text: impl Into<Body>) -> Response<Body> {

@@ -4,15 +4,16 @@
 use axum::body::Body;
 use axum::extract::{Query, Request};
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version, header};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use prost::Message;
 use serde::Deserialize;
 
 use crate::client::connection::Takeover;
 use crate::config::Config;
-use crate::limits::memory::Share;
-use crate::net::http::{Refusal, refuse};
+use crate::limits::memory::{Gathering, NotGathered};
+use crate::limits::requests::RequestMemory;
+use crate::net::http::{NO_MEMORY, Refusal, refuse};
 use crate::net::{answer_headers, unidirectional};
 use crate::rooms::cluster::NotTaken;
 use crate::rooms::hub::Hub;
@@ -65,7 +66,7 @@ impl Transport {
     }
 
     /// What the request asks for, if it may.
-    pub(crate) async fn open(self, hub: &Hub, request: Request) -> Result<Takeover, Refusal> {
+    pub(crate) async fn open(self, hub: &Hub, request: Request, memory: RequestMemory) -> Result<Takeover, Refusal> {
         let now = hub.settled();
         if !self.is_enabled(&now.config) {
             return Err(SWITCHED_OFF);
@@ -91,13 +92,13 @@ impl Transport {
         let frame = match (self, method) {
             (Self::UniEvents, Method::GET) => unidirectional::connect_in_query(hub, &request)?.unwrap_or(NOBODY),
             (Self::UniEvents, _) => {
-                unidirectional::connect_in_body(hub, request, one_way.sse.max_request_body_size).await?
+                unidirectional::connect_in_body(hub, request, memory, one_way.sse.max_request_body_size).await?
             }
             (Self::UniHttpStream, _) => {
-                unidirectional::connect_in_body(hub, request, one_way.http_stream.max_request_body_size).await?
+                unidirectional::connect_in_body(hub, request, memory, one_way.http_stream.max_request_body_size).await?
             }
             (_, Method::GET) => commands_in(request.uri(), &now.settings.limits)?,
-            _ => body(hub, request, now.config.websocket.message_size_limit).await?.ok_or(TOO_LARGE)?,
+            _ => body(hub, request, memory, now.config.websocket.message_size_limit).await?.ok_or(TOO_LARGE)?,
         };
         // Like all that is wrong with commands, that there are none is said by the session.
         let (framing, content_type) = match self {
@@ -124,8 +125,8 @@ impl Transport {
 }
 
 /// Takes the commands of one request to the session it names.
-pub(crate) async fn emulate(hub: &Hub, request: Request) -> Response<Body> {
-    let (cors, command) = match receive(hub, request).await {
+pub(crate) async fn emulate(hub: &Hub, request: Request, memory: RequestMemory) -> Response<Body> {
+    let (cors, command) = match receive(hub, request, memory).await {
         Ok(received) => received,
         Err(refusal) => return refuse(refusal),
     };
@@ -204,7 +205,7 @@ struct ProtobufEnvelope {
     data: Bytes,
 }
 
-async fn receive(hub: &Hub, request: Request) -> Result<(HeaderMap, Envelope), Refusal> {
+async fn receive(hub: &Hub, request: Request, memory: RequestMemory) -> Result<(HeaderMap, Envelope), Refusal> {
     if request.method() != Method::POST {
         return Err((StatusCode::METHOD_NOT_ALLOWED, "send commands with POST\n"));
     }
@@ -212,7 +213,7 @@ async fn receive(hub: &Hub, request: Request) -> Result<(HeaderMap, Envelope), R
     let encoding = encoding_of(request.headers());
     let bytes_max = hub.now().config.websocket.message_size_limit;
     // A string of JSON may be longer than what it says.
-    let body = body(hub, request, 2 * bytes_max + EMULATION_BYTES_MORE).await?.ok_or(TOO_LARGE)?;
+    let body = body(hub, request, memory, 2 * bytes_max + EMULATION_BYTES_MORE).await?.ok_or(TOO_LARGE)?;
     let command = Envelope::read(encoding, body).ok_or(MALFORMED)?;
     if command.data.len() > bytes_max {
         return Err(TOO_LARGE);
@@ -249,34 +250,31 @@ pub(crate) fn commands_in(address: &Uri, limits: &Limits) -> Result<Bytes, Refus
 const BODY_BYTES_LEAST: u64 = 4 * 1024;
 
 /// The body, if it comes in the time that a client has to say what it wants; nothing where it has more than so many bytes.
-pub(crate) async fn body(hub: &Hub, request: Request, bytes_max: usize) -> Result<Option<Bytes>, Refusal> {
-    let body = whole(request.into_body(), bytes_max, &hub.rooms.memory.requests);
+pub(crate) async fn body(
+    hub: &Hub,
+    request: Request,
+    memory: RequestMemory,
+    bytes_max: usize,
+) -> Result<Option<Bytes>, Refusal> {
+    let body = whole(request.into_body(), memory, bytes_max);
     let stale = hub.now().config.client.stale_close_delay;
     let body = tokio::time::timeout(stale, body).await;
     body.map_err(|_| (StatusCode::REQUEST_TIMEOUT, "the rest of the request did not come in time\n"))?
 }
 
-/// The same, however long that takes. Memory is taken as it comes, not as it is announced: who says that much will come, and sends
-/// nothing, keeps none from others.
-async fn whole(mut body: Body, bytes_max: usize, share: &Share) -> Result<Option<Bytes>, Refusal> {
-    const NO_MEMORY: Refusal = (StatusCode::SERVICE_UNAVAILABLE, "there are too many requests: come later\n");
-    let mut reserved = share.try_reserve(BODY_BYTES_LEAST).ok_or(NO_MEMORY)?;
-    let mut bytes = BytesMut::new();
+/// The same, however long that takes.
+async fn whole(mut body: Body, memory: RequestMemory, bytes_max: usize) -> Result<Option<Bytes>, Refusal> {
+    let mut gathering = Gathering::begin(memory, BODY_BYTES_LEAST, bytes_max).ok_or(NO_MEMORY)?;
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return Ok(None) };
         let Ok(data) = frame.into_data() else { continue };
-        let needed = bytes.len() + data.len();
-        if needed > bytes_max {
-            return Ok(None);
+        match gathering.push(&data) {
+            Ok(()) => {}
+            Err(NotGathered::TooLong) => return Ok(None),
+            Err(NotGathered::NoMemory) => return Err(NO_MEMORY),
         }
-        let missing = (needed as u64).saturating_sub(reserved.bytes());
-        if missing > 0 {
-            // Twice as much, as the buffer grows.
-            reserved.join(share.try_reserve(missing.max(reserved.bytes())).ok_or(NO_MEMORY)?);
-        }
-        bytes.extend_from_slice(&data);
     }
-    Ok(Some(bytes.freeze()))
+    Ok(Some(gathering.finish().0))
 }
 
 pub(crate) const SWITCHED_OFF: Refusal =

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use crate::client::connection::Takeover;
+use crate::limits::requests::RequestMemory;
 use crate::net::http::{Refusal, handshake, refuse};
 use crate::net::http_stream::{SWITCHED_OFF, body, cors};
 use crate::rooms::hub::Hub;
@@ -35,8 +36,13 @@ pub(crate) fn connect_in_query(hub: &Hub, request: &Request) -> Result<Option<By
 }
 
 /// The connect request in the body.
-pub(crate) async fn connect_in_body(hub: &Hub, request: Request, bytes_max: usize) -> Result<Bytes, Refusal> {
-    understood(hub, body(hub, request, bytes_max).await?.ok_or(TOO_LARGE)?)
+pub(crate) async fn connect_in_body(
+    hub: &Hub,
+    request: Request,
+    memory: RequestMemory,
+    bytes_max: usize,
+) -> Result<Bytes, Refusal> {
+    understood(hub, body(hub, request, memory, bytes_max).await?.ok_or(TOO_LARGE)?)
 }
 
 /// The request, if it is one: nobody can be told later that it is not.

@@ -1,6 +1,7 @@
 //! What all shards of a server share: the rooms, who is in them, the settings, the metrics.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use crate::config::{Config, NamespaceOptions, Storage};
 use crate::events::{Before, EventsError, Journal, Reason, RoomEvents};
 use crate::limits::connections::Connections;
 use crate::limits::memory::Memory;
+use crate::limits::requests::RequestMemory;
 use crate::ops::metrics::Metrics;
 use crate::rooms::cluster::{Commands, LocalNode, OneNode};
 use crate::rooms::delivery_options::DeliveryOptions;
@@ -415,6 +417,11 @@ impl Hub {
 
     fn sockets(&self) -> u64 {
         u64::try_from(self.metrics.sockets.get()).unwrap_or(0)
+    }
+
+    /// The memory of a request that comes from there, at that time of its shard.
+    pub(crate) fn request_memory(&self, address: Option<IpAddr>, now_ms: u64) -> RequestMemory {
+        RequestMemory::new(&self.connections, &self.rooms.memory, address, now_ms)
     }
 
     /// Shows how much of its memory is used.

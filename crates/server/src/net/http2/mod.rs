@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use self::socket::{SMALL_FRAMES_BUDGET, Socket};
 use super::Front;
 use crate::client::shard::{Shard, SocketGuard};
+use crate::limits::memory::Grow as _;
 use crate::net::arrival::Arrival;
 use crate::net::fast_upgrade::Opened;
 use crate::net::http::{DRAIN_TIMEOUT, HEAD_BYTES_MAX, HEAD_TIMEOUT};
@@ -150,11 +151,11 @@ impl Drop for Counted {
 
 /// Serves a connection until it ends.
 pub(crate) async fn serve(front: Rc<Front>, shard: Rc<Shard>, opened: Opened, arrival: Arrival, _socket: SocketGuard) {
-    let reserved = shard.hub.rooms.memory.requests.try_reserve(CONNECTION_BYTES);
+    let mut memory = shard.hub.request_memory(arrival.connected_from(), shard.now_ms());
     // The operator is let in where nobody else reaches.
-    if reserved.is_none() && arrival.way.role.serves_clients() {
+    if !memory.grow(CONNECTION_BYTES) && arrival.way.role.serves_clients() {
         shard.hub.metrics.refused.inc();
-        tracing::warn!("refused a connection of HTTP/2: memory for requests used up");
+        tracing::warn!("refused a connection of HTTP/2: memory for requests, in all or of its address, used up");
         return;
     }
     let [ping_interval, pong_timeout] = {

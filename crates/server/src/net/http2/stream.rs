@@ -20,7 +20,7 @@ use super::message::{Chunks, Head, Incoming, drop_connection_headers, join_cooki
 use super::{Counted, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES, Streams};
 use crate::client::connection::{Connection, Takeover};
 use crate::client::shard::{Shard, SocketGuard};
-use crate::limits::memory::{Reservation, Share};
+use crate::limits::memory::{Grow as _, Reservation, Share};
 use crate::net::Front;
 use crate::net::answer_headers;
 use crate::net::arrival::Arrival;
@@ -82,12 +82,15 @@ enum Answer {
 
 impl Stream {
     pub(super) async fn serve(self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>, _counted: Counted) {
-        let mut reserved = self.shard.hub.rooms.memory.requests.try_reserve(STREAM_BYTES);
+        let address = self.arrival.client_address(request.headers());
+        let serves_clients = self.arrival.way.role.serves_clients();
+        let counted_for = address.filter(|_| serves_clients);
+        let mut memory = self.shard.hub.request_memory(counted_for, self.shard.now_ms());
         // The operator is let in where nobody else reaches.
-        if reserved.is_none() && self.arrival.way.role.serves_clients() {
+        if !memory.grow(STREAM_BYTES) && serves_clients {
             self.shard.hub.metrics.refused.inc();
-            tracing::warn!("refused a request: memory for requests used up");
-            respond.send_reset(Reason::REFUSED_STREAM);
+            tracing::warn!("refused a request: memory for requests, in all or of its address, used up");
+            self.refuse(respond);
             return;
         }
         let is_head = request.method() == Method::HEAD;
@@ -102,9 +105,7 @@ impl Stream {
         let over = match answered {
             Err(over) => Err(over),
             Ok(Answer::Response(response)) => {
-                if let Some(reserved) = &mut reserved {
-                    reserved.shrink_to(ANSWERED_STREAM_BYTES);
-                }
+                memory.shrink_to(ANSWERED_STREAM_BYTES);
                 let is_one_too_many = response.status() == StatusCode::TOO_MANY_REQUESTS;
                 let sent = self.send(response, is_head, &mut respond).await;
                 // Each costs as much as one that is taken back; but in a proxy's connection there are others.
@@ -115,7 +116,7 @@ impl Stream {
             }
             Ok(Answer::TakenOver(takeover, address)) => {
                 // From here on it is a client's, and counted as such.
-                drop(reserved);
+                drop(memory);
                 self.bridge(takeover, address, incoming, &mut respond).await
             }
         };
@@ -128,6 +129,17 @@ impl Stream {
                 respond.send_reset(Reason::INTERNAL_ERROR);
             }
         }
+    }
+
+    /// Says that the request is to come later, for which no memory is taken. It costs as much as one that is taken back.
+    fn refuse(&self, mut respond: SendResponse<Bytes>) {
+        let (mut parts, _) = http::refuse(http::NO_MEMORY).into_parts();
+        answer_headers::protect(&mut parts.headers, false);
+        if !self.arrival.way.proxies.are(self.arrival.peer) {
+            self.streams.note_reset();
+        }
+        // A client that has gone is told nothing.
+        let _ = respond.send_response(Response::from_parts(parts, ()), true);
     }
 
     /// Has the request answered, unless it is taken back before.
