@@ -179,7 +179,9 @@ impl<T: Clone + Send + Sync + 'static> Archive<T> {
         let Some(mut ring) = stand_at(room, range.start) else { return range.start };
         let watermark = self.watermark(room);
         let ring_from = watermark.as_ref().map_or(0, |watermark| watermark.ring_from());
-        let is_erased = |sequence| watermark.as_ref().is_some_and(|watermark| watermark.erased().contains(sequence));
+        // Each time: it may be erased meanwhile.
+        let erased = || watermark.as_ref().and_then(|watermark| watermark.erased_if_any());
+        let is_erased = |sequence| erased().is_some_and(|erased| erased.contains(sequence));
         let end = range.end.min(range.start.saturating_add(left.messages as u64));
         let mut at = range.start;
         while at < end && !left.is_none() {

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
@@ -50,14 +50,21 @@ pub struct Watermark {
     complete: AtomicBool,
     /// The archive has ended before everything was stored.
     given_up: AtomicBool,
+    /// Nothing as long as nothing was removed or erased: of nearly all.
+    taken_away: OnceLock<Box<TakenAway>>,
+    /// As many as wait: tasks, of which each has one future, and those who take back what they do not wait for any more.
+    waiters: Mutex<Vec<(u64, Waker)>>,
+}
+
+/// What is not there any more of an incarnation.
+#[derive(Debug, Default)]
+struct TakenAway {
     /// Messages before this one were removed.
     floor: AtomicU64,
     /// Of the messages before this one, some may have been erased since the ring took them.
     distrusted: AtomicU64,
     /// Those of which it is known that they were.
     erased: Arc<ErasedMessages>,
-    /// As many as wait: tasks, of which each has one future, and those who take back what they do not wait for any more.
-    waiters: Mutex<Vec<(u64, Waker)>>,
 }
 
 impl Watermark {
@@ -68,9 +75,7 @@ impl Watermark {
             stored: AtomicU64::new(first),
             complete: AtomicBool::new(false),
             given_up: AtomicBool::new(false),
-            floor: AtomicU64::new(0),
-            distrusted: AtomicU64::new(0),
-            erased: Arc::default(),
+            taken_away: OnceLock::new(),
             waiters: Mutex::default(),
         }
     }
@@ -194,30 +199,39 @@ impl Watermark {
     /// Messages before this one were removed: nobody is to read them any more, whoever still has them.
     pub fn floor(&self) -> u64 {
         // Relaxed: what is hidden was removed from the store before; both say the same.
-        self.floor.load(Relaxed)
+        self.taken_away.get().map_or(0, |taken_away| taken_away.floor.load(Relaxed))
     }
 
     pub(super) fn raise_floor(&self, floor: u64) {
         // Relaxed: as in `floor`.
-        self.floor.fetch_max(floor, Relaxed);
+        self.taken_away().floor.fetch_max(floor, Relaxed);
     }
 
     /// From this sequence on a room's ring shows what the store does: of what it holds before, some may have been erased. What was
     /// removed is another matter, of which [`Watermark::floor`] tells: it may still be given to who was there when it was published.
     pub fn ring_from(&self) -> u64 {
         // Relaxed: as in `floor`.
-        self.distrusted.load(Relaxed)
+        self.taken_away.get().map_or(0, |taken_away| taken_away.distrusted.load(Relaxed))
     }
 
     pub(super) fn distrust_ring(&self, until: u64) {
         // Relaxed: as in `floor`.
-        self.distrusted.fetch_max(until, Relaxed);
+        self.taken_away().distrusted.fetch_max(until, Relaxed);
     }
 
-    /// The messages that were erased with [`Archive::erase_in`](super::Archive::erase_in): nobody is to be given them, whoever still
-    /// has them. Who holds this after the room has ended is told of what is erased then, too.
+    /// The messages that were erased with [`Archive::erase_in`](super::Archive::erase_in), or are to be: nobody is to be given them,
+    /// whoever still has them. Who holds this after the room has ended is told of what is erased then, too.
     pub fn erased(&self) -> &Arc<ErasedMessages> {
-        &self.erased
+        &self.taken_away().erased
+    }
+
+    /// The same for whoever looks: nothing where none was.
+    pub fn erased_if_any(&self) -> Option<&Arc<ErasedMessages>> {
+        self.taken_away.get().map(|taken_away| &taken_away.erased)
+    }
+
+    fn taken_away(&self) -> &TakenAway {
+        self.taken_away.get_or_init(Box::default)
     }
 
     fn wake(&self, is_due: impl Fn(u64) -> bool) {

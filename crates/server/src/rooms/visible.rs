@@ -167,7 +167,7 @@ impl Edge {
     /// What was erased of `room`, whose edge this is.
     pub(crate) fn erased(&self, room: &Room<Publication>) -> Erased {
         match (&self.mark, &self.removed) {
-            (Some(mark), _) => Erased::of(mark.erased()),
+            (Some(mark), _) => mark.erased_if_any().map_or(Erased::NOTHING, Erased::of),
             (None, Some(removed)) => removed.erased(room).map_or(Erased::NOTHING, |messages| Erased::of(&messages)),
             (None, None) => Erased::NOTHING,
         }
