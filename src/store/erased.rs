@@ -31,6 +31,12 @@ impl ErasedMessages {
         self.end.load(Acquire)
     }
 
+    /// All before this one are; 0 where there is no such one.
+    pub fn all_before(&self) -> u64 {
+        // Relaxed: as in `contains`.
+        self.before.load(Relaxed)
+    }
+
     /// Whether the message at `sequence` is erased.
     pub fn contains(&self, sequence: u64) -> bool {
         // Relaxed: `end` was read before, which is written after it.

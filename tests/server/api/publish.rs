@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use roomcast_server::config::Storage;
+use roomcast_server::config::{SlowConsumer, Storage};
 use rusqlite::Connection;
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use serde_json::{Value, json};
@@ -244,28 +244,39 @@ fn a_history_that_is_removed_takes_nothing_from_who_is_there() {
 }
 
 #[test]
-fn who_is_behind_where_the_history_is_removed_goes_on_where_it_begins() {
-    let server = with(|config| {
-        config.channel.without_namespace.storage = Storage::Async;
-        config.channel.without_namespace.force_push_join_leave = false;
-    });
-    let mut ann = server.connected("ann");
-    set_socket_recv_buffer_size(&ann.stream, 128 * 1024).expect("a socket option");
-    ann.subscribe(2, "hall");
-    let mut bob = server.connected("bob");
-    // More than sockets and the ring hold.
-    const BEFORE: u64 = 1_500;
-    for number in 1..=BEFORE {
-        bob.publish(number as u32 + 1, "hall", &format!("\"{}\"", "x".repeat(10_000)));
+fn who_is_behind_where_the_history_is_removed_is_told_as_who_is_overrun() {
+    for policy in [SlowConsumer::Disconnect, SlowConsumer::Skip] {
+        let server = with(|config| {
+            let options = &mut config.channel.without_namespace;
+            (options.storage, options.slow_consumer) = (Storage::Async, policy);
+            options.force_push_join_leave = false;
+        });
+        let mut ann = server.connected("ann");
+        set_socket_recv_buffer_size(&ann.stream, 128 * 1024).expect("a socket option");
+        ann.subscribe(2, "hall");
+        let mut bob = server.connected("bob");
+        // More than sockets and the ring hold.
+        const BEFORE: u64 = 1_500;
+        for number in 1..=BEFORE {
+            bob.publish(number as u32 + 1, "hall", &format!("\"{}\"", "x".repeat(10_000)));
+        }
+        assert_eq!(result(&server, "history_remove", json!({ "channel": "hall" })), json!({}));
+        if policy == SlowConsumer::Disconnect {
+            assert_eq!(ann.closed(), (3008, "slow".to_owned()));
+            continue;
+        }
+        let mut offset = 0;
+        let push = loop {
+            let push = ann.push();
+            match push.get("pub") {
+                Some(publication) => assert_eq!(number(&publication["offset"]), offset + 1, "none is left out"),
+                None => break push,
+            }
+            offset += 1;
+        };
+        assert_eq!((text(&push["channel"]), number(&push["unsubscribe"]["code"])), ("hall", 2500));
+        assert!(offset < BEFORE, "some are gone");
     }
-    assert_eq!(result(&server, "history_remove", json!({ "channel": "hall" })), json!({}));
-    bob.publish(5_000, "hall", "0");
-    let mut offsets = vec![number(&ann.publication()["offset"])];
-    while offsets.last() != Some(&(BEFORE + 1)) {
-        offsets.push(number(&ann.publication()["offset"]));
-    }
-    assert!(offsets.is_sorted_by(|one, next| one < next) && offsets[0] == 1, "{offsets:?}");
-    assert!(offsets.len() < BEFORE as usize, "some are gone, and so is none of its connections");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! What is erased is shown to nobody from the acknowledgement on ([`Edge::erased`](crate::rooms::visible::Edge::erased)), and goes from
 //! memory shortly afterwards, whether anything is published there or not: at once where nobody is reading it, and else when a later look
 //! finds that nobody is any more. What is removed with a history is still given to members who were there when it was published, and
-//! have not come so far; those who need longer than [`REMOVED_DELAY`] find its places empty.
+//! have not come so far; those who need longer than [`REMOVED_DELAY`] have missed it, and are told so.
 
 use crate::util::panics::lock;
 use std::collections::HashMap;

@@ -73,6 +73,11 @@ impl Erased {
         sequence < self.end && self.messages.as_ref().is_some_and(|messages| messages.contains(sequence))
     }
 
+    /// What lies before this is gone, since the history was removed and everybody had time to come past it: who has not is told.
+    pub(crate) fn gone_before(&self) -> u64 {
+        self.messages.as_ref().map_or(0, |messages| messages.all_before())
+    }
+
     /// What is to be shown of a message.
     #[inline]
     pub(crate) fn shown<'a>(&self, sequence: u64, publication: &'a Publication) -> &'a Publication {

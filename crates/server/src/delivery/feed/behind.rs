@@ -80,6 +80,7 @@ impl<S: MemberSink> Group<S> {
                 let read = match ring.resumption() {
                     Resumption::Gap(missed) => Err(TryRecvError::Lagged(missed)),
                     Resumption::Unknown => return CaughtUp::Ended,
+                    _ if sequence < erased.gone_before() => Err(TryRecvError::Lagged(erased.gone_before() - sequence)),
                     _ if sequence < self.edge.ring_from() => {
                         Err(TryRecvError::Lagged(self.edge.ring_from() - sequence))
                     }
@@ -87,14 +88,11 @@ impl<S: MemberSink> Group<S> {
                 };
                 let messages = match read {
                     Ok(messages) => messages,
-                    // Where it stands the history was removed, and the ring has moved on: nothing is left there to be given.
-                    Err(TryRecvError::Lagged(_)) if sequence < self.edge.range().start && self.options.has_database => {
-                        let publication = self.edge.range().start.min(group_end);
-                        member.skip_to(At { publication, ..at });
-                        continue;
-                    }
+                    // Where it stands the history was removed, nothing is left to be given, there neither.
                     Err(TryRecvError::Lagged(_))
-                        if self.options.has_database && self.options.slow_consumer != SlowConsumer::Latest =>
+                        if self.options.has_database
+                            && self.options.slow_consumer != SlowConsumer::Latest
+                            && sequence >= self.edge.range().start =>
                     {
                         if !may_fetch {
                             return CaughtUp::Waits;
@@ -174,8 +172,7 @@ impl<S: MemberSink> Group<S> {
             if from >= removed {
                 return member.sink.close_soon(CloseCode::Slow);
             }
-            // It was removed while it was being read.
-            member.skip_to(At { publication: removed.min(group_end), ..at });
+            // It was removed while it was being read: what it has missed it is told when it goes on.
             return member.sink.wake();
         }
         let events = Events::of(self.hears.as_deref(), is_ended, self.edge.last());

@@ -8,6 +8,7 @@ use roomcast::{Broker, Position, Room, RoomOptions, Subscription};
 use roomcast_protocol::{Placed, Publication, RoomName};
 
 use super::world::{Item, Sink, compressed, member, publication};
+use crate::config::SlowConsumer;
 use crate::delivery::feed::CaughtUp;
 use crate::delivery::turns::Delivery;
 use crate::ops::metrics::Metrics;
@@ -333,5 +334,44 @@ fn who_comes_into_the_next_incarnation_is_not_put_to_those_who_are_still_in_the_
         next.publish(publication(2)).expect("the room is open");
         turn();
         assert_eq!(new.0.items(), [1, 2].map(Item::Publication), "{kind}");
+    }
+}
+
+/// Its places in the ring are empty by then; who would be given them has lost what was there.
+#[test]
+fn who_is_behind_where_a_history_was_removed_for_a_while_is_told_as_who_is_overrun() {
+    for policy in [SlowConsumer::Disconnect, SlowConsumer::Skip, SlowConsumer::Latest] {
+        let broker = Broker::<Publication>::builder().shards(1).build();
+        let (room, name) =
+            (broker.room("hall").expect("there is space"), RoomName::parse("hall", 255).expect("a name"));
+        let (removed, events) = (Arc::<RemovedHistories>::default(), Arc::new(Events::new(1)));
+        let delivery = Delivery::new(0, Metrics::new(1).shard(0), events.inbox(0).expect("it is asked for once"));
+        let how = DeliveryOptions { slow_consumer: policy, ..DeliveryOptions::default() };
+        // One takes all, one nothing, one so much that it stands behind what is removed.
+        let [quick, slow, late] = [usize::MAX, 0, 2].map(|takes| {
+            let options = member(0);
+            let sink = Sink::taking_as(&options, takes);
+            let start = room.subscribe().now().expect("the room is open");
+            let key = delivery.join(&name, start, &sink, (how, Edge::published_but(&removed, &room)), options);
+            (sink, key)
+        });
+        for number in 0..4 {
+            room.publish(publication(number)).expect("the room is open");
+            while delivery.deliver(&mut Context::from_waker(Waker::noop()), Some(Instant::now())) {}
+        }
+        removed.erase_to(&room, 2);
+        slow.0.takes.set(usize::MAX);
+        late.0.takes.set(usize::MAX);
+        while matches!(delivery.catch_up(late.1), CaughtUp::Unfinished) {}
+        let all = [0, 1, 2, 3].map(Item::Publication);
+        assert_eq!([quick.0.items(), late.0.items()], [all; 2], "{policy:?}: they have seen what was removed");
+        let told = match delivery.catch_up(slow.1) {
+            CaughtUp::Missed(missed) => (SlowConsumer::Disconnect, missed),
+            CaughtUp::Skipped(missed) => (SlowConsumer::Skip, missed),
+            _ => (SlowConsumer::Latest, 2),
+        };
+        assert_eq!(told, (policy, 2));
+        let newest = if policy == SlowConsumer::Latest { &all[3..] } else { &[] };
+        assert_eq!(slow.0.items(), newest);
     }
 }

@@ -386,43 +386,66 @@ fn filters_that_nothing_matches_leave_others_their_turns() {
     assert!((3..GROUPS).contains(&turns), "{comparisons} comparisons in {turns} turns");
 }
 
-/// What lies before the removal it was never given, and its group has it.
-#[test]
-fn who_takes_deltas_and_is_led_past_a_removed_history_has_no_base() {
+/// A member with deltas that takes nothing for so long that the ring moves past it; beside it one that takes all, and one that takes
+/// nothing either.
+fn behind_the_ring(policy: SlowConsumer) -> (World, [usize; 3]) {
     const DELTAS: usize = 3;
-    let mut world = World::stored(options(SlowConsumer::Disconnect, true));
-    let quick = world.join_as(member(DELTAS), usize::MAX, 0);
-    let [slow, late] = [(); 2].map(|()| world.join_as(member(DELTAS), usize::MAX, 0));
-    let publish = |world: &mut World, messages| {
-        world.publish(messages);
-        world.store();
-        world.settle();
-    };
-    publish(&mut world, 2);
+    let mut world = World::stored(options(policy, true));
+    let [quick, slow, late] = [(); 3].map(|()| world.join_as(member(DELTAS), usize::MAX, 0));
+    publish_stored(&mut world, 2);
     [slow, late].iter().for_each(|person| world.people[*person].sink.takes.set(0));
-    (0..3).for_each(|_| publish(&mut world, CAPACITY / 2));
+    (0..3).for_each(|_| publish_stored(&mut world, CAPACITY / 2));
+    (world, [quick, slow, late])
+}
+
+fn publish_stored(world: &mut World, messages: u64) {
+    world.publish(messages);
+    world.store();
+    world.settle();
+}
+
+/// Nothing is left there to be given, and who has missed it is told.
+#[test]
+fn who_is_behind_the_ring_where_the_history_is_removed_is_told_as_who_is_overrun() {
+    let (mut world, [quick, slow, late]) = behind_the_ring(SlowConsumer::Disconnect);
+    [slow, late].iter().for_each(|person| world.people[*person].sink.takes.set(usize::MAX));
+    let [of_slow, of_late] = [slow, late].map(|person| world.people[person].key.expect("it is there"));
     // One of them is reading what it has missed.
-    let key = world.people[late].key.expect("it is there");
-    world.people[late].sink.takes.set(usize::MAX);
-    let CaughtUp::InTheDatabase(_, from) = world.delivery.catch_up(key) else { panic!("the ring has moved on") };
+    let CaughtUp::InTheDatabase(_, from) = world.delivery.catch_up(of_late) else { panic!("the ring has moved on") };
     world.remove();
-    world.delivery.deliver_stored(key, from, &[]);
+    world.delivery.deliver_stored(of_late, from, &[]);
+    for key in [of_slow, of_late] {
+        assert!(matches!(world.delivery.catch_up(key), CaughtUp::Missed(_)));
+    }
     world.settle_all();
-    let removed = Item::Publication(world.room.tail() - 1);
     for person in [slow, late] {
         assert_eq!(world.people[person].sink.items(), [0, 1].map(Item::Publication), "the rest is removed");
+    }
+    publish_stored(&mut world, 1);
+    let newest = Item::Publication(world.room.tail() - 1);
+    assert_eq!(world.people[quick].sink.items().last(), Some(&newest), "others go on");
+}
+
+/// What lies before it was never given it, and its group has it.
+#[test]
+fn who_takes_deltas_and_is_led_past_messages_has_no_base() {
+    let (mut world, [quick, slow, late]) = behind_the_ring(SlowConsumer::Latest);
+    world.remove();
+    world.settle_all();
+    let newest = Item::Publication(world.room.tail() - 1);
+    for person in [slow, late] {
+        assert_eq!(world.people[person].sink.items(), [Item::Publication(0), Item::Publication(1), newest]);
         assert_eq!(world.people[person].sink.behind(), 0);
     }
     let before = world.people[quick].sink.deltas();
-    publish(&mut world, 1);
-    publish(&mut world, 1);
+    publish_stored(&mut world, 1);
+    publish_stored(&mut world, 1);
     assert_eq!(world.people[quick].sink.deltas(), before + 2, "who has the base is given deltas");
     for person in [quick, slow, late] {
         // Each payload is made of what it has.
         let items = world.people[person].sink.items();
         let end = world.room.tail();
         assert_eq!(items[items.len() - 2..], [end - 2, end - 1].map(Item::Publication));
-        assert_eq!(items.contains(&removed), person == quick);
     }
 }
 
