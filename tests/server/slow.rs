@@ -1,8 +1,11 @@
 //! What becomes of members that cannot keep up, by `slow_consumer`, and where they are seen.
 
+use std::io::Write as _;
+
 use roomcast_server::config::{SlowConsumer, Storage};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 
+use crate::frames::frame;
 use crate::harness::{Client, Running, eventually, number, text};
 
 /// Messages that the ring of a room without history keeps.
@@ -112,16 +115,18 @@ fn who_lags_shows_in_the_metrics_until_it_has_caught_up() {
     eventually("nobody is shown", || !metrics().contains(&client));
 }
 
-/// What the system holds of a connection of the server's and has not been acknowledged, by the port at its other end.
-fn held_by_the_system(server: &Running) -> std::collections::HashMap<u16, u64> {
+/// What the system holds of a connection of the server's, by the port at its other end: what has not been acknowledged, and what the
+/// server has not read.
+fn held_by_the_system(server: &Running) -> std::collections::HashMap<u16, [u64; 2]> {
     let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
     let port = |address: &str| address.split_once(':').and_then(|(_, port)| u16::from_str_radix(port, 16).ok());
     let row = |line: &str| {
         let fields: Vec<_> = line.split_whitespace().collect();
         let [_, local, other, state, queues, ..] = fields[..] else { return None };
         let is_of_server = port(local)? == server.address.port() && state == "01";
-        let queued = u64::from_str_radix(queues.split_once(':')?.0, 16).ok()?;
-        is_of_server.then_some((port(other)?, queued))
+        let (sent, received) = queues.split_once(':')?;
+        let queued = |bytes: &str| u64::from_str_radix(bytes, 16).ok();
+        is_of_server.then_some((port(other)?, [queued(sent)?, queued(received)?]))
     };
     table.lines().filter_map(row).collect()
 }
@@ -145,10 +150,44 @@ fn the_system_holds_little_for_who_takes_nothing() {
     let ports: Vec<_> = deaf.iter().map(|client| client.stream.local_addr().expect("a port").port()).collect();
     eventually("all sockets are full", || {
         let held = held_by_the_system(&server);
-        ports.iter().all(|port| held[port] > 0)
+        ports.iter().all(|port| held[port][0] > 0)
     });
     let held = held_by_the_system(&server);
     // What fits is written as a whole packet, on loopback of 64 KiB.
-    let most = ports.iter().map(|port| held[port]).max().expect("clients");
+    let most = ports.iter().map(|port| held[port][0]).max().expect("clients");
     assert!(most <= LIMIT as u64 + 2 * 65_536, "{most} bytes");
+}
+
+/// It has asked for more than it takes, so nothing more is read of what it says.
+#[test]
+fn the_system_holds_little_of_who_is_not_read() {
+    const LIMIT: usize = 16 * 1024;
+    let server = Running::with(|config| {
+        config.channel.without_namespace.storage = Storage::Off;
+        config.http_server.tcp_unread_limit = LIMIT;
+        config.client.write_timeout = std::time::Duration::from_secs(3_600);
+    });
+    let mut ann = server.member("Ann", "hall");
+    let data = data();
+    for id in 3..103 {
+        ann.publish(id, "hall", &data);
+        ann.publication();
+    }
+    let mut deaf = server.connected("Deaf");
+    let port = deaf.stream.local_addr().expect("a port").port();
+    deaf.stream.set_nonblocking(true).expect("a socket option");
+    let ask = frame(0x81, br#"{"id":2,"history":{"channel":"hall","limit":100}}"#);
+    let said = ask.repeat(300_000);
+    let mut left = &said[..];
+    let mut unread = 0;
+    eventually("it is not read any more", || {
+        while let Ok(written @ 1..) = deaf.stream.write(left) {
+            left = &left[written..];
+        }
+        assert!(!left.is_empty(), "all of it was taken");
+        let before = std::mem::replace(&mut unread, held_by_the_system(&server)[&port][1]);
+        unread > 0 && unread == before
+    });
+    assert!(unread <= 2 * LIMIT as u64, "{unread} bytes");
+    ann.publish(103, "hall", &data);
 }

@@ -52,6 +52,7 @@ use self::handover::new_process::{NewProcess, TakenOver};
 use self::handover::old_process::{self, Left, OldProcess};
 use self::handover::opening::{self, OPEN_WITHIN};
 use self::handover::successor::Successors;
+use self::limits::memory::Memory;
 use self::net::accept::{self, Accepting, Acceptor, WayIn};
 #[doc(hidden)]
 pub use self::net::arrival::Role;
@@ -279,8 +280,9 @@ impl Server {
         let before = taken.as_ref().map_or(Before::Over, TakenOver::before);
         hub.start_events(rng()?, before).map_err(ServeError::Events)?;
 
-        let allowed = connections_allowed(hub.now().config.client.connection_limit as u64, descriptors)?;
-        hub.connections.allow(allowed.min(hub.rooms.memory.connections_max()));
+        let limit = hub.now().config.client.connection_limit as u64;
+        let allowed = connections_allowed(limit, descriptors)?;
+        hub.connections.allow(allowed.min(connections_with_memory(limit, &hub.rooms.memory)));
         hub.connections.follow(&hub.now().config.client);
 
         hub.serve_until(self.shutdown.watch());
@@ -419,6 +421,23 @@ fn connections_allowed(limit: u64, descriptors: Option<u64>) -> Result<u64, Serv
     }
     tracing::info!(connections_max, "descriptors allow this many connections");
     Ok(allowed)
+}
+
+/// How many connections there is memory for, here and in the system; says so where more are asked for, 0 being no limit.
+fn connections_with_memory(limit: u64, memory: &Memory) -> u64 {
+    let (here, in_system) = (memory.connections_max(), memory.sockets_max());
+    if limit > here.min(in_system) {
+        tracing::warn!(
+            limit,
+            here,
+            in_system,
+            "there is memory for fewer connections than `client.connection_limit`; see `memory.limit`"
+        );
+    } else {
+        tracing::info!(here, in_system, "there is memory for this many connections");
+    }
+    // Who names a number may know that the system has more.
+    if limit == 0 { here.min(in_system) } else { here }
 }
 
 /// A shard that is well has turned in this time, whatever it has to do.

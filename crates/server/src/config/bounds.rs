@@ -54,6 +54,7 @@ const BOUNDS: &[(&str, Bound)] = &[
     ("http_server.tls_handshake_timeout", Exceeded("a_handshake_has_its_time")),
     ("http_server.tls_handshake_limit", Exceeded("of_too_many_handshakes_the_oldest_are_given_up")),
     ("http_server.tcp_unsent_limit", Exceeded("the_system_holds_little_for_who_takes_nothing")),
+    ("http_server.tcp_unread_limit", Exceeded("the_system_holds_little_of_who_is_not_read")),
     ("websocket.compression_level", NoLimit(EFFORT)),
     ("websocket.compression_min_size", NoLimit(EFFORT)),
     ("uni_websocket.compression_level", NoLimit(EFFORT)),

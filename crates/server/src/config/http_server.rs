@@ -61,6 +61,10 @@ pub struct HttpServer {
     /// share of the memory counts. Default 128 KiB, which is sent within a millisecond to who reads; what is on its way is not
     /// bounded by it, so that who is far away is not slower. 0: as many as the system likes, up to `net.ipv4.tcp_wmem` (4 MiB).
     pub tcp_unsent_limit: usize,
+    /// Bytes that the system takes of a connection and that were not read, give or take what it needs to keep them: who has sent much
+    /// for a while, and then takes nothing of what it has asked for, has it hold as many. Default 128 KiB, by which a client that is a
+    /// tenth of a second away sends a megabyte in a second. 0: as many as the system likes, up to `net.ipv4.tcp_rmem` (6 MiB and more).
+    pub tcp_unread_limit: usize,
     /// Names by which pages may have reached this server, `*` standing for any run of characters, without ports; names of
     /// this machine are always good. Empty, the default: all names, in development mode those of this machine. A page whose
     /// name somebody has pointed here is refused, however much it looks like one of ours.
@@ -97,6 +101,7 @@ impl Default for HttpServer {
             trusted_proxies: Vec::new(),
             proxy_protocol: false,
             tcp_unsent_limit: 128 * 1024,
+            tcp_unread_limit: 128 * 1024,
             allowed_hosts: Vec::new(),
             h2c_external: false,
             h2_websocket: false,
@@ -358,7 +363,14 @@ pub(super) const SECTION: Section = Section {
             Restart,
             http_server.tcp_unsent_limit,
             "bytes that the system takes for a connection and has not sent yet; 0: as many as it likes",
-            |v: &usize| if *v == 0 { Ok(()) } else { within(v, &UNSENT_MIN, &UNSENT_MAX) }
+            |v: &usize| if *v == 0 { Ok(()) } else { within(v, &HELD_MIN, &HELD_MAX) }
+        ),
+        setting!(
+            "tcp_unread_limit",
+            Restart,
+            http_server.tcp_unread_limit,
+            "bytes that the system takes of a connection and that were not read yet; 0: as many as it likes",
+            |v: &usize| if *v == 0 { Ok(()) } else { within(v, &HELD_MIN, &HELD_MAX) }
         ),
         listing!(
             "allowed_hosts",
@@ -396,9 +408,9 @@ const HANDSHAKES_MAX: usize = 65_536;
 /// Each is compared with the address of each connection.
 const PROXIES_MAX: usize = 256;
 /// Less is one packet at a time.
-const UNSENT_MIN: usize = 4 * 1024;
+const HELD_MIN: usize = 4 * 1024;
 /// More than the system takes.
-const UNSENT_MAX: usize = 16 * 1024 * 1024;
+const HELD_MAX: usize = 16 * 1024 * 1024;
 /// Each is compared with each request's host.
 const HOSTS_MAX: usize = 256;
 

@@ -176,14 +176,21 @@ impl Socket {
         Ok(self)
     }
 
-    /// Bounds what the system takes for a connection and has not sent; 0 leaves it to the system.
-    fn limit_unsent(&self, bytes: usize) {
-        if let (Self::Tcp(listener), true) = (self, bytes > 0) {
-            // Those who are accepted have it from here, too.
-            let limit = u32::try_from(bytes).unwrap_or(u32::MAX);
-            if let Err(error) = SockRef::from(listener).set_tcp_notsent_lowat(limit) {
-                tracing::warn!(%error, "`http_server.tcp_unsent_limit` cannot be had of this system");
-            }
+    /// Bounds what the system holds for each connection; 0 leaves it to the system. Who comes by a file is of this machine.
+    fn limit_held(&self, HttpServer { tcp_unsent_limit, tcp_unread_limit, .. }: &HttpServer) {
+        let Self::Tcp(listener) = self else { return };
+        // Those who are accepted have it from here, too.
+        let socket = SockRef::from(listener);
+        let unsent = u32::try_from(*tcp_unsent_limit).unwrap_or(u32::MAX);
+        if unsent > 0
+            && let Err(error) = socket.set_tcp_notsent_lowat(unsent)
+        {
+            tracing::warn!(%error, "`http_server.tcp_unsent_limit` cannot be had of this system");
+        }
+        if *tcp_unread_limit > 0
+            && let Err(error) = socket.set_recv_buffer_size(*tcp_unread_limit)
+        {
+            tracing::warn!(%error, "`http_server.tcp_unread_limit` cannot be had of this system");
         }
     }
 
@@ -291,7 +298,7 @@ pub(crate) fn open(options: &HttpServer, given: Vec<Given>, tls: &Tls) -> Result
         let (socket, place) = placed.map_err(|source| NotBound { place, source })?;
         listeners.push(Listener { socket, way: way(role, &place), place, is_for_role: false });
     }
-    listeners.iter().for_each(|it| it.socket.limit_unsent(options.tcp_unsent_limit));
+    listeners.iter().for_each(|it| it.socket.limit_held(options));
     for (_, place, socket) in given {
         if let Some(place) = &place {
             // Its file goes with it: nobody else answers for that.

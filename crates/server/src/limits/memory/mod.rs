@@ -20,6 +20,8 @@ use crate::ops::metrics::Metrics;
 #[derive(Debug)]
 pub(crate) struct Memory {
     limit: u64,
+    /// What there is of it on the machine, or in its cgroup.
+    found: u64,
     /// The messages that rooms have in memory.
     pub(crate) rings: Share,
     /// What clients have asked for and have not taken, and what they have begun to say.
@@ -65,6 +67,16 @@ const PROCESS_BYTES: u64 = 32 << 20;
 /// What is left to the allocator, which gives memory back late and in pages: this part of all.
 const ALLOCATOR_PART: u64 = 16;
 
+/// What the system takes for a connection while nothing happens: the socket, its file, and the watch on it.
+const SOCKET_BYTES: u64 = 5 * 1024;
+
+/// The part for sockets at rest of what is left to the system; the rest is for what they are sending and receiving, which it bounds by
+/// itself (`net.ipv4.tcp_mem`), and for all else that it does.
+const SOCKETS_PART: u64 = 2;
+
+/// The part of all memory that the system has at least.
+const SYSTEM_PART_LEAST: u64 = 16;
+
 /// What a connection takes while nothing happens.
 const CONNECTION_BYTES: u64 = 2 * 1024;
 
@@ -74,14 +86,12 @@ const MEMBER_BYTES: u64 = 768;
 impl Memory {
     /// Divides what the configuration says, or three quarters of what this process may have.
     pub(crate) fn new(options: &MemoryOptions) -> Self {
+        let found = machine::memory(Path::new("/"));
         let (limit, by) = match options.limit {
             Some(limit) => (limit.get() as u64, "configuration"),
-            None => {
-                let found = machine::memory(Path::new("/"));
-                (found.bytes / 4 * 3, found.by)
-            }
+            None => (found.bytes / 4 * 3, found.by),
         };
-        let memory = Self::of(limit);
+        let memory = Self { found: found.bytes, ..Self::of(limit) };
         let [rings, replies, database, caches] =
             [&memory.rings, &memory.replies, &memory.database, &memory.caches].map(Share::limit);
         let [connections, requests] = [&memory.connections, &memory.requests].map(Share::limit);
@@ -114,6 +124,7 @@ impl Memory {
         let share = |name, part| Share::new(name, divided / 100 * part);
         Self {
             limit,
+            found: limit / 3 * 4,
             rings: share("rings", RINGS),
             replies: share("replies", REPLIES),
             database: share("database", DATABASE),
@@ -130,6 +141,13 @@ impl Memory {
     /// How many connections there is memory for.
     pub(crate) fn connections_max(&self) -> u64 {
         self.connections.limit() / CONNECTION_BYTES
+    }
+
+    /// For how many connections the system has memory, beside all that is divided here.
+    pub(crate) fn sockets_max(&self) -> u64 {
+        // Where the configuration leaves it nothing, it is asked for more than there is, and not for none.
+        let left = self.found.saturating_sub(self.limit).max(self.found / SYSTEM_PART_LEAST);
+        left / SOCKETS_PART / SOCKET_BYTES
     }
 
     /// Whether there is memory for so many, which are in so many rooms, each room of each counted.
@@ -182,6 +200,15 @@ mod tests {
             assert!(divided <= limit - PROCESS_BYTES - limit / ALLOCATOR_PART, "{divided} of {limit}");
             assert!(divided >= limit / 2, "{divided} of {limit}");
         }
+    }
+
+    #[test]
+    fn there_are_no_more_connections_than_the_system_has_memory_for() {
+        let memory = |found: u64, limit: u64| Memory { found, ..Memory::of(limit) }.sockets_max();
+        assert_eq!(memory(1 << 30, 768 << 20), (128 << 20) / SOCKET_BYTES);
+        assert!(memory(1 << 30, 768 << 20) < Memory::of(768 << 20).connections_max());
+        assert_eq!(memory(1 << 30, 1 << 30), (32 << 20) / SOCKET_BYTES, "it says more than there is");
+        assert!(memory(64 << 30, 1 << 30) > Memory::of(1 << 30).connections_max());
     }
 
     #[test]
