@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::chown;
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -73,14 +73,8 @@ fn runs(process: &str) -> bool {
 
 #[test]
 fn a_server_that_is_told_to_starts_its_program_again_and_hands_over() {
-    let data = TempDir::new();
-    std::fs::create_dir_all(data.path()).unwrap();
-    let place = Path::new(data.path()).join("notify");
-    let mut manager = Manager::at(&place);
-    let mut serve = command(&["serve", "--dev", "--listen", "127.0.0.1:0", "--data-dir", data.path()]);
-    serve.env("NOTIFY_SOCKET", &place).env("WATCHDOG_USEC", "2000000");
-    let mut first = Served::started(serve, data);
-    serve_id(&mut manager, &first);
+    let (mut manager, mut first) = managed(&[]);
+    eventually("a socket to ask at", || socket_of(&first).exists());
     let mut process = first.child.id().to_string();
     for _ in 0..2 {
         manager.rest();
@@ -106,23 +100,38 @@ fn a_server_that_is_told_to_starts_its_program_again_and_hands_over() {
     assert_eq!(said.matches("handed over: another process serves").count(), 2, "{said}");
 }
 
-fn serve_id(manager: &mut Manager, first: &Served) {
+/// A server that serves, and who is told of it.
+fn managed(more: &[&str]) -> (Manager, Served) {
+    let data = TempDir::new();
+    std::fs::create_dir_all(data.path()).unwrap();
+    let place = Path::new(data.path()).join("notify");
+    let mut manager = Manager::at(&place);
+    let arguments = [&["serve", "--dev", "--listen", "127.0.0.1:0", "--data-dir", data.path()], more].concat();
+    let mut serve = command(&arguments);
+    serve.env("NOTIFY_SOCKET", &place).env("WATCHDOG_USEC", "2000000");
+    let server = Served::started(serve, data);
     manager.hears("READY=1");
-    // It may be asked from then on that its socket is there.
-    let socket = Path::new(first.data.path()).join("handover.sock");
-    eventually("a socket to ask at", || socket.exists());
+    (manager, server)
+}
+
+/// Where it may be asked to hand over.
+fn socket_of(server: &Served) -> PathBuf {
+    Path::new(server.data.path()).join("handover.sock")
 }
 
 #[test]
 fn a_new_process_that_cannot_be_used_leaves_the_old_one_as_it_is() {
     let file = TempFile::new("handover.toml", "[handover]\ntimeout = \"1s\"\n");
-    let mut server = Served::start(&["--config", file.path()], None);
-    let socket = Path::new(server.data.path()).join("handover.sock");
+    let (mut manager, mut server) = managed(&["--config", file.path()]);
+    let socket = socket_of(&server);
     eventually("a socket to ask at", || socket.exists());
 
     std::fs::write(file.path(), "[handover]\ntimeout = \"0s\"\n").unwrap();
     server.signal("-USR2");
     eventually("the end of the new one", || server.logged().contains("the process that was to take over has ended"));
+    // The package looks for these words: started anew it would not serve either.
+    let status = manager.hears("not handed over");
+    assert!(status.contains("STATUS=serving") && status.contains("has ended (exit status: 2)"), "{status}");
     assert!(server.is_well());
 
     std::fs::write(file.path(), "[handover]\ntimeout = \"1s\"\n").unwrap();
@@ -145,11 +154,12 @@ fn a_new_process_that_cannot_be_used_leaves_the_old_one_as_it_is() {
 #[test]
 fn a_server_that_may_not_be_taken_over_is_not() {
     let file = TempFile::new("handover.toml", "[handover]\nenabled = false\n");
-    let mut server = Served::start(&["--config", file.path()], None);
+    let (mut manager, mut server) = managed(&["--config", file.path()]);
     server.signal("-USR2");
     eventually("a word about it", || server.logged().contains("`handover.enabled` is false"));
+    manager.hears("not handed over: `handover.enabled` is false");
     assert!(server.is_well());
-    assert!(!Path::new(server.data.path()).join("handover.sock").exists());
+    assert!(!socket_of(&server).exists());
     server.signal("-TERM");
     assert_eq!(server.wait().code(), Some(0));
 }
@@ -182,7 +192,7 @@ fn a_process_of_another_user_takes_nothing_over_and_is_told_whose_the_server_is(
     }
     let serve = ["serve", "--dev", "--listen", "127.0.0.1:0", "--data-dir"];
     let server = Served::started(as_user(OWNER, &[&serve[..], &[data.path()]].concat()), data);
-    let socket = Path::new(server.data.path()).join("handover.sock");
+    let socket = socket_of(&server);
     eventually("a socket to ask at", || socket.exists());
 
     let refused = |mut command: Command| {
