@@ -120,6 +120,11 @@ impl Process {
         assert!(self.child.wait().expect("an end").success());
     }
 
+    /// Waits until it has ended, in whatever way.
+    pub(crate) fn is_over(&mut self) {
+        self.child.wait().expect("an end");
+    }
+
     /// Whether it is still there.
     pub(crate) fn runs(&mut self) -> bool {
         self.child.try_wait().expect("a process").is_none()

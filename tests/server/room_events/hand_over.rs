@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use super::backend::{Backend, Books};
+use rustix::process::Signal;
+
+use super::backend::{Backend, Books, Manner};
 use super::crash::{ROOMS, config, members};
 use super::user;
 use crate::crash::Process;
-use crate::harness::{Client, Folder, eventually};
+use crate::harness::{Client, Folder, Heard, eventually};
 
 const ROOM: &str = ROOMS[0];
 
 /// Longer than a client here takes to come back.
-const VACATED_DELAY: &str = "3s";
+const VACATED_DELAY: &str = "4s";
 
 /// The same, where so many clients of the old process are closed in a second.
 fn config_of(backend: &Backend, close_rate: u32) -> String {
@@ -29,14 +31,20 @@ fn names(count: usize) -> Vec<String> {
     (0..count).map(|at| format!("user-{at}")).collect()
 }
 
-/// Waits until each is closed and has it come back; what they are then.
+/// Waits until each is closed, or cut off, and has it come back; what they are then.
 fn come_back(clients: Vec<(String, Client)>, to: &Process) -> Vec<(String, Client)> {
     std::thread::scope(|scope| {
         let coming: Vec<_> = clients
             .into_iter()
             .map(|(name, mut client)| {
                 scope.spawn(move || {
-                    assert_eq!(client.closed().0, 3001);
+                    loop {
+                        match client.hear() {
+                            Heard::Close(code, _) => break assert_eq!(code, 3001),
+                            Heard::End => break,
+                            _ => {}
+                        }
+                    }
                     let client = member(to, &name);
                     (name, client)
                 })
@@ -143,4 +151,48 @@ fn a_process_that_hands_over_before_the_one_before_it_has_ended_passes_on_what_i
     for name in names(6) {
         assert!(was_never_away(&books, &name), "{name}: {:?}", books.words());
     }
+}
+
+/// However the old process ends, and whatever the backend does meanwhile.
+#[test]
+fn an_old_process_that_is_ended_in_the_midst_leaves_nobody_behind() {
+    for signal in [Signal::TERM, Signal::KILL] {
+        let (backend, folder) = (Backend::start(), Folder::new());
+        let config = config_of(&backend, 1);
+        let mut first = Process::start_by(&folder, &config, &[]);
+        let clients: Vec<_> = names(6).into_iter().map(|name| (name.clone(), member(&first, &name))).collect();
+        eventually("all of them", || backend.books().members.len() == 6);
+        backend.behaves(Manner::DiesAfter);
+        let second = first.taken_over(&folder, &config);
+        first.signal(signal);
+        let clients = come_back(clients, &second);
+        first.is_over();
+        backend.behaves(Manner::Takes);
+        agrees(&backend, clients);
+        let books = backend.books();
+        let left = reasons(&books, "leave");
+        // Who was cut off with the old process may have been seen to go by itself before.
+        assert!(left.values().sum::<usize>() == 6 && !left.contains_key("restart"), "{left:?}");
+        assert!(names(6).iter().all(|name| was_never_away(&books, name)), "{:?}", books.words());
+    }
+}
+
+/// An old process that stands still is not waited for without end, and contradicts nothing when it goes on.
+#[test]
+fn an_old_process_that_stands_still_is_not_waited_for() {
+    let (backend, folder) = (Backend::start(), Folder::new());
+    let bounds = "close_within = \"1s\"\ntimeout = \"1s\"\n";
+    let config = config(&backend, "100ms") + &format!("[handover]\nclose_rate = 1\n{bounds}");
+    let mut first = Process::start_by(&folder, &config, &[]);
+    let clients: Vec<_> = names(3).into_iter().map(|name| (name.clone(), member(&first, &name))).collect();
+    eventually("all of them", || backend.books().members.len() == 3);
+    let second = first.taken_over(&folder, &config);
+    first.signal(Signal::STOP);
+    eventually("that they are gone", || backend.books().members.is_empty());
+    first.signal(Signal::CONT);
+    let clients = come_back(clients, &second);
+    first.ends();
+    agrees(&backend, clients);
+    let left = reasons(&backend.books(), "leave");
+    assert!(left.keys().eq(["hand_over"]) && left["hand_over"] == 3, "{left:?}");
 }
