@@ -22,15 +22,22 @@ esac
 END
 printf '#!/bin/sh\necho deb-systemd-invoke "$@" >>%s\n' $log >/usr/local/bin/deb-systemd-invoke
 chmod 755 /usr/local/bin/systemctl /usr/local/bin/deb-systemd-invoke
-# What serves; at SIGUSR2 it writes something there, as the server and systemd do together.
-serves() {
-	echo serving >/run/status
-	(
-		trap "echo '$2' >'$1'; echo handed over >>$log" USR2
-		while :; do sleep 0.1; done
-	) &
-	server=$!
-	echo "$server" >/run/main-pid
+# What systemd hears of a server, for the one above to say.
+hears() {
+	python3 -c '
+import os, socket
+heard = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+heard.bind("/run/heard")
+os.chmod("/run/heard", 0o666)
+while True:
+    for line in heard.recv(4096).decode().splitlines():
+        name, _, value = line.partition("=")
+        place = {"MAINPID": "/run/main-pid", "STATUS": "/run/status", "READY": "/run/ready"}.get(name)
+        if place:
+            open(place + ".new", "w").write(value + "\n")
+            os.rename(place + ".new", place)
+' &
+	manager=$!
 }
 export PATH=/usr/local/bin:$PATH DEBIAN_FRONTEND=noninteractive
 asked() { grep -qx "$1" $log; }
@@ -64,28 +71,57 @@ asked 'deb-systemd-invoke restart roomcast.service' || says "the old version goe
 # One that can hand over does so, and is started anew only where that does not help.
 upgrade() {
 	: >$log
-	serves "$@"
 	dpkg --install "$package" 2>/run/said
-	kill "$server"
-	wait "$server" || true
 }
-upgrade /run/main-pid 4711
-asked 'handed over' || says "an upgrade interrupts a server that could hand over"
-! grep deb-systemd-invoke $log || says "it has handed over"
-upgrade /run/status 'serving; not handed over: process 4711 has ended (exit status: 1)'
-asked 'handed over' && asked 'deb-systemd-invoke restart roomcast.service' || says "the old version goes on when it cannot hand over"
-upgrade /run/status 'serving; not handed over: process 4711 has ended (exit status: 2)'
+main() { cat /run/main-pid; }
+until_it_is() { # there within a minute: a file
+	for _ in $(seq 600); do
+		[[ ! -e $1 ]] || return 0
+		sleep 0.1
+	done
+	says "there is no $1"
+}
+install -d -o roomcast -g roomcast -m 700 /run/data
+configuration=/run/served.toml
+echo 'log.file = false' >$configuration
+hears
+until_it_is /run/heard
+(exec setpriv --reuid=roomcast --regid=roomcast --clear-groups env NOTIFY_SOCKET=/run/heard \
+	/usr/bin/roomcast serve --config $configuration --data-dir /run/data --listen 127.0.0.1:0 >/run/serving 2>&1) &
+first=$!
+echo $first >/run/main-pid
+until_it_is /run/ready
+until_it_is /run/data/handover.sock
+upgrade
+second=$(main)
+[[ $second != "$first" && $(readlink "/proc/$second/exe") == /usr/bin/roomcast ]] || says "the new version does not serve: $(cat /run/serving)"
+! grep deb-systemd-invoke $log || says "an upgrade interrupts a server that could hand over"
+wait "$first" || says "the old version was not done when it had handed over"
+until_it_is /run/data/handover.sock
+echo 'nonsense = true' >>$configuration
+upgrade
+[[ $(main) == "$second" && -e /proc/$second ]] || says "the version that served does not any more"
 ! grep deb-systemd-invoke $log || says "what could not serve was started in place of what does"
 grep -q 'cannot use its configuration; the one before goes on' /run/said || says "and nobody is told"
+# An address that is not this machine's: started anew it may be another day.
+sed -i /nonsense/d $configuration
+printf '[http_server]\ninternal_address = "192.0.2.1"\ninternal_port = 9000\n' >>$configuration
+upgrade
+asked 'deb-systemd-invoke restart roomcast.service' || says "the old version goes on when it cannot hand over: $(cat /run/status)"
+sed -i '/http_server/,$d' $configuration
 echo '# as it was' >>/usr/lib/systemd/system/roomcast.service
-upgrade /run/main-pid 4711
-! asked 'handed over' && asked 'deb-systemd-invoke restart roomcast.service' || says "a unit that has changed does not count"
+upgrade
+asked 'deb-systemd-invoke restart roomcast.service' && [[ $(main) == "$second" ]] || says "a unit that has changed does not count"
 printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
 chmod 755 /usr/sbin/policy-rc.d
-upgrade /run/main-pid 4711
-! asked 'handed over' || says "it does something where policy-rc.d says not to"
+upgrade
+asked 'deb-systemd-invoke restart roomcast.service' && [[ $(main) == "$second" ]] || says "it does something where policy-rc.d says not to"
 rm /usr/sbin/policy-rc.d
+# What was said of the last time is no answer this time.
+upgrade
+[[ $(main) != "$second" ]] && ! grep deb-systemd-invoke $log || says "it hands over once only: $(cat /run/status)"
 [[ ! -e /run/roomcast-unit.md5 ]] || says "something is left of it"
+kill "$(main)" "$manager"
 rm /run/serves
 : >$log
 dpkg --install "$package"
