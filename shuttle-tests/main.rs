@@ -12,5 +12,6 @@ mod handlers;
 mod ledger;
 mod parking;
 mod publishing;
+mod rewriting;
 mod rooms;
 mod support;

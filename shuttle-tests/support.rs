@@ -160,6 +160,10 @@ pub(crate) fn publish(room: &Room<Message>, publisher: u32, count: u32) {
 pub(crate) struct Seen {
     last: Option<u64>,
     numbers: BTreeMap<u32, u32>,
+    /// Which message was at each sequence.
+    pub(crate) places: BTreeMap<u64, (u32, u32)>,
+    /// How many of them were put in the place of another.
+    pub(crate) others: u64,
     pub(crate) received: u64,
     pub(crate) lagged: u64,
 }
@@ -172,6 +176,8 @@ impl Seen {
             assert!(self.last < Some(sequence), "a sequence came twice or out of order");
             self.last = Some(sequence);
             let (publisher, number) = message.read();
+            self.places.insert(sequence, (publisher, number));
+            self.others += u64::from(message.is_other());
             let before = self.numbers.insert(publisher, number);
             assert!(before < Some(number), "the messages of one publisher came out of order");
             self.received += 1;
