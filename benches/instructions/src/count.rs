@@ -17,8 +17,29 @@ const WINDOWS: [u64; 2] = [30, 130];
 /// Counting is slow, but not that slow.
 const LIMIT: Duration = Duration::from_secs(240);
 
-/// A delivery of the server that is counted: storage, and messages in flight.
-pub(crate) const SERVER: &[(&str, u64)] = &[("off", 32), ("off", 1), ("async", 32), ("stored", 32)];
+/// A delivery of the server that is counted.
+pub(crate) struct Delivery {
+    /// What is said of it in the report.
+    pub(crate) about: &'static str,
+    /// How `server-bench count` knows it.
+    server: &'static str,
+    /// Messages in flight.
+    pub(crate) in_flight: u64,
+}
+
+const fn delivery(about: &'static str, server: &'static str, in_flight: u64) -> Delivery {
+    Delivery { about, server, in_flight }
+}
+
+/// Those that are counted, in the order of the report.
+pub(crate) const DELIVERIES: &[Delivery] = &[
+    delivery("storage off", "off", 32),
+    delivery("storage off", "off", 1),
+    delivery("storage off, over TLS", "tls", 32),
+    delivery("storage off, over TLS", "tls", 1),
+    delivery("storage async", "async", 32),
+    delivery("storage stored", "stored", 32),
+];
 
 /// Members of the server's room.
 const MEMBERS: u64 = 100;
@@ -48,12 +69,12 @@ fn of_library(row: &Row, counted: bool) -> Result<f64, String> {
 }
 
 /// Instructions of the server for each message that a member received.
-pub(crate) fn of_server(storage: &str, in_flight: u64) -> Result<f64, String> {
+pub(crate) fn of_server(&Delivery { server, in_flight, .. }: &Delivery) -> Result<f64, String> {
     let mut totals = [0.0; 2];
     for (total, windows) in totals.iter_mut().zip(WINDOWS) {
         let program = env::current_exe().map_err(|error| error.to_string())?.with_file_name("server-bench");
         let mut command = Command::new(program);
-        command.args(["count", storage, &MEMBERS.to_string(), &in_flight.to_string(), &windows.to_string()]);
+        command.args(["count", server, &MEMBERS.to_string(), &in_flight.to_string(), &windows.to_string()]);
         let (success, told, said) = bounded(command, LIMIT)?;
         *total = told.trim().parse().ok().filter(|_| success).ok_or_else(|| format!("it failed: {said}"))?;
     }

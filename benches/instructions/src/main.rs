@@ -65,9 +65,9 @@ fn everything(arguments: &[String]) -> Result<(), String> {
         }
     }
     if only != "library" {
-        for (storage, in_flight) in count::SERVER {
-            let name = format!("delivery of the server, storage {storage}, {in_flight} in flight");
-            add(&name, count::of_server(storage, *in_flight))?;
+        for delivery in count::DELIVERIES {
+            let name = format!("delivery of the server, {}, {} in flight", delivery.about, delivery.in_flight);
+            add(&name, count::of_server(delivery))?;
         }
     }
     match out {
@@ -90,8 +90,9 @@ fn head(origin: &Origin) -> String {
          it are subtracted. Messages of the library are `u64`; a *receive* is what a reader more costs for a message, in \
          bursts of 64. A *delivery of the server* is what a real server process executes, its handling of publishes \
          included, for each message that one of 100 members receives; messages of 128 bytes in JSON come in windows: the \
-         next one begins when everybody has the one before. What the kernel executes is not counted. *Before* are the figures \
-         of the report that was checked in.\n\n\
+         next one begins when everybody has the one before. What the kernel executes is not counted. Of a delivery over TLS \
+         most is encryption, by the instructions that callgrind knows; a processor with wider ones executes fewer. *Before* are \
+         the figures of the report that was checked in.\n\n\
          * date: {}\n{}* machine: {}\n* compiler: {}, {}\n\n",
         said("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
         origin.lines(),

@@ -52,7 +52,7 @@ const LIMIT: Limit = Limit { figure: LOAD_SHARE, from: 90.0, who: "the load" };
 
 const USAGE: &str = "\
 server-bench serve RIVAL PORT             be one: floor, floor-with-envelope, axum, axum-tuned
-server-bench count STORAGE MEMBERS IN_FLIGHT WINDOWS
+server-bench count STORAGE|tls MEMBERS IN_FLIGHT WINDOWS
                                           instructions of the server, under callgrind, for so many windows
 ";
 
@@ -84,8 +84,8 @@ member what a turn has gathered in one write of one buffer; **floor with envelop
 the protocol has, and is the floor that targets speak of. **axum tuned** has small buffers and one flush per burst.
 * **redis** (RESP 3) and **nats** speak their own protocols over TCP, nats over WebSocket too; neither has WebSocket \
 rooms with history or presence for what is measured here.
-* **roomcast over tls** and **bun over tls** have the same certificate, with a key of P-256, and speak TLS 1.3; the load is a client \
-that has never been there before, so each handshake is a whole one, and it believes every certificate. What a handshake costs is what \
+* **roomcast over tls** and **bun over tls** have the same certificate, with a key of P-256, and speak TLS 1.3 with AES-128-GCM, the \
+first that browsers ask for, whatever else they would; the load is a client that has never been there before, so each handshake is a whole one, and it believes every certificate. What a handshake costs is what \
 connecting costs more than without TLS.
 * *Memory* is private memory of the process (`smaps_rollup`), not what the system keeps for sockets, over the connections \
 opened.";

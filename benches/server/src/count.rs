@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::contenders::{Contender, ROOMCAST, ROOMCAST_ASYNC, ROOMCAST_STORED};
+use crate::contenders::{Contender, ROOMCAST, ROOMCAST_ASYNC, ROOMCAST_STORED, ROOMCAST_TLS};
 use crate::fault::Fault;
 use crate::load::Load;
 use crate::process::Process;
@@ -18,9 +18,10 @@ pub(crate) fn main(arguments: &[String]) -> Result<(), String> {
     let [storage, numbers @ ..] = arguments else { return Err("count what?".to_owned()) };
     let contender = match storage.as_str() {
         "off" => ROOMCAST,
+        "tls" => ROOMCAST_TLS,
         "async" => ROOMCAST_ASYNC,
         "stored" => ROOMCAST_STORED,
-        _ => return Err("storage is off, async or stored".to_owned()),
+        _ => return Err("it is off, async or stored by storage, or tls".to_owned()),
     };
     let numbers: Result<Vec<usize>, _> = numbers.iter().map(|number| number.parse()).collect();
     let Ok(&[members, in_flight, windows]) = numbers.as_deref() else {
@@ -40,7 +41,7 @@ fn count(contender: Contender, members: usize, in_flight: usize, windows: usize)
         command.arg(program.get_program()).args(program.get_args());
         Ok(command)
     })?;
-    let mut load = Load::new(server.address(), contender.wire)?.patient_for(LIMIT);
+    let mut load = contender.load(&server)?.patient_for(LIMIT);
     load.add_room("room", BYTES, in_flight, members)?;
     load.open_all()?;
     for _ in 0..windows {
