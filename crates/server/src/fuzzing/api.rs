@@ -95,8 +95,13 @@ async fn ask(api: &Api, hub: &Hub, asked: &[u8]) {
         StatusCode::OK => told.iter().all(is_refusal),
         _ => true,
     };
+    let mut after = state(hub);
+    if !is_refused && LOOKING.contains(&&*name) {
+        // Whoever asks for the past of a room that is not there is told an epoch, which is then that of the room.
+        after.retain(|room, ends| before.contains_key(room) || *ends != (0, 0));
+    }
     if is_refused || LOOKING.contains(&&*name) {
-        assert_eq!(state(hub), before, "{name}, {}: {}", head.status, answer.escape_ascii());
+        assert_eq!(after, before, "{name}, {}: {}", head.status, answer.escape_ascii());
     }
 }
 
