@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::mem;
-use std::sync::mpsc::TryRecvError;
+use std::sync::mpsc::{self, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::backend::{Erasure, Page, RetentionCutoff, Span, Store};
@@ -28,6 +28,9 @@ use crate::sync::Panicked;
 
 /// How long opening a room, or reading, waits for what is published to be stored, where it must be.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a store may take to answer at least what it was asked when the archive is given up.
+const ANSWER_MIN: Duration = Duration::from_secs(5);
 
 /// Between two looks at whether the batch writer has ended.
 const END_LOOK: Duration = Duration::from_millis(1);
@@ -510,7 +513,8 @@ impl<T: Send + Sync + 'static> Archive<T> {
         self.end(None)
     }
 
-    /// [`Archive::close`], but gives up after `timeout`.
+    /// [`Archive::close`], but gives up after `timeout`, and after as long again where the store does not even answer: what it is about to
+    /// take then it may take later.
     ///
     /// # Errors
     /// As [`Archive::close`], and what the store said last when it does not take messages.
@@ -523,16 +527,39 @@ impl<T: Send + Sync + 'static> Archive<T> {
         self.shared.store.let_go();
     }
 
+    /// [`Archive::let_go`], but waits no longer than `timeout` for a store that does not answer: false then, and it is let go of as soon as
+    /// it does.
+    #[must_use]
+    pub fn let_go_within(&self, timeout: Duration) -> bool {
+        let (store, (done, is_done)) = (Arc::clone(&self.shared.store), mpsc::channel());
+        let is_stepped = matches!(&*self.writer.lock().unwrap_or_else(PoisonError::into_inner), WriterState::Stepped);
+        let let_go = move || {
+            store.let_go();
+            // Who has waited long enough is gone.
+            let _ = done.send(());
+        };
+        let thread = thread::Builder::new().name("roomcast-let-go".to_owned());
+        if is_stepped || thread.spawn(let_go).is_err() {
+            self.let_go();
+            return true;
+        }
+        is_done.recv_timeout(timeout).is_ok()
+    }
+
     fn end(&self, timeout: Option<Duration>) -> Result<(), StoreError> {
         self.broker.close();
         self.post.close();
         let environment = &self.shared.environment;
         // One that cannot be reckoned never comes.
         let until = timeout.and_then(|timeout| environment.now().checked_add(timeout));
+        let last = timeout.and_then(|timeout| until?.checked_add(timeout.max(ANSWER_MIN)));
         let mut is_given_up = false;
         loop {
             if let Some(ended) = self.ended() {
                 return ended;
+            }
+            if last.is_some_and(|last| environment.now() >= last) {
+                return Err(self.trouble("the store does not answer"));
             }
             if !is_given_up && until.is_some_and(|until| environment.now() >= until) {
                 is_given_up = true;

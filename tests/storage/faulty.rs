@@ -88,6 +88,14 @@ impl Faulty {
         self.goes_on.notify_all();
     }
 
+    fn wait(&self) {
+        let mut is_stalled = self.is_stalled.lock().unwrap();
+        while *is_stalled {
+            self.is_waited_for.store(true, SeqCst);
+            is_stalled = self.goes_on.wait(is_stalled).unwrap();
+        }
+    }
+
     /// Until a commit waits.
     #[track_caller]
     pub(crate) fn until_stalled(&self) {
@@ -110,12 +118,7 @@ impl Store for Faulty {
     }
 
     fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
-        let mut is_stalled = self.is_stalled.lock().unwrap();
-        while *is_stalled {
-            self.is_waited_for.store(true, SeqCst);
-            is_stalled = self.goes_on.wait(is_stalled).unwrap();
-        }
-        drop(is_stalled);
+        self.wait();
         self.is_waited_for.store(false, SeqCst);
         let told = self.fates.lock().unwrap().pop_front();
         let otherwise = if self.is_down.load(SeqCst) { Fate::Refused } else { Fate::Done };
@@ -137,6 +140,8 @@ impl Store for Faulty {
     }
 
     fn let_go(&self) {
+        // As behind a commit.
+        self.wait();
         self.inner.let_go();
     }
 

@@ -55,7 +55,8 @@ cases! {
         who_reads_a_room_that_has_ended_learns_of_what_is_erased;
     trouble: a_commit_whose_answer_is_lost_is_kept_once, a_store_that_fails_gets_everything_when_it_goes_on,
         a_stalled_store_fills_the_rings_and_loses_nothing, whoever_waits_for_a_stalled_store_is_told,
-        an_archive_that_is_dropped_ends, closing_gives_up_in_time, closing_that_runs_out_of_time_says_what_was_not_read, whoever_waits_for_an_archive_that_gives_up_is_told,
+        an_archive_that_is_dropped_ends, closing_gives_up_in_time,
+        a_store_that_hangs_is_left_behind_and_lets_go_later, closing_that_runs_out_of_time_says_what_was_not_read, whoever_waits_for_an_archive_that_gives_up_is_told,
         a_codec_that_panics_stops_the_archive;
     overtaken: a_process_that_was_overtaken_stops_and_loses_nothing,
         what_two_processes_acknowledge_is_all_there, nothing_at_all_is_written_by_who_was_overtaken,

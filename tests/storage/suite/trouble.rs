@@ -161,6 +161,28 @@ pub(crate) fn closing_gives_up_in_time(place: &dyn Place) {
     run.close();
 }
 
+/// A store that stands still holds up neither the end nor who comes next for longer than they wait; until it has let go nobody else has it.
+pub(crate) fn a_store_that_hangs_is_left_behind_and_lets_go_later(place: &dyn Place) {
+    let (store, run) = start(place);
+    let room = run.open("lobby");
+    store.stall(true);
+    publish(&room, 3);
+    store.until_stalled();
+    let soon = Duration::from_millis(20);
+    assert_eq!(run.archive.close_within(soon).unwrap_err().kind(), StoreErrorKind::Unavailable);
+    assert!(!run.archive.let_go_within(soon));
+    assert_eq!(place.open().begin().map_err(|error| error.kind()), Err(StoreErrorKind::Locked));
+    store.stall(false);
+    until("it is let go of", || place.open().begin().is_ok());
+
+    let other = Run::start(place.open(), Options::all(Durability::Async));
+    let again = other.open("lobby");
+    assert_eq!(again.tail(), other.stored("lobby").len() as u64);
+    let goes_on = again.epoch() == room.epoch();
+    assert!(!goes_on || again.tail() == room.tail(), "where something is missing, nobody knows what was seen of it");
+    other.close();
+}
+
 /// What was published while the store took its time is stored, or it is said that it is not.
 pub(crate) fn closing_that_runs_out_of_time_says_what_was_not_read(place: &dyn Place) {
     let (store, run) = start(place);
