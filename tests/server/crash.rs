@@ -64,8 +64,31 @@ impl Process {
         Self::spawn(folder, text, &["--take-over", "--listen", &self.address.to_string()], &[])
     }
 
+    /// The same; `watch` is told which process it is before it serves.
+    pub(crate) fn taken_over_beside(
+        &self,
+        folder: &Folder,
+        text: &str,
+        variables: &[(&str, PathBuf)],
+        watch: impl FnOnce(u32),
+    ) -> Self {
+        let socket = folder.0.join("handover.sock");
+        crate::harness::eventually("a socket to ask at", || socket.exists());
+        Self::spawn_beside(folder, text, &["--take-over", "--listen", &self.address.to_string()], variables, watch)
+    }
+
     /// One that is started with these arguments, where it listens first.
     pub(crate) fn spawn(folder: &Folder, text: &str, arguments: &[&str], variables: &[(&str, PathBuf)]) -> Self {
+        Self::spawn_beside(folder, text, arguments, variables, |_| {})
+    }
+
+    fn spawn_beside(
+        folder: &Folder,
+        text: &str,
+        arguments: &[&str],
+        variables: &[(&str, PathBuf)],
+        watch: impl FnOnce(u32),
+    ) -> Self {
         let config = folder.0.join("roomcast.toml");
         std::fs::write(&config, text).expect("a file");
         let mut child = Command::new(env!("CARGO_BIN_EXE_roomcast"))
@@ -80,6 +103,7 @@ impl Process {
             .stdout(Stdio::null())
             .spawn()
             .expect("the binary");
+        watch(child.id());
         let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
         let address = lines.by_ref().find_map(|line| {
             let (_, place) = line.split_once("listening on http")?;
@@ -100,10 +124,11 @@ impl Process {
 
     /// What the system says of its memory: a line of its status, in bytes.
     pub(crate) fn memory(&self, line: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a process");
-        let found = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':')).expect("that line");
-        let kib: u64 = found.trim().strip_suffix("kB").expect("a unit").trim().parse().expect("a number");
-        kib * 1024
+        memory_of(self.child.id(), line).expect("that line")
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// The sum of a metric over all shards.
@@ -141,6 +166,14 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The same of any process; nothing of one that is gone.
+pub(crate) fn memory_of(process: u32, line: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let found = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':'))?;
+    let kib: u64 = found.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
 }
 
 /// What is known about a room from outside.

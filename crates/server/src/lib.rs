@@ -172,7 +172,8 @@ impl Server {
     /// serves in its place. Where nobody serves, this is [`Server::bind`].
     ///
     /// # Errors
-    /// As [`Server::bind`], and [`ServeError::NotHandedOver`]. The other process goes on as before.
+    /// As [`Server::bind`], [`ServeError::Store`] when the database could not be had, and [`ServeError::NotHandedOver`]. The other process
+    /// goes on as before.
     pub fn take_over(config: Config) -> Result<Self, ServeError> {
         Self::take_over_with(config, Vec::new())
     }
@@ -181,7 +182,10 @@ impl Server {
         let path = config.handover_socket();
         let tls = Tls::new(&config.http_server, &config.data_dir).map_err(ServeError::Tls)?;
         match NewProcess::begin(&path, &config.handover, &config.http_server)? {
-            Some(taking) => Ok(Self::new(config, tls, Sockets::Awaited(Box::new(taking)))),
+            Some(taking) => {
+                stored::look_at_database(&config).map_err(ServeError::Store)?;
+                Ok(Self::new(config, tls, Sockets::Awaited(Box::new(taking))))
+            }
             None => {
                 let listeners = listeners::open(&config.http_server, given, &tls)?;
                 Ok(Self::new(config, tls, Sockets::Open(listeners)))

@@ -11,29 +11,31 @@ use roomcast_server::{ServeError, Server};
 use super::{Process, config, connected, wait_for};
 use crate::harness::{Client, Folder, PATIENCE};
 
-const HELLO: u8 = 1;
-const WELCOME: u8 = 2;
-const REFUSED: u8 = 3;
-const READY: u8 = 4;
-const SETTLED: u8 = 5;
-const GO: u8 = 6;
-const SOCKETS: u8 = 7;
-const ROOMS: u8 = 8;
-const ALL_GIVEN: u8 = 9;
-const SERVES: u8 = 10;
+pub(super) const HELLO: u8 = 1;
+pub(super) const WELCOME: u8 = 2;
+pub(super) const REFUSED: u8 = 3;
+pub(super) const READY: u8 = 4;
+pub(super) const SETTLED: u8 = 5;
+pub(super) const GO: u8 = 6;
+pub(super) const SOCKETS: u8 = 7;
+pub(super) const ROOMS: u8 = 8;
+pub(super) const ALL_GIVEN: u8 = 9;
+pub(super) const SERVES: u8 = 10;
+pub(super) const WORKING: u8 = 128;
+pub(super) const HOLDS: u8 = 129;
 
-/// A new process that says what it is told to.
-struct Asker(UnixStream);
+/// A process at one end that says what it is told to: the new one, unless somebody has accepted it.
+pub(super) struct Asker(pub(super) UnixStream);
 
 impl Asker {
-    fn at(data_dir: &Path) -> Self {
+    pub(super) fn at(data_dir: &Path) -> Self {
         wait_for(data_dir);
         let stream = UnixStream::connect(data_dir.join("handover.sock")).expect("somebody listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
         Self(stream)
     }
 
-    fn say(&mut self, kind: u8, body: &[u8]) {
+    pub(super) fn say(&mut self, kind: u8, body: &[u8]) {
         let mut message = vec![kind];
         message.extend_from_slice(&(body.len() as u32).to_le_bytes());
         message.extend_from_slice(body);
@@ -41,12 +43,12 @@ impl Asker {
         let _ = self.0.write_all(&message);
     }
 
-    fn hello(&mut self, version: u16) {
+    pub(super) fn hello(&mut self, version: u16) {
         self.say(HELLO, &[b"roomcast".as_slice(), &version.to_le_bytes()].concat());
     }
 
     /// The next message; nothing when the other end is closed.
-    fn hear(&mut self) -> Option<(u8, Vec<u8>)> {
+    pub(super) fn hear(&mut self) -> Option<(u8, Vec<u8>)> {
         let mut head = [0; 5];
         self.0.read_exact(&mut head).ok()?;
         let [kind, length @ ..] = head;
@@ -55,19 +57,19 @@ impl Asker {
         Some((kind, body))
     }
 
-    fn hears(&mut self, expected: u8) {
+    pub(super) fn hears(&mut self, expected: u8) {
         let (kind, body) = self.hear().expect("something is said");
         assert_eq!(kind, expected, "{}", String::from_utf8_lossy(&body));
     }
 
-    fn is_refused(&mut self) -> String {
+    pub(super) fn is_refused(&mut self) -> String {
         let (kind, body) = self.hear().expect("a reason");
         assert_eq!(kind, REFUSED);
         String::from_utf8(body).expect("words")
     }
 
     /// Everything up to the last word before there is no way back.
-    fn until_settled(&mut self) {
+    pub(super) fn until_settled(&mut self) {
         self.hello(1);
         self.hears(WELCOME);
         self.say(READY, b"");
@@ -76,7 +78,7 @@ impl Asker {
 }
 
 /// Publishes until it is taken.
-fn publishes(client: &mut Client, id: u32) {
+pub(super) fn publishes(client: &mut Client, id: u32) {
     let began = Instant::now();
     loop {
         client.send(&crate::harness::publish(id, "off:hall", "7"));

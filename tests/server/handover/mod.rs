@@ -1,9 +1,11 @@
 //! A process takes over from the one that serves, both in this one, or each by itself where what they share is somebody else's.
 
 mod broken;
+mod memory;
 mod places;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod stages;
 mod traffic;
 
 use std::net::SocketAddr;

@@ -57,6 +57,14 @@ impl Channel {
         Ok(Self { stream, descriptors: Vec::new() })
     }
 
+    /// The same end once more, for another thread: one says something, and the other one hears.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub(crate) fn once_more(&self) -> io::Result<Self> {
+        Ok(Self { stream: self.stream.try_clone()?, descriptors: Vec::new() })
+    }
+
     /// Who is there.
     ///
     /// # Errors
@@ -114,12 +122,21 @@ impl Channel {
         Ok(())
     }
 
-    /// The next message, within that time.
+    /// The next message that is known, within that time.
     ///
     /// # Errors
     /// The other end is gone, says nothing, or nothing that is a message.
     pub(crate) fn hear(&mut self, within: Duration) -> Result<Message, Failure> {
         let until = Instant::now() + within;
+        loop {
+            match self.hear_any(until)? {
+                Message::Unknown => {}
+                message => return Ok(message),
+            }
+        }
+    }
+
+    fn hear_any(&mut self, until: Instant) -> Result<Message, Failure> {
         let head = self.read(HEAD_BYTES, until)?;
         let head = head.try_into().map_err(|_| Failure::Malformed)?;
         let (kind, length) = message::head(head).map_err(|_| Failure::Malformed)?;
@@ -231,6 +248,15 @@ mod tests {
         for descriptor in descriptors {
             assert_eq!(TcpListener::from(descriptor).local_addr().unwrap(), address);
         }
+    }
+
+    #[test]
+    fn notes_that_nobody_knows_yet_are_passed_over() {
+        let (mut one, mut other) = pair();
+        one.write(&[200, 2, 0, 0, 0, 1, 2], Instant::now() + SOON).unwrap();
+        one.say(Message::Unknown, SOON).unwrap();
+        one.once_more().unwrap().say(Message::Working, SOON).unwrap();
+        assert_eq!(other.hear(SOON).unwrap(), Message::Working);
     }
 
     #[test]

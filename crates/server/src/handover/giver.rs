@@ -18,6 +18,8 @@ pub(crate) enum Event {
     Failed,
     /// It was not done, because the server is ending.
     Ends,
+    /// It was not begun, because a configuration is being taken over.
+    Reloads,
 }
 
 /// What is to be done next; then it is said what came of it.
@@ -65,6 +67,8 @@ pub(crate) enum Refusal {
     Lost,
     /// What was under way did not end in time.
     NotSettled,
+    /// A configuration was being taken over all that time.
+    Reloads,
     /// The server is ending.
     Ends,
 }
@@ -95,22 +99,27 @@ impl Giver {
     /// What is to be done after that.
     pub(crate) fn on(&mut self, event: Event) -> Step {
         let (state, step) = match (self.0, event) {
-            (State::Begun, Event::Heard(Message::Hello { version: VERSION })) => (State::Welcomed, Step::Welcome),
-            (State::Begun, Event::Heard(Message::Hello { version })) => {
+            (State::Begun, Event::Heard(Message::Hello { version: VERSION, .. })) => (State::Welcomed, Step::Welcome),
+            (State::Begun, Event::Heard(Message::Hello { version, .. })) => {
                 (State::Ended, Step::End(Outcome::Refused(Refusal::Version(version))))
             }
             (State::Welcomed, Event::Heard(Message::Ready)) => (State::Settling, Step::Settle),
             (State::Begun | State::Welcomed, _) => (State::Ended, Step::End(Outcome::Refused(Refusal::Lost))),
             (State::Settling, Event::Done) => (State::Settled, Step::SaySettled),
             (State::Settling, Event::Failed) => (State::Ended, Step::End(Outcome::Thawed(Refusal::NotSettled))),
+            (State::Settling, Event::Reloads) => (State::Ended, Step::End(Outcome::Thawed(Refusal::Reloads))),
             (State::Settled, Event::Heard(Message::Go)) => (State::Releasing, Step::Release),
-            (State::Settling | State::Settled, _) => (State::Ended, Step::End(Outcome::Thawed(Refusal::Lost))),
             // The server ends: it keeps what it has.
-            (State::Releasing, Event::Ends) => (State::Ended, Step::End(Outcome::Thawed(Refusal::Ends))),
+            (State::Settling | State::Releasing, Event::Ends) => {
+                (State::Ended, Step::End(Outcome::Thawed(Refusal::Ends)))
+            }
+            (State::Settling | State::Settled, _) => (State::Ended, Step::End(Outcome::Thawed(Refusal::Lost))),
             // What could not be stored is not there for the new process, and would not be there for this one.
             (State::Releasing, Event::Done | Event::Failed) => (State::GivingSockets, Step::GiveSockets),
             (State::GivingSockets, Event::Done) => (State::GivingRooms, Step::GiveRooms),
             (State::GivingRooms, Event::Done) => (State::Awaiting, Step::Await),
+            // It opens the database.
+            (State::Awaiting, Event::Heard(Message::Working)) => (State::Awaiting, Step::Await),
             (State::Awaiting, Event::Heard(Message::Serves)) => (State::Ended, Step::End(Outcome::HandedOver)),
             _ => (State::Ended, Step::End(Outcome::Orphaned)),
         };
@@ -125,7 +134,7 @@ mod tests {
 
     use super::*;
 
-    const HELLO: Event = Event::Heard(Message::Hello { version: VERSION });
+    const HELLO: Event = Event::Heard(Message::Hello { version: VERSION, reads_notes: true });
 
     fn told(events: &[Event]) -> Step {
         let (mut giver, mut step) = Giver::begin();
@@ -180,7 +189,7 @@ mod tests {
 
     #[test]
     fn another_version_is_refused_before_anything_happens() {
-        let step = told(&[Event::Heard(Message::Hello { version: VERSION + 1 })]);
+        let step = told(&[Event::Heard(Message::Hello { version: VERSION + 1, reads_notes: true })]);
         assert_eq!(step, Step::End(Outcome::Refused(Refusal::Version(VERSION + 1))));
     }
 
@@ -191,9 +200,27 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_ends_before_it_lets_go_keeps_what_it_has() {
-        let step = told(&[&well()[..4], &[Event::Ends]].concat());
-        assert_eq!(step, Step::End(Outcome::Thawed(Refusal::Ends)));
+    fn a_server_that_ends_before_it_lets_go_keeps_what_it_has_and_says_why() {
+        for end in [2, 4] {
+            let step = told(&[&well()[..end], &[Event::Ends]].concat());
+            assert_eq!(step, Step::End(Outcome::Thawed(Refusal::Ends)), "after {end}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_takes_a_configuration_over_says_so() {
+        let step = told(&[&well()[..2], &[Event::Reloads]].concat());
+        assert_eq!(step, Step::End(Outcome::Thawed(Refusal::Reloads)));
+    }
+
+    #[test]
+    fn who_opens_the_database_is_waited_for_and_whoever_says_so_before_is_not() {
+        let working = Event::Heard(Message::Working);
+        let opening = [&well()[..7], &[working.clone(), working.clone()]].concat();
+        assert_eq!(told(&opening), Step::Await);
+        assert_eq!(told(&[opening.as_slice(), &well()[7..]].concat()), Step::End(Outcome::HandedOver));
+        assert_eq!(told(&[opening.as_slice(), &[Event::Lost]].concat()), Step::End(Outcome::Orphaned));
+        assert_eq!(told(&[&well()[..3], &[working]].concat()), Step::End(Outcome::Thawed(Refusal::Lost)));
     }
 
     #[test]
@@ -208,6 +235,8 @@ mod tests {
             Just(Event::Done),
             Just(Event::Failed),
             Just(Event::Ends),
+            Just(Event::Reloads),
+            Just(Event::Heard(Message::Working)),
             Just(HELLO),
             Just(Event::Heard(Message::Ready)),
             Just(Event::Heard(Message::Go)),

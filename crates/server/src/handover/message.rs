@@ -28,10 +28,11 @@ const REASON_LETTERS_MAX: usize = 1_024;
 /// What is said.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Message {
-    /// The new process is there.
-    Hello { version: u16 },
-    /// It may take over: these are the sockets, and that is how long one step takes at most.
-    Welcome { sockets: Vec<Offer>, timeout: Duration },
+    /// The new process is there. Whether it reads notes stands behind what the first processes read, which pass over it.
+    Hello { version: u16, reads_notes: bool },
+    /// It may take over: these are the sockets, and that is how long one step takes at most. Whether this one reads notes is said to
+    /// nobody who does not.
+    Welcome { sockets: Vec<Offer>, timeout: Duration, reads_notes: bool },
     /// It may not, or not any more.
     Refused(String),
     /// The new process has all that may fail behind it.
@@ -50,6 +51,12 @@ pub(crate) enum Message {
     Serves,
     /// Who has gone from the old one since: a record for the log of room events. The end of the conversation is that of all others.
     Gone(Vec<u8>),
+    /// A note: whoever says it is still at what it does.
+    Working,
+    /// A note of the old process: so many bytes of memory it has at this moment.
+    Holds(u64),
+    /// A note of a later version.
+    Unknown,
 }
 
 /// Bytes that are no message.
@@ -67,6 +74,14 @@ const ROOMS: u8 = 8;
 const ALL_GIVEN: u8 = 9;
 const SERVES: u8 = 10;
 const GONE: u8 = 11;
+/// From here on they are notes, which are passed over by whoever does not know them, and said only to who reads them.
+const NOTES: u8 = 128;
+const WORKING: u8 = 128;
+const HOLDS: u8 = 129;
+/// Those that a later version may have.
+const UNKNOWN: u8 = 130;
+/// Stands in the place of a role, behind the last socket, before what is said beyond the first processes.
+const BEYOND: u8 = u8::MAX;
 
 /// The kind of the message that begins so, and the bytes behind its head.
 ///
@@ -79,6 +94,7 @@ pub(crate) fn head(head: [u8; HEAD_BYTES]) -> Result<(u8, usize), Malformed> {
         HELLO..=SETTLED | GONE => WORDS_BYTES_MAX,
         ROOMS => RECORD_BYTES_MAX,
         GO..=SERVES => 0,
+        NOTES.. => WORDS_BYTES_MAX,
         _ => return Err(Malformed),
     };
     if length <= bytes_max { Ok((kind, length)) } else { Err(Malformed) }
@@ -89,14 +105,18 @@ impl Message {
     pub(crate) fn encode(self) -> Vec<u8> {
         let mut out = vec![0; HEAD_BYTES];
         let kind = match self {
-            Self::Hello { version } => {
+            Self::Hello { version, reads_notes } => {
                 out.extend_from_slice(MAGIC);
                 out.extend_from_slice(&version.to_le_bytes());
+                out.push(reads_notes.into());
                 HELLO
             }
-            Self::Welcome { sockets, timeout } => {
+            Self::Welcome { sockets, timeout, reads_notes } => {
                 out.extend_from_slice(&(timeout.as_millis() as u64).to_le_bytes());
                 sockets.iter().take(SOCKETS_MAX).for_each(|socket| write_offer(socket, &mut out));
+                if reads_notes {
+                    out.push(BEYOND);
+                }
                 WELCOME
             }
             Self::Refused(reason) => {
@@ -118,6 +138,12 @@ impl Message {
             Self::Sockets => SOCKETS,
             Self::AllGiven => ALL_GIVEN,
             Self::Serves => SERVES,
+            Self::Working => WORKING,
+            Self::Holds(bytes) => {
+                out.extend_from_slice(&bytes.to_le_bytes());
+                HOLDS
+            }
+            Self::Unknown => UNKNOWN,
         };
         let length = (out.len() - HEAD_BYTES) as u32;
         out[0] = kind;
@@ -141,19 +167,21 @@ impl Message {
                     return None;
                 }
                 let version = u16::from_le_bytes(rest.array()?);
-                // Another version may have more to say.
-                return Some(Self::Hello { version });
+                // Another version may have more to say, and the first one has said nothing of notes.
+                let reads_notes = rest.byte().is_some_and(|flag| flag == 1);
+                return Some(Self::Hello { version, reads_notes });
             }
             WELCOME => {
                 let timeout = Duration::from_millis(u64::from_le_bytes(rest.array()?));
-                let mut sockets = Vec::new();
-                while !rest.is_empty() {
-                    if sockets.len() == SOCKETS_MAX {
-                        return None;
+                let (mut sockets, mut reads_notes) = (Vec::new(), false);
+                while !rest.is_empty() && !reads_notes {
+                    match rest.byte()? {
+                        BEYOND => reads_notes = true,
+                        _ if sockets.len() == SOCKETS_MAX => return None,
+                        role => sockets.push(read_offer(role, &mut rest)?),
                     }
-                    sockets.push(read_offer(&mut rest)?);
                 }
-                Self::Welcome { sockets, timeout }
+                Self::Welcome { sockets, timeout, reads_notes }
             }
             REFUSED => return String::from_utf8(body).map(Self::Refused).ok(),
             ROOMS => return Some(Self::Rooms(body)),
@@ -164,6 +192,10 @@ impl Message {
             SOCKETS => Self::Sockets,
             ALL_GIVEN => Self::AllGiven,
             SERVES => Self::Serves,
+            // Of notes, too, another version may say more.
+            WORKING => return Some(Self::Working),
+            HOLDS => return rest.array().map(u64::from_le_bytes).map(Self::Holds),
+            UNKNOWN.. => return Some(Self::Unknown),
             _ => return None,
         };
         rest.is_empty().then_some(message)
@@ -205,8 +237,8 @@ fn write_offer(offer: &Offer, out: &mut Vec<u8>) {
     }
 }
 
-fn read_offer(rest: &mut ByteReader<'_>) -> Option<Offer> {
-    let role = match rest.byte()? {
+fn read_offer(role: u8, rest: &mut ByteReader<'_>) -> Option<Offer> {
+    let role = match role {
         0 => Role::Everything,
         1 => Role::External,
         2 => Role::Internal,
@@ -231,7 +263,7 @@ fn read_offer(rest: &mut ByteReader<'_>) -> Option<Offer> {
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Hello { version } => write!(f, "Hello({version})"),
+            Self::Hello { version, .. } => write!(f, "Hello({version})"),
             Self::Welcome { sockets, .. } => write!(f, "Welcome({} sockets)", sockets.len()),
             Self::Refused(reason) => write!(f, "Refused({reason:?})"),
             // There are messages of rooms in it.
@@ -243,6 +275,9 @@ impl fmt::Debug for Message {
             Self::AllGiven => f.write_str("AllGiven"),
             Self::Serves => f.write_str("Serves"),
             Self::Gone(record) => write!(f, "Gone({} bytes)", record.len()),
+            Self::Working => f.write_str("Working"),
+            Self::Holds(bytes) => write!(f, "Holds({bytes})"),
+            Self::Unknown => f.write_str("Unknown"),
         }
     }
 }
@@ -268,8 +303,9 @@ mod tests {
             offer(Role::Everything, false, ListenAt::Unix(PathBuf::new())),
         ];
         vec![
-            Message::Hello { version: 7 },
-            Message::Welcome { sockets, timeout: Duration::from_secs(3) },
+            Message::Hello { version: 7, reads_notes: true },
+            Message::Welcome { sockets: sockets.clone(), timeout: Duration::from_secs(3), reads_notes: false },
+            Message::Welcome { sockets, timeout: Duration::from_secs(3), reads_notes: true },
             Message::Refused("somebody else is about to".to_owned()),
             Message::Ready,
             Message::Settled,
@@ -279,6 +315,9 @@ mod tests {
             Message::AllGiven,
             Message::Serves,
             Message::Gone(vec![4, 5]),
+            Message::Working,
+            Message::Holds(5 << 30),
+            Message::Unknown,
         ]
     }
 
@@ -301,22 +340,38 @@ mod tests {
         assert_eq!(head([GO, 1, 0, 0, 0]), Err(Malformed), "it has nothing to say");
         assert_eq!(head([WELCOME, 0, 0, 0, 1]), Err(Malformed), "it is too long");
         assert_eq!(head([99, 0, 0, 0, 0]), Err(Malformed));
+        assert_eq!(head([WORKING, 0, 0, 0, 1]), Err(Malformed), "no note is as long");
     }
 
     #[test]
     fn a_process_of_another_version_may_say_more() {
-        let mut bytes = Message::Hello { version: 2 }.encode();
-        bytes.push(b'!');
-        bytes[1] += 1;
-        assert_eq!(read(&bytes), Ok(Message::Hello { version: 2 }));
+        for message in [Message::Hello { version: 2, reads_notes: true }, Message::Working, Message::Holds(7)] {
+            let mut bytes = message.clone().encode();
+            bytes.push(b'!');
+            bytes[1] += 1;
+            assert_eq!(read(&bytes), Ok(message));
+        }
+        assert_eq!(read(&[200, 3, 0, 0, 0, 1, 2, 3]), Ok(Message::Unknown), "a note of later");
+    }
+
+    /// What the first processes wrote is read, and they are told nothing that they do not read.
+    #[test]
+    fn the_first_processes_are_understood_and_understand() {
+        let hello = b"\x01\x0a\0\0\0roomcast\x01\0";
+        assert_eq!(read(hello), Ok(Message::Hello { version: 1, reads_notes: false }));
+        let timeout = Duration::from_millis(7);
+        let welcome = Message::Welcome { sockets: Vec::new(), timeout, reads_notes: false };
+        assert_eq!(welcome.encode(), b"\x02\x08\0\0\0\x07\0\0\0\0\0\0\0");
+        // They read the version of a greeting, and pass over the rest.
+        assert!(Message::Hello { version: 1, reads_notes: true }.encode()[HEAD_BYTES..].starts_with(b"roomcast\x01\0"));
     }
 
     proptest! {
         #[test]
-        fn any_bytes_are_read_or_refused(kind in 0_u8..12, body in proptest::collection::vec(any::<u8>(), 0..64)) {
+        fn any_bytes_are_read_or_refused(kind in prop_oneof![0_u8..12, 126_u8..132], body in proptest::collection::vec(any::<u8>(), 0..64)) {
             if let Ok(message) = Message::decode(kind, body.clone()) {
                 let again = message.clone().encode();
-                if kind != HELLO {
+                if kind != HELLO && kind < NOTES {
                     prop_assert_eq!(&again[HEAD_BYTES..], &body[..]);
                 }
                 prop_assert_eq!(read(&again), Ok(message));

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
+use super::at_work::{AT_WORK_WITHIN, AtWork};
 use super::channel::{Channel, Failure};
 use super::message::{Message, VERSION};
 use super::old_process::{own_user, trusts};
@@ -22,6 +23,9 @@ use crate::rooms::hub::Hub;
 
 /// What the other process may take longer than it has said: it has to be told, and to tell.
 const SLACK: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether this process is still there, while nothing is heard of the other one.
+const LOOKED_EVERY: Duration = Duration::from_secs(5);
 
 /// Why nothing was taken over. The other process goes on as before.
 #[derive(Debug)]
@@ -52,6 +56,10 @@ pub(crate) struct NewProcess {
     patience: Duration,
     /// Bytes of rooms that are taken.
     bytes_max: usize,
+    /// Whether the other one reads notes.
+    reads_notes: bool,
+    /// Since when it says that it is at work.
+    at_work_since: Option<Instant>,
 }
 
 /// What was taken; the other process waits to be told that it is served.
@@ -61,6 +69,9 @@ pub(crate) struct TakenOver {
     channel: Channel,
     /// Whether it was there to the end.
     has_all: bool,
+    /// Says that the database is being opened.
+    at_work: Option<AtWork>,
+    reads_notes: bool,
 }
 
 impl NewProcess {
@@ -99,6 +110,8 @@ impl NewProcess {
             others: Vec::new(),
             patience: options.timeout + SLACK,
             bytes_max: options.bytes.saturating_mul(2),
+            reads_notes: false,
+            at_work_since: None,
         };
         match this.go_on(step, None)? {
             Step::Prepare => {}
@@ -108,11 +121,12 @@ impl NewProcess {
         Ok(Some(this))
     }
 
-    /// Takes what the other process has; the database is free then.
+    /// Takes what the other process has; the database is free then, or about to be. That one is told from here on that this one is at work,
+    /// and what that one has of the memory is left to it.
     ///
     /// # Errors
     /// It was not given, and the other process goes on.
-    pub(crate) fn finish(mut self, hub: &Hub) -> Result<TakenOver, NotTaken> {
+    pub(crate) fn finish(mut self, hub: &Arc<Hub>) -> Result<TakenOver, NotTaken> {
         let step = self.taker.on(Event::Done);
         let has_all = match self.go_on(step, Some(hub))? {
             Step::Serve { has_all } => {
@@ -130,14 +144,26 @@ impl NewProcess {
                 false
             }
         };
-        Ok(TakenOver { sockets: self.others, channel: self.channel, has_all })
+        hub.taken_all();
+        let at_work = self.reads_notes.then(|| AtWork::told(&self.channel));
+        Ok(TakenOver { sockets: self.others, channel: self.channel, has_all, at_work, reads_notes: self.reads_notes })
     }
 
     /// Does what is to be done, until it is something that others have to do.
     fn go_on(&mut self, mut step: Step, hub: Option<&Hub>) -> Result<Step, NotTaken> {
         let (mut bytes, mut dropped) = (0, 0);
         loop {
+            if step != Step::Listen {
+                self.at_work_since = None;
+            }
             let event = match step {
+                Step::Listen => self.hear_who_is_at_work(),
+                Step::Leave(bytes) => {
+                    if let Some(hub) = hub {
+                        hub.leave_to_another(bytes);
+                    }
+                    self.hear()
+                }
                 Step::Say(message) => {
                     if let Err(failure) = self.channel.say(message, self.patience) {
                         tracing::debug!(%failure, "hand-over");
@@ -181,11 +207,22 @@ impl NewProcess {
         }
     }
 
+    /// The next word of a process that has said that it is at work.
+    fn hear_who_is_at_work(&mut self) -> Event {
+        let since = *self.at_work_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < AT_WORK_WITHIN {
+            return self.hear();
+        }
+        tracing::error!(within = ?AT_WORK_WITHIN, "the process before this one says that it is at work, and does not come to an end");
+        Event::Lost
+    }
+
     fn hear(&mut self) -> Event {
         match self.channel.hear(self.patience) {
             Ok(message) => {
                 tracing::debug!(?message, "hand-over");
-                if let Message::Welcome { sockets, timeout } = &message {
+                if let Message::Welcome { sockets, timeout, reads_notes } = &message {
+                    self.reads_notes = *reads_notes;
                     self.offers.clone_from(sockets);
                     self.patience = self.patience.max(timeout.saturating_add(SLACK));
                 }
@@ -220,40 +257,57 @@ impl TakenOver {
 
     /// Tells the other process that this one serves, and from there on hears who goes from it.
     pub(crate) fn served(mut self, hub: &Arc<Hub>) {
+        drop(self.at_work.take());
         // Where it is lost, nobody has to be told.
         if let Err(failure) = self.channel.say(Message::Serves, SLACK) {
             tracing::warn!(%failure, "the process before this one was not told that this one serves");
         }
-        let Some(room_events) = hub.room_events().filter(|_| self.before() == Before::Closes) else { return };
-        room_events.expect_leavers();
+        let room_events = hub.room_events().filter(|_| self.before() == Before::Closes);
+        room_events.inspect(|it| it.expect_leavers());
+        if room_events.is_none() && !self.reads_notes {
+            return;
+        }
         let Handover { close_within, timeout, .. } = hub.now().config.handover.clone();
-        let until = Instant::now() + close_within + timeout;
+        let until = room_events.map(|_| Instant::now() + close_within + timeout);
         // It outlives neither: it ends when the other process does, and holds nothing of this one.
         let of_thread = Arc::downgrade(hub);
         let hearing = thread::Builder::new().name("roomcast-leavers".to_owned());
-        let spawned = hearing.spawn(move || hear_of_leavers(self.channel, &of_thread, until));
+        let spawned = hearing.spawn(move || hear_how_it_goes(self.channel, &of_thread, until));
         if let Err(error) = spawned {
-            tracing::warn!(%error, "who goes from the process before this one is not heard");
+            tracing::warn!(%error, "how the process before this one goes is not heard");
             others_are_gone(hub);
+            hub.leave_to_another(0);
         }
     }
 }
 
-/// Notes who goes from the process before this one, until that is over or takes longer than it may.
-fn hear_of_leavers(mut channel: Channel, hub: &Weak<Hub>, until: Instant) {
+/// Notes who goes from the process before this one, `until` that takes longer than it may, and leaves to it what it has in memory until it
+/// is gone.
+fn hear_how_it_goes(mut channel: Channel, hub: &Weak<Hub>, mut until: Option<Instant>) {
     loop {
-        let heard = channel.hear(until.saturating_duration_since(Instant::now()));
+        let heard = channel.hear(until.map_or(LOOKED_EVERY, |until| until.saturating_duration_since(Instant::now())));
         let Some(hub) = hub.upgrade() else { return };
-        let noted = match heard {
-            Ok(Message::Gone(record)) => hub.room_events().and_then(|it| it.hear_of_leavers(&record)),
-            Err(Failure::Late) => {
-                tracing::warn!("the process before this one still has clients; the backend is told that they are gone");
-                None
+        let is_over = match heard {
+            Ok(Message::Gone(record)) => hub.room_events().and_then(|it| it.hear_of_leavers(&record)).is_none(),
+            Ok(Message::Holds(bytes)) => {
+                hub.leave_to_another(bytes);
+                false
             }
-            _ => None,
+            Err(Failure::Late) => {
+                if until.is_some() {
+                    tracing::warn!(
+                        "the process before this one still has clients; the backend is told that they are gone"
+                    );
+                }
+                true
+            }
+            _ => {
+                until.inspect(|_| others_are_gone(&hub));
+                return hub.leave_to_another(0);
+            }
         };
-        if noted.is_none() {
-            return others_are_gone(&hub);
+        if is_over && until.take().is_some() {
+            others_are_gone(&hub);
         }
     }
 }
@@ -300,5 +354,47 @@ impl fmt::Display for NotTaken {
             ),
             Self::Bind(NotBound { place, source }) => write!(f, "cannot listen at {place}: {source}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::*;
+    use crate::config::Config;
+
+    fn eventually(what: &str, holds: impl Fn() -> bool) {
+        for _ in 0..4_000 {
+            if holds() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        panic!("waited in vain for: {what}");
+    }
+
+    #[tokio::test]
+    async fn what_the_old_process_has_is_left_to_it_until_it_is_gone() {
+        let mut config = Config::dev();
+        config.memory.limit = NonZeroUsize::new(128 << 20);
+        let hub = Arc::new(Hub::alone(config));
+        let (old, new) = UnixStream::pair().expect("sockets");
+        let (mut old, new) = (Channel::new(old).expect("a channel"), Channel::new(new).expect("a channel"));
+        let weak = Arc::downgrade(&hub);
+        let hearing = thread::spawn(move || hear_how_it_goes(new, &weak, None));
+        let (all, now) = (hub.rooms.memory.rings.limit(), || hub.rooms.memory.rings.limit_now());
+        let soon = Duration::from_secs(20);
+        old.say(Message::Holds(u64::MAX), soon).expect("it is heard");
+        eventually("less is kept here", || now() < all / 2);
+        // Who has gone is nothing to a process that tells nobody of it.
+        old.say(Message::Gone(vec![1]), soon).expect("it is heard");
+        old.say(Message::Holds(1 << 20), soon).expect("it is heard");
+        eventually("nearly all is this one's", || now() > all / 2);
+        old.say(Message::Holds(u64::MAX), soon).expect("it is heard");
+        eventually("less is kept here", || now() < all / 2);
+        drop(old);
+        hearing.join().expect("it ends");
+        assert_eq!(now(), all, "all of it is this one's");
     }
 }

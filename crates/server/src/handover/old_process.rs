@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
+use super::at_work::{AT_WORK_WITHIN, AtWork, SAID_EVERY};
 use super::channel::{Channel, Failure, Peer};
 use super::giver::{Event, Giver, Outcome, Refusal, Step};
 use super::message::Message;
@@ -34,10 +35,12 @@ use crate::util::panics::lock;
 const MODE: FileMode = FileMode(0o600);
 /// Those who wait to ask; one is answered at a time, and all others are told so.
 const BACKLOG: i32 = 8;
-/// How long the new process may take from the last room to serving: a large database may have to be brought up to date.
+/// How long the new process may say nothing from the last room until it serves. One that opens a large database says that it is at work.
 const SERVE_WITHIN: Duration = Duration::from_secs(60);
 /// How often the new process is told who has gone.
 const TELL_EVERY: Duration = Duration::from_millis(50);
+/// Bytes of rooms after which it is told what is left here: a part of what the smallest budgets have for messages.
+const TOLD_EVERY: usize = 4 << 20;
 /// The user who may do everything.
 const ROOT: u32 = 0;
 
@@ -107,6 +110,15 @@ pub(crate) struct OldProcess {
     tasks: Mutex<Vec<AbortHandle>>,
     is_asked: AtomicBool,
     background: Handle,
+}
+
+/// The process that wants to take over.
+struct Asker {
+    channel: Channel,
+    peer: Peer,
+    reads_notes: bool,
+    /// Since when it has everything.
+    awaited_since: Option<Instant>,
 }
 
 impl OldProcess {
@@ -223,8 +235,9 @@ impl OldProcess {
             let _ = channel.say(Message::Refused("another process is about to take over".to_owned()), timeout);
             return;
         }
-        let outcome = self.converse(&mut channel, peer);
-        self.end(outcome, channel, peer);
+        let mut asker = Asker { channel, peer, reads_notes: false, awaited_since: None };
+        let outcome = self.converse(&mut asker);
+        self.end(outcome, asker);
     }
 
     /// Tells a process that it does not take over; whoever asks from here on is heard.
@@ -237,43 +250,62 @@ impl OldProcess {
         self.hub.now().config.handover.clone()
     }
 
-    fn converse(&self, channel: &mut Channel, peer: Peer) -> Outcome {
-        let process = peer.process;
+    fn converse(&self, asker: &mut Asker) -> Outcome {
+        let process = asker.peer.process;
         let (mut giver, mut step) = Giver::begin();
         loop {
             let timeout = self.options().timeout;
+            let channel = &mut asker.channel;
             let event = match step {
                 Step::Listen => heard(channel.hear(timeout)),
                 Step::Welcome => {
                     let sockets = lock(&self.sockets).sockets.iter().map(|(_, offer)| offer.clone()).collect();
-                    said_and_heard(channel, Message::Welcome { sockets, timeout }, timeout)
+                    let reads_notes = asker.reads_notes;
+                    said_and_heard(channel, Message::Welcome { sockets, timeout, reads_notes }, timeout)
                 }
                 Step::Settle => {
                     tracing::info!(process, "another process takes over: nothing more is accepted");
                     self.settle(timeout)
                 }
                 Step::SaySettled => said_and_heard(channel, Message::Settled, timeout),
-                Step::Release => self.release(timeout),
+                Step::Release => {
+                    let _at_work = asker.reads_notes.then(|| AtWork::told(channel));
+                    self.release(timeout)
+                }
                 Step::GiveSockets => self.give_sockets(channel, timeout),
-                Step::GiveRooms => self.give_rooms(channel, timeout),
-                Step::Await => heard(channel.hear(SERVE_WITHIN)),
+                Step::GiveRooms => done(self.give_rooms(asker, timeout)),
+                Step::Await => self.hear_at_work(asker),
                 Step::End(outcome) => return outcome,
             };
+            if let Event::Heard(Message::Hello { reads_notes, .. }) = &event {
+                asker.reads_notes = *reads_notes;
+            }
             tracing::debug!(process, ?event, "hand-over");
             step = giver.on(event);
         }
     }
 
     fn settle(&self, timeout: Duration) -> Event {
-        self.accepting.send_replace(Accepting::Paused);
         let mut draining = self.shutdown.watch();
+        let settle = async {
+            self.hub.stop_taking().await;
+            // Not before: as long as a configuration is taken over, everything goes on.
+            self.accepting.send_replace(Accepting::Paused);
+            self.hub.settle().await;
+        };
         let settled = self.background.block_on(async {
             tokio::select! {
-                settled = tokio::time::timeout(timeout, self.hub.settle()) => settled.is_ok(),
-                _ = draining.wait_for(|draining| *draining) => false,
+                biased;
+                _ = draining.wait_for(|draining| *draining) => None,
+                settled = tokio::time::timeout(timeout, settle) => Some(settled.is_ok()),
             }
         });
-        if settled { Event::Done } else { Event::Failed }
+        match settled {
+            None => Event::Ends,
+            Some(true) => Event::Done,
+            Some(false) if !self.hub.is_settled() => Event::Reloads,
+            Some(false) => Event::Failed,
+        }
     }
 
     fn release(&self, timeout: Duration) -> Event {
@@ -309,23 +341,46 @@ impl OldProcess {
         done(said)
     }
 
-    fn give_rooms(&self, channel: &mut Channel, timeout: Duration) -> Event {
+    fn give_rooms(&self, asker: &mut Asker, timeout: Duration) -> Result<(), Failure> {
         let Handover { aim, bytes, .. } = self.options();
+        let Asker { channel, reads_notes, .. } = asker;
         let began = Instant::now();
-        let (mut records, mut given) = (0_usize, 0_usize);
+        let (mut records, mut given, mut untold) = (0_usize, 0_usize, usize::MAX);
         for record in self.hub.give_rooms(GiveWithin { bytes: bytes as u64, time: aim }) {
+            if *reads_notes && untold >= TOLD_EVERY {
+                channel.say(self.holds(), timeout)?;
+                untold = 0;
+            }
             records += 1;
             given += record.len();
-            if let Err(failure) = channel.say(Message::Rooms(record), timeout) {
-                return done(Err(failure));
-            }
+            untold = untold.saturating_add(record.len());
+            channel.say(Message::Rooms(record), timeout)?;
         }
         tracing::info!(records, bytes = given, took = ?began.elapsed(), "rooms given to the new process");
-        done(channel.say(Message::AllGiven, timeout))
+        channel.say(Message::AllGiven, timeout)
+    }
+
+    /// Hears a process that has everything: it serves, or is at work.
+    fn hear_at_work(&self, asker: &mut Asker) -> Event {
+        if asker.reads_notes && asker.awaited_since.is_none() {
+            // Now that all rings are given; more is said when it serves. Where it is lost, that is heard next.
+            let _ = asker.channel.say(self.holds(), self.options().timeout);
+        }
+        let since = *asker.awaited_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= AT_WORK_WITHIN {
+            tracing::error!(within = ?AT_WORK_WITHIN, "the process that was taking over says that it is at work, and does not serve");
+            return Event::Lost;
+        }
+        heard(asker.channel.hear(SERVE_WITHIN))
+    }
+
+    /// What this process has in memory at this moment.
+    fn holds(&self) -> Message {
+        Message::Holds(self.hub.rooms.memory.held())
     }
 
     /// Does what is left to do, however it has ended.
-    fn end(&self, outcome: Outcome, channel: Channel, peer: Peer) {
+    fn end(&self, outcome: Outcome, Asker { channel, peer, reads_notes, .. }: Asker) {
         let process = peer.process;
         match outcome {
             Outcome::Refused(refusal) => {
@@ -345,9 +400,9 @@ impl OldProcess {
                 let are_closed = AtomicBool::new(false);
                 std::thread::scope(|scope| {
                     let telling = std::thread::Builder::new().name("roomcast-leavers".to_owned());
-                    let told = telling.spawn_scoped(scope, || self.tell_of_leavers(channel, &are_closed));
+                    let told = telling.spawn_scoped(scope, || self.tell_how_it_goes(channel, reads_notes, &are_closed));
                     if let Err(error) = told {
-                        tracing::warn!(%error, "the new process is not told who goes from this one");
+                        tracing::warn!(%error, "the new process is not told how this one goes");
                     }
                     // Whoever has ended it meanwhile has closed them.
                     if !*self.shutdown.watch().borrow() {
@@ -369,19 +424,27 @@ impl OldProcess {
         }
     }
 
-    /// Tells the new process who goes from this one, for the log of room events that it has now, until all are closed. Whom it is not
-    /// told of it takes for gone when this ends.
-    fn tell_of_leavers(&self, mut channel: Channel, are_closed: &AtomicBool) {
-        let Some(room_events) = self.hub.room_events() else { return };
-        let mut leavers = room_events.leavers();
+    /// Tells the new process who goes from this one, for the log of room events that it has now, and what this one has in memory, until all
+    /// are closed. Whom it is not told of it takes for gone when this ends.
+    fn tell_how_it_goes(&self, mut channel: Channel, reads_notes: bool, are_closed: &AtomicBool) {
+        let room_events = self.hub.room_events();
+        if room_events.is_none() && !reads_notes {
+            return;
+        }
+        let (mut leavers, mut held_at) = (room_events.map(|it| it.leavers()), None::<Instant>);
         loop {
             // Before it is looked who has gone. The process before this one may have clients for longer, and is heard nowhere else.
             let is_last = are_closed.load(Ordering::Acquire)
-                && (!room_events.hears_of_leavers() || *self.shutdown.watch().borrow());
-            while let Some(record) = leavers.next_record() {
-                if let Err(failure) = channel.say(Message::Gone(record), self.options().timeout) {
-                    return tracing::debug!(%failure, "the new process does not hear who goes");
+                && (room_events.is_none_or(|it| !it.hears_of_leavers()) || *self.shutdown.watch().borrow());
+            let holds = reads_notes && held_at.is_none_or(|held_at| held_at.elapsed() >= SAID_EVERY);
+            let gone = std::iter::from_fn(|| leavers.as_mut()?.next_record()).map(Message::Gone);
+            for message in gone.chain(holds.then(|| self.holds())) {
+                if let Err(failure) = channel.say(message, self.options().timeout) {
+                    return tracing::debug!(%failure, "the new process does not hear how this one goes");
                 }
+            }
+            if holds {
+                held_at = Some(Instant::now());
             }
             if is_last {
                 return;
@@ -489,6 +552,7 @@ impl fmt::Display for Refusal {
             }
             Self::Lost => f.write_str("it was lost, or said what nobody expected"),
             Self::NotSettled => f.write_str("what was under way did not end in time"),
+            Self::Reloads => f.write_str("a configuration was being taken over all that time: try again"),
             Self::Ends => f.write_str("it is being stopped"),
         }
     }

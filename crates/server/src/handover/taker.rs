@@ -21,6 +21,10 @@ pub(crate) enum Event {
 pub(crate) enum Step {
     /// Say that, and listen.
     Say(Message),
+    /// Go on listening: the old process is at work.
+    Listen,
+    /// Leave that much of the memory to the old process, and listen.
+    Leave(u64),
     /// Take the places that the old process does not have.
     Prepare,
     /// Take the sockets that came with the message, and listen.
@@ -63,13 +67,17 @@ enum State {
 impl Taker {
     /// A conversation that begins, and what is to be done first.
     pub(crate) fn begin(version: u16) -> (Self, Step) {
-        (Self(State::Greeted), Step::Say(Message::Hello { version }))
+        (Self(State::Greeted), Step::Say(Message::Hello { version, reads_notes: true }))
     }
 
     /// What is to be done after that.
     pub(crate) fn on(&mut self, event: Event) -> Step {
         let (state, step) = match (self.0, event) {
             (State::Greeted, Event::Heard(Message::Welcome { .. })) => (State::Preparing, Step::Prepare),
+            (at @ (State::Ready | State::Gone | State::HasSockets), Event::Heard(Message::Working)) => {
+                (at, Step::Listen)
+            }
+            (at @ (State::Gone | State::HasSockets), Event::Heard(Message::Holds(bytes))) => (at, Step::Leave(bytes)),
             (State::Preparing, Event::Done) => (State::Ready, Step::Say(Message::Ready)),
             (State::Ready, Event::Heard(Message::Settled)) => (State::Gone, Step::Say(Message::Go)),
             (State::Gone, Event::Heard(Message::Sockets)) => (State::HasSockets, Step::TakeSockets),
@@ -108,7 +116,7 @@ mod tests {
     fn well() -> Vec<Event> {
         let heard = Event::Heard;
         vec![
-            heard(Message::Welcome { sockets: Vec::new(), timeout: Duration::ZERO }),
+            heard(Message::Welcome { sockets: Vec::new(), timeout: Duration::ZERO, reads_notes: true }),
             Event::Done,
             heard(Message::Settled),
             heard(Message::Sockets),
@@ -121,7 +129,7 @@ mod tests {
     fn everything_goes_well() {
         let steps: Vec<_> = (0..=well().len()).map(|end| told(&well()[..end])).collect();
         let expected = [
-            Step::Say(Message::Hello { version: VERSION }),
+            Step::Say(Message::Hello { version: VERSION, reads_notes: true }),
             Step::Prepare,
             Step::Say(Message::Ready),
             Step::Say(Message::Go),
@@ -130,6 +138,22 @@ mod tests {
             Step::Serve { has_all: true },
         ];
         assert_eq!(steps, expected);
+    }
+
+    #[test]
+    fn notes_change_nothing_and_are_for_those_who_wait() {
+        let note = |message| Event::Heard(message);
+        for end in 2..6 {
+            let told_so = |event: Event| [&well()[..end], &[event]].concat();
+            let goes_on = |events: Vec<Event>| told(&[events.as_slice(), &well()[end..]].concat());
+            assert_eq!(told(&told_so(note(Message::Working))), Step::Listen, "after {end}");
+            assert_eq!(goes_on(told_so(note(Message::Working))), Step::Serve { has_all: true }, "after {end}");
+            if end > 2 {
+                assert_eq!(told(&told_so(note(Message::Holds(7)))), Step::Leave(7), "after {end}");
+                assert_eq!(goes_on(told_so(note(Message::Holds(7)))), Step::Serve { has_all: true }, "after {end}");
+            }
+        }
+        assert_eq!(told(&[note(Message::Working)]), Step::GiveUp(Reason::Unexpected));
     }
 
     #[test]

@@ -56,6 +56,22 @@ impl Refusals {
     }
 }
 
+/// Rooms that a process before this one has given, by what became of them. All clones are one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TakenRooms(Family<OutcomeLabel, Counter>);
+
+impl TakenRooms {
+    /// Counts so many of which that became.
+    pub(crate) fn count(&self, outcome: &'static str, rooms: u64) {
+        self.0.get_or_create(&OutcomeLabel { outcome }).inc_by(rooms);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(&self, outcome: &'static str) -> u64 {
+        self.0.get_or_create(&OutcomeLabel { outcome }).get()
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
     outcome: &'static str,
@@ -126,6 +142,8 @@ pub(crate) struct Metrics {
     pub(crate) key_fetches: KeyFetches,
     /// How often the configuration was read again.
     pub(crate) reloads: Reloads,
+    /// What became of rooms of the process before.
+    pub(crate) taken_rooms: TakenRooms,
     /// Rooms that exist.
     pub(crate) rooms: Gauge,
     /// Open sockets, those that still speak HTTP included.
@@ -194,6 +212,9 @@ impl Metrics {
         let help = "Attempts to fetch the keys of issuers of tokens, by outcome";
         registry.register("key_fetches", help, key_fetches.0.clone());
         let reloads = Reloads::register(&mut registry);
+        let taken_rooms = TakenRooms::default();
+        let help = "Rooms of the process before this one, by what became of them here";
+        registry.register("handover_rooms", help, taken_rooms.0.clone());
         let rooms = Gauge::default();
         registry.register("rooms", "Rooms that exist", rooms.clone());
         let sockets = Gauge::default();
@@ -225,6 +246,7 @@ impl Metrics {
             api_messages,
             key_fetches,
             reloads,
+            taken_rooms,
             rooms,
             sockets,
             refused,

@@ -36,8 +36,8 @@ impl DormantRooms {
         Self { rooms: Striped::default(), count: AtomicUsize::new(0), most }
     }
 
-    /// Lets a room rest that has ended at that position.
-    pub(crate) fn lay(&self, room: &str, position: Position, until_ms: u64) {
+    /// Lets a room rest that has ended at that position; false where there is no place for one more.
+    pub(crate) fn lay(&self, room: &str, position: Position, until_ms: u64) -> bool {
         let mut rooms = self.rooms.of(room);
         let rest = DormantRoom { position, until_ms, is_running: false };
         if let Some(known) = rooms.get_mut(room) {
@@ -46,7 +46,10 @@ impl DormantRooms {
             // Relaxed: a bound against floods; a few more do no harm.
             self.count.fetch_add(1, Relaxed);
             rooms.insert(room.into(), rest);
+        } else {
+            return false;
         }
+        true
     }
 
     /// Makes a room, which goes on from its position if it was at rest. Nobody else makes the same room meanwhile.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -212,6 +212,16 @@ impl Hub {
     /// Nobody else changes what the server goes by while this is there.
     pub(crate) fn reload_alone(&self) -> MutexGuard<'_, ()> {
         lock(&self.taking_over)
+    }
+
+    /// The same for who does not wait; nothing while somebody does.
+    pub(crate) fn reload_alone_at_once(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.taking_over.try_lock() {
+            Ok(alone) => Some(alone),
+            // There is nothing in it that a panic could have left half done.
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Ends the rooms whose namespace is not declared any more: whoever is in one is put out, and told so.

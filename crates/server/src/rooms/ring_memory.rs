@@ -119,7 +119,7 @@ impl RingMemory {
         let bytes = bytes.max(BLOCK_BYTES);
         let take = || share.try_reserve(bytes).map(|block| lock(&self.held).take(block));
         if take().is_some() {
-            if share.left() < share.limit() / LEFT_PART {
+            if share.left() < share.limit_now() / LEFT_PART {
                 self.is_tight.notify_one();
             }
             return Ok(());
@@ -134,7 +134,7 @@ impl RingMemory {
             return Ok(());
         }
         // The newest messages of this very room are all there is: it goes on without them rather than never.
-        let is_much = |room: &&Room<Publication>| bytes_of(room) >= share.limit() / FREED_PART;
+        let is_much = |room: &&Room<Publication>| bytes_of(room) >= share.limit_now() / FREED_PART;
         let Some(room) = room.filter(is_much).filter(|room| self.end(rooms, room)) else {
             return Err(ErrorCode::TooManyRequests);
         };
@@ -152,7 +152,7 @@ impl RingMemory {
     pub(crate) fn make_room(&self, rooms: &LocalRooms) {
         let share = &rooms.memory.rings;
         let _one_at_a_time = lock(&self.letting_go);
-        if share.left() < share.limit() / LEFT_PART {
+        if share.left() < share.limit_now() / LEFT_PART {
             self.count(share, || self.let_go(rooms, None, share));
         }
     }
@@ -174,7 +174,7 @@ impl RingMemory {
 
     /// Lets rooms go, the coldest first, until there is something free; what is held then.
     fn let_go(&self, rooms: &LocalRooms, used: Option<&Room<Publication>>, share: &Share) -> u64 {
-        let allowed = share.limit() / FREED_PART * (FREED_PART - 1);
+        let allowed = share.limit_now() / FREED_PART * (FREED_PART - 1);
         let mut all: Vec<Counted> = rooms.broker.rooms().into_iter().map(Counted::new).collect();
         let mut held: u64 = all.iter().map(|counted| counted.bytes).sum();
         if held <= allowed {
@@ -205,7 +205,7 @@ impl RingMemory {
         }
         tracing::warn!(
             held,
-            limit = share.limit(),
+            limit = share.limit_now(),
             shortened,
             ended,
             "memory for messages used up, coldest rooms let go"
@@ -334,6 +334,28 @@ mod tests {
         }
         assert!(hub.rooms.broker.get("room0").is_none() && hub.rooms.broker.get("room1999").is_some());
         assert_eq!(hub.metrics.rooms.get(), hub.rooms.broker.rooms().len() as i64);
+    }
+
+    #[tokio::test]
+    async fn what_is_left_to_another_process_is_left_and_the_coldest_go_for_it() {
+        let hub = hub(Storage::Off);
+        let limit = hub.rooms.memory.rings.limit();
+        let slack = BLOCK_BYTES * COUNTERS as u64;
+        let fill = async |from: usize| {
+            for room in from..from + 600 {
+                publish(&hub, &format!("room{room}"), 60_000).await.expect("colder ones are let go");
+            }
+        };
+        fill(0).await;
+        hub.leave_to_another(u64::MAX);
+        let now = hub.rooms.memory.rings.limit_now();
+        assert!(now < limit / 2 && held(&hub) <= now, "{} of {now}", held(&hub));
+        assert!(hub.rooms.broker.get("room599").is_some(), "the newest one stays");
+        fill(600).await;
+        assert!(held(&hub) <= now + slack, "{} of {now}", held(&hub));
+        hub.leave_to_another(0);
+        fill(1_200).await;
+        assert!(held(&hub) > now + slack && held(&hub) <= limit + slack, "it has all of it again");
     }
 
     #[tokio::test]

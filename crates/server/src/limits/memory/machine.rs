@@ -46,8 +46,18 @@ pub(super) fn memory(root: &Path) -> Found {
 
 /// What the machine has.
 fn total(root: &Path) -> Option<u64> {
-    let text = fs::read_to_string(root.join("proc/meminfo")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    figure(&root.join("proc/meminfo"), "MemTotal:")
+}
+
+/// What this process has in memory that is not in a file as well.
+pub(super) fn resident(root: &Path) -> Option<u64> {
+    figure(&root.join("proc/self/status"), "RssAnon:")
+}
+
+/// The bytes that a file of the system says for that.
+fn figure(file: &Path, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(file).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024).filter(|bytes| *bytes > 0)
 }

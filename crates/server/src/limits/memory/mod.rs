@@ -83,6 +83,10 @@ const CONNECTION_BYTES: u64 = 2 * 1024;
 /// What it takes for each room that it is in, with presence.
 const MEMBER_BYTES: u64 = 768;
 
+/// What part of its share the messages of a server keep in any case that leaves memory to another process: with less it would begin
+/// every room anew.
+const KEPT_PART: u64 = 4;
+
 impl Memory {
     /// Divides what the configuration says, or three quarters of what this process may have.
     pub(crate) fn new(options: &MemoryOptions) -> Self {
@@ -163,7 +167,7 @@ impl Memory {
     /// Shows how much of each share is used.
     pub(crate) fn show(&self, metrics: &Metrics) {
         for share in self.shares() {
-            metrics.memory(share.name(), share.used(), share.limit());
+            metrics.memory(share.name(), share.used(), share.limit_now());
         }
     }
 
@@ -180,6 +184,24 @@ impl Memory {
             &self.events,
             &self.callbacks,
         ]
+    }
+
+    /// What this process has at this moment: as the system says, or else as it is counted.
+    pub(crate) fn held(&self) -> u64 {
+        let counted = || PROCESS_BYTES + self.shares().iter().map(|share| share.used()).sum::<u64>();
+        machine::resident(Path::new("/")).unwrap_or_else(counted)
+    }
+
+    /// Another process is to have so much of what both have together: what is left is for messages, a quarter of their share at least;
+    /// whether they have no more at this moment. Other shares stay, since who has something of them there has nothing of them here.
+    pub(crate) fn leave_to_another(&self, bytes: u64) -> bool {
+        if bytes == 0 {
+            return self.rings.hold_back(0);
+        }
+        let others: u64 = self.shares().iter().map(|share| share.used()).sum::<u64>() - self.rings.used();
+        let left = self.limit.saturating_sub(bytes.saturating_add(others + self.process()));
+        let (all, kept) = (self.rings.limit(), self.rings.limit() / KEPT_PART);
+        self.rings.hold_back(all.saturating_sub(left.max(kept)))
     }
 
     /// What nobody has a share of.
@@ -209,6 +231,28 @@ mod tests {
         assert!(memory(1 << 30, 768 << 20) < Memory::of(768 << 20).connections_max());
         assert_eq!(memory(1 << 30, 1 << 30), (32 << 20) / SOCKET_BYTES, "it says more than there is");
         assert!(memory(64 << 30, 1 << 30) > Memory::of(1 << 30).connections_max());
+    }
+
+    #[test]
+    fn what_another_process_has_is_left_to_it_and_comes_back() {
+        let memory = Memory::of(1 << 30);
+        let all = memory.rings.limit();
+        assert!(memory.leave_to_another(0));
+        assert_eq!(memory.rings.limit_now(), all, "all is divided, and all may be used");
+        let before = memory.rings.limit_now();
+        assert!(memory.leave_to_another(600 << 20));
+        let now = memory.rings.limit_now();
+        assert!(now < before && (600 << 20) + memory.process() + now <= memory.limit, "{now} of {all}");
+        let clients = memory.replies.try_reserve(50 << 20).expect("it is free");
+        assert!(memory.leave_to_another(600 << 20));
+        assert!((600 << 20) + (50 << 20) + memory.process() + memory.rings.limit_now() <= memory.limit);
+        drop(clients);
+        for much in [memory.limit, u64::MAX] {
+            assert!(memory.leave_to_another(much));
+            assert!(memory.rings.limit_now() >= all / KEPT_PART, "it is still to be a server");
+        }
+        assert!(memory.leave_to_another(0));
+        assert_eq!(memory.rings.left(), all);
     }
 
     #[test]

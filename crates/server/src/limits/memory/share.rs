@@ -1,10 +1,12 @@
 //! A part of the memory that may be used, and what was reserved of it.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::util::panics::lock;
 
 /// What reservations are rounded up to: as fine as who takes little needs it, and coarse enough to be counted in 32 bits.
 const BLOCK_BYTES: u64 = 1024;
@@ -19,13 +21,23 @@ pub(crate) struct Share {
     free: Arc<Semaphore>,
     /// Bytes that are counted elsewhere, to be shown.
     noted: AtomicU64,
+    /// What nobody may have for the time being.
+    held_back: Mutex<HeldBack>,
+}
+
+/// How much is to be held back, and what could be had of that so far.
+#[derive(Debug, Default)]
+struct HeldBack {
+    bytes: u64,
+    reservation: Option<Reservation>,
 }
 
 impl Share {
     pub(super) fn new(name: &'static str, bytes: u64) -> Self {
         let most = (Semaphore::MAX_PERMITS as u64).min(u64::from(u32::MAX));
         let blocks = (bytes / BLOCK_BYTES).clamp(1, most) as u32;
-        Self { name, blocks, free: Arc::new(Semaphore::new(blocks as usize)), noted: AtomicU64::new(0) }
+        let (free, noted) = (Arc::new(Semaphore::new(blocks as usize)), AtomicU64::new(0));
+        Self { name, blocks, free, noted, held_back: Mutex::default() }
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -35,6 +47,32 @@ impl Share {
     /// The bytes it has.
     pub(crate) fn limit(&self) -> u64 {
         u64::from(self.blocks) * BLOCK_BYTES
+    }
+
+    /// Those of them that may be used at this moment.
+    pub(crate) fn limit_now(&self) -> u64 {
+        self.limit().saturating_sub(lock(&self.held_back).bytes)
+    }
+
+    /// Has nobody reserve so many bytes of it from here on, until another number is said; whether nobody has them at this moment. What
+    /// somebody has is held back when this is said again.
+    pub(crate) fn hold_back(&self, bytes: u64) -> bool {
+        let bytes = bytes.min(self.limit()) / BLOCK_BYTES * BLOCK_BYTES;
+        let mut held_back = lock(&self.held_back);
+        held_back.bytes = bytes;
+        if let Some(reservation) = &mut held_back.reservation {
+            reservation.shrink_to(bytes);
+        }
+        let missing = bytes - held_back.reserved();
+        if let Some(more) =
+            Some(missing.min(self.left())).filter(|more| *more > 0).and_then(|more| self.try_reserve(more))
+        {
+            match &mut held_back.reservation {
+                Some(reservation) => reservation.join(more),
+                none => *none = Some(more),
+            }
+        }
+        held_back.reserved() == bytes
     }
 
     /// The bytes that are not reserved at this moment.
@@ -50,7 +88,8 @@ impl Share {
     /// The bytes that are reserved at this moment.
     pub(crate) fn used(&self) -> u64 {
         // Relaxed: a figure.
-        self.limit().saturating_sub(self.left()) + self.noted.load(Relaxed)
+        let reserved = self.limit().saturating_sub(self.left()).saturating_sub(lock(&self.held_back).reserved());
+        reserved + self.noted.load(Relaxed)
     }
 
     /// Says how much of it is used by what is bounded by it and counted elsewhere.
@@ -71,6 +110,12 @@ impl Share {
         let blocks = u32::try_from(bytes.div_ceil(BLOCK_BYTES)).unwrap_or(u32::MAX).min(self.blocks);
         // It is never closed.
         Arc::clone(&self.free).acquire_many_owned(blocks).await.ok().map(Reservation)
+    }
+}
+
+impl HeldBack {
+    fn reserved(&self) -> u64 {
+        self.reservation.as_ref().map_or(0, Reservation::bytes)
     }
 }
 
@@ -143,6 +188,24 @@ mod tests {
         assert_eq!((some.bytes(), share.used()), (4 * BLOCK_BYTES, 4 * BLOCK_BYTES));
         drop(some);
         assert_eq!(share.used(), 0);
+    }
+
+    #[test]
+    fn what_is_held_back_is_nobodys_and_comes_back() {
+        let share = Share::new("some", 10 * BLOCK_BYTES);
+        let mut some = share.try_reserve(4 * BLOCK_BYTES).expect("it is there");
+        assert!(!share.hold_back(8 * BLOCK_BYTES), "somebody has two of them");
+        assert_eq!((share.left(), share.used(), share.limit_now()), (0, 4 * BLOCK_BYTES, 2 * BLOCK_BYTES));
+        some.shrink_to(BLOCK_BYTES);
+        assert!(share.hold_back(8 * BLOCK_BYTES), "they are free by now");
+        assert_eq!((share.left(), share.used()), (BLOCK_BYTES, BLOCK_BYTES));
+        assert!(share.hold_back(3 * BLOCK_BYTES));
+        assert_eq!((share.left(), share.limit_now()), (6 * BLOCK_BYTES, 7 * BLOCK_BYTES));
+        assert!(share.hold_back(0));
+        drop(some);
+        assert_eq!((share.left(), share.used(), share.limit_now()), (10 * BLOCK_BYTES, 0, share.limit()));
+        assert!(share.hold_back(u64::MAX), "all of it");
+        assert!(share.try_reserve(1).is_none());
     }
 
     #[tokio::test]

@@ -37,6 +37,9 @@ const TERM_BYTES: u64 = 40;
 /// Times that the beginning of a ring is looked for that is published into at this moment.
 const TRIES: usize = 3;
 
+/// Rooms that are looked at before others have their turn, and before the time is looked at: some milliseconds.
+const LOOKED_AT_ONCE: usize = 1_024;
+
 /// How long a publisher may take between its claim and its commit, a few instructions, before its room is left out.
 const COMMITTED_WITHIN: Duration = Duration::from_millis(100);
 
@@ -47,6 +50,8 @@ pub(super) struct Given {
     rooms: VecDeque<GivenRoom>,
     /// Those with a database of which it has nothing, and that somebody is in.
     unsaid: Vec<Room<Publication>>,
+    /// How many were not looked at in time; they begin new epochs.
+    unseen: u64,
 }
 
 impl Given {
@@ -83,14 +88,30 @@ impl GivenRoom {
 }
 
 impl Hub {
-    /// Looks at the rooms that are kept in memory, before they are closed.
-    pub(super) fn look_at_rooms(&self) -> Given {
-        let all = self.rooms.broker.rooms();
-        let unsaid = all.iter().filter(|room| self.is_unsaid(room)).cloned().collect();
-        let mut rooms: Vec<_> = all.into_iter().filter_map(|room| self.look_at(room)).collect();
+    /// Looks at the rooms that are kept in memory, before they are closed, for so long: first at those that somebody is in. What was
+    /// not looked at is not given.
+    pub(super) fn look_at_rooms(&self, within: Duration) -> Given {
+        let until = Instant::now() + within;
+        let (mut all, others): (Vec<_>, Vec<_>) =
+            self.rooms.broker.rooms().into_iter().partition(|room| room.subscribers() > 0);
+        all.extend(others);
+        let (mut given, mut left) = (Given::default(), all.into_iter());
+        while left.len() > 0 && Instant::now() < until {
+            for room in left.by_ref().take(LOOKED_AT_ONCE) {
+                if self.is_unsaid(&room) {
+                    given.unsaid.push(room.clone());
+                }
+                given.rooms.extend(self.look_at(room));
+            }
+            thread::yield_now();
+        }
+        // Stored rooms are in the database.
+        let in_memory =
+            |room: &Room<Publication>| self.now().options(room.name()).is_some_and(NamespaceOptions::is_kept_in_memory);
+        given.unseen = left.filter(in_memory).count() as u64;
         // The hottest first.
-        rooms.sort_by_key(|given| std::cmp::Reverse((given.is_joined, given.newest_ms)));
-        Given { rooms: rooms.into(), unsaid }
+        given.rooms.make_contiguous().sort_by_key(|given| std::cmp::Reverse((given.is_joined, given.newest_ms)));
+        given
     }
 
     /// Whether somebody is in a stored room in which nothing was ever said: no database knows its epoch.
@@ -127,12 +148,17 @@ pub(super) struct Giving<'a> {
     given: Given,
     /// A ring of which a part has been given.
     begun: Option<GivenRoom>,
-    /// Where rooms stand of which no message is given.
-    positions: VecDeque<(Box<str>, Position, u64)>,
+    /// Where rooms stand that had no place, the hottest first.
+    left_out: VecDeque<StandsAt>,
+    /// Where those stand that nobody is in.
+    positions: VecDeque<StandsAt>,
     bytes: Bytes,
     until: Until,
     count: Count,
 }
+
+/// A room, where it stands, and until when that counts.
+type StandsAt = (Box<str>, Position, u64);
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
@@ -164,6 +190,7 @@ struct Until {
 struct Count {
     rings: u64,
     left_out: u64,
+    left_out_bytes: u64,
     positions: u64,
     bytes: u64,
 }
@@ -183,7 +210,7 @@ impl<'a> Giving<'a> {
             (room.tail() == 0).then(|| (room.name().into(), Position { epoch: room.epoch(), sequence: 0 }, until_ms))
         });
         let at_rest = rooms.dormant.take_all().filter(|(.., until_ms)| *until_ms > now_ms);
-        let positions: VecDeque<_> = unsaid.chain(at_rest).collect();
+        let positions: VecDeque<StandsAt> = unsaid.chain(at_rest).collect();
         let of_positions = (positions.len() + given.rooms.len()) as u64 * POSITION_BYTES;
         let bytes =
             Bytes { left: within.bytes, for_positions: of_positions.min(within.bytes / u64::from(POSITIONS_PART)) };
@@ -192,8 +219,25 @@ impl<'a> Giving<'a> {
             rings: begin + within.time / POSITIONS_PART * (POSITIONS_PART - 1),
             positions: begin + within.time,
         };
-        let (phase, count) = (Phase::Versions, Count::default());
-        Self { rooms, phase, versions, keys, given, begun: None, positions, bytes, until, count }
+        let (phase, count) = (Phase::Versions, Count { left_out: given.unseen, ..Count::default() });
+        let (begun, left_out) = (None, VecDeque::new());
+        let mut this = Self { rooms, phase, versions, keys, given, begun, left_out, positions, bytes, until, count };
+        this.leave_coldest_out();
+        this
+    }
+
+    /// Lets go of the rooms that will have no place, before the other process takes anything: so that both together have less at any time.
+    fn leave_coldest_out(&mut self) {
+        let mut left = self.bytes.left.saturating_sub(self.bytes.for_positions);
+        for given in std::mem::take(&mut self.given.rooms) {
+            match left.checked_sub(given.bytes()) {
+                Some(rest) => {
+                    left = rest;
+                    self.given.rooms.push_back(given);
+                }
+                None => self.leave_out(&given, true),
+            }
+        }
     }
 
     /// The next of `entries`. The oldest come first: whoever takes them forgets what came first.
@@ -249,10 +293,13 @@ impl<'a> Giving<'a> {
 
     /// Gives its position alone.
     fn leave_out(&mut self, given: &GivenRoom, has_messages: bool) {
-        self.count.left_out += u64::from(has_messages);
+        if has_messages {
+            self.count.left_out += 1;
+            self.count.left_out_bytes += given.bytes();
+        }
         if given.until_ms > (self.rooms.clock)() {
             let position = Position { epoch: given.room.epoch(), sequence: given.room.tail() };
-            self.positions.push_front((given.room.name().into(), position, given.until_ms));
+            self.left_out.push_back((given.room.name().into(), position, given.until_ms));
         }
         given.room.trim(0);
     }
@@ -290,7 +337,8 @@ impl<'a> Giving<'a> {
     fn positions(&mut self) -> Option<Vec<u8>> {
         let mut writer = Writer::new(Kind::Positions);
         while !writer.is_full() && (writer.bytes() as u64) < self.bytes.left && Instant::now() < self.until.positions {
-            let Some((room, position, until_ms)) = self.positions.pop_front() else { break };
+            let next = self.left_out.pop_front().or_else(|| self.positions.pop_front());
+            let Some((room, position, until_ms)) = next else { break };
             writer.position(&room, position, until_ms);
             self.count.positions += 1;
         }
@@ -357,8 +405,15 @@ impl Iterator for Giving<'_> {
 
 impl Drop for Giving<'_> {
     fn drop(&mut self) {
-        let Count { rings, left_out, positions, bytes } = self.count;
-        tracing::info!(rings, left_out, positions, bytes, "rooms were given to another process");
+        let Count { rings, left_out, left_out_bytes, positions, bytes } = self.count;
+        if left_out > 0 {
+            tracing::warn!(
+                left_out,
+                left_out_bytes,
+                "rooms had no place or no time, and keep their position at most: see `handover.bytes` and `handover.aim`"
+            );
+        }
+        tracing::info!(rings, positions, bytes, "rooms were given to another process");
     }
 }
 

@@ -22,7 +22,7 @@ use self::giving::{Given, Giving};
 pub(crate) use self::record::check;
 pub(crate) use self::refusing::Refusing;
 use self::refusing::refused;
-use self::taking::Unfinished;
+use self::taking::{Taken, Unfinished};
 pub(crate) use self::under_way::{Asked, UnderWay};
 use crate::rooms::engine::Answer;
 use crate::rooms::hub::Hub;
@@ -33,6 +33,9 @@ use roomcast_protocol::{ClientInfo, ErrorCode, PresenceStats, Publication, RoomN
 
 /// Bytes of a record, at most: the largest message that there may be, and what stands beside it.
 pub(crate) const RECORD_BYTES_MAX: usize = 16 << 20;
+
+/// Between two looks at whether a configuration has been taken over.
+const RELOAD_LOOK: Duration = Duration::from_millis(5);
 
 /// What giving rooms away may take.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +53,8 @@ pub(crate) struct HandingOver {
     given: Mutex<Given>,
     /// A room of which a part was taken.
     unfinished: Mutex<Option<Unfinished>>,
+    /// What came of what was taken.
+    taken: Mutex<Taken>,
 }
 
 /// Whether a room is another process's by now.
@@ -85,14 +90,22 @@ impl Hub {
     }
 
     /// Takes nothing more from here on: whoever publishes, enters, asks for a history or who is there, or changes anything hears
-    /// [`TooManyRequests`](roomcast_protocol::ErrorCode::TooManyRequests). Ready when what was taken before is done, which the caller
-    /// bounds in time. Beside a publish that is on its way at this moment nothing is lost, whenever this is ready: it is in its ring
-    /// before [`Hub::release`] closes that, or refused.
-    pub(crate) async fn settle(&self) {
-        {
-            let _alone = self.reload_alone();
-            self.now().set_settled(true);
+    /// [`TooManyRequests`](roomcast_protocol::ErrorCode::TooManyRequests). Not while a configuration is being taken over, which may open a
+    /// database: ready when that is done, which the caller bounds in time.
+    pub(crate) async fn stop_taking(&self) {
+        loop {
+            if let Some(_alone) = self.reload_alone_at_once() {
+                self.now().set_settled(true);
+                return;
+            }
+            tokio::time::sleep(RELOAD_LOOK).await;
         }
+    }
+
+    /// [`Hub::stop_taking`], and ready when what was taken before is done, which the caller bounds in time. Beside a publish that is on
+    /// its way at this moment nothing is lost, whenever this is ready: it is in its ring before [`Hub::release`] closes that, or refused.
+    pub(crate) async fn settle(&self) {
+        self.stop_taking().await;
         for shard in &self.shards {
             // Behind it, nobody there has looked before. A runtime that has ended does nothing any more.
             let _ = shard.spawn(async {}).await;
@@ -102,8 +115,11 @@ impl Hub {
 
     /// Goes on as if it had not settled. Not after [`Hub::release`].
     pub(crate) fn thaw(&self) {
-        let _alone = self.reload_alone();
-        self.now().set_settled(self.is_released());
+        // Where it has not settled, somebody may be taking a configuration over, for as long as that takes.
+        if self.is_settled() {
+            let _alone = self.reload_alone();
+            self.now().set_settled(self.is_released());
+        }
     }
 
     /// Whether it takes nothing more.
@@ -117,7 +133,8 @@ impl Hub {
     }
 
     /// Ends all rooms, stores what is left to store, and lets go of the database and of the log of room events: from here on it never
-    /// serves again, whatever this returns. Waits meanwhile, for the database as long as `within`.
+    /// serves again, whatever this returns. Waits meanwhile: looks at rooms as long as they may be moved, and waits for the database twice
+    /// as long as `within`. One that has not let go by then does so as soon as it can; until then nobody else has it.
     ///
     /// # Errors
     /// When not all of it is stored; everything is released even so.
@@ -128,13 +145,15 @@ impl Hub {
         }
         self.rooms.make_none();
         // While they run, so that what comes behind this look is read behind it.
-        let given = self.look_at_rooms();
+        let given = self.look_at_rooms(self.now().config.handover.aim);
         self.close();
         *lock(&self.handing_over.given) = given;
         self.leave_events();
         let Some(stored_rooms) = self.stored_rooms() else { return Ok(()) };
         let closed = stored_rooms.archive.close_within(within);
-        stored_rooms.archive.let_go();
+        if !stored_rooms.archive.let_go_within(within) {
+            tracing::warn!(?within, "the database is not let go of yet: the new process has to wait for it");
+        }
         if closed.is_err() {
             // Of what was not stored nobody is to be told again that it was published.
             drop(self.rooms.terms.take_keys());

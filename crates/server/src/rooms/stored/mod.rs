@@ -11,6 +11,7 @@ mod reading;
 mod restart_cache;
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) use self::codec::PublicationCodec;
@@ -35,6 +36,23 @@ pub(crate) struct StoredRooms {
     restart_cache: RestartCache,
     erasures: Erasures,
     reads: Reads,
+}
+
+/// Looks whether this process could have the database that the configuration names, which another process may be writing: so that it
+/// is known before that one has let go of it. One that is not there yet will be made.
+///
+/// # Errors
+/// As the store has it, in words for the operator.
+pub(crate) fn look_at_database(config: &Config) -> Result<(), StoreError> {
+    let database = config.database();
+    let is_there = || match config.storage.kind.file_name() {
+        Some(_) => Path::new(&database).metadata().is_ok_and(|file| file.len() > 0),
+        None => true,
+    };
+    if config.stores() && is_there() {
+        drop(config.storage.kind.open_to_read(&database)?);
+    }
+    Ok(())
 }
 
 impl StoredRooms {
