@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::mem;
-use std::sync::mpsc::{self, TryRecvError};
+use std::sync::mpsc::TryRecvError;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::backend::{Erasure, Page, RetentionCutoff, Span, Store};
+use super::backend::{self, Erasure, Page, RetentionCutoff, Span, Store};
 use super::batch::Incarnation;
 use super::codec::Codec;
 use super::environment::{Environment, System};
@@ -531,19 +531,8 @@ impl<T: Send + Sync + 'static> Archive<T> {
     /// it does.
     #[must_use]
     pub fn let_go_within(&self, timeout: Duration) -> bool {
-        let (store, (done, is_done)) = (Arc::clone(&self.shared.store), mpsc::channel());
         let is_stepped = matches!(&*self.writer.lock().unwrap_or_else(PoisonError::into_inner), WriterState::Stepped);
-        let let_go = move || {
-            store.let_go();
-            // Who has waited long enough is gone.
-            let _ = done.send(());
-        };
-        let thread = thread::Builder::new().name("roomcast-let-go".to_owned());
-        if is_stepped || thread.spawn(let_go).is_err() {
-            self.let_go();
-            return true;
-        }
-        is_done.recv_timeout(timeout).is_ok()
+        backend::let_go_within(&self.shared.store, (!is_stepped).then_some(timeout))
     }
 
     fn end(&self, timeout: Option<Duration>) -> Result<(), StoreError> {

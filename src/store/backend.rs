@@ -2,6 +2,9 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use super::batch::Batch;
 use super::error::{StoreError, StoreErrorKind};
@@ -209,5 +212,27 @@ impl RetentionCutoff {
     pub fn at(retention: Retention, now: u64) -> Self {
         let ttl = retention.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
         Self { before_time: ttl.map_or(0, |ttl| now.saturating_sub(ttl)), messages_max: retention.messages_max }
+    }
+}
+
+/// Has a store let go, on a thread of its own and for so long, if it is to be done elsewhere at all; whether it is done. Otherwise it is as soon
+/// as the store answers.
+pub(super) fn let_go_within(store: &Arc<dyn Store>, timeout: Option<Duration>) -> bool {
+    let (done, is_done) = mpsc::channel();
+    let spawned = timeout.and_then(|timeout| {
+        let store = Arc::clone(store);
+        let let_go = move || {
+            store.let_go();
+            // Who has waited long enough is gone.
+            let _ = done.send(());
+        };
+        thread::Builder::new().name("roomcast-let-go".to_owned()).spawn(let_go).ok().map(|_| timeout)
+    });
+    match spawned {
+        Some(timeout) => is_done.recv_timeout(timeout).is_ok(),
+        None => {
+            store.let_go();
+            true
+        }
     }
 }
