@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::client::turn::found;
 use crate::session::{Action, ServerCommand};
+use crate::util::lane::InLane;
 use roomcast_protocol::{Placed, ReplyBody, RoomName};
 
 /// What a driver keeps until the client has taken its replies.
@@ -17,6 +18,8 @@ pub(super) struct Backlog {
     pub(super) input: Vec<u8>,
     /// What came behind those.
     pub(super) waiting: VecDeque<Waiting>,
+    /// Where it waits for a turn of its own.
+    pub(super) place: InLane,
 }
 
 impl Backlog {

@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
@@ -473,8 +473,7 @@ impl Connection {
         match self.phase.get() {
             Phase::Gone => Poll::Ready(()),
             Phase::Open if !self.is_saturated() && self.driver.borrow().waits_for_turn() => {
-                // Behind all others that have something to do, and behind the sockets that have something to say.
-                let _ = pin!(tokio::task::yield_now()).poll(cx);
+                self.wake();
                 Poll::Pending
             }
             _ => Poll::Pending,
@@ -515,6 +514,10 @@ impl Connection {
     /// Handles what was held back and what can be read, as long as the client takes its replies.
     fn poll_input(self: &Rc<Self>, shard: &Rc<Shard>, cx: &mut Context<'_>) {
         if !self.is_saturated() {
+            // In turn with the others who have more to do than fits into a turn.
+            if self.driver.borrow_mut().poll_turn(&shard.busy, cx).is_pending() {
+                return;
+            }
             SessionDriver::resume(self, shard);
         }
         for _ in 0..READS_PER_TURN {

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use axum::http::HeaderMap;
 use bytes::Bytes;
@@ -29,6 +30,7 @@ use crate::rooms::engine::{Accepted, Answer, Entered, Publish};
 use crate::rooms::users::Selection;
 use crate::session::{Action, Ids, ServerCommand, Session, Speech, Ticket};
 use crate::util::key::{ConnectionAddress, ConnectionKey};
+use crate::util::lane::Lane;
 use crate::wire::disconnect::Disconnect;
 use crate::wire::framing::Framing;
 use crate::wire::unanswered::Unanswered;
@@ -127,7 +129,7 @@ impl SessionDriver {
         };
         let Some(backlog) = backlog else { return };
         Self::turn(connection, shard, |this, turn| {
-            let Backlog { actions, found_in, mut input, waiting } = *backlog;
+            let Backlog { actions, found_in, mut input, waiting, place: _ } = *backlog;
             turn.actions.extend(actions);
             turn.found_in.extend(found_in);
             this.run_actions(turn)?;
@@ -170,6 +172,15 @@ impl SessionDriver {
         self.decoder.bytes_held()
             + self.session.bytes_waiting()
             + self.backlog.as_ref().map_or(0, |backlog| backlog.bytes_held())
+    }
+
+    /// Ready when the client may go on with what it has said and was not done: at once where there is nothing of that.
+    pub(crate) fn poll_turn(&mut self, lane: &Lane, cx: &mut Context<'_>) -> Poll<()> {
+        let has_heard = self.backlog.as_deref().is_some_and(|backlog| !backlog.input.is_empty());
+        match has_heard || self.waits_for_turn() {
+            true => lane.poll_turn(&mut self.backlog().place, cx),
+            false => Poll::Ready(()),
+        }
     }
 
     /// Whether commands of the client wait for nothing but its next turn.

@@ -31,9 +31,17 @@ use crate::rooms::join_leave::Inbox;
 use crate::rooms::shard_commands::{Addressed, ShardCommand, To};
 use crate::rooms::users::Selection;
 use crate::util::key::ConnectionKey;
+use crate::util::lane::Lane;
 use crate::util::rng::Rng;
 use crate::util::timer_wheel::{Due, TICK_MS};
 use roomcast_protocol::{CloseCode, RoomName};
+
+/// Steps of newcomers and of HTTP in a round of all that is ready: a fraction of a millisecond. Members of rooms, and those who publish,
+/// do not wait for more of them, however many come at once.
+pub(crate) const NEWCOMERS_PER_ROUND: usize = 16;
+
+/// Turns, in a round, of clients that have not come to the end of what they have said: nobody waits for more than one of these.
+const BUSY_PER_ROUND: usize = 1;
 
 /// Ticks of the timer between two looks at who lags.
 const LAG_TICKS: u64 = 4;
@@ -51,6 +59,10 @@ pub(crate) struct Shard {
     pub(crate) connections: ConnectionTable,
     pub(crate) delivery: Delivery<Connection>,
     pub(crate) scratch: Scratch,
+    /// Newcomers, and who speaks HTTP.
+    pub(crate) newcomers: Lane,
+    /// Clients that have said more than is done in a turn.
+    pub(super) busy: Lane,
     sockets: Sockets,
     /// Turns true when the server drains.
     pub(crate) draining: watch::Receiver<bool>,
@@ -97,6 +109,7 @@ impl Shard {
         let inbox = hub.events.inbox(index).ok_or_else(|| io::Error::other("a shard runs twice"))?;
         let shard = Rc::new_cyclic(|itself| Self::new(itself.clone(), hub, (index, rng), inbox, draining.clone()));
         tokio::task::spawn_local(Self::deliver_forever(Rc::clone(&shard)));
+        tokio::task::spawn_local(Self::go_round_forever(Rc::clone(&shard)));
         tokio::task::spawn_local(Self::tick_forever(Rc::clone(&shard)));
         tokio::task::spawn_local(Self::run_commands(Rc::clone(&shard)));
         tokio::task::spawn_local(Self::take_in_events(Rc::clone(&shard)));
@@ -125,6 +138,8 @@ impl Shard {
             hub,
             connections: ConnectionTable::new(),
             scratch: Scratch::default(),
+            newcomers: Lane::new(NEWCOMERS_PER_ROUND),
+            busy: Lane::new(BUSY_PER_ROUND),
             sockets: Sockets::default(),
             draining,
             rng,
@@ -194,6 +209,16 @@ impl Shard {
             if is_unfinished || is_due {
                 cx.waker().wake_by_ref();
             }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Begins the rounds of its lanes.
+    async fn go_round_forever(shard: Rc<Self>) {
+        std::future::poll_fn(|cx| {
+            shard.newcomers.poll_rounds(cx);
+            shard.busy.poll_rounds(cx);
             Poll::Pending
         })
         .await

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::Front;
 use super::refusal::Refusing;
-use crate::client::shard::Shard;
+use crate::client::shard::{NEWCOMERS_PER_ROUND, Shard};
 use crate::limits::connections::{Excess, Place};
 use crate::net::arrival::{Arrival, Peer, Way};
 use crate::net::listeners::{Listener, Socket};
@@ -26,6 +26,9 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// Connections accepted that wait for their shard.
 pub(crate) const INBOX_CONNECTIONS: usize = 1_024;
+
+/// Connections accepted before clients have their turn: a fraction of a millisecond.
+const ACCEPTED_PER_TURN: usize = NEWCOMERS_PER_ROUND;
 
 /// Where a shard's connections come from.
 pub(crate) enum WayIn {
@@ -95,8 +98,13 @@ impl Acceptor {
         let refusing = Refusing::default();
         let mut exhausted = false;
         let mut turns = (0..=others.len()).cycle();
-        let mut first = 0;
+        let (mut first, mut in_turn) = (0, 0);
         loop {
+            in_turn += 1;
+            if in_turn > ACCEPTED_PER_TURN {
+                in_turn = 0;
+                tokio::task::yield_now().await;
+            }
             let now = *accepting.borrow_and_update();
             match now {
                 Accepting::On => {}

@@ -3,6 +3,7 @@
 //! HTTP buffers, parses, routes and spawns for every request. For a handshake that arrived whole that is most of what a
 //! connection costs, and leaves holes in the heap where its buffers were.
 
+use std::cell::Cell;
 use std::future::Future as _;
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
@@ -31,13 +32,15 @@ use crate::rooms::hub::Hub;
 use crate::wire::stream::Stream;
 use crate::wire::ws::Handshake;
 
-/// Serves an accepted connection until it ends, or has become a WebSocket, which lives on by itself.
+/// Serves an accepted connection until it ends, or has become a WebSocket, which lives on by itself. Says when it is
+/// no newcomer any more.
 pub(crate) async fn serve(
     front: Rc<Front>,
     shard: Rc<Shard>,
     stream: Stream,
     mut arrival: Arrival,
     mut socket: SocketGuard,
+    is_newcomer: &Cell<bool>,
 ) {
     let mut draining = shard.draining.clone();
     if arrival.way.expects_header {
@@ -95,6 +98,8 @@ pub(crate) async fn serve(
         }
         Some(FirstRead::Http2(said)) => {
             let opened = Opened::new(said, stream, shard.hub.now().config.client.write_timeout);
+            // Clients are in it.
+            is_newcomer.set(false);
             Box::pin(http2::serve(front, shard, opened, arrival, socket)).await;
         }
         Some(FirstRead::WebSocket { .. }) if shard.hub.is_settled() => {

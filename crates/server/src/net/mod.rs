@@ -23,7 +23,7 @@ pub(crate) mod unidirectional;
 pub(crate) mod unix_socket;
 pub(crate) mod upgrade;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -83,6 +83,12 @@ impl Front {
     /// Serves a connection that was accepted.
     fn take_in(self: &Rc<Self>, shard: &Rc<Shard>, stream: Stream, arrival: Arrival, place: Place) {
         let socket = SocketGuard::new(shard, place);
-        tokio::task::spawn_local(fast_upgrade::serve(Rc::clone(self), Rc::clone(shard), stream, arrival, socket));
+        let (front, shard) = (Rc::clone(self), Rc::clone(shard));
+        tokio::task::spawn_local(async move {
+            // Whoever looks after the server waits for none of them.
+            let is_newcomer = Cell::new(arrival.way.role.serves_clients());
+            let serving = fast_upgrade::serve(front, Rc::clone(&shard), stream, arrival, socket, &is_newcomer);
+            shard.newcomers.hold(&is_newcomer, serving).await
+        });
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod byte_reader;
 pub(crate) mod certificate;
 pub(crate) mod clock;
 pub(crate) mod key;
+pub(crate) mod lane;
 pub(crate) mod network;
 pub(crate) mod panics;
 pub(crate) mod reserve;

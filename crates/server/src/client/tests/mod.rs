@@ -513,6 +513,34 @@ fn a_thousand_publishes_at_once_leave_others_their_turns() {
 }
 
 #[test]
+fn thirty_floods_hold_others_up_no_longer_than_one() {
+    const FLOODS: u64 = 30;
+    step(12, async |shard| {
+        let floods: Vec<TcpStream> = (0..FLOODS)
+            .map(|flood| {
+                let publish = |id| format!("{{\"id\":{id},\"publish\":{{\"channel\":\"hall{flood}\",\"data\":1}}}}\n");
+                connect(&shard, &(2..502).map(publish).collect::<String>())
+            })
+            .collect();
+        let rooms = (0..FLOODS).map(|flood| RoomName::parse(&format!("hall{flood}"), 255).expect("a name"));
+        let rooms: Vec<RoomName> = rooms.collect();
+        let published =
+            || -> u64 { rooms.iter().filter_map(|name| shard.hub.rooms.running(name)).map(|room| room.tail()).sum() };
+        let mut seen = vec![0];
+        while seen.last() != Some(&(FLOODS * 500)) {
+            one_turn_each().await;
+            seen.push(published());
+        }
+        // What came with its handshake, and what it had not been known by then to have more than that: two turns of each.
+        let mut turns = seen.windows(2).filter(|two| two[0] >= FLOODS * 128).map(|two| two[1] - two[0]);
+        // Whoever looks is now before, now behind the one whose turn it is.
+        assert!(turns.all(|published| published <= 2 * 64), "{seen:?}");
+        sleep(Duration::from_millis(1)).await;
+        assert!(floods.iter().all(|client| heard(client).len() == 501), "each is answered");
+    });
+}
+
+#[test]
 fn what_is_written_at_the_end_of_a_turn_is_not_counted_from_then_on() {
     step(21, async |shard| {
         let replies = || shard.hub.rooms.memory.replies.used();
