@@ -470,14 +470,10 @@ impl Connection {
             ready!(self.poll_closing(shard, cx));
             self.phase.set(Phase::Gone);
         }
-        match self.phase.get() {
-            Phase::Gone => Poll::Ready(()),
-            Phase::Open if !self.is_saturated() && self.driver.borrow().waits_for_turn() => {
-                self.wake();
-                Poll::Pending
-            }
-            _ => Poll::Pending,
+        if self.is_open() && !self.is_saturated() && self.driver.borrow().waits_for_turn() {
+            self.wake();
         }
+        if self.is_gone() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Ends it without another byte.

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::auth::KeysUnavailable;
 use crate::callbacks::{Question, Way};
 use crate::client::asking::{Asking, custom, on_terms};
-use crate::client::backlog::{Backlog, COMMANDS_WAITING_MAX, FRAME_BYTES_WAITING_MAX, FRAMES_WAITING_MAX, Waiting};
+use crate::client::backlog::{Backlog, Waiting};
 use crate::client::connection::Connection;
 use crate::client::deferred::Done;
 use crate::client::listening::Listening;
@@ -34,30 +34,22 @@ use crate::util::lane::Lane;
 use crate::wire::disconnect::Disconnect;
 use crate::wire::framing::Framing;
 use crate::wire::unanswered::Unanswered;
-use crate::wire::ws;
 use crate::wire::ws::{Decoder, Opcode};
-use roomcast_protocol::{CloseCode, DecodeError, Encoding, ErrorCode, HistoryResult, RoomName, UnsubscribeCode};
-
-/// Bytes of messages of one client that are heard before others on its shard have their turn. Few reads bring as many; but a few
-/// bytes that are compressed may be that many when they are not.
-const HEARD_BYTES_PER_TURN: usize = 256 * 1024;
-
-/// How many bytes of messages one is worth that comes compressed: a few may describe tables, behind which there is nothing.
-const DEFLATED_READ_COST: usize = 16;
+use roomcast_protocol::{CloseCode, Encoding, ErrorCode, HistoryResult, RoomName, UnsubscribeCode};
 
 /// One client's side: its session and the rooms it is in.
 pub(crate) struct SessionDriver {
     pub(super) session: Session,
-    encoding: Encoding,
-    decoder: Decoder,
+    pub(super) encoding: Encoding,
+    pub(super) decoder: Decoder,
     /// The name under which commands find the session.
     session_id: Uuid,
-    listening: Listening,
+    pub(super) listening: Listening,
     /// Whether its client's commands come by another way than its connection, too.
     is_emulated: bool,
     pub(super) rooms: Memberships,
     /// What waits until the client has taken its replies.
-    backlog: Option<Box<Backlog>>,
+    pub(super) backlog: Option<Box<Backlog>>,
     pub(super) departed: bool,
     /// What the backend is told of the handshake, and what it is being asked; mostly neither.
     asking: Option<Box<Asking>>,
@@ -303,113 +295,6 @@ impl SessionDriver {
             drop(driver);
             connection.close(shard, &disconnect);
         }
-    }
-
-    /// Decodes and handles frames, until there are no more or the client must first take its replies.
-    fn read(&mut self, turn: &mut Turn<'_>, input: &mut [u8]) -> Result<(), Disconnect> {
-        let limit_bytes = match self.listening.is_all() {
-            false => self.session.settings().limits.frame_bytes_max,
-            true => turn.shard.hub.now().config.unidirectional.websocket.message_size_limit,
-        };
-        let takes_deflated = turn.connection.framing().is_deflated();
-        let (mut used, mut heard) = (0, 0);
-        while used < input.len() {
-            let is_heard_out = heard >= HEARD_BYTES_PER_TURN;
-            if is_heard_out || !self.wants_input(turn) {
-                self.backlog().input.extend_from_slice(&input[used..]);
-                if is_heard_out {
-                    turn.connection.wake();
-                }
-                return Ok(());
-            }
-            let (read, event) = self.decoder.decode(&mut input[used..], limit_bytes, takes_deflated)?;
-            used += read;
-            let Some(event) = event else { continue };
-            // What is empty takes its time as well, and what is compressed before it is seen to be little.
-            heard += event.payload_bytes().max(if takes_deflated { read * DEFLATED_READ_COST } else { read });
-            match event {
-                ws::Event::Text(text) if self.encoding == Encoding::Json => self.feed_session(turn, text.as_bytes())?,
-                ws::Event::Binary(bytes) if self.encoding == Encoding::Protobuf => self.feed_session(turn, &bytes)?,
-                ws::Event::Text(text) if self.listening.is_all() => self.introduce(turn, text.as_bytes())?,
-                ws::Event::Binary(bytes) if self.listening.is_all() => self.introduce(turn, &bytes)?,
-                ws::Event::Text(_) | ws::Event::Binary(_) => {
-                    self.session.reject(DecodeError::WrongFrameKind, &mut turn.out);
-                    self.run_actions(turn)?;
-                }
-                ws::Event::Ping(payload) => turn.replies.push_control(Opcode::Pong, &payload),
-                ws::Event::Pong => self.session.ponged(),
-                ws::Event::Close(code) => return Err(Disconnect::answer(code)),
-            }
-        }
-        Ok(())
-    }
-
-    /// The same for a whole frame.
-    fn read_frame(&mut self, turn: &mut Turn<'_>, frame: Bytes) -> Result<(), Disconnect> {
-        if self.wants_input(turn) {
-            return match self.listening.is_all() {
-                false => self.feed_session(turn, &frame),
-                true => self.introduce(turn, &frame),
-            };
-        }
-        let waiting = &mut self.backlog().waiting;
-        let (mut frames, mut bytes) = (0, frame.len());
-        for waiting in &*waiting {
-            if let Waiting::Frame(frame) = waiting {
-                frames += 1;
-                bytes += frame.len();
-            }
-        }
-        if frames >= FRAMES_WAITING_MAX || frames > 0 && bytes > FRAME_BYTES_WAITING_MAX {
-            return Err(CloseCode::TooManyRequests.into());
-        }
-        waiting.push_back(Waiting::Frame(frame));
-        Ok(())
-    }
-
-    /// Has the session obey a command of the server, behind all that its client has said before.
-    fn read_command(&mut self, turn: &mut Turn<'_>, command: ServerCommand) -> Result<(), Disconnect> {
-        let is_first = |backlog: &Backlog| backlog.input.is_empty() && backlog.waiting.is_empty();
-        if self.backlog.as_deref().is_none_or(is_first) {
-            self.session.notice_time(turn.shard.now_ms());
-            self.session.command(command, &mut turn.out);
-            return self.run_actions(turn);
-        }
-        let waiting = &mut self.backlog().waiting;
-        if waiting.iter().filter(|waiting| matches!(waiting, Waiting::Command(_))).count() >= COMMANDS_WAITING_MAX {
-            return Err(CloseCode::ServerError.into());
-        }
-        waiting.push_back(Waiting::Command(command));
-        Ok(())
-    }
-
-    /// Takes what a client says that only listens.
-    fn introduce(&mut self, turn: &mut Turn<'_>, said: &[u8]) -> Result<(), Disconnect> {
-        if self.listening.hears() { self.feed_session(turn, said) } else { Ok(()) }
-    }
-
-    fn feed_session(&mut self, turn: &mut Turn<'_>, frame: &[u8]) -> Result<(), Disconnect> {
-        self.session.receive_frame(self.encoding, frame, turn.shard.now_ms(), &mut turn.out);
-        self.run_actions(turn)
-    }
-
-    /// Has what waits be done before what this turn adds: it was said before.
-    pub(super) fn take_up(&mut self, turn: &mut Turn<'_>) {
-        if let Some(backlog) = &mut self.backlog {
-            turn.actions.append(&mut backlog.actions);
-            turn.found_in.append(&mut backlog.found_in);
-        }
-    }
-
-    fn backlog(&mut self) -> &mut Backlog {
-        self.backlog.get_or_insert_default()
-    }
-
-    /// Whether the next frame may be heard: no other waits before it, nor is much to be done for those that were heard. Behind one
-    /// action it is: an end that the client brings about does not wait until it has taken its replies.
-    fn wants_input(&self, turn: &Turn<'_>) -> bool {
-        let waits = |backlog: &Backlog| backlog.actions.len() > 1 || !backlog.waiting.is_empty();
-        turn.actions.is_empty() && !self.backlog.as_deref().is_some_and(waits) && self.session.wants_frames()
     }
 
     /// Does what the session wants done, in order, until nothing is left or the client must first take its replies.

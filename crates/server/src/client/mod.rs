@@ -10,6 +10,7 @@ mod connection_table;
 mod connection_task;
 pub(crate) mod deferred;
 pub(crate) mod driver;
+mod hearing;
 mod held;
 mod listening;
 mod making;
