@@ -211,6 +211,12 @@ impl Journal {
         self.ring();
     }
 
+    /// Whether the writer is called and has not looked since.
+    #[cfg(test)]
+    pub(super) fn is_rung(&self) -> bool {
+        self.is_rung.load(Acquire)
+    }
+
     /// The newest event that the backend has taken.
     pub(super) fn delivered(&self) -> u64 {
         self.delivered.load(Acquire)

@@ -20,6 +20,8 @@ mod relay;
 mod schema;
 mod signature;
 #[cfg(test)]
+pub(crate) mod stepped;
+#[cfg(test)]
 mod tests;
 pub mod tools;
 mod writer;
@@ -104,7 +106,7 @@ impl RoomEvents {
         let relay = Relay::start(&path, &config.events, position, Arc::clone(&journal), parts)?;
         let (options, of_writer) = watch::channel(config.events.clone());
         let told = (relay.heads(), of_writer);
-        let writer = Writer::start(ledger, Arc::clone(&journal), metrics.clone(), clock.clone(), told)?;
+        let writer = Writer::new(ledger, Arc::clone(&journal), metrics.clone(), clock.clone(), told).start()?;
         let threads = Mutex::new(Some(Threads { writer, relay }));
         let last_delivery = LAST_DELIVERY.min(config.shutdown.timeout);
         let hears_of_leavers = AtomicBool::new(false);

@@ -25,7 +25,7 @@ use crate::ops::metrics::RoomEventMetrics;
 use crate::util::rng::Rng;
 
 /// How long the first wait is after a failure; each is twice the one before it.
-const BACKOFF_MIN: Duration = Duration::from_millis(100);
+pub(super) const BACKOFF_MIN: Duration = Duration::from_millis(100);
 
 /// The longest wait: so much later a backend that is back is told of it.
 pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(20);

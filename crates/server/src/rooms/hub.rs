@@ -271,6 +271,12 @@ impl Hub {
         self.start_events_by(&self.now().config, rng, before)
     }
 
+    /// Tells them to a log that somebody else writes.
+    #[cfg(test)]
+    pub(crate) fn tell_events_to(&self, room_events: RoomEvents) {
+        let _ = self.room_events.set(room_events);
+    }
+
     fn start_events_by(&self, config: &Config, rng: Rng, before: Before) -> Result<(), EventsError> {
         let rooms = Arc::clone(&self.rooms);
         let clock = move || (rooms.clock)();

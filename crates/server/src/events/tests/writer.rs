@@ -18,8 +18,8 @@ fn write_to_the_end(world: &mut World, metrics: &RoomEventMetrics) -> Ledger {
     let clock = move || now_ms.load(Relaxed);
     let (_options, of_writer) = watch::channel(world.options.clone());
     let told = (watch::channel(0).0, of_writer);
-    let writer = Writer::start(ledger, Arc::clone(&world.journal), metrics.clone(), clock, told).expect("a thread");
-    writer.join().expect("no panic")
+    let writer = Writer::new(ledger, Arc::clone(&world.journal), metrics.clone(), clock, told);
+    writer.start().expect("a thread").join().expect("no panic")
 }
 
 #[test]
