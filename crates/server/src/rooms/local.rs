@@ -89,12 +89,37 @@ pub(crate) struct LocalRooms {
     pub(crate) tally: Tally,
     /// How many there may be, however much memory there is.
     max: u64,
+    /// Messages that each keeps at least.
+    ring_messages_min: usize,
     /// Woken when few more may be made.
     pub(crate) crowded: Notify,
     /// What was asked for and is not answered yet, as far as that is not done in the turn that asks.
     pub(crate) under_way: UnderWay,
     /// Whether the rooms are another process's: none is made any more.
     is_released: AtomicBool,
+}
+
+/// What is bounded whatever the configuration says.
+struct Bounds {
+    ring_messages: usize,
+    rooms: u64,
+    key_bytes: u64,
+}
+
+impl Bounds {
+    fn new(memory: &Memory) -> Self {
+        let all = Self { ring_messages: ROOM_MESSAGES_MIN, rooms: ROOMS_MAX, key_bytes: memory.keys.limit() };
+        #[cfg(test)]
+        let all = {
+            let lower = stepped::bounds();
+            Self {
+                ring_messages: lower.ring_messages.unwrap_or(all.ring_messages),
+                rooms: lower.rooms.unwrap_or(all.rooms),
+                key_bytes: lower.key_bytes.unwrap_or(all.key_bytes),
+            }
+        };
+        all
+    }
 }
 
 impl LocalRooms {
@@ -121,7 +146,8 @@ impl LocalRooms {
         };
         let broker = broker.on_tokio(shards).build();
         let time = Arc::clone(&clock) as Arc<dyn Fn() -> u64 + Send + Sync>;
-        let terms = TermsBook::new(time, memory.keys.limit());
+        let bounds = Bounds::new(&memory);
+        let terms = TermsBook::new(time, bounds.key_bytes);
         let (dormant, removed) = (DormantRooms::new(memory.rooms.limit() / 4), Arc::default());
         let erasing = Erasing::default();
         let crowded = Notify::new();
@@ -138,7 +164,8 @@ impl LocalRooms {
             for_all,
             clock,
             tally: Tally::new(count),
-            max: ROOMS_MAX,
+            max: bounds.rooms,
+            ring_messages_min: bounds.ring_messages,
             crowded,
             under_way: UnderWay::default(),
             is_released: AtomicBool::new(false),
@@ -293,7 +320,7 @@ impl LocalRooms {
     pub(crate) fn ring_bounds(&self, name: &str) -> (usize, u64) {
         let now = self.now();
         let options = now.options(name);
-        let messages = options.map_or(0, NamespaceOptions::ring_messages).max(ROOM_MESSAGES_MIN);
+        let messages = options.map_or(0, NamespaceOptions::ring_messages).max(self.ring_messages_min);
         let bytes = options.map_or(u64::MAX, |options| options.ring_size_bytes as u64);
         (messages, bytes.min(self.memory.rings.limit() / FULL_ROOMS_MIN).max(MESSAGES_MIN * self.message_bytes_max()))
     }

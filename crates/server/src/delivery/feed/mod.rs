@@ -9,6 +9,7 @@
 //! publications (`queue`); the others pay nothing for it. So do members that are given something else than the others (`view`).
 
 mod behind;
+mod bounds;
 mod events;
 mod group;
 mod held;
@@ -29,6 +30,7 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
+use self::bounds::writes_per_visit;
 use self::events::Hearing;
 use self::group::{Cursor, Group, Read};
 use self::held::{Held, HeldList};
@@ -52,9 +54,6 @@ use roomcast_protocol::{ClientInfo, Placed, Publication, RoomName};
 /// Messages of one room delivered before the next ready room has its turn.
 const ROOM_MESSAGES_PER_VISIT: usize = 256;
 
-/// Members a batch is written to before other rooms have their turn: about a millisecond of system calls.
-const ROOM_WRITES_PER_VISIT: usize = 512;
-
 /// The rooms that a shard has members in.
 pub(crate) struct RoomFeed<S> {
     set: RoomSet<Publication>,
@@ -75,6 +74,8 @@ pub(crate) struct RoomFeed<S> {
     hearing: Hearing,
     /// Groups that let messages gather, by when they are due.
     gathering: BinaryHeap<Reverse<(Instant, usize)>>,
+    /// Members a batch is written to before other rooms have their turn.
+    writes_per_visit: usize,
     metrics: ShardMetrics,
 }
 
@@ -139,6 +140,7 @@ impl<S: MemberSink> RoomFeed<S> {
             held: HeldList::new(),
             hearing: Hearing::new(inbox),
             gathering: BinaryHeap::new(),
+            writes_per_visit: writes_per_visit(),
             metrics,
         }
     }
@@ -327,7 +329,7 @@ impl<S: MemberSink> RoomFeed<S> {
             return;
         };
         batch.begin(group.framing);
-        let before = (*writes).min(ROOM_WRITES_PER_VISIT);
+        let before = (*writes).min(self.writes_per_visit);
         let mut left = before;
         let (mut is_held, mut is_given_away) = (false, false);
         let is_through = group.go_on(&mut left, &self.metrics) && {
