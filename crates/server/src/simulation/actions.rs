@@ -13,12 +13,16 @@ use super::disk::Health;
 use super::model::History;
 use super::server::Server;
 use super::stay::Wish;
+use super::temper::Temper;
 use super::token::Term;
 use super::world::World;
 use crate::wire::socket_double::SocketDouble;
 
+/// What a ring may have beyond what it has at least.
+const SPARE: u64 = 128;
+
 /// What may happen.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Connect,
     Subscribe,
@@ -27,6 +31,8 @@ pub(super) enum Action {
     Flood,
     FloodBatch,
     PublishBatch,
+    Regret,
+    Quiet,
     Leave,
     Miss,
     Slow,
@@ -42,6 +48,7 @@ pub(super) enum Action {
     Close,
     Reload,
     Abandon,
+    Doze,
     Wait,
 }
 
@@ -54,6 +61,8 @@ pub(super) const ACTIONS: &[(u64, Action)] = &[
     (1, Action::Flood),
     (3, Action::FloodBatch),
     (6, Action::PublishBatch),
+    (2, Action::Regret),
+    (3, Action::Quiet),
     (5, Action::Leave),
     (12, Action::Miss),
     (10, Action::Slow),
@@ -69,6 +78,7 @@ pub(super) const ACTIONS: &[(u64, Action)] = &[
     (2, Action::Close),
     (3, Action::Reload),
     (2, Action::Abandon),
+    (1, Action::Doze),
     (6, Action::Wait),
 ];
 
@@ -89,6 +99,18 @@ impl World {
         if wanted.is_empty() || self.dice.percent(40) { self.room() } else { self.dice.pick(&wanted).clone() }
     }
 
+    /// A room, and often the one that most are in.
+    fn lively_room(&mut self) -> String {
+        let members = |room: &String| self.clients.iter().filter(|client| client.is_in(room)).count();
+        let most = self.all_rooms().into_iter().max_by_key(members);
+        most.filter(|_| self.dice.percent(80)).unwrap_or_else(|| self.room())
+    }
+
+    /// How many messages a ring has that has no more than it must.
+    fn ring_messages(&self) -> u64 {
+        self.plan.bounds.ring_messages.map_or(1_024, |messages| messages as u64)
+    }
+
     /// A room, and one without a long history if there is any.
     fn small_room(&mut self) -> String {
         let small = self.plan.rooms.iter().filter(|kind| kind.history != History::Whole);
@@ -107,7 +129,8 @@ impl World {
             Action::Connect => self.connect(server),
             Action::Subscribe => {
                 let Some(at) = self.connected() else { return };
-                let rooms = if self.dice.percent(30) { self.all_rooms() } else { vec![self.room()] };
+                let all = if self.plan.temper == Temper::Slow { 90 } else { 30 };
+                let rooms = if self.dice.percent(all) { self.all_rooms() } else { vec![self.room()] };
                 for room in rooms {
                     if !self.clients[at].is_in(&room) && !self.clients[at].is_moving(&room) {
                         self.subscribe(server, at, &room);
@@ -128,7 +151,7 @@ impl World {
                 self.publish(server, &room, count);
             }
             Action::Flood => {
-                let (room, count) = (self.busy_room(), self.dice.between(200, 1_500));
+                let (room, count) = (self.busy_room(), self.dice.between(1, 6) * self.ring_messages() / 4);
                 // What is asked about takes its time, one after the other.
                 if !self.model.rooms[&room].asks.publishing {
                     self.publish(server, &room, count);
@@ -136,13 +159,22 @@ impl World {
             }
             Action::FloodBatch => {
                 // A shard finds more than a ring holds that has no more than it must.
-                let (room, count) = (self.small_room(), self.dice.between(1_000, 1_500));
+                let (room, least) = (self.small_room(), self.ring_messages() + SPARE);
+                let count = self.dice.between(least, least + 200);
                 self.publish_batch(server, &room, count);
             }
             Action::Stall => self.stall(server),
             Action::PublishBatch => {
                 let (room, count) = (self.busy_room(), self.dice.between(1, 5));
                 self.publish_batch(server, &room, count);
+            }
+            Action::Regret => {
+                let (room, count) = (self.lively_room(), self.dice.between(1, 6));
+                self.regret(server, &room, count);
+            }
+            Action::Quiet => {
+                let (room, count) = (self.lively_room(), self.dice.between(1, 3));
+                self.publish_quietly(server, &room, count);
             }
             Action::Leave => {
                 let Some(at) = self.connected() else { return };
@@ -168,7 +200,7 @@ impl World {
             }
             Action::Erase => {
                 let room = self.busy_room();
-                self.erase(server, room);
+                self.erase(server, room, false);
             }
             Action::RemoveHistory => self.remove_history(server),
             Action::Disk => {
@@ -199,7 +231,7 @@ impl World {
                     self.leave(at);
                 }
             }
-            Action::Wait => {}
+            Action::Doze | Action::Wait => {}
         }
     }
 
@@ -236,7 +268,10 @@ impl World {
         let at = most.filter(|_| self.dice.percent(60)).filter(|at| self.clients[*at].is_connected()).unwrap_or(any);
         let rooms = self.clients[at].rooms();
         self.detail(format_args!("{at} takes nothing, in {rooms:?}"));
-        (self.clients[at].takes, self.clients[at].takes_each_time) = (Some(0), None);
+        // Or little from then on, so that it catches up in one room and not in another.
+        let goes_on = self.dice.percent(if self.plan.temper == Temper::Slow { 80 } else { 20 });
+        let each_time = goes_on.then(|| *self.dice.pick(&[100, 400, 1_500]));
+        (self.clients[at].takes, self.clients[at].takes_each_time) = (Some(0), each_time);
         for room in rooms {
             let count = self.dice.between(5, 60);
             self.publish_batch(server, &room, count);
@@ -253,23 +288,63 @@ impl World {
             return;
         }
         let at = *self.dice.pick(&free);
-        let (buffer_max, shard) = (*self.dice.pick(&[150, 2_000, 16_000, 64_000]), self.dice.below(8) as usize);
+        let buffers: &[usize] = match self.plan.temper {
+            Temper::Slow => &[150, 600, 2_000],
+            Temper::Erasures | Temper::Deltas => &[2_000, 16_000, 64_000],
+            _ => &[150, 2_000, 16_000, 64_000],
+        };
+        let (buffer_max, shard) = (*self.dice.pick(buffers), self.dice.below(8) as usize);
         self.detail(format_args!("{at} connects, {buffer_max} bytes"));
         let socket = SocketDouble::new(buffer_max, Arc::clone(self.disk.syncs()));
         self.clients[at].recovers = self.dice.percent(90);
-        let has_tokens = self.plan.has_tokens;
-        let term = has_tokens.then(|| Term::new(*self.dice.pick(&[2, 8, 30, 600]), self.dice.percent(70)));
+        // Who is put out of a room is not to have been closed before.
+        let is_long = self.plan.temper == Temper::Tokens && self.dice.percent(60);
+        let term = self.plan.has_tokens.then(|| if is_long { Term::new(600, false) } else { self.term() });
         self.clients[at].connect(server, socket, shard, term);
     }
 
+    /// How long somebody may stay, somewhere.
+    fn term(&mut self) -> Term {
+        Term::new(*self.dice.pick(&[2, 4, 8, 600]), self.dice.percent(50))
+    }
+
+    /// Has everybody come, and enter most rooms, before anything else happens.
+    pub(super) async fn gather(&mut self, server: &Rc<Server>) {
+        for _ in 0..self.clients.len() {
+            self.connect(server);
+        }
+        self.hear(server).await;
+        for at in 0..self.clients.len() {
+            for room in self.all_rooms() {
+                let client = &self.clients[at];
+                let may_enter = client.is_connected() && !client.is_in(&room) && !client.is_moving(&room);
+                if may_enter && self.dice.percent(90) {
+                    self.subscribe(server, at, &room);
+                }
+            }
+        }
+        self.hear(server).await;
+    }
+
+    /// Lets clients hear what they are told, also those whose sockets hold little of it at a time.
+    async fn hear(&mut self, server: &Rc<Server>) {
+        for _ in 0..10 {
+            self.pass(server, Duration::from_millis(1)).await;
+        }
+    }
+
     fn subscribe(&mut self, server: &Rc<Server>, at: usize, room: &str) {
-        let recovers = self.dice.percent(80);
+        let recovers = self.dice.percent(if self.plan.temper == Temper::Deltas { 30 } else { 80 });
         let wish = match self.model.rooms[room].has_history() {
+            true if self.plan.temper == Temper::Deltas => self.dice.weighed(&[(4, Wish::Deltas), (1, Wish::All)]),
+            true if self.plan.temper == Temper::Erasures => self.dice.weighed(&[(9, Wish::All), (1, Wish::Deltas)]),
+            true if self.plan.temper == Temper::Floods => self.dice.weighed(&[(1, Wish::Deltas), (1, Wish::All)]),
             true => self.dice.weighed(&[(6, Wish::All), (3, Wish::Deltas), (1, Wish::Tagged(0)), (1, Wish::Tagged(1))]),
             false => self.dice.weighed(&[(6, Wish::All), (1, Wish::Tagged(0))]),
         };
-        self.detail(format_args!("{at} enters {room}, recovers {recovers}, {wish:?}"));
-        let command = self.clients[at].subscribe(&mut self.model, room, recovers, wish);
+        let term = (self.plan.has_tokens && self.dice.percent(60)).then(|| self.term());
+        self.detail(format_args!("{at} enters {room}, recovers {recovers}, {wish:?}, {term:?}"));
+        let command = self.clients[at].subscribe(server, &mut self.model, room, recovers, (wish, term));
         self.clients[at].say(server, &mut self.model, vec![command]);
     }
 

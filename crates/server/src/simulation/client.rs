@@ -21,6 +21,12 @@ use roomcast_protocol::Encoding;
 /// How long a server may take to write to a socket that is empty: it waits for nothing, and all that it does at once takes no time.
 const PATIENCE: Duration = Duration::from_millis(5);
 
+/// The code of an answer that something is not allowed.
+const DENIED: u64 = 103;
+
+/// The code with which somebody is put out of a room whose token is over.
+const EXPIRED: u64 = 2_501;
+
 /// One client, over all its connections.
 #[derive(Debug)]
 pub(super) struct Client {
@@ -36,7 +42,7 @@ pub(super) struct Client {
     /// Where it was in rooms, for when it comes back.
     places: BTreeMap<String, (String, u64)>,
     /// The rooms that it was in when it went, until it has come back into them, and how.
-    pub(super) wanted: BTreeMap<String, Wish>,
+    pub(super) wanted: BTreeMap<String, (Wish, Option<Term>)>,
     /// It comes back into them as SDKs do, with where it was in them.
     pub(super) recovers: bool,
     /// Everything it has heard, for whoever compares.
@@ -65,6 +71,11 @@ pub(super) struct Line {
 pub(super) enum Asked {
     Connect,
     Refresh,
+    /// May be too late.
+    SubRefresh {
+        room: String,
+        may_be_over: bool,
+    },
     Subscribe(Entry),
     Unsubscribe {
         room: String,
@@ -98,6 +109,20 @@ impl Line {
         self.asked.values().any(|asked| matches!(asked, Asked::Refresh))
     }
 
+    fn is_renewing_in(&self, room: &str) -> bool {
+        self.asked.values().any(|asked| matches!(asked, Asked::SubRefresh { room: of, .. } if of == room))
+    }
+
+    /// How long it may be there, and in the rooms that it is in or enters.
+    pub(super) fn terms(&mut self) -> impl Iterator<Item = &mut Term> {
+        let entering = self.asked.values_mut().filter_map(|asked| match asked {
+            Asked::Subscribe(entry) => entry.term.as_mut(),
+            _ => None,
+        });
+        let rooms = self.stays.values_mut().filter_map(|stay| stay.term.as_mut());
+        self.term.iter_mut().chain(rooms).chain(entering)
+    }
+
     /// Whether its time may be over: by its token, or by the one before, if the new one waits behind what was said earlier.
     fn may_be_over(&self) -> bool {
         self.term.is_some_and(|term| term.may_be_over() || self.is_renewing())
@@ -127,7 +152,7 @@ impl Client {
             Form::Chunks => Framing::Stream(Encoding::Json),
             Form::Events => Framing::Events(Encoding::Json),
         };
-        let asks = term.map_or_else(|| json!({}), |term| json!({"token": server.token(&self.user, term)}));
+        let asks = term.map_or_else(|| json!({}), |term| json!({"token": server.token(&self.user, None, term)}));
         let frame = Bytes::from(json!({"id": 1, "connect": asks}).to_string());
         // Who says by a token who it is says it by nothing else.
         let user = term.is_none().then_some(self.user.as_str());
@@ -159,6 +184,20 @@ impl Client {
         self.line.as_ref().is_some_and(|line| line.stays.contains_key(room))
     }
 
+    /// Since when it is in a room.
+    pub(super) fn since(&self, room: &str) -> Option<u64> {
+        self.line.as_ref()?.stays.get(room).map(|stay| stay.since)
+    }
+
+    /// Whether it has taken all there is, all that it has said is answered, and nothing more waits for it.
+    pub(super) fn has_taken_all(&self, server: &Server) -> bool {
+        let Some(line) = self.line.as_ref().filter(|_| self.takes.is_none()) else { return false };
+        let has_none = |client: &str| server.waiting_bytes(client) == 0;
+        // What the server wants of it comes behind what it has said.
+        let is_heard = line.asked.is_empty();
+        is_heard && line.socket.untaken() == 0 && !line.socket.is_over() && line.client.as_deref().is_some_and(has_none)
+    }
+
     /// The rooms it is in.
     pub(super) fn rooms(&self) -> Vec<String> {
         self.line.iter().flat_map(|line| line.stays.keys().cloned()).collect()
@@ -179,7 +218,7 @@ impl Client {
         let Some(client) = line.client else { return };
         for (room, stay) in line.stays {
             model.left(&room, &client);
-            self.wanted.insert(room.clone(), stay.wish);
+            self.wanted.insert(room.clone(), (stay.wish, stay.term));
             self.places.extend(stay.offset.map(|offset| (room, (stay.epoch, offset))));
         }
     }
@@ -190,8 +229,10 @@ impl Client {
             return;
         }
         let wanted = std::mem::take(&mut self.wanted);
-        let commands =
-            wanted.into_iter().map(|(room, wish)| self.subscribe(model, &room, self.recovers, wish)).collect();
+        let come = |(room, (wish, term)): (String, (Wish, Option<Term>))| {
+            self.subscribe(server, model, &room, self.recovers, (wish, term.map(Term::again)))
+        };
+        let commands = wanted.into_iter().map(come).collect();
         self.say(server, model, commands);
     }
 
@@ -226,7 +267,14 @@ impl Client {
     }
 
     /// What it says to enter a room, from where it was if it is to recover.
-    pub(super) fn subscribe(&self, model: &mut Model, room: &str, recovers: bool, wish: Wish) -> (Asked, Value) {
+    pub(super) fn subscribe(
+        &self,
+        server: &Server,
+        model: &mut Model,
+        room: &str,
+        recovers: bool,
+        (wish, term): (Wish, Option<Term>),
+    ) -> (Asked, Value) {
         let since = self.places.get(room).filter(|_| recovers).cloned();
         let mut asks = json!({"channel": room});
         if let Some((epoch, offset)) = &since {
@@ -237,7 +285,10 @@ impl Client {
             Wish::Deltas => asks["delta"] = json!("fossil"),
             Wish::Tagged(tag) => asks["tf"] = filter(tag),
         }
-        let entry = Entry { room: room.to_owned(), since, at: model.tick(), wish };
+        if let Some(term) = term {
+            asks["token"] = json!(server.token(&self.user, Some(room), term));
+        }
+        let entry = Entry { room: room.to_owned(), since, at: model.tick(), wish, term };
         (Asked::Subscribe(entry), json!({"subscribe": asks}))
     }
 
@@ -296,14 +347,28 @@ impl Client {
     /// Brings a new token where it is time.
     fn renew(&mut self, server: &Server, model: &mut Model) {
         let Some(line) = self.line.as_mut().filter(|line| line.client.is_some()) else { return };
-        if line.is_renewing() {
-            return;
+        let mut commands = Vec::new();
+        if let Some(term) = line.term.filter(Term::is_due).filter(|_| !line.is_renewing()) {
+            let term = term.again();
+            line.term = Some(term);
+            let command = json!({"refresh": {"token": server.token(&self.user, None, term)}});
+            commands.push((Asked::Refresh, command));
         }
-        let Some(term) = line.term.filter(Term::is_due) else { return };
-        let term = term.again();
-        line.term = Some(term);
-        let command = json!({"refresh": {"token": server.token(&self.user, term)}});
-        self.say(server, model, vec![(Asked::Refresh, command)]);
+        let is_due = |stay: &InRoom| stay.term.is_some_and(|term| term.is_due());
+        let due: Vec<String> =
+            line.stays.iter().filter(|(_, stay)| is_due(stay)).map(|(room, _)| room.clone()).collect();
+        for room in due.into_iter().filter(|room| !line.is_renewing_in(room)).collect::<Vec<_>>() {
+            let Some(stay) = line.stays.get_mut(&room) else { continue };
+            let Some(before) = stay.term else { continue };
+            let term = before.again();
+            stay.term = Some(term);
+            let token = server.token(&self.user, Some(&room), term);
+            let command = json!({"sub_refresh": {"channel": room, "token": token}});
+            commands.push((Asked::SubRefresh { room, may_be_over: before.may_be_over() }, command));
+        }
+        if !commands.is_empty() {
+            self.say(server, model, commands);
+        }
     }
 
     fn hear(&mut self, server: &Server, model: &mut Model, found: &mut Found, message: &Value, when: Moment) {
@@ -336,6 +401,10 @@ impl Client {
             stay.hear(model, &room, &push["pub"], when);
         } else if push["join"].is_object() || push["leave"].is_object() {
             let is_join = push["join"].is_object();
+            if !model.rooms.get(&room).is_some_and(|kind| kind.hears) {
+                let how = format!("{client} is to hear of nobody in {room}, and hears {push}");
+                model.break_with(Invariant::Presence, how);
+            }
             let info = if is_join { &push["join"]["info"] } else { &push["leave"]["info"] };
             let who = info["client"].as_str().unwrap_or_default().to_owned();
             if stay.told.insert(who.clone(), is_join) == Some(is_join) {
@@ -344,6 +413,13 @@ impl Client {
                 model.break_with(Invariant::Balance, how);
             }
         } else if push["unsubscribe"].is_object() {
+            let may_be_over = stay.term.is_some_and(|term| term.may_be_over());
+            let code = push["unsubscribe"]["code"].as_u64();
+            if code == Some(EXPIRED) && !may_be_over && !line.is_renewing_in(&room) && !model.has_jumped {
+                let how =
+                    format!("{client} is put out of {room} before its time is over: {:?}", line.stays[&room].term);
+                model.break_with(Invariant::Alive, how);
+            }
             let stay = line.stays.remove(&room);
             model.left(&room, &client);
             if let Some(InRoom { epoch, offset: Some(offset), .. }) = stay {
@@ -357,7 +433,13 @@ impl Client {
     fn hear_reply(&mut self, model: &mut Model, found: &mut Found, asked: Asked, reply: &Value, when: Moment) {
         let Some(line) = &mut self.line else { return };
         if let Some(code) = reply["error"]["code"].as_u64() {
-            if !may_be_answered(model, &asked, code) {
+            let is_out = matches!(&asked, Asked::SubRefresh { room, .. } if !line.stays.contains_key(room));
+            if let Asked::SubRefresh { room, .. } = &asked
+                && let Some(term) = line.stays.get_mut(room).and_then(|stay| stay.term.as_mut())
+            {
+                term.is_refused();
+            }
+            if !(may_be_answered(model, &asked, code) || is_out && code == DENIED) {
                 model.break_with(Invariant::Alive, format!("{asked:?} is answered {reply}"));
             }
             return;
@@ -367,10 +449,11 @@ impl Client {
                 let text = |name: &str| reply["connect"][name].as_str().map(str::to_owned);
                 (line.client, line.session) = (text("client"), text("session"));
             }
-            Asked::Refresh => {}
+            Asked::Refresh | Asked::SubRefresh { .. } => {}
             Asked::Subscribe(entry) => {
                 let Some(client) = line.client.clone() else { return };
-                let asks = model.rooms.get(&entry.room).is_some_and(|kind| kind.asks.subscribing);
+                let asks =
+                    model.rooms.get(&entry.room).is_some_and(|kind| kind.asks.subscribing) && entry.term.is_none();
                 if asks && !model.site.borrow().allows_client(&client, &entry.room) {
                     let how = format!("{client} is in {}, and the backend has not allowed it", entry.room);
                     model.break_with(Invariant::Alive, how);
@@ -418,6 +501,7 @@ fn may_be_answered(model: &Model, asked: &Asked, code: u64) -> bool {
         Asked::Connect | Asked::Refresh => "",
         Asked::Subscribe(Entry { room, .. })
         | Asked::Unsubscribe { room }
+        | Asked::SubRefresh { room, .. }
         | Asked::Publish { room, .. }
         | Asked::History { room, .. }
         | Asked::Presence { room, .. } => room,
@@ -425,9 +509,18 @@ fn may_be_answered(model: &Model, asked: &Asked, code: u64) -> bool {
     match code {
         100 | 111 => true,
         102 => model.forbids.has_rooms.contains(room),
-        103 => matches!(asked, Asked::Publish { .. }) && model.forbids.has_publishing.contains(room),
-        106 => model.are_rings_scarce,
-        109 => model.has_jumped,
+        DENIED => match asked {
+            Asked::Publish { .. } => model.forbids.has_publishing.contains(room),
+            Asked::SubRefresh { may_be_over, .. } => *may_be_over || model.has_jumped,
+            _ => false,
+        },
+        106 => model.are_rings_scarce || model.are_rooms_scarce,
+        109 => match asked {
+            // It has waited behind others for longer than it was good for.
+            Asked::Subscribe(Entry { term: Some(term), .. }) if term.may_be_over() => true,
+            Asked::SubRefresh { .. } => true,
+            _ => model.has_jumped,
+        },
         NO => model.rooms.get(room).is_some_and(|kind| match asked {
             Asked::Subscribe(_) => kind.asks.subscribing,
             _ => kind.asks.publishing,

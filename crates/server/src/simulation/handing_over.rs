@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::actions::{ACTIONS, Action};
+use super::actions::Action;
 use super::model::{History, Invariant};
 use super::server::{Server, WRITER_LOOK};
 use super::world::World;
@@ -33,17 +33,18 @@ pub(super) struct HandedOver {
     /// Rooms that must go on: their epochs, and where they stood.
     stood: Vec<(String, roomcast::Epoch, u64)>,
     pub(super) given: Given,
+    /// All that was asked for was answered before, and what is remembered of it was given as well.
+    pub(super) has_settled: bool,
 }
 
 impl Server {
     /// Gives the rooms away, as far as so many bytes go.
     async fn hand_over(&self, bytes: u64, settles: bool) -> HandedOver {
-        if settles {
-            // Where it takes longer, they are released all the same: nothing that was acknowledged is lost by that.
-            let _ = timeout(SETTLED_WITHIN, self.hub.settle()).await;
-        }
+        // Where it takes longer, they are released all the same: nothing that was acknowledged is lost by that.
+        let has_settled = settles && timeout(SETTLED_WITHIN, self.hub.settle()).await.is_ok();
         let rooms = self.hub.rooms.broker.rooms();
         let is_released = self.hub.release(self.shutdown_timeout).is_ok();
+        self.has_told_all().await;
         let until = Instant::now() + self.shutdown_timeout;
         while self.has_stored_all().is_none() && Instant::now() < until {
             sleep(WRITER_LOOK).await;
@@ -57,7 +58,8 @@ impl Server {
         let stood = rooms.into_iter().filter(|_| is_whole);
         let stood = stood.map(|room| (room.name().to_owned(), room.epoch(), room.tail())).collect();
         let records = self.hub.give_rooms(GiveWithin { bytes, time: Duration::from_secs(1) }).collect();
-        HandedOver { records, stood, given: if is_whole { Given::All } else { Given::Some } }
+        let given = if is_whole { Given::All } else { Given::Some };
+        HandedOver { records, stood, given, has_settled: is_whole && has_settled }
     }
 }
 
@@ -69,7 +71,7 @@ impl World {
         let handed_over = spawn_local(async move { giving.hand_over(bytes, settles).await });
         while !handed_over.is_finished() && self.model.broken().is_none() {
             // Nobody knows of it.
-            let action = match self.dice.weighed(ACTIONS) {
+            let action = match self.dice.weighed(&self.plan.actions) {
                 // It is refused meanwhile.
                 Action::Reload => Action::Wait,
                 action => action,

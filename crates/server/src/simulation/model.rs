@@ -12,9 +12,10 @@ use serde_json::Value;
 use super::disk::Disk;
 use super::handing_over::Given;
 use super::heard::Moment;
+pub(super) use super::kind::{Asks, Forbids, History, RoomKind};
 use super::site::Said;
 use super::terms::{Asked, AskedTerms};
-use crate::config::{SlowConsumer, Storage};
+use crate::config::Storage;
 
 /// What must hold whatever happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,39 +51,6 @@ impl fmt::Display for Broken {
     }
 }
 
-/// A room of the simulation, as far as its options matter to what must hold.
-#[derive(Clone, Debug)]
-pub(super) struct RoomKind {
-    pub(super) name: String,
-    pub(super) storage: Storage,
-    pub(super) slow: SlowConsumer,
-    /// How many messages its history has; so many that all are there, or few that do not last.
-    pub(super) history: History,
-    pub(super) asks: Asks,
-}
-
-/// What the backend is asked about a room.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Asks {
-    /// Who may enter.
-    pub(super) subscribing: bool,
-    /// What clients may publish.
-    pub(super) publishing: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum History {
-    None,
-    Short,
-    Whole,
-}
-
-impl RoomKind {
-    pub(super) fn has_history(&self) -> bool {
-        self.history != History::None
-    }
-}
-
 /// A message that was published.
 #[derive(Clone, Debug)]
 pub(super) struct Message {
@@ -102,6 +70,8 @@ pub(super) struct Message {
     pub(super) removed_at: Option<u64>,
     pub(super) tag: Option<u64>,
     pub(super) asked: Option<Asked>,
+    /// It is given to who is there, and kept nowhere.
+    pub(super) is_quiet: bool,
 }
 
 /// Somebody was in a room.
@@ -114,39 +84,14 @@ pub(super) struct Stay {
     pub(super) until: Option<u64>,
 }
 
-/// What the configuration forbids.
-#[derive(Debug, Default)]
-pub(super) struct Forbids {
-    /// How often it has changed.
-    pub(super) changes: u64,
-    /// Rooms that clients may not publish into at the moment, and all that they might not.
-    pub(super) publishing: BTreeSet<String>,
-    pub(super) has_publishing: BTreeSet<String>,
-    /// Rooms that are not declared, and all that were not.
-    pub(super) rooms: BTreeSet<String>,
-    pub(super) has_rooms: BTreeSet<String>,
-}
-
-impl Forbids {
-    /// Another configuration holds, which forbids nothing yet.
-    pub(super) fn begin(&mut self) {
-        self.changes += 1;
-        self.publishing.clear();
-        self.rooms.clear();
-    }
-
-    /// By which change clients may not publish there at the moment.
-    pub(super) fn forbidden_by(&self, room: &str) -> Option<u64> {
-        (self.publishing.contains(room) || self.rooms.contains(room)).then_some(self.changes)
-    }
-}
-
 /// Everything that is known.
 #[derive(Debug)]
 pub(super) struct Model {
     pub(super) rooms: BTreeMap<String, RoomKind>,
     pub(super) messages: BTreeMap<u64, Message>,
     pub(super) stays: Vec<Stay>,
+    /// From here on they are of this run.
+    pub(super) stays_from: usize,
     places: BTreeMap<(String, String, u64), Option<u64>>,
     times: BTreeMap<(String, String, u64), u64>,
     /// The newest offset that was seen in an epoch of a room.
@@ -172,6 +117,8 @@ pub(super) struct Model {
     pub(super) has_jumped: bool,
     /// Rooms may lose what they have in memory.
     pub(super) are_rings_scarce: bool,
+    /// There may be fewer rooms than there are names.
+    pub(super) are_rooms_scarce: bool,
     broken: Option<Broken>,
 }
 
@@ -191,6 +138,7 @@ impl Model {
             rooms: rooms.into_iter().map(|kind| (kind.name.clone(), kind)).collect(),
             messages: BTreeMap::new(),
             stays: Vec::new(),
+            stays_from: 0,
             places: BTreeMap::new(),
             times: BTreeMap::new(),
             tops: BTreeMap::new(),
@@ -206,6 +154,7 @@ impl Model {
             is_scarce: false,
             has_jumped: false,
             are_rings_scarce: false,
+            are_rooms_scarce: false,
             broken: None,
         }
     }
@@ -241,6 +190,7 @@ impl Model {
             removed_at: None,
             tag: None,
             asked: None,
+            is_quiet: false,
         };
         self.messages.insert(number, message);
         (number, format!("{{\"n\":{number},\"t\":\"{}\"}}", "x".repeat(padding)))
@@ -253,6 +203,17 @@ impl Model {
         if let Some(asked) = asked {
             self.terms.asked(&message.room, number, asked);
         }
+    }
+
+    /// It is kept nowhere, and bears that.
+    pub(super) fn publish_quietly(&mut self, number: u64, tag: Option<u64>) {
+        if let Some(message) = self.messages.get_mut(&number) {
+            (message.tag, message.is_quiet) = (tag, true);
+        }
+    }
+
+    fn is_quiet(&self, number: u64) -> bool {
+        self.messages.get(&number).is_some_and(|message| message.is_quiet)
     }
 
     pub(super) fn tag(&self, number: u64) -> Option<u64> {
@@ -299,7 +260,7 @@ impl Model {
     /// Whoever has published it was told where it is.
     pub(super) fn placed(&mut self, number: u64, (epoch, offset): (String, u64)) {
         let Some(message) = self.messages.get_mut(&number) else { return };
-        if !self.rooms.get(&message.room).is_some_and(RoomKind::has_history) {
+        if message.is_quiet || !self.rooms.get(&message.room).is_some_and(RoomKind::has_history) {
             return;
         }
         let (room, before) = (message.room.clone(), message.place.replace((epoch.clone(), offset)));
@@ -314,7 +275,7 @@ impl Model {
 
     fn must_be_stored(&mut self, room: &str, number: u64, written: u64, what: &str) {
         let is_stored = self.rooms.get(room).is_some_and(|kind| kind.storage == Storage::Stored);
-        if is_stored && self.disk.durable_since(number).is_none_or(|since| since > written) {
+        if is_stored && !self.is_quiet(number) && self.disk.durable_since(number).is_none_or(|since| since > written) {
             self.break_with(Invariant::Stored, format!("{number} was {what} in {room} before the disk had it"));
         }
     }
@@ -334,7 +295,14 @@ impl Model {
             offset = 0;
         }
         let key = (room.to_owned(), epoch.to_owned(), offset);
-        if kind.has_history() && offset == 0 {
+        let is_quiet = number.is_some_and(|number| self.is_quiet(number));
+        if is_quiet && (offset > 0 || asked_at.is_some()) {
+            self.break_with(
+                Invariant::OneOrder,
+                format!("{publication} is kept nowhere, and is in the past of {room}"),
+            );
+        }
+        if kind.has_history() && offset == 0 && !is_quiet {
             self.break_with(Invariant::OneOrder, format!("{publication} has no place in {room}"));
         }
         match number {
@@ -425,7 +393,7 @@ impl Model {
     pub(super) fn has_removed(&mut self, room: &str, asked_at: u64) {
         let now = self.tick();
         let is_old = |message: &&mut Message| {
-            message.room == room && message.acked_at.is_some_and(|acked_at| acked_at < asked_at)
+            message.room == room && message.acked_at.is_some_and(|acked_at| acked_at < asked_at) && !message.is_quiet
         };
         for message in self.messages.values_mut().filter(is_old) {
             message.removed_at.get_or_insert(now);
@@ -504,16 +472,19 @@ impl Model {
     }
 
     /// Another run of the server begins, in which nothing is under way; what the one before has given to it, all of its rooms or some.
-    pub(super) fn begin_run(&mut self, run: u32, given: Option<Given>) {
+    pub(super) fn begin_run(&mut self, run: u32, handed_over: Option<(Given, bool)>) {
+        let given = handed_over.map(|(given, _)| given);
         self.run = run;
+        self.stays_from = self.stays.len();
         if given != Some(Given::All) {
             self.in_memory_since = run;
         }
         self.erasing.clear();
-        self.has_jumped = false;
-        match given {
+        // By another clock they may be too old.
+        let has_jumped = std::mem::take(&mut self.has_jumped);
+        match handed_over {
             None => self.terms.begin_run(),
-            Some(_) => self.terms.go_on(),
+            Some((_, has_settled)) => self.terms.go_on(has_settled && !has_jumped),
         }
         self.forbids = Forbids::default();
         let mut times = std::mem::take(&mut self.times);
@@ -551,7 +522,11 @@ impl Model {
         let since = if kind.storage == Storage::Off { self.in_memory_since } else { self.run };
         let is_missing = |(number, message): &(&u64, &Message)| {
             let is_meant = message.room == room && (stays || message.run >= since);
-            is_meant && message.acked_at.is_some() && !message.may_be_erased && !found.contains(number)
+            is_meant
+                && message.acked_at.is_some()
+                && !message.may_be_erased
+                && !message.is_quiet
+                && !found.contains(number)
         };
         let missing: Vec<u64> = self.messages.iter().filter(is_missing).map(|(number, _)| *number).collect();
         if !missing.is_empty() {

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::server::Server;
+use super::temper::Temper;
 use super::world::World;
 use crate::config::Config;
 
@@ -28,7 +29,7 @@ impl World {
         let room = self.room();
         let change = self.dice.weighed(&[
             (3, Change::NoPublishing),
-            (2, Change::NoRoom),
+            (if self.plan.temper == Temper::Epochs { 8 } else { 3 }, Change::NoRoom),
             (2, Change::Delay),
             (2, Change::Pings),
             (4, Change::Nothing),
@@ -36,8 +37,9 @@ impl World {
         self.detail(format_args!("{change:?} of {room}"));
         let mut config = self.plan.config.clone();
         let asks = self.model.rooms[&room].asks;
+        let at = self.model.tick();
         let forbids = &mut self.model.forbids;
-        forbids.begin();
+        forbids.begin(at);
         let namespace = room.split(':').next().unwrap_or_default();
         match change {
             Change::NoRoom => {
@@ -69,7 +71,8 @@ impl World {
 
     /// Has the server go by the configuration that it began with.
     pub(super) fn reload_first(&mut self, server: &Rc<Server>) {
-        self.model.forbids.begin();
+        let at = self.model.tick();
+        self.model.forbids.begin(at);
         self.take_over(server, self.plan.config.clone());
     }
 

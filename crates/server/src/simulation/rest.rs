@@ -1,6 +1,6 @@
 //! The world of a seed at rest: everybody has taken everything, and all of it is looked at.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use super::stay::{InRoom, Wish};
 use super::token::Term;
 use super::world::World;
 use crate::config::SlowConsumer;
+use crate::events::stepped::Course;
 use crate::ops::metrics::ShardMetrics;
 use crate::rooms::join_leave::INBOX_BYTES_MAX;
 use crate::wire::send_queue::REPLY_BYTES_HIGH;
@@ -38,15 +39,18 @@ impl World {
     pub(super) async fn rest(&mut self, server: &Rc<Server>) {
         self.disk.set_health(Health::GOOD);
         self.model.site.borrow_mut().is_well = true;
+        self.tell(true);
+        server.events.iter().for_each(Course::try_again);
         self.reload_first(server);
         if self.clients.iter().all(|client| client.line.is_none()) {
             self.connect(server);
         }
         for client in &mut self.clients {
             (client.takes, client.takes_each_time, client.is_mute) = (None, None, false);
+            client.wanted.values_mut().filter_map(|(_, term)| term.as_mut()).for_each(Term::stay);
             if let Some(line) = &mut client.line {
                 line.socket.widen(BUFFER_AT_REST);
-                line.term.iter_mut().for_each(Term::stay);
+                line.terms().for_each(Term::stay);
             }
         }
         self.settle(server).await;
@@ -62,6 +66,7 @@ impl World {
             self.model.check_history(room, numbers);
         }
         self.check_presence(&found);
+        self.check_told();
         self.check_counts(server);
     }
 
@@ -77,7 +82,13 @@ impl World {
             let is_taken = |client: &Client| client.line.as_ref().is_none_or(|line| line.socket.untaken() == 0);
             let is_asked = |client: &Client| client.line.as_ref().is_some_and(|line| !line.asked.is_empty());
             let asked = self.clients.iter().position(is_asked);
-            if log != heard || asked.is_some() || !self.clients.iter().all(is_taken) || self.late.borrow().0 > 0 {
+            let is_told = server.events.as_ref().is_none_or(Course::is_done);
+            if !is_told
+                || log != heard
+                || asked.is_some()
+                || !self.clients.iter().all(is_taken)
+                || self.late.borrow().0 > 0
+            {
                 (heard, quiet_since) = (log, Instant::now());
             }
             if began.elapsed() > REST {
@@ -169,6 +180,9 @@ impl World {
                         ));
                     }
                 }
+                if !self.model.rooms[room].hears {
+                    continue;
+                }
                 // It was told of all who have come since. Who was there before may have gone before, and not have noticed.
                 let others =
                     self.model.stays.iter().filter(|other| other.room == *room && others(&other.client.as_str()));
@@ -181,6 +195,41 @@ impl World {
         }
         for (invariant, how) in broken {
             self.model.break_with(invariant, how);
+        }
+    }
+
+    /// What the backend was told of who is there is so, and it was told of everybody who has been there since the server began.
+    fn check_told(&mut self) {
+        let Some(told) = self.told().map(|told| told.borrow()) else { return };
+        let mut broken = Vec::new();
+        let mut members = BTreeSet::new();
+        for client in self.clients.iter().filter(|client| client.is_connected()) {
+            let name = client.client().unwrap_or_default();
+            let rooms = client.rooms().into_iter().filter(|room| self.model.rooms[room].has_events);
+            members.extend(rooms.map(|room| (room, name.to_owned())));
+        }
+        if told.members != members {
+            broken.push(format!("in rooms are {members:?}, and the backend was told of {:?}", told.members));
+        }
+        let connected =
+            self.clients.iter().filter_map(|client| Some((client.client()?.to_owned(), client.user.clone())));
+        let connected: BTreeMap<String, String> = connected.filter(|_| self.plan.config.events.users).collect();
+        if told.connected != connected {
+            broken.push(format!("connected are {connected:?}, and the backend was told of {:?}", told.connected));
+        }
+        let mut stays: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        for stay in &self.model.stays[self.model.stays_from..] {
+            *stays.entry((stay.room.as_str(), stay.client.as_str())).or_default() += 1;
+        }
+        for ((room, client), times) in stays.into_iter().filter(|((room, _), _)| self.model.rooms[*room].has_events) {
+            let joins = told.joins(room, client);
+            if joins < times {
+                broken.push(format!("{client} was in {room} {times} times, and the backend was told of {joins}"));
+            }
+        }
+        drop(told);
+        for how in broken {
+            self.model.break_with(Invariant::Balance, how);
         }
     }
 
@@ -221,6 +270,14 @@ impl World {
     /// Nothing holds more than it may.
     pub(super) fn check_bounds(&mut self, server: &Rc<Server>) {
         let events = server.shards().iter().map(|shard| shard.delivery.event_bytes()).max().unwrap_or(0);
+        for shard in server.shards() {
+            let counted: i64 = shard.connections.all().iter().map(|it| i64::from(it.rooms_behind())).sum();
+            let there = shard.metrics.behind.get();
+            if counted != there {
+                let how = format!("connections count {counted} rooms in which they are behind, and there are {there}");
+                self.model.break_with(Invariant::Memory, how);
+            }
+        }
         let connections = server.shards().iter().flat_map(|shard| shard.connections.all());
         let waiting = connections.map(|connection| connection.waiting_bytes()).max().unwrap_or(0);
         let held = [
@@ -228,9 +285,20 @@ impl World {
             ("events on their way", server.hub.events.bytes(), self.plan.shards * INBOX_BYTES_MAX),
             ("one connection", waiting, WAITING_BYTES_MAX),
         ];
+        let rooms = &server.hub.rooms;
+        let most = self.plan.bounds;
+        let bounded = [
+            (
+                "keys and versions",
+                rooms.terms.bytes() as usize,
+                most.key_bytes.map_or(usize::MAX, |most| most as usize),
+            ),
+            // Two may pass at once that do not see each other.
+            ("rooms", server.hub.metrics.rooms.get() as usize, most.rooms.map_or(usize::MAX, |most| most as usize + 1)),
+        ];
         let shares =
             server.hub.rooms.memory.shares().map(|share| (share.name(), share.used() as usize, share.limit() as usize));
-        for (what, bytes, most) in held.into_iter().chain(shares) {
+        for (what, bytes, most) in held.into_iter().chain(bounded).chain(shares) {
             if bytes > most {
                 self.model
                     .break_with(Invariant::Memory, format!("{bytes} bytes are held of {what}, and {most} may be"));

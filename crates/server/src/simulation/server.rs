@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::clock::SystemClock;
 use super::dice::Dice;
 use super::disk::Disk;
+use super::events::{LogFile, Told, take_forever};
 use super::site::{Said, answer_forever};
 use super::store::LogStore;
 use super::threads::{Pause, Thread, next_look, pause, work_forever};
@@ -24,11 +25,13 @@ use crate::client::connection::{Connection, Takeover};
 use crate::client::shard::{Shard, SocketGuard};
 use crate::config::Config;
 use crate::delivery::sink::MemberSink as _;
+use crate::events::stepped::{self as stepped_events, Course};
 use crate::rooms::cluster::LocalNode;
+use crate::rooms::expiry;
 use crate::rooms::hub::Hub;
 use crate::rooms::stored::StoredRooms;
 use crate::util::panics::lock;
-use crate::util::stepped;
+use crate::util::stepped::{self, Bounds};
 use crate::wire::framing::Framing;
 use crate::wire::socket_double::SocketDouble;
 use crate::wire::stream::Stream;
@@ -50,6 +53,9 @@ pub(super) struct Server {
     draining: watch::Sender<bool>,
     running: RefCell<Vec<JoinHandle<std::io::Result<()>>>>,
     has_stored_all: Rc<RefCell<Option<bool>>>,
+    /// What it tells the backend of who comes and goes.
+    pub(super) events: Option<Course>,
+    telling: RefCell<Option<JoinHandle<()>>>,
     /// How long it may take to end.
     pub(super) shutdown_timeout: Duration,
 }
@@ -79,19 +85,19 @@ impl Environment for Simulated {
 }
 
 impl Server {
-    /// Starts one with so many shards, among the tasks of whoever calls.
+    /// Starts one with so many shards and these bounds, among the tasks of whoever calls.
     pub(super) async fn start(
         config: Config,
-        shards: usize,
+        (shards, bounds): (usize, Bounds),
         (disk, clock): (&Arc<Disk>, &SystemClock),
-        site: Rc<RefCell<Said>>,
+        (site, told): (Rc<RefCell<Said>>, Option<&Backend>),
         mut dice: Dice,
     ) -> Self {
         let (calls, called) = mpsc::unbounded_channel();
         double::give(calls);
         spawn_local(answer_forever(called, site, dice.fork()));
         let (threads, works) = mpsc::unbounded_channel();
-        stepped::give(threads, dice.number());
+        stepped::give(threads, dice.number(), bounds);
         spawn_local(work_forever(works));
         let runtime = Handle::current();
         let local = Arc::new(LocalNode::new(shards));
@@ -107,6 +113,7 @@ impl Server {
             Ok(archive)
         });
         hub.store_in(stored.expect("the disk of the simulation can be begun"));
+        let (events, telling) = told.map(|told| tell_forever(&hub, told, &mut dice)).unzip();
         let hub = Arc::new(hub);
         let (draining, is_draining) = watch::channel(false);
         let started = Rc::new(RefCell::new(Vec::new()));
@@ -122,7 +129,16 @@ impl Server {
         spawn_local(expire_forever(Arc::clone(&hub)));
         sleep(Duration::from_millis(1)).await;
         let shards = started.take();
-        Self { hub, shards, draining, running, has_stored_all, shutdown_timeout }
+        let telling = RefCell::new(telling);
+        Self { hub, shards, draining, running, has_stored_all, events, telling, shutdown_timeout }
+    }
+
+    /// Waits until the log of who has come and gone is closed, which it is told.
+    pub(super) async fn has_told_all(&self) {
+        let telling = self.telling.take();
+        if let Some(telling) = telling {
+            let _ = telling.await;
+        }
     }
 
     /// Takes a socket in as a client's of that user, which brings its first commands.
@@ -133,9 +149,9 @@ impl Server {
         Connection::start(shard, Stream::Double(socket.server_end()), takeover, SocketGuard::new(shard, place));
     }
 
-    /// A token for that user.
-    pub(super) fn token(&self, user: &str, term: Term) -> String {
-        token(&self.hub.now().config.client, user, (self.hub.rooms.clock)(), term.ttl_s())
+    /// A token for that user: of who it is, or for a room.
+    pub(super) fn token(&self, user: &str, room: Option<&str>, term: Term) -> String {
+        token(&self.hub.now().config.client, user, room, (self.hub.rooms.clock)(), term.ttl_s())
     }
 
     /// Bytes that wait to be written to that client.
@@ -164,6 +180,8 @@ impl Server {
         }
         let until = Instant::now() + self.shutdown_timeout;
         self.hub.close();
+        self.hub.close_events();
+        self.has_told_all().await;
         if let Some(stored_rooms) = self.hub.stored_rooms() {
             let _ = stored_rooms.archive.close();
         }
@@ -172,6 +190,22 @@ impl Server {
         }
         self.has_stored_all.borrow().unwrap_or(false)
     }
+}
+
+/// Where it is told who comes and goes.
+pub(super) type Backend = (LogFile, Rc<RefCell<Told>>);
+
+/// Begins to tell the backend who comes and goes.
+fn tell_forever(hub: &Hub, (file, told): &Backend, dice: &mut Dice) -> (Course, JoinHandle<()>) {
+    let (posts, posted) = mpsc::unbounded_channel();
+    spawn_local(take_forever(posted, Rc::clone(told), dice.fork()));
+    let rooms = Arc::clone(&hub.rooms);
+    let system = (move || (rooms.clock)(), dice.rng());
+    let options = hub.now().config.events.clone();
+    let begun = stepped_events::begin(&file.path(), &options, &hub.metrics.room_events, system, posts);
+    let (room_events, course, work) = begun.expect("the log of a world can be begun");
+    hub.tell_events_to(room_events);
+    (course, spawn_local(work))
 }
 
 /// Steps the writer of an archive on a thread of its own, and says how it has ended.
@@ -211,7 +245,17 @@ async fn write_forever(writer: BatchWriter<Publication>, has_stored_all: Rc<RefC
 
 async fn expire_forever(hub: Arc<Hub>) {
     loop {
-        sleep(EXPIRY_INTERVAL).await;
-        hub.expire_rooms((hub.rooms.clock)());
+        let mut looks = 1;
+        tokio::select! {
+            biased;
+            () = hub.rooms.crowded.notified() => looks = expiry::LOOKS,
+            () = sleep(EXPIRY_INTERVAL) => {}
+        }
+        for _ in 0..looks {
+            hub.expire_rooms((hub.rooms.clock)());
+        }
+        if looks > 1 {
+            sleep(expiry::CROWDED_INTERVAL).await;
+        }
     }
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::heard::Moment;
 use super::model::{Invariant, Model, RoomKind, Sight};
+use super::token::Term;
 use crate::config::SlowConsumer;
 use roomcast_protocol::apply_delta;
 
@@ -30,6 +31,8 @@ pub(super) struct Entry {
     pub(super) since: Option<(String, u64)>,
     pub(super) at: u64,
     pub(super) wish: Wish,
+    /// How long the token that opens the room lets it stay there.
+    pub(super) term: Option<Term>,
 }
 
 /// Being in a room.
@@ -40,6 +43,7 @@ pub(super) struct InRoom {
     pub(super) offset: Option<u64>,
     pub(super) since: u64,
     pub(super) wish: Wish,
+    pub(super) term: Option<Term>,
     /// What it was given, in its order.
     pub(super) given: Vec<u64>,
     pub(super) given_set: BTreeSet<u64>,
@@ -57,7 +61,7 @@ pub(super) fn filter(tag: u64) -> Value {
 impl InRoom {
     /// What the answer to entering makes of it.
     pub(super) fn enter(model: &mut Model, entry: Entry, result: &Value, client: &str, when: Moment) -> Self {
-        let Entry { room, since: asked, at: asked_at, wish } = entry;
+        let Entry { room, since: asked, at: asked_at, wish, term } = entry;
         let room = room.as_str();
         let has_history = model.rooms.get(room).is_some_and(RoomKind::has_history);
         let since = model.entered(room, client, asked_at);
@@ -68,6 +72,7 @@ impl InRoom {
             offset: None,
             since,
             wish,
+            term,
             given: Vec::new(),
             given_set: BTreeSet::new(),
             told: BTreeMap::new(),
@@ -180,12 +185,14 @@ impl InRoom {
         let epoch = self.epoch.clone();
         self.take(model, Sight { room, epoch: &epoch, when, asked_at: None }, publication);
         let (Some(before), Some(offset)) = (self.offset, publication["offset"].as_u64()) else { return };
-        if offset <= before {
+        if offset == 0 {
+            // It has no place.
+        } else if offset <= before {
             model.break_with(Invariant::NoDuplicate, format!("{offset} comes behind {before} in {room}"));
         } else if slow != Some(SlowConsumer::Latest) && !self.may_follow(model, room, before, offset) {
             model.break_with(Invariant::NoGap, format!("{offset} comes behind {before} in {room}"));
         }
-        self.offset = Some(offset);
+        self.offset = Some(offset.max(before));
     }
 }
 

@@ -7,6 +7,9 @@ use super::dice::Dice;
 /// So many keys are in use at a time: few, so that many are used again.
 const KEYS: u64 = 4;
 
+/// How many keys are remembered where there is little memory for them, and more.
+const KEYS_KEPT: u64 = 40;
+
 /// What a publisher asks beyond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
@@ -25,6 +28,10 @@ pub(super) struct AskedTerms {
     failed: BTreeSet<(String, u64)>,
     /// Keys of before are not used any more: they may be forgotten.
     generation: u64,
+    /// The newest keys are remembered alone.
+    pub(super) are_keys_scarce: bool,
+    /// How many keys were said in this generation.
+    said: u64,
 }
 
 /// The versions of a room.
@@ -50,6 +57,10 @@ struct Keyed {
 impl AskedTerms {
     /// What the next message of a room asks.
     pub(super) fn draw(&mut self, dice: &mut Dice, room: &str) -> Asked {
+        if self.are_keys_scarce && self.said >= KEYS_KEPT / 2 {
+            // Those of before are forgotten by and by.
+            self.forget();
+        }
         let failed: Vec<u64> = self.failed.iter().filter(|(of, _)| of == room).map(|(_, key)| *key).collect();
         if !failed.is_empty() && dice.percent(60) {
             return Asked::Key(*dice.pick(&failed));
@@ -65,7 +76,7 @@ impl AskedTerms {
 
     /// From here on nobody says anything again that was said before: what is remembered of it may be forgotten.
     pub(super) fn forget(&mut self) {
-        self.generation += 1;
+        (self.generation, self.said) = (self.generation + 1, 0);
         self.failed.clear();
     }
 
@@ -82,9 +93,11 @@ impl AskedTerms {
         self.versions.clear();
     }
 
-    /// The server is another one, and may remember what was said: what comes is newer.
-    pub(super) fn go_on(&mut self) {
-        self.forget();
+    /// The server is another one, and may remember what was said, or does: what comes is newer.
+    pub(super) fn go_on(&mut self, has_keys: bool) {
+        if !has_keys {
+            self.forget();
+        }
         for versions in self.versions.values_mut() {
             *versions = Versions { drawn: versions.drawn + 10, acked: 0, gone: versions.drawn };
         }
@@ -92,6 +105,7 @@ impl AskedTerms {
 
     pub(super) fn asked(&mut self, room: &str, number: u64, asked: Asked) {
         if let Asked::Key(key) = asked {
+            self.said += 1;
             self.keys.entry((room.to_owned(), key)).or_default().numbers.push(number);
         }
     }

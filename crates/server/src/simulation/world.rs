@@ -11,19 +11,25 @@ use tokio::runtime::Builder;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep};
 
-use super::actions::{ACTIONS, Action};
+use super::actions::Action;
 use super::client::{Client, Found};
 use super::clock::SystemClock;
 use super::dice::Dice;
 use super::disk::Disk;
+use super::events::{LogFile, Told};
 use super::handing_over::HandedOver;
-use super::model::{Broken, Invariant, Model};
+use super::model::{Broken, Forbids, Invariant, Model};
 use super::plan::Plan;
-use super::server::Server;
+use super::server::{Backend, Server};
+use super::stay::InRoom;
+use super::temper::Temper;
 use super::terms::Asked;
 use crate::backend::double;
 use crate::limits::memory::Reservation;
 use crate::util::stepped;
+
+/// How soon those are put out of a room whose namespace has gone: at once, but for what waits for its turn.
+const PUT_OUT_WITHIN: Duration = Duration::from_secs(1);
 
 /// How a seed was played.
 #[derive(Debug)]
@@ -43,7 +49,9 @@ pub(super) fn play(seed: u64) -> Played {
     let plan = Plan::draw(&mut dice);
     let disk = Disk::new(dice.fork());
     let clients = plan.clients.iter().map(|(user, form)| Client::new(user.clone(), *form)).collect();
-    let model = Model::new(plan.rooms.clone(), Arc::clone(&disk));
+    let mut model = Model::new(plan.rooms.clone(), Arc::clone(&disk));
+    model.are_rooms_scarce = plan.bounds.rooms.is_some();
+    model.terms.are_keys_scarce = plan.bounds.key_bytes.is_some();
     let mut world = World {
         dice,
         disk,
@@ -52,13 +60,15 @@ pub(super) fn play(seed: u64) -> Played {
         clients,
         late: Rc::default(),
         handed_over: None,
+        backend: plan.has_events.then(|| (LogFile::new(), Rc::default())),
         trace: String::new(),
         erased_next: None,
         plan,
     };
     world.describe();
     for run in 1..=world.plan.runs {
-        world.model.begin_run(run, world.handed_over.as_ref().map(|handed_over| handed_over.given));
+        let handed_over = world.handed_over.as_ref().map(|handed_over| (handed_over.given, handed_over.has_settled));
+        world.model.begin_run(run, handed_over);
         let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
         let tasks = LocalSet::new();
         tasks.block_on(&runtime, world.run(run == world.plan.runs));
@@ -98,6 +108,8 @@ pub(super) struct World {
     pub(super) late: Rc<RefCell<(usize, Vec<Late>)>>,
     /// What the run before has given to this one.
     pub(super) handed_over: Option<HandedOver>,
+    /// Where it is told who comes and goes.
+    pub(super) backend: Option<Backend>,
     pub(super) trace: String,
     /// A room of which something is erased as soon as it is known what was published there.
     pub(super) erased_next: Option<String>,
@@ -122,32 +134,44 @@ impl World {
             let _ = writeln!(self.trace, "{room:?}");
         }
         let (shards, clients) = (self.plan.shards, self.plan.clients.clone());
-        let _ = writeln!(self.trace, "{shards} shards, {clients:?}");
+        let (temper, bounds) = (self.plan.temper, self.plan.bounds);
+        let _ = writeln!(self.trace, "{temper:?}, {bounds:?}, {shards} shards, {clients:?}");
     }
 
     /// One run of the server.
     async fn run(&mut self, is_last: bool) {
         let began = Instant::now();
-        let (config, shards, dice) = (self.plan.config.clone(), self.plan.shards, self.dice.fork());
+        let (config, dice) = (self.plan.config.clone(), self.dice.fork());
+        let machine = (self.plan.shards, self.plan.bounds);
         self.late = Rc::default();
         self.model.site.borrow_mut().is_well = false;
-        let server =
-            Rc::new(Server::start(config, shards, (&self.disk, &self.clock), Rc::clone(&self.model.site), dice).await);
+        self.tell(false);
+        let backend = (Rc::clone(&self.model.site), self.backend.as_ref());
+        let server = Rc::new(Server::start(config, machine, (&self.disk, &self.clock), backend, dice).await);
         if let Some(handed_over) = self.handed_over.take() {
             self.take_rooms(&server, &handed_over);
         }
         let others = self.take_memory(&server);
         let steps = self.dice.between(self.plan.steps / 2, self.plan.steps);
+        if self.plan.temper != Temper::Mixed && self.dice.percent(80) {
+            self.note(began, format_args!("everybody comes"));
+            self.gather(&server).await;
+        }
         for _ in 0..steps {
-            let action = self.dice.weighed(ACTIONS);
+            let action = self.dice.weighed(&self.plan.actions);
             self.note(began, format_args!("{action:?}"));
             if let Some(room) = self.erased_next.take() {
-                self.erase(&server, room);
+                self.erase(&server, room, true);
             }
             self.act(&server, action);
             let time = match action {
                 // Until rooms come to an end that nobody is in.
                 Action::Abandon => self.dice.between(5_000, 30_000),
+                // Until what is over is over.
+                Action::Doze => self.dice.between(6_000, 18_000),
+                // What has been said there is on its way yet.
+                Action::Regret => self.dice.weighed(&[(3, 0), (1, 1)]),
+                Action::Reload => self.dice.weighed(&[(2, 1), (1, 40), (2, 1_500)]),
                 _ => self.dice.weighed(&[(20, 0), (20, 1), (10, 7), (10, 40), (5, 300), (2, 2_000)]),
             };
             self.pass(&server, Duration::from_millis(time)).await;
@@ -157,7 +181,11 @@ impl World {
         }
         drop(others);
         self.erased_next = None;
-        let end = self.dice.weighed(&[(3, End::Clean), (2, End::Killed), (4, End::Power), (4, End::HandOver)]);
+        let end = self.dice.weighed(match self.plan.temper {
+            Temper::Deploys => &[(1, End::Clean), (12, End::HandOver)],
+            Temper::Epochs => &[(3, End::Clean), (3, End::Killed), (3, End::Power), (1, End::HandOver)],
+            _ => &[(3, End::Clean), (2, End::Killed), (4, End::Power), (5, End::HandOver)],
+        });
         if is_last || self.dice.percent(60) {
             self.note(began, format_args!("rest"));
             self.rest(&server).await;
@@ -252,19 +280,56 @@ impl World {
             }
         }
         self.model.hear_complaints();
-        self.check_terms();
+        if let Some(complaint) = self.told().and_then(|told| told.borrow_mut().complaint.take()) {
+            self.model.break_with(Invariant::Balance, format!("the backend is told: {complaint}"));
+        }
+        self.check_terms(server);
+        self.check_undeclared(server);
         self.check_bounds(server);
         found
     }
 
+    /// Who was in a room when its namespace went has been put out, and told so, once it has taken everything.
+    fn check_undeclared(&mut self, server: &Rc<Server>) {
+        let Forbids { rooms, since, at, .. } = &self.model.forbids;
+        if rooms.is_empty() || since.is_none_or(|since| since.elapsed() < PUT_OUT_WITHIN) {
+            return;
+        }
+        let stays = |client: &&Client| rooms.iter().any(|room| client.since(room).is_some_and(|since| since < *at));
+        let hears = |client: &&Client| client.has_taken_all(server);
+        if let Some(client) = self.clients.iter().filter(stays).find(hears) {
+            let how = format!("{:?} is in one of {rooms:?}, which are not declared", client.client());
+            self.model.break_with(Invariant::Alive, how);
+        }
+    }
+
     /// Nobody stays beyond its time.
-    fn check_terms(&mut self) {
+    fn check_terms(&mut self, server: &Rc<Server>) {
         for client in &self.clients {
             let Some(line) = &client.line else { continue };
             if line.term.is_some_and(|term| term.is_over()) && !line.socket.is_over() {
                 let how = format!("{:?} is connected, and its time is over: {:?}", client.client(), line.term);
                 self.model.break_with(Invariant::Alive, how);
             }
+            let is_over = |stay: &InRoom| stay.term.is_some_and(|term| term.is_over());
+            if let Some((room, stay)) = line.stays.iter().find(|(_, stay)| is_over(stay))
+                && client.has_taken_all(server)
+            {
+                let how = format!("{:?} is in {room}, and its time is over: {:?}", client.client(), stay.term);
+                self.model.break_with(Invariant::Alive, how);
+            }
+        }
+    }
+
+    /// What the backend was told of who comes and goes.
+    pub(super) fn told(&self) -> Option<&Rc<RefCell<Told>>> {
+        self.backend.as_ref().map(|(_, told)| told)
+    }
+
+    /// Whether the backend takes what it is told from here on, and at once.
+    pub(super) fn tell(&self, is_well: bool) {
+        if let Some(told) = self.told() {
+            told.borrow_mut().is_well = is_well;
         }
     }
 
