@@ -212,7 +212,7 @@ impl Model {
         }
     }
 
-    fn is_quiet(&self, number: u64) -> bool {
+    pub(super) fn is_quiet(&self, number: u64) -> bool {
         self.messages.get(&number).is_some_and(|message| message.is_quiet)
     }
 
