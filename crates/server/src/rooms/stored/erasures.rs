@@ -37,11 +37,14 @@ struct OfRoom {
 }
 
 impl Erasures {
-    /// Messages of a room before that sequence are to be erased: from here on single ones are in no answer.
-    pub(super) fn begin(&self, name: &RoomName, what: &Erase, before: u64, now_ms: u64) {
+    /// Messages of a room before that sequence are to be erased: from here on single ones are in no answer, and no delta is made of them.
+    /// `mark` is of the incarnation that runs.
+    pub(super) fn begin(&self, name: &RoomName, what: &Erase, before: u64, mark: Option<&Watermark>, now_ms: u64) {
         if let Erase::Offsets(offsets) = what {
             let sequences = offsets.iter().filter_map(|offset| offset.checked_sub(1));
             let sequences = sequences.filter(|sequence| *sequence < before);
+            // First: who finds nothing at its place in an answer counts as one who has it.
+            mark.inspect(|mark| mark.erased().extend(sequences.clone()));
             self.entry(name, now_ms, |of_room| of_room.single.extend(sequences));
         }
     }
@@ -112,7 +115,15 @@ impl Erasures {
 
 #[cfg(test)]
 mod tests {
+    use smallvec::smallvec;
+    use tokio::runtime::Handle;
+    use uuid::Uuid;
+
     use super::*;
+    use crate::config::{Config, Storage};
+    use crate::rooms::cluster::LocalNode;
+    use crate::rooms::engine::Publish;
+    use crate::rooms::hub::Hub;
     use roomcast_protocol::{ClientInfo, Payload};
 
     fn found() -> Vec<Placed> {
@@ -120,6 +131,33 @@ mod tests {
         let publication = |user| Publication::new(Payload::json("1".into()), by(user));
         let placed = |(offset, user)| Placed { offset, time_ms: 1_000 * offset, publication: publication(user) };
         [(1, "eve"), (2, "ann"), (3, "eve")].into_iter().map(placed).collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_in_no_answer_any_more_is_the_base_of_no_delta() {
+        let folder = std::env::temp_dir().join(format!("roomcast-erasures-{}", std::process::id()));
+        let mut config = Config::dev();
+        config.channel.without_namespace.storage = Storage::Stored;
+        config.data_dir = folder.clone();
+        let (cluster, here) = (Arc::new(LocalNode::new(1)), Handle::current());
+        let hub = Hub::new(config, Uuid::nil(), || 1_700_000_000_000, cluster, vec![here.clone()], here);
+        hub.start_storing().expect("a database");
+        let hall = RoomName::parse("hall", 255).expect("a name");
+        let engine = hub.engine(&hall).expect("an engine");
+        for placed in found() {
+            let mut published = engine.publish(smallvec![Publish::new(hall.clone(), placed.publication)]);
+            published.pop().expect("an answer").wait().await.expect("published");
+        }
+        let (stored, room) = (hub.stored_rooms().expect("a database"), hub.rooms.running(&hall).expect("it runs"));
+        let edge = engine.edge(&room).expect("an edge");
+        assert!(edge.may_be_base(2, &edge.erased(&room)));
+        let mark = stored.archive.watermark(&room);
+        stored.erasures.begin(&hall, &Erase::Offsets(vec![3, 4]), 3, mark.as_deref(), 2_000);
+        assert_eq!(hidden(&stored.erasures, &hall), [false, false, true]);
+        let erased = edge.erased(&room);
+        assert_eq!([0, 1, 2, 3].map(|sequence| edge.may_be_base(sequence, &erased)), [true, true, false, true]);
+        drop(hub);
+        let _ = std::fs::remove_dir_all(folder);
     }
 
     fn hidden(erasures: &Erasures, room: &RoomName) -> [bool; 3] {
@@ -135,7 +173,7 @@ mod tests {
         for (what, expected) in [(user, [true, false, false]), (single, [false, true, false])] {
             let erasures = Erasures::default();
             assert_eq!(hidden(&erasures, &hall), [false; 3]);
-            erasures.begin(&hall, &what, 2, 2_000);
+            erasures.begin(&hall, &what, 2, None, 2_000);
             erasures.note(&hall, &what, None, 2_000);
             assert_eq!((hidden(&erasures, &hall), hidden(&erasures, &other)), (expected, [false; 3]), "{what:?}");
             erasures.forget(61_999, |_| None);

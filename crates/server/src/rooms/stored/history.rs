@@ -173,7 +173,8 @@ impl StoredRooms {
     /// [`ErrorCode::UnrecoverablePosition`] in a room of another epoch; [`ErrorCode::TooManyRequests`] when the database does not take
     /// it, and some may be erased.
     pub(crate) fn erase(&self, name: &RoomName, epoch: &str, what: &Erase) -> Result<u64, ErrorCode> {
-        let stands = match self.rooms.running(name) {
+        let running = self.rooms.running(name);
+        let stands = match &running {
             Some(room) => Some((room.epoch(), room.tail())),
             None => self.archive.span(name.as_str()).map_err(failed)?.map(|span| (span.epoch, span.next)),
         };
@@ -182,7 +183,8 @@ impl StoredRooms {
         if !EpochName::Ring(stands).is_meant_by(epoch) {
             return Err(ErrorCode::UnrecoverablePosition);
         }
-        self.erasures.begin(name, what, before, (self.rooms.clock)());
+        let mark = running.and_then(|room| self.archive.watermark(&room));
+        self.erasures.begin(name, what, before, mark.as_deref(), (self.rooms.clock)());
         let erased = {
             // Nobody reads what is to be erased into it meanwhile.
             let _one_at_a_time = self.restart_cache.fill(name.as_str());
