@@ -208,7 +208,11 @@ impl<T> Directory<T> {
     pub(super) fn rewrite_alone(&self) -> Option<Alone<'_>> {
         let is_dropping = std::mem::needs_drop::<T>() && DROPPING.with(Cell::get);
         // Acquire: pairs with the Release in `drop`. model: rewrite_rewrite
-        (!is_dropping && !self.rewriting.swap(true, Acquire)).then_some(Alone(&self.rewriting))
+        if is_dropping || self.rewriting.swap(true, Acquire) {
+            return None;
+        }
+        // Not before it is ours: when it is dropped others may.
+        Some(Alone(&self.rewriting))
     }
 
     /// Empties a segment with `count` messages that [`Directory::take`] returned and nobody has seen.
@@ -258,5 +262,20 @@ impl<T> Drop for Directory<T> {
     fn drop(&mut self) {
         let (shape, exclusive) = (self.shape, self.exclusive);
         self.table.drain(|mut segment| segment.drop_held(shape.first(segment.generation()), exclusive));
+    }
+}
+
+#[cfg(all(test, not(any(roomcast_loom, roomcast_shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_refused_lets_nobody_else_replace_messages() {
+        let directory = Directory::<u8>::new(Geometry::new(4, 2), false, false);
+        let alone = directory.rewrite_alone();
+        assert!(alone.is_some());
+        assert!([(); 2].iter().all(|()| directory.rewrite_alone().is_none()));
+        drop(alone);
+        assert!(directory.rewrite_alone().is_some());
     }
 }
