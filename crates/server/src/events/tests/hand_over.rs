@@ -46,6 +46,22 @@ fn who_comes_back_within_the_delay_was_never_away() {
 }
 
 #[test]
+fn who_is_heard_of_when_the_delay_is_over_is_gone_by_the_next_write_which_follows_at_once() {
+    let mut world = World::new();
+    world.journal.enter("hall", "a", "ann");
+    let before = world.hand_over();
+    before.leave("hall", "a", Reason::HAND_OVER);
+    world.hear_of_leavers(&before);
+    world.pass(Duration::from_secs(5));
+    world.write();
+    assert_eq!(world.words()[2..], [] as [&str; 0]);
+    assert!(world.is_due());
+    world.write();
+    assert_eq!(world.words()[2..], ["leave hall a hand_over"]);
+    assert!(!world.is_due());
+}
+
+#[test]
 fn who_goes_from_the_old_process_by_itself_is_gone_at_once() {
     let mut world = World::new();
     world.journal.connect("a", "ann");
@@ -286,6 +302,11 @@ proptest! {
                 Step::Write => {
                     let now_ms = world.now_ms();
                     world.write();
+                    // One who was heard of so long ago is known since this write, and the next follows at once.
+                    if world.is_due() {
+                        world.write();
+                    }
+                    prop_assert!(!world.is_due());
                     if gone_at.is_some_and(|at| at <= now_ms) {
                         (gone_at, old) = (None, None);
                         on_the_way.clear();

@@ -156,6 +156,11 @@ impl World {
         wrote
     }
 
+    /// Whether the writer would write again at once.
+    fn is_due(&self) -> bool {
+        self.ledger.as_ref().and_then(Ledger::due_ms).is_some_and(|due_ms| due_ms <= self.now_ms())
+    }
+
     /// The events behind that one.
     fn read(&self, after: u64) -> Vec<Event> {
         let connection = log::open_to_read(&self.folder.log()).expect("a log");
