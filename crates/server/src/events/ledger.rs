@@ -231,6 +231,7 @@ impl Ledger {
             self.load()?;
         }
         let cursor = cursor.max(self.position.cursor);
+        self.others.set_back(now_ms);
         let is_due = self.due_ms().is_some_and(|due_ms| due_ms <= now_ms) || self.occupied.is_ahead_of(now_ms);
         // What is too old is looked for in any case: it costs one read.
         if taken.is_empty() && !is_due && cursor == self.position.cursor && !self.is_too_long(now_ms)? {

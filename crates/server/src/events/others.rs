@@ -48,6 +48,15 @@ impl Others {
         }
     }
 
+    /// Has those be closed now who are closed at a time that is still to come: the clock was put back.
+    pub(super) fn set_back(&mut self, now_ms: u64) {
+        self.gone_since = self.gone_since.map(|since| since.min(now_ms));
+        let ends = [self.leaving.front(), self.leaving.back()];
+        if ends.into_iter().flatten().any(|leaving| leaving.since_ms > now_ms) {
+            self.leaving.iter_mut().for_each(|leaving| leaving.since_ms = leaving.since_ms.min(now_ms));
+        }
+    }
+
     /// When the next of them is out for longer than anybody who comes back.
     pub(super) fn due_ms(&self, delay_ms: u64) -> Option<u64> {
         let closed = self.leaving.front().map(|leaving| leaving.since_ms);

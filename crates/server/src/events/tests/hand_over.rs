@@ -117,6 +117,26 @@ fn of_an_old_process_that_is_gone_without_a_word_nobody_is_left() {
 }
 
 #[test]
+fn a_clock_that_is_put_back_keeps_nobody_for_longer() {
+    let mut world = World::new();
+    world.journal.enter("hall", "a", "ann");
+    world.journal.enter("hall", "b", "bob");
+    let before = world.hand_over();
+    before.leave("hall", "a", Reason::HAND_OVER);
+    world.hear_of_leavers(&before);
+    world.journal.others_are_gone();
+    world.write();
+    world.now_ms.fetch_sub(3_600_000, std::sync::atomic::Ordering::Relaxed);
+    world.write();
+    world.pass(Duration::from_millis(4_999));
+    world.write();
+    assert_eq!(world.words()[3..], [] as [&str; 0]);
+    world.pass(Duration::from_millis(1));
+    world.write();
+    assert_eq!(world.words()[3..], ["leave hall a hand_over", "leave hall b hand_over"]);
+}
+
+#[test]
 fn very_many_are_told_to_be_gone_piece_by_piece() {
     for is_told in [false, true] {
         let mut world = World::new();
