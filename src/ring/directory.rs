@@ -8,7 +8,7 @@ use super::limbo::Limbo;
 use super::segment::{Phase, Segment};
 use super::table::Table;
 use super::words::DirectoryWord;
-use crate::sync::{AcqRel, Acquire, AtomicBool, AtomicU64, Look, Release, thread_local};
+use crate::sync::{AcqRel, Acquire, AtomicBool, AtomicU64, Look, Relaxed, Release, thread_local};
 
 thread_local! {
     /// Whether this thread is dropping messages: a `Drop` that publishes must not start to drop in turn, without end.
@@ -33,7 +33,7 @@ pub(super) struct Alone<'a>(&'a AtomicBool);
 
 impl Drop for Alone<'_> {
     fn drop(&mut self) {
-        // Release: the next one finds what we have left. Pairs with the swap in `rewrite_alone`. model: rewrite_rewrite
+        // Release: the next one finds what we have left. Pairs with the exchange in `rewrite_alone`. model: rewrite_rewrite
         self.0.store(false, Release);
     }
 }
@@ -207,8 +207,10 @@ impl<T> Directory<T> {
     /// Lets the caller alone replace messages, unless somebody does, or this thread drops some, of whom the caller may be one.
     pub(super) fn rewrite_alone(&self) -> Option<Alone<'_>> {
         let is_dropping = std::mem::needs_drop::<T>() && DROPPING.with(Cell::get);
-        // Acquire: pairs with the Release in `drop`. model: rewrite_rewrite
-        if is_dropping || self.rewriting.swap(true, Acquire) {
+        // Acquire: pairs with the Release in `drop`. Relaxed on failure: nothing is done then. Who is refused writes nothing, so that the
+        // place is given back by whoever has it alone. model: rewrite_rewrite
+        let taken = || self.rewriting.compare_exchange(false, true, Acquire, Relaxed);
+        if is_dropping || taken().is_err() {
             return None;
         }
         // Not before it is ours: when it is dropped others may.
