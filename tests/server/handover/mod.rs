@@ -68,9 +68,14 @@ impl Drop for Process {
     }
 }
 
-/// Waits until somebody can be asked to hand over.
+/// Waits until somebody can be asked to hand over. A socket has its file before it listens, and one that asks in between is refused.
 fn wait_for(data_dir: &Path) {
-    crate::harness::eventually("a socket to ask at", || data_dir.join("handover.sock").exists());
+    let path = data_dir.join("handover.sock");
+    let path = path.to_str().expect("a name");
+    let listens = |line: &str| line.ends_with(path) && line.split_whitespace().nth(3) == Some("00010000");
+    crate::harness::eventually("a socket to ask at", || {
+        std::fs::read_to_string("/proc/net/unix").expect("the sockets of the system").lines().any(listens)
+    });
 }
 
 /// Rooms of each kind, for everybody, with what is inside at a port of its own.

@@ -266,7 +266,8 @@ fn whatever_is_acknowledged_is_received_once_and_in_order_over_hand_overs() {
     for (room, Received { numbers, came_back }) in received {
         let all = &acknowledged[room];
         assert!(all.len() > 10, "{room}: too little was said");
-        assert_eq!(came_back, HAND_OVERS, "{room}");
+        // Who is slow comes when the first one is over, or is closed once for two.
+        assert!((1..=HAND_OVERS).contains(&came_back), "{room}: {came_back}");
         // Whoever came in the midst has the rest.
         let begins = all.iter().position(|first| Some(first) == numbers.first()).unwrap_or(all.len());
         assert!(numbers == all[begins..], "{room}: {numbers:?} of {all:?}");
