@@ -18,6 +18,8 @@ pub(super) struct Backlog {
     pub(super) input: Vec<u8>,
     /// What came behind those.
     pub(super) waiting: VecDeque<Waiting>,
+    /// Whether more was said than is heard in a turn.
+    pub(super) is_heard_out: bool,
     /// Where it waits for a turn of its own.
     pub(super) place: InLane,
 }

@@ -470,7 +470,8 @@ impl Connection {
             ready!(self.poll_closing(shard, cx));
             self.phase.set(Phase::Gone);
         }
-        if self.is_open() && !self.is_saturated() && self.driver.borrow().waits_for_turn() {
+        let waits_for_lane = |driver: &SessionDriver| driver.waits_for_turn() && !driver.waits_in_lane();
+        if self.is_open() && !self.is_saturated() && waits_for_lane(&self.driver.borrow()) {
             self.wake();
         }
         if self.is_gone() { Poll::Ready(()) } else { Poll::Pending }

@@ -121,7 +121,7 @@ impl SessionDriver {
         };
         let Some(backlog) = backlog else { return };
         Self::turn(connection, shard, |this, turn| {
-            let Backlog { actions, found_in, mut input, waiting, place: _ } = *backlog;
+            let Backlog { actions, found_in, mut input, waiting, .. } = *backlog;
             turn.actions.extend(actions);
             turn.found_in.extend(found_in);
             this.run_actions(turn)?;
@@ -166,13 +166,18 @@ impl SessionDriver {
             + self.backlog.as_ref().map_or(0, |backlog| backlog.bytes_held())
     }
 
-    /// Ready when the client may go on with what it has said and was not done: at once where there is nothing of that.
+    /// Ready when the client may go on with what it has said and was not done: at once where its last turn was not all used up.
     pub(crate) fn poll_turn(&mut self, lane: &Lane, cx: &mut Context<'_>) -> Poll<()> {
-        let has_heard = self.backlog.as_deref().is_some_and(|backlog| !backlog.input.is_empty());
-        match has_heard || self.waits_for_turn() {
+        let is_heard_out = self.backlog.as_deref().is_some_and(|backlog| backlog.is_heard_out);
+        match is_heard_out || self.waits_for_turn() {
             true => lane.poll_turn(&mut self.backlog().place, cx),
             false => Poll::Ready(()),
         }
+    }
+
+    /// Whether it waits for that turn, and is woken when it comes.
+    pub(crate) fn waits_in_lane(&self) -> bool {
+        self.backlog.as_deref().is_some_and(|backlog| backlog.place.is_waiting())
     }
 
     /// Whether commands of the client wait for nothing but its next turn.

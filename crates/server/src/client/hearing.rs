@@ -33,6 +33,7 @@ impl SessionDriver {
             if is_heard_out || !self.wants_input(turn) {
                 self.backlog().input.extend_from_slice(&input[used..]);
                 if is_heard_out {
+                    self.backlog().is_heard_out = true;
                     turn.connection.wake();
                 }
                 return Ok(());

@@ -36,8 +36,8 @@ use crate::util::rng::Rng;
 use crate::util::timer_wheel::{Due, TICK_MS};
 use roomcast_protocol::{CloseCode, RoomName};
 
-/// Steps of newcomers and of HTTP in a round of all that is ready: a fraction of a millisecond. Members of rooms, and those who publish,
-/// do not wait for more of them, however many come at once.
+/// Steps of newcomers and of HTTP, requests to the server API at a port for clients among them, in a round of all that is ready: a
+/// fraction of a millisecond. Clients do not wait for more of them, however many come at once.
 pub(crate) const NEWCOMERS_PER_ROUND: usize = 16;
 
 /// Turns, in a round, of clients that have not come to the end of what they have said: nobody waits for more than one of these.

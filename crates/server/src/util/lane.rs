@@ -35,6 +35,13 @@ struct Place {
 #[derive(Debug, Default)]
 pub(crate) struct InLane(Option<Rc<Place>>);
 
+impl InLane {
+    /// Whether it has asked for a turn and not taken it: it is woken for it.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
 impl Lane {
     /// A lane with so many turns in a round.
     pub(crate) fn new(turns: usize) -> Self {
