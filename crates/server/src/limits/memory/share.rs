@@ -64,13 +64,11 @@ impl Share {
             reservation.shrink_to(bytes);
         }
         let missing = bytes - held_back.reserved();
-        if let Some(more) =
-            Some(missing.min(self.left())).filter(|more| *more > 0).and_then(|more| self.try_reserve(more))
+        let free = missing.min(self.left());
+        if free > 0
+            && let Some(more) = self.try_reserve(free)
         {
-            match &mut held_back.reservation {
-                Some(reservation) => reservation.join(more),
-                none => *none = Some(more),
-            }
+            Reservation::add(&mut held_back.reservation, more);
         }
         held_back.reserved() == bytes
     }
