@@ -1,5 +1,6 @@
 //! Messages that are erased while they are being delivered.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Instant;
@@ -9,7 +10,7 @@ use roomcast_protocol::{Placed, Publication, RoomName};
 
 use super::world::{Item, Sink, compressed, member, publication};
 use crate::config::SlowConsumer;
-use crate::delivery::feed::CaughtUp;
+use crate::delivery::feed::{CaughtUp, MemberKey};
 use crate::delivery::turns::Delivery;
 use crate::ops::metrics::Metrics;
 use crate::rooms::delivery_options::DeliveryOptions;
@@ -162,9 +163,21 @@ fn who_has_taken_what_is_erased_meanwhile_is_not_cut_off() {
     assert!(!sink.is_cut.get());
 }
 
-#[test]
-fn what_is_erased_is_not_given_from_what_the_database_said_before() {
-    for kind in 0..4 {
+/// A member whose messages the ring has lost before it took any: it goes on from the database.
+struct Behind {
+    broker: Broker<Publication>,
+    room: Room<Publication>,
+    name: RoomName,
+    removed: Arc<RemovedHistories>,
+    delivery: Delivery<Sink>,
+    sink: Rc<Sink>,
+    key: MemberKey,
+    /// The first that it has not been given.
+    from: u64,
+}
+
+impl Behind {
+    fn new(kind: usize) -> Self {
         let broker = Broker::<Publication>::builder().shards(1).capacity(8).build();
         let (room, name) =
             (broker.room("hall").expect("there is space"), RoomName::parse("hall", 255).expect("a name"));
@@ -181,14 +194,28 @@ fn what_is_erased_is_not_given_from_what_the_database_said_before() {
         }
         sink.takes.set(usize::MAX);
         let CaughtUp::InTheDatabase(_, from) = delivery.catch_up(key) else { panic!("the ring has lost it") };
+        Self { broker, room, name, removed, delivery, sink, key, from }
+    }
+
+    /// What the database has of the next `count`.
+    fn past(&self, count: u64) -> Vec<Placed> {
         let found = |number| Placed { offset: number + 1, time_ms: 0, publication: publication(number) };
-        let past: Vec<Placed> = (from..from + 3).map(found).collect();
-        removed.erase(&room, [from + 1]);
-        delivery.recall(&name, None);
-        delivery.deliver_stored(key, from, &past);
+        (self.from..self.from + count).map(found).collect()
+    }
+}
+
+#[test]
+fn what_is_erased_is_not_given_from_what_the_database_said_before() {
+    for kind in 0..4 {
+        let behind = Behind::new(kind);
+        let Behind { room, name, removed, delivery, sink, key, from, .. } = &behind;
+        let past = behind.past(3);
+        removed.erase(room, [from + 1]);
+        delivery.recall(name, None);
+        delivery.deliver_stored(*key, *from, &past);
         assert_eq!(
             sink.items(),
-            [Item::Publication(from), Item::Empty(from + 1), Item::Publication(from + 2)],
+            [Item::Publication(*from), Item::Empty(from + 1), Item::Publication(from + 2)],
             "{kind}"
         );
     }
@@ -277,27 +304,14 @@ fn what_was_erased_before_a_room_has_ended_is_given_to_nobody_who_reads_it_to_it
 
 #[test]
 fn what_the_database_said_of_a_room_that_has_ended_is_not_given_once_something_is_erased() {
-    let broker = Broker::<Publication>::builder().shards(1).capacity(8).build();
-    let (room, name) = (broker.room("hall").expect("there is space"), RoomName::parse("hall", 255).expect("a name"));
-    let (removed, events) = (Arc::<RemovedHistories>::default(), Arc::new(Events::new(1)));
-    let delivery = Delivery::new(0, Metrics::new(1).shard(0), events.inbox(0).expect("it is asked for once"));
-    let options = member(1);
-    let sink = Sink::taking_as(&options, 0);
-    let start = room.subscribe().now().expect("the room is open");
-    let how = DeliveryOptions { has_database: true, ..DeliveryOptions::default() };
-    let key = delivery.join(&name, start, &sink, (how, Edge::published_but(&removed, &room)), options);
-    for number in 0..64 {
-        room.publish(publication(number)).expect("the room is open");
-        while delivery.deliver(&mut Context::from_waker(Waker::noop()), Some(Instant::now())) {}
-    }
-    sink.takes.set(usize::MAX);
-    let CaughtUp::InTheDatabase(_, from) = delivery.catch_up(key) else { panic!("the ring has lost it") };
-    let past = [Placed { offset: from + 1, time_ms: 0, publication: publication(from) }];
-    follow(&broker, &room, true);
-    delivery.recall(&name, None);
-    delivery.deliver_stored(key, from, &past);
+    let behind = Behind::new(1);
+    let Behind { broker, room, name, delivery, sink, key, from, .. } = &behind;
+    let past = behind.past(1);
+    follow(broker, room, true);
+    delivery.recall(name, None);
+    delivery.deliver_stored(*key, *from, &past);
     assert_eq!(sink.items(), []);
-    assert!(matches!(delivery.catch_up(key), CaughtUp::Ended), "it is told");
+    assert!(matches!(delivery.catch_up(*key), CaughtUp::Ended), "it is told");
 }
 
 #[test]
